@@ -1,0 +1,50 @@
+"""The one command line, `matchlake`."""
+
+import logging
+import runpy
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from matchlake.config import find_conf
+from matchlake.errors import ConfigError, MatchlakeError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+_err = Console(stderr=True)
+
+
+@app.callback(invoke_without_command=True)
+def root(*, show_version: Annotated[bool, typer.Option("--version")] = False) -> None:
+    """Features and recommenders on Spark, Kafka and Delta: jobs, sandbox, SQL, tracking."""
+    if show_version:
+        typer.echo(version("matchlake"))
+        raise typer.Exit
+
+
+def job_folder() -> Path:
+    """The project's jobs/ folder, beside its conf/."""
+    return find_conf().parent / "jobs"
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(context: typer.Context, name: Annotated[str, typer.Argument(help="the job")]) -> None:
+    """Runs a job of jobs/, as spark-submit would; its own options follow the name."""
+    jobs = {path.stem: path for path in sorted(job_folder().glob("*.py"))}
+    if name not in jobs:
+        raise ConfigError(f"No job {name!r}: there is {', '.join(jobs)}.")
+    sys.argv = [str(jobs[name]), *context.args]
+    runpy.run_path(str(jobs[name]), run_name="__main__")
+
+
+def main() -> None:
+    """Runs the command line; an expected error is one message and exit code 1."""
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app()
+    except MatchlakeError as error:
+        _err.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)

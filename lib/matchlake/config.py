@@ -1,0 +1,138 @@
+"""Composes the parameter classes into one config and loads it from conf/.
+
+`base.yml` states every key; `ENV.yml` holds only what differs; `--set a.b=value` comes last.
+Later layers replace single keys of mappings; lists and scalars are replaced whole.
+"""
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from matchlake.errors import ConfigError
+from matchlake.io.tracking import TrackingParams
+from matchlake.params import Params
+
+
+class JobConfig(Params):
+    """Everything the jobs of one environment need to know."""
+
+    env: str = Field(description="the environment; set by --env")
+    catalog: str | None = None
+    """The catalog that holds the tables; null where tables lie below `lakehouse`."""
+    lakehouse: str | None = None
+    """The laptop's folder for tables, checkpoints, broker and tracking; null on a platform."""
+    checkpoints: str
+    """Folder or volume that holds the streams' checkpoints."""
+    spark: dict[str, str] = {}
+    """Session settings, added to those every session gets."""
+    tracking: TrackingParams = TrackingParams()
+
+    @property
+    def warehouse(self) -> str | None:
+        """The folder of the tables on a laptop."""
+        return f"{self.lakehouse}/warehouse" if self.lakehouse else None
+
+
+def load_config(env: str, overrides: Sequence[str] = (), conf_dir: Path | None = None) -> JobConfig:
+    """Loads `conf/base.yml`, then `conf/ENV.yml`, then the overrides; raises ConfigError."""
+    folder = conf_dir or find_conf()
+    known = sorted(path.stem for path in folder.glob("*.yml") if path.stem != "base")
+    if env not in known:
+        raise ConfigError(f"No environment {env!r} in {folder}: there is {', '.join(known)}.")
+    merged = _merge(_read(folder / "base.yml"), _read(folder / f"{env}.yml"))
+    for override in overrides:
+        _override(merged, override)
+    try:
+        return JobConfig.model_validate({**merged, "env": env})
+    except ValidationError as error:
+        raise ConfigError(_explain(error, f"{folder}, --env {env}")) from None
+
+
+def find_conf() -> Path:
+    """The nearest `conf` folder with a base.yml, from the working folder or this file upwards."""
+    for start in (Path.cwd(), Path(__file__).parent):
+        for folder in (start, *start.parents):
+            if (folder / "conf" / "base.yml").is_file():
+                return folder / "conf"
+    raise ConfigError(
+        f"No conf/base.yml at or above {Path.cwd()}: run from the project's folder, "
+        "or name the folder with --conf-dir."
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} must hold a mapping of keys, not a {type(data).__name__}.")
+    return data
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(below, dict) and isinstance(value, dict)
+        merged[key] = _merge(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _override(data: dict[str, Any], text: str) -> None:
+    path, equals, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {text!r} is not of the form a.b=value.")
+    for key in keys[:-1]:
+        child = data.get(key)
+        if child is not None and not isinstance(child, dict):
+            raise ConfigError(f"--set {path}: {key} is a single value, it has no keys below it.")
+        data[key] = dict(child or {})
+        data = data[key]
+    try:
+        data[keys[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        data[keys[-1]] = value
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    """One line a problem, with the nearest known key where a key is unknown; never the input."""
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        path = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{path}: unknown key{_suggest(problem['loc'])}")
+        else:
+            lines.append(f"{path}: {problem['msg']}")
+    return f"{len(lines)} problem(s) in {source}: " + "; ".join(lines)
+
+
+def _suggest(loc: tuple[int | str, ...]) -> str:
+    names = _keys_at(JobConfig, loc[:-1])
+    close = difflib.get_close_matches(str(loc[-1]), names, n=1, cutoff=0.5)
+    known = ", ".join(sorted(names))
+    return f", did you mean {close[0]}?" if close else f"; known here: {known}"
+
+
+def _keys_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    """The keys that a model accepts at a place, through optional fields, mappings and unions."""
+    models = [model]
+    for part in loc:
+        below = [m.model_fields[str(part)].annotation for m in models if part in m.model_fields]
+        models = [found for kind in below for found in _models(kind)] or models
+    return [name for found in models for name in found.model_fields]
+
+
+def _models(kind: Any) -> list[type[BaseModel]]:
+    if isinstance(kind, type) and not isinstance(kind, types.GenericAlias):
+        return [kind] if issubclass(kind, BaseModel) else []
+    return [found for part in typing.get_args(kind) for found in _models(part)]

@@ -1,0 +1,60 @@
+"""Every error that matchlake raises on purpose.
+
+    MatchlakeError                 the product's own: the command line prints it as one message
+    ├── ConfigError                conf/, --env or --set says something that cannot be
+    ├── InputError                 the data or the arguments given are not acceptable
+    │   ├── SchemaError            columns or types are not those declared
+    │   └── ParameterError         a parameter is outside what it may be
+    ├── SourceError                a source cannot be read: broker, topic, folder, table
+    ├── TableError                 a Delta table is not in the state its job needs
+    ├── ReconciliationError        rows read are not rows good + rows quarantined
+    ├── ModelError                 a saved or registered model is missing or does not fit
+    ├── SecretError                a secret reference does not resolve (never holds the value)
+    └── SandboxError               the laptop's sandbox: Java, jars, broker, disk, ports
+
+A message says what was given, what was possible, and what to do.
+"""
+
+
+class MatchlakeError(Exception):
+    """Base of all errors that matchlake raises on purpose."""
+
+
+class ConfigError(MatchlakeError):
+    """Conf, `--env` or `--set` says something that cannot be."""
+
+
+class InputError(MatchlakeError):
+    """The data or the arguments given are not acceptable."""
+
+
+class SchemaError(InputError):
+    """Columns or types are not those declared."""
+
+
+class ParameterError(InputError, ValueError):
+    """A parameter is outside what it may be."""
+
+
+class SourceError(MatchlakeError):
+    """A source cannot be read: broker, topic, folder, table."""
+
+
+class TableError(MatchlakeError):
+    """A Delta table is not in the state its job needs."""
+
+
+class ReconciliationError(MatchlakeError):
+    """Rows read are not rows good plus rows quarantined."""
+
+
+class ModelError(MatchlakeError):
+    """A saved or registered model is missing or does not fit."""
+
+
+class SecretError(MatchlakeError):
+    """A secret reference does not resolve; never holds the value."""
+
+
+class SandboxError(MatchlakeError):
+    """Something of the laptop's sandbox is missing or broken: Java, jars, broker, disk, ports."""

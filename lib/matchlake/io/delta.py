@@ -1,0 +1,206 @@
+"""Delta tables of the lakehouse: named, created, read and written in one place.
+
+On a platform with a catalog (Unity Catalog) tables are managed by it. On a laptop there is no
+metastore to share between processes, so the tables are found by their place: a table
+`schema.name` lies in `<folder>/schema/name`, and a session attaches it on first use. Any number
+of processes can therefore read and write the same lakehouse at once.
+"""
+
+import logging
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructField, StructType
+
+from matchlake.errors import SchemaError, TableError
+from matchlake.schemas import TableSpec, ViewSpec, check_name, quote_identifier, quote_text
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Lakehouse:
+    """Where the tables are: in `catalog`, or, without one, below the local `folder`."""
+
+    spark: SparkSession = field(repr=False)
+    catalog: str | None = None
+    folder: str | None = None
+
+    def name(self, table: str) -> str:
+        """The full, quoted name of `schema.table`; raises SchemaError for anything else."""
+        schema, short = check_name(table).split(".")
+        parts = [self.catalog, schema, short] if self.catalog else [schema, short]
+        return ".".join(quote_identifier(part) for part in parts)
+
+    def path(self, table: str) -> str | None:
+        """The folder of `schema.table` on a laptop; None where a catalog manages the tables."""
+        schema, short = check_name(table).split(".")
+        return str(Path(self.folder).absolute() / schema / short) if self.folder else None
+
+    def exists(self, table: str) -> bool:
+        """Whether the table or view is there; attaches a table found by its place."""
+        if self.spark.catalog.tableExists(self.name(table)):
+            return True
+        path = self.path(table)
+        if path is None or not (Path(path) / "_delta_log").is_dir():
+            return False
+        self._create_schema(table)
+        self.spark.sql(
+            f"CREATE TABLE IF NOT EXISTS {self.name(table)} USING DELTA LOCATION {quote_text(path)}"
+        )
+        return True
+
+    def tables(self) -> Iterator[str]:
+        """Names of the tables found below the local folder, sorted."""
+        if self.folder:
+            for log in sorted(Path(self.folder).glob("*/*/_delta_log")):
+                yield f"{log.parent.parent.name}.{log.parent.name}"
+
+    def attach_all(self) -> list[str]:
+        """Attaches every table below the local folder to the session and names them."""
+        return [table for table in self.tables() if self.exists(table)]
+
+    def create(self, spec: TableSpec) -> None:
+        """Creates the table where it is missing; raises TableError where it has another shape."""
+        if self.exists(spec.name):
+            self._check_shape(spec)
+            return
+        self._create_schema(spec.name)
+        columns = ", ".join(column.ddl for column in spec.columns)
+        cluster = ", ".join(quote_identifier(name) for name in spec.cluster_by)
+        path = self.path(spec.name)
+        self.spark.sql(
+            f"CREATE TABLE IF NOT EXISTS {self.name(spec.name)} ({columns}) USING DELTA"
+            + (f" CLUSTER BY ({cluster})" if cluster else "")
+            + f" COMMENT {quote_text(spec.comment)}"
+            + (f" LOCATION {quote_text(path)}" if path else "")
+        )
+
+    def read(self, table: str, version: int | None = None) -> DataFrame:
+        """The table, or its state at a Delta `version`; raises TableError where it is missing."""
+        self.require(table)
+        if version is None:
+            return self.spark.table(self.name(table))
+        return self.spark.sql(f"SELECT * FROM {self.name(table)} VERSION AS OF {int(version)}")
+
+    def require(self, *tables: str) -> None:
+        """Raises TableError, naming what there is, unless every table or view exists."""
+        missing = [table for table in tables if not self.exists(table)]
+        if missing:
+            there = ", ".join(self.tables()) if self.folder else f"see catalog {self.catalog}"
+            raise TableError(
+                f"No table {', '.join(missing)} in the lakehouse (there is: {there or 'nothing'})."
+                " Run the job that writes it first; `matchlake run --help` lists the jobs."
+            )
+
+    def version(self, table: str) -> int:
+        """The table's current Delta version."""
+        self.require(table)
+        history = self.spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT 1")
+        return int(history.select("version").collect()[0][0])
+
+    def append(self, frame: DataFrame, spec: TableSpec) -> None:
+        """Adds the rows of `frame`, whose columns must be those of `spec`, in one commit."""
+        self.create(spec)
+        frame.select(spec.column_names).writeTo(self.name(spec.name)).append()
+
+    def replace(self, frame: DataFrame, spec: TableSpec) -> None:
+        """Replaces all rows in one commit: readers see the old table or the new, never neither.
+
+        The columns follow `spec`, also where the table had others before.
+        """
+        name = self.name(spec.name)
+        rows = frame.select(spec.column_names).to(_nullable(spec.struct()))
+        if not self.exists(spec.name):
+            self.create(spec)
+        if shape_differences(self.spark.table(name).schema, spec.struct(), extra=False):
+            writer = rows.write.format("delta").mode("overwrite")
+            writer.option("overwriteSchema", "true").saveAsTable(name)
+        else:
+            rows.writeTo(name).overwrite(F.lit(True))  # noqa: FBT003 - a condition, not a flag
+
+    def merge(self, frame: DataFrame, spec: TableSpec) -> None:
+        """Updates or inserts by `spec.keys`, in one commit; a rerun with equal rows adds nothing.
+
+        `frame` must hold one row a key. Rows that are equal already are not rewritten.
+        """
+        if not spec.keys:
+            raise SchemaError(f"{spec.name} declares no keys, so rows cannot be merged into it.")
+        self.create(spec)
+        source = f"merge_{uuid.uuid4().hex}"
+        frame.select(spec.column_names).createOrReplaceTempView(source)
+        rest = [name for name in spec.column_names if name not in spec.keys]
+        try:
+            self.spark.sql(
+                f"MERGE INTO {self.name(spec.name)} t USING {source} s ON {_pairs(spec.keys)}"
+                + (f" WHEN MATCHED AND NOT ({_pairs(rest)}) THEN UPDATE SET *" if rest else "")
+                + " WHEN NOT MATCHED THEN INSERT *"
+            ).collect()
+        finally:
+            self.spark.catalog.dropTempView(source)
+
+    def create_view(self, view: ViewSpec) -> bool:
+        """Creates or renews a view with its comments; False where a table it needs is missing.
+
+        The query runs with its `schema.table` names as they are, so the session's current
+        catalog must be that of the lakehouse.
+        """
+        if not all(self.exists(need) for need in view.needs):
+            _log.info("view %s is left out: it needs %s", view.name, ", ".join(view.needs))
+            return False
+        self._create_schema(view.name)
+        columns = ", ".join(
+            f"{quote_identifier(name)} COMMENT {quote_text(text)}" for name, text in view.columns
+        )
+        self.spark.sql(
+            f"CREATE OR REPLACE VIEW {self.name(view.name)} ({columns})"
+            f" COMMENT {quote_text(view.comment)} AS {view.query}"
+        )
+        return True
+
+    def _create_schema(self, table: str) -> None:
+        schema = self.name(table).rpartition(".")[0]
+        self.spark.sql(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+
+    def _check_shape(self, spec: TableSpec) -> None:
+        problems = shape_differences(self.spark.table(self.name(spec.name)).schema, spec.struct())
+        if problems:
+            raise TableError(
+                f"{spec.name} is not as declared: {'; '.join(problems)}. Nothing was written. "
+                "Bring the table back to the declared columns, or change the declaration."
+            )
+
+
+def shape_differences(found: StructType, declared: StructType, *, extra: bool = True) -> list[str]:
+    """What of `declared` the `found` schema lacks or types otherwise.
+
+    Columns beyond the declared ones are accepted where `extra` is true.
+    """
+    types = {field.name: field.dataType.simpleString() for field in found}
+    problems = []
+    for wanted in declared:
+        kind = wanted.dataType.simpleString()
+        if wanted.name not in types:
+            problems.append(f"column {wanted.name} ({kind}) is missing")
+        elif types[wanted.name] != kind:
+            problems.append(f"column {wanted.name} is {types[wanted.name]}, declared {kind}")
+    if not extra:
+        problems += [
+            f"column {name} is not declared" for name in types if name not in declared.names
+        ]
+    return problems
+
+
+def _nullable(schema: StructType) -> StructType:
+    """The same columns, null allowed: it is the table that refuses nulls, not the plan."""
+    return StructType([StructField(f.name, f.dataType, metadata=f.metadata) for f in schema])
+
+
+def _pairs(names: Sequence[str]) -> str:
+    """`names` equal on both sides of a MERGE, null equal to null."""
+    quoted = [quote_identifier(name) for name in names]
+    return " AND ".join(f"t.{name} <=> s.{name}" for name in quoted)

@@ -1,0 +1,123 @@
+"""From a command line to one frozen value: session, config, lakehouse, secrets, tracker.
+
+The only place that builds a Spark session, parses a job's arguments or reads the environment.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from matchlake.config import JobConfig, load_config
+from matchlake.errors import MatchlakeError
+from matchlake.io.delta import Lakehouse
+from matchlake.io.secrets import EnvironmentSecrets, SecretStore
+from matchlake.io.tracking import Tracker
+
+_log = logging.getLogger("matchlake")
+
+_DELTA = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
+# What a small machine wants: small tables read their log in few tasks, nothing listens on a port.
+_LAPTOP = {
+    "spark.sql.shuffle.partitions": "4",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+}
+_SESSION = {"spark.sql.session.timeZone": "UTC", "spark.sql.ansi.enabled": "true"}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a job runs with."""
+
+    spark: SparkSession = field(repr=False)
+    config: JobConfig
+    lakehouse: Lakehouse
+    secrets: SecretStore = field(repr=False)
+    tracker: Tracker = field(repr=False)
+
+
+def job_arguments(name: str, argv: Sequence[str]) -> argparse.Namespace:
+    """Parses the arguments every job takes: --env, --set, --conf-dir, --log-level."""
+    parser = argparse.ArgumentParser(prog=name, description=f"Runs the job {name}.")
+    parser.add_argument("--env", default="local", help="conf/ENV.yml over conf/base.yml")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="overrides one key, e.g. --set train.als.rank=64; may be repeated",
+    )
+    parser.add_argument("--conf-dir", type=Path, help="the folder of base.yml; found by itself")
+    parser.add_argument("--log-level", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
+    return parser.parse_args(argv)
+
+
+def run_job(name: str, run: Callable[[Runtime], None], argv: Sequence[str] | None = None) -> int:
+    """Runs a job's `run` with what its arguments ask for; the exit code, 0 or 1."""
+    args = job_arguments(name, sys.argv[1:] if argv is None else argv)
+    start_logging(args.log_level)
+    began = time.monotonic()
+    try:
+        run(start(load_config(args.env, args.set, args.conf_dir), name))
+    except MatchlakeError as error:
+        _log.error("%s failed: %s: %s", name, type(error).__name__, error)
+        return 1
+    _log.info("%s done in %.1f s", name, time.monotonic() - began)
+    return 0
+
+
+def start(config: JobConfig, name: str) -> Runtime:
+    """Builds the runtime of one process: the session it was given, or one for this machine."""
+    spark = spark_session(config, name)
+    return Runtime(
+        spark=spark,
+        config=config,
+        lakehouse=Lakehouse(spark, config.catalog, config.warehouse),
+        secrets=EnvironmentSecrets(),
+        tracker=Tracker(config.tracking),
+    )
+
+
+def spark_session(config: JobConfig, name: str) -> SparkSession:
+    """The session: what started us decides master, jars and memory, and is logged.
+
+    Only a plain Python process on a laptop gets a master and a heap of our choosing.
+    """
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName(f"matchlake {name}")
+    if "DATABRICKS_RUNTIME_VERSION" in os.environ:
+        return builder.getOrCreate()
+    settings = {**_DELTA, **_SESSION, **_LAPTOP, **config.spark}
+    if config.warehouse:
+        settings["spark.sql.warehouse.dir"] = str(Path(config.warehouse).absolute())
+    if "PYSPARK_GATEWAY_PORT" not in os.environ and "SPARK_REMOTE" not in os.environ:
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        settings.setdefault("spark.master", "local[*]")
+        settings.setdefault("spark.driver.memory", "2g")
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    _log.info("Spark %s, master %s", spark.version, spark.conf.get("spark.master", "unknown"))
+    return spark
+
+
+def start_logging(level: str) -> None:
+    """Our log goes to stderr with time, level and module; other libraries' from WARNING on."""
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+        force=True,
+    )
+    _log.setLevel(level.upper())

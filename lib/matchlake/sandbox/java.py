@@ -1,0 +1,47 @@
+"""Finds a Java that Spark and Kafka can run on, and says clearly when there is none."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from matchlake.errors import SandboxError
+
+OLDEST_JAVA = 17
+
+
+def find_java() -> str | None:
+    """The `java` that Spark would use: that of JAVA_HOME, else the first on PATH."""
+    home = os.environ.get("JAVA_HOME")
+    if home:
+        return shutil.which("java", path=str(Path(home) / "bin"))
+    return shutil.which("java")
+
+
+def java_version(java: str) -> int:
+    """The major version of `java`; 8 for the old `1.8` form; 0 where it cannot be read."""
+    done = subprocess.run(  # noqa: S603 - a program we just looked up, no shell
+        [java, "-version"], capture_output=True, text=True, check=False
+    )
+    found = re.search(r'version "(?:1\.)?(\d+)', done.stderr + done.stdout)
+    return int(found.group(1)) if found else 0
+
+
+def require_java() -> str:
+    """The path of a Java of at least OLDEST_JAVA; raises SandboxError in one clear sentence."""
+    java = find_java()
+    if java is None:
+        where = os.environ.get("JAVA_HOME")
+        raise SandboxError(
+            f"No Java was found {f'in JAVA_HOME={where}' if where else 'on PATH'}: "
+            f"install Java {OLDEST_JAVA} or newer (a JDK or a full JRE), "
+            "or set JAVA_HOME to one."
+        )
+    version = java_version(java)
+    if version < OLDEST_JAVA:
+        raise SandboxError(
+            f"{java} is Java {version or 'of an unknown version'}, and Spark 4 needs "
+            f"{OLDEST_JAVA} or newer: install one, or set JAVA_HOME to it."
+        )
+    return java
