@@ -29,7 +29,7 @@ class JobConfig(Params):
     """The laptop's folder for tables, checkpoints, broker and tracking; null on a platform."""
     checkpoints: str
     """Folder or volume that holds the streams' checkpoints."""
-    spark: dict[str, str] = {}
+    spark: dict[str, str] = Field(default_factory=dict)
     """Session settings, added to those every session gets."""
     tracking: TrackingParams = TrackingParams()
 
