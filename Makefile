@@ -1,0 +1,80 @@
+# `make` lists the targets. The environment is made once: later targets need no network.
+.DEFAULT_GOAL := help
+.PHONY: help install install-bench demo test soak check fix bench sql clean lock
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := UV_PYTHON_DOWNLOADS=never .uv/bin/uv
+BIN := .venv/bin
+LOCKS := requirements.lock requirements-data.lock
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-emit-find-links --custom-compile-command "make lock"
+
+help:  ## lists the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+install: .venv/.installed  ## makes the environment in .venv, once: packages, connector and broker jars
+
+install-bench: .venv/.installed-bench  ## adds the peers that the benchmarks compare with
+
+demo: install  ## the whole product on real data: broker, tables, features, recommender, SQL
+	@$(BIN)/matchlake demo
+
+test: install  ## unit, Spark (classic and Connect), contract, integration and bundle tests
+	@$(BIN)/python -m pytest -m "not soak"
+	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -m "not soak and not local_only" tests/spark
+
+soak: install  ## the long tests: many kills, whole demos, clusters
+	@$(BIN)/python -m pytest -m soak
+
+check: install  ## lint, format, types, import layers
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fix: install  ## repairs what lint and format can repair
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: install-bench  ## the benchmarks against their peers
+	@for bench in tests/benchmarks/bench_*.py; do $(BIN)/python $$bench; done
+
+sql: install  ## a SQL prompt on the laptop's tables
+	@$(BIN)/matchlake sql
+
+clean:  ## stops the sandbox and removes its tables, checkpoints, broker data and tracking
+	@if [ -x $(BIN)/matchlake ]; then $(BIN)/matchlake sandbox stop; fi
+	rm -rf .lakehouse
+
+lock: .uv/bin/uv  ## resolves the requirement locks anew
+	$(COMPILE) pyproject.toml --extra spark --extra dev -o requirements.lock
+	$(COMPILE) pyproject.toml --extra spark --extra dev --extra bench -c requirements.lock \
+		-o requirements-bench.lock
+	echo 'recbole==1.2.1' | $(COMPILE) - --no-deps -o requirements-data.lock
+
+.uv/bin/uv:
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: $(PYTHON) must be Python 3.11 or newer with its venv module" \
+			"(on Debian: apt install python3-venv); set PYTHON=... to choose another." >&2; exit 1; }
+	@$(PYTHON) -m venv .uv
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) || { \
+		rm -rf .uv; echo "error: uv could not be installed: the first install needs the" \
+			"network (a package index)." >&2; exit 1; }
+
+.venv/.installed: $(LOCKS) pyproject.toml lib/matchlake/sandbox/connectors.lock \
+		lib/matchlake/sandbox/broker.lock | .uv/bin/uv
+	@[ -x $(BIN)/python ] || $(UV) venv --quiet --python $(PYTHON) .venv
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes $(LOCKS)
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m matchlake.sandbox.jars
+	@touch $@
+
+.venv/.installed-bench: requirements-bench.lock .venv/.installed
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes \
+		requirements-bench.lock requirements-data.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m matchlake.sandbox.jars
+	@touch .venv/.installed $@

@@ -1,0 +1,81 @@
+"""conf/ becomes one frozen config; whatever cannot be is refused with what could be."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from matchlake.config import find_conf, load_config
+from matchlake.errors import ConfigError
+
+BASE = "lakehouse: null\ncheckpoints: null\n"
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    (tmp_path / "base.yml").write_text(BASE)
+    (tmp_path / "local.yml").write_text("lakehouse: here\ncheckpoints: here/checkpoints\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("env", ["local", "dev", "staging", "prod"])
+def test_every_environment_loads(env: str) -> None:
+    assert load_config(env, conf_dir=find_conf()).env == env
+
+
+def test_overrides_come_last_and_reach_into_mappings(conf: Path) -> None:
+    config = load_config("local", ["lakehouse=there", "spark={a: '1'}", "spark.b='2'"], conf)
+    assert config.lakehouse == "there"
+    assert config.spark == {"a": "1", "b": "2"}
+    assert config.warehouse == "there/warehouse"
+
+
+def test_an_unknown_environment_names_the_known_ones(conf: Path) -> None:
+    with pytest.raises(ConfigError, match=r"No environment 'prd' .* there is local"):
+        load_config("prd", conf_dir=conf)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("lakhouse=x", "lakhouse: unknown key, did you mean lakehouse"),
+        ("tracking.urii=x", "tracking.urii: unknown key, did you mean uri"),
+        ("spark.a=1", "spark.a: Input should be a valid string"),
+        ("lakehouse.x=1", "lakehouse is a single value"),
+        ("lakehouse", "not of the form a.b=value"),
+        (".=1", "not of the form a.b=value"),
+    ],
+)
+def test_a_bad_override_is_explained(conf: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config("local", [override], conf)
+
+
+def test_an_error_never_shows_the_value_given(conf: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("local", ["pasword=hunter2", "checkpoints=[hunter2]"], conf)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_broken_yaml_names_its_file(conf: Path) -> None:
+    (conf / "local.yml").write_text("a: [")
+    with pytest.raises(ConfigError, match=r"local\.yml is not valid YAML"):
+        load_config("local", conf_dir=conf)
+    (conf / "local.yml").write_text("- a")
+    with pytest.raises(ConfigError, match="must hold a mapping"):
+        load_config("local", conf_dir=conf)
+
+
+def test_the_config_is_frozen(conf: Path) -> None:
+    config = load_config("local", conf_dir=conf)
+    with pytest.raises(ValidationError, match="frozen"):
+        config.env = "prod"
+
+
+def test_without_a_conf_folder_the_error_says_where_it_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("matchlake.config.__file__", str(tmp_path / "lib" / "config.py"))
+    with pytest.raises(ConfigError, match="--conf-dir"):
+        find_conf()
