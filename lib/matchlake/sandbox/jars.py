@@ -55,7 +55,8 @@ def read_lock(name: str) -> list[Jar]:
     for line in (_HERE / f"{name}.lock").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
             coordinates, digest = line.split()
-            jars.append(Jar(*coordinates.split(":"), digest.removeprefix("sha256:")))
+            group, artifact, version = coordinates.split(":")
+            jars.append(Jar(group, artifact, version, digest.removeprefix("sha256:")))
     return jars
 
 
@@ -102,7 +103,7 @@ def _fetch(jars: list[Jar], scratch: Path) -> Path:
     dependencies = "".join(_DEPENDENCY.format(jar) for jar in jars)
     module.write_text(_MODULE.format(dependencies=dependencies), encoding="utf-8")
     ivy = next(spark_jars_folder().glob("ivy-*.jar"))
-    command = [require_java(), "-jar", ivy, "-settings", settings, "-ivy", module]
+    command: list[str | Path] = [require_java(), "-jar", ivy, "-settings", settings, "-ivy", module]
     command += ["-confs", "default", "-retrieve", out / "[artifact]-[revision].[ext]"]
     done = subprocess.run(  # noqa: S603 - our own arguments, no shell
         [os.fspath(part) for part in command], capture_output=True, text=True, check=False

@@ -1,0 +1,228 @@
+"""The sandbox's broker: a real Kafka, one node, started and stopped by commands that do not stay.
+
+Everything it owns lies in `<root>/kafka`: its data, its settings, its logs, and `state.json`,
+which keeps its ports. Its process is known by the settings file on its command line, so no other
+process is ever taken for it, whatever a crash or a reboot left in `state.json`.
+"""
+
+import fcntl
+import json
+import logging
+import shutil
+import subprocess
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from matchlake.errors import SandboxError
+from matchlake.sandbox.broker_log import why_it_ended
+from matchlake.sandbox.broker_settings import java_command, write_settings
+from matchlake.sandbox.jars import broker_folder, install_jars
+from matchlake.sandbox.java import require_java
+from matchlake.sandbox.process import (
+    HOST,
+    choose_port,
+    end_process,
+    find_process,
+    spawn_detached,
+)
+from matchlake.sandbox.topics import broker_answers
+
+_LOG = logging.getLogger(__name__)
+_SERVER = "kafka.Kafka"
+MIN_FREE_BYTES = 512 * 2**20
+_GRACE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class BrokerState:
+    """What is known of a root's broker."""
+
+    phase: Literal["absent", "stopped", "crashed", "running"]
+    """`absent`: never started here; `crashed`: ended, but not by `stop_broker`."""
+    port: int = 0
+    """Where clients connect; kept across restarts when still free. 0 when absent."""
+    controller_port: int = 0
+    pid: int = 0
+    """The process while it runs, else 0."""
+    started: float = 0.0
+    """When that process began, in seconds since 1970."""
+
+    @property
+    def bootstrap(self) -> str:
+        """The address that Kafka clients ask for, `host:port`."""
+        return f"{HOST}:{self.port}"
+
+
+def broker_status(root: Path) -> BrokerState:
+    """The broker of `root` as it is now, told from the processes that run, not from a file."""
+    home = _home(root)
+    try:
+        last = BrokerState(**json.loads((home / "state.json").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return BrokerState("absent")
+    except (ValueError, TypeError) as error:
+        raise SandboxError(f"{home / 'state.json'} cannot be read ({error}): delete it.") from error
+    process = _find(home)
+    if process is not None:
+        return replace(last, phase="running", pid=process.pid, started=process.create_time())
+    if last.phase == "running":
+        return replace(last, phase="crashed", pid=0, started=0.0)
+    return last
+
+
+def start_broker(
+    root: Path, *, port: int | None = None, heap: str = "768m", timeout: float = 60.0
+) -> BrokerState:
+    """Starts the broker of `root` and returns once it answers; one that runs is left alone.
+
+    Args:
+        root: the sandbox's folder; data from an earlier start is taken up again.
+        port: where clients shall connect; None for the last one, or any free one.
+        heap: Java's memory, such as `512m`.
+        timeout: seconds to wait for its first answer; it is ended when there was none.
+
+    Raises:
+        SandboxError: no fit Java, no jars and no network to fetch them, a full disk, a folder
+            that cannot be written, a taken port, or a broker that ended or did not answer.
+    """
+    with _alone(root) as home:
+        state = broker_status(root)
+        if state.phase == "running":
+            _LOG.info("the broker already runs on %s", state.bootstrap)
+            _refuse_to_move(state, port)
+            _wait_until_it_answers(home, state, timeout)
+            return state
+        try:
+            state = _launch(home, state, port, heap)
+            _wait_until_it_answers(home, state, timeout)
+        except BaseException:
+            _stop(home)
+            raise
+    return state
+
+
+def stop_broker(root: Path) -> bool:
+    """Ends the broker of `root`, keeping its data; returns whether there was one to end."""
+    if broker_status(root).phase == "absent":
+        return False
+    with _alone(root) as home:
+        return _stop(home)
+
+
+def _home(root: Path) -> Path:
+    return root.resolve() / "kafka"
+
+
+def _find(home: Path) -> psutil.Process | None:
+    return find_process(_SERVER, str(home / "server.properties"))
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[Path]:
+    home = _home(root)
+    try:
+        (home / "logs").mkdir(parents=True, exist_ok=True)
+        # The system releases this lock when its holder dies, however it dies.
+        with (home / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield home
+    except OSError as error:
+        raise SandboxError(
+            f"The sandbox cannot use {root.resolve()} ({error.strerror}): "
+            "free the disk, mend its rights, or give another --root."
+        ) from error
+
+
+def _check_disk(home: Path) -> None:
+    free = shutil.disk_usage(home).free
+    if free < MIN_FREE_BYTES:
+        raise SandboxError(
+            f"The disk of {home} has {free // 2**20} MiB left, and the broker needs "
+            f"{MIN_FREE_BYTES // 2**20}: free some, or give a --root on another disk."
+        )
+
+
+def _launch(home: Path, last: BrokerState, port: int | None, heap: str) -> BrokerState:
+    java = require_java()
+    install_jars("broker", broker_folder())
+    _check_disk(home)
+    chosen = choose_port(port, last.port)
+    state = BrokerState("running", chosen, choose_port(None, last.controller_port, avoid=chosen))
+    write_settings(home, state.port, state.controller_port)
+    settings = str(home / "server.properties")
+    _format_once(home, java_command(java, home, heap, "kafka.tools.StorageTool", "format"))
+    # Before the process, so that whatever happens to us its ports are known.
+    _save(home, state)
+    for log in (home / "logs").iterdir():
+        log.unlink()
+    pid = spawn_detached(java_command(java, home, heap, _SERVER, settings), _console(home))
+    state = replace(state, pid=pid, started=time.time())
+    _save(home, state)
+    return state
+
+
+def _format_once(home: Path, command: list[str]) -> None:
+    if (home / "data" / "meta.properties").is_file():
+        return
+    cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # --ignore-formatted finishes what a crash in mid-format left.
+    command += [f"--cluster-id={cluster}", "--ignore-formatted"]
+    command += ["--config", str(home / "server.properties")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        _console(home).write_text(done.stdout + done.stderr, encoding="utf-8")
+        raise SandboxError(f"The broker's data folder could not be formatted: {why_it_ended(home)}")
+
+
+def _cluster(home: Path) -> str:
+    lines = (home / "data" / "meta.properties").read_text(encoding="ascii").splitlines()
+    return next(line for line in lines if line.startswith("cluster.id=")).partition("=")[2]
+
+
+def _save(home: Path, state: BrokerState) -> None:
+    staged = home / "state.json.partial"
+    staged.write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
+    staged.replace(home / "state.json")
+
+
+def _stop(home: Path) -> bool:
+    process = _find(home)
+    if process is not None:
+        end_process(process, _GRACE_SECONDS)
+    state = broker_status(home.parent)
+    if state.phase != "absent":
+        _save(home, replace(state, phase="stopped"))
+    return process is not None
+
+
+def _refuse_to_move(state: BrokerState, port: int | None) -> None:
+    if port not in (None, state.port):
+        raise SandboxError(
+            f"The broker already runs on port {state.port}: stop it first to start it on {port}."
+        )
+
+
+def _wait_until_it_answers(home: Path, state: BrokerState, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    cluster = _cluster(home)
+    while not broker_answers(state.bootstrap, cluster):
+        if _find(home) is None:
+            raise SandboxError(f"The broker ended while it started: {why_it_ended(home)}")
+        if time.monotonic() > deadline:
+            raise SandboxError(
+                f"The broker did not answer on {state.bootstrap} within {timeout:.0f} s and was "
+                f"ended: {why_it_ended(home)}"
+            )
+        time.sleep(0.1)
+
+
+def _console(home: Path) -> Path:
+    return home / "logs" / "console.log"
