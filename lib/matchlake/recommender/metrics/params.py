@@ -1,0 +1,32 @@
+"""What can be chosen about the judging of ranked lists."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from matchlake.params import Params
+from matchlake.schemas import RATING
+
+
+class RankingParams(Params):
+    """How ranked lists are judged."""
+
+    ks: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (10,)
+    """Lengths at which a list is cut; all are judged in one pass."""
+    relevant_from: float | None = None
+    """A true item is relevant from this value of `gain_column` on; every true item, when None."""
+    gain: Literal["binary", "linear", "exponential"] = "binary"
+    """What an item adds to NDCG: 1 if relevant; its value v; or 2^v - 1. The graded gains take
+    every true item, relevant or not; a null or negative gain counts as 0."""
+    gain_column: str = RATING
+    """Column of the truth with the value; not read while every true item is relevant and alike."""
+
+    @field_validator("ks")
+    @classmethod
+    def _each_once(cls, ks: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(set(ks)))
+
+    @property
+    def reads_value(self) -> bool:
+        """Whether the truth needs its `gain_column`."""
+        return self.gain != "binary" or self.relevant_from is not None

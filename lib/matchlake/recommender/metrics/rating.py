@@ -1,0 +1,49 @@
+"""How far predicted ratings are from the given ones."""
+
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from matchlake.recommender.columns import require_columns
+from matchlake.recommender.metrics.shape import figure, unpivoted
+from matchlake.schemas import RATING, SCORE, USER_ID
+
+_ERROR = "_error"
+
+
+def rating_metrics(scored: DataFrame, *, per_user: bool = False) -> DataFrame:
+    """RMSE and MAE, over all ratings alike or, `per_user`, the mean of each user's own.
+
+    Reads `rating` and `score` (and `user_id`). Rows with either of them null cannot be judged:
+    they count in `skipped`, and `per_user` a user does who has no other rows. A NaN score makes
+    the figures NaN. Returns two rows `rmse` and `mae`; `n` is the ratings, or users, averaged.
+    """
+    if per_user:
+        users = rating_metrics_by_user(scored)
+        judged = [
+            figure(name, F.avg(name), F.count(name), F.count("*")) for name in ("rmse", "mae")
+        ]
+        return unpivoted(users, judged)
+    require_columns(scored, (RATING, SCORE), "scored")
+    rows = scored.select((F.col(SCORE) - F.col(RATING)).alias(_ERROR))
+    judged = [
+        figure(name, value, F.count(_ERROR), F.count("*"))
+        for name, value in zip(("rmse", "mae"), _errors(), strict=True)
+    ]
+    return unpivoted(rows, judged)
+
+
+def rating_metrics_by_user(scored: DataFrame) -> DataFrame:
+    """`user_id`, `rmse`, `mae` (null without a judged rating) and `n`, the ratings judged."""
+    require_columns(scored, (USER_ID, RATING, SCORE), "scored")
+    rmse, mae = _errors()
+    rows = scored.select(USER_ID, (F.col(SCORE) - F.col(RATING)).alias(_ERROR))
+    return rows.groupBy(USER_ID).agg(
+        rmse.alias("rmse"), mae.alias("mae"), F.count(_ERROR).alias("n")
+    )
+
+
+def _errors() -> Sequence[Column]:
+    error = F.col(_ERROR).cast("double")
+    return F.sqrt(F.avg(error * error)), F.avg(F.abs(error))

@@ -1,0 +1,22 @@
+"""The one shape in which figures come."""
+
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+
+def figure(metric: str, value: Column, n: Column, of: Column, k: int | None = None) -> Column:
+    """One row to be: `n` of `of` could be judged."""
+    return F.struct(
+        F.lit(metric).alias("metric"),
+        F.lit(k).cast("int").alias("k"),
+        value.cast("double").alias("value"),
+        n.cast("bigint").alias("n"),
+        (of - n).cast("bigint").alias("skipped"),
+    )
+
+
+def unpivoted(frame: DataFrame, figures: Sequence[Column]) -> DataFrame:
+    """The aggregates `figures` of the whole frame, one row each, from one pass."""
+    return frame.agg(F.array(*figures).alias("figures")).select(F.inline("figures"))

@@ -1,0 +1,85 @@
+"""What can be chosen about a split."""
+
+from typing import Literal, Self
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from matchlake.params import Params
+
+SplitKind = Literal[
+    "random", "time", "user_time", "last_n", "cold_users", "cold_items", "recommender"
+]
+
+_FIELDS_OF: dict[SplitKind, frozenset[str]] = {
+    "random": frozenset({"test_share"}),
+    "time": frozenset({"test_share", "cutoff"}),
+    "user_time": frozenset({"test_share"}),
+    "last_n": frozenset({"last_n"}),
+    "cold_users": frozenset({"test_share"}),
+    "cold_items": frozenset({"test_share"}),
+    "recommender": frozenset(
+        {"training_users", "kept_ratings", "cold_users", "cold_items"}
+        | {"ignored_users", "ignored_items", "drop_stray_cold_items"}
+    ),
+}
+
+
+class SplitParams(Params):
+    """Which split, and its fields; a field that the chosen kind does not read is an error."""
+
+    kind: SplitKind = "random"
+    """`random`: rows; `time`: one cut for all; `user_time`: the latest share of each user's rows;
+    `last_n`: each user's last n; `cold_users`, `cold_items`: whole users or items;
+    `recommender`: what Infer.NET's (and Azure ML's) recommender split does."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    """Another seed gives another split; one cut in time for all needs no chance."""
+    test_share: float = Field(0.2, gt=0, lt=1)
+    """Share of the rows, or of the users or items, that goes to the test part."""
+    cutoff: AwareDatetime | None = None
+    """`time`: test is all rows from this moment on; without it, the latest `test_share`."""
+    last_n: int = Field(1, ge=1)
+    """`last_n`: how many of each user's latest events go to the test part."""
+    training_users: float = Field(0.5, ge=0, le=1)
+    """`recommender`: share of users whose rows are all for training."""
+    kept_ratings: float = Field(0.25, ge=0, le=1)
+    """`recommender`: share of a test user's rows kept for training; one at least."""
+    cold_users: float = Field(0.0, ge=0, le=1)
+    """`recommender`: share of users with no row in training."""
+    cold_items: float = Field(0.0, ge=0, le=1)
+    """`recommender`: share of items with no row in training."""
+    ignored_users: float = Field(0.0, ge=0, le=1)
+    """`recommender`: share of users left out of both parts."""
+    ignored_items: float = Field(0.0, ge=0, le=1)
+    """`recommender`: share of items left out of both parts."""
+    drop_stray_cold_items: bool = False
+    """`recommender`: leave out test rows of items that training lacks by chance only."""
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        users = self.training_users + self.cold_users + self.ignored_users
+        items = self.cold_items + self.ignored_items
+        for side, total in (
+            ("training_users + cold_users + ignored_users", users),
+            ("cold_items + ignored_items", items),
+        ):
+            if total > 1 + 1e-9:
+                raise ValueError(f"{side} is {total:.4g}; shares of one whole come to at most 1")
+        return self
+
+    @model_validator(mode="after")
+    def _fields_are_read(self) -> Self:
+        read = _FIELDS_OF[self.kind] | {"kind", "seed"}
+        if self.cutoff is not None:
+            read -= {"test_share"}
+        fields = type(self).model_fields
+        unread = [
+            name
+            for name in fields
+            if name not in read and getattr(self, name) != fields[name].default
+        ]
+        if unread:
+            raise ValueError(
+                f"a split of kind {self.kind!r} does not read {', '.join(sorted(unread))}; "
+                f"it reads {', '.join(sorted(read))}"
+            )
+        return self

@@ -1,0 +1,66 @@
+"""What every split is made of: draws by hash, places within a group, and the cut itself."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from matchlake.errors import ParameterError
+
+PLACE = "_place"
+PLACES = "_places"
+
+_IN_TEST = "_in_test"
+
+
+class Split(NamedTuple):
+    """The two parts, with the columns of the frame that was cut. Both are lazy."""
+
+    train: DataFrame
+    test: DataFrame
+
+
+def draw(seed: int, purpose: str, *ids: str) -> Column:
+    """A number in [0, 1) that is the same for the same seed, purpose and ids, wherever it runs.
+
+    The upper 53 bits of a 64-bit hash, as many as a double holds.
+    """
+    hashed = F.xxhash64(F.lit(purpose), F.lit(seed).cast("bigint"), *ids)
+    return F.shiftrightunsigned(hashed, 11) * F.lit(2.0**-53)
+
+
+def cut(interactions: DataFrame, in_test: Column, columns: Sequence[str] | None = None) -> Split:
+    """Rows where `in_test` holds, and the others; where it is null, a row is train.
+
+    `columns` are those to keep, all by default.
+    """
+    kept = columns or interactions.columns
+    marked = interactions.withColumn(_IN_TEST, in_test)
+    in_train = F.col(_IN_TEST).isNull() | ~F.col(_IN_TEST)
+    return Split(
+        train=marked.where(in_train).select(*kept), test=marked.where(_IN_TEST).select(*kept)
+    )
+
+
+def with_places(
+    interactions: DataFrame, within: Sequence[str], order: Sequence[Column]
+) -> DataFrame:
+    """Adds `_place`, 1 for the first event of its group, and `_places`, how many the group has.
+
+    Rows alike in all of `order` share a place, so that which of them comes first cannot matter.
+    """
+    return interactions.withColumn(
+        PLACE, F.dense_rank().over(Window.partitionBy(*within).orderBy(*order))
+    ).withColumn(PLACES, F.max(PLACE).over(Window.partitionBy(*within)))
+
+
+def share_of(count: Column, share: float) -> Column:
+    """`share` of a count, rounded half up to a whole number."""
+    return F.floor(count * share + 0.5)
+
+
+def check_share(test_share: float) -> None:
+    """Raises ParameterError unless both parts can get something."""
+    if not 0 < test_share < 1:
+        raise ParameterError(f"test_share is {test_share}; it lies between 0 and 1, both excluded.")
