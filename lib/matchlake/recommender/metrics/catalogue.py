@@ -99,7 +99,7 @@ def _bits() -> Column:
 
 
 def _diversity(units: Column, k: int) -> Column:
-    """Mean over pairs of 1 - cosine: |sum of units|^2 has each pair twice, each unit with itself."""
+    """Mean of 1 - cosine over pairs: |sum|^2 has each pair twice, each item with itself."""
     first = F.transform(F.filter(units, lambda item: item[_PLACE] < k), lambda item: item[UNIT])
     total = F.aggregate(
         first,

@@ -1,0 +1,38 @@
+from datetime import UTC, datetime
+
+import pytest
+from pydantic import ValidationError
+
+from matchlake.recommender.split import SplitParams
+
+
+def test_a_field_that_the_kind_does_not_read_is_refused() -> None:
+    with pytest.raises(ValidationError, match="'random' does not read cold_users, last_n"):
+        SplitParams(kind="random", last_n=3, cold_users=0.1)
+    with pytest.raises(ValidationError, match="does not read test_share"):
+        SplitParams(kind="time", cutoff=datetime(2024, 1, 1, tzinfo=UTC), test_share=0.3)
+
+
+def test_a_dump_loads_again() -> None:
+    params = SplitParams(kind="recommender", cold_users=0.25, seed=9)
+    assert SplitParams.model_validate(params.model_dump()) == params
+    assert SplitParams.model_validate_json(params.model_dump_json()) == params
+
+
+@pytest.mark.parametrize("test_share", [0.0, 1.0, -0.1, float("nan")])
+def test_both_parts_get_something(test_share: float) -> None:
+    with pytest.raises(ValidationError):
+        SplitParams(test_share=test_share)
+
+
+def test_shares_of_a_whole_come_to_at_most_one() -> None:
+    SplitParams(kind="recommender", training_users=0.7, cold_users=0.2, ignored_users=0.1)
+    with pytest.raises(ValidationError, match=r"cold_users . ignored_users is 1.1"):
+        SplitParams(kind="recommender", training_users=0.7, cold_users=0.2, ignored_users=0.2)
+    with pytest.raises(ValidationError, match=r"cold_items . ignored_items is 1.5"):
+        SplitParams(kind="recommender", cold_items=0.7, ignored_items=0.8)
+
+
+def test_a_cutoff_needs_a_time_zone() -> None:
+    with pytest.raises(ValidationError, match="timezone"):
+        SplitParams(kind="time", cutoff=datetime(2024, 1, 1))
