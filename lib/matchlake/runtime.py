@@ -118,6 +118,5 @@ def start_logging(level: str) -> None:
         level=logging.WARNING,
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         datefmt="%H:%M:%S",
-        force=True,
     )
     _log.setLevel(level.upper())
