@@ -66,7 +66,7 @@ def broker_status(root: Path) -> BrokerState:
     home = _home(root)
     try:
         last = BrokerState(**json.loads((home / "state.json").read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return BrokerState("absent")
     except (ValueError, TypeError) as error:
         raise SandboxError(f"{home / 'state.json'} cannot be read ({error}): delete it.") from error

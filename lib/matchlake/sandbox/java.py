@@ -21,11 +21,23 @@ def find_java() -> str | None:
 
 def java_version(java: str) -> int:
     """The major version of `java`; 8 for the old `1.8` form; 0 where it cannot be read."""
-    done = subprocess.run(  # noqa: S603 - a program we just looked up, no shell
-        [java, "-version"], capture_output=True, text=True, check=False
-    )
-    found = re.search(r'version "(?:1\.)?(\d+)', done.stderr + done.stdout)
+    found = re.search(r'version "(?:1\.)?(\d+)', _ask(java, "-version"))
     return int(found.group(1)) if found else 0
+
+
+def lacks_vector_module(java: str) -> bool:
+    """Whether `java` is a stripped one without the module that pyspark starts every JVM with."""
+    return "jdk.incubator.vector" not in _ask(java, "--list-modules")
+
+
+def _ask(java: str, question: str) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - a program we just looked up, no shell
+            [java, question], capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        return str(error)
+    return done.stderr + done.stdout
 
 
 def require_java() -> str:

@@ -1,13 +1,22 @@
 """Topics of a broker: made, described, counted, through its own protocol."""
 
 import socket
+from typing import Any, NamedTuple
 
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.protocol.consumer import OffsetSpec
 
 from matchlake.errors import SandboxError
 
 _PATIENCE_MS = 10_000
+
+
+class Event(NamedTuple):
+    """One record of a topic; a value of None is a tombstone."""
+
+    key: bytes | None
+    value: bytes | None
 
 
 def broker_answers(bootstrap: str, cluster: str) -> bool:
@@ -34,18 +43,64 @@ def create_topic(bootstrap: str, name: str, partitions: int) -> bool:
     """
     with connect_admin(bootstrap) as admin:
         try:
-            admin.create_topics({name: {"num_partitions": partitions}}, wait_for_metadata=True)
-        except TopicAlreadyExistsError:
-            found = len(admin.describe_topics([name])[0]["partitions"])
-            if found == partitions:
+            wanted = {name: {"num_partitions": partitions}}
+            answer = admin.create_topics(wanted, raise_errors=False)["topics"][0]
+            if answer["error_code"] == TopicAlreadyExistsError.errno:
+                _check_partitions(name, admin.describe_topics([name])[0], partitions)
                 return False
-            raise SandboxError(
-                f"Topic {name} is there with {found} partitions, not {partitions}: "
-                "use it as it is, or another name."
-            ) from None
+            if answer["error_code"]:
+                raise SandboxError(f"Topic {name!r} was not made: {answer['error_message']}.")
+            admin.wait_for_topics([name])
         except KafkaError as error:
-            raise SandboxError(f"Topic {name!r} could not be made: {error}") from error
+            raise SandboxError(f"Topic {name!r} was not made: {error}") from error
     return True
+
+
+def _check_partitions(name: str, topic: dict[str, Any], partitions: int) -> None:
+    found = len(topic["partitions"])
+    if found != partitions:
+        raise SandboxError(
+            f"Topic {name} is there with {found} partitions, not {partitions}: "
+            "use it as it is, or another name."
+        )
+
+
+def end_offsets(bootstrap: str, topic: str) -> list[int]:
+    """The offset that the next record of each partition will have, in the partitions' order.
+
+    Raises:
+        SandboxError: no broker answers at `bootstrap`, or it has no such topic.
+    """
+    with connect_admin(bootstrap) as admin:
+        try:
+            count = len(admin.describe_topics([topic])[0]["partitions"])
+            places = [TopicPartition(topic, number) for number in range(count)]
+            found = admin.list_partition_offsets(dict.fromkeys(places, OffsetSpec.LATEST))
+        except KafkaError as error:
+            raise SandboxError(f"Topic {topic} at {bootstrap} cannot be read: {error}") from error
+    if not count:
+        raise SandboxError(f"The broker at {bootstrap} has no topic {topic}: make it first.")
+    return [found[place].offset for place in places]
+
+
+def read_record(bootstrap: str, topic: str, partition: int, offset: int) -> Event | None:
+    """The record at `offset`, or None where the topic does not hold it any more."""
+    place = TopicPartition(topic, partition)
+    consumer = KafkaConsumer(
+        bootstrap_servers=bootstrap,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        consumer_timeout_ms=_PATIENCE_MS,
+    )
+    try:
+        consumer.assign([place])
+        consumer.seek(place, offset)
+        record = next(consumer)
+    except (StopIteration, KafkaError):
+        return None
+    finally:
+        consumer.close()
+    return Event(record.key, record.value) if record.offset == offset else None
 
 
 def connect_admin(bootstrap: str) -> KafkaAdminClient:

@@ -1,0 +1,80 @@
+"""`matchlake sandbox start|stop|status` and `matchlake doctor`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from matchlake.sandbox.broker import BrokerState, broker_status, start_broker, stop_broker
+
+sandbox_app = typer.Typer(no_args_is_help=True, help="A laptop's own Kafka broker.")
+
+Root = Annotated[Path, typer.Option("--root", help="the sandbox's folder")]
+_ROOT = Path(".lakehouse")
+
+
+def _tell(message: str) -> None:
+    Console(soft_wrap=True).print(Text(message))
+
+
+@sandbox_app.command()
+def start(
+    root: Root = _ROOT,
+    port: Annotated[int | None, typer.Option(help="where clients connect; else a free one")] = None,
+    heap: Annotated[str, typer.Option(help="the broker's Java memory")] = "768m",
+) -> None:
+    """Starts the broker, and returns once it answers; its data is taken up again."""
+    before = broker_status(root)
+    state = start_broker(root, port=port, heap=heap)
+    already = before.phase == "running" and before.pid == state.pid
+    _tell(f"The broker {'already runs' if already else 'runs now'} {_where(state)}.")
+
+
+@sandbox_app.command()
+def stop(root: Root = _ROOT) -> None:
+    """Ends the broker and keeps its data."""
+    if stop_broker(root):
+        _tell("The broker is stopped; its data is kept.")
+    else:
+        _tell(f"No broker ran in {root.resolve()}: there was nothing to stop.")
+
+
+@sandbox_app.command()
+def status(root: Root = _ROOT) -> None:
+    """Says whether the broker runs, and where; exits with 3 when it does not."""
+    state = broker_status(root)
+    if state.phase == "running":
+        _tell(f"The broker runs {_where(state)}.")
+        return
+    _tell(
+        {
+            "absent": f"No broker was ever started in {root.resolve()}.",
+            "stopped": "The broker is stopped; its data is kept.",
+            "crashed": "The broker ended without being stopped; its data is kept. "
+            f"Its logs are in {root.resolve() / 'kafka' / 'logs'}.",
+        }[state.phase]
+    )
+    raise typer.Exit(3)
+
+
+def doctor(root: Root = _ROOT) -> None:
+    """Shows what is here and what is missing; exits with 1 when something is."""
+    from matchlake.sandbox.doctor import checks  # noqa: PLC0415 - brings pandas, a second
+
+    found = checks(root)
+    table = Table("", "what", "found", "to do", box=None, pad_edge=False)
+    for column in table.columns:
+        column.overflow = "fold"
+    for check in found:
+        mark = Text("ok", "green") if check.ok else Text("MISSING", "bold red")
+        table.add_row(mark, check.name, Text(check.found), Text(check.todo))
+    Console().print(table)
+    if not all(check.ok for check in found):
+        raise typer.Exit(1)
+
+
+def _where(state: BrokerState) -> str:
+    return f"on {state.bootstrap} (process {state.pid})"
