@@ -11,6 +11,7 @@ Standard library only: it runs before anything else of the product has to work.
 import hashlib
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,9 +25,15 @@ _HERE = Path(__file__).parent
 # No local Maven resolver: a POM that Maven left without its jar would stop Ivy.
 _SETTINGS = """<ivysettings>
   <settings defaultResolver="central"/>
+  <timeout-constraints>
+    <timeout-constraint name="patient" connectionTimeout="15000" readTimeout="60000"/>
+  </timeout-constraints>
   <caches defaultCacheDir="{cache}"/>
-  <resolvers><ibiblio name="central" m2compatible="true"/></resolvers>
+  <resolvers>
+    <ibiblio name="central" m2compatible="true" timeoutConstraint="patient"/>
+  </resolvers>
 </ivysettings>"""
+_CAUSE = re.compile(r"Host \S+ not found|java\.[\w.]+Exception[^)]*")
 _DEPENDENCY = (
     '<dependency org="{0.group}" name="{0.name}" rev="{0.version}"'
     ' transitive="false" conf="default->master"/>'
@@ -87,14 +94,20 @@ def install_jars(lock: str, folder: Path) -> int:
     if not missing:
         return 0
     folder.mkdir(parents=True, exist_ok=True)
+    # One first: where the network swallows everything, one time-out tells, not one a jar.
+    for jars in filter(None, (missing[:1], missing[1:])):
+        _install(jars, folder)
+    return len(missing)
+
+
+def _install(jars: list[Jar], folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="matchlake-ivy-") as scratch:
-        fetched = _fetch(missing, Path(scratch))
-        for jar in missing:
+        fetched = _fetch(jars, Path(scratch))
+        for jar in jars:
             _check(jar, fetched / jar.file_name)
-            staged = folder / f".{jar.file_name}.partial"
+            staged = folder / f".{jar.file_name}.{os.getpid()}.partial"
             staged.write_bytes((fetched / jar.file_name).read_bytes())
             staged.replace(folder / jar.file_name)
-    return len(missing)
 
 
 def _fetch(jars: list[Jar], scratch: Path) -> Path:
@@ -111,17 +124,18 @@ def _fetch(jars: list[Jar], scratch: Path) -> Path:
     absent = [jar.file_name for jar in jars if not (out / jar.file_name).is_file()]
     if done.returncode or absent:
         raise SandboxError(
-            f"{len(absent)} of {len(jars)} locked jars could not be fetched from Maven Central "
-            f"(first: {absent[0] if absent else 'none'}). The first install needs the network; "
-            f"check it or your proxy, and run `make install` again. Ivy said: {_tail(done)}"
+            f"{', '.join(absent[:3]) or 'A jar'} could not be fetched from Maven Central "
+            f"({_cause(done.stdout + done.stderr)}): the first install needs the network; behind "
+            "a proxy set JAVA_TOOL_OPTIONS=-Dhttps.proxyHost=HOST -Dhttps.proxyPort=PORT; "
+            "then run `make install` again."
         )
     return out
 
 
-def _tail(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    telling = [line for line in lines if "ERROR" in line or "Exception" in line or "WARN" in line]
-    return " | ".join((telling or lines)[-3:])
+def _cause(output: str) -> str:
+    found = _CAUSE.search(output)
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return found.group() if found else (lines or ["Ivy said nothing"])[-1]
 
 
 def _check(jar: Jar, path: Path) -> None:
