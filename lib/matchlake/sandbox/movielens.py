@@ -11,6 +11,7 @@ Every reader raises SourceError where a file is not what its layout says.
 
 import csv
 import importlib.util
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.errors import ParserWarning
 
 from matchlake.errors import SandboxError, SourceError
 
@@ -162,12 +164,11 @@ class MovieLens:
         path = self.folder / table.file
         with _plainly_told(path):
             options = _csv_options(path, table, _LAYOUTS[self.layout].separator)
-            for frame in pd.read_csv(path, chunksize=rows, **options):
-                short = frame.index[frame.isna().any(axis=1)]
-                if len(short):
-                    at = int(short[0]) + (1 if table.header is None else 2)
-                    raise ValueError(f"line {at} has fewer fields than {', '.join(table.columns)}")
-                yield frame.reset_index(drop=True)
+            frames = pd.read_csv(path, chunksize=rows, **options)
+        with frames:
+            # Not a `for`: what goes wrong between two frames is not the file's.
+            while (frame := _next(frames, path, table)) is not None:
+                yield frame
 
 
 def open_movielens(folder: Path) -> MovieLens:
@@ -197,11 +198,26 @@ def bundled_movielens() -> MovieLens:
     return open_movielens(Path(spec.origin).parent / "dataset_example" / "ml-100k")
 
 
+def _next(frames: Iterator[pd.DataFrame], path: Path, table: _Table) -> pd.DataFrame | None:
+    with _plainly_told(path):
+        frame = next(frames, None)
+        if frame is None:
+            return None
+        short = frame.index[frame.isna().any(axis=1)]
+        if len(short):
+            line = int(short[0]) + (1 if table.header is None else 2)
+            raise ValueError(f"line {line} does not hold all of {', '.join(table.columns)}")
+        return frame.reset_index(drop=True)
+
+
 @contextmanager
 def _plainly_told(path: Path) -> Iterator[None]:
     try:
-        yield
-    except (OSError, ValueError) as error:
+        with warnings.catch_warnings():
+            # Of lines with more fields than there should be pandas only warns.
+            warnings.simplefilter("error", ParserWarning)
+            yield
+    except (OSError, ValueError, ParserWarning) as error:
         # Of pandas, too: its parser's and its dates' errors are ValueErrors.
         raise SourceError(f"{path} cannot be read as MovieLens: {error}") from error
 
@@ -213,6 +229,8 @@ def _csv_options(path: Path, table: _Table, separator: str) -> dict[str, Any]:
         "sep": separator,
         "quoting": csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE,
         "keep_default_na": False,
+        "na_values": [""],
+        "index_col": False,
         "encoding": "utf-8-sig",
     }
     if "title" in table.columns:

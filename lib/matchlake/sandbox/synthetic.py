@@ -51,7 +51,7 @@ class SyntheticParams(Params):
     """Explicit ratings rounded to half stars from 0.5 to 5, as people give them."""
     zipf: float = Field(default=1.0, ge=0)
     """The r-th most popular item has weight r^-zipf; 0 makes all alike."""
-    activity_spread: float = Field(default=1.0, ge=0)
+    activity_spread: float = Field(default=1.0, ge=0, le=10)
     """Spread of the logarithm of how many items a user meets; 0 makes all alike."""
     taste: float = Field(default=0.0, ge=0)
     """How strongly liking decides what is met: an item's weight is multiplied by
