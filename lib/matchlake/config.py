@@ -15,7 +15,9 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from matchlake.errors import ConfigError
+from matchlake.features.feature_set import FeaturesParams
 from matchlake.io.tracking import TrackingParams
+from matchlake.models.training import RecommendParams, TrainParams
 from matchlake.params import Params
 
 
@@ -31,7 +33,11 @@ class JobConfig(Params):
     """Folder or volume that holds the streams' checkpoints."""
     spark: dict[str, str] = Field(default_factory=dict)
     """Session settings, added to those every session gets."""
+    features: FeaturesParams = FeaturesParams()
+    """What `build_features` makes."""
     tracking: TrackingParams = TrackingParams()
+    train: TrainParams = TrainParams()
+    recommend: RecommendParams = RecommendParams()
 
     @property
     def warehouse(self) -> str | None:

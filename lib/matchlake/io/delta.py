@@ -8,9 +8,10 @@ of processes can therefore read and write the same lakehouse at once.
 
 import logging
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -29,6 +30,8 @@ class Lakehouse:
     spark: SparkSession = field(repr=False)
     catalog: str | None = None
     folder: str | None = None
+    views: tuple[ViewSpec, ...] = field(default=(), repr=False)
+    """Views that a laptop's session makes when they are first asked for."""
 
     def name(self, table: str) -> str:
         """The full, quoted name of `schema.table`; raises SchemaError for anything else."""
@@ -42,12 +45,17 @@ class Lakehouse:
         return str(Path(self.folder).absolute() / schema / short) if self.folder else None
 
     def exists(self, table: str) -> bool:
-        """Whether the table or view is there; attaches a table found by its place."""
+        """Whether the table or view is there.
+
+        On a laptop a table found by its place is attached, and a view of `views` is made.
+        """
         if self.spark.catalog.tableExists(self.name(table)):
             return True
         path = self.path(table)
-        if path is None or not (Path(path) / "_delta_log").is_dir():
+        if path is None:
             return False
+        if not (Path(path) / "_delta_log").is_dir():
+            return any(view.name == table and self.create_view(view) for view in self.views)
         self._create_schema(table)
         self.spark.sql(
             f"CREATE TABLE IF NOT EXISTS {self.name(table)} USING DELTA LOCATION {quote_text(path)}"
@@ -122,6 +130,14 @@ class Lakehouse:
             writer.option("overwriteSchema", "true").saveAsTable(name)
         else:
             rows.writeTo(name).overwrite(F.lit(True))  # noqa: FBT003 - a condition, not a flag
+
+    def replace_part(self, frame: DataFrame, spec: TableSpec, part: Mapping[str, Any]) -> None:
+        """Replaces the rows whose columns equal those of `part`, in one commit; a rerun is safe."""
+        self.create(spec)
+        condition = F.lit(True)  # noqa: FBT003 - a condition, not a flag
+        for name, value in part.items():
+            condition = condition & (F.col(name) == F.lit(value))
+        frame.select(spec.column_names).writeTo(self.name(spec.name)).overwrite(condition)
 
     def merge(self, frame: DataFrame, spec: TableSpec) -> None:
         """Updates or inserts by `spec.keys`, in one commit; a rerun with equal rows adds nothing.

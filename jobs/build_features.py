@@ -1,0 +1,84 @@
+"""Bronze to silver and gold: the latest ratings, and features of users and items."""
+
+import logging
+import sys
+
+from pyspark.sql import DataFrame
+
+from matchlake.features.feature_set import FeatureTable
+from matchlake.features.fit import fit_features
+from matchlake.features.interactions import latest_interactions, unknown_keys
+from matchlake.features.model import FeatureModel
+from matchlake.features.tables import (
+    FEATURE_SETS,
+    FEATURE_VOCABULARY,
+    feature_table,
+    latest_model,
+    set_rows,
+    vocabulary_rows,
+)
+from matchlake.io.states import save_state
+from matchlake.runtime import Runtime, run_job
+from matchlake.schemas import INTERACTIONS
+
+_log = logging.getLogger("matchlake.build_features")
+
+
+def run(runtime: Runtime) -> None:
+    """Writes silver.interactions, then each gold feature table and its fitted state."""
+    wanted, lake = runtime.config.features, runtime.lakehouse
+    lake.replace(latest_interactions(lake.read(wanted.ratings)), INTERACTIONS)
+    interactions = lake.read(INTERACTIONS.name)
+    _log.info("%s: %d rows", INTERACTIONS.name, interactions.count())
+    for table in wanted.tables.values():
+        model = build_table(runtime, table)
+        report_unknown(interactions, lake.read(table.source), model.keys)
+
+
+def build_table(runtime: Runtime, wanted: FeatureTable) -> FeatureModel:
+    """Fits one feature set on its source and writes its state, then its table."""
+    lake = runtime.lakehouse
+    source = lake.read(wanted.source)
+    known = lake.read(FEATURE_SETS.name) if lake.exists(FEATURE_SETS.name) else None
+    previous = latest_model(known, wanted.features.name) if known else None
+    model = fit_features(source, wanted.features, previous)
+    if model != previous:
+        save_model(runtime, model)
+    spec = feature_table(model, wanted.table, wanted.comment, source.schema)
+    lake.replace(model.transform(source), spec)
+    _log.info(
+        "%s: %d rows, %d feature columns, feature set %s version %d%s",
+        wanted.table,
+        model.rows,
+        len(model.outputs()),
+        model.name,
+        model.version,
+        " as before" if model == previous else "",
+    )
+    return model
+
+
+def save_model(runtime: Runtime, model: FeatureModel) -> None:
+    """Writes the state's vocabulary, its file, and last the row that makes it the newest."""
+    spark, lake = runtime.spark, runtime.lakehouse
+    this = {"feature_set": model.name, "version": model.version}
+    vocabulary = spark.createDataFrame(vocabulary_rows(model), FEATURE_VOCABULARY.struct())
+    lake.replace_part(vocabulary, FEATURE_VOCABULARY, this)
+    if runtime.config.features.folder:
+        text = model.model_dump_json(indent=1)
+        save_state(runtime.config.features.folder, model.name, model.version, text)
+    state = spark.createDataFrame(set_rows(model), FEATURE_SETS.struct())
+    lake.replace_part(state, FEATURE_SETS, this)
+
+
+def report_unknown(interactions: DataFrame, entities: DataFrame, keys: tuple[str, ...]) -> None:
+    """Logs how many interactions refer to a user or an item that its table lacks."""
+    for key in set(keys) & set(interactions.columns):
+        found = unknown_keys(interactions, entities, key).collect()[0]
+        if found["interactions"]:
+            text = "%d interactions are of %d unknown %s value(s); they are kept"
+            _log.warning(text, found["interactions"], found["keys"], key)
+
+
+if __name__ == "__main__":
+    sys.exit(run_job("build_features", run))

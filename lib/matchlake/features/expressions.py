@@ -1,0 +1,101 @@
+"""The few operations on numbers that every numeric feature is written in.
+
+A formula is plain data: `(x - 7.0) / 66.0` builds a tree, and the tree runs as SQL text (`sql`),
+on NumPy arrays and on single values (`evaluate`). Null and NaN are one thing, a missing value: a
+comparison with it is false, arithmetic with it gives it back.
+"""
+
+from dataclasses import dataclass
+
+
+class Expression:
+    """A formula over one row; operators and comparisons build larger ones."""
+
+    def __add__(self, other: "Expression | float") -> "Call":
+        return Call("add", (self, _lift(other)))
+
+    def __sub__(self, other: "Expression | float") -> "Call":
+        return Call("subtract", (self, _lift(other)))
+
+    def __mul__(self, other: "Expression | float") -> "Call":
+        return Call("multiply", (self, _lift(other)))
+
+    def __truediv__(self, other: "Expression | float") -> "Call":
+        return Call("divide", (self, _lift(other)))
+
+    def __lt__(self, other: "Expression | float") -> "Call":
+        return Call("less", (self, _lift(other)))
+
+    def __le__(self, other: "Expression | float") -> "Call":
+        return Call("less_equal", (self, _lift(other)))
+
+    def __gt__(self, other: "Expression | float") -> "Call":
+        return Call("less", (_lift(other), self))
+
+    def __ge__(self, other: "Expression | float") -> "Call":
+        return Call("less_equal", (_lift(other), self))
+
+    def __or__(self, other: "Expression") -> "Call":
+        return Call("or", (self, other))
+
+
+@dataclass(frozen=True)
+class Column(Expression):
+    """A numeric column of the table as a double, with null for NaN."""
+
+    name: str
+    floating: bool
+    """Whether its type has NaN at all."""
+
+
+@dataclass(frozen=True)
+class Input(Expression):
+    """A value prepared from one column; formulas stand on these."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Constant(Expression):
+    """A number, or a missing value."""
+
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Call(Expression):
+    """One operation on formulas."""
+
+    operation: str
+    arguments: tuple[Expression, ...]
+
+
+@dataclass(frozen=True)
+class Refuse(Expression):
+    """`value`, but an error with `message` for every row where `condition` holds."""
+
+    condition: Expression
+    message: str
+    value: Expression
+
+
+MISSING = Constant(None)
+
+
+def when(condition: Expression, then: Expression | float, otherwise: Expression | float) -> Call:
+    """`then` where the condition holds, else `otherwise`."""
+    return Call("when", (condition, _lift(then), _lift(otherwise)))
+
+
+def is_missing(value: Expression) -> Call:
+    """Whether the value is null or NaN."""
+    return Call("is_missing", (value,))
+
+
+def clip(value: Expression, low: float, high: float) -> Call:
+    """`value` held between the two; it must not be missing."""
+    return Call("greatest", (_lift(low), Call("least", (_lift(high), value))))
+
+
+def _lift(value: Expression | float) -> Expression:
+    return value if isinstance(value, Expression) else Constant(float(value))

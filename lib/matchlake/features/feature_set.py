@@ -1,0 +1,63 @@
+"""Feature sets as conf or Python declares them."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from matchlake.features.categories import MultiHot, OneHot
+from matchlake.features.names import Names
+from matchlake.features.scaling import MinMax
+from matchlake.params import Params
+
+Feature = Annotated[OneHot | MultiHot | MinMax, Field(discriminator="kind")]
+
+
+class FeatureSet(Params):
+    """Named features over the columns of one table, in the order of their output columns."""
+
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """Names the set in tables and files."""
+    keys: tuple[str, ...] = ()
+    """Columns that pass through as they are, before the features."""
+    features: dict[str, Feature] = Field(min_length=1)
+    """The features by name; the name is the output column's, or its first part."""
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        names = Names()
+        flags = [f"{n}_null" for n, f in self.features.items() if getattr(f, "flag_nulls", False)]
+        for name in (*self.keys, *self.features, *flags):
+            if not names.reserve(name):
+                raise ValueError(f"{name}: a key or feature of this name is there already")
+        for name in (*self.features, *flags):
+            if f"in_{name}" in self.keys:
+                raise ValueError(f"in_{name}: a key of this name stands in the way of {name}")
+        return self
+
+    def column(self, name: str) -> str:
+        """The table's column that the feature `name` reads."""
+        return self.features[name].column or name
+
+
+class FeatureTable(Params):
+    """A gold table of features: the table it is made from and the features it has."""
+
+    source: str
+    """The table it is made from, one row an entity."""
+    table: str
+    """The table it is written to."""
+    comment: str
+    """What the table holds, for those who find it in the catalog."""
+    features: FeatureSet
+
+
+class FeaturesParams(Params):
+    """What `build_features` makes."""
+
+    folder: str | None = None
+    """Folder or volume that keeps each fitted state as a JSON file; null: only in the table."""
+    ratings: str = "bronze.ratings"
+    """The table or view of rating events that become silver.interactions."""
+    tables: dict[str, FeatureTable] = Field(default_factory=dict)
+    """The gold tables, by any name; `user_id` and `item_id` among a set's keys tie it to
+    interactions."""

@@ -1,0 +1,40 @@
+"""Names of output columns: readable, valid everywhere, unique, and the same at every fit."""
+
+import re
+import unicodedata
+
+_LONGEST = 100
+
+
+class Names:
+    """Hands out column names that are unique whatever the engine makes of case and accents."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def reserve(self, name: str) -> bool:
+        """Takes `name` as it is; False where it, or one that an engine may confuse, is taken."""
+        key = _fold(name)
+        free = key not in self._taken
+        self._taken.add(key)
+        return free
+
+    def claim(self, feature: str, category: str) -> str:
+        """A free name of the form `feature_Category`; a number follows where that is taken.
+
+        Letters and digits of any script stay, every run of anything else becomes one underscore:
+        `genres`, `Sci-Fi` gives `genres_Sci_Fi`, and the empty text `genres_empty`.
+        """
+        words = re.sub(r"\W+", "_", unicodedata.normalize("NFC", category)).strip("_")
+        wanted = f"{feature}_{words or ('blank' if category else 'empty')}"[:_LONGEST]
+        name, number = wanted, 1
+        while not self.reserve(name):
+            number += 1
+            name = f"{wanted}_{number}"
+        return name
+
+
+def _fold(name: str) -> str:
+    """Equal for names that any engine might hold to be the same."""
+    plain = unicodedata.normalize("NFKD", name)
+    return "".join(c for c in plain if not unicodedata.combining(c)).upper().casefold()

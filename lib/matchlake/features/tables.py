@@ -1,0 +1,79 @@
+"""Fitted feature sets as tables: the features themselves, the states, and their vocabulary."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from matchlake.features.model import FeatureModel
+from matchlake.schemas import Column, TableSpec
+
+FEATURE_SETS = TableSpec(
+    "gold.feature_sets",
+    "Every fitted state of every feature set, as the JSON that scoring and SQL are made from.",
+    (
+        Column("feature_set", "STRING", "Name of the feature set", nullable=False),
+        Column("version", "INT", "Rises by one with every fit that differs", nullable=False),
+        Column("rows", "BIGINT", "Rows the set was fitted on", nullable=False),
+        Column("state", "STRING", "The fitted state as JSON", nullable=False),
+    ),
+    keys=("feature_set", "version"),
+)
+
+FEATURE_VOCABULARY = TableSpec(
+    "gold.feature_vocabulary",
+    "What each column of the gold feature tables stands for, with the counts at fit.",
+    (
+        Column("feature_set", "STRING", "Name of the feature set", nullable=False),
+        Column("version", "INT", "Version of the fitted state", nullable=False),
+        Column("position", "INT", "Place among the feature columns, from 0", nullable=False),
+        Column("column_name", "STRING", "Name of the feature column", nullable=False),
+        Column("feature", "STRING", "The declared feature it belongs to", nullable=False),
+        Column("source_column", "STRING", "The column it was made from", nullable=False),
+        Column("role", "STRING", "number, category, null or other", nullable=False),
+        Column("category", "STRING", "The category it stands for; null for the other roles"),
+        Column("rows", "BIGINT", "Rows at fit with this category, no value or another value"),
+        Column("meaning", "STRING", "What the column says, in words", nullable=False),
+    ),
+    keys=("feature_set", "version", "position"),
+)
+
+
+def feature_table(model: FeatureModel, table: str, comment: str, source: StructType) -> TableSpec:
+    """The table that `model.transform` fills: the keys with the types of `source`, the features."""
+    keys = [
+        Column(key, source[key].dataType.simpleString(), "Key, as in the source", nullable=False)
+        for key in model.keys
+    ]
+    features = [Column(output.name, output.type, output.comment) for output in model.outputs()]
+    return TableSpec(table, comment, (*keys, *features), keys=model.keys)
+
+
+def set_rows(model: FeatureModel) -> list[tuple[object, ...]]:
+    """The row of `gold.feature_sets` for this state."""
+    return [(model.name, model.version, model.rows, model.model_dump_json())]
+
+
+def vocabulary_rows(model: FeatureModel) -> list[tuple[object, ...]]:
+    """The rows of `gold.feature_vocabulary` for this state."""
+    return [
+        (
+            model.name,
+            model.version,
+            position,
+            output.name,
+            output.feature,
+            output.source,
+            output.role,
+            output.category,
+            output.rows,
+            output.comment,
+        )
+        for position, output in enumerate(model.outputs())
+    ]
+
+
+def latest_model(sets: DataFrame, name: str) -> FeatureModel | None:
+    """The newest state of the feature set `name` in `gold.feature_sets`; starts one Spark job."""
+    states = sets.where(F.col("feature_set") == name).orderBy(F.desc("version")).limit(1)
+    rows = states.select("state").collect()
+    return FeatureModel.from_json(rows[0]["state"]) if rows else None

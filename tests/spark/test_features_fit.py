@@ -1,0 +1,217 @@
+"""What a fit learns, and what the transform makes of it, by known answers."""
+
+import pytest
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+from tests.conftest import KIND
+from tests.support.executions import executions
+from tests.support.feature_frames import people
+
+from matchlake.errors import InputError, SchemaError
+from matchlake.features.categories import MultiHot, OneHot
+from matchlake.features.feature_set import FeatureSet
+from matchlake.features.fit import fit_features
+from matchlake.features.model import FeatureModel
+from matchlake.features.scaling import MinMax
+
+SET = FeatureSet(
+    name="people",
+    keys=("id",),
+    features={
+        "city": OneHot(nulls="column", other="column"),
+        "age": MinMax(nulls=20.0, flag_nulls=True),
+        "height": MinMax(range=(-1, 1), out_of_range="keep"),
+        "tags": MultiHot(max_categories=2, nulls="column", other="column"),
+    },
+)
+
+
+def fitted(spark: SparkSession, **features: object) -> FeatureModel:
+    return fit_features(people(spark), FeatureSet(name="t", keys=("id",), features=features))
+
+
+def test_columns_are_readable_in_order_of_count_and_without_collisions(spark: SparkSession) -> None:
+    model = fit_features(people(spark), SET)
+    assert [output.name for output in model.outputs()] == [
+        "city_BLR",
+        "city_empty",
+        "city_DEL",
+        "city_São_Paulo",
+        "city_sao_paulo_2",
+        "city_null",
+        "city_other",
+        "age",
+        "age_null",
+        "height",
+        "tags_Sci_Fi",
+        "tags_new",
+        "tags_null",
+        "tags_other",
+    ]
+    assert [output.rows for output in model.outputs()] == [
+        *(2, 1, 1, 1, 1, 1, 0),
+        *(None, 1, None),
+        *(3, 2, 1, 1),
+    ]
+
+
+def test_transform_gives_known_answers(spark: SparkSession) -> None:
+    frame = people(spark)
+    rows = fit_features(frame, SET).transform(frame).orderBy("id").collect()
+    found = [tuple(row) for row in rows]
+    inf = float("inf")
+    assert found == [
+        (1, 1, 0, 0, 0, 0, 0, 0, 0.0, 0, -1.0, 1, 1, 0, 0),
+        (2, 0, 0, 1, 0, 0, 0, 0, 0.5, 0, 1.0, 0, 0, 0, 0),
+        (3, 1, 0, 0, 0, 0, 0, 0, 0.25, 0, None, 0, 0, 1, 0),
+        (4, 0, 0, 0, 0, 0, 1, 0, 0.0, 1, None, 1, 0, 0, 0),
+        (5, 0, 1, 0, 0, 0, 0, 0, 1.0, 0, inf, 0, 0, 0, 1),
+        (6, 0, 0, 0, 1, 0, 0, 0, 0.125, 0, 0.0, 1, 1, 0, 0),
+        (7, 0, 0, 0, 0, 1, 0, 0, 0.375, 0, -inf, 0, 0, 0, 0),
+    ]
+
+
+def test_unseen_null_and_out_of_range_values_follow_their_policies(spark: SparkSession) -> None:
+    new = spark.createDataFrame(
+        [(1, "XXX", 100, None), (2, None, 0, ["old", "never"])],
+        "id INT, city STRING, age INT, tags ARRAY<STRING>",
+    )
+    model = fitted(
+        spark,
+        city=OneHot(max_categories=1, other="column", nulls="column"),
+        clipped=MinMax(column="age"),
+        kept=MinMax(column="age", out_of_range="keep"),
+        dropped=MinMax(column="age", out_of_range="null"),
+        tags=MultiHot(max_categories=1),
+    )
+    rows = model.transform(new).orderBy("id").collect()
+    assert [tuple(row) for row in rows] == [
+        (1, 0, 0, 1, 1.0, 2.0, None, 0),
+        (2, 0, 1, 0, 0.0, -0.5, None, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("feature", "value"),
+    [
+        (OneHot(column="city", other="error"), "'Nowhere' AS city"),
+        (OneHot(column="city", nulls="error"), "CAST(NULL AS STRING) AS city"),
+        (MinMax(column="age", out_of_range="error"), "61 AS age"),
+        (MinMax(column="age", nulls="error"), "CAST(NULL AS INT) AS age"),
+        (MultiHot(column="tags", other="error"), "array('never') AS tags"),
+    ],
+)
+def test_a_policy_of_error_fails_the_action_and_names_the_feature(
+    spark: SparkSession, feature: OneHot, value: str
+) -> None:
+    frame = people(spark).where("id IN (1, 2)")
+    model = fit_features(frame, FeatureSet(name="t", features={"strict": feature}))
+    assert model.transform(frame).count() == 2
+    with pytest.raises(PySparkException, match="strict: "):
+        model.transform(spark.sql(f"SELECT {value}")).collect()
+
+
+def test_a_fit_refuses_what_its_policies_refuse_at_once(spark: SparkSession) -> None:
+    for feature, told in [
+        (OneHot(column="city", nulls="error"), r"1 null\(s\)"),
+        (OneHot(column="city", other="error", min_rows=2), r"leave 4 value\(s\)"),
+        (MinMax(column="age", nulls="error"), r"1 missing value\(s\)"),
+    ]:
+        with pytest.raises(InputError, match=told):
+            fitted(spark, strict=feature)
+
+
+@pytest.mark.parametrize(
+    ("policy", "inside"), [("low", -2.0), ("middle", 1.0), ("high", 4.0), ("null", None)]
+)
+def test_a_constant_column_becomes_what_its_policy_says(
+    spark: SparkSession, policy: str, inside: float | None
+) -> None:
+    frame = spark.sql("SELECT 7 AS n UNION ALL SELECT 7")
+    feature = MinMax(range=(-2, 4), constant=policy)
+    model = fit_features(frame, FeatureSet(name="t", features={"n": feature}))
+    new = spark.sql("SELECT * FROM VALUES (6), (7), (8) AS (n)")
+    assert [row[0] for row in model.transform(new).collect()] == [-2.0, inside, 4.0]
+
+
+def test_integers_booleans_and_dates_are_categories(spark: SparkSession) -> None:
+    frame = spark.sql(
+        "SELECT CAST(n AS BIGINT) n, n > 0 AS b, DATE '2024-02-29' AS d, array(n) AS l"
+        " FROM VALUES (-1), (10) AS (n)"
+    )
+    features = {"n": OneHot(), "b": OneHot(), "d": OneHot(), "l": MultiHot()}
+    model = fit_features(frame, FeatureSet(name="t", features=features))
+    found = {tuple(row) for row in model.transform(frame).collect()}
+    assert found == {(1, 0, 1, 0, 1, 1, 0), (0, 1, 0, 1, 1, 0, 1)}
+    assert [o.category for o in model.outputs()] == [
+        *("-1", "10", "false", "true", "2024-02-29", "-1", "10"),
+    ]
+
+
+def test_a_refit_keeps_old_categories_in_place_and_appends(spark: SparkSession) -> None:
+    features = FeatureSet(name="t", features={"c": OneHot(max_categories=4)})
+    frame = spark.sql("SELECT * FROM VALUES ('a'), ('b'), ('b'), ('null') AS (c)")
+    first = fit_features(frame, features)
+    assert fit_features(frame, features, first) == first
+    later = spark.sql("SELECT * FROM VALUES ('d'), ('d'), ('d'), ('A'), ('A'), ('a'), ('e') AS (c)")
+    second = fit_features(later, features, first)
+    assert (first.version, second.version) == (1, 2)
+    assert [(o.name, o.rows) for o in second.outputs()] == [
+        *(("c_b", 0), ("c_a", 1), ("c_null", 0), ("c_d", 3)),
+    ]
+
+
+def test_wrong_columns_and_types_are_named_before_any_job(spark: SparkSession) -> None:
+    frame = people(spark)
+    with pytest.raises(SchemaError, match=r"reads town, .*it has id, city"):
+        fitted(spark, town=OneHot())
+    with pytest.raises(SchemaError, match="needs a number or a boolean, but column city is string"):
+        fitted(spark, city=MinMax())
+    with pytest.raises(SchemaError, match="column height is double"):
+        fitted(spark, height=OneHot())
+    with pytest.raises(SchemaError, match="column city is string"):
+        fitted(spark, city=MultiHot())
+    model = fitted(spark, age=MinMax())
+    with pytest.raises(SchemaError, match="reads age, which the frame lacks"):
+        model.transform(frame.drop("age"))
+
+
+def test_no_rows_or_no_finite_value_is_an_error(spark: SparkSession) -> None:
+    frame = people(spark)
+    features = FeatureSet(name="t", features={"height": MinMax()})
+    with pytest.raises(InputError, match="there are no rows"):
+        fit_features(frame.where("id < 0"), features)
+    with pytest.raises(InputError, match="no finite value in 3 rows"):
+        fit_features(frame.where("id IN (3, 4, 5)"), features)
+
+
+def test_text_that_sql_could_take_for_its_own_is_only_text(spark: SparkSession) -> None:
+    values = [
+        "it's",
+        '"',
+        "`",
+        "\\",
+        "\\n",
+        "\n",
+        "${spark.app.name}",
+        "%",
+        "a;b",
+        "{x}",
+        "\t",
+        "💥",
+    ]
+    frame = spark.createDataFrame([(v, [v]) for v in values], "c STRING, l ARRAY<STRING>")
+    features = FeatureSet(name="t", features={"c": OneHot(), "l": MultiHot()})
+    model = fit_features(frame, features)
+    sums = dict.fromkeys((o.name for o in model.outputs()), "sum")
+    total = model.transform(frame).agg(sums).collect()[0]
+    assert set(total) == {1}
+    assert len(total) == 2 * len(values)
+
+
+@pytest.mark.skipif(KIND == "connect", reason="executions are counted in classic Spark")
+def test_a_fit_is_one_execution_and_a_transform_none(spark: SparkSession) -> None:
+    frame = people(spark)
+    model = fit_features(frame, SET)
+    assert executions(spark, lambda: fit_features(frame, SET)) == 1
+    assert executions(spark, lambda: model.transform(frame)) == 0

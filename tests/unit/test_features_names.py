@@ -1,0 +1,66 @@
+import pytest
+from pydantic import ValidationError
+
+from matchlake.features.categories import OneHot
+from matchlake.features.feature_set import FeatureSet
+from matchlake.features.names import Names
+from matchlake.features.scaling import MinMax
+
+
+@pytest.mark.parametrize(
+    ("category", "name"),
+    [
+        ("student", "f_student"),
+        ("Sci-Fi", "f_Sci_Fi"),
+        ("  a  b ", "f_a_b"),
+        ("", "f_empty"),
+        ("?!", "f_blank"),
+        ("1995", "f_1995"),
+        ("Москва", "f_Москва"),
+        ("Sa\u0303o", "f_São"),
+        ("x" * 200, "f_" + "x" * 98),
+    ],
+)
+def test_names_are_readable(category: str, name: str) -> None:
+    assert Names().claim("f", category) == name
+
+
+def test_names_that_an_engine_may_confuse_get_a_number() -> None:
+    names = Names()
+    claimed = [
+        names.claim("f", text) for text in ("a b", "A-B", "á_b", "a_b_2", "\u0131", "I", "İ")
+    ]
+    assert claimed == ["f_a_b", "f_A_B_2", "f_á_b_3", "f_a_b_2_2", "f_\u0131", "f_I_2", "f_İ_3"]
+
+
+def test_names_collide_across_features_too() -> None:
+    names = Names()
+    assert names.claim("a", "b_c") == "a_b_c"
+    assert names.claim("a_b", "c") == "a_b_c_2"
+
+
+@pytest.mark.parametrize(
+    ("keys", "features", "told"),
+    [
+        (("age",), {"Age": MinMax()}, "Age: a key or feature of this name"),
+        ((), {"age": MinMax(flag_nulls=True), "age_null": MinMax()}, "age_null: a key or feature"),
+        (("in_age",), {"age": MinMax()}, "in_age: a key of this name stands in the way"),
+        ((), {}, "at least 1 item"),
+    ],
+)
+def test_a_set_refuses_names_that_collide(
+    keys: tuple[str, ...], features: dict[str, MinMax], told: str
+) -> None:
+    with pytest.raises(ValidationError, match=told):
+        FeatureSet(name="t", keys=keys, features=features)
+
+
+def test_a_set_reads_from_plain_data() -> None:
+    plain = {"name": "t", "features": {"a": {"kind": "one_hot"}, "b": {"kind": "min_max"}}}
+    assert FeatureSet.model_validate(plain).features == {"a": OneHot(), "b": MinMax()}
+
+
+@pytest.mark.parametrize("range_", [(1, 1), (2, 1)])
+def test_an_empty_range_is_refused(range_: tuple[float, float]) -> None:
+    with pytest.raises(ValidationError, match="the first must be less"):
+        MinMax(range=range_)
