@@ -122,3 +122,19 @@ def test_a_spec_gives_the_schema_with_nullability_and_comments(spark: SparkSessi
     field = SPEC.struct()["item"]
     assert (field.dataType.simpleString(), field.nullable) == ("string", False)
     assert field.metadata["comment"] == "the item's key"
+
+
+def test_a_session_makes_a_known_view_when_it_is_asked_for(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    spark.sql("DROP DATABASE IF EXISTS shop CASCADE")
+    query, over = "SELECT item FROM shop.prices", "SELECT item FROM shop.all_items"
+    comments = (("item", "the item's key"),)
+    views = (
+        ViewSpec("shop.items", "all", comments, over, ("shop.all_items",)),
+        ViewSpec("shop.all_items", "all", comments, query, (SPEC.name,)),
+    )
+    knowing = Lakehouse(spark, None, str(tmp_path), views)
+    assert not knowing.exists("shop.items")
+    knowing.append(rows(knowing, ("a", 1.0)), SPEC)
+    assert [row.item for row in knowing.read("shop.items").collect()] == ["a"]
