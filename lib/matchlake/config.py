@@ -16,6 +16,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from matchlake.errors import ConfigError
 from matchlake.features.feature_set import FeaturesParams
+from matchlake.ingest.params import StreamParams
+from matchlake.io.kafka import KafkaParams
+from matchlake.io.streams import IngestParams
 from matchlake.io.tracking import TrackingParams
 from matchlake.models.training import RecommendParams, TrainParams
 from matchlake.params import Params
@@ -33,6 +36,10 @@ class JobConfig(Params):
     """Folder or volume that holds the streams' checkpoints."""
     spark: dict[str, str] = Field(default_factory=dict)
     """Session settings, added to those every session gets."""
+    kafka: KafkaParams = KafkaParams()
+    streams: dict[str, StreamParams] = Field(default_factory=dict)
+    """The declared streams by name; the name also is that of the checkpoint."""
+    ingest: IngestParams = IngestParams()
     features: FeaturesParams = FeaturesParams()
     """What `build_features` makes."""
     tracking: TrackingParams = TrackingParams()

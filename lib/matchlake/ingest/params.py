@@ -1,0 +1,97 @@
+"""What a user declares of the records that come in: columns, and whole streams of them."""
+
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from matchlake.errors import SchemaError
+from matchlake.ingest.columns import RECORD_COLUMNS
+from matchlake.params import Params
+from matchlake.schemas import check_name
+
+ColumnType = Literal[
+    "string", "int", "bigint", "double", "boolean", "timestamp", "date", "array<string>"
+]
+NUMBERS = ("int", "bigint", "double")
+
+
+class ColumnParams(Params):
+    """One declared column: its type, where it comes from, and what its values may be."""
+
+    type: ColumnType
+    """A `string` also takes JSON integers, as their digits; a `timestamp` without a zone is UTC."""
+    comment: str
+    """What the column means; stands in the table."""
+    path: str | None = None
+    """The field it is read from, dots between nested names; null: the column's own name."""
+    required: bool = True
+    """Whether a record without it, or with null, is quarantined."""
+    min: float | None = None
+    """The least number allowed."""
+    max: float | None = None
+    """The greatest number allowed."""
+    one_of: tuple[str, ...] = ()
+    """The only texts allowed; empty: all."""
+    epoch: Literal["s", "ms", "us"] | None = None
+    """A timestamp is a number of these units since 1970; null: it is ISO 8601 text."""
+
+    @model_validator(mode="after")
+    def _fits_its_type(self) -> Self:
+        if (self.min is not None or self.max is not None) and self.type not in NUMBERS:
+            raise ValueError(f"min and max are for {', '.join(NUMBERS)}, not for {self.type}")
+        if self.one_of and self.type != "string":
+            raise ValueError(f"one_of is for string, not for {self.type}")
+        if self.epoch and self.type != "timestamp":
+            raise ValueError(f"epoch is for timestamp, not for {self.type}")
+        return self
+
+
+Columns = dict[str, ColumnParams]
+
+
+class StreamParams(Params):
+    """One stream: a topic, what its records hold, and where they go."""
+
+    topic: str
+    """The Kafka topic."""
+    format: Literal["json"] = "json"
+    """How the values are written: one JSON object a message."""
+    table: str
+    """The bronze table of all records, good and bad."""
+    good_view: str
+    """The view of its good records."""
+    quarantine_view: str
+    """The view of its bad records."""
+    comment: str
+    """What the stream is about; stands in the table."""
+    event_time: str | None = None
+    """The column that says when an event happened."""
+    columns: Columns = Field(min_length=1)
+    """The declared columns, in their order; other fields of a record are let be."""
+    max_offsets_per_batch: int | None = Field(None, ge=1)
+    """The most records one micro-batch reads; null: all there are."""
+
+    @field_validator("table", "good_view", "quarantine_view")
+    @classmethod
+    def _name_of_a_table(cls, name: str) -> str:
+        return _checked(name, 2)
+
+    @model_validator(mode="after")
+    def _columns_have_names_of_their_own(self) -> Self:
+        taken = {column.name for column in RECORD_COLUMNS}
+        for name in self.columns:
+            _checked(name, 1)
+            if name in taken:
+                raise ValueError(f"column {name} is matchlake's own here: choose another name")
+        if self.event_time is not None:
+            declared = self.columns.get(self.event_time)
+            if declared is None or declared.type != "timestamp":
+                raise ValueError(f"event_time {self.event_time} is no declared timestamp column")
+        return self
+
+
+def _checked(name: str, parts: int) -> str:
+    try:
+        return check_name(name, parts)
+    except SchemaError as error:
+        raise ValueError(str(error)) from None

@@ -1,0 +1,57 @@
+"""The bronze table of a stream, and the views of its good and its bad records."""
+
+from matchlake.ingest.columns import GOOD, POSITION, QUARANTINED, RAW, REFUSAL, STATUS
+from matchlake.ingest.params import Columns, StreamParams
+from matchlake.schemas import Column, TableSpec, ViewSpec, quote_identifier
+
+_TEXT = ("text", "The value as text, bytes that are not UTF-8 replaced")
+
+
+def declared_columns(columns: Columns) -> tuple[Column, ...]:
+    """The declared columns as a table holds them; null where a record is quarantined."""
+    return tuple(Column(name, p.type.upper(), p.comment) for name, p in columns.items())
+
+
+def stream_table(stream: StreamParams) -> TableSpec:
+    """The stream's table: status, the declared columns, Kafka's position, reason and raw bytes."""
+    return TableSpec(
+        stream.table,
+        f"{stream.comment} Every record of topic {stream.topic} as it came, good or quarantined.",
+        (STATUS, *declared_columns(stream.columns), *POSITION, *REFUSAL, *RAW),
+    )
+
+
+def stream_views(stream: StreamParams) -> list[ViewSpec]:
+    """The view of the stream's good records and that of its bad ones."""
+    good = _described((*declared_columns(stream.columns), *POSITION))
+    bad = _described((*POSITION, *REFUSAL, *RAW))
+    return [
+        ViewSpec(
+            stream.good_view,
+            f"{stream.comment} The good records of {stream.table}.",
+            good,
+            _select([name for name, _ in good], stream.table, GOOD),
+            (stream.table,),
+        ),
+        ViewSpec(
+            stream.quarantine_view,
+            f"The records of {stream.table} that were refused, with reason and raw bytes.",
+            (*bad, _TEXT),
+            _select(
+                [name for name, _ in bad],
+                stream.table,
+                QUARANTINED,
+                ", make_valid_utf8(CAST(raw_value AS STRING))",
+            ),
+            (stream.table,),
+        ),
+    ]
+
+
+def _described(columns: tuple[Column, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((column.name, column.comment) for column in columns)
+
+
+def _select(names: list[str], table: str, status: str, more: str = "") -> str:
+    listed = ", ".join(quote_identifier(name) for name in names)
+    return f"SELECT {listed}{more} FROM {table} WHERE {STATUS.name} = '{status}'"
