@@ -1,0 +1,43 @@
+"""What the analyst is told when a query fails: one message, without plans and stack traces."""
+
+import difflib
+import re
+from collections.abc import Collection
+
+from py4j.protocol import Py4JError, Py4JJavaError
+from pyspark.errors import PySparkException
+
+SPARK_ERRORS = (PySparkException, Py4JError)
+"""What pyspark raises; the latter for some errors of Delta that it does not know."""
+
+_POSITION = re.compile(r"line (\d+),? (pos|position) (\d+)")
+# Advice that an analyst cannot follow here, and codes that tell nobody anything.
+_NOISE = re.compile(r"\s*(SQLSTATE: \w+|If necessary set [^.]*\S+ to [^.]*bypass this error\.)")
+
+
+def describe_error(error: Exception) -> str:
+    """The error's own sentence, and the line and position of the query it is about."""
+    if isinstance(error, Py4JJavaError):
+        return str(error.java_exception.toString()).splitlines()[0]
+    text = error.getMessage() if isinstance(error, PySparkException) else str(error)
+    sentence = _NOISE.sub("", (text or str(error)).strip().partition("\n==")[0])
+    place = _POSITION.search(str(error))
+    if place is None:
+        return sentence
+    line, kind, position = place.groups()
+    # Spark counts `pos` from 0 and `position` from 1.
+    return f"{sentence} (line {line}, position {int(position) + (kind == 'pos')})"
+
+
+def missing_table(name: str, there: Collection[str], jobs: Collection[str]) -> str:
+    """That `name` is not `there`, and which jobs make it or what may have been meant."""
+    if jobs:
+        return f"There is no {name} yet; what makes it: {_commands(jobs)}."
+    short = {each.partition(".")[2]: each for each in there}
+    close = difflib.get_close_matches(name, [*there, *short], n=1)
+    hint = f" Did you mean {short.get(close[0], close[0])}?" if close else ""
+    return f"There is no table {name}.{hint} There is: {', '.join(there) or 'nothing yet'}."
+
+
+def _commands(jobs: Collection[str]) -> str:
+    return ", then ".join(f"`matchlake run {job}`" for job in jobs)

@@ -1,0 +1,63 @@
+"""What can be told of SQL from its text alone: where statements end, whether they read, names."""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+# Quoted text and comments come first, so that what stands inside them is never looked at; an
+# unclosed one reaches to the end, so that a prompt knows there is more to come.
+_PIECES = re.compile(
+    r"""
+      (?P<text>[rR]"[^"]*(?:"|\Z) | [rR]'[^']*(?:'|\Z)
+             | "(?:[^"\\]|\\.)*(?:"|\\?\Z) | '(?:[^'\\]|\\.)*(?:'|\\?\Z))
+    | (?P<name>`(?:[^`]|``)*(?:`|\Z))
+    | (?P<comment>--[^\n]* | /\*.*?(?:\*/|\Z))
+    | (?P<end>;)
+    | (?P<code>\w+ | .)
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+_PART = r"(?:`[^`]+`|\w+)"
+_DOTTED = re.compile(rf"{_PART}(?:\s*\.\s*{_PART})+")
+
+READING_WORDS = ("SELECT", "WITH", "FROM", "VALUES", "TABLE", "SHOW", "DESCRIBE", "DESC", "EXPLAIN")
+
+
+def split_statements(sql: str) -> tuple[list[str], str]:
+    """The statements of `sql` that a semicolon ends, and the rest after the last semicolon.
+
+    Semicolons in quotes, names and comments do not end anything. Statements without code (blank
+    or only comments) are left out; the rest is blank when nothing is left.
+    """
+    ends = [piece.end() for piece in _PIECES.finditer(sql) if piece.lastgroup == "end"]
+    starts = [0, *ends]
+    found = [sql[start : end - 1].strip() for start, end in zip(starts, ends, strict=False)]
+    rest = sql[starts[-1] :]
+    return [each for each in found if has_code(each)], rest if has_code(rest) else ""
+
+
+def has_code(sql: str) -> bool:
+    """Whether there is anything but blanks and comments."""
+    return bool(_code(sql).strip())
+
+
+def first_word(sql: str) -> str:
+    """The first word in upper case, behind comments, blanks and opening brackets."""
+    word = re.match(r"[\s(]*(\w*)", _code(sql))
+    return word.group(1).upper() if word else ""
+
+
+def mentioned_names(sql: str) -> Iterator[str]:
+    """Every `a.b` that the code mentions, in lower case; of `a.b.c` both `a.b` and `b.c`.
+
+    Some are columns of an alias: the caller keeps those that are tables or views.
+    """
+    for dotted in _DOTTED.finditer(_code(sql)):
+        parts = [part.strip("`").lower() for part in re.findall(_PART, dotted.group())]
+        for left, right in pairwise(parts):
+            yield f"{left}.{right}"
+
+
+def _code(sql: str) -> str:
+    """`sql` with its quoted text and comments blanked out."""
+    return _PIECES.sub(lambda p: p.group() if p.lastgroup in ("name", "code", "end") else " ", sql)
