@@ -12,8 +12,14 @@ from rich.console import Console
 
 from matchlake.config import find_conf
 from matchlake.errors import ConfigError, MatchlakeError
+from matchlake.sandbox.commands import doctor, sandbox_app
+from matchlake.sql.commands import sql, sql_server_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(sandbox_app, name="sandbox")
+app.command()(doctor)
+app.command()(sql)
+app.command("sql-server")(sql_server_command)
 _err = Console(stderr=True)
 
 
@@ -38,6 +44,18 @@ def run(context: typer.Context, name: Annotated[str, typer.Argument(help="the jo
         raise ConfigError(f"No job {name!r}: there is {', '.join(jobs)}.")
     sys.argv = [str(jobs[name]), *context.args]
     runpy.run_path(str(jobs[name]), run_name="__main__")
+
+
+@app.command()
+def demo(
+    ratings: Annotated[
+        int | None, typer.Option(min=1, help="only the first so many ratings")
+    ] = None,
+) -> None:
+    """Runs the whole product on MovieLens-100K: broker, tables, features, model, SQL."""
+    from matchlake.demo import run_demo  # noqa: PLC0415 - brings Spark, seconds
+
+    run_demo(Console(), ratings)
 
 
 def main() -> None:

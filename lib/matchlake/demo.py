@@ -1,0 +1,118 @@
+"""`matchlake demo`: the whole product on MovieLens-100K, in one session, and a closing page.
+
+Every step is the job or the call that a user would run; the demo puts them in order, shows how
+far it is, and reads its closing page from the tables that the jobs have written.
+"""
+
+import runpy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from matchlake.config import JobConfig, find_conf, load_config
+from matchlake.demo_page import print_page
+from matchlake.runtime import Runtime, start, start_logging
+from matchlake.sandbox.broken_events import broken_events, mix_in
+from matchlake.sandbox.broker import broker_status, start_broker, stop_broker
+from matchlake.sandbox.events import rating_events
+from matchlake.sandbox.lake_files import write_lake_files
+from matchlake.sandbox.movielens import bundled_movielens
+from matchlake.sandbox.publish import Published, publish_events
+
+JOBS = ("ingest_events", "load_lake", "build_features", "train_recommender", "recommend")
+STREAM = "rating_events"
+_SEED = 20
+_ODD_EVENTS = 300
+_PARTITIONS = 4
+
+
+@dataclass
+class Steps:
+    """Numbers the steps as they come, and keeps the seconds each took."""
+
+    console: Console
+    total: int
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Announces a step and times it."""
+        number = f"{len(self.seconds) + 1}/{self.total}"
+        self.console.rule(f"[bold]{number}[/] {name}", align="left", style="dim")
+        began = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - began
+
+
+def run_demo(console: Console, ratings: int | None = None) -> None:
+    """Runs the demo on the first `ratings` ratings (by default all) and prints its closing page.
+
+    Leaves tables, tracking store and the broker's data below the lakehouse folder; a broker
+    that it started is stopped again. A second run publishes and ingests nothing twice.
+    """
+    start_logging("INFO")
+    config = load_config("local")
+    root = Path(config.lakehouse or ".lakehouse")
+    steps = Steps(console, total=3 + len(JOBS))
+    was_running = broker_status(root).phase == "running"
+    try:
+        with steps.step("Kafka broker"):
+            bootstrap = start_broker(root).bootstrap
+            console.print(f"a broker runs on {bootstrap}; its data stay below {root}/kafka")
+        with steps.step("events and lake files"):
+            published = _publish(console, config, bootstrap, ratings)
+            _write_lake(console, root)
+        with steps.step("Spark session"):
+            runtime = start(config, "demo")
+        for name in JOBS:
+            with steps.step(f"job {name}"):
+                job(name)(runtime)
+    finally:
+        if not was_running:
+            stop_broker(root)
+    print_page(console, runtime, published, steps.seconds)
+
+
+def job(name: str) -> Callable[[Runtime], None]:
+    """The `run` of jobs/NAME.py, the same file that spark-submit runs."""
+    run: Callable[[Runtime], None] = runpy.run_path(
+        str(find_conf().parent / "jobs" / f"{name}.py")
+    )["run"]
+    return run
+
+
+def _publish(console: Console, config: JobConfig, bootstrap: str, ratings: int | None) -> Published:
+    """Publishes the ratings, with odd events of every kind among them, and says how many."""
+    frame: pd.DataFrame = bundled_movielens().read_ratings().iloc[:ratings]
+    odd = broken_events(frame, _SEED, _ODD_EVENTS)
+    events = mix_in(rating_events([frame]), odd, every=max(1, len(frame) // _ODD_EVENTS))
+    bad = sum(one.reason is not None for one in odd)
+    topic = config.streams[STREAM].topic
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+        task = progress.add_task(f"publishing to {topic}", total=len(frame) + len(odd))
+        published = publish_events(
+            bootstrap,
+            topic,
+            events,
+            partitions=_PARTITIONS,
+            progress=lambda done: progress.update(task, completed=done),
+        )
+        progress.update(task, completed=len(frame) + len(odd))
+    console.print(
+        f"{len(frame):,} ratings of MovieLens-100K and {len(odd)} odd events ({bad} of them bad, "
+        f"of {len({one.kind for one in odd if one.reason})} kinds): {published.sent:,} published "
+        f"now, {published.found:,} were there already"
+    )
+    return published
+
+
+def _write_lake(console: Console, root: Path) -> None:
+    written = write_lake_files(bundled_movielens(), root / "lake")
+    console.print(f"lake files: {', '.join(str(path) for path in written)}")
