@@ -99,6 +99,15 @@ def test_killed_starter_leaves_a_broker_that_stop_ends(broker_root: Path) -> Non
     assert not runs(left.pid)
 
 
+def test_two_starts_at_once_make_one_broker(broker_root: Path) -> None:
+    start = "import sys; from pathlib import Path; from matchlake.sandbox.broker import *; "
+    start += "print(start_broker(Path(sys.argv[1]), heap='256m').pid)"
+    command = [sys.executable, "-c", start, str(broker_root)]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    pids = [int(run.communicate()[0]) for run in runs]
+    assert pids == [broker_status(broker_root).pid] * 2
+
+
 def test_port_taken_in_the_meantime_is_named(
     broker_root: Path, monkeypatch: pytest.MonkeyPatch, broker: str
 ) -> None:
@@ -121,5 +130,7 @@ def test_topic_is_made_once(broker: str) -> None:
     assert not create_topic(broker, "made-once", 3)
     with pytest.raises(SandboxError, match="there with 3 partitions, not 4"):
         create_topic(broker, "made-once", 4)
-    with pytest.raises(SandboxError, match="'not a/legal name' could not be made"):
+    with pytest.raises(
+        SandboxError, match="'not a/legal name' was not made: Topic name is invalid"
+    ):
         create_topic(broker, "not a/legal name", 1)

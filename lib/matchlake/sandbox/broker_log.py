@@ -28,4 +28,4 @@ def why_it_ended(home: Path) -> str:
         if any(sign in line for line in lines):
             return meaning
     telling = [line for line in lines if _TELLING.search(line)] or lines
-    return f"{telling[-1] if telling else 'it wrote no log'} (logs: {logs})"
+    return f"{telling[-1] if telling else 'its logs tell nothing'} (logs: {logs})"

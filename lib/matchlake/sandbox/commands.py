@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from matchlake.sandbox.broker import BrokerState, broker_status, start_broker, stop_broker
+from matchlake.sandbox.broker_log import why_it_ended
 
 sandbox_app = typer.Typer(no_args_is_help=True, help="A laptop's own Kafka broker.")
 
@@ -49,14 +50,13 @@ def status(root: Root = _ROOT) -> None:
     if state.phase == "running":
         _tell(f"The broker runs {_where(state)}.")
         return
-    _tell(
-        {
-            "absent": f"No broker was ever started in {root.resolve()}.",
-            "stopped": "The broker is stopped; its data is kept.",
-            "crashed": "The broker ended without being stopped; its data is kept. "
-            f"Its logs are in {root.resolve() / 'kafka' / 'logs'}.",
-        }[state.phase]
-    )
+    if state.phase == "absent":
+        _tell(f"No broker was ever started in {root.resolve()}.")
+    elif state.phase == "stopped":
+        _tell("The broker is stopped; its data is kept.")
+    else:
+        why = why_it_ended(root.resolve() / "kafka")
+        _tell(f"The broker ended without being stopped, its data is kept: {why}")
     raise typer.Exit(3)
 
 

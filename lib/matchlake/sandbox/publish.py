@@ -48,7 +48,8 @@ def publish_events(
 
     Raises:
         SandboxError: no broker answers, it refuses records, the topic has another number of
-            partitions, or it holds records that are not the beginning of `events`.
+            partitions, or it holds records that are not the beginning of `events`; what was sent
+            to other partitions before that was seen stays.
     """
     create_topic(bootstrap, topic, partitions)
     run = _Run(bootstrap, topic, end_offsets(bootstrap, topic))
