@@ -16,11 +16,10 @@ from pyspark.sql import SparkSession
 
 from matchlake.config import JobConfig, load_config
 from matchlake.errors import MatchlakeError
-from matchlake.ingest.tables import stream_views
 from matchlake.io.delta import Lakehouse
 from matchlake.io.secrets import EnvironmentSecrets, SecretStore
 from matchlake.io.tracking import Tracker
-from matchlake.schemas import ViewSpec
+from matchlake.views import fixed_views
 
 _log = logging.getLogger("matchlake")
 
@@ -85,14 +84,10 @@ def start(config: JobConfig, name: str) -> Runtime:
     return Runtime(
         spark=spark,
         config=config,
-        lakehouse=Lakehouse(spark, config.catalog, config.warehouse, _views(config)),
+        lakehouse=Lakehouse(spark, config.catalog, config.warehouse, fixed_views(config)),
         secrets=EnvironmentSecrets(),
         tracker=Tracker(config.tracking, config.lakehouse),
     )
-
-
-def _views(config: JobConfig) -> tuple[ViewSpec, ...]:
-    return tuple(view for stream in config.streams.values() for view in stream_views(stream))
 
 
 def spark_session(config: JobConfig, name: str) -> SparkSession:

@@ -1,17 +1,24 @@
 """The views that analysts read: what each shows, what it needs, and how they are made.
 
-On a platform the views live in its catalog: the jobs that write the tables renew them with
-`create_views`. On a laptop there is no catalog to keep them, so every SQL session makes those
-that a query mentions.
+On a platform the views live in its catalog, and the jobs renew them with `create_views`. On a
+laptop there is no catalog to keep them: every session makes those that it is asked for.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from pyspark.sql.types import TimestampType
 
 from matchlake.config import JobConfig
+from matchlake.ingest.tables import stream_views
 from matchlake.io.delta import Lakehouse
-from matchlake.schemas import EVENT_TIME, INTERACTIONS, RECOMMENDATIONS, ViewSpec, quote_text
+from matchlake.schemas import (
+    EVENT_TIME,
+    INTERACTIONS,
+    RECOMMENDATIONS,
+    ViewSpec,
+    quote_identifier,
+    quote_text,
+)
 
 SCHEMAS = ("bronze", "silver", "gold")
 """The schemas in which tables and views stand."""
@@ -21,6 +28,7 @@ FEW_RATINGS = 20
 """A user with at most this many ratings is in `gold.users_with_few_ratings`."""
 
 FRESHNESS = "gold.data_freshness"
+QUARANTINE = "gold.quarantine_by_reason"
 
 TOP_ITEMS = ViewSpec(
     "gold.top_items",
@@ -85,13 +93,23 @@ RECOMMENDATIONS_WITH_TITLES = ViewSpec(
 )
 
 
-def data_freshness(tables: Mapping[str, bool]) -> ViewSpec:
-    """How old each of `tables` is; the values say which of them have an event time."""
+def fixed_views(config: JobConfig) -> tuple[ViewSpec, ...]:
+    """The views whose queries do not depend on which tables there are: each stream's, and gold's.
+
+    A laptop's `Lakehouse` is given them, to make each when it is first asked for.
+    """
+    streams = (view for stream in config.streams.values() for view in stream_views(stream))
+    return (*streams, TOP_ITEMS, USERS_WITH_FEW_RATINGS, RECOMMENDATIONS_WITH_TITLES)
+
+
+def data_freshness(event_times: Mapping[str, str | None]) -> ViewSpec:
+    """How old each table is; `event_times` names the column of its events' time, if it has one."""
     branches = [
         f"SELECT {quote_text(table)} AS table_name, count(*) AS row_count,"
-        f" {f'max({EVENT_TIME})' if timed else 'CAST(NULL AS TIMESTAMP)'} AS last_event_time,"
-        f" max(_metadata.file_modification_time) AS last_written_at FROM {table}"
-        for table, timed in tables.items()
+        f" {f'max({quote_identifier(column)})' if column else 'CAST(NULL AS TIMESTAMP)'}"
+        " AS last_event_time, max(_metadata.file_modification_time) AS last_written_at"
+        f" FROM {table}"
+        for table, column in event_times.items()
     ]
     return ViewSpec(
         FRESHNESS,
@@ -105,13 +123,67 @@ def data_freshness(tables: Mapping[str, bool]) -> ViewSpec:
         ),
         "SELECT *, timestampdiff(MINUTE, last_written_at, current_timestamp()) AS age_minutes"
         f" FROM ({' UNION ALL '.join(branches)})",
-        needs=tuple(tables),
+        needs=tuple(event_times),
     )
 
 
-def jobs_of(config: JobConfig) -> dict[str, str]:
+def quarantine_by_reason(sources: Iterable[str]) -> ViewSpec:
+    """What was refused and why, over the quarantine views of `sources`."""
+    branches = [
+        f"SELECT {quote_text(source)} AS source, reason, count(*) AS records,"
+        " min(kafka_timestamp) AS first_time, max(kafka_timestamp) AS last_time,"
+        f" max_by(detail, struct(kafka_timestamp, partition, offset)) AS example FROM {source}"
+        " GROUP BY reason"
+        for source in sources
+    ]
+    return ViewSpec(
+        QUARANTINE,
+        "How many records were refused, by source and reason.",
+        (
+            ("source", "The view that holds the refused records, raw bytes included"),
+            ("reason", "Why they were refused"),
+            ("records", "How many"),
+            ("first_time", "When Kafka took the first of them, UTC"),
+            ("last_time", "When Kafka took the last of them, UTC"),
+            ("example", "What exactly was wrong with the last of them"),
+        ),
+        " UNION ALL ".join(branches),
+        needs=tuple(sources),
+    )
+
+
+def create_views(
+    lakehouse: Lakehouse, config: JobConfig, names: Collection[str] | None = None
+) -> list[str]:
+    """Creates or renews the views, or those of `names`; names those made.
+
+    A view is left out while a table that it needs is missing. Freshness and quarantine span the
+    tables that are there now.
+    """
+    specs = [spec for spec in fixed_views(config) if names is None or spec.name in names]
+    if names is None or FRESHNESS in names:
+        times = _event_times(lakehouse, config)
+        specs += [data_freshness(times)] if times else []
+    if names is None or QUARANTINE in names:
+        views = [stream.quarantine_view for stream in config.streams.values()]
+        there = [view for view in views if lakehouse.exists(view)]
+        specs += [quarantine_by_reason(there)] if there else []
+    return [spec.name for spec in specs if lakehouse.create_view(spec)]
+
+
+def jobs_before(config: JobConfig, name: str) -> list[str]:
+    """The jobs after which the table or view `name` is there; none where no job makes it."""
+    if name in (FRESHNESS, QUARANTINE):
+        return ["ingest_events"]
+    jobs = _jobs_of_tables(config)
+    needs = [need for spec in fixed_views(config) if spec.name == name for need in spec.needs]
+    return list(dict.fromkeys(jobs[table] for table in needs or [name] if table in jobs))
+
+
+def _jobs_of_tables(config: JobConfig) -> dict[str, str]:
     """Which job writes each table that `config` speaks of."""
     return {
+        **{stream.table: "ingest_events" for stream in config.streams.values()},
         "bronze.users": "load_lake",
         "bronze.items": "load_lake",
         INTERACTIONS.name: "build_features",
@@ -120,55 +192,18 @@ def jobs_of(config: JobConfig) -> dict[str, str]:
     }
 
 
-def jobs_before(config: JobConfig, name: str) -> list[str]:
-    """The jobs after which the table or view `name` is there; none where no job makes it."""
-    jobs = jobs_of(config)
-    if name in jobs:
-        return [jobs[name]]
-    needs = [need for spec in _fixed_views(config) if spec.name == name for need in spec.needs]
-    return list(dict.fromkeys(job for need in needs for job in jobs_before(config, need)))
+def _event_times(lakehouse: Lakehouse, config: JobConfig) -> dict[str, str | None]:
+    """The tables that are there, each with the column that says when its events happened."""
+    declared = {stream.table: stream.event_time for stream in config.streams.values()}
+    # Where a catalog holds the tables it may hold other people's too: ours are those conf names.
+    tables = lakehouse.attach_all() if lakehouse.folder else _jobs_of_tables(config)
+    return {
+        table: declared.get(table, _own_event_time(lakehouse, table))
+        for table in tables
+        if lakehouse.exists(table)
+    }
 
 
-def create_views(
-    lakehouse: Lakehouse, config: JobConfig, names: Collection[str] | None = None
-) -> list[str]:
-    """Creates or renews the views, or those of `names` and what they read; names those made.
-
-    A view is left out while a table that it needs is missing.
-    """
-    specs = {spec.name: spec for spec in view_specs(lakehouse, config, names)}
-    wanted = list(specs) if names is None else _with_needs(specs, names)
-    return [name for name in specs if name in wanted and lakehouse.create_view(specs[name])]
-
-
-def view_specs(
-    lakehouse: Lakehouse, config: JobConfig, names: Collection[str] | None = None
-) -> list[ViewSpec]:
-    """All views of `config`, each after those it reads.
-
-    What freshness reads depends on which tables there are, so it is only looked up when `names`
-    is None or asks for it.
-    """
-    specs = _fixed_views(config)
-    if names is None or FRESHNESS in names:
-        there = lakehouse.attach_all() if lakehouse.folder else jobs_of(config)
-        tables = {name: _has_events(lakehouse, name) for name in there if lakehouse.exists(name)}
-        specs += [data_freshness(tables)] if tables else []
-    return specs
-
-
-def _fixed_views(_config: JobConfig) -> list[ViewSpec]:
-    """The views whose queries do not depend on which tables there are."""
-    return [TOP_ITEMS, USERS_WITH_FEW_RATINGS, RECOMMENDATIONS_WITH_TITLES]
-
-
-def _has_events(lakehouse: Lakehouse, table: str) -> bool:
-    fields = {each.name: each.dataType for each in lakehouse.read(table).schema}
-    return isinstance(fields.get(EVENT_TIME), TimestampType)
-
-
-def _with_needs(specs: Mapping[str, ViewSpec], names: Collection[str]) -> set[str]:
-    """The views of `names`, and the views that they read, and so on."""
-    found = {name for name in names if name in specs}
-    deeper = found | {need for name in found for need in specs[name].needs if need in specs}
-    return found if deeper == found else _with_needs(specs, deeper)
+def _own_event_time(lakehouse: Lakehouse, table: str) -> str | None:
+    kinds = {field.name: field.dataType for field in lakehouse.read(table).schema}
+    return EVENT_TIME if isinstance(kinds.get(EVENT_TIME), TimestampType) else None

@@ -62,9 +62,9 @@ class Analyst:
         """
         if not self.lakehouse.folder:
             return []
-        found = [each for each in self.lakehouse.tables() if names is None or each in names]
-        tables = [table for table in found if self.lakehouse.exists(table)]
-        return tables + create_views(self.lakehouse, self.config, names)
+        tables = [each for each in self.lakehouse.tables() if names is None or each in names]
+        attached = [table for table in tables if self.lakehouse.exists(table)]
+        return attached + create_views(self.lakehouse, self.config, names)
 
     def names(self) -> list[str]:
         """All tables and views that are there, sorted."""
