@@ -1,16 +1,270 @@
-"""Runs and models in MLflow."""
+"""Runs, models and their aliases in MLflow.
 
+MLflow takes seconds to import, so it is imported on first use and never by importing this module.
+"""
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pydantic import field_validator
+
+from matchlake.errors import ModelError
 from matchlake.params import Params
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+_log = logging.getLogger(__name__)
+
+CHAMPION = "champion"
+"""Alias of the version that serves."""
+
+CHALLENGER = "challenger"
+"""Alias of the latest version that did not become champion."""
+
+# Read by MLflow when it is imported: no reports of use, no progress bars in a job's log.
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 
 
 class TrackingParams(Params):
     """Where runs are tracked and under which names."""
 
     uri: str | None = None
+    """MLflow's server or store. None: sqlite below `lakehouse`; without one, Databricks' own.
+    A server's credentials are MLflow's to read (MLFLOW_TRACKING_USERNAME, _PASSWORD, _TOKEN)."""
+    registry: str | None = None
+    """The model registry. None: Unity Catalog on Databricks, else the same as `uri`."""
+    experiment: str = "matchlake"
+    """Experiment that holds the runs; on Databricks a workspace path."""
+    model: str = "recommender"
+    """Registered name of the model; with Unity Catalog `catalog.schema.model`."""
+    staging: str | None = None
+    """Folder for model files on their way to and from MLflow. None: the driver's own disk, through
+    its memory. A volume (`/Volumes/...`) lets the executors write and read them instead."""
+
+    @field_validator("uri", "registry")
+    @classmethod
+    def _holds_no_password(cls, uri: str | None) -> str | None:
+        if uri and urlsplit(uri).password:
+            raise ValueError(
+                "holds a password, which conf must not: give it to MLflow with "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
+        return uri
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A registered version of the model."""
+
+    name: str
+    version: str
+    run_id: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def uri(self) -> str:
+        """How MLflow addresses it."""
+        return f"models:/{self.name}/{self.version}"
 
 
 class Tracker:
-    """Logs runs and registers models; connects on first use."""
+    """Logs runs and registers models; connects on first use.
 
-    def __init__(self, params: TrackingParams) -> None:
-        self._params = params
+    `folder` is the laptop's lakehouse folder, None on a platform.
+    """
+
+    def __init__(self, params: TrackingParams, folder: str | None = None) -> None:
+        self.params = params
+        self._folder = Path(folder).absolute() if folder else None
+
+    @property
+    def uri(self) -> str:
+        """The tracking store's address."""
+        if self.params.uri:
+            return self.params.uri
+        return f"sqlite:///{self._folder / 'mlflow.db'}" if self._folder else "databricks"
+
+    @property
+    def registry(self) -> str:
+        """The model registry's address."""
+        on_databricks = self.uri.startswith("databricks")
+        return self.params.registry or ("databricks-uc" if on_databricks else self.uri)
+
+    @contextmanager
+    def run(self, name: str) -> Iterator["Run"]:
+        """A run of the experiment; an exception marks it as failed and goes on."""
+        mlflow = self._connect()
+        self._choose_experiment(mlflow)
+        with mlflow.start_run(run_name=name) as active:
+            _log.info("run %s of experiment %s at %s", name, self.params.experiment, self.uri)
+            yield Run(mlflow, self.params.model, active.info.run_id)
+
+    def champion(self) -> ModelVersion | None:
+        """The version that has the alias champion; None where there is none yet."""
+        client = self._connect().MlflowClient()
+        # A server says 'not found' in different words for a model and for an alias.
+        absent = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
+        try:
+            found = client.get_model_version_by_alias(self.params.model, CHAMPION)
+        except Exception as error:
+            if getattr(error, "error_code", None) in absent:
+                return None
+            raise ModelError(
+                f"The model registry at {self.registry} does not answer: {error}"
+            ) from error
+        return _version(found)
+
+    def require_champion(self) -> ModelVersion:
+        """The champion; raises ModelError where there is none."""
+        champion = self.champion()
+        if champion is None:
+            raise ModelError(
+                f"No version of model {self.params.model!r} has the alias {CHAMPION!r} at "
+                f"{self.registry}. Run the job train_recommender first, or give a version the "
+                "alias on MLflow's page."
+            )
+        return champion
+
+    def metrics(self, version: ModelVersion) -> dict[str, float]:
+        """The metrics of the run that made `version`."""
+        run = self._connect().MlflowClient().get_run(version.run_id)
+        return dict(run.data.metrics)
+
+    @contextmanager
+    def files(self, version: ModelVersion, path: str) -> Iterator[Path]:
+        """The folder `path` of a version's files, fetched for as long as the context lasts."""
+        mlflow = self._connect()
+        with self.scratch() as folder:
+            source = f"{version.uri}/{path}"
+            try:
+                found = mlflow.artifacts.download_artifacts(source, dst_path=str(folder))
+            except (mlflow.MlflowException, OSError) as error:
+                raise ModelError(
+                    f"{source} cannot be fetched from {self.registry}: {error}. "
+                    "Train the model again, or give another version the alias champion."
+                ) from error
+            yield Path(found)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A new folder for model files, gone when the context ends; see `staging`."""
+        with tempfile.TemporaryDirectory(prefix="matchlake-", dir=self.params.staging) as folder:
+            yield Path(folder)
+
+    def _connect(self) -> ModuleType:
+        if self._folder and not self.params.uri:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        mlflow = _import_mlflow()
+        mlflow.set_tracking_uri(self.uri)
+        mlflow.set_registry_uri(self.registry)
+        return mlflow
+
+    def _choose_experiment(self, mlflow: ModuleType) -> None:
+        name = self.params.experiment
+        if self._folder and not self.params.uri and not mlflow.get_experiment_by_name(name):
+            mlflow.create_experiment(name, (self._folder / "mlartifacts").as_uri())
+        mlflow.set_experiment(name)
+
+
+class Run:
+    """What can be logged to a run in progress."""
+
+    def __init__(self, mlflow: ModuleType, model: str, run_id: str) -> None:
+        self._mlflow = mlflow
+        self._model = model
+        self.run_id = run_id
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Logs parameters; those of nested mappings under dotted names."""
+        self._mlflow.log_params(dict(_flat(params)))
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Logs numbers."""
+        self._mlflow.log_metrics(dict(metrics), step=step)
+
+    def log_table(self, rows: "pd.DataFrame", path: str) -> None:
+        """Logs a small table as an artifact that the page shows (`path` ends in .json)."""
+        self._mlflow.log_table(rows, path)
+
+    def log_figure(self, figure: "Figure", path: str) -> None:
+        """Logs a plot (`path` ends in .png)."""
+        self._mlflow.log_figure(figure, path)
+
+    def log_input(self, table: str, version: int) -> None:
+        """Logs the Delta table and the version that the run reads, as data set and parameter."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag  # noqa: PLC0415
+
+        source = json.dumps({"delta_table_name": table, "delta_table_version": version})
+        dataset = Dataset(table, f"v{version}", "delta_table", source)
+        used = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+        self._mlflow.MlflowClient().log_inputs(self.run_id, [used])
+        self._mlflow.log_param(f"{table}.version", version)
+
+    def log_model(self, flavor: Mapping[str, Any]) -> str:
+        """Logs a pyfunc from the arguments of `mlflow.pyfunc.log_model`; returns its address."""
+        with _quiet():
+            return str(self._mlflow.pyfunc.log_model(name=self._model, **flavor).model_uri)
+
+    def register(self, model_uri: str, alias: str, tags: Mapping[str, str]) -> ModelVersion:
+        """Makes a logged model a version of the registered model, with its tags and an alias.
+
+        The alias comes last, so that it names complete versions only. Where it cannot be set the
+        version is taken back.
+        """
+        client = self._mlflow.MlflowClient()
+        with _quiet():
+            made = self._mlflow.register_model(model_uri, self._model, tags=dict(tags))
+        try:
+            client.set_registered_model_alias(self._model, alias, made.version)
+        except BaseException:
+            client.delete_model_version(self._model, made.version)
+            raise
+        return _version(made)
+
+
+def _import_mlflow() -> ModuleType:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow  # noqa: PLC0415
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return mlflow  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """MLflow's remarks, some of which go past logging, are kept from the job's log."""
+    from mlflow.utils import logging_utils  # noqa: PLC0415
+
+    logging_utils.disable_logging()
+    try:
+        yield
+    finally:
+        logging_utils.enable_logging()
+
+
+def _version(found: Any) -> ModelVersion:
+    return ModelVersion(found.name, str(found.version), found.run_id, dict(found.tags))
+
+
+def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -24,6 +24,11 @@ class FactorModel:
     mean: float
     params: AlsParams
 
+    @property
+    def predicts_ratings(self) -> bool:
+        """Whether a score is a rating; that of an implicit fit only orders items."""
+        return self.params.feedback == "explicit"
+
     def score(self, pairs: DataFrame) -> DataFrame:
         """Adds `score` (float) and `cold` (true where user or item is unknown) to `pairs`.
 

@@ -1,0 +1,126 @@
+"""Saves a factor model to a folder of Parquet files, and loads it.
+
+Where the files go decides who writes them. Below `/Volumes` or `/dbfs` every machine of a
+cluster sees the folder: the executors write and read it, and the factors never pass through the
+driver. Any other path is the driver's own disk, whatever the cluster: the factors come to the
+driver as Arrow (100,000 rows at rank 64 are 25 MB) and go back from it. Only `load_numpy` needs
+all of them in one process either way.
+"""
+
+import shutil
+import uuid
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame, SparkSession
+
+from matchlake.errors import ModelError
+from matchlake.models.arrays import load_numpy, read_side
+from matchlake.models.manifest import (
+    Manifest,
+    Side,
+    describe,
+    read_manifest,
+    write_manifest,
+)
+from matchlake.recommender.model import FactorModel
+
+__all__ = ["load_model", "load_numpy", "save_model"]
+
+_SHARED = ("/Volumes/", "/dbfs/")
+
+
+def save_model(model: FactorModel, path: str | Path) -> None:
+    """Saves `model` in the new folder `path`: all of it, or nothing.
+
+    Runs one Spark job for each side. The files are made beside the folder and moved to it when
+    they are complete. Raises ModelError where something is at `path` already.
+    """
+    target = _local(path)
+    if target.exists():
+        raise ModelError(f"{target} is there already: save to a new folder, or remove it first.")
+    staging = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    staging.mkdir(parents=True)
+    try:
+        _write(model, staging)
+        staging.rename(target)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def load_model(spark: SparkSession, path: str | Path) -> FactorModel:
+    """The model saved in folder `path`, as frames; raises ModelError where it is damaged.
+
+    Below `/Volumes` and `/dbfs` the frames read the files when they are used, so the folder must
+    stay until then.
+    """
+    folder = _local(path)
+    manifest = read_manifest(folder)
+    return FactorModel(
+        users=_read(spark, folder, manifest, "user"),
+        items=_read(spark, folder, manifest, "item"),
+        mean=manifest.mean,
+        params=manifest.params,
+    )
+
+
+def _write(model: FactorModel, folder: Path) -> None:
+    users = _write_side(model.users, folder, "user")
+    items = _write_side(model.items, folder, "item")
+    files = sorted(folder.rglob("*.parquet"))
+    manifest = Manifest(
+        params=model.params,
+        mean=model.mean,
+        users=users,
+        items=items,
+        files={str(file.relative_to(folder)): describe(file) for file in files},
+    )
+    write_manifest(folder, manifest)
+
+
+def _write_side(frame: DataFrame, folder: Path, side: Side) -> int:
+    """Writes one side and returns its number of rows."""
+    place = folder / f"{side}s"
+    if _is_shared(folder):
+        frame.write.parquet(_spark_path(place))
+        return sum(pq.ParquetFile(file).metadata.num_rows for file in place.glob("*.parquet"))
+    place.mkdir()
+    table = frame.toArrow().sort_by(f"{side}_idx")
+    pq.write_table(table, place / "part-0.parquet")
+    return int(table.num_rows)
+
+
+def _read(spark: SparkSession, folder: Path, manifest: Manifest, side: Side) -> DataFrame:
+    if _is_shared(folder):
+        return spark.read.parquet(*map(_spark_path, manifest.paths(folder, side)))
+    table = read_side(folder, manifest, side)
+    # Spark 4.0 takes neither views nor large offsets from Arrow.
+    plain = [pa.field(f.name, _plain(f.type), f.nullable) for f in table.schema]
+    return spark.createDataFrame(table.cast(pa.schema(plain)))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_large_string(kind):
+        return pa.string()
+    if pa.types.is_large_list(kind) or pa.types.is_list(kind):
+        return pa.list_(kind.value_type)
+    return kind
+
+
+def _local(path: str | Path) -> Path:
+    if "://" in str(path) or str(path).startswith("dbfs:"):
+        raise ModelError(
+            f"{path} is no folder of this machine: models are saved to and loaded from a local "
+            "folder or a mounted one such as /Volumes/catalog/schema/volume/folder."
+        )
+    return Path(path).absolute()
+
+
+def _is_shared(folder: Path) -> bool:
+    return str(folder).startswith(_SHARED)
+
+
+def _spark_path(path: Path) -> str:
+    return str(path).replace("/dbfs/", "dbfs:/", 1) if path.parts[1] == "dbfs" else str(path)
