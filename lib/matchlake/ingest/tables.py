@@ -41,7 +41,7 @@ def stream_views(stream: StreamParams) -> list[ViewSpec]:
                 [name for name, _ in bad],
                 stream.table,
                 QUARANTINED,
-                ", make_valid_utf8(CAST(raw_value AS STRING))",
+                ", make_valid_utf8(CAST(raw_value AS STRING)) AS text",
             ),
             (stream.table,),
         ),

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
@@ -41,8 +42,12 @@ class Checkpoint:
         return None
 
     def _read(self, name: str) -> DataFrame | None:
+        path = f"{self.path}/{name}"
+        # Spark would write a page of warnings about a missing folder. A URL it has to try.
+        if "://" not in path and not Path(path).exists():
+            return None
         try:
-            frame = self.spark.read.text(f"{self.path}/{name}")
+            frame = self.spark.read.text(path)
             _ = frame.columns  # over Connect, a missing folder is noticed only now
         except AnalysisException as error:
             if error.getCondition() != "PATH_NOT_FOUND":

@@ -19,6 +19,7 @@ from matchlake.io.checkpoint import Checkpoint, Offsets
 from matchlake.io.delta import Lakehouse
 from matchlake.io.kafka import read_messages
 from matchlake.params import Params
+from matchlake.schemas import quote_text
 
 _log = logging.getLogger(__name__)
 
@@ -159,10 +160,9 @@ class Ingest:
         if not within:
             return {}
         found = self.lakehouse.spark.sql(
-            "SELECT partition, count_if(status = :good), count_if(status = :bad),"
+            f"SELECT partition, count_if(status = '{GOOD}'), count_if(status = '{QUARANTINED}'),"
             f" count(DISTINCT offset) FROM {self.lakehouse.name(self.stream.table)}"
-            f" WHERE topic = :topic AND ({within}) GROUP BY partition",
-            {"good": GOOD, "bad": QUARANTINED, "topic": self.stream.topic},
+            f" WHERE topic = {quote_text(self.stream.topic)} AND ({within}) GROUP BY partition"
         )
         return {part: (good, bad, distinct) for part, good, bad, distinct in found.collect()}
 
