@@ -1,92 +1,147 @@
 """`fit_als`: matrix factorization by alternating least squares."""
 
-from collections.abc import Callable, Iterator
+import logging
+import time
+from dataclasses import dataclass
+from typing import Protocol
 
-import pyarrow as pa
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql.types import (
-    ArrayType,
-    DoubleType,
-    FloatType,
-    IntegerType,
-    LongType,
-    StructField,
-    StructType,
-)
 
-from matchlake.recommender.columns import require_columns
+from matchlake.errors import InputError
+from matchlake.recommender.cut import Cut, keep_locally
+from matchlake.recommender.distributed import Distributed
+from matchlake.recommender.early_stop import Watch
+from matchlake.recommender.fit import ITEM_SIDE, USER_SIDE
+from matchlake.recommender.interactions import Survey, centred, prepare, survey
 from matchlake.recommender.model import FactorModel
-from matchlake.recommender.one_task import ITEM_SIDE, USER_SIDE, fit_batches
+from matchlake.recommender.one_task import OneTask, task_bytes
 from matchlake.recommender.params import AlsParams
-from matchlake.schemas import ITEM_ID, USER_ID
+from matchlake.recommender.partition import partition
+from matchlake.recommender.progress import OnProgress, Progress, Report
 
-__all__ = ["AlsParams", "fit_als"]
+__all__ = ["AlsParams", "Cut", "Progress", "fit_als", "keep_locally"]
 
-Cut = Callable[[DataFrame], DataFrame]
-"""Writes a frame out and gives it back without its lineage."""
-
-
-def keep_locally(frame: DataFrame) -> DataFrame:
-    """The cut used when the caller gives none: a local checkpoint on the executors."""
-    return frame.localCheckpoint()
+_log = logging.getLogger(__name__)
 
 
-def fit_als(interactions: DataFrame, params: AlsParams, *, cut: Cut = keep_locally) -> FactorModel:
-    """Learns a factor model from `user_id`, `item_id` and `rating` (explicit) or `strength`."""
-    value = params.value_column
-    require_columns(interactions, (USER_ID, ITEM_ID, value), "the interactions")
-    pairs = interactions.select(
-        USER_ID, ITEM_ID, F.col(value).cast("float").alias(value)
-    ).repartition(1)
-    schema = _rows_schema(pairs)
-    fitted = cut(pairs.mapInArrow(_Fit(params), schema))
-    first = fitted.select("mean").first()
-    return FactorModel(
-        users=_side(fitted, USER_SIDE, USER_ID, "user_idx"),
-        items=_side(fitted, ITEM_SIDE, ITEM_ID, "item_idx"),
-        mean=float(first["mean"]) if first else 0.0,
-        params=params,
+class Schedule(Protocol):
+    """How a fit runs on Spark; a state is a frame that only its schedule can read."""
+
+    def begin(self, model: FactorModel | None) -> DataFrame | None:
+        """The state that continues `model`."""
+
+    def advance(self, state: DataFrame | None, done: int, iterations: int) -> DataFrame:
+        """The state after `iterations` more than the `done` before; lazy."""
+
+    def report(self, state: DataFrame) -> Report:
+        """Iterations done, loss and seconds of a state that was cut."""
+
+    def factors(self, state: DataFrame, side: int) -> DataFrame:
+        """Trained rows of one side: its key, `idx`, `factors`, `bias`, `observed`; lazy."""
+
+
+def fit_als(
+    interactions: DataFrame,
+    params: AlsParams,
+    *,
+    cut: Cut = keep_locally,
+    start: FactorModel | DataFrame | None = None,
+    held_out: DataFrame | None = None,
+    on_progress: OnProgress | None = None,
+) -> FactorModel:
+    """Learns a factor model from `user_id`, `item_id` and `rating` (explicit) or `strength`.
+
+    Spark actions: one over the interactions for their size and for what cannot be fitted; one an
+    id column and two for the blocks in the distributed schedule; one a cut, with a small report
+    after it; those of the measurement of `held_out`.
+
+    Args:
+        interactions: Keys of any string or integer type, the value of any numeric type;
+            `event_time` too with `duplicates="last"`.
+        params: What to fit and how; see `AlsParams`.
+        cut: Computes and keeps a frame; a job gives one that writes to storage, so that a fit
+            outlives its executors.
+        start: A model to continue from (its ids need not be the same), or a state that `cut`
+            kept in an earlier run over the same interactions, to resume that run.
+        held_out: Interactions to measure at every cut: RMSE, or recall at 20 where implicit. With
+            `params.patience` the fit stops early and gives the best state.
+        on_progress: Called after every cut.
+
+    Raises:
+        SchemaError: Columns are missing.
+        InputError: Null ids, values that are not finite (or negative, where implicit), repeated
+            pairs with `duplicates="error"`, no interactions, or ratings that are all equal. The
+            message shows some of the rows.
+    """
+    prepared = prepare(interactions, params)
+    size = survey(prepared, params)
+    schedule = _schedule(prepared, size, params, cut)
+    state = start if isinstance(start, DataFrame) else schedule.begin(start)
+    run = _Run(schedule, size, params, cut)
+    done = _resumed(schedule, start, params) if isinstance(start, DataFrame) else 0
+    watch = Watch(held_out, prepared, params)
+    stretch = params.cut_every if run.stretched or held_out is not None else params.iterations
+    while True:
+        steps = min(stretch, params.iterations - done)
+        begin = time.perf_counter()
+        state = cut(schedule.advance(state, done, steps))
+        report = schedule.report(state)
+        done += steps
+        metric = watch.measure(run.model(state), state)
+        seconds = sum(report.seconds) or time.perf_counter() - begin
+        progress = Progress(done, params.iterations, seconds, report.loss, metric)
+        _log.info("iteration %d of %d: %.2f s, loss %.6g, held out %s", *progress)
+        if on_progress is not None:
+            on_progress(progress)
+        if done >= params.iterations or watch.spent:
+            return run.model(watch.best_state(state), final=True)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What turns the states of one fit into models."""
+
+    schedule: Schedule
+    size: Survey
+    params: AlsParams
+    cut: Cut
+
+    @property
+    def stretched(self) -> bool:
+        """Whether the schedule runs in stretches of its own accord."""
+        return isinstance(self.schedule, Distributed)
+
+    def model(self, state: DataFrame, *, final: bool = False) -> FactorModel:
+        """The model of a state; the last one's frames are cut free of the fit's plan."""
+        users = self.schedule.factors(state, USER_SIDE).withColumnRenamed("idx", "user_idx")
+        items = self.schedule.factors(state, ITEM_SIDE).withColumnRenamed("idx", "item_idx")
+        if final and self.stretched:
+            users, items = self.cut(users), self.cut(items)
+        return FactorModel(users, items, self.size.mean, self.params)
+
+
+def _schedule(prepared: DataFrame, size: Survey, params: AlsParams, cut: Cut) -> Schedule:
+    need, limit = task_bytes(size, params) >> 20, params.task_memory_mb
+    chosen = params.schedule
+    if chosen == "auto":
+        chosen = "one-task" if need <= limit else "distributed"
+    _log.info(
+        "%d interactions, about %d users and %d items: %d MiB in one task, limit %d; schedule %s",
+        *(size.interactions, size.users, size.items, need, limit, chosen),
     )
+    pairs = centred(prepared, size.mean)
+    if chosen == "one-task":
+        return OneTask(pairs, params)
+    blocks, ids, layout = partition(pairs, size, params, cut)
+    return Distributed(blocks, ids, layout, params)
 
 
-class _Fit:
-    def __init__(self, params: AlsParams) -> None:
-        self.params = params
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        table = pa.Table.from_batches(list(batches))
-        schema = pa.schema(
-            [
-                ("side", pa.int32()),
-                (USER_ID, table.schema.field(USER_ID).type),
-                (ITEM_ID, table.schema.field(ITEM_ID).type),
-                ("idx", pa.int64()),
-                ("factors", pa.list_(pa.float32())),
-                ("bias", pa.float32()),
-                ("observed", pa.int64()),
-                ("mean", pa.float64()),
-            ]
+def _resumed(schedule: Schedule, state: DataFrame, params: AlsParams) -> int:
+    """Iterations that a state to resume from has behind it."""
+    done = schedule.report(state).iteration
+    if done > params.iterations:
+        raise InputError(
+            f"The state to resume from has {done} iterations, more than iterations="
+            f"{params.iterations}: raise iterations, or start anew."
         )
-        return fit_batches(iter(table.to_batches()), self.params, schema)
-
-
-def _rows_schema(pairs: DataFrame) -> StructType:
-    return StructType(
-        [
-            StructField("side", IntegerType()),
-            StructField(USER_ID, pairs.schema[USER_ID].dataType),
-            StructField(ITEM_ID, pairs.schema[ITEM_ID].dataType),
-            StructField("idx", LongType()),
-            StructField("factors", ArrayType(FloatType())),
-            StructField("bias", FloatType()),
-            StructField("observed", LongType()),
-            StructField("mean", DoubleType()),
-        ]
-    )
-
-
-def _side(fitted: DataFrame, side: int, key: str, index: str) -> DataFrame:
-    return fitted.where(F.col("side") == side).select(
-        key, F.col("idx").alias(index), "factors", "bias", "observed"
-    )
+    return done

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from matchlake.recommender.simd import compiled
 
 Ints = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.int32]
@@ -29,9 +30,19 @@ class Csr:
         """Interactions of each row."""
         return np.diff(self.indptr)
 
+    def repeats(self) -> Ints:
+        """Places in `columns` that repeat the column before them in the same row."""
+        same = np.flatnonzero(self.columns[1:] == self.columns[:-1]) + 1
+        return same[~np.isin(same, self.indptr)]
+
+    def row_of(self, places: Ints) -> Ints:
+        """The rows that hold these places of `columns`."""
+        return np.searchsorted(self.indptr, places, "right") - 1
+
     def transpose(self) -> "Csr":
         """The same interactions with the other side as rows."""
-        return Csr(*_transpose(self.indptr, self.columns, self.values, self.width), self.rows)
+        indptr, columns, values = _transpose(self.indptr, self.columns, self.values, self.width)
+        return Csr(indptr, columns, values, self.rows)
 
 
 def csr_from_pairs(
@@ -39,12 +50,16 @@ def csr_from_pairs(
 ) -> Csr:
     """Sorts triples in any order into compressed rows, columns ascending in each."""
     by_column = _group(columns, rows, values, shape[1])
-    return Csr(*_transpose(*by_column, shape[0]), shape[1])
+    indptr, positions, floats = _transpose(*by_column, shape[0])
+    return Csr(indptr, positions, floats, shape[1])
 
 
-@numba.njit(nogil=True, cache=True)
-def _group(rows, columns, values, n_rows):  # type: ignore[no-untyped-def]
-    indptr = np.zeros(n_rows + 1, np.int64)
+@compiled
+def _group(
+    rows: Positions, columns: Positions, values: Floats, count: int
+) -> tuple[Ints, Positions, Floats]:
+    """Stable counting sort by row."""
+    indptr = np.zeros(count + 1, np.int64)
     for row in rows:
         indptr[row + 1] += 1
     indptr = np.cumsum(indptr)
@@ -59,9 +74,11 @@ def _group(rows, columns, values, n_rows):  # type: ignore[no-untyped-def]
     return indptr, out_columns, out_values
 
 
-@numba.njit(nogil=True, cache=True)
-def _transpose(indptr, columns, values, width):  # type: ignore[no-untyped-def]
+@compiled
+def _transpose(
+    indptr: Ints, columns: Positions, values: Floats, count: int
+) -> tuple[Ints, Positions, Floats]:
     rows = np.empty(len(columns), np.int32)
     for row in range(len(indptr) - 1):
         rows[indptr[row] : indptr[row + 1]] = row
-    return _group(columns, rows, values, width)
+    return _group(columns, rows, values, count)

@@ -61,7 +61,7 @@ class NumpyFactorModel:
         return self._best(scores, k, self.item_ids, [self._item_rows.get(key) for key in exclude])
 
     def similar_items(self, item_id: Any, k: int) -> list[tuple[Any, float]]:
-        """The `k` items whose factors are closest by cosine, best first, the item itself left out."""
+        """The `k` items whose factors are closest by cosine, best first, without the item."""
         row = self._item_rows[item_id]
         norms = np.linalg.norm(self.item_factors, axis=1)
         dots = self.item_factors @ self.item_factors[row]

@@ -1,143 +1,239 @@
-"""The one-task schedule: a whole fit inside one Spark task, on that task's threads."""
+"""The one-task schedule: a whole fit, or a stretch of it, inside one Spark task on its threads."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numba
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-
-from matchlake.errors import InputError
-from matchlake.recommender.blocks import Csr, csr_from_pairs
-from matchlake.recommender.params import AlsParams
-from matchlake.recommender.randoms import normals
-from matchlake.recommender.solver import (
-    Matrix,
-    gram,
-    prepare_half,
-    row_solver,
-    solve_half,
-    stored_width,
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    DataType,
+    DoubleType,
+    FloatType,
+    IntegerType,
+    LongType,
+    StructField,
+    StructType,
 )
+
+from matchlake.recommender.blocks import Csr, csr_from_pairs
+from matchlake.recommender.fit import ITEM_SIDE, USER_SIDE, Fitted, fit_rows, initial_rows
+from matchlake.recommender.interactions import SHOWN, VALUE, Survey, refuse_repeated
+from matchlake.recommender.model import FactorModel
+from matchlake.recommender.params import AlsParams
+from matchlake.recommender.progress import Report
+from matchlake.recommender.solver import Matrix, stored_width
 from matchlake.schemas import ITEM_ID, USER_ID
 
-USER_SIDE, ITEM_SIDE = 0, 1
+REPORT, REPEATED = 2, 3
+"""Values of `side` beside the two of the factors: an iteration's report, a repeated pair."""
+
+
+def task_bytes(survey: Survey, params: AlsParams) -> int:
+    """An estimate from above of the memory of a one-task fit.
+
+    Interactions as they arrive and in both orders, ids, both factor matrices, what leaves.
+    """
+    rows = survey.users + survey.items
+    return survey.interactions * (64 + 3 * 12) + rows * (100 + 12 * stored_width(params))
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What a fit inside one task leaves behind."""
+class OneTask:
+    """Fits `pairs` (`user_id`, `item_id`, `value`, centred) in one task.
 
-    users: Matrix
-    items: Matrix
-    mean: float
-    seconds: list[float]
+    A state is one frame of rows: trained users and items, and a report for each iteration.
+    """
+
+    pairs: DataFrame
+    params: AlsParams
+
+    def begin(self, model: FactorModel | None) -> DataFrame | None:
+        """The state that continues `model`; none where there is no model."""
+        if model is None:
+            return None
+        users = model.users.select(F.lit(USER_SIDE).alias("side"), USER_ID, "factors", "bias")
+        items = model.items.select(F.lit(ITEM_SIDE).alias("side"), ITEM_ID, "factors", "bias")
+        return users.unionByName(items, allowMissingColumns=True)
+
+    def advance(self, state: DataFrame | None, done: int, iterations: int) -> DataFrame:
+        """The state after `iterations` more than the `done` before; lazy."""
+        fields = self.pairs.schema
+        rows = self.pairs
+        if state is not None:
+            kept = state.where(F.col("side") <= ITEM_SIDE)
+            kept = kept.select("side", USER_ID, ITEM_ID, "factors", "bias")
+            rows = rows.unionByName(kept, allowMissingColumns=True)
+        params = self.params.model_copy(update={"iterations": iterations})
+        schema = state_schema(fields[USER_ID].dataType, fields[ITEM_ID].dataType)
+        return rows.repartition(1).mapInArrow(_Task(params, done), schema)
+
+    def report(self, state: DataFrame) -> Report:
+        """Iterations done, their seconds and the loss; an error if pairs repeat. One action."""
+        rows = state.where(F.col("side") > ITEM_SIDE).orderBy("idx").collect()
+        refuse_repeated([(row[USER_ID], row[ITEM_ID]) for row in rows if row["side"] == REPEATED])
+        seconds = tuple(row["seconds"] for row in rows)
+        return Report(rows[-1]["idx"], rows[-1]["number"], seconds)
+
+    def factors(self, state: DataFrame, side: int) -> DataFrame:
+        """One side's key, `idx`, `factors`, `bias` and `observed`; lazy."""
+        key = USER_ID if side == USER_SIDE else ITEM_ID
+        columns = (key, "idx", "factors", "bias", "observed")
+        return state.where(F.col("side") == side).select(*columns)
 
 
-def initial(side: int, rows: int, params: AlsParams) -> Matrix:
-    """Initial stored rows of one side: normal factors, zero bias and padding."""
-    matrix = np.zeros((rows, stored_width(params)), np.float32)
-    scale = np.float32(params.init_std / params.rank**0.5)
-    matrix[:, : params.rank] = scale * normals(
-        params.seed, side, np.arange(rows, dtype=np.int64), params.rank
+def state_schema(user_type: DataType, item_type: DataType) -> StructType:
+    """Columns of a one-task state."""
+    return StructType(
+        [
+            StructField("side", IntegerType()),
+            StructField(USER_ID, user_type),
+            StructField(ITEM_ID, item_type),
+            StructField("idx", LongType()),
+            StructField("factors", ArrayType(FloatType())),
+            StructField("bias", FloatType()),
+            StructField("observed", LongType()),
+            StructField("number", DoubleType()),
+            StructField("seconds", DoubleType()),
+        ]
     )
-    if params.nonnegative:
-        np.abs(matrix, out=matrix)
-    return matrix
 
 
-def fit_rows(rows: Csr, params: AlsParams) -> Fitted:
-    """Fits users x items interactions held in memory."""
-    mean = 0.0
-    if params.has_bias:
-        mean = float(np.float32(rows.values.mean(dtype=np.float64)))
-        rows = Csr(rows.indptr, rows.columns, rows.values - np.float32(mean), rows.width)
-    columns = rows.transpose()
-    users = initial(USER_SIDE, rows.rows, params)
-    items = initial(ITEM_SIDE, columns.rows, params)
-    solve, threads = row_solver(params), params.threads or numba.config.NUMBA_NUM_THREADS
-    seconds = []
-    for _ in range(params.iterations):
-        start = time.perf_counter()
-        for side, fixed, part in ((users, items, rows), (items, users, columns)):
-            half = prepare_half(part, fixed, gram(fixed, params), params)
-            solve_half(solve, half, side, threads)
-        seconds.append(time.perf_counter() - start)
-    return Fitted(users, items, mean, seconds)
+@dataclass(frozen=True)
+class _Side:
+    """Ids of one side in their order, and for each interaction the place of its id."""
+
+    ids: pa.Array
+    places: npt.NDArray[np.int32]
 
 
-def fit_batches(
-    batches: Iterator[pa.RecordBatch], params: AlsParams, schema: pa.Schema
-) -> Iterator[pa.RecordBatch]:
-    """The body of the one task: interactions in, trained rows of both sides out."""
-    table = pa.Table.from_batches(list(batches))
-    user_ids, users = _dense(table[USER_ID])
-    item_ids, items = _dense(table[ITEM_ID])
-    values = np.asarray(table[params.value_column]).astype(np.float32)
-    rows = csr_from_pairs(users, items, values, (len(user_ids), len(item_ids)))
-    _refuse_duplicates(rows, user_ids, item_ids)
-    fitted = fit_rows(rows, params)
-    counts = rows.counts(), rows.transpose().counts()
-    for side, ids, matrix in ((0, user_ids, fitted.users), (1, item_ids, fitted.items)):
-        yield from _emit(side, ids, matrix, counts[side], (fitted.mean, params, schema))
+@dataclass(frozen=True)
+class _Task:
+    """The body of the one task: interactions and, perhaps, a start in; a state out."""
+
+    params: AlsParams
+    done: int
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        table = pa.Table.from_batches(list(batches))
+        kept = None
+        if "side" in table.column_names:
+            kept = table.filter(pc.is_valid(table["side"]))
+            table = table.filter(pc.is_null(table["side"]))
+        users, items = _dense(table[USER_ID]), _dense(table[ITEM_ID])
+        values = np.asarray(table[VALUE])
+        del table
+        shape = len(users.ids), len(items.ids)
+        rows = csr_from_pairs(users.places, items.places, values, shape)
+        repeats = rows.repeats()
+        if len(repeats):
+            yield _repeated(rows, repeats, users.ids, items.ids)
+            return
+        start = None if kept is None else self._start(kept, users.ids, items.ids)
+        fitted = fit_rows(rows, self.params, start)
+        counts = rows.counts(), np.bincount(rows.columns, minlength=shape[1])
+        yield from self._emit(USER_SIDE, users.ids, items.ids, fitted.users, counts[0])
+        yield from self._emit(ITEM_SIDE, items.ids, users.ids, fitted.items, counts[1])
+        yield self._report(fitted, users.ids, items.ids)
+
+    def _start(self, kept: pa.Table, user_ids: pa.Array, item_ids: pa.Array) -> Fitted:
+        matrices = []
+        for side, key, ids in ((USER_SIDE, USER_ID, user_ids), (ITEM_SIDE, ITEM_ID, item_ids)):
+            matrix = initial_rows(side, np.arange(len(ids)), self.params)
+            rows = kept.filter(pc.equal(kept["side"], side))
+            place = np.asarray(pc.fill_null(pc.index_in(rows[key], ids), -1))
+            factors = rows["factors"].combine_chunks().flatten()
+            found = place >= 0
+            known = np.asarray(factors).reshape(len(place), -1)
+            matrix[place[found], : self.params.rank] = known[found]
+            if self.params.has_bias:
+                matrix[place[found], self.params.rank] = np.asarray(rows["bias"])[found]
+            matrices.append(matrix)
+        return Fitted(matrices[0], matrices[1])
+
+    def _emit(
+        self,
+        side: int,
+        ids: pa.Array,
+        others: pa.Array,
+        matrix: Matrix,
+        counts: npt.NDArray[np.int64],
+    ) -> Iterator[pa.RecordBatch]:
+        rank = self.params.rank
+        step = max(1, (16 << 20) // (4 * rank))
+        for begin in range(0, len(matrix), step):
+            part = matrix[begin : begin + step]
+            size = len(part)
+            bounds = pa.array(np.arange(0, (size + 1) * rank, rank, dtype=np.int32))
+            bias = part[:, rank] if self.params.has_bias else np.zeros(size, np.float32)
+            key = USER_ID if side == USER_SIDE else ITEM_ID
+            other = ITEM_ID if side == USER_SIDE else USER_ID
+            yield _batch(
+                {
+                    "side": pa.array(np.full(size, side, np.int32)),
+                    key: ids[begin : begin + size],
+                    other: pa.nulls(size, others.type),
+                    "idx": pa.array(np.arange(begin, begin + size)),
+                    "factors": pa.ListArray.from_arrays(bounds, part[:, :rank].ravel()),
+                    "bias": pa.array(np.ascontiguousarray(bias)),
+                    "observed": pa.array(counts[begin : begin + size]),
+                }
+            )
+
+    def _report(self, fitted: Fitted, user_ids: pa.Array, item_ids: pa.Array) -> pa.RecordBatch:
+        """One row an iteration; `idx` counts from 1, the last row has the loss in `number`."""
+        seconds = fitted.seconds or [0.0]
+        size = len(seconds)
+        first = self.done + (1 if fitted.seconds else 0)
+        return _batch(
+            {
+                "side": pa.array(np.full(size, REPORT, np.int32)),
+                USER_ID: pa.nulls(size, user_ids.type),
+                ITEM_ID: pa.nulls(size, item_ids.type),
+                "idx": pa.array(np.arange(first, first + size)),
+                "number": pa.array([fitted.loss] * size),
+                "seconds": pa.array(seconds, pa.float64()),
+            }
+        )
 
 
-def _dense(column: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
-    """Sorted distinct keys, and for each row the place of its key among them."""
+def _dense(column: pa.ChunkedArray) -> _Side:
+    """Sorted distinct ids (strings by their UTF-8 bytes, as Spark sorts them) and places."""
     encoded = column.combine_chunks().dictionary_encode()
     order = pc.sort_indices(encoded.dictionary)
     rank = np.empty(len(order), np.int32)
     rank[np.asarray(order)] = np.arange(len(order), dtype=np.int32)
-    return encoded.dictionary.take(order), rank[np.asarray(encoded.indices)]
+    return _Side(encoded.dictionary.take(order), rank[np.asarray(encoded.indices)])
 
 
-def _refuse_duplicates(rows: Csr, user_ids: pa.Array, item_ids: pa.Array) -> None:
-    same = np.flatnonzero(rows.columns[1:] == rows.columns[:-1])
-    row = np.searchsorted(rows.indptr, same, "right") - 1
-    same = same[same + 1 < rows.indptr[row + 1]]
-    if len(same):
-        row = np.searchsorted(rows.indptr, same[:5], "right") - 1
-        shown = [
-            (user_ids[int(a)].as_py(), item_ids[int(b)].as_py())
-            for a, b in zip(row, rows.columns[same[:5]], strict=True)
-        ]
-        raise InputError(
-            f"{len(same)} interaction(s) repeat an earlier (user_id, item_id), among them {shown}. "
-            "Choose what they mean with AlsParams(duplicates='last', 'sum' or 'mean')."
-        )
+def _batch(columns: dict[str, pa.Array]) -> pa.RecordBatch:
+    """A batch of a state; columns not given are null."""
+    size = len(columns["side"])
+    types = {
+        "idx": pa.int64(),
+        "factors": pa.list_(pa.float32()),
+        "bias": pa.float32(),
+        "observed": pa.int64(),
+        "number": pa.float64(),
+        "seconds": pa.float64(),
+    }
+    nulls = {name: pa.nulls(size, kind) for name, kind in types.items()}
+    ordered = {name: columns[name] for name in ("side", USER_ID, ITEM_ID)}
+    return pa.RecordBatch.from_pydict(ordered | {n: columns.get(n, nulls[n]) for n in types})
 
 
-def _emit(
-    side: int,
-    ids: pa.Array,
-    matrix: Matrix,
-    counts: np.ndarray,
-    context: tuple[float, AlsParams, pa.Schema],
-) -> Iterator[pa.RecordBatch]:
-    mean, params, schema = context
-    step = max(1, (16 << 20) // (4 * matrix.shape[1]))
-    for start in range(0, len(matrix), step):
-        part = matrix[start : start + step]
-        size = len(part)
-        offsets = np.arange(0, (size + 1) * params.rank, params.rank, dtype=np.int32)
-        factors = pa.ListArray.from_arrays(
-            offsets, np.ascontiguousarray(part[:, : params.rank]).ravel()
-        )
-        bias = part[:, params.rank] if params.has_bias else np.zeros(size, np.float32)
-        key = ids[start : start + size]
-        nothing = pa.nulls(size)
-        arrays = {
-            "side": pa.array(np.full(size, side, np.int32)),
-            USER_ID: key if side == USER_SIDE else nothing.cast(schema.field(USER_ID).type),
-            ITEM_ID: key if side == ITEM_SIDE else nothing.cast(schema.field(ITEM_ID).type),
-            "idx": pa.array(np.arange(start, start + size)),
-            "factors": factors,
-            "bias": pa.array(np.ascontiguousarray(bias)),
-            "observed": pa.array(counts[start : start + size]),
-            "mean": pa.array(np.full(size, mean)),
+def _repeated(
+    rows: Csr, repeats: npt.NDArray[np.int64], user_ids: pa.Array, item_ids: pa.Array
+) -> pa.RecordBatch:
+    shown = repeats[:SHOWN]
+    return _batch(
+        {
+            "side": pa.array(np.full(len(shown), REPEATED, np.int32)),
+            USER_ID: user_ids.take(pa.array(rows.row_of(shown))),
+            ITEM_ID: item_ids.take(pa.array(rows.columns[shown])),
         }
-        yield pa.RecordBatch.from_arrays(
-            [arrays[field.name].cast(field.type) for field in schema], schema=schema
-        )
+    )

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from matchlake.params import Params
 
-CG_FROM_RANK = 64
+CG_FROM_RANK = 32
 """`solver="auto"` takes conjugate gradients from this rank on."""
 
 BLOCKS_FROM_RANK = 256

@@ -1,20 +1,25 @@
 """Half an iteration: every row of one side solved with the other side fixed, on threads."""
 
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from matchlake.recommender import kernels
 from matchlake.recommender.blocks import Csr
-from matchlake.recommender.params import CG_FROM_RANK, AlsParams
+from matchlake.recommender.kernels import Half
+from matchlake.recommender.params import (
+    BLOCK_SIZE,
+    BLOCKS_FROM_RANK,
+    CG_FROM_RANK,
+    AlsParams,
+)
+from matchlake.recommender.simd import LANES
 
 Matrix = npt.NDArray[np.float32]
-
-LANES = 16
-"""Columns of a stored row are padded with zeros to a multiple of this: one AVX-512 register."""
 
 
 def stored_width(params: AlsParams) -> int:
@@ -22,18 +27,10 @@ def stored_width(params: AlsParams) -> int:
     return -(-(params.rank + params.has_bias) // LANES) * LANES
 
 
-@dataclass(frozen=True)
-class Half:
-    """One side's least squares problems, in the form of `matchlake.recommender.kernels`."""
+PIECES = 64
+"""Row ranges of about equal work that threads share out among themselves."""
 
-    indptr: npt.NDArray[np.int64]
-    columns: npt.NDArray[np.int32]
-    weights: Matrix
-    targets: Matrix
-    design: Matrix
-    gram: Matrix
-    ridge: Matrix
-
+_T = TypeVar("_T")
 
 RowSolver = Callable[[Half, Matrix, int, int], None]
 """Solves rows [start, stop) of a half into a matrix that holds their previous solution."""
@@ -41,34 +38,31 @@ RowSolver = Callable[[Half, Matrix, int, int], None]
 
 def row_solver(params: AlsParams) -> RowSolver:
     """The solver that `params` name, or for `auto` the one that suits feedback and rank."""
-    exact = params.solver == "cholesky" or (
-        params.solver == "auto" and (params.rank < CG_FROM_RANK or params.feedback == "explicit")
-    )
-
-    def solve(half: Half, x: Matrix, start: int, stop: int) -> None:
-        parts = (half.indptr, half.columns, half.weights, half.targets, half.design, half.gram)
-        if exact:
-            kernels.solve_cholesky(*parts, half.ridge, x, start, stop)
-        else:
-            kernels.solve_cg(*parts, half.ridge, x, start, stop, params.cg_steps)
-
-    return solve
+    name = params.solver
+    if name == "auto":
+        iterative = params.feedback == "implicit" and params.rank >= CG_FROM_RANK
+        name = "blocks" if params.rank >= BLOCKS_FROM_RANK else "cg" if iterative else "cholesky"
+    if name == "cg" and not params.nonnegative:
+        return lambda half, x, start, stop: kernels.solve_cg(half, x, start, stop, params.cg_steps)
+    block = BLOCK_SIZE if name == "blocks" and not params.nonnegative else stored_width(params)
+    bounded = params.rank if params.nonnegative else 0
+    return lambda half, x, start, stop: kernels.solve_blocks(half, x, start, stop, block, bounded)
 
 
-def prepare_half(rows: Csr, other: Matrix, gram: Matrix, params: AlsParams) -> Half:
-    """The problems of one side, given the other side's stored rows and their Gram matrix."""
-    ridge = ridges(rows.counts(), len(other), params)
-    if params.feedback == "implicit":
-        weights = np.float32(params.alpha) * rows.values
-        targets = weights + np.float32(params.target == "hu-koren")
-        return Half(rows.indptr, rows.columns, weights, targets, other, gram, ridge)
-    weights = np.ones_like(rows.values)
-    if not params.has_bias:
-        return Half(rows.indptr, rows.columns, weights, rows.values, other, gram, ridge)
-    targets = rows.values - other[rows.columns, params.rank]
-    design = other.copy()
-    design[:, params.rank] = 1.0
-    return Half(rows.indptr, rows.columns, weights, targets, design, gram, ridge)
+def prepare_half(rows: Csr, other: Matrix, gram: Matrix, ridge: Matrix, params: AlsParams) -> Half:
+    """The problems of one side, given the other side's stored rows and their Gram matrix.
+
+    `other` may leave out rows that no interaction of `rows` points to; `gram` and `ridge` count
+    them all.
+    """
+    design, offsets = other, np.zeros(len(other), np.float32)
+    if params.has_bias:
+        design, offsets = other.copy(), other[:, params.rank].copy()
+        design[:, params.rank] = 1.0
+    explicit, confident = params.feedback == "explicit", params.target == "hu-koren"
+    scalars = (0, 1, 1, 0) if explicit else (params.alpha, 0, params.alpha, confident)
+    data = rows.indptr, rows.columns, rows.values
+    return Half(*data, design, offsets, gram, ridge, *map(np.float32, scalars))
 
 
 def ridges(counts: npt.NDArray[np.int64], others: int, params: AlsParams) -> Matrix:
@@ -77,26 +71,39 @@ def ridges(counts: npt.NDArray[np.int64], others: int, params: AlsParams) -> Mat
     return (params.regularization * frequency**params.nu).astype(np.float32)
 
 
-def gram(matrix: Matrix, params: AlsParams) -> Matrix:
-    """`base_weight * matrix' matrix`, summed in f64 over pieces in a fixed order."""
-    width = matrix.shape[1]
+def gram(matrix: Matrix, params: AlsParams) -> npt.NDArray[np.float64]:
+    """`base_weight * matrix' matrix`, summed in f64 over pieces in a fixed order; 0 x 0 if none."""
+    width = matrix.shape[1] if params.base_weight else 0
     total = np.zeros((width, width))
-    if params.base_weight:
+    if width:
         for start in range(0, len(matrix), 4096):
             piece = matrix[start : start + 4096]
             total += piece.T @ piece
-    return (params.base_weight * total).astype(np.float32)
+    return params.base_weight * total
 
 
 def solve_half(solve: RowSolver, half: Half, x: Matrix, threads: int) -> None:
     """Solves all rows of `x` in place; threads take pieces of about equal work."""
-    pieces = _pieces(half.indptr, 8 * threads)
+    _on_threads(lambda start, stop: solve(half, x, start, stop), half, threads)
+
+
+def objective(half: Half, x: Matrix, threads: int) -> float:
+    """The objective's value, but for the penalty of the side that is held fixed."""
+    return sum(_on_threads(lambda a, b: kernels.sum_losses(half, x, a, b), half, threads))
+
+
+def penalty(ridge: Matrix, x: Matrix) -> float:
+    """Weighted squared norm of all rows, in f64."""
+    return float(ridge.astype(np.float64) @ np.einsum("nk,nk->n", x, x, dtype=np.float64))
+
+
+def _on_threads(work: Callable[[int, int], _T], half: Half, threads: int) -> list[_T]:
+    # The number of pieces must not depend on the threads: sums come out alike on any number.
+    pieces = _pieces(half.indptr, PIECES)
     if threads == 1:
-        for start, stop in pieces:
-            solve(half, x, start, stop)
-        return
+        return [work(start, stop) for start, stop in pieces]
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda piece: solve(half, x, *piece), pieces))
+        return list(pool.map(lambda piece: work(*piece), pieces))
 
 
 def _pieces(indptr: npt.NDArray[np.int64], count: int) -> list[tuple[int, int]]:
@@ -104,4 +111,4 @@ def _pieces(indptr: npt.NDArray[np.int64], count: int) -> list[tuple[int, int]]:
     work = indptr + 32 * np.arange(rows + 1)
     marks = np.searchsorted(work, np.linspace(0, work[-1], count + 1))
     marks[0], marks[-1] = 0, rows
-    return [(int(a), int(b)) for a, b in zip(marks, marks[1:], strict=False) if a < b]
+    return [(int(a), int(b)) for a, b in itertools.pairwise(marks) if a < b]

@@ -1,0 +1,108 @@
+"""What comes into a fit: checked, each (user, item) once, with its size known."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from matchlake.errors import InputError
+from matchlake.recommender.columns import require_columns
+from matchlake.recommender.params import AlsParams
+from matchlake.schemas import EVENT_TIME, ITEM_ID, USER_ID
+
+VALUE = "value"
+"""The column that is fitted, once `rating` or `strength` has become a float."""
+
+SHOWN = 5
+"""Offending rows that an error shows."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Size of the interactions; `users` and `items` are estimates within a few per cent."""
+
+    interactions: int
+    users: int
+    items: int
+    mean: float
+
+
+def prepare(interactions: DataFrame, params: AlsParams) -> DataFrame:
+    """`user_id`, `item_id`, `value` (float), with `params.duplicates` applied; lazy.
+
+    With `duplicates="error"` repeated pairs are still there: the fit finds them as it sorts.
+    """
+    column = params.value_column
+    timed = (EVENT_TIME,) if params.duplicates == "last" else ()
+    require_columns(interactions, (USER_ID, ITEM_ID, column, *timed), "the interactions")
+    value = F.col(column).cast("double")
+    if params.duplicates != "error":
+        # Equal times leave the larger value, so that a rerun agrees.
+        aggregates = {
+            "sum": F.sum(value),
+            "mean": F.avg(value),
+            "last": F.max(F.struct(EVENT_TIME, value.alias(VALUE)))[VALUE],
+        }
+        interactions = interactions.groupBy(USER_ID, ITEM_ID).agg(
+            aggregates[params.duplicates].alias(column)
+        )
+    return interactions.select(USER_ID, ITEM_ID, F.col(column).cast("float").alias(VALUE))
+
+
+def survey(pairs: DataFrame, params: AlsParams) -> Survey:
+    """Counts what `prepare` gave, in one action; raises InputError for what cannot be fitted."""
+    bad = _unfit(params)
+    row = pairs.agg(
+        F.count(F.lit(1)).alias("rows"),
+        F.count_if(bad).alias("bad"),
+        F.approx_count_distinct(USER_ID).alias("users"),
+        F.approx_count_distinct(ITEM_ID).alias("items"),
+        F.avg(F.when(~bad, F.col(VALUE))).alias("mean"),
+        F.min(VALUE).alias("least"),
+        F.max(VALUE).alias("most"),
+    ).collect()[0]
+    if row["bad"]:
+        shown = [tuple(found) for found in pairs.where(bad).limit(SHOWN).collect()]
+        raise InputError(
+            f"{row['bad']} of {row['rows']} interaction(s) cannot be fitted, among them {shown}. "
+            f"Ids must not be null and {params.value_column} must be a finite number"
+            f"{' not below 0' if params.feedback == 'implicit' else ''}: filter or fix these rows."
+        )
+    if not row["rows"]:
+        raise InputError("There are no interactions to fit: the frame given is empty.")
+    if params.has_bias and row["least"] == row["most"] and row["rows"] > 1:
+        raise InputError(
+            f"All {row['rows']} ratings are {row['least']}: there is nothing to learn from them. "
+            "Take feedback='implicit' where an interaction itself is the signal."
+        )
+    # Rounded to float32, so that the order in which partitions were summed leaves no trace.
+    mean = float(np.float32(row["mean"])) if params.has_bias else 0.0
+    return Survey(row["rows"], max(1, row["users"]), max(1, row["items"]), mean)
+
+
+def _unfit(params: AlsParams) -> Column:
+    value = F.col(VALUE)
+    finite = F.abs(value) < F.lit(math.inf)
+    fit = F.col(USER_ID).isNotNull() & F.col(ITEM_ID).isNotNull() & finite
+    if params.feedback == "implicit":
+        fit &= value >= 0
+    return ~F.coalesce(fit, F.lit(False))  # noqa: FBT003
+
+
+def refuse_repeated(pairs: Sequence[tuple[Any, Any]]) -> None:
+    """Raises InputError that shows `pairs`, where a fit found (user_id, item_id) more than once."""
+    if pairs:
+        raise InputError(
+            f"Some (user_id, item_id) come more than once, among them {list(pairs)}. "
+            "Say what that means: duplicates='last', 'sum' or 'mean'."
+        )
+
+
+def centred(pairs: DataFrame, mean: float) -> DataFrame:
+    """`pairs` with `mean` taken from every value."""
+    value = F.col(VALUE) - F.lit(mean).cast("float")
+    return pairs.withColumn(VALUE, value) if mean else pairs

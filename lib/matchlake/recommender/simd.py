@@ -1,0 +1,108 @@
+"""Sixteen floats at a time inside compiled kernels, written out where the compiler would not.
+
+`Lanes` is a numba type over LLVM's own vector: one AVX-512 register, two of AVX2, four of NEON; the
+code is the same on all. Offsets count floats from the start of a flat array, of any alignment.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+LANES = 16
+
+_FLOAT, _INDEX = ir.FloatType(), ir.IntType(32)
+_VECTOR = ir.VectorType(_FLOAT, LANES)
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def compiled(function: _Function) -> _Function:
+    """Compiles `function` at its first call, without the GIL, and keeps the code on disk."""
+    jit = numba.njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
+    return cast("_Function", jit(function))
+
+
+class _Lanes(types.Type):  # type: ignore[misc]
+    """The numba type of sixteen floats held in registers."""
+
+    def __init__(self) -> None:
+        super().__init__(name="Lanes")
+
+
+Lanes = _Lanes()
+
+
+def _model(manager: Any, numba_type: Any) -> Any:
+    return models.PrimitiveModel(manager, numba_type, _VECTOR)
+
+
+register_model(_Lanes)(_model)
+
+
+def _place(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [offset]), _VECTOR.as_pointer())
+
+
+def _load(_typing: Any, array: Any, _offset: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _place(context, builder, signature.args[0], *arguments)
+        return builder.load(place, align=4)
+
+    return Lanes(array, types.intp), generate
+
+
+def _store(_typing: Any, array: Any, _offset: Any, _lanes: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _place(context, builder, signature.args[0], *arguments[:2])
+        builder.store(arguments[2], place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, Lanes), generate
+
+
+def _splat(_typing: Any, _scalar: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        undefined = ir.Constant(_VECTOR, ir.Undefined)
+        first = builder.insert_element(undefined, arguments[0], ir.Constant(_INDEX, 0))
+        everywhere = ir.Constant(ir.VectorType(_INDEX, LANES), [0] * LANES)
+        return builder.shuffle_vector(first, undefined, everywhere)
+
+    return Lanes(types.float32), generate
+
+
+def _fma(_typing: Any, a: Any, b: Any, c: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+        name = f"llvm.fma.v{LANES}f32"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+    return Lanes(a, b, c), generate
+
+
+def _total(_typing: Any, lanes: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(_FLOAT, [_FLOAT, _VECTOR])
+        name = f"llvm.vector.reduce.fadd.v{LANES}f32"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        zero = ir.Constant(_FLOAT, 0.0)
+        return builder.call(function, [zero, arguments[0]], fastmath=("fast",))
+
+    return types.float32(lanes), generate
+
+
+load = intrinsic(_load)
+"""`load(array, offset)`: sixteen floats of a flat float32 array."""
+store = intrinsic(_store)
+"""`store(array, offset, lanes)`: writes sixteen floats into a flat float32 array."""
+splat = intrinsic(_splat)
+"""`splat(scalar)`: the same float32 in every lane."""
+fma = intrinsic(_fma)
+"""`fma(a, b, c)`: a * b + c, lane by lane."""
+total = intrinsic(_total)
+"""`total(lanes)`: the sum of the sixteen lanes."""
