@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from matchlake.errors import ConfigError
 from matchlake.features.feature_set import FeaturesParams
+from matchlake.ingest.lake_params import LakeParams
 from matchlake.ingest.params import StreamParams
 from matchlake.io.kafka import KafkaParams
 from matchlake.io.streams import IngestParams
@@ -40,6 +41,7 @@ class JobConfig(Params):
     streams: dict[str, StreamParams] = Field(default_factory=dict)
     """The declared streams by name; the name also is that of the checkpoint."""
     ingest: IngestParams = IngestParams()
+    lake: LakeParams = LakeParams()
     features: FeaturesParams = FeaturesParams()
     """What `build_features` makes."""
     tracking: TrackingParams = TrackingParams()

@@ -22,5 +22,13 @@ RAW = (
     Column("raw_key", "BINARY", "The message's key as it came; null when good"),
     Column("raw_value", "BINARY", "The message's value as it came; null when good"),
 )
+LAKE_COLUMNS = (
+    Column("source", "STRING", "Name of the source in conf", nullable=False),
+    Column("file", "STRING", "File that holds the row", nullable=False),
+    Column("row_text", "STRING", "The row as text"),
+    *REFUSAL,
+    Column("loaded_at", "TIMESTAMP", "When the file was loaded, UTC", nullable=False),
+)
+"""The columns of the table of refused lake rows."""
 RECORD_COLUMNS = (STATUS, *POSITION, *REFUSAL, *RAW)
 """The columns that every stream's table has, beside those declared."""

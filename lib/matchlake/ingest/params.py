@@ -74,13 +74,13 @@ class StreamParams(Params):
     @field_validator("table", "good_view", "quarantine_view")
     @classmethod
     def _name_of_a_table(cls, name: str) -> str:
-        return _checked(name, 2)
+        return checked_name(name, 2)
 
     @model_validator(mode="after")
     def _columns_have_names_of_their_own(self) -> Self:
         taken = {column.name for column in RECORD_COLUMNS}
         for name in self.columns:
-            _checked(name, 1)
+            checked_name(name, 1)
             if name in taken:
                 raise ValueError(f"column {name} is matchlake's own here: choose another name")
         if self.event_time is not None:
@@ -90,7 +90,8 @@ class StreamParams(Params):
         return self
 
 
-def _checked(name: str, parts: int) -> str:
+def checked_name(name: str, parts: int) -> str:
+    """The name when it is one; raises ValueError, which pydantic reports with its place."""
     try:
         return check_name(name, parts)
     except SchemaError as error:

@@ -1,6 +1,15 @@
-"""The bronze table of a stream, and the views of its good and its bad records."""
+"""The bronze tables of streams and lake files, and the views of good and bad records."""
 
-from matchlake.ingest.columns import GOOD, POSITION, QUARANTINED, RAW, REFUSAL, STATUS
+from matchlake.ingest.columns import (
+    GOOD,
+    LAKE_COLUMNS,
+    POSITION,
+    QUARANTINED,
+    RAW,
+    REFUSAL,
+    STATUS,
+)
+from matchlake.ingest.lake_params import LakeSource
 from matchlake.ingest.params import Columns, StreamParams
 from matchlake.schemas import Column, TableSpec, ViewSpec, quote_identifier
 
@@ -19,6 +28,21 @@ def stream_table(stream: StreamParams) -> TableSpec:
         f"{stream.comment} Every record of topic {stream.topic} as it came, good or quarantined.",
         (STATUS, *declared_columns(stream.columns), *POSITION, *REFUSAL, *RAW),
     )
+
+
+def lake_table(source: LakeSource) -> TableSpec:
+    """The declared columns, one row a key."""
+    columns = tuple(
+        column._replace(nullable=column.name not in source.keys)
+        for column in declared_columns(source.columns)
+    )
+    return TableSpec(source.table, source.comment, columns, keys=source.keys)
+
+
+def lake_quarantine(name: str) -> TableSpec:
+    """The rows of lake files that were refused when their source was last loaded."""
+    comment = "Rows of lake files that the last load of their source refused, with the reason."
+    return TableSpec(name, comment, LAKE_COLUMNS)
 
 
 def stream_views(stream: StreamParams) -> list[ViewSpec]:

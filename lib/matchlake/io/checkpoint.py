@@ -8,6 +8,8 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from matchlake.io.places import is_local
+
 Offsets = dict[int, int]
 """For each partition, the offset after the last one read."""
 
@@ -44,7 +46,7 @@ class Checkpoint:
     def _read(self, name: str) -> DataFrame | None:
         path = f"{self.path}/{name}"
         # Spark would write a page of warnings about a missing folder. A URL it has to try.
-        if "://" not in path and not Path(path).exists():
+        if is_local(path) and not Path(path).exists():
             return None
         try:
             frame = self.spark.read.text(path)
