@@ -180,6 +180,7 @@ def test_lake_files_hold_the_set_and_are_always_the_same(tmp_path: Path) -> None
     assert len(items) == 1682
     assert items[266] == {"item_id": "267", "title": "unkonwn", "year": None, "genres": []}
     assert items[542]["title"] == "Misérables, Les"
+    assert "Misérables, Les" in lines[542], "readable as it lies there"
 
 
 def test_a_set_without_users_gives_no_users_file(tmp_path: Path) -> None:

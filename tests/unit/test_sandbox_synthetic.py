@@ -57,11 +57,23 @@ def test_schema_times_and_counts() -> None:
 def test_a_seed_gives_the_same_rows_in_any_chunks() -> None:
     # Enough rows for several blocks.
     params = SyntheticParams(users=3_000, items=1_000, interactions=600_000, seed=3)
-    whole = draw(plant(params), rows=600_000)
+    planted = plant(params)
+    whole = draw(planted, rows=600_000)
+    noise = whole["rating"].to_numpy() - planted.expected(*pairs(whole))
+    assert noise.std() == pytest.approx(0.5, rel=0.01), "each block has its own users"
     assert draw(plant(params), rows=70_001).equals(whole)
     sizes = [table.num_rows for table in iterate_interactions(plant(params), 70_001)]
     assert sizes == [70_001] * 8 + [600_000 - 8 * 70_001]
     assert not draw(plant(params.model_copy(update={"seed": 4}))).equals(whole)
+
+
+def test_blocks_are_independent_of_each_other() -> None:
+    # All users alike, so that blocks that shared their random numbers would be much the same.
+    params = SyntheticParams(
+        users=60_000, items=50_000, interactions=600_000, zipf=0, activity_spread=0
+    )
+    times = draw(plant(params))["event_time"].cast(pa.int64()).to_numpy()
+    assert len(np.unique(times)) > 599_900
 
 
 def test_explicit_ratings_are_the_planted_ones_plus_noise() -> None:

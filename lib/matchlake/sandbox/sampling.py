@@ -45,7 +45,7 @@ def sample_distinct(
             break
     lacking = np.flatnonzero(np.bincount(users, minlength=len(need)) < need)
     for some in np.array_split(lacking, 1 + len(lacking) * len(weights) // _CELLS):
-        order = _order_of_the_rest(random, weights, some, accept, (users, items))
+        order = _order(random, weights, some, accept)
         users, items = _first_distinct(
             np.concatenate([users, np.repeat(some, order.shape[1])]),
             np.concatenate([items, order.ravel()]),
@@ -55,23 +55,16 @@ def sample_distinct(
     return users, items
 
 
-def _order_of_the_rest(
-    random: np.random.Generator,
-    weights: Floats,
-    users: Ints,
-    accept: Accept | None,
-    had: tuple[Ints, Ints],
+def _order(
+    random: np.random.Generator, weights: Floats, users: Ints, accept: Accept | None
 ) -> Ints:
-    """All items in the order `users` would draw them; those a user already `had` come last."""
+    """All items in the order each of `users` draws them, shape (len(users), len(weights))."""
     rates = np.tile(weights, (len(users), 1))
     if accept is not None:
         every = np.tile(np.arange(len(weights)), len(users))
         rates *= accept(np.repeat(users, len(weights)), every).reshape(rates.shape)
     # The first of exponential clocks to ring is each item's with its weight's chance.
-    rings = random.exponential(size=rates.shape) / rates
-    known = np.isin(had[0], users)
-    rings[np.searchsorted(users, had[0][known]), had[1][known]] = np.inf
-    return np.argsort(rings, axis=1, kind="stable")
+    return np.argsort(random.exponential(size=rates.shape) / rates, axis=1)
 
 
 def _first_distinct(users: Ints, items: Ints, need: Ints, width: int) -> tuple[Ints, Ints]:
