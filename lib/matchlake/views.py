@@ -171,6 +171,18 @@ def create_views(
     return [spec.name for spec in specs if lakehouse.create_view(spec)]
 
 
+def view_names(config: JobConfig, tables: Collection[str]) -> list[str]:
+    """The views that can be made where there are these `tables`; looks at no session."""
+    there = set(tables)
+    for spec in fixed_views(config):
+        if there.issuperset(spec.needs):
+            there.add(spec.name)
+    refused = (stream.quarantine_view for stream in config.streams.values())
+    there |= {FRESHNESS} if tables else set()
+    there |= {QUARANTINE} if there.intersection(refused) else set()
+    return sorted(there.difference(tables))
+
+
 def jobs_before(config: JobConfig, name: str) -> list[str]:
     """The jobs after which the table or view `name` is there; none where no job makes it."""
     if name in (FRESHNESS, QUARANTINE):

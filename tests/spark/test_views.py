@@ -20,6 +20,7 @@ from matchlake.views import (
     create_views,
     fixed_views,
     jobs_before,
+    view_names,
 )
 
 ITEMS = TableSpec(
@@ -88,6 +89,7 @@ def _rows(lakehouse: Lakehouse, query: str) -> list[tuple[Any, ...]]:
 
 def test_every_view_and_every_column_is_commented(lakehouse: Lakehouse, config: JobConfig) -> None:
     made = create_views(lakehouse, config)
+    assert set(made) == set(view_names(config, list(lakehouse.tables())))
     assert made == [
         "bronze.ratings",
         "bronze.ratings_quarantine",
@@ -193,6 +195,7 @@ def test_without_tables_there_are_no_views(
     empty = load_config("local", [f"lakehouse={tmp_path}"])
     names = [view.name for view in fixed_views(config)]
     assert create_views(Lakehouse(spark, None, empty.warehouse), empty, ["gold.nothing"]) == []
+    assert view_names(empty, []) == []
     assert [jobs_before(config, name) for name in names] == [
         ["ingest_events"],
         ["ingest_events"],

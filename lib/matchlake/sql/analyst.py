@@ -16,7 +16,7 @@ from matchlake.io.delta import Lakehouse
 from matchlake.schemas import quote_text
 from matchlake.sql.messages import SPARK_ERRORS, describe_error, missing_table
 from matchlake.sql.statements import READING_WORDS, first_word, mentioned_names
-from matchlake.views import SCHEMAS, create_views, jobs_before
+from matchlake.views import SCHEMAS, create_views, jobs_before, view_names
 
 T = TypeVar("T")
 
@@ -69,7 +69,8 @@ class Analyst:
     def names(self) -> list[str]:
         """All tables and views that are there, sorted."""
         if self.lakehouse.folder:
-            return sorted(self.attach())
+            tables = list(self.lakehouse.tables())
+            return sorted(tables + view_names(self.config, tables))
         listed = ((schema, f"{self.lakehouse.catalog}.{schema}") for schema in SCHEMAS)
         return sorted(
             f"{schema}.{table.name}"
@@ -86,6 +87,7 @@ class Analyst:
             raise self._explain(error) from None
 
     def _listing(self) -> DataFrame:
+        self.attach()
         prefix = f"{self.lakehouse.catalog}." if self.lakehouse.catalog else ""
         found = [(name, self.spark.catalog.getTable(prefix + name)) for name in self.names()]
         rows = ", ".join(
