@@ -74,7 +74,7 @@ def test_altered_jar_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("script", "told"),
     [
-        ("echo 'x: Host repo1.maven.org not found. url=...'; exit 1", "Host repo1.maven.org not f"),
+        ("echo 'x: Host jars.example not found. url=...'; exit 1", "Host jars.example not f"),
         (
             "echo 'access error (java.net.ConnectException: Connection refused)'; exit 1",
             "java.net.ConnectException: Connection refused",

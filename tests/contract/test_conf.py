@@ -1,0 +1,52 @@
+"""conf/: every environment loads, base states every key, and no secret stands in it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.support.sources import ROOT
+
+from matchlake.config import load_config
+
+CONF = ROOT / "conf"
+ENVIRONMENTS = sorted(path.stem for path in CONF.glob("*.yml") if path.stem != "base")
+TELLING = ("password", "secret", "token", "credential", "sasl", "private")
+
+
+def _flat(data: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def _keys(path: Path) -> dict[str, Any]:
+    return dict(_flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {}))
+
+
+def test_there_are_the_four_environments() -> None:
+    assert ENVIRONMENTS == ["dev", "local", "prod", "staging"]
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_an_environment_loads_and_holds_only_differences(env: str) -> None:
+    config = load_config(env, conf_dir=CONF)
+    assert config.env == env
+    assert (config.lakehouse is None) != (config.catalog is None)
+    base, own = _keys(CONF / "base.yml"), _keys(CONF / f"{env}.yml")
+    # A mapping that is empty in base, such as `spark`, is open to any key.
+    open_keys = tuple(f"{key}." for key, value in base.items() if value in ({}, None))
+    assert {key for key in own if key not in base and not key.startswith(open_keys)} == set()
+    assert {key for key, value in own.items() if key in base and base[key] == value} == set()
+
+
+@pytest.mark.parametrize("name", ["base", *ENVIRONMENTS])
+def test_conf_holds_no_secret(name: str) -> None:
+    for key, value in _keys(CONF / f"{name}.yml").items():
+        parts = key.lower().split(".")
+        if any(word in part for part in parts for word in TELLING):
+            # A reference names a scope and a key, and nothing else of a secret is in conf.
+            assert parts[-1] in ("scope", "key") or value is None or isinstance(value, bool), key
