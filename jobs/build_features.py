@@ -65,7 +65,7 @@ def save_model(runtime: Runtime, model: FeatureModel) -> None:
     vocabulary = spark.createDataFrame(vocabulary_rows(model), FEATURE_VOCABULARY.struct())
     lake.replace_part(vocabulary, FEATURE_VOCABULARY, this)
     if runtime.config.features.folder:
-        text = model.model_dump_json(indent=1)
+        text = model.to_json()
         save_state(runtime.config.features.folder, model.name, model.version, text)
     state = spark.createDataFrame(set_rows(model), FEATURE_SETS.struct())
     lake.replace_part(state, FEATURE_SETS, this)

@@ -8,6 +8,7 @@ from tests.support.executions import executions
 from tests.support.feature_frames import people
 
 from matchlake.errors import InputError, SchemaError
+from matchlake.features.buckets import Bucket
 from matchlake.features.categories import MultiHot, OneHot
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.fit import fit_features
@@ -181,7 +182,7 @@ def test_no_rows_or_no_finite_value_is_an_error(spark: SparkSession) -> None:
     features = FeatureSet(name="t", features={"height": MinMax()})
     with pytest.raises(InputError, match="there are no rows"):
         fit_features(frame.where("id < 0"), features)
-    with pytest.raises(InputError, match="no finite value in 3 rows"):
+    with pytest.raises(InputError, match="has no finite value"):
         fit_features(frame.where("id IN (3, 4, 5)"), features)
 
 
@@ -215,3 +216,40 @@ def test_a_fit_is_one_execution_and_a_transform_none(spark: SparkSession) -> Non
     model = fit_features(frame, SET)
     assert executions(spark, lambda: fit_features(frame, SET)) == 1
     assert executions(spark, lambda: model.transform(frame)) == 0
+
+
+def test_the_inverse_leads_back_to_the_source_columns(spark: SparkSession) -> None:
+    features = {
+        "city": OneHot(nulls="column", other="column", drop_first=True),
+        "age": MinMax(range=(-3, 5), nulls="keep"),
+        "age_group": Bucket(column="age", edges=(30,)),
+        "tags": MultiHot(nulls="column", max_categories=2),
+    }
+    frame = people(spark)
+    model = fit_features(frame, FeatureSet(name="t", keys=("id",), features=features))
+    back = model.inverse(model.transform(frame)).orderBy("id")
+    assert back.dtypes[1:] == [("city", "string"), ("age", "double"), ("tags", "array<string>")]
+    assert [tuple(row) for row in back.collect()] == [
+        (1, "BLR", 20.0, ["Sci-Fi", "new"]),
+        (2, "DEL", 40.0, []),
+        (3, "BLR", 30.0, None),
+        (4, None, None, ["Sci-Fi"]),
+        (5, "", 60.0, []),
+        (6, "São Paulo", 25.0, ["Sci-Fi", "new"]),
+        (7, "sao paulo", 35.0, []),
+    ]
+
+
+def test_limits_choose_the_most_frequent_categories(spark: SparkSession) -> None:
+    frame = spark.sql("SELECT stack(10, 'a','a','a','a','b','b','b','c','c','d') AS c")
+    for chosen, kept in [
+        ({"max_categories": 2}, "ab"),
+        ({"min_rows": 2}, "abc"),
+        ({"coverage": 0.7}, "ab"),
+        ({"coverage": 0.71}, "abc"),
+        ({"min_rows": 9}, ""),
+    ]:
+        features = FeatureSet(name="t", features={"c": OneHot(other="column", **chosen)})
+        fitted_ = fit_features(frame, features).features[0]
+        assert "".join(category.value for category in fitted_.categories) == kept
+        assert fitted_.other_rows == 10 - sum({"a": 4, "b": 3, "c": 2}[value] for value in kept)

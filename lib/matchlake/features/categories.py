@@ -1,12 +1,17 @@
 """Categorical features: one-hot for single values, multi-hot for lists, and what they learned."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
 from matchlake.features.outputs import Output
 from matchlake.features.sql import Dialect, refuse, text_input
 from matchlake.params import Params
+
+ABSENT = -1
+"""The place of a value that has no column."""
+REFUSED = -2
+"""The place of a value whose policy is error."""
 
 
 class CategoryFeature(Params):
@@ -21,11 +26,15 @@ class CategoryFeature(Params):
     """Keep at most this many categories, the most frequent."""
     min_rows: int = Field(1, ge=1)
     """Keep only categories that at least this many rows have."""
+    coverage: float = Field(1.0, gt=0, le=1)
+    """Keep only as many categories, the most frequent, as cover this share of the values."""
     nulls: Literal["zero", "column", "error"] = "zero"
     """A null: zero in every column, a column `NAME_null` of its own, or an error."""
     other: Literal["zero", "column", "error"] = "zero"
     """A value without a column, unseen at fit or cut by the limits: zero in every column, a column
     `NAME_other` of its own, or an error."""
+    drop_first: bool = False
+    """Give the first category no column, for models that cannot take columns that add up to 1."""
 
 
 class OneHot(CategoryFeature):
@@ -51,6 +60,14 @@ class Category(Params):
     rows: int
 
 
+class Places(NamedTuple):
+    """Where the ones of a feature stand among its own columns; ABSENT or REFUSED where nowhere."""
+
+    categories: dict[str, int]
+    null: int
+    other: int
+
+
 class FittedCategories(Params):
     """A categorical feature, its column's type at fit, and its categories in a fixed order."""
 
@@ -69,16 +86,43 @@ class FittedCategories(Params):
     """Rows at fit whose value was cut by the limits; for lists, cut elements."""
 
     @property
-    def values(self) -> tuple[str, ...]:
-        """The categories as text, in their order."""
-        return tuple(category.value for category in self.categories)
+    def is_list(self) -> bool:
+        """Whether the column holds lists."""
+        return self.feature.kind == "multi_hot"
+
+    @property
+    def element_type(self) -> str:
+        """The type of a single value, as Spark names it."""
+        return self.type.removeprefix("array<").removesuffix(">") if self.is_list else self.type
+
+    @property
+    def shown(self) -> tuple[Category, ...]:
+        """The categories that have a column."""
+        return self.categories[1:] if self.feature.drop_first else self.categories
+
+    @property
+    def null_message(self) -> str:
+        """The error of a null where the policy is error."""
+        return f"{self.name}: column {self.column} has a null"
+
+    @property
+    def other_message(self) -> str:
+        """The error of a value without a column where the policy is error."""
+        return f"{self.name}: column {self.column} has a value that was not there at fit"
+
+    def places(self) -> Places:
+        """Where the ones stand: the categories, then null, then other."""
+        places = {category.value: ABSENT for category in self.categories}
+        places |= {category.value: place for place, category in enumerate(self.shown)}
+        policies = {"zero": ABSENT, "error": REFUSED, "column": len(self.shown)}
+        null = policies[self.feature.nulls]
+        policies["column"] += null >= 0
+        return Places(places, null, policies[self.feature.other])
 
     def outputs(self) -> list[Output]:
         """The output columns in their order: the categories, then null, then other."""
-        verb = "has" if self.feature.kind == "multi_hot" else "is"
-        made = [
-            self._output("category", c.column, f"{verb} {c.value!r}", c) for c in self.categories
-        ]
+        verb = "has" if self.is_list else "is"
+        made = [self._output("category", c.column, f"{verb} {c.value!r}", c) for c in self.shown]
         if self.null_column:
             made.append(self._output("null", self.null_column, "is null"))
         if self.other_column:
@@ -88,34 +132,33 @@ class FittedCategories(Params):
     def sql_inputs(self, dialect: Dialect) -> dict[str, str]:
         """The column as text, with its policies of error, by its prepared name."""
         value = text_input(self.column, self.type, dialect)
-        if self.feature.nulls == "error":
-            message = f"{self.name}: column {self.column} has a null"
-            value = refuse(f"{value} IS NULL", message, value, dialect)
+        checked = value
         if self.feature.other == "error":
-            message = f"{self.name}: column {self.column} has a value that was not there at fit"
-            value = refuse(self._is_other(value, dialect), message, value, dialect)
-        return {f"in_{self.name}": value}
+            checked = refuse(self.sql_other(value, dialect), self.other_message, checked, dialect)
+        if self.feature.nulls == "error":
+            checked = refuse(f"{value} IS NULL", self.null_message, checked, dialect)
+        return {f"in_{self.name}": checked}
 
     def sql_outputs(self, dialect: Dialect) -> dict[str, str]:
         """The output columns as SQL text over the prepared column."""
         value = dialect.identifier(f"in_{self.name}")
-        has = "{} IS NOT DISTINCT FROM {}" if self.feature.kind == "one_hot" else dialect.contains
-        found = {c.column: has.format(value, dialect.text(c.value)) for c in self.categories}
+        has = dialect.contains if self.is_list else "{} IS NOT DISTINCT FROM {}"
+        found = {c.column: has.format(value, dialect.text(c.value)) for c in self.shown}
         if self.null_column:
             found[self.null_column] = f"{value} IS NULL"
         if self.other_column:
-            found[self.other_column] = self._is_other(value, dialect)
+            found[self.other_column] = self.sql_other(value, dialect)
         return {name: f"CAST({condition} AS INT)" for name, condition in found.items()}
 
-    def _is_other(self, value: str, dialect: Dialect) -> str:
-        texts = [dialect.text(text) for text in self.values]
-        if self.feature.kind == "multi_hot":
+    def sql_other(self, value: str, dialect: Dialect) -> str:
+        """Whether `value`, SQL text, is not null and none of the categories."""
+        texts = [dialect.text(category.value) for category in self.categories]
+        if self.is_list:
             known = ", ".join([f"CAST(NULL AS {dialect.text_type})", *texts])
             return dialect.other_elements.format(value=value, known=known)
-        known = ", ".join(texts)
-        if not known:
+        if not texts:
             return f"{value} IS NOT NULL"
-        return f"({value} IS NOT NULL AND {value} NOT IN ({known}))"
+        return f"({value} IS NOT NULL AND {value} NOT IN ({', '.join(texts)}))"
 
     def _output(
         self,

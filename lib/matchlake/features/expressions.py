@@ -35,6 +35,9 @@ class Expression:
     def __ge__(self, other: "Expression | float") -> "Call":
         return Call("less_equal", (_lift(other), self))
 
+    def __neg__(self) -> "Call":
+        return Call("negative", (self,))
+
     def __or__(self, other: "Expression") -> "Call":
         return Call("or", (self, other))
 
@@ -90,6 +93,26 @@ def when(condition: Expression, then: Expression | float, otherwise: Expression 
 def is_missing(value: Expression) -> Call:
     """Whether the value is null or NaN."""
     return Call("is_missing", (value,))
+
+
+def absolute(value: Expression) -> Call:
+    """The value without its sign."""
+    return Call("absolute", (value,))
+
+
+def exp(value: Expression) -> Call:
+    """The exponential of the value; infinite where that is too large for a double."""
+    return Call("exp", (value,))
+
+
+def log(value: Expression) -> Call:
+    """The natural logarithm; the value must be positive, or its result not used."""
+    return Call("log", (value,))
+
+
+def tanh(value: Expression) -> Call:
+    """The hyperbolic tangent."""
+    return Call("tanh", (value,))
 
 
 def clip(value: Expression, low: float, high: float) -> Call:

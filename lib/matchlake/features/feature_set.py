@@ -6,10 +6,11 @@ from pydantic import Field, model_validator
 
 from matchlake.features.categories import MultiHot, OneHot
 from matchlake.features.names import Names
-from matchlake.features.scaling import MinMax
+from matchlake.features.numbers import AnyNumber
+from matchlake.features.scaling import NumberFeature
 from matchlake.params import Params
 
-Feature = Annotated[OneHot | MultiHot | MinMax, Field(discriminator="kind")]
+Feature = Annotated[OneHot | MultiHot | AnyNumber, Field(discriminator="kind")]
 
 
 class FeatureSet(Params):
@@ -25,7 +26,7 @@ class FeatureSet(Params):
     @model_validator(mode="after")
     def _check_names(self) -> Self:
         names = Names()
-        flags = [f"{n}_null" for n, f in self.features.items() if getattr(f, "flag_nulls", False)]
+        flags = self.flags()
         for name in (*self.keys, *self.features, *flags):
             if not names.reserve(name):
                 raise ValueError(f"{name}: a key or feature of this name is there already")
@@ -33,6 +34,15 @@ class FeatureSet(Params):
             if f"in_{name}" in self.keys:
                 raise ValueError(f"in_{name}: a key of this name stands in the way of {name}")
         return self
+
+    def numbers(self) -> list[str]:
+        """The names of the numeric features."""
+        return [name for name, each in self.features.items() if isinstance(each, NumberFeature)]
+
+    def flags(self) -> list[str]:
+        """The columns that flag missing numbers."""
+        chosen = self.features.items()
+        return [f"{n}_null" for n, f in chosen if isinstance(f, NumberFeature) and f.flag_nulls]
 
     def column(self, name: str) -> str:
         """The table's column that the feature `name` reads."""

@@ -1,7 +1,5 @@
 """Fits feature sets."""
 
-import logging
-
 from pyspark.sql import DataFrame
 from pyspark.sql.types import (
     ArrayType,
@@ -14,21 +12,19 @@ from pyspark.sql.types import (
 )
 
 from matchlake.errors import InputError, SchemaError
-from matchlake.features.categories import Category, CategoryFeature, FittedCategories, MultiHot
+from matchlake.features.categories import FittedCategories, MultiHot
 from matchlake.features.feature_set import Feature, FeatureSet
+from matchlake.features.learn import learn_categories, learn_number
 from matchlake.features.model import FeatureModel
 from matchlake.features.names import Names
 from matchlake.features.numbers import FittedNumber
-from matchlake.features.scaling import NumberFeature, NumberStatistics
+from matchlake.features.scaling import NumberFeature
 from matchlake.features.statistics import (
-    CategoryCounts,
     CategoryRequest,
     NumberRequest,
     Statistics,
     collect_statistics,
 )
-
-_log = logging.getLogger(__name__)
 
 _SINGLE = (StringType, IntegralType, BooleanType, DateType)
 _NUMBER = (NumericType, BooleanType)
@@ -45,7 +41,7 @@ def fit_features(
     type that a feature cannot take, InputError for data that a feature's policies refuse.
     """
     types = _check_columns(frame, features)
-    old = _old_categories(previous)
+    old = _old_categories(features, previous)
     requests = {
         name: _request(feature, features.column(name), old.get(name))
         for name, feature in features.features.items()
@@ -60,9 +56,9 @@ def fit_features(
         keys=features.keys,
         features=tuple(_fit_all(features, found, types, old)),
     )
-    if previous and model != previous:
-        model = model.model_copy(update={"version": previous.version + 1})
-    return model
+    if previous is None or model == previous:
+        return previous or model
+    return model.model_copy(update={"version": previous.version + 1})
 
 
 def _check_columns(frame: DataFrame, features: FeatureSet) -> dict[str, str]:
@@ -95,22 +91,31 @@ def _check_type(name: str, feature: Feature, column: str, found: DataType) -> No
         )
 
 
-def _old_categories(previous: FeatureModel | None) -> dict[str, FittedCategories]:
-    fitted = previous.features if previous else ()
-    return {each.name: each for each in fitted if isinstance(each, FittedCategories)}
+def _old_categories(
+    features: FeatureSet, previous: FeatureModel | None
+) -> dict[str, FittedCategories]:
+    """What was learned before of features that are still read from the same column."""
+    return {
+        each.name: each
+        for each in (previous.features if previous else ())
+        if isinstance(each, FittedCategories)
+        and each.name in features.features
+        and each.feature.kind == features.features[each.name].kind
+        and each.column == features.column(each.name)
+    }
 
 
 def _request(
     feature: Feature, column: str, old: FittedCategories | None
 ) -> NumberRequest | CategoryRequest:
     if isinstance(feature, NumberFeature):
-        return NumberRequest(column)
+        return NumberRequest(column, tuple(sorted(feature.needs())), feature.shares())
     return CategoryRequest(
         column=column,
-        elements=isinstance(feature, MultiHot),
+        is_list=isinstance(feature, MultiHot),
         limit=feature.max_categories,
         min_rows=feature.min_rows,
-        known=old.values if old else (),
+        known=tuple(category.value for category in old.categories) if old else (),
     )
 
 
@@ -125,120 +130,22 @@ def _fit_all(
     for name, feature in features.features.items():
         column = features.column(name)
         if isinstance(feature, NumberFeature):
-            learned = _learn_number(name, feature, column, found)
-            fitted.append(
-                FittedNumber(
-                    name=name, column=column, type=types[name], feature=feature, learned=learned
-                )
-            )
+            fitted.append(learn_number(name, column, types[name], feature, found.numbers[name]))
         else:
             start = FittedCategories(
                 name=name, column=column, type=types[name], feature=feature, categories=()
             )
-            fitted.append(_learn_categories(start, found.categories[name], old.get(name), names))
+            fitted.append(learn_categories(start, found.categories[name], old.get(name), names))
     return fitted
 
 
 def _reserved(features: FeatureSet, old: dict[str, FittedCategories]) -> Names:
     """Names that are settled before any new category asks for one."""
     names = Names()
-    for key in features.keys:
-        names.reserve(key)
-    for name, feature in features.features.items():
-        if isinstance(feature, NumberFeature):
-            names.reserve(name)
-            if feature.flag_nulls:
-                names.reserve(f"{name}_null")
-        elif name in old:
-            for output in old[name].outputs():
-                names.reserve(output.name)
+    for name in (*features.keys, *features.numbers(), *features.flags()):
+        names.reserve(name)
+    for fitted in old.values():
+        for column in (*(c.column for c in fitted.categories), fitted.null_column):
+            names.reserve(column or "")
+        names.reserve(fitted.other_column or "")
     return names
-
-
-def _learn_number(
-    name: str, feature: NumberFeature, column: str, found: Statistics
-) -> NumberStatistics:
-    learned = found.numbers[name].asDict()
-    if not learned["rows"]:
-        raise InputError(
-            f"Feature {name}: column {column} has no finite value in {found.rows} rows, so there "
-            "is no range to learn. Leave the feature out, or mend the column."
-        )
-    if feature.nulls == "error" and learned["missing"]:
-        raise InputError(
-            f"Feature {name}: column {column} has {learned['missing']} missing value(s), and its "
-            "policy `nulls` is error. Mend the column, or choose keep or a number."
-        )
-    return NumberStatistics(**learned)
-
-
-def _learn_categories(
-    start: FittedCategories,
-    counts: CategoryCounts,
-    old: FittedCategories | None,
-    names: Names,
-) -> FittedCategories:
-    feature = start.feature
-    if feature.nulls == "error" and counts.missing:
-        raise InputError(
-            f"Feature {start.name}: column {start.column} has {counts.missing} null(s), and its "
-            "policy `nulls` is error. Mend the column, or choose zero or column."
-        )
-    nulls, other = _extra_columns(start.name, feature, old, names)
-    kept = _kept(start.name, feature, counts, old, names)
-    cut = counts.present - sum(category.rows for category in kept)
-    if cut and feature.other == "error":
-        raise InputError(
-            f"Feature {start.name}: max_categories and min_rows leave {cut} value(s) of column "
-            f"{start.column} without a column, and its policy `other` is error. "
-            "Widen the limits, or choose zero or column."
-        )
-    if cut:
-        _log.info(
-            "%s: %d of %d values have no column of their own", start.name, cut, counts.present
-        )
-    return start.model_copy(
-        update={
-            "categories": kept,
-            "null_column": nulls,
-            "other_column": other,
-            "null_rows": counts.missing,
-            "other_rows": cut,
-        }
-    )
-
-
-def _extra_columns(
-    name: str, feature: CategoryFeature, old: FittedCategories | None, names: Names
-) -> tuple[str | None, str | None]:
-    """The columns of null and of other values, where the policies ask for them."""
-    null = (old and old.null_column) or None
-    other = (old and old.other_column) or None
-    if feature.nulls == "column":
-        null = null or names.claim(name, "null")
-    if feature.other == "column":
-        other = other or names.claim(name, "other")
-    return (
-        null if feature.nulls == "column" else None,
-        other if feature.other == "column" else None,
-    )
-
-
-def _kept(
-    name: str,
-    feature: CategoryFeature,
-    counts: CategoryCounts,
-    old: FittedCategories | None,
-    names: Names,
-) -> tuple[Category, ...]:
-    """The old categories in their order, then the most frequent new ones up to the limit."""
-    rows = dict(counts.values)
-    before = old.categories if old else ()
-    kept = [c.model_copy(update={"rows": rows.get(c.value, 0)}) for c in before]
-    known = {category.value for category in before}
-    for value, count in counts.values:
-        if len(kept) >= feature.max_categories:
-            break
-        if value not in known and count >= feature.min_rows:
-            kept.append(Category(value=value, column=names.claim(name, value), rows=count))
-    return tuple(kept)

@@ -1,7 +1,11 @@
 """A numeric feature with what it learned: formulas from its column to its output columns."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from matchlake.features.buckets import Bucket
+from matchlake.features.curves import LogNormal, Sigmoid, Tanh
 from matchlake.features.expressions import (
     MISSING,
     Column,
@@ -12,10 +16,15 @@ from matchlake.features.expressions import (
     when,
 )
 from matchlake.features.outputs import Output
-from matchlake.features.scaling import MinMax, NumberStatistics
+from matchlake.features.scalers import MaxAbs, Robust, ZScore
+from matchlake.features.scaling import MinMax, Number, NumberStatistics
 from matchlake.features.sql import Dialect, render
 from matchlake.params import Params
 
+AnyNumber = Annotated[
+    Number | MinMax | ZScore | MaxAbs | Robust | Sigmoid | Tanh | LogNormal | Bucket,
+    Field(discriminator="kind"),
+]
 FLOATING = ("float", "double")
 
 
@@ -27,7 +36,7 @@ class FittedNumber(Params):
     column: str
     type: str
     """The column's type at fit, as Spark names it."""
-    feature: MinMax
+    feature: AnyNumber
     learned: NumberStatistics
 
     @property
@@ -35,31 +44,44 @@ class FittedNumber(Params):
         """The name of the column that flags missing values."""
         return f"{self.name}_null"
 
+    @property
+    def raw(self) -> Column:
+        """The table's column."""
+        return Column(self.column, self.type in FLOATING)
+
     def inputs(self) -> dict[str, Expression]:
         """Prepared values by name, as formulas over the table's column."""
-        column = Column(self.column, self.type in FLOATING)
-        value: Expression = column
+        value: Expression = self.raw
+        fill = self.feature.fill(self.learned)
         if self.feature.nulls == "error":
             message = f"{self.name}: column {self.column} has a missing value"
-            value = Refuse(is_missing(column), message, column)
-        elif self.feature.nulls != "keep":
-            value = when(is_missing(column), self.feature.nulls, column)
-        flag = {f"in_{self.flag}": when(is_missing(column), 1.0, 0.0)}
-        return {f"in_{self.name}": value} | (flag if self.feature.flag_nulls else {})
+            value = Refuse(is_missing(value), message, value)
+        elif fill is not None:
+            value = when(is_missing(value), fill, value)
+        flag = {f"in_{self.flag}": when(is_missing(self.raw), 1.0, 0.0)}
+        prepared = {f"in_{self.name}": self.feature.prepare(value, self.learned)}
+        return prepared | (flag if self.feature.flag_nulls else {})
 
     def formulas(self) -> dict[str, Expression]:
         """Output columns by name, as formulas over the prepared values."""
         value = Input(f"in_{self.name}")
         scaled = self.feature.scale(value, self.learned, self.name)
-        if self.feature.nulls == "keep" and scaled != MISSING:
+        if self.feature.nulls == "keep" or self.feature.makes_missing:
             scaled = when(is_missing(value), MISSING, scaled)
         flag = {self.flag: Input(f"in_{self.flag}")}
         return {self.name: scaled} | (flag if self.feature.flag_nulls else {})
 
+    def inverse(self) -> Expression | None:
+        """From the output column, an Input of its name, to the source; None where there is none."""
+        value = Input(self.name)
+        back = self.feature.unscale(value, self.learned)
+        return when(is_missing(value), MISSING, back) if back else None
+
     def outputs(self) -> list[Output]:
         """The output columns in their order."""
         told = f"{self.column}: {self.feature.describe(self.learned)}"
-        found = [Output(self.name, "DOUBLE", told, self.name, self.column, "number")]
+        kind: Literal["INT", "DOUBLE"] = "INT" if self.feature.kind == "bucket" else "DOUBLE"
+        found = [Output(self.name, kind, told, self.name, self.column, "number")]
         if self.feature.flag_nulls:
             told = f"1 where {self.column} has no value, else 0"
             rows = self.learned.missing
@@ -73,6 +95,7 @@ class FittedNumber(Params):
     def sql_outputs(self, dialect: Dialect) -> dict[str, str]:
         """`formulas` as SQL text."""
         texts = {name: render(formula, dialect) for name, formula in self.formulas().items()}
-        if self.feature.flag_nulls:
-            texts[self.flag] = f"CAST({texts[self.flag]} AS INT)"
+        for output in self.outputs():
+            if output.type == "INT":
+                texts[output.name] = f"CAST({texts[output.name]} AS INT)"
         return texts

@@ -50,7 +50,7 @@ def feature_table(model: FeatureModel, table: str, comment: str, source: StructT
 
 def set_rows(model: FeatureModel) -> list[tuple[object, ...]]:
     """The row of `gold.feature_sets` for this state."""
-    return [(model.name, model.version, model.rows, model.model_dump_json())]
+    return [(model.name, model.version, model.rows, model.to_json())]
 
 
 def vocabulary_rows(model: FeatureModel) -> list[tuple[object, ...]]:

@@ -1,0 +1,84 @@
+"""Columns as they come to NumPy: values as the text of their category, lists, numbers."""
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from matchlake.errors import SchemaError
+
+Places = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+Doubles = npt.NDArray[np.float64]
+
+
+def text_of(type_name: str) -> Callable[[Any], str]:
+    """A function from a value of a Spark type, not null, to the text that Spark casts it to."""
+    if type_name == "string":
+        return _text
+    if type_name == "boolean":
+        return lambda value: "true" if value else "false"
+    if type_name == "date":
+        return _day
+    return lambda value: str(int(value))
+
+
+def is_null(value: Any) -> bool:
+    """Whether a single value is None, NaN, NaT or pandas' NA."""
+    if value is None or value is pd.NA or value is pd.NaT:
+        return True
+    return isinstance(value, float) and math.isnan(value)
+
+
+def find_places(
+    values: npt.ArrayLike, places: Mapping[str, int], other: int, text: Callable[[Any], str]
+) -> tuple[Places, Flags]:
+    """The place of every value, `other` for an unknown one, and which values are null.
+
+    Every distinct value is made a text and looked up once.
+    """
+    column = pd.Series(values, dtype=object) if isinstance(values, list) else pd.Series(values)
+    codes, distinct = pd.factorize(column)
+    null = codes < 0
+    known = np.array([places.get(text(value), other) for value in distinct], dtype=np.int64)
+    if not len(known):
+        return np.zeros(len(codes), dtype=np.int64), null
+    return known[codes], null
+
+
+def flatten_lists(values: npt.ArrayLike) -> tuple[Places, list[Any], Flags]:
+    """The row and the value of every element of a list column, and which lists are null."""
+    lists = list(values) if isinstance(values, list | pd.Series) else list(np.asarray(values))
+    null = np.array([np.ndim(each) == 0 for each in lists], dtype=bool)
+    full = [() if gone else each for each, gone in zip(lists, null, strict=True)]
+    rows = np.repeat(np.arange(len(full)), [len(each) for each in full])
+    return rows, list(chain.from_iterable(full)), null
+
+
+def floats(values: npt.ArrayLike) -> Doubles:
+    """A numeric column as doubles with NaN for every null."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
+        return values.astype(np.float64)
+    column = values if isinstance(values, pd.Series) else pd.Series(values, dtype=object)
+    return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise SchemaError(f"A text was expected, but a value is of type {type(value).__name__}.")
+    return value
+
+
+def _day(value: Any) -> str:
+    if isinstance(value, np.datetime64):
+        value = pd.Timestamp(value)
+    if isinstance(value, datetime):
+        value = value.date()
+    if not isinstance(value, date):
+        raise SchemaError(f"A date was expected, but a value is of type {type(value).__name__}.")
+    return value.isoformat()

@@ -1,0 +1,191 @@
+"""One fitted state, four engines: Spark, duckdb, pandas and NumPy give the same on all inputs."""
+
+import logging
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+from tests.support.cases import many
+
+from matchlake.features.buckets import Bucket
+from matchlake.features.categories import MultiHot, OneHot
+from matchlake.features.curves import LogNormal, Sigmoid, Tanh
+from matchlake.features.feature_set import FeatureSet
+from matchlake.features.fit import fit_features
+from matchlake.features.model import FeatureModel
+from matchlake.features.scalers import MaxAbs, Robust, ZScore
+from matchlake.features.scaling import MinMax, Number
+
+CASES = 2000
+SCHEMA = (
+    "id INT, c STRING, b BOOLEAN, i BIGINT, d DATE, n DOUBLE, p DOUBLE, f FLOAT, l ARRAY<STRING>"
+)
+ARROW = pa.schema(
+    [
+        pa.field("id", pa.int32()),
+        pa.field("c", pa.string()),
+        pa.field("b", pa.bool_()),
+        pa.field("i", pa.int64()),
+        pa.field("d", pa.date32()),
+        pa.field("n", pa.float64()),
+        pa.field("p", pa.float64()),
+        pa.field("f", pa.float32()),
+        pa.field("l", pa.list_(pa.string())),
+    ]
+)
+TEXT = st.one_of(
+    st.sampled_from(["a", "A", "b", "", " ", "é", "e\u0301", "null", "${x}", "it's", "\\", "💥"]),
+    st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=6),
+)
+WHOLE = st.one_of(st.integers(-3, 3), st.integers(-(2**63), 2**63 - 1))
+EDGES = [0.0, -0.0, 5e-324, 1e300, -1e300, float("inf"), float("-inf"), float("nan")]
+REAL = st.one_of(st.floats(-10, 10), st.sampled_from(EDGES), st.floats(-1e300, 1e300))
+ROW = st.tuples(
+    st.none() | TEXT,
+    st.none() | st.booleans(),
+    st.none() | WHOLE,
+    st.none() | st.dates(date(1, 1, 1)),
+    st.none() | REAL,
+    st.none() | st.floats(-1, 1e6) | st.sampled_from(EDGES),
+    st.none() | st.floats(width=32),
+    st.none() | st.lists(st.none() | TEXT, max_size=4),
+)
+KINDS = {"c": OneHot, "b": OneHot, "i": OneHot, "d": OneHot, "l": MultiHot}
+CATEGORICAL = {
+    f"{column}_{variant}": kind(column=column, **chosen)
+    for column, kind in KINDS.items()
+    for variant, chosen in {
+        "zero": {"max_categories": 12},
+        "own": {"max_categories": 5, "nulls": "column", "other": "column"},
+        "share": {"coverage": 0.5, "max_categories": 30, "drop_first": True, "other": "column"},
+    }.items()
+}
+EXACT = {
+    "n_clip": MinMax(column="n"),
+    "n_wide": MinMax(column="n", range=(-0.1, 0.2), nulls=0.5, flag_nulls=True),
+    "n_keep": MinMax(column="n", out_of_range="keep"),
+    "n_null": MinMax(column="n", out_of_range="null"),
+    "f_mode": MinMax(column="f", nulls="mode"),
+    "i_range": MinMax(column="i", nulls="median"),
+    "b_range": MinMax(column="b"),
+    "n_number": Number(column="n", nulls="median", flag_nulls=True),
+    "n_fixed": Bucket(column="n", edges=(-1.5, 0.0, 7.0)),
+    "n_parts": Bucket(column="n", quantiles=7),
+    "f_abs": MaxAbs(column="f"),
+    "n_robust": Robust(column="n", nulls=1.0),
+}
+CLOSE = {
+    "f_z": ZScore(column="p", nulls="mean"),
+    "n_sigmoid": Sigmoid(column="n"),
+    "p_sigmoid": Sigmoid(column="p", standardize=True),
+    "n_tanh": Tanh(column="n"),
+    "p_tanh": Tanh(column="p", standardize=True),
+    "p_log": LogNormal(column="p"),
+    "p_share": LogNormal(column="p", output="share", nulls="mode"),
+}
+
+
+def cases() -> list[tuple[Any, ...]]:
+    rows = many(ROW, CASES)
+    return [(i, *row) for i, row in enumerate(rows)]
+
+
+def is_small(value: float | None, limit: float) -> bool:
+    return value is None or not limit < abs(value) < np.inf
+
+
+def in_duckdb(model: FeatureModel, rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+    names = ARROW.names
+    given = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], ARROW)
+    with duckdb.connect() as engine:
+        engine.register("given", given)
+        return engine.sql(model.to_sql("given", "duckdb")).df().sort_values("id")
+
+
+def matrix(frame: pd.DataFrame, model: FeatureModel) -> np.ndarray[Any, np.dtype[np.float64]]:
+    names = [output.name for output in model.outputs()]
+    return frame[names].to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[tuple[Any, ...]]:
+    return cases()
+
+
+@pytest.fixture(scope="module")
+def model(spark: SparkSession, rows: list[tuple[Any, ...]]) -> FeatureModel:
+    """Fitted on the rows whose `n` is small or not finite, so that others are out of its range."""
+    seen = [row for row in rows[::2] if is_small(row[5], 10) and is_small(row[6], 1e7)]
+    features = FeatureSet(name="t", keys=("id",), features=CATEGORICAL | EXACT | CLOSE)
+    return fit_features(spark.createDataFrame(seen, SCHEMA), features)
+
+
+@pytest.fixture(scope="module")
+def in_spark(spark: SparkSession, rows: list[tuple[Any, ...]], model: FeatureModel) -> pd.DataFrame:
+    found = model.transform(spark.createDataFrame(rows, SCHEMA)).toArrow().to_pandas()
+    return found.sort_values("id")
+
+
+def assert_equal(
+    found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], model: FeatureModel
+) -> None:
+    """Bit for bit, but to 1e-12 where exp, log or tanh enter."""
+    assert found.shape == expected.shape
+    close = np.array([output.feature in CLOSE for output in model.outputs()])
+    np.testing.assert_array_equal(found[:, ~close], expected[:, ~close])
+    np.testing.assert_allclose(found[:, close], expected[:, close], rtol=1e-12, atol=1e-12)
+
+
+def test_duckdb_gives_what_spark_gives(
+    rows: list[tuple[Any, ...]], model: FeatureModel, in_spark: pd.DataFrame
+) -> None:
+    found = in_duckdb(model, rows)
+    assert list(found.columns) == list(in_spark.columns)
+    assert_equal(matrix(found, model), matrix(in_spark, model), model)
+
+
+def test_pandas_gives_what_spark_gives(
+    rows: list[tuple[Any, ...]], model: FeatureModel, in_spark: pd.DataFrame
+) -> None:
+    frame = pd.DataFrame(rows, columns=ARROW.names, index=range(7, 7 + len(rows)))
+    found = model.transform_pandas(frame)
+    assert list(found.columns) == list(in_spark.columns)
+    assert list(found.index) == list(frame.index)
+    assert_equal(matrix(found, model), matrix(in_spark, model), model)
+
+
+def test_numpy_gives_what_spark_gives_in_arrays_and_row_by_row(
+    rows: list[tuple[Any, ...]], model: FeatureModel, in_spark: pd.DataFrame
+) -> None:
+    columns = {}
+    for place, name in enumerate(ARROW.names):
+        columns[name] = np.empty(len(rows), dtype=object)
+        columns[name][:] = [row[place] for row in rows]
+    found = model.transform_numpy(columns)
+    assert_equal(found, matrix(in_spark, model), model)
+    single = np.array(
+        [model.transform_numpy(dict(zip(ARROW.names, row, strict=True))) for row in rows]
+    )
+    assert_equal(single, found, model)
+
+
+def test_the_cases_reach_what_they_are_for(
+    rows: list[tuple[Any, ...]], model: FeatureModel, in_spark: pd.DataFrame
+) -> None:
+    """Every column is something else than zero somewhere, but for a third boolean."""
+    values = matrix(in_spark, model)
+    logging.getLogger(__name__).info("%d rows x %d columns", *values.shape)
+    assert len(rows) == CASES
+    names = np.array([output.name for output in model.outputs()])
+    idle = names[(np.nan_to_num(values) == 0).all(axis=0)]
+    assert set(idle) <= {"b_own_other", "b_share_other"}
+    numbers = [row[5] for row in rows if row[5] is not None]
+    assert np.isnan(numbers).any()
+    assert np.isinf(numbers).any()
