@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 
 from matchlake.config import JobConfig, load_config
 from matchlake.errors import MatchlakeError
+from matchlake.executors import log_executors
 from matchlake.io.delta import Lakehouse
 from matchlake.io.secrets import EnvironmentSecrets, SecretStore
 from matchlake.io.tracking import Tracker
@@ -70,10 +71,12 @@ def run_job(name: str, run: Callable[[Runtime], None], argv: Sequence[str] | Non
     start_logging(args.log_level)
     began = time.monotonic()
     try:
-        run(start(load_config(args.env, args.set, args.conf_dir), name))
+        runtime = start(load_config(args.env, args.set, args.conf_dir), name)
+        run(runtime)
     except MatchlakeError as error:
         _log.error("%s failed: %s: %s", name, type(error).__name__, error)
         return 1
+    log_executors(runtime.spark)
     _log.info("%s done in %.1f s", name, time.monotonic() - began)
     return 0
 
