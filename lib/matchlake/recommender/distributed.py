@@ -73,7 +73,8 @@ class Distributed:
         left = mine.repartition(count, "key").groupBy("key")
         right = state.repartition(count, "key").groupBy("key")
         return left.cogroup(right).applyInArrow(
-            lambda key, mine, messages: half(key, mine, messages), MESSAGES
+            lambda key, mine, messages: half(key, mine, messages),  # noqa: PLW0108
+            MESSAGES,
         )
 
     def report(self, state: DataFrame) -> Report:
@@ -86,7 +87,7 @@ class Distributed:
         own = state.where(F.col("kind") == side).select("source", "piece", "data")
         unpack_rows = _Unpack(side, self.layout, self.params)
         unpacked = own.groupBy("source").applyInArrow(
-            lambda key, table: unpack_rows(key, table),
+            lambda key, table: unpack_rows(key, table),  # noqa: PLW0108
             "idx long, factors array<float>, bias float, observed long",
         )
         key = USER_ID if side == USER_SIDE else ITEM_ID
@@ -253,4 +254,4 @@ class _PackRows:
 
 def _pack_by_source(rows: DataFrame, pack_rows: _PackRows) -> DataFrame:
     grouped = rows.groupBy("source")
-    return grouped.applyInArrow(lambda key, table: pack_rows(key, table), MESSAGES)
+    return grouped.applyInArrow(lambda key, table: pack_rows(key, table), MESSAGES)  # noqa: PLW0108

@@ -64,4 +64,5 @@ class Watch:
             lists.select(USER_ID, ITEM_ID, F.lit(1).alias("hit")), [USER_ID, ITEM_ID], "left"
         )
         row = hits.agg(F.sum("hit").alias("hits"), F.count(F.lit(1)).alias("all")).collect()[0]
-        return float(row["hits"] or 0) / max(1, row["all"])
+        hit_count, pair_count = int(row["hits"] or 0), int(row["all"])
+        return hit_count / max(1, pair_count)

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.recommender.columns import require_columns
 from matchlake.recommender.params import AlsParams
-from matchlake.schemas import ITEM_ID, RANK, SCORE, USER_ID
+from matchlake.recommender.ranking import Ranking, RankingParams, side
+from matchlake.schemas import ITEM_ID, SCORE, USER_ID
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,82 @@ class FactorModel:
         exclude_seen: DataFrame | None = None,
         candidates: DataFrame | None = None,
     ) -> DataFrame:
-        """The `k` best items of each user: `user_id`, `rank` (1 is best), `item_id`, `score`."""
-        wanted = (self.users if users is None else users).select(USER_ID).distinct()
-        pool = self.items.select(ITEM_ID)
-        if candidates is not None:
-            pool = pool.join(candidates.select(ITEM_ID).distinct(), ITEM_ID, "semi")
-        pairs = wanted.crossJoin(pool)
-        if exclude_seen is not None:
-            pairs = pairs.join(exclude_seen.select(USER_ID, ITEM_ID), [USER_ID, ITEM_ID], "anti")
-        place = F.row_number().over(Window.partitionBy(USER_ID).orderBy(F.desc(SCORE), ITEM_ID))
-        ranked = self.score(pairs).withColumn(RANK, place).where(F.col(RANK) <= k)
-        return ranked.select(USER_ID, RANK, ITEM_ID, SCORE)
+        """The best items of each user: `user_id`, `rank` (1 is best), `item_id`, `score`, `cold`.
+
+        Equal scores are ordered by the items' index. A user the model does not know (`cold` true)
+        gets the items of the highest bias (explicit) or with the most interactions (implicit; the
+        score is then their share of the interactions of all items to choose from).
+
+        Args:
+            users: The users, by `user_id`; None for all trained ones.
+            k: Length of a list; shorter where fewer items are left.
+            exclude_seen: Pairs `user_id`, `item_id` not to recommend.
+            candidates: Items to choose from, by `item_id`; with a column `user_id` too, each
+                user's own. Then `exclude_seen` is taken from them.
+        """
+        return self._recommend((USER_ID, ITEM_ID), users, k, exclude_seen, candidates)
+
+    def recommend_users(
+        self,
+        items: DataFrame | None,
+        k: int,
+        *,
+        exclude_seen: DataFrame | None = None,
+        candidates: DataFrame | None = None,
+    ) -> DataFrame:
+        """The `k` best users for each item: `item_id`, `rank`, `user_id`, `score`, `cold`.
+
+        As `recommend_items`, with users and items exchanged.
+        """
+        return self._recommend((ITEM_ID, USER_ID), items, k, exclude_seen, candidates)
+
+    def similar_items(self, items: DataFrame | None, k: int) -> DataFrame:
+        """The `k` items most like each item by the cosine of their factors, without itself.
+
+        Returns `item_id`, `rank`, `similar_item_id`, `score`; unknown items have no rows.
+        """
+        return self._similar(ITEM_ID, items, k)
+
+    def similar_users(self, users: DataFrame | None, k: int) -> DataFrame:
+        """The `k` users most like each user: `user_id`, `rank`, `similar_user_id`, `score`."""
+        return self._similar(USER_ID, users, k)
+
+    def _side(self, key: str) -> DataFrame:
+        if key == USER_ID:
+            return side(self.users, USER_ID, "user_idx")
+        return side(self.items, ITEM_ID, "item_idx")
+
+    def _recommend(
+        self,
+        keys: tuple[str, str],
+        wanted: DataFrame | None,
+        k: int,
+        exclude: DataFrame | None,
+        candidates: DataFrame | None,
+    ) -> DataFrame:
+        queries, targets = self._side(keys[0]), self._side(keys[1])
+        if wanted is not None:
+            require_columns(wanted, keys[:1], "the frame of those to recommend for")
+            ids = wanted.select(F.col(keys[0]).alias("id")).where(F.col("id").isNotNull())
+            queries = ids.distinct().join(queries, "id", "left")
+        given = exclude
+        own = candidates is not None and keys[0] in candidates.columns
+        if candidates is not None and own:
+            given = candidates.select(*keys).distinct()
+            given = given if exclude is None else given.join(exclude, [*keys], "anti")
+        elif candidates is not None:
+            targets = targets.join(candidates.select(F.col(keys[1]).alias("id")), "id", "semi")
+        if given is not None:
+            require_columns(given, keys, "the pairs to leave out or choose from")
+            given = given.select(F.col(keys[0]).alias("query"), F.col(keys[1]).alias("target"))
+        popular = self.params.feedback == "implicit"
+        params = RankingParams(k, self.params.rank, self.mean, only_given=own, popular=popular)
+        return Ranking(queries, targets, params, given).lists(*keys)
+
+    def _similar(self, key: str, wanted: DataFrame | None, k: int) -> DataFrame:
+        targets = queries = self._side(key)
+        if wanted is not None:
+            require_columns(wanted, (key,), "the frame of those to find others for")
+            queries = queries.join(wanted.select(F.col(key).alias("id")), "id", "semi")
+        params = RankingParams(k, self.params.rank, alike=True)
+        return Ranking(queries, targets, params).lists(key, f"similar_{key}").drop("cold")

@@ -100,7 +100,10 @@ def block_frame(indexed: DataFrame, layout: Layout) -> DataFrame:
     gather = _Gather(layout)
     # A lambda, here and below: Spark counts the arguments, and would count `self`.
     grouped = pieces.groupBy("side", "key")
-    return grouped.applyInArrow(lambda key, table: gather(key, table), BLOCKS_SCHEMA)
+    return grouped.applyInArrow(
+        lambda key, table: gather(key, table),  # noqa: PLW0108
+        BLOCKS_SCHEMA,
+    )
 
 
 def partition(

@@ -96,6 +96,17 @@ def _total(_typing: Any, lanes: Any) -> Any:
     return types.float32(lanes), generate
 
 
+def _any_above(_typing: Any, a: Any, b: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        above = builder.fcmp_ordered(">", *arguments)
+        kind = ir.FunctionType(ir.IntType(1), [ir.VectorType(ir.IntType(1), LANES)])
+        name = f"llvm.vector.reduce.or.v{LANES}i1"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.call(function, [above])
+
+    return types.boolean(a, b), generate
+
+
 load = intrinsic(_load)
 """`load(array, offset)`: sixteen floats of a flat float32 array."""
 store = intrinsic(_store)
@@ -106,3 +117,5 @@ fma = intrinsic(_fma)
 """`fma(a, b, c)`: a * b + c, lane by lane."""
 total = intrinsic(_total)
 """`total(lanes)`: the sum of the sixteen lanes."""
+any_above = intrinsic(_any_above)
+"""`any_above(a, b)`: whether any lane of a is larger than that of b."""
