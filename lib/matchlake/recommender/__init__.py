@@ -1,1 +1,1 @@
-"""The recommender engine: ids, blocks, kernels, fits, scoring, splits and metrics. Frame in, frame out."""
+"""The recommender engine: ids, blocks, kernels, fits, scoring, splits and metrics."""

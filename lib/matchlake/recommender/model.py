@@ -6,6 +6,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.recommender.columns import require_columns
+from matchlake.recommender.fold_frame import fold_in_frame
+from matchlake.recommender.interactions import VALUE
 from matchlake.recommender.params import AlsParams
 from matchlake.recommender.ranking import Ranking, RankingParams, side
 from matchlake.schemas import ITEM_ID, SCORE, USER_ID
@@ -68,7 +70,8 @@ class FactorModel:
         score is then their share of the interactions of all items to choose from).
 
         Args:
-            users: The users, by `user_id`; None for all trained ones.
+            users: The users, by `user_id`; None for all trained ones. Rows that bring `factors` and
+                `bias` (from `fold_in_users`) are answered with those.
             k: Length of a list; shorter where fewer items are left.
             exclude_seen: Pairs `user_id`, `item_id` not to recommend.
             candidates: Items to choose from, by `item_id`; with a column `user_id` too, each
@@ -101,6 +104,28 @@ class FactorModel:
         """The `k` users most like each user: `user_id`, `rank`, `similar_user_id`, `score`."""
         return self._similar(USER_ID, users, k)
 
+    def fold_in_users(self, history: DataFrame) -> DataFrame:
+        """Rows for new or changed users from `user_id`, `item_id` and `rating` or `strength`.
+
+        Returns `user_id`, `factors`, `bias`, `observed` (the interactions with known items), one
+        row for every user of `history`; lazy. `recommend_items` takes them as its users. The item
+        side stays as it is: a row is what one more half-iteration would give it, solved exactly.
+        """
+        return self._fold_in(history, USER_ID, ITEM_ID)
+
+    def fold_in_items(self, history: DataFrame) -> DataFrame:
+        """As `fold_in_users`, for items: `item_id`, `factors`, `bias`, `observed`."""
+        return self._fold_in(history, ITEM_ID, USER_ID)
+
+    def _fold_in(self, history: DataFrame, query: str, target: str) -> DataFrame:
+        value = self.params.value_column
+        require_columns(history, (query, target, value), "the history")
+        pairs = history.select(
+            F.col(query).alias("query"), F.col(target).alias("target"), F.col(value).alias(VALUE)
+        )
+        folded = fold_in_frame(pairs, self._side(target), self.mean, self.params)
+        return folded.withColumnRenamed("query", query)
+
     def _side(self, key: str) -> DataFrame:
         if key == USER_ID:
             return side(self.users, USER_ID, "user_idx")
@@ -117,8 +142,7 @@ class FactorModel:
         queries, targets = self._side(keys[0]), self._side(keys[1])
         if wanted is not None:
             require_columns(wanted, keys[:1], "the frame of those to recommend for")
-            ids = wanted.select(F.col(keys[0]).alias("id")).where(F.col("id").isNotNull())
-            queries = ids.distinct().join(queries, "id", "left")
+            queries = self._wanted(wanted, keys[0], queries)
         given = exclude
         own = candidates is not None and keys[0] in candidates.columns
         if candidates is not None and own:
@@ -129,9 +153,17 @@ class FactorModel:
         if given is not None:
             require_columns(given, keys, "the pairs to leave out or choose from")
             given = given.select(F.col(keys[0]).alias("query"), F.col(keys[1]).alias("target"))
-        popular = self.params.feedback == "implicit"
-        params = RankingParams(k, self.params.rank, self.mean, only_given=own, popular=popular)
+        implicit = self.params.feedback == "implicit"
+        params = RankingParams(k, self.params.rank, self.mean, only_given=own, popular=implicit)
         return Ranking(queries, targets, params, given).lists(*keys)
+
+    @staticmethod
+    def _wanted(wanted: DataFrame, key: str, known: DataFrame) -> DataFrame:
+        """Those to recommend for: rows of the model, or as they come where they were folded in."""
+        named = wanted.withColumnRenamed(key, "id").where(F.col("id").isNotNull())
+        if "factors" not in wanted.columns:
+            return named.select("id").distinct().join(known, "id", "left")
+        return named.select("id", F.lit(None).cast("long").alias("idx"), "factors", "bias")
 
     def _similar(self, key: str, wanted: DataFrame | None, k: int) -> DataFrame:
         targets = queries = self._side(key)

@@ -25,7 +25,7 @@ from pyspark.sql.types import (
 )
 
 from matchlake.recommender.blocks import Floats, Ints
-from matchlake.recommender.packing import spread_keys
+from matchlake.recommender.spread import sent_home, sent_to_all, spread_over
 from matchlake.recommender.topk import Lists, lists_of, pick_lists, top_k, top_k_among
 from matchlake.schemas import RANK, SCORE
 
@@ -64,39 +64,16 @@ class Ranking:
 
     def lists(self, query: str, target: str) -> DataFrame:
         """Columns `query`, `rank` (from 1), `target`, `score` and `cold`; lazy."""
-        partitions = _partitions(self.queries)
-        keys = spread_keys(partitions)
-        spread = F.array(*[F.lit(key) for key in keys])
-        targets = self.targets.select(
-            F.explode(spread).alias("part"),
-            F.lit(_TARGET).alias("kind"),
-            F.lit(None).cast(self.queries.schema["id"].dataType).alias("query"),
-            F.col("id").alias("target"),
-            *("idx", "factors", "bias", "observed"),
-        )
-        home = F.element_at(
-            spread, (F.pmod(F.xxhash64("query"), F.lit(partitions)) + 1).cast("int")
-        )
-        queries = self.queries.withColumnRenamed("id", "query").select(
-            home.alias("part"), F.lit(_QUERY).alias("kind"), "query", "idx", "factors", "bias"
-        )
-        scene = targets.unionByName(queries, allowMissingColumns=True)
+        queries = self.queries.select(F.col("id").alias("query"), "idx", "factors", "bias")
+        spread = spread_over(queries)
+        rows = self.targets.withColumnRenamed("id", "target")
+        frames = [sent_to_all(rows, spread, _TARGET), sent_home(queries, spread, _QUERY)]
         if self.given is not None:
-            pairs = self.given.select(
-                home.alias("part"), F.lit(_GIVEN).alias("kind"), "query", "target"
-            )
-            scene = scene.unionByName(pairs, allowMissingColumns=True)
-        scene = scene.repartition(partitions, "part").sortWithinPartitions("kind").drop("part")
+            frames.append(sent_home(self.given.select("query", "target"), spread, _GIVEN))
+        scene = spread.gather(*frames)
         fields = self.queries.schema["id"].dataType, self.targets.schema["id"].dataType
         task = _Task(self.params, (query, target))
         return scene.mapInArrow(task, _lists_schema((query, target), fields))
-
-
-def seen_pairs(pairs: DataFrame | None, query: str, target: str) -> DataFrame | None:
-    """`pairs` as `Ranking.given`."""
-    if pairs is None:
-        return None
-    return pairs.select(F.col(query).alias("query"), F.col(target).alias("target"))
 
 
 def side(frame: DataFrame, key: str, index: str) -> DataFrame:
@@ -104,11 +81,6 @@ def side(frame: DataFrame, key: str, index: str) -> DataFrame:
     columns: list[str | Column] = [F.col(key).alias("id"), F.col(index).alias("idx")]
     observed = F.col("observed") if "observed" in frame.columns else F.lit(0)
     return frame.select(*columns, "factors", "bias", observed.cast("long").alias("observed"))
-
-
-def _partitions(frame: DataFrame) -> int:
-    value = frame.sparkSession.conf.get("spark.sql.shuffle.partitions", "")
-    return int(value) if value and value.isdigit() else 64
 
 
 def _lists_schema(names: tuple[str, str], kinds: tuple[DataType, DataType]) -> StructType:

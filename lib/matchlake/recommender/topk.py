@@ -194,7 +194,9 @@ def _finish(room: _Room, k: int, scores: Floats, places: Positions) -> None:
             places[row, rank] = _REST - np.int64(key & np.uint64(_PLACE))
 
 
-def lists_of(owners: Positions, places: Positions, queries: int, targets: int) -> Lists:
+def lists_of(
+    owners: Positions | Ints, places: Positions | Ints, queries: int, targets: int
+) -> Lists:
     """Lists from (owner, place) pairs in any order; a pair with a negative number is left out."""
     kept = (owners >= 0) & (places >= 0)
     owners, places = owners[kept].astype(np.int32), places[kept].astype(np.int32)

@@ -1,0 +1,89 @@
+"""Fold-in on Spark: each partition gets the fixed side and its own part of the history."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, FloatType, LongType, StructField, StructType
+
+from matchlake.recommender.blocks import csr_from_pairs
+from matchlake.recommender.fold import fixed_side, fold_in
+from matchlake.recommender.interactions import VALUE
+from matchlake.recommender.params import AlsParams
+from matchlake.recommender.spread import sent_home, sent_to_all, spread_over
+
+_FIXED, _HISTORY = 0, 1
+
+
+def fold_in_frame(
+    history: DataFrame, fixed: DataFrame, mean: float, params: AlsParams
+) -> DataFrame:
+    """`query`, `factors`, `bias`, `observed` of every query in `history`; lazy.
+
+    `history` has `query`, `target`, `value`; `fixed` has `id`, `factors`, `bias`. Pairs whose
+    target is unknown do not count; repeated pairs count each time.
+    """
+    spread = spread_over(history)
+    rows = sent_to_all(fixed.select(F.col("id").alias("target"), "factors", "bias"), spread, _FIXED)
+    told = sent_home(
+        history.select("query", "target", F.col(VALUE).cast("float")), spread, _HISTORY
+    )
+    scene = spread.gather(rows, told)
+    schema = StructType(
+        [
+            StructField("query", history.schema["query"].dataType),
+            StructField("factors", ArrayType(FloatType())),
+            StructField("bias", FloatType()),
+            StructField("observed", LongType()),
+        ]
+    )
+    return scene.mapInArrow(_Task(mean, params), schema)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """The body of a task: the fixed side and its part of the history in, folded rows out."""
+
+    mean: float
+    params: AlsParams
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        arrived = list(batches)
+        if not arrived:
+            return
+        table = pa.Table.from_batches(arrived)
+        kinds = table["kind"]
+        rows = table.filter(pc.equal(kinds, _FIXED))
+        told = table.filter(pc.equal(kinds, _HISTORY))
+        encoded = told["query"].combine_chunks().dictionary_encode()
+        ids = rows["target"].combine_chunks()
+        places = np.asarray(pc.fill_null(pc.index_in(told["target"].combine_chunks(), ids), -1))
+        owners = np.asarray(pc.fill_null(encoded.indices, -1))
+        known = (places >= 0) & (owners >= 0)
+        shape = len(encoded.dictionary), len(ids)
+        values = np.asarray(told[VALUE])[known]
+        histories = csr_from_pairs(owners[known], places[known], values, shape)
+        flat = np.asarray(rows["factors"].combine_chunks().flatten())
+        factors, bias = fold_in(
+            histories,
+            fixed_side(
+                flat.reshape(len(ids), self.params.rank),
+                np.asarray(rows["bias"]),
+                self.mean,
+                self.params,
+            ),
+        )
+        rank = self.params.rank
+        bounds = pa.array(np.arange(0, (len(factors) + 1) * rank, rank, dtype=np.int32))
+        yield pa.RecordBatch.from_pydict(
+            {
+                "query": encoded.dictionary,
+                "factors": pa.ListArray.from_arrays(bounds, np.ascontiguousarray(factors).ravel()),
+                "bias": pa.array(bias),
+                "observed": pa.array(histories.counts()),
+            }
+        )
