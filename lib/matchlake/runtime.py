@@ -8,7 +8,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,12 +29,14 @@ _DELTA = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
 }
-# What a small machine wants: small tables read their log in few tasks, nothing listens on a port.
+# What a small machine wants: small tables read their log in few tasks, nothing listens on a port,
+# and a job's own log is not lost among Spark's.
 _LAPTOP = {
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "WARN",
 }
 _SESSION = {"spark.sql.session.timeZone": "UTC", "spark.sql.ansi.enabled": "true"}
 
@@ -71,14 +74,26 @@ def run_job(name: str, run: Callable[[Runtime], None], argv: Sequence[str] | Non
     start_logging(args.log_level)
     began = time.monotonic()
     try:
-        runtime = start(load_config(args.env, args.set, args.conf_dir), name)
-        run(runtime)
+        with _running(load_config(args.env, args.set, args.conf_dir), name) as runtime:
+            run(runtime)
+            log_executors(runtime.spark)
     except MatchlakeError as error:
         _log.error("%s failed: %s: %s", name, type(error).__name__, error)
         return 1
-    log_executors(runtime.spark)
     _log.info("%s done in %.1f s", name, time.monotonic() - began)
     return 0
+
+
+@contextmanager
+def _running(config: JobConfig, name: str) -> Iterator[Runtime]:
+    """The runtime of a job; a session that was started for it ends with it, cluster and all."""
+    ours = SparkSession.getActiveSession() is None and not _on_databricks()
+    runtime = start(config, name)
+    try:
+        yield runtime
+    finally:
+        if ours:
+            runtime.spark.stop()
 
 
 def start(config: JobConfig, name: str) -> Runtime:
@@ -100,7 +115,7 @@ def spark_session(config: JobConfig, name: str) -> SparkSession:
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(f"matchlake {name}")
-    if "DATABRICKS_RUNTIME_VERSION" in os.environ:
+    if _on_databricks():
         return builder.getOrCreate()
     settings = {**_DELTA, **_SESSION, **_LAPTOP, **config.spark}
     if config.warehouse:
@@ -114,6 +129,10 @@ def spark_session(config: JobConfig, name: str) -> SparkSession:
     spark = builder.getOrCreate()
     _log.info("Spark %s, master %s", spark.version, spark.conf.get("spark.master", "unknown"))
     return spark
+
+
+def _on_databricks() -> bool:
+    return "DATABRICKS_RUNTIME_VERSION" in os.environ
 
 
 def start_logging(level: str) -> None:
