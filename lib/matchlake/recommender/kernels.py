@@ -303,5 +303,5 @@ def sum_losses(half: Half, x: Floats, start: int, stop: int) -> float:
                 lanes = fma(load(half.design, place + k), load(x[row], k), lanes)
             dot, pull = total(lanes), _target(half, j)
             weight = half.slope * half.values[j] + half.base
-            loss += (pull if half.gram.size else pull * pull) - (2 * pull - weight * dot) * dot
+            loss += (pull * pull if half.base > _ZERO else pull) - (2 * pull - weight * dot) * dot
     return float(loss)
