@@ -71,7 +71,7 @@ class _Checks:
             self._add(row, Reason.WRONG_TYPE, f"{self._shown(row)} is no {column.type}")
         if column.type == "double":
             for row in self._new(_mask(pc.invert(pc.is_finite(values)))):
-                self._add(row, Reason.OUT_OF_RANGE, f"{self._shown(row)} is no finite number")
+                self._add(row, Reason.OUT_OF_RANGE, "beyond a double")
         self._beyond(values, column.min, column.max)
         if column.one_of:
             allowed = pc.is_in(values, pa.array(column.one_of, ARROW["string"]))

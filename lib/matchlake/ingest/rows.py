@@ -52,6 +52,16 @@ def last_of_each(rows: DataFrame, source: LakeSource) -> DataFrame:
     return good.groupBy(*source.keys).agg(last.alias("last")).select("last.*")
 
 
+def count_rows(rows: DataFrame, source: LakeSource) -> DataFrame:
+    """One row: `good`, `quarantined`, and `keys`, the distinct keys of the good rows."""
+    good = F.col(STATUS.name) == GOOD
+    return rows.agg(
+        F.count_if(good).alias("good"),
+        F.count_if(F.col(STATUS.name) == QUARANTINED).alias("quarantined"),
+        F.count_distinct(F.when(good, F.struct(*source.keys))).alias("keys"),
+    )
+
+
 def refused_rows(rows: DataFrame, name: str, loaded_at: str) -> DataFrame:
     """The bad rows as `lake_quarantine` holds them; `loaded_at` is ISO 8601 text."""
     bad = rows.where(F.col(STATUS.name) == QUARANTINED)
@@ -67,9 +77,7 @@ def _placed(rows: DataFrame, source: LakeSource) -> DataFrame:
     )
     if source.format == "json":
         line = F.col("value").cast("binary").alias("value")
-        return rows.where(F.trim("value") != "").select(
-            line, F.col("value").alias("row_text"), *place
-        )
+        return rows.select(line, F.col("value").alias("row_text"), *place)
     fields = [F.col(c.path or name).alias(name) for name, c in source.columns.items()]
     if source.format == "csv":
         text = F.coalesce(F.col(CORRUPT), F.to_csv(F.struct(*fields), {"sep": source.separator}))

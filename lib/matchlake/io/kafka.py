@@ -15,6 +15,8 @@ from matchlake.errors import ConfigError, SourceError
 from matchlake.params import Params
 
 _log = logging.getLogger(__name__)
+# The client warns of every step that is slow on a busy machine; what fails, it raises.
+logging.getLogger("kafka").setLevel(logging.ERROR)
 
 # What may stand in a log; every other option of the source might hold a secret.
 _LOGGED = ("subscribe", "kafka.bootstrap.servers", "startingOffsets", "maxOffsetsPerTrigger")

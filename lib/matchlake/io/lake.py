@@ -9,9 +9,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql.types import StringType, StructType
 
 from matchlake.errors import ConfigError, ReconciliationError, SchemaError, SourceError
-from matchlake.ingest.columns import GOOD, QUARANTINED, STATUS
 from matchlake.ingest.lake_params import LakeParams, LakeSource
-from matchlake.ingest.rows import CORRUPT, last_of_each, parse_rows, refused_rows
+from matchlake.ingest.rows import CORRUPT, count_rows, last_of_each, parse_rows, refused_rows
 from matchlake.ingest.tables import lake_quarantine, lake_table
 from matchlake.io.delta import Lakehouse
 from matchlake.io.places import is_local
@@ -66,26 +65,27 @@ class LakeLoad:
         read = self._read(files)
         rows = parse_rows(read, self.source)
         latest = last_of_each(rows, self.source)
-        statuses = dict(map(tuple, rows.groupBy(STATUS.name).count().collect()))
         counts = LakeCounts(
-            len(files),
-            rows.count() if self.source.format == "json" else read.count(),
-            statuses.get(GOOD, 0),
-            statuses.get(QUARANTINED, 0),
-            latest.count(),
+            files=len(files),
+            read=read.count(),
+            **count_rows(rows, self.source).collect()[0].asDict(),
         )
         self.lakehouse.merge(latest, table)
-        bad = refused_rows(rows, self.name, loaded_at)
-        self.lakehouse.replace_part(bad, quarantine, {"source": self.name})
+        if counts.quarantined or self._kept():
+            bad = refused_rows(rows, self.name, loaded_at)
+            self.lakehouse.replace_part(bad, quarantine, {"source": self.name})
         self._check(counts, latest)
         return counts
+
+    def _kept(self) -> int:
+        return self.lakehouse.read(self.quarantine).where(f"source = '{self.name}'").count()
 
     def _check(self, counts: LakeCounts, latest: DataFrame) -> None:
         """Looks into the tables whether all that was read is there."""
         keys = list(self.source.keys)
         table = self.lakehouse.read(self.source.table).select(keys)
         merged = latest.select(keys).join(table, keys, "left_semi").count()
-        kept = self.lakehouse.read(self.quarantine).where(f"source = '{self.name}'").count()
+        kept = self._kept()
         if (counts.read, counts.keys, counts.quarantined) != (counts.good + kept, merged, kept):
             raise ReconciliationError(
                 f"{self.name}: {counts.read} rows read are not {counts.good} good + {kept} "
@@ -146,7 +146,7 @@ class LakeLoad:
         spark = self.lakehouse.spark
         match self.source.format:
             case "json":
-                return spark.read.text(files)
+                return spark.read.text(files).where("trim(value) != ''")
             case "parquet":
                 return spark.read.parquet(*files)
         fields = StructType()
