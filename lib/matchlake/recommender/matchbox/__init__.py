@@ -1,0 +1,1 @@
+"""Matchbox: Bayesian matrix factorization with side features, sampled by Gibbs."""

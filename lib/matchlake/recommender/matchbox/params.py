@@ -1,0 +1,52 @@
+"""What a caller chooses for a Matchbox fit."""
+
+from pydantic import Field
+
+from matchlake.params import Params
+
+
+class MatchboxParams(Params):
+    """Parameters of `fit_matchbox`; there is nothing to tune but `rank` and the samples.
+
+    The model, for user u, item i and, with `dates`, the user's day t:
+
+        rating ~ N(f, 1 / beta_u),  f = mean + b_u + c_i + e_t + p_u.q_i + p_u.d_t + q_i.d_t
+        [p_u, b_u] ~ N(mu + B' x_u, Lambda^-1), likewise items (and days, without features)
+        Lambda ~ Wishart(I, rank + 1),  mu | Lambda ~ N(0, (2 Lambda)^-1)
+        B | Lambda, l ~ matrix normal(0, (l I)^-1, Lambda^-1),  l ~ Gamma(1/2, rate 1/2)
+        beta_u ~ Gamma(a, rate b),  a ~ Gamma(3, rate 0.3),  b ~ Gamma(1, rate 1)
+
+    with `ordinal`, a latent N(f, 1) is cut in levels at thresholds of the user's own; their
+    logarithmic gaps are normal with a normal-Wishart prior.
+    """
+
+    rank: int = Field(20, ge=1, le=512)
+    """Columns of the factor matrices."""
+    samples: int = Field(100, ge=1)
+    """Posterior samples to keep; the model's factors have `samples * rank` columns."""
+    burn_in: int = Field(100, ge=0)
+    """Sweeps before the first kept one."""
+    thinning: int = Field(4, ge=1)
+    """Sweeps from one kept sample to the next."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    """Seed of every random number of the fit."""
+    history: bool = True
+    """Use 'which items has this user rated' and 'who has rated this item' as features too."""
+    history_limit: int = Field(4000, ge=1)
+    """The most items (and the most users) that history features stand for: those most rated."""
+    ordinal: bool = False
+    """Predict a probability of each level of the rating, by thresholds a user, not a number."""
+    dates: bool = False
+    """Use the UTC day of `event_time`, a day of the user's own, as a third side of each rating."""
+    threads: int | None = Field(None, ge=1)
+    """Threads of a one-task fit; by default the cores of the machine that runs the task."""
+
+    @property
+    def columns(self) -> int:
+        """Columns of a row: the factors, then the bias."""
+        return self.rank + 1
+
+    @property
+    def sweeps(self) -> int:
+        """Sweeps of the whole fit."""
+        return self.burn_in + self.samples * self.thinning

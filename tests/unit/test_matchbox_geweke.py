@@ -1,0 +1,195 @@
+"""Joint tests after Geweke (2004): a Gibbs sweep must leave the joint of state and data alone.
+
+States drawn from the prior, with data drawn from them, are exact draws from the joint. Some sweeps
+of the chain, each followed by new data, must not change the distribution of anything: two-sample
+Kolmogorov-Smirnov tests on many independent runs compare start and end.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import stats
+from tests.support.matchbox_cases import random_places, sparse, with_values
+
+from matchlake.recommender.matchbox import prior as prior_module
+from matchlake.recommender.matchbox.links import Features, Spectrum
+from matchlake.recommender.matchbox.noise import SHAPE_PRIOR, Noise
+from matchlake.recommender.matchbox.ordinal import write_edges
+from matchlake.recommender.matchbox.params import MatchboxParams
+from matchlake.recommender.matchbox.prior import Moments, Prior, draw_prior
+from matchlake.recommender.matchbox.ratings import Ratings
+from matchlake.recommender.matchbox.sampler import Gibbs
+
+Array = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int32]
+Chance = np.random.Generator
+
+ALARM = 1e-4
+"""A p-value below this is a fault; there are a few dozen of them in all."""
+
+
+def forward_prior(columns: int, features: int, chance: Chance) -> tuple[Prior, Array]:
+    root = chance.standard_normal((columns, columns))  # Wishart(I, columns)
+    precision = root @ root.T
+    half = np.linalg.inv(root)  # half' half = precision^-1
+    scale = chance.gamma(0.5) / 0.5
+    mean = chance.standard_normal(columns) @ half / np.sqrt(2.0)
+    links = chance.standard_normal((features, columns)) @ half / np.sqrt(scale)
+    return Prior(mean, precision, links, scale), half
+
+
+def forward_rows(prior: Prior, half: Array, x: Array, chance: Chance) -> Array:
+    return prior.mean + x @ prior.links + chance.standard_normal((len(x), len(half))) @ half
+
+
+def prior_facts(prior: Prior, rows: Array, x: Array) -> list[float]:
+    """Plain values, and forms whose distribution no other parameter blurs: the test's power."""
+
+    def energy(vectors: Array) -> float:
+        return float(np.einsum("nk,kl,nl->", vectors, prior.precision, vectors))
+
+    facts = [*np.log(np.diag(prior.precision)), np.linalg.slogdet(prior.precision)[1]]
+    facts += [prior.precision[0, -1], *prior.mean, rows[0, 0], np.log(np.mean(rows**2))]
+    away = rows - prior.mean - x @ prior.links
+    facts += [energy(away), energy(away[:1]), energy(prior.mean[None])]
+    if len(prior.links):
+        facts += [np.log(prior.scale), prior.scale * energy(prior.links), energy(x @ prior.links)]
+    return facts
+
+
+def prior_runs(draw: Callable[..., Prior], count: int = 1500, sweeps: int = 3) -> float:
+    chance = np.random.default_rng(7)
+    x = np.where(chance.random((6, 4)) < 0.5, 1.0, 0.0)
+    features = Features(sparse(x))
+    spectrum = Spectrum.of(features.gram(), features.sums())
+    begin, end = [], []
+    for run in range(2 * count):
+        prior, half = forward_prior(3, 4, chance)
+        rows = forward_rows(prior, half, x, chance)
+        if run % 2:
+            begin.append(prior_facts(prior, rows, x))
+            continue
+        for _ in range(sweeps):
+            prior = draw(Moments.of(rows, features), spectrum, prior, chance)
+            half = np.linalg.inv(np.linalg.cholesky(prior.precision))
+            rows = forward_rows(prior, half, x, chance)
+        end.append(prior_facts(prior, rows, x))
+    return smallest_p(begin, end)
+
+
+def smallest_p(begin: list[list[float]], end: list[list[float]]) -> float:
+    pairs = zip(np.array(begin).T, np.array(end).T, strict=True)
+    return min(stats.ks_2samp(a, b).pvalue for a, b in pairs)
+
+
+def test_prior_draws_leave_their_joint_alone() -> None:
+    assert prior_runs(draw_prior) > ALARM
+
+
+def test_the_links_left_out_of_the_precision_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    wishart = prior_module.draw_wishart
+
+    def without_links(moments: Moments, spectrum: Spectrum, last: Prior, chance: Chance) -> Prior:
+        def wrong(spread: Array, freedom: float, chance: Chance) -> tuple[Array, Array]:
+            links = last.links
+            return wishart(spread - last.scale * links.T @ links, freedom - len(links), chance)
+
+        monkeypatch.setattr(prior_module, "draw_wishart", wrong)
+        return draw_prior(moments, spectrum, last, chance)
+
+    assert prior_runs(without_links) < ALARM
+
+
+def tiny(sizes: tuple[int, ...], *, ordinal: bool, seed: int = 3) -> tuple[Gibbs, Array, Places]:
+    """A chain over few ratings, whose state and data the test overwrites."""
+    chance = np.random.default_rng(seed)
+    places = random_places(sizes, 14, seed)
+    values = np.arange(14) % 4 if ordinal else chance.normal(0, 1, 14)
+    x = np.where(chance.random((sizes[0], 2)) < 0.5, 1.0, 0.0)
+    ratings = Ratings(places, values.astype(np.float32), sizes)
+    params = MatchboxParams(rank=2, threads=1, ordinal=ordinal)
+    features = (Features(sparse(x)), *[None] * (len(sizes) - 1))
+    return Gibbs(ratings, features, params), x, places
+
+
+def put_forward_state(gibbs: Gibbs, x: Array, chance: Chance) -> None:
+    for number, side in enumerate(gibbs.sides):
+        features = x if number == 0 else np.zeros((len(side.rows), 0))
+        prior, half = forward_prior(3, features.shape[1], chance)
+        gibbs.state.priors[number] = prior
+        side.rows[:, :3] = forward_rows(prior, half, features, chance)
+    response = gibbs.response
+    if gibbs.params.ordinal:
+        response.prior, half = forward_prior(response.gaps.shape[1], 0, chance)
+        response.gaps[:] = forward_rows(response.prior, half, np.zeros((len(x), 0)), chance)
+        for user in range(len(x)):
+            write_edges(response.gaps, response.base, user, response.edges)
+    else:
+        shape = chance.gamma(SHAPE_PRIOR[0]) / SHAPE_PRIOR[1]
+        response.noise = Noise(shape, chance.gamma(1.0))
+        response.precisions[:] = chance.gamma(shape, 1 / response.noise.rate, len(x))
+
+
+def scores_of(gibbs: Gibbs, places: Places) -> Array:
+    rows = [side.rows[places[:, n], :3].astype(float) for n, side in enumerate(gibbs.sides)]
+    scores = sum(row[:, 2] for row in rows)
+    for n, row in enumerate(rows):
+        scores = scores + sum((row[:, :2] * other[:, :2]).sum(axis=1) for other in rows[:n])
+    return scores
+
+
+def put_new_data(gibbs: Gibbs, places: Places, chance: Chance) -> None:
+    scores = scores_of(gibbs, places)
+    drawn = chance.standard_normal(len(places))
+    if gibbs.params.ordinal:
+        edges = gibbs.response.edges[places[:, 0]]
+        with_values(gibbs, (edges[:, 1:-1] < (scores + drawn)[:, None]).sum(axis=1))
+    else:
+        with_values(gibbs, scores + drawn / np.sqrt(gibbs.response.precisions[places[:, 0]]))
+
+
+def facts(gibbs: Gibbs, x: Array, places: Places) -> list[float]:
+    found = []
+    for side, prior in zip(gibbs.sides, gibbs.state.priors, strict=True):
+        features = x if side.number == 0 else np.zeros((len(side.rows), 0))
+        found += prior_facts(prior, side.rows[:, :3].astype(float), features)
+    response, scores = gibbs.response, scores_of(gibbs, places)
+    values, users = np.empty(len(places)), places[:, 0]
+    values[gibbs.sides[0].sorted.order] = gibbs.sides[0].sorted.values
+    if gibbs.params.ordinal:
+        prior, gaps = response.prior, response.gaps
+        found += [*prior.mean, *gaps[0], prior.precision[0, 0]]
+        away = gaps - prior.mean
+        found += [np.einsum("nk,kl,nl->", away, prior.precision, away)]
+        codes = values.astype(int)
+        low, high = response.edges[users, codes], response.edges[users, codes + 1]
+        below, above = stats.norm.cdf(low - scores), stats.norm.cdf(high - scores)
+        return [*found, *(above - below), below.mean()]
+    noise, precisions = response.noise, response.precisions.astype(float)
+    missed = np.bincount(users, precisions[users] * (values - scores) ** 2)
+    found += [noise.shape, noise.rate, np.log(precisions[0]), missed.sum(), *missed]
+    return [*found, *stats.gamma.cdf(precisions * noise.rate, noise.shape)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "ordinal"), [((4, 5), False), ((3, 3, 3), False), ((4, 5), True)]
+)
+def test_sweeps_leave_the_joint_of_model_and_ratings_alone(
+    sizes: tuple[int, ...], *, ordinal: bool
+) -> None:
+    gibbs, x, places = tiny(sizes, ordinal=ordinal)
+    chance = np.random.default_rng(11)
+    begin, end = [], []
+    for run in range(2000):
+        put_forward_state(gibbs, x, chance)
+        put_new_data(gibbs, places, chance)
+        if run % 2:
+            begin.append(facts(gibbs, x, places))
+            continue
+        gibbs.sweep()
+        put_new_data(gibbs, places, chance)
+        gibbs.sweep()
+        end.append(facts(gibbs, x, places))
+    assert smallest_p(begin, end) > ALARM

@@ -1,0 +1,130 @@
+"""Fits of planted models, and the laws of a chain's numbers."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.support.matchbox_cases import Case, gibbs_for, planted
+
+from matchlake.recommender.matchbox.params import MatchboxParams
+from matchlake.recommender.matchbox.posterior import Posterior
+
+PARAMS = MatchboxParams(rank=2, samples=60, burn_in=80, thinning=2, threads=1)
+
+
+def posterior(case: Case, params: MatchboxParams = PARAMS) -> Posterior:
+    gibbs = gibbs_for(case, params)
+    return Posterior.of(
+        gibbs.samples(), gibbs.response.mean, getattr(gibbs.response, "levels", None)
+    )
+
+
+def changed(**changes: Any) -> MatchboxParams:
+    return PARAMS.model_copy(update=changes)
+
+
+@pytest.fixture(scope="module")
+def recovered() -> tuple[Case, Posterior]:
+    case = planted(1)
+    return case, posterior(case)
+
+
+def test_planted_scores_and_precisions_lie_in_their_intervals(
+    recovered: tuple[Case, Posterior],
+) -> None:
+    case, found = recovered
+    scores = found.scores(case.places, [side.rows for side in found.sides]).astype(float)
+    low, high = np.quantile(scores, [0.05, 0.95], axis=1)
+    inside = (low <= case.scores) & (case.scores <= high)
+    assert 0.85 < inside.mean() < 0.95
+    error = scores.mean(axis=1) - case.scores
+    assert np.sqrt(np.mean(error**2)) < 0.3
+    low, high = np.quantile(found.response["precisions"], [0.05, 0.95], axis=0)
+    inside = (low <= case.precisions) & (case.precisions <= high)
+    assert 0.8 < inside.mean() < 0.98
+
+
+def test_planted_links_of_the_bias_lie_in_their_intervals(
+    recovered: tuple[Case, Posterior],
+) -> None:
+    case, found = recovered
+    # Factors may turn; what a feature does to the score of a pair may not.
+    items = found.sides[1].rows
+    users = np.einsum("nd,sdk->nsk", case.x, found.sides[0].links)
+    effect = np.einsum("nsk,msk->nms", users[..., :-1], items[..., :-1]) + users[..., None, :, -1]
+    planted_users = case.x @ case.links
+    true = planted_users[:, :2] @ case.items[:, :2].T + planted_users[:, 2:]
+    true = true - true.mean(axis=0)
+    effect = effect - effect.mean(axis=0)
+    low, high = np.quantile(effect, [0.05, 0.95], axis=2)
+    assert ((low <= true) & (true <= high)).mean() > 0.75
+
+
+def test_rating_intervals_cover_new_ratings(recovered: tuple[Case, Posterior]) -> None:
+    case, found = recovered
+    chance = np.random.default_rng(3)
+    users = case.places[:, 0]
+    new = case.scores + chance.standard_normal(len(users)) / np.sqrt(case.precisions[users])
+    scores = found.scores(case.places, [side.rows for side in found.sides])
+    width = 1.645 * np.sqrt(found.variance(scores, users))
+    inside = np.abs(new - scores.mean(axis=1)) < width
+    assert 0.87 < inside.mean() < 0.93
+
+
+def test_concatenated_factors_score_as_the_average_of_the_samples(
+    recovered: tuple[Case, Posterior],
+) -> None:
+    case, found = recovered
+    (u, b), (v, c) = found.factors(0), found.factors(1)
+    users, items = case.places.T
+    scores = found.mean + b[users] + c[items] + (u[users] * v[items]).sum(axis=1)
+    np.testing.assert_allclose(scores, found.predict(case.places), atol=1e-4)
+    assert u.shape == (150, 60 * 2)
+
+
+def test_same_seed_same_numbers_on_any_threads_and_order_of_ratings() -> None:
+    case = planted(2, users=40, items=30)
+    mixed = np.random.default_rng(0).permutation(len(case.values))
+    for ordinal in (False, True):
+        if ordinal:
+            case = replace(case, values=np.clip(np.round(case.values), 1, 5))
+        shuffled = replace(case, places=case.places[mixed], values=case.values[mixed])
+        params = changed(burn_in=3, samples=4, ordinal=ordinal)
+        one = posterior(case, params)
+        two = posterior(shuffled, params.model_copy(update={"threads": 2}))
+        other = posterior(case, params.model_copy(update={"seed": 1}))
+        for side in (0, 1):
+            np.testing.assert_array_equal(one.sides[side].rows, two.sides[side].rows)
+            assert not np.allclose(one.sides[side].rows, other.sides[side].rows)
+
+
+def test_ordinal_probabilities_are_calibrated_and_sum_to_one() -> None:
+    numeric = planted(4)
+    levels = np.array([1.0, 2.0, 3.5, 4.0, 5.0])
+    cuts = np.array([1.7, 2.6, 3.4, 4.4])
+    values = levels[np.searchsorted(cuts, numeric.values)].astype(np.float32)
+    case = replace(numeric, values=values)
+    found = posterior(case, changed(ordinal=True))
+    users = case.places[:, 0]
+    scores = found.scores(case.places, [side.rows for side in found.sides])
+    chances = found.probabilities(scores, users)
+    np.testing.assert_allclose(chances.sum(axis=1), 1.0, atol=1e-9)
+    chance = np.random.default_rng(3)
+    new = case.scores + chance.standard_normal(len(users)) / np.sqrt(case.precisions[users])
+    happened = np.searchsorted(cuts, new)[:, None] == np.arange(5)
+    np.testing.assert_allclose(chances.mean(axis=0), happened.mean(axis=0), atol=0.02)
+    assert np.mean(np.log((chances * happened).sum(axis=1))) > np.mean(
+        np.log((happened.mean(axis=0) * happened).sum(axis=1))
+    )
+    expected = found.predict(case.places)
+    np.testing.assert_allclose(expected, chances @ levels, atol=1e-4)
+
+
+def test_two_levels_and_rows_without_ratings_are_fine() -> None:
+    numeric = planted(5, users=30, items=20)
+    values = (numeric.values > 3).astype(np.float32)
+    case = replace(numeric, values=values, sizes=(30, 25))
+    found = posterior(case, changed(ordinal=True, burn_in=2, samples=3))
+    assert np.isfinite(found.sides[1].rows).all()
+    assert found.predict(case.places).min() >= 0
