@@ -1,0 +1,122 @@
+"""How far apart the items of one list are, from their vectors.
+
+In compiled code, since Spark's array functions take a hundred times as long for sums of vectors.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from matchlake.errors import InputError
+from matchlake.recommender.arrow_lists import combined, offsets_of
+from matchlake.recommender.metrics.lists import ITEMS
+from matchlake.recommender.metrics.shape import figure
+from matchlake.recommender.packing import spread_keys
+from matchlake.recommender.simd import compiled
+from matchlake.schemas import ITEM_ID, USER_ID
+
+VECTOR = "vector"
+
+_TASK = "_task"
+_TASKS = 8
+_TOTALS = "k int, total double, judged bigint, users bigint"
+
+Doubles = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
+
+
+def diversity(lists: DataFrame, catalogue: DataFrame, ks: tuple[int, ...]) -> DataFrame:
+    """The figures `diversity` of `lists` (`user_id`, `_items`), given `item_id` and `vector`.
+
+    The users are shared out over eight tasks, and every task gets a copy of all vectors.
+    """
+    keys = spread_keys(_TASKS)
+    tasks = F.array(*map(F.lit, keys))
+    chosen = F.get(tasks, F.pmod(F.xxhash64(USER_ID), len(keys)).cast("int"))
+    ours = lists.select(chosen.alias(_TASK), ITEMS)
+    vector = F.col(VECTOR).cast("array<double>").alias(VECTOR)
+    theirs = catalogue.where(F.col(VECTOR).isNotNull()).select(
+        F.explode(tasks).alias(_TASK), ITEM_ID, vector
+    )
+    left, right = (frame.repartition(len(keys), _TASK).groupBy(_TASK) for frame in (ours, theirs))
+    spread = _Spread(ks)
+
+    # Spark counts the arguments, and would count the `self` of a method.
+    def totals(some: pa.Table, vectors: pa.Table) -> pa.Table:
+        return spread.totals(some, vectors)
+
+    found = left.cogroup(right).applyInArrow(totals, _TOTALS)
+    judged, users = F.sum("judged"), F.sum("users")
+    mean = F.try_divide(F.sum("total"), judged)
+    summed = found.groupBy("k").agg(figure("diversity", mean, judged, users).alias("figure"))
+    return summed.select(
+        F.lit("diversity").alias("metric"), "k", "figure.value", "figure.n", "figure.skipped"
+    )
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """The body of a task: its users' lists and all vectors in, sums over its users out."""
+
+    ks: tuple[int, ...]
+
+    def totals(self, lists: pa.Table, vectors: pa.Table) -> pa.Table:
+        """For every k the sum of the users' diversities, and over how many of how many users."""
+        items = combined(lists[ITEMS])
+        known = pc.index_in(items.flatten(), value_set=combined(vectors[ITEM_ID]))
+        rows = np.asarray(known.fill_null(-1)).astype(np.int64)
+        spread = _spread_out(offsets_of(items), rows, _units(vectors), np.array(self.ks))
+        judged = spread >= 0
+        return pa.table(
+            {
+                "k": pa.array(self.ks, pa.int32()),
+                "total": np.where(judged, spread, 0.0).sum(axis=0),
+                "judged": judged.sum(axis=0),
+                "users": np.full(len(self.ks), lists.num_rows),
+            }
+        )
+
+
+def _units(vectors: pa.Table) -> Doubles:
+    """The vectors at length 1, one a row; a zero one stays."""
+    lists = combined(vectors[VECTOR])
+    widths = set(lists.value_lengths().unique().to_pylist())
+    if len(widths) > 1:
+        raise InputError(f"vectors have lengths {sorted(widths)}; all items' need the same one.")
+    matrix = np.asarray(lists.flatten()).reshape(len(lists), max(widths, default=0))
+    lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
+    units: Doubles = np.divide(matrix, lengths, out=np.zeros_like(matrix), where=lengths > 0)
+    return units
+
+
+@compiled
+def _spread_out(bounds: Places, rows: Places, units: Doubles, ks: Places) -> Doubles:
+    """Mean of 1 - cosine over the pairs among each list's first k known rows; -1 without a pair.
+
+    The square of the sum of unit vectors holds the cosine of each pair twice, and once that of
+    each vector with itself.
+    """
+    spread = np.full((len(bounds) - 1, len(ks)), -1.0)
+    total = np.empty(units.shape[1])
+    for user in range(len(spread)):
+        total[:] = 0.0
+        count, itself, which = 0, 0.0, 0
+        size = bounds[user + 1] - bounds[user]
+        for place in range(size):
+            row = rows[bounds[user] + place]
+            if row >= 0:
+                count += 1
+                for column in range(len(total)):
+                    total[column] += units[row, column]
+                    itself += units[row, column] ** 2
+            while which < len(ks) and (place + 1 == ks[which] or place + 1 == size):
+                if count > 1:
+                    cosines = (np.sum(total**2) - itself) / (count * (count - 1))
+                    spread[user, which] = max(0.0, 1.0 - cosines)
+                which += 1
+    return spread

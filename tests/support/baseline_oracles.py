@@ -1,0 +1,58 @@
+"""The baselines anew, on dense NumPy matrices, and what any of them has to recommend."""
+
+from collections.abc import Collection
+
+import numpy as np
+import numpy.typing as npt
+
+Matrix = npt.NDArray[np.float64]
+
+
+def biases(ratings: Matrix, user_ridge: float, item_ridge: float) -> tuple[float, Matrix, Matrix]:
+    """Mean and the exact least squares solution for both sides; NaN stands for no rating."""
+    users, items = np.nonzero(~np.isnan(ratings))
+    mean = float(ratings[users, items].mean())
+    width = ratings.shape[0] + ratings.shape[1]
+    design = np.zeros((len(users), width))
+    design[np.arange(len(users)), users] = 1
+    design[np.arange(len(users)), ratings.shape[0] + items] = 1
+    ridge = np.diag([user_ridge] * ratings.shape[0] + [item_ridge] * ratings.shape[1])
+    solution = np.linalg.solve(design.T @ design + ridge, design.T @ (ratings[users, items] - mean))
+    return mean, solution[: ratings.shape[0]], solution[ratings.shape[0] :]
+
+
+def cosine_weights(strengths: Matrix, neighbours: int, shrinkage: float) -> Matrix:
+    """Entry (j, i) is the shrunk cosine if j is one of the `neighbours` most like i, else 0."""
+    size = strengths.shape[1]
+    weights = np.zeros((size, size))
+    norms = np.linalg.norm(strengths, axis=0)
+    for target in range(size):
+        found = []
+        for other in range(size):
+            length = norms[target] * norms[other] + shrinkage
+            product = strengths[:, target] @ strengths[:, other]
+            if other != target and product > 0:
+                found.append((-product / length, other))
+        for cosine, other in sorted(found)[:neighbours]:
+            weights[other, target] = -cosine
+    return weights
+
+
+def ease_weights(strengths: Matrix, regularization: float) -> Matrix:
+    """Column i: ridge regression of item i on all other items, one system at a time."""
+    size = strengths.shape[1]
+    weights = np.zeros((size, size))
+    for target in range(size):
+        others = [item for item in range(size) if item != target]
+        design = strengths[:, others]
+        gram = design.T @ design + regularization * np.eye(size - 1)
+        weights[others, target] = np.linalg.solve(gram, design.T @ strengths[:, target])
+    return weights
+
+
+def best(
+    scores: Matrix, k: int, *, without: Collection[int] = (), among: Collection[int] | None = None
+) -> list[int]:
+    """Places of the k highest scores, ties by place."""
+    allowed = set(range(len(scores)) if among is None else among) - set(without)
+    return sorted(allowed, key=lambda place: (-scores[place], place))[:k]
