@@ -28,6 +28,7 @@ _SPREAD = 1.3
 """Standard deviation of the latent numbers from which the first thresholds are guessed."""
 
 _LEAST = 1e-300
+_NARROW = 1e-12
 
 
 def first_cuts(codes: Ints, levels: int) -> Matrix:
@@ -110,3 +111,20 @@ def draw_latents(
             code, owner = int(codes[j]), view.owners[j]
             low, high = edges[owner, code], edges[owner, code + 1]
             out[j] = truncated_normal(scores[j], low, high, uniform(place, 0))
+
+
+@compiled
+def mean_latents(scored: Scored, edges: Matrix, start: int, stop: int, out: Flat) -> None:
+    """Mean of each latent number of rows [start, stop), instead of a draw."""
+    view, scores, codes = scored
+    for row in range(start, stop):
+        for j in range(view.indptr[row], view.indptr[row + 1]):
+            code, owner, score = int(codes[j]), view.owners[j], np.float64(scores[j])
+            low, high = edges[owner, code], edges[owner, code + 1]
+            chance = between(score, low, high)
+            if chance > _NARROW:
+                a, b = low - score, high - score
+                density = math.exp(-0.5 * min(a * a, 1e3)) - math.exp(-0.5 * min(b * b, 1e3))
+                out[j] = score + density / (math.sqrt(2.0 * math.pi) * chance)
+            else:
+                out[j] = low if score < low else high

@@ -1,0 +1,116 @@
+"""Rows of users or items that were not trained, or have changed: their means, a sample each."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from matchlake.recommender.blocks import Floats
+from matchlake.recommender.matchbox.draws import draw_key
+from matchlake.recommender.matchbox.kernels import Scored, View, draw_rows, score_rows
+from matchlake.recommender.matchbox.links import Features
+from matchlake.recommender.matchbox.ordinal import mean_latents
+from matchlake.recommender.matchbox.posterior import Posterior
+from matchlake.recommender.matchbox.prior import Prior
+from matchlake.recommender.matchbox.ratings import ITEM, USER, Ratings, sort_for
+from matchlake.recommender.matchbox.sampler import Side, condition
+from matchlake.recommender.simd import LANES
+
+_ROUNDS = 30
+"""Rounds of latent means and rows, where ratings are levels."""
+
+
+@dataclass(frozen=True)
+class NewRatings:
+    """Ratings of `count` rows to fold in; `others` are trained rows of the other side."""
+
+    rows: npt.NDArray[np.int32]
+    others: npt.NDArray[np.int32]
+    values: Floats
+    count: int
+
+
+def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features | None) -> Floats:
+    """Rows (count, samples, columns) of users or items, given their ratings and features.
+
+    In every sample, with the other side's rows, a row's prior mean m, and beta the precision of
+    each rating's user (a new user's is the mean one): A = precision + beta sum [q, 1][q, 1]',
+    row = A^-1 (precision m + beta sum (rating - mean - c)[q, 1]). It is the mean of a row's draw.
+    Where ratings are levels the latent numbers take their means, in turn with the row, at the
+    thresholds that users have in common.
+    """
+    columns = posterior.sides[side].rows.shape[2]
+    bench = _Bench(posterior, side, new, features)
+    out = np.empty((new.count, posterior.samples, columns), np.float32)
+    for sample in range(posterior.samples):
+        out[:, sample] = bench.rows(sample)[:, :columns]
+    return out
+
+
+class _Bench:
+    """The new ratings in kernel form, with the trained side's rows put in sample by sample."""
+
+    def __init__(
+        self, posterior: Posterior, side: int, new: NewRatings, features: Features | None
+    ) -> None:
+        self._posterior, self._number = posterior, side
+        trained = posterior.sides[1 - side].rows
+        columns = trained.shape[2]
+        sizes = (new.count, len(trained)) if side == USER else (len(trained), new.count)
+        pair = (new.rows, new.others) if side == USER else (new.others, new.rows)
+        self._codes = posterior.levels is not None
+        values = new.values - np.float32(posterior.mean)
+        if posterior.levels is not None:
+            values = np.searchsorted(posterior.levels, new.values).astype(np.float32)
+        ratings = Ratings(np.stack(pair, axis=1).astype(np.int32), values, sizes)
+        seen = sort_for(ratings, side)
+        stack = np.zeros((sum(sizes), -(-columns // LANES) * LANES), np.float32)
+        parts = np.split(stack, [sizes[USER]])
+        self._mine, self._other = parts[side], parts[1 - side]
+        names = np.arange(len(stack))
+        ids = np.arange(new.count)
+        view = View(seen.indptr, seen.others, seen.owners, ids, names, stack.reshape(-1), columns)
+        self._side = Side(side, seen, features, None, view, self._mine)
+
+    def rows(self, sample: int) -> Floats:
+        """The rows of one sample."""
+        mine = self._posterior.sides[self._number]
+        trained = self._posterior.sides[1 - self._number].rows
+        self._other[:, : trained.shape[2]] = trained[:, sample]
+        links, scale = mine.links[sample], float(mine.scales[sample])
+        prior = Prior(mine.means[sample], mine.precisions[sample], links, scale)
+        self._mine[:] = 0.0
+        if not self._codes:
+            self._solve(prior, (self._side.sorted.values, self._weights(sample)))
+            return self._mine
+        weights, latents = self._weights(sample), np.empty_like(self._side.sorted.values)
+        for _ in range(_ROUNDS):
+            scores = np.empty_like(latents)
+            view, count = self._side.view, len(self._mine)
+            score_rows(view, self._mine, 0, count, scores)
+            scored = Scored(view, scores, self._side.sorted.values)
+            mean_latents(scored, self._edges(sample), 0, count, latents)
+            self._solve(prior, (latents, weights))
+        return self._mine
+
+    def _solve(self, prior: Prior, response: tuple[Floats, Floats]) -> None:
+        given = condition(self._side, prior, response, draw_key(0), noise=0.0)
+        draw_rows(self._side.view, given, 0, len(self._mine), self._mine)
+
+    def _users(self) -> int:
+        return len(self._mine) if self._number == USER else len(self._other)
+
+    def _weights(self, sample: int) -> Floats:
+        response = self._posterior.response
+        if self._codes:
+            return np.ones(self._users(), np.float32)
+        if self._number == ITEM:
+            precisions: Floats = response["precisions"][sample]
+            return precisions
+        return np.full(self._users(), 1.0 / response["variance"][sample], np.float32)
+
+    def _edges(self, sample: int) -> npt.NDArray[np.float64]:
+        response = self._posterior.response
+        if self._number == ITEM:
+            return np.asarray(response["edges"][sample], np.float64)
+        return np.tile(np.asarray(response["shared"][sample], np.float64), (self._users(), 1))

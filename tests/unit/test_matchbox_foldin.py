@@ -1,0 +1,107 @@
+"""Fold-in against the conditional mean, and the hand-over from prior to ratings."""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from tests.support.matchbox_cases import Case, gibbs_for, planted, sparse
+
+from matchlake.recommender.blocks import Csr
+from matchlake.recommender.matchbox.foldin import NewRatings, fold_in
+from matchlake.recommender.matchbox.history import (
+    beside,
+    dense_rows,
+    history_of,
+    history_rows,
+    most_rated,
+)
+from matchlake.recommender.matchbox.links import Features
+from matchlake.recommender.matchbox.params import MatchboxParams
+from matchlake.recommender.matchbox.posterior import Posterior
+from matchlake.recommender.matchbox.ratings import ITEM, USER, Ratings
+
+PARAMS = MatchboxParams(rank=2, samples=8, burn_in=30, thinning=2, threads=1)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> tuple[Case, Posterior]:
+    case = planted(6, users=60, items=50)
+    gibbs = gibbs_for(case, PARAMS)
+    return case, Posterior.of(gibbs.samples(), gibbs.response.mean, gibbs.response.levels)
+
+
+def test_folded_users_and_items_are_conditional_means(fitted: tuple[Case, Posterior]) -> None:
+    case, found = fitted
+    rated = case.places[:, USER] < 2
+    users, items = case.places[rated].T
+    features = Features(sparse(case.x[:2]))
+    rows = fold_in(found, USER, NewRatings(users, items, case.values[rated], 2), features)
+    for sample in range(found.samples):
+        side, q = found.sides[USER], found.sides[ITEM].rows[:, sample].astype(float)
+        for user in (0, 1):
+            own = items[users == user]
+            design = np.column_stack([q[own, :2], np.ones(len(own))])
+            beta = 1 / found.response["variance"][sample]
+            a = side.precisions[sample] + beta * design.T @ design
+            missed = case.values[rated][users == user] - found.mean - q[own, 2]
+            prior = side.means[sample] + case.x[user] @ side.links[sample]
+            h = side.precisions[sample] @ prior + beta * design.T @ missed
+            np.testing.assert_allclose(rows[user, sample], np.linalg.solve(a, h), atol=2e-3)
+
+    rated = case.places[:, ITEM] == 3
+    users, none = case.places[rated, USER], np.zeros(rated.sum(), np.int32)
+    rows = fold_in(found, ITEM, NewRatings(none, users, case.values[rated], 1), None)
+    beta = found.response["precisions"][5][users]
+    p = found.sides[USER].rows[users, 5].astype(float)
+    design = np.column_stack([p[:, :2], np.ones(len(users))])
+    a = found.sides[ITEM].precisions[5] + (design * beta[:, None]).T @ design
+    h = found.sides[ITEM].precisions[5] @ found.sides[ITEM].means[5]
+    h += design.T @ (beta * (case.values[rated] - found.mean - p[:, 2]))
+    np.testing.assert_allclose(rows[0, 5], np.linalg.solve(a, h), atol=2e-3)
+
+
+@pytest.mark.parametrize("ordinal", [False, True])
+def test_a_new_user_moves_smoothly_from_the_prior_to_the_ratings(*, ordinal: bool) -> None:
+    case = planted(7, users=60, items=50)
+    case = replace(case, values=np.clip(np.round(case.values), 1, 5).astype(np.float32))
+    gibbs = gibbs_for(case, PARAMS.model_copy(update={"ordinal": ordinal}))
+    found = Posterior.of(gibbs.samples(), gibbs.response.mean, gibbs.response.levels)
+    features = Features(sparse(case.x[:1]))
+    prior = found.sides[USER].prior_rows(features, 1)
+    order = np.argsort(-found.sides[ITEM].rows[:, :, 2].mean(axis=1)).astype(np.int32)
+    biases = []
+    for count in (0, 1, 2, 5, 20):
+        # The user calls the best items bad: each rating draws the user's bias further down.
+        values, rows = np.full(count, 1.0, np.float32), np.zeros(count, np.int32)
+        folded = fold_in(found, USER, NewRatings(rows, order[:count], values, 1), features)
+        biases.append(folded[0, :, 2].mean())
+        if count == 0:
+            np.testing.assert_allclose(folded, prior, atol=1e-5)
+    assert (np.diff(biases) < 0).all()
+    steps = -np.diff(biases)
+    assert steps[0] < 0.8 * steps.sum()
+
+
+def test_history_features_are_the_most_rated_over_the_root_of_the_count() -> None:
+    places = np.array([[0, 2], [0, 1], [0, 0], [1, 2], [3, 2], [3, 1]], np.int32)
+    ratings = Ratings(places, np.ones(6, np.float32), (4, 4))
+    columns = most_rated(ratings, ITEM, 2)
+    assert columns.tolist() == [2, 1]
+    history = history_rows(ratings, USER, columns)
+    expected = [[1, 1], [1, 0], [0, 0], [1, 1]] / np.sqrt([[3], [1], [1], [2]])
+    np.testing.assert_allclose(dense(history), expected, rtol=1e-6)
+    none = np.zeros(0, np.int32)
+    assert dense(history_of(none, none, 2, columns)).tolist() == [[0, 0], [0, 0]]
+    both = beside(dense_rows(np.eye(4, dtype=np.float32)), history)
+    assert both is not None
+    np.testing.assert_allclose(dense(both), np.column_stack([np.eye(4), expected]), rtol=1e-6)
+    assert beside(None, None) is None
+
+
+def dense(rows: Csr) -> npt.NDArray[np.float64]:
+    out = np.zeros((rows.rows, rows.width))
+    for row in range(rows.rows):
+        part = slice(rows.indptr[row], rows.indptr[row + 1])
+        out[row, rows.columns[part]] = rows.values[part]
+    return out
