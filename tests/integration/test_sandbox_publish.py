@@ -1,5 +1,7 @@
 """Events are published once to a real broker, however often and wherever it was cut."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from matchlake.errors import SandboxError
 from matchlake.sandbox.broken_events import broken_events, mix_in
+from matchlake.sandbox.broker import start_broker
 from matchlake.sandbox.events import rating_events
 from matchlake.sandbox.publish import partition_of, publish_events
 from matchlake.sandbox.topics import Event, end_offsets, read_record
@@ -116,8 +119,29 @@ def test_topic_with_other_records_is_refused(broker: str) -> None:
 
 
 def test_record_too_large_is_one_sentence(broker: str) -> None:
-    with pytest.raises(SandboxError, match=r"Topic too-large at .* takes no more records"):
+    with pytest.raises(SandboxError, match=r"Topic too-large at .* takes no more"):
         publish_events(broker, "too-large", [Event(b"k", b"x" * 2_000_000)], partitions=1)
+
+
+def test_broker_that_dies_in_mid_stream_is_one_sentence(
+    broker_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("matchlake.sandbox.publish._PATIENCE_MS", 3_000)
+    state = start_broker(broker_root, heap="256m")
+
+    def kill(done: int) -> None:
+        if done == 2_000:
+            wait_for_some(state.bootstrap, "cut-off")
+            os.kill(state.pid, signal.SIGKILL)
+
+    with pytest.raises(SandboxError, match=r"Topic cut-off at .* takes no more: "):
+        publish_events(state.bootstrap, "cut-off", events(), partitions=PARTITIONS, progress=kill)
+    again = start_broker(broker_root, heap="256m")
+    assert again.port == state.port
+    sent, found = publish_events(again.bootstrap, "cut-off", events(), partitions=PARTITIONS)
+    assert sent + found == 6_052
+    assert found > 0
+    assert_holds(again.bootstrap, "cut-off", events())
 
 
 def test_records_and_offsets_of_what_is_not_there(broker: str) -> None:

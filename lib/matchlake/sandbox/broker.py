@@ -79,7 +79,7 @@ def broker_status(root: Path) -> BrokerState:
 
 
 def start_broker(
-    root: Path, *, port: int | None = None, heap: str = "768m", timeout: float = 60.0
+    root: Path, *, port: int | None = None, heap: str = "768m", timeout: float = 120.0
 ) -> BrokerState:
     """Starts the broker of `root` and returns once it answers; one that runs is left alone.
 

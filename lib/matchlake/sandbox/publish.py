@@ -5,7 +5,8 @@ and within a partition events lie in their order: so what a partition holds must
 beginning of what belongs there, and the last record is compared to make sure that it is.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from kafka import KafkaProducer
@@ -16,6 +17,7 @@ from matchlake.errors import SandboxError
 from matchlake.sandbox.topics import Event, create_topic, end_offsets, read_record
 
 _PROGRESS_EVERY = 1_000
+_PATIENCE_MS = 30_000
 
 
 class Published(NamedTuple):
@@ -53,23 +55,37 @@ def publish_events(
     """
     create_topic(bootstrap, topic, partitions)
     run = _Run(bootstrap, topic, end_offsets(bootstrap, topic))
-    producer = KafkaProducer(
-        bootstrap_servers=bootstrap, linger_ms=20, batch_size=2**17, delivery_timeout_ms=60_000
-    )
-    try:
+    with _producer(bootstrap, topic) as producer:
         for number, event in enumerate(events, 1):
             run.take(producer, event)
             if progress is not None and number % _PROGRESS_EVERY == 0:
                 progress(number)
-        producer.flush(timeout=120)
+        producer.flush(timeout=_PATIENCE_MS / 1000)
         run.check_end()
-    except KafkaError as error:
-        raise SandboxError(
-            f"Topic {topic} at {bootstrap} takes no more records: {error}"
-        ) from error
-    finally:
-        producer.close(timeout=10)
     return Published(run.sent, run.found)
+
+
+@contextmanager
+def _producer(bootstrap: str, topic: str) -> Iterator[KafkaProducer]:
+    try:
+        producer = KafkaProducer(
+            bootstrap_servers=bootstrap,
+            linger_ms=20,
+            batch_size=2**17,
+            max_block_ms=_PATIENCE_MS,
+            delivery_timeout_ms=_PATIENCE_MS,
+            request_timeout_ms=_PATIENCE_MS // 2,
+        )
+        try:
+            yield producer
+        except BaseException:
+            # Or close() would wait for a broker that may be gone, and leave its thread behind.
+            producer._sender.force_close()  # noqa: SLF001 - there is no public way
+            raise
+        finally:
+            producer.close()
+    except KafkaError as error:
+        raise SandboxError(f"Topic {topic} at {bootstrap} takes no more: {error}") from error
 
 
 class _Run:
