@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 
 from matchlake.models.folder import load_model
 from matchlake.models.pyfunc import FACTORS
+from matchlake.models.training import known_and_new_users, with_strength
 from matchlake.runtime import Runtime, run_job
 from matchlake.schemas import INTERACTIONS, RECOMMENDATIONS
 
@@ -14,18 +15,20 @@ _log = logging.getLogger("matchlake.recommend")
 
 
 def run(runtime: Runtime) -> None:
-    """Replaces the table in one commit by the champion's best items of each user it knows."""
-    lakehouse, k = runtime.lakehouse, runtime.config.recommend.k
-    seen = lakehouse.read(INTERACTIONS.name)
+    """Replaces the table in one commit by the champion's best items of every user with history."""
+    lakehouse, config = runtime.lakehouse, runtime.config
+    history = with_strength(lakehouse.read(INTERACTIONS.name), config.train)
     champion = runtime.tracker.require_champion()
     with runtime.tracker.files(champion, f"artifacts/{FACTORS}") as folder:
         model = load_model(runtime.spark, folder)
-        rows = model.recommend_items(None, k, exclude_seen=seen)
-        lakehouse.replace(
-            rows.withColumn("model_version", F.lit(champion.version)), RECOMMENDATIONS
+        lists = model.recommend_items(
+            known_and_new_users(model, history), config.recommend.k, exclude_seen=history
         )
+        rows = lists.withColumn("model_version", F.lit(champion.version))
+        lakehouse.replace(rows, RECOMMENDATIONS)
     written = lakehouse.read(RECOMMENDATIONS.name)
-    _log.info("%d recommendations by version %s", written.count(), champion.version)
+    users, count = written.agg(F.count_distinct("user_id"), F.count("*")).collect()[0]
+    _log.info("%d recommendations for %d users by version %s", count, users, champion.version)
 
 
 if __name__ == "__main__":

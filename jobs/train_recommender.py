@@ -6,9 +6,9 @@ import sys
 from matchlake.models.evaluation import Recommender, evaluate, flat_figures
 from matchlake.models.folder import save_model
 from matchlake.models.gate import SPLIT_TAG, judge
-from matchlake.models.plots import comparison
+from matchlake.models.plots import training_plots
 from matchlake.models.pyfunc import EVALUATED, FACTORS, pyfunc_flavor
-from matchlake.models.training import with_strength
+from matchlake.models.training import progress_to, with_strength
 from matchlake.recommender.als import fit_als, keep_locally
 from matchlake.recommender.baselines.bias import fit_bias
 from matchlake.recommender.baselines.popularity import fit_popularity
@@ -20,30 +20,32 @@ _log = logging.getLogger("matchlake.train_recommender")
 
 
 def run(runtime: Runtime) -> None:
-    """Trains, measures against the baselines and the champion, registers the better one."""
+    """Trains, measures against the baselines and the champion, registers with the alias earned."""
     params, tracker = runtime.config.train, runtime.tracker
     version = runtime.lakehouse.version(INTERACTIONS.name)
-    interactions = with_strength(runtime.lakehouse.read(INTERACTIONS.name, version))
+    interactions = with_strength(runtime.lakehouse.read(INTERACTIONS.name, version), params)
     parts = Split(*map(keep_locally, split(interactions, params.split)))
     with tracker.run("train_recommender") as run, tracker.scratch() as scratch:
         run.log_params(params.model_dump(mode="json"))
         run.log_input(INTERACTIONS.name, version)
-        model = fit_als(parts.train, params.als)
-        models: dict[str, Recommender] = {
-            "als": model,
-            "popularity": fit_popularity(parts.train),
-            "bias": fit_bias(parts.train),
-        }
-        figures = evaluate(models, parts, params.ranking)
+        model = fit_als(parts.train, params.als, on_progress=progress_to(run))
+        figures = evaluate({"als": model, **_baselines(parts)}, parts, params.ranking)
         run.log_metrics(flat_figures(figures, "als"))
-        run.log_figure(comparison(figures), "comparison.png")
-        save_model(model, scratch / EVALUATED)
-        save_model(fit_als(interactions, params.als) if params.refit else model, scratch / FACTORS)
-        uri = run.log_model(pyfunc_flavor(scratch))
+        scored = model.score(parts.test) if model.predicts_ratings else None
+        for name, figure in training_plots(figures, scored).items():
+            run.log_figure(figure, name)
         decision = judge(tracker, runtime.spark, figures["als"], parts, params)
+        save_model(model, scratch / EVALUATED)
+        served = fit_als(interactions, params.als) if params.refit else model
+        save_model(served, scratch / FACTORS)
+        uri = run.log_model(pyfunc_flavor(scratch))
         tags = {SPLIT_TAG: params.split.model_dump_json(), "decision": decision.reason}
         registered = run.register(uri, decision.alias, tags)
     _log.info("version %s is %s: %s", registered.version, decision.alias, decision.reason)
+
+
+def _baselines(parts: Split) -> dict[str, Recommender]:
+    return {"popularity": fit_popularity(parts.train), "bias": fit_bias(parts.train)}
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from matchlake.ingest.params import StreamParams
 from matchlake.io.kafka import KafkaParams
 from matchlake.io.streams import IngestParams
 from matchlake.io.tracking import TrackingParams
-from matchlake.models.training import RecommendParams, TrainParams
+from matchlake.models.params import RecommendParams, TrainParams
 from matchlake.params import Params
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -92,11 +93,14 @@ class Tracker:
         self._folder = Path(folder).absolute() if folder else None
 
     @property
+    def store(self) -> Path | None:
+        """The sqlite file below `folder`; None where runs are tracked elsewhere."""
+        return self._folder / "mlflow.db" if self._folder and not self.params.uri else None
+
+    @property
     def uri(self) -> str:
         """The tracking store's address."""
-        if self.params.uri:
-            return self.params.uri
-        return f"sqlite:///{self._folder / 'mlflow.db'}" if self._folder else "databricks"
+        return self.params.uri or (f"sqlite:///{self.store}" if self.store else "databricks")
 
     @property
     def registry(self) -> str:
@@ -108,24 +112,26 @@ class Tracker:
     def run(self, name: str) -> Iterator["Run"]:
         """A run of the experiment; an exception marks it as failed and goes on."""
         mlflow = self._connect()
-        self._choose_experiment(mlflow)
+        try:
+            self._choose_experiment(mlflow)
+        except Exception as error:
+            raise self._no_answer(error) from error
         with mlflow.start_run(run_name=name) as active:
             _log.info("run %s of experiment %s at %s", name, self.params.experiment, self.uri)
             yield Run(mlflow, self.params.model, active.info.run_id)
 
     def champion(self) -> ModelVersion | None:
         """The version that has the alias champion; None where there is none yet."""
-        client = self._connect().MlflowClient()
+        mlflow = self._connect()
         # A server says 'not found' in different words for a model and for an alias.
         absent = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
         try:
+            client = mlflow.MlflowClient()
             found = client.get_model_version_by_alias(self.params.model, CHAMPION)
         except Exception as error:
             if getattr(error, "error_code", None) in absent:
                 return None
-            raise ModelError(
-                f"The model registry at {self.registry} does not answer: {error}"
-            ) from error
+            raise self._no_answer(error) from error
         return _version(found)
 
     def require_champion(self) -> ModelVersion:
@@ -165,9 +171,16 @@ class Tracker:
         with tempfile.TemporaryDirectory(prefix="matchlake-", dir=self.params.staging) as folder:
             yield Path(folder)
 
+    def _no_answer(self, error: Exception) -> ModelError:
+        told = (str(error).splitlines() or [type(error).__name__])[0]
+        return ModelError(
+            f"MLflow at {self.uri} (registry {self.registry}) does not answer: {told}. Check "
+            "tracking.uri in conf, that the server runs, and the credentials it asks for."
+        )
+
     def _connect(self) -> ModuleType:
-        if self._folder and not self.params.uri:
-            self._folder.mkdir(parents=True, exist_ok=True)
+        if self.store:
+            self.store.parent.mkdir(parents=True, exist_ok=True)
         mlflow = _import_mlflow()
         mlflow.set_tracking_uri(self.uri)
         mlflow.set_registry_uri(self.registry)
@@ -175,8 +188,8 @@ class Tracker:
 
     def _choose_experiment(self, mlflow: ModuleType) -> None:
         name = self.params.experiment
-        if self._folder and not self.params.uri and not mlflow.get_experiment_by_name(name):
-            mlflow.create_experiment(name, (self._folder / "mlartifacts").as_uri())
+        if self.store and not mlflow.get_experiment_by_name(name):
+            mlflow.create_experiment(name, self.store.with_name("mlartifacts").as_uri())
         mlflow.set_experiment(name)
 
 
@@ -248,13 +261,16 @@ def _import_mlflow() -> ModuleType:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """MLflow's remarks, some of which go past logging, are kept from the job's log."""
+    """Keeps out of a job's log what MLflow remarks on its own code and on an absent pip."""
     from mlflow.utils import logging_utils  # noqa: PLC0415
 
     logging_utils.disable_logging()
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     finally:
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging_utils.enable_logging()
 
 

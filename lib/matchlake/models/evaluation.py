@@ -8,6 +8,7 @@ from typing import Protocol
 from pyspark.sql import DataFrame
 
 from matchlake.errors import InputError
+from matchlake.models.params import LOWER_IS_BETTER
 from matchlake.recommender.metrics import RankingParams, ranking_metrics, rating_metrics
 from matchlake.recommender.split import Split
 from matchlake.schemas import USER_ID
@@ -16,8 +17,6 @@ _log = logging.getLogger(__name__)
 
 Figures = dict[str, float]
 """Value by metric: `rmse`, `mae`, `ndcg_at_10`, `recall_at_20`..."""
-
-LOWER_IS_BETTER = ("rmse", "mae")
 
 
 class Recommender(Protocol):

@@ -16,8 +16,8 @@ from matchlake.errors import ModelError
 from matchlake.io.tracking import CHALLENGER, CHAMPION, ModelVersion, Tracker
 from matchlake.models.evaluation import Figures, evaluate, is_better
 from matchlake.models.folder import load_model
+from matchlake.models.params import TrainParams
 from matchlake.models.pyfunc import EVALUATED
-from matchlake.models.training import TrainParams
 from matchlake.recommender.split import Split
 
 _log = logging.getLogger(__name__)

@@ -1,57 +1,47 @@
-"""What can be chosen about a training run, and the small steps between its big ones."""
+"""The small steps between the big ones of the jobs train_recommender and recommend."""
 
-from typing import Self
+from collections.abc import Callable
 
-from pydantic import Field, model_validator
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from matchlake.models.evaluation import LOWER_IS_BETTER
-from matchlake.params import Params
-from matchlake.recommender.metrics import RankingParams
-from matchlake.recommender.params import AlsParams
-from matchlake.recommender.split import SplitParams
-from matchlake.schemas import STRENGTH
-
-_RANKING = ("ndcg", "map", "mrr", "precision", "recall", "hit_rate")
+from matchlake.errors import ConfigError
+from matchlake.io.tracking import Run
+from matchlake.models.params import TrainParams
+from matchlake.recommender.model import FactorModel
+from matchlake.recommender.progress import Progress
+from matchlake.schemas import STRENGTH, USER_ID
 
 
-class TrainParams(Params):
-    """What the job train_recommender learns, how it measures it, and what makes a champion."""
-
-    als: AlsParams = AlsParams()
-    """The fit; an implicit one takes every interaction with strength 1, however it was rated."""
-    split: SplitParams = SplitParams(kind="time")
-    """How interactions are cut; the kinds of time keep the future out of training."""
-    ranking: RankingParams = RankingParams(ks=(5, 10, 20))
-    """How ranked lists are measured."""
-    metric: str = "ndcg_at_10"
-    """Decides between champion and challenger: a ranking metric with `_at_` and one of
-    `ranking.ks`; for explicit fits also rmse or mae."""
-    refit: bool = True
-    """Register a model fitted again on all interactions, the test part included, once the
-    evaluation is done. Otherwise the evaluated model itself, which lacks the latest ones."""
-
-    @model_validator(mode="after")
-    def _metric_is_measured(self) -> Self:
-        measured = [f"{name}_at_{k}" for name in _RANKING for k in self.ranking.ks]
-        if self.als.feedback == "explicit":
-            measured += LOWER_IS_BETTER
-        if self.metric not in measured:
-            raise ValueError(
-                f"metric {self.metric!r} is not measured by this run; measured are "
-                f"{', '.join(measured)}"
-            )
-        return self
+def with_strength(interactions: DataFrame, params: TrainParams) -> DataFrame:
+    """Adds `strength` (double) as `params` say; raises ConfigError where that is no expression."""
+    try:
+        added = interactions.withColumn(STRENGTH, F.expr(params.strength).cast("double"))
+        added.schema  # noqa: B018 - Spark Connect analyses a plan only when it is asked about it
+    except AnalysisException as error:
+        raise ConfigError(
+            f"train.strength {params.strength!r} is no expression over the columns "
+            f"{', '.join(interactions.columns)}: {str(error).splitlines()[0]}"
+        ) from None
+    return added
 
 
-class RecommendParams(Params):
-    """What the job recommend writes."""
+def known_and_new_users(model: FactorModel, history: DataFrame) -> DataFrame:
+    """`user_id`, `factors`, `bias` of the model's users, and of those of `history` it lacks.
 
-    k: int = Field(20, ge=1)
-    """Items a user."""
+    The latter came after the model was trained; they are folded in from their own interactions.
+    """
+    known = model.users.select(USER_ID, "factors", "bias")
+    newcomers = history.join(known, USER_ID, "anti")
+    return known.unionByName(model.fold_in_users(newcomers).select(USER_ID, "factors", "bias"))
 
 
-def with_strength(interactions: DataFrame) -> DataFrame:
-    """Adds `strength`, what an implicit fit reads: 1 for each interaction."""
-    return interactions.withColumn(STRENGTH, F.lit(1.0))
+def progress_to(run: Run) -> Callable[[Progress], None]:
+    """What a fit calls at every cut: logs loss and seconds to `run`, by iteration."""
+
+    def log(progress: Progress) -> None:
+        metrics = {"loss": progress.loss, "fit_seconds": progress.seconds}
+        run.log_metrics(metrics, step=progress.iteration)
+
+    return log
