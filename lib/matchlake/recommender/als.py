@@ -89,8 +89,8 @@ def fit_als(
         done += steps
         metric = watch.measure(run.model(state), state)
         seconds = sum(report.seconds) or time.perf_counter() - begin
-        progress = Progress(done, params.iterations, seconds, report.loss, metric)
-        _log.info("iteration %d of %d: %.2f s, loss %.6g, held out %s", *progress)
+        progress = Progress(done, params.iterations, seconds, report.loss, metric, report.seconds)
+        _log.info("iteration %d of %d: %.2f s, loss %.6g, held out %s", *progress[:5])
         if on_progress is not None:
             on_progress(progress)
         if done >= params.iterations or watch.spent:

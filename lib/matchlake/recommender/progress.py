@@ -16,7 +16,8 @@ class Progress(NamedTuple):
     """Where a fit stands after a cut.
 
     `seconds` is the time of the whole stretch since the cut before; `loss` the objective's value;
-    `metric` the held-out measurement (RMSE, or recall at 20), or None without a held-out part.
+    `metric` the held-out measurement (RMSE, or recall at 20), or None without a held-out part;
+    `each` the seconds of single iterations, where the schedule knows them.
     """
 
     iteration: int
@@ -24,6 +25,7 @@ class Progress(NamedTuple):
     seconds: float
     loss: float
     metric: float | None = None
+    each: tuple[float, ...] = ()
 
 
 OnProgress = Callable[[Progress], None]

@@ -1,0 +1,249 @@
+"""Seconds an iteration of `fit_als` against its peers, on the same data, cores and threads.
+
+    python -m tests.benchmarks.bench_als --interactions 4430000 --rank 64 --peers implicit,mllib
+
+Compilation is timed apart, before anything else. Every side starts from the same Spark frame over
+the same Parquet files; quality is measured on the same held-out pairs by the same code.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyspark.sql import SparkSession
+from tests.benchmarks.memory import PeakMemory
+from tests.benchmarks.peers import PEERS, Outcome, Task
+from tests.benchmarks.planted import Planted, plant, sizes
+from tests.benchmarks.quality import hu_koren_loss, quality
+
+from matchlake.recommender.als import AlsParams, Progress, fit_als
+from matchlake.recommender.blocks import csr_from_pairs
+from matchlake.recommender.fit import Fitted, fit_rows, initial_rows
+
+IMPLICIT_RIDGE, EXPLICIT_RIDGE = 0.01, 0.05
+
+
+def main() -> None:
+    """Runs the benchmark that the command line describes."""
+    options = arguments()
+    os.sched_setaffinity(0, set(range(options.threads)))
+    params = parameters(options)
+    compiling = compile_kernels(params)
+    shape = (options.users, options.items) if options.users else sizes(options.interactions)
+    data = plant(options.interactions, shape)
+    outcomes: dict[str, Outcome] = {}
+    with tempfile.TemporaryDirectory() as folder, PeakMemory() as memory:
+        path = Path(folder) / "interactions"
+        data.write(path, params.value_column)
+        spark = session(options, Path(folder))
+        frame = spark.read.parquet(str(path))
+        ridge = EXPLICIT_RIDGE if options.explicit else IMPLICIT_RIDGE
+        task = Task(
+            frame, shape, options.rank, options.iterations, ridge, options.threads, options.explicit
+        )
+        outcomes["matchlake"] = engine(task, params, Path(folder) / "cuts")
+        peak = memory.peak
+        for name in filter(None, options.peers.split(",")):
+            outcomes[name] = PEERS[name](task)
+        spark.stop()
+    result = describe(options, data, outcomes)
+    result |= {"compile_seconds": round(compiling, 2), "peak_mib": peak}
+    if "implicit" in outcomes and not options.explicit and options.objective:
+        result["to_objective_of_implicit"] = race(data, params, outcomes["implicit"])
+    show(result)
+    if options.json:
+        print(json.dumps(result))
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--interactions", type=int, default=4_430_000)
+    parser.add_argument("--users", type=int, help="default: by the number of interactions")
+    parser.add_argument("--items", type=int)
+    parser.add_argument("--rank", type=int, default=64)
+    parser.add_argument("--iterations", type=int, default=15)
+    parser.add_argument("--explicit", action="store_true")
+    parser.add_argument("--solver", default="auto")
+    parser.add_argument("--schedule", choices=("one-task", "distributed"), default="one-task")
+    parser.add_argument("--blocks", type=int)
+    parser.add_argument("--threads", type=int, default=2, help="cores all sides are pinned to")
+    parser.add_argument("--driver-memory", default="3g")
+    parser.add_argument("--peers", default="", help=f"some of {','.join(PEERS)}")
+    parser.add_argument("--objective", action="store_true", help="race to implicit's objective too")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as last line")
+    options = parser.parse_args()
+    if bool(options.users) != bool(options.items):
+        parser.error("--users and --items come together")
+    return options
+
+
+def parameters(options: argparse.Namespace) -> AlsParams:
+    """The engine's parameters: the objective that `implicit` has, or explicit with biases."""
+    common = {
+        "rank": options.rank,
+        "iterations": options.iterations,
+        "schedule": options.schedule,
+        "solver": options.solver,
+        "threads": options.threads,
+        "blocks": options.blocks,
+        "cut_every": max(1, options.iterations // 3),
+        "task_memory_mb": 1 << 20,
+    }
+    if options.explicit:
+        kind = {"feedback": "explicit", "regularization": EXPLICIT_RIDGE, "nu": 1.0}
+    else:
+        kind = {"target": "hu-koren", "regularization": IMPLICIT_RIDGE, "nu": 0.0}
+    return AlsParams.model_validate(common | kind)
+
+
+def compile_kernels(params: AlsParams) -> float:
+    """Seconds to compile the kernels, or to load them where an earlier run compiled them."""
+    begin = time.perf_counter()
+    one = np.zeros(1, np.int32)
+    rows = csr_from_pairs(one, one, np.ones(1, np.float32), (1, 1))
+    fit_rows(rows, params.model_copy(update={"iterations": 1}))
+    return time.perf_counter() - begin
+
+
+def session(options: argparse.Namespace, folder: Path) -> SparkSession:
+    """A local session on as many cores as every side has."""
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    settings = {
+        "spark.driver.memory": options.driver_memory,
+        "spark.sql.shuffle.partitions": str(2 * options.threads),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.local.dir": str(folder / "spark"),
+    }
+    builder = SparkSession.builder.master(f"local[{options.threads}]")
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def engine(task: Task, params: AlsParams, cuts: Path) -> Outcome:
+    """`fit_als` from the frame to factor matrices; a small fit first, to start the workers."""
+    fit_als(task.frame.limit(1000), params.model_copy(update={"iterations": 1}))
+    number = iter(range(1_000_000))
+
+    def cut(frame: Any) -> Any:
+        path = str(cuts / str(next(number)))
+        frame.write.option("compression", "none").parquet(path)
+        return task.frame.sparkSession.read.parquet(path)
+
+    told: list[Progress] = []
+    begin = time.perf_counter()
+    model = fit_als(task.frame, params, cut=cut, on_progress=told.append)
+    whole = time.perf_counter() - begin
+    done = [0, *(p.iteration for p in told)]
+    each = list(told[-1].each)
+    if not each:  # Distributed: whole stretches, of which the first makes the first messages too.
+        each = [p.seconds / (p.iteration - d) for p, d in zip(told, done, strict=False)]
+    sides = []
+    for frame, key, size in (
+        (model.users, "user_id", task.shape[0]),
+        (model.items, "item_id", task.shape[1]),
+    ):
+        table = frame.select(key, "factors", "bias").toArrow()
+        dense, bias = np.zeros((size, task.rank), np.float32), np.zeros(size, np.float32)
+        ids = np.asarray(table[key])
+        dense[ids] = np.asarray(table["factors"].combine_chunks().flatten()).reshape(-1, task.rank)
+        bias[ids] = np.asarray(table["bias"])
+        sides.append((dense, bias))
+    (users, user_bias), (items, item_bias) = sides
+    return Outcome(each, whole, users, items, user_bias, item_bias, model.mean, told[-1].loss)
+
+
+def race(data: Planted, params: AlsParams, peer: Outcome) -> dict[str, float]:
+    """Seconds until the engine's objective is that of `implicit` after all its iterations."""
+    goal = hu_koren_loss(data, (peer.users, peer.items), params.regularization)
+    rows = csr_from_pairs(data.users, data.items, data.strengths, data.shape)
+    fitted = Fitted(*(initial_rows(side, np.arange(data.shape[side]), params) for side in (0, 1)))
+    step, taken, iterations = params.model_copy(update={"iterations": 1}), 0.0, 0
+    while iterations < 2 * params.iterations:
+        fit_rows(rows, step, fitted)
+        iterations, taken = iterations + 1, sum(fitted.seconds)
+        rank = params.rank
+        loss = hu_koren_loss(
+            data, (fitted.users[:, :rank], fitted.items[:, :rank]), params.regularization
+        )
+        if loss <= goal:
+            break
+    return {
+        "goal": goal,
+        "reached": loss,
+        "iterations": iterations,
+        "seconds": round(taken, 3),
+        "seconds_of_implicit": round(sum(peer.each), 3),
+    }
+
+
+def describe(
+    options: argparse.Namespace, data: Planted, outcomes: dict[str, Outcome]
+) -> dict[str, Any]:
+    """All figures of a run."""
+    ours = outcomes["matchlake"]
+    names = ("numpy", "numba", "pyspark", *(n for n in ("implicit", "irspack") if n in outcomes))
+    result: dict[str, Any] = {
+        "bench": "als",
+        "feedback": "explicit" if options.explicit else "implicit",
+        "interactions": len(data.users),
+        "users": data.shape[0],
+        "items": data.shape[1],
+        "rank": options.rank,
+        "schedule": options.schedule,
+        "cores": options.threads,
+        "seconds_per_iteration": {n: round(o.iteration, 4) for n, o in outcomes.items()},
+        "fit_seconds": {n: round(o.whole, 2) for n, o in outcomes.items()},
+        "nanoseconds_per_interaction": round(ours.iteration / len(data.users) * 1e9, 2),
+        "quality": {
+            n: {k: round(v, 4) for k, v in quality(data, o, explicit=options.explicit).items()}
+            for n, o in outcomes.items()
+        },
+        "ratio": {
+            n: round(ours.iteration / o.iteration, 4) for n, o in outcomes.items() if o is not ours
+        },
+        "fit_ratio": {
+            n: round(ours.whole / o.whole, 4) for n, o in outcomes.items() if o is not ours
+        },
+        "versions": {name: version(name) for name in names},
+    }
+    if not options.explicit:
+        ridge = IMPLICIT_RIDGE
+        result["objective"] = {
+            n: hu_koren_loss(data, (o.users, o.items), ridge) for n, o in outcomes.items()
+        }
+    return result
+
+
+def show(result: dict[str, Any]) -> None:
+    """The figures as a table."""
+    print(
+        f"{result['feedback']}, rank {result['rank']}, {result['interactions']:,} interactions "
+        f"({result['users']:,} x {result['items']:,}), {result['schedule']}, "
+        f"{result['cores']} cores; kernels ready after {result['compile_seconds']} s, "
+        f"peak {result['peak_mib']} MiB"
+    )
+    print(f"{'side':<12}{'s/iteration':>12}{'ours/theirs':>12}{'whole fit s':>12}  quality")
+    for name, seconds in result["seconds_per_iteration"].items():
+        ratio = result["ratio"].get(name, "")
+        quality_of = ", ".join(f"{k} {v}" for k, v in result["quality"][name].items())
+        whole = result["fit_seconds"][name]
+        print(f"{name:<12}{seconds:>12}{ratio:>12}{whole:>12}  {quality_of}")
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    main()

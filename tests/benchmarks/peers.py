@@ -1,0 +1,159 @@
+"""The libraries the engine is measured against, each behind one function.
+
+A peer gets what the engine gets, a Spark frame of `user_id`, `item_id` and a value, and gives back
+its factor matrices, so that quality is measured alike for all.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.sql import DataFrame
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass
+class Outcome:
+    """What one side needed and learnt; `each` are the seconds of its iterations."""
+
+    each: list[float]
+    whole: float
+    users: Floats = field(repr=False)
+    items: Floats = field(repr=False)
+    user_bias: Floats | None = field(default=None, repr=False)
+    item_bias: Floats | None = field(default=None, repr=False)
+    mean: float = 0.0
+    loss: float | None = None
+
+    @property
+    def iteration(self) -> float:
+        """The median seconds of an iteration, the first left out where there are more."""
+        return float(np.median(self.each[1:] or self.each))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One benchmark: the data as a frame, and the parameters all sides share."""
+
+    frame: DataFrame
+    shape: tuple[int, int]
+    rank: int
+    iterations: int
+    regularization: float
+    threads: int
+    explicit: bool
+
+    @property
+    def value(self) -> str:
+        return "rating" if self.explicit else "strength"
+
+
+def _matrix(task: Task) -> object:
+    from scipy.sparse import csr_matrix  # noqa: PLC0415
+
+    table = task.frame.toArrow()
+    users, items = np.asarray(table["user_id"]), np.asarray(table["item_id"])
+    values = np.asarray(table[task.value]).astype(np.float32)
+    return csr_matrix((values, (users, items)), task.shape)
+
+
+def implicit(task: Task) -> Outcome:
+    """`implicit`, conjugate gradients; its confidence is c where the engine's is 1 + c."""
+    from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415
+
+    begin = time.perf_counter()
+    matrix = _matrix(task)
+    matrix.data += 1.0  # type: ignore[attr-defined]
+    model = AlternatingLeastSquares(
+        factors=task.rank,
+        iterations=task.iterations,
+        regularization=task.regularization,
+        num_threads=task.threads,
+        use_cg=True,
+        random_state=0,
+    )
+    each: list[float] = []
+    model.fit(matrix, show_progress=False, callback=lambda _n, seconds, *_: each.append(seconds))
+    whole = time.perf_counter() - begin
+    return Outcome(each, whole, np.asarray(model.user_factors), np.asarray(model.item_factors))
+
+
+def irspack(task: Task) -> Outcome:
+    """`irspack`'s iALS, conjugate gradients, the same objective as the engine's with nu = 1."""
+    from irspack import IALSRecommender  # noqa: PLC0415
+
+    begin = time.perf_counter()
+    model = IALSRecommender(
+        _matrix(task),
+        n_components=task.rank,
+        alpha0=0.1,
+        reg=0.003,
+        n_threads=task.threads,
+        solver_type="CG",
+        max_cg_steps=3,
+        train_epochs=task.iterations,
+        prediction_time_max_cg_steps=5,
+    )
+    each: list[float] = []
+    model.start_learning()
+    for _ in range(task.iterations):
+        start = time.perf_counter()
+        model.run_epoch()
+        each.append(time.perf_counter() - start)
+    whole = time.perf_counter() - begin
+    users, items = model.get_user_embedding(), model.get_item_embedding()
+    return Outcome(each, whole, np.asarray(users), np.asarray(items))
+
+
+def mllib(task: Task) -> Outcome:
+    """Spark's own ALS; an iteration is the difference of two fits. Ratings are centred by hand."""
+    from pyspark.ml.recommendation import ALS  # noqa: PLC0415
+    from pyspark.sql import functions as F  # noqa: PLC0415
+
+    mean = 0.0
+    frame = task.frame
+    if task.explicit:
+        mean = float(frame.agg(F.avg("rating")).collect()[0][0])
+        frame = frame.withColumn("rating", F.col("rating") - mean)
+    frame = frame.withColumn("user_id", F.col("user_id").cast("int"))
+    frame = frame.withColumn("item_id", F.col("item_id").cast("int"))
+    seconds = []
+    for iterations in (1, 3):
+        begin = time.perf_counter()
+        fitted = ALS(
+            rank=task.rank,
+            maxIter=iterations,
+            regParam=0.05 if task.explicit else 0.01,
+            implicitPrefs=not task.explicit,
+            alpha=1.0,
+            userCol="user_id",
+            itemCol="item_id",
+            ratingCol=task.value,
+            numUserBlocks=4,
+            numItemBlocks=4,
+            seed=0,
+        ).fit(frame)
+        sides = []
+        for side, size in (
+            (fitted.userFactors, task.shape[0]),
+            (fitted.itemFactors, task.shape[1]),
+        ):
+            table = side.toArrow()
+            dense = np.zeros((size, task.rank), np.float32)
+            dense[np.asarray(table["id"])] = np.asarray(
+                table["features"].combine_chunks().flatten()
+            ).reshape(-1, task.rank)
+            sides.append(dense)
+        seconds.append(time.perf_counter() - begin)
+    step = (seconds[1] - seconds[0]) / 2
+    return Outcome([step], seconds[0] + (task.iterations - 1) * step, sides[0], sides[1], mean=mean)
+
+
+PEERS: dict[str, Callable[[Task], Outcome]] = {
+    "implicit": implicit,
+    "irspack": irspack,
+    "mllib": mllib,
+}

@@ -1,0 +1,110 @@
+"""The model in plain NumPy: recommendations, fold-in, explanation."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from matchlake.recommender.blocks import csr_from_pairs
+from matchlake.recommender.fit import Fitted, fit_rows, initial_rows
+from matchlake.recommender.local import NumpyFactorModel
+from matchlake.recommender.params import AlsParams
+
+USERS, ITEMS = [f"u{n:02d}" for n in range(40)], [f"i{n:02d}" for n in range(25)]
+
+
+def trained(params: AlsParams) -> tuple[NumpyFactorModel, dict[str, dict[str, float]]]:
+    """A model whose last half was the users', and each user's history."""
+    rng = np.random.default_rng(1)
+    seen = rng.random((len(USERS), len(ITEMS))) < 0.3
+    values = rng.integers(1, 6, seen.shape).astype(np.float32)
+    rows, columns = (a.astype(np.int32) for a in np.nonzero(seen))
+    mean = float(np.float32(values[seen].mean())) if params.has_bias else 0.0
+    csr = csr_from_pairs(rows, columns, values[rows, columns] - np.float32(mean), seen.shape)
+    start = Fitted(*(initial_rows(side, np.arange(n), params) for side, n in ((0, 40), (1, 25))))
+    fitted = fit_rows(csr, params, start)
+    # One more half for the users alone: of the transposed problem, items are solved last.
+    turned = fit_rows(csr.transpose(), params, Fitted(fitted.items.copy(), fitted.users))
+    again = Fitted(turned.items, turned.users)
+    rank, bias = params.rank, params.rank if params.has_bias else slice(0, 0)
+    model = NumpyFactorModel(
+        USERS,
+        ITEMS,
+        again.users[:, :rank],
+        again.items[:, :rank],
+        again.users[:, bias] if params.has_bias else np.zeros(40, np.float32),
+        again.items[:, bias] if params.has_bias else np.zeros(25, np.float32),
+        mean,
+        params,
+        csr.counts(),
+        csr.transpose().counts(),
+    )
+    histories = {
+        user: {ITEMS[i]: float(values[u, i]) for i in np.flatnonzero(seen[u])}
+        for u, user in enumerate(USERS)
+    }
+    return model, histories
+
+
+KINDS = [{"feedback": "explicit"}, {"feedback": "implicit", "alpha": 3.0, "target": "hu-koren"}]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fold_in_is_one_row_of_a_half(kind: dict[str, object]) -> None:
+    params = AlsParams(**kind, rank=6, solver="cholesky", iterations=2)
+    model, histories = trained(params)
+    for n in (0, 7, 39):
+        row = model.fold_in(histories[USERS[n]] | {"an unknown item": 5.0})
+        assert np.allclose(row.factors, model.user_factors[n], atol=1e-6)
+        assert row.bias == pytest.approx(float(model.user_bias[n]), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_explanation_adds_up_to_the_score(kind: dict[str, object]) -> None:
+    model, histories = trained(AlsParams(**kind, rank=6, solver="cholesky", iterations=2))
+    history = histories["u03"]
+    parts = model.explain("i05", history)
+    assert {item for item, _ in parts} == set(history)
+    assert [value for _, value in parts] == sorted((v for _, v in parts), reverse=True)
+    total = model.mean + model.item_bias[5] + sum(value for _, value in parts)
+    assert total == pytest.approx(float(model.score(["u03"], ["i05"])[0]), abs=1e-4)
+
+
+def test_recommendations_are_the_largest_scores() -> None:
+    model, histories = trained(AlsParams(feedback="explicit", rank=6))
+    scores = {item: float(model.score(["u01"], [item])[0]) for item in ITEMS}
+    left = [item for item in ITEMS if item not in histories["u01"]]
+    expected = sorted(left, key=lambda item: (-scores[item], item))[:5]
+    found = model.recommend_items("u01", 5, exclude=histories["u01"])
+    assert [item for item, _ in found] == expected
+    assert [score for _, score in found] == pytest.approx([scores[i] for i in expected], abs=1e-5)
+    chosen = model.recommend_items("u01", 5, candidates=[*expected[1:3], "an unknown item"])
+    assert [item for item, _ in chosen] == expected[1:3]
+    folded = model.fold_in(histories["u01"])
+    assert len(model.recommend_items(folded, 30)) == len(ITEMS)
+
+
+def test_an_unknown_user_gets_what_is_popular() -> None:
+    model, histories = trained(AlsParams(rank=6))
+    counts = {item: sum(item in history for history in histories.values()) for item in ITEMS}
+    found = model.recommend_items("nobody", 3)
+    best = sorted(ITEMS, key=lambda item: (-counts[item], item))[:3]
+    assert [item for item, _ in found] == best
+    assert found[0][1] == pytest.approx(counts[best[0]] / sum(counts.values()))
+
+
+def test_similar_items_by_cosine() -> None:
+    model, _ = trained(AlsParams(rank=6))
+    unit = model.item_factors / np.linalg.norm(model.item_factors, axis=1, keepdims=True)
+    cosines = unit @ unit[4]
+    cosines[4] = -2
+    found = model.similar_items("i04", 3)
+    assert [item for item, _ in found] == [ITEMS[n] for n in np.argsort(-cosines)[:3]]
+    with pytest.raises(KeyError):
+        model.similar_items("an unknown item", 3)
+
+
+def test_serving_needs_no_spark() -> None:
+    code = "import sys; sys.modules['pyspark'] = None; import matchlake.recommender.local"
+    subprocess.run([sys.executable, "-c", code], check=True)
