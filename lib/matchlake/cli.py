@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from matchlake.config import find_conf
+from matchlake.config import find_conf, load_config
 from matchlake.errors import ConfigError, MatchlakeError
+from matchlake.io.tracking import Tracker
 from matchlake.sandbox.commands import doctor, sandbox_app
 from matchlake.sql.commands import sql, sql_server_command
 
@@ -56,6 +57,18 @@ def demo(
     from matchlake.demo import run_demo  # noqa: PLC0415 - brings Spark, seconds
 
     run_demo(Console(), ratings)
+
+
+@app.command()
+def mlflow(
+    port: Annotated[int | None, typer.Option(help="where it listens; else a free one")] = None,
+    env: Annotated[str, typer.Option(help="conf/ENV.yml over conf/base.yml")] = "local",
+) -> None:
+    """Serves MLflow's page on the laptop's own runs and models, until Ctrl-C."""
+    from matchlake.sandbox.tracking_page import serve_page  # noqa: PLC0415 - slow to import
+
+    config = load_config(env)
+    serve_page(Tracker(config.tracking, config.lakehouse), port)
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ Later layers replace single keys of mappings; lists and scalars are replaced who
 """
 
 import difflib
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -148,6 +147,6 @@ def _keys_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
 
 
 def _models(kind: Any) -> list[type[BaseModel]]:
-    if isinstance(kind, type) and not isinstance(kind, types.GenericAlias):
+    if isinstance(kind, type):
         return [kind] if issubclass(kind, BaseModel) else []
     return [found for part in typing.get_args(kind) for found in _models(part)]

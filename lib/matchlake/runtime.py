@@ -36,7 +36,7 @@ _LAPTOP = {
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    "spark.log.level": "WARN",
+    "spark.log.level": "ERROR",
 }
 _SESSION = {"spark.sql.session.timeZone": "UTC", "spark.sql.ansi.enabled": "true"}
 
@@ -143,3 +143,5 @@ def start_logging(level: str) -> None:
         datefmt="%H:%M:%S",
     )
     _log.setLevel(level.upper())
+    # kafka-python warns of its own scheduling whenever a machine is busy.
+    logging.getLogger("kafka").setLevel(logging.ERROR)

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from pyspark.sql.types import StructType
 
@@ -79,7 +79,8 @@ class TableSpec:
 
     def struct(self) -> StructType:
         """The Spark schema: names, types and nullability."""
-        return StructType.fromDDL(", ".join(column.ddl for column in self.columns))
+        ddl = ", ".join(column.ddl for column in self.columns)
+        return cast("StructType", StructType.fromDDL(ddl))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""databricks.yml and the jobs beside their scripts, held to the SDK's own types and to each other."""
+"""databricks.yml and the jobs, held to the SDK's own types and to each other."""
 
 import re
 from graphlib import TopologicalSorter
