@@ -1,8 +1,13 @@
 """The job `ingest_events` against a real broker and real tables."""
 
 import json
+import os
+import re
 import runpy
+import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +17,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from tests.support.streams import produce, runtime_in, stream_entry
 
+from matchlake.config import load_config
 from matchlake.errors import ReconciliationError, SourceError, TableError
 from matchlake.runtime import Runtime
 from matchlake.sandbox.broken_events import broken_events
@@ -229,3 +235,47 @@ def test_an_unreachable_broker_fails_within_seconds(spark: SparkSession, tmp_pat
         with pytest.raises(SourceError, match=f"No broker answers.*{address}.*sandbox start"):
             run(runtime)
     assert time.monotonic() - began < 20
+
+
+def test_killed_in_mid_stream_and_started_again_loses_and_doubles_nothing(
+    spark: SparkSession, tmp_path: Path, broker: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "matchlake")
+    create_topic(broker, "killed", 2)
+    for partition in (0, 1):
+        values = [good(n) if n % 10 else b"bad" for n in range(3_000)]
+        produce(broker, "killed", values, partition)
+    settings = [
+        f"kafka.bootstrap_servers={broker}",
+        f"lakehouse={tmp_path}",
+        f"checkpoints={tmp_path}/checkpoints",
+        "streams.rating_events.topic=killed",
+        "streams.rating_events.table=killed.events",
+        "streams.rating_events.good_view=killed.good",
+        "streams.rating_events.quarantine_view=killed.quarantine",
+        "streams.rating_events.max_offsets_per_batch=200",
+    ]
+    arguments = [part for setting in settings for part in ("--set", setting)]
+    commits = tmp_path / "checkpoints" / "rating_events" / "commits"
+    command = [sys.executable, "jobs/ingest_events.py", "--env", "local", *arguments]
+    with subprocess.Popen(command, start_new_session=True) as job:
+        while not (commits / "3").exists():
+            assert job.poll() is None, "it ended before it could be killed"
+            time.sleep(0.05)
+        os.killpg(job.pid, signal.SIGKILL)
+    assert not (commits / "29").exists(), "it was killed in mid-stream"
+
+    config = load_config("local", [*settings, "streams.rating_events.max_offsets_per_batch=2000"])
+    keys = config.model_dump(include={"kafka", "streams", "ingest"})
+    runtime = runtime_in(spark, tmp_path, **keys)
+    run(runtime)
+
+    assert re.search(r"read (\d+) = \d+ good \+ \d+ quarantined", caplog.text)
+    events = rows(runtime, "killed.events")
+    found = events.groupBy("partition", "status").count().collect()
+    assert sorted(map(tuple, found)) == [
+        (part, status, count)
+        for part in (0, 1)
+        for status, count in (("good", 2_700), ("quarantined", 300))
+    ]
+    assert events.select("partition", "offset").distinct().count() == 6_000

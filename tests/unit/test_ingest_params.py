@@ -1,0 +1,87 @@
+"""What a declaration of a stream or a source may say; and the broker's address."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from tests.support.streams import COLUMNS, stream_entry
+
+from matchlake.config import load_config
+from matchlake.errors import ConfigError
+from matchlake.ingest.lake_params import LakeSource
+from matchlake.ingest.params import ColumnParams, StreamParams
+from matchlake.ingest.tables import stream_table, stream_views
+from matchlake.io.kafka import KafkaParams, broker_address
+from matchlake.io.streams import IngestParams, chosen_streams
+
+
+@pytest.mark.parametrize(
+    ("declared", "told"),
+    [
+        ({"type": "string", "min": 1}, "min and max are for int, bigint, double, not for string"),
+        ({"type": "double", "one_of": ["a"]}, "one_of is for string, not for double"),
+        ({"type": "date", "epoch": "s"}, "epoch is for timestamp, not for date"),
+        ({"type": "text"}, "Input should be 'string'"),
+    ],
+)
+def test_a_column_is_refused_what_does_not_fit_its_type(
+    declared: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ValidationError, match=told):
+        ColumnParams.model_validate(declared | {"comment": "c"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"table": "no-schema"}, "is not a valid name"),
+        ({"event_time": "rating"}, "event_time rating is no declared timestamp column"),
+        ({"columns": {"offset": COLUMNS["rating"]}}, "column offset is matchlake's own"),
+        ({"columns": {}}, "at least 1 item"),
+        ({"max_offsets_per_batch": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_a_stream_is_refused_what_cannot_be(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        StreamParams.model_validate(stream_entry("t", "s", **changes))
+
+
+def test_a_lake_key_is_a_required_column() -> None:
+    entry = {"path": "*", "format": "csv", "table": "b.t", "comment": "c", "columns": COLUMNS}
+    with pytest.raises(ValidationError, match="key user has to be a declared column"):
+        LakeSource.model_validate(entry | {"keys": ["user"]})
+
+
+def test_table_and_views_follow_the_declaration() -> None:
+    stream = load_config("local").streams["rating_events"]
+    names = stream_table(stream).column_names
+    assert names[:5] == ["status", "user_id", "item_id", "rating", "event_time"]
+    assert names[5:9] == ["topic", "partition", "offset", "kafka_timestamp"]
+    assert names[9:] == ["reason", "detail", "raw_key", "raw_value"]
+    good, bad = stream_views(stream)
+    assert (good.name, bad.name) == ("bronze.ratings", "bronze.ratings_quarantine")
+    assert good.needs == bad.needs == ("bronze.rating_events",)
+
+
+def test_an_unknown_stream_names_those_declared() -> None:
+    streams = load_config("local").streams
+    assert list(chosen_streams(streams, IngestParams())) == ["rating_events"]
+    with pytest.raises(ConfigError, match="No stream clicks: declared .* is rating_events"):
+        chosen_streams(streams, IngestParams(streams=("clicks",)))
+
+
+def test_a_trigger_is_available_now_or_an_interval() -> None:
+    assert IngestParams(trigger="5 seconds").trigger == "5 seconds"
+    with pytest.raises(ValidationError, match="available_now or an interval"):
+        IngestParams(trigger="often")
+
+
+def test_the_sandbox_s_broker_is_found_where_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No broker.*matchlake sandbox start"):
+        broker_address(KafkaParams(), str(tmp_path))
+    (tmp_path / "kafka").mkdir()
+    (tmp_path / "kafka" / "state.json").write_text(json.dumps({"port": 20123}))
+    assert broker_address(KafkaParams(), str(tmp_path)) == "127.0.0.1:20123"
+    assert broker_address(KafkaParams(bootstrap_servers="k:1"), str(tmp_path)) == "k:1"
