@@ -68,7 +68,7 @@ def test_table_and_views_follow_the_declaration() -> None:
 def test_an_unknown_stream_names_those_declared() -> None:
     streams = load_config("local").streams
     assert list(chosen_streams(streams, IngestParams())) == ["rating_events"]
-    with pytest.raises(ConfigError, match="No stream clicks: declared .* is rating_events"):
+    with pytest.raises(ConfigError, match=r"No stream clicks: declared .* is rating_events"):
         chosen_streams(streams, IngestParams(streams=("clicks",)))
 
 
@@ -79,7 +79,7 @@ def test_a_trigger_is_available_now_or_an_interval() -> None:
 
 
 def test_the_sandbox_s_broker_is_found_where_none_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="No broker.*matchlake sandbox start"):
+    with pytest.raises(ConfigError, match=r"No broker.*matchlake sandbox start"):
         broker_address(KafkaParams(), str(tmp_path))
     (tmp_path / "kafka").mkdir()
     (tmp_path / "kafka" / "state.json").write_text(json.dumps({"port": 20123}))
