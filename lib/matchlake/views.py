@@ -4,11 +4,12 @@ On a platform the views live in its catalog, and the jobs renew them with `creat
 laptop there is no catalog to keep them: every session makes those that it is asked for.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from pyspark.sql.types import TimestampType
 
 from matchlake.config import JobConfig
+from matchlake.features.tables import FEATURE_SETS, FEATURE_VOCABULARY
 from matchlake.ingest.tables import stream_views
 from matchlake.io.delta import Lakehouse
 from matchlake.schemas import (
@@ -22,6 +23,8 @@ from matchlake.schemas import (
 
 SCHEMAS = ("bronze", "silver", "gold")
 """The schemas in which tables and views stand."""
+JOBS = ("ingest_events", "load_lake", "build_features", "train_recommender", "recommend")
+"""The jobs in the order in which each finds what it reads."""
 DAMPING = 10
 """Ratings of the overall mean that `gold.top_items` adds to each item's own."""
 FEW_RATINGS = 20
@@ -127,28 +130,35 @@ def data_freshness(event_times: Mapping[str, str | None]) -> ViewSpec:
     )
 
 
-def quarantine_by_reason(sources: Iterable[str]) -> ViewSpec:
-    """What was refused and why, over the quarantine views of `sources`."""
+def quarantine_by_reason(streams: Mapping[str, str], lake: str | None) -> ViewSpec:
+    """What was refused and why: of `streams`, name to quarantine view, and in the table `lake`."""
     branches = [
-        f"SELECT {quote_text(source)} AS source, reason, count(*) AS records,"
-        " min(kafka_timestamp) AS first_time, max(kafka_timestamp) AS last_time,"
-        f" max_by(detail, struct(kafka_timestamp, partition, offset)) AS example FROM {source}"
+        f"SELECT {quote_text(name)} AS source, {quote_text(view)} AS held_in, reason,"
+        " count(*) AS refused, min(kafka_timestamp) AS first_time,"
+        " max(kafka_timestamp) AS last_time,"
+        f" max_by(detail, struct(kafka_timestamp, partition, offset)) AS example FROM {view}"
         " GROUP BY reason"
-        for source in sources
+        for name, view in streams.items()
     ]
+    if lake:
+        branches.append(
+            f"SELECT source, {quote_text(lake)}, reason, count(*), min(loaded_at), max(loaded_at),"
+            f" max_by(detail, struct(loaded_at, detail)) FROM {lake} GROUP BY source, reason"
+        )
     return ViewSpec(
         QUARANTINE,
-        "How many records were refused, by source and reason.",
+        "How much was refused, by source and reason.",
         (
-            ("source", "The view that holds the refused records, raw bytes included"),
-            ("reason", "Why they were refused"),
-            ("records", "How many"),
-            ("first_time", "When Kafka took the first of them, UTC"),
-            ("last_time", "When Kafka took the last of them, UTC"),
-            ("example", "What exactly was wrong with the last of them"),
+            ("source", "The stream, or the kind of lake files, as conf names it"),
+            ("held_in", "The table or view that holds what was refused, as it came"),
+            ("reason", "Why it was refused"),
+            ("refused", "How many records or rows"),
+            ("first_time", "When the first of them came, UTC: to Kafka, or by a load of files"),
+            ("last_time", "When the last of them came, UTC"),
+            ("example", "What exactly was wrong with one of the last of them"),
         ),
         " UNION ALL ".join(branches),
-        needs=tuple(sources),
+        needs=(*streams.values(), *([lake] if lake else [])),
     )
 
 
@@ -165,9 +175,10 @@ def create_views(
         times = _event_times(lakehouse, config)
         specs += [data_freshness(times)] if times else []
     if names is None or QUARANTINE in names:
-        views = [stream.quarantine_view for stream in config.streams.values()]
-        there = [view for view in views if lakehouse.exists(view)]
-        specs += [quarantine_by_reason(there)] if there else []
+        views = {name: stream.quarantine_view for name, stream in config.streams.items()}
+        there = {name: view for name, view in views.items() if lakehouse.exists(view)}
+        files = config.lake.quarantine if lakehouse.exists(config.lake.quarantine) else None
+        specs += [quarantine_by_reason(there, files)] if there or files else []
     return [spec.name for spec in specs if lakehouse.create_view(spec)]
 
 
@@ -177,29 +188,32 @@ def view_names(config: JobConfig, tables: Collection[str]) -> list[str]:
     for spec in fixed_views(config):
         if there.issuperset(spec.needs):
             there.add(spec.name)
-    refused = (stream.quarantine_view for stream in config.streams.values())
+    refused = [stream.quarantine_view for stream in config.streams.values()]
     there |= {FRESHNESS} if tables else set()
-    there |= {QUARANTINE} if there.intersection(refused) else set()
+    there |= {QUARANTINE} if there.intersection([*refused, config.lake.quarantine]) else set()
     return sorted(there.difference(tables))
 
 
 def jobs_before(config: JobConfig, name: str) -> list[str]:
     """The jobs after which the table or view `name` is there; none where no job makes it."""
     if name in (FRESHNESS, QUARANTINE):
-        return ["ingest_events"]
+        return [JOBS[0]]
     jobs = _jobs_of_tables(config)
     needs = [need for spec in fixed_views(config) if spec.name == name for need in spec.needs]
-    return list(dict.fromkeys(jobs[table] for table in needs or [name] if table in jobs))
+    wanted = {jobs[table] for table in needs or [name] if table in jobs}
+    return [job for job in JOBS if job in wanted]
 
 
 def _jobs_of_tables(config: JobConfig) -> dict[str, str]:
     """Which job writes each table that `config` speaks of."""
     return {
         **{stream.table: "ingest_events" for stream in config.streams.values()},
-        "bronze.users": "load_lake",
-        "bronze.items": "load_lake",
+        **{source.table: "load_lake" for source in config.lake.sources.values()},
+        config.lake.quarantine: "load_lake",
         INTERACTIONS.name: "build_features",
         **{each.table: "build_features" for each in config.features.tables.values()},
+        FEATURE_SETS.name: "build_features",
+        FEATURE_VOCABULARY.name: "build_features",
         RECOMMENDATIONS.name: "recommend",
     }
 

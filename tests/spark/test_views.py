@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from matchlake.config import JobConfig, load_config
-from matchlake.ingest.tables import stream_table
+from matchlake.ingest.tables import lake_quarantine, stream_table
 from matchlake.io.delta import Lakehouse
 from matchlake.schemas import INTERACTIONS, RECOMMENDATIONS, Column, TableSpec
 from matchlake.views import (
@@ -61,6 +61,9 @@ def lakehouse(spark: SparkSession, config: JobConfig) -> Iterator[Lakehouse]:
     best = [("few", 1, "i00", 4.5, "7"), ("few", 2, "i09", 4.0, "7")]
     lake.append(spark.createDataFrame(best, RECOMMENDATIONS.struct()), RECOMMENDATIONS)
     _append_events(lake, config)
+    refused = "SELECT 'users' AS source, 'f' AS file, 'row' AS row_text, 'out_of_range' AS reason,"
+    refused += " 'too old' AS detail, TIMESTAMP'2024-01-10' AS loaded_at"
+    lake.append(spark.sql(refused), lake_quarantine(config.lake.quarantine))
     yield lake
     _drop_schemas(spark)
 
@@ -146,6 +149,7 @@ def test_freshness_spans_every_table_that_is_there(lakehouse: Lakehouse, config:
     )
     assert found == [
         ("bronze.items", 2, None, True),
+        ("bronze.lake_quarantine", 1, None, True),
         ("bronze.rating_events", 4, "2024-01-05 00:00:00", True),
         ("bronze.users", 3, None, True),
         ("gold.recommendations", 2, None, True),
@@ -159,13 +163,14 @@ def test_quarantine_tells_reasons_with_their_last_example(
     create_views(lakehouse, config, [QUARANTINE])
     found = _rows(
         lakehouse,
-        "SELECT source, reason, records, date(first_time) || ' ' || date(last_time), example"
+        "SELECT *, date(first_time) || ' ' || date(last_time) AS days"
         f" FROM {QUARANTINE} ORDER BY reason",
     )
-    source = "bronze.ratings_quarantine"
-    assert found == [
-        (source, "empty", 2, "2024-01-07 2024-01-08", "last"),
-        (source, "tombstone", 1, "2024-01-09 2024-01-09", "no value"),
+    held_in, files = "bronze.ratings_quarantine", config.lake.quarantine
+    assert [(*row[:4], *row[6:]) for row in found] == [
+        ("rating_events", held_in, "empty", 2, "last", "2024-01-07 2024-01-08"),
+        ("users", files, "out_of_range", 1, "too old", "2024-01-10 2024-01-10"),
+        ("rating_events", held_in, "tombstone", 1, "no value", "2024-01-09 2024-01-09"),
     ]
 
 
@@ -182,7 +187,7 @@ def test_a_second_stream_joins_the_views_once_it_is_there(
         """)
         create_views(lakehouse, config, [QUARANTINE, FRESHNESS])
         sources = _rows(lakehouse, f"SELECT DISTINCT source FROM {QUARANTINE} ORDER BY source")
-        assert sources == [("bronze.noise_quarantine",), ("bronze.ratings_quarantine",)]
+        assert sources == [("noise",), ("rating_events",), ("users",)]
         fresh = f"SELECT CAST(last_event_time AS STRING) FROM {FRESHNESS} WHERE table_name = "
         assert _rows(lakehouse, fresh + f"'{spec.name}'") == [("2030-01-01 00:00:00",)]
     finally:
@@ -201,7 +206,7 @@ def test_without_tables_there_are_no_views(
         ["ingest_events"],
         ["ingest_events"],
         ["ingest_events"],
-        ["build_features", "load_lake"],
-        ["build_features", "load_lake"],
-        ["recommend", "load_lake"],
+        ["load_lake", "build_features"],
+        ["load_lake", "build_features"],
+        ["load_lake", "recommend"],
     ]

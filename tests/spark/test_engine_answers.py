@@ -1,0 +1,215 @@
+"""What a factor model answers on Spark, against NumPy and against the model without Spark."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from tests.support.executions import executions
+
+from matchlake.recommender.local import NumpyFactorModel
+from matchlake.recommender.model import FactorModel
+from matchlake.recommender.params import AlsParams
+from matchlake.recommender.weights import log_strength, time_decay
+
+USERS, ITEMS, RANK = 30, 20, 4
+_SIDE = "{0}_id string, {0}_idx long, factors array<float>, bias float, observed long"
+
+
+def built(spark: SparkSession, feedback: str) -> tuple[FactorModel, NumpyFactorModel]:
+    """One model twice. Factors are small integers: sums are exact, and many scores are equal."""
+    rng = np.random.default_rng(5)
+    explicit = feedback == "explicit"
+    params = AlsParams(feedback=feedback, rank=RANK)
+    sides = []
+    for size in (USERS, ITEMS):
+        factors = rng.integers(-2, 3, (size, RANK)).astype(np.float32)
+        bias = rng.integers(-2, 3, size).astype(np.float32) * explicit
+        sides.append((factors, bias, rng.integers(1, 9, size)))
+    frames, ids = [], []
+    for letter, name, (factors, bias, observed) in zip("ui", ("user", "item"), sides, strict=True):
+        keys = [f"{letter}{n:02d}" for n in range(len(factors))]
+        rows = [
+            (key, n, factors[n].tolist(), float(bias[n]), int(observed[n]))
+            for n, key in enumerate(keys)
+        ]
+        frames.append(
+            spark.createDataFrame(rows, _SIDE.format(name)).orderBy(F.desc(f"{name}_idx"))
+        )
+        ids.append(keys)
+    mean = 3.0 if explicit else 0.0
+    local = NumpyFactorModel(
+        ids[0],
+        ids[1],
+        sides[0][0],
+        sides[1][0],
+        sides[0][1],
+        sides[1][1],
+        mean,
+        params,
+        sides[0][2],
+        sides[1][2],
+    )
+    return FactorModel(frames[0], frames[1], mean, params), local
+
+
+@pytest.fixture(scope="module", params=["explicit", "implicit"])
+def models(
+    request: pytest.FixtureRequest, spark: SparkSession
+) -> tuple[FactorModel, NumpyFactorModel]:
+    return built(spark, request.param)
+
+
+@pytest.fixture(scope="module")
+def seen(spark: SparkSession) -> DataFrame:
+    """u00 has seen all but two; u01 nothing; the rest some; there are strangers and nulls."""
+    rng = np.random.default_rng(9)
+    rows: list[tuple[str | None, str | None]] = [("u00", f"i{n:02d}") for n in range(2, ITEMS)]
+    for user in range(2, USERS):
+        rows += [(f"u{user:02d}", f"i{n:02d}") for n in rng.choice(ITEMS, 6, replace=False)]
+    rows += [("u02", "unknown"), ("nobody", "i01"), (None, "i01"), ("u02", None)]
+    return spark.createDataFrame(rows, "user_id string, item_id string")
+
+
+def lists(frame: DataFrame, query: str, target: str) -> dict[str, list[tuple[str, float]]]:
+    found: dict[str, list[tuple[str, float]]] = {}
+    for row in frame.orderBy(query, "rank").collect():
+        line = found.setdefault(row[query], [])
+        line.append((row[target], row["score"]))
+        assert row["rank"] == len(line)
+    return found
+
+
+def test_items_for_all_users_are_the_local_models(
+    models: tuple[FactorModel, NumpyFactorModel], seen: DataFrame
+) -> None:
+    model, local = models
+    found = lists(model.recommend_items(None, 5, exclude_seen=seen), "user_id", "item_id")
+    history: dict[str, list[str]] = {}
+    for row in seen.dropna().collect():
+        history.setdefault(row["user_id"], []).append(row["item_id"])
+    assert len(found) == USERS
+    assert len(found["u00"]) == 2
+    for user, line in found.items():
+        scores = local.score([user] * ITEMS, local.item_ids)
+        left = [n for n in range(ITEMS) if local.item_ids[n] not in history.get(user, [])]
+        expected = sorted(left, key=lambda n: (-scores[n], n))[:5]
+        assert line == [(local.item_ids[n], scores[n]) for n in expected]
+        assert line == local.recommend_items(user, 5, exclude=history.get(user, []))
+
+
+def test_chosen_users_strangers_and_candidates(
+    spark: SparkSession, models: tuple[FactorModel, NumpyFactorModel], seen: DataFrame
+) -> None:
+    model, local = models
+    wanted = spark.createDataFrame([("u03",), ("nobody",), ("u03",), (None,)], "user_id string")
+    found = lists(model.recommend_items(wanted, 4), "user_id", "item_id")
+    assert found == {user: local.recommend_items(user, 4) for user in ("u03", "nobody")}
+    cold = model.recommend_items(wanted, 1).select("user_id", "cold").collect()
+    assert {row["user_id"]: row["cold"] for row in cold} == {"u03": False, "nobody": True}
+    some = ["i03", "i07", "i11"]
+    allowed = spark.createDataFrame([(item,) for item in [*some, "unknown"]], "item_id string")
+    found = lists(model.recommend_items(wanted, 9, candidates=allowed), "user_id", "item_id")
+    assert found["u03"] == local.recommend_items("u03", 9, candidates=some)
+    own = spark.createDataFrame(
+        [("u03", "i01"), ("u03", "i02"), ("u03", "i02"), ("nobody", "i05")],
+        "user_id string, item_id string",
+    )
+    found = lists(model.recommend_items(wanted, 9, candidates=own), "user_id", "item_id")
+    assert found["u03"] == local.recommend_items("u03", 9, candidates=["i01", "i02"])
+    assert [item for item, _ in found["nobody"]] == ["i05"]
+    left = model.recommend_items(wanted, 9, candidates=own, exclude_seen=own.limit(1))
+    assert [item for item, _ in lists(left, "user_id", "item_id")["u03"]] == ["i02"]
+
+
+def test_users_for_items_and_similar_rows(
+    spark: SparkSession, models: tuple[FactorModel, NumpyFactorModel], seen: DataFrame
+) -> None:
+    model, local = models
+    wanted = spark.createDataFrame([("i03",), ("i04",)], "item_id string")
+    found = lists(model.recommend_users(wanted, 3, exclude_seen=seen), "item_id", "user_id")
+    for item, line in found.items():
+        owners = {row["user_id"] for row in seen.where(F.col("item_id") == item).collect()}
+        scores = local.score(local.user_ids, [item] * USERS)
+        left = [n for n in range(USERS) if local.user_ids[n] not in owners]
+        expected = sorted(left, key=lambda n: (-scores[n], n))[:3]
+        assert line == [(local.user_ids[n], scores[n]) for n in expected]
+    alike = lists(model.similar_items(wanted, 3), "item_id", "similar_item_id")
+    for item in ("i03", "i04"):
+        expected_scores = [score for _, score in local.similar_items(item, 3)]
+        assert [score for _, score in alike[item]] == pytest.approx(expected_scores, abs=1e-6)
+        assert item not in [other for other, _ in alike[item]]
+    everyone = lists(model.similar_users(None, 2), "user_id", "similar_user_id")
+    assert len(everyone) == USERS
+    assert all(user not in dict(line) for user, line in everyone.items())
+
+
+def test_scores_of_pairs_warm_and_cold(
+    spark: SparkSession, models: tuple[FactorModel, NumpyFactorModel]
+) -> None:
+    model, local = models
+    rows = [("u03", "i04"), ("nobody", "i04"), ("u03", "unknown"), ("nobody", "unknown")]
+    pairs = spark.createDataFrame(rows, "user_id string, item_id string")
+    found = {(row["user_id"], row["item_id"]): row for row in model.score(pairs).collect()}
+    expected = local.score(*map(list, zip(*rows, strict=True)))
+    for pair, score in zip(rows, expected, strict=True):
+        assert found[pair]["score"] == pytest.approx(float(score))
+        assert found[pair]["cold"] == (pair != ("u03", "i04"))
+
+
+def test_fold_in_is_the_local_models(
+    spark: SparkSession, models: tuple[FactorModel, NumpyFactorModel]
+) -> None:
+    model, local = models
+    value = model.params.value_column
+    rows = [("new", "i01", 4.0), ("new", "i07", 1.0), ("u03", "i02", 5.0), ("odd", "unknown", 5.0)]
+    history = spark.createDataFrame(rows, f"user_id string, item_id string, {value} double")
+    folded = model.fold_in_users(history)
+    found = {row["user_id"]: row for row in folded.collect()}
+    assert {user: row["observed"] for user, row in found.items()} == {"new": 2, "u03": 1, "odd": 0}
+    expected = local.fold_in({"i01": 4.0, "i07": 1.0})
+    assert np.array_equal(np.array(found["new"]["factors"], np.float32), expected.factors)
+    assert found["new"]["bias"] == expected.bias
+    assert not any(found["odd"]["factors"])
+    best = lists(model.recommend_items(folded, 3), "user_id", "item_id")
+    assert [item for item, _ in best["new"]] == [i for i, _ in local.recommend_items(expected, 3)]
+    back = history.select(F.col("item_id"), F.lit("u05").alias("user_id"), value)
+    item = model.fold_in_items(back.where("item_id = 'i07'")).collect()[0]
+    assert np.allclose(item["factors"], local.fold_in_item({"u05": 1.0}).factors)
+
+
+@pytest.mark.local_only
+def test_answers_are_lazy(
+    spark: SparkSession, models: tuple[FactorModel, NumpyFactorModel], seen: DataFrame
+) -> None:
+    model = models[0]
+    history = seen.withColumn("rating", F.lit(1.0)).withColumn("strength", F.lit(1.0))
+
+    def ask() -> None:
+        model.score(seen)
+        model.recommend_items(seen, 3, exclude_seen=seen, candidates=seen)
+        model.recommend_users(None, 3)
+        model.similar_items(seen, 3)
+        model.fold_in_users(history)
+
+    assert executions(spark, ask) == 0
+
+
+def test_the_partitions_do_not_show(spark: SparkSession, seen: DataFrame) -> None:
+    model, _ = built(spark, "implicit")
+    once = model.recommend_items(None, 5, exclude_seen=seen)
+    spread = replace(model, users=model.users.repartition(5), items=model.items.repartition(3))
+    again = spread.recommend_items(None, 5, exclude_seen=seen.repartition(4))
+    assert once.exceptAll(again).isEmpty()
+
+
+def test_weights_of_interactions(spark: SparkSession) -> None:
+    rows = [("2026-01-31", 0.0), ("2026-01-01", 1.0), ("2026-03-01", 7.0), (None, 3.0)]
+    frame = spark.createDataFrame(rows, "day string, count double").select(
+        time_decay(F.to_timestamp("day"), F.lit("2026-01-31").cast("timestamp"), 15).alias("decay"),
+        log_strength(F.col("count"), 2.0).alias("weight"),
+    )
+    decays, weights = zip(*[tuple(row) for row in frame.collect()], strict=True)
+    assert decays == pytest.approx((1.0, 0.25, 1.0, None))
+    assert weights == pytest.approx(tuple(np.log1p([0, 0.5, 3.5, 1.5])))

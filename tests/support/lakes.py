@@ -1,0 +1,38 @@
+"""A small lakehouse on disk, made once by the test's own session and read by other processes."""
+
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+from tests.support.sources import ROOT
+
+from matchlake.config import JobConfig, load_config
+from matchlake.io.delta import Lakehouse
+from matchlake.schemas import INTERACTIONS
+from matchlake.views import SCHEMAS, fixed_views
+
+USERS, ITEMS = 60, 40
+
+
+def small_lake(spark: SparkSession, folder: Path) -> tuple[Lakehouse, JobConfig]:
+    """Tables below `folder` with silver.interactions: 60 users, of 40 items two thirds each."""
+    forget_tables(spark)
+    config = load_config("local", [f"lakehouse={folder}"], ROOT / "conf")
+    lake = Lakehouse(spark, None, config.warehouse, fixed_views(config))
+    lake.append(
+        spark.sql(f"""
+            SELECT concat('u', u) AS user_id, concat('i', i) AS item_id,
+                   1D + (u * i) % 5 AS rating,
+                   timestamp_seconds(1709208000 + u * i) AS event_time
+            FROM (SELECT explode(sequence(0, {USERS - 1})) AS u),
+                 LATERAL (SELECT explode(sequence(0, {ITEMS - 1})) AS i)
+            WHERE (u + i) % 3 > 0
+        """),
+        INTERACTIONS,
+    )
+    return lake, config
+
+
+def forget_tables(spark: SparkSession) -> None:
+    """Empties the session's catalog; the tables' files stay."""
+    for schema in SCHEMAS:
+        spark.sql(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
