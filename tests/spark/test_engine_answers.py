@@ -100,7 +100,7 @@ def test_items_for_all_users_are_the_local_models(
 
 
 def test_chosen_users_strangers_and_candidates(
-    spark: SparkSession, models: tuple[FactorModel, NumpyFactorModel], seen: DataFrame
+    spark: SparkSession, models: tuple[FactorModel, NumpyFactorModel]
 ) -> None:
     model, local = models
     wanted = spark.createDataFrame([("u03",), ("nobody",), ("u03",), (None,)], "user_id string")

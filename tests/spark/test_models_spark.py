@@ -67,7 +67,8 @@ def test_spark_the_served_model_and_its_udf_give_the_same_scores(
         uri = run.log_model(pyfunc_flavor(tmp_path / "model"))
     path = mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path / "copy"))
     pairs = spark.createDataFrame(
-        [(user, item) for user in [*USERS, "new"] for item in [*ITEMS, "new"]], "user_id string, item_id string"
+        [(user, item) for user in [*USERS, "new"] for item in [*ITEMS, "new"]],
+        "user_id string, item_id string",
     )
     udf = mlflow.pyfunc.spark_udf(spark, path, env_manager="local")
     told = udf(F.struct("user_id", "item_id"))
