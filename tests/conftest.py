@@ -1,5 +1,6 @@
 """The one Spark session of a test run, classic or Connect, and its settings."""
 
+import logging
 import os
 import sys
 import warnings
@@ -25,6 +26,12 @@ SETTINGS = {
     "spark.driver.memory": "1g",
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> None:
+    """Each test finds the product's logger as a fresh process does, whatever ran before it."""
+    logging.getLogger("matchlake").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
