@@ -9,18 +9,21 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from matchlake.config import find_conf, load_config
 from matchlake.errors import ConfigError, MatchlakeError
 from matchlake.io.tracking import Tracker
 from matchlake.sandbox.commands import doctor, sandbox_app
 from matchlake.sql.commands import sql, sql_server_command
+from matchlake.sql.describe import describe_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(sandbox_app, name="sandbox")
 app.command()(doctor)
 app.command()(sql)
 app.command("sql-server")(sql_server_command)
+app.command("describe")(describe_command)
 _err = Console(stderr=True)
 
 
@@ -77,5 +80,5 @@ def main() -> None:
     try:
         app()
     except MatchlakeError as error:
-        _err.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        _err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
