@@ -30,8 +30,11 @@ SETTINGS = {
 
 @pytest.fixture(autouse=True)
 def own_log() -> None:
-    """Each test finds the product's logger as a fresh process does, whatever ran before it."""
-    logging.getLogger("matchlake").setLevel(logging.NOTSET)
+    """Each test finds the product's loggers as a fresh process does, whatever ran before it."""
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.split(".")[0] == "matchlake" and isinstance(logger, logging.Logger):
+            logger.setLevel(logging.NOTSET)
+            logger.disabled, logger.propagate = False, True
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,11 @@ from pyspark.sql import DataFrame, SparkSession
 
 def executions(spark: SparkSession, run: Callable[[], object]) -> int:
     """How many SQL executions `run` started; classic Spark only."""
-    bus = spark.sparkContext._jsc.sc().listenerBus()
-    store = spark._jsparkSession.sharedState().statusStore()
-    bus.waitUntilEmpty()
-    before = store.executionsCount()
+    # Numbers are given out one by one, whatever the status store has forgotten by then.
+    numbers = spark._jvm.org.apache.spark.sql.execution.SQLExecution
+    before = numbers.nextExecutionId()
     run()
-    bus.waitUntilEmpty()
-    return int(store.executionsCount() - before)
+    return int(numbers.nextExecutionId() - before - 1)
 
 
 def collected(frame: DataFrame) -> list[tuple[object, ...]]:
