@@ -7,11 +7,16 @@ from pyspark.sql import DataFrame, SparkSession
 
 def executions(spark: SparkSession, run: Callable[[], object]) -> int:
     """How many SQL executions `run` started; classic Spark only."""
-    # Numbers are given out one by one, whatever the status store has forgotten by then.
-    numbers = spark._jvm.org.apache.spark.sql.execution.SQLExecution
-    before = numbers.nextExecutionId()
+    before = _last_number(spark)
     run()
-    return int(numbers.nextExecutionId() - before - 1)
+    return _last_number(spark) - before
+
+
+def _last_number(spark: SparkSession) -> int:
+    """The number of the latest execution: it grows by one each, whatever the store forgets."""
+    spark.sparkContext._jsc.sc().listenerBus().waitUntilEmpty()
+    known = spark._jsparkSession.sharedState().statusStore().executionsList()
+    return int(known.last().executionId()) if known.nonEmpty() else -1
 
 
 def collected(frame: DataFrame) -> list[tuple[object, ...]]:
