@@ -74,7 +74,7 @@ def test_a_standalone_cluster_trains(lake: Path, tmp_path: Path) -> None:
         _wait_for_workers(f"http://127.0.0.1:{page}/json/", 2)
         submit("train_recommender", master, lake, *QUICK)
         log = submit("recommend", master, lake, "--set", "recommend.k=3")
-    assert "180 recommendations by version" in log
+    assert "180 recommendations for 60 users by version" in log
 
 
 def _wait_for_workers(page: str, wanted: int) -> None:
