@@ -12,14 +12,18 @@ from matchlake.features.model import FeatureModel
 from matchlake.features.tables import (
     FEATURE_SETS,
     FEATURE_VOCABULARY,
+    feature_constraints,
+    feature_properties,
     feature_table,
     latest_model,
     set_rows,
     vocabulary_rows,
 )
 from matchlake.io.states import save_state
+from matchlake.io.table_facts import add_constraints, drop_constraints, set_properties
 from matchlake.runtime import Runtime, run_job
 from matchlake.schemas import INTERACTIONS
+from matchlake.views import publish_views
 
 _log = logging.getLogger("matchlake.build_features")
 
@@ -31,30 +35,27 @@ def run(runtime: Runtime) -> None:
     interactions = lake.read(INTERACTIONS.name)
     _log.info("%s: %d rows", INTERACTIONS.name, interactions.count())
     for table in wanted.tables.values():
+        if not table.required and not (
+            lake.exists(table.source) and lake.read(table.source).head(1)
+        ):
+            _log.warning("%s is left out: %s has no rows", table.table, table.source)
+            continue
         model = build_table(runtime, table)
         report_unknown(interactions, lake.read(table.source), model.keys)
+    publish_views(lake, runtime.config)
 
 
 def build_table(runtime: Runtime, wanted: FeatureTable) -> FeatureModel:
-    """Fits one feature set on its source and writes its state, then its table."""
+    """Fits one feature set on its source, or takes its last state; writes state and table."""
     lake = runtime.lakehouse
     source = lake.read(wanted.source)
     known = lake.read(FEATURE_SETS.name) if lake.exists(FEATURE_SETS.name) else None
-    previous = latest_model(known, wanted.features.name) if known else None
-    model = fit_features(source, wanted.features, previous)
+    previous = latest_model(known, wanted.features.name) if known is not None else None
+    kept = previous if not wanted.refit else None
+    model = kept or fit_features(source, wanted.features, previous)
     if model != previous:
         save_model(runtime, model)
-    spec = feature_table(model, wanted.table, wanted.comment, source.schema)
-    lake.replace(model.transform(source), spec)
-    _log.info(
-        "%s: %d rows, %d feature columns, feature set %s version %d%s",
-        wanted.table,
-        model.rows,
-        len(model.outputs()),
-        model.name,
-        model.version,
-        " as before" if model == previous else "",
-    )
+    write_features(runtime, wanted, model, source)
     return model
 
 
@@ -65,10 +66,28 @@ def save_model(runtime: Runtime, model: FeatureModel) -> None:
     vocabulary = spark.createDataFrame(vocabulary_rows(model), FEATURE_VOCABULARY.struct())
     lake.replace_part(vocabulary, FEATURE_VOCABULARY, this)
     if runtime.config.features.folder:
-        text = model.to_json()
-        save_state(runtime.config.features.folder, model.name, model.version, text)
+        save_state(runtime.config.features.folder, model.name, model.version, model.to_json())
     state = spark.createDataFrame(set_rows(model), FEATURE_SETS.struct())
     lake.replace_part(state, FEATURE_SETS, this)
+
+
+def write_features(
+    runtime: Runtime, wanted: FeatureTable, model: FeatureModel, source: DataFrame
+) -> None:
+    """Replaces the table, with its constraints and the state's version; logs what was counted."""
+    lake = runtime.lakehouse
+    constraints = feature_constraints(model)
+    if lake.exists(wanted.table):
+        drop_constraints(lake, wanted.table, keep=constraints)
+    spec = feature_table(model, wanted.table, wanted.comment, source.schema)
+    lake.replace(model.transform(source), spec)
+    add_constraints(lake, wanted.table, constraints)
+    set_properties(lake, wanted.table, feature_properties(model))
+    unknown = model.count_unknown(source).collect()[0].asDict()
+    counted = ", ".join(f"{name} {count}" for name, count in unknown.items() if count)
+    width = len(model.outputs())
+    text = "%s: %d feature columns by %s version %d; of its values: %s"
+    _log.info(text, wanted.table, width, model.name, model.version, counted or "all as known")
 
 
 def report_unknown(interactions: DataFrame, entities: DataFrame, keys: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ from matchlake.models.pyfunc import FACTORS
 from matchlake.models.training import known_and_new_users, with_strength
 from matchlake.runtime import Runtime, run_job
 from matchlake.schemas import INTERACTIONS, RECOMMENDATIONS
+from matchlake.views import publish_views
 
 _log = logging.getLogger("matchlake.recommend")
 
@@ -26,6 +27,7 @@ def run(runtime: Runtime) -> None:
         )
         rows = lists.withColumn("model_version", F.lit(champion.version))
         lakehouse.replace(rows, RECOMMENDATIONS)
+    publish_views(lakehouse, config)
     written = lakehouse.read(RECOMMENDATIONS.name)
     users, count = written.agg(F.count_distinct("user_id"), F.count("*")).collect()[0]
     _log.info("%d recommendations for %d users by version %s", count, users, champion.version)

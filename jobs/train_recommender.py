@@ -3,7 +3,7 @@
 import logging
 import sys
 
-from matchlake.models.evaluation import Recommender, evaluate, flat_figures
+from matchlake.models.evaluation import Recommender, evaluate, flat_figures, not_beaten
 from matchlake.models.folder import save_model
 from matchlake.models.gate import SPLIT_TAG, judge
 from matchlake.models.plots import training_plots
@@ -31,6 +31,8 @@ def run(runtime: Runtime) -> None:
         model = fit_als(parts.train, params.als, on_progress=progress_to(run))
         figures = evaluate({"als": model, **_baselines(parts)}, parts, params.ranking)
         run.log_metrics(flat_figures(figures, "als"))
+        for name in not_beaten(figures, "als", params.metric):
+            _log.warning("als is no better than the baseline %s in %s", name, params.metric)
         scored = model.score(parts.test) if model.predicts_ratings else None
         for name, figure in training_plots(figures, scored).items():
             run.log_figure(figure, name)

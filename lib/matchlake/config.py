@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from matchlake.errors import ConfigError
+from matchlake.features.describe import DescribeParams
 from matchlake.features.feature_set import FeaturesParams
 from matchlake.ingest.lake_params import LakeParams
 from matchlake.ingest.params import StreamParams
@@ -43,6 +44,8 @@ class JobConfig(Params):
     lake: LakeParams = LakeParams()
     features: FeaturesParams = FeaturesParams()
     """What `build_features` makes."""
+    describe: DescribeParams = DescribeParams()
+    """What `describe_tables` describes."""
     tracking: TrackingParams = TrackingParams()
     train: TrainParams = TrainParams()
     recommend: RecommendParams = RecommendParams()

@@ -21,6 +21,7 @@ from matchlake.executors import log_executors
 from matchlake.io.delta import Lakehouse
 from matchlake.io.secrets import EnvironmentSecrets, SecretStore
 from matchlake.io.tracking import Tracker
+from matchlake.schemas import quote_identifier
 from matchlake.views import fixed_views
 
 _log = logging.getLogger("matchlake")
@@ -99,6 +100,9 @@ def _running(config: JobConfig, name: str) -> Iterator[Runtime]:
 def start(config: JobConfig, name: str) -> Runtime:
     """Builds the runtime of one process: the session it was given, or one for this machine."""
     spark = spark_session(config, name)
+    if config.catalog:
+        # Views name their tables as schema.table.
+        spark.sql(f"USE CATALOG {quote_identifier(config.catalog)}")
     return Runtime(
         spark=spark,
         config=config,

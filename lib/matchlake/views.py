@@ -4,6 +4,7 @@ On a platform the views live in its catalog, and the jobs renew them with `creat
 laptop there is no catalog to keep them: every session makes those that it is asked for.
 """
 
+import logging
 from collections.abc import Collection, Mapping
 
 from pyspark.sql.types import TimestampType
@@ -20,6 +21,8 @@ from matchlake.schemas import (
     quote_identifier,
     quote_text,
 )
+
+_log = logging.getLogger(__name__)
 
 SCHEMAS = ("bronze", "silver", "gold")
 """The schemas in which tables and views stand."""
@@ -180,6 +183,13 @@ def create_views(
         files = config.lake.quarantine if lakehouse.exists(config.lake.quarantine) else None
         specs += [quarantine_by_reason(there, files)] if there or files else []
     return [spec.name for spec in specs if lakehouse.create_view(spec)]
+
+
+def publish_views(lakehouse: Lakehouse, config: JobConfig) -> None:
+    """Renews all views where a catalog keeps them; a laptop's sessions make their own."""
+    if lakehouse.catalog:
+        made = create_views(lakehouse, config)
+        _log.info("views of catalog %s: %s", lakehouse.catalog, ", ".join(made))
 
 
 def view_names(config: JobConfig, tables: Collection[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """One fitted state, four engines: Spark, duckdb, pandas and NumPy give the same on all inputs."""
 
+import itertools
 import logging
 from collections.abc import Sequence
 from datetime import date
@@ -19,7 +20,7 @@ from matchlake.features.categories import MultiHot, OneHot
 from matchlake.features.curves import LogNormal, Sigmoid, Tanh
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.fit import fit_features
-from matchlake.features.model import FeatureModel
+from matchlake.features.model import FeatureModel, Layout
 from matchlake.features.scalers import MaxAbs, Robust, ZScore
 from matchlake.features.scaling import MinMax, Number
 
@@ -67,6 +68,10 @@ CATEGORICAL = {
         "share": {"coverage": 0.5, "max_categories": 30, "drop_first": True, "other": "column"},
     }.items()
 }
+CATEGORICAL |= {
+    "c_many": OneHot(column="c", max_categories=500, other="column"),
+    "i_many": OneHot(column="i", max_categories=500, nulls="column", drop_first=True),
+}
 EXACT = {
     "n_clip": MinMax(column="n"),
     "n_wide": MinMax(column="n", range=(-0.1, 0.2), nulls=0.5, flag_nulls=True),
@@ -101,12 +106,14 @@ def is_small(value: float | None, limit: float) -> bool:
     return value is None or not limit < abs(value) < np.inf
 
 
-def in_duckdb(model: FeatureModel, rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+def in_duckdb(
+    model: FeatureModel, rows: Sequence[tuple[Any, ...]], layout: Layout = "columns"
+) -> pd.DataFrame:
     names = ARROW.names
     given = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], ARROW)
     with duckdb.connect() as engine:
         engine.register("given", given)
-        return engine.sql(model.to_sql("given", "duckdb")).df().sort_values("id")
+        return engine.sql(model.to_sql("given", "duckdb", layout)).df().sort_values("id")
 
 
 def matrix(frame: pd.DataFrame, model: FeatureModel) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -177,6 +184,36 @@ def test_numpy_gives_what_spark_gives_in_arrays_and_row_by_row(
         [model.transform_numpy(dict(zip(ARROW.names, row, strict=True))) for row in rows]
     )
     assert_equal(single, found, model)
+
+
+def from_sparse(frame: pd.DataFrame, model: FeatureModel) -> np.ndarray[Any, Any]:
+    """The matrix in the order of the output columns, out of the sparse column."""
+    slots = [output.name for output in model.slots()]
+    full = np.zeros((len(frame), len(slots)))
+    for row, entry in enumerate(frame["features"]):
+        indices = np.array(entry["indices"])
+        assert (np.diff(indices) > 0).all()
+        full[row, indices] = np.array(entry["values"], dtype=np.float64)
+    order = [slots.index(output.name) for output in model.outputs()]
+    return full[:, order]
+
+
+def test_the_sparse_layout_holds_the_same(
+    spark: SparkSession, rows: list[tuple[Any, ...]], model: FeatureModel, in_spark: pd.DataFrame
+) -> None:
+    frame = model.transform(spark.createDataFrame(rows, SCHEMA), "sparse")
+    assert frame.columns == ["id", "features"]
+    expected = matrix(in_spark, model)
+    found = frame.toArrow().to_pandas().sort_values("id")
+    assert_equal(from_sparse(found, model), expected, model)
+    assert_equal(from_sparse(in_duckdb(model, rows, "sparse"), model), expected, model)
+    columns = {n: pd.Series([r[i] for r in rows], dtype=object) for i, n in enumerate(ARROW.names)}
+    starts, indices, values, width = model.sparse_numpy(columns)
+    assert width == len(model.outputs())
+    entries = [
+        {"indices": indices[a:b], "values": values[a:b]} for a, b in itertools.pairwise(starts)
+    ]
+    assert_equal(from_sparse(pd.DataFrame({"features": entries}), model), expected, model)
 
 
 def test_the_cases_reach_what_they_are_for(

@@ -253,3 +253,20 @@ def test_limits_choose_the_most_frequent_categories(spark: SparkSession) -> None
         fitted_ = fit_features(frame, features).features[0]
         assert "".join(category.value for category in fitted_.categories) == kept
         assert fitted_.other_rows == 10 - sum({"a": 4, "b": 3, "c": 2}[value] for value in kept)
+
+
+def test_what_the_fit_has_not_seen_is_counted(spark: SparkSession) -> None:
+    model = fit_features(people(spark).where("id IN (1, 2)"), SET.model_copy(update={"keys": ()}))
+    found = model.count_unknown(people(spark)).collect()[0].asDict()
+    assert found == {
+        "city.null": 1,
+        "city.other": 3,
+        "age.null": 1,
+        "age.below": 0,
+        "age.above": 1,
+        "height.null": 2,
+        "height.below": 1,
+        "height.above": 1,
+        "tags.null": 1,
+        "tags.other": 1,
+    }

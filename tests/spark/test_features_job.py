@@ -3,16 +3,20 @@
 import json
 import logging
 import runpy
+import shutil
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
+from tests.support.executions import collected
+from tests.support.lakes import forget_tables
 
 from matchlake.config import load_config
 from matchlake.errors import TableError
 from matchlake.io.delta import Lakehouse
 from matchlake.io.secrets import EnvironmentSecrets
+from matchlake.io.table_facts import read_properties
 from matchlake.io.tracking import Tracker
 from matchlake.runtime import Runtime
 from matchlake.schemas import Column, TableSpec
@@ -20,8 +24,9 @@ from matchlake.schemas import Column, TableSpec
 RUN = runpy.run_path("jobs/build_features.py")["run"]
 
 
-def runtime(spark: SparkSession, folder: Path) -> Runtime:
-    overrides = [f"lakehouse={folder}", f"features.folder={folder}/models"]
+def runtime(spark: SparkSession, folder: Path, *more: str) -> Runtime:
+    forget_tables(spark)
+    overrides = [f"lakehouse={folder}", f"features.folder={folder}/models", *more]
     config = load_config("local", overrides)
     lake = Lakehouse(spark, folder=config.warehouse)
     return Runtime(spark, config, lake, EnvironmentSecrets(), Tracker(config.tracking))
@@ -50,12 +55,18 @@ def write_bronze(lake: Lakehouse) -> None:
     user = {"user_id": "STRING", "age": "INT", "gender": "STRING", "occupation": "STRING"}
     users = [("u1", 20, "F", "student"), ("u2", 60, "M", None), ("u3", 30, "F", "none")]
     write(lake, "bronze.users", user, users)
-    item = {"item_id": "STRING", "title": "STRING", "year": "INT", "genres": "ARRAY<STRING>"}
     items = [("i1", "A", 1990, ["Sci-Fi", "Drama"]), ("i2", "B", None, [])]
-    write(lake, "bronze.items", item, items)
+    write(lake, "bronze.items", ITEM, items)
 
 
-def test_writes_silver_gold_and_state_and_a_rerun_changes_nothing(
+ITEM = {"item_id": "STRING", "title": "STRING", "year": "INT", "genres": "ARRAY<STRING>"}
+
+
+def contents(lake: Lakehouse) -> dict[str, list[tuple[object, ...]]]:
+    return {name: collected(lake.read(name)) for name in lake.tables() if "bronze" not in name}
+
+
+def test_a_rerun_changes_nothing_and_new_data_raises_the_version(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     at = runtime(spark, tmp_path)
@@ -66,55 +77,57 @@ def test_writes_silver_gold_and_state_and_a_rerun_changes_nothing(
     with caplog.at_level(logging.INFO, "matchlake"):
         RUN(at)
     assert "2 interactions are of 1 unknown user_id value(s); they are kept" in caplog.text
-    tables = {name: lake.read(name).collect() for name in lake.tables() if "bronze" not in name}
-    assert {name: len(rows) for name, rows in tables.items()} == {
+    assert "gold.user_features: 7 feature columns by users version 1" in caplog.text
+    assert "of its values: occupation.null 1" in caplog.text
+    first = contents(lake)
+    assert {name: len(rows) for name, rows in first.items()} == {
         "gold.feature_sets": 2,
         "gold.feature_vocabulary": 10,
         "gold.item_features": 2,
         "gold.user_features": 3,
         "silver.interactions": 3,
     }
-    users = lake.read("gold.user_features")
-    assert [tuple(row) for row in users.orderBy("user_id").collect()] == [
+    assert first["gold.user_features"] == [
         ("u1", 1, 0, 0, 0, 1, 0, 0.0),
         ("u2", 0, 1, 0, 0, 0, 1, 1.0),
         ("u3", 1, 0, 0, 1, 0, 0, 0.25),
     ]
-    assert all("comment" in field.metadata for field in users.schema)
+    assert all("comment" in field.metadata for field in lake.read("gold.user_features").schema)
+    facts = read_properties(lake, "gold.user_features")
+    assert facts["matchlake.feature_set_version"] == "1"
+    assert "BETWEEN 0.0 AND 1.0" in facts["delta.constraints.range_age_scaled"]
     state = json.loads((tmp_path / "models" / "users" / "1.json").read_text())
     assert [f["name"] for f in state["features"]] == ["gender", "occupation", "age_scaled"]
-    caplog.clear()
+    RUN(at)
+    assert contents(lake) == first
+    write(lake, "bronze.items", ITEM, [("i1", "A", 1990, ["War"]), ("i3", "C", 2000, None)])
+    RUN(at)
+    items = lake.read("gold.item_features")
+    assert collected(items) == [("i1", 0, 0, 1, 0.0), ("i3", 0, 0, 0, 1.0)]
+    assert items.columns == [
+        *("item_id", "genres_Drama", "genres_Sci_Fi", "genres_War", "year_scaled"),
+    ]
+    versions = lake.read("gold.feature_sets").where("feature_set = 'items'").select("version")
+    assert collected(versions) == [(1,), (2,)]
+
+
+def test_a_state_can_be_kept_and_a_source_can_be_missing(
+    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    at = runtime(spark, tmp_path, "features.tables.items.refit=false")
+    lake = at.lakehouse
+    write_bronze(lake)
+    spark.sql("DROP TABLE bronze.users")
+    shutil.rmtree(tmp_path / "warehouse" / "bronze" / "users")
     with caplog.at_level(logging.INFO, "matchlake"):
         RUN(at)
-    assert "feature set users version 1 as before" in caplog.text
-    again = {name: lake.read(name).collect() for name in tables}
-    assert {name: sorted(rows) for name, rows in again.items() if name != "gold.item_features"} == {
-        name: sorted(rows) for name, rows in tables.items() if name != "gold.item_features"
-    }
-
-
-def test_new_data_raises_the_version_and_keeps_the_old_columns(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    at = runtime(spark, tmp_path)
-    write_bronze(at.lakehouse)
-    RUN(at)
-    item = {"item_id": "STRING", "title": "STRING", "year": "INT", "genres": "ARRAY<STRING>"}
-    write(at.lakehouse, "bronze.items", item, [("i1", "A", 1990, ["War"]), ("i3", "C", 2000, None)])
-    RUN(at)
-    items = at.lakehouse.read("gold.item_features")
-    assert [tuple(row) for row in items.orderBy("item_id").collect()] == [
-        ("i1", 0, 0, 1, 0.0),
-        ("i3", 0, 0, 0, 1.0),
+        assert "gold.user_features is left out: bronze.users has no rows" in caplog.text
+        write(lake, "bronze.items", ITEM, [("i1", "A", 1980, ["War"]), ("i3", "C", 2000, None)])
+        RUN(at)
+    assert not lake.exists("gold.user_features")
+    assert collected(lake.read("gold.feature_sets").select("feature_set", "version")) == [
+        ("items", 1)
     ]
-    assert items.columns == [
-        "item_id",
-        "genres_Drama",
-        "genres_Sci_Fi",
-        "genres_War",
-        "year_scaled",
-    ]
-    versions = (
-        at.lakehouse.read("gold.feature_sets").where("feature_set = 'items'").select("version")
-    )
-    assert sorted(row[0] for row in versions.collect()) == [1, 2]
+    assert collected(lake.read("gold.item_features")) == [("i1", 0, 0, 0.0), ("i3", 0, 0, 1.0)]
+    counted = "genres.null 1, genres.other 1, year_scaled.below 1, year_scaled.above 1"
+    assert f"of its values: {counted}" in caplog.text

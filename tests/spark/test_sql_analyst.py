@@ -44,6 +44,8 @@ def test_what_a_query_mentions_is_attached(analyst: Analyst) -> None:
     assert [row.user_id for row in found.collect()] == ["u"]
     assert analyst.query("WITH x AS (SELECT 1 AS n) SELECT n FROM x").collect()[0].n == 1
     assert analyst.query("FROM silver.interactions |> SELECT item_id").collect()[0].item_id == "i"
+    named = "WITH x AS (SELECT 1 AS `update`) SELECT `update` AS delete FROM x"
+    assert analyst.query(named).columns == ["delete"]
     fresh = analyst.query("SELECT table_name FROM gold.data_freshness").collect()
     assert [row.table_name for row in fresh] == ["silver.interactions"]
 
@@ -64,6 +66,7 @@ def test_show_and_describe_see_everything(analyst: Analyst) -> None:
         "INSERT INTO silver.interactions SELECT 'a', 'b', 1D, now()",
         "WITH x AS (SELECT 'a', 'b', 1D, now()) INSERT INTO silver.interactions SELECT * FROM x",
         "FROM silver.interactions INSERT INTO silver.interactions SELECT *",
+        "WITH x AS (SELECT 1) DELETE FROM silver.interactions",
         "DELETE FROM silver.interactions",
         "DROP TABLE silver.interactions",
         "CREATE VIEW gold.mine AS SELECT 1",

@@ -20,6 +20,7 @@ from matchlake.views import (
     create_views,
     fixed_views,
     jobs_before,
+    publish_views,
     view_names,
 )
 
@@ -192,6 +193,19 @@ def test_a_second_stream_joins_the_views_once_it_is_there(
         assert _rows(lakehouse, fresh + f"'{spec.name}'") == [("2030-01-01 00:00:00",)]
     finally:
         lakehouse.spark.sql(f"TRUNCATE TABLE {spec.name}")
+
+
+def test_a_catalog_is_given_the_views_and_a_laptop_is_not(
+    lakehouse: Lakehouse, config: JobConfig
+) -> None:
+    spark = lakehouse.spark
+    spark.sql("DROP VIEW IF EXISTS gold.top_items")
+    publish_views(lakehouse, config)
+    assert not spark.catalog.tableExists("gold.top_items")
+    publish_views(Lakehouse(spark, "spark_catalog"), config)
+    assert spark.catalog.tableExists("gold.top_items")
+    fresh = {row[0] for row in _rows(lakehouse, f"SELECT table_name FROM {FRESHNESS}")}
+    assert "silver.interactions" in fresh
 
 
 def test_without_tables_there_are_no_views(

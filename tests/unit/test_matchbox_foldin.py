@@ -52,7 +52,7 @@ def test_folded_users_and_items_are_conditional_means(fitted: tuple[Case, Poster
     rated = case.places[:, ITEM] == 3
     users, none = case.places[rated, USER], np.zeros(rated.sum(), np.int32)
     rows = fold_in(found, ITEM, NewRatings(none, users, case.values[rated], 1), None)
-    beta = found.response["precisions"][5][users]
+    beta = found.response["users"][5][users, 0]
     p = found.sides[USER].rows[users, 5].astype(float)
     design = np.column_stack([p[:, :2], np.ones(len(users))])
     a = found.sides[ITEM].precisions[5] + (design * beta[:, None]).T @ design

@@ -6,6 +6,7 @@ Kolmogorov-Smirnov tests on many independent runs compare start and end.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from tests.support.matchbox_cases import random_places, sparse, with_values
 from matchlake.recommender.matchbox import prior as prior_module
 from matchlake.recommender.matchbox.links import Features, Spectrum
 from matchlake.recommender.matchbox.noise import SHAPE_PRIOR, Noise
-from matchlake.recommender.matchbox.ordinal import write_edges
+from matchlake.recommender.matchbox.ordinal import edges_of
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.prior import Moments, Prior, draw_prior
 from matchlake.recommender.matchbox.ratings import Ratings
@@ -122,14 +123,14 @@ def put_forward_state(gibbs: Gibbs, x: Array, chance: Chance) -> None:
         side.rows[:, :3] = forward_rows(prior, half, features, chance)
     response = gibbs.response
     if gibbs.params.ordinal:
-        response.prior, half = forward_prior(response.gaps.shape[1], 0, chance)
-        response.gaps[:] = forward_rows(response.prior, half, np.zeros((len(x), 0)), chance)
-        for user in range(len(x)):
-            write_edges(response.gaps, response.base, user, response.edges)
+        prior, half = forward_prior(gibbs.users.shape[1], 0, chance)
+        gibbs.users[:] = forward_rows(prior, half, np.zeros((len(x), 0)), chance)
+        gibbs.response = replace(response, prior=prior)
     else:
         shape = chance.gamma(SHAPE_PRIOR[0]) / SHAPE_PRIOR[1]
-        response.noise = Noise(shape, chance.gamma(1.0))
-        response.precisions[:] = chance.gamma(shape, 1 / response.noise.rate, len(x))
+        noise = Noise(shape, chance.gamma(1.0))
+        gibbs.users[:, 0] = chance.gamma(shape, 1 / noise.rate, len(x))
+        gibbs.response = replace(response, noise=noise)
 
 
 def scores_of(gibbs: Gibbs, places: Places) -> Array:
@@ -144,10 +145,10 @@ def put_new_data(gibbs: Gibbs, places: Places, chance: Chance) -> None:
     scores = scores_of(gibbs, places)
     drawn = chance.standard_normal(len(places))
     if gibbs.params.ordinal:
-        edges = gibbs.response.edges[places[:, 0]]
+        edges = edges_of(gibbs.users, gibbs.response.base)[places[:, 0]]
         with_values(gibbs, (edges[:, 1:-1] < (scores + drawn)[:, None]).sum(axis=1))
     else:
-        with_values(gibbs, scores + drawn / np.sqrt(gibbs.response.precisions[places[:, 0]]))
+        with_values(gibbs, scores + drawn / np.sqrt(gibbs.users[places[:, 0], 0]))
 
 
 def facts(gibbs: Gibbs, x: Array, places: Places) -> list[float]:
@@ -159,15 +160,16 @@ def facts(gibbs: Gibbs, x: Array, places: Places) -> list[float]:
     values, users = np.empty(len(places)), places[:, 0]
     values[gibbs.sides[0].sorted.order] = gibbs.sides[0].sorted.values
     if gibbs.params.ordinal:
-        prior, gaps = response.prior, response.gaps
+        prior, gaps = response.prior, gibbs.users
         found += [*prior.mean, *gaps[0], prior.precision[0, 0]]
         away = gaps - prior.mean
         found += [np.einsum("nk,kl,nl->", away, prior.precision, away)]
         codes = values.astype(int)
-        low, high = response.edges[users, codes], response.edges[users, codes + 1]
+        edges = edges_of(gaps, response.base)
+        low, high = edges[users, codes], edges[users, codes + 1]
         below, above = stats.norm.cdf(low - scores), stats.norm.cdf(high - scores)
         return [*found, *(above - below), below.mean()]
-    noise, precisions = response.noise, response.precisions.astype(float)
+    noise, precisions = response.noise, gibbs.users[:, 0].astype(float)
     missed = np.bincount(users, precisions[users] * (values - scores) ** 2)
     found += [noise.shape, noise.rate, np.log(precisions[0]), missed.sum(), *missed]
     return [*found, *stats.gamma.cdf(precisions * noise.rate, noise.shape)]

@@ -4,20 +4,30 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from tests.support.matchbox_cases import Case, gibbs_for, planted
 
+from matchlake.recommender.matchbox.compact import compact
+from matchlake.recommender.matchbox.output import factors_of
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.posterior import Posterior
+from matchlake.recommender.matchbox.predict import score_pairs
 
 PARAMS = MatchboxParams(rank=2, samples=60, burn_in=80, thinning=2, threads=1)
 
 
 def posterior(case: Case, params: MatchboxParams = PARAMS) -> Posterior:
     gibbs = gibbs_for(case, params)
-    return Posterior.of(
-        gibbs.samples(), gibbs.response.mean, getattr(gibbs.response, "levels", None)
-    )
+    return Posterior.of(gibbs.samples(), gibbs.response.mean, gibbs.response.levels)
+
+
+def sample_scores(found: Posterior, case: Case) -> npt.NDArray[np.float64]:
+    """Scores (ratings, samples), the mean included."""
+    predictor = found.predictor()
+    scores = np.zeros((len(case.places), found.samples), np.float32)
+    score_pairs(found.stacked(case.places), predictor.rows, scores)
+    return scores.astype(float) + found.mean
 
 
 def changed(**changes: Any) -> MatchboxParams:
@@ -34,13 +44,13 @@ def test_planted_scores_and_precisions_lie_in_their_intervals(
     recovered: tuple[Case, Posterior],
 ) -> None:
     case, found = recovered
-    scores = found.scores(case.places, [side.rows for side in found.sides]).astype(float)
+    scores = sample_scores(found, case)
     low, high = np.quantile(scores, [0.05, 0.95], axis=1)
     inside = (low <= case.scores) & (case.scores <= high)
     assert 0.85 < inside.mean() < 0.95
     error = scores.mean(axis=1) - case.scores
     assert np.sqrt(np.mean(error**2)) < 0.3
-    low, high = np.quantile(found.response["precisions"], [0.05, 0.95], axis=0)
+    low, high = np.quantile(found.response["users"][:, :, 0], [0.05, 0.95], axis=0)
     inside = (low <= case.precisions) & (case.precisions <= high)
     assert 0.8 < inside.mean() < 0.98
 
@@ -66,9 +76,8 @@ def test_rating_intervals_cover_new_ratings(recovered: tuple[Case, Posterior]) -
     chance = np.random.default_rng(3)
     users = case.places[:, 0]
     new = case.scores + chance.standard_normal(len(users)) / np.sqrt(case.precisions[users])
-    scores = found.scores(case.places, [side.rows for side in found.sides])
-    width = 1.645 * np.sqrt(found.variance(scores, users))
-    inside = np.abs(new - scores.mean(axis=1)) < width
+    scores, deviations, _ = found.predictor().predict(found.stacked(case.places))
+    inside = np.abs(new - scores) < 1.645 * deviations
     assert 0.87 < inside.mean() < 0.93
 
 
@@ -76,11 +85,20 @@ def test_concatenated_factors_score_as_the_average_of_the_samples(
     recovered: tuple[Case, Posterior],
 ) -> None:
     case, found = recovered
-    (u, b), (v, c) = found.factors(0), found.factors(1)
     users, items = case.places.T
-    scores = found.mean + b[users] + c[items] + (u[users] * v[items]).sum(axis=1)
-    np.testing.assert_allclose(scores, found.predict(case.places), atol=1e-4)
+    u, v = (factors_of(side.rows) for side in found.sides)
+    b, c = (side.rows[:, :, -1].mean(axis=1) for side in found.sides)
+    biases = found.mean + b[users] + c[items]
+    scores = biases + (u[users] * v[items]).sum(axis=1)
+    predicted = found.predictor().predict(found.stacked(case.places)).scores
+    np.testing.assert_allclose(scores, predicted, atol=1e-4)
+    np.testing.assert_allclose(scores, sample_scores(found, case).mean(axis=1), atol=1e-4)
     assert u.shape == (150, 60 * 2)
+    for loss, columns in ((0.02, 40), (0.2, 5)):
+        few = compact(u, v, loss)
+        off = (u @ few.users) @ (v @ few.items).T - u @ v.T
+        assert 0 < np.sqrt(np.mean(off**2)) < loss
+        assert few.users.shape[1] < columns
 
 
 def test_same_seed_same_numbers_on_any_threads_and_order_of_ratings() -> None:
@@ -107,9 +125,9 @@ def test_ordinal_probabilities_are_calibrated_and_sum_to_one() -> None:
     case = replace(numeric, values=values)
     found = posterior(case, changed(ordinal=True))
     users = case.places[:, 0]
-    scores = found.scores(case.places, [side.rows for side in found.sides])
-    chances = found.probabilities(scores, users)
-    np.testing.assert_allclose(chances.sum(axis=1), 1.0, atol=1e-9)
+    expected, deviations, chances = found.predictor().predict(found.stacked(case.places))
+    assert chances is not None
+    np.testing.assert_allclose(chances.sum(axis=1), 1.0, atol=1e-5)
     chance = np.random.default_rng(3)
     new = case.scores + chance.standard_normal(len(users)) / np.sqrt(case.precisions[users])
     happened = np.searchsorted(cuts, new)[:, None] == np.arange(5)
@@ -117,8 +135,9 @@ def test_ordinal_probabilities_are_calibrated_and_sum_to_one() -> None:
     assert np.mean(np.log((chances * happened).sum(axis=1))) > np.mean(
         np.log((happened.mean(axis=0) * happened).sum(axis=1))
     )
-    expected = found.predict(case.places)
     np.testing.assert_allclose(expected, chances @ levels, atol=1e-4)
+    variances = chances @ levels**2 - (chances @ levels) ** 2
+    np.testing.assert_allclose(deviations**2, variances, atol=1e-3)
 
 
 def test_two_levels_and_rows_without_ratings_are_fine() -> None:
@@ -127,4 +146,6 @@ def test_two_levels_and_rows_without_ratings_are_fine() -> None:
     case = replace(numeric, values=values, sizes=(30, 25))
     found = posterior(case, changed(ordinal=True, burn_in=2, samples=3))
     assert np.isfinite(found.sides[1].rows).all()
-    assert found.predict(case.places).min() >= 0
+    predicted = found.predictor().predict(found.stacked(case.places), clip=(0.2, 0.8)).scores
+    assert predicted.min() >= 0.2
+    assert predicted.max() <= 0.8

@@ -1,9 +1,15 @@
 """The champion gate's decision, and the figures it goes by."""
 
+from typing import Any, cast
+
 import pytest
 
-from matchlake.models.evaluation import flat_figures
-from matchlake.models.gate import decide
+from matchlake.errors import ModelError
+from matchlake.io.tracking import ModelVersion, Tracker
+from matchlake.models.evaluation import flat_figures, not_beaten
+from matchlake.models.gate import Decision, decide, judge
+from matchlake.models.params import TrainParams
+from matchlake.recommender.split import SplitParams
 
 
 @pytest.mark.parametrize(
@@ -34,3 +40,42 @@ def test_a_champion_without_the_metric_is_not_dethroned() -> None:
 def test_own_figures_keep_their_names_and_others_get_a_prefix() -> None:
     figures = {"als": {"rmse": 0.9}, "bias": {"rmse": 1.0, "mae": 0.8}}
     assert flat_figures(figures, "als") == {"rmse": 0.9, "bias/rmse": 1.0, "bias/mae": 0.8}
+
+
+def test_the_baselines_that_are_not_beaten_are_told() -> None:
+    figures = {
+        "als": {"rmse": 0.9, "ndcg_at_10": 0.2},
+        "popularity": {"ndcg_at_10": 0.2},
+        "bias": {"rmse": 0.95, "ndcg_at_10": 0.1},
+    }
+    assert not_beaten(figures, "als", "ndcg_at_10") == ["popularity"]
+    assert not_beaten(figures, "als", "rmse") == []
+
+
+class OneVersion:
+    """A tracker whose champion was evaluated on `split`, and whose files are gone."""
+
+    def __init__(self, split: SplitParams) -> None:
+        self.split = split
+
+    def champion(self) -> ModelVersion:
+        return ModelVersion("recommender", "7", "run", {"split": self.split.model_dump_json()})
+
+    def files(self, *_: str) -> Any:
+        raise ModelError("models:/recommender/7 cannot be fetched")
+
+
+def judged(champion: SplitParams, today: SplitParams) -> Decision:
+    tracker, unused = cast("Tracker", OneVersion(champion)), cast("Any", None)
+    return judge(tracker, unused, {"ndcg_at_10": 1.0}, unused, TrainParams(split=today))
+
+
+def test_a_champion_of_another_split_is_not_compared_with() -> None:
+    decision = judged(SplitParams(kind="time"), SplitParams(kind="time", test_share=0.1))
+    assert decision == Decision("challenger", "champion 7 was evaluated on another split")
+
+
+def test_a_champion_that_cannot_be_fetched_stays() -> None:
+    decision = judged(SplitParams(kind="time"), SplitParams(kind="time"))
+    assert decision.alias == "challenger"
+    assert "champion 7 cannot be measured: models:/recommender/7 cannot" in decision.reason

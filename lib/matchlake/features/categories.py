@@ -139,8 +139,8 @@ class FittedCategories(Params):
             checked = refuse(f"{value} IS NULL", self.null_message, checked, dialect)
         return {f"in_{self.name}": checked}
 
-    def sql_outputs(self, dialect: Dialect) -> dict[str, str]:
-        """The output columns as SQL text over the prepared column."""
+    def sql_conditions(self, dialect: Dialect) -> dict[str, str]:
+        """What makes each output column 1, as SQL text over the prepared column."""
         value = dialect.identifier(f"in_{self.name}")
         has = dialect.contains if self.is_list else "{} IS NOT DISTINCT FROM {}"
         found = {c.column: has.format(value, dialect.text(c.value)) for c in self.shown}
@@ -148,7 +148,12 @@ class FittedCategories(Params):
             found[self.null_column] = f"{value} IS NULL"
         if self.other_column:
             found[self.other_column] = self.sql_other(value, dialect)
-        return {name: f"CAST({condition} AS INT)" for name, condition in found.items()}
+        return found
+
+    def sql_outputs(self, dialect: Dialect) -> dict[str, str]:
+        """The output columns as SQL text over the prepared column."""
+        conditions = self.sql_conditions(dialect).items()
+        return {name: f"CAST({condition} AS INT)" for name, condition in conditions}
 
     def sql_other(self, value: str, dialect: Dialect) -> str:
         """Whether `value`, SQL text, is not null and none of the categories."""

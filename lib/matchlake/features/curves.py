@@ -52,6 +52,10 @@ class Sigmoid(CurveFeature):
         inside = when(value >= 1.0, MISSING, when(value <= 0.0, MISSING, value))
         return self._restore(log(inside) - log(Constant(1.0) - inside), learned)
 
+    def limits(self) -> tuple[float, float]:
+        """0 and 1."""
+        return 0.0, 1.0
+
     def describe(self, learned: NumberStatistics) -> str:
         """The formula with its numbers."""
         return f"logistic of {self._subject(learned)}"
@@ -70,6 +74,10 @@ class Tanh(CurveFeature):
         """`(log(1 + y) - log(1 - y)) / 2`; missing at -1 and 1, which stand for many values."""
         inside = when(value >= 1.0, MISSING, when(value <= -1.0, MISSING, value))
         return self._restore((log(inside + 1.0) - log(Constant(1.0) - inside)) * 0.5, learned)
+
+    def limits(self) -> tuple[float, float]:
+        """-1 and 1."""
+        return -1.0, 1.0
 
     def describe(self, learned: NumberStatistics) -> str:
         """The formula with its numbers."""

@@ -59,6 +59,11 @@ class FeatureTable(Params):
     comment: str
     """What the table holds, for those who find it in the catalog."""
     features: FeatureSet
+    required: bool = True
+    """Fail where the source is missing or empty; false: warn and leave the table out."""
+    refit: bool = True
+    """Fit again on every run; false: only where there is no state yet, so that what was trained on
+    the features stays in step with them."""
 
 
 class FeaturesParams(Params):

@@ -11,13 +11,16 @@ from pyspark.sql import DataFrame
 
 from matchlake.errors import ModelError, SchemaError
 from matchlake.features.categories import FittedCategories
+from matchlake.features.counters import unknown_counters
 from matchlake.features.inverse import inverse_arrays, inverse_sql
 from matchlake.features.numbers import FittedNumber
-from matchlake.features.numpy_features import Matrix, NumpyFeatures
+from matchlake.features.numpy_features import Matrix, NumpyFeatures, SparseRows
 from matchlake.features.outputs import Output
+from matchlake.features.sparse import sparse_slots, sparse_stages
 from matchlake.features.sql import SPARK, Dialect, find_dialect
 from matchlake.params import Params
 
+Layout = Literal["columns", "sparse"]
 Fitted = Annotated[FittedNumber | FittedCategories, Field(discriminator="form")]
 
 
@@ -59,30 +62,45 @@ class FeatureModel(Params):
         """The table's columns that a transform reads."""
         return list(dict.fromkeys([*self.keys, *(fitted.column for fitted in self.features)]))
 
-    def transform(self, frame: DataFrame) -> DataFrame:
-        """The keys and the feature columns of every row of `frame`. Lazy.
+    def transform(self, frame: DataFrame, layout: Layout = "columns") -> DataFrame:
+        """The keys and the features of every row of `frame`. Lazy.
 
-        Feature columns are DOUBLE, or INT for zeros and ones. Raises SchemaError where `frame`
-        lacks a column; a value that a policy refuses fails the action that meets it.
+        As `columns`, those of `outputs` are DOUBLE, or INT for zeros and ones. As `sparse`, one
+        column `features`: a struct of indices, the places in `slots`, rising, and their values.
+        Raises SchemaError where `frame` lacks a column; a value that a policy refuses fails the
+        action that meets it.
         """
         self._check(frame.columns)
-        keys = [SPARK.identifier(key) for key in self.keys]
-        prepared = frame.selectExpr(*keys, *self._inputs(SPARK))
-        return prepared.selectExpr(*keys, *self._outputs(SPARK))
+        for stage in self._stages(layout, SPARK):
+            frame = frame.selectExpr(*stage)
+        return frame
 
-    def to_sql(self, relation: str, dialect: str = "spark") -> str:
+    def to_sql(self, relation: str, dialect: str = "spark", layout: Layout = "columns") -> str:
         """A query over `relation`, SQL that stands in FROM as it is, giving what `transform` gives.
 
         `dialect` is spark or duckdb.
         """
-        chosen = find_dialect(dialect)
-        keys = [chosen.identifier(key) for key in self.keys]
-        inputs = ",\n    ".join([*keys, *self._inputs(chosen)])
-        outputs = ",\n  ".join([*keys, *self._outputs(chosen)])
-        return (
-            f"WITH prepared AS (\n  SELECT\n    {inputs}\n  FROM {relation}\n)\n"
-            f"SELECT\n  {outputs}\nFROM prepared"
-        )
+        *before, last = self._stages(layout, find_dialect(dialect))
+        queries = []
+        for number, stage in enumerate(before, 1):
+            listed = ",\n    ".join(stage)
+            queries.append(f"step_{number} AS (\n  SELECT\n    {listed}\n  FROM {relation}\n)")
+            relation = f"step_{number}"
+        listed = ",\n  ".join(last)
+        return f"WITH {', '.join(queries)}\nSELECT\n  {listed}\nFROM {relation}"
+
+    def slots(self) -> list[Output]:
+        """What the places of the sparse layout stand for: all numbers, then all categories."""
+        return sparse_slots(self.features)
+
+    def count_unknown(self, frame: DataFrame) -> DataFrame:
+        """How many values of each feature the fit has not seen, whatever the policies. Lazy.
+
+        One row: columns FEATURE.null, and for numbers FEATURE.below and FEATURE.above the range
+        at fit, for categories FEATURE.other.
+        """
+        self._check(frame.columns)
+        return frame.agg(*unknown_counters(self.features))
 
     def transform_numpy(self, columns: Mapping[str, Any]) -> Matrix:
         """What `transform` gives, as doubles with NaN for null, without Spark.
@@ -94,6 +112,10 @@ class FeatureModel(Params):
         if any(isinstance(values, np.ndarray) for values in columns.values()):
             return self._numpy.transform(columns)
         return self._numpy.transform_row(columns)
+
+    def sparse_numpy(self, columns: Mapping[str, Any]) -> SparseRows:
+        """What the sparse layout gives, as compressed sparse rows, for arrays of equal length."""
+        return self._numpy.sparse(columns)
 
     def transform_pandas(self, frame: pd.DataFrame) -> pd.DataFrame:
         """What `transform` gives, as a pandas frame with the index of `frame`.
@@ -136,15 +158,17 @@ class FeatureModel(Params):
             del self.__dict__["numpy"]
         return self.numpy
 
-    def _inputs(self, dialect: Dialect) -> list[str]:
-        return _named(
-            (pair for f in self.features for pair in f.sql_inputs(dialect).items()), dialect
-        )
-
-    def _outputs(self, dialect: Dialect) -> list[str]:
-        return _named(
-            (pair for f in self.features for pair in f.sql_outputs(dialect).items()), dialect
-        )
+    def _stages(self, layout: Layout, dialect: Dialect) -> list[list[str]]:
+        """Select lists, each over the one before; the keys pass through all of them."""
+        inputs = [f.sql_inputs(dialect) for f in self.features]
+        stages = [dict(pair for texts in inputs for pair in texts.items())]
+        if layout == "sparse":
+            stages += sparse_stages(self.features, dialect)
+        else:
+            outputs = [f.sql_outputs(dialect) for f in self.features]
+            stages.append(dict(pair for texts in outputs for pair in texts.items()))
+        keys = [dialect.identifier(key) for key in self.keys]
+        return [[*keys, *_named(stage.items(), dialect)] for stage in stages]
 
     def _check(self, there: Iterable[str]) -> None:
         missing = [column for column in self.columns() if column not in set(there)]

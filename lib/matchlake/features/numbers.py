@@ -49,6 +49,10 @@ class FittedNumber(Params):
         """The table's column."""
         return Column(self.column, self.type in FLOATING)
 
+    def limits(self) -> tuple[float, float] | None:
+        """What no value of the output column is below or above; None where there is none."""
+        return self.feature.limits()
+
     def inputs(self) -> dict[str, Expression]:
         """Prepared values by name, as formulas over the table's column."""
         value: Expression = self.raw

@@ -1,7 +1,8 @@
 """A fitted feature set on NumPy arrays and on single rows, for pandas and for serving."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from itertools import accumulate
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,21 +11,22 @@ from matchlake.errors import InputError, SchemaError
 from matchlake.features.categories import REFUSED, FittedCategories
 from matchlake.features.evaluate import ARRAYS, NUMBERS, bind
 from matchlake.features.numbers import FittedNumber
-from matchlake.features.texts import (
-    Flags,
-    Places,
-    find_places,
-    flatten_lists,
-    floats,
-    is_null,
-    text_of,
-)
+from matchlake.features.texts import Places, find_places, flatten_lists, floats, is_null, text_of
 
 Matrix = npt.NDArray[np.float64]
 Fitted = FittedNumber | FittedCategories
 
 
-class _Block(Protocol):
+class SparseRows(NamedTuple):
+    """Compressed sparse rows: the entries of row r are those from starts[r] to starts[r + 1]."""
+
+    starts: Places
+    indices: Places
+    values: Matrix
+    width: int
+
+
+class Block(Protocol):
     """The columns of one feature."""
 
     width: int
@@ -42,27 +44,20 @@ class NumpyFeatures:
     def __init__(self, features: Sequence[Fitted]) -> None:
         self.features = features
         self.columns = list(dict.fromkeys(fitted.column for fitted in features))
-        self._blocks: list[tuple[int, _Block]] = []
-        self.width = 0
-        for fitted in features:
-            block = _block(fitted)
-            self._blocks.append((self.width, block))
-            self.width += block.width
+        made = [
+            NumberBlock(f) if isinstance(f, FittedNumber) else CategoryBlock(f) for f in features
+        ]
+        self._numbers = [block for block in made if isinstance(block, NumberBlock)]
+        self._categories = [block for block in made if isinstance(block, CategoryBlock)]
+        self._blocks = _placed(made)
+        self.width = sum(block.width for block in made)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return NumpyFeatures, (self.features,)
 
     def transform(self, columns: Mapping[str, npt.ArrayLike]) -> Matrix:
         """All rows: columns of equal length to rows x output columns, NaN for null."""
-        self._check(columns)
-        lengths = {name: len(columns[name]) for name in self.columns}  # type: ignore[arg-type]
-        if len(set(lengths.values())) > 1:
-            raise SchemaError(f"Columns must be of equal length, not {lengths}.")
-        out = np.zeros((lengths[self.columns[0]], self.width))
-        with np.errstate(all="ignore"):
-            for first, block in self._blocks:
-                block.fill(columns, out[:, first : first + block.width])
-        return out
+        return _filled(columns, self._rows(columns), self._blocks)
 
     def transform_row(self, row: Mapping[str, Any]) -> Matrix:
         """One row: single values, or lists for list columns, to a vector of the output columns."""
@@ -71,6 +66,31 @@ class NumpyFeatures:
         for first, block in self._blocks:
             block.fill_row(row, out, first)
         return np.array(out)
+
+    def sparse(self, columns: Mapping[str, npt.ArrayLike]) -> SparseRows:
+        """All rows: every number at the first places, then a one for each category there is."""
+        count = self._rows(columns)
+        dense = _filled(columns, count, _placed(self._numbers))
+        first = dense.shape[1]
+        rows = [np.repeat(np.arange(count), first)]
+        places = [np.tile(np.arange(first), count)]
+        for block in self._categories:
+            row, place = block.ones(columns[block.column])
+            rows.append(row)
+            places.append(place + first)
+            first += block.width
+        row, place = np.concatenate(rows), np.concatenate(places)
+        values = np.concatenate([dense.ravel(), np.ones(len(row) - dense.size)])
+        order = np.lexsort((place, row))
+        starts = np.searchsorted(row[order], np.arange(count + 1))
+        return SparseRows(starts, place[order], values[order], first)
+
+    def _rows(self, columns: Mapping[str, npt.ArrayLike]) -> int:
+        self._check(columns)
+        lengths = {name: len(columns[name]) for name in self.columns}  # type: ignore[arg-type]
+        if len(set(lengths.values())) != 1:
+            raise SchemaError(f"Columns must be of equal length, not {lengths}.")
+        return lengths[self.columns[0]]
 
     def _check(self, there: Mapping[str, Any]) -> None:
         missing = [column for column in self.columns if column not in there]
@@ -81,15 +101,26 @@ class NumpyFeatures:
             )
 
 
-def _block(fitted: Fitted) -> _Block:
-    return _NumberBlock(fitted) if isinstance(fitted, FittedNumber) else _CategoryBlock(fitted)
+def _placed(blocks: Sequence[Block]) -> list[tuple[int, Block]]:
+    """The blocks with the place where each begins."""
+    return list(zip(accumulate((b.width for b in blocks), initial=0), blocks, strict=False))
 
 
-class _NumberBlock:
+def _filled(
+    columns: Mapping[str, npt.ArrayLike], rows: int, blocks: list[tuple[int, Block]]
+) -> Matrix:
+    out = np.zeros((rows, sum(block.width for _, block in blocks)))
+    with np.errstate(all="ignore"):
+        for first, block in blocks:
+            block.fill(columns, out[:, first : first + block.width])
+    return out
+
+
+class NumberBlock:
     """A numeric feature: its formulas bound to arrays and to single numbers."""
 
     def __init__(self, fitted: FittedNumber) -> None:
-        self._column = fitted.column
+        self.fitted = fitted
         inputs, formulas = fitted.inputs().items(), fitted.formulas().values()
         self.width = len(formulas)
         self._array_inputs = [(name, bind(each, ARRAYS)) for name, each in inputs]
@@ -98,57 +129,62 @@ class _NumberBlock:
         self._row_formulas = [bind(each, NUMBERS) for each in formulas]
 
     def fill(self, columns: Mapping[str, npt.ArrayLike], out: Matrix) -> None:
-        raw = {self._column: floats(columns[self._column])}
+        """Writes the feature's columns of all rows into `out`."""
+        raw = {self.fitted.column: floats(columns[self.fitted.column])}
         ready = {name: prepare(raw) for name, prepare in self._array_inputs}
         for place, formula in enumerate(self._array_formulas):
             out[:, place] = formula(ready)
 
     def fill_row(self, row: Mapping[str, Any], out: list[float], first: int) -> None:
-        value = row[self._column]
-        raw = {self._column: float("nan") if is_null(value) else float(value)}
+        """Writes the feature's values of one row from place `first` on."""
+        value = row[self.fitted.column]
+        raw = {self.fitted.column: float("nan") if is_null(value) else float(value)}
         ready = {name: prepare(raw) for name, prepare in self._row_inputs}
         for place, formula in enumerate(self._row_formulas, first):
             out[place] = formula(ready)
 
 
-class _CategoryBlock:
+class CategoryBlock:
     """A categorical feature: a dictionary from the text of a category to its place."""
 
     def __init__(self, fitted: FittedCategories) -> None:
-        self._fitted = fitted
-        self._column = fitted.column
-        self._is_list = fitted.is_list
+        self.fitted = fitted
+        self.column = fitted.column
+        self.width = len(fitted.outputs())
         self._text = text_of(fitted.element_type)
         self._places, self._null, self._other = fitted.places()
-        self.width = len(fitted.outputs())
 
     def fill(self, columns: Mapping[str, npt.ArrayLike], out: Matrix) -> None:
-        rows, places, null = self.find(columns[self._column])
-        shown = places >= 0
-        out[rows[shown], places[shown]] = 1.0
-        if self._null >= 0:
-            out[null, self._null] = 1.0
+        """Writes the feature's columns of all rows into `out`."""
+        out[self.ones(columns[self.column])] = 1.0
 
-    def find(self, values: npt.ArrayLike) -> tuple[Places, Places, Flags]:
-        """Rows and places of all values that are not null, and which rows are null."""
-        if self._is_list:
+    def ones(self, values: npt.ArrayLike) -> tuple[Places, Places]:
+        """The row and the place of every one, each pair once."""
+        if self.fitted.is_list:
             rows, elements, null = flatten_lists(values)
             places, gone = find_places(elements, self._places, self._other, self._text)
+            rows, places = rows[~gone], places[~gone]
         else:
             places, null = find_places(values, self._places, self._other, self._text)
-            rows, gone = np.arange(len(places)), null
-        rows, places = rows[~gone], places[~gone]
+            rows, places = np.flatnonzero(~null), places[~null]
         self._refuse(null=bool(null.any()), other=bool((places == REFUSED).any()))
-        return rows, places, null
+        rows = np.concatenate([rows, np.flatnonzero(null)])
+        places = np.concatenate([places, np.full(null.sum(), self._null)])
+        rows, places = rows[places >= 0], places[places >= 0]
+        if not self.fitted.is_list or not len(rows):
+            return rows, places
+        once = np.unique(rows * self.width + places)
+        return once // self.width, once % self.width
 
     def fill_row(self, row: Mapping[str, Any], out: list[float], first: int) -> None:
-        value = row[self._column]
-        gone = value is None or (not self._is_list and is_null(value))
-        if gone:
+        """Writes the feature's values of one row from place `first` on."""
+        value = row[self.column]
+        if value is None or (not self.fitted.is_list and is_null(value)):
             self._refuse(null=True, other=False)
             places = [self._null]
         else:
-            values = [each for each in value if not is_null(each)] if self._is_list else [value]
+            listed = self.fitted.is_list
+            values = [each for each in value if not is_null(each)] if listed else [value]
             places = [self._places.get(self._text(each), self._other) for each in values]
         for place in places:
             if place >= 0:
@@ -159,6 +195,6 @@ class _CategoryBlock:
     def _refuse(self, *, null: bool, other: bool) -> None:
         """Raises InputError for what the policies refuse."""
         if null and self._null == REFUSED:
-            raise InputError(self._fitted.null_message)
+            raise InputError(self.fitted.null_message)
         if other:
-            raise InputError(self._fitted.other_message)
+            raise InputError(self.fitted.other_message)

@@ -100,6 +100,10 @@ class NumberFeature(Params):
         """The formula back from a scaled value that is not missing; None where there is none."""
         raise NotImplementedError
 
+    def limits(self) -> tuple[float, float] | None:
+        """What no scaled value is below or above, whatever comes in; None where there is none."""
+        return None
+
     def describe(self, learned: NumberStatistics) -> str:
         """The formula in words, for a column's comment."""
         raise NotImplementedError
@@ -164,6 +168,10 @@ class MinMax(NumberFeature):
         if span == 0:
             return Constant(learned.minimum)
         return (value - low) / (high - low) * span + learned.minimum
+
+    def limits(self) -> tuple[float, float] | None:
+        """The range, unless values beyond it are kept."""
+        return None if self.out_of_range == "keep" else self.range
 
     def describe(self, learned: NumberStatistics) -> str:
         """The two ranges."""

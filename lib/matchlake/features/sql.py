@@ -4,7 +4,7 @@ The Spark columns of a feature are this text too, parsed by Spark, so that a fra
 over the same table cannot differ.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from matchlake.errors import ParameterError
@@ -43,6 +43,17 @@ class Dialect:
     contains: str
     other_elements: str
     """Whether the list `value` has an element that is none of `known`, null among them."""
+    list_of: str
+    without_absent: str
+    """The list of the places given, without those that are -1."""
+    size: str
+    sparse: str
+    """A struct of in_indices and of in_values with `ones` times 1.0 behind them."""
+
+    def doubles(self, values: Sequence[str]) -> str:
+        """A list of doubles."""
+        listed = self.list_of.format(", ".join(values))
+        return f"CAST({listed} AS {self.list_type.replace(self.text_type, 'DOUBLE')})"
 
     def identifier(self, name: str) -> str:
         """`name` quoted, whatever it holds."""
@@ -69,6 +80,13 @@ SPARK = Dialect(
     list_type="ARRAY<STRING>",
     contains="COALESCE(array_contains({}, {}), FALSE)",
     other_elements="COALESCE(size(array_except({value}, array({known}))) > 0, FALSE)",
+    list_of="array({})",
+    without_absent="array_remove(array({}), -1)",
+    size="size({})",
+    sparse=(
+        "named_struct('indices', in_indices,"
+        " 'values', concat(in_values, array_repeat(1.0e0, {ones})))"
+    ),
 )
 DUCKDB = Dialect(
     name="duckdb",
@@ -79,6 +97,13 @@ DUCKDB = Dialect(
     list_type="VARCHAR[]",
     contains="COALESCE(list_contains({}, {}), FALSE)",
     other_elements="COALESCE(NOT list_has_all([{known}], {value}), FALSE)",
+    list_of="[{}]",
+    without_absent="[place FOR place IN [{}] IF place >= 0]",
+    size="len({})",
+    sparse=(
+        "{{'indices': in_indices,"
+        " 'values': list_concat(in_values, list_resize(CAST([] AS DOUBLE[]), {ones}, 1.0e0))}}"
+    ),
 )
 DIALECTS = {dialect.name: dialect for dialect in (SPARK, DUCKDB)}
 

@@ -5,7 +5,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from matchlake.features.model import FeatureModel
-from matchlake.schemas import Column, TableSpec
+from matchlake.features.numbers import FittedNumber
+from matchlake.schemas import Column, TableSpec, quote_identifier
 
 FEATURE_SETS = TableSpec(
     "gold.feature_sets",
@@ -44,8 +45,31 @@ def feature_table(model: FeatureModel, table: str, comment: str, source: StructT
         Column(key, source[key].dataType.simpleString(), "Key, as in the source", nullable=False)
         for key in model.keys
     ]
-    features = [Column(output.name, output.type, output.comment) for output in model.outputs()]
+    features = [
+        Column(output.name, output.type, output.comment, nullable=output.role == "number")
+        for output in model.outputs()
+    ]
     return TableSpec(table, comment, (*keys, *features), keys=model.keys)
+
+
+def feature_constraints(model: FeatureModel) -> dict[str, str]:
+    """Conditions that every row of `model.transform` meets, by a name for each."""
+    found = {}
+    for fitted in model.features:
+        limits = fitted.limits() if isinstance(fitted, FittedNumber) else None
+        if limits is not None:
+            low, high = limits
+            name = quote_identifier(fitted.name)
+            found[f"range_{fitted.name}"] = f"{name} IS NULL OR {name} BETWEEN {low!r} AND {high!r}"
+    return found
+
+
+def feature_properties(model: FeatureModel) -> dict[str, str]:
+    """What a feature table says of the state it was made with."""
+    return {
+        "matchlake.feature_set": model.name,
+        "matchlake.feature_set_version": str(model.version),
+    }
 
 
 def set_rows(model: FeatureModel) -> list[tuple[object, ...]]:

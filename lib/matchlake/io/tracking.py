@@ -33,10 +33,12 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 """Alias of the latest version that did not become champion."""
 
-# Read by MLflow when it is imported: no reports of use, no progress bars in a job's log.
+# Read by MLflow: no reports of use, no progress bars in a job's log, half a minute (not four) until
+# a server that does not answer is given up.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
 }
 
 
@@ -123,13 +125,13 @@ class Tracker:
     def champion(self) -> ModelVersion | None:
         """The version that has the alias champion; None where there is none yet."""
         mlflow = self._connect()
-        # A server says 'not found' in different words for a model and for an alias.
-        absent = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
         try:
             client = mlflow.MlflowClient()
             found = client.get_model_version_by_alias(self.params.model, CHAMPION)
         except Exception as error:
-            if getattr(error, "error_code", None) in absent:
+            # Stores differ in the code they give for a missing model and a missing alias.
+            code = getattr(error, "error_code", "")
+            if code == "RESOURCE_DOES_NOT_EXIST" or f"alias {CHAMPION} not found" in str(error):
                 return None
             raise self._no_answer(error) from error
         return _version(found)
@@ -168,6 +170,8 @@ class Tracker:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A new folder for model files, gone when the context ends; see `staging`."""
+        if self.params.staging:
+            Path(self.params.staging).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="matchlake-", dir=self.params.staging) as folder:
             yield Path(folder)
 

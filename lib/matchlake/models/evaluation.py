@@ -55,6 +55,13 @@ def evaluate(
     return figures
 
 
+def not_beaten(figures: Mapping[str, Figures], own: str, metric: str) -> list[str]:
+    """The other models that `own` does not beat in `metric`, among those that have it."""
+    mine = figures[own][metric]
+    others = {name: found[metric] for name, found in figures.items() if metric in found}
+    return [n for n, value in others.items() if n != own and not is_better(metric, mine, value)]
+
+
 def is_better(metric: str, value: float, other: float) -> bool:
     """Whether `value` is strictly better than `other`."""
     return value < other if metric in LOWER_IS_BETTER else value > other

@@ -4,7 +4,6 @@ It runs inside the session's own process, with the session's in-memory catalog, 
 no Hive metastore; Hive's client, which it cannot do without, works in a temporary folder.
 """
 
-import logging
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,24 +13,20 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from matchlake.errors import SandboxError
-from matchlake.sandbox.process import HOST, choose_port, is_port_free
+from matchlake.sandbox.process import HOST, is_port_free
 
-_log = logging.getLogger(__name__)
-
-DEFAULT_PORT = 10_000
 _GRACE_SECONDS = 30.0
 
 
 @contextmanager
-def sql_server(spark: SparkSession, port: int | None = None) -> Iterator[int]:
-    """Serves the catalog of `spark` to JDBC clients while the block runs; yields the port.
+def sql_server(spark: SparkSession, port: int) -> Iterator[None]:
+    """Serves the catalog of `spark` to JDBC clients on `port` while the block runs.
 
-    It listens on this machine only and asks nobody who he is. Without `port` it takes 10000, or
-    any free one. Raises SandboxError when `port` is taken or the server does not come up.
+    It listens on this machine only and asks nobody who he is. Raises SandboxError when it does
+    not come up.
     """
-    chosen = choose_port(port, DEFAULT_PORT)
     with tempfile.TemporaryDirectory(prefix="matchlake-sql-") as folder:
-        for key, value in _settings(chosen, folder).items():
+        for key, value in _settings(port, folder).items():
             spark.conf.set(key, value)
         # Derby, below Hive's client, would write its log into the working folder.
         jvm: Any = spark._jvm  # noqa: SLF001 - Spark has no Python API for it
@@ -39,8 +34,8 @@ def sql_server(spark: SparkSession, port: int | None = None) -> Iterator[int]:
         thrift = jvm.org.apache.spark.sql.hive.thriftserver.HiveThriftServer2
         server = thrift.startWithContext(spark._jsparkSession.sqlContext())  # noqa: SLF001
         try:
-            _wait_until_it_listens(chosen)
-            yield chosen
+            _wait_until_it_listens(port)
+            yield
         finally:
             server.stop()
 

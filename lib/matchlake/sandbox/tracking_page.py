@@ -29,7 +29,8 @@ def page_command(tracker: Tracker, port: int) -> list[str]:
         )
     return [
         *(sys.executable, "-m", "mlflow", "server"),
-        *("--backend-store-uri", tracker.uri, "--no-serve-artifacts"),
+        *("--backend-store-uri", tracker.uri),
+        *("--artifacts-destination", store.with_name("mlartifacts").as_uri()),
         *("--host", HOST, "--port", str(port), "--workers", "1"),
     ]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from threading import Thread
 from typing import TypeVar
 
-from pyspark.errors import ParseException, PySparkException
+from pyspark.errors import AnalysisException, ParseException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from matchlake.config import JobConfig
@@ -15,7 +15,7 @@ from matchlake.errors import InputError, MatchlakeError, TableError
 from matchlake.io.delta import Lakehouse
 from matchlake.schemas import quote_text
 from matchlake.sql.messages import SPARK_ERRORS, describe_error, missing_table
-from matchlake.sql.statements import READING_WORDS, first_word, mentioned_names
+from matchlake.sql.statements import READING_WORDS, first_word, mentioned_names, mentions_writing
 from matchlake.views import SCHEMAS, create_views, jobs_before, view_names
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class Analyst:
             raise _only_reads(word)
         with self.errors_explained():
             self.attach(None if word == "SHOW" else set(mentioned_names(statement)))
-            if word in ("WITH", "FROM"):
+            if mentions_writing(statement):
                 self._refuse_hidden_write(statement)
             return self.spark.sql(statement)
 
@@ -102,13 +102,20 @@ class Analyst:
         )
 
     def _refuse_hidden_write(self, statement: str) -> None:
-        """Refuses `WITH ... INSERT` and `FROM ... INSERT`: what writes cannot be a subquery."""
+        """Refuses `WITH ... INSERT`, `FROM ... INSERT` and the like: they are no subqueries."""
         try:
             self.spark.sql(f"EXPLAIN SELECT * FROM (\n{statement}\n)")
         except ParseException:
-            # EXPLAIN runs nothing. A mistake in the statement itself is raised here, in its words.
-            self.spark.sql(f"EXPLAIN {statement}")
-            raise _only_reads("INSERT") from None
+            # EXPLAIN runs nothing. What it cannot parse either is a mistake, told when it is run.
+            if self._parses(f"EXPLAIN {statement}"):
+                raise _only_reads("a statement that writes") from None
+
+    def _parses(self, statement: str) -> bool:
+        try:
+            self.spark.sql(statement)
+        except AnalysisException as error:
+            return not isinstance(error, ParseException)
+        return True
 
     def _explain(self, error: Exception) -> MatchlakeError:
         if (

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from matchlake.config import load_config
 from matchlake.errors import ConfigError
-from matchlake.sandbox.process import HOST
+from matchlake.sandbox.process import HOST, choose_port
 from matchlake.sandbox.sql_server import sql_server
 from matchlake.sql.analyst import Analyst, interruptible
 from matchlake.sql.launch import start_quietly
@@ -28,6 +28,7 @@ from matchlake.sql.statements import split_statements
 TABLE_LIMIT = 100
 _HISTORY = Path.home() / ".matchlake_sql_history"
 _INTERRUPTED = 130
+_USUAL_PORT = 10_000
 
 Environment = Annotated[str, typer.Option("--env", help="conf/ENV.yml over conf/base.yml")]
 Overrides = Annotated[
@@ -116,6 +117,7 @@ def sql_server_command(
     config = load_config(env, overrides or [], conf_dir)
     if not config.lakehouse:
         raise ConfigError(f"--env {env} has its tables in a catalog: use its own SQL warehouse.")
+    chosen = choose_port(port, _USUAL_PORT)
     runtime = start_quietly(config, "sql-server", quick=False)
     stopped = Event()
     # Now, not sooner: Spark's start puts a handler of its own on Ctrl-C.
@@ -123,7 +125,7 @@ def sql_server_command(
         signal.signal(number, lambda *_: stopped.set())
     refresher = Refresher(runtime.lakehouse, config)
     names = refresher.refresh()
-    with sql_server(runtime.spark, port) as chosen:
+    with sql_server(runtime.spark, chosen):
         url = f"jdbc:hive2://{HOST}:{chosen}/gold"
         typer.echo(f"{len(names)} tables and views at {url} (any user, no password).")
         typer.echo(f'Try: beeline -u {url} -e "SELECT * FROM top_items LIMIT 5"')

@@ -27,9 +27,10 @@ def start_quietly(config: JobConfig, name: str, *, quick: bool = True) -> Runtim
     """
     # pyspark logs each failed query as a line of JSON; we tell it in a sentence.
     PySparkLogger.getLogger("SQLQueryContextLogger").disabled = True
-    if quick and config.lakehouse:
+    if config.lakehouse:
+        require_java()
+    if config.lakehouse and quick:
         config = config.model_copy(update={"spark": {**_QUICK, **config.spark}})
-    require_java()
     with _output_redirected() as log:
         try:
             return start(config, name)

@@ -21,6 +21,7 @@ def describe_error(error: Exception) -> str:
         return str(error.java_exception.toString()).splitlines()[0]
     text = error.getMessage() if isinstance(error, PySparkException) else str(error)
     sentence = _NOISE.sub("", (text or str(error)).strip().partition("\n==")[0])
+    sentence = " ".join(sentence.split())
     place = _POSITION.search(str(error))
     if place is None:
         return sentence

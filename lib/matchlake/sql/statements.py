@@ -20,6 +20,8 @@ _PIECES = re.compile(
 _PART = r"(?:`[^`]+`|\w+)"
 _DOTTED = re.compile(rf"{_PART}(?:\s*\.\s*{_PART})+")
 
+_WRITING = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE|OVERWRITE)\b", re.IGNORECASE)
+
 READING_WORDS = ("SELECT", "WITH", "FROM", "VALUES", "TABLE", "SHOW", "DESCRIBE", "DESC", "EXPLAIN")
 
 
@@ -45,6 +47,11 @@ def first_word(sql: str) -> str:
     """The first word in upper case, behind comments, blanks and opening brackets."""
     word = re.match(r"[\s(]*(\w*)", _code(sql))
     return word.group(1).upper() if word else ""
+
+
+def mentions_writing(sql: str) -> bool:
+    """Whether a word that writes stands in the code, be it as a column's name."""
+    return _WRITING.search(_code(sql)) is not None
 
 
 def mentioned_names(sql: str) -> Iterator[str]:

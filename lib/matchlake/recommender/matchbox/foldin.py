@@ -7,9 +7,9 @@ import numpy.typing as npt
 
 from matchlake.recommender.blocks import Floats
 from matchlake.recommender.matchbox.draws import draw_key
-from matchlake.recommender.matchbox.kernels import Scored, View, draw_rows, score_rows
+from matchlake.recommender.matchbox.kernels import Matrix, Scored, View, draw_rows, score_rows
 from matchlake.recommender.matchbox.links import Features
-from matchlake.recommender.matchbox.ordinal import mean_latents
+from matchlake.recommender.matchbox.ordinal import FAR, edges_of, mean_latents
 from matchlake.recommender.matchbox.posterior import Posterior
 from matchlake.recommender.matchbox.prior import Prior
 from matchlake.recommender.matchbox.ratings import ITEM, USER, Ratings, sort_for
@@ -105,12 +105,13 @@ class _Bench:
         if self._codes:
             return np.ones(self._users(), np.float32)
         if self._number == ITEM:
-            precisions: Floats = response["precisions"][sample]
-            return precisions
+            return np.ascontiguousarray(response["users"][sample][:, 0])
         return np.full(self._users(), 1.0 / response["variance"][sample], np.float32)
 
-    def _edges(self, sample: int) -> npt.NDArray[np.float64]:
+    def _edges(self, sample: int) -> Matrix:
         response = self._posterior.response
         if self._number == ITEM:
-            return np.asarray(response["edges"][sample], np.float64)
-        return np.tile(np.asarray(response["shared"][sample], np.float64), (self._users(), 1))
+            return edges_of(response["users"][sample], float(response["base"][sample]))
+        inner = response["shared"][sample]
+        edges = np.concatenate([[-FAR], inner, [FAR]])
+        return np.tile(edges, (self._users(), 1))

@@ -50,6 +50,11 @@ class Features:
             out[:, start:stop] = self.transposed_times(self.times(unit))
         return out
 
+    @cached_property
+    def spectrum(self) -> "Spectrum":
+        """The decomposition of X'X."""
+        return Spectrum.of(self.gram(), self.sums())
+
 
 def _multiply(sparse: Csr, dense: Matrix, threads: int) -> Matrix:
     out = np.empty((sparse.rows, dense.shape[1]))

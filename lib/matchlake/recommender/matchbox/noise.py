@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from matchlake.recommender.blocks import Floats
 from matchlake.recommender.matchbox.draws import gamma, placed
-from matchlake.recommender.matchbox.kernels import Flat, Scored
+from matchlake.recommender.matchbox.kernels import Scored
 from matchlake.recommender.simd import compiled
 
 SHAPE_PRIOR = 3.0, 0.3
@@ -30,7 +31,7 @@ class Noise:
 
 @compiled
 def draw_precisions(
-    scored: Scored, prior: tuple[float, float, np.uint64], start: int, stop: int, out: Flat
+    scored: Scored, prior: tuple[float, float, np.uint64], start: int, stop: int, users: Floats
 ) -> None:
     """Precision of each user in [start, stop), given what the scores miss of the values.
 
@@ -45,13 +46,15 @@ def draw_precisions(
             error = np.float64(values[j] - scores[j])
             missed += error * error
         drawn = gamma(placed(key, view.ids[row]), shape + 0.5 * (last - first))
-        out[row] = drawn / (rate + 0.5 * missed)
+        users[row, 0] = drawn / (rate + 0.5 * missed)
 
 
-def draw_noise(precisions: Flat, last: Noise, chance: np.random.Generator) -> Noise:
-    """Shape and rate given the users' precisions: rate by its Gamma, shape by Metropolis steps."""
-    count, exact = len(precisions), precisions.astype(np.float64)
-    total, logs = float(exact.sum()), float(np.log(exact).sum())
+def draw_noise(sums: tuple[float, float, float], last: Noise, chance: np.random.Generator) -> Noise:
+    """Shape and rate given the users' precisions: rate by its Gamma, shape by Metropolis steps.
+
+    `sums` counts the precisions, adds them and adds their logarithms.
+    """
+    count, total, logs = sums
     shape, rate = last.shape, chance.gamma(1.0 + count * last.shape) / (1.0 + total)
 
     def log_density(value: float) -> float:

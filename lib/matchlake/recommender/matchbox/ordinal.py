@@ -5,11 +5,12 @@ further one stands `exp(gap)` above the one before; a user's gaps are a row with
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from matchlake.recommender.blocks import Floats, Ints
+from matchlake.recommender.blocks import Floats
 from matchlake.recommender.matchbox.draws import (
     between,
     normal,
@@ -24,6 +25,9 @@ from matchlake.recommender.simd import compiled
 FAR = 1e9
 """Stands for infinity below the first and above the last level."""
 
+WIDEST = 15.0
+"""A logarithmic gap beyond this counts as this."""
+
 _SPREAD = 1.3
 """Standard deviation of the latent numbers from which the first thresholds are guessed."""
 
@@ -31,28 +35,32 @@ _LEAST = 1e-300
 _NARROW = 1e-12
 
 
-def first_cuts(codes: Ints, levels: int) -> Matrix:
+def edges_of(gaps: npt.NDArray[np.floating[Any]], base: float) -> Matrix:
+    """Edges of all levels of each user: (users, levels + 1)."""
+    edges = np.empty((len(gaps), gaps.shape[1] + 3))
+    edges[:, 0], edges[:, 1], edges[:, -1] = -FAR, base, FAR
+    edges[:, 2:-1] = base + np.cumsum(np.exp(np.minimum(gaps.astype(np.float64), WIDEST)), axis=1)
+    return edges
+
+
+def first_cuts(counts: npt.NDArray[Any]) -> Matrix:
     """Thresholds that split N(0, _SPREAD^2) as the levels' frequencies are, (levels - 1,)."""
-    counts = np.bincount(codes, minlength=levels)
     shares = np.cumsum(counts)[:-1] / counts.sum()
     return np.array([_SPREAD * normal_quantile(share) for share in shares])
 
 
 @compiled
-def write_edges(gaps: Floats, base: float, row: int, edges: Matrix) -> None:
-    """Edges of all levels of a user, `levels + 1` of them, from the gaps."""
-    edges[row, 0], edges[row, 1] = -FAR, base
+def write_edges(gaps: Floats, row: int, edges: Matrix) -> None:
+    """Writes the edges of one user that hang on the gaps; see `edges_of`."""
     for k in range(gaps.shape[1]):
-        edges[row, k + 2] = edges[row, k + 1] + math.exp(gaps[row, k])
-    edges[row, gaps.shape[1] + 2] = FAR
+        edges[row, k + 2] = edges[row, k + 1] + math.exp(min(gaps[row, k], WIDEST))
 
 
 class GapPrior(NamedTuple):
-    """A user's gaps are N(mean, precision^-1); `base` is the first threshold."""
+    """A user's gaps are N(mean, precision^-1)."""
 
     mean: Matrix
     precision: Matrix
-    base: float
     key: np.uint64
 
 
@@ -65,7 +73,7 @@ def draw_gaps(
     view, codes = scored.ratings, scored.values
     for row in range(start, stop):
         key = placed(prior.key, view.ids[row])
-        write_edges(gaps, prior.base, row, edges)
+        write_edges(gaps, row, edges)
         density = _log_density(scored, prior, row, gaps, edges)
         for k in range(size):
             near = 0
@@ -73,13 +81,13 @@ def draw_gaps(
                 near += codes[j] == k + 1
             kept, step = gaps[row, k], 2.0 / math.sqrt(prior.precision[k, k] + near)
             gaps[row, k] = kept + step * normal(key, 2 * k)
-            write_edges(gaps, prior.base, row, edges)
+            write_edges(gaps, row, edges)
             proposed = _log_density(scored, prior, row, gaps, edges)
             if math.log(uniform(key, 4 * k + 2)) < proposed - density:
                 density = proposed
             else:
                 gaps[row, k] = kept
-        write_edges(gaps, prior.base, row, edges)
+        write_edges(gaps, row, edges)
 
 
 @compiled
@@ -128,3 +136,13 @@ def mean_latents(scored: Scored, edges: Matrix, start: int, stop: int, out: Flat
                 out[j] = score + density / (math.sqrt(2.0 * math.pi) * chance)
             else:
                 out[j] = low if score < low else high
+
+
+@compiled
+def sum_log_chances(scored: Scored, edges: Matrix) -> float:
+    """Sum of the logarithms of the chances that the scores give to the levels that came."""
+    total, (view, scores, codes) = 0.0, scored
+    for j in range(len(codes)):
+        code, owner = int(codes[j]), view.owners[j]
+        total += math.log(between(scores[j], edges[owner, code], edges[owner, code + 1]) + _LEAST)
+    return total

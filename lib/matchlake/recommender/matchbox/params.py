@@ -1,5 +1,7 @@
 """What a caller chooses for a Matchbox fit."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from matchlake.params import Params
@@ -38,6 +40,19 @@ class MatchboxParams(Params):
     """Predict a probability of each level of the rating, by thresholds a user, not a number."""
     dates: bool = False
     """Use the UTC day of `event_time`, a day of the user's own, as a third side of each rating."""
+    compact_loss: float = Field(0.005, gt=0)
+    """What ranks users and items is the posterior mean in few columns, which may be off by this
+    much, in units of a score: root mean square over all pairs of trained users and items."""
+    chains: int = Field(1, ge=1)
+    """Chains that share the samples, each with a burn-in of its own: more show better whether
+    they have settled, and cost their burn-in."""
+    schedule: Literal["auto", "one-task", "distributed"] = "auto"
+    """Fit in one Spark task with threads, or in blocks over all tasks; `auto` goes by memory.
+    Dates and several chains need one task."""
+    task_memory_mb: int = Field(4096, ge=1)
+    """`schedule="auto"`: the most one task may take, in MiB."""
+    blocks: int | None = Field(None, ge=1)
+    """Distributed: blocks a side; by default as many as their bytes ask for."""
     threads: int | None = Field(None, ge=1)
     """Threads of a one-task fit; by default the cores of the machine that runs the task."""
 

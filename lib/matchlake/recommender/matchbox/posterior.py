@@ -1,18 +1,18 @@
 """The kept samples of a fit as arrays, and what they predict."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from matchlake.recommender.blocks import Floats
-from matchlake.recommender.matchbox.draws import normal_cdf
+from matchlake.recommender.blocks import Floats, Positions
 from matchlake.recommender.matchbox.kernels import Matrix
 from matchlake.recommender.matchbox.links import Features
+from matchlake.recommender.matchbox.predict import Predictor, user_spread
+from matchlake.recommender.matchbox.ratings import stack_offsets
 from matchlake.recommender.matchbox.sampler import Sample
-from matchlake.recommender.simd import compiled
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,8 @@ class SidePosterior:
 class Posterior:
     """All kept samples; `levels` are None where a rating is a number.
 
-    `response` stacks what the samples' responses hold: `precisions` (samples, users) and
-    `variance` (samples,), or `edges` (samples, users, levels + 1) and `shared` (samples,
-    levels + 1).
+    `response` stacks what the samples' responses hold: `users` (samples, users, width), and
+    `variance` (samples,) or `base` (samples,) and `shared` (samples, levels - 1).
     """
 
     mean: float
@@ -69,46 +68,44 @@ class Posterior:
         """How many samples there are."""
         return len(self.sides[0].means)
 
-    def factors(self, side: int) -> tuple[Floats, Floats]:
-        """Concatenated factors (rows, samples * rank) and mean biases (rows,) of one side.
+    def user_response(self) -> Floats:
+        """What the response knows of each user: (users, samples, width)."""
+        return np.ascontiguousarray(self.response["users"].transpose(1, 0, 2), np.float32)
 
-        With two sides, `mean + bias + bias + dot product` is the samples' average score.
-        """
-        rows = self.sides[side].rows
-        factors = rows[:, :, :-1] / np.float32(np.sqrt(self.samples))
-        bias = rows[:, :, -1].mean(axis=1, dtype=np.float64).astype(np.float32)
-        return np.ascontiguousarray(factors.reshape(len(rows), -1)), bias
+    def shared(self) -> dict[str, npt.NDArray[Any]]:
+        """All that is not a row, by name."""
+        sizes = np.array([len(side.rows) for side in self.sides])
+        arrays: dict[str, npt.NDArray[Any]] = {"mean": np.array(self.mean), "sizes": sizes}
+        arrays |= {name: array for name, array in self.response.items() if name != "users"}
+        if self.levels is not None:
+            arrays["levels"] = self.levels
+        for number, side in enumerate(self.sides):
+            arrays |= {
+                f"average_{number}": side.rows.mean(axis=0, dtype=np.float64),
+                f"means_{number}": side.means,
+                f"precisions_{number}": side.precisions,
+                f"links_{number}": side.links.astype(np.float32),
+                f"scales_{number}": side.scales,
+            }
+        return arrays
 
-    def scores(self, places: npt.NDArray[np.int32], rows: Sequence[Floats]) -> Floats:
-        """Scores (pairs, samples), the mean included, of places (pairs, sides) in `rows`."""
-        out = np.zeros((len(places), self.samples), np.float32)
-        columns = rows[0].shape[2]
-        partial = np.zeros((len(places), self.samples, columns - 1), np.float32)
-        for side, matrix in enumerate(rows):
-            add_side(places[:, side], matrix, partial, out)
-        return out + np.float32(self.mean)
+    def predictor(self) -> Predictor:
+        """What predicts for trained rows; places count the rows of all sides one after another."""
+        rows = np.concatenate([side.rows for side in self.sides])
+        precisions = np.stack([side.precisions for side in self.sides])
+        return Predictor(
+            mean=self.mean,
+            rows=rows,
+            known=np.ones(len(rows), bool),
+            covariances=np.linalg.inv(precisions).astype(np.float32),
+            response=user_spread(self.user_response(), self.response.get("base")),
+            levels=self.levels,
+        )
 
-    def predict(self, places: npt.NDArray[np.int32]) -> Floats:
-        """Expected rating of each of `places` (pairs, sides), all of them trained rows."""
-        scores = self.scores(places, [side.rows for side in self.sides])
-        if self.levels is None:
-            averaged: Floats = scores.mean(axis=1, dtype=np.float64).astype(np.float32)
-            return averaged
-        return (self.probabilities(scores, places[:, 0]) @ self.levels).astype(np.float32)
-
-    def probabilities(self, scores: Floats, users: npt.NDArray[np.int32]) -> Matrix:
-        """Probability of each level (pairs, levels), given scores (pairs, samples)."""
-        edges = self.response["edges"]
-        out = np.zeros((len(scores), edges.shape[2] - 1))
-        add_probabilities(scores, users, edges, out)
-        out /= self.samples
-        return out
-
-    def variance(self, scores: Floats, users: npt.NDArray[np.int32]) -> Matrix:
-        """Variance of a rating (pairs,): that of the samples' scores and the users' mean noise."""
-        noise = (1.0 / self.response["precisions"]).mean(axis=0)
-        total: Matrix = scores.var(axis=1, dtype=np.float64) + noise[users]
-        return total
+    def stacked(self, places: Positions) -> Positions:
+        """Places (pairs, sides) that count each side's rows by themselves, for `predictor`."""
+        offsets = stack_offsets([len(side.rows) for side in self.sides])[:-1]
+        return (places + offsets).astype(np.int32)
 
 
 def _gather(samples: list[Sample], side: int) -> SidePosterior:
@@ -120,31 +117,3 @@ def _gather(samples: list[Sample], side: int) -> SidePosterior:
         np.stack([prior.links for prior in priors]),
         np.array([prior.scale for prior in priors]),
     )
-
-
-@compiled
-def add_side(places: npt.NDArray[np.int32], rows: Floats, partial: Floats, scores: Floats) -> None:
-    """Adds one side to scores (pairs, samples); `partial` sums the factors of those before."""
-    rank = partial.shape[2]
-    for pair in range(len(places)):
-        row = rows[places[pair]]
-        for sample in range(scores.shape[1]):
-            score = row[sample, rank]
-            for k in range(rank):
-                score += partial[pair, sample, k] * row[sample, k]
-                partial[pair, sample, k] += row[sample, k]
-            scores[pair, sample] += score
-
-
-@compiled
-def add_probabilities(
-    scores: Floats, users: npt.NDArray[np.int32], edges: npt.NDArray[Any], out: Matrix
-) -> None:
-    """Adds each sample's probability of every level to `out` (pairs, levels)."""
-    for pair in range(len(scores)):
-        for sample in range(scores.shape[1]):
-            below = 0.0
-            for level in range(out.shape[1]):
-                chance = normal_cdf(edges[sample, users[pair], level + 1] - scores[pair, sample])
-                out[pair, level] += chance - below
-                below = chance

@@ -1,5 +1,10 @@
-"""What a rating is, given its score: a number with its user's noise, or one of ordered levels."""
+"""What a rating is, given its score: a number with its user's noise, or one of ordered levels.
 
+A response is what all users share; what each has for itself is a row of `users`, (users, width).
+Its methods are functions of both, so that a block can hold its own users only.
+"""
+
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,12 +18,11 @@ from matchlake.recommender.matchbox.ordinal import (
     GapPrior,
     draw_gaps,
     draw_latents,
+    edges_of,
     first_cuts,
-    write_edges,
+    sum_log_chances,
 )
-from matchlake.recommender.matchbox.params import MatchboxParams
-from matchlake.recommender.matchbox.prior import Moments, draw_prior, first_prior
-from matchlake.recommender.matchbox.ratings import USER, Ratings
+from matchlake.recommender.matchbox.prior import Moments, Prior, draw_prior, first_prior
 from matchlake.recommender.matchbox.threads import on_threads
 
 OWN, SHARED, LATENT = 3, 4, 5
@@ -31,94 +35,180 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 class Response(Protocol):
-    """How ratings depend on scores; keeps its part of a chain's state."""
+    """How ratings depend on scores."""
+
+    @property
+    def mean(self) -> float:
+        """What is added to scores."""
+
+    @property
+    def levels(self) -> Matrix | None:
+        """The levels a rating can have, ascending; None where it is a number."""
+
+    def first_users(self, count: int) -> Floats:
+        """The users' rows before the first sweep."""
+
+    def draw_users(self, scored: Scored, users: Floats, key: Parts, threads: int) -> None:
+        """Draws the users' rows in place, given all their ratings."""
+
+    def targets(
+        self, scored: Scored, users: Floats, key: Parts, threads: int
+    ) -> tuple[Floats, Floats]:
+        """Numbers around the scores, one a rating, and the users' weights of them."""
+
+    def error(self, scored: Scored, users: Floats) -> float:
+        """Summed over the ratings, what `facts` makes an error of."""
+
+    def sums(self, users: Floats) -> Arrays:
+        """Sums over users from which the shared part is drawn."""
+
+    def drawn(self, sums: Arrays, key: Parts) -> "Response":
+        """The response with its shared part drawn anew."""
+
+    def facts(self, error: float, sums: Arrays) -> dict[str, float]:
+        """`error` and `noise` of a sweep, to see whether a chain has settled."""
+
+    def state(self, users: Floats) -> Arrays:
+        """What a sample keeps."""
+
+
+def response_for(values: Floats, *, ordinal: bool) -> tuple[Response, Floats]:
+    """The response to ratings `values`, and these as it takes them."""
+    if not ordinal:
+        mean = float(np.float32(values.mean(dtype=np.float64)))
+        return NormalResponse(mean), values - np.float32(mean)
+    levels, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return ordinal_response(levels.astype(np.float64), counts), codes.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class NormalResponse:
+    """rating ~ N(mean + score, 1 / its user's precision); a user's row is the precision."""
 
     mean: float
-    levels: Matrix | None
-    values: Floats
+    noise: Noise = field(default_factory=Noise)
+    levels: None = None
 
-    def draw(self, side: int, scored: Scored, key: Parts, threads: int) -> tuple[Floats, Floats]:
-        """Targets of the ratings and weights of the users; the user side draws its own state."""
+    def first_users(self, count: int) -> Floats:
+        """Precision 1."""
+        return np.ones((count, 1), np.float32)
 
-    def state(self) -> Arrays:
-        """The state, copied."""
-
-
-def response_for(ratings: Ratings, params: MatchboxParams) -> Response:
-    """The response that `params` name."""
-    return OrdinalResponse(ratings) if params.ordinal else NormalResponse(ratings)
-
-
-class NormalResponse:
-    """rating ~ N(mean + score, 1 / its user's precision)."""
-
-    def __init__(self, ratings: Ratings) -> None:
-        self.levels: Matrix | None = None
-        self.mean = float(np.float32(ratings.values.mean(dtype=np.float64)))
-        self.values = ratings.values - np.float32(self.mean)
-        self.noise = Noise()
-        self.precisions = np.ones(ratings.sizes[USER], np.float32)
-
-    def draw(self, side: int, scored: Scored, key: Parts, threads: int) -> tuple[Floats, Floats]:
-        """The centred ratings and the users' precisions, new ones on the user side."""
-        if side == USER:
-            prior = self.noise.shape, self.noise.rate, draw_key(*key, OWN)
-            on_threads(
-                lambda a, b: draw_precisions(scored, prior, a, b, self.precisions),
-                scored.ratings.indptr,
-                threads,
-            )
-            chance = np.random.default_rng(int(draw_key(*key, SHARED)))
-            self.noise = draw_noise(self.precisions, self.noise, chance)
-        return scored.values, self.precisions
-
-    def state(self) -> Arrays:
-        """`precisions` (users,) and `variance` (), that of a user without ratings."""
-        return {
-            "precisions": self.precisions.copy(),
-            "variance": np.array(self.noise.variance),
-        }
-
-
-class OrdinalResponse:
-    """rating = the level between whose edges, its user's own, N(score, 1) falls."""
-
-    def __init__(self, ratings: Ratings) -> None:
-        self.mean = 0.0
-        self.levels: Matrix | None
-        self.levels, codes = np.unique(ratings.values, return_inverse=True)
-        self.values = codes.astype(np.float32)
-        cuts = first_cuts(codes, len(self.levels))
-        users, start = ratings.sizes[USER], np.log(np.diff(cuts))
-        self.base = float(cuts[0])
-        self.gaps = np.tile(start, (users, 1)).astype(np.float32)
-        self.edges = np.empty((users, len(cuts) + 2))
-        for user in range(users):
-            write_edges(self.gaps, self.base, user, self.edges)
-        self.prior = first_prior(len(start), 0)
-        self.weights = np.ones(users, np.float32)
-
-    def draw(self, side: int, scored: Scored, key: Parts, threads: int) -> tuple[Floats, Floats]:
-        """Latent numbers and unit weights; new gaps on the user side."""
-        indptr = scored.ratings.indptr
-        if side == USER:
-            chance = np.random.default_rng(int(draw_key(*key, SHARED)))
-            self.prior = draw_prior(Moments.of(self.gaps, None), None, self.prior, chance)
-            shared = self.prior.mean, self.prior.precision, self.base
-            prior = GapPrior(*shared, draw_key(*key, OWN))
-            on_threads(
-                lambda a, b: draw_gaps(scored, prior, a, b, self.gaps, self.edges), indptr, threads
-            )
-        latents, latent_key = np.empty_like(scored.scores), draw_key(*key, LATENT)
+    def draw_users(self, scored: Scored, users: Floats, key: Parts, threads: int) -> None:
+        """New precisions."""
+        prior = self.noise.shape, self.noise.rate, draw_key(*key, OWN)
         on_threads(
-            lambda a, b: draw_latents(scored, self.edges, latent_key, a, b, latents),
-            indptr,
+            lambda a, b: draw_precisions(scored, prior, a, b, users),
+            scored.ratings.indptr,
             threads,
         )
-        return latents, self.weights
 
-    def state(self) -> Arrays:
-        """`edges` (users, levels + 1), and `shared` (levels + 1,), those of the mean gaps."""
-        shared = np.empty((1, self.edges.shape[1]))
-        write_edges(self.prior.mean[None].astype(np.float32), self.base, 0, shared)
-        return {"edges": self.edges.astype(np.float32), "shared": shared[0]}
+    def targets(
+        self, scored: Scored, users: Floats, key: Parts, threads: int
+    ) -> tuple[Floats, Floats]:
+        """The centred ratings and the precisions."""
+        del key, threads
+        return scored.values, users[:, 0].copy()
+
+    def error(self, scored: Scored, users: Floats) -> float:
+        """The squared errors."""
+        del users
+        return float(np.sum((scored.values - scored.scores) ** 2, dtype=np.float64))
+
+    def sums(self, users: Floats) -> Arrays:
+        """Count, sum, sum of logarithms, and sum of standard deviations."""
+        exact = users[:, 0].astype(np.float64)
+        found = len(exact), exact.sum(), np.log(exact).sum(), (exact**-0.5).sum()
+        return {"users": np.array(found)}
+
+    def drawn(self, sums: Arrays, key: Parts) -> "NormalResponse":
+        """New shape and rate of the users' precisions."""
+        chance = np.random.default_rng(int(draw_key(*key, SHARED)))
+        count, total, logs, _ = sums["users"]
+        return replace(self, noise=draw_noise((count, total, logs), self.noise, chance))
+
+    def facts(self, error: float, sums: Arrays) -> dict[str, float]:
+        """Root mean squared error, and the users' mean standard deviation."""
+        count, _, _, deviations = sums["users"]
+        return {"error": error**0.5, "noise": float(deviations / count)}
+
+    def state(self, users: Floats) -> Arrays:
+        """`users` (users, 1), and `variance` (), that of a user without ratings."""
+        return {"users": users.copy(), "variance": np.array(self.noise.variance)}
+
+
+def ordinal_response(levels: Matrix, counts: npt.NDArray[Any]) -> "OrdinalResponse":
+    """The first response to levels that came so often."""
+    cuts = first_cuts(counts)
+    start = np.log(np.diff(cuts))
+    prior = first_prior(len(start), 0)
+    return OrdinalResponse(levels, float(cuts[0]), replace(prior, mean=start))
+
+
+@dataclass(frozen=True)
+class OrdinalResponse:
+    """rating = the level between whose edges, its user's own, N(score, 1) falls.
+
+    A user's row has the logarithmic gaps between thresholds; `base` is the first of these.
+    """
+
+    levels: Matrix
+    base: float
+    prior: Prior
+    mean: float = 0.0
+
+    def first_users(self, count: int) -> Floats:
+        """The mean gaps."""
+        return np.tile(self.prior.mean, (count, 1)).astype(np.float32)
+
+    def draw_users(self, scored: Scored, users: Floats, key: Parts, threads: int) -> None:
+        """New gaps."""
+        prior = GapPrior(self.prior.mean, self.prior.precision, draw_key(*key, OWN))
+        edges = edges_of(users, self.base)
+        on_threads(
+            lambda a, b: draw_gaps(scored, prior, a, b, users, edges),
+            scored.ratings.indptr,
+            threads,
+        )
+
+    def targets(
+        self, scored: Scored, users: Floats, key: Parts, threads: int
+    ) -> tuple[Floats, Floats]:
+        """New latent numbers, and unit weights."""
+        edges, latents = edges_of(users, self.base), np.empty_like(scored.scores)
+        latent_key = draw_key(*key, LATENT)
+        on_threads(
+            lambda a, b: draw_latents(scored, edges, latent_key, a, b, latents),
+            scored.ratings.indptr,
+            threads,
+        )
+        return latents, np.ones(len(users), np.float32)
+
+    def error(self, scored: Scored, users: Floats) -> float:
+        """The negative logarithms of the levels' chances."""
+        return -sum_log_chances(scored, edges_of(users, self.base))
+
+    def sums(self, users: Floats) -> Arrays:
+        """Count, sum, sum of products of the gaps, and sum of the inner levels' width."""
+        moments = Moments.of(users, None)
+        width = (edges_of(users, self.base)[:, -2] - self.base).sum()
+        found = np.array([moments.rows, width])
+        return {"users": found, "total": moments.total, "square": moments.square}
+
+    def drawn(self, sums: Arrays, key: Parts) -> "OrdinalResponse":
+        """New mean and precision of the users' gaps."""
+        if not len(sums["total"]):
+            return self
+        chance = np.random.default_rng(int(draw_key(*key, SHARED)))
+        none = np.zeros((0, len(sums["total"])))
+        moments = Moments(int(sums["users"][0]), sums["total"], sums["square"], none)
+        return replace(self, prior=draw_prior(moments, None, self.prior, chance))
+
+    def facts(self, error: float, sums: Arrays) -> dict[str, float]:
+        """Mean negative logarithm of the levels' chances, and the inner levels' mean width."""
+        count, width = sums["users"]
+        return {"error": error, "noise": float(width / count)}
+
+    def state(self, users: Floats) -> Arrays:
+        """`users` (users, gaps), and `shared` (levels - 1,), thresholds at the mean gaps."""
+        shared = edges_of(self.prior.mean[None], self.base)[0, 1:-1]
+        return {"users": users.copy(), "shared": shared, "base": np.array(self.base)}

@@ -6,14 +6,21 @@ from dataclasses import dataclass, field, replace
 import numba
 import numpy as np
 
-from matchlake.recommender.blocks import Floats
+from matchlake.recommender.blocks import Floats, Ints
 from matchlake.recommender.matchbox.draws import draw_key
 from matchlake.recommender.matchbox.kernels import Conditional, Scored, View, draw_rows, score_rows
 from matchlake.recommender.matchbox.links import Features, Spectrum
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.prior import Moments, Prior, draw_prior, first_prior
-from matchlake.recommender.matchbox.ratings import Ratings, Sorted, sort_for, stack_offsets
-from matchlake.recommender.matchbox.response import Response, response_for
+from matchlake.recommender.matchbox.ratings import (
+    ITEM,
+    USER,
+    Ratings,
+    Sorted,
+    sort_for,
+    stack_offsets,
+)
+from matchlake.recommender.matchbox.response import response_for
 from matchlake.recommender.matchbox.threads import on_threads
 from matchlake.recommender.randoms import normals
 from matchlake.recommender.simd import LANES
@@ -40,6 +47,20 @@ class Side:
     def feature_count(self) -> int:
         """Features of a row."""
         return 0 if self.features is None else self.features.count
+
+    def scored(self, threads: int) -> Scored:
+        """All ratings with their scores by the rows as they are."""
+        scores = np.empty(len(self.sorted.values), np.float32)
+        on_threads(
+            lambda a, b: score_rows(self.view, self.rows, a, b, scores), self.view.indptr, threads
+        )
+        return Scored(self.view, scores, self.sorted.values)
+
+    def draw(self, given: Conditional, threads: int) -> None:
+        """Draws the side's rows in place."""
+        on_threads(
+            lambda a, b: draw_rows(self.view, given, a, b, self.rows), self.view.indptr, threads
+        )
 
 
 @dataclass
@@ -70,10 +91,11 @@ class Gibbs:
         chain: int = 0,
     ) -> None:
         self.params, self._chain = params, chain
-        self.threads = params.threads or numba.config.NUMBA_NUM_THREADS
-        self.response: Response = response_for(ratings, params)
-        targets = replace(ratings, values=self.response.values)
-        self.sides = make_sides(targets, features, params, chain)
+        self.threads = threads_of(params)
+        self.trace: list[dict[str, float]] = []
+        self.response, values = response_for(ratings.values, ordinal=params.ordinal)
+        self.users = self.response.first_users(ratings.sizes[USER])
+        self.sides = make_sides(replace(ratings, values=values), features, params, chain)
         columns = params.columns
         self.state = State(0, [first_prior(columns, side.feature_count) for side in self.sides])
 
@@ -88,31 +110,28 @@ class Gibbs:
         """The state as it is, copied."""
         columns = self.params.columns
         rows = tuple(side.rows[:, :columns].copy() for side in self.sides)
-        return Sample(rows, tuple(self.state.priors), self.response.state())
+        return Sample(rows, tuple(self.state.priors), self.response.state(self.users))
 
     def sweep(self) -> None:
         """Draws every side's prior and rows once, and what belongs to the response."""
         self.state.sweep += 1
         for side in self.sides:
             self.draw_side(side)
+        scales = {"user_link_scale": USER, "item_link_scale": ITEM}
+        self.trace[-1] |= {name: self.state.priors[side].scale for name, side in scales.items()}
 
     def draw_side(self, side: Side) -> None:
-        """One side's prior, then its response (user noise, latent numbers), then its rows."""
-        prior = self._draw_prior(side)
-        scores = np.empty(len(side.sorted.values), np.float32)
-        on_threads(
-            lambda a, b: score_rows(side.view, side.rows, a, b, scores),
-            side.sorted.indptr,
-            self.threads,
-        )
-        scored = Scored(side.view, scores, side.sorted.values)
-        targets, weights = self.response.draw(side.number, scored, self._parts(side), self.threads)
-        given = condition(side, prior, (targets, weights), draw_key(*self._parts(side), ROWS))
-        on_threads(
-            lambda a, b: draw_rows(side.view, given, a, b, side.rows),
-            side.sorted.indptr,
-            self.threads,
-        )
+        """One side's prior, then what the response has to draw, then its rows."""
+        prior, parts = self._draw_prior(side), self._parts(side)
+        scored = side.scored(self.threads)
+        if side.number == USER:
+            self.response.draw_users(scored, self.users, parts, self.threads)
+            sums = self.response.sums(self.users)
+            error = self.response.error(scored, self.users) / len(scored.values)
+            self.response = self.response.drawn(sums, parts)
+            self.trace.append(self.response.facts(error, sums))
+        targets = self.response.targets(scored, self.users, parts, self.threads)
+        side.draw(condition(side, prior, targets, draw_key(*parts, ROWS)), self.threads)
 
     def _draw_prior(self, side: Side) -> Prior:
         moments = Moments.of(side.rows[:, : self.params.columns], side.features)
@@ -125,6 +144,24 @@ class Gibbs:
         return self.params.seed, self._chain, self.state.sweep, side.number
 
 
+def threads_of(params: MatchboxParams) -> int:
+    """Threads of a fit in one task."""
+    return params.threads or int(numba.config.NUMBA_NUM_THREADS)
+
+
+def stored_columns(params: MatchboxParams) -> int:
+    """Columns of a stored row: those of the model, then padding."""
+    return -(-params.columns // LANES) * LANES
+
+
+def first_rows(side: int, ids: Ints, params: MatchboxParams, chain: int) -> Floats:
+    """Where a chain's rows start: small normal factors, no bias."""
+    rows = np.zeros((len(ids), stored_columns(params)), np.float32)
+    drawn = normals(params.seed, 1000 * chain + side, ids, params.rank)
+    rows[:, : params.rank] = FIRST_SPREAD * drawn
+    return rows
+
+
 def make_sides(
     ratings: Ratings,
     features: tuple[Features | None, ...],
@@ -133,18 +170,17 @@ def make_sides(
 ) -> list[Side]:
     """The sides in their first state: small normal factors, no bias."""
     offsets = stack_offsets(ratings.sizes)
-    width = -(-params.columns // LANES) * LANES
-    stack = np.zeros((int(offsets[-1]), width), np.float32)
+    stack = np.zeros((int(offsets[-1]), stored_columns(params)), np.float32)
     names = np.concatenate([np.arange(size) for size in ratings.sizes])
     sides = []
     for number, size in enumerate(ratings.sizes):
         rows = stack[offsets[number] : offsets[number + 1]]
-        ids, stream = np.arange(size), 1000 * chain + number
-        rows[:, : params.rank] = FIRST_SPREAD * normals(params.seed, stream, ids, params.rank)
+        ids = np.arange(size)
+        rows[:] = first_rows(number, ids, params, chain)
         seen, given = sort_for(ratings, number), features[number]
         parts = seen.indptr, seen.others, seen.owners, ids, names, stack.reshape(-1)
         view = View(*parts, params.columns)
-        spectrum = Spectrum.of(given.gram(), given.sums()) if given is not None else None
+        spectrum = None if given is None else given.spectrum
         sides.append(Side(number, seen, given, spectrum, view, rows))
     return sides
 

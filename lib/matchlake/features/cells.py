@@ -1,0 +1,120 @@
+"""Counts of a table's values, fine enough for every histogram, from one pass over it.
+
+The width of a histogram's bins follows from the range, which only the pass itself finds. So the
+pass counts cells: a number x falls into the cell that starts at `floor(x / u) * u`, where the unit
+u is the power of two that splits the octave of x into 4,096. Cells lie whole in every bin whose
+width is a power of two, no less than u, and that starts at a multiple of its width; merging them
+gives such bins exact counts.
+"""
+
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    DataType,
+    DateType,
+    IntegralType,
+    NumericType,
+    StringType,
+    TimestampType,
+)
+
+from matchlake.errors import SchemaError
+
+_OCTAVE_BITS = 12
+_SMALLEST = -1060
+_INFINITY = float("inf")
+_TEXTS = (StringType, BooleanType, DateType, TimestampType)
+
+
+def count_cells(frame: DataFrame, columns: Sequence[str] | None = None) -> DataFrame:
+    """How many rows each cell and each category of each column has. Lazy.
+
+    Gives column_name, kind, cell and unit (double), category, rows. `kind` is histogram for finite
+    numbers, bar for texts, booleans, days and the elements of lists, null, and not_finite. Columns
+    of other types are left out, but named ones raise SchemaError.
+    """
+    entries = [
+        _entries(field.name, field.dataType)
+        for field in frame.schema
+        if (columns is None or field.name in columns) and _is_countable(field.dataType)
+    ]
+    _check(frame, columns)
+    exploded = frame.select(F.explode(F.concat(*entries)).alias("entry")).select("entry.*")
+    return exploded.groupBy("column_name", "kind", "cell", "unit", "category").agg(
+        F.count(F.lit(1)).alias("rows")
+    )
+
+
+def bin_width(units: Column, lowest: Column, highest: Column, bins: int) -> Column:
+    """The power of two that cuts the range into at most about `bins` and is no less than `units`.
+
+    `lowest` and `highest` are the first and the last cell.
+    """
+    wanted = F.pow(F.lit(2.0), F.ceil(F.log2(highest / bins - lowest / bins)))
+    return F.greatest(units, F.coalesce(wanted, units))
+
+
+def _check(frame: DataFrame, columns: Sequence[str] | None) -> None:
+    there = {field.name: field.dataType for field in frame.schema}
+    bad = [name for name in columns or () if not _is_countable(there.get(name))]
+    possible = [name for name, kind in there.items() if _is_countable(kind)]
+    if bad or not possible:
+        raise SchemaError(
+            f"{', '.join(bad) or 'The table'} cannot be described: possible are "
+            f"{', '.join(possible) or 'no columns'}."
+        )
+
+
+def _is_countable(kind: DataType | None) -> bool:
+    if isinstance(kind, ArrayType):
+        return isinstance(kind.elementType, _TEXTS)
+    return isinstance(kind, (NumericType, *_TEXTS))
+
+
+def _entries(name: str, kind: DataType) -> Column:
+    """An array of one entry, or of one for each distinct element of a list."""
+    column = F.col("`" + name.replace("`", "``") + "`")
+    if isinstance(kind, ArrayType):
+        texts = F.array_distinct(F.array_compact(column.cast("array<string>")))
+        found = F.transform(texts, lambda text: _entry(name, "bar", category=text))
+        return F.coalesce(found, F.array(_entry(name, "null")))
+    if isinstance(kind, NumericType):
+        unit = F.lit(1.0) if isinstance(kind, IntegralType) else None
+        return F.array(_number_entry(name, column.cast("double"), unit))
+    text = column.cast("date" if isinstance(kind, TimestampType) else kind).cast("string")
+    return F.array(
+        F.when(column.isNull(), _entry(name, "null")).otherwise(_entry(name, "bar", category=text))
+    )
+
+
+def _number_entry(name: str, value: Column, least: Column | None) -> Column:
+    octave = F.floor(F.log2(F.abs(value))) - _OCTAVE_BITS
+    unit = F.pow(F.lit(2.0), F.greatest(F.coalesce(octave, F.lit(_SMALLEST)), F.lit(_SMALLEST)))
+    unit = unit if least is None else F.greatest(unit, least)
+    histogram = _entry(name, "histogram", cell=F.floor(value / unit) * unit, unit=unit)
+    return (
+        F.when(F.abs(value) < _INFINITY, histogram)
+        .when(value.isNull(), _entry(name, "null"))
+        .otherwise(_entry(name, "not_finite"))
+    )
+
+
+def _entry(
+    name: str,
+    kind: str,
+    cell: Column | None = None,
+    unit: Column | None = None,
+    category: Column | None = None,
+) -> Column:
+    none = F.lit(None)
+    return F.struct(
+        F.lit(name).alias("column_name"),
+        F.lit(kind).alias("kind"),
+        (none.cast("double") if cell is None else cell.cast("double")).alias("cell"),
+        (none.cast("double") if unit is None else unit).alias("unit"),
+        (none.cast("string") if category is None else category).alias("category"),
+    )

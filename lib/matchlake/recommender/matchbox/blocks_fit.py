@@ -1,0 +1,153 @@
+"""A distributed fit from frames to a model: ids, blocks, stations, sweeps, and what they leave."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from matchlake.errors import InputError
+from matchlake.recommender.blocks import Ints
+from matchlake.recommender.cut import Cut
+from matchlake.recommender.ids import dense_ids
+from matchlake.recommender.interactions import SHOWN, VALUE, Survey
+from matchlake.recommender.matchbox.chains import PREFIX
+from matchlake.recommender.matchbox.distributed import Distributed, read_spectrum
+from matchlake.recommender.matchbox.encoding import VECTOR
+from matchlake.recommender.matchbox.gather import (
+    ROWS,
+    ColdRows,
+    gathered_report,
+    gathered_rows,
+)
+from matchlake.recommender.matchbox.params import MatchboxParams
+from matchlake.recommender.matchbox.ratings import ITEM, USER
+from matchlake.recommender.matchbox.response import NormalResponse, Response, ordinal_response
+from matchlake.recommender.matchbox.station import Stations
+from matchlake.recommender.packing import Array
+from matchlake.recommender.params import AlsParams
+from matchlake.recommender.partition import Layout, partition
+from matchlake.schemas import ITEM_ID, USER_ID
+
+KEYS = (USER_ID, ITEM_ID)
+_COLUMNS = ("idx", "factors", "biases", "compact", "response", "observed")
+
+
+class Input(NamedTuple):
+    """What a fit learns from: ratings (`user_id`, `item_id`, `value`) and feature vectors."""
+
+    ratings: DataFrame
+    vectors: tuple[DataFrame | None, DataFrame | None]
+    size: Survey
+
+
+class Gathered(NamedTuple):
+    """Rows of users and items, and the report."""
+
+    users: DataFrame
+    items: DataFrame
+    report: dict[str, Array]
+
+
+def fit_blocks(given: Input, params: MatchboxParams, cut: Cut) -> Gathered:
+    """Runs the distributed schedule; see `fit_matchbox` for its actions."""
+    if params.dates or params.chains > 1:
+        raise InputError(
+            "The distributed schedule has neither dates nor several chains: leave out dates=True "
+            "and chains, or force schedule='one-task' on a machine with memory for it."
+        )
+    response, ratings = _response(given, params)
+    sizing = AlsParams(feedback="explicit", rank=params.rank, blocks=params.blocks)
+    blocks, ids, layout = partition(ratings, given.size, sizing, cut)
+    for side in (USER, ITEM):
+        _check_vectors(given.vectors[side], ids[side], KEYS[side])
+    limit = params.history_limit if params.history else 0
+    seen = tuple(_most_rated(ratings, ids[side], KEYS[side], limit) for side in (USER, ITEM))
+    stations = Stations(blocks, layout, (seen[USER], seen[ITEM]))
+    made = [stations.of(side, _indexed(given, ids, side)) for side in (USER, ITEM)]
+    ready = cut(made[USER].unionByName(made[ITEM]))
+    spectra = [read_spectrum(ready, side) for side in (USER, ITEM)]
+    chain = Distributed(ready, layout, params, response, cut, spectra)
+    kept = chain.run()
+    report = gathered_report(kept, layout, params.compact_loss)
+    names = chain.trace[0]
+    report |= {PREFIX + n: np.array([[facts[n] for facts in chain.trace]]) for n in names}
+    report |= {"seen_users": seen[USER], "seen_items": seen[ITEM]}
+    finish = _Finish(given, ids, layout, cut)
+    users, items = (
+        finish.rows(gathered_rows(kept, side, layout, report), side, report)
+        for side in (USER, ITEM)
+    )
+    return Gathered(users, items, report)
+
+
+def _response(given: Input, params: MatchboxParams) -> tuple[Response, DataFrame]:
+    """The response, and the ratings with the values it takes."""
+    value = F.col(VALUE)
+    if not params.ordinal:
+        mean = given.size.mean
+        centred = given.ratings.withColumn(VALUE, value - F.lit(mean).cast("float"))
+        return NormalResponse(mean), centred
+    rows = given.ratings.groupBy(VALUE).count().orderBy(VALUE).collect()
+    levels = np.array([row[VALUE] for row in rows])
+    response = ordinal_response(levels, np.array([row["count"] for row in rows]))
+    code = F.array_position(F.array(*[F.lit(float(x)).cast("float") for x in levels]), value) - 1
+    return response, given.ratings.withColumn(VALUE, code.cast("float"))
+
+
+def _most_rated(ratings: DataFrame, ids: DataFrame, key: str, limit: int) -> Ints:
+    if not limit:
+        return np.zeros(0, np.int64)
+    counts = ratings.groupBy(key).count().join(ids, key)
+    top = counts.orderBy(F.desc("count"), "idx").limit(limit).select("idx").collect()
+    return np.array([row["idx"] for row in top], np.int64)
+
+
+def _indexed(given: Input, ids: tuple[DataFrame, DataFrame], side: int) -> DataFrame | None:
+    vectors = given.vectors[side]
+    return None if vectors is None else vectors.join(ids[side], KEYS[side]).select("idx", VECTOR)
+
+
+def _check_vectors(vectors: DataFrame | None, ids: DataFrame, key: str) -> None:
+    """One feature row an id, and one for every id with ratings. Two actions."""
+    if vectors is None:
+        return
+    again = vectors.groupBy(key).count().where("count > 1").limit(SHOWN).collect()
+    if again:
+        raise InputError(
+            f"Some {key}(s) have more than one feature row: keep one row an id. Among them "
+            f"{[row[key] for row in again]}."
+        )
+    lacking = ids.join(vectors, key, "anti").orderBy("idx").limit(SHOWN).collect()
+    if lacking:
+        raise InputError(
+            f"Some {key}(s) have ratings but no feature row: add one, or leave the features out. "
+            f"Among them {[row[key] for row in lacking]}."
+        )
+
+
+@dataclass(frozen=True)
+class _Finish:
+    """Puts ids to gathered rows, and rows of ids without ratings below them."""
+
+    given: Input
+    ids: tuple[DataFrame, DataFrame]
+    layout: Layout
+    cut: Cut
+
+    def rows(self, gathered: DataFrame, side: int, report: dict[str, Array]) -> DataFrame:
+        """One side's rows by id."""
+        key = KEYS[side]
+        trained = gathered.join(self.ids[side], "idx").select(key, *_COLUMNS)
+        vectors = self.given.vectors[side]
+        if vectors is None:
+            return self.cut(trained)
+        cold = vectors.join(self.ids[side], key, "anti")
+        numbered, _ = dense_ids(cold, key, self.cut)
+        numbered = numbered.withColumn("idx", F.col("idx") + self.layout.sizes[side])
+        projection = report["compact_users" if side == USER else "compact_items"]
+        task = ColdRows(report[f"means_{side}"], report[f"links_{side}"], projection)
+        rows = cold.join(numbered, key).select("idx", VECTOR).mapInArrow(task, ROWS)
+        found = rows.join(numbered, "idx").select(key, *_COLUMNS)
+        return self.cut(trained.unionByName(found))

@@ -1,0 +1,89 @@
+"""Several chains over the same ratings, their samples pooled, and how well they have mixed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from matchlake.recommender.matchbox.links import Features
+from matchlake.recommender.matchbox.params import MatchboxParams
+from matchlake.recommender.matchbox.posterior import Posterior
+from matchlake.recommender.matchbox.ratings import Ratings
+from matchlake.recommender.matchbox.sampler import Gibbs, Sample
+
+Trace = dict[str, npt.NDArray[Any]]
+"""By name, a number of every sweep: (chains, sweeps)."""
+
+PREFIX = "trace_"
+
+
+def run_chains(
+    ratings: Ratings, features: tuple[Features | None, ...], params: MatchboxParams
+) -> tuple[Posterior, Trace]:
+    """Runs `params.chains` chains, each for its share of the samples, one after another."""
+    share = -(-params.samples // params.chains)
+    each = params.model_copy(update={"samples": share})
+    samples: list[Sample] = []
+    traces: list[list[dict[str, float]]] = []
+    for chain in range(params.chains):
+        gibbs = Gibbs(ratings, features, each, chain)
+        samples += gibbs.samples()
+        traces.append(gibbs.trace)
+    names = traces[0][0]
+    trace = {
+        PREFIX + name: np.array([[facts[name] for facts in one] for one in traces])
+        for name in names
+    }
+    return Posterior.of(samples, gibbs.response.mean, gibbs.response.levels), trace
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How well the chains have mixed in one number: `r_hat` near 1, `effective` samples many."""
+
+    name: str
+    mean: float
+    r_hat: float
+    effective: float
+
+
+def measure_mixing(trace: Trace, burn_in: int) -> list[Mixing]:
+    """Split R-hat and effective sample size of each traced number (Gelman et al. 2013, 11.4-5)."""
+    found = []
+    for name, values in trace.items():
+        kept = values[:, burn_in:]
+        half = kept.shape[1] // 2
+        if half < 2:  # noqa: PLR2004 - no variance within fewer
+            continue
+        split = np.concatenate([kept[:, :half], kept[:, -half:]])
+        r_hat, effective = _mixing(split)
+        found.append(Mixing(name.removeprefix(PREFIX), float(kept.mean()), r_hat, effective))
+    return found
+
+
+def _mixing(chains: npt.NDArray[np.float64]) -> tuple[float, float]:
+    count, length = chains.shape
+    within = float(chains.var(axis=1, ddof=1).mean())
+    between = float(chains.mean(axis=1).var(ddof=1))
+    pooled = within * (length - 1) / length + between
+    if within == 0.0:
+        return 1.0, float(count * length)
+    centred = chains - chains.mean(axis=1, keepdims=True)
+    total = 0.0
+    for lag in range(1, length - 1, 2):
+        pair = sum(_correlation(centred, lag + step, (within, pooled)) for step in (0, 1))
+        if pair < 0.0:
+            break
+        total += pair
+    return float(np.sqrt(pooled / within)), count * length / (1.0 + 2.0 * total)
+
+
+def _correlation(
+    centred: npt.NDArray[np.float64], lag: int, variances: tuple[float, float]
+) -> float:
+    """Autocorrelation at a lag, between-chain variance counted as correlation."""
+    within, pooled = variances
+    length = centred.shape[1]
+    covariance = float((centred[:, :-lag] * centred[:, lag:]).sum(axis=1).mean()) / length
+    return float(1.0 - (within - covariance) / pooled)

@@ -1,0 +1,94 @@
+"""Plain columns of users and items to feature vectors, by the product's own encoders."""
+
+from functools import reduce
+from operator import add
+from typing import NamedTuple
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, NumericType
+
+from matchlake.errors import SchemaError
+from matchlake.features.categories import FittedCategories, MultiHot, OneHot
+from matchlake.features.feature_set import Feature, FeatureSet
+from matchlake.features.fit import fit_features
+from matchlake.features.model import FeatureModel
+from matchlake.features.scalers import MaxAbs
+from matchlake.recommender.columns import require_columns
+
+VECTOR = "x"
+"""The column of a feature vector: array<float>."""
+
+
+class Encoders(NamedTuple):
+    """How each side's columns become features: declared, fitted before, or None for the default.
+
+    The default takes every column but the id: numbers divided by their largest absolute value, a
+    missing one by the mean; texts, booleans and dates as categories, lists as sets of categories,
+    a missing value as a category of its own.
+    """
+
+    users: FeatureSet | FeatureModel | None = None
+    items: FeatureSet | FeatureModel | None = None
+
+
+class FittedEncoders(NamedTuple):
+    """What each side's columns become; None where a side has no features."""
+
+    users: FeatureModel | None
+    items: FeatureModel | None
+
+
+def declare_features(frame: DataFrame, key: str) -> FeatureSet:
+    """The default feature set of `frame`, whose ids are in `key`; see `Encoders`."""
+    features: dict[str, Feature] = {}
+    for field in frame.schema:
+        if field.name == key:
+            continue
+        if isinstance(field.dataType, NumericType):
+            features[field.name] = MaxAbs(nulls="mean")
+        elif isinstance(field.dataType, ArrayType):
+            features[field.name] = MultiHot(nulls="column")
+        else:
+            features[field.name] = OneHot(nulls="column")
+    if not features:
+        raise SchemaError(
+            f"The feature frame has no column beside {key}: add features, or give None instead."
+        )
+    return FeatureSet(name="matchbox", keys=(key,), features=features)
+
+
+def fit_encoder(frame: DataFrame, key: str, encoders: Encoders | None, side: int) -> FeatureModel:
+    """The fitted encoder of one side; starts a Spark job unless it is fitted already."""
+    require_columns(frame, (key,), "the feature frame")
+    chosen = None if encoders is None else encoders[side]
+    if isinstance(chosen, FeatureModel):
+        return chosen
+    declared = chosen or declare_features(frame, key)
+    return fit_features(frame, declared.model_copy(update={"keys": (key,)}))
+
+
+def encode(frame: DataFrame, key: str, encoder: FeatureModel) -> DataFrame:
+    """`key` and `x`, the feature vector of each row; lazy.
+
+    Zero stands for a value that is still missing. The ones of a list are divided by the root of
+    their number, so that a long list weighs as much as a short one.
+    """
+    whole = encoder.model_copy(update={"keys": (key,)}).transform(frame)
+    lists = {
+        fitted.name: fitted.outputs()
+        for fitted in encoder.features
+        if isinstance(fitted, FittedCategories) and fitted.is_list
+    }
+    values = []
+    for output in encoder.outputs():
+        value = F.coalesce(_number(output.name), F.lit(0.0))
+        if output.feature in lists:
+            ones = reduce(add, [_number(part.name) for part in lists[output.feature]])
+            value = value / F.sqrt(F.greatest(ones, F.lit(1.0)))
+        values.append(F.nanvl(value, F.lit(0.0)).cast("float"))
+    return whole.select(key, F.array(*values).alias(VECTOR))
+
+
+def _number(name: str) -> Column:
+    return F.col(f"`{name}`").cast("double")

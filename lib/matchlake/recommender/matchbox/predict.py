@@ -1,0 +1,162 @@
+"""From rows in every sample to a rating: its expectation, its spread, the chance of each level."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from matchlake.recommender.blocks import Floats, Positions
+from matchlake.recommender.matchbox.draws import normal_cdf
+from matchlake.recommender.matchbox.kernels import Matrix
+from matchlake.recommender.matchbox.ordinal import WIDEST
+from matchlake.recommender.simd import compiled
+
+_AT_ONCE = 16384
+"""Pairs scored at a time, so that memory does not grow with them."""
+
+
+class Prediction(NamedTuple):
+    """Expected rating and predictive deviation, (pairs,), and chances (pairs, levels) or None."""
+
+    scores: Floats
+    deviations: Floats
+    chances: Floats | None
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """All that predictions need, in memory.
+
+    `rows` (rows, samples, columns) has all sides' rows one after another, the users' first; `known`
+    (rows,) says which were trained: the others are prior means, whose `covariances` (sides,
+    samples, columns, columns) widen a prediction. `response` belongs to the users, (users, samples,
+    width): the variance of a rating, or the levels' thresholds where there are `levels`.
+    """
+
+    mean: float
+    rows: Floats
+    known: npt.NDArray[np.bool_]
+    covariances: Floats
+    response: Floats
+    levels: Matrix | None
+
+    def predict(self, places: Positions, clip: tuple[float, float] | None = None) -> Prediction:
+        """Predicts for places (pairs, sides) in `rows`; scores are kept within `clip`."""
+        parts = [
+            self._predict(places[begin : begin + _AT_ONCE])
+            for begin in range(0, len(places), _AT_ONCE)
+        ] or [self._predict(places)]
+        scores = np.concatenate([part.scores for part in parts])
+        deviations = np.concatenate([part.deviations for part in parts])
+        chances = [part.chances for part in parts if part.chances is not None]
+        if clip is not None:
+            scores = np.clip(scores, np.float32(clip[0]), np.float32(clip[1]))
+        return Prediction(scores, deviations, np.concatenate(chances) if chances else None)
+
+    def _predict(self, places: Positions) -> Prediction:
+        samples = self.rows.shape[1]
+        scores = np.zeros((len(places), samples), np.float32)
+        spread = np.zeros((len(places), samples), np.float32)
+        score_pairs(places, self.rows, scores)
+        if not self.known[places].all():
+            spread_pairs(places, self.rows, self.known, self.covariances, spread)
+        users = places[:, 0]
+        if self.levels is None:
+            exact = scores.astype(np.float64)
+            noise = self.response[users, :, 0] + spread
+            variance = exact.var(axis=1) + noise.mean(axis=1, dtype=np.float64)
+            expected = exact.mean(axis=1) + self.mean
+            return Prediction(_single(expected), _single(np.sqrt(variance)), None)
+        chances = np.zeros((len(places), len(self.levels)))
+        add_chances(scores, spread, users, self.response, chances)
+        chances /= samples
+        expected = chances @ self.levels
+        variance = np.maximum(chances @ self.levels**2 - expected**2, 0.0)
+        return Prediction(_single(expected), _single(np.sqrt(variance)), _single(chances))
+
+
+def user_spread(users: Floats, base: Matrix | None) -> Floats:
+    """A `Predictor`'s response from users' rows (users, samples, width) of the samples.
+
+    Precisions become variances; gaps, where there is a `base` (samples,), thresholds.
+    """
+    if base is None:
+        return 1.0 / users
+    thresholds = np.empty((*users.shape[:2], users.shape[2] + 1), np.float32)
+    thresholds[:, :, 0] = base
+    thresholds[:, :, 1:] = base[:, None] + np.cumsum(np.exp(np.minimum(users, WIDEST)), axis=2)
+    return thresholds
+
+
+def _single(values: npt.NDArray[np.float64]) -> Floats:
+    return values.astype(np.float32)
+
+
+@compiled
+def score_pairs(places: Positions, rows: Floats, out: Floats) -> None:
+    """Scores (pairs, samples) without the mean: biases, and dot products of every two sides."""
+    rank = rows.shape[2] - 1
+    for pair in range(len(places)):
+        for sample in range(rows.shape[1]):
+            score = np.float32(0.0)
+            for side in range(places.shape[1]):
+                row = rows[places[pair, side], sample]
+                score += row[rank]
+                for other in range(side):
+                    left = rows[places[pair, other], sample]
+                    for k in range(rank):
+                        score += left[k] * row[k]
+            out[pair, sample] = score
+
+
+@compiled
+def spread_pairs(
+    places: Positions,
+    rows: Floats,
+    known: npt.NDArray[np.bool_],
+    covariances: Floats,
+    out: Floats,
+) -> None:
+    """Variances of scores (pairs, samples) from rows that are known by their prior only.
+
+    For such a row d' C d, C its covariance and d what its factors and bias are multiplied with;
+    for every two of them the trace of the product of their factors' covariances too.
+    """
+    columns = rows.shape[2]
+    design = np.empty(columns, np.float32)
+    for pair in range(len(places)):
+        for side in range(places.shape[1]):
+            if known[places[pair, side]]:
+                continue
+            for sample in range(rows.shape[1]):
+                design[:] = 0.0
+                total = np.float32(0.0)
+                for other in range(places.shape[1]):
+                    if other != side:
+                        design += rows[places[pair, other], sample]
+                    if other < side and not known[places[pair, other]]:
+                        mine, theirs = covariances[side, sample], covariances[other, sample]
+                        total += np.sum(mine[:-1, :-1] * theirs[:-1, :-1])
+                design[columns - 1] = 1.0
+                for a in range(columns):
+                    for b in range(columns):
+                        total += design[a] * covariances[side, sample, a, b] * design[b]
+                out[pair, sample] += total
+
+
+@compiled
+def add_chances(
+    scores: Floats, spread: Floats, users: Positions, thresholds: Floats, out: Matrix
+) -> None:
+    """Adds each sample's chance of every level to `out` (pairs, levels)."""
+    last = out.shape[1] - 1
+    for pair in range(len(scores)):
+        for sample in range(scores.shape[1]):
+            below, scale = 0.0, 1.0 / np.sqrt(1.0 + spread[pair, sample])
+            for level in range(last):
+                edge = thresholds[users[pair], sample, level]
+                chance = normal_cdf((edge - scores[pair, sample]) * scale)
+                out[pair, level] += chance - below
+                below = chance
+            out[pair, last] += 1.0 - below

@@ -1,0 +1,193 @@
+"""Who is rated like whom: the density that a random entity of the other side rates two alike.
+
+With q a random row of the other side, its mean E[q] and covariance Cov(q), the difference of two
+ratings by q is N(m, v): m the difference of biases plus the difference d of factors . E[q], and
+v = 2 noise + d' Cov(q) d. The score is the logarithm of its density at zero, so that shared
+dislikes count as shared likes do. (Infer.NET's Matchbox takes E[q] = 0 and the prior's variance.)
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import DataType, FloatType, IntegerType, StructField, StructType
+
+from matchlake.recommender.arrow_lists import combined
+from matchlake.recommender.blocks import Floats, Ints
+from matchlake.recommender.packing import pack, unpack
+from matchlake.recommender.spread import sent_home, sent_to_all, spread_over
+from matchlake.recommender.topk import Lists, lists_of, pick_lists
+from matchlake.schemas import RANK, SCORE
+
+_TARGET, _GIVEN, _QUERY = 0, 1, 2
+_BATCH = 128
+"""Queries whose scores of all targets are in memory at a time."""
+
+_FLAT = 1e-9
+
+
+class Geometry(NamedTuple):
+    """Maps factors to a space where squared distance is d' Cov(q) d; `centre` is E[q]."""
+
+    root: Floats
+    centre: Floats
+    noise: float
+
+
+@dataclass(frozen=True)
+class Related:
+    """Finds for entities of one side those rated alike; `side` has their rows."""
+
+    side: DataFrame
+    keys: tuple[str, str]
+    geometry: Geometry
+
+    @staticmethod
+    def of(side: DataFrame, keys: tuple[str, str], others: DataFrame, noise: float) -> "Related":
+        """For `side`, with its id and index columns; starts one job over the others' factors."""
+        moments = others.select("factors").mapInArrow(_sums, "data binary").collect()
+        parts = [unpack([bytes(row["data"])]) for row in moments]
+        count = sum(float(part["count"]) for part in parts)
+        mean = np.sum([part["total"] for part in parts], axis=0) / count
+        square = np.sum([part["square"] for part in parts], axis=0)
+        covariance = square / count - np.outer(mean, mean)
+        values, vectors = np.linalg.eigh(covariance)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        geometry = Geometry(root.astype(np.float32), mean.astype(np.float32), noise)
+        return Related(side, keys, geometry)
+
+    def lists(self, queries: DataFrame, k: int, pairs: DataFrame | None = None) -> DataFrame:
+        """The `k` likest of each query, among the `target`s of its `pairs` where given; lazy."""
+        key, index = self.keys
+        rows = self.side.select(
+            F.col(key).alias("id"), F.col(index).alias("idx"), "factors", "bias"
+        )
+        asked = queries.select(F.col(key).alias("id")).join(rows, "id")
+        asked = asked.withColumnRenamed("id", "query")
+        spread = spread_over(asked)
+        targets = rows.withColumnRenamed("id", "target")
+        frames = [sent_to_all(targets, spread, _TARGET), sent_home(asked, spread, _QUERY)]
+        if pairs is not None:
+            frames.append(sent_home(pairs.select("query", "target"), spread, _GIVEN))
+        scene = spread.gather(*frames)
+        task = _Task(self.geometry, k, key, only_given=pairs is not None)
+        return scene.mapInArrow(task, _lists_schema(key, self.side.schema[key].dataType))
+
+
+def _sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Count, sum and sum of products of a partition's factors, in f64."""
+    count, total, square = 0, None, None
+    for batch in batches:
+        if not len(batch):
+            continue
+        rows = np.asarray(batch["factors"].flatten()).reshape(len(batch), -1).astype(np.float64)
+        count += len(rows)
+        total = rows.sum(axis=0) + (0.0 if total is None else total)
+        square = rows.T @ rows + (0.0 if square is None else square)
+    if total is not None and square is not None:
+        data = pack({"count": np.array(count), "total": total, "square": square})
+        yield pa.RecordBatch.from_pydict({"data": pa.array([bytes(data)], pa.binary())})
+
+
+def _lists_schema(key: str, kind: DataType) -> StructType:
+    return StructType(
+        [
+            StructField(key, kind),
+            StructField(RANK, IntegerType()),
+            StructField(f"related_{key}", kind),
+            StructField(SCORE, FloatType()),
+        ]
+    )
+
+
+class _Targets(NamedTuple):
+    """All targets by index: rows in the space of the geometry, and expected differences."""
+
+    ids: pa.Array
+    idx: Ints
+    rows: Floats
+    levels: Floats
+    owners: pa.Array
+    given: Lists
+
+
+@dataclass(frozen=True)
+class _Task:
+    """The body of a task: targets, given pairs and queries in, in this order; lists out."""
+
+    geometry: Geometry
+    k: int
+    key: str
+    only_given: bool
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        waiting: dict[int, list[pa.RecordBatch]] = {_TARGET: [], _GIVEN: []}
+        targets = None
+        for batch in batches:
+            ends = np.searchsorted(np.asarray(batch["kind"]), [_TARGET, _GIVEN, _QUERY])
+            bounds = [*map(int, ends), len(batch)]
+            for kind, rows in waiting.items():
+                rows.append(batch.slice(bounds[kind], bounds[kind + 1] - bounds[kind]))
+            if bounds[_QUERY] == len(batch):
+                continue
+            if targets is None:
+                targets = self._settle(pa.Table.from_batches(waiting[_TARGET]), waiting[_GIVEN])
+                waiting = {}
+            for start in range(bounds[_QUERY], len(batch), _BATCH):
+                yield self._answer(batch.slice(start, _BATCH), targets)
+
+    def _settle(self, table: pa.Table, given: list[pa.RecordBatch]) -> _Targets:
+        table = table.sort_by("idx")
+        rows, levels = self._placed(combined(table["factors"]), np.asarray(table["bias"]))
+        ids, pairs = combined(table["target"]), pa.Table.from_batches(given)
+        encoded = combined(pairs["query"]).dictionary_encode()
+        owners = np.asarray(pc.fill_null(encoded.indices, -1))
+        places = np.asarray(pc.fill_null(pc.index_in(combined(pairs["target"]), ids), -1))
+        lists = lists_of(owners, places, len(encoded.dictionary), len(ids))
+        return _Targets(ids, np.asarray(table["idx"]), rows, levels, encoded.dictionary, lists)
+
+    def _placed(self, factors: pa.ListArray, bias: Floats) -> tuple[Floats, Floats]:
+        matrix = np.asarray(factors.flatten()).reshape(len(factors), -1)
+        levels: Floats = (bias + matrix @ self.geometry.centre).astype(np.float32)
+        return matrix @ self.geometry.root, levels
+
+    def _answer(self, batch: pa.RecordBatch, targets: _Targets) -> pa.RecordBatch:
+        rows, levels = self._placed(batch["factors"], np.asarray(batch["bias"]))
+        scores = log_densities(rows, levels, targets.rows, targets.levels, self.geometry.noise)
+        own = np.searchsorted(targets.idx, np.asarray(batch["idx"]))
+        if self.only_given:
+            place = np.asarray(pc.fill_null(pc.index_in(batch["query"], targets.owners), -1))
+            given = pick_lists(targets.given, place)
+            among = np.zeros(scores.shape, bool)
+            for row in range(len(scores)):
+                among[row, given.places[given.indptr[row] : given.indptr[row + 1]]] = True
+            scores[~among] = -np.inf
+        scores[np.arange(len(scores)), own] = -np.inf
+        best = np.argsort(-scores, axis=1, kind="stable")[:, : self.k]
+        rows_found, rank = np.nonzero(np.take_along_axis(scores, best, axis=1) > -np.inf)
+        found = best[rows_found, rank]
+        return pa.RecordBatch.from_pydict(
+            {
+                self.key: batch["query"].take(pa.array(rows_found)),
+                RANK: pa.array((rank + 1).astype(np.int32)),
+                f"related_{self.key}": targets.ids.take(pa.array(found)),
+                SCORE: pa.array(scores[rows_found, found]),
+            }
+        )
+
+
+def log_densities(
+    rows: Floats, levels: Floats, others: Floats, other_levels: Floats, noise: float
+) -> Floats:
+    """Log density of equal ratings, (rows, others); see the module."""
+    squares = (rows**2).sum(axis=1)[:, None] + (others**2).sum(axis=1)[None]
+    distance = np.maximum(squares - 2.0 * (rows @ others.T), 0.0)
+    variance = np.maximum(2.0 * noise + distance, _FLAT)
+    away = levels[:, None] - other_levels[None]
+    density: Floats = -0.5 * (np.log(2.0 * np.pi * variance) + away**2 / variance)
+    return density.astype(np.float32)

@@ -1,0 +1,77 @@
+"""The command line's `describe`: what a table's columns hold, and how they have moved."""
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from matchlake.config import load_config
+from matchlake.features.describe import DescribeParams, describe
+from matchlake.features.drift import drift
+from matchlake.sql.launch import start_quietly
+
+_BAR = 30
+
+
+def describe_command(
+    table: Annotated[str, typer.Argument(help="schema.table")],
+    columns: Annotated[list[str] | None, typer.Option("--column", help="may be repeated")] = None,
+    against: Annotated[int | None, typer.Option(help="an earlier Delta version: drift")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="a folder for one PNG a column")] = None,
+    bins: Annotated[int, typer.Option(min=1, max=1000, help="at most about so many bins")] = 20,
+    env: Annotated[str, typer.Option(help="conf/ENV.yml over conf/base.yml")] = "local",
+) -> None:
+    """Shows histograms and counts of a table's columns, or what moved since a version."""
+    lake = start_quietly(load_config(env), "describe").lakehouse
+    frame, console = lake.read(table), Console()
+    if against is not None:
+        moved = drift(lake.read(table, against), frame, bins, columns).orderBy("column_name")
+        console.print(_drift_table(moved.toPandas(), f"{table} since version {against}"))
+        return
+    described = describe(frame, DescribeParams(bins=bins, top=10), columns).toPandas()
+    for column, rows in described.groupby("column_name"):
+        console.print(_column_table(rows, str(column)))
+    if pictures:
+        _save(described, table, pictures)
+        console.print(f"pictures: {pictures}")
+
+
+def _save(described: pd.DataFrame, table: str, folder: Path) -> None:
+    from matchlake.features.charts import draw_column  # noqa: PLC0415 - brings matplotlib, slow
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for column, rows in described.groupby("column_name"):
+        draw_column(rows, f"{table}.{column}").savefig(folder / f"{column}.png")
+
+
+def _column_table(rows: pd.DataFrame, title: str) -> Table:
+    shown = Table("", "rows", "share", "", title=title, title_justify="left", box=None)
+    ordered = rows.sort_values(["kind", "bin_low", "rows"], ascending=[True, True, False])
+    most = ordered["share"].max()
+    for row in ordered.to_dict("records"):
+        bar = "█" * round(_BAR * row["share"] / most)
+        shown.add_row(_label(row), f"{row['rows']:,}", f"{row['share']:.1%}", bar)
+    return shown
+
+
+def _label(row: Mapping[Hashable, Any]) -> str:
+    match row["kind"]:
+        case "histogram":
+            return f"{row['bin_low']:g} to {row['bin_high']:g}"
+        case "bar":
+            return repr(row["category"])
+    return f"({row['kind']})"
+
+
+def _drift_table(moved: pd.DataFrame, title: str) -> Table:
+    shown = Table("column", "psi", "ks", "nulls", "new", "gone", title=title)
+    for row in moved.to_dict("records"):
+        nulls = f"{row['null_share_before']:.1%} -> {row['null_share_after']:.1%}"
+        ks = "" if pd.isna(row["ks"]) else f"{row['ks']:.3f}"
+        new, gone = (", ".join(row[f"{which}_categories"][:5]) for which in ("new", "gone"))
+        shown.add_row(row["column_name"], f"{row['psi']:.4f}", ks, nulls, new, gone)
+    return shown

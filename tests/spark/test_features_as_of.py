@@ -1,0 +1,91 @@
+"""The point-in-time join, by known answers and against plain Python."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+from tests.conftest import KIND
+from tests.support.cases import many
+from tests.support.executions import collected, executions
+
+from matchlake.errors import SchemaError
+from matchlake.features.as_of import AsOf, join_as_of
+
+START = datetime(2024, 1, 1)
+LABELS = "label_id INT, k STRING, at TIMESTAMP"
+HISTORY = "k STRING, since TIMESTAMP, known TIMESTAMP, v INT"
+ON = AsOf(keys=("k",), label_time="at", event_time="since", known_at="known", look_back_seconds=5)
+MOMENT = st.none() | st.integers(0, 12)
+KEY = st.sampled_from(["a", "b", None])
+
+
+def moment(seconds: int | None) -> datetime | None:
+    return None if seconds is None else START + timedelta(seconds=seconds)
+
+
+def expected(labels: list[Any], history: list[Any]) -> list[tuple[Any, ...]]:
+    """For each label, by looking at every row of the history."""
+    found = []
+    for number, key, at in labels:
+        usable = [
+            (since, max(since, known), value)
+            for k, since, known, value in history
+            if None not in (k, since, known, key, at) and k == key and max(since, known) <= at
+        ]
+        best = max(usable, default=None)
+        if best is None or best[0] < at - 5:
+            found.append((number, key, moment(at), None, None, None))
+            continue
+        rows = [h for h in history if h[0] == key and h[1] == best[0] and h[3] == best[2]]
+        known = max(h[2] for h in rows if h[2] is not None and max(h[1], h[2]) == best[1])
+        found.append((number, key, moment(at), moment(best[0]), moment(known), best[2]))
+    return sorted(found, key=repr)
+
+
+def test_agrees_with_looking_at_every_row(spark: SparkSession) -> None:
+    labels = [(i, *row) for i, row in enumerate(many(st.tuples(KEY, MOMENT), 300))]
+    history = many(st.tuples(KEY, MOMENT, MOMENT, st.integers(0, 3)), 40)
+    found = join_as_of(
+        spark.createDataFrame([(i, k, moment(at)) for i, k, at in labels], LABELS),
+        spark.createDataFrame([(k, moment(s), moment(n), v) for k, s, n, v in history], HISTORY),
+        ON,
+    )
+    assert found.columns == ["label_id", "k", "at", "since", "known", "v"]
+    assert collected(found) == expected(labels, history)
+
+
+def test_what_was_not_yet_known_does_not_leak(spark: SparkSession) -> None:
+    history = [("a", 1, 1, 10), ("a", 2, 8, 20), ("a", 9, 3, 30)]
+    labels = [(0, "a", 4), (1, "a", 8), (2, "a", 9), (3, "a", 20)]
+    for on, values in [
+        (ON, {0: 10, 1: None, 2: 30, 3: None}),
+        (ON.model_copy(update={"look_back_seconds": None}), {0: 10, 1: 20, 2: 30, 3: 30}),
+        (ON.model_copy(update={"known_at": None}), {0: 20, 1: None, 2: 30, 3: None}),
+    ]:
+        joined = join_as_of(
+            spark.createDataFrame([(i, k, moment(at)) for i, k, at in labels], LABELS),
+            spark.createDataFrame(
+                [(k, moment(s), moment(n), v) for k, s, n, v in history], HISTORY
+            ),
+            on,
+        )
+        assert {row.label_id: row.v for row in joined.collect()} == values
+
+
+def test_wrong_columns_are_named(spark: SparkSession) -> None:
+    labels = spark.createDataFrame([], LABELS)
+    history = spark.createDataFrame([], HISTORY)
+    with pytest.raises(SchemaError, match="labels lack when: there is label_id, k, at"):
+        join_as_of(labels, history, ON.model_copy(update={"label_time": "when"}))
+    with pytest.raises(SchemaError, match="history lack learned"):
+        join_as_of(labels, history, ON.model_copy(update={"known_at": "learned"}))
+    with pytest.raises(SchemaError, match="at is a column of the labels and of the history"):
+        join_as_of(labels, history.withColumnRenamed("v", "at"), ON)
+
+
+@pytest.mark.skipif(KIND == "connect", reason="executions are counted in classic Spark")
+def test_starts_no_execution(spark: SparkSession) -> None:
+    labels, history = spark.createDataFrame([], LABELS), spark.createDataFrame([], HISTORY)
+    assert executions(spark, lambda: join_as_of(labels, history, ON)) == 0

@@ -1,0 +1,149 @@
+"""`fit_matchbox` on Spark: what it learns, predicts, flags and refuses."""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from tests.support.matchbox_cases import planted
+
+from matchlake.errors import InputError, SchemaError
+from matchlake.recommender.matchbox.fit import fit_matchbox
+from matchlake.recommender.matchbox.model import MatchboxModel
+from matchlake.recommender.matchbox.params import MatchboxParams
+
+PARAMS = MatchboxParams(rank=2, samples=20, burn_in=30, thinning=1, history_limit=30)
+START = datetime(2024, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def frames(spark: SparkSession) -> tuple[DataFrame, DataFrame, DataFrame]:
+    """Ratings, and features of users and items; user u60 and item i50 are known by those only."""
+    case = planted(8, users=60, items=50)
+    rows = [
+        (
+            f"u{u:02}",
+            f"i{i:02}",
+            float(np.clip(np.round(value), 1, 5)),
+            START + timedelta(days=int(u)),
+        )
+        for (u, i), value in zip(case.places, case.values, strict=True)
+    ]
+    ratings = spark.createDataFrame(
+        rows, "user_id string, item_id string, rating double, event_time timestamp"
+    )
+    users = [
+        (f"u{u:02}", *("ab"[int(v)] for v in x[:2]), float(x[2])) for u, x in enumerate(case.x)
+    ]
+    users.append(("u60", "a", None, 1.0))
+    items = [(f"i{i:02}", ["x", "y"] if i % 2 else ["x"]) for i in range(51)]
+    return (
+        ratings,
+        spark.createDataFrame(users, "user_id string, one string, two string, three double"),
+        spark.createDataFrame(items, "item_id string, tags array<string>"),
+    )
+
+
+@pytest.fixture(scope="module")
+def model(frames: tuple[DataFrame, DataFrame, DataFrame]) -> MatchboxModel:
+    return fit_matchbox(*frames, PARAMS)
+
+
+@pytest.fixture(scope="module")
+def pairs(spark: SparkSession) -> DataFrame:
+    rows = [("u03", "i04", 1), ("u60", "i04", 2), ("u03", "i50", 3), ("u60", "i50", 4)]
+    rows += [("new", "i04", 5), ("u03", "new", 6), (None, "i04", 7)]
+    when = F.lit(START + timedelta(days=3))
+    frame = spark.createDataFrame(rows, "user_id string, item_id string, n int")
+    return frame.withColumn("event_time", when)
+
+
+def test_pairs_get_a_rating_a_deviation_and_a_flag(
+    model: MatchboxModel, frames: tuple[DataFrame, DataFrame, DataFrame], pairs: DataFrame
+) -> None:
+    found = model.score(pairs, clip=(1.0, 5.0)).orderBy("n").collect()
+    assert [row["cold"] for row in found] == [False, True, True, True, True, True, True]
+    deviations = [row["deviation"] for row in found]
+    assert deviations[0] < min(deviations[1:4])
+    assert deviations[3] > max(deviations[1:3])
+    assert all(1 <= row["score"] <= 5 for row in found)
+    scored = model.score(frames[0]).select("rating", "score", "deviation").toArrow().to_pandas()
+    error = scored["rating"] - scored["score"]
+    assert np.sqrt((error**2).mean()) < 0.7 * scored["rating"].std()
+    assert 0.85 < (error.abs() < 1.645 * scored["deviation"]).mean() < 0.98
+
+
+def test_trained_and_cold_rows_score_as_the_factor_model_does(
+    model: MatchboxModel, pairs: DataFrame
+) -> None:
+    known = pairs.where("n <= 4")
+    mine = model.score(known).orderBy("n").select("score").collect()
+    theirs = model.factor_model().score(known).orderBy("n").select("score").collect()
+    np.testing.assert_allclose(np.array(mine), np.array(theirs), atol=0.03)
+    users = {row["user_id"]: row for row in model.users.collect()}
+    assert len(users) == 61
+    assert users["u60"]["observed"] == 0
+    assert users["u60"]["user_idx"] == 60
+    assert len(users["u03"]["factors"]) == 20 * 2
+
+
+def test_levels_and_dates_give_chances(
+    frames: tuple[DataFrame, DataFrame, DataFrame], pairs: DataFrame
+) -> None:
+    ratings, users, _ = frames
+    params = PARAMS.model_copy(update={"ordinal": True, "dates": True, "chains": 2})
+    model = fit_matchbox(ratings.repartition(3), users, None, params)
+    assert model.levels == [1.0, 2.0, 3.0, 4.0, 5.0]
+    found = model.score(pairs).orderBy("n").collect()
+    for row in found:
+        np.testing.assert_allclose(sum(row["chances"]), 1.0, atol=1e-4)
+        np.testing.assert_allclose(np.dot(row["chances"], model.levels), row["score"], atol=1e-4)
+    other_day = pairs.withColumn("event_time", F.lit(None).cast("timestamp"))
+    moved = model.score(other_day).orderBy("n").collect()
+    assert moved[0]["score"] != found[0]["score"]
+    assert moved[1]["score"] == pytest.approx(found[1]["score"], abs=1e-4)
+    again = fit_matchbox(ratings.orderBy("item_id"), users, None, params)
+    np.testing.assert_array_equal(again.report["means_0"], model.report["means_0"])
+    assert {name for name in model.report if name.startswith("trace_")} >= {"trace_error"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("again", r"repeat an earlier \(user_id, item_id\), among them .*u0"),
+        ("null", r"cannot be fitted, among them"),
+        ("equal", "All .* ratings are 3.0"),
+        ("feature twice", r"1 user_id\(s\) have more than one feature row.*u60"),
+        ("feature missing", r"1 user_id\(s\) have ratings but no feature row.*u05"),
+        ("undated", "without a date"),
+    ],
+)
+def test_input_errors_show_the_rows(
+    frames: tuple[DataFrame, DataFrame, DataFrame], change: str, message: str
+) -> None:
+    ratings, users, items = frames
+    params = PARAMS.model_copy(update={"samples": 1, "burn_in": 0})
+    if change == "again":
+        ratings = ratings.union(ratings.where("user_id = 'u01'").limit(1))
+    elif change == "null":
+        ratings = ratings.withColumn("item_id", F.expr("nullif(item_id, 'i03')"))
+    elif change == "equal":
+        ratings = ratings.withColumn("rating", F.lit(3.0))
+    elif change == "feature twice":
+        users = users.union(users.where("user_id = 'u60'"))
+    elif change == "feature missing":
+        users = users.where("user_id != 'u05'")
+    else:
+        params = params.model_copy(update={"dates": True})
+        ratings = ratings.withColumn("event_time", F.expr("nullif(event_time, event_time)"))
+    with pytest.raises(InputError, match=message):
+        fit_matchbox(ratings, users, items, params)
+
+
+def test_missing_columns_are_named(frames: tuple[DataFrame, DataFrame, DataFrame]) -> None:
+    ratings, users, _ = frames
+    with pytest.raises(SchemaError, match="rating"):
+        fit_matchbox(ratings.drop("rating"), None, None, PARAMS)
+    with pytest.raises(SchemaError, match="no column beside user_id"):
+        fit_matchbox(ratings, users.select("user_id"), None, PARAMS)

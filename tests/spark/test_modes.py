@@ -1,0 +1,105 @@
+"""The scoring modes from a factor model whose answers are known."""
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from matchlake.recommender.model import FactorModel
+from matchlake.recommender.modes import (
+    Pools,
+    recommend_rated_items,
+    related_items,
+    related_users,
+    wide,
+)
+from matchlake.recommender.params import AlsParams
+
+USERS = {"a": [1.0, 0.0], "b": [0.9, 0.1], "c": [-1.0, 0.5], "d": [0.0, 1.0]}
+ITEMS = {"p": [1.0, 0.0], "q": [0.8, 0.2], "r": [0.0, 1.0], "s": [-1.0, 0.0], "t": [-1.1, 0.1]}
+
+
+@pytest.fixture(scope="module")
+def model(spark: SparkSession) -> FactorModel:
+    users = [(key, n, row, 0.1 * n, 3) for n, (key, row) in enumerate(USERS.items())]
+    items = [(key, n, row, 0.05 * n, 3) for n, (key, row) in enumerate(ITEMS.items())]
+    columns = "{} string, {} long, factors array<float>, bias float, observed long"
+    return FactorModel(
+        users=spark.createDataFrame(users, columns.format("user_id", "user_idx")),
+        items=spark.createDataFrame(items, columns.format("item_id", "item_idx")),
+        mean=3.0,
+        params=AlsParams(feedback="explicit", rank=2),
+    )
+
+
+@pytest.fixture(scope="module")
+def rated(spark: SparkSession) -> DataFrame:
+    pairs = ["ap", "aq", "ar", "bp", "bq", "bs", "cs", "ct", "cp", "dr", "new p"]
+    rows = [(pair[:-1].strip(), pair[-1]) for pair in pairs]
+    return spark.createDataFrame(rows, "user_id string, item_id string")
+
+
+def oracle(rows: dict[str, list[float]], others: dict[str, list[float]], step: float) -> np.ndarray:
+    """Log densities of all two of `rows`, in f64; the n-th bias is `step * n`."""
+    mine, theirs = np.array(list(rows.values())), np.array(list(others.values()))
+    centre, covariance = theirs.mean(axis=0), np.cov(theirs.T, ddof=0)
+    bias = step * np.arange(len(mine))
+    away = mine[:, None] - mine[None]
+    mean = bias[:, None] - bias[None] + away @ centre
+    variance = 2 + np.einsum("abk,kl,abl->ab", away, covariance, away)
+    return -0.5 * (np.log(2 * np.pi * variance) + mean**2 / variance)
+
+
+def test_rated_items_are_ranked_and_small_pools_skipped(
+    model: FactorModel, rated: DataFrame
+) -> None:
+    found = recommend_rated_items(model, rated, 2)
+    lists: dict[str, list[str]] = {}
+    for row in found.lists.orderBy("user_id", "rank").collect():
+        lists.setdefault(row["user_id"], []).append(row["item_id"])
+    assert lists == {"a": ["p", "q"], "b": ["p", "q"], "c": ["t", "s"]}
+    skipped = {row["user_id"]: row["pool"] for row in found.skipped.collect()}
+    assert skipped == {"d": 1, "new": 1}
+
+
+def test_related_items_are_those_of_the_oracle(model: FactorModel, rated: DataFrame) -> None:
+    scores = oracle(ITEMS, USERS, 0.05)
+    np.fill_diagonal(scores, -np.inf)
+    names = list(ITEMS)
+    found = related_items(model, None, 3).lists.orderBy("item_id", "rank").collect()
+    assert len(found) == 15
+    for row in found:
+        query = names.index(row["item_id"])
+        expected = np.argsort(-scores[query], kind="stable")[row["rank"] - 1]
+        assert row["related_item_id"] == names[expected]
+        assert row["score"] == pytest.approx(scores[query, expected], abs=1e-4)
+
+    # p and q share the raters a and b, p and s share b and c; no others share two.
+    among = related_items(model, None, 3, rated=rated, pools=Pools(common=2, smallest=1))
+    assert [tuple(row)[:3] for row in among.lists.orderBy("item_id", "rank").collect()] == [
+        ("p", 1, "q"),
+        ("p", 2, "s"),
+        ("q", 1, "p"),
+        ("s", 1, "p"),
+    ]
+    assert {row["item_id"]: row["pool"] for row in among.skipped.collect()} == dict.fromkeys(
+        "rt", 0
+    )
+
+
+def test_related_users_and_the_wide_form(model: FactorModel, rated: DataFrame) -> None:
+    wanted = model.users.where("user_id in ('a', 'c')")
+    found = related_users(model, wanted, 2)
+    scores = oracle(USERS, ITEMS, 0.1)
+    np.fill_diagonal(scores, -np.inf)
+    names = list(USERS)
+    expected = {
+        key: tuple(names[n] for n in np.argsort(-scores[names.index(key)], kind="stable")[:2])
+        for key in "ac"
+    }
+    table = wide(found.lists, "user_id", "related_user_id", 2)
+    assert table.columns == ["User", "Related User 1", "Related User 2"]
+    assert {row[0]: (row[1], row[2]) for row in table.collect()} == expected
+    assert found.skipped.count() == 0
+    none = related_users(model, wanted, 2, rated=rated, pools=Pools(common=2, smallest=2))
+    assert none.lists.count() == 0
+    assert {row["user_id"]: row["pool"] for row in none.skipped.collect()} == {"a": 1, "c": 1}
