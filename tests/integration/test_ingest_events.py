@@ -91,7 +91,7 @@ def test_every_kind_of_bad_record_has_one_row_and_its_reason(
     assert refused is not None
     assert refused.text.encode() == bytes(refused.raw_value)
     history = spark.sql(f"DESCRIBE HISTORY {runtime.lakehouse.name('kinds.events')}")
-    assert history.where("operation = 'STREAMING UPDATE'").count() == 1
+    assert history.where("operation = 'WRITE'").count() == 1, "good and bad in one commit"
 
 
 def test_a_second_run_takes_only_what_is_new(

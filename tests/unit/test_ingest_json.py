@@ -39,6 +39,7 @@ def parse(values: Sequence[bytes | None], stream: StreamParams = STREAM) -> list
         {
             "key": pa.array([b"k"] * count, pa.binary()),
             "value": pa.array(values, pa.binary()),
+            "headers": pa.nulls(count, HEADERS),
             "partition": pa.array([0] * count, pa.int32()),
             "offset": pa.array(range(count), pa.int64()),
             "timestamp": pa.array([0] * count, pa.timestamp("us", "UTC")),
@@ -50,6 +51,7 @@ def parse(values: Sequence[bytes | None], stream: StreamParams = STREAM) -> list
     return rows
 
 
+HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 DEEP = "[" * 10_000 + "]" * 10_000
 CASES: list[tuple[str, bytes | None, str | None]] = [
     ("good", TEXT.encode(), None),

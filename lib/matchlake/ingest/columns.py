@@ -5,8 +5,14 @@ from matchlake.schemas import Column
 
 GOOD = "good"
 QUARANTINED = "quarantined"
+ERASED = "erased"
 
-STATUS = Column("status", "STRING", f"`{GOOD}` or `{QUARANTINED}`", nullable=False)
+STATUS = Column(
+    "status",
+    "STRING",
+    f"`{GOOD}`, `{QUARANTINED}`, or `{ERASED}`: only its position is left",
+    nullable=False,
+)
 _REASONS = ", ".join(Reason)
 POSITION = (
     Column("topic", "STRING", "Kafka topic of the record", nullable=False),
@@ -21,6 +27,18 @@ REFUSAL = (
 RAW = (
     Column("raw_key", "BINARY", "The message's key as it came; null when good"),
     Column("raw_value", "BINARY", "The message's value as it came; null when good"),
+    Column(
+        "raw_headers",
+        "ARRAY<STRUCT<key: STRING, value: BINARY>>",
+        "The message's headers as they came; null when good or without any",
+    ),
+)
+BATCH = (
+    Column("value_bytes", "INT", "Length of the message's value as it came; null without one"),
+    Column("schema_version", "INT", "Version of the declared columns it was read with"),
+    Column("attempt", "INT", "How often it has been read: 1, and 1 more with each replay"),
+    Column("checkpoint_id", "STRING", "Checkpoint of the query that read it"),
+    Column("batch_id", "BIGINT", "Number of its micro-batch in that checkpoint"),
 )
 LAKE_COLUMNS = (
     Column("source", "STRING", "Name of the source in conf", nullable=False),
@@ -30,5 +48,5 @@ LAKE_COLUMNS = (
     Column("loaded_at", "TIMESTAMP", "When the file was loaded, UTC", nullable=False),
 )
 """The columns of the table of refused lake rows."""
-RECORD_COLUMNS = (STATUS, *POSITION, *REFUSAL, *RAW)
+RECORD_COLUMNS = (STATUS, *POSITION, *REFUSAL, *RAW, *BATCH)
 """The columns that every stream's table has, beside those declared."""

@@ -68,6 +68,10 @@ class StreamParams(Params):
     """The column that says when an event happened."""
     columns: Columns = Field(min_length=1)
     """The declared columns, in their order; other fields of a record are let be."""
+    schema_version: int = Field(1, ge=1)
+    """Number of the declaration, recorded with each row; raise it when the columns change."""
+    late_after: float | None = Field(None, gt=0)
+    """Seconds between an event and its arrival in Kafka above which it counts as late."""
     max_offsets_per_batch: int | None = Field(None, ge=1)
     """The most records one micro-batch reads; null: all there are."""
 

@@ -1,6 +1,6 @@
 """From Kafka's messages to the rows of a stream's bronze table, good and bad together."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -17,29 +17,40 @@ from matchlake.ingest.reasons import Finding
 from matchlake.ingest.tables import stream_table
 from matchlake.schemas import TableSpec
 
-_MESSAGE = ("key", "value", "partition", "offset", "timestamp")
+_MESSAGE = ("key", "value", "headers", "partition", "offset", "timestamp")
+_READ_FROM = ("checkpoint_id", "batch_id")
 
 
-def parse_messages(messages: DataFrame, stream: StreamParams) -> DataFrame:
-    """One row a message, with the columns of `stream_table(stream)`; lazy, no shuffle.
+def parse_messages(
+    messages: DataFrame, stream: StreamParams, passing: Sequence[str] = ()
+) -> DataFrame:
+    """One row a message, as `stream_table(stream)` has it; lazy, no shuffle.
 
-    Reads key, value (binary), partition, offset and timestamp.
+    Reads key, value (binary), headers, partition, offset and timestamp. checkpoint_id and
+    batch_id are there only where they are among the columns `passing` through.
     """
     table = stream_table(stream)
-    # The topic is the same in every row: it need not travel to Python and back.
+    # What is the same in every row need not travel to Python and back.
+    same = {
+        "topic": F.lit(stream.topic),
+        "schema_version": F.lit(stream.schema_version),
+        "attempt": F.lit(1),
+    }
+    absent = {name for name in _READ_FROM if name not in passing}
+    columns = [column for column in table.columns if column.name not in absent]
     travelling = TableSpec(
-        table.name, table.comment, tuple(c for c in table.columns if c.name != "topic")
+        table.name, table.comment, tuple(c for c in columns if c.name not in same)
     )
-    rows = messages.select(*_MESSAGE).mapInArrow(
-        partial(parse_batches, stream=stream), travelling.struct()
+    rows = messages.select(*_MESSAGE, *passing).mapInArrow(
+        partial(parse_batches, stream=stream, passing=passing), travelling.struct()
     )
-    return rows.withColumn("topic", F.lit(stream.topic)).select(table.column_names)
+    return rows.withColumns(same).select([column.name for column in columns])
 
 
 def parse_batches(
-    batches: Iterable[pa.RecordBatch], stream: StreamParams
+    batches: Iterable[pa.RecordBatch], stream: StreamParams, passing: Sequence[str] = ()
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of `parse_messages`, without topic, batch by batch."""
+    """The rows of `parse_messages`, without what is the same in all, batch by batch."""
     reader = JsonReader(stream.columns)
     for batch in batches:
         values = batch.column("value")
@@ -50,12 +61,13 @@ def parse_batches(
             findings,
             lambda row, name: reader.why_null(values, row, name),  # noqa: B023
         )
-        yield _rows(batch, columns, findings)
+        rows = _rows(batch, columns, findings)
+        yield pa.RecordBatch.from_pydict(rows | {name: batch.column(name) for name in passing})
 
 
 def _rows(
     batch: pa.RecordBatch, columns: dict[str, pa.Array], findings: dict[int, Finding]
-) -> pa.RecordBatch:
+) -> dict[str, pa.Array]:
     bad = np.zeros(batch.num_rows, bool)
     bad[list(findings)] = True
     flags = pa.array(bad)
@@ -63,19 +75,18 @@ def _rows(
         f"raw_{name}": pc.if_else(
             flags, batch.column(name), pa.scalar(None, batch.column(name).type)
         )
-        for name in ("key", "value")
+        for name in ("key", "value", "headers")
     }
-    return pa.RecordBatch.from_pydict(
-        {
-            "status": pc.if_else(flags, QUARANTINED, GOOD),
-            **columns,
-            "partition": batch.column("partition"),
-            "offset": batch.column("offset"),
-            "kafka_timestamp": batch.column("timestamp"),
-            **refusals(findings, batch.num_rows),
-            **raw,
-        }
-    )
+    return {
+        "status": pc.if_else(flags, QUARANTINED, GOOD),
+        **columns,
+        "partition": batch.column("partition"),
+        "offset": batch.column("offset"),
+        "kafka_timestamp": batch.column("timestamp"),
+        **refusals(findings, batch.num_rows),
+        **raw,
+        "value_bytes": pc.binary_length(batch.column("value")).cast(pa.int32()),
+    }
 
 
 def refusals(findings: dict[int, Finding], count: int) -> dict[str, pa.Array]:

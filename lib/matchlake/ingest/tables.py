@@ -1,6 +1,7 @@
 """The bronze tables of streams and lake files, and the views of good and bad records."""
 
 from matchlake.ingest.columns import (
+    BATCH,
     GOOD,
     LAKE_COLUMNS,
     POSITION,
@@ -22,11 +23,11 @@ def declared_columns(columns: Columns) -> tuple[Column, ...]:
 
 
 def stream_table(stream: StreamParams) -> TableSpec:
-    """The stream's table: status, the declared columns, Kafka's position, reason and raw bytes."""
+    """The stream's table: status, the declared columns, Kafka's position, reason, raw, batch."""
     return TableSpec(
         stream.table,
         f"{stream.comment} Every record of topic {stream.topic} as it came, good or quarantined.",
-        (STATUS, *declared_columns(stream.columns), *POSITION, *REFUSAL, *RAW),
+        (STATUS, *declared_columns(stream.columns), *POSITION, *REFUSAL, *RAW, *BATCH),
     )
 
 
@@ -48,7 +49,7 @@ def lake_quarantine(name: str) -> TableSpec:
 def stream_views(stream: StreamParams) -> list[ViewSpec]:
     """The view of the stream's good records and that of its bad ones."""
     good = _described((*declared_columns(stream.columns), *POSITION))
-    bad = _described((*POSITION, *REFUSAL, *RAW))
+    bad = _described((*POSITION, *REFUSAL, *RAW, *BATCH))
     return [
         ViewSpec(
             stream.good_view,

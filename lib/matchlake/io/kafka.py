@@ -74,13 +74,15 @@ def read_messages(
     """The topic's messages from its first on, as a stream; lazy.
 
     Columns: key, value binary, topic string, partition int, offset bigint, timestamp,
-    timestampType int. Where Kafka has lost messages that were not read yet, the query fails.
+    timestampType int, headers array of key and value. Where Kafka has lost messages that
+    were not read yet, the query fails.
     """
     options = {
         "subscribe": topic,
         "kafka.bootstrap.servers": address,
         "startingOffsets": "earliest",
         "failOnDataLoss": "true",
+        "includeHeaders": "true",
     }
     if max_offsets is not None:
         options["maxOffsetsPerTrigger"] = str(max_offsets)

@@ -15,6 +15,7 @@ from matchlake.ingest.columns import GOOD, QUARANTINED
 from matchlake.ingest.params import StreamParams
 from matchlake.ingest.records import parse_messages
 from matchlake.ingest.tables import stream_table, stream_views
+from matchlake.io.batches import BatchWriter
 from matchlake.io.checkpoint import Checkpoint, Offsets
 from matchlake.io.delta import Lakehouse
 from matchlake.io.kafka import read_messages
@@ -91,19 +92,21 @@ class Ingest:
             self.stream.topic,
             self.stream.max_offsets_per_batch,
         )
+        write = BatchWriter(
+            self.name,
+            self.stream.topic,
+            self.lakehouse.name(self.stream.table),
+            self.checkpoint.path,
+        )
         writer = (
             parse_messages(messages, self.stream)
-            .writeStream.format("delta")
-            .outputMode("append")
+            .writeStream.foreachBatch(write)
             .queryName(self.name)
             .option("checkpointLocation", self.checkpoint.path)
         )
-        writer = (
-            writer.trigger(availableNow=True)
-            if trigger == AVAILABLE_NOW
-            else writer.trigger(processingTime=trigger)
-        )
-        return writer.toTable(self.lakehouse.name(self.stream.table))
+        if trigger == AVAILABLE_NOW:
+            return writer.trigger(availableNow=True).start()
+        return writer.trigger(processingTime=trigger).start()
 
     def ended(self, query: StreamingQuery, seconds: float) -> bool:
         """Waits until the query has ended or the time is over; raises SourceError on data loss."""
