@@ -3,15 +3,21 @@
 import logging
 import sys
 
+from pyspark.sql import DataFrame
+
+from matchlake.fit_bar import fit_bar
+from matchlake.io.cuts import Cuts, run_cuts
 from matchlake.models.evaluation import Recommender, evaluate, flat_figures, not_beaten
 from matchlake.models.folder import save_model
 from matchlake.models.gate import SPLIT_TAG, judge
 from matchlake.models.plots import training_plots
 from matchlake.models.pyfunc import EVALUATED, FACTORS, pyfunc_flavor
-from matchlake.models.training import progress_to, with_strength
-from matchlake.recommender.als import fit_als, keep_locally
+from matchlake.models.training import fit_with_cuts, progress_to, with_strength
 from matchlake.recommender.baselines.bias import fit_bias
 from matchlake.recommender.baselines.popularity import fit_popularity
+from matchlake.recommender.model import FactorModel
+from matchlake.recommender.params import AlsParams
+from matchlake.recommender.progress import OnProgress
 from matchlake.recommender.split import Split, split
 from matchlake.runtime import Runtime, run_job
 from matchlake.schemas import INTERACTIONS
@@ -24,11 +30,17 @@ def run(runtime: Runtime) -> None:
     params, tracker = runtime.config.train, runtime.tracker
     version = runtime.lakehouse.version(INTERACTIONS.name)
     interactions = with_strength(runtime.lakehouse.read(INTERACTIONS.name, version), params)
-    parts = Split(*map(keep_locally, split(interactions, params.split)))
-    with tracker.run("train_recommender") as run, tracker.scratch() as scratch:
+    what = f"version {version}, {params.model_dump_json(exclude={'resume'})}"
+    place = f"{runtime.config.checkpoints}/train_recommender"
+    with (
+        run_cuts(runtime.spark, place, what, resume=params.resume) as cuts,
+        tracker.run("train_recommender") as run,
+        tracker.scratch() as scratch,
+    ):
+        parts = Split(*map(cuts.of("parts"), split(interactions, params.split)))
         run.log_params(params.model_dump(mode="json"))
         run.log_input(INTERACTIONS.name, version)
-        model = fit_als(parts.train, params.als, on_progress=progress_to(run))
+        model = _fit(parts.train, params.als, cuts.of("fit"), progress_to(run))
         figures = evaluate({"als": model, **_baselines(parts)}, parts, params.ranking)
         run.log_metrics(flat_figures(figures, "als"))
         for name in not_beaten(figures, "als", params.metric):
@@ -38,12 +50,17 @@ def run(runtime: Runtime) -> None:
             run.log_figure(figure, name)
         decision = judge(tracker, runtime.spark, figures["als"], parts, params)
         save_model(model, scratch / EVALUATED)
-        served = fit_als(interactions, params.als) if params.refit else model
+        served = _fit(interactions, params.als, cuts.of("refit")) if params.refit else model
         save_model(served, scratch / FACTORS)
         uri = run.log_model(pyfunc_flavor(scratch))
         tags = {SPLIT_TAG: params.split.model_dump_json(), "decision": decision.reason}
         registered = run.register(uri, decision.alias, tags)
     _log.info("version %s is %s: %s", registered.version, decision.alias, decision.reason)
+
+
+def _fit(frame: DataFrame, params: AlsParams, cuts: Cuts, *told: OnProgress) -> FactorModel:
+    with fit_bar(cuts.folder.name, params.iterations) as bar:
+        return fit_with_cuts(frame, params, cuts, bar, *told)
 
 
 def _baselines(parts: Split) -> dict[str, Recommender]:

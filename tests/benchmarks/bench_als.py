@@ -9,54 +9,55 @@ the same Parquet files; quality is measured on the same held-out pairs by the sa
 import argparse
 import json
 import logging
-import os
-import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pyspark.sql import SparkSession
 from tests.benchmarks.memory import PeakMemory
-from tests.benchmarks.peers import PEERS, Outcome, Task
-from tests.benchmarks.planted import Planted, plant, sizes
+from tests.benchmarks.peers import EXPLICIT_RIDGE, IMPLICIT_RIDGE, IRSPACK, PEERS, Outcome, Task
+from tests.benchmarks.planted import Planted, planted, sizes
 from tests.benchmarks.quality import hu_koren_loss, quality
+from tests.benchmarks.runs import pin, session, versions
 
+from matchlake.io.cuts import Cuts
 from matchlake.recommender.als import AlsParams, Progress, fit_als
 from matchlake.recommender.blocks import csr_from_pairs
 from matchlake.recommender.fit import Fitted, fit_rows, initial_rows
-
-IMPLICIT_RIDGE, EXPLICIT_RIDGE = 0.01, 0.05
 
 
 def main() -> None:
     """Runs the benchmark that the command line describes."""
     options = arguments()
-    os.sched_setaffinity(0, set(range(options.threads)))
+    pin(options.threads)
     params = parameters(options)
     compiling = compile_kernels(params)
     shape = (options.users, options.items) if options.users else sizes(options.interactions)
-    data = plant(options.interactions, shape)
+    data = planted(options.interactions, shape, options.keep)
     outcomes: dict[str, Outcome] = {}
     with tempfile.TemporaryDirectory() as folder, PeakMemory() as memory:
-        path = Path(folder) / "interactions"
-        data.write(path, params.value_column)
         spark = session(options, Path(folder))
-        frame = spark.read.parquet(str(path))
-        ridge = EXPLICIT_RIDGE if options.explicit else IMPLICIT_RIDGE
-        task = Task(
-            frame, shape, options.rank, options.iterations, ridge, options.threads, options.explicit
-        )
+        task = task_of(spark, data, options, Path(folder) / "data")
+        memory.restart()
         outcomes["matchlake"] = engine(task, params, Path(folder) / "cuts")
-        peak = memory.peak
+        peak, before = memory.peak, memory.first
         for name in filter(None, options.peers.split(",")):
             outcomes[name] = PEERS[name](task)
+        smaller = None
+        if options.smaller:
+            less = planted(options.smaller, sizes(options.smaller), options.keep)
+            task = task_of(spark, less, options, Path(folder) / "less")
+            smaller = engine(task, params, Path(folder) / "less-cuts").iteration / len(less.users)
         spark.stop()
     result = describe(options, data, outcomes)
-    result |= {"compile_seconds": round(compiling, 2), "peak_mib": peak}
-    if "implicit" in outcomes and not options.explicit and options.objective:
+    result |= {"compile_seconds": round(compiling, 2), "before_mib": before, "peak_mib": peak}
+    if smaller:
+        result["nanoseconds_per_interaction_smaller"] = round(smaller * 1e9, 2)
+        own = outcomes["matchlake"].iteration / len(data.users)
+        result["ratio"][f"itself at {options.smaller}"] = round(own / smaller, 4)
+    if "implicit" in outcomes and options.target == "hu-koren" and options.objective:
         result["to_objective_of_implicit"] = race(data, params, outcomes["implicit"])
     show(result)
     if options.json:
@@ -72,10 +73,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rank", type=int, default=64)
     parser.add_argument("--iterations", type=int, default=15)
     parser.add_argument("--explicit", action="store_true")
+    parser.add_argument(
+        "--target",
+        choices=("hu-koren", "one"),
+        default="hu-koren",
+        help="implicit: the objective of implicit and MLlib, or that of irspack",
+    )
     parser.add_argument("--solver", default="auto")
     parser.add_argument("--schedule", choices=("one-task", "distributed"), default="one-task")
     parser.add_argument("--blocks", type=int)
     parser.add_argument("--threads", type=int, default=2, help="cores all sides are pinned to")
+    parser.add_argument("--smaller", type=int, help="cost an interaction against that many, too")
+    parser.add_argument("--keep", type=Path, help="folder to keep planted data in, for other runs")
     parser.add_argument("--driver-memory", default="3g")
     parser.add_argument("--peers", default="", help=f"some of {','.join(PEERS)}")
     parser.add_argument("--objective", action="store_true", help="race to implicit's objective too")
@@ -83,11 +92,21 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if bool(options.users) != bool(options.items):
         parser.error("--users and --items come together")
+    if options.explicit and {"implicit", "irspack"} & set(options.peers.split(",")):
+        parser.error("implicit and irspack fit no ratings: leave them out with --explicit")
     return options
 
 
+def task_of(spark: SparkSession, data: Planted, options: argparse.Namespace, path: Path) -> Task:
+    """The planted data as a frame over Parquet files, and what all sides share."""
+    data.write(path, "rating" if options.explicit else "strength")
+    frame = spark.read.parquet(str(path))
+    rest = options.rank, options.iterations, options.threads, options.explicit
+    return Task(frame, data.shape, *rest)
+
+
 def parameters(options: argparse.Namespace) -> AlsParams:
-    """The engine's parameters: the objective that `implicit` has, or explicit with biases."""
+    """The engine's parameters: the objective that a peer has, or explicit with biases."""
     common = {
         "rank": options.rank,
         "iterations": options.iterations,
@@ -100,6 +119,8 @@ def parameters(options: argparse.Namespace) -> AlsParams:
     }
     if options.explicit:
         kind = {"feedback": "explicit", "regularization": EXPLICIT_RIDGE, "nu": 1.0}
+    elif options.target == "one":
+        kind = {"target": "one", "nu": 1.0, **IRSPACK}
     else:
         kind = {"target": "hu-koren", "regularization": IMPLICIT_RIDGE, "nu": 0.0}
     return AlsParams.model_validate(common | kind)
@@ -114,37 +135,12 @@ def compile_kernels(params: AlsParams) -> float:
     return time.perf_counter() - begin
 
 
-def session(options: argparse.Namespace, folder: Path) -> SparkSession:
-    """A local session on as many cores as every side has."""
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    settings = {
-        "spark.driver.memory": options.driver_memory,
-        "spark.sql.shuffle.partitions": str(2 * options.threads),
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.local.dir": str(folder / "spark"),
-    }
-    builder = SparkSession.builder.master(f"local[{options.threads}]")
-    for key, value in settings.items():
-        builder = builder.config(key, value)
-    spark = builder.getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
-    return spark
-
-
 def engine(task: Task, params: AlsParams, cuts: Path) -> Outcome:
     """`fit_als` from the frame to factor matrices; a small fit first, to start the workers."""
     fit_als(task.frame.limit(1000), params.model_copy(update={"iterations": 1}))
-    number = iter(range(1_000_000))
-
-    def cut(frame: Any) -> Any:
-        path = str(cuts / str(next(number)))
-        frame.write.option("compression", "none").parquet(path)
-        return task.frame.sparkSession.read.parquet(path)
-
     told: list[Progress] = []
     begin = time.perf_counter()
+    cut = Cuts(task.frame.sparkSession, cuts)
     model = fit_als(task.frame, params, cut=cut, on_progress=told.append)
     whole = time.perf_counter() - begin
     done = [0, *(p.iteration for p in told)]
@@ -195,10 +191,10 @@ def describe(
 ) -> dict[str, Any]:
     """All figures of a run."""
     ours = outcomes["matchlake"]
-    names = ("numpy", "numba", "pyspark", *(n for n in ("implicit", "irspack") if n in outcomes))
     result: dict[str, Any] = {
         "bench": "als",
         "feedback": "explicit" if options.explicit else "implicit",
+        "target": None if options.explicit else options.target,
         "interactions": len(data.users),
         "users": data.shape[0],
         "items": data.shape[1],
@@ -218,7 +214,7 @@ def describe(
         "fit_ratio": {
             n: round(ours.whole / o.whole, 4) for n, o in outcomes.items() if o is not ours
         },
-        "versions": {name: version(name) for name in names},
+        "versions": versions(*(n for n in ("implicit", "irspack") if n in outcomes)),
     }
     if not options.explicit:
         ridge = IMPLICIT_RIDGE

@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 """Quality of implicit ALS on MovieLens-100K against its peers, with an equal search budget.
 
     python -m tests.benchmarks.bench_quality --trials 12 --peers implicit,mllib,lenskit
@@ -5,28 +6,55 @@
 Each side draws as many configurations from its own space, takes the best by NDCG at 10 of a
 validation part, is fitted again on all but the test part, and measured on that. Every rating is an
 interaction of strength 1. One split is random, one by time (a user's latest fifth).
+=======
+"""Quality of implicit ALS on MovieLens-100K against its peers, each with the same search budget.
+
+    python -m tests.benchmarks.bench_quality --split user_time --peers implicit,mllib,lenskit
+
+Every side gets as many random draws of its own hyperparameters, judged by NDCG at 10 on a
+validation part cut from the training part as the test part was cut. The best draw is then fitted to
+the whole training part, with several seeds, and judged on the test part. A rating is the strength
+of an interaction, every test item counts as relevant, and one function judges all sides.
+>>>>>>> 8ac52ae (Training keeps its cuts in storage: it outlives executors and resumes; exact nonnegative rows; benchmarks of lists and of quality)
 """
 
 import argparse
 import json
+<<<<<<< HEAD
 import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+=======
+import math
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+>>>>>>> 8ac52ae (Training keeps its cuts in storage: it outlives executors and resumes; exact nonnegative rows; benchmarks of lists and of quality)
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+<<<<<<< HEAD
 
 from matchlake.recommender.blocks import csr_from_pairs
 from matchlake.recommender.fit import fit_rows
 from matchlake.recommender.params import AlsParams
+=======
+from pyspark.sql import SparkSession
+from tests.benchmarks.runs import pin, session, versions
+
+from matchlake.recommender.als import AlsParams, fit_als
+from matchlake.recommender.split import SplitParams, split
+>>>>>>> 8ac52ae (Training keeps its cuts in storage: it outlives executors and resumes; exact nonnegative rows; benchmarks of lists and of quality)
 from matchlake.recommender.topk import lists_of, top_k
 from matchlake.sandbox.movielens import bundled_movielens
 
 Floats = npt.NDArray[np.float32]
+<<<<<<< HEAD
 Choice = dict[str, Any]
 
 
@@ -75,10 +103,58 @@ def main() -> None:
             }
             rows[name]["chosen"] = found[0]["chosen"]
             print(f"{split:<8}{name:<11}{rows[name]}", flush=True)
+=======
+Sides = tuple[Floats, Floats]
+Drawn = dict[str, Any]
+SHAPE = (943, 1682)
+ITERATIONS = 15
+
+
+def main() -> None:
+    """Runs the benchmark that the command line describes."""
+    options = arguments()
+    pin(options.threads)
+    warnings.simplefilter("ignore")
+    names = ["matchlake", *filter(None, options.peers.split(","))]
+    with tempfile.TemporaryDirectory() as folder:
+        spark = session(options, Path(folder))
+        whole = ratings()
+        train, test = cut(spark, whole, options)
+        inner, validation = cut(spark, train, options)
+        rows = {}
+        for name in names:
+            fit, ranges = SIDES[name]
+            draws = [draw(ranges, seed) for seed in range(options.budget)]
+            found = [judge(fit(spark, inner, d, 0), inner, validation) for d in draws]
+            best = int(np.argmax([figures["ndcg@10"] for figures in found]))
+            tested = [
+                judge(fit(spark, train, draws[best], seed), train, test)
+                for seed in range(options.seeds)
+            ]
+            rows[name] = summary(tested) | {
+                "validation_ndcg@10": round(found[best]["ndcg@10"], 4),
+                "drawn": draws[best],
+            }
+            print(f"{name:<10} {rows[name]}", flush=True)
+        spark.stop()
+    result = {
+        "bench": "quality",
+        "split": options.split,
+        "budget": options.budget,
+        "seeds": options.seeds,
+        "cores": options.threads,
+        "quality": rows,
+        "ratio": {n: round(rows["matchlake"]["ndcg@10"] / rows[n]["ndcg@10"], 4) for n in names},
+        "versions": versions(*(n for n in ("implicit", "lenskit") if n in names)),
+    }
+    del result["ratio"]["matchlake"]
+    show(result)
+>>>>>>> 8ac52ae (Training keeps its cuts in storage: it outlives executors and resumes; exact nonnegative rows; benchmarks of lists and of quality)
     if options.json:
         print(json.dumps(result))
 
 
+<<<<<<< HEAD
 def search(ratings: pd.DataFrame, split: str, name: str, trials: int, seed: int) -> dict[str, Any]:
     """The test figures of the configuration that validation found best."""
     rest, test = cut(ratings, split, 0.2, seed)
@@ -247,5 +323,188 @@ SIDES: dict[str, Side] = {
     "lenskit": (draw_peer, fit_lenskit),
 }
 
+=======
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--split", choices=("user_time", "time", "random"), default="user_time")
+    parser.add_argument("--budget", type=int, default=20, help="draws of hyperparameters a side")
+    parser.add_argument("--seeds", type=int, default=3, help="fits of the best draw")
+    parser.add_argument("--threads", type=int, default=2, help="cores all sides are pinned to")
+    parser.add_argument("--driver-memory", default="2g")
+    parser.add_argument("--peers", default="", help=f"some of {','.join(SIDES)}")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as last line")
+    return parser.parse_args()
+
+
+def ratings() -> pd.DataFrame:
+    """MovieLens-100K with dense integers for ids."""
+    frame = bundled_movielens().read_ratings()
+    users, items = (pd.factorize(frame[key], sort=True)[0] for key in ("user_id", "item_id"))
+    return pd.DataFrame(
+        {
+            "user_id": users.astype(np.int32),
+            "item_id": items.astype(np.int32),
+            "strength": frame["rating"].astype(np.float64),
+            "event_time": frame["event_time"],
+        }
+    )
+
+
+def cut(
+    spark: SparkSession, whole: pd.DataFrame, options: argparse.Namespace
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Training and test part."""
+    params = SplitParams(kind=options.split, test_share=0.2)
+    parts = split(spark.createDataFrame(whole), params)
+    return parts.train.toPandas(), parts.test.toPandas()
+
+
+def draw(ranges: Mapping[str, Any], seed: int) -> Drawn:
+    """One draw: a list is chosen from, a pair of bounds is drawn evenly in the logarithm."""
+    rng = np.random.default_rng(seed)
+    drawn: Drawn = {}
+    for name, values in ranges.items():
+        if isinstance(values, list):
+            drawn[name] = values[rng.integers(len(values))]
+        else:
+            low, high = map(math.log, values)
+            drawn[name] = float(f"{math.exp(rng.uniform(low, high)):.3g}")
+    return drawn
+
+
+def judge(found: Sides, train: pd.DataFrame, test: pd.DataFrame) -> dict[str, float]:
+    """NDCG at 10 and recall at 20 over users of the test part; items of training left out."""
+    users = np.unique(test["user_id"])
+    row_of = np.full(SHAPE[0], -1)
+    row_of[users] = np.arange(len(users))
+    seen = lists_of(
+        row_of[train["user_id"]], train["item_id"].to_numpy(), len(users), len(found[1])
+    )
+    best = top_k(np.ascontiguousarray(found[0][users]), np.ascontiguousarray(found[1]), 20, seen)
+    true = np.zeros((len(users), SHAPE[1]), bool)
+    true[row_of[test["user_id"]], test["item_id"]] = True
+    hits = np.take_along_axis(true, best.places.astype(np.int64), axis=1)
+    discounts = 1 / np.log2(np.arange(10) + 2)
+    relevant = true.sum(axis=1)
+    ideal = np.concatenate([[0], np.cumsum(discounts)])[np.minimum(relevant, 10)]
+    return {
+        "ndcg@10": float(np.mean(hits[:, :10] @ discounts / ideal)),
+        "recall@20": float(np.mean(hits.sum(axis=1) / relevant)),
+    }
+
+
+def summary(tested: list[dict[str, float]]) -> dict[str, float]:
+    """Means over seeds, and how far the seeds lie apart."""
+    figures = {}
+    for name in tested[0]:
+        values = [one[name] for one in tested]
+        figures[name] = round(float(np.mean(values)), 4)
+        figures[f"{name}_spread"] = round(max(values) - min(values), 4)
+    return figures
+
+
+def dense(ids: Any, rows: Floats, size: int) -> Floats:
+    """Rows at their ids, zero elsewhere."""
+    matrix = np.zeros((size, rows.shape[1]), np.float32)
+    matrix[np.asarray(ids)] = rows
+    return matrix
+
+
+def matchlake(spark: SparkSession, train: pd.DataFrame, drawn: Drawn, seed: int) -> Sides:
+    """`fit_als` with its own objective."""
+    params = AlsParams(iterations=ITERATIONS, seed=seed, **drawn)
+    model = fit_als(spark.createDataFrame(train), params)
+    sides = []
+    for frame, key, size in zip(
+        (model.users, model.items), ("user_id", "item_id"), SHAPE, strict=True
+    ):
+        table = frame.select(key, "factors").toArrow()
+        rows = np.asarray(table["factors"].combine_chunks().flatten()).reshape(-1, params.rank)
+        sides.append(dense(table[key], rows, size))
+    return sides[0], sides[1]
+
+
+def implicit(_spark: SparkSession, train: pd.DataFrame, drawn: Drawn, seed: int) -> Sides:
+    """`implicit`, exact solves: at this size nothing speaks for gradients."""
+    from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415
+    from scipy.sparse import csr_matrix  # noqa: PLC0415
+
+    pairs = train["user_id"], train["item_id"]
+    matrix = csr_matrix((train["strength"].astype(np.float32), pairs), SHAPE)
+    model = AlternatingLeastSquares(
+        **drawn, iterations=ITERATIONS, use_cg=False, num_threads=2, random_state=seed
+    )
+    model.fit(matrix, show_progress=False)
+    return np.asarray(model.user_factors), np.asarray(model.item_factors)
+
+
+def mllib(spark: SparkSession, train: pd.DataFrame, drawn: Drawn, seed: int) -> Sides:
+    """Spark's own ALS."""
+    from pyspark.ml.recommendation import ALS  # noqa: PLC0415
+
+    als = ALS(
+        **drawn,
+        maxIter=ITERATIONS,
+        implicitPrefs=True,
+        userCol="user_id",
+        itemCol="item_id",
+        ratingCol="strength",
+        numUserBlocks=2,
+        numItemBlocks=2,
+        seed=seed,
+    )
+    model = als.fit(spark.createDataFrame(train))
+    sides = []
+    for frame, size in zip((model.userFactors, model.itemFactors), SHAPE, strict=True):
+        table = frame.toArrow()
+        rows = np.asarray(table["features"].combine_chunks().flatten())
+        sides.append(dense(table["id"], rows.reshape(table.num_rows, -1), size))
+    return sides[0], sides[1]
+
+
+def lenskit(_spark: SparkSession, train: pd.DataFrame, drawn: Drawn, seed: int) -> Sides:
+    """LensKit's implicit ALS."""
+    from lenskit.als import ImplicitMFScorer  # noqa: PLC0415
+    from lenskit.data import from_interactions_df  # noqa: PLC0415
+    from lenskit.training import TrainingOptions  # noqa: PLC0415
+
+    frame = train.rename(columns={"strength": "rating"})[["user_id", "item_id", "rating"]]
+    scorer = ImplicitMFScorer(**drawn, epochs=ITERATIONS, use_ratings=True)
+    scorer.train(from_interactions_df(frame), TrainingOptions(rng=seed))
+    users, items = scorer.users.ids(), scorer.items.ids()
+    return (
+        dense(users, np.asarray(scorer.user_embeddings), SHAPE[0]),
+        dense(items, np.asarray(scorer.item_embeddings), SHAPE[1]),
+    )
+
+
+RANKS = [8, 16, 32, 64, 128]
+SIDES: dict[str, tuple[Callable[..., Sides], Mapping[str, Any]]] = {
+    "matchlake": (
+        matchlake,
+        {"rank": RANKS, "regularization": (1e-3, 0.3), "unobserved_weight": (0.05, 5.0)},
+    ),
+    "implicit": (
+        implicit,
+        {"factors": RANKS, "regularization": (0.1, 300.0), "alpha": (0.2, 20.0)},
+    ),
+    "mllib": (mllib, {"rank": RANKS, "regParam": (1e-3, 1.0), "alpha": (0.2, 20.0)}),
+    "lenskit": (
+        lenskit,
+        {"embedding_size": RANKS, "regularization": (0.1, 300.0), "weight": (0.2, 20.0)},
+    ),
+}
+
+
+def show(result: dict[str, Any]) -> None:
+    """The figures as a table."""
+    print(f"ml-100k, split {result['split']}, {result['budget']} draws, {result['seeds']} seeds")
+    print(f"{'side':<12}{'NDCG@10':>10}{'recall@20':>11}")
+    for name, row in result["quality"].items():
+        print(f"{name:<12}{row['ndcg@10']:>10}{row['recall@20']:>11}")
+
+
+>>>>>>> 8ac52ae (Training keeps its cuts in storage: it outlives executors and resumes; exact nonnegative rows; benchmarks of lists and of quality)
 if __name__ == "__main__":
     main()

@@ -1,17 +1,35 @@
+<<<<<<< HEAD
 """Seconds for the top-k of all users without what they have seen, against peers, same factors.
 
     python -m tests.benchmarks.bench_recommend --users 60000 --items 12000 --peers implicit,mllib
 
 Every side gets the same random factors and the same seen pairs. The engine is timed from frames to
 the last row of the answer, Spark's start of the task included; `implicit` inside its one call.
+=======
+"""Seconds for ranked lists of all users against the peers, from the same factors on the same cores.
+
+    python -m tests.benchmarks.bench_recommend --users 60000 --items 12000 --peers implicit,mllib
+
+Factors come from a short fit to planted interactions, which are also what users have seen. The
+engine and MLlib read both from Parquet and write to nowhere; `implicit` has them in memory already.
+MLlib's `recommendForAllUsers` leaves nothing out, so its lists are of another kind. One user can
+have seen many items (`--heavy`), which is where 'k + the longest history' runs out of memory.
+>>>>>>> 8ac52ae (Training keeps its cuts in storage: it outlives executors and resumes; exact nonnegative rows; benchmarks of lists and of quality)
 """
 
 import argparse
 import json
+<<<<<<< HEAD
 import os
 import tempfile
 import time
 from importlib.metadata import version
+=======
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+>>>>>>> 8ac52ae (Training keeps its cuts in storage: it outlives executors and resumes; exact nonnegative rows; benchmarks of lists and of quality)
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +38,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
+<<<<<<< HEAD
 from tests.benchmarks.bench_als import session
 from tests.benchmarks.memory import PeakMemory
 
@@ -29,11 +48,41 @@ from matchlake.recommender.topk import lists_of, top_k
 
 Floats = npt.NDArray[np.float32]
 Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+=======
+from tests.benchmarks.memory import PeakMemory
+from tests.benchmarks.planted import Planted, planted
+from tests.benchmarks.runs import pin, session, versions
+
+from matchlake.recommender.als import AlsParams
+from matchlake.recommender.blocks import csr_from_pairs
+from matchlake.recommender.fit import fit_rows
+from matchlake.recommender.model import FactorModel
+
+CHECKED = 1000
+"""Users whose lists are compared with those of `implicit`."""
+
+Floats = npt.NDArray[np.float32]
+Pairs = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Factors, and the pairs that users have seen; as arrays and as frames over Parquet."""
+
+    users: Floats = field(repr=False)
+    items: Floats = field(repr=False)
+    seen: Pairs = field(repr=False)
+    model: FactorModel
+    seen_frame: DataFrame
+    k: int
+    threads: int
+>>>>>>> 8ac52ae (Training keeps its cuts in storage: it outlives executors and resumes; exact nonnegative rows; benchmarks of lists and of quality)
 
 
 def main() -> None:
     """Runs the benchmark that the command line describes."""
     options = arguments()
+<<<<<<< HEAD
     os.sched_setaffinity(0, set(range(options.threads)))
     rng = np.random.default_rng(0)
     sides = [
@@ -78,6 +127,31 @@ def main() -> None:
         print(f"{name:<12}{value:>10.2f} s{result['ratio'].get(name, ''):>10}")
     if options.json:
         print(json.dumps(result))
+=======
+    pin(options.threads)
+    data = planted(options.interactions, (options.users, options.items), options.keep)
+    users, items = factors(data, options)
+    seen = with_heavy(data, options.heavy)
+    held = len(seen[0])
+    del data
+    with tempfile.TemporaryDirectory() as folder, PeakMemory() as memory:
+        spark = session(options, Path(folder))
+        scene = make_scene(spark, Path(folder), (users, items), seen, options)
+        seconds = {}
+        warm(scene)
+        memory.restart()
+        seconds["matchlake"] = timed(lambda: nowhere(recommended(scene)))
+        peak = memory.peak
+        found = {"matchlake": lists_of_some(scene)} if options.peers else {}
+        for name in filter(None, options.peers.split(",")):
+            seconds[name], found[name] = PEERS[name](scene)
+        spark.stop()
+    result = describe(options, seconds, found)
+    show(result | {"interactions_seen": held, "before_mib": memory.first, "peak_mib": peak})
+    if options.json:
+        more = {"interactions_seen": held, "before_mib": memory.first, "peak_mib": peak}
+        print(json.dumps(result | more))
+>>>>>>> 8ac52ae (Training keeps its cuts in storage: it outlives executors and resumes; exact nonnegative rows; benchmarks of lists and of quality)
 
 
 def arguments() -> argparse.Namespace:
@@ -85,6 +159,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", type=int, default=60_000)
     parser.add_argument("--items", type=int, default=12_000)
+<<<<<<< HEAD
     parser.add_argument("--rank", type=int, default=64)
     parser.add_argument("--k", type=int, default=100)
     parser.add_argument("--seen", type=int, default=4_430_000)
@@ -93,10 +168,21 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--driver-memory", default="3g")
     parser.add_argument("--peers", default="", help="some of implicit,mllib")
     parser.add_argument("--check", action="store_true", help="compare 500 lists with a full sort")
+=======
+    parser.add_argument("--interactions", type=int, default=4_430_000, help="pairs that are seen")
+    parser.add_argument("--heavy", type=int, default=0, help="items that one user has seen besides")
+    parser.add_argument("--rank", type=int, default=64)
+    parser.add_argument("--k", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=2, help="cores all sides are pinned to")
+    parser.add_argument("--keep", type=Path, help="folder to keep planted data in, for other runs")
+    parser.add_argument("--driver-memory", default="3g")
+    parser.add_argument("--peers", default="", help=f"some of {','.join(PEERS)}")
+>>>>>>> 8ac52ae (Training keeps its cuts in storage: it outlives executors and resumes; exact nonnegative rows; benchmarks of lists and of quality)
     parser.add_argument("--json", action="store_true", help="print one JSON object as last line")
     return parser.parse_args()
 
 
+<<<<<<< HEAD
 def seen_pairs(rng: np.random.Generator, options: argparse.Namespace) -> Pairs:
     """Random histories, and one long one where asked for."""
     keys = rng.integers(0, options.users * options.items, options.seen, dtype=np.int64)
@@ -187,6 +273,175 @@ def mllib(spark: SparkSession, folder: Path, sides: list[Floats], k: int) -> flo
         )
         rows.write.mode("overwrite").parquet(f"{path}/{name}Factors")
     return timed(ALSModel.load(path).recommendForAllUsers(k))
+=======
+def factors(data: Planted, options: argparse.Namespace) -> tuple[Floats, Floats]:
+    """Factors of both sides after two iterations."""
+    rows = csr_from_pairs(data.users, data.items, data.strengths, data.shape)
+    params = AlsParams(rank=options.rank, iterations=2, threads=options.threads)
+    fitted = fit_rows(rows, params)
+    return fitted.users[:, : options.rank].copy(), fitted.items[:, : options.rank].copy()
+
+
+def with_heavy(data: Planted, heavy: int) -> Pairs:
+    """The planted pairs, with `heavy` more items for user 0."""
+    more = np.random.default_rng(2).permutation(data.shape[1])[:heavy].astype(np.int32)
+    keys = np.concatenate([data.users.astype(np.int64) * data.shape[1] + data.items, more])
+    keys = np.unique(keys)
+    return (keys // data.shape[1]).astype(np.int32), (keys % data.shape[1]).astype(np.int32)
+
+
+def make_scene(
+    spark: SparkSession,
+    folder: Path,
+    sides: tuple[Floats, Floats],
+    seen: Pairs,
+    options: argparse.Namespace,
+) -> Scene:
+    """Writes everything to Parquet and opens it."""
+    frames = []
+    for name, matrix in zip(("user", "item"), sides, strict=True):
+        size, rank = matrix.shape
+        bounds = pa.array(np.arange(0, (size + 1) * rank, rank, dtype=np.int32))
+        table = pa.table(
+            {
+                f"{name}_id": np.arange(size),
+                f"{name}_idx": np.arange(size),
+                "factors": pa.ListArray.from_arrays(bounds, matrix.ravel()),
+                "bias": np.zeros(size, np.float32),
+                "observed": np.ones(size, np.int64),
+            }
+        )
+        frames.append(write_parts(spark, folder / name, table))
+    pairs = {"user_id": seen[0].astype(np.int64), "item_id": seen[1].astype(np.int64)}
+    seen_frame = write_parts(spark, folder / "seen", pa.table(pairs))
+    model = FactorModel(frames[0], frames[1], 0.0, AlsParams(rank=options.rank))
+    return Scene(*sides, seen, model, seen_frame, options.k, options.threads)
+
+
+def write_parts(spark: SparkSession, folder: Path, table: pa.Table, parts: int = 4) -> DataFrame:
+    """`table` as a frame over a few Parquet files."""
+    folder.mkdir()
+    step = -(-table.num_rows // parts)
+    for part in range(parts):
+        pq.write_table(table.slice(part * step, step), folder / f"part-{part}.parquet")
+    return spark.read.parquet(str(folder))
+
+
+def recommended(scene: Scene, users: DataFrame | None = None) -> DataFrame:
+    """The lists, seen items left out."""
+    return scene.model.recommend_items(users, scene.k, exclude_seen=scene.seen_frame)
+
+
+def warm(scene: Scene) -> None:
+    """Starts the workers and loads the compiled code."""
+    few = scene.model.users.where("user_idx < 200").select("user_id")
+    nowhere(recommended(scene, few))
+
+
+def nowhere(frame: DataFrame) -> None:
+    """Computes all rows."""
+    frame.write.format("noop").mode("overwrite").save()
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Seconds that `work` takes."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def lists_of_some(scene: Scene) -> npt.NDArray[np.int64]:
+    """The engine's lists of the first users, shape (users, k)."""
+    few = scene.model.users.where(f"user_idx < {CHECKED}").select("user_id")
+    table = recommended(scene, few).orderBy("user_id", "rank").toArrow()
+    lists = np.full((min(CHECKED, len(scene.users)), scene.k), -1)
+    places = np.asarray(table["user_id"]), np.asarray(table["rank"]) - 1
+    lists[places] = np.asarray(table["item_id"])
+    return lists
+
+
+def implicit(scene: Scene) -> tuple[float, npt.NDArray[np.int64]]:
+    """`implicit`'s recommend for all users in batches, as its documentation does it."""
+    from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415
+    from scipy.sparse import csr_matrix  # noqa: PLC0415
+
+    shape = len(scene.users), len(scene.items)
+    liked = csr_matrix((np.ones(len(scene.seen[0]), np.float32), scene.seen), shape)
+    model = AlternatingLeastSquares(factors=scene.users.shape[1], num_threads=scene.threads)
+    model.user_factors, model.item_factors = scene.users, scene.items
+    parts = []
+
+    def work() -> None:
+        for start in range(0, shape[0], 1000):
+            users = np.arange(start, min(start + 1000, shape[0]))
+            parts.append(model.recommend(users, liked[users], N=scene.k)[0])
+
+    seconds = timed(work)
+    return seconds, np.vstack(parts)[:CHECKED]
+
+
+def mllib(scene: Scene) -> tuple[float, None]:
+    """Spark's own recommendForAllUsers, on a model put together from the same factors."""
+    from pyspark.ml.recommendation import ALSModel  # noqa: PLC0415
+
+    sides = []
+    for frame, key in ((scene.model.users, "user_id"), (scene.model.items, "item_id")):
+        sides.append(frame.selectExpr(f"CAST({key} AS int) AS id", "factors AS features"))
+    rank = scene.users.shape[1]
+    jvm = scene.seen_frame.sparkSession._jvm
+    java = jvm.org.apache.spark.ml.recommendation.ALSModel("als", rank, *[s._jdf for s in sides])
+    model = ALSModel(java)
+    return timed(lambda: nowhere(model.recommendForAllUsers(scene.k))), None
+
+
+PEERS: dict[str, Callable[[Scene], tuple[float, npt.NDArray[np.int64] | None]]] = {
+    "implicit": implicit,
+    "mllib": mllib,
+}
+
+
+def describe(
+    options: argparse.Namespace,
+    seconds: dict[str, float],
+    found: dict[str, npt.NDArray[np.int64] | None],
+) -> dict[str, Any]:
+    """All figures of a run."""
+    ours = seconds["matchlake"]
+    result: dict[str, Any] = {
+        "bench": "recommend",
+        "users": options.users,
+        "items": options.items,
+        "rank": options.rank,
+        "k": options.k,
+        "heaviest_history": options.heavy,
+        "cores": options.threads,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "ratio": {
+            name: round(ours / value, 4) for name, value in seconds.items() if name != "matchlake"
+        },
+        "versions": versions("implicit" if "implicit" in seconds else ""),
+    }
+    theirs = found.get("implicit")
+    if theirs is not None:
+        mine = found["matchlake"]
+        pairs = zip(mine, theirs, strict=True)
+        shared = [len(np.intersect1d(a, b)) / options.k for a, b in pairs]
+        result["quality"] = {"share_of_lists_in_common_with_implicit": round(np.mean(shared), 5)}
+    return result
+
+
+def show(result: dict[str, Any]) -> None:
+    """The figures as a table."""
+    print(
+        f"top {result['k']} for {result['users']:,} users x {result['items']:,} items, rank "
+        f"{result['rank']}, {result['interactions_seen']:,} seen (of one user "
+        f"{result['heaviest_history']:,} more), {result['cores']} cores; "
+        f"{result['before_mib']} MiB before, peak {result['peak_mib']} MiB"
+    )
+    print(f"{'side':<12}{'seconds':>10}{'ours/theirs':>13}")
+    for name, seconds in result["seconds"].items():
+        print(f"{name:<12}{seconds:>10}{result['ratio'].get(name, ''):>13}")
+>>>>>>> 8ac52ae (Training keeps its cuts in storage: it outlives executors and resumes; exact nonnegative rows; benchmarks of lists and of quality)
 
 
 if __name__ == "__main__":

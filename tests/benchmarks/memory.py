@@ -8,10 +8,13 @@ import psutil
 
 
 class PeakMemory:
-    """Samples every half second while it is open; `peak` is in MiB."""
+    """Samples every half second while it is open; all in MiB.
+
+    `peak` is the most since the last `restart`, and `first` what there was then.
+    """
 
     def __init__(self) -> None:
-        self.peak = 0
+        self.peak = self.first = 0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -28,13 +31,20 @@ class PeakMemory:
         self._done.set()
         self._thread.join()
 
+    def restart(self) -> None:
+        """Forgets the peak so far."""
+        self.peak = self.first = _used()
+
     def _watch(self) -> None:
-        me = psutil.Process()
         while not self._done.wait(0.5):
-            total = 0
-            for process in [me, *me.children(recursive=True)]:
-                try:
-                    total += process.memory_full_info().pss
-                except (psutil.Error, AttributeError):
-                    continue
-            self.peak = max(self.peak, total >> 20)
+            self.peak = max(self.peak, _used())
+
+
+def _used() -> int:
+    me, total = psutil.Process(), 0
+    for process in [me, *me.children(recursive=True)]:
+        try:
+            total += process.memory_full_info().pss
+        except (psutil.Error, AttributeError):
+            continue
+    return total >> 20

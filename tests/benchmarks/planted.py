@@ -10,6 +10,9 @@ import pyarrow.parquet as pq
 
 GROUPS, HELD_OUT_USERS, OWN_TASTE = 50, 3000, 0.7
 
+_ARRAYS = ("users", "items", "strengths", "ratings")
+_HELD_OUT = ("held_users", "held_items", "held_ratings")
+
 
 @dataclass(frozen=True)
 class Planted:
@@ -40,6 +43,23 @@ def sizes(interactions: int) -> tuple[int, int]:
     """Users and items for so many interactions: those of the tables in the design, and between."""
     users = int(60_000 * (interactions / 4.43e6) ** 0.55)
     return users, users // 5
+
+
+def planted(interactions: int, shape: tuple[int, int], keep: Path | None) -> Planted:
+    """What `plant` gives, from the folder `keep` where an earlier run has left it there."""
+    if keep is None:
+        return plant(interactions, shape)
+    path = keep / f"{interactions}-{shape[0]}-{shape[1]}.npz"
+    if not path.exists():
+        made = plant(interactions, shape)
+        arrays = {name: getattr(made, name) for name in _ARRAYS}
+        held = dict(zip(_HELD_OUT, made.held_out, strict=True))
+        keep.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **arrays, **held)
+        return made
+    found = np.load(path)
+    held_out = found["held_users"], found["held_items"], found["held_ratings"]
+    return Planted(*(found[name] for name in _ARRAYS), shape, held_out)
 
 
 def plant(interactions: int, shape: tuple[int, int], seed: int = 1) -> Planted:

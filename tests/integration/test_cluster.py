@@ -1,20 +1,30 @@
 """Jobs on clusters of several processes: code, packages and results cross their boundaries."""
 
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
+import psutil
 import pyspark
 import pytest
 from pyspark.sql import SparkSession
 from tests.support.lakes import forget_tables, small_lake
 from tests.support.programs import CONF, JOBS, run_program, running_program
+from tests.support.sources import ROOT
 
+from matchlake.config import load_config
+from matchlake.models.training import with_strength
+from matchlake.recommender.als import Progress, fit_als
+from matchlake.recommender.split import split
 from matchlake.sandbox.process import choose_port
 
 # Every executor is there before the first task is given out, so that each gets some.
@@ -23,6 +33,8 @@ SUBMIT = ["--conf", "spark.scheduler.minRegisteredResourcesRatio=1.0", "--driver
 SUBMIT += ["--driver-java-options", "-XX:TieredStopAtLevel=1"]
 SUBMIT += ["--conf", "spark.executor.extraJavaOptions=-XX:TieredStopAtLevel=1"]
 QUICK = ["--set", "train.als.iterations=2", "--set", "train.als.rank=4"]
+CLUSTER = "local-cluster[2,1,1024]"
+SILVER = "{}/warehouse/silver/interactions"
 SPREAD = re.compile(r"tasks ran on 2 executor\(s\): executor 0: (\d+), executor 1: (\d+)")
 
 
@@ -36,11 +48,17 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Itera
     shutil.rmtree(Path(pyspark.__file__).parent / "work", ignore_errors=True)
 
 
-def submit(job: str, master: str, lake: Path, *more: str) -> str:
-    """Submits a job as the README says; returns its log, in which both executors must stand."""
-    options = ["--env", "local", *CONF, "--set", f"lakehouse={lake}", *more]
+def submission(job: str, master: str, lake: Path, *more: str) -> list[str]:
+    """The command that submits a job as the README says."""
+    places = ["--set", f"lakehouse={lake}", "--set", f"checkpoints={lake}/checkpoints"]
     script = str(JOBS / f"{job}.py")
-    done = run_program("spark-submit", "--master", master, *SUBMIT, script, *options, cwd=lake)
+    options = ["--env", "local", *CONF, *places, *more]
+    return ["spark-submit", "--master", master, *SUBMIT, script, *options]
+
+
+def submit(job: str, master: str, lake: Path, *more: str) -> str:
+    """Submits a job to its end; returns its log, in which both executors must stand."""
+    done = run_program(*submission(job, master, lake, *more), cwd=lake)
     # spark-submit hands on what Python writes to stderr by its stdout.
     log = done.stdout + done.stderr
     assert done.returncode == 0, log[-4000:]
@@ -53,9 +71,61 @@ def submit(job: str, master: str, lake: Path, *more: str) -> str:
 
 
 @pytest.mark.timeout(900)
-def test_a_local_cluster_trains(lake: Path) -> None:
-    log = submit("train_recommender", "local-cluster[2,1,1024]", lake, *QUICK)
-    assert "version 1 is champion" in log
+def test_training_outlives_an_executor_and_resumes_after_its_driver(
+    spark: SparkSession, lake: Path, tmp_path: Path
+) -> None:
+    blocks = {"schedule": "distributed", "cut_every": 1, "iterations": 6, "rank": 4}
+    more = [each for k, v in blocks.items() for each in ("--set", f"train.als.{k}={v}")]
+    log = tmp_path / "first.log"
+    with running_program(submission("train_recommender", CLUSTER, lake, *more), lake, log) as first:
+        wait_for(log, "iteration 1 of 6")
+        executors = processes(first, "CoarseGrainedExecutorBackend")
+        assert len(executors) == 2
+        executors[0].kill()
+        wait_for(log, "iteration 4 of 6")
+        os.killpg(first.pid, signal.SIGKILL)
+    resumed = submit("train_recommender", CLUSTER, lake, *more, "--set", "train.resume=true")
+    assert re.search(r"fit resumes from \S+", resumed)
+    assert "version 1 is champion" in resumed
+    assert not list((lake / "checkpoints" / "train_recommender").iterdir())
+    fits = re.findall(r"iteration (\d) of 6: \S+ s, loss (\S+),", resumed)
+    assert [int(done) for done, _ in fits[-6:]] == [1, 2, 3, 4, 5, 6]
+    at, loss = fits[-7]
+    assert int(fits[0][0]) >= 5
+    assert int(at) == 6
+    assert float(loss) == pytest.approx(undisturbed_loss(spark, lake, blocks), rel=1e-4)
+
+
+def undisturbed_loss(spark: SparkSession, folder: Path, blocks: dict[str, Any]) -> float:
+    """The loss that the job's first fit ends with when it is left alone, in one task."""
+    changed = blocks | {"schedule": "one-task"}
+    keys = [f"train.als.{key}={value}" for key, value in changed.items()]
+    config = load_config("local", [f"lakehouse={folder}", *keys], ROOT / "conf")
+    interactions = with_strength(
+        spark.read.format("delta").load(SILVER.format(folder)), config.train
+    )
+    told: list[Progress] = []
+    train = split(interactions, config.train.split).train
+    fit_als(train, config.train.als, on_progress=told.append)
+    return told[-1].loss
+
+
+def processes(program: subprocess.Popen[bytes], name: str) -> list[psutil.Process]:
+    """The Java processes below a program that run the class `name`."""
+    found = []
+    for process in psutil.Process(program.pid).children(recursive=True):
+        with suppress(psutil.Error):
+            if process.name() == "java" and any(name in part for part in process.cmdline()):
+                found.append(process)
+    return found
+
+
+def wait_for(log: Path, text: str) -> None:
+    """Returns once `text` stands in a log."""
+    deadline = monotonic() + 240
+    while text not in log.read_text():
+        assert monotonic() < deadline, log.read_text()[-4000:]
+        sleep(0.1)
 
 
 @pytest.mark.soak

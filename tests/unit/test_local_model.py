@@ -105,6 +105,21 @@ def test_similar_items_by_cosine() -> None:
         model.similar_items("an unknown item", 3)
 
 
+def test_users_for_items_and_similar_users_are_the_same_with_sides_exchanged() -> None:
+    model, _ = trained(AlsParams(feedback="explicit", rank=6))
+    scores = model.score(USERS, ["i04"] * len(USERS))
+    left = [n for n in np.argsort(-scores, kind="stable") if USERS[n] not in ("u02", "u07")][:4]
+    found = model.recommend_users("i04", 4, exclude=["u02", "u07", "an unknown user"])
+    assert found == [(USERS[n], pytest.approx(float(scores[n]), abs=1e-5)) for n in left]
+    some = ["u05", "u09"]
+    assert {user for user, _ in model.recommend_users("i04", 9, candidates=some)} == set(some)
+    unit = model.user_factors / np.linalg.norm(model.user_factors, axis=1, keepdims=True)
+    cosines = unit @ unit[4]
+    cosines[4] = -2
+    similar = model.similar_users("u04", 3)
+    assert [user for user, _ in similar] == [USERS[n] for n in np.argsort(-cosines)[:3]]
+
+
 def test_serving_needs_no_spark() -> None:
     code = "import sys; sys.modules['pyspark'] = None; import matchlake.recommender.local"
     subprocess.run([sys.executable, "-c", code], check=True)

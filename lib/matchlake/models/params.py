@@ -35,6 +35,10 @@ class TrainParams(Params):
     """Register a model fitted again on all interactions, the test part included, once the
     evaluation is done. Otherwise the evaluated model itself, which lacks the latest ones."""
 
+    resume: bool = False
+    """Continue the run that failed on the same table version and parameters from its last
+    checkpoint, where there is one. Otherwise what it left is removed."""
+
     @model_validator(mode="after")
     def _metric_is_measured(self) -> Self:
         measured = [f"{name}_at_{k}" for name in _RANKING for k in self.ranking.ks]

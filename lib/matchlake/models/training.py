@@ -1,16 +1,16 @@
 """The small steps between the big ones of the jobs train_recommender and recommend."""
 
-from collections.abc import Callable
-
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import ConfigError
+from matchlake.io.cuts import Cuts
 from matchlake.io.tracking import Run
 from matchlake.models.params import TrainParams
+from matchlake.recommender.als import AlsParams, fit_als
 from matchlake.recommender.model import FactorModel
-from matchlake.recommender.progress import Progress
+from matchlake.recommender.progress import OnProgress, Progress
 from matchlake.schemas import STRENGTH, USER_ID
 
 
@@ -37,7 +37,21 @@ def known_and_new_users(model: FactorModel, history: DataFrame) -> DataFrame:
     return known.unionByName(model.fold_in_users(newcomers).select(USER_ID, "factors", "bias"))
 
 
-def progress_to(run: Run) -> Callable[[Progress], None]:
+def fit_with_cuts(
+    interactions: DataFrame, params: AlsParams, cuts: Cuts, *told: OnProgress
+) -> FactorModel:
+    """`fit_als` that keeps its states in `cuts`, and starts from the last one it finds there."""
+
+    def on_progress(progress: Progress) -> None:
+        cuts.mark(progress.iteration)
+        for tell in told:
+            tell(progress)
+
+    state = cuts.last_state()
+    return fit_als(interactions, params, cut=cuts, start=state, on_progress=on_progress)
+
+
+def progress_to(run: Run) -> OnProgress:
     """What a fit calls at every cut: logs loss and seconds to `run`, by iteration."""
 
     def log(progress: Progress) -> None:

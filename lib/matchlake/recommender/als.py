@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pyspark.sql import DataFrame
 
-from matchlake.errors import InputError
+from matchlake.errors import InputError, ParameterError
 from matchlake.recommender.cut import Cut, keep_locally
 from matchlake.recommender.distributed import Distributed
 from matchlake.recommender.early_stop import Watch
@@ -26,6 +26,9 @@ _log = logging.getLogger(__name__)
 
 class Schedule(Protocol):
     """How a fit runs on Spark; a state is a frame that only its schedule can read."""
+
+    def stretch(self) -> int:
+        """Iterations from one cut to the next."""
 
     def begin(self, model: FactorModel | None) -> DataFrame | None:
         """The state that continues `model`."""
@@ -72,7 +75,13 @@ def fit_als(
         InputError: Null ids, values that are not finite (or negative, where implicit), repeated
             pairs with `duplicates="error"`, no interactions, or ratings that are all equal. The
             message shows some of the rows.
+        ParameterError: `patience` without `held_out`.
     """
+    if params.patience is not None and held_out is None:
+        raise ParameterError(
+            f"patience={params.patience} ends a fit early by what it measures on held_out, which "
+            "was not given: give held_out, or leave patience at None."
+        )
     prepared = prepare(interactions, params)
     size = survey(prepared, params)
     schedule = _schedule(prepared, size, params, cut)
@@ -80,7 +89,7 @@ def fit_als(
     run = _Run(schedule, size, params, cut)
     done = _resumed(schedule, start, params) if isinstance(start, DataFrame) else 0
     watch = Watch(held_out, prepared, params)
-    stretch = params.cut_every if run.stretched or held_out is not None else params.iterations
+    stretch = params.cut_every if held_out is not None else schedule.stretch()
     while True:
         steps = min(stretch, params.iterations - done)
         begin = time.perf_counter()
@@ -131,7 +140,7 @@ def _schedule(prepared: DataFrame, size: Survey, params: AlsParams, cut: Cut) ->
     )
     pairs = centred(prepared, size.mean)
     if chosen == "one-task":
-        return OneTask(pairs, params)
+        return OneTask(pairs, params, size)
     blocks, ids, layout = partition(pairs, size, params, cut)
     return Distributed(blocks, ids, layout, params)
 

@@ -49,6 +49,10 @@ class Distributed:
     layout: Layout
     params: AlsParams
 
+    def stretch(self) -> int:
+        """Iterations from one cut to the next."""
+        return self.params.cut_every
+
     def begin(self, model: FactorModel | None) -> DataFrame:
         """The state before the first iteration, with the rows of `model` if there is one."""
         session = self.blocks.sparkSession

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from matchlake.recommender.bounded import solve_bounded
 from matchlake.recommender.cholesky import factorize, rank_update, substitute
 from matchlake.recommender.simd import LANES, compiled, fma, load, splat, store, total
 
@@ -21,7 +22,6 @@ Floats = npt.NDArray[np.float32]
 GATHERED = 64
 """Rows that are gathered before one rank-k update: with the matrix they stay in the L1/L2 cache."""
 _ZERO, _TINY = np.float32(0.0), np.float32(1e-20)
-_SWEEPS, _SETTLED = 200, np.float32(1e-6)
 _RESIDUAL, _PRODUCT, _CURVATURE = 0, 1, 2
 
 
@@ -175,7 +175,7 @@ def solve_blocks(
 
     A block as wide as the row gives the exact solution; narrower ones are one sweep of block
     Gauss-Seidel from the solution that `x` holds (iALS++, Rendle et al. 2021, arXiv 2110.14044).
-    The first `nonnegative` columns are kept at or above zero.
+    The first `nonnegative` columns are kept at or above zero; then the block is the whole row.
     """
     width, longest = x.shape[1], 0
     exact = block >= width and nonnegative == 0
@@ -200,10 +200,10 @@ def solve_blocks(
             _start_block(half, row, left, solution, scratch)
             _gather_block(half, row, left, scratch)
             if nonnegative > left:
-                _descend(scratch, part, nonnegative - left)
-            else:
-                factorize(matrix, part.shape[0])
-                substitute(matrix, part.shape[0], scratch.step)
+                solve_bounded(matrix, scratch.step, part, nonnegative)
+                continue
+            factorize(matrix, part.shape[0])
+            substitute(matrix, part.shape[0], scratch.step)
             part += scratch.step
             if left + block < width:
                 _add_scores(half, row, left, scratch.step, scores)
@@ -256,33 +256,6 @@ def _gather_block(half: Half, row: int, left: int, scratch: _Scratch) -> None:
             rank_update(gathered, count, size, scratch.matrix)
             count = 0
     rank_update(gathered, count, size, scratch.matrix)
-
-
-@compiled
-def _descend(scratch: _Scratch, part: Floats, nonnegative: int) -> None:
-    """Solves for the step by coordinate descent that keeps `part + step` at or above zero."""
-    size, matrix, residual = part.shape[0], scratch.matrix, scratch.step.copy()
-    scratch.step[:] = 0.0
-    for a in range(size):
-        for b in range(a):
-            matrix[a * size + b] = matrix[b * size + a]
-    for _ in range(_SWEEPS):
-        moved = largest = _ZERO
-        for a in range(size):
-            slope = matrix[a * size + a]
-            if slope <= _ZERO:
-                continue
-            change = residual[a] / slope
-            if a < nonnegative:
-                change = max(change, -part[a] - scratch.step[a])
-            scratch.step[a] += change
-            moved = max(moved, abs(change))
-            largest = max(largest, abs(part[a] + scratch.step[a]))
-            lanes = splat(-change)
-            for k in range(0, size, LANES):
-                store(residual, k, fma(lanes, load(matrix, a * size + k), load(residual, k)))
-        if moved <= _SETTLED * largest:
-            break
 
 
 @compiled

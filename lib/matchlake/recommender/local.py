@@ -11,7 +11,7 @@ import numpy.typing as npt
 from matchlake.recommender.blocks import Csr, Ints, csr_from_pairs
 from matchlake.recommender.fold import FixedSide, fixed_side, fold_in, history_problem
 from matchlake.recommender.params import AlsParams
-from matchlake.recommender.topk import Best, lists_of, top_k
+from matchlake.recommender.topk import lists_of, top_k
 
 Matrix = npt.NDArray[np.float32]
 
@@ -21,6 +21,44 @@ class Row(NamedTuple):
 
     factors: Matrix
     bias: float
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Users or items, with what answers need and is made once."""
+
+    ids: Sequence[Any]
+    factors: Matrix
+    bias: Matrix
+    observed: npt.NDArray[np.int64] | None
+
+    def row(self, key: Any) -> Row | None:
+        """The row of an id; None where it is unknown."""
+        place = self.places.get(key)
+        return None if place is None else Row(self.factors[place], float(self.bias[place]))
+
+    def plain(self, *, popular: bool) -> Matrix:
+        """What the rows score for a query that is unknown."""
+        if not popular or self.observed is None:
+            return self.bias.astype(np.float32)
+        return (self.observed / max(1, int(self.observed.sum()))).astype(np.float32)
+
+    @cached_property
+    def places(self) -> dict[Any, int]:
+        """The row of each id."""
+        return {key: row for row, key in enumerate(self.ids)}
+
+    @cached_property
+    def matrix(self) -> Matrix:
+        """Factors, then the bias."""
+        return np.column_stack([self.factors, self.bias]).astype(np.float32)
+
+    @cached_property
+    def unit(self) -> Matrix:
+        """Factors scaled to length 1."""
+        norms = np.linalg.norm(self.factors, axis=1, keepdims=True)
+        unit: Matrix = (self.factors / np.maximum(norms, 1e-12)).astype(np.float32)
+        return unit
 
 
 @dataclass(frozen=True)
@@ -44,7 +82,7 @@ class NumpyFactorModel:
 
     def score(self, user_ids: Sequence[Any], item_ids: Sequence[Any]) -> Matrix:
         """Scores of pairs; an unknown user or item adds nothing beyond the mean."""
-        users, items = _places(self._user_rows, user_ids), _places(self._item_rows, item_ids)
+        users, items = map(_places, [side.places for side in self._sides], (user_ids, item_ids))
         dots = np.einsum("nk,nk->n", self.user_factors[users], self.item_factors[items])
         scores = self.mean + np.where((users >= 0) & (items >= 0), dots, 0.0)
         scores += np.where(users >= 0, self.user_bias[users], 0.0)
@@ -65,28 +103,32 @@ class NumpyFactorModel:
         highest bias (explicit) or with the most interactions (implicit; the score is then their
         share of all interactions).
         """
-        row = user if isinstance(user, Row) else self._user(user)
-        query = np.full((1, self.params.rank + 1), np.nan, np.float32)
-        level = self.mean
-        if row is not None:
-            query[0] = np.append(row.factors, 1.0)
-            level += row.bias
-        without = _places(self._item_rows, list(exclude))
-        if candidates is not None:
-            allowed = _places(self._item_rows, list(candidates))
-            others = np.ones(len(self.item_ids), bool)
-            others[allowed[allowed >= 0]] = False
-            without = np.union1d(without, np.flatnonzero(others))
-        return self._best(query, self._targets, k, without, level)
+        return self._recommend(user, k, self._sides, exclude, candidates)
+
+    def recommend_users(
+        self,
+        item: Any,
+        k: int,
+        *,
+        exclude: Collection[Any] = (),
+        candidates: Collection[Any] | None = None,
+    ) -> list[tuple[Any, float]]:
+        """The `k` best users for an item as (user_id, score): `recommend_items`, sides exchanged.
+
+        A `Row` is what `fold_in_item` gave.
+        """
+        return self._recommend(item, k, self._sides[::-1], exclude, candidates)
 
     def similar_items(self, item_id: Any, k: int) -> list[tuple[Any, float]]:
         """The `k` items most like an item by the cosine of their factors, without itself.
 
         Raises KeyError where the item is unknown.
         """
-        row = self._item_rows[item_id]
-        unit = self._unit_items
-        return self._best(unit[row : row + 1], unit, k, np.array([row]), 0.0)
+        return _similar(self._sides[1], item_id, k)
+
+    def similar_users(self, user_id: Any, k: int) -> list[tuple[Any, float]]:
+        """The `k` users most like a user, as `similar_items`."""
+        return _similar(self._sides[0], user_id, k)
 
     def fold_in(self, history: Mapping[Any, float]) -> Row:
         """The row of a new or changed user from {item_id: rating or strength}.
@@ -99,7 +141,7 @@ class NumpyFactorModel:
 
     def fold_in_item(self, history: Mapping[Any, float]) -> Row:
         """As `fold_in`, for an item, from {user_id: rating or strength}."""
-        places = _places(self._user_rows, list(history))
+        places = _places(self._sides[0].places, list(history))
         values = np.array(list(history.values()), np.float32)
         factors, bias = fold_in(_one_row(places, values, len(self.user_ids)), self._fixed_users)
         return Row(factors[0], float(bias[0]))
@@ -123,62 +165,47 @@ class NumpyFactorModel:
         return [(self.item_ids[problem.columns[j]], float(parts[j])) for j in order]
 
     def _design(self, item_id: Any) -> npt.NDArray[np.float64]:
-        row: npt.NDArray[np.float64] = self._fixed_items.rows[self._item_rows[item_id]].astype(
-            float
-        )
+        row: npt.NDArray[np.float64] = self._fixed_items.rows[
+            self._sides[1].places[item_id]
+        ].astype(float)
         if self.params.has_bias:
             row[self.params.rank] = 1.0
         return row
 
     def _history(self, history: Mapping[Any, float]) -> Csr:
-        places = _places(self._item_rows, list(history))
+        places = _places(self._sides[1].places, list(history))
         return _one_row(places, np.array(list(history.values()), np.float32), len(self.item_ids))
 
-    def _user(self, user_id: Any) -> Row | None:
-        row = self._user_rows.get(user_id)
-        return None if row is None else Row(self.user_factors[row], float(self.user_bias[row]))
-
-    def _best(
+    def _recommend(
         self,
-        query: Matrix,
-        targets: Matrix,
+        query: Any,
         k: int,
-        without: npt.NDArray[np.int64],
-        level: float,
+        sides: Sequence["_Side"],
+        exclude: Collection[Any],
+        candidates: Collection[Any] | None,
     ) -> list[tuple[Any, float]]:
-        none = np.zeros(len(without), np.int64)
-        lists = lists_of(none, without, 1, len(targets))
-        best: Best = top_k(query, targets, k, lists, self._plain)
-        places, scores = best.places[0], best.scores[0]
-        kept = (places >= 0) & (scores > -np.inf)
-        found = zip(places[kept], scores[kept], strict=True)
-        return [(self.item_ids[place], float(score + np.float32(level))) for place, score in found]
+        queries, targets = sides
+        row = query if isinstance(query, Row) else queries.row(query)
+        vector = np.full((1, self.params.rank + 1), np.nan, np.float32)
+        level = self.mean
+        if row is not None:
+            vector[0] = np.append(row.factors, 1.0)
+            level += row.bias
+        without = _places(targets.places, list(exclude))
+        if candidates is not None:
+            allowed = _places(targets.places, list(candidates))
+            others = np.ones(len(targets.ids), bool)
+            others[allowed[allowed >= 0]] = False
+            without = np.union1d(without, np.flatnonzero(others))
+        plain = targets.plain(popular=self.params.feedback == "implicit")
+        return _best(targets, (vector, targets.matrix, plain), k, without, level)
 
     @cached_property
-    def _user_rows(self) -> dict[Any, int]:
-        return {key: row for row, key in enumerate(self.user_ids)}
-
-    @cached_property
-    def _item_rows(self) -> dict[Any, int]:
-        return {key: row for row, key in enumerate(self.item_ids)}
-
-    @cached_property
-    def _targets(self) -> Matrix:
-        return np.column_stack([self.item_factors, self.item_bias]).astype(np.float32)
-
-    @cached_property
-    def _plain(self) -> Matrix:
-        """What the items score for an unknown user."""
-        if self.params.feedback == "explicit" or self.item_observed is None:
-            return self.item_bias.astype(np.float32)
-        total = max(1, int(self.item_observed.sum()))
-        return (self.item_observed / total).astype(np.float32)
-
-    @cached_property
-    def _unit_items(self) -> Matrix:
-        norms = np.linalg.norm(self.item_factors, axis=1, keepdims=True)
-        unit: Matrix = (self.item_factors / np.maximum(norms, 1e-12)).astype(np.float32)
-        return unit
+    def _sides(self) -> tuple["_Side", "_Side"]:
+        return (
+            _Side(self.user_ids, self.user_factors, self.user_bias, self.user_observed),
+            _Side(self.item_ids, self.item_factors, self.item_bias, self.item_observed),
+        )
 
     @cached_property
     def _fixed_items(self) -> FixedSide:
@@ -187,6 +214,28 @@ class NumpyFactorModel:
     @cached_property
     def _fixed_users(self) -> FixedSide:
         return fixed_side(self.user_factors, self.user_bias, self.mean, self.params)
+
+
+def _similar(side: _Side, key: Any, k: int) -> list[tuple[Any, float]]:
+    row = side.places[key]
+    query = side.unit[row : row + 1]
+    return _best(side, (query, side.unit, None), k, np.array([row]), 0.0)
+
+
+def _best(
+    targets: _Side,
+    scored: tuple[Matrix, Matrix, Matrix | None],
+    k: int,
+    without: npt.NDArray[np.int64],
+    level: float,
+) -> list[tuple[Any, float]]:
+    query, matrix, plain = scored
+    lists = lists_of(np.zeros(len(without), np.int64), without, 1, len(matrix))
+    best = top_k(query, matrix, k, lists, plain)
+    places, scores = best.places[0], best.scores[0]
+    kept = (places >= 0) & (scores > -np.inf)
+    found = zip(places[kept], scores[kept], strict=True)
+    return [(targets.ids[place], float(score + np.float32(level))) for place, score in found]
 
 
 def _places(rows: Mapping[Any, int], ids: Sequence[Any]) -> npt.NDArray[np.int64]:

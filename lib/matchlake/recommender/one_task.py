@@ -26,11 +26,15 @@ from matchlake.recommender.interactions import SHOWN, VALUE, Survey, refuse_repe
 from matchlake.recommender.model import FactorModel
 from matchlake.recommender.params import AlsParams
 from matchlake.recommender.progress import Report
-from matchlake.recommender.solver import Matrix, stored_width
+from matchlake.recommender.solver import Matrix, stored_width, work_of_a_column
 from matchlake.schemas import ITEM_ID, USER_ID
 
 REPORT, REPEATED = 2, 3
 """Values of `side` beside the two of the factors: an iteration's report, a repeated pair."""
+
+
+MINUTE = 3 * 10**11
+"""Multiplications that a thread does in about a minute, in a fit's inner loops."""
 
 
 def task_bytes(survey: Survey, params: AlsParams) -> int:
@@ -51,6 +55,12 @@ class OneTask:
 
     pairs: DataFrame
     params: AlsParams
+    size: Survey
+
+    def stretch(self) -> int:
+        """Iterations from one cut to the next: all, or what takes about a minute a thread."""
+        work = self.size.interactions * stored_width(self.params) * work_of_a_column(self.params)
+        return max(1, min(self.params.iterations, MINUTE // work))
 
     def begin(self, model: FactorModel | None) -> DataFrame | None:
         """The state that continues `model`; none where there is no model."""

@@ -36,15 +36,30 @@ RowSolver = Callable[[Half, Matrix, int, int], None]
 """Solves rows [start, stop) of a half into a matrix that holds their previous solution."""
 
 
-def row_solver(params: AlsParams) -> RowSolver:
+def solver_name(params: AlsParams) -> str:
     """The solver that `params` name, or for `auto` the one that suits feedback and rank."""
-    name = params.solver
-    if name == "auto":
-        iterative = params.feedback == "implicit" and params.rank >= CG_FROM_RANK
-        name = "blocks" if params.rank >= BLOCKS_FROM_RANK else "cg" if iterative else "cholesky"
-    if name == "cg" and not params.nonnegative:
+    if params.solver != "auto":
+        return params.solver
+    if params.nonnegative:
+        return "cholesky"
+    iterative = params.feedback == "implicit" and params.rank >= CG_FROM_RANK
+    return "blocks" if params.rank >= BLOCKS_FROM_RANK else "cg" if iterative else "cholesky"
+
+
+def work_of_a_column(params: AlsParams) -> int:
+    """Multiplications an iteration does for each interaction and column of a stored row."""
+    name = solver_name(params)
+    if name == "cg":
+        return 4 * params.cg_steps + 4
+    return stored_width(params) if name == "cholesky" else BLOCK_SIZE + 4
+
+
+def row_solver(params: AlsParams) -> RowSolver:
+    """The solver of `solver_name`, ready to be called."""
+    name = solver_name(params)
+    if name == "cg":
         return lambda half, x, start, stop: kernels.solve_cg(half, x, start, stop, params.cg_steps)
-    block = BLOCK_SIZE if name == "blocks" and not params.nonnegative else stored_width(params)
+    block = BLOCK_SIZE if name == "blocks" else stored_width(params)
     bounded = params.rank if params.nonnegative else 0
     return lambda half, x, start, stop: kernels.solve_blocks(half, x, start, stop, block, bounded)
 
