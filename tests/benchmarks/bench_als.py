@@ -43,8 +43,10 @@ def main() -> None:
         memory.restart()
         outcomes["matchlake"] = engine(task, params, Path(folder) / "cuts")
         peak, before = memory.peak, memory.first
+        tell("matchlake", outcomes["matchlake"])
         for name in filter(None, options.peers.split(",")):
             outcomes[name] = PEERS[name](task)
+            tell(name, outcomes[name])
         smaller = None
         if options.smaller:
             less = planted(options.smaller, sizes(options.smaller), options.keep)
@@ -95,6 +97,13 @@ def arguments() -> argparse.Namespace:
     if options.explicit and {"implicit", "irspack"} & set(options.peers.split(",")):
         parser.error("implicit and irspack fit no ratings: leave them out with --explicit")
     return options
+
+
+def tell(name: str, outcome: Outcome) -> None:
+    """Says at once what a side needed: a run takes minutes."""
+    print(
+        f"{name}: {outcome.iteration:.4f} s an iteration, {outcome.whole:.2f} s in all", flush=True
+    )
 
 
 def task_of(spark: SparkSession, data: Planted, options: argparse.Namespace, path: Path) -> Task:

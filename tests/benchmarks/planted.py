@@ -72,9 +72,10 @@ def plant(interactions: int, shape: tuple[int, int], seed: int = 1) -> Planted:
     group = rng.integers(0, GROUPS, users)
     cumulative = np.cumsum(np.vstack([taste, popular]), axis=1)
     cumulative /= cumulative[:, -1:]
-    found = np.empty(0, np.int64)
+    found, new = np.empty(0, np.int64), 0.8
     while len(found) < interactions:
-        count = int(1.2 * (interactions - len(found))) + 1000
+        # As many draws as the last ones say are needed: what is popular comes again and again.
+        count = min(int(1.05 * (interactions - len(found)) / new) + 1000, 2 * interactions)
         user = np.searchsorted(activity, rng.random(count) * activity[-1])
         table = np.where(rng.random(count) < OWN_TASTE, group[user], GROUPS)
         item = np.empty(count, np.int64)
@@ -82,7 +83,9 @@ def plant(interactions: int, shape: tuple[int, int], seed: int = 1) -> Planted:
         for row in range(GROUPS + 1):
             chosen = table == row
             item[chosen] = np.searchsorted(cumulative[row], draw[chosen])
-        found = np.unique(np.concatenate([found, user * np.int64(items) + item.clip(0, items - 1)]))
+        pairs = user * np.int64(items) + item.clip(0, items - 1)
+        before, found = len(found), np.unique(np.concatenate([found, pairs]))
+        new = max(0.02, (len(found) - before) / count)
     found = np.sort(rng.permutation(found)[:interactions]) if len(found) > interactions else found
     user, item = (found // items).astype(np.int32), (found % items).astype(np.int32)
     strengths = (1 + rng.poisson(1.0, len(user))).astype(np.float32)

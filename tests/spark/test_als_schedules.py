@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from tests.support.als_oracle import Problem, solve_side
 
-from matchlake.errors import InputError, SchemaError
+from matchlake.errors import InputError, ParameterError, SchemaError
 from matchlake.recommender.als import AlsParams, Progress, fit_als
 from matchlake.recommender.fit import initial_rows
 from matchlake.recommender.model import FactorModel
@@ -192,6 +192,8 @@ def test_other_errors_say_what_to_do(spark: SparkSession) -> None:
         fit_als(again, AlsParams(rank=2, schedule="distributed"))
     with pytest.raises(SchemaError, match="rating"):
         fit_als(frame, AlsParams(feedback="explicit"))
+    with pytest.raises(ParameterError, match="patience=2 ends a fit early by .*held_out"):
+        fit_als(frame, AlsParams(patience=2))
     with pytest.raises(InputError, match="no interactions"):
         fit_als(frame.limit(0), AlsParams())
     with pytest.raises(InputError, match=r"All 2 ratings are 4.0"):

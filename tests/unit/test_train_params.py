@@ -21,3 +21,8 @@ def test_a_metric_that_no_run_measures_is_refused_with_those_measured(metric: st
 def test_an_explicit_fit_may_be_judged_by_its_errors() -> None:
     params = TrainParams.model_validate({"metric": "rmse", "als": {"feedback": "explicit"}})
     assert params.metric == "rmse"
+
+
+def test_the_job_has_nothing_to_stop_a_fit_early_by() -> None:
+    with pytest.raises(ValidationError, match="patience needs a part that is held out"):
+        TrainParams.model_validate({"als": {"patience": 3}})

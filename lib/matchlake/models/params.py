@@ -40,6 +40,15 @@ class TrainParams(Params):
     checkpoint, where there is one. Otherwise what it left is removed."""
 
     @model_validator(mode="after")
+    def _stops_by_iterations(self) -> Self:
+        if self.als.patience is not None:
+            raise ValueError(
+                "als.patience needs a part that is held out of the fit, which this job does not "
+                "cut: leave it at null and choose als.iterations"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _metric_is_measured(self) -> Self:
         measured = [f"{name}_at_{k}" for name in _RANKING for k in self.ranking.ks]
         if self.als.feedback == "explicit":

@@ -37,14 +37,14 @@ def solve_bounded(matrix: Floats, residual: Floats, x: Floats, bounded: int) -> 
     move, product = np.empty_like(x), np.empty_like(x)
     for _ in range(_STEPS):
         _newton(matrix, residual, x, bounded, factor, step)
-        promised = _HALF * _dot(step, residual)
+        promised = 0.5 * _dot(step, residual)
         length = np.float32(1.0)
         for halving in range(_HALVINGS + 1):
             if halving == _HALVINGS:
                 length = _room(x, step, bounded)
             _project(x, step, length, bounded, move)
             _multiply(matrix, move, product)
-            gain = _dot(move, residual) - _HALF * _dot(move, product)
+            gain = _dot(move, residual) - 0.5 * _dot(move, product)
             if gain >= _ENOUGH * promised:
                 break
             length *= _HALF

@@ -24,6 +24,7 @@ from matchlake.recommender.blocks import Csr, csr_from_pairs
 from matchlake.recommender.fit import ITEM_SIDE, USER_SIDE, Fitted, fit_rows, initial_rows
 from matchlake.recommender.interactions import SHOWN, VALUE, Survey, refuse_repeated
 from matchlake.recommender.model import FactorModel
+from matchlake.recommender.packing import binary_array
 from matchlake.recommender.params import AlsParams
 from matchlake.recommender.progress import Report
 from matchlake.recommender.solver import Matrix, stored_width, work_of_a_column
@@ -32,6 +33,9 @@ from matchlake.schemas import ITEM_ID, USER_ID
 REPORT, REPEATED = 2, 3
 """Values of `side` beside the two of the factors: an iteration's report, a repeated pair."""
 
+
+PACKED = 1 << 19
+"""Interactions that go to the one task in one row."""
 
 MINUTE = 3 * 10**11
 """Multiplications that a thread does in about a minute, in a fit's inner loops."""
@@ -73,7 +77,7 @@ class OneTask:
     def advance(self, state: DataFrame | None, done: int, iterations: int) -> DataFrame:
         """The state after `iterations` more than the `done` before; lazy."""
         fields = self.pairs.schema
-        rows = self.pairs
+        rows = self.pairs.mapInArrow(packed_pairs, "data binary")
         if state is not None:
             kept = state.where(F.col("side") <= ITEM_SIDE)
             kept = kept.select("side", USER_ID, ITEM_ID, "factors", "bias")
@@ -133,10 +137,10 @@ class _Task:
         kept = None
         if "side" in table.column_names:
             kept = table.filter(pc.is_valid(table["side"]))
-            table = table.filter(pc.is_null(table["side"]))
-        users, items = _dense(table[USER_ID]), _dense(table[ITEM_ID])
-        values = np.asarray(table[VALUE])
-        del table
+        pairs = _unpacked(table["data"])
+        users, items = _dense(pairs[USER_ID]), _dense(pairs[ITEM_ID])
+        values = np.asarray(pairs[VALUE])
+        del table, pairs
         shape = len(users.ids), len(items.ids)
         rows = csr_from_pairs(users.places, items.places, values, shape)
         repeats = rows.repeats()
@@ -211,9 +215,42 @@ class _Task:
         )
 
 
+def packed_pairs(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Interactions as Arrow streams, many in one row, ids by their place among distinct ones.
+
+    This way all tasks share the work of encoding, and few large rows go to the one that fits.
+    """
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(len, waiting)) >= PACKED:
+            yield _packed(waiting)
+            waiting = []
+    if waiting:
+        yield _packed(waiting)
+
+
+def _packed(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    table = pa.Table.from_batches(batches)
+    for place, name in ((0, USER_ID), (1, ITEM_ID)):
+        encoded = table[name].combine_chunks().dictionary_encode()
+        table = table.set_column(place, name, encoded)
+    out = pa.BufferOutputStream()
+    with pa.ipc.new_stream(out, table.schema) as stream:
+        stream.write_table(table.combine_chunks())
+    data = binary_array([memoryview(out.getvalue())])
+    return pa.RecordBatch.from_arrays(data.chunks, names=["data"])
+
+
+def _unpacked(data: pa.ChunkedArray) -> pa.Table:
+    rows = [row.as_buffer() for row in data if row.is_valid]
+    tables = [pa.ipc.open_stream(row).read_all() for row in rows]
+    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+
+
 def _dense(column: pa.ChunkedArray) -> _Side:
     """Sorted distinct ids (strings by their UTF-8 bytes, as Spark sorts them) and places."""
-    encoded = column.combine_chunks().dictionary_encode()
+    encoded = column.combine_chunks()
     order = pc.sort_indices(encoded.dictionary)
     rank = np.empty(len(order), np.int32)
     rank[np.asarray(order)] = np.arange(len(order), dtype=np.int32)
