@@ -192,7 +192,7 @@ def test_other_errors_say_what_to_do(spark: SparkSession) -> None:
         fit_als(again, AlsParams(rank=2, schedule="distributed"))
     with pytest.raises(SchemaError, match="rating"):
         fit_als(frame, AlsParams(feedback="explicit"))
-    with pytest.raises(ParameterError, match="patience=2 ends a fit early by .*held_out"):
+    with pytest.raises(ParameterError, match=r"patience=2 ends a fit early by .*held_out"):
         fit_als(frame, AlsParams(patience=2))
     with pytest.raises(InputError, match="no interactions"):
         fit_als(frame.limit(0), AlsParams())
