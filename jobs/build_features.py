@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from datetime import UTC, datetime
 
 from pyspark.sql import DataFrame
 
@@ -10,8 +11,10 @@ from matchlake.features.fit import fit_features
 from matchlake.features.interactions import latest_interactions, unknown_keys
 from matchlake.features.model import FeatureModel
 from matchlake.features.tables import (
+    FEATURE_COUNTS,
     FEATURE_SETS,
     FEATURE_VOCABULARY,
+    count_rows,
     feature_constraints,
     feature_properties,
     feature_table,
@@ -74,20 +77,30 @@ def save_model(runtime: Runtime, model: FeatureModel) -> None:
 def write_features(
     runtime: Runtime, wanted: FeatureTable, model: FeatureModel, source: DataFrame
 ) -> None:
-    """Replaces the table, with its constraints and the state's version; logs what was counted."""
+    """Replaces the table, with its constraints and the state's version."""
     lake = runtime.lakehouse
-    constraints = feature_constraints(model)
+    constraints = feature_constraints(model, wanted.layout)
     if lake.exists(wanted.table):
         drop_constraints(lake, wanted.table, keep=constraints)
-    spec = feature_table(model, wanted.table, wanted.comment, source.schema)
-    lake.replace(model.transform(source), spec)
+    spec = feature_table(model, wanted, source.schema)
+    lake.replace(model.transform(source, wanted.layout), spec)
     add_constraints(lake, wanted.table, constraints)
     set_properties(lake, wanted.table, feature_properties(model))
-    unknown = model.count_unknown(source).collect()[0].asDict()
-    counted = ", ".join(f"{name} {count}" for name, count in unknown.items() if count)
-    width = len(model.outputs())
-    text = "%s: %d feature columns by %s version %d; of its values: %s"
-    _log.info(text, wanted.table, width, model.name, model.version, counted or "all as known")
+    text = "%s: %d features by %s version %d"
+    _log.info(text, wanted.table, len(model.outputs()), model.name, model.version)
+    save_counts(runtime, wanted.table, model, source)
+
+
+def save_counts(runtime: Runtime, table: str, model: FeatureModel, source: DataFrame) -> None:
+    """Adds to gold.feature_counts what the fit has not seen, whatever the policies, and logs it."""
+    lake, version = runtime.lakehouse, runtime.lakehouse.version(table)
+    counted = model.count_unknown(source).collect()[0].asDict()
+    rows = count_rows(model, counted, (table, version, datetime.now(UTC)))
+    frame = runtime.spark.createDataFrame(rows, FEATURE_COUNTS.struct())
+    this = {"table_name": table, "table_version": version}
+    lake.replace_part(frame, FEATURE_COUNTS, this)
+    unknown = [f"{name} {count}" for name, count in counted.items() if count and name != "rows"]
+    _log.info("%s: beyond the fit: %s", table, ", ".join(unknown) or "nothing")
 
 
 def report_unknown(interactions: DataFrame, entities: DataFrame, keys: tuple[str, ...]) -> None:

@@ -16,12 +16,14 @@ from matchlake.errors import ConfigError, MatchlakeError
 from matchlake.io.tracking import Tracker
 from matchlake.sandbox.commands import doctor, sandbox_app
 from matchlake.sql.commands import sql, sql_server_command
+from matchlake.sql.describe import describe_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(sandbox_app, name="sandbox")
 app.command()(doctor)
 app.command()(sql)
 app.command("sql-server")(sql_server_command)
+app.command("describe")(describe_command)
 _err = Console(stderr=True)
 
 

@@ -15,13 +15,14 @@ from pydantic import BaseModel, Field, ValidationError
 
 from matchlake.errors import ConfigError
 from matchlake.features.describe import DescribeParams
-from matchlake.features.feature_set import FeaturesParams
+from matchlake.features.feature_set import FeatureSet, FeaturesParams
 from matchlake.ingest.lake_params import LakeParams
 from matchlake.ingest.params import StreamParams
 from matchlake.io.kafka import KafkaParams
 from matchlake.io.streams import IngestParams
 from matchlake.io.tracking import TrackingParams
 from matchlake.models.params import RecommendParams, TrainParams
+from matchlake.models.training_set import TrainingSetTable
 from matchlake.params import Params
 
 
@@ -46,6 +47,8 @@ class JobConfig(Params):
     """What `build_features` makes."""
     describe: DescribeParams = DescribeParams()
     """What `describe_tables` describes."""
+    training_sets: dict[str, TrainingSetTable] = Field(default_factory=dict)
+    """What `build_training_sets` makes, by any name."""
     tracking: TrackingParams = TrackingParams()
     train: TrainParams = TrainParams()
     recommend: RecommendParams = RecommendParams()
@@ -69,6 +72,14 @@ def load_config(env: str, overrides: Sequence[str] = (), conf_dir: Path | None =
         return JobConfig.model_validate({**merged, "env": env})
     except ValidationError as error:
         raise ConfigError(_explain(error, f"{folder}, --env {env}")) from None
+
+
+def load_feature_set(path: Path) -> FeatureSet:
+    """A feature set declared in a YAML file of its own; raises ConfigError."""
+    try:
+        return FeatureSet.model_validate(_read(path))
+    except ValidationError as error:
+        raise ConfigError(_explain(error, str(path), FeatureSet)) from None
 
 
 def find_conf() -> Path:
@@ -121,20 +132,20 @@ def _override(data: dict[str, Any], text: str) -> None:
         data[keys[-1]] = value
 
 
-def _explain(error: ValidationError, source: str) -> str:
+def _explain(error: ValidationError, source: str, model: type[BaseModel] = JobConfig) -> str:
     """One line a problem, with the nearest known key where a key is unknown; never the input."""
     lines = []
     for problem in error.errors(include_input=False, include_url=False):
         path = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            lines.append(f"{path}: unknown key{_suggest(problem['loc'])}")
+            lines.append(f"{path}: unknown key{_suggest(problem['loc'], model)}")
         else:
             lines.append(f"{path}: {problem['msg']}")
     return f"{len(lines)} problem(s) in {source}: " + "; ".join(lines)
 
 
-def _suggest(loc: tuple[int | str, ...]) -> str:
-    names = _keys_at(JobConfig, loc[:-1])
+def _suggest(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    names = _keys_at(model, loc[:-1])
     close = difflib.get_close_matches(str(loc[-1]), names, n=1, cutoff=0.5)
     known = ", ".join(sorted(names))
     return f", did you mean {close[0]}?" if close else f"; known here: {known}"

@@ -68,6 +68,7 @@ class TableSpec:
     columns: tuple[Column, ...]
     keys: tuple[str, ...] = ()
     cluster_by: tuple[str, ...] = ()
+    partition_by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping
 from pyspark.sql.types import TimestampType
 
 from matchlake.config import JobConfig
-from matchlake.features.tables import FEATURE_SETS, FEATURE_VOCABULARY
+from matchlake.features.describe import DESCRIPTIONS, DRIFT
+from matchlake.features.tables import FEATURE_COUNTS, FEATURE_SETS, FEATURE_VOCABULARY
 from matchlake.ingest.tables import stream_views
 from matchlake.io.delta import Lakehouse
 from matchlake.schemas import (
@@ -26,7 +27,15 @@ _log = logging.getLogger(__name__)
 
 SCHEMAS = ("bronze", "silver", "gold")
 """The schemas in which tables and views stand."""
-JOBS = ("ingest_events", "load_lake", "build_features", "train_recommender", "recommend")
+JOBS = (
+    "ingest_events",
+    "load_lake",
+    "build_features",
+    "describe_tables",
+    "build_training_sets",
+    "train_recommender",
+    "recommend",
+)
 """The jobs in the order in which each finds what it reads."""
 DAMPING = 10
 """Ratings of the overall mean that `gold.top_items` adds to each item's own."""
@@ -224,6 +233,10 @@ def _jobs_of_tables(config: JobConfig) -> dict[str, str]:
         **{each.table: "build_features" for each in config.features.tables.values()},
         FEATURE_SETS.name: "build_features",
         FEATURE_VOCABULARY.name: "build_features",
+        FEATURE_COUNTS.name: "build_features",
+        DESCRIPTIONS.name: "describe_tables",
+        DRIFT.name: "describe_tables",
+        **{each.table: "build_training_sets" for each in config.training_sets.values()},
         RECOMMENDATIONS.name: "recommend",
     }
 

@@ -4,7 +4,9 @@ import itertools
 import logging
 from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import duckdb
 import numpy as np
@@ -66,6 +68,7 @@ CATEGORICAL = {
         "zero": {"max_categories": 12},
         "own": {"max_categories": 5, "nulls": "column", "other": "column"},
         "share": {"coverage": 0.5, "max_categories": 30, "drop_first": True, "other": "column"},
+        "mode": {"max_categories": 3, "nulls": "mode", "other": "column"},
     }.items()
 }
 CATEGORICAL |= {
@@ -158,6 +161,26 @@ def test_duckdb_gives_what_spark_gives(
     assert_equal(matrix(found, model), matrix(in_spark, model), model)
 
 
+def test_duckdb_gives_the_same_over_the_files_of_a_delta_table(
+    spark: SparkSession,
+    rows: list[tuple[Any, ...]],
+    model: FeatureModel,
+    in_spark: pd.DataFrame,
+    tmp_path: Path,
+) -> None:
+    folder = str(tmp_path / "given")
+    for part in (rows[:900], rows[900:]):
+        spark.createDataFrame(part, SCHEMA).write.format("delta").mode("append").save(folder)
+    files = [
+        unquote(urlsplit(f).path) for f in spark.read.format("delta").load(folder).inputFiles()
+    ]
+    with duckdb.connect() as engine:
+        query = model.to_sql(f"read_parquet({files})", "duckdb")
+        found = engine.sql(query).df().sort_values("id")
+    assert len(files) > 1
+    assert_equal(matrix(found, model), matrix(in_spark, model), model)
+
+
 def test_pandas_gives_what_spark_gives(
     rows: list[tuple[Any, ...]], model: FeatureModel, in_spark: pd.DataFrame
 ) -> None:
@@ -225,7 +248,7 @@ def test_the_cases_reach_what_they_are_for(
     assert len(rows) == CASES
     names = np.array([output.name for output in model.outputs()])
     idle = names[(np.nan_to_num(values) == 0).all(axis=0)]
-    assert set(idle) <= {"b_own_other", "b_share_other"}
+    assert set(idle) <= {"b_own_other", "b_share_other", "b_mode_other"}
     numbers = [row[5] for row in rows if row[5] is not None]
     assert np.isnan(numbers).any()
     assert np.isinf(numbers).any()

@@ -4,7 +4,7 @@ import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from tests.conftest import KIND
-from tests.support.executions import executions
+from tests.support.executions import collected, executions
 from tests.support.feature_frames import people
 
 from matchlake.errors import InputError, SchemaError
@@ -177,6 +177,25 @@ def test_wrong_columns_and_types_are_named_before_any_job(spark: SparkSession) -
         model.transform(frame.drop("age"))
 
 
+def test_a_frame_of_other_types_than_at_fit_is_refused(spark: SparkSession) -> None:
+    """NaN in a column that had none at fit, or `1.0` for `1`, would be taken for other values."""
+    model = fitted(spark, age=MinMax(), years=OneHot(column="age"), tags=MultiHot())
+    frame = people(spark)
+    wider = frame.withColumn("age", frame["age"].cast("bigint"))
+    assert model.transform(wider).collect() == model.transform(frame).collect()
+    for column, kind in (("age", "double"), ("age", "string"), ("tags", "string")):
+        with pytest.raises(SchemaError, match=f"{column} is {kind}, at fit"):
+            model.transform(frame.withColumn(column, frame[column].cast(kind)))
+
+
+def test_a_null_can_count_as_the_most_frequent_category(spark: SparkSession) -> None:
+    frame = spark.sql("SELECT stack(4, 'a', 'b', 'b', NULL) AS c, array('x') AS l")
+    features = {"c": OneHot(nulls="mode"), "d": OneHot(column="c", nulls="mode", drop_first=True)}
+    model = fit_features(frame, FeatureSet(name="t", features=features))
+    assert collected(model.transform(frame)) == [(0, 1, 1), (1, 0, 0), (1, 0, 0), (1, 0, 0)]
+    assert model.count_unknown(frame).collect()[0]["c.null"] == 1
+
+
 def test_no_rows_or_no_finite_value_is_an_error(spark: SparkSession) -> None:
     frame = people(spark)
     features = FeatureSet(name="t", features={"height": MinMax()})
@@ -259,6 +278,7 @@ def test_what_the_fit_has_not_seen_is_counted(spark: SparkSession) -> None:
     model = fit_features(people(spark).where("id IN (1, 2)"), SET.model_copy(update={"keys": ()}))
     found = model.count_unknown(people(spark)).collect()[0].asDict()
     assert found == {
+        "rows": 7,
         "city.null": 1,
         "city.other": 3,
         "age.null": 1,

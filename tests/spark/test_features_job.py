@@ -8,12 +8,15 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from pyspark.sql import SparkSession
 from tests.support.executions import collected
 from tests.support.lakes import forget_tables
 
 from matchlake.config import load_config
 from matchlake.errors import TableError
+from matchlake.features.feature_set import FeatureSet, FeatureTable
+from matchlake.features.scaling import MinMax
 from matchlake.io.delta import Lakehouse
 from matchlake.io.secrets import EnvironmentSecrets
 from matchlake.io.table_facts import read_properties
@@ -21,7 +24,8 @@ from matchlake.io.tracking import Tracker
 from matchlake.runtime import Runtime
 from matchlake.schemas import Column, TableSpec
 
-RUN = runpy.run_path("jobs/build_features.py")["run"]
+JOB = runpy.run_path("jobs/build_features.py")
+RUN = JOB["run"]
 
 
 def runtime(spark: SparkSession, folder: Path, *more: str) -> Runtime:
@@ -66,6 +70,12 @@ def contents(lake: Lakehouse) -> dict[str, list[tuple[object, ...]]]:
     return {name: collected(lake.read(name)) for name in lake.tables() if "bronze" not in name}
 
 
+def counts(lake: Lakehouse, table: str) -> list[tuple[object, ...]]:
+    """What each write of the table met, the first write first; without version and time."""
+    found = lake.read("gold.feature_counts").where(f"table_name = '{table}'")
+    return [tuple(row)[4:] for row in found.orderBy("table_version", "feature").collect()]
+
+
 def test_a_rerun_changes_nothing_and_new_data_raises_the_version(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -77,10 +87,11 @@ def test_a_rerun_changes_nothing_and_new_data_raises_the_version(
     with caplog.at_level(logging.INFO, "matchlake"):
         RUN(at)
     assert "2 interactions are of 1 unknown user_id value(s); they are kept" in caplog.text
-    assert "gold.user_features: 7 feature columns by users version 1" in caplog.text
-    assert "of its values: occupation.null 1" in caplog.text
+    assert "gold.user_features: 7 features by users version 1" in caplog.text
+    assert "gold.user_features: beyond the fit: occupation.null 1" in caplog.text
     first = contents(lake)
     assert {name: len(rows) for name, rows in first.items()} == {
+        "gold.feature_counts": 5,
         "gold.feature_sets": 2,
         "gold.feature_vocabulary": 10,
         "gold.item_features": 2,
@@ -99,7 +110,9 @@ def test_a_rerun_changes_nothing_and_new_data_raises_the_version(
     state = json.loads((tmp_path / "models" / "users" / "1.json").read_text())
     assert [f["name"] for f in state["features"]] == ["gender", "occupation", "age_scaled"]
     RUN(at)
-    assert contents(lake) == first
+    again = contents(lake)
+    assert len(again.pop("gold.feature_counts")) == 2 * len(first.pop("gold.feature_counts"))
+    assert again == first
     write(lake, "bronze.items", ITEM, [("i1", "A", 1990, ["War"]), ("i3", "C", 2000, None)])
     RUN(at)
     items = lake.read("gold.item_features")
@@ -130,4 +143,38 @@ def test_a_state_can_be_kept_and_a_source_can_be_missing(
     ]
     assert collected(lake.read("gold.item_features")) == [("i1", 0, 0, 0.0), ("i3", 0, 0, 1.0)]
     counted = "genres.null 1, genres.other 1, year_scaled.below 1, year_scaled.above 1"
-    assert f"of its values: {counted}" in caplog.text
+    assert f"gold.item_features: beyond the fit: {counted}" in caplog.text
+    assert counts(lake, "gold.item_features") == [
+        (1, "genres", 2, 0, None, None, 0),
+        (1, "year_scaled", 2, 1, 0, 0, None),
+        (1, "genres", 2, 1, None, None, 1),
+        (1, "year_scaled", 2, 0, 1, 1, None),
+    ]
+
+
+def test_a_sparse_layout_is_one_column_and_a_split_table_lies_in_a_folder_a_value(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    at = runtime(spark, tmp_path, "features.tables.items.layout=sparse")
+    lake = at.lakehouse
+    write_bronze(lake)
+    RUN(at)
+    items = lake.read("gold.item_features")
+    assert items.columns == ["item_id", "features"]
+    slots = lake.read("gold.feature_vocabulary").where("feature_set = 'items'")
+    names = {row["slot"]: row["column_name"] for row in slots.collect()}
+    found = {row["item_id"]: row["features"] for row in items.collect()}
+    assert [names[i] for i in found["i1"]["indices"]] == [
+        *("year_scaled", "genres_Drama", "genres_Sci_Fi"),
+    ]
+    assert found["i2"]["values"] == [None]
+    users = at.config.features.tables["users"]
+    keys = ("user_id", "gender")
+    changed = FeatureSet(name="users", keys=keys, features={"age_scaled": MinMax(column="age")})
+    JOB["build_table"](at, users.model_copy(update={"features": changed, "split_by": "gender"}))
+    folders = (tmp_path / "warehouse" / "gold" / "user_features").glob("gender=*")
+    assert sorted(folder.name for folder in folders) == ["gender=F", "gender=M"]
+    women = lake.read("gold.user_features").where("gender = 'F'")
+    assert collected(women) == [("u1", "F", 0.0), ("u3", "F", 0.25)]
+    with pytest.raises(ValidationError, match="split_by age is no key of the set"):
+        FeatureTable.model_validate(users.model_dump() | {"split_by": "age"})

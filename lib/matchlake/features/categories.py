@@ -1,5 +1,6 @@
 """Categorical features: one-hot for single values, multi-hot for lists, and what they learned."""
 
+import re
 from typing import Literal, NamedTuple
 
 from pydantic import Field
@@ -28,8 +29,9 @@ class CategoryFeature(Params):
     """Keep only categories that at least this many rows have."""
     coverage: float = Field(1.0, gt=0, le=1)
     """Keep only as many categories, the most frequent, as cover this share of the values."""
-    nulls: Literal["zero", "column", "error"] = "zero"
-    """A null: zero in every column, a column `NAME_null` of its own, or an error."""
+    nulls: Literal["zero", "column", "error", "mode"] = "zero"
+    """A null: zero in every column, a column `NAME_null` of its own, an error, or taken for the
+    most frequent category at fit."""
     other: Literal["zero", "column", "error"] = "zero"
     """A value without a column, unseen at fit or cut by the limits: zero in every column, a column
     `NAME_other` of its own, or an error."""
@@ -101,6 +103,17 @@ class FittedCategories(Params):
         return self.categories[1:] if self.feature.drop_first else self.categories
 
     @property
+    def fill(self) -> str | None:
+        """The category that a null is taken for; None where it is not."""
+        most = max(self.categories, key=lambda category: category.rows, default=None)
+        return most.value if most and self.feature.nulls == "mode" else None
+
+    def accepts(self, type_name: str) -> bool:
+        """Whether a column of that type, as Spark names it, gives the same texts as that at fit."""
+        same = _any_integer(type_name) == _any_integer(self.type)
+        return same or (type_name == "void" and not self.is_list)
+
+    @property
     def null_message(self) -> str:
         """The error of a null where the policy is error."""
         return f"{self.name}: column {self.column} has a null"
@@ -115,8 +128,9 @@ class FittedCategories(Params):
         places = {category.value: ABSENT for category in self.categories}
         places |= {category.value: place for place, category in enumerate(self.shown)}
         policies = {"zero": ABSENT, "error": REFUSED, "column": len(self.shown)}
+        policies["mode"] = ABSENT if self.fill is None else places[self.fill]
         null = policies[self.feature.nulls]
-        policies["column"] += null >= 0
+        policies["column"] += self.feature.nulls == "column"
         return Places(places, null, policies[self.feature.other])
 
     def outputs(self) -> list[Output]:
@@ -137,6 +151,10 @@ class FittedCategories(Params):
             checked = refuse(self.sql_other(value, dialect), self.other_message, checked, dialect)
         if self.feature.nulls == "error":
             checked = refuse(f"{value} IS NULL", self.null_message, checked, dialect)
+        if self.fill is not None:
+            text = dialect.text(self.fill)
+            filled = dialect.list_of.format(text) if self.is_list else text
+            checked = f"COALESCE({checked}, {filled})"
         return {f"in_{self.name}": checked}
 
     def sql_conditions(self, dialect: Dialect) -> dict[str, str]:
@@ -183,3 +201,8 @@ class FittedCategories(Params):
             category=category.value if category else None,
             rows=category.rows if category else rows,
         )
+
+
+def _any_integer(type_name: str) -> str:
+    """The type with every size of integer taken for one: their texts are the same."""
+    return re.sub(r"\b(tiny|small|big)?int\b", "bigint", type_name)

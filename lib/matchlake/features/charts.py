@@ -1,48 +1,74 @@
 """Pictures of what `describe` finds."""
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
-_COLOUR, _GREY = "#31688e", "#b0b0b0"
+_COLOUR, _GREY = "#31688e", "#c4c4c4"
+_REST = ("other", "null", "not_finite")
 _LONGEST = 24
+_LEAST_HEIGHT, _BAR_HEIGHT = 2.4, 0.22
+_ROOM = 1.18
 
 
 def draw_column(rows: pd.DataFrame, title: str) -> Figure:
-    """A histogram of densities, or a bar chart of counts, of one column's rows of `describe`."""
-    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
+    """A histogram of densities, or a bar chart of counts, of one column's rows of `describe`.
+
+    `title` is the column's name, with that of its table.
+    """
     histogram = rows[rows["kind"] == "histogram"].sort_values("bin_low")
+    bars = rows[rows["kind"] == "bar"].sort_values("rows", ascending=False)
+    rest = rows[rows["kind"].isin(_REST)].sort_values("kind", ascending=False)
+    height = max(_LEAST_HEIGHT, 1 + _BAR_HEIGHT * (len(bars) + len(rest)))
+    figure = Figure(figsize=(7, 4 if len(histogram) else height), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
     if len(histogram):
-        width = histogram["bin_high"] - histogram["bin_low"]
-        axes.bar(
-            histogram["bin_low"],
-            histogram["density"],
-            width,
-            align="edge",
-            color=_COLOUR,
-            edgecolor="white",
-            linewidth=0.5,
-        )
-        axes.set_ylabel(f"density (bins of {width.iloc[0]:g})")
+        _draw_histogram(axes, histogram)
+        axes.set_xlabel(_plain(title.rpartition(".")[2]))
     else:
-        bars = rows[rows["kind"] == "bar"].sort_values("rows", ascending=False)
-        rest = rows[rows["kind"].isin(["other", "null"])].sort_values("kind", ascending=False)
-        shown = pd.concat([bars, rest])
-        labels = [_label(row) for row in shown.itertuples()]
-        colours = [_COLOUR] * len(bars) + [_GREY] * len(rest)
-        axes.barh(range(len(shown)), shown["rows"], color=colours)
-        axes.set_yticks(range(len(shown)), labels, fontsize=8)
-        axes.invert_yaxis()
-        axes.set_xlabel("rows")
+        _draw_bars(axes, bars, rest)
     gone = rows.loc[rows["kind"].isin(["null", "not_finite"]), "rows"].sum()
-    total = rows["rows"].sum()
-    axes.set_title(f"{title}: {total:,} values" + (f", {gone:,} missing" if gone else ""))
+    missing = f", {gone:,} of them missing" if gone else ""
+    axes.set_title(_plain(f"{title}: {rows['rows'].sum():,} values{missing}"), loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
+def _draw_histogram(axes: Axes, bins: pd.DataFrame) -> None:
+    width = bins["bin_high"] - bins["bin_low"]
+    low, density = bins["bin_low"], bins["density"]
+    style = {"align": "edge", "color": _COLOUR, "edgecolor": "white", "linewidth": 0.5}
+    axes.bar(low, density, width, **style)
+    axes.set_ylabel(f"density, in bins of {width.iloc[0]:g}")
+
+
+def _draw_bars(axes: Axes, bars: pd.DataFrame, rest: pd.DataFrame) -> None:
+    """A bar a category; longer ones of the rest are cut at the edge and tell their number."""
+    shown = pd.concat([bars, rest])
+    longest = (bars if len(bars) else rest)["rows"].max()
+    lengths = shown["rows"].clip(upper=longest * _ROOM)
+    places = range(len(shown))
+    axes.barh(places, lengths, color=[_COLOUR] * len(bars) + [_GREY] * len(rest))
+    axes.set_yticks(places, [_label(row) for row in shown.itertuples()], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, longest * _ROOM)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.set_xlabel("rows")
+    for place, row in zip(places, shown.itertuples(), strict=True):
+        cut = row.rows > longest
+        told = f"{row.rows:,} ({row.share:.1%})"
+        at, side = (longest * _ROOM, "right") if cut else (row.rows, "left")
+        axes.text(at, place, f" {told} ", va="center", ha=side, fontsize=7)
+
+
 def _label(row: object) -> str:
     category = getattr(row, "category", None)
-    text = f"({getattr(row, 'kind', '')})" if category is None else str(category) or "(empty)"
-    # A dollar sign would start a formula in matplotlib.
-    return text[:_LONGEST].replace("$", r"\$")
+    if category is None:
+        return f"({getattr(row, 'kind', '')})"
+    return _plain(str(category)[:_LONGEST]) or "(empty)"
+
+
+def _plain(text: str) -> str:
+    """`text` for matplotlib, where a dollar sign would start a formula."""
+    return text.replace("$", r"\$")

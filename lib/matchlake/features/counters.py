@@ -13,7 +13,14 @@ Fitted = FittedNumber | FittedCategories
 
 
 def unknown_counters(features: Sequence[Fitted]) -> list[Column]:
-    """A count for each condition, named `FEATURE.null`, `.below`, `.above` or `.other`."""
+    """The rows, and a count for each condition: `FEATURE.null`, `.below`, `.above`, `.other`."""
+    return [
+        F.count(F.lit(1)).alias("rows"),
+        *_counters(features),
+    ]
+
+
+def _counters(features: Sequence[Fitted]) -> list[Column]:
     return [
         F.expr(f"count_if({condition})").alias(f"{name}.{what}")
         for (name, what), condition in _conditions(features).items()

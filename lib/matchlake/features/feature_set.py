@@ -1,6 +1,6 @@
 """Feature sets as conf or Python declares them."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -59,11 +59,23 @@ class FeatureTable(Params):
     comment: str
     """What the table holds, for those who find it in the catalog."""
     features: FeatureSet
+    layout: Literal["columns", "sparse"] = "columns"
+    """A column for each feature and category, or one column of indices and values for them all."""
+    split_by: str | None = None
+    """A key of the set by which the table is partitioned, so that the rows of each of its values
+    lie apart and can be read alone; all are written in one pass."""
     required: bool = True
     """Fail where the source is missing or empty; false: warn and leave the table out."""
     refit: bool = True
     """Fit again on every run; false: only where there is no state yet, so that what was trained on
     the features stays in step with them."""
+
+    @model_validator(mode="after")
+    def _check_split(self) -> Self:
+        if self.split_by is not None and self.split_by not in self.features.keys:
+            keys = ", ".join(self.features.keys) or "none"
+            raise ValueError(f"split_by {self.split_by} is no key of the set: there is {keys}")
+        return self
 
 
 class FeaturesParams(Params):

@@ -67,10 +67,11 @@ class FeatureModel(Params):
 
         As `columns`, those of `outputs` are DOUBLE, or INT for zeros and ones. As `sparse`, one
         column `features`: a struct of indices, the places in `slots`, rising, and their values.
-        Raises SchemaError where `frame` lacks a column; a value that a policy refuses fails the
-        action that meets it.
+        Raises SchemaError where `frame` lacks a column, or has one of another type than at fit; a
+        value that a policy refuses fails the action that meets it.
         """
         self._check(frame.columns)
+        self._check_types(dict(frame.dtypes))
         for stage in self._stages(layout, SPARK):
             frame = frame.selectExpr(*stage)
         return frame
@@ -96,10 +97,11 @@ class FeatureModel(Params):
     def count_unknown(self, frame: DataFrame) -> DataFrame:
         """How many values of each feature the fit has not seen, whatever the policies. Lazy.
 
-        One row: columns FEATURE.null, and for numbers FEATURE.below and FEATURE.above the range
-        at fit, for categories FEATURE.other.
+        One row: rows, FEATURE.null, for numbers FEATURE.below and FEATURE.above the range at fit,
+        for categories FEATURE.other.
         """
         self._check(frame.columns)
+        self._check_types(dict(frame.dtypes))
         return frame.agg(*unknown_counters(self.features))
 
     def transform_numpy(self, columns: Mapping[str, Any]) -> Matrix:
@@ -176,6 +178,18 @@ class FeatureModel(Params):
             raise SchemaError(
                 f"Feature set {self.name} reads {', '.join(missing)}, which the frame lacks: "
                 f"it has {', '.join(there)}."
+            )
+
+    def _check_types(self, found: Mapping[str, str]) -> None:
+        changed = [
+            f"{fitted.column} is {found[fitted.column]}, at fit {fitted.type}"
+            for fitted in self.features
+            if not fitted.accepts(found[fitted.column])
+        ]
+        if changed:
+            raise SchemaError(
+                f"Feature set {self.name} was fitted on other types: {', '.join(changed)}. "
+                "Cast the columns, or fit the set again."
             )
 
 

@@ -26,6 +26,7 @@ AnyNumber = Annotated[
     Field(discriminator="kind"),
 ]
 FLOATING = ("float", "double")
+_WHOLE = ("tinyint", "smallint", "int", "bigint", "boolean", "void")
 
 
 class FittedNumber(Params):
@@ -38,6 +39,12 @@ class FittedNumber(Params):
     """The column's type at fit, as Spark names it."""
     feature: AnyNumber
     learned: NumberStatistics
+
+    def accepts(self, type_name: str) -> bool:
+        """Whether a column of that type, as Spark names it, is a number as it was at fit."""
+        if type_name in FLOATING:
+            return self.type in FLOATING
+        return type_name in _WHOLE or type_name.startswith("decimal")
 
     @property
     def flag(self) -> str:

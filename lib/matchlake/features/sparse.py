@@ -17,6 +17,7 @@ from matchlake.features.sql import SPARK, Dialect
 Fitted = FittedNumber | FittedCategories
 
 SPARSE_COLUMN = "features"
+SPARSE_TYPE = "STRUCT<indices: ARRAY<INT>, values: ARRAY<DOUBLE>>"
 _SMALL = 16
 """Up to so many categories are told apart one by one, more through a hash table."""
 _DEEPEST = 4

@@ -24,8 +24,8 @@ def split_by(frame: DataFrame, model: FeatureModel, feature: str) -> dict[str, D
     """The rows of each category of the one-hot `feature`, by the category's text. Lazy.
 
     `frame` holds the column that the feature reads. Rows that are null or of another value are in
-    none. Each frame reads the table again: to write all of them in one pass, partition what is
-    written by that column.
+    none. Each frame reads the table anew: for many of them have `build_features` write the table
+    in one pass with `split_by`, of which each frame then reads its own part alone.
     """
     fitted = _one_hot(model, feature)
     column = F.col(SPARK.identifier(fitted.column)).cast("string")
@@ -45,8 +45,9 @@ def compare_split(
     columns it reads and `label`, a number. `learn(X, y)` returns a function from X to predictions;
     X has the set's columns, for a single category without those of the one-hot feature. It runs
     in Spark's workers: once for each category of `train` with that category's rows, once with all
-    of them. Gives approach (separate or one), category, rows and squared_error, the mean over the
-    test rows of the category; a category without training rows has a null one.
+    of them. Gives category, rows (of `test`), separate_error and one_error, the mean squared errors
+    on these rows, null where a category had none to learn from; and a last row without category
+    for all those that both could judge.
     """
     model, feature = features
     fitted = _one_hot(model, feature)
@@ -54,7 +55,32 @@ def compare_split(
     both = [_prepared(frame, model, fitted, label) for frame in (train, test)]
     separate = _evaluate(both, "separate", F.col(_CATEGORY), own, learn)
     one = _evaluate(both, "one", F.lit("all"), [], learn)
-    return separate.unionByName(one)
+    return _compared(separate.unionByName(one))
+
+
+def _compared(found: DataFrame) -> DataFrame:
+    """Both approaches side by side, by category and over all categories that both could judge."""
+
+    def error(approach: str) -> Column:
+        return F.max(F.when(F.col("approach") == approach, F.col("squared_error")))
+
+    by = found.groupBy("category").agg(
+        F.max("rows").alias("rows"),
+        error("separate").alias("separate_error"),
+        error("one").alias("one_error"),
+    )
+    errors = ("separate_error", "one_error")
+    judged = F.when(F.col(errors[0]).isNotNull() & F.col(errors[1]).isNotNull(), F.col("rows"))
+
+    def together(each: Column, overall: Column) -> Column:
+        return F.when(F.grouping("category") == 0, F.max(each)).otherwise(overall)
+
+    means = [
+        together(F.col(name), F.sum(F.col(name) * judged) / F.sum(judged)).alias(name)
+        for name in errors
+    ]
+    rows = together(F.col("rows"), F.sum(judged)).alias("rows")
+    return by.rollup("category").agg(rows, *means)
 
 
 def _one_hot(model: FeatureModel, feature: str) -> FittedCategories:

@@ -1,11 +1,15 @@
 """Fitted feature sets as tables: the features themselves, the states, and their vocabulary."""
 
+from collections.abc import Mapping
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from matchlake.features.model import FeatureModel
+from matchlake.features.feature_set import FeatureTable
+from matchlake.features.model import FeatureModel, Layout
 from matchlake.features.numbers import FittedNumber
+from matchlake.features.sparse import SPARSE_COLUMN, SPARSE_TYPE
 from matchlake.schemas import Column, TableSpec, quote_identifier
 
 FEATURE_SETS = TableSpec(
@@ -27,6 +31,7 @@ FEATURE_VOCABULARY = TableSpec(
         Column("feature_set", "STRING", "Name of the feature set", nullable=False),
         Column("version", "INT", "Version of the fitted state", nullable=False),
         Column("position", "INT", "Place among the feature columns, from 0", nullable=False),
+        Column("slot", "INT", "Index that stands for it in the sparse layout", nullable=False),
         Column("column_name", "STRING", "Name of the feature column", nullable=False),
         Column("feature", "STRING", "The declared feature it belongs to", nullable=False),
         Column("source_column", "STRING", "The column it was made from", nullable=False),
@@ -38,22 +43,60 @@ FEATURE_VOCABULARY = TableSpec(
     keys=("feature_set", "version", "position"),
 )
 
+FEATURE_COUNTS = TableSpec(
+    "gold.feature_counts",
+    "What each write of a feature table met beyond what the fit had seen, one row a feature.",
+    (
+        Column("table_name", "STRING", "The feature table that was written", nullable=False),
+        Column("table_version", "BIGINT", "The Delta version that the run left", nullable=False),
+        Column("counted_at", "TIMESTAMP", "When the run counted, UTC", nullable=False),
+        Column("feature_set", "STRING", "Name of the feature set", nullable=False),
+        Column("version", "INT", "Version of the fitted state", nullable=False),
+        Column("feature", "STRING", "The feature", nullable=False),
+        Column("rows", "BIGINT", "Rows of the source", nullable=False),
+        Column("nulls", "BIGINT", "Rows without a value", nullable=False),
+        Column("below", "BIGINT", "Numbers below the least at fit; null for categories"),
+        Column("above", "BIGINT", "Numbers above the greatest at fit; null for categories"),
+        Column("other", "BIGINT", "Rows with a category without a column; null for numbers"),
+    ),
+    keys=("table_name", "table_version", "feature"),
+)
 
-def feature_table(model: FeatureModel, table: str, comment: str, source: StructType) -> TableSpec:
+
+def feature_table(model: FeatureModel, wanted: FeatureTable, source: StructType) -> TableSpec:
     """The table that `model.transform` fills: the keys with the types of `source`, the features."""
-    keys = [
-        Column(key, source[key].dataType.simpleString(), "Key, as in the source", nullable=False)
+    columns = [
+        Column(
+            key,
+            source[key].dataType.simpleString(),
+            "Key, as in the source",
+            nullable=key == wanted.split_by,
+        )
         for key in model.keys
     ]
-    features = [
-        Column(output.name, output.type, output.comment, nullable=output.role == "number")
-        for output in model.outputs()
-    ]
-    return TableSpec(table, comment, (*keys, *features), keys=model.keys)
+    if wanted.layout == "sparse":
+        told = f"Indices, slots of {FEATURE_VOCABULARY.name}, and the values there; the rest is 0"
+        columns.append(Column(SPARSE_COLUMN, SPARSE_TYPE, told, nullable=False))
+    else:
+        columns += [
+            Column(output.name, output.type, output.comment, nullable=output.role == "number")
+            for output in model.outputs()
+        ]
+    return TableSpec(
+        wanted.table,
+        wanted.comment,
+        tuple(columns),
+        keys=model.keys,
+        partition_by=(wanted.split_by,) if wanted.split_by else (),
+    )
 
 
-def feature_constraints(model: FeatureModel) -> dict[str, str]:
+def feature_constraints(model: FeatureModel, layout: Layout = "columns") -> dict[str, str]:
     """Conditions that every row of `model.transform` meets, by a name for each."""
+    if layout == "sparse":
+        width = len(model.slots())
+        same = f"size({SPARSE_COLUMN}.indices) = size({SPARSE_COLUMN}.values)"
+        return {"sparse": f"{same} AND size({SPARSE_COLUMN}.indices) <= {width}"}
     found = {}
     for fitted in model.features:
         limits = fitted.limits() if isinstance(fitted, FittedNumber) else None
@@ -79,11 +122,13 @@ def set_rows(model: FeatureModel) -> list[tuple[object, ...]]:
 
 def vocabulary_rows(model: FeatureModel) -> list[tuple[object, ...]]:
     """The rows of `gold.feature_vocabulary` for this state."""
+    slots = {output.name: slot for slot, output in enumerate(model.slots())}
     return [
         (
             model.name,
             model.version,
             position,
+            slots[output.name],
             output.name,
             output.feature,
             output.source,
@@ -93,6 +138,27 @@ def vocabulary_rows(model: FeatureModel) -> list[tuple[object, ...]]:
             output.comment,
         )
         for position, output in enumerate(model.outputs())
+    ]
+
+
+def count_rows(
+    model: FeatureModel, counted: Mapping[str, int], mark: tuple[object, ...]
+) -> list[tuple[object, ...]]:
+    """Rows of `gold.feature_counts` from what `count_unknown` found, behind the values of `mark`.
+
+    `mark` is the table's name, its version and the time.
+    """
+    parts = ("null", "below", "above", "other")
+    return [
+        (
+            *mark,
+            model.name,
+            model.version,
+            fitted.name,
+            counted["rows"],
+            *(counted.get(f"{fitted.name}.{part}") for part in parts),
+        )
+        for fitted in model.features
     ]
 
 

@@ -25,7 +25,7 @@ def text_of(type_name: str) -> Callable[[Any], str]:
         return lambda value: "true" if value else "false"
     if type_name == "date":
         return _day
-    return lambda value: str(int(value))
+    return _whole
 
 
 def is_null(value: Any) -> bool:
@@ -72,6 +72,12 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise SchemaError(f"A text was expected, but a value is of type {type(value).__name__}.")
     return value
+
+
+def _whole(value: Any) -> str:
+    if value != int(value):
+        raise SchemaError(f"A whole number was expected, but a value is {value!r}.")
+    return str(int(value))
 
 
 def _day(value: Any) -> str:

@@ -80,9 +80,11 @@ class Lakehouse:
         self._create_schema(spec.name)
         columns = ", ".join(column.ddl for column in spec.columns)
         cluster = ", ".join(quote_identifier(name) for name in spec.cluster_by)
+        partition = ", ".join(quote_identifier(name) for name in spec.partition_by)
         path = self.path(spec.name)
         self.spark.sql(
             f"CREATE TABLE IF NOT EXISTS {self.name(spec.name)} ({columns}) USING DELTA"
+            + (f" PARTITIONED BY ({partition})" if partition else "")
             + (f" CLUSTER BY ({cluster})" if cluster else "")
             + f" COMMENT {quote_text(spec.comment)}"
             + (f" LOCATION {quote_text(path)}" if path else "")
@@ -119,14 +121,15 @@ class Lakehouse:
     def replace(self, frame: DataFrame, spec: TableSpec) -> None:
         """Replaces all rows in one commit: readers see the old table or the new, never neither.
 
-        The columns follow `spec`, also where the table had others before.
+        Columns and partitions follow `spec`, also where the table had others before.
         """
         name = self.name(spec.name)
         rows = frame.select(spec.column_names).to(_nullable(spec.struct()))
         if not self.exists(spec.name):
             self.create(spec)
-        if shape_differences(self.spark.table(name).schema, spec.struct(), extra=False):
-            writer = rows.write.format("delta").mode("overwrite")
+        other_shape = shape_differences(self.spark.table(name).schema, spec.struct(), extra=False)
+        if other_shape or self._partitions(name) != spec.partition_by:
+            writer = rows.write.format("delta").mode("overwrite").partitionBy(*spec.partition_by)
             writer.option("overwriteSchema", "true").saveAsTable(name)
         else:
             rows.writeTo(name).overwrite(F.lit(True))  # noqa: FBT003 - a condition, not a flag
@@ -177,6 +180,10 @@ class Lakehouse:
             f" COMMENT {quote_text(view.comment)} AS {view.query}"
         )
         return True
+
+    def _partitions(self, name: str) -> tuple[str, ...]:
+        detail = self.spark.sql(f"DESCRIBE DETAIL {name}").select("partitionColumns").collect()
+        return tuple(detail[0][0])
 
     def _create_schema(self, table: str) -> None:
         schema = self.name(table).rpartition(".")[0]

@@ -152,6 +152,17 @@ class Tracker:
         run = self._connect().MlflowClient().get_run(version.run_id)
         return dict(run.data.metrics)
 
+    def read_text(self, run_id: str, path: str) -> str:
+        """The artifact `path` of a run; raises ModelError where there is none."""
+        mlflow = self._connect()
+        try:
+            return str(mlflow.artifacts.load_text(f"runs:/{run_id}/{path}"))
+        except (mlflow.MlflowException, OSError) as error:
+            raise ModelError(
+                f"Run {run_id} at {self.uri} has no {path}: {error}. Give the id of a run that "
+                "logged it, as MLflow's page shows it."
+            ) from error
+
     @contextmanager
     def files(self, version: ModelVersion, path: str) -> Iterator[Path]:
         """The folder `path` of a version's files, fetched for as long as the context lasts."""
@@ -216,6 +227,10 @@ class Run:
     def log_table(self, rows: "pd.DataFrame", path: str) -> None:
         """Logs a small table as an artifact that the page shows (`path` ends in .json)."""
         self._mlflow.log_table(rows, path)
+
+    def log_text(self, text: str, path: str) -> None:
+        """Logs a text as an artifact."""
+        self._mlflow.log_text(text, path)
 
     def log_figure(self, figure: "Figure", path: str) -> None:
         """Logs a plot (`path` ends in .png)."""

@@ -2,14 +2,21 @@
 
 from typing import Self
 
-from pydantic import Field
-from pyspark.sql import DataFrame
+from pydantic import Field, ValidationError
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import AtomicType, DataType
 
-from matchlake.errors import ReconciliationError
+from matchlake.errors import ModelError, ReconciliationError
 from matchlake.features.as_of import AsOf, join_as_of
 from matchlake.io.delta import Lakehouse
+from matchlake.io.tracking import Run, Tracker
 from matchlake.params import Params
+from matchlake.schemas import Column as TableColumn
+from matchlake.schemas import TableSpec, quote_identifier
+
+RECORD = "training_set.json"
+"""The artifact of a run that holds the record of its training set."""
 
 
 class History(AsOf):
@@ -19,7 +26,25 @@ class History(AsOf):
     version: int | None = None
     """The Delta version that is read; null: the current one."""
     columns: tuple[str, ...] | None = None
-    """The columns that are read, times and keys among them; null: all."""
+    """The columns that are read beside keys and times; null: all."""
+    prefix: str = ""
+    """Put before the names of what is joined, where the labels have columns of these names."""
+
+    def read(self, lake: Lakehouse) -> DataFrame:
+        """The columns that are joined, under the names that they get there. Lazy."""
+        frame = lake.read(self.table, self.version)
+        if self.columns is not None:
+            times = [time for time in (self.event_time, self.known_at) if time]
+            frame = frame.select(*dict.fromkeys([*self.keys, *times, *self.columns]))
+        renamed = {n: self.prefix + n for n in frame.columns if n not in self.keys}
+        return frame.withColumnsRenamed(renamed)
+
+    def join(self) -> AsOf:
+        """How it is joined, by the names that `read` gives."""
+        times = {"event_time": self.prefix + self.event_time}
+        if self.known_at is not None:
+            times["known_at"] = self.prefix + self.known_at
+        return self.model_copy(update=times)
 
 
 class TrainingSet(Params):
@@ -34,34 +59,50 @@ class TrainingSet(Params):
     """Of the rows that were built, whatever their order; a rebuild must have the same."""
 
     def pinned(self, lake: Lakehouse) -> Self:
-        """The same with the current version of every table that names none."""
+        """The same with the current version of every table that names none.
+
+        A table that stands in it more than once is read at one version.
+        """
+        wanted = {self.labels: self.labels_version} | {h.table: h.version for h in self.histories}
+        current = {t: lake.version(t) for t, version in wanted.items() if version is None}
         histories = tuple(
-            history.model_copy(update={"version": lake.version(history.table)})
+            history.model_copy(update={"version": current.get(history.table)})
             if history.version is None
             else history
             for history in self.histories
         )
         version = self.labels_version
-        version = lake.version(self.labels) if version is None else version
+        version = current.get(self.labels) if version is None else version
         return self.model_copy(update={"labels_version": version, "histories": histories})
 
-    def inputs(self) -> dict[str, int | None]:
-        """The version of every table, to be recorded with the run that trains on it."""
-        return {self.labels: self.labels_version} | {h.table: h.version for h in self.histories}
+    def inputs(self) -> set[tuple[str, int | None]]:
+        """Every table with the version that is read."""
+        return {(self.labels, self.labels_version)} | {(h.table, h.version) for h in self.histories}
+
+
+class TrainingSetTable(Params):
+    """A table that holds a training set, and which."""
+
+    table: str
+    """The table it is written to."""
+    comment: str
+    """What the table holds, for those who find it in the catalog."""
+    rows: TrainingSet
+    """The labels and the histories that are joined to them."""
+    run: str | None = None
+    """An MLflow run, by its id: build what it recorded once more, in place of `rows`."""
 
 
 def read_training_set(lake: Lakehouse, wanted: TrainingSet) -> DataFrame:
     """The labels with every history joined as of their time, at the versions wanted. Lazy."""
     frame = lake.read(wanted.labels, wanted.labels_version)
     for history in wanted.histories:
-        values = lake.read(history.table, history.version)
-        values = values.select(*history.columns) if history.columns else values
-        frame = join_as_of(frame, values, history)
+        frame = join_as_of(frame, history.read(lake), history.join())
     return frame
 
 
 def record_training_set(lake: Lakehouse, wanted: TrainingSet) -> tuple[DataFrame, TrainingSet]:
-    """The training set and its record, `model_dump_json()` of which goes with the run.
+    """The training set and its record, which `log_training_set` gives to the run.
 
     Starts the Spark jobs that find the versions, and one for the digest.
     """
@@ -85,9 +126,43 @@ def rebuild_training_set(lake: Lakehouse, record: TrainingSet) -> DataFrame:
     return frame
 
 
+def log_training_set(run: Run, record: TrainingSet) -> None:
+    """Records the tables with their versions, and all that a rebuild needs, with the run."""
+    for table, version in sorted(record.inputs()):
+        if version is not None:
+            run.log_input(table, version)
+    run.log_text(record.model_dump_json(indent=1), RECORD)
+
+
+def recorded_training_set(tracker: Tracker, run_id: str) -> TrainingSet:
+    """What `log_training_set` recorded with the run; raises ModelError where it has no record."""
+    try:
+        return TrainingSet.model_validate_json(tracker.read_text(run_id, RECORD))
+    except ValidationError as error:
+        raise ModelError(f"{RECORD} of run {run_id} is no record of a training set.") from error
+
+
+def training_set_table(wanted: TrainingSetTable, frame: DataFrame) -> TableSpec:
+    """The table that holds the rows of `frame`; comments are those of the tables they are from."""
+    columns = [
+        TableColumn(field.name, field.dataType.simpleString(), field.metadata.get("comment", ""))
+        for field in frame.schema
+    ]
+    return TableSpec(wanted.table, wanted.comment, tuple(columns))
+
+
 def digest(frame: DataFrame) -> str:
     """Rows and a sum of their hashes, equal for equal rows in any order; starts one Spark job."""
-    hashed = F.xxhash64(*[F.col(f"`{name}`") for name in frame.columns])
+    parts = [part for field in frame.schema for part in _hashed(field.name, field.dataType)]
+    hashed = F.xxhash64(*parts)
     total = F.sum(hashed.cast("decimal(38,0)"))
     rows, sum_ = frame.agg(F.count(F.lit(1)), total).collect()[0]
     return f"{rows}-{int(sum_ or 0) % 2**64:016x}"
+
+
+def _hashed(name: str, kind: DataType) -> list[Column]:
+    """The column, and what its hash alone passes over: where nulls stand."""
+    column = F.col(quote_identifier(name))
+    if isinstance(kind, AtomicType):
+        return [column, column.isNull()]
+    return [column, column.cast("string")]

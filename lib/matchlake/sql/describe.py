@@ -10,9 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from matchlake.config import load_config
-from matchlake.features.describe import DescribeParams, describe
+from matchlake.errors import TableError
+from matchlake.features.describe import describe
 from matchlake.features.drift import drift
+from matchlake.sql.commands import Environment, Overrides
 from matchlake.sql.launch import start_quietly
+from matchlake.sql.messages import SPARK_ERRORS, describe_error
 
 _BAR = 30
 
@@ -22,19 +25,28 @@ def describe_command(
     columns: Annotated[list[str] | None, typer.Option("--column", help="may be repeated")] = None,
     against: Annotated[int | None, typer.Option(help="an earlier Delta version: drift")] = None,
     pictures: Annotated[Path | None, typer.Option(help="a folder for one PNG a column")] = None,
-    bins: Annotated[int, typer.Option(min=1, max=1000, help="at most about so many bins")] = 20,
-    env: Annotated[str, typer.Option(help="conf/ENV.yml over conf/base.yml")] = "local",
+    env: Environment = "local",
+    overrides: Overrides = None,
 ) -> None:
-    """Shows histograms and counts of a table's columns, or what moved since a version."""
-    lake = start_quietly(load_config(env), "describe").lakehouse
-    frame, console = lake.read(table), Console()
-    if against is not None:
-        moved = drift(lake.read(table, against), frame, bins, columns).orderBy("column_name")
-        console.print(_drift_table(moved.toPandas(), f"{table} since version {against}"))
-        return
-    described = describe(frame, DescribeParams(bins=bins, top=10), columns).toPandas()
+    """Shows histograms and counts of a table's columns, or what moved since a version.
+
+    `--set describe.bins=50` and `--set describe.top=5` choose how many bins, of a width that is a
+    power of two, and bars. The job describe_tables keeps the same in gold.descriptions and
+    gold.drift.
+    """
+    runtime = start_quietly(load_config(env, overrides or []), "describe")
+    lake, params, console = runtime.lakehouse, runtime.config.describe, Console()
+    try:
+        if against is not None:
+            moved = drift(lake.read(table, against), lake.read(table), params.bins, columns)
+            ordered = moved.orderBy("column_name").toPandas()
+            console.print(_drift_table(ordered, f"{table} since version {against}"))
+            return
+        described = describe(lake.read(table), params, columns).toPandas()
+    except SPARK_ERRORS as error:
+        raise TableError(f"{table} cannot be described: {describe_error(error)}") from None
     for column, rows in described.groupby("column_name"):
-        console.print(_column_table(rows, str(column)))
+        console.print(_column_table(rows, f"{column}: {rows['rows'].sum():,} values"))
     if pictures:
         _save(described, table, pictures)
         console.print(f"pictures: {pictures}")
@@ -50,6 +62,8 @@ def _save(described: pd.DataFrame, table: str, folder: Path) -> None:
 
 def _column_table(rows: pd.DataFrame, title: str) -> Table:
     shown = Table("", "rows", "share", "", title=title, title_justify="left", box=None)
+    for column in shown.columns[1:3]:
+        column.justify = "right"
     ordered = rows.sort_values(["kind", "bin_low", "rows"], ascending=[True, True, False])
     most = ordered["share"].max()
     for row in ordered.to_dict("records"):
