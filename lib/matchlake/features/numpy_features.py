@@ -34,7 +34,7 @@ class Block(Protocol):
     def fill(self, columns: Mapping[str, npt.ArrayLike], out: Matrix) -> None:
         """Writes the feature's columns of all rows into `out`, which holds zeros."""
 
-    def fill_row(self, row: Mapping[str, Any], out: list[float], first: int) -> None:
+    def fill_row(self, row: Mapping[str, Any], out: Matrix, first: int) -> None:
         """Writes the feature's values of one row from place `first` on."""
 
 
@@ -62,10 +62,10 @@ class NumpyFeatures:
     def transform_row(self, row: Mapping[str, Any]) -> Matrix:
         """One row: single values, or lists for list columns, to a vector of the output columns."""
         self._check(row)
-        out = [0.0] * self.width
+        out = np.zeros(self.width)
         for first, block in self._blocks:
             block.fill_row(row, out, first)
-        return np.array(out)
+        return out
 
     def sparse(self, columns: Mapping[str, npt.ArrayLike]) -> SparseRows:
         """All rows: every number at the first places, then a one for each category there is."""
@@ -135,7 +135,7 @@ class NumberBlock:
         for place, formula in enumerate(self._array_formulas):
             out[:, place] = formula(ready)
 
-    def fill_row(self, row: Mapping[str, Any], out: list[float], first: int) -> None:
+    def fill_row(self, row: Mapping[str, Any], out: Matrix, first: int) -> None:
         """Writes the feature's values of one row from place `first` on."""
         value = row[self.fitted.column]
         raw = {self.fitted.column: float("nan") if is_null(value) else float(value)}
@@ -176,7 +176,7 @@ class CategoryBlock:
         once = np.unique(rows * self.width + places)
         return once // self.width, once % self.width
 
-    def fill_row(self, row: Mapping[str, Any], out: list[float], first: int) -> None:
+    def fill_row(self, row: Mapping[str, Any], out: Matrix, first: int) -> None:
         """Writes the feature's values of one row from place `first` on."""
         value = row[self.column]
         if value is None or (not self.fitted.is_list and is_null(value)):

@@ -7,7 +7,7 @@ its place. Wide vocabularies therefore cost a look-up a row, not a column a cate
 import string
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matchlake.features.categories import FittedCategories
 from matchlake.features.numbers import FittedNumber
@@ -18,11 +18,10 @@ Fitted = FittedNumber | FittedCategories
 
 SPARSE_COLUMN = "features"
 SPARSE_TYPE = "STRUCT<indices: ARRAY<INT>, values: ARRAY<DOUBLE>>"
-_SMALL = 16
+_SMALL = 8
 """Up to so many categories are told apart one by one, more through a hash table."""
-_DEEPEST = 4
-"""The hash table grows until no bucket holds more categories, or it is _WIDEST times as long."""
-_WIDEST = 64
+_ROOM = 2
+"""Slots of the hash table for each category."""
 
 
 def sparse_slots(features: Sequence[Fitted]) -> list[Output]:
@@ -46,9 +45,11 @@ def sparse_stages(features: Sequence[Fitted], dialect: Dialect) -> list[dict[str
         if isinstance(fitted, FittedCategories):
             name = f"in_{fitted.name}"
             starts[name] = dialect.identifier(name)
-            if _is_hashed(fitted, dialect):
-                starts[f"{name}_start"] = _Hashed(fitted).start(dialect.identifier(name))
-            places += _places(fitted, first, dialect)
+            table = None
+            if dialect is SPARK and not fitted.is_list and len(fitted.categories) > _SMALL:
+                table = _Hashed(fitted)
+                starts[f"{name}_slot"] = table.slot(dialect.identifier(name))
+            places += _places(fitted, first, dialect, table)
             first += len(fitted.outputs())
     indices = dialect.without_absent.format(", ".join(places))
     second = {"in_values": "in_values", "in_indices": indices}
@@ -56,19 +57,17 @@ def sparse_stages(features: Sequence[Fitted], dialect: Dialect) -> list[dict[str
     return [starts, second, {SPARSE_COLUMN: dialect.sparse.format(ones=ones)}]
 
 
-def _is_hashed(fitted: FittedCategories, dialect: Dialect) -> bool:
-    return dialect is SPARK and not fitted.is_list and len(fitted.categories) > _SMALL
-
-
-def _places(fitted: FittedCategories, first: int, dialect: Dialect) -> list[str]:
+def _places(
+    fitted: FittedCategories, first: int, dialect: Dialect, table: "_Hashed | None"
+) -> list[str]:
     """SQL for the places of the feature's ones in the whole, -1 for none."""
     value = dialect.identifier(f"in_{fitted.name}")
     if fitted.is_list:
         conditions = fitted.sql_conditions(dialect).values()
         return [f"CASE WHEN {c} THEN {first + i} ELSE -1 END" for i, c in enumerate(conditions)]
     places, null, other = fitted.places()
-    if _is_hashed(fitted, dialect):
-        found = _Hashed(fitted).cases(value, first)
+    if table:
+        found = table.cases(value, dialect.identifier(f"in_{fitted.name}_slot"), first)
     else:
         found = [
             f"WHEN {value} = {dialect.text(text)} THEN {_shift(place, first)}"
@@ -83,45 +82,75 @@ def _shift(place: int, first: int) -> int:
 
 
 class _Hashed:
-    """A hash table of a vocabulary in constant arrays, for Spark: every step is generated code.
+    """A perfect hash table of a vocabulary in constant arrays, for Spark: one comparison a value.
 
-    Categories are sorted by bucket, the CRC-32 of their UTF-8 bytes modulo the number of buckets.
-    A first column finds where the bucket starts, a second compares its few categories.
+    With h the CRC-32 of a category's UTF-8 bytes, its slot is `h div buckets + shift[h % buckets]`
+    modulo the number of slots; the shifts are chosen so that no two categories share a slot. The
+    few categories that share a CRC-32 with an earlier one are compared one by one.
     """
 
     def __init__(self, fitted: FittedCategories) -> None:
-        places = fitted.places().categories
-        hashes = {text: zlib.crc32(text.encode()) for text in places}
-        self.size = len(places)
-        buckets: dict[int, list[str]] = {}
-        deepest = _DEEPEST + 1
-        while deepest > _DEEPEST and self.size < _WIDEST * len(places):
-            self.size *= 2
-            buckets = {}
-            for text, code in hashes.items():
-                buckets.setdefault(code % self.size, []).append(text)
-            deepest = max(len(bucket) for bucket in buckets.values())
-        self.depth = deepest
-        self.texts = [text for bucket in sorted(buckets) for text in buckets[bucket]]
-        self.places = [places[text] for text in self.texts]
-        self.starts, start = [], 0
-        for bucket in range(self.size):
-            self.starts.append(start)
-            start += len(buckets.get(bucket, ()))
+        _, _, self._other = places = fitted.places()
+        self._places = places.categories
+        by_hash: dict[int, str] = {}
+        for text in self._places:
+            by_hash.setdefault(zlib.crc32(text.encode()), text)
+        self._twins = self._places.keys() - set(by_hash.values())
+        self._size = _ROOM * len(by_hash)
+        self._shifts = _find_shifts(list(by_hash), self._size)
+        self._texts = [""] * self._size
+        for code, text in by_hash.items():
+            self._texts[_slot(code, self._shifts, self._size)] = text
 
-    def start(self, value: str) -> str:
-        """SQL for the first of the bucket's categories; null for null."""
-        bucket = f"CAST(pmod(crc32(CAST({value} AS BINARY)), {self.size}) AS INT)"
-        return f"get({_integers(self.starts)}, {bucket})"
+    def slot(self, value: str) -> str:
+        """SQL for the slot of `value`; null for null."""
+        code, buckets = f"crc32(CAST({value} AS BINARY))", len(self._shifts)
+        shift = f"get({_integers(self._shifts)}, CAST({code} % {buckets} AS INT))"
+        return f"CAST(({code} DIV {buckets} + {shift}) % {self._size} AS INT)"
 
-    def cases(self, value: str, first: int) -> list[str]:
-        """The branches of a CASE that compare the bucket's categories."""
-        start = f"{value[:-1]}_start`"
-        texts, places = _texts(self.texts), _integers([_shift(p, first) for p in self.places])
-        return [
-            f"WHEN get({texts}, {start} + {step}) = {value} THEN get({places}, {start} + {step})"
-            for step in range(self.depth)
+    def cases(self, value: str, slot: str, first: int) -> list[str]:
+        """The branches of a CASE that find the place of `value`, from `first` on."""
+        # A free slot holds the empty text, which is found there or is none of the categories.
+        found = [_shift(self._places.get(text, self._other), first) for text in self._texts]
+        twins = [
+            f"WHEN {value} = {SPARK.text(text)} THEN {_shift(self._places[text], first)}"
+            for text in sorted(self._twins)
         ]
+        same = f"WHEN get({_texts(self._texts)}, {slot}) = {value}"
+        return [*twins, f"{same} THEN get({_integers(found)}, {slot})"]
+
+
+def _slot(code: int, shifts: Sequence[int], size: int) -> int:
+    return (code // len(shifts) + shifts[code % len(shifts)]) % size
+
+
+def _find_shifts(codes: Sequence[int], size: int) -> list[int]:
+    """Shifts by bucket, as many as it takes, that give every code a slot of its own."""
+    buckets = len(codes) // 2 + 1
+    while True:
+        groups: dict[int, list[int]] = {}
+        for code in codes:
+            groups.setdefault(code % buckets, []).append(code // buckets)
+        found = _fit_groups(groups, buckets, size)
+        if found is not None:
+            return found
+        buckets += 1
+
+
+def _fit_groups(groups: Mapping[int, list[int]], buckets: int, size: int) -> list[int] | None:
+    """The largest groups first, each by the first shift that leads it to free slots."""
+    shifts, taken = [0] * buckets, bytearray(size)
+    for bucket, group in sorted(groups.items(), key=lambda item: -len(item[1])):
+        for shift in range(size):
+            slots = {(each + shift) % size for each in group}
+            if len(slots) == len(group) and not any(taken[slot] for slot in slots):
+                break
+        else:
+            return None
+        shifts[bucket] = shift
+        for slot in slots:
+            taken[slot] = 1
+    return shifts
 
 
 def _integers(numbers: Sequence[int]) -> str:

@@ -13,6 +13,7 @@ from matchlake.config import load_config
 from matchlake.errors import TableError
 from matchlake.features.describe import describe
 from matchlake.features.drift import drift
+from matchlake.io.delta import Lakehouse
 from matchlake.sql.commands import Environment, Overrides
 from matchlake.sql.launch import start_quietly
 from matchlake.sql.messages import SPARK_ERRORS, describe_error
@@ -38,6 +39,7 @@ def describe_command(
     lake, params, console = runtime.lakehouse, runtime.config.describe, Console()
     try:
         if against is not None:
+            _check_version(lake, table, against)
             moved = drift(lake.read(table, against), lake.read(table), params.bins, columns)
             ordered = moved.orderBy("column_name").toPandas()
             console.print(_drift_table(ordered, f"{table} since version {against}"))
@@ -50,6 +52,12 @@ def describe_command(
     if pictures:
         _save(described, table, pictures)
         console.print(f"pictures: {pictures}")
+
+
+def _check_version(lake: Lakehouse, table: str, version: int) -> None:
+    newest = lake.version(table)
+    if not 0 <= version <= newest:
+        raise TableError(f"{table} has no version {version}: its newest is {newest}.")
 
 
 def _save(described: pd.DataFrame, table: str, folder: Path) -> None:
