@@ -38,8 +38,7 @@ def draw_column(rows: pd.DataFrame, title: str) -> Figure:
 def _draw_histogram(axes: Axes, bins: pd.DataFrame) -> None:
     width = bins["bin_high"] - bins["bin_low"]
     low, density = bins["bin_low"], bins["density"]
-    style = {"align": "edge", "color": _COLOUR, "edgecolor": "white", "linewidth": 0.5}
-    axes.bar(low, density, width, **style)
+    axes.bar(low, density, width, align="edge", color=_COLOUR, edgecolor="white", linewidth=0.5)
     axes.set_ylabel(f"density, in bins of {width.iloc[0]:g}")
 
 
@@ -55,11 +54,9 @@ def _draw_bars(axes: Axes, bars: pd.DataFrame, rest: pd.DataFrame) -> None:
     axes.set_xlim(0, longest * _ROOM)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_xlabel("rows")
-    for place, row in zip(places, shown.itertuples(), strict=True):
-        cut = row.rows > longest
-        told = f"{row.rows:,} ({row.share:.1%})"
-        at, side = (longest * _ROOM, "right") if cut else (row.rows, "left")
-        axes.text(at, place, f" {told} ", va="center", ha=side, fontsize=7)
+    for place, count, share in zip(places, shown["rows"], shown["share"], strict=True):
+        at, side = (longest * _ROOM, "right") if count > longest else (count, "left")
+        axes.text(at, place, f" {count:,} ({share:.1%}) ", va="center", ha=side, fontsize=7)
 
 
 def _label(row: object) -> str:
