@@ -9,35 +9,51 @@ import sys
 
 from matchlake.io.checkpoint import Checkpoint
 from matchlake.io.kafka import broker_address, require_topic
-from matchlake.io.streams import Ingest, chosen_streams, follow
-from matchlake.runtime import Runtime, run_job
+from matchlake.io.ledger import Ledger
+from matchlake.io.progress import reporting
+from matchlake.io.streams import Ingest, Prepared, chosen_streams, follow
+from matchlake.runtime import Flag, Runtime, run_job
 
 _log = logging.getLogger("matchlake.ingest_events")
 
+WAYS_OUT = (
+    Flag("--adopt", "ingest.adopt", "STREAM", "goes on after what it read last, gaps accepted"),
+    Flag("--rewind-to", "ingest.rewind_to", "STREAM=BATCH", "reads again from this batch on"),
+    Flag("--new-identity", "ingest.new_identity", "STREAM", "begins anew at the first record"),
+)
 
-def run(runtime: Runtime) -> None:
-    """Reads the chosen streams, and checks of each that read = good + quarantined."""
+
+def prepare(runtime: Runtime) -> list[Prepared]:
+    """The chosen streams, each with its topic, table and checkpoint found to belong together."""
     config = runtime.config
     address = broker_address(config.kafka, config.lakehouse)
-    ingests = []
+    streams = []
     for name, stream in chosen_streams(config.streams, config.ingest).items():
         partitions = require_topic(address, stream.topic, config.kafka.patience)
         checkpoint = Checkpoint(runtime.spark, f"{config.checkpoints}/{name}", stream.topic)
-        ingest = Ingest(name, stream, runtime.lakehouse, checkpoint, address)
-        ingest.prepare()
-        ingests.append(ingest)
+        ledger = Ledger(name, stream, config.ingest.ledger, runtime.lakehouse)
+        ingest = Ingest(name, stream, runtime.lakehouse, checkpoint, ledger, address)
+        streams.append(ingest.prepare(config.ingest))
         _log.info("%s: topic %s, %d partition(s)", name, stream.topic, partitions)
-    for ingest, counts in follow(ingests, config.ingest):
-        _log.info(
-            "%s: read %d = %d good + %d quarantined; %s is at version %d",
-            ingest.name,
-            counts.read,
-            counts.good,
-            counts.quarantined,
-            ingest.stream.table,
-            runtime.lakehouse.version(ingest.stream.table),
-        )
+    return streams
+
+
+def run(runtime: Runtime) -> None:
+    """Reads the chosen streams, and accounts for each offset: good, quarantined or a gap."""
+    streams = prepare(runtime)
+    with reporting(runtime.spark, runtime.config.lakehouse):
+        for each, counts in follow(streams, runtime.config.ingest):
+            _log.info(
+                "%s: read %d = %d good + %d quarantined, %d without a record; %s is at version %d",
+                each.name,
+                counts.good + counts.quarantined,
+                counts.good,
+                counts.quarantined,
+                counts.gaps,
+                each.stream.table,
+                runtime.lakehouse.version(each.stream.table),
+            )
 
 
 if __name__ == "__main__":
-    sys.exit(run_job("ingest_events", run))
+    sys.exit(run_job("ingest_events", run, flags=WAYS_OUT))

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from matchlake.config import find_conf, load_config
 from matchlake.errors import ConfigError, MatchlakeError
+from matchlake.ingest_commands import reconcile, replay_quarantine, watch
 from matchlake.io.tracking import Tracker
 from matchlake.sandbox.commands import doctor, sandbox_app
 from matchlake.sql.commands import sql, sql_server_command
@@ -24,6 +25,9 @@ app.command()(doctor)
 app.command()(sql)
 app.command("sql-server")(sql_server_command)
 app.command("describe")(describe_command)
+app.command()(reconcile)
+app.command("replay-quarantine")(replay_quarantine)
+app.command()(watch)
 _err = Console(stderr=True)
 
 

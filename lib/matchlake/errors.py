@@ -7,6 +7,7 @@
     │   └── ParameterError         a parameter is outside what it may be
     ├── SourceError                a source cannot be read: broker, topic, folder, table
     ├── TableError                 a Delta table is not in the state its job needs
+    │   └── IdentityError          a stream's checkpoint, table and topic do not belong together
     ├── ReconciliationError        rows read are not rows good + rows quarantined
     ├── ModelError                 a saved or registered model is missing or does not fit
     ├── SecretError                a secret reference does not resolve (never holds the value)
@@ -42,6 +43,10 @@ class SourceError(MatchlakeError):
 
 class TableError(MatchlakeError):
     """A Delta table is not in the state its job needs."""
+
+
+class IdentityError(TableError):
+    """A stream's checkpoint, table and topic do not belong together, or no longer do."""
 
 
 class ReconciliationError(MatchlakeError):

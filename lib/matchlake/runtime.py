@@ -4,6 +4,7 @@ The only place that builds a Spark session, parses a job's arguments or reads th
 """
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -12,11 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from pyspark.sql import SparkSession
 
 from matchlake.config import JobConfig, load_config
-from matchlake.errors import MatchlakeError
+from matchlake.errors import ConfigError, MatchlakeError
 from matchlake.executors import log_executors
 from matchlake.io.delta import Lakehouse
 from matchlake.io.secrets import EnvironmentSecrets, SecretStore
@@ -58,8 +60,26 @@ class Runtime:
     tracker: Tracker = field(repr=False)
 
 
-def job_arguments(name: str, argv: Sequence[str]) -> argparse.Namespace:
-    """Parses the arguments every job takes: --env, --set, --conf-dir, --log-level."""
+class Flag(NamedTuple):
+    """An option of one job that stands for a key of conf: a list, or a mapping with `A=B`."""
+
+    name: str
+    key: str
+    metavar: str
+    help: str
+
+    def setting(self, values: Sequence[str]) -> str:
+        """The values as `--set` takes them."""
+        pairs = [value.partition("=") for value in values]
+        if "=" not in self.metavar:
+            return f"{self.key}={json.dumps(list(values))}"
+        if not all(equals for _, equals, _ in pairs):
+            raise ConfigError(f"{self.name} {' '.join(values)}: it has to be {self.metavar}.")
+        return f"{self.key}={{{', '.join(f'{name}: {value}' for name, _, value in pairs)}}}"
+
+
+def job_arguments(name: str, argv: Sequence[str], flags: Sequence[Flag] = ()) -> argparse.Namespace:
+    """Parses the arguments every job takes, --env, --set, --conf-dir, --log-level, and `flags`."""
     parser = argparse.ArgumentParser(prog=name, description=f"Runs the job {name}.")
     parser.add_argument("--env", default="local", help="conf/ENV.yml over conf/base.yml")
     parser.add_argument(
@@ -71,15 +91,27 @@ def job_arguments(name: str, argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--conf-dir", type=Path, help="the folder of base.yml; found by itself")
     parser.add_argument("--log-level", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
-    return parser.parse_args(argv)
+    for flag in flags:
+        parser.add_argument(
+            flag.name, action="append", metavar=flag.metavar, help=flag.help, dest=flag.key
+        )
+    args = parser.parse_args(argv)
+    given = [(flag, getattr(args, flag.key)) for flag in flags]
+    args.set += [flag.setting(values) for flag, values in given if values]
+    return args
 
 
-def run_job(name: str, run: Callable[[Runtime], None], argv: Sequence[str] | None = None) -> int:
+def run_job(
+    name: str,
+    run: Callable[[Runtime], None],
+    argv: Sequence[str] | None = None,
+    flags: Sequence[Flag] = (),
+) -> int:
     """Runs a job's `run` with what its arguments ask for; the exit code, 0 or 1."""
-    args = job_arguments(name, sys.argv[1:] if argv is None else argv)
-    start_logging(args.log_level)
     began = time.monotonic()
     try:
+        args = job_arguments(name, sys.argv[1:] if argv is None else argv, flags)
+        start_logging(args.log_level)
         with _running(load_config(args.env, args.set, args.conf_dir), name) as runtime:
             run(runtime)
             log_executors(runtime.spark)

@@ -227,6 +227,7 @@ def _jobs_of_tables(config: JobConfig) -> dict[str, str]:
     """Which job writes each table that `config` speaks of."""
     return {
         **{stream.table: "ingest_events" for stream in config.streams.values()},
+        config.ingest.ledger: "ingest_events",
         **{source.table: "load_lake" for source in config.lake.sources.values()},
         config.lake.quarantine: "load_lake",
         INTERACTIONS.name: "build_features",

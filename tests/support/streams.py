@@ -1,6 +1,9 @@
 """Streams for tests: a runtime of their own folder, a stream like that of conf, and a producer."""
 
+import json
+import runpy
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +12,12 @@ from pyspark.sql import SparkSession
 
 from matchlake.config import JobConfig
 from matchlake.io.delta import Lakehouse
+from matchlake.io.ledger import Counts, Ledger
 from matchlake.io.secrets import EnvironmentSecrets
+from matchlake.io.streams import Prepared
 from matchlake.io.tracking import Tracker
 from matchlake.runtime import Runtime
+from matchlake.sandbox.topics import create_topic
 
 COLUMNS: dict[str, Any] = {
     "user_id": {"type": "string", "comment": "user"},
@@ -52,6 +58,63 @@ def runtime_in(spark: SparkSession, folder: Path, **keys: Any) -> Runtime:
         EnvironmentSecrets(),
         Tracker(config.tracking, config.lakehouse),
     )
+
+
+def good(number: int, **changes: Any) -> bytes:
+    """The value of a record that passes."""
+    fields = {
+        "user_id": f"u{number}",
+        "item_id": f"i{number % 7}",
+        "rating": 1 + number % 5,
+        "event_time": f"2024-05-01T10:{number // 60 % 60:02d}:{number % 60:02d}Z",
+    }
+    return json.dumps(fields | changes).encode()
+
+
+def one_stream(spark: SparkSession, folder: Path, broker: str, name: str, **keys: Any) -> Runtime:
+    """A runtime with one stream, `name`, whose topic is made; tables below schema `name`."""
+    create_topic(broker, name, keys.pop("partitions", 1))
+    return runtime_in(
+        spark,
+        folder,
+        kafka={"bootstrap_servers": broker},
+        ingest={"ledger": f"{name}.batches"},
+        streams={name: stream_entry(name, name, **keys)},
+    )
+
+
+def with_ingest(runtime: Runtime, **keys: Any) -> Runtime:
+    """The same with other keys below `ingest`."""
+    ingest = runtime.config.ingest.model_copy(update=keys)
+    return replace(runtime, config=runtime.config.model_copy(update={"ingest": ingest}))
+
+
+def with_stream(runtime: Runtime, **keys: Any) -> Runtime:
+    """The same with other keys of its one stream."""
+    ((name, stream),) = runtime.config.streams.items()
+    streams = {name: stream.model_copy(update=keys)}
+    return replace(runtime, config=runtime.config.model_copy(update={"streams": streams}))
+
+
+def ledger_of(runtime: Runtime) -> Ledger:
+    """The ledger of its one stream."""
+    ((name, stream),) = runtime.config.streams.items()
+    return Ledger(name, stream, runtime.config.ingest.ledger, runtime.lakehouse)
+
+
+def ingest(runtime: Runtime) -> Counts:
+    """Runs the job, and then proves all that it ever read; raises what either raises."""
+    INGEST_EVENTS(runtime)
+    return ledger_of(runtime).reconcile()
+
+
+def prepared_streams(runtime: Runtime) -> list[Prepared]:
+    """The streams as the job has them before they start."""
+    return list(JOB["prepare"](runtime))
+
+
+JOB = runpy.run_path("jobs/ingest_events.py")
+INGEST_EVENTS = JOB["run"]
 
 
 def produce(address: str, topic: str, values: Iterable[bytes | None], partition: int = 0) -> None:

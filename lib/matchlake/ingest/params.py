@@ -72,6 +72,12 @@ class StreamParams(Params):
     """Number of the declaration, recorded with each row; raise it when the columns change."""
     late_after: float | None = Field(None, gt=0)
     """Seconds between an event and its arrival in Kafka above which it counts as late."""
+    on_data_loss: Literal["fail", "record"] = "fail"
+    """Where Kafka no longer holds what is to be read: fail, or go on and record the gap."""
+    max_bad_share: float | None = Field(None, ge=0, lt=1)
+    """A batch of which more is bad fails before it is written; null: none does. Reads twice."""
+    auto_compact: bool = False
+    """Whether Delta joins small files after a batch: for streams with short triggers."""
     max_offsets_per_batch: int | None = Field(None, ge=1)
     """The most records one micro-batch reads; null: all there are."""
 

@@ -2,50 +2,89 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from matchlake.io.checkpoint import Checkpoint, Ranges
-
-INGEST = "matchlake_ingest"
-"""The key of what the product says of a batch in the commit's user metadata."""
+from matchlake.errors import IdentityError, InputError
+from matchlake.ingest.columns import QUARANTINED
+from matchlake.io.checkpoint import Checkpoint
+from matchlake.io.history import INGEST, commits
 
 
 @dataclass(frozen=True)
 class BatchWriter:
     """What `foreachBatch` calls; holds no session, so that it can travel to where it is called."""
 
-    stream: str
-    topic: str
     table: str
     """The full, quoted name."""
     checkpoint: str
     """The checkpoint's folder."""
+    told: Mapping[str, Any]
+    """What each commit says: stream, topic, topic_id, table_id."""
+    seen: int
+    """Up to which version the table's history was judged before the start."""
+    max_bad_share: float | None = None
 
     def __call__(self, rows: DataFrame, batch: int) -> None:
         """Appends the rows, good and bad, in one commit.
 
         Delta takes a batch of one checkpoint once: a second try adds nothing.
+
+        Raises:
+            IdentityError: the table was changed under the stream, or has another writer.
+            InputError: more of the batch is bad than may be. Nothing of it was written.
         """
         began = time.time()
-        checkpoint = Checkpoint(rows.sparkSession, self.checkpoint, self.topic)
+        checkpoint = Checkpoint(rows.sparkSession, self.checkpoint, self.told["topic"])
         told = {
-            "stream": self.stream,
+            **self.told,
             "checkpoint": checkpoint.id(),
             "batch": batch,
-            "topic": self.topic,
-            "offsets": as_json(checkpoint.plan(batch)),
+            "offsets": checkpoint.plan(batch),
             "began": began,
         }
-        placed = rows.withColumns(
-            {"checkpoint_id": F.lit(told["checkpoint"]), "batch_id": F.lit(batch).cast("bigint")}
-        )
-        self.write(placed, told)
+        self.require_undisturbed(rows, told["checkpoint"])
+        self.require_few_bad(rows, batch)
+        own = {"checkpoint_id": F.lit(told["checkpoint"]), "batch_id": F.lit(batch).cast("bigint")}
+        self.write(rows.withColumns(own), told)
 
-    def write(self, rows: DataFrame, told: dict[str, Any]) -> None:
+    def require_undisturbed(self, rows: DataFrame, checkpoint: str) -> None:
+        """Looks at what happened to the table since it was looked at last."""
+        for commit in commits(rows.sparkSession, self.table):
+            if commit.version <= self.seen or commit.told.get("checkpoint") == checkpoint:
+                return
+            if commit.told:
+                raise IdentityError(
+                    f"{self.told['stream']}: {self.table} has another writer: stream "
+                    f"{commit.told['stream']} with checkpoint {commit.told['checkpoint']} wrote "
+                    f"version {commit.version}. Stop one of them. Nothing was written."
+                )
+            if commit.replaces:
+                raise IdentityError(
+                    f"{self.told['stream']}: {self.table} was changed by {commit} while it was "
+                    "written to. Nothing was written since; run the job again for the ways out."
+                )
+
+    def require_few_bad(self, rows: DataFrame, batch: int) -> None:
+        """Reads the batch once more before it is written, where a share is set."""
+        if self.max_bad_share is None:
+            return
+        reasons = rows.groupBy("status", "reason").count().orderBy(F.desc("count")).collect()
+        bad = [row for row in reasons if row.status == QUARANTINED]
+        count, total = (sum(row["count"] for row in some) for some in (bad, reasons))
+        if count > self.max_bad_share * total:
+            listed = ", ".join(f"{row['count']} {row.reason}" for row in bad)
+            raise InputError(
+                f"{self.told['stream']}: {count} of {total} records of batch {batch} are bad "
+                f"({listed}), which is more than max_bad_share {self.max_bad_share:g}. Nothing of "
+                "it was written. Correct the declared columns, or allow a greater share."
+            )
+
+    def write(self, rows: DataFrame, told: Mapping[str, Any]) -> None:
         """Appends rows in one commit whose user metadata is what is `told` of them."""
         (
             rows.write.format("delta")
@@ -55,8 +94,3 @@ class BatchWriter:
             .option("userMetadata", json.dumps({INGEST: told}))
             .saveAsTable(self.table)
         )
-
-
-def as_json(ranges: Ranges) -> dict[str, list[int]]:
-    """Ranges as JSON has them."""
-    return {str(part): list(both) for part, both in ranges.items()}

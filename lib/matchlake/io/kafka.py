@@ -3,6 +3,7 @@
 import json
 import logging
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pydantic import Field
 from pyspark.sql import DataFrame, SparkSession
 
 from matchlake.errors import ConfigError, SourceError
+from matchlake.ingest.params import StreamParams
 from matchlake.params import Params
 
 _log = logging.getLogger(__name__)
@@ -69,23 +71,30 @@ def require_topic(address: str, topic: str, patience: float) -> int:
 
 
 def read_messages(
-    spark: SparkSession, address: str, topic: str, max_offsets: int | None = None
+    spark: SparkSession,
+    address: str,
+    stream: StreamParams,
+    begin: Mapping[int, int] | None = None,
 ) -> DataFrame:
-    """The topic's messages from its first on, as a stream; lazy.
+    """The messages of the stream's topic, as a stream; lazy.
+
+    A new checkpoint begins at the offsets of `begin`, and where it names none at the first.
+    Records of transactions that were not committed are not read.
 
     Columns: key, value binary, topic string, partition int, offset bigint, timestamp,
     timestampType int, headers array of key and value. Where Kafka has lost messages that
-    were not read yet, the query fails.
+    were not read yet, the query fails, or goes on after them, as the stream says.
     """
     options = {
-        "subscribe": topic,
+        "subscribe": stream.topic,
         "kafka.bootstrap.servers": address,
-        "startingOffsets": "earliest",
-        "failOnDataLoss": "true",
+        "kafka.isolation.level": "read_committed",
+        "startingOffsets": json.dumps({stream.topic: begin}) if begin else "earliest",
+        "failOnDataLoss": str(stream.on_data_loss == "fail").lower(),
         "includeHeaders": "true",
     }
-    if max_offsets is not None:
-        options["maxOffsetsPerTrigger"] = str(max_offsets)
+    if stream.max_offsets_per_batch is not None:
+        options["maxOffsetsPerTrigger"] = str(stream.max_offsets_per_batch)
     _log.info("Kafka: %s", ", ".join(f"{k}={v}" for k, v in options.items() if k in _LOGGED))
     return spark.readStream.format("kafka").options(**options).load()
 

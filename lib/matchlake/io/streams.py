@@ -1,30 +1,44 @@
-"""Runs declared streams: from a topic into its bronze table, and proves that nothing is missing."""
+"""Runs declared streams: from a topic into its bronze table, each record exactly once."""
 
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import Field, field_validator
-from pyspark.errors import StreamingQueryException
+from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql.streaming.query import StreamingQuery
 
-from matchlake.errors import ConfigError, ReconciliationError, SourceError
-from matchlake.ingest.columns import GOOD, QUARANTINED
+import matchlake.errors
+from matchlake.errors import ConfigError, IdentityError, MatchlakeError, SourceError, TableError
 from matchlake.ingest.params import StreamParams
 from matchlake.ingest.records import parse_messages
 from matchlake.ingest.tables import stream_table, stream_views
 from matchlake.io.batches import BatchWriter
-from matchlake.io.checkpoint import Checkpoint, Offsets
+from matchlake.io.checkpoint import Checkpoint
 from matchlake.io.delta import Lakehouse
+from matchlake.io.gaps import AskBroker, require_held
+from matchlake.io.identity import Identity, Standing
 from matchlake.io.kafka import read_messages
+from matchlake.io.ledger import Counts, Ledger
+from matchlake.io.recovery import Beginning, Recovery
+from matchlake.io.topics import Client, TopicState, topic_state
 from matchlake.params import Params
-from matchlake.schemas import quote_text
 
 _log = logging.getLogger(__name__)
 
 AVAILABLE_NOW = "available_now"
+_AUTO_COMPACT = "delta.autoOptimize.autoCompact"
+_OTHER_RUN = (
+    "ConcurrentTransaction",
+    "CONCURRENT_TRANSACTION",
+    "CONCURRENT_STREAM_LOG_UPDATE",
+    "CONCURRENT_QUERY",
+    "another active query with same",
+    "already active",
+)
 
 
 class IngestParams(Params):
@@ -36,6 +50,15 @@ class IngestParams(Params):
     """`available_now`: what is there, then end; `10 seconds`: a batch that often, until stopped."""
     reconcile_seconds: float = Field(60, gt=0)
     """How often a stream that does not end is reconciled."""
+
+    ledger: str = "bronze.ingest_batches"
+    """The table of what each batch read, and what became of it."""
+    adopt: tuple[str, ...] = ()
+    """Streams that go on after what they read last, accepting what is missing."""
+    rewind_to: dict[str, int] = Field(default_factory=dict)
+    """Streams that read again from a batch on."""
+    new_identity: tuple[str, ...] = ()
+    """Streams that begin at their topic's first record, as if new."""
 
     @field_validator("trigger")
     @classmethod
@@ -60,15 +83,6 @@ def chosen_streams(
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Records of one stretch of a topic, as offsets and as rows."""
-
-    read: int = 0
-    good: int = 0
-    quarantined: int = 0
-
-
-@dataclass(frozen=True)
 class Ingest:
     """One stream under way from the broker at `address` into its table."""
 
@@ -76,102 +90,138 @@ class Ingest:
     stream: StreamParams
     lakehouse: Lakehouse
     checkpoint: Checkpoint
+    ledger: Ledger
     address: str = field(repr=False)
 
-    def prepare(self) -> None:
-        """Creates table and views where they are missing; raises TableError at another shape."""
+    def prepare(self, params: IngestParams) -> "Prepared":
+        """Creates tables and views where they are missing, and finds out where to begin.
+
+        Raises:
+            TableError: a table is there in another shape than declared.
+            IdentityError: checkpoint, table and topic do not belong together.
+            SourceError: Kafka no longer holds what is to be read next.
+        """
         self.lakehouse.create(stream_table(self.stream))
+        if self.stream.auto_compact:
+            self.lakehouse.set_property(self.stream.table, _AUTO_COMPACT, "true")
         for view in stream_views(self.stream):
             self.lakehouse.create_view(view)
+        self.ledger.prepare()
+        topic = topic_state(self.client, self.stream.topic)
+        identity = Identity(self.name, self.stream.table, self.checkpoint, self.lakehouse)
+        standing = identity.look()
+        recovery = Recovery(identity, self.ledger, standing)
+        beginning = self._beginning(recovery, params, topic)
+        if beginning is None:
+            identity.require(standing, topic)
+        if self.stream.on_data_loss == "fail":
+            begin = beginning.offsets if beginning else self.checkpoint.committed()
+            require_held(self.name, self.stream.topic, begin or {}, topic.earliest)
+        return Prepared(self, topic, standing, recovery, beginning)
+
+    @property
+    def client(self) -> Client:
+        """How kafka-python connects."""
+        return {"bootstrap_servers": self.address.split(",")}
+
+    def _beginning(
+        self, recovery: Recovery, params: IngestParams, topic: TopicState
+    ) -> Beginning | None:
+        if self.name in params.adopt:
+            return recovery.adopt(topic)
+        if self.name in params.rewind_to:
+            return recovery.rewind_to(params.rewind_to[self.name], topic)
+        if self.name in params.new_identity:
+            return recovery.new_identity(topic)
+        return None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A stream whose checkpoint, table and topic belong together, or that begins anew."""
+
+    ingest: Ingest
+    topic: TopicState
+    standing: Standing
+    recovery: Recovery
+    beginning: Beginning | None
+
+    @property
+    def name(self) -> str:
+        """The stream's name."""
+        return self.ingest.name
+
+    @property
+    def stream(self) -> StreamParams:
+        """What conf declares of it."""
+        return self.ingest.stream
 
     def start(self, trigger: str) -> StreamingQuery:
         """Starts the query that appends every message, good or bad, in one commit a batch."""
+        ingest, begin = self.ingest, self.beginning
         messages = read_messages(
-            self.lakehouse.spark,
-            self.address,
-            self.stream.topic,
-            self.stream.max_offsets_per_batch,
+            ingest.lakehouse.spark, ingest.address, self.stream, begin.offsets if begin else None
         )
         write = BatchWriter(
-            self.name,
-            self.stream.topic,
-            self.lakehouse.name(self.stream.table),
-            self.checkpoint.path,
+            ingest.lakehouse.name(self.stream.table),
+            ingest.checkpoint.path,
+            self._told(),
+            self.standing.version,
+            self.stream.max_bad_share,
         )
         writer = (
             parse_messages(messages, self.stream)
             .writeStream.foreachBatch(write)
             .queryName(self.name)
-            .option("checkpointLocation", self.checkpoint.path)
+            .option("checkpointLocation", ingest.checkpoint.path)
         )
-        if trigger == AVAILABLE_NOW:
-            return writer.trigger(availableNow=True).start()
-        return writer.trigger(processingTime=trigger).start()
+        every = {"availableNow": True} if trigger == AVAILABLE_NOW else {"processingTime": trigger}
+        try:
+            query = writer.trigger(**every).start()
+        except PySparkException as error:
+            raise _explained(self.name, self.stream, error) from error
+        if begin:
+            self.recovery.record(begin, query.id, self._told())
+        return query
 
     def ended(self, query: StreamingQuery, seconds: float) -> bool:
-        """Waits until the query has ended or the time is over; raises SourceError on data loss."""
+        """Waits until the query has ended or the time is over; raises what made it fail."""
         try:
             return bool(query.awaitTermination(timeout=seconds))  # type: ignore[arg-type]
         except StreamingQueryException as error:
-            if "KAFKA_DATA_LOSS" not in str(error):
-                raise
-            raise SourceError(
-                f"Kafka no longer holds all that {self.name} has yet to read of topic "
-                f"{self.stream.topic}: {str(error).splitlines()[0]}"
-            ) from error
+            raise _explained(self.name, self.stream, error) from error
 
-    def reconcile(self, since: Offsets | None) -> tuple[Counts, Offsets | None]:
-        """Compares the offsets committed after `since` with the table's rows, one by one.
+    def account(self) -> Counts:
+        """Enters what was committed since in the ledger, each offset accounted for.
 
-        Returns the counts, and up to where they go. Raises ReconciliationError.
+        Raises:
+            ReconciliationError: the table does not hold every offset exactly once.
+            IdentityError: the topic was made anew under the stream.
         """
-        until = self.checkpoint.committed()
-        start = self.checkpoint.first() if since is None else since
-        if until is None or start is None:
-            return Counts(), since
-        counts = Counts()
-        problems = []
-        ranges = {part: (start.get(part, 0), end) for part, end in until.items()}
-        found = self._rows(ranges)
-        for part, (first, end) in ranges.items():
-            good, bad, distinct = found.get(part, (0, 0, 0))
-            counts = replace(
-                counts,
-                read=counts.read + end - first,
-                good=counts.good + good,
-                quarantined=counts.quarantined + bad,
+        ask = AskBroker(self.ingest.client, self.stream.topic, self.topic.id)
+        return self.ingest.ledger.update(ask)
+
+    def require_same_topic(self) -> None:
+        """Raises IdentityError where the topic was made anew while it was read."""
+        now = topic_state(self.ingest.client, self.stream.topic)
+        if now.id != self.topic.id:
+            raise IdentityError(
+                f"{self.name}: topic {self.stream.topic} was deleted and made anew while it was "
+                f"read: its id was {self.topic.id}, and is {now.id}. Run the job again for the "
+                "ways out."
             )
-            if not end - first == good + bad == distinct:
-                problems.append(
-                    f"partition {part}, offsets {first} to {end - 1}: {end - first} read, but "
-                    f"{good} good + {bad} quarantined rows at {distinct} offsets"
-                )
-        if problems:
-            raise ReconciliationError(
-                f"{self.stream.table} does not hold every record of topic {self.stream.topic} "
-                f"exactly once: {'; '.join(problems)}. Checkpoint: {self.checkpoint.path}."
-            )
-        return counts, until
 
-    def _rows(self, ranges: Mapping[int, tuple[int, int]]) -> dict[int, tuple[int, int, int]]:
-        """For each partition: rows good, rows quarantined, distinct offsets, in its range."""
-        within = " OR ".join(
-            f"(partition = {part} AND offset >= {first} AND offset < {end})"
-            for part, (first, end) in ranges.items()
-            if end > first
-        )
-        if not within:
-            return {}
-        found = self.lakehouse.spark.sql(
-            f"SELECT partition, count_if(status = '{GOOD}'), count_if(status = '{QUARANTINED}'),"
-            f" count(DISTINCT offset) FROM {self.lakehouse.name(self.stream.table)}"
-            f" WHERE topic = {quote_text(self.stream.topic)} AND ({within}) GROUP BY partition"
-        )
-        return {part: (good, bad, distinct) for part, good, bad, distinct in found.collect()}
+    def _told(self) -> dict[str, Any]:
+        return {
+            "stream": self.name,
+            "topic": self.stream.topic,
+            "topic_id": self.topic.id,
+            "table_id": self.standing.table_id,
+        }
 
 
-def follow(ingests: Sequence[Ingest], params: IngestParams) -> Iterator[tuple[Ingest, Counts]]:
-    """Runs streams side by side; yields what each has read, once that is reconciled.
+def follow(streams: Sequence[Prepared], params: IngestParams) -> Iterator[tuple[Prepared, Counts]]:
+    """Runs streams side by side; yields what each has read, once that is in the ledger.
 
     That is every `params.reconcile_seconds` and at a stream's end. When one fails, or the caller
     turns away, the others are stopped.
@@ -179,19 +229,48 @@ def follow(ingests: Sequence[Ingest], params: IngestParams) -> Iterator[tuple[In
     Raises:
         SourceError: Kafka no longer holds what was to be read.
         ReconciliationError: a table does not hold every offset exactly once.
+        IdentityError: a table or a topic was changed under its stream.
     """
     with ExitStack() as stack:
-        since = {ingest.name: ingest.checkpoint.committed() for ingest in ingests}
-        queries = {ingest.name: ingest.start(params.trigger) for ingest in ingests}
+        queries = {each.name: each.start(params.trigger) for each in streams}
         for query in queries.values():
             stack.callback(query.stop)
-        waiting = list(ingests)
+        waiting = list(streams)
         while waiting:
-            for ingest in tuple(waiting):
+            for each in tuple(waiting):
                 turn = params.reconcile_seconds / len(waiting)
-                ended = ingest.ended(queries[ingest.name], turn)
-                counts, since[ingest.name] = ingest.reconcile(since[ingest.name])
+                ended = each.ended(queries[each.name], turn)
+                counts = each.account()
                 if ended:
-                    waiting.remove(ingest)
-                if ended or counts.read:
-                    yield ingest, counts
+                    waiting.remove(each)
+                else:
+                    each.require_same_topic()
+                if ended or counts.offsets:
+                    yield each, counts
+
+
+def _explained(name: str, stream: StreamParams, error: Exception) -> Exception:
+    """What is behind a failed query, as an error of our own; else the error itself."""
+    text = str(error)
+    own = re.search(r"matchlake\.errors\.(\w+): (.*)", text)
+    kind = getattr(matchlake.errors, own[1], None) if own else None
+    if own and isinstance(kind, type) and issubclass(kind, MatchlakeError):
+        return kind(own[2].replace("\\n", " "))
+    if "KAFKA_DATA_LOSS" in text or "data may have been lost" in text:
+        return SourceError(
+            f"{name}: Kafka no longer holds all that is to be read of topic {stream.topic}. What "
+            "was read before is in the table. To go on after it, and to have it in the ledger as a "
+            f"gap: --set streams.{name}.on_data_loss=record"
+        )
+    full = re.search(r"No space left on device|File too large|Disk quota exceeded", text)
+    if full:
+        return TableError(
+            f"{name}: {stream.table} cannot be written: {full[0]}. The batch is not in it; the "
+            "next run reads it again, once there is room."
+        )
+    if any(told in text for told in _OTHER_RUN):
+        return IdentityError(
+            f"{name}: another run of this stream is under way with the same checkpoint. Let one of "
+            "them end; nothing was written twice."
+        )
+    return error

@@ -1,0 +1,89 @@
+"""What a Delta table's history says of the batches that went into it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from pyspark.sql import SparkSession
+
+INGEST = "matchlake_ingest"
+"""The key of what the product says of a batch in its commit's user metadata."""
+
+_AT_ONCE = 50
+_REPLACING = ("RESTORE", "CLONE", "TRUNCATE")
+
+
+class Commit(NamedTuple):
+    """One commit of a table."""
+
+    version: int
+    at: datetime
+    operation: str
+    parameters: Mapping[str, str]
+    rows: int | None
+    """How many rows it added, where its metrics say so."""
+    told: Mapping[str, Any]
+    """What the product said of it; empty for those that are not its own."""
+
+    @property
+    def replaces(self) -> bool:
+        """Whether it may have taken rows away from the table without saying which."""
+        overwrites = self.parameters.get("mode") == "Overwrite" and "ADD" not in self.operation
+        replaced = "REPLACE TABLE" in self.operation
+        return self.operation in _REPLACING or replaced or overwrites
+
+    def __str__(self) -> str:
+        """The commit as a message names it."""
+        to = self.parameters.get("version") if self.operation == "RESTORE" else None
+        back = f" to version {to}" if to else ""
+        return f"{self.operation}{back} (version {self.version}, {self.at:%Y-%m-%d %H:%M:%S})"
+
+
+def commits(spark: SparkSession, table: str) -> Iterator[Commit]:
+    """The commits of a table, by its full name, newest first; reads as many as are asked for."""
+    count, before = _AT_ONCE, None
+    while True:
+        history = spark.sql(f"DESCRIBE HISTORY {table} LIMIT {count}")
+        rows = history.select(
+            "version",
+            "timestamp",
+            "operation",
+            "operationParameters",
+            "operationMetrics",
+            "userMetadata",
+        ).collect()
+        for row in rows:
+            if before is None or row.version < before:
+                before = row.version
+                yield _commit(row)
+        if len(rows) < count:
+            return
+        count *= 10
+
+
+def table_id(spark: SparkSession, table: str) -> str:
+    """The id that Delta gave the table when it was made or replaced."""
+    return str(spark.sql(f"DESCRIBE DETAIL {table}").select("id").collect()[0][0])
+
+
+def _commit(row: Any) -> Commit:
+    metrics = row.operationMetrics or {}
+    rows = metrics.get("numOutputRows")
+    return Commit(
+        row.version,
+        row.timestamp,
+        row.operation,
+        row.operationParameters or {},
+        None if rows is None else int(rows),
+        _told(row.userMetadata),
+    )
+
+
+def _told(metadata: str | None) -> dict[str, Any]:
+    try:
+        told = json.loads(metadata or "{}")
+    except ValueError:
+        return {}
+    found = told.get(INGEST) if isinstance(told, dict) else None
+    return found if isinstance(found, dict) else {}

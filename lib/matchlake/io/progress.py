@@ -1,0 +1,134 @@
+"""What a running stream says of itself after each batch: a line of JSON in the log, and a file."""
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming.listener import (
+    QueryIdleEvent,
+    QueryProgressEvent,
+    QueryStartedEvent,
+    QueryTerminatedEvent,
+    StreamingQueryListener,
+    StreamingQueryProgress,
+)
+
+_log = logging.getLogger(__name__)
+
+FOLDER = "progress"
+"""Below a laptop's lakehouse: one file a stream."""
+
+
+class Progress(NamedTuple):
+    """One stream after one batch."""
+
+    stream: str
+    at: str
+    """When the batch began, ISO 8601, UTC."""
+    batch: int
+    records: int
+    """How many it read."""
+    records_per_second: float
+    batch_seconds: float
+    lag_records: int
+    """How many the topic has that are not read yet."""
+    lag_seconds: float
+    """How long those take at the present rate."""
+    state: str = "running"
+
+
+def progress_of(event: StreamingQueryProgress) -> Progress:
+    """What Spark's event says, in the words of the product."""
+    lag = sum(_behind(source.endOffset, source.latestOffset) for source in event.sources)
+    rate = event.processedRowsPerSecond
+    rate = rate if rate == rate else 0.0  # noqa: PLR0124 - Spark says NaN of an empty batch
+    return Progress(
+        event.name or str(event.id),
+        event.timestamp,
+        event.batchId,
+        event.numInputRows,
+        round(rate, 1),
+        round(event.durationMs.get("triggerExecution", 0) / 1000, 3),
+        lag,
+        round(lag / rate, 1) if rate else 0.0,
+    )
+
+
+def read_progress(lakehouse: str) -> list[Progress]:
+    """What the streams of a laptop's lakehouse said last, by name."""
+    found = []
+    for file in sorted((Path(lakehouse) / FOLDER).glob("*.json")):
+        with suppress(OSError, ValueError, TypeError):
+            found.append(Progress(**json.loads(file.read_text(encoding="utf-8"))))
+    return found
+
+
+@contextmanager
+def reporting(spark: SparkSession, lakehouse: str | None) -> Iterator[None]:
+    """Within it every batch of every query is logged, and kept where there is a lakehouse."""
+    listener = ProgressListener(lakehouse)
+    spark.streams.addListener(listener)
+    try:
+        yield
+    finally:
+        spark.streams.removeListener(listener)
+
+
+class ProgressListener(StreamingQueryListener):
+    """Logs each batch, and keeps the last of each stream in a file where there is a lakehouse."""
+
+    def __init__(self, lakehouse: str | None) -> None:
+        self._folder = Path(lakehouse).absolute() / FOLDER if lakehouse else None
+        self._names: dict[str, Progress] = {}
+
+    def onQueryStarted(self, event: QueryStartedEvent) -> None:  # noqa: N802 - Spark's name
+        """A query has started: nothing to tell yet."""
+
+    def onQueryProgress(self, event: QueryProgressEvent) -> None:  # noqa: N802 - Spark's name
+        """A batch is done."""
+        self._tell(str(event.progress.id), progress_of(event.progress))
+
+    def onQueryIdle(self, event: QueryIdleEvent) -> None:  # noqa: N802 - Spark's name
+        """There was nothing to read."""
+        last = self._names.get(str(event.id))
+        if last:
+            idle = last._replace(at=event.timestamp, lag_records=0, lag_seconds=0.0, state="idle")
+            self._keep(idle)
+
+    def onQueryTerminated(self, event: QueryTerminatedEvent) -> None:  # noqa: N802 - Spark's name
+        """A query has ended, by itself or with an error."""
+        last = self._names.pop(str(event.id), None)
+        if last:
+            self._keep(last._replace(state="failed" if event.exception else "ended"))
+
+    def _tell(self, query: str, progress: Progress) -> None:
+        self._names[query] = progress
+        _log.info("%s", json.dumps(progress._asdict()))
+        self._keep(progress)
+
+    def _keep(self, progress: Progress) -> None:
+        if self._folder is None:
+            return
+        file = self._folder / f"{progress.stream}.json"
+        part = file.with_suffix(f".{os.getpid()}.part")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps(progress._asdict()), encoding="utf-8")
+            part.replace(file)
+        except OSError as error:
+            _log.warning("%s cannot be written: %s", file, error.strerror)
+
+
+def _behind(end: Any, latest: Any) -> int:
+    """How many records lie between two of Kafka's offsets, as JSON text or as Spark reads it."""
+    read, there = (json.loads(each) if isinstance(each, str) else each for each in (end, latest))
+    return sum(
+        max(0, at - (read or {}).get(topic, {}).get(part, 0))
+        for topic, parts in (there or {}).items()
+        for part, at in parts.items()
+    )

@@ -1,0 +1,131 @@
+"""Reads quarantined records again, and puts those that pass now in their place."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pyspark.errors import AnalysisException, PySparkException
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from matchlake.errors import ParameterError
+from matchlake.ingest.columns import GOOD, QUARANTINED
+from matchlake.ingest.params import StreamParams
+from matchlake.ingest.reasons import Reason
+from matchlake.ingest.records import parse_messages
+from matchlake.io.delta import Lakehouse
+from matchlake.io.ledger import Ledger
+from matchlake.schemas import quote_identifier
+
+_PLACE = ("checkpoint_id", "batch_id", "partition", "offset")
+_SOURCE = "replayed_records"
+_TRIES = 5
+
+
+class Replayed(NamedTuple):
+    """What became of the records that were read again."""
+
+    tried: int
+    passed: int
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The quarantined records of one stream, by reason and time."""
+
+    stream: StreamParams
+    lakehouse: Lakehouse = field(repr=False)
+    reasons: tuple[str, ...] = ()
+    """Only those with one of these reasons; empty: all."""
+    since: str | None = None
+    """Only those that Kafka took at or after this ISO 8601 time, UTC."""
+    until: str | None = None
+    """Only those that it took before."""
+    fix: str | None = None
+    """SQL expression of the value to be read, as text: of `value`, `key`, `reason`, `detail`."""
+
+    def chosen(self) -> DataFrame:
+        """The records; lazy. Raises ParameterError for a reason or a time that is none."""
+        unknown = sorted(set(self.reasons).difference(Reason))
+        if unknown:
+            raise ParameterError(f"No reason {', '.join(unknown)}: there is {', '.join(Reason)}.")
+        rows = self.lakehouse.read(self.stream.table).where(
+            (F.col("status") == QUARANTINED) & (F.col("topic") == self.stream.topic)
+        )
+        if self.reasons:
+            rows = rows.where(F.col("reason").isin(*self.reasons))
+        if self.since:
+            rows = rows.where(F.col("kafka_timestamp") >= F.lit(self.since).cast("timestamp"))
+        if self.until:
+            rows = rows.where(F.col("kafka_timestamp") < F.lit(self.until).cast("timestamp"))
+        return rows
+
+    def run(self, ledger: Ledger) -> Replayed:
+        """Merges what passes now on its position, in one commit, and corrects the ledger.
+
+        Those that still do not pass keep their bytes and get the new reason. Run again, it finds
+        those alone.
+        """
+        rows = self.chosen()
+        tried = rows.groupBy("checkpoint_id", "batch_id").count().collect()
+        if not tried:
+            return Replayed(0, 0)
+        before = self._quarantined()
+        self._read_again(rows).createOrReplaceTempView(_SOURCE)
+        try:
+            self._merge_with_patience()
+        finally:
+            self.lakehouse.spark.catalog.dropTempView(_SOURCE)
+        ledger.renew({(row.checkpoint_id, row.batch_id) for row in tried})
+        return Replayed(sum(row["count"] for row in tried), before - self._quarantined())
+
+    def _quarantined(self) -> int:
+        rows = self.lakehouse.read(self.stream.table)
+        return rows.where(F.col("status") == QUARANTINED).count()
+
+    def _merge_with_patience(self) -> None:
+        """Tries again where the stream has just written: Delta lets one of the two win."""
+        for left in reversed(range(_TRIES)):
+            try:
+                self.lakehouse.spark.sql(self._merge()).collect()
+            except PySparkException as error:
+                if not left or "Concurrent" not in str(error) + str(error.getErrorClass()):
+                    raise
+            else:
+                return
+
+    def _read_again(self, rows: DataFrame) -> DataFrame:
+        value = F.col("raw_value")
+        if self.fix:
+            text = rows.withColumns(
+                {"value": F.col("raw_value").cast("string"), "key": F.col("raw_key").cast("string")}
+            )
+            try:
+                rows = text.withColumn("raw_value", F.expr(self.fix).cast("string").cast("binary"))
+                _ = rows.columns
+            except AnalysisException as error:
+                raise ParameterError(f"--fix {self.fix!r}: {error.getErrorClass()}") from None
+        messages = rows.select(
+            F.col("raw_key").alias("key"),
+            value.alias("value"),
+            F.col("raw_headers").alias("headers"),
+            F.col("kafka_timestamp").alias("timestamp"),
+            *_PLACE,
+        )
+        return parse_messages(messages, self.stream, passing=("checkpoint_id", "batch_id"))
+
+    def _merge(self) -> str:
+        """Position for position; raw bytes stay where a fix made the value pass."""
+        columns = [quote_identifier(name) for name in self.stream.columns]
+        good = [f"{name} = s.{name}" for name in columns]
+        good += ["status = s.status", "reason = NULL", "detail = NULL"]
+        if not self.fix:
+            good += [f"raw_{name} = NULL" for name in ("key", "value", "headers")]
+        both = ["schema_version = s.schema_version", "attempt = t.attempt + 1"]
+        bad = ["reason = s.reason", "detail = s.detail"]
+        where = " AND ".join(f"t.{name} = s.{name}" for name in _PLACE)
+        return (
+            f"MERGE INTO {self.lakehouse.name(self.stream.table)} t USING {_SOURCE} s ON {where}"
+            f" AND t.status = '{QUARANTINED}'"
+            f" WHEN MATCHED AND s.status = '{GOOD}' THEN UPDATE SET {', '.join([*good, *both])}"
+            f" WHEN MATCHED THEN UPDATE SET {', '.join([*bad, *both])}"
+        )

@@ -1,0 +1,244 @@
+"""Records a second from Kafka into Delta: all guarantees on, against streams without any.
+
+    python -m tests.benchmarks.bench_ingest --events 10000000 --json
+    python -m tests.benchmarks.bench_ingest --events 1000000 --replay 100000 --continuous 300
+
+All sides read the same topic with the same trigger, partitions and batch size, in turn, and write
+the same columns; a side's table is compared with ours by EXCEPT ALL both ways. Our time includes
+the checks at the start, the ledger, and the proof that nothing is missing or doubled.
+"""
+
+import argparse
+import json
+import logging
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from tests.benchmarks.ingest_peers import PEERS, Peer
+from tests.benchmarks.memory import PeakMemory
+from tests.support.streams import INGEST_EVENTS, ledger_of, one_stream, with_stream
+
+from matchlake.config import load_config
+from matchlake.io.replay import Replay
+from matchlake.runtime import Runtime, spark_session
+from matchlake.sandbox.broker import start_broker, stop_broker
+from matchlake.sandbox.topics import create_topic
+
+COLUMNS = ("user_id", "item_id", "rating", "event_time", "partition", "offset", "kafka_timestamp")
+
+
+def main() -> None:
+    """Runs the benchmark that the command line describes."""
+    options = arguments()
+    os.sched_setaffinity(0, set(range(2)))
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder, PeakMemory() as memory:
+        root = Path(folder)
+        broker = start_broker(root, heap="768m").bootstrap
+        try:
+            spark = spark_session(load_config("local", [f"lakehouse={root}"]), "bench")
+            bench = Bench(spark, root, broker, options)
+            result = bench.run()
+            spark.stop()
+        finally:
+            stop_broker(root)
+        result["peak_mib"] = memory.peak
+    show(result)
+    if options.json:
+        print(json.dumps(result))
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=10_000_000)
+    parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=1_000_000, help="offsets a micro-batch")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peers", default="from_json", help=f"some of {','.join(PEERS)}; or none")
+    parser.add_argument("--bad", action="store_true", help="also with 1 %% of bad records")
+    parser.add_argument("--replay", type=int, default=0, help="quarantined records to read again")
+    parser.add_argument("--continuous", type=int, default=0, help="seconds of a lasting stream")
+    parser.add_argument("--rate", type=int, default=5_000, help="its events a second")
+    parser.add_argument("--trigger", default="1 second", help="its trigger")
+    parser.add_argument("--folder", help="where its data lie; default: the system's own")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as last line")
+    return parser.parse_args()
+
+
+class Bench:
+    """One broker, one session, and what is measured with them."""
+
+    def __init__(
+        self, spark: SparkSession, root: Path, broker: str, options: argparse.Namespace
+    ) -> None:
+        self.spark, self.root, self.broker, self.options = spark, root, broker, options
+
+    def run(self) -> dict[str, Any]:
+        options = self.options
+        result: dict[str, Any] = {"bench": "ingest", "events": options.events, "better": "higher"}
+        result |= {"ratio": {}, "rates": {}, "partitions": options.partitions, "cores": 2}
+        if options.events:
+            result |= self.throughput()
+        if options.replay:
+            result["replay"] = self.replay(options.replay)
+        if options.continuous:
+            from tests.benchmarks.ingest_latency import latency  # noqa: PLC0415 - its own part
+
+            result["continuous"] = latency(self.spark, self.root, self.broker, options)
+        names = ("pyspark", "delta-spark", "kafka-python", "pyarrow")
+        return result | {"versions": {name: version(name) for name in names}}
+
+    def throughput(self) -> dict[str, Any]:
+        """Each side in turn, as often as there are rounds; medians of records a second."""
+        options = self.options
+        self.fill("good", options.events, bad=0)
+        sides: dict[str, Callable[[str], float]] = {
+            "matchlake": lambda name: self.ours(name, "good")
+        }
+        if options.bad:
+            self.fill("mixed", options.events, bad=100)
+            sides["one_percent_bad"] = lambda name: self.ours(name, "mixed")
+        for name in filter(None, options.peers.split(",")):
+            sides[name] = self.peer_side(PEERS[name])
+        self.fill("small", 50_000, bad=100)
+        self.ours("warm", "small")
+        seconds: dict[str, list[float]] = {name: [] for name in sides}
+        for round_ in range(options.rounds):
+            for name, side in sides.items():
+                seconds[name].append(side(f"{name}_{round_}"))
+                print(f"{name}: {seconds[name][-1]:.1f} s", file=sys.stderr)
+        rates = {
+            name: round(
+                min(options.events, getattr(PEERS.get(name), "most", options.events))
+                / statistics.median(each)
+            )
+            for name, each in seconds.items()
+        }
+        ratios = {
+            name: round(rates["matchlake"] / rate, 3)
+            for name, rate in rates.items()
+            if name in PEERS
+        }
+        if "one_percent_bad" in rates:
+            ratios["clean"] = round(rates["one_percent_bad"] / rates["matchlake"], 3)
+        each = {name: [round(s, 1) for s in all_] for name, all_ in seconds.items()}
+        return {"ratio": ratios, "rates": rates, "seconds": each}
+
+    def fill(self, topic: str, events: int, *, bad: int) -> None:
+        """Makes the topic and writes events of 88 bytes; one in `bad` is none."""
+        create_topic(self.broker, topic, self.options.partitions)
+        texts = self.spark.range(0, events, 1, 2 * self.options.partitions).select(
+            (F.col("id") % self.options.partitions).cast("int").alias("partition"),
+            event_text(F.col("id"), bad).alias("value"),
+        )
+        writer = texts.write.format("kafka").option("kafka.bootstrap.servers", self.broker)
+        writer.option("kafka.linger.ms", "20").option("topic", topic).save()
+
+    def ours(self, name: str, topic: str) -> float:
+        """Seconds of the job as it is, and of the proof afterwards."""
+        runtime = self.runtime(name, topic)
+        begin = time.perf_counter()
+        INGEST_EVENTS(runtime)
+        counts = ledger_of(runtime).reconcile()
+        seconds = time.perf_counter() - begin
+        assert counts.offsets == counts.good + counts.quarantined
+        return seconds
+
+    def runtime(self, name: str, topic: str, **keys: Any) -> Runtime:
+        """A stream of its own, `name`, that reads the topic."""
+        runtime = one_stream(self.spark, self.root / "ours", self.broker, name, **keys)
+        return with_stream(runtime, topic=topic, max_offsets_per_batch=self.options.batch)
+
+    def peer_side(self, peer: Peer) -> Callable[[str], float]:
+        """Seconds of a peer; its table is compared with ours of the same round."""
+
+        def side(name: str) -> float:
+            folder = self.root / "peers" / name
+            begin = time.perf_counter()
+            peer.run(self.spark, self.broker, "good", folder, self.options)
+            seconds = time.perf_counter() - begin
+            if peer.most is None or self.options.events <= peer.most:
+                ours = self.spark.table(f"matchlake_{name.rpartition('_')[2]}.good")
+                require_equal(self.spark.read.format("delta").load(str(folder / "table")), ours)
+            return seconds
+
+        return side
+
+    def replay(self, count: int) -> dict[str, Any]:
+        """Seconds to turn so many quarantined records into good rows, and to prove it."""
+        create_topic(self.broker, "replayed", self.options.partitions)
+        events = self.spark.range(count).select(
+            F.regexp_replace(event_text(F.col("id"), 0), '"rating":...', '"rating":9.0').alias(
+                "value"
+            )
+        )
+        events.write.format("kafka").option("kafka.bootstrap.servers", self.broker).option(
+            "topic", "replayed"
+        ).save()
+        runtime = self.runtime("again", "replayed")
+        INGEST_EVENTS(runtime)
+        before = ledger_of(runtime).reconcile()
+        columns = dict(runtime.config.streams["again"].columns)
+        columns["rating"] = columns["rating"].model_copy(update={"max": 10})
+        wider = with_stream(runtime, columns=columns, schema_version=2)
+        ledger = ledger_of(wider)
+        begin = time.perf_counter()
+        done = Replay(ledger.stream, wider.lakehouse).run(ledger)
+        after = ledger.reconcile()
+        seconds = time.perf_counter() - begin
+        assert (before.quarantined, done.passed, after.good) == (count, count, count)
+        return {"records": count, "seconds": round(seconds, 1)}
+
+
+def event_text(number: Any, bad: int) -> Any:
+    """An event of 88 bytes as JSON text; one in `bad` misses its last character."""
+    text = F.format_string(
+        '{"user_id":"u%06d","item_id":"i%05d","rating":%.1f,"event_time":"2024-05-%02dT%02d:%02d:%02dZ"}',
+        (number * 7919) % 1_000_000,
+        (number * 104_729) % 60_000,
+        (number % 9 + 2) / 2,
+        number % 28 + 1,
+        number % 24,
+        number % 60,
+        (number * 7) % 60,
+    )
+    return (
+        F.when(number % bad == 0, text.substr(F.lit(1), F.lit(60))).otherwise(text) if bad else text
+    )
+
+
+def require_equal(theirs: DataFrame, ours: DataFrame) -> None:
+    """Raises AssertionError unless both hold the same rows, as often."""
+    one, other = theirs.select(*COLUMNS), ours.select(*COLUMNS)
+    assert not one.exceptAll(other).head(1), "the peer has rows that we have not"
+    assert not other.exceptAll(one).head(1), "we have rows that the peer has not"
+
+
+def show(result: dict[str, Any]) -> None:
+    """The figures as a table."""
+    print(
+        f"{result['events']:,} events, {result['partitions']} partitions, {result['cores']} cores, "
+        f"peak {result['peak_mib']} MiB"
+    )
+    if result["rates"]:
+        print(f"{'side':<18}{'records/s':>12}{'ours/theirs':>12}  seconds")
+    for name, rate in result["rates"].items():
+        seconds = ", ".join(map(str, result["seconds"][name]))
+        print(f"{name:<18}{rate:>12,}{result['ratio'].get(name, ''):>12}  {seconds}")
+    for part in ("replay", "continuous"):
+        if part in result:
+            print(f"{part}: {', '.join(f'{k} {v}' for k, v in result[part].items())}")
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    main()

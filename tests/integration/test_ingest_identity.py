@@ -1,0 +1,168 @@
+"""What stops a stream whose checkpoint, table and topic do not fit, and the ways out."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from kafka import KafkaAdminClient
+from pyspark.sql import SparkSession
+from tests.support.streams import (
+    good,
+    ingest,
+    ledger_of,
+    one_stream,
+    produce,
+    with_ingest,
+)
+
+from matchlake.errors import IdentityError, ReconciliationError
+from matchlake.runtime import Runtime
+from matchlake.sandbox.topics import create_topic
+
+
+def offsets(runtime: Runtime, table: str) -> list[int]:
+    return sorted(row.offset for row in runtime.lakehouse.read(table).select("offset").collect())
+
+
+def test_a_restore_stops_the_stream_and_each_way_out_leads_on(
+    spark: SparkSession, tmp_path: Path, broker: str
+) -> None:
+    runtime = one_stream(spark, tmp_path, broker, "restored", max_offsets_per_batch=4)
+    table = runtime.lakehouse.name("restored.events")
+    produce(broker, "restored", [good(n) for n in range(8)])
+    assert ingest(runtime).good == 8
+    spark.sql(f"RESTORE TABLE {table} TO VERSION AS OF 1")
+    produce(broker, "restored", [good(8), b"bad"])
+
+    with pytest.raises(IdentityError) as stopped:
+        ingest(runtime)
+    assert "restored.events was changed by RESTORE to version 1 (version 3" in str(stopped.value)
+    assert "batch 1 is no longer in it" in str(stopped.value)
+    for way in ("--adopt restored goes", "--rewind-to restored=1 reads", "--new-identity restored"):
+        assert way in str(stopped.value)
+    assert offsets(runtime, "restored.events") == [0, 1, 2, 3], "nothing was written"
+
+    ingest(with_ingest(runtime, rewind_to={"restored": 1}))
+    assert offsets(runtime, "restored.events") == list(range(10))
+    counts = ingest(runtime)
+    assert (counts.offsets, counts.good, counts.quarantined, counts.gaps) == (10, 9, 1, 0)
+
+    spark.sql(f"RESTORE TABLE {table} TO VERSION AS OF 1")
+    adopting = ingest(with_ingest(runtime, adopt=("restored",)))
+    assert (adopting.good, adopting.gaps) == (4, 6), "what was lost is a gap with a reason"
+    produce(broker, "restored", [good(10)])
+    assert ingest(runtime).good == 5
+    assert ledger_of(runtime).gaps() == {"adopted": 6}
+    assert offsets(runtime, "restored.events") == [0, 1, 2, 3, 10]
+
+    with pytest.raises(IdentityError, match="has rows of this topic, which would be there twice"):
+        ingest(with_ingest(runtime, new_identity=("restored",)))
+
+
+def test_a_checkpoint_that_is_gone_or_of_another_stream_stops_it(
+    spark: SparkSession, tmp_path: Path, broker: str
+) -> None:
+    runtime = one_stream(spark, tmp_path, broker, "parted")
+    other = one_stream(spark, tmp_path, broker, "stranger")
+    for each in ("parted", "stranger"):
+        produce(broker, each, [good(n) for n in range(3)])
+    ingest(runtime)
+    ingest(other)
+    checkpoint = tmp_path / "checkpoints" / "parted"
+    checkpoint.rename(tmp_path / "kept")
+
+    with pytest.raises(
+        IdentityError, match=r"no checkpoint at .*parted, but parted\.events has 1 b"
+    ):
+        ingest(runtime)
+    shutil.copytree(tmp_path / "checkpoints" / "stranger", checkpoint)
+    with pytest.raises(IdentityError, match=r"but parted\.events was written by stream parted f"):
+        ingest(runtime)
+    shutil.rmtree(checkpoint)
+    produce(broker, "parted", [good(3)])
+    assert ingest(with_ingest(runtime, adopt=("parted",))).good == 4
+    assert offsets(runtime, "parted.events") == [0, 1, 2, 3], "goes on after the last, once"
+
+    shutil.rmtree(checkpoint)
+    shutil.copytree(tmp_path / "kept", checkpoint)
+    with pytest.raises(IdentityError, match=r"but parted\.events was written by stream parted f"):
+        ingest(runtime)
+
+
+@pytest.mark.soak
+def test_a_table_that_was_replaced_or_has_lost_its_rows_stops_it(
+    spark: SparkSession, tmp_path: Path, broker: str
+) -> None:
+    runtime = one_stream(spark, tmp_path, broker, "replaced")
+    table = runtime.lakehouse.name("replaced.events")
+    produce(broker, "replaced", [good(n) for n in range(3)])
+    ingest(runtime)
+    folder = Path(str(runtime.lakehouse.path("replaced.events")))
+    shutil.copytree(folder, tmp_path / "copy")
+
+    produce(broker, "replaced", [good(3)])
+    ingest(runtime)
+    spark.sql(f"DELETE FROM {table} WHERE batch_id = 1")
+    with pytest.raises(IdentityError, match=r"history of replaced\.events has batch 1 with 1 row"):
+        ingest(runtime)
+
+    spark.sql(f"DROP TABLE {table}")
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "copy", folder)
+    with pytest.raises(IdentityError, match="checkpoint holds batch 1 for done: the table is an"):
+        ingest(runtime)
+
+    spark.sql(f"DROP TABLE {table}")
+    shutil.rmtree(folder)
+    with pytest.raises(IdentityError, match=r"no trace of the 2 batches .* table was replaced"):
+        ingest(runtime)
+    assert ingest(with_ingest(runtime, new_identity=("replaced",))).good == 4
+    assert ingest(runtime).offsets == 4
+
+
+def test_a_topic_made_anew_stops_it_and_is_read_beside_the_old_rows(
+    spark: SparkSession, tmp_path: Path, broker: str
+) -> None:
+    runtime = one_stream(spark, tmp_path, broker, "remade")
+    produce(broker, "remade", [good(n) for n in range(3)])
+    ingest(runtime)
+    with KafkaAdminClient(bootstrap_servers=broker) as admin:
+        admin.delete_topics(["remade"])
+    create_topic(broker, "remade", 1)
+    produce(broker, "remade", [good(n) for n in range(5)])
+
+    with pytest.raises(IdentityError, match=r"topic remade was deleted and made anew: it has id"):
+        ingest(runtime)
+    counts = ingest(with_ingest(runtime, new_identity=("remade",)))
+    assert (counts.offsets, counts.good) == (8, 8)
+    assert offsets(runtime, "remade.events") == [0, 0, 1, 1, 2, 2, 3, 4]
+
+
+@pytest.mark.soak
+def test_a_second_writer_of_the_same_table_is_stopped(
+    spark: SparkSession, tmp_path: Path, broker: str
+) -> None:
+    runtime = one_stream(spark, tmp_path, broker, "shared")
+    produce(broker, "shared", [good(n) for n in range(3)])
+    ingest(runtime)
+    elsewhere = runtime.config.model_copy(update={"checkpoints": str(tmp_path / "elsewhere")})
+    second = Runtime(spark, elsewhere, runtime.lakehouse, runtime.secrets, runtime.tracker)
+    with pytest.raises(IdentityError, match=r"no checkpoint at .*elsewhere.shared, but shared\."):
+        ingest(second)
+    assert ingest(runtime).good == 3
+
+
+def test_a_loss_or_doubling_is_found_with_its_ranges(
+    spark: SparkSession, tmp_path: Path, broker: str
+) -> None:
+    runtime = one_stream(spark, tmp_path, broker, "doubled")
+    table = runtime.lakehouse.name("doubled.events")
+    produce(broker, "doubled", [good(n) for n in range(200)])
+    ingest(runtime)
+    spark.sql(f"DELETE FROM {table} WHERE offset IN (3, 100, 101)")
+    spark.sql(f"INSERT INTO {table} SELECT * FROM {table} e WHERE e.offset IN (7, 64)")
+    with pytest.raises(ReconciliationError) as found:
+        ledger_of(runtime).reconcile()
+    told = "partition 0, batch 0 (0 to 199)"
+    assert f"{told}: missing: offset 3, offsets 100 to 101" in str(found.value)
+    assert f"{told}: more than once: offset 7, offset 64" in str(found.value)

@@ -1,0 +1,195 @@
+"""The ledger, gaps, and the replay of what was quarantined, with a real broker and real tables."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from pyspark.sql import SparkSession
+from pyspark.testing import assertDataFrameEqual
+from tests.support.streams import (
+    INGEST_EVENTS,
+    good,
+    ingest,
+    ledger_of,
+    one_stream,
+    produce,
+    with_stream,
+)
+
+from matchlake.errors import InputError, ParameterError, ReconciliationError, SourceError
+from matchlake.io.ledger import no_reason
+from matchlake.io.replay import Replay, Replayed
+from matchlake.runtime import Runtime
+
+
+def delete_records(broker: str, topic: str, before: int) -> None:
+    with KafkaAdminClient(bootstrap_servers=broker) as admin:
+        admin.delete_records({TopicPartition(topic, 0): before})
+
+
+def test_the_ledger_says_what_became_of_each_batch_and_can_be_made_anew(
+    spark: SparkSession, tmp_path: Path, broker: str
+) -> None:
+    runtime = one_stream(
+        spark, tmp_path, broker, "told", partitions=2, max_offsets_per_batch=6, late_after=60
+    )
+    values = [good(1), b"{", good(2), b"no", good(3, rating=9)]
+    produce(broker, "told", values, partition=0)
+    produce(broker, "told", [good(n) for n in range(4)], partition=1)
+    counts = ingest(runtime)
+    assert (counts.offsets, counts.good, counts.quarantined, counts.gaps) == (9, 6, 3, 0)
+
+    with KafkaAdminClient(bootstrap_servers=broker) as admin:
+        admin.create_partitions({"told": 3})
+    produce(broker, "told", [good(7)], partition=2)
+    assert ingest(runtime).offsets == 10, "an added partition is read from its first record"
+
+    ledger = ledger_of(runtime)
+    rows = ledger.rows().orderBy("batch_id", "partition").collect()
+    ranges = {
+        part: [(row.first_offset, row.end_offset) for row in rows if row.partition == part]
+        for part in (0, 1, 2)
+    }
+    assert ranges[0][0][0] == ranges[1][0][0] == 0
+    assert (ranges[0][-1][1], ranges[1][-1][1], ranges[2]) == (5, 4, [(0, 1)])
+    reasons: dict[str, int] = {}
+    for row in rows:
+        for reason, records in row.reasons:
+            reasons[reason] = reasons.get(reason, 0) + records
+    assert reasons == {"malformed_json": 2, "out_of_range": 1}
+    assert sum(row.bytes for row in rows) == sum(
+        map(len, [*values, *(good(n) for n in range(4)), good(7)])
+    )
+    assert sum(row.late for row in rows) == 7, "events of 2024"
+    assert {row.topic for row in rows} == {"told"}
+    assert len({(row.stream, row.topic_id, row.checkpoint_id) for row in rows}) == 1
+    assert all(0 <= row.seconds < 600 and row.table_version > 0 for row in rows)
+
+    before = spark.createDataFrame(ledger.rows().collect(), ledger.rows().schema)
+    version = runtime.lakehouse.version("told.batches")
+    ledger.update(no_reason, rebuild=True)
+    ledger.update(no_reason)
+    assertDataFrameEqual(ledger.rows(), before)
+    spark.sql(f"TRUNCATE TABLE {runtime.lakehouse.name('told.batches')}")
+    ledger.update(no_reason)
+    assertDataFrameEqual(ledger.rows(), before)
+    assert runtime.lakehouse.version("told.batches") > version
+
+
+def test_what_the_broker_removed_fails_or_is_a_gap(
+    spark: SparkSession, tmp_path: Path, broker: str
+) -> None:
+    runtime = one_stream(spark, tmp_path, broker, "expired")
+    produce(broker, "expired", [good(n) for n in range(3)])
+    assert ingest(runtime).good == 3
+    produce(broker, "expired", [good(n) for n in range(3, 9)])
+    delete_records(broker, "expired", 7)
+
+    with pytest.raises(SourceError) as failed:
+        ingest(runtime)
+    assert "partition 0: offsets 3 to 6" in str(failed.value)
+    assert "--set streams.expired.on_data_loss=record" in str(failed.value)
+
+    counts = ingest(with_stream(runtime, on_data_loss="record"))
+    assert (counts.offsets, counts.good, counts.gaps) == (9, 5, 4)
+    assert ledger_of(runtime).gaps() == {"retention": 4}
+    assert ingest(runtime).offsets == 9, "what is recorded stays recorded"
+    spark.sql(f"DELETE FROM {runtime.lakehouse.name('expired.events')} WHERE offset = 8")
+    with pytest.raises(ReconciliationError, match="missing: offset 8"):
+        ledger_of(runtime).reconcile()
+
+
+@pytest.mark.soak
+def test_records_removed_under_the_reader_stop_it_with_what_can_be_done(
+    spark: SparkSession, tmp_path: Path, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = one_stream(spark, tmp_path, broker, "cut", max_offsets_per_batch=2)
+    produce(broker, "cut", [good(n) for n in range(6)])
+    ingest(runtime)
+    produce(broker, "cut", [good(n) for n in range(6, 9)])
+    monkeypatch.setattr(
+        "matchlake.io.streams.require_held", lambda *_: delete_records(broker, "cut", 8)
+    )
+    with pytest.raises(SourceError, match=r"cut: Kafka no longer holds all .*on_data_loss=record"):
+        ingest(runtime)
+    counts = ingest(with_stream(runtime, on_data_loss="record"))
+    assert (counts.offsets, counts.good, counts.gaps) == (9, 7, 2)
+
+
+@pytest.mark.soak
+def test_transactions_leave_gaps_that_are_told_apart_from_losses(
+    spark: SparkSession, tmp_path: Path, broker: str
+) -> None:
+    runtime = one_stream(spark, tmp_path, broker, "dealt")
+    producer = KafkaProducer(bootstrap_servers=broker, transactional_id="dealt")
+    producer.init_transactions()
+    for number, commit in enumerate((True, False, True)):
+        producer.begin_transaction()
+        for _ in range(2):
+            producer.send("dealt", good(number), partition=0)
+        producer.flush()
+        producer.commit_transaction() if commit else producer.abort_transaction()
+    producer.close()
+    counts = ingest(runtime)
+    assert (counts.good, counts.gaps) == (4, counts.offsets - 4)
+    assert counts.offsets in (8, 9), "the last marker may not be reached yet"
+    assert set(ledger_of(runtime).gaps()) == {"transaction"}
+    assert ingest(runtime).good == 4
+
+
+def quarantine(runtime: Runtime, stream: str) -> list[tuple[int, str, int]]:
+    rows = runtime.lakehouse.read(f"{stream}.quarantine").orderBy("offset").collect()
+    return [(row.offset, row.reason, row.attempt) for row in rows]
+
+
+def test_a_replay_turns_what_passes_now_into_good_rows_in_their_place(
+    spark: SparkSession, tmp_path: Path, broker: str
+) -> None:
+    runtime = one_stream(spark, tmp_path, broker, "replayed")
+    producer = KafkaProducer(bootstrap_servers=broker)
+    producer.send("replayed", good(0, rating=7), b"k", headers=[("trace", b"\x01")], partition=0)
+    producer.close()
+    produce(broker, "replayed", [good(1), b"oops", good(2, rating=8), good(3, rating=70)])
+    ingest(runtime)
+    first = runtime.lakehouse.read("replayed.quarantine").where("offset = 0").collect()[0]
+    assert first.raw_headers == [("trace", b"\x01")]
+    assert (first.raw_key, first.schema_version, first.attempt) == (b"k", 1, 1)
+
+    stream = runtime.config.streams["replayed"]
+    wider = stream.columns["rating"].model_copy(update={"max": 10})
+    changed = with_stream(runtime, columns=stream.columns | {"rating": wider}, schema_version=2)
+    later = (first.kafka_timestamp + timedelta(days=1)).isoformat()
+    entry, ledger = changed.config.streams["replayed"], ledger_of(changed)
+    assert Replay(entry, changed.lakehouse, since=later).run(ledger) == Replayed(0, 0)
+    replay = Replay(entry, changed.lakehouse, ("out_of_range",))
+    assert replay.run(ledger) == Replayed(3, 2)
+    assert quarantine(changed, "replayed") == [(2, "malformed_json", 1), (4, "out_of_range", 2)]
+    row = changed.lakehouse.read("replayed.events").where("offset = 0").collect()[0]
+    assert (row.status, row.user_id, row.rating, row.reason) == ("good", "u0", 7.0, None)
+    assert (row.attempt, row.schema_version, row.raw_value) == (2, 2, None)
+    counts = ledger.reconcile()
+    assert (counts.offsets, counts.good, counts.quarantined) == (5, 3, 2)
+
+    fix = "regexp_replace(value, '\"rating\": 70', '\"rating\": 7')"
+    assert Replay(entry, changed.lakehouse, ("out_of_range",), fix=fix).run(ledger).passed == 1
+    fixed = changed.lakehouse.read("replayed.events").where("offset = 4").collect()[0]
+    assert (fixed.status, fixed.rating, fixed.attempt) == ("good", 7.0, 3)
+    assert b'"rating": 70' in fixed.raw_value, "what came stays where a fix made it pass"
+    assert replay.run(ledger) == Replayed(0, 0)
+    assert ingest(changed).quarantined == 1
+    with pytest.raises(ParameterError, match="No reason late: there is tombstone, empty"):
+        Replay(entry, changed.lakehouse, ("late",)).run(ledger)
+    with pytest.raises(ParameterError, match="--fix 'nothing"):
+        Replay(entry, changed.lakehouse, fix="nothing(value)").run(ledger)
+
+
+def test_too_many_bad_records_fail_a_batch_before_it_is_written(
+    spark: SparkSession, tmp_path: Path, broker: str
+) -> None:
+    runtime = one_stream(spark, tmp_path, broker, "spoilt", max_bad_share=0.2)
+    produce(broker, "spoilt", [good(0), good(1), b"x", b"", good(2)])
+    with pytest.raises(InputError, match=r"2 of 5 records of batch 0 are bad .* max_bad_share 0.2"):
+        INGEST_EVENTS(runtime)
+    assert runtime.lakehouse.read("spoilt.events").count() == 0
+    assert ingest(with_stream(runtime, max_bad_share=0.5)).quarantined == 2
