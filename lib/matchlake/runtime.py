@@ -41,12 +41,7 @@ _LAPTOP = {
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",
 }
-_SESSION = {
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.ansi.enabled": "true",
-    # A longer method the JVM never compiles; Spark then cuts the work into short ones.
-    "spark.sql.codegen.hugeMethodLimit": "8000",
-}
+_SESSION = {"spark.sql.session.timeZone": "UTC", "spark.sql.ansi.enabled": "true"}
 
 
 @dataclass(frozen=True)

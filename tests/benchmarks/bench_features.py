@@ -90,7 +90,6 @@ def session(options: argparse.Namespace, folder: Path) -> SparkSession:
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.sql.shuffle.partitions": str(2 * options.threads),
         "spark.databricks.delta.snapshotPartitions": "2",
-        "spark.sql.codegen.hugeMethodLimit": "8000",
         "spark.driver.memory": options.driver_memory,
         "spark.local.dir": str(folder / "spark"),
         "spark.ui.enabled": "false",
