@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -72,21 +73,9 @@ def plant(interactions: int, shape: tuple[int, int], seed: int = 1) -> Planted:
     group = rng.integers(0, GROUPS, users)
     cumulative = np.cumsum(np.vstack([taste, popular]), axis=1)
     cumulative /= cumulative[:, -1:]
-    found, new = np.empty(0, np.int64), 0.8
-    while len(found) < interactions:
-        # As many draws as the last ones say are needed: what is popular comes again and again.
-        count = min(int(1.05 * (interactions - len(found)) / new) + 1000, 2 * interactions)
-        user = np.searchsorted(activity, rng.random(count) * activity[-1])
-        table = np.where(rng.random(count) < OWN_TASTE, group[user], GROUPS)
-        item = np.empty(count, np.int64)
-        draw = rng.random(count)
-        for row in range(GROUPS + 1):
-            chosen = table == row
-            item[chosen] = np.searchsorted(cumulative[row], draw[chosen])
-        pairs = user * np.int64(items) + item.clip(0, items - 1)
-        before, found = len(found), np.unique(np.concatenate([found, pairs]))
-        new = max(0.02, (len(found) - before) / count)
-    found = np.sort(rng.permutation(found)[:interactions]) if len(found) > interactions else found
+    taken = np.full(1 << (2 * interactions).bit_length(), -1)
+    found = np.sort(_draw(interactions, (activity, group, cumulative), taken, rng))
+    del taken
     user, item = (found // items).astype(np.int32), (found % items).astype(np.int32)
     strengths = (1 + rng.poisson(1.0, len(user))).astype(np.float32)
     ratings = _ratings(rng, user, item, shape)
@@ -98,6 +87,32 @@ def plant(interactions: int, shape: tuple[int, int], seed: int = 1) -> Planted:
     kept[out] = False
     held_out = user[out], item[out], ratings[out]
     return Planted(user[kept], item[kept], strengths[kept], ratings[kept], shape, held_out)
+
+
+@numba.njit(cache=True)
+def _draw(
+    wanted: int,
+    tables: tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.float64]],
+    taken: npt.NDArray[np.int64],
+    rng: np.random.Generator,
+) -> npt.NDArray[np.int64]:
+    """Draws pairs until so many are distinct; `taken` is an empty hash table, a power of 2 long."""
+    activity, group, cumulative = tables
+    found, count = np.empty(wanted, np.int64), 0
+    items = cumulative.shape[1]
+    while count < wanted:
+        user = np.searchsorted(activity, rng.random() * activity[-1])
+        row = group[user] if rng.random() < OWN_TASTE else GROUPS
+        item = min(np.searchsorted(cumulative[row], rng.random()), items - 1)
+        pair = user * items + item
+        slot = (pair * 0x9E3779B97F4A7C1 >> 20) & (len(taken) - 1)
+        while taken[slot] >= 0 and taken[slot] != pair:
+            slot = (slot + 1) & (len(taken) - 1)
+        if taken[slot] < 0:
+            taken[slot] = pair
+            found[count] = pair
+            count += 1
+    return found
 
 
 def _ratings(
