@@ -1,6 +1,6 @@
 # `make` lists the targets. The environment is made once: later targets need no network.
 .DEFAULT_GOAL := help
-.PHONY: help install install-bench demo test soak check fix bench sql clean lock
+.PHONY: help install install-bench demo test soak check bundle-check fix bench sql clean lock
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -32,11 +32,14 @@ test: install  ## unit, Spark (classic and Connect), contract, integration and b
 soak: install  ## the long tests: many kills, whole demos, clusters
 	@$(BIN)/python -m pytest -m soak
 
-check: install  ## lint, format, types, import layers
+check: install bundle-check  ## lint, format, types, import layers, the bundle
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+bundle-check: install  ## databricks.yml and the jobs, held to the SDK's types and to each other
+	@$(BIN)/matchlake bundle check
 
 fix: install  ## repairs what lint and format can repair
 	@$(BIN)/ruff check --fix

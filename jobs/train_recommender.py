@@ -7,6 +7,7 @@ from pyspark.sql import DataFrame
 
 from matchlake.fit_bar import fit_bar
 from matchlake.io.cuts import Cuts, run_cuts
+from matchlake.io.task_values import set_task_value
 from matchlake.models.evaluation import Recommender, evaluate, flat_figures, not_beaten
 from matchlake.models.folder import save_model
 from matchlake.models.gate import SPLIT_TAG, judge
@@ -55,6 +56,7 @@ def run(runtime: Runtime) -> None:
         uri = run.log_model(pyfunc_flavor(scratch))
         tags = {SPLIT_TAG: params.split.model_dump_json(), "decision": decision.reason}
         registered = run.register(uri, decision.alias, tags)
+    set_task_value("alias", decision.alias)
     _log.info("version %s is %s: %s", registered.version, decision.alias, decision.reason)
 
 

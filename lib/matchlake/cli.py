@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from matchlake.bundle.commands import bundle_app
 from matchlake.config import find_conf, load_config
 from matchlake.errors import ConfigError, MatchlakeError
 from matchlake.ingest_commands import reconcile, replay_quarantine, watch
@@ -21,6 +22,7 @@ from matchlake.sql.describe import describe_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(bundle_app, name="bundle")
 app.command()(doctor)
 app.command()(sql)
 app.command("sql-server")(sql_server_command)

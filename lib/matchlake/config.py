@@ -1,7 +1,8 @@
 """Composes the parameter classes into one config and loads it from conf/.
 
 `base.yml` states every key; `ENV.yml` holds only what differs; `--set a.b=value` comes last.
-Later layers replace single keys of mappings; lists and scalars are replaced whole.
+Later layers replace single keys of mappings; lists and scalars are replaced whole. After that,
+`${catalog}` in any value is the catalog's name.
 """
 
 import difflib
@@ -59,17 +60,19 @@ class JobConfig(Params):
         return f"{self.lakehouse}/warehouse" if self.lakehouse else None
 
 
+_CATALOG = "${catalog}"
+# Mappings to text, such as `spark`: whatever follows the first dot of a path is one key of theirs.
+_OPEN = {name for name, kept in JobConfig.model_fields.items() if kept.annotation == dict[str, str]}
+
+
 def load_config(env: str, overrides: Sequence[str] = (), conf_dir: Path | None = None) -> JobConfig:
     """Loads `conf/base.yml`, then `conf/ENV.yml`, then the overrides; raises ConfigError."""
     folder = conf_dir or find_conf()
-    known = sorted(path.stem for path in folder.glob("*.yml") if path.stem != "base")
-    if env not in known:
-        raise ConfigError(f"No environment {env!r} in {folder}: there is {', '.join(known)}.")
-    merged = _merge(_read(folder / "base.yml"), _read(folder / f"{env}.yml"))
+    merged = environment(env, folder)
     for override in overrides:
         _override(merged, override)
     try:
-        return JobConfig.model_validate({**merged, "env": env})
+        return JobConfig.model_validate({**_with_catalog(merged), "env": env})
     except ValidationError as error:
         raise ConfigError(_explain(error, f"{folder}, --env {env}")) from None
 
@@ -80,6 +83,14 @@ def load_feature_set(path: Path) -> FeatureSet:
         return FeatureSet.model_validate(_read(path))
     except ValidationError as error:
         raise ConfigError(_explain(error, str(path), FeatureSet)) from None
+
+
+def environment(env: str, folder: Path) -> dict[str, Any]:
+    """What `folder`'s base.yml and ENV.yml say together, before it is checked."""
+    known = sorted(path.stem for path in folder.glob("*.yml") if path.stem != "base")
+    if env not in known:
+        raise ConfigError(f"No environment {env!r} in {folder}: there is {', '.join(known)}.")
+    return _merge(_read(folder / "base.yml"), _read(folder / f"{env}.yml"))
 
 
 def find_conf() -> Path:
@@ -120,6 +131,8 @@ def _override(data: dict[str, Any], text: str) -> None:
     keys = path.strip().split(".")
     if not equals or not all(keys):
         raise ConfigError(f"--set {text!r} is not of the form a.b=value.")
+    if keys[0] in _OPEN:
+        keys = [keys[0], ".".join(keys[1:])] if keys[1:] else keys
     for key in keys[:-1]:
         child = data.get(key)
         if child is not None and not isinstance(child, dict):
@@ -130,6 +143,26 @@ def _override(data: dict[str, Any], text: str) -> None:
         data[keys[-1]] = yaml.safe_load(value)
     except yaml.YAMLError:
         data[keys[-1]] = value
+    if keys[0] in _OPEN and isinstance(data[keys[-1]], int | float):
+        data[keys[-1]] = value.strip()
+
+
+def _with_catalog(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The same data with `${catalog}` replaced in every value but the catalog itself."""
+    catalog = data.get("catalog")
+
+    def filled(value: Any, path: str) -> Any:
+        if isinstance(value, dict):
+            return {key: filled(below, f"{path}.{key}") for key, below in value.items()}
+        if isinstance(value, list):
+            return [filled(below, path) for below in value]
+        if not isinstance(value, str) or _CATALOG not in value:
+            return value
+        if not isinstance(catalog, str) or _CATALOG in catalog:
+            raise ConfigError(f"{path[1:]} speaks of {_CATALOG}, but there is no catalog in conf.")
+        return value.replace(_CATALOG, catalog)
+
+    return {key: filled(value, f".{key}") for key, value in data.items()}
 
 
 def _explain(error: ValidationError, source: str, model: type[BaseModel] = JobConfig) -> str:

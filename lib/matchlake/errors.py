@@ -11,6 +11,7 @@
     ├── ReconciliationError        rows read are not rows good + rows quarantined
     ├── ModelError                 a saved or registered model is missing or does not fit
     ├── SecretError                a secret reference does not resolve (never holds the value)
+    ├── BundleError                databricks.yml or a file it includes is not what it has to be
     └── SandboxError               the laptop's sandbox: Java, jars, broker, disk, ports
 
 A message says what was given, what was possible, and what to do.
@@ -59,6 +60,10 @@ class ModelError(MatchlakeError):
 
 class SecretError(MatchlakeError):
     """A secret reference does not resolve; never holds the value."""
+
+
+class BundleError(MatchlakeError):
+    """`databricks.yml` or a file it includes is not what it has to be."""
 
 
 class SandboxError(MatchlakeError):

@@ -1,109 +1,87 @@
-"""databricks.yml and the jobs, held to the SDK's own types and to each other."""
-
-import re
-from graphlib import TopologicalSorter
-from pathlib import Path
-from typing import Any
+"""The bundle itself: nothing is wrong with it, and every job's script is in it."""
 
 import pytest
-import yaml
+from databricks.sdk.service.catalog import Privilege
 from databricks.sdk.service.jobs import JobSettings
+from tests.support.sources import ROOT
+from typer.testing import CliRunner
 
-from matchlake.config import find_conf, load_config
-from matchlake.runtime import job_arguments
+from matchlake.bundle.check import check_bundle
+from matchlake.bundle.commands import bundle_app
+from matchlake.bundle.resolve import Resolved, read_bundle, resolve, walk_tasks
+from matchlake.bundle.tasks import script_of
+from matchlake.bundle.tree import leaves
+from matchlake.config import load_config
 
-ROOT = find_conf().parent
-BUNDLE = yaml.safe_load((ROOT / "databricks.yml").read_text())
-FILES = sorted(path for pattern in BUNDLE["include"] for path in ROOT.glob(pattern))
-JOBS: dict[str, tuple[Path, dict[str, Any]]] = {
-    key: (path, job)
-    for path in FILES
-    for key, job in yaml.safe_load(path.read_text())["resources"]["jobs"].items()
-}
-REFERENCE = re.compile(r"\$\{([^}]+)\}")
+TARGETS = ("dev", "staging", "prod")
 
 
-def leaves(value: object, at: str = "") -> dict[str, object]:
-    """Every scalar of a nested structure by its path."""
-    if isinstance(value, dict):
-        return {
-            k: v for key, below in value.items() for k, v in leaves(below, f"{at}.{key}").items()
-        }
-    if isinstance(value, list):
-        return {
-            k: v for i, below in enumerate(value) for k, v in leaves(below, f"{at}.{i}").items()
-        }
-    return {at: value}
+@pytest.fixture(scope="module")
+def bundle() -> dict[str, Resolved]:
+    tree = read_bundle(ROOT)
+    return {target: resolve(tree, target) for target in TARGETS}
 
 
-def scripts() -> set[str]:
-    return {path.name for path in (ROOT / "jobs").glob("*.py")}
+def test_the_bundle_is_right_in_every_target() -> None:
+    done = CliRunner().invoke(bundle_app, ["check", "--root", str(ROOT)])
+    assert done.exit_code == 0, done.output
+    for target in TARGETS:
+        assert f"{target}: " in done.output
+    assert done.output.count("no problem(s)") == len(TARGETS)
 
 
-def test_every_job_script_runs_in_some_job() -> None:
-    used = {
-        task["spark_python_task"]["python_file"]
-        for _, job in JOBS.values()
-        for task in job["tasks"]
-    }
-    assert used == scripts()
+def test_the_check_looks_at_every_value() -> None:
+    for checked in check_bundle(ROOT):
+        assert checked.tasks >= 15
+        assert checked.values > 500
 
 
-@pytest.mark.parametrize("key", JOBS)
-def test_the_sdk_knows_every_key_of_a_job(key: str) -> None:
-    written = leaves(JOBS[key][1])
-    understood = leaves(JobSettings.from_dict(JOBS[key][1]).as_dict())
-    assert written.keys() == understood.keys()
+def test_the_sdk_understands_all_of_a_job(bundle: dict[str, Resolved]) -> None:
+    # `from_dict` drops what it does not know, so nothing may be missing when it comes back.
+    for resolved in bundle.values():
+        for job in resolved.jobs.values():
+            assert dict(leaves(JobSettings.from_dict(job).as_dict())) == dict(leaves(job))
 
 
-@pytest.mark.parametrize("key", JOBS)
-def test_tasks_depend_on_tasks_that_exist_without_a_cycle(key: str) -> None:
-    tasks = {task["task_key"]: task for task in JOBS[key][1]["tasks"]}
-    graph = {
-        name: {other["task_key"] for other in task.get("depends_on", [])}
-        for name, task in tasks.items()
-    }
-    assert set().union(*graph.values()) <= tasks.keys()
-    assert list(TopologicalSorter(graph).static_order())
+def test_every_script_runs_on_clusters_and_on_serverless(bundle: dict[str, Resolved]) -> None:
+    scripts = {path.name for path in (ROOT / "jobs").glob("*.py")}
+    for key in ("job_cluster_key", "environment_key"):
+        found = [script_of(task, ROOT) for _, task, _ in walk_tasks(bundle["dev"]) if key in task]
+        assert {path.name for path in found if path} == scripts
 
 
-@pytest.mark.parametrize("key", JOBS)
-def test_tasks_name_files_clusters_and_arguments_that_exist(key: str) -> None:
-    path, job = JOBS[key]
-    clusters = {cluster["job_cluster_key"] for cluster in job["job_clusters"]}
-    for task in job["tasks"]:
-        assert task["job_cluster_key"] in clusters
-        script = task["spark_python_task"]
-        assert (path.parent / script["python_file"]).is_file()
-        assert job_arguments(task["task_key"], script["parameters"]).env == "${bundle.target}"
+def test_a_target_is_an_environment_of_conf(bundle: dict[str, Resolved]) -> None:
+    for target, resolved in bundle.items():
+        config = load_config(target, conf_dir=ROOT / "conf")
+        model = resolved.tree["resources"]["registered_models"]["recommender"]
+        named = (model["catalog_name"], model["schema_name"], model["name"])
+        # Outside production the name has the target's prefix; jobs are told the whole of it.
+        prefix = {"dev": "dev_someone_", "staging": "staging_", "prod": ""}[target]
+        assert ".".join(named).replace(f".{prefix}", ".") == config.tracking.model
+        job = resolved.jobs["train_recommender"]["tasks"][0]["spark_python_task"]
+        assert f"tracking.model={'.'.join(named)}" in job["parameters"]
+        experiment = resolved.tree["resources"]["experiments"]["training"]["name"]
+        assert experiment.startswith(config.tracking.experiment.rpartition("/")[0])
 
 
-@pytest.mark.parametrize("target", BUNDLE["targets"])
-def test_every_reference_resolves_in_every_target(target: str) -> None:
-    texts = [text for _, job in JOBS.values() for text in leaves(job).values()]
-    texts += leaves(BUNDLE["targets"][target]).values()
-    given = BUNDLE["targets"][target].get("variables", {})
-    for name in {name for text in texts for name in REFERENCE.findall(str(text))}:
-        scope, _, key = name.partition(".")
-        if scope == "var":
-            variable = BUNDLE["variables"][key]
-            assert key in given or "default" in variable, f"{name} has no value in {target}"
-        else:
-            assert name in {"bundle.target", "bundle.name", "workspace.file_path"}
+def test_dev_is_paused_and_prefixed_and_its_tables_keep_their_names(
+    bundle: dict[str, Resolved],
+) -> None:
+    dev, prod = bundle["dev"], bundle["prod"]
+    for job in dev.jobs.values():
+        assert job["name"].startswith("[dev someone] ")
+        starts = [job[key] for key in ("schedule", "continuous", "trigger") if key in job]
+        assert all(start["pause_status"] == "PAUSED" for start in starts)
+    assert "pause_status" not in prod.jobs["train_recommender"]["schedule"]
+    for resolved in bundle.values():
+        schemas = resolved.tree["resources"]["schemas"]
+        assert [schema["name"] for schema in schemas.values()] == ["bronze", "silver", "gold"]
 
 
-@pytest.mark.parametrize("target", BUNDLE["targets"])
-def test_a_target_is_an_environment_of_conf_with_the_same_catalog(target: str) -> None:
-    assert load_config(target).catalog == BUNDLE["targets"][target]["variables"]["catalog"]
-
-
-def test_production_is_run_by_a_service_principal_and_guarded() -> None:
-    prod = BUNDLE["targets"]["prod"]
-    assert prod["mode"] == "production"
-    assert prod["run_as"]["service_principal_name"] == "${var.run_as}"
-    assert {entry["level"] for entry in prod["permissions"]} == {"CAN_MANAGE", "CAN_VIEW"}
-
-
-def test_conf_reaches_the_workspace_and_the_wheel_is_built() -> None:
-    assert "conf/*.yml" in BUNDLE["sync"]["include"]
-    assert BUNDLE["artifacts"]["wheel"]["type"] == "whl"
+def test_analysts_are_granted_nothing_on_whole_schemas(bundle: dict[str, Resolved]) -> None:
+    # What is granted on a schema cannot be taken back for one of its tables.
+    for resolved in bundle.values():
+        schemas = resolved.tree["resources"]["schemas"]
+        grants = [grant for schema in schemas.values() for grant in schema["grants"]]
+        given = [set(each["privileges"]) for each in grants if each["principal"] == "analysts"]
+        assert given == [{Privilege.USE_SCHEMA.value}]

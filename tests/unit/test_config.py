@@ -36,11 +36,41 @@ def test_an_unknown_environment_names_the_known_ones(conf: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("spark.spark.sql.shuffle.partitions=8", "spark.sql.shuffle.partitions", "8"),
+        ("spark.spark.sql.ansi.enabled=false", "spark.sql.ansi.enabled", "false"),
+        ("spark.spark.executor.memory=4g", "spark.executor.memory", "4g"),
+        ("spark.a=", "a", None),
+    ],
+)
+def test_a_session_setting_keeps_its_dots(
+    conf: Path, override: str, key: str, value: str | None
+) -> None:
+    if value is None:
+        with pytest.raises(ConfigError, match=r"spark\.a: Input should be a valid string"):
+            load_config("local", [override], conf)
+    else:
+        assert load_config("local", [override], conf).spark == {key: value}
+
+
+def test_the_catalog_stands_in_other_values(conf: Path) -> None:
+    (conf / "dev.yml").write_text("catalog: lake\ncheckpoints: /Volumes/${catalog}/a\n")
+    assert load_config("dev", conf_dir=conf).checkpoints == "/Volumes/lake/a"
+    mine = load_config("dev", ["catalog=mine", "tracking.model=${catalog}.gold.m"], conf)
+    assert (mine.checkpoints, mine.tracking.model) == ("/Volumes/mine/a", "mine.gold.m")
+    with pytest.raises(ConfigError, match=r"checkpoints speaks of \$\{catalog\}"):
+        load_config("local", ["checkpoints=/Volumes/${catalog}/a"], conf)
+    with pytest.raises(ConfigError, match="there is no catalog"):
+        load_config("local", ["catalog=${catalog}"], conf)
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
         ("lakhouse=x", "lakhouse: unknown key, did you mean lakehouse"),
         ("tracking.urii=x", "tracking.urii: unknown key, did you mean uri"),
-        ("spark.a=1", "spark.a: Input should be a valid string"),
+        ("spark.a=[1]", "spark.a: Input should be a valid string"),
         ("lakehouse.x=1", "lakehouse is a single value"),
         ("lakehouse", "not of the form a.b=value"),
         (".=1", "not of the form a.b=value"),

@@ -1,0 +1,19 @@
+"""The analysts' views over the tables there are, made or renewed in the catalog."""
+
+import logging
+import sys
+
+from matchlake.runtime import Runtime, run_job
+from matchlake.views import create_views
+
+_log = logging.getLogger("matchlake.create_views")
+
+
+def run(runtime: Runtime) -> None:
+    """Creates every view whose tables are there; on a laptop they last as long as the session."""
+    made = create_views(runtime.lakehouse, runtime.config)
+    _log.info("%d view(s): %s", len(made), ", ".join(made))
+
+
+if __name__ == "__main__":
+    sys.exit(run_job("create_views", run))

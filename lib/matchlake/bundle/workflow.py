@@ -1,0 +1,181 @@
+"""Runs a job of the bundle from its YAML, as Databricks would, in this process on local Spark.
+
+Tasks in the order of their dependencies, with their parameters, conditions, task values and the
+jobs that they run. What only a workspace has is left out: clusters, schedules, retries, the queue.
+"""
+
+import json
+import logging
+import runpy
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from matchlake.bundle.governance import check_rules
+from matchlake.bundle.resolve import Resolved
+from matchlake.bundle.tasks import on_disk, script_of, sql_file_of, task_graph, task_kind
+from matchlake.bundle.tree import Keyed
+from matchlake.bundle.values import filled, holds
+from matchlake.config import environment, find_conf
+from matchlake.errors import BundleError
+from matchlake.io.task_values import collected_task_values
+
+_log = logging.getLogger("matchlake.bundle")
+
+LOCAL_CATALOG = "spark_catalog"
+"""The one catalog of local Spark: with it, names of three levels work as in Unity Catalog."""
+SUCCESS, FAILED, EXCLUDED = "SUCCESS", "FAILED", "EXCLUDED"
+_OURS = ("catalog", "tracking.model", "tracking.experiment")
+
+
+@dataclass(frozen=True)
+class TaskRun:
+    """How one task of a job ended."""
+
+    job: str
+    task: str
+    state: str
+    seconds: float = 0.0
+    value: str = ""
+    """What a condition came to."""
+
+
+def local_overrides(target: str, conf: Path | None = None) -> list[str]:
+    """`--set` arguments that turn the conf of a target into a laptop's, but for names."""
+    folder = conf or find_conf()
+    there, here = _flat(environment(target, folder)), _flat(environment("local", folder))
+    different = {key: value for key, value in here.items() if there.get(key) != value}
+    texts = [f"{key}={json.dumps(different[key])}" for key in sorted({*different} - {*_OURS})]
+    return [part for text in texts for part in ("--set", text)]
+
+
+def _flat(data: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Every value that is no mapping, by its dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        below = isinstance(value, dict) and bool(value)
+        flat |= _flat(value, f"{before}{key}.") if below else {f"{before}{key}": value}
+    return flat
+
+
+def _log_run(run: TaskRun) -> None:
+    _log.info("%s.%s: %s %s", run.job, run.task, run.state, run.value)
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """The jobs of a resolved bundle whose files lie below `root`.
+
+    `arguments` are added to those of every task, after them.
+    """
+
+    resolved: Resolved
+    root: Path
+    arguments: Sequence[str] = ()
+    on_task: Callable[[TaskRun], None] = _log_run
+
+    def run(self, key: str, parameters: Mapping[str, Any] | None = None) -> list[TaskRun]:
+        """Runs a job to its end; raises BundleError where one of its tasks fails.
+
+        `parameters` come before the defaults that the job declares.
+        """
+        if key not in self.resolved.jobs:
+            raise BundleError(f"No job {key!r}: there is {', '.join(self.resolved.jobs)}.")
+        job = self.resolved.jobs[key]
+        given = {each["name"]: each["default"] for each in job.get("parameters", [])}
+        given |= parameters or {}
+        values = {f"job.parameters.{name}": value for name, value in given.items()}
+        values |= {"job.name": job.get("name", key)}
+        tasks = {task["task_key"]: task for task in job["tasks"]}
+        runs: dict[str, TaskRun] = {}
+        nested: list[TaskRun] = []
+        for name in TopologicalSorter(task_graph(job)).static_order():
+            runs[name] = self._task(key, tasks[name], values, runs, nested)
+            self.on_task(runs[name])
+        failed = [name for name, run in runs.items() if run.state == FAILED]
+        if failed:
+            raise BundleError(f"Job {key}: {', '.join(failed)} failed; the log says why.")
+        return [*runs.values(), *nested]
+
+    def _task(
+        self,
+        key: str,
+        task: Keyed,
+        values: dict[str, Any],
+        runs: Mapping[str, TaskRun],
+        nested: list[TaskRun],
+    ) -> TaskRun:
+        name = task["task_key"]
+        if not _may_run(task, runs):
+            return TaskRun(key, name, EXCLUDED)
+        began = time.monotonic()
+        state, outcome = SUCCESS, ""
+        match task_kind(task):
+            case "spark_python_task":
+                with collected_task_values() as left:
+                    code = self._script(task, values)
+                values |= {f"tasks.{name}.values.{each}": value for each, value in left.items()}
+                state = FAILED if code else SUCCESS
+            case "condition_task":
+                outcome = str(holds(task["condition_task"], values)).lower()
+            case "run_job_task":
+                called = task["run_job_task"]
+                texts = called.get("job_parameters", {})
+                given = {name: filled(str(text), values) for name, text in texts.items()}
+                nested += self.run(self.resolved.job_ids[called["job_id"]], given)
+            case "sql_task":
+                path = sql_file_of(task, self.root)
+                if not path:
+                    raise BundleError(f"{key}.{name}: only SQL files can be looked at here.")
+                outcome = f"{check_rules(path, self._columns)} statements checked"
+            case kind:
+                raise BundleError(f"{key}.{name}: a {kind} cannot be run here.")
+        values[f"tasks.{name}.result_state"] = state.lower()
+        return TaskRun(key, name, state, time.monotonic() - began, outcome)
+
+    def _columns(self, table: str) -> list[str] | None:
+        """The columns of a table of the session in which the tasks before have run."""
+        spark = SparkSession.active()
+        name = f"{LOCAL_CATALOG}.{table}"
+        return spark.table(name).columns if spark.catalog.tableExists(name) else None
+
+    def _script(self, task: Keyed, values: Mapping[str, Any]) -> int:
+        """Runs the task's script as `python script PARAMETERS` would; its exit code."""
+        script = script_of(task, self.root)
+        given = task["spark_python_task"].get("parameters", [])
+        texts = on_disk([filled(str(text), values) for text in given], self.resolved, self.root)
+        before = sys.argv
+        sys.argv = [str(script), *texts, *self.arguments]
+        _log.info("task %s: %s", task["task_key"], " ".join(texts))
+        try:
+            runpy.run_path(str(script), run_name="__main__")
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:
+            sys.argv = before
+        return 0
+
+
+def _may_run(task: Keyed, runs: Mapping[str, TaskRun]) -> bool:
+    """Whether what the task depends on has ended as it asks for."""
+    states = []
+    for before in task.get("depends_on", []):
+        run = runs[before["task_key"]]
+        if "outcome" in before and run.value != before["outcome"]:
+            return False
+        states.append(run.state)
+    allowed = {
+        "ALL_SUCCESS": all(state == SUCCESS for state in states),
+        "AT_LEAST_ONE_SUCCESS": SUCCESS in states,
+        "NONE_FAILED": FAILED not in states,
+        "AT_LEAST_ONE_FAILED": FAILED in states,
+        "ALL_FAILED": all(state == FAILED for state in states),
+        "ALL_DONE": True,
+    }
+    return allowed[task.get("run_if", "ALL_SUCCESS")]

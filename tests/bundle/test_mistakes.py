@@ -1,0 +1,194 @@
+"""Mistakes that people make in bundles: each is found, at its line, in words that help."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from tests.support.sources import ROOT
+from typer.testing import CliRunner
+
+from matchlake.bundle.check import check_bundle
+from matchlake.bundle.commands import bundle_app
+from matchlake.errors import BundleError
+
+
+class Mistake(NamedTuple):
+    """What stands in a file, what is written instead, and what the check has to say."""
+
+    file: str
+    before: str
+    after: str
+    said: str
+
+
+TRAIN = "jobs/train_recommender.job.yml"
+INGEST = "jobs/ingest_events.job.yml"
+MISTAKES = {
+    "a misspelt key": Mistake(
+        TRAIN,
+        "timeout_seconds: 14400",
+        "timeout_second: 14400",
+        "train_recommender.job.yml:29: resources.jobs.train_recommender.tasks[0].timeout_second: "
+        "unknown key; did you mean timeout_seconds?",
+    ),
+    "an unset variable": Mistake(
+        "databricks.yml",
+        "    default: Standard_D4ds_v5\n",
+        "",
+        "${var.node_type} is not set and has no default",
+    ),
+    "a missing job-cluster key": Mistake(
+        TRAIN,
+        "          job_cluster_key: main\n",
+        "          job_cluster_key: big\n",
+        "no job_cluster_key big in the job's job_clusters; there is main",
+    ),
+    "a dependency cycle": Mistake(
+        TRAIN,
+        "        - task_key: train_recommender\n",
+        "        - task_key: train_recommender\n          depends_on: [{task_key: recommend}]\n",
+        "is_champion waits for train_recommender waits for recommend waits for is_champion",
+    ),
+    "a task value that nobody sets": Mistake(
+        TRAIN,
+        "values.alias",
+        "values.decision",
+        "no one sets the value decision: task train_recommender sets alias",
+    ),
+    "a cron of five fields": Mistake(
+        TRAIN,
+        "0 0 3 ? * SUN",
+        "0 3 * * SUN",
+        "'0 3 * * SUN' has 5 fields; Quartz takes 6 or 7: second minute hour day-of-month month "
+        "day-of-week [year]; with a second in front: `0 0 3 * * SUN`",
+    ),
+    "a schedule together with continuous": Mistake(
+        INGEST,
+        "      continuous:\n",
+        '      schedule: {quartz_cron_expression: "0 0 1 * * ?", timezone_id: UTC}\n'
+        "      continuous:\n",
+        "a job starts in one way, not by schedule and continuous",
+    ),
+    "a serverless task with a job cluster": Mistake(
+        "jobs/serverless.job.yml",
+        "          environment_key: main\n",
+        "          environment_key: main\n          job_cluster_key: main\n",
+        "code runs on exactly one of job_cluster_key, environment_key, existing_cluster_id, "
+        "new_cluster; here: job_cluster_key, environment_key (environment_key is serverless",
+    ),
+    "prod without run_as": Mistake(
+        "databricks.yml",
+        "    run_as:\n      service_principal_name: ${var.run_as}\n",
+        "",
+        "run_as: production runs as a service principal: set run_as.service_principal_name (in "
+        "prod)",
+    ),
+    "a parameter that the job does not take": Mistake(
+        "databricks.yml",
+        "      - --log-level\n",
+        "      - --loglevel\n",
+        "refuses them: unrecognized arguments: --loglevel INFO",
+    ),
+    "a conf key that is not": Mistake(
+        "databricks.yml",
+        "      - tracking.model=$",
+        "      - tracking.modl=$",
+        "tracking.modl: unknown key, did you mean model?",
+    ),
+    "a value outside an enumeration": Mistake(
+        INGEST,
+        "metric: STREAMING_BACKLOG_SECONDS",
+        "metric: STREAMING_BACKLOG_MINUTES",
+        "'STREAMING_BACKLOG_MINUTES' is none of RUN_DURATION_SECONDS, STREAMING_BACKLOG_BYTES",
+    ),
+    "text for a number": Mistake(
+        TRAIN, "max_retries: 2", "max_retries: two", "max_retries: is str 'two'; wanted is int"
+    ),
+    "a file that is not there": Mistake(
+        TRAIN, "train_recommender.py", "train.py", "python_file: there is no file train.py"
+    ),
+    "a job that is not there": Mistake(
+        TRAIN,
+        "resources.jobs.recommend.id",
+        "resources.jobs.recommned.id",
+        "${resources.jobs.recommned.id} refers to no such resource or attribute",
+    ),
+    "an outcome of what is no condition": Mistake(
+        "jobs/recommend.job.yml",
+        "            - task_key: recommend\n",
+        '            - {task_key: recommend, outcome: "true"}\n',
+        "recommend is no condition, it has no outcome",
+    ),
+    "a parameter that the called job does not declare": Mistake(
+        TRAIN,
+        "              log_level:",
+        "              loglevel:",
+        "has no such parameter: log",
+    ),
+    "a trigger on a table that no job writes": Mistake(
+        "jobs/build_features.job.yml", "bronze.items", "bronze.item", "no job writes bronze.item"
+    ),
+    "a volume that conf names and the bundle lacks": Mistake(
+        "databricks.yml",
+        "      name: checkpoints\n",
+        "      name: checkpoint\n",
+        "bronze/checkpoints, which conf's checkpoints names",
+    ),
+    "a lag of which nobody is told": Mistake(
+        INGEST,
+        '        on_streaming_backlog_exceeded: ["${var.notify}"]\n',
+        "",
+        "nobody is told: email_notifications.on_streaming_backlog_exceeded is not set",
+    ),
+}
+
+
+def made(folder: Path, mistake: Mistake | None = None) -> Path:
+    """A copy of the bundle with the mistake in it."""
+    for name in ("jobs", "conf"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "databricks.yml", folder)
+    if mistake:
+        path = folder / mistake.file
+        text = path.read_text()
+        assert mistake.before in text
+        path.write_text(text.replace(mistake.before, mistake.after, 1))
+    return folder
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_found(name: str, tmp_path: Path) -> None:
+    mistake = MISTAKES[name]
+    done = CliRunner().invoke(bundle_app, ["check", "--root", str(made(tmp_path, mistake))])
+    assert done.exit_code == 1
+    assert mistake.said in done.output, done.output
+    assert re.search(r"^(databricks|jobs/\w+\.job)\.yml:\d+: ", done.output, re.MULTILINE)
+
+
+def test_the_copy_without_a_mistake_is_right(tmp_path: Path) -> None:
+    assert [checked.problems for checked in check_bundle(made(tmp_path))] == [(), (), ()]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("bundle:\n", "bundle:\n  name: twice\n", r"databricks\.yml:\d+: name stands twice"),
+        ("  - jobs/*.job.yml", "  - jobs/*.jobs.yml", "there is no such file"),
+        ("bundle:\n", "bundle: [\n", "not valid YAML"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(
+    tmp_path: Path, before: str, after: str, message: str
+) -> None:
+    with pytest.raises(BundleError, match=message):
+        check_bundle(made(tmp_path, Mistake("databricks.yml", before, after, "")))
+
+
+def test_variables_can_be_given_and_unknown_ones_are_named(tmp_path: Path) -> None:
+    root = str(made(tmp_path))
+    done = CliRunner().invoke(bundle_app, ["check", "--root", root, "--var", "catalogue=x"])
+    assert "no variable catalogue is declared" in done.output
+    done = CliRunner().invoke(bundle_app, ["check", "--root", root, "--var", "notify=a@b.example"])
+    assert done.exit_code == 0
