@@ -164,7 +164,7 @@ def test_a_mistake_is_found(name: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(bundle_app, ["check", "--root", str(made(tmp_path, mistake))])
     assert done.exit_code == 1
     assert mistake.said in done.output, done.output
-    assert re.search(r"^(databricks|jobs/\w+\.job)\.yml:\d+: ", done.output, re.MULTILINE)
+    assert re.search(r"^(databricks|jobs/\w+\.job)\.yml(:\d+)?: ", done.output, re.MULTILINE)
 
 
 def test_the_copy_without_a_mistake_is_right(tmp_path: Path) -> None:
@@ -184,6 +184,19 @@ def test_what_cannot_be_read_is_refused(
 ) -> None:
     with pytest.raises(BundleError, match=message):
         check_bundle(made(tmp_path, Mistake("databricks.yml", before, after, "")))
+
+
+def test_a_flag_of_a_scripts_own_is_taken_and_another_is_not(tmp_path: Path) -> None:
+    (tmp_path / "right").mkdir()
+    (tmp_path / "wrong").mkdir()
+    before = "              - ingest.trigger={{job.parameters.trigger}}\n"
+    more = f"{before}              - --adopt\n              - rating_events\n"
+    right = check_bundle(made(tmp_path / "right", Mistake(INGEST, before, more, "")))
+    assert [checked.problems for checked in right] == [(), (), ()]
+    typo = Mistake(INGEST, before, more.replace("--adopt", "--adapt"), "")
+    wrong = check_bundle(made(tmp_path / "wrong", typo))
+    (problem,) = {each for checked in wrong for each in checked.problems}
+    assert "unrecognized arguments: --adapt rating_events" in problem.text
 
 
 def test_variables_can_be_given_and_unknown_ones_are_named(tmp_path: Path) -> None:

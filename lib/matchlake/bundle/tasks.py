@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import runpy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from functools import cache
@@ -16,10 +17,11 @@ from matchlake.bundle.tree import Keyed, Path_, Problem, problem
 from matchlake.bundle.values import VALUE, named_values, value_problem
 from matchlake.config import load_config
 from matchlake.errors import ConfigError
-from matchlake.runtime import job_arguments
+from matchlake.runtime import Flag, job_arguments
 
 # What a task does, and where code may run.
 KINDS = tuple(field.name for field in fields(Task) if field.name.endswith("_task"))
+_OF_EVERY_JOB = ("--env", "--set", "--conf-dir", "--log-level")
 _COMPUTE = ("job_cluster_key", "environment_key", "existing_cluster_id", "new_cluster")
 _CODE = ("spark_python_task", "python_wheel_task", "spark_jar_task", "notebook_task")
 
@@ -195,12 +197,23 @@ def _parameter_texts(
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            args = job_arguments(script.stem, parameters)
+            args = job_arguments(script.stem, parameters, _flags(script, parameters))
         text = refused(args.env, tuple(args.set), args.conf_dir)
     except SystemExit:
         text = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
+    except ConfigError as error:
+        text = str(error)
     if text:
         yield ("spark_python_task", "parameters"), f"{script.name} refuses them: {text}"
+
+
+def _flags(script: Path, parameters: Sequence[str]) -> list[Flag]:
+    """The flags of a script's own; looked for only where it is given more than every job takes."""
+    if not {text for text in parameters if text.startswith("--")} - {*_OF_EVERY_JOB}:
+        return []
+    values = runpy.run_path(str(script), run_name=script.stem).values()
+    groups = [value for value in values if isinstance(value, tuple | list)]
+    return [each for group in groups for each in group if isinstance(each, Flag)]
 
 
 def _conf_problem(env: str, overrides: tuple[str, ...], conf: Path | None) -> str:
