@@ -52,7 +52,7 @@ def reconcile(
         raise typer.Exit(1)
 
 
-def replay_quarantine(  # noqa: PLR0913 - each is an option of the command line
+def replay_quarantine(
     stream: Annotated[str, typer.Argument(help="the stream, as conf names it")],
     *,
     reason: Annotated[
@@ -61,22 +61,20 @@ def replay_quarantine(  # noqa: PLR0913 - each is an option of the command line
     since: Annotated[
         str | None, typer.Option(help="only what Kafka took from then on: 2024-05-01T10:00:00Z")
     ] = None,
-    until: Annotated[str | None, typer.Option(help="only what Kafka took before")] = None,
     fix: Annotated[
         str | None, typer.Option(help="SQL of the text to read instead, of value, key, detail")
     ] = None,
     env: Environment = "local",
     overrides: Overrides = None,
-    conf_dir: ConfDir = None,
 ) -> None:
     """Reads quarantined records again with the columns that conf declares now.
 
     Those that pass become good rows where they are, in one commit, and the ledger follows; the
     others get their new reason. For example: --reason not_allowed --fix "lower(value)"
     """
-    runtime = start_quietly(load_config(env, overrides or [], conf_dir), "replay-quarantine")
+    runtime = start_quietly(load_config(env, overrides or []), "replay-quarantine")
     (ledger,) = _ledgers(runtime, [stream])
-    replay = Replay(ledger.stream, runtime.lakehouse, tuple(reason or ()), since, until, fix)
+    replay = Replay(ledger.stream, runtime.lakehouse, tuple(reason or ()), since, fix)
     done = replay.run(ledger)
     typer.echo(
         f"{stream}: {done.tried} quarantined records read again: {done.passed} are good now, "

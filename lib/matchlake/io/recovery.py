@@ -96,6 +96,8 @@ class Recovery:
         lakehouse, table = self.identity.lakehouse, self.identity.table
         empty = lakehouse.spark.createDataFrame([], stream_table(self.ledger.stream).struct())
         writer = empty.write.format("delta").mode("append")
+        # Without rows Delta would leave out the commit, but not one that sets a mark.
+        writer = writer.option("txnAppId", f"{INGEST}/{checkpoint}/begun").option("txnVersion", "0")
         writer.option("userMetadata", json.dumps({INGEST: said})).saveAsTable(lakehouse.name(table))
         for owner, batch in beginning.undone.items():
             self.ledger.forget(owner, batch)

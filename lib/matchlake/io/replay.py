@@ -38,8 +38,6 @@ class Replay:
     """Only those with one of these reasons; empty: all."""
     since: str | None = None
     """Only those that Kafka took at or after this ISO 8601 time, UTC."""
-    until: str | None = None
-    """Only those that it took before."""
     fix: str | None = None
     """SQL expression of the value to be read, as text: of `value`, `key`, `reason`, `detail`."""
 
@@ -55,8 +53,6 @@ class Replay:
             rows = rows.where(F.col("reason").isin(*self.reasons))
         if self.since:
             rows = rows.where(F.col("kafka_timestamp") >= F.lit(self.since).cast("timestamp"))
-        if self.until:
-            rows = rows.where(F.col("kafka_timestamp") < F.lit(self.until).cast("timestamp"))
         return rows
 
     def run(self, ledger: Ledger) -> Replayed:
