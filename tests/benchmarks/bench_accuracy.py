@@ -1,10 +1,14 @@
-"""RMSE and MAE of predicted ratings, fold by fold, of every model of the product.
+"""RMSE and MAE of predicted ratings, fold by fold, of the product's models and of its peers.
 
     python -m tests.benchmarks.bench_accuracy --folds 1,2,3,4,5 --seeds 0,1,2 --json
 
-MovieLens-100K with the published folds u1..u5: the test rows of a fold never reach a fit, its
-features or its history. RMSE and MAE come from one vector of scores, clipped once. Parameters were
-chosen with `--validation`, which sees the training rows of a fold only and tests on a part of them.
+Sets: MovieLens-100K with the published folds u1..u5, ml-latest-small and InstEval in five random
+folds, and each of them in folds of whole users and of whole items. The test rows of a fold never
+reach a fit, its features or its history. RMSE and MAE come from one vector of scores, clipped once.
+
+How things were chosen: rank, samples and features with `--validation`, which sees the training
+rows of a fold only and tests on a part of them; peers as their authors set them. With `--out` each
+figure is kept in a file as soon as it is there, and what is in the file is not measured again.
 """
 
 import argparse
@@ -14,22 +18,35 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
-from tests.benchmarks.accuracy_data import Ratings, ml_100k
+from tests.benchmarks.accuracy_data import Ratings, insteval, ml_100k, ml_latest_small
+from tests.benchmarks.accuracy_peers import PEERS, Given, Peer
 
 from matchlake.recommender.als import AlsParams, fit_als
 from matchlake.recommender.baselines.bias import fit_bias
 from matchlake.recommender.matchbox.fit import fit_matchbox
 from matchlake.recommender.matchbox.params import MatchboxParams
 
-SETS = {"ml-100k": ml_100k}
+WARM: dict[str, Callable[[], Ratings]] = {
+    "ml-100k": ml_100k,
+    "ml-latest-small": ml_latest_small,
+    "InstEval": insteval,
+}
+COLD = {
+    f"{name} cold {side}s": (load, f"{side}_id")
+    for name, load in WARM.items()
+    for side in ("user", "item")
+}
+SETS = [*WARM, *COLD]
 ALS = {"feedback": "explicit", "rank": 16, "iterations": 15, "regularization": 0.12, "nu": 1.0}
+
+Figures = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -38,26 +55,11 @@ class Fold:
 
     train: DataFrame
     test: DataFrame
-    users: DataFrame
-    items: DataFrame
-    stars: tuple[float, float]
+    users: DataFrame | None
+    items: DataFrame | None
+    given: Given
     options: argparse.Namespace
     seed: int
-
-
-@dataclass
-class Figures:
-    """What one method reached: a value a fold and seed."""
-
-    rmse: list[float] = field(default_factory=list)
-    mae: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    more: dict[str, list[float]] = field(default_factory=dict)
-
-    def means(self) -> dict[str, float]:
-        """Means over folds and seeds."""
-        found = {"rmse": self.rmse, "mae": self.mae, "seconds": self.seconds} | self.more
-        return {name: round(float(np.mean(values)), 5) for name, values in found.items()}
 
 
 def bias(fold: Fold) -> DataFrame:
@@ -92,7 +94,41 @@ def matchbox(*, features: bool = False, **choices: Any) -> Callable[[Fold], Data
     return run
 
 
-METHODS: dict[str, Callable[[Fold], DataFrame]] = {
+def spark_als(fold: Fold) -> DataFrame:
+    """MLlib's ALS with its defaults, a NaN answered by the mean."""
+    from pyspark.ml.recommendation import ALS as SparkAls  # noqa: PLC0415, N811
+
+    spark = fold.train.sparkSession
+    places = [
+        {key: n for n, key in enumerate(sorted({*fold.given.train[c], *fold.given.test[c]}))}
+        for c in ("user_id", "item_id")
+    ]
+
+    def numbered(part: pd.DataFrame) -> DataFrame:
+        columns = {
+            "user": part["user_id"].map(places[0]),
+            "item": part["item_id"].map(places[1]),
+            "rating": part["rating"],
+        }
+        return spark.createDataFrame(pd.DataFrame(columns))
+
+    als = SparkAls(userCol="user", itemCol="item", ratingCol="rating", seed=fold.seed)
+    scored = als.fit(numbered(fold.given.train)).transform(numbered(fold.given.test))
+    mean = float(fold.given.train["rating"].mean())
+    return scored.na.fill(mean, ["prediction"]).withColumnRenamed("prediction", "score")
+
+
+def peer(score: Peer) -> Callable[[Fold], pd.DataFrame]:
+    """A peer outside Spark."""
+
+    def run(fold: Fold) -> pd.DataFrame:
+        given = fold.given._replace(seed=fold.seed)
+        return fold.given.test.assign(score=score(given))
+
+    return run
+
+
+METHODS: dict[str, Callable[[Fold], DataFrame | pd.DataFrame]] = {
     "bias": bias,
     "als": als,
     "plain": matchbox(history=False),
@@ -102,26 +138,37 @@ METHODS: dict[str, Callable[[Fold], DataFrame]] = {
     "features+history, ordinal": matchbox(features=True, ordinal=True),
     "features+history+dates": matchbox(features=True, dates=True),
     "features+history+dates, ordinal": matchbox(features=True, dates=True, ordinal=True),
+    "Spark ALS": spark_als,
+    **{name: peer(score) for name, score in PEERS.items()},
 }
 
 
 def main() -> None:
     """Runs the benchmark that the command line describes."""
     options = arguments()
-    result: dict[str, Any] = {"bench": "accuracy", **settings_of(options)}
+    notes = Notes(Path(options.out) if options.out else None)
     with tempfile.TemporaryDirectory() as folder:
         spark = session(options, Path(folder))
         for name in options.sets.split(","):
-            result[name] = run_set(spark, SETS[name](), options)
+            run_set(spark, load_set(name), notes, options)
         spark.stop()
+    result = {name: notes.means(name, options) for name in options.sets.split(",")}
     if options.json:
-        print(json.dumps(result))
+        print(json.dumps({"bench": "accuracy", **settings_of(options), **result}))
+
+
+def load_set(name: str) -> Ratings:
+    """A set by its name."""
+    if name in WARM:
+        return WARM[name]()
+    load, key = COLD[name]
+    return load().cold(key)
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--sets", default="ml-100k", help=f"with commas between: {', '.join(SETS)}")
     parser.add_argument("--folds", default="1,2,3,4,5")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--methods", default=";".join(METHODS), help="names, with ; between them")
@@ -133,6 +180,7 @@ def arguments() -> argparse.Namespace:
         "--validation", action="store_true", help="test on a tenth of each fold's training rows"
     )
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", help="a JSON file that keeps figures from run to run")
     parser.add_argument("--json", action="store_true", help="print one JSON object as last line")
     return parser.parse_args()
 
@@ -163,50 +211,113 @@ def session(options: argparse.Namespace, folder: Path) -> SparkSession:
     return spark
 
 
-def run_set(spark: SparkSession, data: Ratings, options: argparse.Namespace) -> dict[str, Any]:
+class Notes:
+    """Figures by set, method, fold and seed, kept in a file where there is one."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        known = path is not None and path.exists()
+        self._found: dict[str, Figures] = json.loads(path.read_text()) if path and known else {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._found
+
+    def add(self, key: str, figures: Figures) -> None:
+        """Keeps the figures of one measurement."""
+        self._found[key] = figures
+        if self._path is not None:
+            self._path.write_text(json.dumps(self._found, indent=1))
+
+    def means(self, name: str, options: argparse.Namespace) -> dict[str, Figures]:
+        """Each method's means over the folds and seeds that are there, printed too."""
+        found: dict[str, Figures] = {}
+        for method in options.methods.split(";"):
+            rows = [
+                self._found[key]
+                for fold in options.folds.split(",")
+                for seed in options.seeds.split(",")
+                if (key := key_of(name, method, fold, seed)) in self._found
+            ]
+            if rows:
+                means = {k: round(float(np.mean([row[k] for row in rows])), 5) for k in rows[0]}
+                found[method] = means | {"runs": len(rows)}
+                print(f"{name} mean  {method:32s}", *(f"{k} {v}" for k, v in found[method].items()))
+        return found
+
+
+def key_of(*parts: object) -> str:
+    """The name of a measurement."""
+    return " | ".join(map(str, parts))
+
+
+def run_set(spark: SparkSession, data: Ratings, notes: Notes, options: argparse.Namespace) -> None:
     """All methods on all folds of one set, a line each as soon as it is there."""
-    figures = {name: Figures() for name in options.methods.split(";")}
-    for number in map(int, options.folds.split(",")):
-        whole, fold = (data.validation(number), 1) if options.validation else (data, number)
-        train, test = (spark.createDataFrame(part).localCheckpoint() for part in whole.parts(fold))
-        users, items = spark.createDataFrame(data.users), spark.createDataFrame(data.items)
-        for seed in map(int, options.seeds.split(",")):
-            given = Fold(train, test, users, items, data.stars, options, seed)
-            for name, found in figures.items():
-                measure(METHODS[name], given, found)
-                shown = f"rmse {found.rmse[-1]:.4f}  mae {found.mae[-1]:.4f}"
-                where = f"{data.name} fold {number} seed {seed}"
-                print(f"{where}  {name:32s} {shown}  {found.seconds[-1]:6.1f} s", flush=True)
-    means = {name: found.means() for name, found in figures.items()}
-    for name, found in means.items():
-        print(f"{data.name} mean  {name:32s}", *(f"{key} {value}" for key, value in found.items()))
-    return means
+    for number in options.folds.split(","):
+        wanted = [
+            (seed, method, key)
+            for seed in options.seeds.split(",")
+            for method in options.methods.split(";")
+            if (key := key_of(data.name, method, number, seed)) not in notes
+        ]
+        if not wanted:
+            continue
+        whole, fold = (
+            (data.validation(int(number)), 1) if options.validation else (data, int(number))
+        )
+        given = frames(spark, whole, fold, options)
+        for seed, method, key in wanted:
+            figures = measure(METHODS[method], given(int(seed)), data.stars)
+            notes.add(key, figures)
+            shown = f"rmse {figures['rmse']:.4f}  mae {figures['mae']:.4f}"
+            print(f"{key:60s} {shown}  {figures['seconds']:6.1f} s", flush=True)
 
 
-def measure(method: Callable[[Fold], DataFrame], fold: Fold, found: Figures) -> None:
-    """Fits, scores the test rows, and adds the figures."""
+def frames(
+    spark: SparkSession, data: Ratings, fold: int, options: argparse.Namespace
+) -> Callable[[int], Fold]:
+    """A fold's frames, and with a seed the fold."""
+    parts = data.parts(fold)
+    train, test = (spark.createDataFrame(part).localCheckpoint() for part in parts)
+    users, items = (
+        None if side is None else spark.createDataFrame(side) for side in (data.users, data.items)
+    )
+    sweeps = options.burn_in + options.samples * options.thinning
+    given = Given(*parts, data.users, data.items, sweeps, options.burn_in, 0)
+    return lambda seed: Fold(train, test, users, items, given, options, seed)
+
+
+def measure(
+    method: Callable[[Fold], DataFrame | pd.DataFrame], fold: Fold, stars: tuple[float, float]
+) -> Figures:
+    """Fits, scores the test rows, and compares."""
     begin = time.perf_counter()
-    scored = method(fold).toArrow().to_pandas()
-    found.seconds.append(time.perf_counter() - begin)
-    error = scored["score"].clip(*fold.stars) - scored["rating"]
-    if len(error) != fold.test.count() or error.isna().any():
+    answer = method(fold)
+    scored = answer if isinstance(answer, pd.DataFrame) else answer.toArrow().to_pandas()
+    seconds = time.perf_counter() - begin
+    error = scored["score"].clip(*stars) - scored["rating"]
+    if len(error) != len(fold.given.test) or error.isna().any():
         raise ValueError("some test rows have no score")
-    found.rmse.append(float(np.sqrt(np.mean(error**2))))
-    found.mae.append(float(np.mean(np.abs(error))))
-    if "deviation" in scored:
-        for name, value in calibration(scored).items():
-            found.more.setdefault(name, []).append(value)
+    found = {"rmse": float(np.sqrt(np.mean(error**2))), "mae": float(np.mean(np.abs(error)))}
+    found["seconds"] = seconds
+    return found | (calibration(scored) if "deviation" in scored else {})
 
 
-def calibration(scored: pd.DataFrame) -> dict[str, float]:
-    """Share of ratings inside the 90 % interval: of all, and of the worst tenths by its width."""
-    inside = (scored["score"] - scored["rating"]).abs() <= 1.645 * scored["deviation"]
-    tenth = scored["deviation"].rank(method="first") * 10 // (len(scored) + 1)
+def calibration(scored: pd.DataFrame) -> Figures:
+    """The 90 % interval: its share of ratings, of all and of the tenths by its width; log density.
+
+    `log_density_gain` is over that of one constant width about the same scores, the best one.
+    """
+    error, deviation = scored["score"] - scored["rating"], scored["deviation"]
+    inside = error.abs() <= 1.645 * deviation
+    tenth = deviation.rank(method="first") * 10 // (len(scored) + 1)
     shares = inside.groupby(tenth).mean()
+    density = -np.log(deviation) - 0.5 * (error / deviation) ** 2
+    constant = -np.log(error.std(ddof=0)) - 0.5
     return {
         "inside_90": float(inside.mean()),
         "inside_90_least": float(shares.min()),
         "inside_90_most": float(shares.max()),
+        "log_density_gain": float(density.mean() - constant),
     }
 
 
