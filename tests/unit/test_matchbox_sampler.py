@@ -9,9 +9,8 @@ import pytest
 from tests.support.matchbox_cases import Case, gibbs_for, planted
 
 from matchlake.recommender.matchbox.compact import compact
-from matchlake.recommender.matchbox.output import factors_of
 from matchlake.recommender.matchbox.params import MatchboxParams
-from matchlake.recommender.matchbox.posterior import Posterior
+from matchlake.recommender.matchbox.posterior import Posterior, factors_of
 from matchlake.recommender.matchbox.predict import score_pairs
 
 PARAMS = MatchboxParams(rank=2, samples=60, burn_in=80, thinning=2, threads=1)

@@ -11,24 +11,61 @@ import pyarrow.parquet as pq
 
 from matchlake.errors import ModelError
 from matchlake.models.manifest import Manifest, Side, read_manifest
+from matchlake.models.posterior_files import (
+    BIASES,
+    RESPONSE,
+    SAMPLES,
+    read_encoders,
+    read_report,
+)
+from matchlake.recommender.arrow_lists import combined
 from matchlake.recommender.local import NumpyFactorModel
+from matchlake.recommender.matchbox.local import NumpyMatchboxModel
+from matchlake.recommender.matchbox.row_encoder import RowEncoder
 
 
 @dataclass(frozen=True)
 class _Rows:
     """One side; row `n` of each array belongs to id `n`."""
 
+    table: pa.Table
     ids: list[Any]
     factors: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
     observed: npt.NDArray[np.int64]
 
+    def samples(self) -> npt.NDArray[np.float32]:
+        """Of a Matchbox model, rows of all samples: (rows, samples, columns), the bias last."""
+        biases = _matrix(self.table, BIASES)
+        samples, count = biases.shape[1], len(self.ids)
+        factors = _matrix(self.table, SAMPLES).reshape(count, samples, -1)
+        # A saved sample is over the root of their number.
+        return np.concatenate([factors * np.float32(np.sqrt(samples)), biases[:, :, None]], axis=2)
 
-def load_numpy(path: str | Path) -> NumpyFactorModel:
+
+def load_numpy(path: str | Path) -> NumpyFactorModel | NumpyMatchboxModel:
     """The model saved in folder `path`, in this process; raises ModelError where it is damaged."""
     folder = Path(path)
     manifest = read_manifest(folder)
     users, items = _rows(folder, manifest, "user"), _rows(folder, manifest, "item")
+    flat = _factor_model(users, items, manifest)
+    if manifest.matchbox is None:
+        return flat
+    report = read_report(folder)
+    users_text, items_text = read_encoders(folder)
+    encoders = (_encoder(users_text), _encoder(items_text))
+    trained = int(report["sizes"][0])
+    response = _matrix(users.table.slice(0, trained), RESPONSE)
+    samples = users.samples(), items.samples()
+    shaped = response.reshape(trained, samples[0].shape[1], -1)
+    return NumpyMatchboxModel(flat, samples, shaped, report, encoders)
+
+
+def _encoder(text: str | None) -> RowEncoder | None:
+    return None if text is None else RowEncoder(text)
+
+
+def _factor_model(users: _Rows, items: _Rows, manifest: Manifest) -> NumpyFactorModel:
     return NumpyFactorModel(
         user_ids=users.ids,
         item_ids=items.ids,
@@ -58,11 +95,16 @@ def read_side(folder: Path, manifest: Manifest, side: Side) -> pa.Table:
 
 def _rows(folder: Path, manifest: Manifest, side: Side) -> _Rows:
     table = read_side(folder, manifest, side)
-    flat = table["factors"].combine_chunks().flatten()
-    factors = flat.to_numpy().astype(np.float32, copy=False)
     return _Rows(
+        table=table,
         ids=table[f"{side}_id"].to_pylist(),
-        factors=factors.reshape(table.num_rows, manifest.params.rank),
+        factors=_matrix(table, "factors").reshape(table.num_rows, manifest.params.rank),
         bias=table["bias"].to_numpy().astype(np.float32, copy=False),
         observed=table["observed"].to_numpy().astype(np.int64, copy=False),
     )
+
+
+def _matrix(table: pa.Table, column: str) -> npt.NDArray[np.float32]:
+    """A column of lists of one length as a matrix."""
+    flat = combined(table[column]).flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat, np.float32).reshape(table.num_rows, -1)

@@ -1,4 +1,4 @@
-"""Saves a factor model to a folder of Parquet files, and loads it.
+"""Saves a factor or Matchbox model to a folder of Parquet files, and loads it.
 
 Where the files go decides who writes them. Below `/Volumes` or `/dbfs` every machine of a
 cluster sees the folder: the executors write and read it, and the factors never pass through the
@@ -24,6 +24,14 @@ from matchlake.models.manifest import (
     read_manifest,
     write_manifest,
 )
+from matchlake.models.posterior import (
+    fitted_encoders,
+    sampled_rows,
+    with_samples,
+    write_posterior,
+)
+from matchlake.models.posterior_files import DAYS, POSTERIOR, read_report
+from matchlake.recommender.matchbox.model import MatchboxModel
 from matchlake.recommender.model import FactorModel
 
 __all__ = ["load_model", "load_numpy", "save_model"]
@@ -31,7 +39,7 @@ __all__ = ["load_model", "load_numpy", "save_model"]
 _SHARED = ("/Volumes/", "/dbfs/")
 
 
-def save_model(model: FactorModel, path: str | Path) -> None:
+def save_model(model: FactorModel | MatchboxModel, path: str | Path) -> None:
     """Saves `model` in the new folder `path`: all of it, or nothing.
 
     Runs one Spark job for each side. The files are made beside the folder and moved to it when
@@ -50,7 +58,7 @@ def save_model(model: FactorModel, path: str | Path) -> None:
         raise
 
 
-def load_model(spark: SparkSession, path: str | Path) -> FactorModel:
+def load_model(spark: SparkSession, path: str | Path) -> FactorModel | MatchboxModel:
     """The model saved in folder `path`, as frames; raises ModelError where it is damaged.
 
     Below `/Volumes` and `/dbfs` the frames read the files when they are used, so the folder must
@@ -58,24 +66,39 @@ def load_model(spark: SparkSession, path: str | Path) -> FactorModel:
     """
     folder = _local(path)
     manifest = read_manifest(folder)
-    return FactorModel(
-        users=_read(spark, folder, manifest, "user"),
-        items=_read(spark, folder, manifest, "item"),
-        mean=manifest.mean,
-        params=manifest.params,
+    users, items = (_read(spark, folder, manifest, side) for side in ("user", "item"))
+    if manifest.matchbox is None:
+        return FactorModel(users, items, mean=manifest.mean, params=manifest.params)
+    days = None
+    if manifest.matchbox.dates:
+        days = _frame(spark, pq.read_table(folder / DAYS))
+    return MatchboxModel(
+        users=sampled_rows(users),
+        items=sampled_rows(items),
+        days=days,
+        report=read_report(folder),
+        params=manifest.matchbox,
+        encoders=fitted_encoders(folder),
     )
 
 
-def _write(model: FactorModel, folder: Path) -> None:
-    users = _write_side(model.users, folder, "user")
-    items = _write_side(model.items, folder, "item")
-    files = sorted(folder.rglob("*.parquet"))
+def _write(model: FactorModel | MatchboxModel, folder: Path) -> None:
+    flat = model.factor_model() if isinstance(model, MatchboxModel) else model
+    frames = (flat.users, flat.items)
+    if isinstance(model, MatchboxModel):
+        frames = with_samples(model)
+        write_posterior(model, folder)
+    users = _write_side(frames[0], folder, "user")
+    items = _write_side(frames[1], folder, "item")
+    files = sorted([*folder.rglob("*.parquet"), *folder.glob(f"{POSTERIOR}/*")])
     manifest = Manifest(
-        params=model.params,
-        mean=model.mean,
+        kind="matchbox" if isinstance(model, MatchboxModel) else "als",
+        matchbox=model.params if isinstance(model, MatchboxModel) else None,
+        params=flat.params,
+        mean=flat.mean,
         users=users,
         items=items,
-        files={str(file.relative_to(folder)): describe(file) for file in files},
+        files={str(file.relative_to(folder)): describe(file) for file in dict.fromkeys(files)},
     )
     write_manifest(folder, manifest)
 
@@ -95,7 +118,10 @@ def _write_side(frame: DataFrame, folder: Path, side: Side) -> int:
 def _read(spark: SparkSession, folder: Path, manifest: Manifest, side: Side) -> DataFrame:
     if _is_shared(folder):
         return spark.read.parquet(*map(_spark_path, manifest.paths(folder, side)))
-    table = read_side(folder, manifest, side)
+    return _frame(spark, read_side(folder, manifest, side))
+
+
+def _frame(spark: SparkSession, table: pa.Table) -> DataFrame:
     # Spark 4.0 takes neither views nor large offsets from Arrow.
     plain = [pa.field(f.name, _plain(f.type), f.nullable) for f in table.schema]
     return spark.createDataFrame(table.cast(pa.schema(plain)))

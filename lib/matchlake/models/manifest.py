@@ -1,7 +1,7 @@
 """The manifest of a saved model: what lies in its folder, checked before anything is read.
 
-A model folder holds `users/*.parquet`, `items/*.parquet` and `manifest.json`, which is written
-last: a folder without it was never finished.
+A model folder holds `users/*.parquet`, `items/*.parquet`, for Matchbox `posterior/*`, and
+`manifest.json`, which is written last: a folder without it was never finished.
 """
 
 import hashlib
@@ -14,9 +14,10 @@ from pydantic import Field, ValidationError
 
 from matchlake.errors import ModelError
 from matchlake.params import Params
+from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.params import AlsParams
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the layout that this code writes; it reads this one and all before it."""
 
 MANIFEST = "manifest.json"
@@ -36,9 +37,12 @@ class Manifest(Params):
 
     format_version: int = FORMAT_VERSION
     written_by: str = Field(default_factory=lambda: f"matchlake {version('matchlake')}")
-    kind: Literal["als"] = "als"
-    """The fit that made the model, which names the class of its parameters."""
+    kind: Literal["als", "matchbox"] = "als"
+    """The fit that made the model."""
     params: AlsParams
+    """Those of the fit, or of what stands for it as one factor model."""
+    matchbox: MatchboxParams | None = None
+    """Those of a Matchbox fit; format 2 added them, and the folder `posterior`."""
     mean: float
     users: int
     """Number of trained users; their indices are 0 to `users - 1`."""

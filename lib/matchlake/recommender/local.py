@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from matchlake.recommender.blocks import Csr, Ints, csr_from_pairs
+from matchlake.recommender.densities import Geometry, log_densities
 from matchlake.recommender.fold import FixedSide, fixed_side, fold_in, history_problem
 from matchlake.recommender.params import AlsParams
 from matchlake.recommender.topk import lists_of, top_k
@@ -130,6 +131,20 @@ class NumpyFactorModel:
         """The `k` users most like a user, as `similar_items`."""
         return _similar(self._sides[0], user_id, k)
 
+    def related_items(self, item: Any, k: int) -> list[tuple[Any, float]]:
+        """The `k` items that a random user is likeliest to rate as `item`, an id or a `Row`.
+
+        As (item_id, log density), the likest first; see `modes.related_items`. Raises KeyError
+        where an id is unknown.
+        """
+        rows = self._item_rows, self.item_ids, self.item_factors, self.item_bias
+        return _related(item, k, rows, self._by_users)
+
+    def related_users(self, user: Any, k: int) -> list[tuple[Any, float]]:
+        """As `related_items`, for users."""
+        rows = self._user_rows, self.user_ids, self.user_factors, self.user_bias
+        return _related(user, k, rows, self._by_items)
+
     def fold_in(self, history: Mapping[Any, float]) -> Row:
         """The row of a new or changed user from {item_id: rating or strength}.
 
@@ -208,6 +223,14 @@ class NumpyFactorModel:
         )
 
     @cached_property
+    def _by_users(self) -> Geometry:
+        return _geometry(self.user_factors)
+
+    @cached_property
+    def _by_items(self) -> Geometry:
+        return _geometry(self.item_factors)
+
+    @cached_property
     def _fixed_items(self) -> FixedSide:
         return fixed_side(self.item_factors, self.item_bias, self.mean, self.params)
 
@@ -247,3 +270,27 @@ def _one_row(places: npt.NDArray[np.int64], values: Matrix, width: int) -> Csr:
     known = places >= 0
     columns = places[known].astype(np.int32)
     return csr_from_pairs(np.zeros_like(columns), columns, values[known], (1, width))
+
+
+def _geometry(others: Matrix) -> Geometry:
+    exact = others.astype(np.float64)
+    return Geometry.of(len(exact), exact.sum(axis=0), exact.T @ exact, 1.0)
+
+
+def _related(
+    entity: Any,
+    k: int,
+    side: tuple[Mapping[Any, int], Sequence[Any], Matrix, Matrix],
+    geometry: Geometry,
+) -> list[tuple[Any, float]]:
+    """The likest of one side; `side` has its places, ids, factors and biases."""
+    places, ids, factors, bias = side
+    own = -1
+    if not isinstance(entity, Row):
+        own = places[entity]
+        entity = Row(factors[own], float(bias[own]))
+    query = geometry.placed(entity.factors[None], np.array([entity.bias], np.float32))
+    scores = log_densities(*query, *geometry.placed(factors, bias), geometry.noise)[0]
+    best = np.argsort(-scores, kind="stable")
+    best = best[best != own][:k]
+    return [(ids[place], float(scores[place])) for place in best]

@@ -1,10 +1,4 @@
-"""Who is rated like whom: the density that a random entity of the other side rates two alike.
-
-With q a random row of the other side, its mean E[q] and covariance Cov(q), the difference of two
-ratings by q is N(m, v): m the difference of biases plus the difference d of factors . E[q], and
-v = 2 noise + d' Cov(q) d. The score is the logarithm of its density at zero, so that shared
-dislikes count as shared likes do. (Infer.NET's Matchbox takes E[q] = 0 and the prior's variance.)
-"""
+"""Related entities on Spark: each task gets all targets, then streams its queries past them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +12,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, FloatType, IntegerType, StructField, StructType
 
 from matchlake.recommender.arrow_lists import combined
-from matchlake.recommender.blocks import Floats, Ints
+from matchlake.recommender.blocks import Floats
+from matchlake.recommender.densities import Geometry, log_densities
 from matchlake.recommender.packing import pack, unpack
 from matchlake.recommender.spread import sent_home, sent_to_all, spread_over
 from matchlake.recommender.topk import Lists, lists_of, pick_lists
@@ -27,16 +22,6 @@ from matchlake.schemas import RANK, SCORE
 _TARGET, _GIVEN, _QUERY = 0, 1, 2
 _BATCH = 128
 """Queries whose scores of all targets are in memory at a time."""
-
-_FLAT = 1e-9
-
-
-class Geometry(NamedTuple):
-    """Maps factors to a space where squared distance is d' Cov(q) d; `centre` is E[q]."""
-
-    root: Floats
-    centre: Floats
-    noise: float
 
 
 @dataclass(frozen=True)
@@ -53,13 +38,9 @@ class Related:
         moments = others.select("factors").mapInArrow(_sums, "data binary").collect()
         parts = [unpack([bytes(row["data"])]) for row in moments]
         count = sum(float(part["count"]) for part in parts)
-        mean = np.sum([part["total"] for part in parts], axis=0) / count
+        total = np.sum([part["total"] for part in parts], axis=0)
         square = np.sum([part["square"] for part in parts], axis=0)
-        covariance = square / count - np.outer(mean, mean)
-        values, vectors = np.linalg.eigh(covariance)
-        root = vectors * np.sqrt(np.maximum(values, 0.0))
-        geometry = Geometry(root.astype(np.float32), mean.astype(np.float32), noise)
-        return Related(side, keys, geometry)
+        return Related(side, keys, Geometry.of(count, total, square, noise))
 
     def lists(self, queries: DataFrame, k: int, pairs: DataFrame | None = None) -> DataFrame:
         """The `k` likest of each query, among the `target`s of its `pairs` where given; lazy."""
@@ -109,7 +90,6 @@ class _Targets(NamedTuple):
     """All targets by index: rows in the space of the geometry, and expected differences."""
 
     ids: pa.Array
-    idx: Ints
     rows: Floats
     levels: Floats
     owners: pa.Array
@@ -149,17 +129,15 @@ class _Task:
         owners = np.asarray(pc.fill_null(encoded.indices, -1))
         places = np.asarray(pc.fill_null(pc.index_in(combined(pairs["target"]), ids), -1))
         lists = lists_of(owners, places, len(encoded.dictionary), len(ids))
-        return _Targets(ids, np.asarray(table["idx"]), rows, levels, encoded.dictionary, lists)
+        return _Targets(ids, rows, levels, encoded.dictionary, lists)
 
     def _placed(self, factors: pa.ListArray, bias: Floats) -> tuple[Floats, Floats]:
-        matrix = np.asarray(factors.flatten()).reshape(len(factors), -1)
-        levels: Floats = (bias + matrix @ self.geometry.centre).astype(np.float32)
-        return matrix @ self.geometry.root, levels
+        return self.geometry.placed(np.asarray(factors.flatten()).reshape(len(factors), -1), bias)
 
     def _answer(self, batch: pa.RecordBatch, targets: _Targets) -> pa.RecordBatch:
         rows, levels = self._placed(batch["factors"], np.asarray(batch["bias"]))
         scores = log_densities(rows, levels, targets.rows, targets.levels, self.geometry.noise)
-        own = np.searchsorted(targets.idx, np.asarray(batch["idx"]))
+        own = np.asarray(pc.index_in(batch["query"], targets.ids))
         if self.only_given:
             place = np.asarray(pc.fill_null(pc.index_in(batch["query"], targets.owners), -1))
             given = pick_lists(targets.given, place)
@@ -179,15 +157,3 @@ class _Task:
                 SCORE: pa.array(scores[rows_found, found]),
             }
         )
-
-
-def log_densities(
-    rows: Floats, levels: Floats, others: Floats, other_levels: Floats, noise: float
-) -> Floats:
-    """Log density of equal ratings, (rows, others); see the module."""
-    squares = (rows**2).sum(axis=1)[:, None] + (others**2).sum(axis=1)[None]
-    distance = np.maximum(squares - 2.0 * (rows @ others.T), 0.0)
-    variance = np.maximum(2.0 * noise + distance, _FLAT)
-    away = levels[:, None] - other_levels[None]
-    density: Floats = -0.5 * (np.log(2.0 * np.pi * variance) + away**2 / variance)
-    return density.astype(np.float32)

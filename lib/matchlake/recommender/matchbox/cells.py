@@ -13,7 +13,7 @@ from pyspark.sql.types import ArrayType, BooleanType, FloatType, StructField, St
 
 from matchlake.recommender.arrow_lists import combined, list_array
 from matchlake.recommender.blocks import Floats
-from matchlake.recommender.matchbox.predict import Prediction, Predictor, user_spread
+from matchlake.recommender.matchbox.predict import Prediction, Predictor, covariances, user_spread
 from matchlake.recommender.matchbox.ratings import DAY, ITEM, USER
 from matchlake.recommender.packing import Array
 from matchlake.schemas import EVENT_TIME, ITEM_ID, SCORE, USER_ID
@@ -133,12 +133,6 @@ class _ScoreCell:
         return _with_prediction(
             kept, predictor.predict(stacked.astype(np.int32), self.clip), trained
         )
-
-
-def covariances(report: dict[str, Array], sides: int) -> Floats:
-    """Prior covariances (sides, samples, columns, columns)."""
-    found = [np.linalg.inv(report[f"precisions_{side}"]) for side in range(sides)]
-    return np.stack(found).astype(np.float32)
 
 
 class _SideRows:

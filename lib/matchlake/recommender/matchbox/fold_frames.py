@@ -11,6 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, FloatType, LongType, StructField, StructType
 
+from matchlake.errors import InputError
 from matchlake.recommender.arrow_lists import combined
 from matchlake.recommender.blocks import Csr
 from matchlake.recommender.columns import require_columns
@@ -19,8 +20,8 @@ from matchlake.recommender.matchbox.encoding import VECTOR, encode
 from matchlake.recommender.matchbox.foldin import NewRatings, fold_in
 from matchlake.recommender.matchbox.history import beside, dense_rows, history_of
 from matchlake.recommender.matchbox.links import Features
-from matchlake.recommender.matchbox.output import factors_of, float_lists
-from matchlake.recommender.matchbox.posterior import Posterior, SidePosterior
+from matchlake.recommender.matchbox.output import float_lists
+from matchlake.recommender.matchbox.posterior import Posterior, SidePosterior, factors_of
 from matchlake.recommender.matchbox.ratings import ITEM, USER
 from matchlake.recommender.packing import Array
 from matchlake.schemas import ITEM_ID, RATING, USER_ID
@@ -36,10 +37,14 @@ BLOCKS = 8
 
 
 def fold_in_rows(
-    model: "MatchboxModel", side: int, history: DataFrame, features: DataFrame | None
+    model: "MatchboxModel", side: int, history: DataFrame | None, features: DataFrame | None
 ) -> DataFrame:
     """Rows of `side` for all ids in `history` and `features`; see `MatchboxModel.fold_in_users`."""
     key, other = KEYS[side], KEYS[1 - side]
+    if history is None and features is None:
+        raise InputError(f"There is nothing to fold in: give ratings, features, or both, by {key}.")
+    if history is None:
+        history = _no_history(model, side)
     require_columns(history, (key, other, RATING), "the history")
     others = (model.users, model.items)[1 - side]
     home = F.pmod(F.xxhash64(key), F.lit(BLOCKS)).cast("int")
@@ -64,6 +69,14 @@ def fold_in_rows(
     # A lambda: Spark counts the arguments, and would count `self`.
     schema = _schema(key, history.schema[key].dataType)
     return grouped.applyInArrow(lambda _, left, right: task(left, right), schema)
+
+
+def _no_history(model: "MatchboxModel", side: int) -> DataFrame:
+    """Ratings of nobody, with ids of the model's types."""
+    kinds = [model.users.schema[USER_ID].dataType, model.items.schema[ITEM_ID].dataType]
+    ids = [F.lit(None).cast(kind).alias(name) for kind, name in zip(kinds, KEYS, strict=True)]
+    rating = F.lit(None).cast("float").alias(RATING)
+    return (model.users, model.items)[side].limit(0).select(*ids, rating)
 
 
 def _everywhere(others: DataFrame, model: "MatchboxModel", side: int) -> DataFrame:

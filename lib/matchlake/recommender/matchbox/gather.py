@@ -14,7 +14,8 @@ from matchlake.recommender.blocks import Floats
 from matchlake.recommender.matchbox.compact import compact_grams
 from matchlake.recommender.matchbox.distributed import Kept
 from matchlake.recommender.matchbox.messages import MESSAGES, Outbox, opened, summed
-from matchlake.recommender.matchbox.output import factors_of, float_lists
+from matchlake.recommender.matchbox.output import float_lists
+from matchlake.recommender.matchbox.posterior import factors_of
 from matchlake.recommender.matchbox.ratings import ITEM, USER
 from matchlake.recommender.packing import Array
 from matchlake.recommender.partition import Layout

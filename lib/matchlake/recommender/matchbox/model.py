@@ -16,7 +16,10 @@ from matchlake.recommender.matchbox.weights import link_weights
 from matchlake.recommender.model import FactorModel
 from matchlake.recommender.packing import Array
 from matchlake.recommender.params import AlsParams
-from matchlake.schemas import EVENT_TIME, ITEM_ID, USER_ID
+from matchlake.schemas import EVENT_TIME, ITEM_ID, SCORE, USER_ID
+
+_LATER = 1 << 62
+"""Indices from here on belong to rows that were folded in."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,55 @@ class MatchboxModel:
             params=AlsParams(feedback="explicit", rank=rank),
         )
 
+    @property
+    def predicts_ratings(self) -> bool:
+        """A score is a rating."""
+        return True
+
+    def recommend_items(
+        self,
+        users: DataFrame | None,
+        k: int,
+        *,
+        exclude_seen: DataFrame | None = None,
+        candidates: DataFrame | None = None,
+    ) -> DataFrame:
+        """As `FactorModel.recommend_items`, for users known by features too; None for all.
+
+        `score` is the expected rating; `cold` is true for a user without ratings in the fit.
+        """
+        lists = self.factor_model().recommend_items(
+            users, k, exclude_seen=exclude_seen, candidates=candidates
+        )
+        return self._rated(lists, self.users, USER_ID)
+
+    def recommend_users(
+        self,
+        items: DataFrame | None,
+        k: int,
+        *,
+        exclude_seen: DataFrame | None = None,
+        candidates: DataFrame | None = None,
+    ) -> DataFrame:
+        """As `recommend_items`, with users and items exchanged."""
+        lists = self.factor_model().recommend_users(
+            items, k, exclude_seen=exclude_seen, candidates=candidates
+        )
+        return self._rated(lists, self.items, ITEM_ID)
+
+    def _rated(self, lists: DataFrame, side: DataFrame, key: str) -> DataFrame:
+        """The flag from `observed`; where ratings are levels, their expectation as the score."""
+        trained = side.where(F.col("observed") > 0).select(key, F.lit(col=False).alias("_cold"))
+        flagged = lists.join(trained, key, "left")
+        flagged = flagged.withColumn("cold", F.coalesce("_cold", F.lit(col=True))).drop("_cold")
+        if self.levels is None:
+            return flagged
+        pairs = flagged.drop(SCORE).withColumnRenamed("cold", "_cold")
+        if self.params.dates:
+            pairs = pairs.withColumn(EVENT_TIME, F.lit(None).cast("timestamp"))
+        scored = self.score(pairs).drop("cold").withColumnRenamed("_cold", "cold")
+        return scored.select(*lists.columns)
+
     def score(self, pairs: DataFrame, *, clip: tuple[float, float] | None = None) -> DataFrame:
         """Adds `score`, `deviation`, `cold` and, for levels, `chances` to `pairs`; lazy.
 
@@ -81,7 +133,9 @@ class MatchboxModel:
         require_columns(pairs, (USER_ID, ITEM_ID, *timed), "the pairs")
         return score_cells(self, pairs, clip)
 
-    def fold_in_users(self, history: DataFrame, features: DataFrame | None = None) -> DataFrame:
+    def fold_in_users(
+        self, history: DataFrame | None, features: DataFrame | None = None
+    ) -> DataFrame:
         """Rows for new or changed users, given all else: conditional means, sample by sample.
 
         Reads `user_id`, `item_id` and `rating` of `history`, and the users' columns of `features`;
@@ -91,19 +145,19 @@ class MatchboxModel:
         """
         return fold_in_rows(self, USER, history, features)
 
-    def fold_in_items(self, history: DataFrame, features: DataFrame | None = None) -> DataFrame:
+    def fold_in_items(
+        self, history: DataFrame | None, features: DataFrame | None = None
+    ) -> DataFrame:
         """As `fold_in_users`, for items: `item_id`, `factors`, `biases`, `compact`, `observed`."""
         return fold_in_rows(self, ITEM, history, features)
 
     def with_users(self, rows: DataFrame) -> "MatchboxModel":
         """The model with `rows` of `fold_in_users` in the place of, or beside, its users."""
-        kept = self.users.join(rows.select(USER_ID), USER_ID, "anti")
-        return replace(self, users=kept.unionByName(rows, allowMissingColumns=True))
+        return replace(self, users=_with_rows(self.users, rows, USER_ID, "user_idx"))
 
     def with_items(self, rows: DataFrame) -> "MatchboxModel":
         """The model with `rows` of `fold_in_items` in the place of, or beside, its items."""
-        kept = self.items.join(rows.select(ITEM_ID), ITEM_ID, "anti")
-        return replace(self, items=kept.unionByName(rows, allowMissingColumns=True))
+        return replace(self, items=_with_rows(self.items, rows, ITEM_ID, "item_idx"))
 
     def user_weights(self) -> DataFrame:
         """Which feature of users pulls which way: a row a feature.
@@ -123,3 +177,10 @@ class MatchboxModel:
         """How well the chains have mixed: R-hat and effective samples of error, noise, scales."""
         trace = {name: array for name, array in self.report.items() if name.startswith(PREFIX)}
         return measure_mixing(trace, self.params.burn_in)
+
+
+def _with_rows(known: DataFrame, rows: DataFrame, key: str, index: str) -> DataFrame:
+    """Rows that came later have indices beyond all others, from their ids."""
+    kept = known.join(rows.select(key), key, "anti")
+    later = F.shiftrightunsigned(F.xxhash64(key), 2) + F.lit(_LATER)
+    return kept.unionByName(rows.withColumn(index, later), allowMissingColumns=True)

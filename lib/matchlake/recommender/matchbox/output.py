@@ -21,7 +21,7 @@ from pyspark.sql.types import (
 from matchlake.recommender.blocks import Floats, Ints
 from matchlake.recommender.matchbox.chains import Trace
 from matchlake.recommender.matchbox.compact import Projections, compact
-from matchlake.recommender.matchbox.posterior import Posterior
+from matchlake.recommender.matchbox.posterior import Posterior, factors_of
 from matchlake.recommender.matchbox.ratings import DAY, ITEM, USER
 from matchlake.recommender.packing import pack, pieces_of
 from matchlake.schemas import ITEM_ID, USER_ID
@@ -110,16 +110,6 @@ class Emitter:
 def problem(types: tuple[pa.DataType, pa.DataType], message: str) -> pa.RecordBatch:
     """The one row that leaves instead of a model."""
     return _batch(types, PROBLEM, 1, {"data": pa.array([message.encode()], pa.binary())})
-
-
-def factors_of(rows: Floats) -> Floats:
-    """All samples' factors (rows, samples * rank), over the root of the samples.
-
-    Dot products of them are the mean of the samples' dot products.
-    """
-    count, samples = rows.shape[:2]
-    factors: Floats = rows[:, :, :-1] / np.float32(np.sqrt(samples))
-    return np.ascontiguousarray(factors.reshape(count, -1))
 
 
 def _batch(

@@ -108,6 +108,16 @@ class Posterior:
         return (places + offsets).astype(np.int32)
 
 
+def factors_of(rows: Floats) -> Floats:
+    """All samples' factors (rows, samples * rank), over the root of the samples.
+
+    Dot products of them are the mean of the samples' dot products.
+    """
+    count, samples = rows.shape[:2]
+    factors: Floats = rows[:, :, :-1] / np.float32(np.sqrt(samples))
+    return np.ascontiguousarray(factors.reshape(count, -1))
+
+
 def _gather(samples: list[Sample], side: int) -> SidePosterior:
     priors = [sample.priors[side] for sample in samples]
     return SidePosterior(

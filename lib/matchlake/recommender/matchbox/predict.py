@@ -1,7 +1,8 @@
 """From rows in every sample to a rating: its expectation, its spread, the chance of each level."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +75,12 @@ class Predictor:
         expected = chances @ self.levels
         variance = np.maximum(chances @ self.levels**2 - expected**2, 0.0)
         return Prediction(_single(expected), _single(np.sqrt(variance)), _single(chances))
+
+
+def covariances(report: Mapping[str, npt.NDArray[Any]], sides: int) -> Floats:
+    """Prior covariances (sides, samples, columns, columns)."""
+    found = [np.linalg.inv(report[f"precisions_{side}"]) for side in range(sides)]
+    return np.stack(found).astype(np.float32)
 
 
 def user_spread(users: Floats, base: Matrix | None) -> Floats:

@@ -1,0 +1,55 @@
+"""Features of one row without Spark, for serving: what `encoding.encode` gives for a frame."""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field, TypeAdapter
+
+from matchlake.errors import SchemaError
+from matchlake.features.categories import FittedCategories
+from matchlake.features.numbers import FittedNumber
+from matchlake.features.numpy_features import NumpyFeatures
+from matchlake.recommender.blocks import Floats
+
+_FITTED: TypeAdapter[tuple[FittedNumber | FittedCategories, ...]] = TypeAdapter(
+    tuple[Annotated[FittedNumber | FittedCategories, Field(discriminator="form")], ...]
+)
+
+
+class RowEncoder:
+    """The encoder of one side, from the JSON of its `FeatureModel`."""
+
+    def __init__(self, text: str) -> None:
+        self._features = _FITTED.validate_python(json.loads(text)["features"])
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The columns that the features read."""
+        return sorted({fitted.column for fitted in self._features})
+
+    @cached_property
+    def _numpy(self) -> NumpyFeatures:
+        return NumpyFeatures(self._features)
+
+    def encode(self, row: Mapping[str, Any]) -> Floats:
+        """The vector of one row, (1, features); what `row` does not have is missing.
+
+        Raises SchemaError for a name that no feature reads.
+        """
+        unknown = sorted(row.keys() - set(self.names))
+        if unknown:
+            raise SchemaError(
+                f"No feature reads {', '.join(unknown)}; they read {', '.join(self.names)}."
+            )
+        whole = {name: row.get(name) for name in self.names}
+        values = np.nan_to_num(self._numpy.transform_row(whole))
+        begin = 0
+        for fitted in self._features:
+            stop = begin + len(fitted.outputs())
+            if isinstance(fitted, FittedCategories) and fitted.is_list:
+                values[begin:stop] /= np.sqrt(max(1.0, values[begin:stop].sum()))
+            begin = stop
+        return np.asarray(values[None], np.float32)
