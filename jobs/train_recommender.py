@@ -11,13 +11,21 @@ from matchlake.io.task_values import set_task_value
 from matchlake.models.evaluation import Recommender, evaluate, flat_figures, not_beaten
 from matchlake.models.folder import save_model
 from matchlake.models.gate import SPLIT_TAG, judge
+from matchlake.models.params import TrainParams
 from matchlake.models.plots import training_plots
 from matchlake.models.pyfunc import EVALUATED, FACTORS, pyfunc_flavor
-from matchlake.models.training import fit_with_cuts, progress_to, with_strength
+from matchlake.models.training import (
+    Sides,
+    fit_model,
+    log_posterior,
+    progress_to,
+    read_sides,
+    with_strength,
+)
 from matchlake.recommender.baselines.bias import fit_bias
 from matchlake.recommender.baselines.popularity import fit_popularity
+from matchlake.recommender.matchbox.model import MatchboxModel
 from matchlake.recommender.model import FactorModel
-from matchlake.recommender.params import AlsParams
 from matchlake.recommender.progress import OnProgress
 from matchlake.recommender.split import Split, split
 from matchlake.runtime import Runtime, run_job
@@ -31,6 +39,7 @@ def run(runtime: Runtime) -> None:
     params, tracker = runtime.config.train, runtime.tracker
     version = runtime.lakehouse.version(INTERACTIONS.name)
     interactions = with_strength(runtime.lakehouse.read(INTERACTIONS.name, version), params)
+    sides, name = read_sides(runtime.lakehouse, params, interactions), params.algorithm
     what = f"version {version}, {params.model_dump_json(exclude={'resume'})}"
     place = f"{runtime.config.checkpoints}/train_recommender"
     with (
@@ -41,17 +50,18 @@ def run(runtime: Runtime) -> None:
         parts = Split(*map(cuts.of("parts"), split(interactions, params.split)))
         run.log_params(params.model_dump(mode="json"))
         run.log_input(INTERACTIONS.name, version)
-        model = _fit(parts.train, params.als, cuts.of("fit"), progress_to(run))
-        figures = evaluate({"als": model, **_baselines(parts)}, parts, params.ranking)
-        run.log_metrics(flat_figures(figures, "als"))
-        for name in not_beaten(figures, "als", params.metric):
-            _log.warning("als is no better than the baseline %s in %s", name, params.metric)
+        model = _fit(parts.train, params, sides, cuts.of("fit"), progress_to(run))
+        figures = evaluate({name: model, **_baselines(parts)}, parts, params.ranking, params.modes)
+        run.log_metrics(flat_figures(figures, name))
+        log_posterior(run, model)
+        for other in not_beaten(figures, name, params.metric):
+            _log.warning("%s is no better than the baseline %s in %s", name, other, params.metric)
         scored = model.score(parts.test) if model.predicts_ratings else None
-        for name, figure in training_plots(figures, scored).items():
-            run.log_figure(figure, name)
-        decision = judge(tracker, runtime.spark, figures["als"], parts, params)
+        for file, figure in training_plots(figures, scored).items():
+            run.log_figure(figure, file)
+        decision = judge(tracker, runtime.spark, figures[name], parts, params)
         save_model(model, scratch / EVALUATED)
-        served = _fit(interactions, params.als, cuts.of("refit")) if params.refit else model
+        served = _fit(interactions, params, sides, cuts.of("refit")) if params.refit else model
         save_model(served, scratch / FACTORS)
         uri = run.log_model(pyfunc_flavor(scratch))
         tags = {SPLIT_TAG: params.split.model_dump_json(), "decision": decision.reason}
@@ -60,9 +70,11 @@ def run(runtime: Runtime) -> None:
     _log.info("version %s is %s: %s", registered.version, decision.alias, decision.reason)
 
 
-def _fit(frame: DataFrame, params: AlsParams, cuts: Cuts, *told: OnProgress) -> FactorModel:
-    with fit_bar(cuts.folder.name, params.iterations) as bar:
-        return fit_with_cuts(frame, params, cuts, bar, *told)
+def _fit(
+    frame: DataFrame, params: TrainParams, sides: Sides, cuts: Cuts, *told: OnProgress
+) -> FactorModel | MatchboxModel:
+    with fit_bar(cuts.folder.name, params.als.iterations) as bar:
+        return fit_model(frame, params, sides, cuts, bar, *told)
 
 
 def _baselines(parts: Split) -> dict[str, Recommender]:

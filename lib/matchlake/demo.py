@@ -27,6 +27,16 @@ from matchlake.sandbox.publish import Published, publish_events
 
 JOBS = ("ingest_events", "load_lake", "build_features", "train_recommender", "recommend")
 STREAM = "rating_events"
+RATER = (
+    "tracking.model=rater",
+    "train.algorithm=matchbox",
+    "train.matchbox={rank: 8, samples: 30, burn_in: 30, thinning: 1}",
+    "train.metric=rmse",
+    "train.modes={}",
+    "recommend.tables=[related_items, related_users, predicted_ratings, feature_weights]",
+)
+"""What turns the jobs that rank items into those that predict ratings: the second model."""
+NEWCOMER = "newcomer"
 _SEED = 20
 _ODD_EVENTS = 300
 _PARTITIONS = 4
@@ -59,7 +69,7 @@ def run_demo(console: Console, ratings: int | None = None) -> None:
     start_logging("INFO")
     config = load_config("local")
     root = Path(config.lakehouse or ".lakehouse")
-    steps = Steps(console, total=3 + len(JOBS))
+    steps = Steps(console, total=5 + len(JOBS))
     was_running = broker_status(root).phase == "running"
     try:
         with steps.step("Kafka broker"):
@@ -73,10 +83,14 @@ def run_demo(console: Console, ratings: int | None = None) -> None:
         for name in JOBS:
             with steps.step(f"job {name}"):
                 job(name)(runtime)
+        rater = start(load_config("local", RATER), "demo")
+        for name in JOBS[-2:]:
+            with steps.step(f"job {name}, model rater"):
+                job(name)(rater)
     finally:
         if not was_running:
             stop_broker(root)
-    print_page(console, runtime, published, steps.seconds)
+    print_page(console, (runtime, rater), published, steps.seconds)
 
 
 def job(name: str) -> Callable[[Runtime], None]:
@@ -115,4 +129,7 @@ def _publish(console: Console, config: JobConfig, bootstrap: str, ratings: int |
 
 def _write_lake(console: Console, root: Path) -> None:
     written = write_lake_files(bundled_movielens(), root / "lake")
+    made_up = root / "lake" / f"users_{NEWCOMER}.csv"
+    made_up.write_text(f"user_id,age,occupation\n{NEWCOMER},24,student\n", encoding="utf-8")
+    written.append(made_up)
     console.print(f"lake files: {', '.join(str(path) for path in written)}")

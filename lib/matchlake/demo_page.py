@@ -12,7 +12,42 @@ from matchlake.views import create_views
 
 _USERS = ("1", "405", "943")
 _BEST = 3
-_METRICS = ("ndcg_at_10", "recall_at_20", "hit_rate_at_10", "rmse", "mae")
+_METRICS = ("ndcg_at_10", "recall_at_20", "hit_rate_at_10", "rmse", "mae", "inside_90")
+_QUERIES = (
+    (
+        "What a newcomer, a student of 24 without ratings, is expected to rate highest",
+        ("title", "rating", "low", "high", "cold"),
+        (
+            "SELECT title, rating, low, high, cold FROM gold.predicted_ratings_with_titles "
+            "WHERE user_id = 'newcomer' ORDER BY rating DESC, title LIMIT 5"
+        ),
+    ),
+    (
+        "Related films",
+        ("title", "rank", "related", "score"),
+        (
+            "SELECT r.title, r.rank, related_title, score FROM gold.related_items_with_titles r "
+            "JOIN (SELECT item_id FROM bronze.items WHERE title IN ('Toy Story', 'Alien', "
+            "'Star Wars')) USING (item_id) WHERE r.rank <= 3 ORDER BY r.title, r.rank"
+        ),
+    ),
+    (
+        "Related users",
+        ("user_id", "rank", "related_user_id", "score"),
+        (
+            "SELECT user_id, rank, related_user_id, score FROM gold.related_users "
+            "WHERE user_id IN ('1', '405', '943') AND rank <= 2 ORDER BY user_id, rank"
+        ),
+    ),
+    (
+        "What pulls ratings up and down",
+        ("side", "feature", "pull", "deviation", "taste"),
+        (
+            "SELECT side, feature, pull, deviation, taste FROM gold.feature_weights "
+            "ORDER BY abs(pull) DESC LIMIT 6"
+        ),
+    ),
+)
 _NEXT = (
     '.venv/bin/matchlake sql "SELECT * FROM gold.top_items ORDER BY rank LIMIT 10"',
     ".venv/bin/matchlake mlflow",
@@ -21,15 +56,26 @@ _NEXT = (
 
 
 def print_page(
-    console: Console, runtime: Runtime, published: Published, seconds: Mapping[str, float]
+    console: Console,
+    runtimes: tuple[Runtime, Runtime],
+    published: Published,
+    seconds: Mapping[str, float],
 ) -> None:
-    """Prints the page; runs the few queries it needs."""
+    """Prints the page; runs the few queries it needs.
+
+    The second runtime is that of the model of ratings.
+    """
+    runtime, rater = runtimes
     create_views(runtime.lakehouse, runtime.config)
     console.rule("[bold]matchlake demo")
     console.print(_records(runtime, published))
     console.print(_tables(runtime))
     console.print(_metrics(runtime))
+    console.print(_metrics(rater))
     console.print(_recommendations(runtime))
+    for title, columns, query in _QUERIES:
+        rows = runtime.spark.sql(query).collect()
+        console.print(_grid(title, columns, map(tuple, rows)))
     took = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
     console.print(f"[bold]{sum(seconds.values()):.0f} s in all[/]: {took}", highlight=False)
     console.print("[bold]Try next[/]")
@@ -85,7 +131,7 @@ def _metrics(runtime: Runtime) -> Table:
     rows += [
         (other, *(found.get(f"{other}/{metric}", "-") for metric in shown)) for other in others
     ]
-    title = f"Held-out figures (model version {champion.version})"
+    title = f"Held-out figures ({champion.name}, version {champion.version})"
     return _grid(title, ("model", *shown), rows)
 
 

@@ -113,6 +113,10 @@ INTERACTIONS = TableSpec(
     keys=(USER_ID, ITEM_ID),
 )
 
+MODEL_VERSION = Column(
+    "model_version", "STRING", "Version of the registered model that made the row"
+)
+
 RECOMMENDATIONS = TableSpec(
     "gold.recommendations",
     "The champion model's best items for each user, without the items the user has rated.",
@@ -121,7 +125,64 @@ RECOMMENDATIONS = TableSpec(
         Column(RANK, "INT", "Place in the user's list, 1 is the best", nullable=False),
         Column(ITEM_ID, "STRING", "Business key of the item", nullable=False),
         Column(SCORE, "DOUBLE", "Predicted rating, or strength for implicit models"),
-        Column("model_version", "STRING", "Version of the registered model that made the row"),
+        MODEL_VERSION,
+        Column("cold", "BOOLEAN", "Whether the user had no ratings to learn from"),
     ),
     keys=(USER_ID, RANK),
+)
+
+RELATED_ITEMS = TableSpec(
+    "gold.related_items",
+    "For each item those that a random user is likeliest to rate as it, liked or disliked alike.",
+    (
+        Column(ITEM_ID, "STRING", "Business key of the item", nullable=False),
+        Column(RANK, "INT", "Place in the item's list, 1 is the most related", nullable=False),
+        Column("related_item_id", "STRING", "Business key of the other item", nullable=False),
+        Column(SCORE, "DOUBLE", "Log density of equal ratings: the larger the more alike"),
+        MODEL_VERSION,
+    ),
+    keys=(ITEM_ID, RANK),
+)
+
+RELATED_USERS = TableSpec(
+    "gold.related_users",
+    "For each user those who are likeliest to rate a random item as he does.",
+    (
+        Column(USER_ID, "STRING", "Business key of the user", nullable=False),
+        Column(RANK, "INT", "Place in the user's list, 1 is the most related", nullable=False),
+        Column("related_user_id", "STRING", "Business key of the other user", nullable=False),
+        Column(SCORE, "DOUBLE", "Log density of equal ratings: the larger the more alike"),
+        MODEL_VERSION,
+    ),
+    keys=(USER_ID, RANK),
+)
+
+PREDICTED_RATINGS = TableSpec(
+    "gold.predicted_ratings",
+    "The ratings that the champion model expects, and how sure it is of each.",
+    (
+        Column(USER_ID, "STRING", "Business key of the user", nullable=False),
+        Column(ITEM_ID, "STRING", "Business key of the item", nullable=False),
+        Column(RATING, "DOUBLE", "The rating expected"),
+        Column("deviation", "DOUBLE", "Its standard deviation; null where the model has none"),
+        Column("cold", "BOOLEAN", "Whether user or item had no ratings to learn from"),
+        MODEL_VERSION,
+    ),
+    keys=(USER_ID, ITEM_ID),
+)
+
+FEATURE_WEIGHTS = TableSpec(
+    "gold.feature_weights",
+    "Which feature of users and items pulls ratings which way, in the champion model.",
+    (
+        Column("side", "STRING", "user or item", nullable=False),
+        Column("feature", "STRING", "Name of the feature", nullable=False),
+        Column("source", "STRING", "The column it was made from"),
+        Column("category", "STRING", "The category it stands for; null for a number"),
+        Column("pull", "DOUBLE", "What one unit of it adds to the rating of a typical pair"),
+        Column("deviation", "DOUBLE", "Standard deviation of that, as far as it is known"),
+        Column("taste", "DOUBLE", "How much what it adds differs over the other side"),
+        MODEL_VERSION,
+    ),
+    keys=("side", "feature"),
 )

@@ -14,10 +14,15 @@ from matchlake.features.describe import DESCRIPTIONS, DRIFT
 from matchlake.features.tables import FEATURE_COUNTS, FEATURE_SETS, FEATURE_VOCABULARY
 from matchlake.ingest.tables import stream_views
 from matchlake.io.delta import Lakehouse
+from matchlake.models.answers import TABLES as ANSWERS
 from matchlake.schemas import (
     EVENT_TIME,
     INTERACTIONS,
+    PREDICTED_RATINGS,
     RECOMMENDATIONS,
+    RELATED_ITEMS,
+    RELATED_USERS,
+    TableSpec,
     ViewSpec,
     quote_identifier,
     quote_text,
@@ -89,16 +94,21 @@ USERS_WITH_FEW_RATINGS = ViewSpec(
     needs=(INTERACTIONS.name, "bronze.users"),
 )
 
+_USER = ("user_id", "Business key of the user")
+_ITEM = ("item_id", "Business key of the item")
+_TITLE = ("title", "Title of the item; null where bronze.items does not have it")
+_VERSION = ("model_version", "Version of the registered model that made the row")
+
 RECOMMENDATIONS_WITH_TITLES = ViewSpec(
     "gold.recommendations_with_titles",
     "The recommendations, with what the items are called.",
     (
-        ("user_id", "Business key of the user"),
+        _USER,
         ("rank", "Place in the user's list, 1 is the best"),
-        ("item_id", "Business key of the item"),
-        ("title", "Title of the item; null where bronze.items does not have it"),
+        _ITEM,
+        _TITLE,
         ("score", "Predicted rating, or strength for implicit models"),
-        ("model_version", "Version of the registered model that made the row"),
+        _VERSION,
     ),
     """
     SELECT user_id, rank, item_id, title, score, model_version
@@ -107,6 +117,74 @@ RECOMMENDATIONS_WITH_TITLES = ViewSpec(
     needs=(RECOMMENDATIONS.name, "bronze.items"),
 )
 
+RELATED_ITEMS_WITH_TITLES = ViewSpec(
+    "gold.related_items_with_titles",
+    "The related items, with what both items are called.",
+    (
+        _ITEM,
+        _TITLE,
+        ("rank", "Place in the item's list, 1 is the most related"),
+        ("related_item_id", "Business key of the other item"),
+        ("related_title", "Title of the other item"),
+        ("score", "Log density of equal ratings: the larger the more alike"),
+        _VERSION,
+    ),
+    """
+    SELECT r.item_id, a.title, r.rank, r.related_item_id, b.title, r.score, r.model_version
+    FROM gold.related_items r
+    LEFT JOIN bronze.items a ON a.item_id = r.item_id
+    LEFT JOIN bronze.items b ON b.item_id = r.related_item_id
+    """,
+    needs=(RELATED_ITEMS.name, "bronze.items"),
+)
+
+PREDICTED_RATINGS_WITH_TITLES = ViewSpec(
+    "gold.predicted_ratings_with_titles",
+    "The predicted ratings, with what the items are called and how sure the model is.",
+    (
+        _USER,
+        _ITEM,
+        _TITLE,
+        ("rating", "The rating expected"),
+        ("low", "Nine of ten ratings are expected between this and high"),
+        ("high", "The upper end of that interval"),
+        ("cold", "Whether user or item had no ratings to learn from"),
+        _VERSION,
+    ),
+    """
+    SELECT user_id, item_id, title, rating, rating - 1.645 * deviation,
+           rating + 1.645 * deviation, cold, model_version
+    FROM gold.predicted_ratings LEFT JOIN bronze.items USING (item_id)
+    """,
+    needs=(PREDICTED_RATINGS.name, "bronze.items"),
+)
+
+
+def wide_views(config: JobConfig) -> tuple[ViewSpec, ...]:
+    """Lists in the form of Azure ML's Matchbox modules: a row an entity, a column a place."""
+    few = config.recommend.related
+    return (
+        _wide(RECOMMENDATIONS, ("User", "Item"), config.recommend.k),
+        _wide(RELATED_ITEMS, ("Item", "Related Item"), few),
+        _wide(RELATED_USERS, ("User", "Related User"), few),
+    )
+
+
+def _wide(table: TableSpec, names: tuple[str, str], k: int) -> ViewSpec:
+    key, _, target = table.column_names[:3]
+    places = [
+        (f"{names[1]} {n}", f"max(CASE WHEN rank = {n} THEN {target} END)", f"At place {n}")
+        for n in range(1, k + 1)
+    ]
+    expressions = ", ".join(expression for _, expression, _ in places)
+    return ViewSpec(
+        f"{table.name}_wide",
+        f"{table.name} in the form of Azure ML's Matchbox modules, a row for each {names[0]}.",
+        ((names[0], f"Business key of the {names[0].lower()}"), *((n, c) for n, _, c in places)),
+        f"SELECT {key}, {expressions} FROM {table.name} GROUP BY {key}",
+        needs=(table.name,),
+    )
+
 
 def fixed_views(config: JobConfig) -> tuple[ViewSpec, ...]:
     """The views whose queries do not depend on which tables there are: each stream's, and gold's.
@@ -114,7 +192,8 @@ def fixed_views(config: JobConfig) -> tuple[ViewSpec, ...]:
     A laptop's `Lakehouse` is given them, to make each when it is first asked for.
     """
     streams = (view for stream in config.streams.values() for view in stream_views(stream))
-    return (*streams, TOP_ITEMS, USERS_WITH_FEW_RATINGS, RECOMMENDATIONS_WITH_TITLES)
+    titled = (RECOMMENDATIONS_WITH_TITLES, RELATED_ITEMS_WITH_TITLES, PREDICTED_RATINGS_WITH_TITLES)
+    return (*streams, TOP_ITEMS, USERS_WITH_FEW_RATINGS, *titled, *wide_views(config))
 
 
 def data_freshness(event_times: Mapping[str, str | None]) -> ViewSpec:
@@ -238,7 +317,7 @@ def _jobs_of_tables(config: JobConfig) -> dict[str, str]:
         DESCRIPTIONS.name: "describe_tables",
         DRIFT.name: "describe_tables",
         **{each.table: "build_training_sets" for each in config.training_sets.values()},
-        RECOMMENDATIONS.name: "recommend",
+        **{spec.name: "recommend" for spec in ANSWERS.values()},
     }
 
 

@@ -1,12 +1,12 @@
 """`fit_matchbox` on Spark: what it learns, predicts, flags and refuses."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from tests.support.matchbox_cases import planted
+from tests.support.matchbox_frames import START, Frames, planted_frames
 
 from matchlake.errors import InputError, SchemaError
 from matchlake.recommender.matchbox.fit import fit_matchbox
@@ -14,39 +14,15 @@ from matchlake.recommender.matchbox.model import MatchboxModel
 from matchlake.recommender.matchbox.params import MatchboxParams
 
 PARAMS = MatchboxParams(rank=2, samples=20, burn_in=30, thinning=1, history_limit=30)
-START = datetime(2024, 1, 1)
 
 
 @pytest.fixture(scope="module")
-def frames(spark: SparkSession) -> tuple[DataFrame, DataFrame, DataFrame]:
-    """Ratings, and features of users and items; user u60 and item i50 are known by those only."""
-    case = planted(8, users=60, items=50)
-    rows = [
-        (
-            f"u{u:02}",
-            f"i{i:02}",
-            float(np.clip(np.round(value), 1, 5)),
-            START + timedelta(days=int(u)),
-        )
-        for (u, i), value in zip(case.places, case.values, strict=True)
-    ]
-    ratings = spark.createDataFrame(
-        rows, "user_id string, item_id string, rating double, event_time timestamp"
-    )
-    users = [
-        (f"u{u:02}", *("ab"[int(v)] for v in x[:2]), float(x[2])) for u, x in enumerate(case.x)
-    ]
-    users.append(("u60", "a", None, 1.0))
-    items = [(f"i{i:02}", ["x", "y"] if i % 2 else ["x"]) for i in range(51)]
-    return (
-        ratings,
-        spark.createDataFrame(users, "user_id string, one string, two string, three double"),
-        spark.createDataFrame(items, "item_id string, tags array<string>"),
-    )
+def frames(spark: SparkSession) -> Frames:
+    return planted_frames(spark)
 
 
 @pytest.fixture(scope="module")
-def model(frames: tuple[DataFrame, DataFrame, DataFrame]) -> MatchboxModel:
+def model(frames: Frames) -> MatchboxModel:
     return fit_matchbox(*frames, PARAMS)
 
 
@@ -60,7 +36,7 @@ def pairs(spark: SparkSession) -> DataFrame:
 
 
 def test_pairs_get_a_rating_a_deviation_and_a_flag(
-    model: MatchboxModel, frames: tuple[DataFrame, DataFrame, DataFrame], pairs: DataFrame
+    model: MatchboxModel, frames: Frames, pairs: DataFrame
 ) -> None:
     found = model.score(pairs, clip=(1.0, 5.0)).orderBy("n").collect()
     assert [row["cold"] for row in found] == [False, True, True, True, True, True, True]
@@ -88,9 +64,7 @@ def test_trained_and_cold_rows_score_as_the_factor_model_does(
     assert len(users["u03"]["factors"]) == 20 * 2
 
 
-def test_levels_and_dates_give_chances(
-    frames: tuple[DataFrame, DataFrame, DataFrame], pairs: DataFrame
-) -> None:
+def test_levels_and_dates_give_chances(frames: Frames, pairs: DataFrame) -> None:
     ratings, users, _ = frames
     params = PARAMS.model_copy(update={"ordinal": True, "dates": True, "chains": 2})
     model = fit_matchbox(ratings.repartition(3), users, None, params)
@@ -119,9 +93,7 @@ def test_levels_and_dates_give_chances(
         ("undated", "without a date"),
     ],
 )
-def test_input_errors_show_the_rows(
-    frames: tuple[DataFrame, DataFrame, DataFrame], change: str, message: str
-) -> None:
+def test_input_errors_show_the_rows(frames: Frames, change: str, message: str) -> None:
     ratings, users, items = frames
     params = PARAMS.model_copy(update={"samples": 1, "burn_in": 0})
     if change == "again":
@@ -141,7 +113,7 @@ def test_input_errors_show_the_rows(
         fit_matchbox(ratings, users, items, params)
 
 
-def test_missing_columns_are_named(frames: tuple[DataFrame, DataFrame, DataFrame]) -> None:
+def test_missing_columns_are_named(frames: Frames) -> None:
     ratings, users, _ = frames
     with pytest.raises(SchemaError, match="rating"):
         fit_matchbox(ratings.drop("rating"), None, None, PARAMS)

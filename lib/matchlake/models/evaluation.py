@@ -6,14 +6,31 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from matchlake.errors import InputError
-from matchlake.models.params import LOWER_IS_BETTER
-from matchlake.recommender.metrics import RankingParams, ranking_metrics, rating_metrics
+from matchlake.models.params import LOWER_IS_BETTER, ModesParams
+from matchlake.recommender.matchbox.model import MatchboxModel
+from matchlake.recommender.metrics import (
+    RankingParams,
+    calibration_metrics,
+    ranking_metrics,
+    rating_metrics,
+    related_metrics,
+)
+from matchlake.recommender.model import FactorModel
+from matchlake.recommender.modes import (
+    Pools,
+    recommend_rated_items,
+    related_items,
+    related_users,
+)
 from matchlake.recommender.split import Split
-from matchlake.schemas import USER_ID
+from matchlake.schemas import ITEM_ID, RATING, USER_ID
 
 _log = logging.getLogger(__name__)
+
+_NOMINAL = 0.9
 
 Figures = dict[str, float]
 """Value by metric: `rmse`, `mae`, `ndcg_at_10`, `recall_at_20`..."""
@@ -36,12 +53,17 @@ class Recommender(Protocol):
 
 
 def evaluate(
-    models: Mapping[str, Recommender], parts: Split, ranking: RankingParams
+    models: Mapping[str, Recommender],
+    parts: Split,
+    ranking: RankingParams,
+    modes: ModesParams | None = None,
 ) -> dict[str, Figures]:
     """The figures of each model: those of its lists, and RMSE and MAE where it predicts ratings.
 
+    Where it says how sure it is, calibration too; with `modes` those of related users and items.
     Every user of the test part is asked for, and gets what he has no row of in training. One
-    Spark job collects the few figures of a model. Raises InputError on an empty test part.
+    Spark job collects the few figures of a model (with `modes` one more for each side). Raises
+    InputError on an empty test part.
     """
     users = parts.test.select(USER_ID).distinct()
     figures = {}
@@ -49,10 +71,29 @@ def evaluate(
         lists = model.recommend_items(users, max(ranking.ks), exclude_seen=parts.train)
         rows = ranking_metrics(lists, parts.test, ranking).drop("skipped")
         if model.predicts_ratings:
-            rows = rows.unionByName(rating_metrics(model.score(parts.test)).drop("skipped"))
+            scored = model.score(parts.test)
+            rows = rows.unionByName(rating_metrics(scored).drop("skipped"))
+            if "deviation" in scored.columns:
+                rows = rows.unionByName(calibration_metrics(scored).drop("skipped"))
+        if modes is not None and isinstance(model, FactorModel | MatchboxModel):
+            rows = rows.unionByName(_modes(model, parts.test, modes).drop("skipped"))
         figures[name] = _collect(rows)
         _log.info("%-10s %s", name, _told(figures[name]))
     return figures
+
+
+def _modes(model: FactorModel | MatchboxModel, test: DataFrame, params: ModesParams) -> DataFrame:
+    """The figures of what is answered from the test part's own pairs."""
+    flat = model.factor_model() if isinstance(model, MatchboxModel) else model
+    ranked = recommend_rated_items(flat, test, params.k, smallest_pool=params.smallest_pool)
+    judge = RankingParams(ks=(params.k,), gain="linear", gain_column=RATING)
+    rated = ranking_metrics(ranked.lists, test, judge).where("metric = 'ndcg'")
+    found = rated.withColumn("metric", F.lit("rated_ndcg"))
+    pools = Pools(params.common, params.smallest_pool)
+    for relate, key in ((related_users, USER_ID), (related_items, ITEM_ID)):
+        lists = relate(flat, None, params.k, rated=test, pools=pools).lists
+        found = found.unionByName(related_metrics(lists, test, key, params.k, params.common))
+    return found
 
 
 def not_beaten(figures: Mapping[str, Figures], own: str, metric: str) -> list[str]:
@@ -64,12 +105,14 @@ def not_beaten(figures: Mapping[str, Figures], own: str, metric: str) -> list[st
 
 def is_better(metric: str, value: float, other: float) -> bool:
     """Whether `value` is strictly better than `other`."""
+    if metric == "inside_90":
+        return abs(value - _NOMINAL) < abs(other - _NOMINAL)
     return value < other if metric in LOWER_IS_BETTER else value > other
 
 
 def _told(figures: Figures) -> str:
     """The figures that most people ask for, on one line."""
-    asked = ("rmse", "mae", "ndcg", "recall")
+    asked = ("rmse", "mae", "inside_90", "ndcg", "recall", "rated", "related")
     return "  ".join(f"{name} {v:.4f}" for name, v in figures.items() if name.startswith(asked))
 
 

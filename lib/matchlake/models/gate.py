@@ -69,4 +69,4 @@ def _measure(
 ) -> Figures:
     with tracker.files(champion, f"artifacts/{EVALUATED}") as folder:
         model = load_model(spark, folder)
-        return evaluate({"champion": model}, parts, params.ranking)["champion"]
+        return evaluate({"champion": model}, parts, params.ranking, params.modes)["champion"]

@@ -1,17 +1,28 @@
 """The small steps between the big ones of the jobs train_recommender and recommend."""
 
+import logging
+from typing import NamedTuple
+
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import ConfigError
 from matchlake.io.cuts import Cuts
+from matchlake.io.delta import Lakehouse
 from matchlake.io.tracking import Run
-from matchlake.models.params import TrainParams
+from matchlake.models.params import SideFeatures, TrainParams
 from matchlake.recommender.als import AlsParams, fit_als
+from matchlake.recommender.columns import require_columns
+from matchlake.recommender.cut import keep_locally
+from matchlake.recommender.matchbox.encoding import Encoders
+from matchlake.recommender.matchbox.fit import fit_matchbox
+from matchlake.recommender.matchbox.model import MatchboxModel
 from matchlake.recommender.model import FactorModel
 from matchlake.recommender.progress import OnProgress, Progress
-from matchlake.schemas import STRENGTH, USER_ID
+from matchlake.schemas import ITEM_ID, STRENGTH, USER_ID
+
+_log = logging.getLogger(__name__)
 
 
 def with_strength(interactions: DataFrame, params: TrainParams) -> DataFrame:
@@ -25,6 +36,103 @@ def with_strength(interactions: DataFrame, params: TrainParams) -> DataFrame:
             f"{', '.join(interactions.columns)}: {str(error).splitlines()[0]}"
         ) from None
     return added
+
+
+class Sides(NamedTuple):
+    """What is known of users and items, a row an id; None where nothing is."""
+
+    users: DataFrame | None = None
+    items: DataFrame | None = None
+
+
+def read_sides(lakehouse: Lakehouse, params: TrainParams, interactions: DataFrame) -> Sides:
+    """The feature columns that a Matchbox fit reads, a row for every id of `interactions` too.
+
+    An id without a row of its own gets one without values, which the encoders then count as
+    missing; how many there are is logged. One Spark job a side.
+    """
+    wanted = params.features
+    if params.algorithm != "matchbox":
+        return Sides()
+    return Sides(
+        _side(lakehouse, wanted.users, interactions, USER_ID),
+        _side(lakehouse, wanted.items, interactions, ITEM_ID),
+    )
+
+
+def fit_model(
+    interactions: DataFrame, params: TrainParams, sides: Sides, cuts: Cuts, *told: OnProgress
+) -> FactorModel | MatchboxModel:
+    """Fits what `params.algorithm` names; see `fit_with_cuts` and `fit_matchbox`.
+
+    A Matchbox fit tells nobody of its progress but the log, and is not resumed.
+    """
+    if params.algorithm == "als":
+        return fit_with_cuts(interactions, params.als, cuts, *told)
+    named = (("users", params.features.users), ("items", params.features.items))
+    encoders = Encoders(*(side.feature_set(name) if side else None for name, side in named))
+    return fit_matchbox(interactions, *sides, params.matchbox, encoders=encoders, cut=cuts)
+
+
+def log_posterior(run: Run, model: FactorModel | MatchboxModel) -> None:
+    """Logs how well the chains have mixed, and which feature pulls which way, of a Matchbox fit."""
+    if not isinstance(model, MatchboxModel):
+        return
+    for found in model.mixing():
+        figures = {"mean": found.mean, "r_hat": found.r_hat, "effective": found.effective}
+        run.log_metrics({f"mixing/{found.name}/{name}": v for name, v in figures.items()})
+    for name, weights in (("user", model.user_weights()), ("item", model.item_weights())):
+        given = weights.where("source != 'history'")
+        if not given.isEmpty():
+            run.log_table(given.toArrow().to_pandas(), f"{name}_weights.json")
+
+
+def with_newcomers(model: MatchboxModel, history: DataFrame, sides: Sides) -> MatchboxModel:
+    """The model with users and items that came after the fit, from ratings and features.
+
+    Who is in the model stays as it is. Two small Spark jobs a side, and the fold-in if anyone came.
+    """
+    users = _newcomers(model.users, history, sides.users, USER_ID)
+    items = _newcomers(model.items, history, sides.items, ITEM_ID)
+    found = model
+    if users is not None:
+        found = found.with_users(keep_locally(model.fold_in_users(*users)))
+    if items is not None:
+        found = found.with_items(keep_locally(model.fold_in_items(*items)))
+    return found
+
+
+def _newcomers(
+    known: DataFrame, history: DataFrame, features: DataFrame | None, key: str
+) -> tuple[DataFrame, DataFrame | None] | None:
+    """Their ratings and features; None where nobody came."""
+    ids = known.select(key)
+    rated = history.join(ids, key, "anti")
+    described = None if features is None else features.join(ids, key, "anti")
+    if rated.isEmpty() and (described is None or described.isEmpty()):
+        return None
+    return rated, described
+
+
+def _side(
+    lakehouse: Lakehouse, wanted: SideFeatures | None, interactions: DataFrame, key: str
+) -> DataFrame | None:
+    if wanted is None:
+        return None
+    if not lakehouse.exists(wanted.source):
+        _log.warning("%s is not there: the fit has no features by %s", wanted.source, key)
+        return None
+    declared = wanted.feature_set("side")
+    columns = dict.fromkeys(declared.column(name) for name in declared.features)
+    source = lakehouse.read(wanted.source)
+    require_columns(source, (key, *columns), wanted.source)
+    known = source.select(key, *columns)
+    lacking = interactions.select(key).distinct().join(known, key, "anti")
+    count = lacking.count()
+    if count:
+        text = "%d %s(s) with ratings have no row in %s: their features count as missing"
+        _log.warning(text, count, key, wanted.source)
+    return known.unionByName(lacking, allowMissingColumns=True)
 
 
 def known_and_new_users(model: FactorModel, history: DataFrame) -> DataFrame:

@@ -113,9 +113,9 @@ def factors_of(rows: Floats) -> Floats:
 
     Dot products of them are the mean of the samples' dot products.
     """
-    count, samples = rows.shape[:2]
+    count, samples, columns = rows.shape
     factors: Floats = rows[:, :, :-1] / np.float32(np.sqrt(samples))
-    return np.ascontiguousarray(factors.reshape(count, -1))
+    return np.ascontiguousarray(factors.reshape(count, samples * (columns - 1)))
 
 
 def _gather(samples: list[Sample], side: int) -> SidePosterior:

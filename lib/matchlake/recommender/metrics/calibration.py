@@ -1,0 +1,74 @@
+"""Whether predicted deviations are as wide as the errors turn out to be."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from matchlake.recommender.columns import require_columns
+from matchlake.recommender.metrics.shape import figure, unpivoted
+from matchlake.schemas import RATING, SCORE
+
+DEVIATION = "deviation"
+HALF_WIDTH = 1.6448536269514722
+"""Deviations on either side of the score that hold 90 % of a normal distribution."""
+
+_TENTHS = [n / 10 for n in range(1, 10)]
+_ACCURACY = 10_000
+_ERROR, _INSIDE = "_error", "_inside"
+
+
+def calibration_by_width(scored: DataFrame) -> DataFrame:
+    """`tenth` (1 to 10, by deviation), `deviation` (their mean), `inside`, `n`; lazy.
+
+    Reads `rating`, `score` and `deviation`. `inside` is the share of the ratings that lie in the
+    central 90 % interval of N(score, deviation^2). Rows with a null in any of them are left out.
+    """
+    rows = _judged(scored)
+    edges = rows.agg(F.percentile_approx(DEVIATION, _TENTHS, _ACCURACY).alias("_edges"))
+    above = F.filter("_edges", lambda edge: F.col(DEVIATION) > edge)
+    placed = rows.crossJoin(F.broadcast(edges)).withColumn("tenth", F.size(above) + 1)
+    return placed.groupBy("tenth").agg(
+        F.avg(DEVIATION).alias(DEVIATION), F.avg(_INSIDE).alias("inside"), F.count("*").alias("n")
+    )
+
+
+def calibration_metrics(scored: DataFrame) -> DataFrame:
+    """Figures of the predictive distribution N(score, deviation^2); lazy.
+
+    - `inside_90`: share of ratings in the 90 % interval; `inside_90_least` and `inside_90_most`:
+      the share in the worst tenths of the ratings by width (`calibration_by_width`)
+    - `log_density`: mean log density of the ratings; `log_density_constant`: that of the best one
+      width for all about the same scores, which a useful deviation exceeds
+    """
+    rows = _judged(scored)
+    error, deviation = F.col(_ERROR), F.col(DEVIATION)
+    whole = F.lit(0.5 * 1.8378770664093453)  # log(2 pi) / 2
+    density = -whole - F.log(deviation) - (error / deviation) ** 2 / 2
+    constant = -whole - F.log(F.sqrt(F.avg(error * error))) - 0.5
+    known, every = F.count(_ERROR), F.count("*")
+    figures = unpivoted(
+        rows,
+        [
+            figure("inside_90", F.avg(_INSIDE), known, every),
+            figure("log_density", F.avg(density), known, every),
+            figure("log_density_constant", constant, known, every),
+        ],
+    )
+    total = F.sum("n")
+    worst = unpivoted(
+        calibration_by_width(scored),
+        [
+            figure("inside_90_least", F.min("inside"), total, total),
+            figure("inside_90_most", F.max("inside"), total, total),
+        ],
+    )
+    return figures.unionByName(worst)
+
+
+def _judged(scored: DataFrame) -> DataFrame:
+    require_columns(scored, (RATING, SCORE, DEVIATION), "scored")
+    rows = scored.select(
+        (F.col(SCORE) - F.col(RATING)).cast("double").alias(_ERROR),
+        F.col(DEVIATION).cast("double").alias(DEVIATION),
+    ).dropna()
+    inside = F.abs(_ERROR) <= F.lit(HALF_WIDTH) * F.col(DEVIATION)
+    return rows.withColumn(_INSIDE, inside.cast("double"))

@@ -1,0 +1,75 @@
+"""How well related users and items agree with ratings that two of them have in common."""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from matchlake.recommender.columns import require_columns
+from matchlake.recommender.metrics.shape import figure, unpivoted
+from matchlake.schemas import ITEM_ID, RANK, RATING, USER_ID
+
+_NORMS = ("l1", "l2")
+
+
+def related_gains(truth: DataFrame, key: str, common: int = 2) -> DataFrame:
+    """`query`, `target`, `gain_l1`, `gain_l2` of every two ids of `key` that can be compared.
+
+    Reads `user_id`, `item_id` and `rating`. Two users are compared by the items that both rated,
+    two items by the users who rated both, `common` at least: with d the differences of the two
+    ratings, gain_l1 = 1 / (1 + mean |d|), gain_l2 = 1 / (1 + sqrt(mean d^2)). The pairs of the
+    ratings of each other entity are made, so that this is for a test part, not for all there is.
+    """
+    require_columns(truth, (USER_ID, ITEM_ID, RATING), "truth")
+    other = ITEM_ID if key == USER_ID else USER_ID
+    once = truth.groupBy(key, other).agg(F.avg(RATING).alias(RATING))
+    left = once.select(F.col(key).alias("query"), other, F.col(RATING).alias("_a"))
+    right = once.select(F.col(key).alias("target"), other, F.col(RATING).alias("_b"))
+    both = left.join(right, other).where(F.col("query") != F.col("target"))
+    away = F.col("_a") - F.col("_b")
+    gains = both.groupBy("query", "target").agg(
+        F.count("*").alias("_common"),
+        (1 / (1 + F.avg(F.abs(away)))).alias("gain_l1"),
+        (1 / (1 + F.sqrt(F.avg(away * away)))).alias("gain_l2"),
+    )
+    return gains.where(F.col("_common") >= common).drop("_common")
+
+
+def related_metrics(
+    lists: DataFrame, truth: DataFrame, key: str, k: int = 5, common: int = 2
+) -> DataFrame:
+    """NDCG at `k` of related users (`key` `user_id`) or items, by L1 and by L2 gains; lazy.
+
+    Reads `key`, `rank` and `related_<key>` of `lists`. A list's gains, a related entity that
+    cannot be compared having none, are discounted by log2(rank + 1), and divided by those of the
+    best list of its length among all that can be compared with the query. Entities of the truth
+    for whom nothing can be compared count in `skipped`. Returns `metric`, such as
+    `related_items_ndcg_l1`, `k`, `value`, `n` and `skipped`.
+    """
+    related = f"related_{key}"
+    require_columns(lists, (key, RANK, related), "the related lists")
+    gains = related_gains(truth, key, common)
+    short = lists.where(F.col(RANK) <= k).select(
+        F.col(key).alias("query"), F.col(related).alias("target"), RANK
+    )
+    found = short.join(gains, ["query", "target"], "left").groupBy("query")
+    discount = F.log2(F.col(RANK) + 1)
+    gained = found.agg(
+        F.count("*").alias("_length"),
+        *[F.sum(F.coalesce(f"gain_{n}", F.lit(0.0)) / discount).alias(f"_{n}") for n in _NORMS],
+    )
+    best = gains.groupBy("query").agg(
+        *[F.sort_array(F.collect_list(f"gain_{n}"), asc=False).alias(f"_best_{n}") for n in _NORMS]
+    )
+    everyone = truth.select(F.col(key).alias("query")).distinct()
+    judged = everyone.join(gained, "query", "left").join(best, "query", "left")
+    plural = key.removesuffix("_id") + "s"
+    figures = []
+    for norm in _NORMS:
+        value = F.col(f"_{norm}") / _discounted(F.slice(f"_best_{norm}", 1, F.col("_length")))
+        name = f"related_{plural}_ndcg_{norm}"
+        figures.append(figure(name, F.avg(value), F.count(value), F.count("*"), k))
+    return unpivoted(judged, figures)
+
+
+def _discounted(gains: Column) -> Column:
+    parts = F.transform(gains, lambda gain, place: gain / F.log2(place + 2))
+    return F.aggregate(parts, F.lit(0.0), lambda total, part: total + part)
