@@ -130,7 +130,8 @@ RELATED_ITEMS_WITH_TITLES = ViewSpec(
         _VERSION,
     ),
     """
-    SELECT r.item_id, a.title, r.rank, r.related_item_id, b.title, r.score, r.model_version
+    SELECT r.item_id, a.title, r.rank, r.related_item_id, b.title AS related_title, r.score,
+           r.model_version
     FROM gold.related_items r
     LEFT JOIN bronze.items a ON a.item_id = r.item_id
     LEFT JOIN bronze.items b ON b.item_id = r.related_item_id
@@ -152,8 +153,8 @@ PREDICTED_RATINGS_WITH_TITLES = ViewSpec(
         _VERSION,
     ),
     """
-    SELECT user_id, item_id, title, rating, rating - 1.645 * deviation,
-           rating + 1.645 * deviation, cold, model_version
+    SELECT user_id, item_id, title, rating, rating - 1.645 * deviation AS low,
+           rating + 1.645 * deviation AS high, cold, model_version
     FROM gold.predicted_ratings LEFT JOIN bronze.items USING (item_id)
     """,
     needs=(PREDICTED_RATINGS.name, "bronze.items"),
@@ -176,7 +177,8 @@ def _wide(table: TableSpec, names: tuple[str, str], k: int) -> ViewSpec:
         (f"{names[1]} {n}", f"max(CASE WHEN rank = {n} THEN {target} END)", f"At place {n}")
         for n in range(1, k + 1)
     ]
-    expressions = ", ".join(expression for _, expression, _ in places)
+    named = (f"{expression} AS place_{n}" for n, (_, expression, _) in enumerate(places, 1))
+    expressions = ", ".join(named)
     return ViewSpec(
         f"{table.name}_wide",
         f"{table.name} in the form of Azure ML's Matchbox modules, a row for each {names[0]}.",

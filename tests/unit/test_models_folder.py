@@ -86,8 +86,8 @@ DAMAGE = {
     "manifest of something else": (lambda f: (f / "manifest.json").write_text("[]"), "no model's"),
     "no version": (lambda f: edit_manifest(f, format_version=None), "no format version"),
     "newer": (
-        lambda f: edit_manifest(f, format_version=2, written_by="matchlake 9.9"),
-        "matchlake 9.9 in format 2.*Upgrade",
+        lambda f: edit_manifest(f, format_version=3, written_by="matchlake 9.9"),
+        "matchlake 9.9 in format 3.*Upgrade",
     ),
     "unknown kind": (lambda f: edit_manifest(f, kind="svd"), r"not as it was written \(kind\)"),
     "file missing": (lambda f: (f / "items" / "part-0.parquet").unlink(), "is missing"),
