@@ -18,12 +18,12 @@ K, COMMON = 3, 2
 
 def gains(rated: dict[str, dict[str, float]], norm: str) -> dict[tuple[str, str], float]:
     found = {}
-    for a in rated:
-        for b in rated:
-            both = rated[a].keys() & rated[b].keys()
+    for a, mine in rated.items():
+        for b, theirs in rated.items():
+            both = mine.keys() & theirs.keys()
             if a == b or len(both) < COMMON:
                 continue
-            away = np.array([rated[a][other] - rated[b][other] for other in both])
+            away = np.array([mine[other] - theirs[other] for other in both])
             size = np.abs(away).mean() if norm == "l1" else np.sqrt((away**2).mean())
             found[a, b] = 1 / (1 + size)
     return found

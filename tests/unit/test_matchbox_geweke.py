@@ -15,7 +15,7 @@ from scipy import stats
 from tests.support.matchbox_cases import random_places, sparse, with_values
 
 from matchlake.recommender.matchbox import prior as prior_module
-from matchlake.recommender.matchbox.links import Features, Spectrum
+from matchlake.recommender.matchbox.links import Features, Iterative, LinkSolver, Spectrum
 from matchlake.recommender.matchbox.noise import SHAPE_PRIOR, Noise
 from matchlake.recommender.matchbox.ordinal import edges_of
 from matchlake.recommender.matchbox.params import MatchboxParams
@@ -60,11 +60,20 @@ def prior_facts(prior: Prior, rows: Array, x: Array) -> list[float]:
     return facts
 
 
-def prior_runs(draw: Callable[..., Prior], count: int = 1500, sweeps: int = 3) -> float:
+def decomposed(features: Features) -> LinkSolver:
+    return Spectrum.of(features.gram(), features.sums())
+
+
+def prior_runs(
+    draw: Callable[..., Prior],
+    solver: Callable[[Features], LinkSolver] = decomposed,
+    count: int = 1500,
+    sweeps: int = 3,
+) -> float:
     chance = np.random.default_rng(7)
     x = np.where(chance.random((6, 4)) < 0.5, 1.0, 0.0)
     features = Features(sparse(x))
-    spectrum = Spectrum.of(features.gram(), features.sums())
+    links = solver(features)
     begin, end = [], []
     for run in range(2 * count):
         prior, half = forward_prior(3, 4, chance)
@@ -73,7 +82,7 @@ def prior_runs(draw: Callable[..., Prior], count: int = 1500, sweeps: int = 3) -
             begin.append(prior_facts(prior, rows, x))
             continue
         for _ in range(sweeps):
-            prior = draw(Moments.of(rows, features), spectrum, prior, chance)
+            prior = draw(Moments.of(rows, features), links, prior, chance)
             half = np.linalg.inv(np.linalg.cholesky(prior.precision))
             rows = forward_rows(prior, half, x, chance)
         end.append(prior_facts(prior, rows, x))
@@ -85,8 +94,9 @@ def smallest_p(begin: list[list[float]], end: list[list[float]]) -> float:
     return min(stats.ks_2samp(a, b).pvalue for a, b in pairs)
 
 
-def test_prior_draws_leave_their_joint_alone() -> None:
-    assert prior_runs(draw_prior) > ALARM
+@pytest.mark.parametrize("solver", [decomposed, Iterative.of])
+def test_prior_draws_leave_their_joint_alone(solver: Callable[[Features], LinkSolver]) -> None:
+    assert prior_runs(draw_prior, solver) > ALARM
 
 
 def test_the_links_left_out_of_the_precision_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from matchlake.recommender.matchbox.draws import (
     truncated_normal,
 )
 from matchlake.recommender.matchbox.kernels import draw_rows, score_rows
-from matchlake.recommender.matchbox.links import Features, Spectrum
+from matchlake.recommender.matchbox.links import Features, Iterative, Spectrum
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.prior import Moments, Prior
 from matchlake.recommender.matchbox.ratings import Ratings
@@ -151,5 +151,11 @@ def test_moments_and_spectrum_are_those_of_dense_matrices() -> None:
     solved = np.linalg.solve(x.T @ x + 1.5 * np.eye(300), target)
     np.testing.assert_allclose(spectrum.draw(target, 1.5, nothing), solved, atol=1e-9)
     np.testing.assert_allclose(spectrum.quadratic(target), (x @ target).T @ (x @ target), atol=1e-7)
+    iterative = Iterative.of(features)
+    np.testing.assert_allclose(iterative.quadratic(target), spectrum.quadratic(target), atol=1e-7)
+    noise = chance.normal(0, 1, (iterative.noise_rows, 4))
+    moved = target + x.T @ noise[300:] + np.sqrt(1.5) * noise[:300]
+    exact = np.linalg.solve(x.T @ x + 1.5 * np.eye(300), moved)
+    np.testing.assert_allclose(iterative.draw(target, 1.5, noise), exact, atol=1e-4)
     root = spectrum.draw(nothing[:, :1].repeat(300, 1), 1.5, np.eye(300))
     np.testing.assert_allclose(root @ root.T, np.linalg.inv(x.T @ x + 1.5 * np.eye(300)), atol=1e-9)

@@ -18,6 +18,7 @@ from matchlake.recommender.matchbox.encoding import (
     encode,
     fit_encoder,
 )
+from matchlake.recommender.matchbox.links import DENSE_UP_TO
 from matchlake.recommender.matchbox.model import MatchboxModel
 from matchlake.recommender.matchbox.output import PROBLEM, REPORT, state_schema
 from matchlake.recommender.matchbox.params import MatchboxParams
@@ -72,15 +73,32 @@ def fit_matchbox(
     fitted = FittedEncoders(users, items)
     if _schedule(size, params) == "one-task":
         return _in_one_task(prepared, vectors, params, (fitted, cut))
+    _refuse_wide(fitted, params)
     found = fit_blocks(Input(prepared.drop(DATE), vectors, size), params, cut)
     return _model(found.users, found.items, None, found.report, (params, fitted))
+
+
+def _refuse_wide(encoders: FittedEncoders, params: MatchboxParams) -> None:
+    """Blocks add up X'X, which has to be small; one task can do without it."""
+    given = max(len(encoder.outputs()) if encoder else 0 for encoder in encoders)
+    most = given + (params.history_limit if params.history else 0)
+    if most > DENSE_UP_TO:
+        raise InputError(
+            f"A side may have {most} features, history included; the distributed schedule takes "
+            f"{DENSE_UP_TO}. Lower history_limit or keep fewer categories, or force "
+            "schedule='one-task' on a machine with memory for it."
+        )
 
 
 def task_bytes(size: Survey, params: MatchboxParams) -> int:
     """An estimate from above of the memory of a fit in one task."""
     rows = size.users + size.items
     kept = 12 * rows * params.samples * params.columns
-    return size.interactions * (160 + 16 * params.history) + kept + 32 * params.history_limit**2
+    return (
+        size.interactions * (160 + 16 * params.history)
+        + kept
+        + 32 * min(params.history_limit, DENSE_UP_TO) ** 2
+    )
 
 
 def _schedule(size: Survey, params: MatchboxParams) -> str:

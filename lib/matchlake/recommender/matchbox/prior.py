@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from matchlake.recommender.matchbox.kernels import Matrix
-from matchlake.recommender.matchbox.links import Features, Spectrum
+from matchlake.recommender.matchbox.links import Features, LinkSolver
 
 MEAN_STRENGTH = 2.0
 """Rows that the prior of `mean`, N(0, (2 precision)^-1), counts as."""
@@ -60,7 +60,7 @@ def first_prior(columns: int, features: int) -> Prior:
 
 
 def draw_prior(
-    moments: Moments, spectrum: Spectrum | None, last: Prior, chance: np.random.Generator
+    moments: Moments, solver: LinkSolver | None, last: Prior, chance: np.random.Generator
 ) -> Prior:
     """Draws precision, mean, links and their scale, each given all the others and the rows.
 
@@ -73,18 +73,19 @@ def draw_prior(
     columns, count = len(moments.total), moments.rows
     total, square = moments.total, moments.square
     links, scale = last.links, last.scale
-    if spectrum is not None:
-        total = total - spectrum.sums @ links
+    if solver is not None:
+        total = total - solver.sums @ links
         crossed = moments.cross.T @ links
-        square = square - crossed - crossed.T + spectrum.quadratic(links)
+        square = square - crossed - crossed.T + solver.quadratic(links)
     spread = np.eye(columns) + square + scale * links.T @ links
     spread -= np.outer(total, total) / (count + MEAN_STRENGTH)
     precision, root = draw_wishart(spread, columns + count + len(links), chance)
     noise = chance.standard_normal(columns) @ root / np.sqrt(count + MEAN_STRENGTH)
     mean = total / (count + MEAN_STRENGTH) + noise
-    if spectrum is not None:
-        target = moments.cross - np.outer(spectrum.sums, mean)
-        links = spectrum.draw(target, scale, chance.standard_normal(links.shape) @ root)
+    if solver is not None:
+        target = moments.cross - np.outer(solver.sums, mean)
+        drawn = chance.standard_normal((solver.noise_rows, columns)) @ root
+        links = solver.draw(target, scale, drawn)
         energy = float(np.einsum("dk,kl,dl->", links, precision, links))
         shape, rate = (1.0 + links.size) / 2, (1.0 + energy) / 2
         scale = chance.gamma(shape) / rate

@@ -9,7 +9,7 @@ import numpy as np
 from matchlake.recommender.blocks import Floats, Ints
 from matchlake.recommender.matchbox.draws import draw_key
 from matchlake.recommender.matchbox.kernels import Conditional, Scored, View, draw_rows, score_rows
-from matchlake.recommender.matchbox.links import Features, Spectrum
+from matchlake.recommender.matchbox.links import Features, LinkSolver
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.prior import Moments, Prior, draw_prior, first_prior
 from matchlake.recommender.matchbox.ratings import (
@@ -39,7 +39,7 @@ class Side:
     number: int
     sorted: Sorted
     features: Features | None
-    spectrum: Spectrum | None
+    solver: LinkSolver | None
     view: View
     rows: Floats
 
@@ -136,7 +136,7 @@ class Gibbs:
     def _draw_prior(self, side: Side) -> Prior:
         moments = Moments.of(side.rows[:, : self.params.columns], side.features)
         chance = np.random.default_rng(int(draw_key(*self._parts(side), PRIOR)))
-        prior = draw_prior(moments, side.spectrum, self.state.priors[side.number], chance)
+        prior = draw_prior(moments, side.solver, self.state.priors[side.number], chance)
         self.state.priors[side.number] = prior
         return prior
 
@@ -180,8 +180,8 @@ def make_sides(
         seen, given = sort_for(ratings, number), features[number]
         parts = seen.indptr, seen.others, seen.owners, ids, names, stack.reshape(-1)
         view = View(*parts, params.columns)
-        spectrum = None if given is None else given.spectrum
-        sides.append(Side(number, seen, given, spectrum, view, rows))
+        solver = None if given is None else given.solver
+        sides.append(Side(number, seen, given, solver, view, rows))
     return sides
 
 
