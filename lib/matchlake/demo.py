@@ -27,6 +27,8 @@ from matchlake.sandbox.publish import Published, publish_events
 
 JOBS = ("ingest_events", "load_lake", "build_features", "train_recommender", "recommend")
 STREAM = "rating_events"
+RANKER = ("recommend.tables=[recommendations]",)
+"""The first model ranks items; what is related to what the second one says."""
 RATER = (
     "tracking.model=rater",
     "train.algorithm=matchbox",
@@ -67,7 +69,7 @@ def run_demo(console: Console, ratings: int | None = None) -> None:
     that it started is stopped again. A second run publishes and ingests nothing twice.
     """
     start_logging("INFO")
-    config = load_config("local")
+    config = load_config("local", RANKER)
     root = Path(config.lakehouse or ".lakehouse")
     steps = Steps(console, total=5 + len(JOBS))
     was_running = broker_status(root).phase == "running"

@@ -23,6 +23,7 @@ from matchlake.errors import ConfigError, ModelError
 from matchlake.io.delta import Lakehouse
 from matchlake.io.secrets import EnvironmentSecrets
 from matchlake.io.tracking import ModelVersion
+from matchlake.models import answers
 from matchlake.models.folder import load_numpy
 from matchlake.models.pyfunc import EVALUATED, FACTORS
 from matchlake.recommender.local import NumpyFactorModel
@@ -32,7 +33,12 @@ from matchlake.schemas import INTERACTIONS, RECOMMENDATIONS
 
 TRAIN = runpy.run_path(str(ROOT / "jobs" / "train_recommender.py"))["run"]
 RECOMMEND = runpy.run_path(str(ROOT / "jobs" / "recommend.py"))["run"]
-QUICK = ["train.als.rank=4", "recommend.k=3", "train.ranking.ks=[10]"]
+QUICK = [
+    "train.als.rank=4",
+    "recommend.k=3",
+    "recommend.tables=[recommendations]",
+    "train.ranking.ks=[10]",
+]
 
 
 @dataclass(frozen=True)
@@ -256,7 +262,7 @@ def test_a_failure_while_writing_leaves_the_table_as_it_was(
         del history
         return model.users.withColumn("bias", model.users.bias + break_down("user_id"))
 
-    monkeypatch.setitem(RECOMMEND.__globals__, "known_and_new_users", broken)
+    monkeypatch.setattr(answers, "known_and_new_users", broken)
     with pytest.raises(Exception, match="ZeroDivisionError"):
         product.recommend()
     rows = product.runtime().lakehouse.read(RECOMMENDATIONS.name).collect()
