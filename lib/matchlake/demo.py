@@ -132,6 +132,8 @@ def _publish(console: Console, config: JobConfig, bootstrap: str, ratings: int |
 def _write_lake(console: Console, root: Path) -> None:
     written = write_lake_files(bundled_movielens(), root / "lake")
     made_up = root / "lake" / f"users_{NEWCOMER}.csv"
-    made_up.write_text(f"user_id,age,occupation\n{NEWCOMER},24,student\n", encoding="utf-8")
+    made_up.write_text(
+        f"user_id,age,gender,occupation,zip_code\n{NEWCOMER},24,,student,\n", encoding="utf-8"
+    )
     written.append(made_up)
     console.print(f"lake files: {', '.join(str(path) for path in written)}")
