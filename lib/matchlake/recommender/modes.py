@@ -46,7 +46,7 @@ def recommend_rated_items(
     `smallest_pool` items are skipped. Lazy. To measure a model against ratings held out.
     """
     pairs = _pairs(rated)
-    pools = pairs.groupBy(USER_ID).agg(F.count("*").alias(POOL))
+    pools = _pools(pairs, USER_ID)
     kept = pools.where(F.col(POOL) >= smallest_pool).select(USER_ID)
     pool = pairs.join(kept, USER_ID, "semi")
     lists = model.recommend_items(kept, k, candidates=pool)
@@ -112,6 +112,10 @@ def wide(lists: DataFrame, key: str, target: str, k: int) -> DataFrame:
     return lists.groupBy(F.col(key).alias(first)).agg(*places)
 
 
+def _pools(pairs: DataFrame, key: str) -> DataFrame:
+    return pairs.groupBy(key).agg(F.count("*").alias(POOL))
+
+
 def _pairs(rated: DataFrame) -> DataFrame:
     require_columns(rated, (USER_ID, ITEM_ID), "the rated pairs")
     return rated.select(USER_ID, ITEM_ID).dropna().distinct()
@@ -139,7 +143,7 @@ def _related(
         return Lists(lists, counted.where(F.col(POOL) < pools.smallest))
     pairs = _sharing(_pairs(rated), keys, pools.common)
     pairs = pairs.join(mine.select(F.col(key).alias("target")), "target", "semi")
-    counts = pairs.groupBy("query").agg(F.count("*").alias(POOL))
+    counts = _pools(pairs, "query")
     counted = queries.join(counts.withColumnRenamed("query", key), key, "left").fillna(0, [POOL])
     kept = counted.where(F.col(POOL) >= pools.smallest).select(key)
     lists = related.lists(kept, k, pairs)

@@ -141,10 +141,9 @@ class Iterative:
     @staticmethod
     def of(features: Features) -> "Iterative":
         """For the given rows; one pass over them."""
-        squares = np.bincount(
-            features.rows.columns, features.rows.values.astype(np.float64) ** 2, features.count
-        )
-        return Iterative(features, squares, features.sums())
+        squares = features.rows.values.astype(np.float64) ** 2
+        diagonal: Matrix = np.bincount(features.rows.columns, squares, features.count).astype(float)
+        return Iterative(features, diagonal, features.sums())
 
     @property
     def noise_rows(self) -> int:
