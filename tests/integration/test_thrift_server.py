@@ -80,7 +80,7 @@ def wait_until(done: Callable[[], object], seconds: float = 300) -> None:
 def append_batches(lake: Lakehouse) -> None:
     """What a job does meanwhile: a new table, another, and several commits to an old one."""
     spark = lake.spark
-    best = [("u1", 1, "i0", 4.5, "7"), ("u1", 2, "i1", 4.0, "7")]
+    best = [("u1", 1, "i0", 4.5, "7", False), ("u1", 2, "i1", 4.0, "7", False)]
     lake.append(spark.createDataFrame(best, RECOMMENDATIONS.struct()), RECOMMENDATIONS)
     titles = [("i0", "Amélie 映画"), ("i1", None)]
     lake.append(spark.createDataFrame(titles, ITEMS.struct()), ITEMS)

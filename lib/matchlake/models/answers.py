@@ -9,12 +9,14 @@ from pyspark.sql import functions as F
 from matchlake.errors import ConfigError
 from matchlake.models.params import RecommendParams
 from matchlake.models.training import Sides, known_and_new_users, with_newcomers
+from matchlake.recommender.columns import require_columns
 from matchlake.recommender.matchbox.model import MatchboxModel
 from matchlake.recommender.model import FactorModel
 from matchlake.recommender.modes import Lists, Pools, related_items, related_users
 from matchlake.schemas import (
     EVENT_TIME,
     FEATURE_WEIGHTS,
+    ITEM_ID,
     PREDICTED_RATINGS,
     RECOMMENDATIONS,
     RELATED_ITEMS,
@@ -83,12 +85,11 @@ class Answers:
 
     def predicted_ratings(self) -> DataFrame:
         """`user_id`, `item_id`, `rating`, `deviation` (null where the model has none), `cold`."""
-        pairs = self._pairs
-        if pairs is None:
-            pairs = self.recommendations().select("user_id", "item_id")
+        pairs = self.recommendations() if self._pairs is None else self._pairs
+        require_columns(pairs, (USER_ID, ITEM_ID), "recommend.pairs")
+        day = F.col(EVENT_TIME) if EVENT_TIME in pairs.columns else F.lit(None).cast("timestamp")
+        pairs = pairs.select(USER_ID, ITEM_ID, day.alias(EVENT_TIME))
         if isinstance(self._model, MatchboxModel):
-            if self._model.params.dates and EVENT_TIME not in pairs.columns:
-                pairs = pairs.withColumn(EVENT_TIME, F.lit(None).cast("timestamp"))
             scored = self._model.score(pairs, clip=self._params.stars)
         else:
             scored = self._model.score(pairs).withColumn("deviation", F.lit(None).cast("double"))
