@@ -1,6 +1,7 @@
 """One chain on any schedule, number of blocks and partitioning; and what never reaches it."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from pyspark.sql import functions as F
 from tests.support.matchbox_frames import START, Frames, planted_frames
 
 from matchlake.errors import InputError
+from matchlake.io.cuts import Cuts
 from matchlake.models.params import TrainParams
 from matchlake.models.training import Sides, fit_model
 from matchlake.recommender.matchbox.fit import fit_matchbox
@@ -80,7 +82,7 @@ def test_blocks_refuse_what_one_task_refuses(frames: Frames, change: str, messag
 
 
 def test_other_test_pairs_ratings_and_dates_leave_the_model_as_it_was(
-    spark: SparkSession, frames: Frames
+    spark: SparkSession, frames: Frames, tmp_path: Path
 ) -> None:
     params = TrainParams.model_validate(
         {
@@ -104,7 +106,10 @@ def test_other_test_pairs_ratings_and_dates_leave_the_model_as_it_was(
     replaced = spark.createDataFrame(other, frames.ratings.schema)
     changed = split_cold_users(parts.train.unionByName(replaced), 0.3)
     assert changed.test.exceptAll(parts.test).count() > len(cold)
-    one, two = (fit_model(part.train, params, sides) for part in (parts, changed))
+    one, two = (
+        fit_model(part.train, params, sides, Cuts(spark, tmp_path / name))
+        for name, part in (("one", parts), ("two", changed))
+    )
     assert isinstance(one, MatchboxModel)
     assert isinstance(two, MatchboxModel)
     for name, array in one.report.items():

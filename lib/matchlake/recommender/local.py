@@ -137,13 +137,11 @@ class NumpyFactorModel:
         As (item_id, log density), the likest first; see `modes.related_items`. Raises KeyError
         where an id is unknown.
         """
-        rows = self._item_rows, self.item_ids, self.item_factors, self.item_bias
-        return _related(item, k, rows, self._by_users)
+        return _related(item, k, self._sides[1], self._by_users)
 
     def related_users(self, user: Any, k: int) -> list[tuple[Any, float]]:
         """As `related_items`, for users."""
-        rows = self._user_rows, self.user_ids, self.user_factors, self.user_bias
-        return _related(user, k, rows, self._by_items)
+        return _related(user, k, self._sides[0], self._by_items)
 
     def fold_in(self, history: Mapping[Any, float]) -> Row:
         """The row of a new or changed user from {item_id: rating or strength}.
@@ -277,20 +275,15 @@ def _geometry(others: Matrix) -> Geometry:
     return Geometry.of(len(exact), exact.sum(axis=0), exact.T @ exact, 1.0)
 
 
-def _related(
-    entity: Any,
-    k: int,
-    side: tuple[Mapping[Any, int], Sequence[Any], Matrix, Matrix],
-    geometry: Geometry,
-) -> list[tuple[Any, float]]:
-    """The likest of one side; `side` has its places, ids, factors and biases."""
-    places, ids, factors, bias = side
+def _related(entity: Any, k: int, side: "_Side", geometry: Geometry) -> list[tuple[Any, float]]:
+    """The likest of one side to an id of it, or to a row."""
     own = -1
     if not isinstance(entity, Row):
-        own = places[entity]
-        entity = Row(factors[own], float(bias[own]))
+        own = side.places[entity]
+        entity = Row(side.factors[own], float(side.bias[own]))
     query = geometry.placed(entity.factors[None], np.array([entity.bias], np.float32))
-    scores = log_densities(*query, *geometry.placed(factors, bias), geometry.noise)[0]
+    targets = geometry.placed(side.factors, side.bias)
+    scores = log_densities(*query, *targets, geometry.noise)[0]
     best = np.argsort(-scores, kind="stable")
     best = best[best != own][:k]
-    return [(ids[place], float(scores[place])) for place in best]
+    return [(side.ids[place], float(scores[place])) for place in best]
