@@ -7,8 +7,9 @@ ends; with `--set ingest.trigger="10 seconds"` it goes on until it is stopped.
 import logging
 import sys
 
+from matchlake.io.brokers import configured_broker
 from matchlake.io.checkpoint import Checkpoint
-from matchlake.io.kafka import broker_address, require_topic
+from matchlake.io.kafka import require_topic
 from matchlake.io.ledger import Ledger
 from matchlake.io.progress import reporting
 from matchlake.io.streams import Ingest, Prepared, chosen_streams, follow
@@ -26,13 +27,13 @@ WAYS_OUT = (
 def prepare(runtime: Runtime) -> list[Prepared]:
     """The chosen streams, each with its topic, table and checkpoint found to belong together."""
     config = runtime.config
-    address = broker_address(config.kafka, config.lakehouse)
+    broker = configured_broker(config.kafka, config.lakehouse, runtime.secrets)
     streams = []
     for name, stream in chosen_streams(config.streams, config.ingest).items():
-        partitions = require_topic(address, stream.topic, config.kafka.patience)
+        partitions = require_topic(broker, stream.topic, config.kafka.patience)
         checkpoint = Checkpoint(runtime.spark, f"{config.checkpoints}/{name}", stream.topic)
         ledger = Ledger(name, stream, config.ingest.ledger, runtime.lakehouse)
-        ingest = Ingest(name, stream, runtime.lakehouse, checkpoint, ledger, address)
+        ingest = Ingest(name, stream, runtime.lakehouse, checkpoint, ledger, broker)
         streams.append(ingest.prepare(config.ingest))
         _log.info("%s: topic %s, %d partition(s)", name, stream.topic, partitions)
     return streams

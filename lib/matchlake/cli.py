@@ -4,6 +4,7 @@ import logging
 import runpy
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -12,30 +13,24 @@ from rich.console import Console
 from rich.markup import escape
 
 from matchlake.bundle.commands import bundle_app
-from matchlake.config import find_conf, load_config
+from matchlake.config import find_conf
 from matchlake.errors import ConfigError, MatchlakeError
-from matchlake.ingest_commands import reconcile, replay_quarantine, watch
-from matchlake.io.tracking import Tracker
-from matchlake.sandbox.commands import doctor, sandbox_app
-from matchlake.sql.commands import sql, sql_server_command
-from matchlake.sql.describe import describe_command
+from matchlake.io.secrets import mask_log, masked
+from matchlake.secrets_commands import secrets_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(secrets_app, name="secrets")
 app.add_typer(bundle_app, name="bundle")
-app.command()(doctor)
-app.command()(sql)
-app.command("sql-server")(sql_server_command)
-app.command("describe")(describe_command)
-app.command()(reconcile)
-app.command("replay-quarantine")(replay_quarantine)
-app.command()(watch)
+if find_spec("matchlake.sandbox"):
+    from matchlake.laptop import add_laptop_commands
+
+    add_laptop_commands(app)
 _err = Console(stderr=True)
 
 
 @app.callback(invoke_without_command=True)
 def root(*, show_version: Annotated[bool, typer.Option("--version")] = False) -> None:
-    """Features and recommenders on Spark, Kafka and Delta: jobs, sandbox, SQL, tracking."""
+    """Features and recommenders on Spark, Kafka and Delta: jobs, secrets, SQL, tracking."""
     if show_version:
         typer.echo(version("matchlake"))
         raise typer.Exit
@@ -56,35 +51,14 @@ def run(context: typer.Context, name: Annotated[str, typer.Argument(help="the jo
     runpy.run_path(str(jobs[name]), run_name="__main__")
 
 
-@app.command()
-def demo(
-    ratings: Annotated[
-        int | None, typer.Option(min=1, help="only the first so many ratings")
-    ] = None,
-) -> None:
-    """Runs the whole product on MovieLens-100K: broker, tables, features, model, SQL."""
-    from matchlake.demo import run_demo  # noqa: PLC0415 - brings Spark, seconds
-
-    run_demo(Console(), ratings)
-
-
-@app.command()
-def mlflow(
-    port: Annotated[int | None, typer.Option(help="where it listens; else a free one")] = None,
-    env: Annotated[str, typer.Option(help="conf/ENV.yml over conf/base.yml")] = "local",
-) -> None:
-    """Serves MLflow's page on the laptop's own runs and models, until Ctrl-C."""
-    from matchlake.sandbox.tracking_page import serve_page  # noqa: PLC0415 - slow to import
-
-    config = load_config(env)
-    serve_page(Tracker(config.tracking, config.lakehouse), port)
-
-
 def main() -> None:
     """Runs the command line; an expected error is one message and exit code 1."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    mask_log()
     try:
         app()
     except MatchlakeError as error:
-        _err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        _err.print(
+            f"[bold red]error:[/] {escape(masked(str(error)))}", highlight=False, soft_wrap=True
+        )
         sys.exit(1)

@@ -6,20 +6,23 @@ Later layers replace single keys of mappings; lists and scalars are replaced who
 """
 
 import difflib
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from matchlake.errors import ConfigError
 from matchlake.features.describe import DescribeParams
 from matchlake.features.feature_set import FeatureSet, FeaturesParams
 from matchlake.ingest.lake_params import LakeParams
 from matchlake.ingest.params import StreamParams
-from matchlake.io.kafka import KafkaParams
+from matchlake.io.brokers import KafkaParams
+from matchlake.io.secrets import SecretsParams, refuse_foreign_secrets
+from matchlake.io.storage import StorageParams, check_below, check_place, refuse_keys
 from matchlake.io.streams import IngestParams
 from matchlake.io.tracking import TrackingParams
 from matchlake.models.params import RecommendParams, TrainParams
@@ -39,6 +42,8 @@ class JobConfig(Params):
     """Folder or volume that holds the streams' checkpoints."""
     spark: dict[str, str] = Field(default_factory=dict)
     """Session settings, added to those every session gets."""
+    secrets: SecretsParams = SecretsParams()
+    """Where secrets come from."""
     kafka: KafkaParams = KafkaParams()
     streams: dict[str, StreamParams] = Field(default_factory=dict)
     """The declared streams by name; the name also is that of the checkpoint."""
@@ -50,9 +55,32 @@ class JobConfig(Params):
     """What `describe_tables` describes."""
     training_sets: dict[str, TrainingSetTable] = Field(default_factory=dict)
     """What `build_training_sets` makes, by any name."""
+    storage: StorageParams = StorageParams()
     tracking: TrackingParams = TrackingParams()
     train: TrainParams = TrainParams()
     recommend: RecommendParams = RecommendParams()
+
+    @field_validator("spark")
+    @classmethod
+    def _holds_no_key(cls, spark: dict[str, str]) -> dict[str, str]:
+        return dict(refuse_keys(spark))
+
+    @field_validator("streams")
+    @classmethod
+    def _names_lead_nowhere(cls, streams: dict[str, StreamParams]) -> dict[str, StreamParams]:
+        for name in streams:
+            _check_plain(name, "stream")
+        return streams
+
+    @model_validator(mode="after")
+    def _places_are_safe(self) -> Self:
+        folders = (self.lakehouse, self.checkpoints, self.lake.folder, self.features.folder)
+        for place in filter(None, folders):
+            check_place(place)
+        for name, source in self.lake.sources.items():
+            _check_plain(name, "source")
+            check_below(source.path)
+        return self
 
     @property
     def warehouse(self) -> str | None:
@@ -65,12 +93,27 @@ _CATALOG = "${catalog}"
 _OPEN = {name for name, kept in JobConfig.model_fields.items() if kept.annotation == dict[str, str]}
 
 
+def _check_plain(name: str, what: str) -> None:
+    """A name that becomes part of paths and queries."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name):
+        raise ValueError(f"{name!r} is no name of a {what}: letters, digits, _ and -")
+
+
 def load_config(env: str, overrides: Sequence[str] = (), conf_dir: Path | None = None) -> JobConfig:
     """Loads `conf/base.yml`, then `conf/ENV.yml`, then the overrides; raises ConfigError."""
     folder = conf_dir or find_conf()
     merged = environment(env, folder)
+    declared = _validated(merged, folder, env)
+    if not overrides:
+        return declared
     for override in overrides:
         _override(merged, override)
+    config = _validated(merged, folder, env)
+    refuse_foreign_secrets(declared, config, declared.secrets, config.secrets)
+    return config
+
+
+def _validated(merged: Mapping[str, Any], folder: Path, env: str) -> JobConfig:
     try:
         return JobConfig.model_validate({**_with_catalog(merged), "env": env})
     except ValidationError as error:

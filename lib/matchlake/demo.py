@@ -17,13 +17,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from matchlake.config import JobConfig, find_conf, load_config
 from matchlake.demo_page import print_page
+from matchlake.io.brokers import Broker, configured_broker
+from matchlake.io.secrets import secret_chain
 from matchlake.runtime import Runtime, start, start_logging
 from matchlake.sandbox.broken_events import broken_events, mix_in
-from matchlake.sandbox.broker import broker_status, start_broker, stop_broker
+from matchlake.sandbox.broker import broker_status
 from matchlake.sandbox.events import rating_events
 from matchlake.sandbox.lake_files import write_lake_files
 from matchlake.sandbox.movielens import bundled_movielens
 from matchlake.sandbox.publish import Published, publish_events
+from matchlake.sandbox.services import start_sandbox, stop_sandbox
 
 JOBS = ("ingest_events", "load_lake", "build_features", "train_recommender", "recommend")
 STREAM = "rating_events"
@@ -74,11 +77,17 @@ def run_demo(console: Console, ratings: int | None = None) -> None:
     steps = Steps(console, total=5 + len(JOBS))
     was_running = broker_status(root).phase == "running"
     try:
-        with steps.step("Kafka broker"):
-            bootstrap = start_broker(root).bootstrap
-            console.print(f"a broker runs on {bootstrap}; its data stay below {root}/kafka")
+        with steps.step("Kafka broker, Key Vault, workspace"):
+            state = start_sandbox(root).broker
+            store = secret_chain(config.secrets, config.lakehouse)
+            broker = configured_broker(config.kafka, config.lakehouse, store)
+            console.print(f"a broker runs on {broker}", highlight=False)
+            console.print(
+                f"process {state.pid}; its data stay below {root}/kafka, its password in the "
+                f"vault below {root}/cloud"
+            )
         with steps.step("events and lake files"):
-            published = _publish(console, config, bootstrap, ratings)
+            published = _publish(console, config, broker, ratings)
             _write_lake(console, root)
         with steps.step("Spark session"):
             runtime = start(config, "demo")
@@ -91,7 +100,7 @@ def run_demo(console: Console, ratings: int | None = None) -> None:
                 job(name)(rater)
     finally:
         if not was_running:
-            stop_broker(root)
+            stop_sandbox(root)
     print_page(console, (runtime, rater), published, steps.seconds)
 
 
@@ -103,7 +112,7 @@ def job(name: str) -> Callable[[Runtime], None]:
     return run
 
 
-def _publish(console: Console, config: JobConfig, bootstrap: str, ratings: int | None) -> Published:
+def _publish(console: Console, config: JobConfig, broker: Broker, ratings: int | None) -> Published:
     """Publishes the ratings, with odd events of every kind among them, and says how many."""
     frame: pd.DataFrame = bundled_movielens().read_ratings().iloc[:ratings]
     odd = broken_events(frame, _SEED, _ODD_EVENTS)
@@ -114,7 +123,7 @@ def _publish(console: Console, config: JobConfig, bootstrap: str, ratings: int |
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
         task = progress.add_task(f"publishing to {topic}", total=len(frame) + len(odd))
         published = publish_events(
-            bootstrap,
+            broker,
             topic,
             events,
             partitions=_PARTITIONS,

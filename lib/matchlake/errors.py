@@ -11,6 +11,7 @@
     ├── ReconciliationError        rows read are not rows good + rows quarantined
     ├── ModelError                 a saved or registered model is missing or does not fit
     ├── SecretError                a secret reference does not resolve (never holds the value)
+    │   └── SecretMissingError     the store has no such scope or key
     ├── BundleError                databricks.yml or a file it includes is not what it has to be
     └── SandboxError               the laptop's sandbox: Java, jars, broker, disk, ports
 
@@ -60,6 +61,10 @@ class ModelError(MatchlakeError):
 
 class SecretError(MatchlakeError):
     """A secret reference does not resolve; never holds the value."""
+
+
+class SecretMissingError(SecretError):
+    """The store asked has no such scope or key; another may have it."""
 
 
 class BundleError(MatchlakeError):

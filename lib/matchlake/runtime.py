@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,8 @@ from matchlake.config import JobConfig, load_config
 from matchlake.errors import ConfigError, MatchlakeError
 from matchlake.executors import log_executors
 from matchlake.io.delta import Lakehouse
-from matchlake.io.secrets import EnvironmentSecrets, SecretStore
+from matchlake.io.secrets import CachedSecrets, SecretStore, mask_log, secret_chain
+from matchlake.io.storage import storage_settings
 from matchlake.io.tracking import Tracker
 from matchlake.schemas import quote_identifier
 from matchlake.views import fixed_views
@@ -41,7 +42,19 @@ _LAPTOP = {
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",
 }
-_SESSION = {"spark.sql.session.timeZone": "UTC", "spark.sql.ansi.enabled": "true"}
+_SESSION = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    # Or a text such as ${env:HOME} in a query would become what stands there.
+    "spark.sql.variable.substitute": "false",
+}
+# A login stands in options of Spark's sources: no plan, page or event log may show it.
+_REDACTION = {
+    "spark.redaction.regex": "(?i)secret|password|token|access[.]?key|jaas|sasl",
+    "spark.sql.redaction.options.regex": "(?i)url|jaas|sasl|secret|password",
+    "spark.redaction.string.regex": '(password|clientSecret)="(\\\\.|[^"\\\\])*"',
+    "spark.sql.redaction.string.regex": '(password|clientSecret)="(\\\\.|[^"\\\\])*"',
+}
 
 
 @dataclass(frozen=True)
@@ -135,11 +148,15 @@ def start(config: JobConfig, name: str) -> Runtime:
     if config.catalog:
         # Views name their tables as schema.table.
         spark.sql(f"USE CATALOG {quote_identifier(config.catalog)}")
+    chain = secret_chain(config.secrets, config.lakehouse)
+    secrets = CachedSecrets(chain, config.secrets.cache_seconds)
+    for key, value in storage_settings(config.storage, secrets).items():
+        spark.conf.set(key, value)
     return Runtime(
         spark=spark,
         config=config,
         lakehouse=Lakehouse(spark, config.catalog, config.warehouse, fixed_views(config)),
-        secrets=EnvironmentSecrets(),
+        secrets=secrets,
         tracker=Tracker(config.tracking, config.lakehouse),
     )
 
@@ -153,18 +170,29 @@ def spark_session(config: JobConfig, name: str) -> SparkSession:
     builder = SparkSession.builder.appName(f"matchlake {name}")
     if _on_databricks():
         return builder.getOrCreate()
-    settings = {**_DELTA, **_SESSION, **_LAPTOP, **config.spark}
+    settings = {**_DELTA, **_SESSION, **_REDACTION, **_LAPTOP, **config.spark}
     if config.warehouse:
         settings["spark.sql.warehouse.dir"] = str(Path(config.warehouse).absolute())
     if "PYSPARK_GATEWAY_PORT" not in os.environ and "SPARK_REMOTE" not in os.environ:
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         settings.setdefault("spark.master", "local[*]")
         settings.setdefault("spark.driver.memory", "2g")
+    settings |= _token_settings(config, settings)
     for key, value in settings.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
     _log.info("Spark %s, master %s", spark.version, spark.conf.get("spark.master", "unknown"))
     return spark
+
+
+def _token_settings(config: JobConfig, settings: Mapping[str, str]) -> dict[str, str]:
+    """Kafka's Java client asks nobody for tokens whom its JVM was not told of at its start."""
+    if config.kafka.login is None or config.kafka.login.oauth is None:
+        return {}
+    endpoint = config.kafka.login.oauth.token_endpoint
+    told = f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={endpoint}"
+    keys = ("spark.driver.extraJavaOptions", "spark.executor.extraJavaOptions")
+    return {key: f"{settings.get(key, '')} {told}".strip() for key in keys}
 
 
 def _on_databricks() -> bool:
@@ -181,3 +209,4 @@ def start_logging(level: str) -> None:
     _log.setLevel(level.upper())
     # kafka-python warns of its own scheduling whenever a machine is busy.
     logging.getLogger("kafka").setLevel(logging.ERROR)
+    mask_log()

@@ -36,6 +36,8 @@ def check_name(name: str, parts: int = 2) -> str:
 def quote_text(text: str) -> str:
     """`text` as a SQL string literal."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    # `$` would start a variable that Spark substitutes even inside a literal.
+    escaped = escaped.replace("$", "\\u0024")
     return f"'{escaped}'"
 
 

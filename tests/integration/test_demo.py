@@ -1,18 +1,54 @@
-"""The demo's own words on a small slice: what it publishes, reads, learns and shows; twice."""
+"""The demo's own words on a small slice: what it publishes, reads, learns and shows; twice.
 
+And what it must not show: its secrets are in no log, table, plan, run or event log that it leaves.
+"""
+
+import json
 import re
 from pathlib import Path
 
 import pytest
-from tests.support.programs import run_program
+from rich.console import Console
+from tests.support.leaks import scan
+from tests.support.programs import run_program, shell_environment
+
+from matchlake.sandbox.services import sandbox_login
 
 RATINGS = 4000
 
 
-def demo(folder: Path) -> str:
-    done = run_program("matchlake", "demo", "--ratings", str(RATINGS), cwd=folder)
+def demo(folder: Path, ratings: int | None = RATINGS) -> str:
+    """The demo's page; beside its lakehouse, `output` holds all it printed and `events` Spark's."""
+    (folder / "events").mkdir(exist_ok=True)
+    (folder / "conf").mkdir(exist_ok=True)
+    (folder / "conf" / "spark-defaults.conf").write_text(
+        f"spark.eventLog.enabled true\nspark.eventLog.compress true\n"
+        f"spark.eventLog.dir file://{folder}/events\n"
+    )
+    sized = ("--ratings", str(ratings)) if ratings else ()
+    environment = shell_environment(SPARK_CONF_DIR=str(folder / "conf"))
+    done = run_program("matchlake", "demo", *sized, cwd=folder, environment=environment)
+    (folder / "output").write_text(done.stdout + done.stderr)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return re.sub(r"\s+", " ", done.stdout)
+
+
+def find_leaks(folder: Path) -> str:
+    """Scans all that a demo in `folder` left, for all its secrets; the scan's closing line."""
+    lake = folder / ".lakehouse"
+    cloud = json.loads((lake / "cloud" / "state.json").read_text())
+    planted = {name: cloud[name] for name in ("token", "platform_secret", "admin_secret")}
+    planted["kafka-password"] = sandbox_login(lake).password.reveal()
+    # Where secrets are: the vault's own file, and who may ask it.
+    homes = [lake / "cloud" / "vault.json", lake / "cloud" / "state.json"]
+    for home in homes:
+        assert home.stat().st_mode & 0o777 == 0o600
+    found = scan([folder], planted, skip=homes)
+    assert found.found == {}
+    kinds = {"zstd", "parquet", "sqlite rows"}
+    assert kinds <= set(found.opened), "event logs, tables and runs were looked into"
+    assert set(scan([lake / "cloud"], planted).found) == set(planted), "it would have found them"
+    return found.closing_line(planted)
 
 
 @pytest.mark.timeout(900)
@@ -23,6 +59,8 @@ def test_the_demo_runs_end_to_end(tmp_path: Path) -> None:
     assert "silver.interactions 4,000" in page
     assert re.search(r"champion 0\.\d{4}", page)
     assert "matchlake sql" in page
+    assert "SCRAM-SHA-512, matchlake with secret matchlake/kafka-password" in page
+    find_leaks(tmp_path)
 
 
 @pytest.mark.soak
@@ -32,3 +70,14 @@ def test_a_second_demo_publishes_and_ingests_nothing(tmp_path: Path) -> None:
     page = demo(tmp_path)
     assert "0 published now, 4,300 were there already" in page
     assert "Records in the topic 4,300 = good 4,033 + quarantined 267 (reconciled)" in page
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_a_whole_demo_leaves_no_secret_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo(tmp_path, None)
+    line = find_leaks(tmp_path)
+    with capsys.disabled():
+        Console().print(line, highlight=False, soft_wrap=True)

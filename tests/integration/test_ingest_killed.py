@@ -20,6 +20,7 @@ _QUICK = "spark={spark.driver.extraJavaOptions: -XX:TieredStopAtLevel=1 -XX:+Use
 def settings(folder: Path, broker: str, topic: str, batch: int) -> list[str]:
     return [
         f"kafka.bootstrap_servers={broker}",
+        "kafka.login=null",
         f"lakehouse={folder}",
         f"checkpoints={folder}/checkpoints",
         f"streams.rating_events.topic={topic}",

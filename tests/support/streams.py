@@ -11,13 +11,14 @@ from kafka import KafkaProducer
 from pyspark.sql import SparkSession
 
 from matchlake.config import JobConfig
+from matchlake.io.brokers import Broker
 from matchlake.io.delta import Lakehouse
 from matchlake.io.ledger import Counts, Ledger
 from matchlake.io.secrets import EnvironmentSecrets
 from matchlake.io.streams import Prepared
 from matchlake.io.tracking import Tracker
 from matchlake.runtime import Runtime
-from matchlake.sandbox.topics import create_topic
+from matchlake.sandbox.topics import client_options, create_topic
 
 COLUMNS: dict[str, Any] = {
     "user_id": {"type": "string", "comment": "user"},
@@ -117,9 +118,11 @@ JOB = runpy.run_path("jobs/ingest_events.py")
 INGEST_EVENTS = JOB["run"]
 
 
-def produce(address: str, topic: str, values: Iterable[bytes | None], partition: int = 0) -> None:
+def produce(
+    address: Broker | str, topic: str, values: Iterable[bytes | None], partition: int = 0
+) -> None:
     """Appends the values to one partition, in order, each with key `k`."""
-    producer = KafkaProducer(bootstrap_servers=address, max_request_size=4_000_000)
+    producer = KafkaProducer(**client_options(address), max_request_size=4_000_000)
     for value in values:
         producer.send(topic, value, b"k", partition=partition)
     producer.flush(timeout=30)

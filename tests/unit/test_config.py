@@ -109,3 +109,42 @@ def test_without_a_conf_folder_the_error_says_where_it_looked(
     monkeypatch.setattr("matchlake.config.__file__", str(tmp_path / "lib" / "config.py"))
     with pytest.raises(ConfigError, match="--conf-dir"):
         find_conf()
+
+
+SECRETS = """
+secrets: {allowed_scopes: [spare]}
+kafka:
+  bootstrap_servers: here:1
+  login: {mechanism: SCRAM-SHA-512, username: u, password: {scope: ours, key: a}}
+"""
+
+
+@pytest.mark.parametrize("scope", ["ours", "spare"])
+def test_set_may_name_secrets_of_the_scopes_of_conf(conf: Path, scope: str) -> None:
+    (conf / "base.yml").write_text(BASE + SECRETS)
+    override = f"kafka.login.password={{scope: {scope}, key: b}}"
+    config = load_config("local", [override], conf)
+    assert config.kafka.login is not None
+    assert str(config.kafka.login.password) == f"secret {scope}/b"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("kafka.login.password.scope=theirs", "secret theirs/a is in a scope that conf does not"),
+        (
+            "kafka.login={mechanism: PLAIN, username: u, password: {scope: theirs, key: b}}",
+            "PLAIN and OAUTHBEARER send what is secret",
+        ),
+        ("secrets.allowed_scopes=[theirs]", "is for conf files to say"),
+        ("secrets.stores=[environment]", "is for conf files to say"),
+        ("secrets={}", "is for conf files to say"),
+        ("kafka.login.password=hunter2", "kafka.login.password: Input should be"),
+        ("kafka.login.password.key=../x", "String should match pattern"),
+    ],
+)
+def test_set_reaches_for_no_other_secrets(conf: Path, override: str, message: str) -> None:
+    (conf / "base.yml").write_text(BASE + SECRETS)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config("local", [override], conf)
+    assert "hunter2" not in str(caught.value)

@@ -13,7 +13,7 @@ from matchlake.errors import ConfigError
 from matchlake.ingest.lake_params import LakeSource
 from matchlake.ingest.params import ColumnParams, StreamParams
 from matchlake.ingest.tables import stream_table, stream_views
-from matchlake.io.kafka import KafkaParams, broker_address
+from matchlake.io.brokers import KafkaParams, broker_address
 from matchlake.io.streams import IngestParams, chosen_streams
 
 

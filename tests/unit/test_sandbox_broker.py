@@ -12,9 +12,14 @@ import pytest
 from tests.support.sandbox_fakes import fake_java, leave_state, shutil_usage
 
 from matchlake.errors import SandboxError
+from matchlake.io.secrets import Secret
 from matchlake.sandbox import broker
 from matchlake.sandbox.broker_log import why_it_ended
-from matchlake.sandbox.broker_settings import listener_settings, write_settings
+from matchlake.sandbox.broker_settings import (
+    forget_inner_password,
+    listener_settings,
+    write_settings,
+)
 from matchlake.sandbox.process import choose_port, end_process, find_process, is_port_free
 from matchlake.sandbox.topics import create_topic
 
@@ -100,6 +105,29 @@ def test_listeners_are_on_this_machine_only() -> None:
     settings = listener_settings(21_000, 21_001)
     assert settings["listeners"] == "CLIENT://127.0.0.1:21000,CONTROLLER://127.0.0.1:21001"
     assert settings["controller.quorum.voters"] == "1@127.0.0.1:21001"
+
+
+def test_with_a_login_every_listener_asks_for_one(tmp_path: Path) -> None:
+    settings = listener_settings(21_000, 21_001, "inner1")
+    protocols = settings["listener.security.protocol.map"]
+    assert protocols == "CLIENT:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT"
+    write_settings(tmp_path, 21_000, 21_001, "inner1")
+    file = tmp_path / "server.properties"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "inner1" in file.read_text()
+    forget_inner_password(tmp_path)
+    assert "inner1" not in file.read_text()
+    assert 'password="forgotten"' in file.read_text()
+
+
+def test_a_login_is_not_changed_under_data_that_is_there(tmp_path: Path) -> None:
+    leave_state(tmp_path, phase="stopped")
+    (tmp_path / "kafka" / "data").mkdir()
+    (tmp_path / "kafka" / "data" / "meta.properties").touch()
+    login = broker.Login("someone", Secret("some-password"))
+    with pytest.raises(SandboxError, match=r"made without a login, .*`make clean`") as caught:
+        broker.start_broker(tmp_path, login=login)
+    assert "some-password" not in str(caught.value)
 
 
 def test_settings_are_escaped_as_java_reads_them(tmp_path: Path) -> None:

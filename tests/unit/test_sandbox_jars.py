@@ -36,7 +36,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch, content: bytes) -> list[int]:
             (scratch / jar.file_name).write_bytes(content)
         return scratch
 
-    monkeypatch.setattr(jars, "_fetch", fetch)
+    monkeypatch.setattr(jars, "fetch_jars", fetch)
     return asked
 
 

@@ -1,6 +1,6 @@
 """Asks the broker why offsets have no record."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from matchlake.errors import SourceError
 from matchlake.ingest.ledger import Gap
@@ -13,7 +13,7 @@ from matchlake.io.topics import Client, held_from, is_compacted, topic_state
 class AskBroker:
     """Explains missing offsets of a topic by what its broker holds now."""
 
-    client: Client
+    client: Client = field(repr=False)
     topic: str
     topic_id: str | None
 

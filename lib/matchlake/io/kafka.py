@@ -3,18 +3,16 @@
 import json
 import logging
 import socket
-from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
-from pydantic import Field
+from kafka.errors import KafkaError, SaslAuthenticationFailedError
 from pyspark.sql import DataFrame, SparkSession
 
 from matchlake.errors import ConfigError, SourceError
 from matchlake.ingest.params import StreamParams
-from matchlake.params import Params
+from matchlake.io.brokers import Broker
 
 _log = logging.getLogger(__name__)
 # The client warns of every step that is slow on a busy machine; what fails, it raises.
@@ -25,54 +23,84 @@ _LOGGED = ("subscribe", "kafka.bootstrap.servers", "startingOffsets", "maxOffset
 _NAMED = 12
 
 
-class KafkaParams(Params):
-    """How the broker is reached."""
-
-    bootstrap_servers: str | None = None
-    """`host:port`, more than one with commas; null: the sandbox's broker below `lakehouse`."""
-    patience: float = Field(5.0, gt=0)
-    """Seconds to wait for its first answer before the job fails."""
-
-
-def broker_address(params: KafkaParams, lakehouse: str | None) -> str:
-    """The bootstrap servers; raises ConfigError where none is named and no sandbox was started."""
-    if params.bootstrap_servers:
-        return params.bootstrap_servers
-    with suppress(OSError, ValueError, KeyError):
-        state = json.loads((Path(lakehouse or "") / "kafka" / "state.json").read_text("utf-8"))
-        return f"127.0.0.1:{int(state['port'])}"
-    raise ConfigError(
-        "No broker: kafka.bootstrap_servers is not set, and no sandbox was started in "
-        f"{lakehouse or 'this environment'}. Set it in conf, or run `matchlake sandbox start`."
-    )
-
-
-def require_topic(address: str, topic: str, patience: float) -> int:
+def require_topic(broker: Broker, topic: str, patience: float) -> int:
     """The topic's number of partitions.
 
     Raises:
-        SourceError: no broker answers within `patience` seconds, or it has no such topic.
+        SourceError: no broker answers within `patience` seconds, it refuses our login, or it has
+            no such topic.
     """
-    _require_answer(address, patience)
-    try:
-        with KafkaAdminClient(
-            bootstrap_servers=address.split(","), bootstrap_timeout_ms=int(patience * 1000)
-        ) as admin:
-            there = sorted(name for name in admin.list_topics() if not name.startswith("__"))
-            if topic in there:
-                return len(admin.describe_topics([topic])[0]["partitions"])
-    except (OSError, KafkaError) as error:
-        raise SourceError(f"The broker at {address} does not answer as Kafka: {error}") from error
+    with connect_admin(broker, patience) as admin:
+        there = sorted(name for name in admin.list_topics() if not name.startswith("__"))
+        if topic in there:
+            return len(admin.describe_topics([topic])[0]["partitions"])
     listed = ", ".join(there[:_NAMED]) + (", ..." if len(there) > _NAMED else "")
     raise SourceError(
-        f"No topic {topic} at {address} (there is: {listed or 'none'}). Create it, or name "
+        f"No topic {topic} at {broker.address} (there is: {listed or 'none'}). Create it, or name "
         "another one in the stream's `topic`."
     )
 
 
+@contextmanager
+def connect_admin(broker: Broker, patience: float) -> Iterator[KafkaAdminClient]:
+    """A client for topics and offsets; raises SourceError, with the cause, where it has no luck."""
+    _require_answer(broker.address, patience)
+    with _heard() as causes:
+        try:
+            with KafkaAdminClient(
+                **broker.client_options(), bootstrap_timeout_ms=int(patience * 1000)
+            ) as admin:
+                yield admin
+        except (OSError, KafkaError) as error:
+            raise SourceError(_refusal(broker, causes, error)) from error
+
+
+def _refusal(broker: Broker, causes: list[str], error: Exception) -> str:
+    heard = " ".join(causes)
+    token = next((cause for cause in causes if "No token for client" in cause), None)
+    if token:
+        return f"The broker at {broker} cannot be logged in to: {token}"
+    if "SaslAuthenticationFailedError" in heard or isinstance(error, SaslAuthenticationFailedError):
+        return (
+            f"The broker at {broker} refuses this login: check kafka.login, and that the secret "
+            "holds the user's present password."
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in heard:
+        return (
+            f"The certificate of the broker at {broker} is not trusted: name its authorities' PEM "
+            "file in kafka.tls.ca."
+        )
+    return (
+        f"The broker at {broker} does not answer as Kafka: {error}. Check kafka.tls and "
+        "kafka.login: a broker that wants either hangs up on who comes without."
+    )
+
+
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """What the client logs of failures: its own error says only that it waited in vain."""
+    log, handler = logging.getLogger("kafka"), _Listener()
+    log.addHandler(handler)
+    propagated, log.propagate = log.propagate, False
+    try:
+        yield handler.causes
+    finally:
+        log.propagate = propagated
+        log.removeHandler(handler)
+
+
+class _Listener(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.causes: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.causes.append(record.getMessage())
+
+
 def read_messages(
     spark: SparkSession,
-    address: str,
+    broker: Broker,
     stream: StreamParams,
     begin: Mapping[int, int] | None = None,
 ) -> DataFrame:
@@ -86,8 +114,8 @@ def read_messages(
     were not read yet, the query fails, or goes on after them, as the stream says.
     """
     options = {
+        **broker.spark_options(),
         "subscribe": stream.topic,
-        "kafka.bootstrap.servers": address,
         "kafka.isolation.level": "read_committed",
         "startingOffsets": json.dumps({stream.topic: begin}) if begin else "earliest",
         "failOnDataLoss": str(stream.on_data_loss == "fail").lower(),

@@ -17,6 +17,7 @@ from matchlake.ingest.params import StreamParams
 from matchlake.ingest.records import parse_messages
 from matchlake.ingest.tables import stream_table, stream_views
 from matchlake.io.batches import BatchWriter
+from matchlake.io.brokers import Broker
 from matchlake.io.checkpoint import Checkpoint
 from matchlake.io.delta import Lakehouse
 from matchlake.io.gaps import AskBroker, require_held
@@ -84,14 +85,14 @@ def chosen_streams(
 
 @dataclass(frozen=True)
 class Ingest:
-    """One stream under way from the broker at `address` into its table."""
+    """One stream under way from `broker` into its table."""
 
     name: str
     stream: StreamParams
     lakehouse: Lakehouse
     checkpoint: Checkpoint
     ledger: Ledger
-    address: str = field(repr=False)
+    broker: Broker = field(repr=False)
 
     def prepare(self, params: IngestParams) -> "Prepared":
         """Creates tables and views where they are missing, and finds out where to begin.
@@ -122,7 +123,7 @@ class Ingest:
     @property
     def client(self) -> Client:
         """How kafka-python connects."""
-        return {"bootstrap_servers": self.address.split(",")}
+        return self.broker.client_options()
 
     def _beginning(
         self, recovery: Recovery, params: IngestParams, topic: TopicState
@@ -160,7 +161,7 @@ class Prepared:
         """Starts the query that appends every message, good or bad, in one commit a batch."""
         ingest, begin = self.ingest, self.beginning
         messages = read_messages(
-            ingest.lakehouse.spark, ingest.address, self.stream, begin.offsets if begin else None
+            ingest.lakehouse.spark, ingest.broker, self.stream, begin.offsets if begin else None
         )
         write = BatchWriter(
             ingest.lakehouse.name(self.stream.table),

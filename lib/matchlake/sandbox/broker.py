@@ -8,22 +8,25 @@ process is ever taken for it, whatever a crash or a reboot left in `state.json`.
 import fcntl
 import json
 import logging
+import secrets
 import shutil
 import subprocess
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import psutil
 
 from matchlake.errors import SandboxError
+from matchlake.io.brokers import Broker, LoginParams, TlsParams, jaas_text
+from matchlake.io.secrets import Secret, SecretRef, masked, write_private
 from matchlake.sandbox.broker_log import why_it_ended
-from matchlake.sandbox.broker_settings import java_command, write_settings
+from matchlake.sandbox.broker_settings import forget_inner_password, java_command, write_settings
 from matchlake.sandbox.jars import broker_folder, install_jars
 from matchlake.sandbox.java import require_java
 from matchlake.sandbox.process import (
@@ -39,6 +42,8 @@ _LOG = logging.getLogger(__name__)
 _SERVER = "kafka.Kafka"
 MIN_FREE_BYTES = 512 * 2**20
 _GRACE_SECONDS = 30.0
+_MECHANISM: Literal["SCRAM-SHA-512"] = "SCRAM-SHA-512"
+_ANY = SecretRef(scope="sandbox", key="broker")
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class BrokerState:
     """The process while it runs, else 0."""
     started: float = 0.0
     """When that process began, in seconds since 1970."""
+    asks_login: bool = False
+    """Whether clients have to log in; decided once, when its data folder is made."""
 
     @property
     def bootstrap(self) -> str:
@@ -78,8 +85,27 @@ def broker_status(root: Path) -> BrokerState:
     return last
 
 
+class Login(NamedTuple):
+    """The user as whom clients log in."""
+
+    username: str
+    password: Secret
+    ca: str | None = None
+    """The authorities of the broker's certificate, where its settings encrypt the listener."""
+
+    def get(self, _: SecretRef) -> Secret:
+        """The password, whatever it is called: so that a login serves as a store of secrets."""
+        return self.password
+
+
 def start_broker(
-    root: Path, *, port: int | None = None, heap: str = "768m", timeout: float = 120.0
+    root: Path,
+    *,
+    port: int | None = None,
+    heap: str = "768m",
+    timeout: float = 120.0,
+    login: Login | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> BrokerState:
     """Starts the broker of `root` and returns once it answers; one that runs is left alone.
 
@@ -88,6 +114,8 @@ def start_broker(
         port: where clients shall connect; None for the last one, or any free one.
         heap: Java's memory, such as `512m`.
         timeout: seconds to wait for its first answer; it is ended when there was none.
+        login: who clients have to log in as, by SCRAM; None: whoever is on this machine may in.
+        settings: more of Kafka's own settings.
 
     Raises:
         SandboxError: no fit Java, no jars and no network to fetch them, a full disk, a folder
@@ -98,15 +126,25 @@ def start_broker(
         if state.phase == "running":
             _LOG.info("the broker already runs on %s", state.bootstrap)
             _refuse_to_move(state, port)
-            _wait_until_it_answers(home, state, timeout)
+            _wait_until_it_answers(home, connection(state, login), timeout)
             return state
+        _refuse_to_change_locks(home, state, login)
         try:
-            state = _launch(home, state, port, heap)
-            _wait_until_it_answers(home, state, timeout)
+            state = _launch(home, state, port, heap, login, settings)
+            _wait_until_it_answers(home, connection(state, login), timeout)
         except BaseException:
             _stop(home)
             raise
     return state
+
+
+def connection(state: BrokerState, login: Login | None) -> Broker:
+    """The way to a sandbox's broker, for kafka-python and for Spark."""
+    if login is None:
+        return Broker(state.bootstrap)
+    params = LoginParams(mechanism=_MECHANISM, username=login.username, password=_ANY)
+    tls = TlsParams(ca=login.ca) if login.ca else None
+    return Broker(state.bootstrap, tls, params, secrets=login)
 
 
 def stop_broker(root: Path) -> bool:
@@ -150,36 +188,68 @@ def _check_disk(home: Path) -> None:
         )
 
 
-def _launch(home: Path, last: BrokerState, port: int | None, heap: str) -> BrokerState:
+def _launch(
+    home: Path,
+    last: BrokerState,
+    port: int | None,
+    heap: str,
+    login: Login | None,
+    settings: Mapping[str, str] | None,
+) -> BrokerState:
     java = require_java()
     install_jars("broker", broker_folder())
     _check_disk(home)
     chosen = choose_port(port, last.port)
-    state = BrokerState("running", chosen, choose_port(None, last.controller_port, avoid=chosen))
-    write_settings(home, state.port, state.controller_port)
-    settings = str(home / "server.properties")
-    _format_once(home, java_command(java, home, heap, "kafka.tools.StorageTool", "format"))
+    controller = choose_port(None, last.controller_port, avoid=chosen)
+    state = BrokerState("running", chosen, controller, asks_login=login is not None)
+    # New at each start, and for as long as that takes in a file of the owner's only.
+    inner = secrets.token_hex(16) if login else ""
+    write_settings(home, state.port, state.controller_port, inner, settings)
+    _format_once(home, java, heap, login)
     # Before the process, so that whatever happens to us its ports are known.
     _save(home, state)
     for log in (home / "logs").iterdir():
         log.unlink()
-    pid = spawn_detached(java_command(java, home, heap, _SERVER, settings), _console(home))
+    server = java_command(java, home, heap, _SERVER, str(home / "server.properties"))
+    pid = spawn_detached(server, _console(home))
     state = replace(state, pid=pid, started=time.time())
     _save(home, state)
     return state
 
 
-def _format_once(home: Path, command: list[str]) -> None:
+def _format_once(home: Path, java: str, heap: str, login: Login | None) -> None:
     if (home / "data" / "meta.properties").is_file():
         return
     cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    command = java_command(java, home, heap, "kafka.tools.StorageTool", "format")
     # --ignore-formatted finishes what a crash in mid-format left.
     command += [f"--cluster-id={cluster}", "--ignore-formatted"]
     command += ["--config", str(home / "server.properties")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    for mechanism in ("SCRAM-SHA-512", "SCRAM-SHA-256") if login else ():
+        password = f"name={login.username},password={login.password.reveal()}" if login else ""
+        command += ["--add-scram", f"{mechanism}=[{password}]"]
+    # From a file, because every user of the machine can read a command line.
+    arguments = home / "format.arguments"
+    write_private(arguments, "\n".join(jaas_text(part) for part in command[1:]))
+    try:
+        done = subprocess.run(  # noqa: S603
+            [java, f"@{arguments}"], capture_output=True, text=True, check=False
+        )
+    finally:
+        arguments.unlink()
     if done.returncode:
-        _console(home).write_text(done.stdout + done.stderr, encoding="utf-8")
+        _console(home).write_text(masked(done.stdout + done.stderr), encoding="utf-8")
         raise SandboxError(f"The broker's data folder could not be formatted: {why_it_ended(home)}")
+
+
+def _refuse_to_change_locks(home: Path, last: BrokerState, login: Login | None) -> None:
+    if not (home / "data" / "meta.properties").is_file() or last.asks_login == (login is not None):
+        return
+    was = "with" if last.asks_login else "without"
+    raise SandboxError(
+        f"The broker's data in {home} was made {was} a login, which cannot be changed: keep to "
+        "that, or remove the data with `make clean`."
+    )
 
 
 def _cluster(home: Path) -> str:
@@ -210,18 +280,19 @@ def _refuse_to_move(state: BrokerState, port: int | None) -> None:
         )
 
 
-def _wait_until_it_answers(home: Path, state: BrokerState, timeout: float) -> None:
+def _wait_until_it_answers(home: Path, broker: Broker, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     cluster = _cluster(home)
-    while not broker_answers(state.bootstrap, cluster):
+    while not broker_answers(broker, cluster):
         if _find(home) is None:
             raise SandboxError(f"The broker ended while it started: {why_it_ended(home)}")
         if time.monotonic() > deadline:
             raise SandboxError(
-                f"The broker did not answer on {state.bootstrap} within {timeout:.0f} s and was "
+                f"The broker did not answer on {broker} within {timeout:.0f} s and was "
                 f"ended: {why_it_ended(home)}"
             )
         time.sleep(0.1)
+    forget_inner_password(home)
 
 
 def _console(home: Path) -> Path:

@@ -1,8 +1,11 @@
 """What the sandbox's broker is told: its properties, its logging, its Java command line."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from matchlake.errors import SandboxError
+from matchlake.io.secrets import write_private
 from matchlake.sandbox.jars import broker_folder
 from matchlake.sandbox.process import HOST
 
@@ -44,36 +47,77 @@ rootLogger.appenderRef.file.ref = file
 """
 
 
-def listener_settings(port: int, controller_port: int) -> dict[str, str]:
+_SCRAM_MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+_PLAIN_MODULE = (
+    "org.apache.kafka.common.security.plain.PlainLoginModule required "
+    'username="broker" password="{0}" user_broker="{0}";'
+)
+
+
+def listener_settings(port: int, controller_port: int, inner: str = "") -> dict[str, str]:
     """The listeners, who may speak on each and how: all of the broker's access control is here.
 
     Both listen on this machine only. Clients use `CLIENT`; the broker talks to its own
-    controller on `CONTROLLER`.
+    controller on `CONTROLLER`. With `inner`, the broker's password for talking to itself, both
+    ask for a login: clients' by SCRAM, the broker's own by PLAIN.
     """
-    return {
+    protocol = "SASL_PLAINTEXT" if inner else "PLAINTEXT"
+    settings = {
         "listeners": f"CLIENT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
         "advertised.listeners": f"CLIENT://{HOST}:{port}",
-        "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listener.security.protocol.map": f"CLIENT:{protocol},CONTROLLER:{protocol}",
         "inter.broker.listener.name": "CLIENT",
         "controller.listener.names": "CONTROLLER",
         # Named in the file, not in the data: so the port may differ at the next start.
         "controller.quorum.voters": f"{_NODE}@{HOST}:{controller_port}",
     }
+    return {**settings, **_login_settings(inner)} if inner else settings
 
 
-def write_settings(home: Path, port: int, controller_port: int) -> None:
-    """Writes `server.properties` and `log4j2.properties` into the broker's folder `home`."""
+def _login_settings(inner: str) -> dict[str, str]:
+    plain = _PLAIN_MODULE.format(inner)
+    return {
+        "sasl.mechanism.inter.broker.protocol": "PLAIN",
+        "sasl.mechanism.controller.protocol": "PLAIN",
+        "listener.name.client.sasl.enabled.mechanisms": "SCRAM-SHA-512,SCRAM-SHA-256,PLAIN",
+        "listener.name.client.scram-sha-512.sasl.jaas.config": _SCRAM_MODULE,
+        "listener.name.client.scram-sha-256.sasl.jaas.config": _SCRAM_MODULE,
+        "listener.name.client.plain.sasl.jaas.config": plain,
+        "listener.name.controller.sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.controller.plain.sasl.jaas.config": plain,
+    }
+
+
+def write_settings(
+    home: Path,
+    port: int,
+    controller_port: int,
+    inner: str = "",
+    more: Mapping[str, str] | None = None,
+) -> None:
+    """Writes `server.properties` and `log4j2.properties` into the broker's folder `home`.
+
+    `inner` is as for `listener_settings`; `more` settings come last, and over the others.
+    """
     if "," in str(home):
         raise SandboxError(f"Kafka cannot keep data under {home}: a comma ends a path for it.")
     settings = {
         **_PROPERTIES,
-        **listener_settings(port, controller_port),
+        **listener_settings(port, controller_port, inner),
         "log.dirs": str(home / "data"),
+        **(more or {}),
     }
     lines = "".join(f"{key}={_escape(value)}\n" for key, value in settings.items())
-    (home / "server.properties").write_text(lines, encoding="ascii")
+    write_private(home / "server.properties", lines)
     logging = _LOGGING.format(folder=_escape(str(home / "logs")))
     (home / "log4j2.properties").write_text(logging, encoding="ascii")
+
+
+def forget_inner_password(home: Path) -> None:
+    """Takes the broker's password for talking to itself out of the file: it has been read."""
+    path = home / "server.properties"
+    text = path.read_text(encoding="ascii")
+    write_private(path, re.sub(r'(password|user_broker)="\w+"', r'\1="forgotten"', text))
 
 
 def _escape(value: str) -> str:

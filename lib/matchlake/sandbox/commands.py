@@ -8,10 +8,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from matchlake.sandbox.broker import BrokerState, broker_status, start_broker, stop_broker
+from matchlake.sandbox.broker import BrokerState, broker_status
 from matchlake.sandbox.broker_log import why_it_ended
+from matchlake.sandbox.cloud.process import cloud_home, find_cloud, read_state
+from matchlake.sandbox.services import start_sandbox, stop_sandbox
 
-sandbox_app = typer.Typer(no_args_is_help=True, help="A laptop's own Kafka broker.")
+sandbox_app = typer.Typer(
+    no_args_is_help=True, help="A laptop's own Kafka broker, Key Vault and Databricks scope."
+)
 
 Root = Annotated[Path, typer.Option("--root", help="the sandbox's folder")]
 _ROOT = Path(".lakehouse")
@@ -27,17 +31,18 @@ def start(
     port: Annotated[int | None, typer.Option(help="where clients connect; else a free one")] = None,
     heap: Annotated[str, typer.Option(help="the broker's Java memory")] = "768m",
 ) -> None:
-    """Starts the broker, and returns once it answers; its data is taken up again."""
+    """Starts broker, vault and workspace, and returns once they answer; data is taken up again."""
     before = broker_status(root)
-    state = start_broker(root, port=port, heap=heap)
+    state, cloud = start_sandbox(root, port=port, heap=heap)
     already = before.phase == "running" and before.pid == state.pid
     _tell(f"The broker {'already runs' if already else 'runs now'} {_where(state)}.")
+    _tell(f"Key Vault: {cloud.vault}; workspace: {cloud.workspace}.")
 
 
 @sandbox_app.command()
 def stop(root: Root = _ROOT) -> None:
-    """Ends the broker and keeps its data."""
-    if stop_broker(root):
+    """Ends broker, vault and workspace, and keeps their data."""
+    if stop_sandbox(root):
         _tell("The broker is stopped; its data is kept.")
     else:
         _tell(f"No broker ran in {root.resolve()}: there was nothing to stop.")
@@ -49,6 +54,9 @@ def status(root: Root = _ROOT) -> None:
     state = broker_status(root)
     if state.phase == "running":
         _tell(f"The broker runs {_where(state)}.")
+        cloud = read_state(cloud_home(root))
+        if cloud and find_cloud(root):
+            _tell(f"Key Vault: {cloud.vault}; workspace: {cloud.workspace}.")
         return
     if state.phase == "absent":
         _tell(f"No broker was ever started in {root.resolve()}.")

@@ -102,7 +102,7 @@ def install_jars(lock: str, folder: Path) -> int:
 
 def _install(jars: list[Jar], folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="matchlake-ivy-") as scratch:
-        fetched = _fetch(jars, Path(scratch))
+        fetched = fetch_jars(jars, Path(scratch))
         for jar in jars:
             _check(jar, fetched / jar.file_name)
             staged = folder / f".{jar.file_name}.{os.getpid()}.partial"
@@ -110,7 +110,8 @@ def _install(jars: list[Jar], folder: Path) -> None:
             staged.replace(folder / jar.file_name)
 
 
-def _fetch(jars: list[Jar], scratch: Path) -> Path:
+def fetch_jars(jars: list[Jar], scratch: Path) -> Path:
+    """Fetches jars, unchecked, and returns their folder below `scratch`; raises SandboxError."""
     settings, module, out = scratch / "settings.xml", scratch / "ivy.xml", scratch / "jars"
     settings.write_text(_SETTINGS.format(cache=scratch / "cache"), encoding="utf-8")
     dependencies = "".join(_DEPENDENCY.format(jar) for jar in jars)

@@ -14,7 +14,8 @@ from kafka.errors import KafkaError
 from kafka.partitioner.default import murmur2
 
 from matchlake.errors import SandboxError
-from matchlake.sandbox.topics import Event, create_topic, end_offsets, read_record
+from matchlake.io.brokers import Broker
+from matchlake.sandbox.topics import Event, client_options, create_topic, end_offsets, read_record
 
 _PROGRESS_EVERY = 1_000
 _PATIENCE_MS = 30_000
@@ -36,7 +37,7 @@ def partition_of(event: Event, partitions: int) -> int:
 
 
 def publish_events(
-    bootstrap: str,
+    bootstrap: Broker | str,
     topic: str,
     events: Iterable[Event],
     *,
@@ -66,10 +67,10 @@ def publish_events(
 
 
 @contextmanager
-def _producer(bootstrap: str, topic: str) -> Iterator[KafkaProducer]:
+def _producer(bootstrap: Broker | str, topic: str) -> Iterator[KafkaProducer]:
     try:
         producer = KafkaProducer(
-            bootstrap_servers=bootstrap,
+            **client_options(bootstrap),
             linger_ms=20,
             batch_size=2**17,
             max_block_ms=_PATIENCE_MS,
@@ -89,7 +90,7 @@ def _producer(bootstrap: str, topic: str) -> Iterator[KafkaProducer]:
 
 
 class _Run:
-    def __init__(self, bootstrap: str, topic: str, ends: Sequence[int]) -> None:
+    def __init__(self, bootstrap: Broker | str, topic: str, ends: Sequence[int]) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
         self._ends = ends

@@ -8,6 +8,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 from kafka.protocol.consumer import OffsetSpec
 
 from matchlake.errors import SandboxError
+from matchlake.io.brokers import Broker
 
 _PATIENCE_MS = 10_000
 
@@ -19,14 +20,19 @@ class Event(NamedTuple):
     value: bytes | None
 
 
-def broker_answers(bootstrap: str, cluster: str) -> bool:
-    """Whether a broker at `bootstrap` speaks Kafka, is open for work, and is one of `cluster`."""
-    host, _, port = bootstrap.rpartition(":")
+def client_options(broker: Broker | str) -> dict[str, Any]:
+    """Arguments of kafka-python's clients for a broker, or for the address of one without login."""
+    return (Broker(broker) if isinstance(broker, str) else broker).client_options()
+
+
+def broker_answers(broker: Broker, cluster: str) -> bool:
+    """Whether `broker` speaks Kafka, lets us in, is open for work, and is one of `cluster`."""
+    host, _, port = broker.address.rpartition(":")
     try:
         # Asked first because the client writes a log line for every attempt that fails.
         with socket.create_connection((host, int(port)), timeout=1):
             pass
-        with KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=2000) as admin:
+        with KafkaAdminClient(**broker.client_options(), bootstrap_timeout_ms=2000) as admin:
             found = admin.describe_cluster()
     except (OSError, KafkaError):
         return False
@@ -34,7 +40,7 @@ def broker_answers(bootstrap: str, cluster: str) -> bool:
     return is_open and found["cluster_id"] == cluster
 
 
-def create_topic(bootstrap: str, name: str, partitions: int) -> bool:
+def create_topic(bootstrap: Broker | str, name: str, partitions: int) -> bool:
     """Makes topic `name`, and returns True; False when it is there with as many partitions.
 
     Raises:
@@ -65,7 +71,7 @@ def _check_partitions(name: str, topic: dict[str, Any], partitions: int) -> None
         )
 
 
-def end_offsets(bootstrap: str, topic: str) -> list[int]:
+def end_offsets(bootstrap: Broker | str, topic: str) -> list[int]:
     """The offset that the next record of each partition will have, in the partitions' order.
 
     Raises:
@@ -83,11 +89,11 @@ def end_offsets(bootstrap: str, topic: str) -> list[int]:
     return [found[place].offset for place in places]
 
 
-def read_record(bootstrap: str, topic: str, partition: int, offset: int) -> Event | None:
+def read_record(bootstrap: Broker | str, topic: str, partition: int, offset: int) -> Event | None:
     """The record at `offset`, or None where the topic does not hold it any more."""
     place = TopicPartition(topic, partition)
     consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap,
+        **client_options(bootstrap),
         enable_auto_commit=False,
         auto_offset_reset="none",
         consumer_timeout_ms=_PATIENCE_MS,
@@ -103,10 +109,10 @@ def read_record(bootstrap: str, topic: str, partition: int, offset: int) -> Even
     return Event(record.key, record.value) if record.offset == offset else None
 
 
-def connect_admin(bootstrap: str) -> KafkaAdminClient:
+def connect_admin(bootstrap: Broker | str) -> KafkaAdminClient:
     """An admin client, to be used in a `with`; raises SandboxError when no broker answers."""
     try:
-        return KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=_PATIENCE_MS)
+        return KafkaAdminClient(**client_options(bootstrap), bootstrap_timeout_ms=_PATIENCE_MS)
     except (OSError, KafkaError) as error:
         raise SandboxError(
             f"No broker answers at {bootstrap}: start the sandbox's with `matchlake sandbox "

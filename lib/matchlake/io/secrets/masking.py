@@ -1,0 +1,83 @@
+"""The second line: values that were resolved are masked wherever the log would show them."""
+
+import base64
+import json
+import logging
+import sys
+import threading
+import traceback
+from types import TracebackType
+from urllib.parse import quote, quote_plus
+
+MASK = "[secret]"
+# Shorter values would mask half of every line, and protect nothing.
+_SHORTEST = 6
+_forms: dict[str, None] = {}
+_lock = threading.Lock()
+
+
+def remember(value: str) -> None:
+    """Has `value` masked from now on, also as base64, in URLs and in JSON."""
+    if len(value) < _SHORTEST:
+        return
+    with _lock:
+        known = set(_forms) | written_forms(value)
+        _forms.clear()
+        # The longest first: no part of one form may survive the masking of another.
+        _forms.update(dict.fromkeys(sorted(known, key=len, reverse=True)))
+
+
+def written_forms(value: str) -> set[str]:
+    """How `value` may stand in a text: as it is, base64, URL-encoded, JSON-escaped."""
+    raw = value.encode()
+    escaped = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    coded = {quote(value), quote(value, safe=""), quote_plus(value), repr(value)[1:-1]}
+    return {value, *escaped, *coded, *_base64_forms(raw)}
+
+
+def _base64_forms(raw: bytes) -> set[str]:
+    """The middle of `raw` in base64 for each of the three ways it can lie in a longer text."""
+    forms = set()
+    for before in range(3):
+        padded = b"\0" * before + raw
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            text = encode(padded).decode().rstrip("=")
+            # The first characters depend on what stands before, the last on what comes after.
+            first = (before * 8 + 5) // 6
+            last = len(padded) * 8 // 6
+            forms.add(text[first:last])
+    return {form for form in forms if len(form) >= _SHORTEST}
+
+
+def masked(text: str) -> str:
+    """`text` with every value that was resolved masked."""
+    for form in tuple(_forms):
+        text = text.replace(form, MASK)
+    return text
+
+
+class MaskingFilter(logging.Filter):
+    """Masks known values in messages, arguments and tracebacks of every record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Lets every record pass, masked."""
+        if _forms:
+            record.msg, record.args = masked(record.getMessage()), None
+            if record.exc_info and not record.exc_text:
+                record.exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            record.exc_text = masked(record.exc_text) if record.exc_text else record.exc_text
+        return True
+
+
+def mask_log() -> None:
+    """Masks known values in what the root logger's handlers write, and in a last traceback."""
+    for handler in logging.getLogger().handlers:
+        if not any(isinstance(each, MaskingFilter) for each in handler.filters):
+            handler.addFilter(MaskingFilter())
+    sys.excepthook = _masked_traceback
+
+
+def _masked_traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    sys.stderr.write(masked("".join(traceback.format_exception(kind, error, trace))))

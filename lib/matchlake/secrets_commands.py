@@ -1,0 +1,144 @@
+"""`matchlake secrets check|put|scope create-keyvault`."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from matchlake.config import load_config
+from matchlake.errors import SecretError
+from matchlake.io.secrets import (
+    FileSecrets,
+    Secret,
+    SecretRef,
+    connect_workspace,
+    secret_chain,
+    secret_references,
+    secrets_file,
+)
+
+secrets_app = typer.Typer(no_args_is_help=True, help="Where secrets come from; values never show.")
+scope_app = typer.Typer(no_args_is_help=True, help="Databricks secret scopes.")
+secrets_app.add_typer(scope_app, name="scope")
+
+Env = Annotated[str, typer.Option("--env", help="conf/ENV.yml over conf/base.yml")]
+
+
+@secrets_app.command()
+def check(env: Env = "local") -> None:
+    """Resolves every reference that conf of an environment holds; exits with 1 if one fails."""
+    config = load_config(env)
+    chain = secret_chain(config.secrets, config.lakehouse)
+    table = Table("", "reference", "named by", "answer", box=None, pad_edge=False)
+    failed = 0
+    for path, ref in secret_references(config).items():
+        try:
+            store, _ = chain.find(ref)
+            mark, answer = Text("ok", "green"), f"from {store}"
+        except SecretError as error:
+            mark, answer = Text("FAILED", "bold red"), str(error)
+            failed += 1
+        table.add_row(mark, f"{ref.scope}/{ref.key}", path, Text(answer))
+    console = Console()
+    if not table.row_count:
+        console.print(f"conf of {env} names no secrets.")
+        return
+    console.print(table)
+    if failed:
+        raise typer.Exit(1)
+
+
+@secrets_app.command()
+def put(
+    scope: Annotated[str, typer.Argument(help="scope of the reference")],
+    key: Annotated[str, typer.Argument(help="key in it")],
+    env: Env = "local",
+) -> None:
+    """Puts a secret into the laptop's file; its value is asked for, or read from a pipe."""
+    config = load_config(env)
+    if "file" not in config.secrets.stores:
+        stores = ", ".join(config.secrets.stores)
+        raise SecretError(
+            f"The file is none of the stores of {env} (secrets.stores: {stores}), so nothing would "
+            "read it. Put it with `az keyvault secret set` or `databricks secrets put-secret`."
+        )
+    ref = _reference(scope, key)
+    path = secrets_file(config.secrets, config.lakehouse)
+    FileSecrets(path).put(ref, Secret(_value(ref)))
+    Console(soft_wrap=True).print(Text(f"{ref} is in {path}, which only you can read."))
+
+
+@scope_app.command("create-keyvault")
+def create_keyvault(
+    name: Annotated[str, typer.Argument(help="the new scope")],
+    dns_name: Annotated[str, typer.Option(help="the vault: https://NAME.vault.azure.net")],
+    resource_id: Annotated[
+        str, typer.Option(help="the vault's resource id: /subscriptions/.../vaults/NAME")
+    ],
+    env: Env = "dev",
+    *,
+    users_manage: Annotated[
+        bool, typer.Option(help="let every user of the workspace manage the scope")
+    ] = False,
+) -> None:
+    """Makes a scope whose secrets lie in Azure Key Vault; needs a login by Entra ID, no token.
+
+    The workspace comes from DATABRICKS_HOST and the login that Databricks' tools use. After it
+    the vault has to let the application AzureDatabricks get and list secrets.
+    """
+    from databricks.sdk.errors.base import DatabricksError  # noqa: PLC0415 - a second to import
+    from databricks.sdk.service.workspace import (  # noqa: PLC0415
+        AzureKeyVaultSecretScopeMetadata,
+        ScopeBackendType,
+    )
+
+    config = load_config(env)
+    _check_vault(dns_name, resource_id)
+    try:
+        connect_workspace(config.lakehouse, config.secrets.patience).secrets.create_scope(
+            _reference(name, "any").scope,
+            scope_backend_type=ScopeBackendType.AZURE_KEYVAULT,
+            backend_azure_keyvault=AzureKeyVaultSecretScopeMetadata(
+                dns_name=dns_name, resource_id=resource_id
+            ),
+            initial_manage_principal="users" if users_manage else None,
+        )
+    except (DatabricksError, ValueError, TimeoutError, OSError) as error:
+        raise SecretError(
+            f"Scope {name} was not made: {error}. It needs a workspace (DATABRICKS_HOST) and a "
+            "login by Entra ID (`az login`) that may manage the vault's access."
+        ) from None
+    Console(soft_wrap=True).print(Text(f"Scope {name} reads {dns_name}."))
+
+
+def _reference(scope: str, key: str) -> SecretRef:
+    try:
+        return SecretRef(scope=scope, key=key)
+    except ValueError:
+        raise SecretError(
+            f"{scope}/{key} is no reference: scope and key are 1 to 128 letters, digits, and any "
+            "of - _ . @"
+        ) from None
+
+
+def _value(ref: SecretRef) -> str:
+    stdin = typer.get_text_stream("stdin")
+    if stdin.isatty():
+        return str(typer.prompt(f"value of {ref}", hide_input=True, confirmation_prompt=True))
+    # A pipe ends its text with a newline that nobody meant; others are the value's own.
+    value = stdin.read().removesuffix("\n")
+    if not value:
+        raise SecretError(f"Nothing came through the pipe: {ref} is left as it was.")
+    return value
+
+
+def _check_vault(dns_name: str, resource_id: str) -> None:
+    parts = resource_id.lower().split("/")
+    if "microsoft.keyvault" not in parts or not resource_id.startswith("/subscriptions/"):
+        raise SecretError(
+            f"{resource_id!r} is no vault's resource id: `az keyvault show --name NAME --query id`."
+        )
+    if not dns_name.startswith("https://"):
+        raise SecretError(f"{dns_name!r} is no vault's address: https://NAME.vault.azure.net.")

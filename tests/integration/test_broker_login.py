@@ -1,0 +1,203 @@
+"""A real broker that asks for a login, over TLS: every mechanism, from kafka-python and Spark."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from pyspark.sql import SparkSession
+from tests.integration.conftest import stopped_at_the_end
+from tests.support.clouds import running_cloud
+from tests.support.streams import produce
+
+from matchlake.errors import SecretError, SourceError
+from matchlake.io.brokers import Broker, LoginParams, TlsParams, jaas_text
+from matchlake.io.kafka import read_messages, require_topic
+from matchlake.io.oauth import OAuthParams
+from matchlake.io.secrets import Secret, SecretRef
+from matchlake.runtime import _REDACTION
+from matchlake.sandbox.broker import Login, start_broker
+from matchlake.sandbox.cloud.logins import TENANT, Application
+from matchlake.sandbox.cloud.service import Cloud
+from matchlake.sandbox.topics import create_topic
+
+REF = SecretRef(scope="test", key="password")
+PASSWORD = "canary-Pa55-of-the-broker"  # noqa: S105 - of a broker that lives for one test
+SECRET = "canary-s3cret-of-the-client"  # noqa: S105
+ODD = "od\"d'\\ pä\nss"
+TOPIC = "behind-a-login"
+_OAUTH = "org.apache.kafka.common.security.oauthbearer"
+
+
+class Guarded(NamedTuple):
+    """A broker that asks for a login, and what it trusts."""
+
+    address: str
+    cloud: Cloud
+
+    def by(self, login: LoginParams, secret: str) -> Broker:
+        """The way to it by `login`, whose secret is `secret`."""
+        tls = TlsParams(ca=str(self.cloud.ca))
+        return Broker(self.address, tls, login, secrets=Login("", Secret(secret)))
+
+
+def password_login(mechanism: Any, username: str = "matchlake") -> LoginParams:
+    return LoginParams(mechanism=mechanism, username=username, password=REF)
+
+
+def token_login(cloud: Cloud, client: str = "ingest") -> LoginParams:
+    oauth = OAuthParams(
+        token_endpoint=f"{cloud.logins.url}/{TENANT}/oauth2/v2.0/token",
+        client_id=client,
+        client_secret=REF,
+        scope="kafka/.default",
+        ca=str(cloud.ca),
+    )
+    return LoginParams(mechanism="OAUTHBEARER", oauth=oauth)
+
+
+def broker_settings(cloud: Cloud) -> dict[str, str]:
+    """TLS on the clients' listener, a user for PLAIN with an odd password, and tokens."""
+    here = "listener.name.client."
+    plain = "org.apache.kafka.common.security.plain.PlainLoginModule required "
+    trust = f'ssl.truststore.type="PEM" ssl.truststore.location={jaas_text(str(cloud.ca))}'
+    return {
+        "listener.security.protocol.map": "CLIENT:SASL_SSL,CONTROLLER:SASL_PLAINTEXT",
+        f"{here}ssl.keystore.type": "PEM",
+        f"{here}ssl.keystore.location": str(cloud.ca.parent / "server.pem"),
+        f"{here}sasl.enabled.mechanisms": "SCRAM-SHA-512,SCRAM-SHA-256,PLAIN,OAUTHBEARER",
+        f"{here}plain.sasl.jaas.config": f"{plain}user_odd={jaas_text(ODD)};",
+        f"{here}oauthbearer.sasl.jaas.config": (
+            f"{_OAUTH}.OAuthBearerLoginModule required {trust};"
+        ),
+        f"{here}oauthbearer.sasl.server.callback.handler.class": (
+            f"{_OAUTH}.OAuthBearerValidatorCallbackHandler"
+        ),
+        f"{here}sasl.oauthbearer.jwks.endpoint.url": (
+            f"{cloud.logins.url}/{TENANT}/discovery/v2.0/keys"
+        ),
+        f"{here}sasl.oauthbearer.expected.audience": "kafka",
+    }
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    folder = tmp_path_factory.mktemp("guarded")
+    with running_cloud(folder / "cloud") as cloud, stopped_at_the_end(folder / "lake") as root:
+        cloud.logins.applications["ingest"] = Application(SECRET)
+        login = Login("matchlake", Secret(PASSWORD), ca=str(cloud.ca))
+        state = start_broker(root, heap="512m", login=login, settings=broker_settings(cloud))
+        found = Guarded(state.bootstrap, cloud)
+        create_topic(found.by(password_login("SCRAM-SHA-512"), PASSWORD), TOPIC, 1)
+        produce(found.by(password_login("SCRAM-SHA-512"), PASSWORD), TOPIC, [b"1", b"2", b"3"])
+        yield found
+
+
+def ways(guarded: Guarded) -> dict[str, Broker]:
+    return {
+        "SCRAM-SHA-512": guarded.by(password_login("SCRAM-SHA-512"), PASSWORD),
+        "SCRAM-SHA-256": guarded.by(password_login("SCRAM-SHA-256"), PASSWORD),
+        "PLAIN": guarded.by(password_login("PLAIN", "odd"), ODD),
+        "OAUTHBEARER": guarded.by(token_login(guarded.cloud), SECRET),
+    }
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "OAUTHBEARER"])
+def test_kafka_python_logs_in(guarded: Guarded, mechanism: str) -> None:
+    assert require_topic(ways(guarded)[mechanism], TOPIC, 10) == 1
+
+
+@pytest.mark.local_only
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "OAUTHBEARER"])
+def test_spark_logs_in_and_no_plan_shows_the_secret(
+    spark: SparkSession, guarded: Guarded, mechanism: str
+) -> None:
+    way = ways(guarded)[mechanism]
+    if way.login and way.login.oauth:
+        key = "org.apache.kafka.sasl.oauthbearer.allowed.urls"
+        spark._jvm.java.lang.System.setProperty(key, way.login.oauth.token_endpoint)  # type: ignore[union-attr]
+    for key, value in _REDACTION.items():
+        if key.startswith("spark.sql"):
+            spark.conf.set(key, value)
+    options = {**way.spark_options(), "subscribe": TOPIC}
+    frame = spark.read.format("kafka").options(**options).load()
+    execution = frame._jdf.queryExecution()
+    plans = [execution.toString(), str(frame), execution.executedPlan().treeString()]
+    assert [bytes(row.value) for row in frame.collect()] == [b"1", b"2", b"3"]
+    shown = "\n".join(plans)
+    assert "password=" not in shown
+    for secret in (PASSWORD, SECRET, "od\\", ODD):
+        assert secret not in shown
+
+
+def test_a_wrong_login_is_told_as_such_within_seconds(guarded: Guarded) -> None:
+    wrong = {
+        "password": guarded.by(password_login("SCRAM-SHA-512"), "wrong-password"),
+        "plain": guarded.by(password_login("PLAIN", "odd"), "wrong-password"),
+    }
+    for name, way in wrong.items():
+        with pytest.raises(SourceError, match="refuses this login") as caught:
+            require_topic(way, TOPIC, 5)
+        assert "secret test/password" in str(caught.value), name
+        assert "wrong-password" not in str(caught.value)
+
+
+def test_a_refused_token_says_why(guarded: Guarded) -> None:
+    with pytest.raises(SourceError, match=r"No token for client nobody .*AADSTS7000215"):
+        require_topic(guarded.by(token_login(guarded.cloud, "nobody"), SECRET), TOPIC, 5)
+
+
+def test_a_certificate_that_is_not_trusted_is_told_as_such(guarded: Guarded) -> None:
+    way = Broker(
+        guarded.address,
+        TlsParams(),
+        password_login("SCRAM-SHA-512"),
+        secrets=Login("", Secret(PASSWORD)),
+    )
+    with pytest.raises(SourceError, match=r"certificate|does not answer"):
+        require_topic(way, TOPIC, 5)
+
+
+def test_without_a_login_nobody_comes_in(guarded: Guarded) -> None:
+    with pytest.raises(SourceError, match="does not answer as Kafka"):
+        require_topic(Broker(guarded.address), TOPIC, 3)
+
+
+def test_a_missing_secret_stops_before_the_broker_is_asked(guarded: Guarded) -> None:
+    way = Broker(guarded.address, login=password_login("SCRAM-SHA-512"))
+    with pytest.raises(SecretError, match="MATCHLAKE_SECRET_TEST__PASSWORD"):
+        require_topic(way, TOPIC, 5)
+
+
+@pytest.mark.local_only
+def test_what_is_logged_is_on_a_list(
+    spark: SparkSession, guarded: Guarded, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "matchlake")
+    read_messages(spark, ways(guarded)["SCRAM-SHA-512"], TOPIC)
+    line = next(each for each in caplog.messages if each.startswith("Kafka: "))
+    names = set(re.findall(r"([\w.]+)=", line))
+    assert names <= {"subscribe", "kafka.bootstrap.servers", "startingOffsets"}
+
+
+@pytest.mark.local_only
+def test_java_reads_a_login_as_it_was_written(spark: SparkSession) -> None:
+    jvm: Any = spark._jvm
+    for value in (
+        ODD,
+        'a"; x="',
+        "\\",
+        "\\\\n",
+        "tab\there",
+        "\N{GRINNING FACE} 東京 ü",
+        "{}$,;=#",
+    ):
+        login = Broker("here:1", None, password_login("PLAIN"), secrets=Login("", Secret(value)))
+        text = login.spark_options()["kafka.sasl.jaas.config"]
+        settings = jvm.java.util.HashMap()
+        password = jvm.org.apache.kafka.common.config.types.Password(text)
+        settings.put("sasl.jaas.config", password)
+        context = jvm.org.apache.kafka.common.security.JaasContext.loadClientContext(settings)
+        entry = context.configurationEntries().get(0)
+        assert entry.getOptions().get("password") == value
+        assert entry.getOptions().get("username") == "matchlake"

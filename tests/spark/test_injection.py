@@ -1,0 +1,130 @@
+"""Names, values and ids made to break out of a query or a path: refused, or kept as plain data."""
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+from tests.support.streams import runtime_in
+
+from matchlake.config import load_config
+from matchlake.errors import ConfigError, SchemaError
+from matchlake.features.categories import MultiHot, OneHot
+from matchlake.features.feature_set import FeatureSet
+from matchlake.features.fit import fit_features
+from matchlake.io.delta import Lakehouse
+from matchlake.schemas import Column, TableSpec
+
+EVIL = [
+    "'); DROP TABLE witness.kept; --",
+    "x' OR '1'='1",
+    '"; DELETE FROM witness.kept; --',
+    "`; DROP TABLE witness.kept; `",
+    "\\' OR 1=1 --",
+    "${env:PATH}",
+    "../../../etc/passwd",
+    "/etc/passwd",
+    "a\nb\r\t\x00c",
+    "%s%n{0}{x}",
+    "\N{FULLWIDTH APOSTROPHE} OR 1=1",
+    "<script>alert(1)</script>",
+]
+load_lake = runpy.run_path("jobs/load_lake.py")["run"]
+
+
+@pytest.fixture
+def lakehouse(spark: SparkSession, tmp_path: Path) -> Lakehouse:
+    """A lakehouse with a table that no query here is to touch."""
+    spark.sql("DROP SCHEMA IF EXISTS witness CASCADE")
+    lake = Lakehouse(spark, None, str(tmp_path / "warehouse"))
+    spec = TableSpec("witness.kept", "", (Column("id", "STRING", ""),))
+    lake.append(spark.createDataFrame([("here",)], "id string"), spec)
+    return lake
+
+
+def unharmed(lakehouse: Lakehouse) -> bool:
+    return [row.id for row in lakehouse.read("witness.kept").collect()] == ["here"]
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_a_name_of_a_table_is_a_name(lakehouse: Lakehouse, name: str) -> None:
+    for table in (name, f"witness.{name}", f"{name}.kept"):
+        with pytest.raises(SchemaError, match="is not a valid name"):
+            lakehouse.name(table)
+        with pytest.raises(SchemaError):
+            lakehouse.path(table)
+    assert unharmed(lakehouse)
+
+
+@pytest.mark.parametrize("name", [name for name in EVIL if "\x00" not in name])
+def test_conf_takes_no_such_name(name: str) -> None:
+    quoted = json.dumps(name)
+    source = "path: x, format: json, table: a.b, comment: c, keys: [k], columns: "
+    overrides = [
+        f"streams.rating_events.table={quoted}",
+        f"streams={{{quoted}: {{}}}}",
+        f"lake.sources={{{quoted}: {{{source}{{k: {{type: string, comment: c}}}}}}}}",
+        f"streams.rating_events.columns={{{quoted}: {{type: string, comment: c}}}}",
+    ]
+    for override in overrides:
+        with pytest.raises(ConfigError):
+            load_config("local", [override])
+
+
+def test_odd_columns_and_comments_stay_what_they_are(lakehouse: Lakehouse) -> None:
+    # Delta itself takes no control characters and none of " ,;{}()=" in a column's name.
+    names = ["a`b", "x' OR '1'='1".replace(" ", "_").replace("=", ""), "../up", "-- c".strip("- ")]
+    comments = [text for text in EVIL if "\x00" not in text]
+    columns = [Column(name, "STRING", "c") for name in names]
+    columns += [Column(f"c{at}", "STRING", text) for at, text in enumerate(comments)]
+    spec = TableSpec("witness.odd", EVIL[0], tuple(columns), keys=("a`b",))
+    frame = lakehouse.spark.createDataFrame([tuple(map(str, range(len(columns))))], spec.struct())
+    lakehouse.merge(frame, spec)
+    lakehouse.merge(frame, spec)
+    found = lakehouse.read("witness.odd")
+    assert found.columns == [column.name for column in columns]
+    assert [field.metadata.get("comment") for field in found.schema][len(names) :] == comments
+    assert found.count() == 1
+    assert unharmed(lakehouse)
+
+
+def test_evil_categories_are_categories(lakehouse: Lakehouse) -> None:
+    rows = [(str(at), text, [text, "plain"]) for at, text in enumerate(EVIL)]
+    frame = lakehouse.spark.createDataFrame(rows, "id string, one string, many array<string>")
+    features = {"one": OneHot(), "many": MultiHot()}
+    model = fit_features(frame, FeatureSet(name="t", keys=("id",), features=features))
+    frame.createOrReplaceTempView("evil_rows")
+    for made in (model.transform(frame), lakehouse.spark.sql(model.to_sql("evil_rows"))):
+        table = made.toPandas().set_index("id")
+        ones = table[[name for name in table if name.startswith("one_")]]
+        assert (ones.sum(axis=1) == 1).all()
+        assert (ones.sum(axis=0) == 1).all()
+        many = table[[name for name in table if name.startswith("many_")]]
+        assert (many.sum(axis=1) == 2).all()
+    back = model.inverse(model.transform(frame)).toPandas().set_index("id")
+    assert back["one"].to_dict() == {str(at): text for at, text in enumerate(EVIL)}
+    assert unharmed(lakehouse)
+
+
+def test_evil_ids_are_ids(lakehouse: Lakehouse, spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "lake").mkdir()
+    lines = [json.dumps({"k": text, "v": f"{text}-{at}"}) for at, text in enumerate(EVIL)]
+    (tmp_path / "lake" / "evil.jsonl").write_text("\n".join(lines * 2))
+    column = {"type": "string", "comment": "'); DROP TABLE witness.kept; --"}
+    source = {
+        "path": "evil*.jsonl",
+        "format": "json",
+        "table": "witness.evil",
+        "comment": "c",
+        "keys": ["k"],
+        "columns": {"k": column, "v": column},
+    }
+    runtime = runtime_in(
+        spark, tmp_path, lake={"sources": {"evil": source}, "quarantine": "witness.quarantine"}
+    )
+    load_lake(runtime)
+    load_lake(runtime)
+    found = {row.k: row.v for row in runtime.lakehouse.read("witness.evil").collect()}
+    assert found == {text: f"{text}-{at}" for at, text in enumerate(EVIL)}
+    assert unharmed(lakehouse)

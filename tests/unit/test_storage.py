@@ -1,0 +1,94 @@
+"""abfss by OAuth from a scope; keys, signatures and odd places are refused with a reason."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from tests.support.sources import ROOT
+
+from matchlake.config import load_config
+from matchlake.errors import ConfigError
+from matchlake.io.secrets import Secret, SecretRef
+from matchlake.io.storage import StorageParams, cluster_settings, storage_settings
+
+ACCOUNT: dict[str, Any] = {
+    "tenant": "11111111-2222-3333-4444-555555555555",
+    "client_id": "app",
+    "client_secret": {"scope": "lake", "key": "app-secret"},
+}
+PLACE = "mylake.dfs.core.windows.net"
+
+
+class One:
+    """A store with one secret."""
+
+    def get(self, ref: SecretRef) -> Secret:
+        assert str(ref) == "secret lake/app-secret"
+        return Secret("canary-value")
+
+
+def test_settings_are_built_in_one_place() -> None:
+    params = StorageParams.model_validate({"accounts": {"mylake": ACCOUNT}})
+    settings = storage_settings(params, One())
+    assert settings == {
+        f"fs.azure.account.auth.type.{PLACE}": "OAuth",
+        f"fs.azure.account.oauth.provider.type.{PLACE}": (
+            "org.apache.hadoop.fs.azurebfs.oauth2.ClientCredsTokenProvider"
+        ),
+        f"fs.azure.account.oauth2.client.id.{PLACE}": "app",
+        f"fs.azure.account.oauth2.client.secret.{PLACE}": "canary-value",
+        f"fs.azure.account.oauth2.client.endpoint.{PLACE}": (
+            "https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/oauth2/token"
+        ),
+    }
+    on_cluster = cluster_settings(params)
+    assert "canary-value" not in str(on_cluster)
+    secret = on_cluster[f"spark.hadoop.fs.azure.account.oauth2.client.secret.{PLACE}"]
+    assert secret == "{{secrets/lake/app-secret}}"  # noqa: S105 - a reference
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        ("fs.azure.account.key.mylake.dfs.core.windows.net", "account's key opens all of it"),
+        ("spark.hadoop.fs.azure.account.key.mylake.dfs.core.windows.net", "opens all of it"),
+        ("FS.Azure.Account.Key.x", "opens all of it"),
+        ("fs.azure.sas.fixed.token.mylake.dfs.core.windows.net", "names nobody"),
+        ("fs.azure.account.oauth2.client.secret.mylake.dfs.core.windows.net", "only where one is"),
+    ],
+)
+def test_a_key_is_refused_with_a_reason(key: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why) as caught:
+        load_config("local", [f"spark={{{key}: canary-value}}"], ROOT / "conf")
+    assert "canary-value" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "why"),
+    [
+        ("lake.folder=wasbs://c@a.blob.core.windows.net/x", "wasbs is not taken: abfss"),
+        ("lake.folder=abfs://c@a.dfs.core.windows.net/x", "abfs is not taken"),
+        ("lake.folder=https://a.blob.core.windows.net/x", "https is not taken"),
+        ("lake.folder=abfss://u:canary@a.dfs.core.windows.net/x", "no password"),
+        ("checkpoints='abfss://c@a.dfs.core.windows.net/x?sig=canary'", "no signature"),
+        ("lake.sources.users.path=../../etc/passwd", "no step upwards"),
+        ("lake.sources.users.path=/etc/passwd", "below the folder"),
+        ("lake.sources.users.path='file:/etc/passwd'", "below the folder"),
+        ("lake.sources.users.path='a/../../b'", "no step upwards"),
+    ],
+)
+def test_odd_places_are_refused(override: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why) as caught:
+        load_config("local", [override], ROOT / "conf")
+    assert "canary" not in str(caught.value)
+
+
+def test_plain_places_are_taken() -> None:
+    for place in ("abfss://c@a.dfs.core.windows.net/x", "hdfs://h:8020/x", "/Volumes/a", "../x"):
+        assert load_config("local", [f"lake.folder={place}"], ROOT / "conf").lake.folder == place
+
+
+@pytest.mark.parametrize("name", ["UPPER", "a", "a.b", "x/../y", "a" * 25])
+def test_an_account_is_a_name(name: str) -> None:
+    with pytest.raises(ValidationError, match="is no storage account"):
+        StorageParams.model_validate({"accounts": {name: ACCOUNT}})
