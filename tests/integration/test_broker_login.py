@@ -56,6 +56,10 @@ def token_login(cloud: Cloud, client: str = "ingest") -> LoginParams:
     return LoginParams(mechanism="OAUTHBEARER", oauth=oauth)
 
 
+def keys_of(cloud: Cloud) -> str:
+    return f"{cloud.logins.url}/{TENANT}/discovery/v2.0/keys"
+
+
 def broker_settings(cloud: Cloud) -> dict[str, str]:
     """TLS on the clients' listener, a user for PLAIN with an odd password, and tokens."""
     here = "listener.name.client."
@@ -73,9 +77,7 @@ def broker_settings(cloud: Cloud) -> dict[str, str]:
         f"{here}oauthbearer.sasl.server.callback.handler.class": (
             f"{_OAUTH}.OAuthBearerValidatorCallbackHandler"
         ),
-        f"{here}sasl.oauthbearer.jwks.endpoint.url": (
-            f"{cloud.logins.url}/{TENANT}/discovery/v2.0/keys"
-        ),
+        f"{here}sasl.oauthbearer.jwks.endpoint.url": keys_of(cloud),
         f"{here}sasl.oauthbearer.expected.audience": "kafka",
     }
 
@@ -83,10 +85,17 @@ def broker_settings(cloud: Cloud) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("guarded")
-    with running_cloud(folder / "cloud") as cloud, stopped_at_the_end(folder / "lake") as root:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        running_cloud(folder / "cloud") as cloud,
+        stopped_at_the_end(folder / "lake") as root,
+    ):
         cloud.logins.applications["ingest"] = Application(SECRET)
+        told = f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={keys_of(cloud)}"
+        patch.setenv("JAVA_TOOL_OPTIONS", told)
         login = Login("matchlake", Secret(PASSWORD), ca=str(cloud.ca))
         state = start_broker(root, heap="512m", login=login, settings=broker_settings(cloud))
+        patch.undo()
         found = Guarded(state.bootstrap, cloud)
         create_topic(found.by(password_login("SCRAM-SHA-512"), PASSWORD), TOPIC, 1)
         produce(found.by(password_login("SCRAM-SHA-512"), PASSWORD), TOPIC, [b"1", b"2", b"3"])

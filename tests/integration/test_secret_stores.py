@@ -185,11 +185,13 @@ def test_a_service_that_stays_busy_is_given_up(cloud: Cloud) -> None:
 
 def test_a_vault_whose_certificate_is_not_trusted_gets_no_token(cloud: Cloud) -> None:
     from azure.keyvault.secrets import SecretClient  # noqa: PLC0415
+    from azure.keyvault.secrets._shared import http_challenge_cache  # noqa: PLC0415
 
     class NoCredential:
         def get_token(self, *_: object, **__: object) -> None:
             raise AssertionError("it was asked for a token")
 
+    http_challenge_cache.clear()
     client = SecretClient(cloud.vault_url, NoCredential(), retry_total=0)
     with pytest.raises(ServiceRequestError, match="CERTIFICATE_VERIFY_FAILED"):
         client.get_secret("quotes")

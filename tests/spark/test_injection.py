@@ -47,9 +47,8 @@ def unharmed(lakehouse: Lakehouse) -> bool:
     return [row.id for row in lakehouse.read("witness.kept").collect()] == ["here"]
 
 
-@pytest.mark.parametrize("name", EVIL)
-def test_a_name_of_a_table_is_a_name(lakehouse: Lakehouse, name: str) -> None:
-    for table in (name, f"witness.{name}", f"{name}.kept"):
+def test_a_name_of_a_table_is_a_name(lakehouse: Lakehouse) -> None:
+    for table in (each for name in EVIL for each in (name, f"witness.{name}", f"{name}.kept")):
         with pytest.raises(SchemaError, match="is not a valid name"):
             lakehouse.name(table)
         with pytest.raises(SchemaError):
@@ -73,12 +72,11 @@ def test_conf_takes_no_such_name(name: str) -> None:
 
 
 def test_odd_columns_and_comments_stay_what_they_are(lakehouse: Lakehouse) -> None:
-    # Delta itself takes no control characters and none of " ,;{}()=" in a column's name.
-    names = ["a`b", "x' OR '1'='1".replace(" ", "_").replace("=", ""), "../up", "-- c".strip("- ")]
+    names = ["x'_OR_'1'='1".replace("=", ""), 'say"so"', "--c", "$x"]
     comments = [text for text in EVIL if "\x00" not in text]
     columns = [Column(name, "STRING", "c") for name in names]
     columns += [Column(f"c{at}", "STRING", text) for at, text in enumerate(comments)]
-    spec = TableSpec("witness.odd", EVIL[0], tuple(columns), keys=("a`b",))
+    spec = TableSpec("witness.odd", EVIL[0], tuple(columns), keys=("c0",))
     frame = lakehouse.spark.createDataFrame([tuple(map(str, range(len(columns))))], spec.struct())
     lakehouse.merge(frame, spec)
     lakehouse.merge(frame, spec)

@@ -10,9 +10,11 @@ from typer.testing import CliRunner
 
 from matchlake.sandbox import doctor
 from matchlake.sandbox.broker import BrokerState
+from matchlake.sandbox.cloud.process import CloudState
 from matchlake.sandbox.commands import doctor as doctor_command
 from matchlake.sandbox.commands import sandbox_app
 from matchlake.sandbox.doctor import Check, checks
+from matchlake.sandbox.services import Sandbox
 
 
 def check(name: str, root: Path) -> Check:
@@ -146,8 +148,11 @@ def test_status_and_stop_say_what_is(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert answer("sandbox", "stop", *root).startswith("0 No broker ran")
     assert answer("sandbox", "status", *root) == "3 The broker is stopped; its data is kept."
     running = BrokerState("running", 21_000, 21_001, 4711, 1.0)
-    for name in ("broker_status", "start_broker"):
-        monkeypatch.setattr(f"matchlake.sandbox.commands.{name}", lambda *_, **__: running)
+    cloud = CloudState(22_000, 22_001, "", "", "")
+    started = Sandbox(running, cloud)
+    monkeypatch.setattr("matchlake.sandbox.commands.broker_status", lambda *_: running)
+    monkeypatch.setattr("matchlake.sandbox.commands.start_sandbox", lambda *_, **__: started)
     where = "on 127.0.0.1:21000 (process 4711)."
     assert answer("sandbox", "status", *root) == f"0 The broker runs {where}"
-    assert answer("sandbox", "start", *root) == f"0 The broker already runs {where}"
+    vault = "Key Vault: https://127.0.0.1:22000; workspace: http://127.0.0.1:22001."
+    assert answer("sandbox", "start", *root) == f"0 The broker already runs {where} {vault}"

@@ -77,16 +77,18 @@ class ScopeSecrets:
                 raise SecretMissingError(
                     f"{ref} is not there: {self._what_is_there(ref)}"
                 ) from None
-            case PermissionDenied():
+            case PermissionDenied() if "access token" not in str(error):
                 todo = (
                     f"let this identity read it (`databricks secrets put-acl {ref.scope} PRINCIPAL "
                     "READ`); for a scope backed by Key Vault, the vault has to let Databricks read."
                 )
-            case Unauthenticated():
+            case Unauthenticated() | PermissionDenied():
                 todo = "the login has expired or is not valid: log in anew, or renew its token."
             case _:
                 todo = "see Databricks' answer."
-        raise SecretError(f"{ref} is refused ({error}): {todo}") from None
+        # The client adds its whole configuration, which tells nobody anything.
+        told = str(error).partition(" Config: ")[0]
+        raise SecretError(f"{ref} is refused ({told}): {todo}") from None
 
     def _what_is_there(self, ref: SecretRef) -> str:
         """Tells a missing scope from a missing key, as far as this identity may know."""

@@ -104,11 +104,13 @@ class _Server(ThreadingHTTPServer):
     tls: ssl.SSLContext | None = None
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        if self.tls:
-            # In the connection's own thread: a slow handshake holds up nobody else.
-            request.settimeout(30)
-            request = self.tls.wrap_socket(request, server_side=True)
-        self.RequestHandlerClass(request, client_address, self)
+        if self.tls is None:
+            super().finish_request(request, client_address)
+            return
+        # In the connection's own thread: a slow handshake holds up nobody else.
+        request.settimeout(30)
+        with self.tls.wrap_socket(request, server_side=True) as encrypted:
+            super().finish_request(encrypted, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away, or did not trust the certificate, is its own affair."""
