@@ -5,7 +5,6 @@ which keeps its ports. Its process is known by the settings file on its command 
 process is ever taken for it, whatever a crash or a reboot left in `state.json`.
 """
 
-import fcntl
 import json
 import logging
 import secrets
@@ -31,6 +30,7 @@ from matchlake.sandbox.jars import broker_folder, install_jars
 from matchlake.sandbox.java import require_java
 from matchlake.sandbox.process import (
     HOST,
+    alone,
     choose_port,
     end_process,
     find_process,
@@ -166,17 +166,9 @@ def _find(home: Path) -> psutil.Process | None:
 @contextmanager
 def _alone(root: Path) -> Iterator[Path]:
     home = _home(root)
-    try:
-        (home / "logs").mkdir(parents=True, exist_ok=True)
-        # The system releases this lock when its holder dies, however it dies.
-        with (home / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield home
-    except OSError as error:
-        raise SandboxError(
-            f"The sandbox cannot use {root.resolve()} ({error.strerror}): "
-            "free the disk, mend its rights, or give another --root."
-        ) from error
+    with alone(home):
+        (home / "logs").mkdir(exist_ok=True)
+        yield home
 
 
 def _check_disk(home: Path) -> None:

@@ -1,10 +1,12 @@
 """Processes that outlive the command that started them, and the ports they listen on."""
 
+import fcntl
 import os
 import random
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -15,6 +17,25 @@ HOST = "127.0.0.1"
 # Below the range from which Linux and macOS take ports for outgoing connections, so that no
 # passing connection sits on a port that was free when it was chosen.
 _PORTS = range(20_000, 32_000)
+
+
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Makes a service's folder, and keeps other commands from it while the block runs.
+
+    Raises SandboxError where the disk does not let the folder, or the block, do its work.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # The system releases this lock when its holder dies, however it dies.
+        with (home / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise SandboxError(
+            f"The sandbox cannot use {home.parent} ({error.strerror}): "
+            "free the disk, mend its rights, or give another --root."
+        ) from error
 
 
 def spawn_detached(command: list[str], output: Path) -> int:

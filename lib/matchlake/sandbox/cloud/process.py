@@ -17,6 +17,7 @@ from matchlake.io.secrets.local import write_private
 from matchlake.sandbox.cloud.files import PrivateFile
 from matchlake.sandbox.process import (
     HOST,
+    alone,
     choose_port,
     end_process,
     find_process,
@@ -76,17 +77,29 @@ def find_cloud(root: Path) -> psutil.Process | None:
     return find_process(_MODULE, str(cloud_home(root)))
 
 
+def stop_cloud(root: Path) -> bool:
+    """Ends the stand-ins of `root`, keeping what they hold; whether there were any to end."""
+    process = find_cloud(root)
+    if process is not None:
+        end_process(process, _GRACE_SECONDS)
+    return process is not None
+
+
 def start_cloud(root: Path) -> CloudState:
     """Starts the stand-ins of `root` and returns once they answer; those that run are left alone.
 
     Raises SandboxError where they do not start.
     """
+    with alone(cloud_home(root)):
+        last = read_state(cloud_home(root))
+        if last and find_cloud(root) and _answers(last):
+            return last
+        stop_cloud(root)
+        return _launch(root, last)
+
+
+def _launch(root: Path, last: CloudState | None) -> CloudState:
     home = cloud_home(root)
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    last = read_state(home)
-    if last and find_cloud(root) and _answers(last):
-        return last
-    stop_cloud(root)
     port = choose_port(None, last.vault_port if last else 0)
     state = CloudState(
         port,
@@ -100,14 +113,6 @@ def start_cloud(root: Path) -> CloudState:
     spawn_detached([sys.executable, "-m", _MODULE, str(home)], log)
     _wait(root, state, log)
     return state
-
-
-def stop_cloud(root: Path) -> bool:
-    """Ends the stand-ins of `root`, keeping what they hold; whether there were any to end."""
-    process = find_cloud(root)
-    if process is not None:
-        end_process(process, _GRACE_SECONDS)
-    return process is not None
 
 
 def _new_secrets() -> tuple[str, str, str]:
