@@ -79,7 +79,6 @@ def test_odd_columns_and_comments_stay_what_they_are(lakehouse: Lakehouse) -> No
     spec = TableSpec("witness.odd", EVIL[0], tuple(columns), keys=("c0",))
     frame = lakehouse.spark.createDataFrame([tuple(map(str, range(len(columns))))], spec.struct())
     lakehouse.merge(frame, spec)
-    lakehouse.merge(frame, spec)
     found = lakehouse.read("witness.odd")
     assert found.columns == [column.name for column in columns]
     assert [field.metadata.get("comment") for field in found.schema][len(names) :] == comments
@@ -121,7 +120,6 @@ def test_evil_ids_are_ids(lakehouse: Lakehouse, spark: SparkSession, tmp_path: P
     runtime = runtime_in(
         spark, tmp_path, lake={"sources": {"evil": source}, "quarantine": "witness.quarantine"}
     )
-    load_lake(runtime)
     load_lake(runtime)
     found = {row.k: row.v for row in runtime.lakehouse.read("witness.evil").collect()}
     assert found == {text: f"{text}-{at}" for at, text in enumerate(EVIL)}
