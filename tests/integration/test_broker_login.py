@@ -71,6 +71,8 @@ def broker_settings(cloud: Cloud) -> dict[str, str]:
         "listener.security.protocol.map": "CLIENT:SASL_SSL,CONTROLLER:SASL_PLAINTEXT",
         f"{here}ssl.keystore.type": "PEM",
         f"{here}ssl.keystore.location": str(cloud.ca.parent / "server.pem"),
+        f"{here}ssl.truststore.type": "PEM",
+        f"{here}ssl.truststore.location": str(cloud.ca),
         f"{here}sasl.enabled.mechanisms": "SCRAM-SHA-512,SCRAM-SHA-256,PLAIN,OAUTHBEARER",
         f"{here}plain.sasl.jaas.config": f"{plain}user_odd={jaas_text(ODD)};",
         f"{here}oauthbearer.sasl.jaas.config": (
