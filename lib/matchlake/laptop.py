@@ -1,4 +1,4 @@
-"""The commands of a laptop: sandbox, doctor, demo, SQL, tracking page.
+"""The commands of a laptop: sandbox, doctor, demo, SQL, streams, tracking page.
 
 They and the sandbox are in the project's folder, not in the wheel: a platform has the real things.
 """
@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from matchlake.config import load_config
+from matchlake.ingest_commands import reconcile, replay_quarantine, watch
 from matchlake.io.tracking import Tracker
 from matchlake.sandbox.commands import doctor, sandbox_app
 from matchlake.sql.commands import sql, sql_server_command
@@ -22,6 +23,9 @@ def add_laptop_commands(app: typer.Typer) -> None:
     app.command()(sql)
     app.command("sql-server")(sql_server_command)
     app.command("describe")(describe_command)
+    app.command()(reconcile)
+    app.command("replay-quarantine")(replay_quarantine)
+    app.command()(watch)
     app.command()(demo)
     app.command()(mlflow)
 

@@ -150,7 +150,7 @@ def test_a_wrong_login_is_told_as_such_within_seconds(guarded: Guarded) -> None:
     }
     for name, way in wrong.items():
         with pytest.raises(SourceError, match="refuses this login") as caught:
-            require_topic(way, TOPIC, 2)
+            require_topic(way, TOPIC, 4)
         assert "secret test/password" in str(caught.value), name
         assert "wrong-password" not in str(caught.value)
 
