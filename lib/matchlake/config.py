@@ -103,13 +103,11 @@ def load_config(env: str, overrides: Sequence[str] = (), conf_dir: Path | None =
     """Loads `conf/base.yml`, then `conf/ENV.yml`, then the overrides; raises ConfigError."""
     folder = conf_dir or find_conf()
     merged = environment(env, folder)
-    declared = _validated(merged, folder, env)
-    if not overrides:
-        return declared
+    declared = dict(merged)
     for override in overrides:
         _override(merged, override)
     config = _validated(merged, folder, env)
-    refuse_foreign_secrets(declared, config, declared.secrets, config.secrets)
+    refuse_foreign_secrets(declared, merged, config)
     return config
 
 

@@ -32,6 +32,8 @@ LOCAL_CATALOG = "spark_catalog"
 """The one catalog of local Spark: with it, names of three levels work as in Unity Catalog."""
 SUCCESS, FAILED, EXCLUDED = "SUCCESS", "FAILED", "EXCLUDED"
 _OURS = ("catalog", "tracking.model", "tracking.experiment")
+# What --set may not change, and the login at the laptop's own broker.
+_SECRET = ("secrets.", "kafka.login.")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ def local_overrides(target: str, conf: Path | None = None) -> list[str]:
     folder = conf or find_conf()
     there, here = _flat(environment(target, folder)), _flat(environment("local", folder))
     different = {key: value for key, value in here.items() if there.get(key) != value}
-    texts = [f"{key}={json.dumps(different[key])}" for key in sorted({*different} - {*_OURS})]
+    keys = [key for key in different if key not in _OURS and not key.startswith(_SECRET)]
+    texts = [f"{key}={json.dumps(different[key])}" for key in sorted(keys)]
     return [part for text in texts for part in ("--set", text)]
 
 

@@ -1,58 +1,66 @@
 """Which secrets a config names, and which of them who starts a job may name."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
 from matchlake.errors import ConfigError
-from matchlake.io.secrets.chain import SecretsParams
 from matchlake.io.secrets.value import SecretRef
+
+_STORES = "secrets"
 
 
 def secret_references(config: BaseModel) -> dict[str, SecretRef]:
     """Every reference to a secret in `config`, by the key under which it stands."""
-    found: dict[str, SecretRef] = {}
-    waiting: list[tuple[str, Any]] = [("", config)]
-    while waiting:
-        path, value = waiting.pop()
-        if isinstance(value, SecretRef):
-            found[path] = value
-            continue
-        waiting += [(f"{path}.{key}".lstrip("."), below) for key, below in _below(value)]
-    return dict(sorted(found.items()))
+    places = _walk(config, "")
+    return dict(sorted((path, value) for path, value in places if isinstance(value, SecretRef)))
+
+
+def refuse_foreign_secrets(
+    declared: Mapping[str, Any], overridden: Mapping[str, Any], config: BaseModel
+) -> None:
+    """Raises ConfigError where overrides reach for secrets that the conf files do not name.
+
+    Who may start a job may not thereby read any secret that the job's identity can read.
+    `declared` is what the files say, `overridden` the same after the overrides, and `config`
+    what came of that.
+    """
+    if declared.get(_STORES) != overridden.get(_STORES):
+        raise ConfigError(
+            "--set secrets...: where secrets come from is for conf files to say, not for who "
+            "starts a job. Change it in conf/ENV.yml."
+        )
+    named = {
+        str(value["scope"])
+        for _, value in _walk(dict(declared), "")
+        if isinstance(value, dict) and set(value) == {"scope", "key"}
+    }
+    named |= set((declared.get(_STORES) or {}).get("allowed_scopes") or ())
+    for path, ref in secret_references(config).items():
+        if ref.scope not in named:
+            raise ConfigError(
+                f"--set {path}: {ref} is in a scope that conf does not use (it uses: "
+                f"{', '.join(sorted(named)) or 'none'}). Where that is meant, add {ref.scope} to "
+                "secrets.allowed_scopes in conf/ENV.yml."
+            )
+
+
+def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """All that is in a model, a mapping or a sequence, and in those in it; with its key."""
+    for key, below in _below(value):
+        place = f"{path}.{key}".lstrip(".")
+        yield place, below
+        yield from _walk(below, place)
 
 
 def _below(value: Any) -> Iterator[tuple[Any, Any]]:
     match value:
+        case SecretRef():
+            pass
         case BaseModel():
             yield from ((name, getattr(value, name)) for name in type(value).model_fields)
         case dict():
             yield from value.items()
         case tuple() | list():
             yield from enumerate(value)
-
-
-def refuse_foreign_secrets(
-    declared: BaseModel, config: BaseModel, stores: SecretsParams, stores_now: SecretsParams
-) -> None:
-    """Raises ConfigError where the overrides reach for secrets that the conf files do not name.
-
-    Who may start a job may not thereby read any secret that the job's identity can read.
-    `declared` is what the files say and `config` what came of it with the overrides; `stores`
-    and `stores_now` are their `secrets`.
-    """
-    if stores_now != stores:
-        raise ConfigError(
-            "--set secrets...: where secrets come from is for conf files to say, not for who "
-            "starts a job. Change it in conf/ENV.yml."
-        )
-    allowed = {ref.scope for ref in secret_references(declared).values()}
-    allowed |= set(stores.allowed_scopes)
-    for path, ref in secret_references(config).items():
-        if ref.scope not in allowed:
-            raise ConfigError(
-                f"--set {path}: {ref} is in a scope that conf does not use (it uses: "
-                f"{', '.join(sorted(allowed)) or 'none'}). Where that is meant, add {ref.scope} to "
-                "secrets.allowed_scopes in conf/ENV.yml."
-            )
