@@ -8,9 +8,10 @@ import pytest
 from pyspark.sql import SparkSession
 from tests.integration.conftest import stopped_at_the_end
 from tests.support.clouds import running_cloud
-from tests.support.streams import produce
+from tests.support.streams import produce, stream_entry
 
 from matchlake.errors import SecretError, SourceError
+from matchlake.ingest.params import StreamParams
 from matchlake.io.brokers import Broker, LoginParams, TlsParams, jaas_text
 from matchlake.io.kafka import read_messages, require_topic
 from matchlake.io.oauth import OAuthParams
@@ -187,7 +188,8 @@ def test_what_is_logged_is_on_a_list(
     spark: SparkSession, guarded: Guarded, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "matchlake")
-    read_messages(spark, ways(guarded)["SCRAM-SHA-512"], TOPIC)
+    stream = StreamParams.model_validate(stream_entry(TOPIC, "logged"))
+    read_messages(spark, ways(guarded)["SCRAM-SHA-512"], stream)
     line = next(each for each in caplog.messages if each.startswith("Kafka: "))
     names = set(re.findall(r"([\w.]+)=", line))
     assert names <= {"subscribe", "kafka.bootstrap.servers", "startingOffsets"}
