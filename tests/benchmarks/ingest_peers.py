@@ -55,7 +55,7 @@ def from_json(
 def one_process(
     _spark: SparkSession, broker: str, topic: str, folder: Path, options: argparse.Namespace
 ) -> None:
-    """kafka-python and deltalake in one process, without Spark: the first million events."""
+    """kafka-python and deltalake in one process, without Spark: a million of the events."""
     from deltalake import write_deltalake  # noqa: PLC0415 - in the extra `bench` only
 
     consumer = KafkaConsumer(
