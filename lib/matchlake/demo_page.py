@@ -96,6 +96,8 @@ def _grid(title: str, columns: Iterable[str], rows: Iterable[Sequence[object]]) 
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -25,7 +25,11 @@ def frames(spark: SparkSession) -> Frames:
     return planted_frames(spark)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["numbers", "levels"])
+@pytest.fixture(
+    scope="module",
+    params=[False, pytest.param(True, marks=pytest.mark.soak)],
+    ids=["numbers", "levels"],
+)
 def saved(
     frames: Frames, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[MatchboxModel, Path]:

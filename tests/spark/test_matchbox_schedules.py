@@ -34,7 +34,9 @@ def scores(model: MatchboxModel, pairs: DataFrame) -> pd.DataFrame:
     return found[["score", "deviation"]]
 
 
-@pytest.mark.parametrize(("blocks", "ordinal"), [(2, False), (3, True)])
+@pytest.mark.parametrize(
+    ("blocks", "ordinal"), [(2, False), pytest.param(3, True, marks=pytest.mark.soak)]
+)
 def test_blocks_draw_the_chain_of_one_task(
     spark: SparkSession, frames: Frames, blocks: int, *, ordinal: bool
 ) -> None:
