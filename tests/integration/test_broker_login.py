@@ -147,7 +147,7 @@ def test_spark_logs_in_and_no_plan_shows_the_secret(
 def test_a_wrong_login_is_told_as_such_within_seconds(guarded: Guarded) -> None:
     wrong = {
         "password": guarded.by(password_login("SCRAM-SHA-512"), "wrong-password"),
-        "plain": guarded.by(password_login("PLAIN", "odd"), "wrong-password"),
+        "user": guarded.by(password_login("SCRAM-SHA-256", "nobody"), PASSWORD),
     }
     for name, way in wrong.items():
         with pytest.raises(SourceError, match="refuses this login") as caught:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from kafka import KafkaAdminClient
-from kafka.errors import KafkaError, SaslAuthenticationFailedError
+from kafka.errors import KafkaError
 from pyspark.sql import DataFrame, SparkSession
 
 from matchlake.errors import ConfigError, SourceError
@@ -60,15 +60,17 @@ def _refusal(broker: Broker, causes: list[str], error: Exception) -> str:
     token = next((cause for cause in causes if "No token for client" in cause), None)
     if token:
         return f"The broker at {broker} cannot be logged in to: {token}"
-    if "SaslAuthenticationFailedError" in heard or isinstance(error, SaslAuthenticationFailedError):
-        return (
-            f"The broker at {broker} refuses this login: check kafka.login, and that the secret "
-            "holds the user's present password."
-        )
     if "CERTIFICATE_VERIFY_FAILED" in heard:
         return (
             f"The certificate of the broker at {broker} is not trusted: name its authorities' PEM "
             "file in kafka.tls.ca."
+        )
+    # A broker says that a login is wrong and hangs up at once, often before that was heard.
+    refused = broker.login is not None and "socket disconnected" in heard
+    if refused or "SaslAuthenticationFailedError" in heard:
+        return (
+            f"The broker at {broker} refuses this login: check kafka.login, that the secret holds "
+            "the user's present password, and kafka.tls."
         )
     return (
         f"The broker at {broker} does not answer as Kafka: {error}. Check kafka.tls and "
