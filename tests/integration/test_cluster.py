@@ -70,6 +70,7 @@ def submit(job: str, master: str, lake: Path, *more: str) -> str:
     return log
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_training_outlives_an_executor_and_resumes_after_its_driver(
     spark: SparkSession, lake: Path, tmp_path: Path
