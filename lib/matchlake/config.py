@@ -21,6 +21,7 @@ from matchlake.features.feature_set import FeatureSet, FeaturesParams
 from matchlake.ingest.lake_params import LakeParams
 from matchlake.ingest.params import StreamParams
 from matchlake.io.brokers import KafkaParams
+from matchlake.io.maintain import MaintainParams
 from matchlake.io.secrets import SecretsParams, refuse_foreign_secrets
 from matchlake.io.storage import StorageParams, check_below, check_place, refuse_keys
 from matchlake.io.streams import IngestParams
@@ -59,6 +60,7 @@ class JobConfig(Params):
     tracking: TrackingParams = TrackingParams()
     train: TrainParams = TrainParams()
     recommend: RecommendParams = RecommendParams()
+    maintain: MaintainParams = MaintainParams()
 
     @field_validator("spark")
     @classmethod

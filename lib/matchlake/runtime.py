@@ -38,6 +38,8 @@ _DELTA = {
 _LAPTOP = {
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "2",
+    # A VACUUM lists files in so many tasks, whatever the size of the table; Spark's own is 10000.
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",

@@ -71,6 +71,8 @@ class TableSpec:
     keys: tuple[str, ...] = ()
     cluster_by: tuple[str, ...] = ()
     partition_by: tuple[str, ...] = ()
+    checks: tuple[tuple[str, str], ...] = ()
+    """Name and SQL condition of what holds of every row; `maintain_tables` adds them."""
 
     def __post_init__(self) -> None:
         check_name(self.name)

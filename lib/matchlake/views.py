@@ -323,15 +323,19 @@ def _jobs_of_tables(config: JobConfig) -> dict[str, str]:
     }
 
 
+def table_names(lakehouse: Lakehouse, config: JobConfig) -> list[str]:
+    """The tables that are there: all of a laptop's, and of a catalog's those that conf names."""
+    # Where a catalog holds the tables it may hold other people's too: ours are those conf names.
+    named = lakehouse.attach_all() if lakehouse.folder else _jobs_of_tables(config)
+    return [table for table in named if lakehouse.exists(table)]
+
+
 def _event_times(lakehouse: Lakehouse, config: JobConfig) -> dict[str, str | None]:
     """The tables that are there, each with the column that says when its events happened."""
     declared = {stream.table: stream.event_time for stream in config.streams.values()}
-    # Where a catalog holds the tables it may hold other people's too: ours are those conf names.
-    tables = lakehouse.attach_all() if lakehouse.folder else _jobs_of_tables(config)
     return {
         table: declared.get(table, _own_event_time(lakehouse, table))
-        for table in tables
-        if lakehouse.exists(table)
+        for table in table_names(lakehouse, config)
     }
 
 

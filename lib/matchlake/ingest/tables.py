@@ -1,7 +1,10 @@
 """The bronze tables of streams and lake files, and the views of good and bad records."""
 
+from collections.abc import Iterator
+
 from matchlake.ingest.columns import (
     BATCH,
+    ERASED,
     GOOD,
     LAKE_COLUMNS,
     POSITION,
@@ -12,8 +15,12 @@ from matchlake.ingest.columns import (
 )
 from matchlake.ingest.lake_params import LakeSource
 from matchlake.ingest.params import Columns, StreamParams
-from matchlake.schemas import Column, TableSpec, ViewSpec, quote_identifier
+from matchlake.schemas import Column, TableSpec, ViewSpec, quote_identifier, quote_text
 
+_RECORDS = (
+    ("known_status", f"status IN ('{GOOD}', '{QUARANTINED}', '{ERASED}')"),
+    ("reason_when_bad", f"status <> '{QUARANTINED}' OR reason IS NOT NULL"),
+)
 _TEXT = ("text", "The value as text, bytes that are not UTF-8 replaced")
 
 
@@ -28,6 +35,7 @@ def stream_table(stream: StreamParams) -> TableSpec:
         stream.table,
         f"{stream.comment} Every record of topic {stream.topic} as it came, good or quarantined.",
         (STATUS, *declared_columns(stream.columns), *POSITION, *REFUSAL, *RAW, *BATCH),
+        checks=_RECORDS,
     )
 
 
@@ -37,7 +45,13 @@ def lake_table(source: LakeSource) -> TableSpec:
         column._replace(nullable=column.name not in source.keys)
         for column in declared_columns(source.columns)
     )
-    return TableSpec(source.table, source.comment, columns, keys=source.keys)
+    return TableSpec(
+        source.table,
+        source.comment,
+        columns,
+        keys=source.keys,
+        checks=tuple(_allowed(source.columns)),
+    )
 
 
 def lake_quarantine(name: str) -> TableSpec:
@@ -80,3 +94,15 @@ def _described(columns: tuple[Column, ...]) -> tuple[tuple[str, str], ...]:
 def _select(names: list[str], table: str, status: str, more: str = "") -> str:
     listed = ", ".join(quote_identifier(name) for name in names)
     return f"SELECT {listed}{more} FROM {table} WHERE {STATUS.name} = '{status}'"
+
+
+def _allowed(columns: Columns) -> Iterator[tuple[str, str]]:
+    """For each declared range and list of texts, the name and the SQL of what holds of a row."""
+    for name, column in columns.items():
+        quoted = quote_identifier(name)
+        rules = [f"{quoted} >= {column.min!r}"] if column.min is not None else []
+        rules += [f"{quoted} <= {column.max!r}"] if column.max is not None else []
+        if column.one_of:
+            rules += [f"{quoted} IN ({', '.join(map(quote_text, column.one_of))})"]
+        if rules:
+            yield f"{name.lower()}_allowed", f"{quoted} IS NULL OR ({' AND '.join(rules)})"

@@ -13,6 +13,7 @@ from matchlake.ingest.lake_params import LakeParams, LakeSource
 from matchlake.ingest.rows import CORRUPT, count_rows, last_of_each, parse_rows, refused_rows
 from matchlake.ingest.tables import lake_quarantine, lake_table
 from matchlake.io.delta import Lakehouse
+from matchlake.io.maintain import drop_checks
 from matchlake.io.places import is_local
 
 _log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class LakeLoad:
         """
         table, quarantine = lake_table(self.source), lake_quarantine(self.quarantine)
         self.lakehouse.create(table)
+        drop_checks(self.lakehouse, table)
         self.lakehouse.create(quarantine)
         files = self._files()
         if not files:

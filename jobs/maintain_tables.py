@@ -1,0 +1,47 @@
+"""Cares for the tables: small files joined, old ones removed, what is declared of them upheld.
+
+Refuses to remove files that a table's own retention still protects. Rows that break a declared
+constraint are told at the end, when every table has had its care.
+"""
+
+import logging
+import sys
+
+from matchlake.errors import TableError
+from matchlake.io.maintain import Maintenance
+from matchlake.runtime import Runtime, run_job
+from matchlake.tables import declared_tables
+from matchlake.views import table_names
+
+_log = logging.getLogger("matchlake.maintain_tables")
+
+
+def run(runtime: Runtime) -> None:
+    """Cares for the chosen tables, one after the other."""
+    config, lake = runtime.config, runtime.lakehouse
+    wanted, specs = config.maintain, declared_tables(config)
+    names = table_names(lake, config) if wanted.tables is None else wanted.tables
+    lake.require(*names)
+    tables = [
+        Maintenance(name, specs.get(name), lake, wanted.cluster_by.get(name, ())) for name in names
+    ]
+    for table in tables:
+        table.allow(wanted)
+    problems = []
+    for table in tables:
+        try:
+            done = table.declare()
+        except TableError as error:
+            problems.append(str(error))
+            done = []
+        joined = table.optimize() if wanted.optimize else None
+        if wanted.vacuum:
+            table.vacuum(wanted.vacuum_hours)
+        told = [*done, joined] if joined else done
+        _log.info("%s: %s", table.table, ", ".join(told) or "nothing to do")
+    if problems:
+        raise TableError(" ".join(problems))
+
+
+if __name__ == "__main__":
+    sys.exit(run_job("maintain_tables", run))

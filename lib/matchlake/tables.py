@@ -1,0 +1,26 @@
+"""The tables that conf speaks of, as the product declares them."""
+
+from matchlake.config import JobConfig
+from matchlake.features.describe import DESCRIPTIONS, DRIFT
+from matchlake.features.tables import FEATURE_COUNTS, FEATURE_SETS, FEATURE_VOCABULARY
+from matchlake.ingest.ledger import ledger_table
+from matchlake.ingest.tables import lake_quarantine, lake_table, stream_table
+from matchlake.models.answers import TABLES as ANSWERS
+from matchlake.schemas import INTERACTIONS, TableSpec
+
+
+def declared_tables(config: JobConfig) -> dict[str, TableSpec]:
+    """By name the tables whose columns conf or the product declares.
+
+    Those that get their columns from what is read, such as feature tables, are not among them.
+    """
+    specs = [
+        *map(stream_table, config.streams.values()),
+        ledger_table(config.ingest.ledger),
+        *map(lake_table, config.lake.sources.values()),
+        lake_quarantine(config.lake.quarantine),
+        INTERACTIONS,
+        *(FEATURE_SETS, FEATURE_VOCABULARY, FEATURE_COUNTS, DESCRIPTIONS, DRIFT),
+        *ANSWERS.values(),
+    ]
+    return {spec.name: spec for spec in specs}
