@@ -1,6 +1,6 @@
 """Cares for Delta tables: layout, old files, constraints, comments."""
 
-from collections.abc import Mapping
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from matchlake.schemas import TableSpec, check_name, quote_identifier, quote_tex
 
 _CHECK = "delta.constraints."
 _OURS = "matchlake.checks"
-"""The property that names the constraints that are declared; others are not touched."""
+"""The property with the declared constraints as JSON: Delta itself spaces their SQL anew."""
 _KEPT = "delta.deletedFileRetentionDuration"
 _WEEK = "interval 1 week"
 
@@ -136,9 +136,9 @@ class Maintenance:
         properties = read_properties(self.lakehouse, self.table)
         new = {name: sql for name, sql in spec.checks if f"{_CHECK}{name}" not in properties}
         broken = [name for name, condition in new.items() if not self._add(name, condition)]
-        held = sorted(name for name, _ in spec.checks if name not in broken)
-        if properties.get(_OURS, "") != ",".join(held):
-            set_properties(self.lakehouse, self.table, {_OURS: ",".join(held)})
+        held = {name: sql for name, sql in spec.checks if name not in broken}
+        if held or _OURS in properties:
+            set_properties(self.lakehouse, self.table, {_OURS: json.dumps(held)})
         if broken:
             told = ", ".join(f"{name} ({new[name]})" for name in broken)
             raise TableError(
@@ -174,12 +174,13 @@ def drop_checks(lakehouse: Lakehouse, spec: TableSpec) -> None:
     A job that writes the table calls it first: a range that was widened in conf must not refuse
     its rows.
     """
-    properties: Mapping[str, str] = read_properties(lakehouse, spec.name)
+    ours = json.loads(read_properties(lakehouse, spec.name).get(_OURS, "{}"))
     wanted = dict(spec.checks)
-    for name in filter(None, properties.get(_OURS, "").split(",")):
-        if wanted.get(name) != properties.get(f"{_CHECK}{name}"):
+    for name, condition in ours.items():
+        if wanted.get(name) != condition:
             lakehouse.spark.sql(
-                f"ALTER TABLE {lakehouse.name(spec.name)} DROP CONSTRAINT IF EXISTS {name}"
+                f"ALTER TABLE {lakehouse.name(spec.name)} DROP CONSTRAINT IF EXISTS"
+                f" {quote_identifier(name)}"
             )
 
 
