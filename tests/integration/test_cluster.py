@@ -70,6 +70,12 @@ def submit(job: str, master: str, lake: Path, *more: str) -> str:
     return log
 
 
+@pytest.mark.timeout(900)
+def test_a_local_cluster_trains(lake: Path) -> None:
+    log = submit("train_recommender", CLUSTER, lake, *QUICK, "--set", "tracking.model=local")
+    assert "version 1 is champion" in log
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_training_outlives_an_executor_and_resumes_after_its_driver(
@@ -145,7 +151,7 @@ def test_a_standalone_cluster_trains(lake: Path, tmp_path: Path) -> None:
         _wait_for_workers(f"http://127.0.0.1:{page}/json/", 2)
         submit("train_recommender", master, lake, *QUICK)
         log = submit("recommend", master, lake, "--set", "recommend.k=3")
-    assert "180 recommendations for 60 users by version" in log
+    assert "180 rows for 60 users by version" in log
 
 
 def _wait_for_workers(page: str, wanted: int) -> None:
