@@ -100,6 +100,7 @@ def test_every_view_and_every_column_is_commented(lakehouse: Lakehouse, config: 
         "gold.top_items",
         "gold.users_with_few_ratings",
         "gold.recommendations_with_titles",
+        "gold.recommendations_wide",
         FRESHNESS,
         QUARANTINE,
     ]
