@@ -90,6 +90,7 @@ def append_batches(lake: Lakehouse) -> None:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.soak
 def test_clients_read_while_a_job_writes(lake: Lakehouse, tmp_path: Path) -> None:
     options = [*CONF, "--set", f"lakehouse={tmp_path / 'lake'}"]
     counting = "SELECT count(*) AS n FROM silver.interactions"
