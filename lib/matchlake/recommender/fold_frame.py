@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, FloatType, LongType, StructField, StructType
 
+from matchlake.recommender.arrow_lists import combined
 from matchlake.recommender.blocks import csr_from_pairs
 from matchlake.recommender.fold import fixed_side, fold_in
 from matchlake.recommender.interactions import VALUE
@@ -24,11 +25,12 @@ def fold_in_frame(
 ) -> DataFrame:
     """`query`, `factors`, `bias`, `observed` of every query in `history`; lazy.
 
-    `history` has `query`, `target`, `value`; `fixed` has `id`, `factors`, `bias`. Pairs whose
-    target is unknown do not count; repeated pairs count each time.
+    `history` has `query`, `target`, `value`; `fixed` has `id`, `idx`, `factors`, `bias`. Pairs of
+    an unknown target do not count; repeated pairs count each time.
     """
     spread = spread_over(history)
-    rows = sent_to_all(fixed.select(F.col("id").alias("target"), "factors", "bias"), spread, _FIXED)
+    side = fixed.select(F.col("id").alias("target"), "idx", "factors", "bias")
+    rows = sent_to_all(side, spread, _FIXED)
     told = sent_home(
         history.select("query", "target", F.col(VALUE).cast("float")), spread, _HISTORY
     )
@@ -57,17 +59,18 @@ class _Task:
             return
         table = pa.Table.from_batches(arrived)
         kinds = table["kind"]
-        rows = table.filter(pc.equal(kinds, _FIXED))
+        # In their order in the model: sums of floats are those of any other call, bit by bit.
+        rows = table.filter(pc.equal(kinds, _FIXED)).sort_by("idx")
         told = table.filter(pc.equal(kinds, _HISTORY))
-        encoded = told["query"].combine_chunks().dictionary_encode()
-        ids = rows["target"].combine_chunks()
-        places = np.asarray(pc.fill_null(pc.index_in(told["target"].combine_chunks(), ids), -1))
+        encoded = combined(told["query"]).dictionary_encode()
+        ids = combined(rows["target"])
+        places = np.asarray(pc.fill_null(pc.index_in(combined(told["target"]), ids), -1))
         owners = np.asarray(pc.fill_null(encoded.indices, -1))
         known = (places >= 0) & (owners >= 0)
         shape = len(encoded.dictionary), len(ids)
         values = np.asarray(told[VALUE])[known]
         histories = csr_from_pairs(owners[known], places[known], values, shape)
-        flat = np.asarray(rows["factors"].combine_chunks().flatten())
+        flat = np.asarray(combined(rows["factors"]).flatten())
         factors, bias = fold_in(
             histories,
             fixed_side(
