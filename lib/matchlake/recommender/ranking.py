@@ -24,12 +24,21 @@ from pyspark.sql.types import (
     StructType,
 )
 
+from matchlake.recommender.arrow_lists import combined
 from matchlake.recommender.blocks import Floats, Ints
-from matchlake.recommender.spread import sent_home, sent_to_all, spread_over
-from matchlake.recommender.topk import Lists, lists_of, pick_lists, top_k, top_k_among
+from matchlake.recommender.spread import (
+    GIVEN,
+    QUERY,
+    TARGET,
+    given_lists,
+    sent_home,
+    sent_to_all,
+    spread_over,
+    streamed,
+)
+from matchlake.recommender.topk import Lists, pick_lists, top_k, top_k_among
 from matchlake.schemas import RANK, SCORE
 
-_TARGET, _GIVEN, _QUERY = 0, 1, 2
 _BATCH = 1024
 """Queries whose lists leave a task together."""
 _SHORTEST = np.float32(1e-12)
@@ -67,9 +76,9 @@ class Ranking:
         queries = self.queries.select(F.col("id").alias("query"), "idx", "factors", "bias")
         spread = spread_over(queries)
         rows = self.targets.withColumnRenamed("id", "target")
-        frames = [sent_to_all(rows, spread, _TARGET), sent_home(queries, spread, _QUERY)]
+        frames = [sent_to_all(rows, spread, TARGET), sent_home(queries, spread, QUERY)]
         if self.given is not None:
-            frames.append(sent_home(self.given.select("query", "target"), spread, _GIVEN))
+            frames.append(sent_home(self.given.select("query", "target"), spread, GIVEN))
         scene = spread.gather(*frames)
         fields = self.queries.schema["id"].dataType, self.targets.schema["id"].dataType
         task = _Task(self.params, (query, target))
@@ -116,35 +125,18 @@ class _Task:
     names: tuple[str, str]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        waiting: dict[int, list[pa.RecordBatch]] = {_TARGET: [], _GIVEN: []}
-        targets = None
-        for batch in batches:
-            ends = np.searchsorted(np.asarray(batch["kind"]), [_TARGET, _GIVEN, _QUERY])
-            bounds = [*map(int, ends), len(batch)]
-            for kind, rows in waiting.items():
-                rows.append(batch.slice(bounds[kind], bounds[kind + 1] - bounds[kind]))
-            if bounds[_QUERY] == len(batch):
-                continue
-            if targets is None:
-                targets = self._settle(pa.Table.from_batches(waiting[_TARGET]), waiting[_GIVEN])
-                waiting = {}
-            for start in range(bounds[_QUERY], len(batch), _BATCH):
-                yield self._answer(batch.slice(start, _BATCH), targets)
+        for queries, targets in streamed(batches, self._settle, _BATCH):
+            yield self._answer(queries, targets)
 
-    def _settle(self, table: pa.Table, given: list[pa.RecordBatch]) -> _Targets:
+    def _settle(self, table: pa.Table, given: pa.Table) -> _Targets:
         table = table.sort_by("idx")
-        matrix = self._matrix(table["factors"].combine_chunks(), np.asarray(table["bias"]))
+        matrix = self._matrix(combined(table["factors"]), np.asarray(table["bias"]))
         plain = np.ascontiguousarray(matrix[:, -1])
         if self.ranking.popular:
             observed = np.asarray(table["observed"]).astype(np.float64)
             plain = (observed / max(1.0, observed.sum())).astype(np.float32)
-        ids = table["target"].combine_chunks()
-        pairs = pa.Table.from_batches(given)
-        encoded = pairs["query"].combine_chunks().dictionary_encode()
-        owners = np.asarray(pc.fill_null(encoded.indices, -1))
-        places = np.asarray(pc.fill_null(pc.index_in(pairs["target"].combine_chunks(), ids), -1))
-        lists = lists_of(owners, places, len(encoded.dictionary), len(ids))
-        return _Targets(ids, np.asarray(table["idx"]), matrix, plain, encoded.dictionary, lists)
+        ids = combined(table["target"])
+        return _Targets(ids, np.asarray(table["idx"]), matrix, plain, *given_lists(given, ids))
 
     def _matrix(self, factors: pa.ListArray, last: Floats) -> Floats:
         known, flat = np.asarray(factors.is_valid()), np.asarray(factors.flatten())

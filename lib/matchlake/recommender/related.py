@@ -15,11 +15,19 @@ from matchlake.recommender.arrow_lists import combined
 from matchlake.recommender.blocks import Floats
 from matchlake.recommender.densities import Geometry, log_densities
 from matchlake.recommender.packing import pack, unpack
-from matchlake.recommender.spread import sent_home, sent_to_all, spread_over
-from matchlake.recommender.topk import Lists, lists_of, pick_lists
+from matchlake.recommender.spread import (
+    GIVEN,
+    QUERY,
+    TARGET,
+    given_lists,
+    sent_home,
+    sent_to_all,
+    spread_over,
+    streamed,
+)
+from matchlake.recommender.topk import Lists, pick_lists
 from matchlake.schemas import RANK, SCORE
 
-_TARGET, _GIVEN, _QUERY = 0, 1, 2
 _BATCH = 128
 """Queries whose scores of all targets are in memory at a time."""
 
@@ -52,9 +60,9 @@ class Related:
         asked = asked.withColumnRenamed("id", "query")
         spread = spread_over(asked)
         targets = rows.withColumnRenamed("id", "target")
-        frames = [sent_to_all(targets, spread, _TARGET), sent_home(asked, spread, _QUERY)]
+        frames = [sent_to_all(targets, spread, TARGET), sent_home(asked, spread, QUERY)]
         if pairs is not None:
-            frames.append(sent_home(pairs.select("query", "target"), spread, _GIVEN))
+            frames.append(sent_home(pairs.select("query", "target"), spread, GIVEN))
         scene = spread.gather(*frames)
         task = _Task(self.geometry, k, key, only_given=pairs is not None)
         return scene.mapInArrow(task, _lists_schema(key, self.side.schema[key].dataType))
@@ -106,30 +114,14 @@ class _Task:
     only_given: bool
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        waiting: dict[int, list[pa.RecordBatch]] = {_TARGET: [], _GIVEN: []}
-        targets = None
-        for batch in batches:
-            ends = np.searchsorted(np.asarray(batch["kind"]), [_TARGET, _GIVEN, _QUERY])
-            bounds = [*map(int, ends), len(batch)]
-            for kind, rows in waiting.items():
-                rows.append(batch.slice(bounds[kind], bounds[kind + 1] - bounds[kind]))
-            if bounds[_QUERY] == len(batch):
-                continue
-            if targets is None:
-                targets = self._settle(pa.Table.from_batches(waiting[_TARGET]), waiting[_GIVEN])
-                waiting = {}
-            for start in range(bounds[_QUERY], len(batch), _BATCH):
-                yield self._answer(batch.slice(start, _BATCH), targets)
+        for queries, targets in streamed(batches, self._settle, _BATCH):
+            yield self._answer(queries, targets)
 
-    def _settle(self, table: pa.Table, given: list[pa.RecordBatch]) -> _Targets:
+    def _settle(self, table: pa.Table, given: pa.Table) -> _Targets:
         table = table.sort_by("idx")
         rows, levels = self._placed(combined(table["factors"]), np.asarray(table["bias"]))
-        ids, pairs = combined(table["target"]), pa.Table.from_batches(given)
-        encoded = combined(pairs["query"]).dictionary_encode()
-        owners = np.asarray(pc.fill_null(encoded.indices, -1))
-        places = np.asarray(pc.fill_null(pc.index_in(combined(pairs["target"]), ids), -1))
-        lists = lists_of(owners, places, len(encoded.dictionary), len(ids))
-        return _Targets(ids, rows, levels, encoded.dictionary, lists)
+        ids = combined(table["target"])
+        return _Targets(ids, rows, levels, *given_lists(given, ids))
 
     def _placed(self, factors: pa.ListArray, bias: Floats) -> tuple[Floats, Floats]:
         return self.geometry.placed(np.asarray(factors.flatten()).reshape(len(factors), -1), bias)

@@ -4,15 +4,26 @@ What comes together in a partition comes in the order of its kinds, so that a ta
 it needs to know before the rows it streams.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import reduce
+from typing import TypeVar
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType
 
+from matchlake.recommender.arrow_lists import combined
 from matchlake.recommender.packing import spread_keys
+from matchlake.recommender.topk import Lists, lists_of
 
+T = TypeVar("T")
+
+TARGET, GIVEN, QUERY = 0, 1, 2
+"""The kinds of rows, in the order in which a task gets them."""
 _MANY = 64
 """Partitions where `spark.sql.shuffle.partitions` is not a number, as on serverless."""
 
@@ -57,3 +68,34 @@ def sent_home(frame: DataFrame, spread: Spread, kind: int) -> DataFrame:
     number = F.pmod(F.xxhash64("query"), F.lit(len(spread.keys))) + 1
     home = F.element_at(spread.array, number.cast("int"))
     return frame.select(home.alias("part"), F.lit(kind).alias("kind"), "*")
+
+
+def streamed(
+    batches: Iterator[pa.RecordBatch], settle: Callable[[pa.Table, pa.Table], T], size: int
+) -> Iterator[tuple[pa.RecordBatch, T]]:
+    """A partition's queries, up to `size` at a time, with what comes before them.
+
+    That is what `settle` makes, once, of all targets and all given pairs.
+    """
+    waiting: dict[int, list[pa.RecordBatch]] = {TARGET: [], GIVEN: []}
+    settled: list[T] = []
+    for batch in batches:
+        ends = np.searchsorted(np.asarray(batch["kind"]), [TARGET, GIVEN, QUERY])
+        bounds = [*map(int, ends), len(batch)]
+        for kind, rows in waiting.items():
+            rows.append(batch.slice(bounds[kind], bounds[kind + 1] - bounds[kind]))
+        if bounds[QUERY] == len(batch):
+            continue
+        if not settled:
+            settled.append(settle(*map(pa.Table.from_batches, waiting.values())))
+            waiting = {}
+        for start in range(bounds[QUERY], len(batch), size):
+            yield batch.slice(start, size), settled[0]
+
+
+def given_lists(pairs: pa.Table, targets: pa.Array) -> tuple[pa.Array, Lists]:
+    """The queries that have given pairs, and of each the places of its targets in `targets`."""
+    encoded = combined(pairs["query"]).dictionary_encode()
+    owners = np.asarray(pc.fill_null(encoded.indices, -1))
+    places = np.asarray(pc.fill_null(pc.index_in(combined(pairs["target"]), targets), -1))
+    return encoded.dictionary, lists_of(owners, places, len(encoded.dictionary), len(targets))
