@@ -3,10 +3,13 @@
 from pathlib import Path
 
 from pyspark.sql import SparkSession
+from tests.support.saved_models import tracker_in
 from tests.support.sources import ROOT
 
 from matchlake.config import JobConfig, load_config
 from matchlake.io.delta import Lakehouse
+from matchlake.io.secrets import EnvironmentSecrets
+from matchlake.runtime import Runtime
 from matchlake.schemas import INTERACTIONS
 from matchlake.views import SCHEMAS, fixed_views
 
@@ -30,6 +33,13 @@ def small_lake(spark: SparkSession, folder: Path) -> tuple[Lakehouse, JobConfig]
         INTERACTIONS,
     )
     return lake, config
+
+
+def lake_runtime(spark: SparkSession, folder: Path, *settings: str) -> Runtime:
+    """What a job on the lake below `folder` gets, its tracking store there too."""
+    config = load_config("local", [f"lakehouse={folder}", *settings], ROOT / "conf")
+    lake = Lakehouse(spark, folder=config.warehouse)
+    return Runtime(spark, config, lake, EnvironmentSecrets(), tracker_in(folder))
 
 
 def forget_tables(spark: SparkSession) -> None:

@@ -113,13 +113,6 @@ class Lakehouse:
         history = self.spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT 1")
         return int(history.select("version").collect()[0][0])
 
-    def set_property(self, table: str, key: str, value: str) -> None:
-        """Sets a property of the table, in a commit of its own, unless it is set so already."""
-        detail = self.spark.sql(f"DESCRIBE DETAIL {self.name(table)}").select("properties")
-        if detail.collect()[0][0].get(key) != value:
-            pair = f"{quote_text(key)} = {quote_text(value)}"
-            self.spark.sql(f"ALTER TABLE {self.name(table)} SET TBLPROPERTIES ({pair})")
-
     def append(self, frame: DataFrame, spec: TableSpec) -> None:
         """Adds the rows of `frame`, whose columns must be those of `spec`, in one commit."""
         self.create(spec)

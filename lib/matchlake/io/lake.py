@@ -13,8 +13,8 @@ from matchlake.ingest.lake_params import LakeParams, LakeSource
 from matchlake.ingest.rows import CORRUPT, count_rows, last_of_each, parse_rows, refused_rows
 from matchlake.ingest.tables import lake_quarantine, lake_table
 from matchlake.io.delta import Lakehouse
-from matchlake.io.maintain import drop_checks
 from matchlake.io.places import is_local
+from matchlake.io.table_facts import drop_constraints
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class LakeLoad:
         """
         table, quarantine = lake_table(self.source), lake_quarantine(self.quarantine)
         self.lakehouse.create(table)
-        drop_checks(self.lakehouse, table)
+        drop_constraints(self.lakehouse, table.name, dict(table.checks))
         self.lakehouse.create(quarantine)
         files = self._files()
         if not files:

@@ -1,23 +1,17 @@
 """Cares for Delta tables: layout, old files, constraints, comments."""
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from py4j.protocol import Py4JError
 from pydantic import Field, field_validator
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
 from matchlake.errors import SchemaError, TableError
 from matchlake.io.delta import Lakehouse
-from matchlake.io.table_facts import read_properties, set_properties
+from matchlake.io.table_facts import add_constraints, drop_constraints, read_properties
 from matchlake.params import Params
 from matchlake.schemas import TableSpec, check_name, quote_identifier, quote_text
 
-_CHECK = "delta.constraints."
-_OURS = "matchlake.checks"
-"""The property with the declared constraints as JSON: Delta itself spaces their SQL anew."""
 _KEPT = "delta.deletedFileRetentionDuration"
 _WEEK = "interval 1 week"
 
@@ -132,30 +126,10 @@ class Maintenance:
         return [f"{count} comment(s) renewed"] if count else []
 
     def _checks(self, spec: TableSpec) -> list[str]:
-        drop_checks(self.lakehouse, spec)
-        properties = read_properties(self.lakehouse, self.table)
-        new = {name: sql for name, sql in spec.checks if f"{_CHECK}{name}" not in properties}
-        broken = [name for name, condition in new.items() if not self._add(name, condition)]
-        held = {name: sql for name, sql in spec.checks if name not in broken}
-        if held or _OURS in properties:
-            set_properties(self.lakehouse, self.table, {_OURS: json.dumps(held)})
-        if broken:
-            told = ", ".join(f"{name} ({new[name]})" for name in broken)
-            raise TableError(
-                f"{self.table} has rows that break {told}: the constraint was not added. Mend the "
-                "rows or the declaration, and run the job again."
-            )
-        return [f"constraint {name}" for name in new]
-
-    def _add(self, name: str, condition: str) -> bool:
-        """Adds a constraint, unless a row breaks it: False."""
-        try:
-            self._sql(f"ALTER TABLE {self._name} ADD CONSTRAINT {name} CHECK ({condition})")
-        except (PySparkException, Py4JError) as error:
-            if "CHECK_CONSTRAINT_VIOLATION" not in str(error):
-                raise
-            return False
-        return True
+        wanted = dict(spec.checks)
+        drop_constraints(self.lakehouse, self.table, wanted)
+        added = add_constraints(self.lakehouse, self.table, wanted)
+        return [f"constraint {name}" for name in added]
 
     def _detail(self, key: str) -> Any:
         return self._sql(f"DESCRIBE DETAIL {self._name}").select(key).collect()[0][0]
@@ -166,22 +140,6 @@ class Maintenance:
 
     def _sql(self, query: str) -> DataFrame:
         return self.lakehouse.spark.sql(query)
-
-
-def drop_checks(lakehouse: Lakehouse, spec: TableSpec) -> None:
-    """Drops the constraints that were declared once and are no longer, or not like this.
-
-    A job that writes the table calls it first: a range that was widened in conf must not refuse
-    its rows.
-    """
-    ours = json.loads(read_properties(lakehouse, spec.name).get(_OURS, "{}"))
-    wanted = dict(spec.checks)
-    for name, condition in ours.items():
-        if wanted.get(name) != condition:
-            lakehouse.spark.sql(
-                f"ALTER TABLE {lakehouse.name(spec.name)} DROP CONSTRAINT IF EXISTS"
-                f" {quote_identifier(name)}"
-            )
 
 
 def _table_name(name: str) -> str:

@@ -25,6 +25,7 @@ from matchlake.io.identity import Identity, Standing
 from matchlake.io.kafka import read_messages
 from matchlake.io.ledger import Counts, Ledger
 from matchlake.io.recovery import Beginning, Recovery
+from matchlake.io.table_facts import set_properties
 from matchlake.io.topics import Client, TopicState, topic_state
 from matchlake.params import Params
 
@@ -104,7 +105,7 @@ class Ingest:
         """
         self.lakehouse.create(stream_table(self.stream))
         if self.stream.auto_compact:
-            self.lakehouse.set_property(self.stream.table, _AUTO_COMPACT, "true")
+            set_properties(self.lakehouse, self.stream.table, {_AUTO_COMPACT: "true"})
         for view in stream_views(self.stream):
             self.lakehouse.create_view(view)
         self.ledger.prepare()
