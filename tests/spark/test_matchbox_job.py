@@ -9,14 +9,11 @@ import mlflow
 import numpy as np
 import pytest
 from pyspark.sql import SparkSession
-from tests.support.lakes import forget_tables, small_lake
+from tests.support.lakes import forget_tables, lake_runtime, small_lake
 from tests.support.saved_models import tracker_in
 from tests.support.sources import ROOT
 
-from matchlake.config import load_config
 from matchlake.errors import ConfigError
-from matchlake.io.delta import Lakehouse
-from matchlake.io.secrets import EnvironmentSecrets
 from matchlake.models.folder import load_numpy
 from matchlake.models.pyfunc import FACTORS
 from matchlake.recommender.matchbox.local import NumpyMatchboxModel
@@ -45,10 +42,7 @@ class Product:
     folder: Path
 
     def runtime(self, *overrides: str) -> Runtime:
-        settings = [f"lakehouse={self.folder}", *CHOSEN, *overrides]
-        config = load_config("local", settings, ROOT / "conf")
-        lake = Lakehouse(self.spark, folder=config.warehouse)
-        return Runtime(self.spark, config, lake, EnvironmentSecrets(), tracker_in(self.folder))
+        return lake_runtime(self.spark, self.folder, *CHOSEN, *overrides)
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,11 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from tests.support import metric_oracles
-from tests.support.lakes import forget_tables, small_lake
+from tests.support.lakes import forget_tables, lake_runtime, small_lake
 from tests.support.saved_models import tracker_in
 from tests.support.sources import ROOT
 
-from matchlake.config import load_config
 from matchlake.errors import ConfigError, ModelError
-from matchlake.io.delta import Lakehouse
-from matchlake.io.secrets import EnvironmentSecrets
 from matchlake.io.tracking import ModelVersion
 from matchlake.models import answers
 from matchlake.models.folder import load_numpy
@@ -51,11 +48,7 @@ class Product:
     folder: Path
 
     def runtime(self, *overrides: str) -> Runtime:
-        settings = [f"lakehouse={self.folder}", *QUICK, *overrides]
-        config = load_config("local", settings, ROOT / "conf")
-        lake = Lakehouse(self.spark, folder=config.warehouse)
-        tracker = tracker_in(self.folder)
-        return Runtime(self.spark, config, lake, EnvironmentSecrets(), tracker)
+        return lake_runtime(self.spark, self.folder, *QUICK, *overrides)
 
     def train(self, *overrides: str) -> None:
         TRAIN(self.runtime(*overrides))
