@@ -44,7 +44,8 @@ def model(uri: str) -> Iterator[Any]:
     # Loading puts the model's own copy of the package first; later tests want the tree's.
     sys.path[:] = path
     for name in set(sys.modules) - modules:
-        del sys.modules[name]
+        if name.split(".")[0] == "matchlake":
+            del sys.modules[name]
 
 
 def expected(folder: Path) -> np.ndarray:
