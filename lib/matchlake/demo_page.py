@@ -127,8 +127,8 @@ def _metrics(runtime: Runtime) -> Table:
     """The champion's figures beside the baselines', all on the same test part."""
     champion = runtime.tracker.require_champion()
     found = runtime.tracker.metrics(champion)
-    others = sorted({name.split("/")[0] for name in found if "/" in name})
     shown = [metric for metric in _METRICS if metric in found]
+    others = sorted({name.split("/")[0] for name in found if name.partition("/")[2] in shown})
     rows = [("champion", *(found[metric] for metric in shown))]
     rows += [
         (other, *(found.get(f"{other}/{metric}", "-") for metric in shown)) for other in others
