@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from matchlake.config import find_conf, load_config
+from matchlake.config import find_conf, load_config, load_feature_set
 from matchlake.errors import ConfigError
 
 BASE = "lakehouse: null\ncheckpoints: null\n"
@@ -148,3 +148,15 @@ def test_set_reaches_for_no_other_secrets(conf: Path, override: str, message: st
     with pytest.raises(ConfigError, match=message) as caught:
         load_config("local", [override], conf)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_feature_set_in_a_file_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "people.yml"
+    path.write_text("name: people\nkeys: [id]\nfeatures: {City: {kind: one_hot, min_rows: 2}}\n")
+    found = load_feature_set(path)
+    assert (found.name, found.keys, found.features["City"].kind) == ("people", ("id",), "one_hot")
+    path.write_text("name: people\nkeys: [id]\nfeatures: {City: {kind: one_hot, min_row: 2}}\n")
+    with pytest.raises(ConfigError, match=r"people\.yml.*min_row.*did you mean min_rows"):
+        load_feature_set(path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_feature_set(tmp_path / "none.yml")

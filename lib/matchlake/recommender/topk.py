@@ -38,11 +38,6 @@ class Best(NamedTuple):
     scores: Floats
 
 
-def no_lists(queries: int) -> Lists:
-    """Nothing for any query."""
-    return Lists(np.zeros(queries + 1, np.int64), np.zeros(0, np.int32))
-
-
 def top_k(
     queries: Floats, targets: Floats, k: int, without: Lists, plain: Floats | None = None
 ) -> Best:
