@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
+from pyspark.logger.logger import JSONFormatter
 from rich.console import Console
 
 from matchlake.errors import SecretError, SecretMissingError
@@ -80,8 +81,12 @@ def test_a_reference_holds_names_only(name: str) -> None:
         SecretRef(scope="s", key=name)
 
 
-def test_the_log_masks_a_value_in_every_form(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("formatter", [logging.Formatter(), JSONFormatter()])
+def test_the_log_masks_a_value_in_every_form(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, formatter: logging.Formatter
+) -> None:
     Secret(VALUE)
+    monkeypatch.setattr(caplog.handler, "formatter", formatter)
     log = logging.getLogger("matchlake.test_masking")
     caplog.handler.addFilter(MaskingFilter())
     for form in written_forms(VALUE):

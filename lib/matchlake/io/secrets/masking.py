@@ -63,9 +63,12 @@ class MaskingFilter(logging.Filter):
         """Lets every record pass, masked."""
         if _forms:
             record.msg, record.args = masked(record.getMessage()), None
-            if record.exc_info and not record.exc_text:
-                record.exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip()
-            record.exc_text = masked(record.exc_text) if record.exc_text else record.exc_text
+            if record.exc_info and record.exc_info[0]:
+                kind, error, trace = record.exc_info
+                text = record.exc_text or "".join(traceback.format_exception(kind, error, trace))
+                record.exc_text = masked(text).rstrip()
+                # A formatter of its own, such as Spark's JSON, reads the exception again.
+                record.exc_info = (kind, Exception(masked(str(error))), trace)
         return True
 
 
