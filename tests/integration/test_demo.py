@@ -24,6 +24,7 @@ def demo(folder: Path, ratings: int | None = RATINGS) -> str:
     (folder / "conf" / "spark-defaults.conf").write_text(
         f"spark.eventLog.enabled true\nspark.eventLog.compress true\n"
         f"spark.eventLog.dir file://{folder}/events\n"
+        "spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC\n"
     )
     sized = ("--ratings", str(ratings)) if ratings else ()
     environment = shell_environment(SPARK_CONF_DIR=str(folder / "conf"))

@@ -124,6 +124,7 @@ def test_a_rerun_changes_nothing_and_new_data_raises_the_version(
     assert collected(versions) == [(1,), (2,)]
 
 
+@pytest.mark.soak
 def test_a_state_can_be_kept_and_a_source_can_be_missing(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -152,6 +153,7 @@ def test_a_state_can_be_kept_and_a_source_can_be_missing(
     ]
 
 
+@pytest.mark.soak
 def test_a_sparse_layout_is_one_column_and_a_split_table_lies_in_a_folder_a_value(
     spark: SparkSession, tmp_path: Path
 ) -> None:

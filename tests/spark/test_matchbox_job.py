@@ -23,6 +23,8 @@ from matchlake.views import create_views
 
 TRAIN = runpy.run_path(str(ROOT / "jobs" / "train_recommender.py"))["run"]
 RECOMMEND = runpy.run_path(str(ROOT / "jobs" / "recommend.py"))["run"]
+# The demo's test trains such a model too, with `make test`.
+pytestmark = pytest.mark.soak
 CHOSEN = [
     "train.algorithm=matchbox",
     "train.matchbox={rank: 2, samples: 6, burn_in: 6, thinning: 1}",
@@ -92,7 +94,6 @@ def test_the_run_holds_all_modes_calibration_and_mixing(product: Product) -> Non
     assert {"user_weights.json", "item_weights.json", "residuals.png"} <= files
 
 
-@pytest.mark.soak
 def test_the_gate_takes_a_metric_of_another_mode(product: Product) -> None:
     TRAIN(product.runtime("train.metric=related_users_ndcg_l1_at_3", "train.refit=false"))
     found = mlflow.MlflowClient().search_model_versions("name='recommender'")
@@ -156,7 +157,6 @@ def test_given_pairs_are_predicted_as_the_served_model_does(written: Product) ->
     np.testing.assert_allclose([r["deviation"] for r in some], told.deviations, atol=1e-3)
 
 
-@pytest.mark.soak
 def test_a_champion_that_only_ranks_cannot_predict_ratings(product: Product) -> None:
     ranker = [
         "tracking.model=ranker",

@@ -111,6 +111,7 @@ def test_tables_are_brought_to_what_is_declared_and_stay_so(
         assert at.lakehouse.version(name) == version
 
 
+@pytest.mark.soak
 def test_a_range_of_conf_moves_and_rows_that_break_it_are_told(
     spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_range_of_conf_moves_and_rows_that_break_it_are_told(
     assert there["delta.constraints.theirs"] == "user_id <> 'x'"
 
 
+@pytest.mark.soak
 def test_nothing_is_removed_below_the_retention_of_a_table(
     spark: SparkSession, tmp_path: Path
 ) -> None:

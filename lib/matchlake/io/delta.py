@@ -128,7 +128,7 @@ class Lakehouse:
         if not self.exists(spec.name):
             self.create(spec)
         other_shape = shape_differences(self.spark.table(name).schema, spec.struct(), extra=False)
-        if other_shape or self._partitions(name) != spec.partition_by:
+        if other_shape or self._partitions(name) != set(spec.partition_by):
             writer = rows.write.format("delta").mode("overwrite").partitionBy(*spec.partition_by)
             writer.option("overwriteSchema", "true").saveAsTable(name)
         else:
@@ -181,9 +181,9 @@ class Lakehouse:
         )
         return True
 
-    def _partitions(self, name: str) -> tuple[str, ...]:
-        detail = self.spark.sql(f"DESCRIBE DETAIL {name}").select("partitionColumns").collect()
-        return tuple(detail[0][0])
+    def _partitions(self, name: str) -> set[str]:
+        columns = self.spark.catalog.listColumns(name)  # no job, where DESCRIBE DETAIL runs one
+        return {column.name for column in columns if column.isPartition}
 
     def _create_schema(self, table: str) -> None:
         schema = self.name(table).rpartition(".")[0]
