@@ -1,4 +1,4 @@
-"""The one command line, `matchlake`."""
+"""The one command line, `matchlake`. Only the commands that need Spark import it."""
 
 import logging
 import runpy
@@ -6,20 +6,24 @@ import sys
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from matchlake.bundle.commands import bundle_app
-from matchlake.config import find_conf
 from matchlake.errors import ConfigError, MatchlakeError
 from matchlake.io.secrets import mask_log, masked
-from matchlake.secrets_commands import secrets_app
+from matchlake.lazy import LazyCommand
 
+SECRETS = LazyCommand(
+    "secrets",
+    "matchlake.secrets_commands:secrets_app",
+    "Where secrets come from; values never show.",
+)
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.add_typer(secrets_app, name="secrets")
+SECRETS.add_to(app)
 app.add_typer(bundle_app, name="bundle")
 if find_spec("matchlake.sandbox"):
     from matchlake.laptop import add_laptop_commands
@@ -38,6 +42,8 @@ def root(*, show_version: Annotated[bool, typer.Option("--version")] = False) ->
 
 def job_folder() -> Path:
     """The project's jobs/ folder, beside its conf/."""
+    from matchlake.config import find_conf  # noqa: PLC0415 - brings Spark, seconds
+
     return find_conf().parent / "jobs"
 
 
@@ -58,7 +64,16 @@ def main() -> None:
     try:
         app()
     except MatchlakeError as error:
-        _err.print(
-            f"[bold red]error:[/] {escape(masked(str(error)))}", highlight=False, soft_wrap=True
+        _fail(masked(str(error)))
+    except ModuleNotFoundError as error:
+        if error.name != "pyspark":
+            raise
+        _fail(
+            "This command needs pyspark, which is not installed: pip install 'matchlake[spark]'. "
+            "On Databricks the runtime brings it."
         )
-        sys.exit(1)
+
+
+def _fail(message: str) -> NoReturn:
+    _err.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    sys.exit(1)

@@ -8,24 +8,57 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from matchlake.config import load_config
-from matchlake.ingest_commands import reconcile, replay_quarantine, watch
-from matchlake.io.tracking import Tracker
-from matchlake.sandbox.commands import doctor, sandbox_app
-from matchlake.sql.commands import sql, sql_server_command
-from matchlake.sql.describe import describe_command
+from matchlake.lazy import LazyCommand
+
+LAPTOP = (
+    LazyCommand(
+        "sandbox",
+        "matchlake.sandbox.commands:sandbox_app",
+        "A laptop's own Kafka broker, Key Vault and Databricks scope.",
+    ),
+    LazyCommand(
+        "doctor",
+        "matchlake.sandbox.commands:doctor",
+        "Shows what is here and what is missing; exits with 1 when something is.",
+    ),
+    LazyCommand(
+        "sql",
+        "matchlake.sql.commands:sql",
+        "Reads the tables and views in SQL: one query, or a prompt when there is none.",
+    ),
+    LazyCommand(
+        "sql-server",
+        "matchlake.sql.commands:sql_server_command",
+        "Serves tables and views to any JDBC client on this machine, until Ctrl-C or SIGTERM.",
+    ),
+    LazyCommand(
+        "describe",
+        "matchlake.sql.describe:describe_command",
+        "Shows histograms and counts of a table's columns, or what moved since a version.",
+    ),
+    LazyCommand(
+        "reconcile",
+        "matchlake.ingest_commands:reconcile",
+        "Proves from the tables alone that each offset that was read is in exactly one place.",
+    ),
+    LazyCommand(
+        "replay-quarantine",
+        "matchlake.ingest_commands:replay_quarantine",
+        "Reads quarantined records again with the columns that conf declares now.",
+    ),
+    LazyCommand(
+        "watch",
+        "matchlake.ingest_commands:watch",
+        "Shows what the streams of `ingest_events` do, live, until Ctrl-C.",
+    ),
+)
+"""What brings Spark or Kafka, imported when it is called."""
 
 
 def add_laptop_commands(app: typer.Typer) -> None:
     """Adds them to the command line."""
-    app.add_typer(sandbox_app, name="sandbox")
-    app.command()(doctor)
-    app.command()(sql)
-    app.command("sql-server")(sql_server_command)
-    app.command("describe")(describe_command)
-    app.command()(reconcile)
-    app.command("replay-quarantine")(replay_quarantine)
-    app.command()(watch)
+    for command in LAPTOP:
+        command.add_to(app)
     app.command()(demo)
     app.command()(mlflow)
 
@@ -46,7 +79,9 @@ def mlflow(
     env: Annotated[str, typer.Option(help="conf/ENV.yml over conf/base.yml")] = "local",
 ) -> None:
     """Serves MLflow's page on the laptop's own runs and models, until Ctrl-C."""
-    from matchlake.sandbox.tracking_page import serve_page  # noqa: PLC0415 - slow to import
+    from matchlake.config import load_config  # noqa: PLC0415 - brings Spark, seconds
+    from matchlake.io.tracking import Tracker  # noqa: PLC0415
+    from matchlake.sandbox.tracking_page import serve_page  # noqa: PLC0415
 
     config = load_config(env)
     serve_page(Tracker(config.tracking, config.lakehouse), port)

@@ -1,0 +1,35 @@
+"""Commands that are imported when they are called, told of before in words of their own."""
+
+from importlib import import_module
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from matchlake.cli import SECRETS, app
+from matchlake.laptop import LAPTOP
+from matchlake.lazy import LazyCommand
+
+
+@pytest.mark.parametrize("command", [SECRETS, *LAPTOP], ids=lambda command: command.name)
+def test_the_line_that_tells_of_it_is_its_own(command: LazyCommand) -> None:
+    module, _, attribute = command.target.partition(":")
+    found = getattr(import_module(module), attribute)
+    told = found.info.help if isinstance(found, typer.Typer) else found.__doc__
+    assert told.partition("\n")[0] == command.help
+
+
+def test_its_own_parser_gets_its_arguments() -> None:
+    shown = CliRunner().invoke(app, ["sql", "--help"])
+    assert shown.exit_code == 0
+    assert "--format" in shown.output
+    assert "--install-completion" not in CliRunner().invoke(app, ["secrets", "--help"]).output
+    refused = CliRunner().invoke(app, ["secrets", "put", "--scope"])
+    assert refused.exit_code == 2
+    assert "--scope" in refused.output
+
+
+def test_its_exit_code_is_that_of_the_command_line(tmp_path: str) -> None:
+    done = CliRunner().invoke(app, ["sandbox", "status", "--root", f"{tmp_path}/none"])
+    assert done.exit_code == 3
+    assert "No broker was ever started" in done.output
