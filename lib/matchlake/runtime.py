@@ -24,7 +24,6 @@ from matchlake.io.delta import Lakehouse
 from matchlake.io.secrets import CachedSecrets, SecretStore, mask_log, secret_chain
 from matchlake.io.storage import storage_settings
 from matchlake.io.tracking import Tracker
-from matchlake.schemas import quote_identifier
 from matchlake.views import fixed_views
 
 _log = logging.getLogger("matchlake")
@@ -148,8 +147,8 @@ def start(config: JobConfig, name: str) -> Runtime:
     """Builds the runtime of one process: the session it was given, or one for this machine."""
     spark = spark_session(config, name)
     if config.catalog:
-        # Views name their tables as schema.table.
-        spark.sql(f"USE CATALOG {quote_identifier(config.catalog)}")
+        # Views name their tables as schema.table. USE CATALOG is Databricks' SQL alone.
+        spark.catalog.setCurrentCatalog(config.catalog)
     chain = secret_chain(config.secrets, config.lakehouse)
     secrets = CachedSecrets(chain, config.secrets.cache_seconds)
     for key, value in storage_settings(config.storage, secrets).items():

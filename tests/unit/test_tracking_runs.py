@@ -53,6 +53,13 @@ def test_starting_a_job_imports_neither_mlflow_nor_what_it_brings() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_model_can_have_a_name_of_three_levels(tmp_path: Path) -> None:
+    tracker = tracker_in(tmp_path, model="lake.gold.recommender")
+    made = register(tracker, tmp_path / "model")
+    assert made.name == "lake.gold.recommender"
+    assert tracker.require_champion().version == made.version == "1"
+
+
 def test_a_run_holds_what_was_logged(tmp_path: Path) -> None:
     tracker = tracker_in(tmp_path)
     with tracker.run("train") as run:

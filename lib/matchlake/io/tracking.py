@@ -248,8 +248,11 @@ class Run:
 
     def log_model(self, flavor: Mapping[str, Any]) -> str:
         """Logs a pyfunc from the arguments of `mlflow.pyfunc.log_model`; returns its address."""
+        # A logged model has no dots in its name; Unity Catalog's names of three levels are the
+        # registry's alone.
+        name = self._model.rpartition(".")[2]
         with _quiet():
-            return str(self._mlflow.pyfunc.log_model(name=self._model, **flavor).model_uri)
+            return str(self._mlflow.pyfunc.log_model(name=name, **flavor).model_uri)
 
     def register(self, model_uri: str, alias: str, tags: Mapping[str, str]) -> ModelVersion:
         """Makes a logged model a version of the registered model, with its tags and an alias.

@@ -1,0 +1,16 @@
+"""A runtime's session stands in the catalog that conf names, on any Spark."""
+
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+from tests.support.sources import ROOT
+
+from matchlake.config import load_config
+from matchlake.runtime import start
+
+
+def test_the_session_stands_in_the_catalog_of_conf(spark: SparkSession, tmp_path: Path) -> None:
+    overrides = ["catalog=spark_catalog", f"lakehouse={tmp_path}"]
+    runtime = start(load_config("local", overrides, ROOT / "conf"), "test")
+    assert runtime.lakehouse.catalog == "spark_catalog"
+    assert spark.catalog.currentCatalog() == "spark_catalog"
