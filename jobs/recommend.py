@@ -5,6 +5,7 @@ import sys
 
 from pyspark.sql import functions as F
 
+from matchlake.io.cuts import run_cuts
 from matchlake.models.answers import TABLES, Answers, users_of
 from matchlake.models.folder import load_model
 from matchlake.models.pyfunc import FACTORS
@@ -23,10 +24,15 @@ def run(runtime: Runtime) -> None:
     history = with_strength(lakehouse.read(INTERACTIONS.name), config.train)
     pairs = lakehouse.read(params.pairs) if params.pairs else None
     champion = runtime.tracker.require_champion()
-    with runtime.tracker.files(champion, f"artifacts/{FACTORS}") as folder:
+    place = f"{config.checkpoints}/recommend"
+    with (
+        runtime.tracker.files(champion, f"artifacts/{FACTORS}") as folder,
+        run_cuts(runtime.spark, place, champion.version, resume=False) as cuts,
+    ):
         model = load_model(runtime.spark, folder)
         sides = read_sides(lakehouse, config.train, history)
-        for name, rows in Answers(model, history, sides, params, pairs).tables().items():
+        answers = Answers(model, history, sides, params, pairs, cut=cuts)
+        for name, rows in answers.tables().items():
             spec = TABLES[name]
             lakehouse.replace(rows.withColumn("model_version", F.lit(champion.version)), spec)
             told = users_of(lakehouse.read(spec.name))

@@ -51,7 +51,8 @@ def run(runtime: Runtime) -> None:
         run.log_params(params.model_dump(mode="json"))
         run.log_input(INTERACTIONS.name, version)
         model = _fit(parts.train, params, sides, cuts.of("fit"), progress_to(run))
-        figures = evaluate({name: model, **_baselines(parts)}, parts, params.ranking, params.modes)
+        models = {name: model, **_baselines(parts, cuts.of("baselines"))}
+        figures = evaluate(models, parts, params.ranking, params.modes)
         run.log_metrics(flat_figures(figures, name))
         log_posterior(run, model)
         for other in not_beaten(figures, name, params.metric):
@@ -77,8 +78,11 @@ def _fit(
         return fit_model(frame, params, sides, cuts, bar, *told)
 
 
-def _baselines(parts: Split) -> dict[str, Recommender]:
-    return {"popularity": fit_popularity(parts.train), "bias": fit_bias(parts.train)}
+def _baselines(parts: Split, cuts: Cuts) -> dict[str, Recommender]:
+    return {
+        "popularity": fit_popularity(parts.train, cut=cuts),
+        "bias": fit_bias(parts.train, cut=cuts),
+    }
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from matchlake.errors import ConfigError
 from matchlake.models.params import RecommendParams
 from matchlake.models.training import Sides, known_and_new_users, with_newcomers
 from matchlake.recommender.columns import require_columns
+from matchlake.recommender.cut import Cut, keep_locally
 from matchlake.recommender.matchbox.model import MatchboxModel
 from matchlake.recommender.model import FactorModel
 from matchlake.recommender.modes import Lists, Pools, related_items, related_users
@@ -38,7 +39,10 @@ TABLES: dict[str, TableSpec] = {
 
 
 class Answers:
-    """The answers of one model; `pairs` are those whose ratings to predict, if not its own."""
+    """The answers of one model; `pairs` are those whose ratings to predict, if not its own.
+
+    `cut` keeps who came after the fit, while the tables are written.
+    """
 
     def __init__(
         self,
@@ -47,12 +51,14 @@ class Answers:
         sides: Sides,
         params: RecommendParams,
         pairs: DataFrame | None = None,
+        *,
+        cut: Cut = keep_locally,
     ) -> None:
         self._history, self._params, self._pairs = history, params, pairs
         self._model = model
         self._flat = model if isinstance(model, FactorModel) else model.factor_model()
         if isinstance(model, MatchboxModel):
-            self._model = with_newcomers(model, history, sides)
+            self._model = with_newcomers(model, history, sides, cut)
         self._makers: dict[str, Callable[[], DataFrame]] = {
             "recommendations": self.recommendations,
             "related_items": lambda: self._related(related_items, "items"),

@@ -14,7 +14,7 @@ from matchlake.io.tracking import Run
 from matchlake.models.params import SideFeatures, TrainParams
 from matchlake.recommender.als import AlsParams, fit_als
 from matchlake.recommender.columns import require_columns
-from matchlake.recommender.cut import keep_locally
+from matchlake.recommender.cut import Cut
 from matchlake.recommender.matchbox.encoding import Encoders
 from matchlake.recommender.matchbox.fit import fit_matchbox
 from matchlake.recommender.matchbox.model import MatchboxModel
@@ -87,7 +87,9 @@ def log_posterior(run: Run, model: FactorModel | MatchboxModel) -> None:
             run.log_table(given.toArrow().to_pandas(), f"{name}_weights.json")
 
 
-def with_newcomers(model: MatchboxModel, history: DataFrame, sides: Sides) -> MatchboxModel:
+def with_newcomers(
+    model: MatchboxModel, history: DataFrame, sides: Sides, cut: Cut
+) -> MatchboxModel:
     """The model with users and items that came after the fit, from ratings and features.
 
     Who is in the model stays as it is. Two small Spark jobs a side, and the fold-in if anyone came.
@@ -96,9 +98,9 @@ def with_newcomers(model: MatchboxModel, history: DataFrame, sides: Sides) -> Ma
     items = _newcomers(model.items, history, sides.items, ITEM_ID)
     found = model
     if users is not None:
-        found = found.with_users(keep_locally(model.fold_in_users(*users)))
+        found = found.with_users(cut(model.fold_in_users(*users)))
     if items is not None:
-        found = found.with_items(keep_locally(model.fold_in_items(*items)))
+        found = found.with_items(cut(model.fold_in_items(*items)))
     return found
 
 
