@@ -1,8 +1,9 @@
-"""The commands of a laptop: sandbox, doctor, demo, SQL, streams, tracking page.
+"""The commands of a laptop: sandbox, doctor, demo, SQL, streams, notebooks, tracking page.
 
 They and the sandbox are in the project's folder, not in the wheel: a platform has the real things.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -60,6 +61,7 @@ def add_laptop_commands(app: typer.Typer) -> None:
     for command in LAPTOP:
         command.add_to(app)
     app.command()(demo)
+    app.command()(notebooks)
     app.command()(mlflow)
 
 
@@ -72,6 +74,19 @@ def demo(
     from matchlake.demo import run_demo  # noqa: PLC0415 - brings Spark, seconds
 
     run_demo(Console(), ratings)
+
+
+def notebooks(
+    out: Annotated[Path, typer.Option(help="folder for the .ipynb files")] = Path(
+        ".lakehouse/notebooks"
+    ),
+) -> None:
+    """Writes the notebooks in Jupyter's format; Databricks opens them as they are."""
+    from matchlake.config import find_conf  # noqa: PLC0415 - brings Spark, seconds
+    from matchlake.notebooks import write_jupyter  # noqa: PLC0415
+
+    for path in write_jupyter(find_conf().parent / "notebooks", out):
+        typer.echo(path)
 
 
 def mlflow(

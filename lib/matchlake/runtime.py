@@ -162,15 +162,22 @@ def start(config: JobConfig, name: str) -> Runtime:
     )
 
 
+def start_notebook(name: str, env: str | None = None, overrides: Sequence[str] = ()) -> Runtime:
+    """The runtime of a notebook: the laptop's, on Databricks that of dev, or that of `env`."""
+    start_logging("WARNING")
+    chosen = env or ("dev" if _on_databricks() else "local")
+    return start(load_config(chosen, overrides), name)
+
+
 def spark_session(config: JobConfig, name: str) -> SparkSession:
     """The session: what started us decides master, jars and memory, and is logged.
 
     Only a plain Python process on a laptop gets a master and a heap of our choosing.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    if _on_databricks():  # it has a session, whose settings are the platform's
+        return SparkSession.builder.getOrCreate()
     builder = SparkSession.builder.appName(f"matchlake {name}")
-    if _on_databricks():
-        return builder.getOrCreate()
     settings = {**_DELTA, **_SESSION, **_REDACTION, **_LAPTOP, **config.spark}
     if config.warehouse:
         settings["spark.sql.warehouse.dir"] = str(Path(config.warehouse).absolute())

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLORS = ("#1f5fa8", "#d1803c", "#7a8794", "#3f8f5b", "#8b5aa0")
+COLORS = ("#1f5fa8", "#d1803c", "#7a8794", "#3f8f5b", "#8b5aa0")
 _BIN = 0.25
 
 
@@ -33,9 +33,9 @@ def training_plots(figures: Mapping[str, Figures], scored: DataFrame | None) -> 
 def ranking_curves(figures: Mapping[str, Figures]) -> "Figure":
     """A panel for each ranking metric, by length of list; a line for each model."""
     names = _names(figures, ranking=True)
-    figure, panels = _panels(len(names))
+    figure, panels = make_panels(len(names))
     for panel, name in zip(panels, names, strict=True):
-        for color, (model, found) in zip(_COLORS, figures.items(), strict=False):
+        for color, (model, found) in zip(COLORS, figures.items(), strict=False):
             points = sorted(
                 (int(metric.rpartition("_at_")[2]), value)
                 for metric, value in found.items()
@@ -44,7 +44,7 @@ def ranking_curves(figures: Mapping[str, Figures]) -> "Figure":
             panel.plot(*zip(*points, strict=True), color=color, marker="o", ms=4, label=model)
             panel.set_xticks([k for k, _ in points])
         panel.set(title=name, ylim=(0, None))
-    _finish(figure, panels, x="items in the list")
+    finish_panels(figure, panels, x="items in the list")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
     return figure
 
@@ -52,10 +52,10 @@ def ranking_curves(figures: Mapping[str, Figures]) -> "Figure":
 def rating_bars(figures: Mapping[str, Figures]) -> "Figure":
     """RMSE and MAE as bars; a bar for each model that predicts ratings."""
     names = _names(figures, ranking=False)
-    figure, panels = _panels(len(names))
+    figure, panels = make_panels(len(names))
     for panel, name in zip(panels, names, strict=True):
         values = {model: found[name] for model, found in figures.items() if name in found}
-        colors = dict(zip(figures, _COLORS, strict=False))
+        colors = dict(zip(figures, COLORS, strict=False))
         bars = panel.bar(
             list(values),
             list(values.values()),
@@ -65,7 +65,7 @@ def rating_bars(figures: Mapping[str, Figures]) -> "Figure":
         panel.bar_label(bars, fmt="%.4f", padding=2)
         panel.set(title=f"{name} (lower is better)")
         panel.margins(y=0.1)
-    _finish(figure, panels, x="")
+    finish_panels(figure, panels, x="")
     return figure
 
 
@@ -79,13 +79,13 @@ def residual_counts(scored: DataFrame) -> list[tuple[float, int]]:
 
 def residuals(counts: Sequence[tuple[float, int]]) -> "Figure":
     """The histogram of `residual_counts`."""
-    figure, (panel,) = _panels(1)
+    figure, (panel,) = make_panels(1)
     panel.bar(
-        [miss for miss, _ in counts], [rows for _, rows in counts], 0.9 * _BIN, color=_COLORS[0]
+        [miss for miss, _ in counts], [rows for _, rows in counts], 0.9 * _BIN, color=COLORS[0]
     )
     panel.axvline(0, color="black", lw=0.8)
     panel.set(title="predicted minus given rating", ylabel="ratings of the test part")
-    _finish(figure, [panel], x="stars, in bins of a quarter")
+    finish_panels(figure, [panel], x="stars, in bins of a quarter")
     return figure
 
 
@@ -96,7 +96,8 @@ def _names(figures: Mapping[str, Figures], *, ranking: bool) -> list[str]:
     return list(dict.fromkeys(metric.partition("_at_")[0] for metric in chosen))
 
 
-def _panels(count: int) -> "tuple[Figure, list[Axes]]":
+def make_panels(count: int) -> "tuple[Figure, list[Axes]]":
+    """A figure of so many panels, at most three beside each other."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - a second that most jobs never need
 
     columns = min(3, count)
@@ -108,7 +109,8 @@ def _panels(count: int) -> "tuple[Figure, list[Axes]]":
     return figure, grid[:count]
 
 
-def _finish(figure: "Figure", panels: "Sequence[Axes]", x: str) -> None:
+def finish_panels(figure: "Figure", panels: "Sequence[Axes]", x: str) -> None:
+    """The look that all panels share, and what their common axis is."""
     for panel in panels:
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(axis="y", alpha=0.25)

@@ -1,0 +1,85 @@
+# Databricks notebook source
+# MAGIC %md
+# MAGIC # Features, step by step
+# MAGIC
+# MAGIC A feature set is declared in conf, fitted in one Spark job, and then plain data: the same state gives
+# MAGIC the columns in Spark, SQL for any engine, and the vector of one row in a service.
+
+# COMMAND ----------
+
+# MAGIC %pip install --quiet ..
+
+# COMMAND ----------
+
+from matchlake.runtime import start_notebook
+
+runtime = start_notebook("features")
+lake = runtime.lakehouse
+
+# COMMAND ----------
+
+from matchlake.features.fit import fit_features
+
+users = lake.read("bronze.users")
+declared = runtime.config.features.tables["users"].features
+declared
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## Fit: one pass over the table
+
+# COMMAND ----------
+
+model = fit_features(users, declared)
+[output.name for output in model.outputs()]
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## Transform: lazy, and no join
+
+# COMMAND ----------
+
+model.transform(users).limit(5).toPandas()
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## What an unseen value and a missing one become
+# MAGIC
+# MAGIC Nothing is guessed: a category that the fit has not seen is all zeros or a column of its own, as the
+# MAGIC feature declares, and so is null.
+
+# COMMAND ----------
+
+odd = users.limit(1).selectExpr("user_id", "age", "'X' AS gender", "NULL AS occupation", "zip_code")
+model.transform(odd).toPandas().T
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## How the columns look
+
+# COMMAND ----------
+
+from matchlake.pictures import pairs_of_bars
+
+table = model.transform(users)
+names = [name for name in table.columns if name.startswith("occupation_")]
+shares = table.selectExpr(*[f"avg({name}) AS {name}" for name in names]).collect()[0]
+pairs_of_bars(
+    [name.removeprefix("occupation_") for name in names], {"share of users": list(shares)}, "share"
+)
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC ## The same in SQL
+# MAGIC
+# MAGIC `gold.feature_sets` keeps each state by version, so that a model is always served with the features
+# MAGIC that it was trained on.
+
+# COMMAND ----------
+
+lake.read("gold.feature_sets").select("feature_set", "version").toPandas()
