@@ -8,9 +8,9 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 UV := UV_PYTHON_DOWNLOADS=never .uv/bin/uv
 BIN := .venv/bin
-# What reads and writes nothing has to run on Spark Connect too.
-PURE = $(wildcard tests/spark/test_split_*.py tests/spark/test_metrics_*.py tests/spark/test_als_*.py \
-	tests/spark/test_features_fit.py tests/spark/test_features_interactions.py)
+# What reads and writes nothing has to run on Spark Connect too, and what serverless compute refuses.
+ON_CONNECT = $(wildcard tests/spark/test_split_*.py tests/spark/test_metrics_*.py tests/spark/test_als_*.py \
+	tests/spark/test_features_fit.py tests/spark/test_features_interactions.py tests/spark/test_serverless_rules.py)
 LOCKS := requirements.lock requirements-data.lock
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-find-links --custom-compile-command "make lock"
@@ -28,10 +28,11 @@ demo: install  ## the whole product on real data: broker, tables, features, reco
 test: install  ## unit, Spark (classic and Connect), contract, integration and bundle tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak" tests/integration
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak" --ignore tests/integration
-	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -m "not soak and not local_only" $(PURE)
+	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -m "not soak and not local_only" $(ON_CONNECT)
 
 soak: install  ## the long tests: many kills, whole demos, clusters
 	@$(BIN)/python -m pytest -m soak
+	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest tests/integration/test_bundle_jobs.py
 
 check: install bundle-check  ## lint, format, types, import layers, the bundle
 	@$(BIN)/ruff check

@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 from pyspark.sql import SparkSession
@@ -32,6 +33,15 @@ SETTINGS = {
 }
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what only Spark Connect answers where Spark is classic."""
+    if KIND == "connect":
+        return
+    left_out = [item for item in items if item.get_closest_marker("connect_only")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(autouse=True)
 def own_log() -> None:
     """Each test finds the product's loggers as a fresh process does, whatever ran before it."""
@@ -53,5 +63,18 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         # The client sets again what the Connect server was started with, and warns of each.
         warnings.filterwarnings("ignore", message="Failed to set spark", category=UserWarning)
         session = builder.getOrCreate()
-    yield session
+    with _rules():
+        yield session
     session.stop()
+
+
+def _rules() -> AbstractContextManager[None]:
+    """On Connect what serverless compute refuses is refused; but checkpoints, for want of storage.
+
+    Fits get no storage to cut their plans to in these tests; jobs have some, and are held to it.
+    """
+    if KIND != "connect":
+        return nullcontext()
+    from tests.support.serverless import serverless_rules  # noqa: PLC0415 - needs Connect's client
+
+    return serverless_rules(checkpoints=True)

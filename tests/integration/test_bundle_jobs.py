@@ -1,0 +1,108 @@
+"""Every job of the bundle run from its YAML, and every notebook on the tables they have made.
+
+On classic Spark the jobs that have clusters run, in the order in which each finds what it reads;
+on Spark Connect the serverless job runs, with what serverless compute refuses refused.
+"""
+
+import ast
+import io
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+from tests.conftest import KIND
+from tests.support.bundle_runs import RATED, USERS, Place, job_names, run_jobs
+from tests.support.lakes import forget_tables
+from tests.support.serverless import serverless_rules
+from tests.support.sources import ROOT
+
+from matchlake.bundle.workflow import LOCAL_CATALOG, TaskRun
+from matchlake.notebooks import read_notebook
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
+
+CONNECT = KIND == "connect"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def place(
+    spark: SparkSession, broker: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    """Where all of this module happens; on Connect under the rules of serverless compute."""
+    forget_tables(spark)
+    made = Place(tmp_path_factory.mktemp("bundle"), broker)
+    made.prepare()
+    made.write_conf()
+    with pytest.MonkeyPatch.context() as patch, serverless_rules() if CONNECT else nullcontext():
+        if CONNECT:
+            # The platform gives its session, and the laptop's settings are not set again.
+            patch.setattr("matchlake.runtime._on_databricks", lambda: True)
+            patch.setenv("PYSPARK_REMOTE_INIT_CONF_LEN", "0")
+        yield made
+    forget_tables(spark)
+
+
+@pytest.fixture(scope="module")
+def runs(place: Place) -> list[TaskRun]:
+    return list(run_jobs(place, serverless=CONNECT))
+
+
+def test_every_job_runs_from_its_yaml(
+    spark: SparkSession, runs: list[TaskRun], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with capsys.disabled():
+        print()  # noqa: T201 - the suite tells what it ran
+        for run in runs:
+            print(f"{run.job}.{run.task}: {run.state} {run.value} {run.seconds:.1f} s")  # noqa: T201
+        states = ", ".join(f"{n} {state}" for state, n in Counter(r.state for r in runs).items())
+        print(f"{len({run.job for run in runs})} jobs, {len(runs)} tasks: {states}")  # noqa: T201
+
+    assert {run.job for run in runs} == job_names(serverless=CONNECT)
+    assert {run.state for run in runs} == {"SUCCESS"}
+    assert [run.value for run in runs if run.task == "is_champion"] == ["true"]
+
+    def count(query: str) -> int:
+        return int(spark.sql(f"SELECT count(*) FROM {LOCAL_CATALOG}.{query}").collect()[0][0])
+
+    assert count("bronze.rating_events WHERE status = 'good'") == len(RATED)
+    assert count("bronze.rating_events WHERE status = 'quarantined'") == 1
+    assert count("silver.interactions") == len(RATED)
+    assert (count("bronze.users"), count("gold.user_features")) == (USERS, USERS)
+    assert count("gold.recommendations WHERE model_version = '1'") == 3 * USERS
+    assert count("gold.data_freshness WHERE table_name = 'gold.recommendations'") == 1
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_from_top_to_bottom(
+    runs: list[TaskRun], place: Place, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runs
+    monkeypatch.chdir(place.folder)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    shown = [
+        value
+        for cell in read_notebook(path)
+        if cell.kind == "code" and (value := show(cell.text, path, names)) is not None
+    ]
+    pictures = [value for value in shown if hasattr(value, "savefig")]
+    assert pictures
+    for picture in pictures:
+        picture.savefig(file := io.BytesIO())
+        assert len(file.getvalue()) > 5000, "there is something on it"
+    frames = [value for value in shown if hasattr(value, "columns")]
+    assert all(len(frame) for frame in frames)
+
+
+def show(cell: str, path: Path, names: dict[str, Any]) -> Any:
+    """Runs a cell; what its last expression comes to is what a notebook shows."""
+    tree = ast.parse(cell)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, str(path), "exec"), names)  # noqa: S102 - our own notebook
+    if last is None:
+        return None
+    return eval(compile(ast.Expression(last.value), str(path), "eval"), names)  # noqa: S307

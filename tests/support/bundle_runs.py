@@ -1,0 +1,119 @@
+"""Every job of the bundle, run from its YAML on a small lake and a stream of a test's own."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tests.support.sources import ROOT
+from tests.support.streams import produce
+
+from matchlake.bundle.resolve import Resolved, read_bundle, resolve
+from matchlake.bundle.tasks import script_of
+from matchlake.bundle.workflow import LOCAL_CATALOG, TaskRun, Workflow, local_overrides
+from matchlake.config import load_config
+from matchlake.sandbox.topics import create_topic
+from matchlake.views import JOBS
+
+USERS, ITEMS = 30, 20
+RATED = [(u, i) for u in range(USERS) for i in range(ITEMS) if (u + i) % 3]
+# Small enough to be quick; every step is the product's.
+QUICK = {"train.als.iterations": 2, "train.als.rank": 4, "recommend.k": 3, "recommend.related": 2}
+TOPIC = "bundle-jobs"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the jobs of one test read and write."""
+
+    folder: Path
+    broker: str
+
+    def prepare(self) -> None:
+        """Publishes events, one of them bad, and puts files into the lake."""
+        create_topic(self.broker, TOPIC, 2)
+        produce(self.broker, TOPIC, [*_events(), b"not json"])
+        _lake_files(self.folder / "lake")
+
+    def arguments(self) -> list[str]:
+        """What turns the conf of dev into that of this place, names of three levels kept."""
+        keys: dict[str, Any] = {
+            "lakehouse": str(self.folder),
+            "checkpoints": f"{self.folder}/checkpoints",
+            "features.folder": f"{self.folder}/features",
+            "kafka.bootstrap_servers": self.broker,
+            "streams.rating_events.topic": TOPIC,
+            **QUICK,
+        }
+        given = (part for k, v in keys.items() for part in ("--set", f"{k}={json.dumps(v)}"))
+        return [*local_overrides("dev", ROOT / "conf"), *given]
+
+    def write_conf(self) -> None:
+        """The same as a `conf` in the folder, for what is told of no arguments."""
+        overrides = [f"catalog={LOCAL_CATALOG}", *self.arguments()[1::2]]
+        kept = load_config("dev", overrides, ROOT / "conf").model_dump(mode="json", exclude={"env"})
+        conf = self.folder / "conf"
+        conf.mkdir()
+        (conf / "base.yml").write_text(yaml.safe_dump(kept))
+        for env in ("local", "dev"):
+            (conf / f"{env}.yml").write_text("{}\n")
+
+
+def run_jobs(place: Place, *, serverless: bool) -> Iterator[TaskRun]:
+    """Runs the jobs that have clusters, or the one that has none; gives each task as it ended."""
+    resolved = resolve(read_bundle(ROOT), "dev", {"catalog": LOCAL_CATALOG})
+    assert resolved.problems == ()
+    for key in _in_order(resolved):
+        job = resolved.jobs[key]
+        if bool(job.get("environments")) is serverless:
+            runs: list[TaskRun] = []
+            # A stream without end would go on; the parameter that says so is the job's own.
+            ends = {"trigger": "available_now"} if "continuous" in job else {}
+            Workflow(resolved, ROOT, place.arguments(), runs.append).run(key, ends)
+            yield from runs
+
+
+def job_names(*, serverless: bool) -> set[str]:
+    """The jobs that `run_jobs` runs."""
+    jobs = resolve(read_bundle(ROOT), "dev", {"catalog": LOCAL_CATALOG}).jobs
+    return {key for key, job in jobs.items() if bool(job.get("environments")) is serverless}
+
+
+def _in_order(resolved: Resolved) -> list[str]:
+    """The jobs, each after those that write what it reads; those of SQL alone at the end."""
+
+    def at(key: str) -> int:
+        scripts = [script_of(task, ROOT) for task in resolved.jobs[key]["tasks"]]
+        names = [path.stem for path in scripts if path]
+        return max((JOBS.index(name) for name in names if name in JOBS), default=len(JOBS))
+
+    return sorted(resolved.jobs, key=at)
+
+
+def _events() -> list[bytes]:
+    return [
+        json.dumps(
+            {
+                "user_id": f"u{u}",
+                "item_id": f"i{i}",
+                "rating": 1 + (u * i) % 5,
+                "event_time": f"2024-05-{1 + at % 28:02d}T10:00:00Z",
+            }
+        ).encode()
+        for at, (u, i) in enumerate(RATED)
+    ]
+
+
+def _lake_files(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    kinds = ("engineer", "writer", "artist")
+    users = [f"u{u},{20 + u},{'MF'[u % 2]},{kinds[u % 3]},{10000 + u}" for u in range(USERS)]
+    header = "user_id,age,gender,occupation,zip_code"
+    (folder / "users.csv").write_text("\n".join([header, *users]) + "\n")
+    items = [
+        {"item_id": f"i{i}", "title": f"Item {i}", "year": 1990 + i, "genres": ["A", "B"][: i % 3]}
+        for i in range(ITEMS)
+    ]
+    (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
