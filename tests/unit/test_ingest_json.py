@@ -4,15 +4,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
 from tests.support.cases import many
+from tests.support.parsing import parsed
 from tests.support.streams import COLUMNS, stream_entry
 
 from matchlake.ingest import json_values
 from matchlake.ingest.params import StreamParams
-from matchlake.ingest.records import parse_batches
 
 STREAM = StreamParams.model_validate(stream_entry("t", "s"))
 GOOD: dict[str, Any] = {
@@ -34,24 +33,9 @@ def put(old: str, new: str) -> bytes:
 
 
 def parse(values: Sequence[bytes | None], stream: StreamParams = STREAM) -> list[dict[str, Any]]:
-    count = len(values)
-    batch = pa.RecordBatch.from_pydict(
-        {
-            "key": pa.array([b"k"] * count, pa.binary()),
-            "value": pa.array(values, pa.binary()),
-            "headers": pa.nulls(count, HEADERS),
-            "partition": pa.array([0] * count, pa.int32()),
-            "offset": pa.array(range(count), pa.int64()),
-            "timestamp": pa.array([0] * count, pa.timestamp("us", "UTC")),
-        }
-    )
-    (found,) = parse_batches([batch], stream)
-    rows: list[dict[str, Any]] = found.to_pylist()
-    assert [row["offset"] for row in rows] == list(range(count))
-    return rows
+    return parsed(values, stream)
 
 
-HEADERS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 DEEP = "[" * 10_000 + "]" * 10_000
 CASES: list[tuple[str, bytes | None, str | None]] = [
     ("good", TEXT.encode(), None),

@@ -24,6 +24,8 @@ REFUSAL = (
     Column("reason", "STRING", f"Why it is quarantined: {_REASONS}; null when good"),
     Column("detail", "STRING", "What exactly is wrong, for people; null when good"),
 )
+RESCUED = Column("rescued", "STRING", "Fields of the record that are not declared, as JSON")
+"""The column of streams that keep what they do not declare."""
 RAW = (
     Column("raw_key", "BINARY", "The message's key as it came; null when good"),
     Column("raw_value", "BINARY", "The message's value as it came; null when good"),
@@ -35,7 +37,9 @@ RAW = (
 )
 BATCH = (
     Column("value_bytes", "INT", "Length of the message's value as it came; null without one"),
-    Column("schema_version", "INT", "Version of the declared columns it was read with"),
+    Column(
+        "schema_version", "INT", "Version of its columns in conf, or its schema's id in a registry"
+    ),
     Column("attempt", "INT", "How often it has been read: 1, and 1 more with each replay"),
     Column("checkpoint_id", "STRING", "Checkpoint of the query that read it"),
     Column("batch_id", "BIGINT", "Number of its micro-batch in that checkpoint"),

@@ -5,7 +5,8 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from matchlake.errors import SchemaError
-from matchlake.ingest.columns import RECORD_COLUMNS
+from matchlake.ingest.columns import RECORD_COLUMNS, RESCUED
+from matchlake.ingest.format_params import WithFormat
 from matchlake.params import Params
 from matchlake.schemas import check_name
 
@@ -49,13 +50,11 @@ class ColumnParams(Params):
 Columns = dict[str, ColumnParams]
 
 
-class StreamParams(Params):
+class StreamParams(WithFormat):
     """One stream: a topic, what its records hold, and where they go."""
 
     topic: str
     """The Kafka topic."""
-    format: Literal["json"] = "json"
-    """How the values are written: one JSON object a message."""
     table: str
     """The bronze table of all records, good and bad."""
     good_view: str
@@ -88,9 +87,11 @@ class StreamParams(Params):
 
     @model_validator(mode="after")
     def _columns_have_names_of_their_own(self) -> Self:
-        taken = {column.name for column in RECORD_COLUMNS}
-        for name in self.columns:
+        taken = {column.name for column in (*RECORD_COLUMNS, RESCUED)}
+        for name, column in self.columns.items():
             checked_name(name, 1)
+            if self.format == "csv" and column.type == "array<string>":
+                raise ValueError(f"column {name}: a CSV row has no arrays")
             if name in taken:
                 raise ValueError(f"column {name} is matchlake's own here: choose another name")
         if self.event_time is not None:

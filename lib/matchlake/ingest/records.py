@@ -10,9 +10,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.ingest.checks import check_columns
-from matchlake.ingest.columns import GOOD, QUARANTINED
-from matchlake.ingest.json_values import JsonReader
+from matchlake.ingest.columns import GOOD, QUARANTINED, RESCUED
+from matchlake.ingest.decoders import schema_id
 from matchlake.ingest.params import StreamParams
+from matchlake.ingest.readers import reader_of
 from matchlake.ingest.reasons import Finding
 from matchlake.ingest.tables import stream_table
 from matchlake.schemas import TableSpec
@@ -36,6 +37,8 @@ def parse_messages(
         "schema_version": F.lit(stream.schema_version),
         "attempt": F.lit(1),
     }
+    if stream.format == "confluent_avro":
+        del same["schema_version"]
     absent = {name for name in _READ_FROM if name not in passing}
     columns = [column for column in table.columns if column.name not in absent]
     travelling = TableSpec(
@@ -51,7 +54,7 @@ def parse_batches(
     batches: Iterable[pa.RecordBatch], stream: StreamParams, passing: Sequence[str] = ()
 ) -> Iterator[pa.RecordBatch]:
     """The rows of `parse_messages`, without what is the same in all, batch by batch."""
-    reader = JsonReader(stream.columns)
+    reader = reader_of(stream)
     for batch in batches:
         values = batch.column("value")
         found, findings = reader.read(values)
@@ -61,7 +64,13 @@ def parse_batches(
             findings,
             lambda row, name: reader.why_null(values, row, name),  # noqa: B023
         )
+        if stream.undeclared == "rescue":
+            kept = {row: text for row, text in reader.rescued.items() if row not in findings}
+            texts = pa.array(map(kept.get, range(batch.num_rows)), pa.string())
+            columns[RESCUED.name] = texts
         rows = _rows(batch, columns, findings)
+        if stream.format == "confluent_avro":
+            rows["schema_version"] = pa.array(map(schema_id, values.to_pylist()), pa.int32())
         yield pa.RecordBatch.from_pydict(rows | {name: batch.column(name) for name in passing})
 
 

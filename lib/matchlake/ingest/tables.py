@@ -11,6 +11,7 @@ from matchlake.ingest.columns import (
     QUARANTINED,
     RAW,
     REFUSAL,
+    RESCUED,
     STATUS,
 )
 from matchlake.ingest.lake_params import LakeSource
@@ -29,12 +30,18 @@ def declared_columns(columns: Columns) -> tuple[Column, ...]:
     return tuple(Column(name, p.type.upper(), p.comment) for name, p in columns.items())
 
 
+def stream_columns(stream: StreamParams) -> tuple[Column, ...]:
+    """The columns that records fill: those declared, and `rescued` where the stream has it."""
+    rescued = (RESCUED,) if stream.undeclared == "rescue" else ()
+    return (*declared_columns(stream.columns), *rescued)
+
+
 def stream_table(stream: StreamParams) -> TableSpec:
     """The stream's table: status, the declared columns, Kafka's position, reason, raw, batch."""
     return TableSpec(
         stream.table,
         f"{stream.comment} Every record of topic {stream.topic} as it came, good or quarantined.",
-        (STATUS, *declared_columns(stream.columns), *POSITION, *REFUSAL, *RAW, *BATCH),
+        (STATUS, *stream_columns(stream), *POSITION, *REFUSAL, *RAW, *BATCH),
         checks=_RECORDS,
     )
 
@@ -62,7 +69,7 @@ def lake_quarantine(name: str) -> TableSpec:
 
 def stream_views(stream: StreamParams) -> list[ViewSpec]:
     """The view of the stream's good records and that of its bad ones."""
-    good = _described((*declared_columns(stream.columns), *POSITION))
+    good = _described((*stream_columns(stream), *POSITION))
     bad = _described((*POSITION, *REFUSAL, *RAW, *BATCH))
     return [
         ViewSpec(

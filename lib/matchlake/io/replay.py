@@ -12,6 +12,7 @@ from matchlake.ingest.columns import GOOD, QUARANTINED
 from matchlake.ingest.params import StreamParams
 from matchlake.ingest.reasons import Reason
 from matchlake.ingest.records import parse_messages
+from matchlake.ingest.tables import stream_columns
 from matchlake.io.delta import Lakehouse
 from matchlake.io.ledger import Ledger
 from matchlake.schemas import quote_identifier
@@ -111,7 +112,7 @@ class Replay:
 
     def _merge(self) -> str:
         """Position for position; raw bytes stay where a fix made the value pass."""
-        columns = [quote_identifier(name) for name in self.stream.columns]
+        columns = [quote_identifier(column.name) for column in stream_columns(self.stream)]
         good = [f"{name} = s.{name}" for name in columns]
         good += ["status = s.status", "reason = NULL", "detail = NULL"]
         if not self.fix:

@@ -1,0 +1,81 @@
+"""The reader of a stream's format: batches of values in, declared columns and findings out."""
+
+import json
+from typing import Protocol
+
+import pyarrow as pa
+
+from matchlake.ingest.decoders import (
+    avro_decoder,
+    confluent_decoder,
+    csv_decoder,
+    protobuf_decoder,
+)
+from matchlake.ingest.json_values import JsonReader
+from matchlake.ingest.params import StreamParams
+from matchlake.ingest.reasons import Finding, Reason
+from matchlake.ingest.record_values import (
+    RecordReader,
+    as_text,
+    beyond,
+    declared_tree,
+    unknown_fields,
+)
+
+
+class Reader(Protocol):
+    """Reads values of one format."""
+
+    rescued: dict[int, str]
+    """The fields of the last batch that are not declared, as JSON, by row."""
+
+    def read(self, values: pa.Array) -> tuple[dict[str, pa.Array], dict[int, Finding]]:
+        """The columns of binary values, and the rows that could not be read, with the reason."""
+
+    def why_null(self, values: pa.Array, row: int, name: str) -> Reason:
+        """Whether a column that is null in a row's value is missing there, or null."""
+
+
+def reader_of(stream: StreamParams) -> Reader:
+    """The reader of the stream's values; raises ConfigError where its format lacks something."""
+    columns, reading, undeclared = stream.columns, stream.reading, stream.undeclared
+    match stream.format:
+        case "csv":
+            by_place = {name: c.model_copy(update={"path": None}) for name, c in columns.items()}
+            return RecordReader(by_place, csv_decoder(reading, list(columns)), typed=False)
+        case "avro":
+            return RecordReader(columns, avro_decoder(reading), undeclared)
+        case "confluent_avro":
+            return RecordReader(columns, confluent_decoder(reading), undeclared)
+        case "protobuf":
+            return RecordReader(columns, protobuf_decoder(reading), undeclared)
+    return _Json(stream)
+
+
+class _Json:
+    """Reads JSON in batches; looks at single values only where undeclared fields matter."""
+
+    def __init__(self, stream: StreamParams) -> None:
+        self._reader = JsonReader(stream.columns)
+        self._undeclared = stream.undeclared
+        self._tree = declared_tree(stream.columns)
+        self.why_null = self._reader.why_null
+        self.rescued: dict[int, str] = {}
+
+    def read(self, values: pa.Array) -> tuple[dict[str, pa.Array], dict[int, Finding]]:
+        found, findings = self._reader.read(values)
+        self.rescued = {}
+        if self._undeclared == "ignore":
+            return found, findings
+        for row, raw in enumerate(values.to_pylist()):
+            if row in findings:
+                continue
+            try:
+                more = beyond(json.loads(raw), self._tree)
+            except RecursionError:
+                more = {"...": "nested too deeply to be told apart"}
+            if more and self._undeclared == "refuse":
+                findings[row] = unknown_fields(more)
+            elif more:
+                self.rescued[row] = as_text(more)
+        return found, findings
