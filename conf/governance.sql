@@ -18,6 +18,8 @@ ALTER TABLE bronze.rating_events ALTER COLUMN user_id SET TAGS ('pii' = 'pseudon
 ALTER TABLE bronze.rating_events ALTER COLUMN raw_key SET TAGS ('pii' = 'unknown');
 ALTER TABLE bronze.rating_events ALTER COLUMN raw_value SET TAGS ('pii' = 'unknown');
 
+ALTER TABLE silver.ratings SET TAGS ('data_class' = 'personal');
+ALTER TABLE silver.ratings ALTER COLUMN user_id SET TAGS ('pii' = 'pseudonym');
 ALTER TABLE silver.interactions SET TAGS ('data_class' = 'personal');
 ALTER TABLE silver.interactions ALTER COLUMN user_id SET TAGS ('pii' = 'pseudonym');
 ALTER TABLE gold.user_features SET TAGS ('data_class' = 'personal');

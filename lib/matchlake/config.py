@@ -20,6 +20,7 @@ from matchlake.features.describe import DescribeParams
 from matchlake.features.feature_set import FeatureSet, FeaturesParams
 from matchlake.ingest.lake_params import LakeParams
 from matchlake.ingest.params import StreamParams
+from matchlake.ingest.silver import SilverParams
 from matchlake.io.brokers import KafkaParams
 from matchlake.io.maintain import MaintainParams
 from matchlake.io.secrets import SecretsParams, refuse_foreign_secrets
@@ -49,6 +50,8 @@ class JobConfig(Params):
     streams: dict[str, StreamParams] = Field(default_factory=dict)
     """The declared streams by name; the name also is that of the checkpoint."""
     ingest: IngestParams = IngestParams()
+    silver: SilverParams = SilverParams()
+    """What `clean_events` makes."""
     lake: LakeParams = LakeParams()
     features: FeaturesParams = FeaturesParams()
     """What `build_features` makes."""

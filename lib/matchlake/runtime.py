@@ -76,10 +76,14 @@ class Flag(NamedTuple):
     key: str
     metavar: str
     help: str
+    single: bool = False
+    """Whether the key takes one value and no list; the last one given counts."""
 
     def setting(self, values: Sequence[str]) -> str:
         """The values as `--set` takes them."""
         pairs = [value.partition("=") for value in values]
+        if self.single:
+            return f"{self.key}={json.dumps(values[-1])}"
         if "=" not in self.metavar:
             return f"{self.key}={json.dumps(list(values))}"
         if not all(equals for _, equals, _ in pairs):

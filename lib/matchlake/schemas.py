@@ -73,6 +73,8 @@ class TableSpec:
     partition_by: tuple[str, ...] = ()
     checks: tuple[tuple[str, str], ...] = ()
     """Name and SQL condition of what holds of every row; `maintain_tables` adds them."""
+    changes: bool = False
+    """Whether Delta keeps what each commit changed, because a job reads it."""
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -4,6 +4,7 @@ from matchlake.config import JobConfig
 from matchlake.features.describe import DESCRIPTIONS, DRIFT
 from matchlake.features.tables import FEATURE_COUNTS, FEATURE_SETS, FEATURE_VOCABULARY
 from matchlake.ingest.ledger import ledger_table
+from matchlake.ingest.silver import cleanings
 from matchlake.ingest.tables import lake_quarantine, lake_table, stream_table
 from matchlake.models.answers import TABLES as ANSWERS
 from matchlake.schemas import INTERACTIONS, TableSpec
@@ -19,6 +20,7 @@ def declared_tables(config: JobConfig) -> dict[str, TableSpec]:
         ledger_table(config.ingest.ledger),
         *map(lake_table, config.lake.sources.values()),
         lake_quarantine(config.lake.quarantine),
+        *(cleaning.spec() for cleaning in cleanings(config.silver, config.streams).values()),
         INTERACTIONS,
         *(FEATURE_SETS, FEATURE_VOCABULARY, FEATURE_COUNTS, DESCRIPTIONS, DRIFT),
         *ANSWERS.values(),

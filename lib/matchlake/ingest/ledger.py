@@ -84,7 +84,7 @@ def count_rows(rows: DataFrame, stream: StreamParams) -> DataFrame:
         F.sum("value_bytes").alias("bytes"),
         F.min(event).alias("first_event"),
         F.max(event).alias("last_event"),
-        F.count_if(_is_late(event, stream)).alias("late"),
+        F.count_if(is_late(event, stream)).alias("late"),
         F.min("offset").alias("lowest"),
         F.max("offset").alias("highest"),
         F.bit_count(F.bit_or(bit)).cast("bigint").alias("distinct"),
@@ -104,7 +104,8 @@ def count_reasons(rows: DataFrame) -> DataFrame:
     return refused.groupBy(*by).agg(F.count(F.lit(1)).alias("records"))
 
 
-def _is_late(event: SparkColumn, stream: StreamParams) -> SparkColumn:
+def is_late(event: SparkColumn, stream: StreamParams) -> SparkColumn:
+    """Whether Kafka took a record later after its `event` than the stream allows."""
     if stream.late_after is None:
         return F.lit(False)  # noqa: FBT003 - a condition, not a flag
     arrived = F.col("kafka_timestamp").cast("double")

@@ -43,6 +43,7 @@ def stream_table(stream: StreamParams) -> TableSpec:
         f"{stream.comment} Every record of topic {stream.topic} as it came, good or quarantined.",
         (STATUS, *stream_columns(stream), *POSITION, *REFUSAL, *RAW, *BATCH),
         checks=_RECORDS,
+        changes=True,
     )
 
 
@@ -57,7 +58,7 @@ def lake_table(source: LakeSource) -> TableSpec:
         source.comment,
         columns,
         keys=source.keys,
-        checks=tuple(_allowed(source.columns)),
+        checks=tuple(allowed_values(source.columns)),
     )
 
 
@@ -94,16 +95,7 @@ def stream_views(stream: StreamParams) -> list[ViewSpec]:
     ]
 
 
-def _described(columns: tuple[Column, ...]) -> tuple[tuple[str, str], ...]:
-    return tuple((column.name, column.comment) for column in columns)
-
-
-def _select(names: list[str], table: str, status: str, more: str = "") -> str:
-    listed = ", ".join(quote_identifier(name) for name in names)
-    return f"SELECT {listed}{more} FROM {table} WHERE {STATUS.name} = '{status}'"
-
-
-def _allowed(columns: Columns) -> Iterator[tuple[str, str]]:
+def allowed_values(columns: Columns) -> Iterator[tuple[str, str]]:
     """For each declared range and list of texts, the name and the SQL of what holds of a row."""
     for name, column in columns.items():
         quoted = quote_identifier(name)
@@ -113,3 +105,12 @@ def _allowed(columns: Columns) -> Iterator[tuple[str, str]]:
             rules += [f"{quoted} IN ({', '.join(map(quote_text, column.one_of))})"]
         if rules:
             yield f"{name.lower()}_allowed", f"{quoted} IS NULL OR ({' AND '.join(rules)})"
+
+
+def _described(columns: tuple[Column, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((column.name, column.comment) for column in columns)
+
+
+def _select(names: list[str], table: str, status: str, more: str = "") -> str:
+    listed = ", ".join(quote_identifier(name) for name in names)
+    return f"SELECT {listed}{more} FROM {table} WHERE {STATUS.name} = '{status}'"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
@@ -21,6 +21,9 @@ from matchlake.errors import SchemaError, TableError
 from matchlake.schemas import TableSpec, ViewSpec, check_name, quote_identifier, quote_text
 
 _log = logging.getLogger(__name__)
+
+CHANGES = "delta.enableChangeDataFeed"
+"""The property of tables of which Delta keeps what each commit changed."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class Lakehouse:
             + (f" PARTITIONED BY ({partition})" if partition else "")
             + (f" CLUSTER BY ({cluster})" if cluster else "")
             + f" COMMENT {quote_text(spec.comment)}"
+            + (f" TBLPROPERTIES ('{CHANGES}' = 'true')" if spec.changes else "")
             + (f" LOCATION {quote_text(path)}" if path else "")
         )
 
@@ -113,6 +117,12 @@ class Lakehouse:
         history = self.spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT 1")
         return int(history.select("version").collect()[0][0])
 
+    def changes(self, table: str, first: int, last: int) -> DataFrame:
+        """The rows that the versions from `first` to `last` changed, with `_change_type`; lazy."""
+        reader = self.spark.read.option("readChangeFeed", value=True)
+        reader = reader.option("startingVersion", first).option("endingVersion", last)
+        return reader.table(self.name(table))
+
     def append(self, frame: DataFrame, spec: TableSpec) -> None:
         """Adds the rows of `frame`, whose columns must be those of `spec`, in one commit."""
         self.create(spec)
@@ -136,16 +146,22 @@ class Lakehouse:
 
     def replace_part(self, frame: DataFrame, spec: TableSpec, part: Mapping[str, Any]) -> None:
         """Replaces the rows whose columns equal those of `part`, in one commit; a rerun is safe."""
-        self.create(spec)
         condition = F.lit(True)  # noqa: FBT003 - a condition, not a flag
         for name, value in part.items():
             condition = condition & (F.col(name) == F.lit(value))
+        self.replace_where(frame, spec, condition)
+
+    def replace_where(self, frame: DataFrame, spec: TableSpec, condition: Column) -> None:
+        """Replaces the rows of which the condition holds, in one commit; a rerun is safe."""
+        self.create(spec)
         frame.select(spec.column_names).writeTo(self.name(spec.name)).overwrite(condition)
 
-    def merge(self, frame: DataFrame, spec: TableSpec) -> None:
+    def merge(self, frame: DataFrame, spec: TableSpec, matched: str | None = None) -> int:
         """Updates or inserts by `spec.keys`, in one commit; a rerun with equal rows adds nothing.
 
-        `frame` must hold one row a key. Rows that are equal already are not rewritten.
+        `frame` must hold one row a key. Rows that are equal already are not rewritten; other
+        clauses for rows that are there, `s` the new and `t` the old, can be given as `matched`.
+        Returns how many rows were inserted.
         """
         if not spec.keys:
             raise SchemaError(f"{spec.name} declares no keys, so rows cannot be merged into it.")
@@ -153,14 +169,16 @@ class Lakehouse:
         source = f"merge_{uuid.uuid4().hex}"
         frame.select(spec.column_names).createOrReplaceTempView(source)
         rest = [name for name in spec.column_names if name not in spec.keys]
+        if matched is None:
+            matched = f"WHEN MATCHED AND NOT ({_pairs(rest)}) THEN UPDATE SET *" if rest else ""
         try:
-            self.spark.sql(
+            done = self.spark.sql(
                 f"MERGE INTO {self.name(spec.name)} t USING {source} s ON {_pairs(spec.keys)}"
-                + (f" WHEN MATCHED AND NOT ({_pairs(rest)}) THEN UPDATE SET *" if rest else "")
-                + " WHEN NOT MATCHED THEN INSERT *"
+                f" {matched} WHEN NOT MATCHED THEN INSERT *"
             ).collect()
         finally:
             self.spark.catalog.dropTempView(source)
+        return int(done[0]["num_inserted_rows"])
 
     def create_view(self, view: ViewSpec) -> bool:
         """Creates or renews a view with its comments; False where a table it needs is missing.

@@ -7,8 +7,13 @@ from pydantic import Field, field_validator
 from pyspark.sql import DataFrame
 
 from matchlake.errors import SchemaError, TableError
-from matchlake.io.delta import Lakehouse
-from matchlake.io.table_facts import add_constraints, drop_constraints, read_properties
+from matchlake.io.delta import CHANGES, Lakehouse
+from matchlake.io.table_facts import (
+    add_constraints,
+    drop_constraints,
+    read_properties,
+    set_properties,
+)
 from matchlake.params import Params
 from matchlake.schemas import TableSpec, check_name, quote_identifier, quote_text
 
@@ -73,14 +78,19 @@ class Maintenance:
             )
 
     def declare(self) -> list[str]:
-        """Brings comments, clustering and constraints to what is declared.
+        """Brings comments, clustering, change data feed and constraints to what is declared.
 
         Returns what was done; raises TableError where rows break a constraint.
         """
         done = self._clustering()
         if self.spec is None:
             return done
-        return [*self._comments(self.spec), *done, *self._checks(self.spec)]
+        return [
+            *self._comments(self.spec),
+            *done,
+            *self._change_feed(self.spec),
+            *self._checks(self.spec),
+        ]
 
     def optimize(self) -> str | None:
         """Joins small files and clusters; what became of how many, if anything did."""
@@ -124,6 +134,13 @@ class Maintenance:
             self._sql(f"COMMENT ON TABLE {self._name} IS {quote_text(spec.comment)}")
         count = len(changed) + own
         return [f"{count} comment(s) renewed"] if count else []
+
+    def _change_feed(self, spec: TableSpec) -> list[str]:
+        there = read_properties(self.lakehouse, self.table).get(CHANGES) == "true"
+        if there or not spec.changes:
+            return []
+        set_properties(self.lakehouse, self.table, {CHANGES: "true"})
+        return ["change data feed on"]
 
     def _checks(self, spec: TableSpec) -> list[str]:
         wanted = dict(spec.checks)
