@@ -48,6 +48,11 @@ LAPTOP = (
         "Reads quarantined records again with the columns that conf declares now.",
     ),
     LazyCommand(
+        "erase-user",
+        "matchlake.erase_commands:erase_user",
+        "Erases one user from bronze, quarantine, silver and gold, and from the tables' old files.",
+    ),
+    LazyCommand(
         "watch",
         "matchlake.ingest_commands:watch",
         "Shows what the streams of `ingest_events` do, live, until Ctrl-C.",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructType
 
 from matchlake.errors import ConfigError, ReconciliationError, SchemaError, SourceError
@@ -78,6 +79,21 @@ class LakeLoad:
             self.lakehouse.replace_part(bad, quarantine, {"source": self.name})
         self._check(counts, latest)
         return counts
+
+    def files_with(self, column: str, value: str) -> list[str]:
+        """The files that hold the value in the column; of files of text anywhere."""
+        files = self._files()
+        if not files:
+            return []
+        if self.source.format == "parquet":
+            rows = self.lakehouse.spark.read.parquet(*files)
+            name = self.source.columns[column].path or column
+            found = rows.where(F.col(name).cast("string") == value)
+        else:
+            rows = self.lakehouse.spark.read.text(files)
+            found = rows.where(F.contains("value", F.lit(value)))
+        named = found.select("_metadata.file_path").distinct().orderBy("file_path")
+        return [row[0] for row in named.collect()]
 
     def _kept(self) -> int:
         return self.lakehouse.read(self.quarantine).where(f"source = '{self.name}'").count()

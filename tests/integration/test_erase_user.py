@@ -1,0 +1,131 @@
+"""`erase-user`: one user gone from every table and every file, and the streams still reconcile."""
+
+import json
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+from tests.support.lakes import forget_tables
+from tests.support.streams import good, ingest, produce, runtime_in, stream_entry
+
+from matchlake.erase_commands import erasure, files_of_user
+from matchlake.features.describe import DESCRIPTIONS
+from matchlake.ingest.columns import ERASED
+from matchlake.io.erase import Erased
+from matchlake.runtime import Runtime
+from matchlake.sandbox.topics import create_topic
+from matchlake.schemas import RELATED_USERS
+from matchlake.views import table_names
+
+clean = runpy.run_path("jobs/clean_events.py")["run"]
+load = runpy.run_path("jobs/load_lake.py")["run"]
+
+USER, OTHER = "Zoë-77", "Zoë-777"
+USERS = {
+    "path": "users*.csv",
+    "format": "csv",
+    "table": "erased.users",
+    "comment": "Users.",
+    "keys": ["user_id"],
+    "columns": {
+        "user_id": {"type": "string", "comment": "u"},
+        "age": {"type": "int", "comment": "a"},
+    },
+}
+EVENTS = [
+    good(1, user_id=USER),
+    good(2, user_id=OTHER),
+    json.dumps({"user_id": USER, "rating": 99}).encode(),
+    f'{{"rating": 1, "user_id": "{USER}'.encode(),
+    json.dumps({"user_id": OTHER, "item_id": f"liked by {USER}"}, ensure_ascii=False).encode(),
+    b"",
+]
+
+
+def filled(at: Runtime) -> None:
+    """A lakehouse with the user in a stream, in files, in silver, and in tables of gold."""
+    lake, folder = at.lakehouse, Path(at.config.lakehouse or "")
+    (folder / "lake").mkdir()
+    rows = f"user_id,age\n{USER},30\n{OTHER},40\n{USER},old\n"
+    (folder / "lake" / "users1.csv").write_text(rows, encoding="utf-8")
+    load(at)
+    clean(at)
+    pairs = [(OTHER, 1, USER, 0.5, "1"), (OTHER, 2, "x", 0.4, "1")]
+    bars = [
+        ("silver.r", 1, "user_id", "bar", None, None, each, 1, 0.5, None) for each in (USER, OTHER)
+    ]
+    for spec, values in ((RELATED_USERS, pairs), (DESCRIPTIONS, bars)):
+        lake.append(at.spark.createDataFrame(values, spec.struct()), spec)
+
+
+@pytest.fixture
+def at(spark: SparkSession, tmp_path: Path, broker: str) -> Iterator[Runtime]:
+    forget_tables(spark)
+    create_topic(broker, "erased", 1)
+    produce(broker, "erased", EVENTS)
+    table = {"stream": "erased", "table": "erased.ratings", "comment": "c", "keys": ["user_id"]}
+    runtime = runtime_in(
+        spark,
+        tmp_path,
+        kafka={"bootstrap_servers": broker},
+        streams={"erased": stream_entry("erased", "erased")},
+        ingest={"ledger": "erased.batches"},
+        lake={"sources": {"users": USERS}, "quarantine": "erased.refused"},
+        silver={"tables": {"ratings": table}},
+    )
+    ingest(runtime)
+    filled(runtime)
+    yield runtime
+    forget_tables(spark)
+
+
+def erased(at: Runtime, tables: list[str], *, mentions: bool) -> dict[str, Erased]:
+    work = erasure(at.config, at.lakehouse, USER, mentions=mentions)
+    return {each.table: each for each in work.run(tables)}
+
+
+def left(at: Runtime) -> list[Path]:
+    """The data files that still hold the user, however it is written."""
+    marks = [USER, *(str(each)[2:-1] for each in (USER.encode(), json.dumps(USER)[1:-1].encode()))]
+    found = []
+    for path in Path(at.lakehouse.folder or "").rglob("*.parquet"):
+        if path.is_file() and "_delta_log" not in path.parts:
+            text = str(pq.ParquetFile(path).read().to_pylist())
+            if any(mark in text.replace(f"{mark}7", "") for mark in marks):
+                found.append(path)
+    return found
+
+
+def test_a_user_is_gone_from_tables_and_files_and_the_stream_reconciles(
+    at: Runtime, broker: str
+) -> None:
+    assert len(left(at)) >= 6
+    assert erased(at, table_names(at.lakehouse, at.config), mentions=False) == {
+        "erased.events": Erased("erased.events", 1, 2, mentions=1),
+        "erased.ratings": Erased("erased.ratings", 1),
+        "erased.users": Erased("erased.users", 1),
+        "erased.refused": Erased("erased.refused", 1),
+        RELATED_USERS.name: Erased(RELATED_USERS.name, 1),
+        DESCRIPTIONS.name: Erased(DESCRIPTIONS.name, 1),
+    }
+    status = at.lakehouse.read("erased.events").orderBy("offset").select("status").collect()
+    assert [row[0] for row in status] == [
+        *(ERASED, "good", ERASED, ERASED, "quarantined", "quarantined"),
+    ]
+    assert [path.parent.name for path in left(at)] == ["events"], "the mention"
+    assert [Path(file).name for file in files_of_user(at.config, at.lakehouse, USER)] == [
+        "users1.csv"
+    ]
+
+    again = erased(at, ["erased.batches", "erased.events"], mentions=True)
+    assert again == {"erased.events": Erased("erased.events", 0, 1)}
+    assert left(at) == []
+    produce(broker, "erased", [good(3)])
+    counts = ingest(at)
+    assert (counts.offsets, counts.good, counts.quarantined, counts.erased) == (7, 2, 1, 4)
+    clean(at)
+    users = at.lakehouse.read("erased.ratings").select("user_id").collect()
+    assert sorted(row[0] for row in users) == [OTHER, "u3"]
