@@ -148,7 +148,7 @@ PREDICTED_RATINGS_WITH_TITLES = ViewSpec(
         _ITEM,
         _TITLE,
         ("rating", "The rating expected"),
-        ("low", "Nine of ten ratings are expected between this and high"),
+        ("low", "Nine of ten ratings are expected between this and high; not cut to the scale"),
         ("high", "The upper end of that interval"),
         ("cold", "Whether user or item had no ratings to learn from"),
         _VERSION,

@@ -99,6 +99,7 @@ def left(at: Runtime) -> list[Path]:
     return found
 
 
+@pytest.mark.soak
 def test_a_user_is_gone_from_tables_and_files_and_the_stream_reconciles(
     at: Runtime, broker: str
 ) -> None:
