@@ -23,7 +23,7 @@ SETTINGS = {
     "spark.sql.shuffle.partitions": "2",
     "spark.databricks.delta.snapshotPartitions": "1",
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
-    # Small data: plans are interpreted here, and compiled over Connect and in the demo.
+    # Small data: plans are interpreted here, and compiled over Connect.
     "spark.sql.codegen.wholeStage": str(KIND == "connect").lower(),
     "spark.sql.codegen.factoryMode": "FALLBACK" if KIND == "connect" else "NO_CODEGEN",
     "spark.ui.enabled": "false",

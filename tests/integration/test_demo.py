@@ -15,16 +15,22 @@ from tests.support.programs import run_program, shell_environment
 from matchlake.sandbox.services import sandbox_login
 
 RATINGS = 4000
+_QUICK = (
+    "spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC\n"
+    "spark.sql.codegen.wholeStage false\nspark.sql.codegen.factoryMode NO_CODEGEN\n"
+)
 
 
 def demo(folder: Path, ratings: int | None = RATINGS) -> str:
-    """The demo's page; beside its lakehouse, `output` holds all it printed and `events` Spark's."""
+    """The demo's page; beside its lakehouse, `output` holds all it printed and `events` Spark's.
+
+    On a slice Spark interprets, and the JVM compiles quickly: nothing there runs often.
+    """
     (folder / "events").mkdir(exist_ok=True)
     (folder / "conf").mkdir(exist_ok=True)
     (folder / "conf" / "spark-defaults.conf").write_text(
         f"spark.eventLog.enabled true\nspark.eventLog.compress true\n"
-        f"spark.eventLog.dir file://{folder}/events\n"
-        "spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC\n"
+        f"spark.eventLog.dir file://{folder}/events\n" + (_QUICK if ratings else "")
     )
     sized = ("--ratings", str(ratings)) if ratings else ()
     environment = shell_environment(SPARK_CONF_DIR=str(folder / "conf"))

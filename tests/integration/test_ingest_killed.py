@@ -14,7 +14,11 @@ from matchlake.config import load_config
 from matchlake.sandbox.topics import create_topic
 
 FIVE = [point for point in POINTS if point not in ("before the table commit", "after the ledger")]
-_QUICK = "spark={spark.driver.extraJavaOptions: -XX:TieredStopAtLevel=1 -XX:+UseSerialGC}"
+# Processes that live for seconds compile as little as can be.
+_QUICK = (
+    "spark={spark.driver.extraJavaOptions: -XX:TieredStopAtLevel=1 -XX:+UseSerialGC,"
+    " spark.sql.codegen.wholeStage: 'false', spark.sql.codegen.factoryMode: NO_CODEGEN}"
+)
 
 
 def settings(folder: Path, broker: str, topic: str, batch: int) -> list[str]:
