@@ -88,6 +88,7 @@ def test_schedules_agree_with_the_oracle_on_any_partitions(pairs: DataFrame, fee
     assert np.array_equal(results[2][1][0], results[3][1][0])
 
 
+@pytest.mark.soak
 def test_gradients_agree_across_schedules_and_a_start_continues(pairs: DataFrame) -> None:
     params = AlsParams(rank=20, solver="cg", iterations=4, blocks=2)
     seen: dict[str, list[Progress]] = {"one-task": [], "distributed": []}
@@ -147,6 +148,7 @@ def test_a_stopped_fit_resumes_from_its_last_cut(
         fit_als(pairs, short, start=state)
 
 
+@pytest.mark.soak
 def test_a_fit_stops_when_the_held_out_part_gets_worse(pairs: DataFrame) -> None:
     params = AlsParams(
         feedback="explicit", rank=10, regularization=0.0001, iterations=30, cut_every=1, patience=2
