@@ -54,6 +54,7 @@ def runs(pid: int) -> bool:
         return False
 
 
+@pytest.mark.soak
 def test_data_and_port_outlive_stop_and_kill(broker_root: Path) -> None:
     first = start_broker(broker_root, heap="256m")
     assert broker_status(broker_root).phase == "running"

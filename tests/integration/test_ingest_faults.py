@@ -27,6 +27,7 @@ from matchlake.sandbox.broker import start_broker, stop_broker
 from matchlake.sandbox.topics import create_topic
 
 
+@pytest.mark.soak
 def test_a_message_of_a_megabyte_and_one_nested_deeply_have_their_rows(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:

@@ -59,6 +59,7 @@ def test_a_restore_stops_the_stream_and_each_way_out_leads_on(
         ingest(with_ingest(runtime, new_identity=("restored",)))
 
 
+@pytest.mark.soak
 def test_a_checkpoint_that_is_gone_or_of_another_stream_stops_it(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:

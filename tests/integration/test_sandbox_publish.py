@@ -123,6 +123,7 @@ def test_record_too_large_is_one_sentence(broker: str) -> None:
         publish_events(broker, "too-large", [Event(b"k", b"x" * 2_000_000)], partitions=1)
 
 
+@pytest.mark.soak
 def test_broker_that_dies_in_mid_stream_is_one_sentence(
     broker_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,7 @@ def change(lake: Lakehouse) -> None:
     )
 
 
+@pytest.mark.soak
 def test_a_run_keeps_distributions_pictures_and_drift(runtime: Runtime) -> None:
     lake = runtime.lakehouse
     RUN(runtime)

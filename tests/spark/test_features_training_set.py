@@ -55,6 +55,7 @@ def write(lake: Lakehouse, spec: TableSpec, rows: list[tuple[object, ...]]) -> N
     lake.append(lake.spark.createDataFrame(rows, spec.struct()), spec)
 
 
+@pytest.mark.soak
 def test_a_record_builds_the_same_rows_after_the_tables_went_on(
     spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -137,6 +138,7 @@ def least_squares(x: pd.DataFrame, y: pd.Series) -> Predictor:  # type: ignore[t
     return predict
 
 
+@pytest.mark.soak
 def test_a_model_for_each_category_is_compared_with_one_for_all(spark: SparkSession) -> None:
     """Slopes differ by city, so that a model for each is exact and one for all cannot be."""
     slopes = {"a": 1.0, "b": -2.0, "c": 0.5}

@@ -74,6 +74,7 @@ def add_events(at: Runtime, offset: int, rating: float) -> None:
     )
 
 
+@pytest.mark.soak
 def test_tables_are_brought_to_what_is_declared_and_stay_so(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
