@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
-from tests.conftest import KIND
 from tests.support.cases import many
 from tests.support.executions import collected, executions
 
@@ -85,7 +84,7 @@ def test_wrong_columns_are_named(spark: SparkSession) -> None:
         join_as_of(labels, history.withColumnRenamed("v", "at"), ON)
 
 
-@pytest.mark.skipif(KIND == "connect", reason="executions are counted in classic Spark")
+@pytest.mark.local_only
 def test_starts_no_execution(spark: SparkSession) -> None:
     labels, history = spark.createDataFrame([], LABELS), spark.createDataFrame([], HISTORY)
     assert executions(spark, lambda: join_as_of(labels, history, ON)) == 0

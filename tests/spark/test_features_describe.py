@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, SparkSession
-from tests.conftest import KIND
 from tests.support.executions import executions
 
 from matchlake.errors import SchemaError
@@ -147,7 +146,7 @@ def test_a_column_without_any_value_has_a_picture_too(spark: SparkSession) -> No
         assert len(axes.patches) == len(rows)
 
 
-@pytest.mark.skipif(KIND == "connect", reason="executions are counted in classic Spark")
+@pytest.mark.local_only
 def test_describing_starts_no_execution_and_reads_the_table_once(spark: SparkSession) -> None:
     given = frame(spark)
     assert executions(spark, lambda: describe(given, DescribeParams())) == 0

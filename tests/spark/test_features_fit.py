@@ -3,7 +3,6 @@
 import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
-from tests.conftest import KIND
 from tests.support.executions import collected, executions
 from tests.support.feature_frames import people
 
@@ -229,7 +228,7 @@ def test_text_that_sql_could_take_for_its_own_is_only_text(spark: SparkSession) 
     assert len(total) == 2 * len(values)
 
 
-@pytest.mark.skipif(KIND == "connect", reason="executions are counted in classic Spark")
+@pytest.mark.local_only
 def test_a_fit_is_one_execution_and_a_transform_none(spark: SparkSession) -> None:
     frame = people(spark)
     model = fit_features(frame, SET)

@@ -5,7 +5,6 @@ from datetime import datetime
 import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
-from tests.conftest import KIND
 from tests.support.executions import executions
 
 from matchlake.features.interactions import latest_interactions, unknown_keys
@@ -69,7 +68,7 @@ def test_unknown_keys_are_counted(spark: SparkSession) -> None:
     assert tuple(unknown_keys(ratings, users, "user_id").collect()[0]) == (3, 2)
 
 
-@pytest.mark.skipif(KIND == "connect", reason="executions are counted in classic Spark")
+@pytest.mark.local_only
 def test_starts_no_execution(spark: SparkSession) -> None:
     frame = spark.createDataFrame(CASES, EVENTS)
     assert executions(spark, lambda: latest_interactions(frame)) == 0
