@@ -212,7 +212,7 @@ def mllib(scene: Scene) -> tuple[float, None]:
     rank = scene.users.shape[1]
     jvm = scene.seen_frame.sparkSession._jvm
     java = jvm.org.apache.spark.ml.recommendation.ALSModel("als", rank, *[s._jdf for s in sides])
-    model = ALSModel(java)
+    model = ALSModel(java.setUserCol("user_id").setItemCol("item_id"))
     return timed(lambda: nowhere(model.recommendForAllUsers(scene.k))), None
 
 

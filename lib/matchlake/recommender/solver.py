@@ -37,13 +37,14 @@ RowSolver = Callable[[Half, Matrix, int, int], None]
 
 
 def solver_name(params: AlsParams) -> str:
-    """The solver that `params` name, or for `auto` the one that suits feedback and rank."""
+    """The solver that `params` name, or for `auto` the one that suits the rank."""
     if params.solver != "auto":
         return params.solver
     if params.nonnegative:
         return "cholesky"
-    iterative = params.feedback == "implicit" and params.rank >= CG_FROM_RANK
-    return "blocks" if params.rank >= BLOCKS_FROM_RANK else "cg" if iterative else "cholesky"
+    if params.rank >= BLOCKS_FROM_RANK:
+        return "blocks"
+    return "cg" if params.rank >= CG_FROM_RANK else "cholesky"
 
 
 def work_of_a_column(params: AlsParams) -> int:
