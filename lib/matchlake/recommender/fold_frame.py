@@ -14,8 +14,9 @@ from matchlake.recommender.arrow_lists import combined
 from matchlake.recommender.blocks import csr_from_pairs
 from matchlake.recommender.fold import fixed_side, fold_in
 from matchlake.recommender.interactions import VALUE
+from matchlake.recommender.packing import unpack_tables
 from matchlake.recommender.params import AlsParams
-from matchlake.recommender.spread import sent_home, sent_to_all, spread_over
+from matchlake.recommender.spread import sent_packed, sent_to_all, spread_over
 
 _FIXED, _HISTORY = 0, 1
 
@@ -31,10 +32,12 @@ def fold_in_frame(
     spread = spread_over(history)
     side = fixed.select(F.col("id").alias("target"), "idx", "factors", "bias")
     rows = sent_to_all(side, spread, _FIXED)
-    told = sent_home(
-        history.select("query", "target", F.col(VALUE).cast("float")), spread, _HISTORY
+    told = history.select(
+        "query",
+        F.col("target").cast(side.schema["target"].dataType).alias("target"),
+        F.col(VALUE).cast("float").alias(VALUE),
     )
-    scene = spread.gather(rows, told)
+    scene = spread.gather(rows, sent_packed(told, spread, _HISTORY))
     schema = StructType(
         [
             StructField("query", history.schema["query"].dataType),
@@ -58,10 +61,12 @@ class _Task:
         if not arrived:
             return
         table = pa.Table.from_batches(arrived)
-        kinds = table["kind"]
+        packed = unpack_tables(table["data"])
+        if not packed:
+            return
         # In their order in the model: sums of floats are those of any other call, bit by bit.
-        rows = table.filter(pc.equal(kinds, _FIXED)).sort_by("idx")
-        told = table.filter(pc.equal(kinds, _HISTORY))
+        rows = table.filter(pc.equal(table["kind"], _FIXED)).sort_by("idx")
+        told = pa.concat_tables(packed)
         encoded = combined(told["query"]).dictionary_encode()
         ids = combined(rows["target"])
         places = np.asarray(pc.fill_null(pc.index_in(combined(told["target"]), ids), -1))

@@ -24,7 +24,7 @@ from matchlake.recommender.blocks import Csr, csr_from_pairs
 from matchlake.recommender.fit import ITEM_SIDE, USER_SIDE, Fitted, fit_rows, initial_rows
 from matchlake.recommender.interactions import SHOWN, VALUE, Survey, refuse_repeated
 from matchlake.recommender.model import FactorModel
-from matchlake.recommender.packing import binary_array
+from matchlake.recommender.packing import binary_array, in_chunks, pack_table, unpack_tables
 from matchlake.recommender.params import AlsParams
 from matchlake.recommender.progress import Report
 from matchlake.recommender.solver import Matrix, stored_width, work_of_a_column
@@ -33,9 +33,6 @@ from matchlake.schemas import ITEM_ID, USER_ID
 REPORT, REPEATED = 2, 3
 """Values of `side` beside the two of the factors: an iteration's report, a repeated pair."""
 
-
-PACKED = 1 << 19
-"""Interactions that go to the one task in one row."""
 
 MINUTE = 3 * 10**11
 """Multiplications that a thread does in about a minute, in a fit's inner loops."""
@@ -220,32 +217,15 @@ def packed_pairs(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
     This way all tasks share the work of encoding, and few large rows go to the one that fits.
     """
-    waiting: list[pa.RecordBatch] = []
-    for batch in batches:
-        waiting.append(batch)
-        if sum(map(len, waiting)) >= PACKED:
-            yield _packed(waiting)
-            waiting = []
-    if waiting:
-        yield _packed(waiting)
-
-
-def _packed(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    table = pa.Table.from_batches(batches)
-    for place, name in ((0, USER_ID), (1, ITEM_ID)):
-        encoded = table[name].combine_chunks().dictionary_encode()
-        table = table.set_column(place, name, encoded)
-    out = pa.BufferOutputStream()
-    with pa.ipc.new_stream(out, table.schema) as stream:
-        stream.write_table(table.combine_chunks())
-    data = binary_array([memoryview(out.getvalue())])
-    return pa.RecordBatch.from_arrays(data.chunks, names=["data"])
+    for table in in_chunks(batches):
+        for place, name in ((0, USER_ID), (1, ITEM_ID)):
+            encoded = table[name].combine_chunks().dictionary_encode()
+            table = table.set_column(place, name, encoded)  # noqa: PLW2901
+        yield pa.RecordBatch.from_arrays(binary_array([pack_table(table)]).chunks, names=["data"])
 
 
 def _unpacked(data: pa.ChunkedArray) -> pa.Table:
-    rows = [row.as_buffer() for row in data if row.is_valid]
-    tables = [pa.ipc.open_stream(row).read_all() for row in rows]
-    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+    return pa.concat_tables(unpack_tables(data)).unify_dictionaries().combine_chunks()
 
 
 def _dense(column: pa.ChunkedArray) -> _Side:

@@ -1,7 +1,7 @@
 """NumPy arrays as the bytes of a binary column, in pieces that fit a row."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,9 @@ Array = npt.NDArray[Any]
 
 PIECE = 16 << 20
 """Most bytes in one row: rows end at 2 GiB, and Spark's sorts hold several of them at a time."""
+
+PACKED = 1 << 19
+"""Small rows, such as interactions, that travel in one large row."""
 
 _ALIGNED = 64
 
@@ -54,6 +57,32 @@ def unpack(pieces: Iterable[bytes | memoryview]) -> dict[str, Array]:
         arrays[name] = data.reshape(shape)
         place += data.nbytes
     return arrays
+
+
+def in_chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The rows of all batches, about PACKED at a time."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(len, waiting)) >= PACKED:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def pack_table(table: pa.Table) -> memoryview:
+    """The table as an Arrow stream."""
+    out = pa.BufferOutputStream()
+    with pa.ipc.new_stream(out, table.schema) as stream:
+        stream.write_table(table.combine_chunks())
+    return memoryview(out.getvalue())
+
+
+def unpack_tables(column: pa.Array | pa.ChunkedArray) -> list[pa.Table]:
+    """What `pack_table` was given, for each row of a binary column that is not null."""
+    streams = [row.as_buffer() for row in column if row.is_valid]
+    return [pa.ipc.open_stream(stream).read_all() for stream in streams]
 
 
 def spread_keys(count: int) -> list[int]:

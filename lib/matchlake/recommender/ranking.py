@@ -26,16 +26,7 @@ from pyspark.sql.types import (
 
 from matchlake.recommender.arrow_lists import combined
 from matchlake.recommender.blocks import Floats, Ints
-from matchlake.recommender.spread import (
-    GIVEN,
-    QUERY,
-    TARGET,
-    given_lists,
-    sent_home,
-    sent_to_all,
-    spread_over,
-    streamed,
-)
+from matchlake.recommender.spread import given_lists, scene_of, streamed
 from matchlake.recommender.topk import Lists, pick_lists, top_k, top_k_among
 from matchlake.schemas import RANK, SCORE
 
@@ -73,13 +64,8 @@ class Ranking:
 
     def lists(self, query: str, target: str) -> DataFrame:
         """Columns `query`, `rank` (from 1), `target`, `score` and `cold`; lazy."""
-        queries = self.queries.select(F.col("id").alias("query"), "idx", "factors", "bias")
-        spread = spread_over(queries)
-        rows = self.targets.withColumnRenamed("id", "target")
-        frames = [sent_to_all(rows, spread, TARGET), sent_home(queries, spread, QUERY)]
-        if self.given is not None:
-            frames.append(sent_home(self.given.select("query", "target"), spread, GIVEN))
-        scene = spread.gather(*frames)
+        queries = self.queries.select("id", "idx", "factors", "bias")
+        scene = scene_of(self.targets, queries, self.given)
         fields = self.queries.schema["id"].dataType, self.targets.schema["id"].dataType
         task = _Task(self.params, (query, target))
         return scene.mapInArrow(task, _lists_schema((query, target), fields))

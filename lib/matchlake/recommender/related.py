@@ -15,16 +15,7 @@ from matchlake.recommender.arrow_lists import combined
 from matchlake.recommender.blocks import Floats
 from matchlake.recommender.densities import Geometry, log_densities
 from matchlake.recommender.packing import pack, unpack
-from matchlake.recommender.spread import (
-    GIVEN,
-    QUERY,
-    TARGET,
-    given_lists,
-    sent_home,
-    sent_to_all,
-    spread_over,
-    streamed,
-)
+from matchlake.recommender.spread import given_lists, scene_of, streamed
 from matchlake.recommender.topk import Lists, pick_lists
 from matchlake.schemas import RANK, SCORE
 
@@ -57,13 +48,7 @@ class Related:
             F.col(key).alias("id"), F.col(index).alias("idx"), "factors", "bias"
         )
         asked = queries.select(F.col(key).alias("id")).join(rows, "id")
-        asked = asked.withColumnRenamed("id", "query")
-        spread = spread_over(asked)
-        targets = rows.withColumnRenamed("id", "target")
-        frames = [sent_to_all(targets, spread, TARGET), sent_home(asked, spread, QUERY)]
-        if pairs is not None:
-            frames.append(sent_home(pairs.select("query", "target"), spread, GIVEN))
-        scene = spread.gather(*frames)
+        scene = scene_of(rows, asked, pairs)
         task = _Task(self.geometry, k, key, only_given=pairs is not None)
         return scene.mapInArrow(task, _lists_schema(key, self.side.schema[key].dataType))
 

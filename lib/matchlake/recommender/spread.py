@@ -17,7 +17,13 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DataType
 
 from matchlake.recommender.arrow_lists import combined
-from matchlake.recommender.packing import spread_keys
+from matchlake.recommender.packing import (
+    binary_array,
+    in_chunks,
+    pack_table,
+    spread_keys,
+    unpack_tables,
+)
 from matchlake.recommender.topk import Lists, lists_of
 
 T = TypeVar("T")
@@ -39,6 +45,12 @@ class Spread:
     def array(self) -> Column:
         """The keys as a column."""
         return F.array(*[F.lit(key) for key in self.keys])
+
+    @property
+    def home(self) -> Column:
+        """The key of the partition of a row's `query`."""
+        number = F.pmod(F.xxhash64("query"), F.lit(len(self.keys))) + 1
+        return F.element_at(self.array, number.cast("int"))
 
     def gather(self, *frames: DataFrame) -> DataFrame:
         """All frames in one, each row in its partition, by `kind` there; lazy."""
@@ -65,9 +77,47 @@ def sent_to_all(frame: DataFrame, spread: Spread, kind: int) -> DataFrame:
 
 def sent_home(frame: DataFrame, spread: Spread, kind: int) -> DataFrame:
     """`frame`, each row bound for the partition of its `query`."""
-    number = F.pmod(F.xxhash64("query"), F.lit(len(spread.keys))) + 1
-    home = F.element_at(spread.array, number.cast("int"))
-    return frame.select(home.alias("part"), F.lit(kind).alias("kind"), "*")
+    return frame.select(spread.home.alias("part"), F.lit(kind).alias("kind"), "*")
+
+
+def sent_packed(pairs: DataFrame, spread: Spread, kind: int) -> DataFrame:
+    """`pairs`, each bound for the partition of its `query`, many of them in one row of `data`.
+
+    There are many more of them than of other rows, and Spark asks each row that goes to Python
+    for the size of all columns of the scene, slowly where lists are among them.
+    """
+    bound = pairs.select(spread.home.alias("part"), "*")
+    packed = bound.mapInArrow(_packed, "part INT, data BINARY")
+    return packed.select("part", F.lit(kind).alias("kind"), "data")
+
+
+def _packed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for table in in_chunks(batches):
+        by_part = table.sort_by("part")
+        parts, starts = np.unique(np.asarray(by_part["part"]), return_index=True)
+        pairs = by_part.drop_columns("part")
+        for part, start, end in zip(parts, starts, [*starts[1:], len(pairs)], strict=True):
+            data = binary_array([pack_table(pairs.slice(start, end - start))])
+            yield pa.RecordBatch.from_arrays([pa.array([part]), *data.chunks], ["part", "data"])
+
+
+def scene_of(targets: DataFrame, queries: DataFrame, given: DataFrame | None) -> DataFrame:
+    """All targets for each partition, the queries, and what is `given` of each; lazy.
+
+    `targets` and `queries` have `id`, which becomes `target` and `query`; `given` has those two.
+    """
+    targets, queries = (
+        frame.withColumnRenamed("id", name)
+        for frame, name in ((targets, "target"), (queries, "query"))
+    )
+    spread = spread_over(queries)
+    frames = [sent_to_all(targets, spread, TARGET), sent_home(queries, spread, QUERY)]
+    if given is not None:
+        kinds = {"query": spread.query_type, "target": targets.schema["target"].dataType}
+        # Ids of another type would be sent elsewhere, and equal none.
+        pairs = given.select(*[F.col(name).cast(kind).alias(name) for name, kind in kinds.items()])
+        frames.append(sent_packed(pairs, spread, GIVEN))
+    return spread.gather(*frames)
 
 
 def streamed(
@@ -87,10 +137,17 @@ def streamed(
         if bounds[QUERY] == len(batch):
             continue
         if not settled:
-            settled.append(settle(*map(pa.Table.from_batches, waiting.values())))
+            targets, given = map(pa.Table.from_batches, waiting.values())
+            settled.append(settle(targets, _pairs(given)))
             waiting = {}
         for start in range(bounds[QUERY], len(batch), size):
             yield batch.slice(start, size), settled[0]
+
+
+def _pairs(given: pa.Table) -> pa.Table:
+    """The pairs that came packed; none where none were sent."""
+    tables = unpack_tables(given["data"]) if "data" in given.column_names else []
+    return pa.concat_tables(tables) if tables else given.select(["query", "target"])
 
 
 def given_lists(pairs: pa.Table, targets: pa.Array) -> tuple[pa.Array, Lists]:
