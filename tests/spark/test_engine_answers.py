@@ -8,9 +8,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from tests.support.executions import executions
 
+from matchlake.recommender.als import AlsParams, fit_als
 from matchlake.recommender.local import NumpyFactorModel
 from matchlake.recommender.model import FactorModel
-from matchlake.recommender.params import AlsParams
 from matchlake.recommender.weights import log_strength, time_decay
 
 USERS, ITEMS, RANK = 30, 20, 4
@@ -121,6 +121,16 @@ def test_chosen_users_strangers_and_candidates(
     assert [item for item, _ in found["nobody"]] == ["i05"]
     left = model.recommend_items(wanted, 9, candidates=own, exclude_seen=own.limit(1))
     assert [item for item, _ in lists(left, "user_id", "item_id")["u03"]] == ["i02"]
+
+
+def test_ids_of_another_integer_type_are_the_same_ids(spark: SparkSession) -> None:
+    pairs = spark.range(40).selectExpr("id % 8 AS user_id", "id % 5 AS item_id", "1.0 AS strength")
+    model = fit_als(pairs.distinct(), AlsParams(rank=2, iterations=1))
+    seen = pairs.selectExpr("CAST(user_id AS INT)", "CAST(item_id AS INT)").where("item_id < 4")
+    left = lists(model.recommend_items(None, 5, exclude_seen=seen), "user_id", "item_id")
+    assert {user: [item for item, _ in line] for user, line in left.items()} == {
+        user: [4] for user in range(8)
+    }
 
 
 def test_users_for_items_and_similar_rows(
