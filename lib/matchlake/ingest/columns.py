@@ -26,14 +26,15 @@ REFUSAL = (
 )
 RESCUED = Column("rescued", "STRING", "Fields of the record that are not declared, as JSON")
 """The column of streams that keep what they do not declare."""
+RAW_HEADERS = Column(
+    "raw_headers",
+    "ARRAY<STRUCT<key: STRING, value: BINARY>>",
+    "The message's headers as they came; null when good or without any",
+)
 RAW = (
     Column("raw_key", "BINARY", "The message's key as it came; null when good"),
     Column("raw_value", "BINARY", "The message's value as it came; null when good"),
-    Column(
-        "raw_headers",
-        "ARRAY<STRUCT<key: STRING, value: BINARY>>",
-        "The message's headers as they came; null when good or without any",
-    ),
+    RAW_HEADERS,
 )
 BATCH = (
     Column("value_bytes", "INT", "Length of the message's value as it came; null without one"),

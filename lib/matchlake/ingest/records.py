@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.ingest.checks import check_columns
-from matchlake.ingest.columns import GOOD, QUARANTINED, RESCUED
+from matchlake.ingest.columns import GOOD, QUARANTINED, RAW_HEADERS, RESCUED
 from matchlake.ingest.decoders import schema_id
 from matchlake.ingest.params import StreamParams
 from matchlake.ingest.readers import reader_of
@@ -41,12 +41,18 @@ def parse_messages(
         del same["schema_version"]
     absent = {name for name in _READ_FROM if name not in passing}
     columns = [column for column in table.columns if column.name not in absent]
+    # Nor may a list: Spark asks each row on its way for the size of its columns, 5 us for a list.
+    text = RAW_HEADERS._replace(type="STRING")
     travelling = TableSpec(
-        table.name, table.comment, tuple(c for c in columns if c.name not in same)
+        table.name,
+        table.comment,
+        tuple(text if c == RAW_HEADERS else c for c in columns if c.name not in same),
     )
-    rows = messages.select(*_MESSAGE, *passing).mapInArrow(
+    sent = messages.select(*_MESSAGE, *passing).withColumn("headers", F.to_json("headers"))
+    rows = sent.mapInArrow(
         partial(parse_batches, stream=stream, passing=passing), travelling.struct()
     )
+    same[text.name] = F.from_json(text.name, RAW_HEADERS.type)
     return rows.withColumns(same).select([column.name for column in columns])
 
 
