@@ -69,8 +69,7 @@ class Clean:
         self.lakehouse.require(bronze)
         self.lakehouse.create(spec)
         drop_constraints(self.lakehouse, spec.name, dict(spec.checks))
-        before = json.loads(read_properties(self.lakehouse, spec.name).get(_MADE_FROM, "{}"))
-        now = self._state()
+        before, now = self._noted(), self._state()
         if before == now:
             return None
         counts = self._merged(before, now) or self._made_anew(now)
@@ -81,13 +80,18 @@ class Clean:
         """Makes the events from `start` on and before `end` anew from bronze, in one commit."""
         spec, inside = self.cleaning.spec(), self.cleaning.happened(start, end)
         self.catch_up()
-        noted = json.loads(read_properties(self.lakehouse, spec.name)[_MADE_FROM])
-        rows = self.lakehouse.read(self.cleaning.stream.table, noted["version"])
+        rows = self.lakehouse.read(self.cleaning.stream.table, self._noted()["version"])
         kept = self.cleaning.kept_between(rows, start, end)
         self.lakehouse.replace_where(kept, spec, inside)
         found = self._counted(rows, _good() & inside)
         there = self.lakehouse.read(spec.name).where(inside).count()
         return CleanCounts(found["good"], found["late"], there, anew=True)
+
+    def _noted(self) -> State:
+        """Of what the table was made last; nothing where it never was."""
+        properties = read_properties(self.lakehouse, self.cleaning.silver.table)
+        noted: State = json.loads(properties.get(_MADE_FROM, "{}"))
+        return noted
 
     def _state(self) -> State:
         """Of what the table would be made now."""
