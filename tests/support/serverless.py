@@ -58,9 +58,8 @@ def serverless_rules(*, checkpoints: bool = False) -> Iterator[None]:
         patch.setattr(RuntimeConf, "set", _checked_set(RuntimeConf.set))
         patch.setattr(RuntimeConf, "_set_all", _checked_set_all(RuntimeConf._set_all))
         patch.setattr(SparkSession, "sql", _checked_sql(SparkSession.sql))
-        for name in ("_start_internal",):
-            start = getattr(DataStreamWriter, name)
-            patch.setattr(DataStreamWriter, name, _checked_start(start))
+        start = DataStreamWriter._start_internal
+        patch.setattr(DataStreamWriter, "_start_internal", _checked_start(start))
         yield
 
 
