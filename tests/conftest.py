@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 import pytest
 from pyspark.sql import SparkSession
 
+from matchlake.sandbox.process import choose_port
+
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 os.environ["PYSPARK_PYTHON"] = sys.executable
 
@@ -56,7 +58,11 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """A session on two threads; over Connect where MATCHLAKE_TEST_SPARK=connect."""
     settings = SETTINGS | {"spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse"))}
     builder = SparkSession.builder
-    builder = builder.remote("local[2]") if KIND == "connect" else builder.master("local[2]")
+    if KIND == "connect":
+        builder = builder.remote("local[2]")
+        settings["spark.connect.grpc.binding.port"] = str(_own_connect_port())
+    else:
+        builder = builder.master("local[2]")
     for key, value in settings.items():
         builder = builder.config(key, value)
     with warnings.catch_warnings():
@@ -66,6 +72,15 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     with _rules():
         yield session
     session.stop()
+
+
+def _own_connect_port() -> int:
+    """A free port that client and server agree on: the usual one serves another run by its side."""
+    from pyspark.sql.connect.client import DefaultChannelBuilder  # noqa: PLC0415 - needs grpc
+
+    port = choose_port(None)
+    DefaultChannelBuilder.default_port = staticmethod(lambda: port)  # type: ignore[method-assign]
+    return port
 
 
 def _rules() -> AbstractContextManager[None]:
