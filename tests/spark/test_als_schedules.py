@@ -132,7 +132,7 @@ def test_a_stopped_fit_resumes_from_its_last_cut(
     params = AlsParams(rank=20, iterations=3, cut_every=1, blocks=2, schedule=schedule)
     held_out = pairs.limit(5) if schedule == "one-task" else None
     whole = arrays(fit_als(pairs, params, cut=Folder(spark, tmp_path / "whole"), held_out=held_out))
-    before = 3 if schedule == "distributed" else 0  # Ids twice, then the blocks.
+    before = 4 if schedule == "distributed" else 1  # Pairs; ids twice, then the blocks.
     stopped = Folder(spark, tmp_path / "stopped", fail_after=before + 2)
     with pytest.raises(KeyboardInterrupt):
         fit_als(pairs, params, cut=stopped, held_out=held_out)

@@ -34,7 +34,7 @@ class Cuts:
         place = self.folder / str(max([0, *self._numbers(self.folder)]) + 1)
         # Factors do not shrink; packing them takes longer than writing them.
         frame.write.option("compression", "none").parquet(str(place))
-        return self.spark.read.parquet(str(place))
+        return self.spark.read.schema(frame.schema).parquet(str(place))
 
     def of(self, name: str) -> "Cuts":
         """The cuts of one step of the run, kept apart from those of others."""

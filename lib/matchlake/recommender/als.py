@@ -12,9 +12,10 @@ from matchlake.recommender.cut import Cut, keep_locally
 from matchlake.recommender.distributed import Distributed
 from matchlake.recommender.early_stop import Watch
 from matchlake.recommender.fit import ITEM_SIDE, USER_SIDE
-from matchlake.recommender.interactions import Survey, centred, prepare, survey
+from matchlake.recommender.interactions import Survey, prepare
 from matchlake.recommender.model import FactorModel
 from matchlake.recommender.one_task import OneTask, task_bytes
+from matchlake.recommender.packed import PackedPairs, pack_pairs
 from matchlake.recommender.params import AlsParams
 from matchlake.recommender.partition import partition
 from matchlake.recommender.progress import OnProgress, Progress, Report
@@ -57,9 +58,10 @@ def fit_als(
     Both schedules start from the same numbers and solve the same rows, whatever the partitions.
     They differ by the order of float32 sums: 1e-4 in factors of size 1 after a few iterations.
 
-    Spark actions: one over the interactions for their size and for what cannot be fitted; one an
-    id column and two for the blocks in the distributed schedule; one a cut, with a small report
-    after it; those of the measurement of `held_out`.
+    Spark actions: the cut of the interactions, packed, which is all that runs their plan, and a
+    small one for their size and for what cannot be fitted; one an id column and two for the blocks
+    in the distributed schedule; one a cut, with a small report after it; those of the measurement
+    of `held_out`.
 
     Args:
         interactions: Keys of any string or integer type, the value of any numeric type;
@@ -85,13 +87,12 @@ def fit_als(
             f"patience={params.patience} ends a fit early by what it measures on held_out, which "
             "was not given: give held_out, or leave patience at None."
         )
-    prepared = prepare(interactions, params)
-    size = survey(prepared, params)
-    schedule = _schedule(prepared, size, params, cut)
+    pairs, size = pack_pairs(prepare(interactions, params), params, cut)
+    schedule = _schedule(pairs, size, params, cut)
     state = start if isinstance(start, DataFrame) else schedule.begin(start)
     run = _Run(schedule, size, params, cut)
     done = _resumed(schedule, start, params) if isinstance(start, DataFrame) else 0
-    watch = Watch(held_out, prepared, params)
+    watch = Watch(held_out, pairs.unpacked(), params)
     stretch = params.cut_every if held_out is not None else schedule.stretch()
     while True:
         steps = min(stretch, params.iterations - done)
@@ -132,7 +133,7 @@ class _Run:
         return FactorModel(users, items, self.size.mean, self.params)
 
 
-def _schedule(prepared: DataFrame, size: Survey, params: AlsParams, cut: Cut) -> Schedule:
+def _schedule(pairs: PackedPairs, size: Survey, params: AlsParams, cut: Cut) -> Schedule:
     need, limit = task_bytes(size, params) >> 20, params.task_memory_mb
     chosen = params.schedule
     if chosen == "auto":
@@ -141,10 +142,9 @@ def _schedule(prepared: DataFrame, size: Survey, params: AlsParams, cut: Cut) ->
         "%d interactions, about %d users and %d items: %d MiB in one task, limit %d; schedule %s",
         *(size.interactions, size.users, size.items, need, limit, chosen),
     )
-    pairs = centred(prepared, size.mean)
     if chosen == "one-task":
         return OneTask(pairs, params, size)
-    blocks, ids, layout = partition(pairs, size, params, cut)
+    blocks, ids, layout = partition(pairs.unpacked(), size, params, cut)
     return Distributed(blocks, ids, layout, params)
 
 

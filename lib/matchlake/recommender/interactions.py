@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pyspark.sql import Column, DataFrame
@@ -31,6 +31,18 @@ class Survey:
     mean: float
 
 
+class Counts(NamedTuple):
+    """What was counted of interactions; `mean`, `least` and `most` are None where all are bad."""
+
+    rows: int
+    bad: int
+    users: int
+    items: int
+    mean: float | None
+    least: float | None
+    most: float | None
+
+
 def prepare(interactions: DataFrame, params: AlsParams) -> DataFrame:
     """`user_id`, `item_id`, `value` (float), with `params.duplicates` applied; lazy.
 
@@ -55,7 +67,7 @@ def prepare(interactions: DataFrame, params: AlsParams) -> DataFrame:
 
 def survey(pairs: DataFrame, params: AlsParams) -> Survey:
     """Counts what `prepare` gave, in one action; raises InputError for what cannot be fitted."""
-    bad = _unfit(params)
+    bad = unfit(params)
     row = pairs.agg(
         F.count(F.lit(1)).alias("rows"),
         F.count_if(bad).alias("bad"),
@@ -65,26 +77,32 @@ def survey(pairs: DataFrame, params: AlsParams) -> Survey:
         F.min(VALUE).alias("least"),
         F.max(VALUE).alias("most"),
     ).collect()[0]
-    if row["bad"]:
-        shown = [tuple(found) for found in pairs.where(bad).limit(SHOWN).collect()]
+    return checked(Counts(**row.asDict()), pairs, params)
+
+
+def checked(counts: Counts, pairs: DataFrame, params: AlsParams) -> Survey:
+    """The survey of `pairs` that were counted; raises InputError for what cannot be fitted."""
+    if counts.bad:
+        shown = [tuple(found) for found in pairs.where(unfit(params)).limit(SHOWN).collect()]
         raise InputError(
-            f"{row['bad']} of {row['rows']} interaction(s) cannot be fitted, among them {shown}. "
+            f"{counts.bad} of {counts.rows} interaction(s) cannot be fitted, among them {shown}. "
             f"Ids must not be null and {params.value_column} must be a finite number"
             f"{' not below 0' if params.feedback == 'implicit' else ''}: filter or fix these rows."
         )
-    if not row["rows"]:
+    if not counts.rows:
         raise InputError("There are no interactions to fit: the frame given is empty.")
-    if params.has_bias and row["least"] == row["most"] and row["rows"] > 1:
+    if params.has_bias and counts.least == counts.most and counts.rows > 1:
         raise InputError(
-            f"All {row['rows']} ratings are {row['least']}: there is nothing to learn from them. "
+            f"All {counts.rows} ratings are {counts.least}: there is nothing to learn from them. "
             "Take feedback='implicit' where an interaction itself is the signal."
         )
     # Rounded to float32, so that the order in which partitions were summed leaves no trace.
-    mean = float(np.float32(row["mean"])) if params.has_bias else 0.0
-    return Survey(row["rows"], max(1, row["users"]), max(1, row["items"]), mean)
+    mean = float(np.float32(counts.mean)) if params.has_bias else 0.0
+    return Survey(counts.rows, max(1, counts.users), max(1, counts.items), mean)
 
 
-def _unfit(params: AlsParams) -> Column:
+def unfit(params: AlsParams) -> Column:
+    """Whether a row of `prepare` cannot be fitted."""
     value = F.col(VALUE)
     finite = F.abs(value) < F.lit(math.inf)
     fit = F.col(USER_ID).isNotNull() & F.col(ITEM_ID).isNotNull() & finite
@@ -100,9 +118,3 @@ def refuse_repeated(pairs: Sequence[tuple[Any, Any]]) -> None:
             f"Some (user_id, item_id) come more than once, among them {list(pairs)}. "
             "Say what that means: duplicates='last', 'sum' or 'mean'."
         )
-
-
-def centred(pairs: DataFrame, mean: float) -> DataFrame:
-    """`pairs` with `mean` taken from every value."""
-    value = F.col(VALUE) - F.lit(mean).cast("float")
-    return pairs.withColumn(VALUE, value) if mean else pairs

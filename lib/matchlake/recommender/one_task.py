@@ -24,7 +24,7 @@ from matchlake.recommender.blocks import Csr, csr_from_pairs
 from matchlake.recommender.fit import ITEM_SIDE, USER_SIDE, Fitted, fit_rows, initial_rows
 from matchlake.recommender.interactions import SHOWN, VALUE, Survey, refuse_repeated
 from matchlake.recommender.model import FactorModel
-from matchlake.recommender.packing import binary_array, in_chunks, pack_table, unpack_tables
+from matchlake.recommender.packed import PackedPairs, unpack_pairs
 from matchlake.recommender.params import AlsParams
 from matchlake.recommender.progress import Report
 from matchlake.recommender.solver import Matrix, stored_width, work_of_a_column
@@ -49,12 +49,12 @@ def task_bytes(survey: Survey, params: AlsParams) -> int:
 
 @dataclass(frozen=True)
 class OneTask:
-    """Fits `pairs` (`user_id`, `item_id`, `value`, centred) in one task.
+    """Fits packed `pairs` in one task.
 
     A state is one frame of rows: trained users and items, and a report for each iteration.
     """
 
-    pairs: DataFrame
+    pairs: PackedPairs
     params: AlsParams
     size: Survey
 
@@ -74,18 +74,19 @@ class OneTask:
     def advance(self, state: DataFrame | None, done: int, iterations: int) -> DataFrame:
         """The state after `iterations` more than the `done` before; lazy."""
         fields = self.pairs.schema
-        rows = self.pairs.mapInArrow(packed_pairs, "data binary")
+        rows = self.pairs.frame
         if state is not None:
             kept = state.where(F.col("side") <= ITEM_SIDE)
             kept = kept.select("side", USER_ID, ITEM_ID, "factors", "bias")
             rows = rows.unionByName(kept, allowMissingColumns=True)
         params = self.params.model_copy(update={"iterations": iterations})
         schema = state_schema(fields[USER_ID].dataType, fields[ITEM_ID].dataType)
-        return rows.repartition(1).mapInArrow(_Task(params, done), schema)
+        return rows.repartition(1).mapInArrow(_Task(params, self.pairs.mean, done), schema)
 
     def report(self, state: DataFrame) -> Report:
         """Iterations done, their seconds and the loss; an error if pairs repeat. One action."""
-        rows = state.where(F.col("side") > ITEM_SIDE).orderBy("idx").collect()
+        rows = state.where(F.col("side") > ITEM_SIDE).collect()
+        rows.sort(key=lambda row: row["idx"] or 0)
         refuse_repeated([(row[USER_ID], row[ITEM_ID]) for row in rows if row["side"] == REPEATED])
         seconds = tuple(row["seconds"] for row in rows)
         return Report(rows[-1]["idx"], rows[-1]["number"], seconds)
@@ -127,6 +128,7 @@ class _Task:
     """The body of the one task: interactions and, perhaps, a start in; a state out."""
 
     params: AlsParams
+    mean: float
     done: int
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -134,9 +136,9 @@ class _Task:
         kept = None
         if "side" in table.column_names:
             kept = table.filter(pc.is_valid(table["side"]))
-        pairs = _unpacked(table["data"])
+        pairs = unpack_pairs(table["data"])
         users, items = _dense(pairs[USER_ID]), _dense(pairs[ITEM_ID])
-        values = np.asarray(pairs[VALUE])
+        values = np.asarray(pairs[VALUE]) - np.float32(self.mean)
         del table, pairs
         shape = len(users.ids), len(items.ids)
         rows = csr_from_pairs(users.places, items.places, values, shape)
@@ -210,22 +212,6 @@ class _Task:
                 "seconds": pa.array(seconds, pa.float64()),
             }
         )
-
-
-def packed_pairs(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Interactions as Arrow streams, many in one row, ids by their place among distinct ones.
-
-    This way all tasks share the work of encoding, and few large rows go to the one that fits.
-    """
-    for table in in_chunks(batches):
-        for place, name in ((0, USER_ID), (1, ITEM_ID)):
-            encoded = table[name].combine_chunks().dictionary_encode()
-            table = table.set_column(place, name, encoded)  # noqa: PLW2901
-        yield pa.RecordBatch.from_arrays(binary_array([pack_table(table)]).chunks, names=["data"])
-
-
-def _unpacked(data: pa.ChunkedArray) -> pa.Table:
-    return pa.concat_tables(unpack_tables(data)).unify_dictionaries().combine_chunks()
 
 
 def _dense(column: pa.ChunkedArray) -> _Side:
