@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -90,12 +91,12 @@ def test_a_full_disk_stops_the_job_and_the_next_run_has_it_all(
     """A limit on the size of files is to the process what a full disk is."""
     create_topic(broker, "full", 2)
     for partition in (0, 1):
-        produce(
-            broker, "full", [good(n * 7919, item_id=f"{n:x}") for n in range(30_000)], partition
-        )
+        items = [sha256(str(n).encode()).hexdigest() for n in range(30_000)]
+        events = [good(n * 7919, item_id=item) for n, item in enumerate(items)]
+        produce(broker, "full", events, partition)
     arguments = settings(tmp_path, broker, "full", 100_000)
     sets = [part for setting in arguments for part in ("--set", setting)]
-    limit = 200_000
+    limit = 1_100_000  # Above the libraries that the JVM unpacks, below the table's files.
     done = subprocess.run(
         [sys.executable, "jobs/ingest_events.py", "--env", "local", *sets],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
@@ -104,7 +105,7 @@ def test_a_full_disk_stops_the_job_and_the_next_run_has_it_all(
         text=True,
     )
     assert done.returncode == 1, done.stderr[-2000:]
-    assert "full.events cannot be written: File too large" in done.stderr
+    assert "full.events cannot be written: File too large" in done.stderr, done.stderr[-3000:]
     assert "Traceback" not in done.stderr
     config = load_config("local", arguments)
     runtime = runtime_in(
