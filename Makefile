@@ -32,7 +32,8 @@ test: install  ## unit, Spark (classic and Connect), contract, integration and b
 
 soak: install  ## the long tests: many kills, whole demos, clusters
 	@$(BIN)/python -m pytest -m soak
-	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest tests/integration/test_bundle_jobs.py
+	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest tests/integration/test_bundle_jobs.py \
+		tests/spark/test_features_training_set.py
 
 check: install bundle-check  ## lint, format, types, import layers, the bundle
 	@$(BIN)/ruff check

@@ -65,6 +65,13 @@ class JobConfig(Params):
     recommend: RecommendParams = RecommendParams()
     maintain: MaintainParams = MaintainParams()
 
+    @field_validator("catalog")
+    @classmethod
+    def _catalog_leads_nowhere(cls, catalog: str | None) -> str | None:
+        if catalog is not None:
+            _check_plain(catalog, "catalog")
+        return catalog
+
     @field_validator("spark")
     @classmethod
     def _holds_no_key(cls, spark: dict[str, str]) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Annotated, NamedTuple, cast
 
+from pydantic import AfterValidator
 from pyspark.sql.types import StructType
 
 from matchlake.errors import SchemaError
@@ -31,6 +32,17 @@ def check_name(name: str, parts: int = 2) -> str:
             "of letters, digits and underscores, not starting with a digit."
         )
     return name
+
+
+def _checked_table(name: str) -> str:
+    try:
+        return check_name(name)
+    except SchemaError as error:
+        raise ValueError(str(error)) from None
+
+
+TableName = Annotated[str, AfterValidator(_checked_table)]
+"""The type of a parameter that names a table or view: what is no such name fails with its key."""
 
 
 def quote_text(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 from tests.conftest import KIND
-from tests.support.bundle_runs import RATED, USERS, Place, job_names, run_jobs
+from tests.support.bundle_runs import ITEMS, RATED, USERS, Place, job_names, run_jobs, train_another
 from tests.support.lakes import forget_tables
 from tests.support.serverless import serverless_rules
 from tests.support.sources import ROOT
@@ -26,6 +26,26 @@ from matchlake.notebooks import read_notebook
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 
 CONNECT = KIND == "connect"
+# What the jobs can be told beside their defaults, and have to do without clusters too.
+MATCHBOX: dict[str, Any] = {
+    "train.algorithm": "matchbox",
+    "train.matchbox": {"rank": 2, "samples": 3, "burn_in": 2, "thinning": 1},
+    "train.metric": "rmse",
+    "train.modes": {"k": 3},
+}
+IN_BLOCKS = {"schedule": "distributed", "blocks": 2}
+OTHERS: dict[str, dict[str, Any]] = {
+    "matchbox": MATCHBOX,
+    "matchbox_in_blocks": {
+        **MATCHBOX,
+        "train.matchbox": {"rank": 2, "samples": 2, "burn_in": 1, "thinning": 1} | IN_BLOCKS,
+        "train.refit": False,
+    },
+    "rater_in_blocks": {
+        "train.als": {"feedback": "explicit", "rank": 4, "iterations": 2} | IN_BLOCKS,
+        "train.metric": "rmse",
+    },
+}
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 
 
@@ -73,6 +93,8 @@ def test_every_job_runs_from_its_yaml(
     assert count("bronze.rating_events WHERE status = 'quarantined'") == 1
     assert count("silver.interactions") == len(RATED)
     assert (count("bronze.users"), count("gold.user_features")) == (USERS, USERS)
+    assert count("gold.rated") == len(RATED)
+    assert count("gold.rated WHERE last_rating = rating AND last_event_time = event_time") > 0
     assert count("gold.recommendations WHERE model_version = '1'") == 3 * USERS
     assert count("gold.data_freshness WHERE table_name = 'gold.recommendations'") == 1
 
@@ -96,6 +118,29 @@ def test_a_notebook_runs_from_top_to_bottom(
         assert len(file.getvalue()) > 5000, "there is something on it"
     frames = [value for value in shown if hasattr(value, "columns")]
     assert all(len(frame) for frame in frames)
+
+
+@pytest.mark.connect_only
+@pytest.mark.parametrize("model", OTHERS)
+def test_another_model_trains_and_recommends_on_serverless(
+    spark: SparkSession, runs: list[TaskRun], place: Place, model: str
+) -> None:
+    assert runs
+    done = train_another(place, model, OTHERS[model])
+    assert {(run.task, run.state) for run in done} == {
+        (task, "SUCCESS")
+        for task in ("train_recommender", "is_champion", "recommend", "create_views")
+    }
+
+    def count(table: str) -> int:
+        frame = spark.table(f"{LOCAL_CATALOG}.gold.{table}")
+        return frame.where("model_version = '1'").count()
+
+    assert count("recommendations") == 3 * USERS
+    assert (count("related_users"), count("related_items")) == (2 * USERS, 2 * ITEMS)
+    assert count("predicted_ratings") == 3 * USERS
+    if "matchbox" in model:
+        assert count("feature_weights") > 0
 
 
 def show(cell: str, path: Path, names: dict[str, Any]) -> Any:

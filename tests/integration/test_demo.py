@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tests.support.canaries import CANARY, plant_canaries
 from tests.support.leaks import scan
 from tests.support.programs import run_program, shell_environment
 
@@ -50,12 +51,16 @@ def find_leaks(folder: Path) -> str:
     homes = [lake / "cloud" / "vault.json", lake / "cloud" / "state.json"]
     for home in homes:
         assert home.stat().st_mode & 0o777 == 0o600
-    found = scan([folder], planted, skip=homes)
-    assert found.found == {}
+    controls = plant_canaries(folder / "controls")
+    found = scan([folder], {**planted, "control": CANARY}, skip=homes)
+    assert found.found == {"control": controls}, "each control is found, and nothing else"
+    found.unread -= controls
     kinds = {"zstd", "parquet", "sqlite rows"}
-    assert kinds <= set(found.opened), "event logs, tables and runs were looked into"
+    ours = scan([folder / "controls"], {}).opened
+    assert all(found.opened[kind] > ours[kind] for kind in kinds), "events, tables, runs"
     assert set(scan([lake / "cloud"], planted).found) == set(planted), "it would have found them"
-    return found.closing_line(planted)
+    line = found.closing_line(planted)
+    return f"{line}; control: {len(found.found['control'])} of {len(controls)} canaries found"
 
 
 @pytest.mark.timeout(900)

@@ -13,7 +13,12 @@ from matchlake.errors import ConfigError, SchemaError
 from matchlake.features.categories import MultiHot, OneHot
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.fit import fit_features
+from matchlake.ingest.mentions import mentions_user, row_names_user
 from matchlake.io.delta import Lakehouse
+from matchlake.io.erase import Erasure
+from matchlake.models.folder import load_numpy, save_model
+from matchlake.recommender.als import AlsParams, fit_als
+from matchlake.recommender.local import NumpyFactorModel
 from matchlake.schemas import Column, TableSpec
 
 EVIL = [
@@ -124,3 +129,65 @@ def test_evil_ids_are_ids(lakehouse: Lakehouse, spark: SparkSession, tmp_path: P
     found = {row.k: row.v for row in runtime.lakehouse.read("witness.evil").collect()}
     assert found == {text: f"{text}-{at}" for at, text in enumerate(EVIL)}
     assert unharmed(lakehouse)
+
+
+def test_evil_ids_are_fitted_saved_and_recommended(lakehouse: Lakehouse, tmp_path: Path) -> None:
+    rows = [
+        (user, item, float(1 + (u * i) % 5))
+        for u, user in enumerate(EVIL)
+        for i, item in enumerate(EVIL)
+        if (u + i) % 3
+    ]
+    frame = lakehouse.spark.createDataFrame(rows, "user_id string, item_id string, rating double")
+    params = AlsParams(feedback="explicit", rank=2, iterations=1)
+    save_model(fit_als(frame, params), tmp_path / "model")
+    model = load_numpy(tmp_path / "model")
+    assert isinstance(model, NumpyFactorModel)
+    assert set(model.user_ids) == set(model.item_ids) == set(EVIL)
+    for user in EVIL:
+        seen = [item for rated, item, _ in rows if rated == user]
+        told = {item for item, _ in model.recommend_items(user, 99, exclude=seen)}
+        assert told == set(EVIL) - set(seen)
+    assert unharmed(lakehouse)
+
+
+def test_a_table_parted_by_evil_values_stays_in_its_folder(
+    lakehouse: Lakehouse, tmp_path: Path
+) -> None:
+    columns = (Column("k", "STRING", ""), Column("n", "INT", ""))
+    spec = TableSpec("witness.parted", "", columns, partition_by=("k",))
+    rows = [(text, at) for at, text in enumerate(EVIL) if "\x00" not in text]
+    lakehouse.replace(lakehouse.spark.createDataFrame(rows, spec.struct()), spec)
+    assert sorted(map(tuple, lakehouse.read(spec.name).collect())) == sorted(rows)
+    place = Path(lakehouse.path(spec.name) or "")
+    files = [path for path in tmp_path.rglob("*.parquet") if path.name.startswith("part-")]
+    outside = [path for path in files if not path.is_relative_to(place)]
+    assert {path.parent.parent.name for path in outside} <= {"witness", "warehouse"}
+    assert sum(path.is_relative_to(place) for path in files) == len(rows)
+    assert {path.parent.parent for path in files if path.is_relative_to(place)} == {place}
+    assert unharmed(lakehouse)
+
+
+def test_who_is_erased_is_one_user_whatever_the_id(lakehouse: Lakehouse) -> None:
+    spec = TableSpec("witness.users", "", (Column("user_id", "STRING", ""),))
+    lakehouse.append(lakehouse.spark.createDataFrame([(t,) for t in EVIL], spec.struct()), spec)
+    evil = "x' OR '1'='1"
+    (done,) = Erasure(evil, [], {}, lakehouse).run([spec.name])
+    assert (done.rows, done.left) == (1, 0)
+    left = {row.user_id for row in lakehouse.read(spec.name).collect()}
+    assert left == set(EVIL) - {evil}
+    assert unharmed(lakehouse)
+
+
+def test_records_that_name_an_evil_user_are_found_and_no_others(lakehouse: Lakehouse) -> None:
+    texts = [json.dumps({"user_id": text})[:-1] for text in EVIL]
+    rows = [(at, text, text.encode(), b"") for at, text in enumerate(texts)]
+    schema = "at int, row_text string, raw_value binary, raw_key binary"
+    frame = lakehouse.spark.createDataFrame(rows, schema)
+    found = frame.selectExpr(
+        "at", *(f"({row_names_user({'user_id'}, text)}) AS r{at}" for at, text in enumerate(EVIL))
+    )
+    for row in found.collect():
+        assert [at for at in range(len(EVIL)) if row[f"r{at}"]] == [row.at]
+    for at in (0, 1, 3, 4, 9):
+        assert frame.where(mentions_user(EVIL[at])).select("at").collect()[0].at == at

@@ -22,6 +22,16 @@ RATED = [(u, i) for u in range(USERS) for i in range(ITEMS) if (u + i) % 3]
 # Small enough to be quick; every step is the product's.
 QUICK = {"train.als.iterations": 2, "train.als.rank": 4, "recommend.k": 3, "recommend.related": 2}
 TOPIC = "bundle-jobs"
+# Each rating with the one that its user gave last before it or at its time.
+_LAST = {"table": "silver.interactions", "keys": ["user_id"], "label_time": "event_time"}
+LABELLED = {
+    "table": "gold.rated",
+    "comment": "Ratings beside the last one of the same user.",
+    "rows": {
+        "labels": "silver.interactions",
+        "histories": [_LAST | {"event_time": "event_time", "prefix": "last_"}],
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -45,10 +55,10 @@ class Place:
             "features.folder": f"{self.folder}/features",
             "kafka.bootstrap_servers": self.broker,
             "streams.rating_events.topic": TOPIC,
+            "training_sets.rated": LABELLED,
             **QUICK,
         }
-        given = (part for k, v in keys.items() for part in ("--set", f"{k}={json.dumps(v)}"))
-        return [*local_overrides("dev", ROOT / "conf"), *given]
+        return [*local_overrides("dev", ROOT / "conf"), *_settings(keys)]
 
     def write_conf(self) -> None:
         """The same as a `conf` in the folder, for what is told of no arguments."""
@@ -73,6 +83,17 @@ def run_jobs(place: Place, *, serverless: bool) -> Iterator[TaskRun]:
             ends = {"trigger": "available_now"} if "continuous" in job else {}
             Workflow(resolved, ROOT, place.arguments(), runs.append).run(key, ends)
             yield from runs
+
+
+def train_another(place: Place, model: str, choices: dict[str, Any]) -> list[TaskRun]:
+    """Runs train_recommender, and what it calls, for a model of another name and other choices."""
+    resolved = resolve(read_bundle(ROOT), "dev", {"catalog": LOCAL_CATALOG})
+    settings = _settings({"tracking.model": f"{LOCAL_CATALOG}.gold.{model}", **choices})
+    return Workflow(resolved, ROOT, [*place.arguments(), *settings]).run("train_recommender")
+
+
+def _settings(keys: dict[str, Any]) -> list[str]:
+    return [part for k, v in keys.items() for part in ("--set", f"{k}={json.dumps(v)}")]
 
 
 def job_names(*, serverless: bool) -> set[str]:

@@ -1,5 +1,7 @@
 """conf/ becomes one frozen config; whatever cannot be is refused with what could be."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -148,6 +150,50 @@ def test_set_reaches_for_no_other_secrets(conf: Path, override: str, message: st
     with pytest.raises(ConfigError, match=message) as caught:
         load_config("local", [override], conf)
     assert "hunter2" not in str(caught.value)
+
+
+TABLE = """{table: gold.x, comment: c, rows: {labels: a.b,
+    histories: [{table: a.b, keys: [k], label_time: t, event_time: e}]}}"""
+NAMED = {
+    **{
+        key: f"{key}={{}}"
+        for key in (
+            "catalog",
+            "ingest.ledger",
+            "lake.quarantine",
+            "features.ratings",
+            "features.tables.users.source",
+            "features.tables.users.table",
+            "features.tables.users.features.name",
+            "train.features.users.source",
+            "recommend.pairs",
+            "streams.rating_events.table",
+            "streams.rating_events.topic",
+            "silver.tables.ratings.table",
+        )
+    },
+    "describe.tables.0": "describe.tables=[{}]",
+    "maintain.tables": "maintain.tables=[{}]",
+    "training_sets.x.table": f"training_sets.x={TABLE.replace('gold.x', '{}')}",
+    "training_sets.x.rows.labels": f"training_sets.x={TABLE.replace('labels: a.b', 'labels: {}')}",
+    "training_sets.x.rows.histories.0.table": (
+        f"training_sets.x={TABLE.replace('table: a.b', 'table: {}')}"
+    ),
+}
+
+
+@pytest.mark.parametrize("key", NAMED)
+def test_a_name_that_becomes_sql_or_a_path_is_refused_at_its_key(key: str) -> None:
+    for evil in ("../../etc/passwd", "a.b`; DROP TABLE c.d; --", "a.b' OR '1'='1", "a.b, c.d"):
+        override = NAMED[key].replace("{}", json.dumps(evil))
+        with pytest.raises(ConfigError, match=re.escape(key)):
+            load_config("local", [override])
+
+
+def test_an_environment_is_no_path() -> None:
+    for env in ("../conf/local", "/etc/passwd", "local/../dev", "local\0", "base"):
+        with pytest.raises(ConfigError, match="No environment"):
+            load_config(env)
 
 
 def test_a_feature_set_in_a_file_of_its_own(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Model folders: what is saved comes back exactly, and damage is found and told."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +112,15 @@ def test_files_beside_the_manifests_own_are_not_read(tmp_path: Path) -> None:
     folder = saved(tmp_path / "model")
     pq.write_table(side("user", ["eve"], 3), folder / "users" / "stray.parquet")
     assert list(load_numpy(folder).user_ids) == USERS
+
+
+@pytest.mark.parametrize("name", ["../other.parquet", "users/../../other.parquet", "/{}"])
+def test_a_manifest_that_leads_out_of_its_folder_is_refused(tmp_path: Path, name: str) -> None:
+    folder = saved(tmp_path / "model")
+    other = tmp_path / "other.parquet"
+    shutil.copy(folder / "users" / "part-0.parquet", other)
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    name = name.format(str(other).lstrip("/"))
+    edit_manifest(folder, files=files | {name: files["users/part-0.parquet"]})
+    with pytest.raises(ModelError, match="which is not in its folder"):
+        load_numpy(folder)

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from matchlake.features.cells import bin_width, count_cells
 from matchlake.params import Params
-from matchlake.schemas import Column, TableSpec
+from matchlake.schemas import Column, TableName, TableSpec
 
 DESCRIPTIONS = TableSpec(
     "gold.descriptions",
@@ -50,7 +50,7 @@ DRIFT = TableSpec(
 class DescribeParams(Params):
     """Which tables are described, and how much of each a description shows."""
 
-    tables: tuple[str, ...] = ()
+    tables: tuple[TableName, ...] = ()
     """The tables that `describe_tables` describes."""
     bins: int = Field(20, ge=1, le=1000)
     """At most about this many bins a histogram; their width is a power of two."""

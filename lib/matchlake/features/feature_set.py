@@ -9,6 +9,7 @@ from matchlake.features.names import Names
 from matchlake.features.numbers import AnyNumber
 from matchlake.features.scaling import NumberFeature
 from matchlake.params import Params
+from matchlake.schemas import TableName
 
 Feature = Annotated[OneHot | MultiHot | AnyNumber, Field(discriminator="kind")]
 
@@ -52,9 +53,9 @@ class FeatureSet(Params):
 class FeatureTable(Params):
     """A gold table of features: the table it is made from and the features it has."""
 
-    source: str
+    source: TableName
     """The table it is made from, one row an entity."""
-    table: str
+    table: TableName
     """The table it is written to."""
     comment: str
     """What the table holds, for those who find it in the catalog."""
@@ -83,7 +84,7 @@ class FeaturesParams(Params):
 
     folder: str | None = None
     """Folder or volume that keeps each fitted state as a JSON file; null: only in the table."""
-    ratings: str = "bronze.ratings"
+    ratings: TableName = "bronze.ratings"
     """The table or view of rating events that become silver.interactions."""
     tables: dict[str, FeatureTable] = Field(default_factory=dict)
     """The gold tables, by any name; `user_id` and `item_id` among a set's keys tie it to

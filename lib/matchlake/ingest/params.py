@@ -53,7 +53,7 @@ Columns = dict[str, ColumnParams]
 class StreamParams(WithFormat):
     """One stream: a topic, what its records hold, and where they go."""
 
-    topic: str
+    topic: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")
     """The Kafka topic."""
     table: str
     """The bronze table of all records, good and bad."""

@@ -28,6 +28,7 @@ from matchlake.io.recovery import Beginning, Recovery
 from matchlake.io.table_facts import set_properties
 from matchlake.io.topics import Client, TopicState, topic_state
 from matchlake.params import Params
+from matchlake.schemas import TableName
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class IngestParams(Params):
     reconcile_seconds: float = Field(60, gt=0)
     """How often a stream that does not end is reconciled."""
 
-    ledger: str = "bronze.ingest_batches"
+    ledger: TableName = "bronze.ingest_batches"
     """The table of what each batch read, and what became of it."""
     adopt: tuple[str, ...] = ()
     """Streams that go on after what they read last, accepting what is missing."""

@@ -118,6 +118,10 @@ def _check_format(folder: Path, data: dict[str, Any]) -> None:
 
 def _check_file(folder: Path, name: str, saved: SavedFile) -> None:
     path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ModelError(
+            f"{folder / MANIFEST} names {name!r}, which is not in its folder. {_AGAIN}"
+        )
     if not path.is_file():
         raise ModelError(f"{path} is missing, the manifest names it. {_AGAIN}")
     size = path.stat().st_size

@@ -10,6 +10,7 @@ from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.metrics import RankingParams
 from matchlake.recommender.params import AlsParams
 from matchlake.recommender.split import SplitParams
+from matchlake.schemas import TableName
 
 LOWER_IS_BETTER = ("rmse", "mae")
 """Metrics of predicted ratings, which an implicit fit does not have."""
@@ -26,7 +27,7 @@ AnswerTable = Literal[
 class SideFeatures(Params):
     """What describes the users, or the items, of a Matchbox fit."""
 
-    source: str
+    source: TableName
     """The table, one row an id."""
     features: dict[str, Feature] = Field(min_length=1)
     """Features by name, as a feature set of conf declares them."""
@@ -143,7 +144,7 @@ class RecommendParams(Params):
     """Related items an item, related users a user."""
     smallest_pool: int = Field(2, ge=1)
     """An item or user with fewer candidates has no related ones."""
-    pairs: str | None = None
+    pairs: TableName | None = None
     """Table or view of `user_id` and `item_id` whose ratings to predict; null: the model's own
     best items of each user that it knows, those without ratings too."""
     stars: tuple[float, float] | None = (1.0, 5.0)

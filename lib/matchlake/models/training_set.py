@@ -13,7 +13,7 @@ from matchlake.io.delta import Lakehouse
 from matchlake.io.tracking import Run, Tracker
 from matchlake.params import Params
 from matchlake.schemas import Column as TableColumn
-from matchlake.schemas import TableSpec, quote_identifier
+from matchlake.schemas import TableName, TableSpec, quote_identifier
 
 RECORD = "training_set.json"
 """The artifact of a run that holds the record of its training set."""
@@ -22,7 +22,7 @@ RECORD = "training_set.json"
 class History(AsOf):
     """A table whose values are joined to the labels as of their time."""
 
-    table: str
+    table: TableName
     version: int | None = None
     """The Delta version that is read; null: the current one."""
     columns: tuple[str, ...] | None = None
@@ -50,7 +50,7 @@ class History(AsOf):
 class TrainingSet(Params):
     """Labels, and what was known when each of them happened; with versions it is a record."""
 
-    labels: str
+    labels: TableName
     """The table of labels."""
     labels_version: int | None = None
     """The Delta version that is read; null: the current one."""
@@ -83,7 +83,7 @@ class TrainingSet(Params):
 class TrainingSetTable(Params):
     """A table that holds a training set, and which."""
 
-    table: str
+    table: TableName
     """The table it is written to."""
     comment: str
     """What the table holds, for those who find it in the catalog."""
