@@ -103,7 +103,7 @@ class LakeFiles:
         self._require_some(there)
         changed = [file for file in there if self._has_changed(file, known.get(file.file))]
         if changed:
-            self._write([self._entry(file, "changed") for file in changed])
+            self._write([self._noticed(file, known.get(file.file)) for file in changed])
         mark, waiting = self.declared(), {file.file for file in changed}
         others = [
             file
@@ -218,6 +218,12 @@ class LakeFiles:
             file.modified_at,
         )
         return True
+
+    def _noticed(self, file: LakeFile, known: Any) -> dict[str, Any]:
+        """The entry of a file that the stream has not told of, or not as it is now."""
+        if known is None:
+            return self._entry(file, "found")
+        return self._entry(file, "changed", loads=known.loads)
 
     def _entry(self, file: LakeFile, status: str, **became: Any) -> dict[str, Any]:
         return {"source": self.name, **file._asdict(), "status": status, **became}
