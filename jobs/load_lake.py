@@ -1,33 +1,41 @@
-"""Lake files -> bronze: the last row of each key by MERGE, bad rows into the lake quarantine."""
+"""Lake files -> bronze: the last row of each key by MERGE, bad rows into the lake quarantine.
+
+Each file is loaded once, and again when it has changed; a ledger says what became of it.
+"""
 
 import logging
 import sys
 from datetime import UTC, datetime
 
-from matchlake.io.lake import LakeLoad, lake_folder
-from matchlake.runtime import Runtime, run_job
+from matchlake.io.lake import lake_folder, lake_load
+from matchlake.runtime import Flag, Runtime, run_job
 
 _log = logging.getLogger("matchlake.load_lake")
 
 
+WAYS = (Flag("--reload", "lake.reload", "SOURCE", "loads all files of the source anew"),)
+
+
 def run(runtime: Runtime) -> None:
-    """Loads every declared source, and checks of each that read = good + quarantined."""
+    """Loads what is new of every declared source, each row read good or quarantined."""
     lake = runtime.config.lake
     folder = lake_folder(lake, runtime.config.lakehouse)
     now = datetime.now(UTC).isoformat()
     for name, source in lake.sources.items():
-        counts = LakeLoad(name, source, folder, lake.quarantine, runtime.lakehouse).load(now)
+        load = lake_load(name, lake, folder, runtime.config.checkpoints, runtime.lakehouse)
+        counts = load.load(now, reload=name in lake.reload)
         _log.info(
-            "%s: read %d = %d good + %d quarantined from %d file(s); %d keys now in %s",
+            "%s: read %d = %d good + %d quarantined from %d file(s), %d corrupt; %d keys now in %s",
             name,
             counts.read,
             counts.good,
             counts.quarantined,
             counts.files,
+            counts.corrupt,
             counts.keys,
             source.table,
         )
 
 
 if __name__ == "__main__":
-    sys.exit(run_job("load_lake", run))
+    sys.exit(run_job("load_lake", run, flags=WAYS))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from matchlake.config import JobConfig, load_config
-from matchlake.errors import ReconciliationError, SourceError
+from matchlake.errors import ReconciliationError
 from matchlake.features.describe import DESCRIPTIONS, DRIFT
 from matchlake.ingest.mentions import row_names_user
 from matchlake.io.delta import Lakehouse
 from matchlake.io.erase import COLUMNS, Erased, Erasure
-from matchlake.io.lake import LakeLoad, lake_folder
+from matchlake.io.lake import lake_folder, lake_load
 from matchlake.io.ledger import Ledger
 from matchlake.schemas import USER_ID, quote_text
 from matchlake.sql.commands import ConfDir, Environment, Overrides
@@ -72,14 +71,13 @@ def erasure(config: JobConfig, lakehouse: Lakehouse, user: str, *, mentions: boo
 
 
 def files_of_user(config: JobConfig, lakehouse: Lakehouse, user: str) -> list[str]:
-    """The lake's files that hold the user; the next load brings him back from them."""
+    """The lake's files that hold the user; loaded anew, they bring him back."""
     sources = {n: s for n, s in config.lake.sources.items() if USER_ID in s.columns}
     folder = lake_folder(config.lake, config.lakehouse) if sources else ""
     found: set[str] = set()
-    for name, source in sources.items():
-        load = LakeLoad(name, source, folder, config.lake.quarantine, lakehouse)
-        with suppress(SourceError):  # required files that are not there hold nobody
-            found.update(load.files_with(USER_ID, user))
+    for name in sources:
+        load = lake_load(name, config.lake, folder, config.checkpoints, lakehouse)
+        found.update(load.files_with(USER_ID, user))
     return sorted(found)
 
 
@@ -109,5 +107,7 @@ def _print(erased: list[Erased], files: list[str], console: Console) -> None:
         page.add_row(each.table, *map(str, numbers))
     console.print(page)
     if files:
-        console.print(f"Files that hold the user, and bring him back: {', '.join(files)}.")
+        console.print(
+            f"Files that hold the user; loaded anew, they bring him back: {', '.join(files)}."
+        )
     console.print(_ELSEWHERE)

@@ -10,7 +10,7 @@ from tests.support.streams import COLUMNS, stream_entry
 
 from matchlake.config import load_config
 from matchlake.errors import ConfigError
-from matchlake.ingest.lake_params import LakeSource
+from matchlake.ingest.lake_params import LakeParams, LakeSource
 from matchlake.ingest.params import ColumnParams, StreamParams
 from matchlake.ingest.tables import stream_table, stream_views
 from matchlake.io.brokers import KafkaParams, broker_address
@@ -87,3 +87,28 @@ def test_the_sandbox_s_broker_is_found_where_none_is_named(tmp_path: Path) -> No
     (tmp_path / "kafka" / "state.json").write_text(json.dumps({"port": 20123}))
     assert broker_address(KafkaParams(), str(tmp_path)) == "127.0.0.1:20123"
     assert broker_address(KafkaParams(bootstrap_servers="k:1"), str(tmp_path)) == "k:1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"reading": {"sep": ";"}}, "Extra inputs"),
+        ({"reading": {"encoding": "windows-1252"}}, "'utf-8', 'iso-8859-1'"),
+        ({"reading": {"encoding": "utf-16"}}, "needs multiline"),
+        ({"reading": {"quote": "''"}}, "at most 1 character"),
+        ({"folders": ["day"]}, "day is no declared column"),
+        ({"folders": ["k"]}, "some column has to be read from the rows"),
+    ],
+)
+def test_files_that_cannot_be_read_so_are_refused(changes: dict[str, object], told: str) -> None:
+    column = {"type": "string", "comment": "k"}
+    entry = {"path": "a", "format": "csv", "table": "b.t", "comment": "c", "keys": ["k"]}
+    entry |= {"columns": {"k": column}}
+    assert LakeSource.model_validate(entry)
+    with pytest.raises(ValidationError, match=told):
+        LakeSource.model_validate(entry | changes)
+
+
+def test_only_declared_sources_are_loaded_anew() -> None:
+    with pytest.raises(ValidationError, match="reload: no source users; there is"):
+        LakeParams(reload=("users",))

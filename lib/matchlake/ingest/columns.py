@@ -53,5 +53,30 @@ LAKE_COLUMNS = (
     Column("loaded_at", "TIMESTAMP", "When the file was loaded, UTC", nullable=False),
 )
 """The columns of the table of refused lake rows."""
+FILE_COLUMNS = (
+    Column("source", "STRING", "Name of the source in conf", nullable=False),
+    Column("file", "STRING", "The file, as `file` in the table of refused rows", nullable=False),
+    Column("size", "BIGINT", "Its bytes when it was found", nullable=False),
+    Column(
+        "modified_at",
+        "TIMESTAMP",
+        "Its time when it was found, UTC; 1970: is empty",
+        nullable=False,
+    ),
+    Column(
+        "status",
+        "STRING",
+        "`found` or `changed`: not loaded yet; `loaded`, `empty`, or `corrupt`: refused whole",
+        nullable=False,
+    ),
+    Column("rows", "BIGINT", "Rows it holds; 1 where it is corrupt; null: not loaded yet"),
+    Column("good", "BIGINT", "Those that are good"),
+    Column("quarantined", "BIGINT", "Those that were refused; 1 where it is corrupt"),
+    Column("declared", "STRING", "Mark of the declaration and the table it was loaded by"),
+    Column("loads", "INT", "How often it has been loaded"),
+    Column("seconds", "DOUBLE", "How long the load took that had it, all its files together"),
+    Column("loaded_at", "TIMESTAMP", "When it was loaded, UTC"),
+)
+"""The columns of the ledger of lake files."""
 RECORD_COLUMNS = (STATUS, *POSITION, *REFUSAL, *RAW, *BATCH)
 """The columns that every stream's table has, beside those declared."""

@@ -16,6 +16,7 @@ class Reason(StrEnum):
     UNKNOWN_SCHEMA = "unknown_schema", "the registry has not the schema that the value names"
     UNKNOWN_FIELD = "unknown_field", "a field is not declared, and such fields are refused"
     MALFORMED_ROW = "malformed_row", "the row has not as many fields as the header"
+    CORRUPT_FILE = "corrupt_file", "the file cannot be read to its end: all of it is refused"
     NOT_AN_OBJECT = "not_an_object", "the value is JSON, but not an object"
     MISSING_FIELD = "missing_field", "a required field is not there"
     NULL_FIELD = "null_field", "a required field is null"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from matchlake.ingest.columns import (
     BATCH,
     ERASED,
+    FILE_COLUMNS,
     GOOD,
     LAKE_COLUMNS,
     POSITION,
@@ -63,9 +64,15 @@ def lake_table(source: LakeSource) -> TableSpec:
 
 
 def lake_quarantine(name: str) -> TableSpec:
-    """The rows of lake files that were refused when their source was last loaded."""
-    comment = "Rows of lake files that the last load of their source refused, with the reason."
+    """The rows that were refused when their file was last loaded; a corrupt file is one row."""
+    comment = "Rows of lake files that the last load of their file refused, with the reason."
     return TableSpec(name, comment, LAKE_COLUMNS)
+
+
+def lake_files(name: str) -> TableSpec:
+    """The ledger of lake files: each once a source, with what became of its rows."""
+    comment = "Every file of the lake that was found, and what became of its rows."
+    return TableSpec(name, comment, FILE_COLUMNS, keys=("source", "file"))
 
 
 def stream_views(stream: StreamParams) -> list[ViewSpec]:
