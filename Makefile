@@ -11,6 +11,10 @@ BIN := .venv/bin
 # What reads and writes nothing has to run on Spark Connect too, and what serverless compute refuses.
 ON_CONNECT = $(wildcard tests/spark/test_split_*.py tests/spark/test_metrics_*.py tests/spark/test_als_*.py \
 	tests/spark/test_features_fit.py tests/spark/test_features_interactions.py tests/spark/test_serverless_rules.py)
+# What Databricks runtime 17.3 LTS brings.
+RUNTIME := pyspark==4.0.0 delta-spark==4.0.1 'pandas==2.2.*' 'numpy==2.1.*' 'pyarrow>=18,<22'
+ON_RUNTIME := tests/integration/test_bundle_jobs.py tests/integration/test_ingest_events.py \
+	$(addprefix tests/spark/test_,features_job.py load_lake.py train_job.py matchbox_job.py)
 LOCKS := requirements.lock requirements-data.lock
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-find-links --custom-compile-command "make lock"
@@ -30,10 +34,11 @@ test: install  ## unit, Spark (classic and Connect), contract, integration and b
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak" --ignore tests/integration
 	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -m "not soak and not local_only" $(ON_CONNECT)
 
-soak: install  ## the long tests: many kills, whole demos, clusters
-	@$(BIN)/python -m pytest -m soak
+soak: install .venv-runtime/.installed  ## the long tests: many kills, whole demos, clusters, Spark 4.0
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m soak
 	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest tests/integration/test_bundle_jobs.py \
 		tests/spark/test_features_training_set.py
+	@.venv-runtime/bin/python -m pytest -n 2 --dist loadfile $(ON_RUNTIME)
 
 check: install bundle-check  ## lint, format, types, import layers, the bundle
 	@$(BIN)/ruff check
@@ -62,6 +67,8 @@ lock: .uv/bin/uv  ## resolves the requirement locks anew
 	$(COMPILE) pyproject.toml --extra spark --extra dev -o requirements.lock
 	$(COMPILE) pyproject.toml --extra spark --extra dev --extra bench -c requirements.lock \
 		-o requirements-bench.lock
+	printf '%s\n' $(RUNTIME) | $(COMPILE) pyproject.toml --extra spark --extra dev \
+		-c /dev/stdin -o requirements-runtime.lock
 	echo 'recbole==1.2.1' | $(COMPILE) - --no-deps -o requirements-data.lock
 
 .uv/bin/uv:
@@ -79,6 +86,16 @@ lock: .uv/bin/uv  ## resolves the requirement locks anew
 	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes $(LOCKS)
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m matchlake.sandbox.jars
+	@touch $@
+
+# The packages and jars of a Databricks runtime, beside those of the lock file.
+.venv-runtime/.installed: requirements-runtime.lock requirements-data.lock pyproject.toml \
+		lib/matchlake/sandbox/connectors-4.0.lock | .venv/.installed
+	@[ -x .venv-runtime/bin/python ] || $(UV) venv --quiet --python $(PYTHON) .venv-runtime
+	@$(UV) pip sync --quiet --python .venv-runtime/bin/python --require-hashes \
+		requirements-runtime.lock requirements-data.lock
+	@$(UV) pip install --quiet --python .venv-runtime/bin/python --no-deps --no-build-isolation -e .
+	@.venv-runtime/bin/python -m matchlake.sandbox.jars
 	@touch $@
 
 .venv/.installed-bench: requirements-bench.lock .venv/.installed

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import pytest
@@ -51,6 +51,20 @@ def own_log() -> None:
         if name.split(".")[0] == "matchlake" and isinstance(logger, logging.Logger):
             logger.setLevel(logging.NOTSET)
             logger.disabled, logger.propagate = False, True
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Takes lines of a test that are shown at the end of the run, also of one in many processes."""
+    return lambda line: record_property("told", line)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Shows what tests told."""
+    for report in terminalreporter.getreports("passed"):
+        for name, line in report.user_properties:
+            if name == "told" and report.when == "call":
+                terminalreporter.write_line(f"{report.nodeid.split('::')[-1]}: {line}")
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ TOP = {
     *(".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md"),
     *("conf", "databricks.yml", "jobs", "lib", "notebooks", "pyproject.toml", "tests"),
     *("requirements.lock", "requirements-bench.lock", "requirements-data.lock"),
+    "requirements-runtime.lock",
 }
 # Where packages come from is a machine's own setting; a lock names what, never where.
 REGISTRIES = re.compile(

@@ -7,7 +7,7 @@ on Spark Connect the serverless job runs, with what serverless compute refuses r
 import ast
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -73,14 +73,12 @@ def runs(place: Place) -> list[TaskRun]:
 
 
 def test_every_job_runs_from_its_yaml(
-    spark: SparkSession, runs: list[TaskRun], capsys: pytest.CaptureFixture[str]
+    spark: SparkSession, runs: list[TaskRun], tell: Callable[[str], None]
 ) -> None:
-    with capsys.disabled():
-        print()  # noqa: T201 - the suite tells what it ran
-        for run in runs:
-            print(f"{run.job}.{run.task}: {run.state} {run.value} {run.seconds:.1f} s")  # noqa: T201
-        states = ", ".join(f"{n} {state}" for state, n in Counter(r.state for r in runs).items())
-        print(f"{len({run.job for run in runs})} jobs, {len(runs)} tasks: {states}")  # noqa: T201
+    for run in runs:
+        tell(f"{run.job}.{run.task}: {run.state} {run.value} {run.seconds:.1f} s")
+    states = ", ".join(f"{n} {state}" for state, n in Counter(r.state for r in runs).items())
+    tell(f"{len({run.job for run in runs})} jobs, {len(runs)} tasks: {states}")
 
     assert {run.job for run in runs} == job_names(serverless=CONNECT)
     assert {run.state for run in runs} == {"SUCCESS"}

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,7 @@ def test_killed_at_five_points_it_loses_and_doubles_nothing(
 @pytest.mark.soak
 @pytest.mark.timeout(3000)
 def test_killed_fifty_times_it_loses_and_doubles_nothing(
-    spark: SparkSession, tmp_path: Path, broker: str, capsys: pytest.CaptureFixture[str]
+    spark: SparkSession, tmp_path: Path, broker: str, tell: Callable[[str], None]
 ) -> None:
     records = 120_000
     fill(broker, "slain", records)
@@ -99,9 +100,8 @@ def test_killed_fifty_times_it_loses_and_doubles_nothing(
         point = POINTS[number % len(POINTS)]
         hits[point] += kill(point, number % 3, tmp_path, "slain", arguments)
     told = finish(spark, tmp_path, arguments, records)
-    with capsys.disabled():
-        print("\nhits:", ", ".join(f"{hits[point]} {point}" for point in POINTS))  # noqa: T201
-        print(f"{hits.total()} kills, {told}")  # noqa: T201
+    tell("hits: " + ", ".join(f"{hits[point]} {point}" for point in POINTS))
+    tell(f"{hits.total()} kills, {told}")
     assert hits.total() == 50
     assert min(hits[point] for point in POINTS) >= 3
 

@@ -14,7 +14,13 @@ import psutil
 
 from matchlake.errors import MatchlakeError
 from matchlake.sandbox.broker import broker_status
-from matchlake.sandbox.jars import broker_folder, missing_jars, read_lock, spark_jars_folder
+from matchlake.sandbox.jars import (
+    broker_folder,
+    connectors_lock,
+    missing_jars,
+    read_lock,
+    spark_jars_folder,
+)
 from matchlake.sandbox.java import java_version, lacks_vector_module, require_java
 from matchlake.sandbox.movielens import bundled_movielens
 from matchlake.sandbox.process import is_port_free, port_owner
@@ -163,13 +169,17 @@ def _data_set(_: Path) -> Finding:
     return True, f"MovieLens-100K in {bundled_movielens().folder}"
 
 
+def _connectors(root: Path) -> Finding:
+    return _jars(connectors_lock(), spark_jars_folder)(root)
+
+
 _CHECKS: dict[str, Callable[[Path], Finding]] = {
     "Python": _python,
     "Java": _java,
     "pyspark": _package("pyspark"),
     "delta-spark": _package("delta-spark"),
     "mlflow": _package("mlflow"),
-    "connector jars": _jars("connectors", spark_jars_folder),
+    "connector jars": _connectors,
     "broker jars": _jars("broker", broker_folder),
     "folder": _folder,
     "disk": _disk,

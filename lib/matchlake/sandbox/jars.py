@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,6 +77,14 @@ def spark_jars_folder() -> Path:
             "On a laptop run `make install`; elsewhere `pip install 'matchlake[spark]'`."
         )
     return Path(spec.origin).parent / "jars"
+
+
+def connectors_lock() -> str:
+    """The name of the lock of this environment's Spark: one of an older version has its own."""
+    spark_jars_folder()  # says clearly where there is no Spark
+    minor = ".".join(version("pyspark").split(".")[:2])
+    own = f"connectors-{minor}"
+    return own if (_HERE / f"{own}.lock").is_file() else "connectors"
 
 
 def broker_folder() -> Path:
@@ -151,7 +160,7 @@ def _check(jar: Jar, path: Path) -> None:
 def install_all() -> dict[str, int]:
     """Installs connectors and broker; returns how many jars came for each."""
     return {
-        "connectors": install_jars("connectors", spark_jars_folder()),
+        "connectors": install_jars(connectors_lock(), spark_jars_folder()),
         "broker": install_jars("broker", broker_folder()),
     }
 
