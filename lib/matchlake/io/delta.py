@@ -7,12 +7,15 @@ of processes can therefore read and write the same lakehouse at once.
 """
 
 import logging
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
@@ -22,8 +25,21 @@ from matchlake.schemas import TableSpec, ViewSpec, check_name, quote_identifier,
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 CHANGES = "delta.enableChangeDataFeed"
 """The property of tables of which Delta keeps what each commit changed."""
+
+_TRIES = 4
+_CREATED_BY_ANOTHER = (
+    "DELTA_PROTOCOL_CHANGED",
+    "DELTA_METADATA_CHANGED",
+    "DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION",
+    "DELTA_SCHEMA_NOT_PROVIDED",
+)
+"""What Delta says of a table that another run creates at the same time."""
+_WRITTEN_BY_ANOTHER = ("DELTA_CONCURRENT_APPEND", "DELTA_CONCURRENT_DELETE")
+"""What it says of rows that another run wrote since they were read; nothing was written then."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +92,13 @@ class Lakehouse:
         return [table for table in self.tables() if self.exists(table)]
 
     def create(self, spec: TableSpec) -> None:
-        """Creates the table where it is missing; raises TableError where it has another shape."""
+        """Creates the table where it is missing; raises TableError where it has another shape.
+
+        Of several runs that create it in the same moment one does, and the others find it.
+        """
+        _tried(lambda: self._create(spec), _CREATED_BY_ANOTHER, spec.name)
+
+    def _create(self, spec: TableSpec) -> None:
         if self.exists(spec.name):
             self._check_shape(spec)
             return
@@ -154,13 +176,15 @@ class Lakehouse:
     def replace_where(self, frame: DataFrame, spec: TableSpec, condition: Column) -> None:
         """Replaces the rows of which the condition holds, in one commit; a rerun is safe."""
         self.create(spec)
-        frame.select(spec.column_names).writeTo(self.name(spec.name)).overwrite(condition)
+        writer = frame.select(spec.column_names).writeTo(self.name(spec.name))
+        _tried(lambda: writer.overwrite(condition), _WRITTEN_BY_ANOTHER, spec.name)
 
     def merge(self, frame: DataFrame, spec: TableSpec, matched: str | None = None) -> int:
         """Updates or inserts by `spec.keys`, in one commit; a rerun with equal rows adds nothing.
 
         `frame` must hold one row a key. Rows that are equal already are not rewritten; other
         clauses for rows that are there, `s` the new and `t` the old, can be given as `matched`.
+        Where another run wrote to the same rows meanwhile, it is done again after that.
         Returns how many rows were inserted.
         """
         if not spec.keys:
@@ -171,11 +195,12 @@ class Lakehouse:
         rest = [name for name in spec.column_names if name not in spec.keys]
         if matched is None:
             matched = f"WHEN MATCHED AND NOT ({_pairs(rest)}) THEN UPDATE SET *" if rest else ""
+        merge = (
+            f"MERGE INTO {self.name(spec.name)} t USING {source} s ON {_pairs(spec.keys)}"
+            f" {matched} WHEN NOT MATCHED THEN INSERT *"
+        )
         try:
-            done = self.spark.sql(
-                f"MERGE INTO {self.name(spec.name)} t USING {source} s ON {_pairs(spec.keys)}"
-                f" {matched} WHEN NOT MATCHED THEN INSERT *"
-            ).collect()
+            done = _tried(lambda: self.spark.sql(merge).collect(), _WRITTEN_BY_ANOTHER, spec.name)
         finally:
             self.spark.catalog.dropTempView(source)
         return int(done[0]["num_inserted_rows"])
@@ -234,6 +259,19 @@ def shape_differences(found: StructType, declared: StructType, *, extra: bool = 
             f"column {name} is not declared" for name in types if name not in declared.names
         ]
     return problems
+
+
+def _tried(action: Callable[[], T], conflicts: Sequence[str], table: str) -> T:
+    """What `action` gives, which is tried again where it met another run's commit."""
+    for attempt in range(1, _TRIES):
+        try:
+            return action()
+        except (PySparkException, Py4JError) as error:
+            if not any(told in str(error) for told in conflicts):
+                raise
+            _log.info("%s: another run wrote at the same moment; trying again", table)
+            time.sleep(attempt)
+    return action()
 
 
 def _nullable(schema: StructType) -> StructType:
