@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
+import pytest
 from pyspark.sql import SparkSession
 from tests.support.registry import schema_registry
 from tests.support.streams import produce, runtime_in, stream_entry
@@ -33,6 +34,7 @@ def framed(number: int, **changes: Any) -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.soak
 def test_avro_of_a_registry_and_csv_side_by_side(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:

@@ -24,6 +24,7 @@ def offsets(runtime: Runtime, table: str) -> list[int]:
     return sorted(row.offset for row in runtime.lakehouse.read(table).select("offset").collect())
 
 
+@pytest.mark.soak
 def test_a_restore_stops_the_stream_and_each_way_out_leads_on(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:
@@ -121,6 +122,7 @@ def test_a_table_that_was_replaced_or_has_lost_its_rows_stops_it(
     assert ingest(runtime).offsets == 4
 
 
+@pytest.mark.soak
 def test_a_topic_made_anew_stops_it_and_is_read_beside_the_old_rows(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:

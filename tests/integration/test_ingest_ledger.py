@@ -77,6 +77,7 @@ def test_the_ledger_says_what_became_of_each_batch_and_can_be_made_anew(
     assert runtime.lakehouse.version("told.batches") > version
 
 
+@pytest.mark.soak
 def test_what_the_broker_removed_fails_or_is_a_gap(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:

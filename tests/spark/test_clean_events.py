@@ -77,6 +77,7 @@ def same(one: DataFrame, other: DataFrame) -> bool:
     return one.exceptAll(other).isEmpty() and other.exceptAll(one).isEmpty()
 
 
+@pytest.mark.soak
 def test_repeated_and_late_events_in_any_order_and_a_range_made_anew(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

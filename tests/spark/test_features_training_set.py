@@ -94,6 +94,7 @@ def test_a_digest_tells_where_nulls_stand(spark: SparkSession) -> None:
     assert len({digest(spark.createDataFrame([row], schema)) for row in rows}) == len(rows)
 
 
+@pytest.mark.soak
 def test_the_job_pins_versions_in_its_run_and_builds_a_run_again(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -72,6 +72,7 @@ def refused(runtime: Runtime) -> dict[str, tuple[str, str]]:
     return {row.file.rpartition("/")[2]: (row.reason, row.detail) for row in found}
 
 
+@pytest.mark.soak
 def test_each_file_is_loaded_once_by_its_kind_and_anew_when_it_changes(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
