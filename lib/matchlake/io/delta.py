@@ -174,17 +174,27 @@ class Lakehouse:
         self.replace_where(frame, spec, condition)
 
     def replace_where(self, frame: DataFrame, spec: TableSpec, condition: Column) -> None:
-        """Replaces the rows of which the condition holds, in one commit; a rerun is safe."""
-        self.create(spec)
-        writer = frame.select(spec.column_names).writeTo(self.name(spec.name))
-        _tried(lambda: writer.overwrite(condition), _WRITTEN_BY_ANOTHER, spec.name)
+        """Replaces the rows of which the condition holds, in one commit; a rerun is safe.
 
-    def merge(self, frame: DataFrame, spec: TableSpec, matched: str | None = None) -> int:
+        It fails where another run wrote such rows meanwhile: `frame` cannot know of them.
+        """
+        self.create(spec)
+        frame.select(spec.column_names).writeTo(self.name(spec.name)).overwrite(condition)
+
+    def merge(
+        self,
+        frame: DataFrame,
+        spec: TableSpec,
+        matched: str | None = None,
+        *,
+        insist: bool = False,
+    ) -> int:
         """Updates or inserts by `spec.keys`, in one commit; a rerun with equal rows adds nothing.
 
         `frame` must hold one row a key. Rows that are equal already are not rewritten; other
         clauses for rows that are there, `s` the new and `t` the old, can be given as `matched`.
-        Where another run wrote to the same rows meanwhile, it is done again after that.
+        Where another run wrote meanwhile it fails, or with `insist` tries again: that is for
+        ledgers, whose rows are what the run itself has done, not what it read before the other.
         Returns how many rows were inserted.
         """
         if not spec.keys:
@@ -200,7 +210,8 @@ class Lakehouse:
             f" {matched} WHEN NOT MATCHED THEN INSERT *"
         )
         try:
-            done = _tried(lambda: self.spark.sql(merge).collect(), _WRITTEN_BY_ANOTHER, spec.name)
+            conflicts = _WRITTEN_BY_ANOTHER if insist else ()
+            done = _tried(lambda: self.spark.sql(merge).collect(), conflicts, spec.name)
         finally:
             self.spark.catalog.dropTempView(source)
         return int(done[0]["num_inserted_rows"])
