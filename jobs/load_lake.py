@@ -25,7 +25,7 @@ def run(runtime: Runtime) -> None:
         load = lake_load(name, lake, folder, runtime.config.checkpoints, runtime.lakehouse)
         counts = load.load(now, reload=name in lake.reload)
         _log.info(
-            "%s: read %d = %d good + %d quarantined from %d file(s), %d corrupt; %d keys now in %s",
+            "%s: read %d = %d good + %d quarantined from %d file(s), %d corrupt; %d keys into %s",
             name,
             counts.read,
             counts.good,

@@ -23,7 +23,7 @@ from matchlake.runtime import Runtime, start, start_logging
 from matchlake.sandbox.broken_events import broken_events, mix_in
 from matchlake.sandbox.broker import broker_status
 from matchlake.sandbox.events import rating_events
-from matchlake.sandbox.lake_files import write_lake_files
+from matchlake.sandbox.lake_files import write_file, write_lake_files
 from matchlake.sandbox.movielens import bundled_movielens
 from matchlake.sandbox.publish import Published, publish_events
 from matchlake.sandbox.services import start_sandbox, stop_sandbox
@@ -140,9 +140,6 @@ def _publish(console: Console, config: JobConfig, broker: Broker, ratings: int |
 
 def _write_lake(console: Console, root: Path) -> None:
     written = write_lake_files(bundled_movielens(), root / "lake")
-    made_up = root / "lake" / f"users_{NEWCOMER}.csv"
-    made_up.write_text(
-        f"user_id,age,gender,occupation,zip_code\n{NEWCOMER},24,,student,\n", encoding="utf-8"
-    )
-    written.append(made_up)
+    newcomer = f"user_id,age,gender,occupation,zip_code\n{NEWCOMER},24,,student,\n"
+    written.append(write_file(root / "lake" / f"users_{NEWCOMER}.csv", newcomer))
     console.print(f"lake files: {', '.join(str(path) for path in written)}")

@@ -118,7 +118,7 @@ def test_each_file_is_loaded_once_by_its_kind_and_anew_when_it_changes(
     assert bad["torn.csv.gz"][0] == bad["plain.csv.gz"][0] == "corrupt_file"
     assert "Unexpected end of input stream" in bad["torn.csv.gz"][1]
     assert "not a gzip file" in bad["plain.csv.gz"][1]
-    told = "x: read 5009 = 5004 good + 5 quarantined from 4 file(s), 2 corrupt; 5003 keys now in"
+    told = "x: read 5009 = 5004 good + 5 quarantined from 4 file(s), 2 corrupt; 5003 keys into"
     assert told in caplog.text
     assert "empty.csv is empty and left out" in caplog.text
 

@@ -119,7 +119,7 @@ def test_good_rows_are_merged_and_bad_ones_kept_aside_once(
     reasons = sorted(row[2] for row in bad if row[0] == "visits")
     assert reasons == ["null_field", "out_of_range", "out_of_range"]
     assert (
-        "users: read 11 = 6 good + 5 quarantined from 2 file(s), 0 corrupt; 3 keys now in"
+        "users: read 11 = 6 good + 5 quarantined from 2 file(s), 0 corrupt; 3 keys into"
         in caplog.text
     )
     assert "users_3.csv is empty and left out" in caplog.text

@@ -168,6 +168,9 @@ def test_other_folders_are_told_apart(tmp_path: Path) -> None:
 def test_lake_files_hold_the_set_and_are_always_the_same(tmp_path: Path) -> None:
     dataset = bundled_movielens()
     first = write_lake_files(dataset, tmp_path / "a")
+    times = [path.stat().st_mtime_ns for path in first]
+    assert write_lake_files(dataset, tmp_path / "a") == first
+    assert [path.stat().st_mtime_ns for path in first] == times, "what is as it was is let be"
     again = write_lake_files(dataset, tmp_path / "b")
     assert [path.name for path in first] == ["items.jsonl", "users.csv"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]

@@ -15,13 +15,13 @@ def write_lake_files(dataset: MovieLens, folder: Path) -> list[Path]:
 
     `users.csv` has a header and user_id, age, gender, occupation, zip_code, and is left out for a
     set without users. `items.jsonl` has one object a line: item_id, title, year (or null), genres.
-    Returns the files written.
+    Files that hold just that are let be. Returns all of them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     users = dataset.read_users()
-    written = [_write(folder / "items.jsonl", _json_lines(dataset.read_items()))]
+    written = [write_file(folder / "items.jsonl", _json_lines(dataset.read_items()))]
     if users is not None:
-        written.append(_write(folder / "users.csv", _csv(users)))
+        written.append(write_file(folder / "users.csv", _csv(users)))
     return written
 
 
@@ -39,7 +39,10 @@ def _json_lines(frame: pd.DataFrame) -> str:
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
-def _write(path: Path, text: str) -> Path:
+def write_file(path: Path, text: str) -> Path:
+    """Writes `text` where the file does not hold it already: what is as it was keeps its time."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return path
     # A reader of the folder must never see half a file, nor take the half for one of its own.
     staged = path.with_name(f".{path.name}.partial")
     staged.write_text(text, encoding="utf-8", newline="")
