@@ -88,9 +88,9 @@ def install(killer: Killer, table: Path) -> None:
         write(self, rows, told)
         killer.at("after the table commit")
 
-    def merged(self: Lakehouse, frame: DataFrame, spec: Any) -> None:
+    def merged(self: Lakehouse, *given: Any, **named: Any) -> None:
         killer.at("before the ledger")
-        merge(self, frame, spec)
+        merge(self, *given, **named)
         killer.at("after the ledger")
 
     for owner, name, function in (
