@@ -5,7 +5,10 @@
 Flights out of New York (336,776 rows, repeated), six numbers scaled by minimum and maximum, six
 texts of 3 to 4,043 values one-hot; then a text of a million values, of which ours keeps a thousand.
 All sides read the same Parquet files in the same session and write Delta, after a small warm-up.
-Before anything is timed, the outputs are compared: every distinct row, place by place.
+Spark ML writes one column of indices and values. Ours has two layouts for wide vocabularies: the
+same (`sparse`), and a column for each number and for the slot of each category (`slots`), from
+which the same indices and values follow. Before anything is timed, both are compared with Spark
+ML's: every distinct row, place by place.
 """
 
 import argparse
@@ -16,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from tests.benchmarks.feature_peers import (
     ML_VECTOR,
+    entries,
     feature_set,
     matchlake,
     random_rows,
@@ -34,8 +39,10 @@ from tests.benchmarks.flights import CATEGORIES, NUMBERS, read_flights, write_fl
 from tests.support.executions import executions
 
 from matchlake.features.fit import fit_features
+from matchlake.features.model import Layout
 
 FLIGHTS = feature_set(NUMBERS, CATEGORIES)
+LAYOUTS: tuple[Layout, ...] = ("slots", "sparse")
 DISTINCT = 336_776
 Answer = dict[str, Any]
 
@@ -105,15 +112,18 @@ def session(options: argparse.Namespace, folder: Path) -> SparkSession:
 
 def check(spark: SparkSession, once: DataFrame, folder: Path) -> Answer:
     """Both outputs on every distinct row, which warms both sides up; raises where they differ."""
-    model = matchlake(once, folder / "ours", FLIGHTS)
     spark_ml(once, folder / "theirs", NUMBERS, CATEGORIES)
-    ours = spark.read.format("delta").load(str(folder / "ours")).select("id", "features.*")
     files = spark.read.schema(f"id BIGINT, {ML_VECTOR}").parquet(str(folder / "theirs"))
-    different = rows_that_differ(ours, files.select("id", "features.indices", "features.values"))
-    if different:
-        raise SystemExit(f"{different} rows differ from Spark ML's")
-    for each in ("ours", "theirs"):
-        shutil.rmtree(folder / each)
+    theirs = files.select("id", "features.indices", "features.values")
+    different = 0
+    for layout in LAYOUTS:
+        model = matchlake(once, folder / layout, FLIGHTS, layout)
+        ours = entries(spark.read.format("delta").load(str(folder / layout)), model, layout)
+        different += rows_that_differ(ours, theirs)
+        if different:
+            raise SystemExit(f"{different} rows of layout {layout} differ from Spark ML's")
+        shutil.rmtree(folder / layout)
+    shutil.rmtree(folder / "theirs")
     return {
         "rows_compared": once.count(),
         "rows_that_differ": different,
@@ -141,11 +151,15 @@ def flights(spark: SparkSession, options: argparse.Namespace, folder: Path, answ
     """Ours and Spark ML, in turn, on all rows."""
     write_flights(folder / "flights", options.rows)
     frame = spark.read.parquet(str(folder / "flights"))
-    ours = timed(folder, lambda out: matchlake(frame, out, FLIGHTS))
+    ours = {
+        each: timed(folder, partial(matchlake, frame, features=FLIGHTS, layout=each))
+        for each in LAYOUTS
+    }
     theirs = timed(folder, lambda out: spark_ml(frame, out, NUMBERS, CATEGORIES))
     answer |= {"matchlake_seconds": ours, "spark_ml_seconds": theirs}
+    answer["ratio"]["spark_ml_sparse"] = round(ours["sparse"] / theirs, 3)
     answer["fit_seconds"] = timed(folder, lambda _: fit_features(frame, FLIGHTS))
-    answer["ratio"]["spark_ml"] = round(ours / theirs, 3)
+    answer["ratio"]["spark_ml"] = round(ours["slots"] / theirs, 3)
     shutil.rmtree(folder / "flights")
 
 
@@ -168,7 +182,7 @@ def wide(spark: SparkSession, options: argparse.Namespace, folder: Path, answer:
     write_wide(folder / "wide", options.wide_rows, options.wide_values)
     frame = spark.read.parquet(str(folder / "wide"))
     capped = feature_set(["x"], ["city"], cap=1000)
-    ours = timed(folder, lambda out: matchlake(frame, out, capped))
+    ours = timed(folder, lambda out: matchlake(frame, out, capped, "slots"))
     try:
         theirs = timed(folder, lambda out: spark_ml(frame, out, ["x"], ["city"]))
     except Exception as error:  # noqa: BLE001 - running out of memory is a result here

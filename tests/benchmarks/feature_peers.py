@@ -93,6 +93,21 @@ def rows_that_differ(ours: DataFrame, theirs: DataFrame) -> int:
     return joined.where(f"NOT COALESCE({same}, FALSE)").count()
 
 
+def entries(frame: DataFrame, model: FeatureModel, layout: Layout) -> DataFrame:
+    """The id, indices and values of rows that `matchlake` wrote."""
+    if layout == "sparse":
+        return frame.select("id", "features.*")
+    numbers = [f"`{o.name}`" for o in model.outputs() if o.role == "number"]
+    slots = [f"`{fitted.name}`" for fitted in model.features if fitted.form == "categories"]
+    places = [*map(str, range(len(numbers))), *slots]
+    ones = [f"IF({slot} IS NULL, NULL, 1.0e0)" for slot in slots]
+    return frame.selectExpr(
+        "id",
+        f"array_compact(array({', '.join(places)})) AS indices",
+        f"concat(array({', '.join(numbers)}), array_compact(array({', '.join(ones)}))) AS values",
+    )
+
+
 def _without_zeros(frame: DataFrame) -> DataFrame:
     kept = frame.selectExpr("id", "filter(arrays_zip(indices, values), e -> e.values != 0) AS kept")
     return kept.selectExpr("id", "kept.indices AS indices", "kept.values AS values")

@@ -242,6 +242,44 @@ def test_the_sparse_layout_holds_the_same(
     assert_equal(from_sparse(pd.DataFrame({"features": entries}), model), expected, model)
 
 
+def from_slots(frame: pd.DataFrame, model: FeatureModel) -> np.ndarray[Any, Any]:
+    """The matrix in the order of the output columns, out of the columns of slots."""
+    slots = [output.name for output in model.slots()]
+    full = np.zeros((len(frame), len(slots)))
+    for fitted in model.features:
+        if fitted.form == "number":
+            for output in fitted.outputs():
+                full[:, slots.index(output.name)] = frame[output.name].to_numpy(np.float64)
+            continue
+        for row, found in enumerate(frame[fitted.name]):
+            ones = found if fitted.is_list else [] if pd.isna(found) else [found]
+            assert (np.diff(ones) > 0).all()
+            full[row, [int(one) for one in ones]] = 1
+    order = [slots.index(output.name) for output in model.outputs()]
+    return full[:, order]
+
+
+def test_the_slots_layout_holds_the_same(
+    spark: SparkSession, rows: list[tuple[Any, ...]], model: FeatureModel, in_spark: pd.DataFrame
+) -> None:
+    frame = model.transform(spark.createDataFrame(rows, SCHEMA), "slots")
+    assert {"id", "c_many", "l_own", "n_clip", "n_number_null"} <= set(frame.columns)
+    kinds = dict(frame.dtypes)
+    assert (kinds["c_many"], kinds["l_own"]) == ("int", "array<int>")
+    expected = matrix(in_spark, model)
+    found = frame.toArrow().to_pandas().sort_values("id")
+    assert_equal(from_slots(found, model), expected, model)
+    in_sql = in_duckdb(model, rows, "slots")
+    assert list(in_sql.columns) == frame.columns
+    assert_equal(from_slots(in_sql, model), expected, model)
+    columns = {n: pd.Series([r[i] for r in rows], dtype=object) for i, n in enumerate(ARROW.names)}
+    in_pandas = model.transform_pandas(pd.DataFrame(columns), "slots")
+    assert list(in_pandas.columns) == frame.columns
+    assert_equal(from_slots(in_pandas, model), expected, model)
+    none = model.transform_pandas(pd.DataFrame(columns)[:0], "slots")
+    assert (list(none.columns), len(none)) == (frame.columns, 0)
+
+
 def test_the_cases_reach_what_they_are_for(
     rows: list[tuple[Any, ...]], model: FeatureModel, in_spark: pd.DataFrame
 ) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from matchlake.recommender.blocks import csr_from_pairs
+from matchlake.recommender.blocks import Csr, csr_from_pairs
 from matchlake.recommender.packing import PIECE, pack, pieces_of, spread_keys, unpack
 from matchlake.recommender.params import AlsParams
 from matchlake.recommender.randoms import normals
@@ -55,6 +55,22 @@ def test_repeats_are_found_within_rows_only() -> None:
     columns = np.array([0, 2, 2, 1, 2, 2], np.int32)
     csr = csr_from_pairs(rows, columns, np.ones(6, np.float32), (4, 3))
     assert [(int(csr.row_of(p)), int(csr.columns[p])) for p in csr.repeats()] == [(1, 2)]
+
+
+@pytest.mark.parametrize("width", [1, 1 << 16, (1 << 16) + 1, (1 << 24) + 9])
+@pytest.mark.parametrize("levels", [0, 1, 256, 257, 100_000])
+def test_narrowed_rows_come_back_to_the_bit(width: int, levels: int) -> None:
+    rng = np.random.default_rng(levels)
+    columns = np.sort(rng.integers(0, width, levels)).astype(np.int32)
+    columns[-1:] = width - 1
+    values = rng.permutation(np.arange(levels) / np.float32(7) - 1).astype(np.float32)
+    narrow = Csr(np.array([0, levels]), columns, values, width).narrowed()
+    assert ("codes" in narrow, "high" in narrow) == (levels <= 256, width > 1 << 16)
+    again = Csr.widened(narrow)
+    assert (again.width, again.columns.dtype, again.values.dtype) == (width, np.int32, np.float32)
+    assert np.array_equal(again.columns, columns)
+    assert np.array_equal(again.values, values)
+    assert np.array_equal(again.indptr, [0, levels])
 
 
 def test_packed_arrays_come_back_writable() -> None:

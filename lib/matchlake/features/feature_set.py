@@ -60,8 +60,9 @@ class FeatureTable(Params):
     comment: str
     """What the table holds, for those who find it in the catalog."""
     features: FeatureSet
-    layout: Literal["columns", "sparse"] = "columns"
-    """A column for each feature and category, or one column of indices and values for them all."""
+    layout: Literal["columns", "sparse", "slots"] = "columns"
+    """`columns`: one for each number and category; `sparse`: one of indices and values for them
+    all; `slots`: one for each number, and one a feature that says which category it is."""
     split_by: str | None = None
     """A key of the set by which the table is partitioned, so that the rows of each of its values
     lie apart and can be read alone; all are written in one pass."""

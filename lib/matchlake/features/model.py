@@ -16,11 +16,11 @@ from matchlake.features.inverse import inverse_arrays, inverse_sql
 from matchlake.features.numbers import FittedNumber
 from matchlake.features.numpy_features import Matrix, NumpyFeatures, SparseRows
 from matchlake.features.outputs import Output
-from matchlake.features.sparse import sparse_slots, sparse_stages
+from matchlake.features.sparse import slot_stages, sparse_slots, sparse_stages
 from matchlake.features.sql import SPARK, Dialect, find_dialect
 from matchlake.params import Params
 
-Layout = Literal["columns", "sparse"]
+Layout = Literal["columns", "sparse", "slots"]
 Fitted = Annotated[FittedNumber | FittedCategories, Field(discriminator="form")]
 
 
@@ -67,6 +67,8 @@ class FeatureModel(Params):
 
         As `columns`, those of `outputs` are DOUBLE, or INT for zeros and ones. As `sparse`, one
         column `features`: a struct of indices, the places in `slots`, rising, and their values.
+        As `slots`, numbers are as in `columns`, and each other feature is one column with the
+        place of its one: INT, null for none; ARRAY<INT>, rising, for lists.
         Raises SchemaError where `frame` lacks a column, or has one of another type than at fit; a
         value that a policy refuses fails the action that meets it.
         """
@@ -119,12 +121,17 @@ class FeatureModel(Params):
         """What the sparse layout gives, as compressed sparse rows, for arrays of equal length."""
         return self._numpy.sparse(columns)
 
-    def transform_pandas(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def transform_pandas(
+        self, frame: pd.DataFrame, layout: Literal["columns", "slots"] = "columns"
+    ) -> pd.DataFrame:
         """What `transform` gives, as a pandas frame with the index of `frame`.
 
-        Numbers and buckets are float64 with NaN for null, zeros and ones int32.
+        Numbers and buckets are float64 with NaN for null, zeros and ones int32, slots Int32.
         """
         self._check(list(frame.columns))
+        if layout == "slots":
+            slots = self._numpy.slots({name: frame[name] for name in self._numpy.columns})
+            return frame[list(self.keys)].join(pd.DataFrame(slots).set_axis(frame.index))
         matrix = self._numpy.transform({name: frame[name] for name in self._numpy.columns})
         features = {
             output.name: matrix[:, place].astype("float64" if output.role == "number" else "int32")
@@ -166,6 +173,8 @@ class FeatureModel(Params):
         stages = [dict(pair for texts in inputs for pair in texts.items())]
         if layout == "sparse":
             stages += sparse_stages(self.features, dialect)
+        elif layout == "slots":
+            stages += slot_stages(self.features, dialect)
         else:
             outputs = [f.sql_outputs(dialect) for f in self.features]
             stages.append(dict(pair for texts in outputs for pair in texts.items()))

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from matchlake.errors import InputError, SchemaError
 from matchlake.features.categories import REFUSED, FittedCategories
@@ -84,6 +85,34 @@ class NumpyFeatures:
         order = np.lexsort((place, row))
         starts = np.searchsorted(row[order], np.arange(count + 1))
         return SparseRows(starts, place[order], values[order], first)
+
+    def slots(self, columns: Mapping[str, npt.ArrayLike]) -> dict[str, Any]:
+        """All rows, by column: numbers as in `transform`, the slots of each other feature.
+
+        These are Int32 of pandas with its null for none, or lists of slots for a list column.
+        """
+        count = self._rows(columns)
+        first = sum(block.width for block in self._numbers)
+        found: dict[str, Any] = {}
+        for fitted, (_, block) in zip(self.features, self._blocks, strict=True):
+            if not isinstance(block, CategoryBlock):
+                dense = _filled(columns, count, [(0, block)])
+                names = [output.name for output in fitted.outputs()]
+                found |= dict(zip(names, dense.T, strict=True))
+                continue
+            rows, places = block.ones(columns[block.column])
+            if block.fitted.is_list:
+                ends = np.searchsorted(rows, np.arange(1, count))
+                parts = np.split(places + first, ends)[:count]
+                found[fitted.name] = [part.tolist() for part in parts]
+            else:
+                none = np.full(count, fill_value=True)
+                none[rows] = False
+                slots = np.zeros(count, np.int32)
+                slots[rows] = places + first
+                found[fitted.name] = pd.arrays.IntegerArray(slots, none)
+            first += block.width
+        return found
 
     def _rows(self, columns: Mapping[str, npt.ArrayLike]) -> int:
         self._check(columns)

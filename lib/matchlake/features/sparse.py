@@ -1,7 +1,9 @@
-"""A whole feature set in one column: the places of what is not zero, and the values there.
+"""A feature set without a column a category: the places, or slots, of what is not zero.
 
-Numbers come first and are always there, a zero among them too; categories follow, each a one at
-its place. Wide vocabularies therefore cost a look-up a row, not a column a category.
+Slots count through all numbers, then all categories, each of which is a one at its slot. As
+`sparse` one column holds the slots and the values there, those of numbers always, a zero too; as
+`slots` each number has a column, and each other feature one with its slot. Wide vocabularies
+therefore cost a look-up a row, not a column a category.
 """
 
 import string
@@ -9,7 +11,7 @@ import sys
 import zlib
 from collections.abc import Mapping, Sequence
 
-from matchlake.features.categories import FittedCategories
+from matchlake.features.categories import ABSENT, FittedCategories
 from matchlake.features.numbers import FittedNumber
 from matchlake.features.outputs import Output
 from matchlake.features.sql import SPARK, Dialect
@@ -36,11 +38,45 @@ def sparse_stages(features: Sequence[Fitted], dialect: Dialect) -> list[dict[str
     The last has the one column `features`, a struct of indices array<int>, rising, and values
     array<double>.
     """
+    values = list(_numbers(features, dialect).values())
+    starts, found = _ones(features, dialect)
+    places = [*map(str, range(len(values))), *(each for ones in found.values() for each in ones)]
+    indices = dialect.without_absent.format(", ".join(places))
+    second = {"in_values": "in_values", "in_indices": indices}
+    ones = f"{dialect.size.format('in_indices')} - {len(values)}"
+    last = {SPARSE_COLUMN: dialect.sparse.format(ones=ones)}
+    return [{"in_values": dialect.doubles(values), **starts}, second, last]
+
+
+def slot_stages(features: Sequence[Fitted], dialect: Dialect) -> list[dict[str, str]]:
+    """As `sparse_stages`, but a column a number, and one with the slots of each other feature."""
+    starts, found = _ones(features, dialect)
+    numbers: dict[str, str] = {}
+    last: dict[str, str] = {}
+    for fitted in features:
+        if isinstance(fitted, FittedNumber):
+            outputs = fitted.sql_outputs(dialect)
+            numbers |= outputs
+            last |= {name: dialect.identifier(name) for name in outputs}
+        elif fitted.is_list:
+            last[fitted.name] = dialect.without_absent.format(", ".join(found[fitted.name]))
+        else:
+            last[fitted.name] = f"NULLIF({found[fitted.name][0]}, {ABSENT})"
+    return [numbers | starts, last]
+
+
+def _numbers(features: Sequence[Fitted], dialect: Dialect) -> dict[str, str]:
     numbers = [fitted for fitted in features if isinstance(fitted, FittedNumber)]
-    values = [text for fitted in numbers for text in fitted.sql_outputs(dialect).values()]
-    starts: dict[str, str] = {"in_values": dialect.doubles(values)}
-    places = [str(place) for place in range(len(values))]
-    first = len(values)
+    return {name: text for fitted in numbers for name, text in fitted.sql_outputs(dialect).items()}
+
+
+def _ones(
+    features: Sequence[Fitted], dialect: Dialect
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """What to compute before, and over that SQL for the slots of each feature's ones."""
+    first = len(_numbers(features, dialect))
+    starts: dict[str, str] = {}
+    found = {}
     for fitted in features:
         if isinstance(fitted, FittedCategories):
             name = f"in_{fitted.name}"
@@ -49,12 +85,9 @@ def sparse_stages(features: Sequence[Fitted], dialect: Dialect) -> list[dict[str
             if dialect is SPARK and not fitted.is_list and len(fitted.categories) > _SMALL:
                 table = _Hashed(fitted)
                 starts[f"{name}_slot"] = table.slot(dialect.identifier(name))
-            places += _places(fitted, first, dialect, table)
+            found[fitted.name] = _places(fitted, first, dialect, table)
             first += len(fitted.outputs())
-    indices = dialect.without_absent.format(", ".join(places))
-    second = {"in_values": "in_values", "in_indices": indices}
-    ones = f"{dialect.size.format('in_indices')} - {len(values)}"
-    return [starts, second, {SPARSE_COLUMN: dialect.sparse.format(ones=ones)}]
+    return starts, found
 
 
 def _places(

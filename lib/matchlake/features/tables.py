@@ -7,8 +7,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from matchlake.features.feature_set import FeatureTable
-from matchlake.features.model import FeatureModel, Layout
+from matchlake.features.model import FeatureModel, Fitted, Layout
 from matchlake.features.numbers import FittedNumber
+from matchlake.features.outputs import Output
 from matchlake.features.sparse import SPARSE_COLUMN, SPARSE_TYPE
 from matchlake.schemas import Column, TableSpec, quote_identifier
 
@@ -77,11 +78,10 @@ def feature_table(model: FeatureModel, wanted: FeatureTable, source: StructType)
     if wanted.layout == "sparse":
         told = f"Indices, slots of {FEATURE_VOCABULARY.name}, and the values there; the rest is 0"
         columns.append(Column(SPARSE_COLUMN, SPARSE_TYPE, told, nullable=False))
+    elif wanted.layout == "slots":
+        columns += [column for fitted in model.features for column in _slot_columns(fitted)]
     else:
-        columns += [
-            Column(output.name, output.type, output.comment, nullable=output.role == "number")
-            for output in model.outputs()
-        ]
+        columns += [_output_column(output) for output in model.outputs()]
     return TableSpec(
         wanted.table,
         wanted.comment,
@@ -89,6 +89,19 @@ def feature_table(model: FeatureModel, wanted: FeatureTable, source: StructType)
         keys=model.keys,
         partition_by=(wanted.split_by,) if wanted.split_by else (),
     )
+
+
+def _output_column(output: Output) -> Column:
+    return Column(output.name, output.type, output.comment, nullable=output.role == "number")
+
+
+def _slot_columns(fitted: Fitted) -> list[Column]:
+    if isinstance(fitted, FittedNumber):
+        return [_output_column(output) for output in fitted.outputs()]
+    told = f"{FEATURE_VOCABULARY.name}.slot of what {fitted.column}"
+    if fitted.is_list:
+        return [Column(fitted.name, "ARRAY<INT>", f"{told} has, rising", nullable=False)]
+    return [Column(fitted.name, "INT", f"{told} is; null where that has none")]
 
 
 def feature_constraints(model: FeatureModel, layout: Layout = "columns") -> dict[str, str]:

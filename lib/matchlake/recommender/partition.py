@@ -72,10 +72,7 @@ class Block:
         """The block as bytes."""
         return pack(
             {
-                "indptr": self.csr.indptr,
-                "columns": self.csr.columns,
-                "values": self.csr.values,
-                "width": np.array([self.csr.width]),
+                **self.csr.narrowed(),
                 "counts": np.array([len(link) for link in self.links]),
                 "links": np.concatenate(self.links),
             }
@@ -86,8 +83,7 @@ class Block:
         """The block whose pieces are the rows of `table`."""
         order = np.argsort(np.asarray(table["piece"]))
         data: Any = unpack([table["data"][int(row)].as_buffer() for row in order])
-        csr = Csr(data["indptr"], data["columns"], data["values"], int(data["width"][0]))
-        return cls(csr, np.split(data["links"], np.cumsum(data["counts"])[:-1]))
+        return cls(Csr.widened(data), np.split(data["links"], np.cumsum(data["counts"])[:-1]))
 
 
 def block_frame(indexed: DataFrame, layout: Layout) -> DataFrame:

@@ -30,11 +30,8 @@ class Station:
 
     def arrays(self) -> dict[str, Array]:
         """All of it, for a message."""
-        csr = self.block.csr
         found: dict[str, Array] = {
-            "indptr": csr.indptr,
-            "columns": csr.columns,
-            "values": csr.values,
+            **self.block.csr.narrowed(),
             "names": self.names,
             "counts": np.array([len(link) for link in self.block.links]),
             "links": np.concatenate(self.block.links),
@@ -49,14 +46,13 @@ class Station:
     def read(table: pa.Table) -> "Station":
         """The station whose pieces are the rows of `table`."""
         found = opened(table, STATION)[0]
-        csr = Csr(found["indptr"], found["columns"], found["values"], len(found["names"]))
         links = np.split(found["links"], np.cumsum(found["counts"])[:-1])
         features = None
         if "x_width" in found:
             width = int(found["x_width"][0])
             rows = Csr(found["x_indptr"], found["x_columns"], found["x_values"], width)
             features = Features(rows)
-        return Station(Block(csr, links), found["names"], features)
+        return Station(Block(Csr.widened(found), links), found["names"], features)
 
 
 @dataclass(frozen=True)
