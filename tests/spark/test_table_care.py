@@ -97,6 +97,9 @@ def test_tables_are_brought_to_what_is_declared_and_stay_so(
     assert comments["age"] == "a"
     (detail,) = spark.sql("DESCRIBE DETAIL bronze.events").collect()
     assert (detail.clusteringColumns, detail.numFiles) == (["user_id", "offset"], 1)
+    kept = read_properties(at.lakehouse, "bronze.events")["delta.dataSkippingStatsColumns"]
+    looked_up = ("status", "partition", "offset", "kafka_timestamp", "batch_id", "event_time")
+    assert kept.replace("`", "").split(",") == [*looked_up, "user_id"]
     for wrong in ("age = 121", "age = -1", "gender = 'F'"):
         with pytest.raises(Exception, match=REFUSED):
             spark.sql(f"UPDATE bronze.users SET {wrong}")

@@ -23,6 +23,7 @@ _RECORDS = (
     ("known_status", f"status IN ('{GOOD}', '{QUARANTINED}', '{ERASED}')"),
     ("reason_when_bad", f"status <> '{QUARANTINED}' OR reason IS NOT NULL"),
 )
+_PASSED_OVER_BY = ("status", "partition", "offset", "kafka_timestamp", "batch_id")
 _TEXT = ("text", "The value as text, bytes that are not UTF-8 replaced")
 
 
@@ -45,6 +46,7 @@ def stream_table(stream: StreamParams) -> TableSpec:
         (STATUS, *stream_columns(stream), *POSITION, *REFUSAL, *RAW, *BATCH),
         checks=_RECORDS,
         changes=True,
+        statistics=(*_PASSED_OVER_BY, *filter(None, [stream.event_time])),
     )
 
 

@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 CHANGES = "delta.enableChangeDataFeed"
 """The property of tables of which Delta keeps what each commit changed."""
+STATISTICS = "delta.dataSkippingStatsColumns"
+"""The property that names the columns whose least and greatest values Delta keeps of each file."""
 
 _TRIES = 4
 _CREATED_BY_ANOTHER = (
@@ -112,7 +114,7 @@ class Lakehouse:
             + (f" PARTITIONED BY ({partition})" if partition else "")
             + (f" CLUSTER BY ({cluster})" if cluster else "")
             + f" COMMENT {quote_text(spec.comment)}"
-            + (f" TBLPROPERTIES ('{CHANGES}' = 'true')" if spec.changes else "")
+            + _properties(spec)
             + (f" LOCATION {quote_text(path)}" if path else "")
         )
 
@@ -283,6 +285,14 @@ def _tried(action: Callable[[], T], conflicts: Sequence[str], table: str) -> T:
             _log.info("%s: another run wrote at the same moment; trying again", table)
             time.sleep(attempt)
     return action()
+
+
+def _properties(spec: TableSpec) -> str:
+    wanted = {CHANGES: "true"} if spec.changes else {}
+    if spec.statistics:
+        wanted[STATISTICS] = ",".join(map(quote_identifier, spec.statistics))
+    pairs = ", ".join(f"'{key}' = {quote_text(value)}" for key, value in wanted.items())
+    return f" TBLPROPERTIES ({pairs})" if pairs else ""
 
 
 def _nullable(schema: StructType) -> StructType:

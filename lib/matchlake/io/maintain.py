@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from pyspark.sql import DataFrame
 
 from matchlake.errors import SchemaError, TableError
-from matchlake.io.delta import CHANGES, Lakehouse
+from matchlake.io.delta import CHANGES, STATISTICS, Lakehouse
 from matchlake.io.table_facts import (
     add_constraints,
     drop_constraints,
@@ -113,6 +113,11 @@ class Maintenance:
         if not self.cluster_by or self._detail("clusteringColumns") == list(self.cluster_by):
             return []
         columns = ", ".join(map(quote_identifier, self.cluster_by))
+        kept = read_properties(self.lakehouse, self.table).get(STATISTICS)
+        if kept:  # Delta clusters only by columns of which it keeps statistics.
+            more = {quote_identifier(name): None for name in self.cluster_by}
+            wanted = ",".join(dict.fromkeys(kept.split(",")) | more)
+            set_properties(self.lakehouse, self.table, {STATISTICS: wanted})
         self._sql(f"ALTER TABLE {self._name} CLUSTER BY ({columns})")
         return [f"clustered by {', '.join(self.cluster_by)}"]
 
