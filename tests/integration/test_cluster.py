@@ -17,6 +17,7 @@ import psutil
 import pyspark
 import pytest
 from pyspark.sql import SparkSession
+from tests.support.jvm import QUICK_JVM
 from tests.support.lakes import forget_tables, small_lake
 from tests.support.programs import CONF, JOBS, run_program, running_program
 from tests.support.sources import ROOT
@@ -29,9 +30,8 @@ from matchlake.sandbox.process import choose_port
 
 # Every executor is there before the first task is given out, so that each gets some.
 SUBMIT = ["--conf", "spark.scheduler.minRegisteredResourcesRatio=1.0", "--driver-memory", "1g"]
-# Short-lived JVMs: the quick compiler alone takes half the time.
-SUBMIT += ["--driver-java-options", "-XX:TieredStopAtLevel=1"]
-SUBMIT += ["--conf", "spark.executor.extraJavaOptions=-XX:TieredStopAtLevel=1"]
+SUBMIT += ["--driver-java-options", QUICK_JVM]
+SUBMIT += ["--conf", f"spark.executor.extraJavaOptions={QUICK_JVM}"]
 QUICK = ["--set", "train.als.iterations=2", "--set", "train.als.rank=4"]
 CLUSTER = "local-cluster[2,1,1024]"
 SILVER = "{}/warehouse/silver/interactions"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.canaries import CANARY, plant_canaries
+from tests.support.jvm import QUICK_JVM
 from tests.support.leaks import scan
 from tests.support.programs import run_program, shell_environment
 
@@ -17,7 +18,7 @@ from matchlake.sandbox.services import sandbox_login
 
 RATINGS = 4000
 _QUICK = (
-    "spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC\n"
+    f"spark.driver.extraJavaOptions {QUICK_JVM}\n"
     "spark.sql.codegen.wholeStage false\nspark.sql.codegen.factoryMode NO_CODEGEN\n"
 )
 

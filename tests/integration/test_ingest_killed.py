@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
+from tests.support.jvm import QUICK_JVM
 from tests.support.killed_ingest import POINTS
 from tests.support.streams import good, ingest, ledger_of, produce, runtime_in
 
@@ -17,7 +18,7 @@ from matchlake.sandbox.topics import create_topic
 FIVE = [point for point in POINTS if point not in ("before the table commit", "after the ledger")]
 # Processes that live for seconds compile as little as can be.
 _QUICK = (
-    "spark={spark.driver.extraJavaOptions: -XX:TieredStopAtLevel=1 -XX:+UseSerialGC,"
+    f"spark={{spark.driver.extraJavaOptions: {QUICK_JVM},"
     " spark.sql.codegen.wholeStage: 'false', spark.sql.codegen.factoryMode: NO_CODEGEN}"
 )
 

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.jvm import QUICK_JVM
 from tests.support.sources import ROOT
 
 BIN = Path(sys.executable).parent
 CONF = ["--conf-dir", str(ROOT / "conf")]
 JOBS = ROOT / "jobs"
-# Short-lived JVMs: the quick compiler alone takes half the time.
-QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 _WAIT = 800
 
 

@@ -39,6 +39,7 @@ _OTHER_RUN = (
     "CONCURRENT_TRANSACTION",
     "CONCURRENT_STREAM_LOG_UPDATE",
     "CONCURRENT_QUERY",
+    "Multiple streaming queries are concurrently using",
     "another active query with same",
     "already active",
 )
