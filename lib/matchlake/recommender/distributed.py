@@ -144,10 +144,14 @@ class _Half:
         return out.table()
 
     def _own_rows(self, number: int, right: pa.Table) -> Matrix:
-        rows = initial_rows(self.side, self.layout.rows(self.side, number), self.params)
-        for data in _messages(right, self.side):
-            known: Any = unpack([data])
-            place = known.get("place", slice(None))
+        indices = self.layout.rows(self.side, number)
+        whole = [unpack([data]) for data in _messages(right, self.side)]
+        if len(whole) == 1 and "place" not in whole[0]:
+            rows = np.zeros((len(indices), stored_width(self.params)), np.float32)
+        else:
+            rows = initial_rows(self.side, indices, self.params)
+        for known in whole:
+            place: Any = known.get("place", slice(None))
             rows[place, : known["rows"].shape[1]] = known["rows"]
         return rows
 

@@ -10,8 +10,9 @@ import pyarrow as pa
 
 Array = npt.NDArray[Any]
 
-PIECE = 16 << 20
-"""Most bytes in one row: rows end at 2 GiB, and Spark's sorts hold several of them at a time."""
+PIECE = 1 << 19
+"""Most bytes in one row: more would be an object of its own regions to the JVM's collector (G1),
+each of which sets it to work; and Spark's sorts hold several rows at a time."""
 
 PACKED = 1 << 19
 """Small rows, such as interactions, that travel in one large row."""
