@@ -130,18 +130,19 @@ def test_the_job_pins_versions_in_its_run_and_builds_a_run_again(
         build(run="0123")
 
 
-def least_squares(x: pd.DataFrame, y: pd.Series) -> Predictor:  # type: ignore[type-arg]
-    weights = np.linalg.lstsq(np.column_stack([x, np.ones(len(x))]), y, rcond=None)[0]
-
-    def predict(new: pd.DataFrame) -> npt.NDArray[np.float64]:
-        return np.column_stack([new, np.ones(len(new))]) @ weights
-
-    return predict
-
-
 @pytest.mark.soak
 def test_a_model_for_each_category_is_compared_with_one_for_all(spark: SparkSession) -> None:
     """Slopes differ by city, so that a model for each is exact and one for all cannot be."""
+
+    # In here, so that it travels whole: workers of Spark Connect know no module `tests`.
+    def least_squares(x: pd.DataFrame, y: pd.Series) -> Predictor:  # type: ignore[type-arg]
+        weights = np.linalg.lstsq(np.column_stack([x, np.ones(len(x))]), y, rcond=None)[0]
+
+        def predict(new: pd.DataFrame) -> npt.NDArray[np.float64]:
+            return np.column_stack([new, np.ones(len(new))]) @ weights
+
+        return predict
+
     slopes = {"a": 1.0, "b": -2.0, "c": 0.5}
     rows = [(c, float(x), slope * x + 3) for c, slope in slopes.items() for x in range(12)]
     train = spark.createDataFrame(rows, "city STRING, x DOUBLE, y DOUBLE")
