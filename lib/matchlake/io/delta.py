@@ -150,7 +150,7 @@ class Lakehouse:
     def append(self, frame: DataFrame, spec: TableSpec) -> None:
         """Adds the rows of `frame`, whose columns must be those of `spec`, in one commit."""
         self.create(spec)
-        frame.select(spec.column_names).writeTo(self.name(spec.name)).append()
+        _rows(frame, spec).writeTo(self.name(spec.name)).append()
 
     def replace(self, frame: DataFrame, spec: TableSpec) -> None:
         """Replaces all rows in one commit: readers see the old table or the new, never neither.
@@ -158,7 +158,7 @@ class Lakehouse:
         Columns and partitions follow `spec`, also where the table had others before.
         """
         name = self.name(spec.name)
-        rows = frame.select(spec.column_names).to(_nullable(spec.struct()))
+        rows = _rows(frame, spec)
         if not self.exists(spec.name):
             self.create(spec)
         other_shape = shape_differences(self.spark.table(name).schema, spec.struct(), extra=False)
@@ -181,7 +181,7 @@ class Lakehouse:
         It fails where another run wrote such rows meanwhile: `frame` cannot know of them.
         """
         self.create(spec)
-        frame.select(spec.column_names).writeTo(self.name(spec.name)).overwrite(condition)
+        _rows(frame, spec).writeTo(self.name(spec.name)).overwrite(condition)
 
     def merge(
         self,
@@ -295,9 +295,13 @@ def _properties(spec: TableSpec) -> str:
     return f" TBLPROPERTIES ({pairs})" if pairs else ""
 
 
-def _nullable(schema: StructType) -> StructType:
-    """The same columns, null allowed: it is the table that refuses nulls, not the plan."""
-    return StructType([StructField(f.name, f.dataType, metadata=f.metadata) for f in schema])
+def _rows(frame: DataFrame, spec: TableSpec) -> DataFrame:
+    """The columns of `spec` in its types: Delta 4.0 widens none on the way into a table.
+
+    Null is allowed: it is the table that refuses nulls, not the plan.
+    """
+    fields = [StructField(f.name, f.dataType, metadata=f.metadata) for f in spec.struct()]
+    return frame.select(spec.column_names).to(StructType(fields))
 
 
 def _pairs(names: Sequence[str]) -> str:
