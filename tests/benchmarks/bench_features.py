@@ -115,11 +115,10 @@ def check(spark: SparkSession, once: DataFrame, folder: Path) -> Answer:
     spark_ml(once, folder / "theirs", NUMBERS, CATEGORIES)
     files = spark.read.schema(f"id BIGINT, {ML_VECTOR}").parquet(str(folder / "theirs"))
     theirs = files.select("id", "features.indices", "features.values")
-    different = 0
     for layout in LAYOUTS:
         model = matchlake(once, folder / layout, FLIGHTS, layout)
         ours = entries(spark.read.format("delta").load(str(folder / layout)), model, layout)
-        different += rows_that_differ(ours, theirs)
+        different = rows_that_differ(ours, theirs)
         if different:
             raise SystemExit(f"{different} rows of layout {layout} differ from Spark ML's")
         shutil.rmtree(folder / layout)

@@ -107,7 +107,7 @@ class Bench:
         if options.bad:
             self.fill("mixed", options.events, bad=100)
             sides["one_percent_bad"] = lambda name: self.ours(name, "mixed")
-        for name in set(options.peers.split(",")) - {"none"}:
+        for name in (each for each in options.peers.split(",") if each != "none"):
             sides[name] = self.peer_side(PEERS[name])
         self.fill("small", 50_000, bad=100)
         self.ours("warm", "small")
