@@ -25,9 +25,10 @@ def run(runtime: Runtime) -> None:
     pairs = lakehouse.read(params.pairs) if params.pairs else None
     champion = runtime.tracker.require_champion()
     place = f"{config.checkpoints}/recommend"
+    what = f"{config.tracking.model} {champion.version}"
     with (
         runtime.tracker.files(champion, f"artifacts/{FACTORS}") as folder,
-        run_cuts(runtime.spark, place, champion.version, resume=False) as cuts,
+        run_cuts(runtime.spark, place, what, resume=False) as cuts,
     ):
         model = load_model(runtime.spark, folder)
         sides = read_sides(lakehouse, config.train, history)

@@ -17,6 +17,7 @@ from matchlake.models.pyfunc import EVALUATED, FACTORS, pyfunc_flavor
 from matchlake.models.training import (
     Sides,
     fit_model,
+    input_versions,
     log_posterior,
     progress_to,
     read_sides,
@@ -37,10 +38,12 @@ _log = logging.getLogger("matchlake.train_recommender")
 def run(runtime: Runtime) -> None:
     """Trains, measures against the baselines and the champion, registers with the alias earned."""
     params, tracker = runtime.config.train, runtime.tracker
-    version = runtime.lakehouse.version(INTERACTIONS.name)
-    interactions = with_strength(runtime.lakehouse.read(INTERACTIONS.name, version), params)
-    sides, name = read_sides(runtime.lakehouse, params, interactions), params.algorithm
-    what = f"version {version}, {params.model_dump_json(exclude={'resume'})}"
+    lakehouse, name = runtime.lakehouse, params.algorithm
+    versions = input_versions(lakehouse, params)
+    history = lakehouse.read(INTERACTIONS.name, versions[INTERACTIONS.name])
+    interactions = with_strength(history, params)
+    sides = read_sides(lakehouse, params, interactions, versions)
+    what = f"versions {versions}, {params.model_dump_json(exclude={'resume'})}"
     place = f"{runtime.config.checkpoints}/train_recommender"
     with (
         run_cuts(runtime.spark, place, what, resume=params.resume) as cuts,
@@ -49,7 +52,8 @@ def run(runtime: Runtime) -> None:
     ):
         parts = Split(*map(cuts.of("parts"), split(interactions, params.split)))
         run.log_params(params.model_dump(mode="json"))
-        run.log_input(INTERACTIONS.name, version)
+        for table, version in versions.items():
+            run.log_input(table, version)
         model = _fit(parts.train, params, sides, cuts.of("fit"), progress_to(run))
         models = {name: model, **_baselines(parts, cuts.of("baselines"))}
         figures = evaluate(models, parts, params.ranking, params.modes)

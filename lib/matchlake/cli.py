@@ -1,8 +1,10 @@
 """The one command line, `matchlake`. Only the commands that need Spark import it."""
 
+import ast
 import logging
 import runpy
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,14 +49,31 @@ def job_folder() -> Path:
     return find_conf().parent / "jobs"
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def run(context: typer.Context, name: Annotated[str, typer.Argument(help="the job")]) -> None:
+# --help before the job's name asks about `run`, after it about the job: so it is ours to read.
+_RUN = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=_RUN)
+def run(
+    context: typer.Context, name: Annotated[str, typer.Argument(help="the job")] = "--help"
+) -> None:
     """Runs a job of jobs/, as spark-submit would; its own options follow the name."""
     jobs = {path.stem: path for path in sorted(job_folder().glob("*.py"))}
+    if name == "--help":
+        typer.echo(_usage(jobs))
+        return
     if name not in jobs:
         raise ConfigError(f"No job {name!r}: there is {', '.join(jobs)}.")
     sys.argv = [str(jobs[name]), *context.args]
     runpy.run_path(str(jobs[name]), run_name="__main__")
+
+
+def _usage(jobs: Mapping[str, Path]) -> str:
+    lines = ["Usage: matchlake run JOB [--env ENV] [--set KEY=VALUE]... [options of the job]", ""]
+    for name, path in jobs.items():
+        told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        lines.append(f"  {name:20} {told.splitlines()[0]}")
+    return "\n".join([*lines, "", "matchlake run JOB --help tells a job's own options."])
 
 
 def main() -> None:

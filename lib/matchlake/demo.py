@@ -24,13 +24,13 @@ from matchlake.sandbox.broken_events import broken_events, mix_in
 from matchlake.sandbox.broker import broker_status
 from matchlake.sandbox.events import rating_events
 from matchlake.sandbox.lake_files import write_file, write_lake_files
-from matchlake.sandbox.movielens import bundled_movielens
+from matchlake.sandbox.movielens import MovieLens, bundled_movielens, open_movielens
 from matchlake.sandbox.publish import Published, publish_events
 from matchlake.sandbox.services import start_sandbox, stop_sandbox
 
 JOBS = ("ingest_events", "load_lake", "build_features", "train_recommender", "recommend")
 STREAM = "rating_events"
-RANKER = ("recommend.tables=[recommendations]",)
+RANKER = ("recommend.tables=[recommendations]", f"ingest.streams=[{STREAM}]")
 """The first model ranks items; what is related to what the second one says."""
 RATER = (
     "tracking.model=rater",
@@ -65,13 +65,15 @@ class Steps:
         self.seconds[name] = time.monotonic() - began
 
 
-def run_demo(console: Console, ratings: int | None = None) -> None:
+def run_demo(console: Console, ratings: int | None = None, movielens: Path | None = None) -> None:
     """Runs the demo on the first `ratings` ratings (by default all) and prints its closing page.
 
-    Leaves tables, tracking store and the broker's data below the lakehouse folder; a broker
-    that it started is stopped again. A second run publishes and ingests nothing twice.
+    They are those of MovieLens-100K, or of the MovieLens set in the folder `movielens`. Leaves
+    tables, tracking store and the broker's data below the lakehouse folder; a broker that it
+    started is stopped again. A second run publishes and ingests nothing twice.
     """
     start_logging("INFO")
+    dataset = open_movielens(movielens) if movielens else bundled_movielens()
     config = load_config("local", RANKER)
     root = Path(config.lakehouse or ".lakehouse")
     steps = Steps(console, total=5 + len(JOBS))
@@ -87,8 +89,8 @@ def run_demo(console: Console, ratings: int | None = None) -> None:
                 f"vault below {root}/cloud"
             )
         with steps.step("events and lake files"):
-            published = _publish(console, config, broker, ratings)
-            _write_lake(console, root)
+            published = _publish(console, config, broker, dataset, ratings)
+            _write_lake(console, root, dataset)
         with steps.step("Spark session"):
             runtime = start(config, "demo")
         for name in JOBS:
@@ -112,9 +114,11 @@ def job(name: str) -> Callable[[Runtime], None]:
     return run
 
 
-def _publish(console: Console, config: JobConfig, broker: Broker, ratings: int | None) -> Published:
+def _publish(
+    console: Console, config: JobConfig, broker: Broker, dataset: MovieLens, ratings: int | None
+) -> Published:
     """Publishes the ratings, with odd events of every kind among them, and says how many."""
-    frame: pd.DataFrame = bundled_movielens().read_ratings().iloc[:ratings]
+    frame: pd.DataFrame = dataset.read_ratings().iloc[:ratings]
     odd = broken_events(frame, _SEED, _ODD_EVENTS)
     events = mix_in(rating_events([frame]), odd, every=max(1, len(frame) // _ODD_EVENTS))
     bad = sum(one.reason is not None for one in odd)
@@ -131,15 +135,19 @@ def _publish(console: Console, config: JobConfig, broker: Broker, ratings: int |
         )
         progress.update(task, completed=len(frame) + len(odd))
     console.print(
-        f"{len(frame):,} ratings of MovieLens-100K and {len(odd)} odd events ({bad} of them bad, "
-        f"of {len({one.kind for one in odd if one.reason})} kinds): {published.sent:,} published "
-        f"now, {published.found:,} were there already"
+        f"{len(frame):,} ratings of {_title(dataset)} and {len(odd)} odd events ({bad} of them "
+        f"bad, of {len({one.kind for one in odd if one.reason})} kinds): {published.sent:,} "
+        f"published now, {published.found:,} were there already"
     )
     return published
 
 
-def _write_lake(console: Console, root: Path) -> None:
-    written = write_lake_files(bundled_movielens(), root / "lake")
+def _title(dataset: MovieLens) -> str:
+    return "MovieLens-100K" if dataset.layout == "ml-100k" else str(dataset.folder)
+
+
+def _write_lake(console: Console, root: Path, dataset: MovieLens) -> None:
+    written = write_lake_files(dataset, root / "lake")
     newcomer = f"user_id,age,gender,occupation,zip_code\n{NEWCOMER},24,,student,\n"
     written.append(write_file(root / "lake" / f"users_{NEWCOMER}.csv", newcomer))
     console.print(f"lake files: {', '.join(str(path) for path in written)}")

@@ -3,6 +3,8 @@
 They and the sandbox are in the project's folder, not in the wheel: a platform has the real things.
 """
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -74,11 +76,16 @@ def demo(
     ratings: Annotated[
         int | None, typer.Option(min=1, help="only the first so many ratings")
     ] = None,
+    movielens: Annotated[
+        Path | None, typer.Option(help="folder of a MovieLens set: ml-1m, ml-latest, ml-20m, ...")
+    ] = None,
 ) -> None:
     """Runs the whole product on MovieLens-100K: broker, tables, features, model, SQL."""
     from matchlake.demo import run_demo  # noqa: PLC0415 - brings Spark, seconds
 
-    run_demo(Console(), ratings)
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal leaves no broker behind
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
+    run_demo(Console(), ratings, movielens)
 
 
 def notebooks(

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from pyspark.sql import SparkSession
 
-from matchlake.config import JobConfig, load_config
+from matchlake.config import JobConfig, find_conf, load_config
 from matchlake.errors import ConfigError, MatchlakeError
 from matchlake.executors import log_executors
 from matchlake.io.delta import Lakehouse
@@ -170,6 +170,9 @@ def start_notebook(name: str, env: str | None = None, overrides: Sequence[str] =
     """The runtime of a notebook: the laptop's, on Databricks that of dev, or that of `env`."""
     start_logging("WARNING")
     chosen = env or ("dev" if _on_databricks() else "local")
+    project = find_conf().resolve().parent
+    if project in Path.cwd().parents:
+        os.chdir(project)  # Jupyter starts in the notebook's folder; the lake is the project's
     return start(load_config(chosen, overrides), name)
 
 

@@ -6,12 +6,17 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 from tests.support.sources import ROOT
 
-from matchlake.config import load_config
+from matchlake.config import JobConfig, load_config
 
 CONF = ROOT / "conf"
 ENVIRONMENTS = sorted(path.stem for path in CONF.glob("*.yml") if path.stem != "base")
+CHOICES = ("train.als", "train.matchbox", "train.split", "train.ranking")
+"""What is told by the classes themselves; base states only what it sets otherwise."""
+NAMED = ("streams.", "silver.tables.", "lake.sources.", "features.tables.")
+"""Mappings from names to entries, of which an environment may have more."""
 TELLING = ("password", "secret", "token", "credential", "sasl", "private")
 
 
@@ -38,9 +43,23 @@ def test_an_environment_loads_and_holds_only_differences(env: str) -> None:
     assert (config.lakehouse is None) != (config.catalog is None)
     base, own = _keys(CONF / "base.yml"), _keys(CONF / f"{env}.yml")
     # A mapping that is empty in base, such as `spark`, is open to any key.
-    open_keys = tuple(f"{key}." for key, value in base.items() if value in ({}, None))
+    open_keys = (*NAMED, *(f"{key}." for key, value in base.items() if value in ({}, None)))
     assert {key for key in own if key not in base and not key.startswith(open_keys)} == set()
     assert {key for key, value in own.items() if key in base and base[key] == value} == set()
+
+
+def _unstated(model: type[BaseModel], data: dict[str, Any], before: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        key, kind = f"{before}{name}", field.annotation
+        if name not in data:
+            yield key
+        elif isinstance(kind, type) and issubclass(kind, BaseModel) and key not in CHOICES:
+            yield from _unstated(kind, data[name], f"{key}.")
+
+
+def test_base_states_every_key() -> None:
+    base = yaml.safe_load((CONF / "base.yml").read_text(encoding="utf-8"))
+    assert set(_unstated(JobConfig, base)) == {"env"}
 
 
 @pytest.mark.parametrize("name", ["base", *ENVIRONMENTS])

@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 from tests.support.streams import runtime_in
 
 from matchlake.errors import SchemaError, SourceError
+from matchlake.io.lake_files import LakeFiles
 from matchlake.runtime import Runtime
 
 run = runpy.run_path("jobs/load_lake.py")["run"]
@@ -156,3 +157,23 @@ def test_an_empty_folder_warns_or_fails_as_declared(
     assert "no file" in caplog.text
     with pytest.raises(SourceError, match=r"No file .*users.*required"):
         run(lake(spark, tmp_path, users=users | {"required": True}))
+
+
+def test_a_load_that_broke_off_is_completed_by_the_next(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = mine(tmp_path, USERS)
+    runtime = lake(spark, tmp_path, users=users)
+    (tmp_path / "lake" / "users.csv").write_text("user_id,age,gender\n1,20,M\n2,,X\n3,30,F\n")
+
+    def broken(*_: object) -> None:
+        raise OSError("the machine went down")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LakeFiles, "enter", broken)
+        with pytest.raises(OSError, match="went down"):
+            run(runtime)
+    for _ in range(2):
+        run(runtime)
+        assert rows(runtime, users) == [("1", 20, "M"), ("3", 30, "F")]
+        assert [row[2] for row in refused(runtime)] == ["not_allowed"]

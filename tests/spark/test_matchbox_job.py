@@ -90,6 +90,9 @@ def test_the_run_holds_all_modes_calibration_and_mixing(product: Product) -> Non
         assert figures[f"mixing/{name}/r_hat"] > 0
         assert figures[f"mixing/{name}/effective"] > 0
     run_id = tracker.require_champion().run_id
+    logged = mlflow.MlflowClient().get_run(run_id).data.params
+    inputs = ("silver.interactions", "bronze.users", "bronze.items")
+    assert all(int(logged[f"{table}.version"]) >= 0 for table in inputs)
     files = {a.path for a in mlflow.artifacts.list_artifacts(run_id=run_id)}
     assert {"user_weights.json", "item_weights.json", "residuals.png"} <= files
 

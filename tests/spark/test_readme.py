@@ -1,14 +1,31 @@
-"""The README's Python runs as it stands."""
+"""The README's Python runs as it stands, and its declarations are ones."""
 
 import re
+from pathlib import Path
 
 import pandas as pd
+import pytest
+import yaml
 from pyspark.sql import SparkSession
 from tests.support.sources import ROOT
 
+from matchlake.config import JobConfig, load_config
 from matchlake.features.model import FeatureModel
 
-EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+README = (ROOT / "README.md").read_text("utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+DECLARATIONS = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("text", DECLARATIONS)
+def test_what_it_declares_is_taken(text: str, tmp_path: Path) -> None:
+    declared = yaml.safe_load(text)
+    for name in ("base", "local"):
+        (tmp_path / f"{name}.yml").write_text((ROOT / "conf" / f"{name}.yml").read_text("utf-8"))
+    (tmp_path / "mine.yml").write_text("lakehouse: lake\ncheckpoints: checkpoints\n" + text)
+    taken = load_config("mine", conf_dir=tmp_path).model_dump()
+    assert isinstance(load_config("mine", conf_dir=tmp_path), JobConfig)
+    assert all(taken[key] for key in declared)
 
 
 def test_the_example_of_a_feature_set_gives_what_it_says(spark: SparkSession) -> None:

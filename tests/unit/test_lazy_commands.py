@@ -1,9 +1,15 @@
 """Commands that are imported when they are called, told of before in words of their own."""
 
+import os
+import runpy
+import signal
+import sys
+import time
 from importlib import import_module
 
 import pytest
 import typer
+from tests.support.sources import ROOT
 from typer.testing import CliRunner
 
 from matchlake.cli import SECRETS, app
@@ -33,3 +39,37 @@ def test_its_exit_code_is_that_of_the_command_line(tmp_path: str) -> None:
     done = CliRunner().invoke(app, ["sandbox", "status", "--root", f"{tmp_path}/none"])
     assert done.exit_code == 3
     assert "No broker was ever started" in done.output
+
+
+def test_the_help_of_run_lists_the_jobs_and_a_job_tells_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = CliRunner().invoke(app, ["run", "--help"]).output
+    assert all(path.stem in told for path in (ROOT / "jobs").glob("*.py"))
+    argv: list[str] = []
+    monkeypatch.setattr(runpy, "run_path", lambda *_, **__: argv.extend(sys.argv[1:]))
+    assert CliRunner().invoke(app, ["run", "ingest_events", "--help"]).exit_code == 0
+    assert argv == ["--help"]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_a_demo_that_is_ended_stops_what_it_started(
+    monkeypatch: pytest.MonkeyPatch, ending: signal.Signals
+) -> None:
+    stopped = []
+
+    def run_demo(*_: object) -> None:
+        try:
+            os.kill(os.getpid(), ending)
+            time.sleep(10)
+        finally:
+            stopped.append(True)
+
+    monkeypatch.setattr("matchlake.demo.run_demo", run_demo)
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        assert CliRunner().invoke(app, ["demo"]).exit_code == 128 + ending
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert stopped == [True]

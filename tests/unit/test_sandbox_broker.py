@@ -68,11 +68,18 @@ def test_nothing_started_is_nothing_to_stop(tmp_path: Path) -> None:
     assert not root.exists()
 
 
-def test_unreadable_state_says_what_to_delete(tmp_path: Path) -> None:
-    leave_state(tmp_path)
-    (tmp_path / "kafka" / "state.json").write_text("{")
-    with pytest.raises(SandboxError, match=r"state\.json cannot be read .*: delete it"):
-        broker.broker_status(tmp_path)
+@pytest.mark.parametrize("left", ["{", '{"unknown": 1}', None])
+@pytest.mark.parametrize("inner", ["", "secret"])
+def test_where_the_state_is_lost_the_settings_tell_of_the_broker(
+    tmp_path: Path, left: str | None, inner: str
+) -> None:
+    home = tmp_path / "kafka"
+    home.mkdir()
+    write_settings(home, 21_000, 21_001, inner)
+    if left is not None:
+        (home / "state.json").write_text(left)
+    told = broker.BrokerState("stopped", 21_000, 21_001, asks_login=bool(inner))
+    assert broker.broker_status(tmp_path) == told
 
 
 def test_process_is_found_by_its_arguments_and_ended_even_if_it_will_not(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The small steps between the big ones of the jobs train_recommender and recommend."""
 
 import logging
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from pyspark.errors import AnalysisException
@@ -20,7 +21,7 @@ from matchlake.recommender.matchbox.fit import fit_matchbox
 from matchlake.recommender.matchbox.model import MatchboxModel
 from matchlake.recommender.model import FactorModel
 from matchlake.recommender.progress import OnProgress, Progress
-from matchlake.schemas import ITEM_ID, STRENGTH, USER_ID
+from matchlake.schemas import INTERACTIONS, ITEM_ID, STRENGTH, USER_ID
 
 _log = logging.getLogger(__name__)
 
@@ -45,19 +46,31 @@ class Sides(NamedTuple):
     items: DataFrame | None = None
 
 
-def read_sides(lakehouse: Lakehouse, params: TrainParams, interactions: DataFrame) -> Sides:
+def input_versions(lakehouse: Lakehouse, params: TrainParams) -> dict[str, int]:
+    """The current version of each table that a fit reads, by name; of sides, where they exist."""
+    sides = (params.features.users, params.features.items)
+    named = [side.source for side in sides if side and params.algorithm == "matchbox"]
+    tables = [INTERACTIONS.name, *filter(lakehouse.exists, named)]
+    return {table: lakehouse.version(table) for table in tables}
+
+
+def read_sides(
+    lakehouse: Lakehouse,
+    params: TrainParams,
+    interactions: DataFrame,
+    versions: Mapping[str, int] | None = None,
+) -> Sides:
     """The feature columns that a Matchbox fit reads, a row for every id of `interactions` too.
 
-    An id without a row of its own gets one without values, which the encoders then count as
-    missing; how many there are is logged. One Spark job a side.
+    They are read as of `versions`, else as they are now. An id without a row of its own gets one
+    without values, which the encoders then count as missing; how many there are is logged. One
+    Spark job a side.
     """
     wanted = params.features
     if params.algorithm != "matchbox":
         return Sides()
-    return Sides(
-        _side(lakehouse, wanted.users, interactions, USER_ID),
-        _side(lakehouse, wanted.items, interactions, ITEM_ID),
-    )
+    each = ((wanted.users, USER_ID), (wanted.items, ITEM_ID))
+    return Sides(*(_side(lakehouse, side, interactions, key, versions or {}) for side, key in each))
 
 
 def fit_model(
@@ -117,7 +130,11 @@ def _newcomers(
 
 
 def _side(
-    lakehouse: Lakehouse, wanted: SideFeatures | None, interactions: DataFrame, key: str
+    lakehouse: Lakehouse,
+    wanted: SideFeatures | None,
+    interactions: DataFrame,
+    key: str,
+    versions: Mapping[str, int],
 ) -> DataFrame | None:
     if wanted is None:
         return None
@@ -126,7 +143,7 @@ def _side(
         return None
     declared = wanted.feature_set("side")
     columns = dict.fromkeys(declared.column(name) for name in declared.features)
-    source = lakehouse.read(wanted.source)
+    source = lakehouse.read(wanted.source, versions.get(wanted.source))
     require_columns(source, (key, *columns), wanted.source)
     known = source.select(key, *columns)
     lacking = interactions.select(key).distinct().join(known, key, "anti")

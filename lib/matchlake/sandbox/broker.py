@@ -7,6 +7,7 @@ process is ever taken for it, whatever a crash or a reboot left in `state.json`.
 
 import json
 import logging
+import re
 import secrets
 import shutil
 import subprocess
@@ -73,16 +74,27 @@ def broker_status(root: Path) -> BrokerState:
     home = _home(root)
     try:
         last = BrokerState(**json.loads((home / "state.json").read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        return BrokerState("absent")
-    except (ValueError, TypeError) as error:
-        raise SandboxError(f"{home / 'state.json'} cannot be read ({error}): delete it.") from error
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+        last = _state_of_settings(home)
+    if last.phase == "absent":
+        return last
     process = _find(home)
     if process is not None:
         return replace(last, phase="running", pid=process.pid, started=process.create_time())
     if last.phase == "running":
         return replace(last, phase="crashed", pid=0, started=0.0)
     return last
+
+
+def _state_of_settings(home: Path) -> BrokerState:
+    """What the broker's settings tell where `state.json` is gone or torn."""
+    try:
+        text = (home / "server.properties").read_text(encoding="ascii")
+    except OSError:
+        return BrokerState("absent")
+    ports = re.search(r"^listeners=CLIENT://[^,]*:(\d+),CONTROLLER://.*:(\d+)$", text, re.MULTILINE)
+    client, controller = map(int, ports.groups()) if ports else (0, 0)
+    return BrokerState("stopped", client, controller, asks_login="SASL_PLAINTEXT" in text)
 
 
 class Login(NamedTuple):

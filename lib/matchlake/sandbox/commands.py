@@ -8,10 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from matchlake.sandbox.broker import BrokerState, broker_status
+from matchlake.errors import SandboxError
+from matchlake.sandbox.broker import BrokerState, broker_status, connection
 from matchlake.sandbox.broker_log import why_it_ended
 from matchlake.sandbox.cloud.process import cloud_home, find_cloud, read_state
-from matchlake.sandbox.services import start_sandbox, stop_sandbox
+from matchlake.sandbox.services import sandbox_login, start_sandbox, stop_sandbox
+from matchlake.sandbox.topics import Event
 
 sandbox_app = typer.Typer(
     no_args_is_help=True, help="A laptop's own Kafka broker, Key Vault and Databricks scope."
@@ -66,6 +68,30 @@ def status(root: Root = _ROOT) -> None:
         why = why_it_ended(root.resolve() / "kafka")
         _tell(f"The broker ended without being stopped, its data is kept: {why}")
     raise typer.Exit(3)
+
+
+@sandbox_app.command()
+def publish(
+    topic: str,
+    file: Annotated[Path, typer.Argument(help="one message a line")],
+    root: Root = _ROOT,
+    partitions: Annotated[int, typer.Option(min=1, help="of a topic that is made")] = 4,
+) -> None:
+    """Sends the lines of a file to a topic, made where it is missing; none twice when run again."""
+    from matchlake.sandbox.publish import publish_events  # noqa: PLC0415 - brings Kafka
+
+    try:
+        lines = file.read_bytes().splitlines()
+    except OSError as error:
+        raise SandboxError(f"{file} cannot be read: {error.strerror}.") from None
+    state = broker_status(root)
+    if state.phase != "running":
+        raise SandboxError("The broker does not run: start it with `matchlake sandbox start`.")
+    broker = connection(state, sandbox_login(root) if state.asks_login else None)
+    done = publish_events(
+        broker, topic, (Event(None, line) for line in lines), partitions=partitions
+    )
+    _tell(f"{topic}: {done.sent} sent, {done.found} were there already.")
 
 
 def doctor(root: Root = _ROOT) -> None:
