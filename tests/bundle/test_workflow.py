@@ -1,15 +1,18 @@
 """How a job of a bundle runs from its YAML: order, conditions, values, jobs in jobs, failures."""
 
+import shutil
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from databricks.sdk.service.jobs import RunIf
 from tests.support.sources import ROOT
 from typer.testing import CliRunner
 
 from matchlake.bundle.commands import bundle_app
 from matchlake.bundle.resolve import read_bundle, resolve
-from matchlake.bundle.workflow import TaskRun, Workflow, local_overrides
+from matchlake.bundle.tree import Keyed
+from matchlake.bundle.workflow import TaskRun, Workflow, _left_out, local_overrides
 from matchlake.config import load_config
 from matchlake.errors import BundleError
 
@@ -96,9 +99,66 @@ def test_a_gate_that_is_shut_leaves_out_what_is_behind_it(root: Path) -> None:
         "outer.count": ("SUCCESS", ""),
         "outer.enough": ("SUCCESS", "false"),
         "outer.after": ("EXCLUDED", ""),
-        "outer.at_last": ("SUCCESS", ""),
+        "outer.at_last": ("EXCLUDED", ""),
     }
-    assert (root / "said").read_text() == "bye\n"
+    assert not (root / "said").exists()
+
+
+# What Databricks' page on run_if says of a task behind others that ended in these states.
+RUN_IFS = [
+    ("ALL_SUCCESS", "SUCCESS EXCLUDED", "runs"),
+    ("ALL_SUCCESS", "SUCCESS FAILED", "UPSTREAM_FAILED"),
+    ("ALL_SUCCESS", "SUCCESS UPSTREAM_FAILED", "UPSTREAM_FAILED"),
+    ("NONE_FAILED", "SUCCESS EXCLUDED", "runs"),
+    ("NONE_FAILED", "EXCLUDED FAILED", "UPSTREAM_FAILED"),
+    ("AT_LEAST_ONE_SUCCESS", "FAILED SUCCESS", "runs"),
+    ("AT_LEAST_ONE_SUCCESS", "FAILED FAILED", "UPSTREAM_FAILED"),
+    ("AT_LEAST_ONE_FAILED", "SUCCESS UPSTREAM_FAILED", "runs"),
+    ("AT_LEAST_ONE_FAILED", "SUCCESS SUCCESS", "EXCLUDED"),
+    ("ALL_FAILED", "FAILED UPSTREAM_FAILED", "runs"),
+    ("ALL_FAILED", "FAILED SUCCESS", "EXCLUDED"),
+    ("ALL_DONE", "FAILED SUCCESS", "runs"),
+    *((run_if.value, "EXCLUDED EXCLUDED", "EXCLUDED") for run_if in RunIf),
+    *((run_if.value, "", "runs") for run_if in RunIf),
+]
+
+
+@pytest.mark.parametrize(("run_if", "before", "found"), RUN_IFS)
+def test_a_task_runs_or_not_as_databricks_says(run_if: str, before: str, found: str) -> None:
+    runs = {str(at): TaskRun("a", str(at), state) for at, state in enumerate(before.split())}
+    depends_on = [{"task_key": name} for name in runs]
+    task = Keyed().like({"run_if": run_if, "depends_on": depends_on})
+    assert (_left_out(task, runs) or "runs") == found
+
+
+def test_what_is_behind_a_failure_does_not_run(root: Path) -> None:
+    ended: list[TaskRun] = []
+    text = (root / "databricks.yml").read_text().replace('count.py, parameters: ["3"]', "none.py")
+    (root / "databricks.yml").write_text(text)
+    (root / "none.py").write_text("raise SystemExit(1)")
+    with pytest.raises(BundleError, match="Job outer: count failed"):
+        Workflow(resolve(read_bundle(root), "dev"), root, on_task=ended.append).run("outer")
+    assert [(run.task, run.state) for run in ended] == [
+        ("count", "FAILED"),
+        ("enough", "UPSTREAM_FAILED"),
+        ("after", "UPSTREAM_FAILED"),
+        ("at_last", "UPSTREAM_FAILED"),
+    ]
+
+
+@pytest.mark.parametrize("alias", ["champion", "challenger"])
+def test_the_serverless_job_renews_the_views_also_behind_a_shut_gate(
+    tmp_path: Path, alias: str
+) -> None:
+    shutil.copytree(ROOT / "jobs", tmp_path / "jobs")
+    shutil.copy(ROOT / "databricks.yml", tmp_path)
+    for script in (tmp_path / "jobs").glob("*.py"):
+        script.write_text(f"""if True:
+            from matchlake.io.task_values import set_task_value
+            set_task_value("alias", "{alias}")""")
+    found = states(Workflow(resolve(read_bundle(tmp_path), "dev"), tmp_path).run("serverless"))
+    left_out = {task for task, (state, _) in found.items() if state != "SUCCESS"}
+    assert left_out == ({"serverless.recommend"} if alias == "challenger" else set())
 
 
 def test_a_task_that_fails_fails_the_job(root: Path) -> None:
@@ -132,8 +192,10 @@ def test_the_command_line_runs_a_job_and_tells_how_its_tasks_ended(root: Path) -
     assert done.exit_code == 0, done.output
     assert "outer.enough: SUCCESS, false" in done.output
     assert "outer.after: EXCLUDED" in done.output
+    done = CliRunner().invoke(bundle_app, ["run", "inner", *job[2:]])
+    assert done.exit_code == 0, done.output
     said = (root / "said").read_text()
-    assert said.startswith("bye --set ")
+    assert said.startswith("hi ")
     assert said.endswith("--set recommend.k=3\n")
 
 

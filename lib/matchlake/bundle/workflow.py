@@ -31,6 +31,7 @@ _log = logging.getLogger("matchlake.bundle")
 LOCAL_CATALOG = "spark_catalog"
 """The one catalog of local Spark: with it, names of three levels work as in Unity Catalog."""
 SUCCESS, FAILED, EXCLUDED = "SUCCESS", "FAILED", "EXCLUDED"
+UPSTREAM_FAILED = "UPSTREAM_FAILED"
 _OURS = ("catalog", "tracking.model", "tracking.experiment")
 # What --set may not change, and the login at the laptop's own broker.
 _SECRET = ("secrets.", "kafka.login.")
@@ -115,8 +116,10 @@ class Workflow:
         nested: list[TaskRun],
     ) -> TaskRun:
         name = task["task_key"]
-        if not _may_run(task, runs):
-            return TaskRun(key, name, EXCLUDED)
+        left_out = _left_out(task, runs)
+        if left_out:
+            values[f"tasks.{name}.result_state"] = left_out.lower()
+            return TaskRun(key, name, left_out)
         began = time.monotonic()
         state, outcome = SUCCESS, ""
         match task_kind(task):
@@ -165,20 +168,31 @@ class Workflow:
         return 0
 
 
-def _may_run(task: Keyed, runs: Mapping[str, TaskRun]) -> bool:
-    """Whether what the task depends on has ended as it asks for."""
+def _left_out(task: Keyed, runs: Mapping[str, TaskRun]) -> str:
+    """The state of a task that does not run because of what it depends on; empty where it runs.
+
+    As https://docs.databricks.com/jobs/run-if.html has it: what was excluded counts as a success,
+    but a task of which all dependencies were excluded is excluded too, whatever its `run_if`.
+    """
     states = []
     for before in task.get("depends_on", []):
         run = runs[before["task_key"]]
-        if "outcome" in before and run.value != before["outcome"]:
-            return False
+        if run.state == SUCCESS and before.get("outcome", run.value) != run.value:
+            return EXCLUDED
         states.append(run.state)
+    if not states:
+        return ""
+    if set(states) == {EXCLUDED}:
+        return EXCLUDED
+    failed = [state in (FAILED, UPSTREAM_FAILED) for state in states]
+    run_if = task.get("run_if", "ALL_SUCCESS")
     allowed = {
-        "ALL_SUCCESS": all(state == SUCCESS for state in states),
+        "ALL_SUCCESS": not any(failed),
+        "NONE_FAILED": not any(failed),
         "AT_LEAST_ONE_SUCCESS": SUCCESS in states,
-        "NONE_FAILED": FAILED not in states,
-        "AT_LEAST_ONE_FAILED": FAILED in states,
-        "ALL_FAILED": all(state == FAILED for state in states),
+        "AT_LEAST_ONE_FAILED": any(failed),
+        "ALL_FAILED": all(failed),
         "ALL_DONE": True,
     }
-    return allowed[task.get("run_if", "ALL_SUCCESS")]
+    handles_failures = run_if in ("AT_LEAST_ONE_FAILED", "ALL_FAILED")
+    return "" if allowed[run_if] else EXCLUDED if handles_failures else UPSTREAM_FAILED
