@@ -23,6 +23,7 @@ from matchlake.io.secrets import (
     SecretRef,
     SecretsParams,
     masked,
+    masking,
     secret_references,
 )
 from matchlake.io.secrets.masking import MaskingFilter, _masked_traceback, written_forms
@@ -98,6 +99,51 @@ def test_the_log_masks_a_value_in_every_form(
     caplog.handler.filters.clear()
     assert caplog.text.count("[secret]") >= len(written_forms(VALUE)) + 2
     assert not [form for form in written_forms(VALUE) if form in caplog.text]
+
+
+class Unprintable:
+    """What no log can show."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError(VALUE)
+
+
+@pytest.mark.parametrize("call", [("%d", VALUE), ("%s %s", VALUE), ("%(a)d", {"a": VALUE})])
+def test_a_malformed_call_is_told_of_and_does_not_reach_its_caller(
+    call: tuple[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Secret(VALUE)
+    log = logging.Logger("malformed")  # noqa: LOG001 - one that leaves no handler behind
+    log.addHandler(logging.StreamHandler())
+    log.handlers[0].addFilter(MaskingFilter())
+    log.warning(*call)
+    log.warning(Unprintable())
+    log.warning("%s", Unprintable())
+    told = capsys.readouterr().err
+    assert "--- Logging error ---" in told
+    assert "[secret]" in told
+    assert not [form for form in written_forms(VALUE) if form in told]
+
+
+def test_what_was_known_is_masked_while_another_value_comes_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str] = []
+
+    class Sorted(str):
+        """Has another thread log while the forms are put in order."""
+
+        __slots__ = ()
+
+        def __len__(self) -> int:
+            seen.append(masked(VALUE))
+            return super().__len__()
+
+    Secret(VALUE)
+    monkeypatch.setattr(masking, "_forms", masking._forms)
+    monkeypatch.setattr(masking, "written_forms", lambda value: {Sorted(value)})
+    Secret("another-value")
+    assert set(seen) == {"[secret]"}
 
 
 def test_the_last_traceback_is_masked(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,25 +6,26 @@ import logging
 import sys
 import threading
 import traceback
+from collections.abc import Mapping
 from types import TracebackType
 from urllib.parse import quote, quote_plus
 
 MASK = "[secret]"
 # Shorter values would mask half of every line, and protect nothing.
 _SHORTEST = 6
-_forms: dict[str, None] = {}
+_forms: tuple[str, ...] = ()
 _lock = threading.Lock()
 
 
 def remember(value: str) -> None:
     """Has `value` masked from now on, also as base64, in URLs and in JSON."""
+    global _forms  # noqa: PLW0603 - bound anew whole: other threads log meanwhile
     if len(value) < _SHORTEST:
         return
     with _lock:
-        known = set(_forms) | written_forms(value)
-        _forms.clear()
+        known = {*_forms, *written_forms(value)}
         # The longest first: no part of one form may survive the masking of another.
-        _forms.update(dict.fromkeys(sorted(known, key=len, reverse=True)))
+        _forms = tuple(sorted(known, key=len, reverse=True))
 
 
 def written_forms(value: str) -> set[str]:
@@ -51,7 +52,7 @@ def _base64_forms(raw: bytes) -> set[str]:
 
 def masked(text: str) -> str:
     """`text` with every value that was resolved masked."""
-    for form in tuple(_forms):
+    for form in _forms:
         text = text.replace(form, MASK)
     return text
 
@@ -62,7 +63,10 @@ class MaskingFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Lets every record pass, masked."""
         if _forms:
-            record.msg, record.args = masked(record.getMessage()), None
+            try:
+                record.msg, record.args = masked(record.getMessage()), None
+            except Exception:  # noqa: BLE001 - the handler will fail at it too, and tell of it
+                record.msg, record.args = _shown(record.msg), _shown_each(record.args)
             if record.exc_info and record.exc_info[0]:
                 kind, error, trace = record.exc_info
                 text = record.exc_text or "".join(traceback.format_exception(kind, error, trace))
@@ -70,6 +74,20 @@ class MaskingFilter(logging.Filter):
                 # A formatter of its own, such as Spark's JSON, reads the exception again.
                 record.exc_info = (kind, Exception(masked(str(error))), trace)
         return True
+
+
+def _shown_each(arguments: object) -> dict[str, object] | tuple[object, ...]:
+    """The arguments of a call whose message does not take them, as the handler may show them."""
+    if isinstance(arguments, Mapping):
+        return {name: _shown(each) for name, each in arguments.items()}
+    return tuple(_shown(each) for each in arguments) if isinstance(arguments, tuple) else ()
+
+
+def _shown(value: object) -> str:
+    try:
+        return masked(value if isinstance(value, str) else repr(value))
+    except Exception:  # noqa: BLE001 - an object that cannot be shown at all
+        return f"<{type(value).__name__}>"
 
 
 def mask_log() -> None:
