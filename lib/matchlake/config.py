@@ -23,7 +23,11 @@ from matchlake.ingest.params import StreamParams
 from matchlake.ingest.silver import SilverParams
 from matchlake.io.brokers import KafkaParams
 from matchlake.io.maintain import MaintainParams
-from matchlake.io.secrets import SecretsParams, refuse_foreign_secrets
+from matchlake.io.secrets import (
+    SecretsParams,
+    refuse_foreign_secrets,
+    refuse_redirected_secrets,
+)
 from matchlake.io.storage import StorageParams, check_below, check_place, refuse_keys
 from matchlake.io.streams import IngestParams
 from matchlake.io.tracking import TrackingParams
@@ -120,6 +124,7 @@ def load_config(env: str, overrides: Sequence[str] = (), conf_dir: Path | None =
         _override(merged, override)
     config = _validated(merged, folder, env)
     refuse_foreign_secrets(declared, merged, config)
+    refuse_redirected_secrets(declared, merged, config)
     return config
 
 

@@ -209,3 +209,14 @@ def test_conf_of_a_target_becomes_a_laptops_but_for_its_names() -> None:
     assert {name: getattr(found, name) for name in same} == {
         name: getattr(local, name) for name in same
     }
+
+
+def test_a_targets_login_does_not_go_to_the_laptops_broker(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    login = "{mechanism: SCRAM-SHA-512, username: u, password: {scope: prod, key: broker}}"
+    prod = tmp_path / "conf" / "prod.yml"
+    broker = f"kafka:\n  bootstrap_servers: b:9093\n  tls: {{}}\n  login: {login}\n"
+    prod.write_text(prod.read_text().replace("kafka:\n", broker))
+    overrides = ["catalog=spark_catalog", *local_overrides("prod", tmp_path / "conf")[1::2]]
+    kafka = load_config("prod", overrides, tmp_path / "conf").kafka
+    assert (kafka.bootstrap_servers, kafka.tls, kafka.login) == (None, None, None)

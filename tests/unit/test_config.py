@@ -152,6 +152,44 @@ def test_set_reaches_for_no_other_secrets(conf: Path, override: str, message: st
     assert "hunter2" not in str(caught.value)
 
 
+EVIL_TOKENS = (
+    "{token_endpoint: 'https://evil/token', client_id: u, client_secret: {scope: ours, key: a}}"
+)
+REDIRECTED = [
+    ["kafka.bootstrap_servers=evil:9093"],
+    ["kafka.bootstrap_servers=evil:9093", "kafka.login.password.key=b"],
+    ["kafka.tls={}"],
+    ["kafka.tls.ca=/tmp/evil.pem"],
+    ["kafka.tls={}", "kafka.login.mechanism=PLAIN"],
+    ["kafka.login.mechanism=SCRAM-SHA-256"],
+    ["kafka={event_hubs: {namespace: evil-hubs, connection: {scope: ours, key: a}}}"],
+    ["kafka.tls={}", f"kafka.login={{mechanism: OAUTHBEARER, oauth: {EVIL_TOKENS}}}"],
+]
+
+
+@pytest.mark.parametrize("overrides", REDIRECTED)
+def test_set_sends_no_secret_elsewhere(conf: Path, overrides: list[str]) -> None:
+    (conf / "base.yml").write_text(BASE + SECRETS)
+    with pytest.raises(ConfigError, match=r"--set kafka\..* would go another way than conf"):
+        load_config("local", overrides, conf)
+    (conf / "base.yml").write_text(BASE + SECRETS.replace("[spare]", "[ours]"))
+    assert load_config("local", overrides, conf).kafka != load_config("local", [], conf).kafka
+
+
+def test_set_does_not_give_a_broker_of_its_own_a_secret_of_another_place(conf: Path) -> None:
+    account = "{tenant: t, client_id: c, client_secret: {scope: ours, key: lake}}"
+    (conf / "base.yml").write_text(f"{BASE}storage: {{accounts: {{mylake: {account}}}}}\n")
+    login = "{mechanism: SCRAM-SHA-512, username: u, password: {scope: ours, key: lake}}"
+    with pytest.raises(ConfigError, match="would go another way"):
+        load_config("local", [f"kafka={{bootstrap_servers: 'e:1', login: {login}}}"], conf)
+
+
+def test_set_may_name_a_broker_that_is_told_no_secret(conf: Path) -> None:
+    (conf / "base.yml").write_text(BASE + SECRETS)
+    overrides = ["kafka.bootstrap_servers=there:1", "kafka.login=null"]
+    assert load_config("local", overrides, conf).kafka.bootstrap_servers == "there:1"
+
+
 TABLE = """{table: gold.x, comment: c, rows: {labels: a.b,
     histories: [{table: a.b, keys: [k], label_time: t, event_time: e}]}}"""
 NAMED = {

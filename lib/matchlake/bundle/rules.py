@@ -4,15 +4,13 @@ import re
 from collections.abc import Iterator
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel
-
 from matchlake.bundle.cron import cron_problem
 from matchlake.bundle.resolve import Resolved, walk_jobs, walk_tasks
 from matchlake.bundle.tasks import task_kind, unused_parameters
 from matchlake.bundle.tree import Keyed, Path_, Problem, leaves, problem
 from matchlake.config import JobConfig
 from matchlake.errors import SchemaError
-from matchlake.io.secrets import SecretRef
+from matchlake.io.secrets import secret_references
 from matchlake.schemas import check_name
 from matchlake.views import jobs_before
 
@@ -86,21 +84,9 @@ def conf_rules(resolved: Resolved, config: JobConfig) -> Iterator[Problem]:
             key, name = ".".join(map(str, path)), "/".join(found.groups())
             yield problem(tree, ("resources", "volumes"), f"lack {name}, which conf's {key} names")
     scopes = {each.get("name") for each in resources.get("secret_scopes", {}).values()}
-    for scope in sorted({ref.scope for ref in secret_refs(config)} - scopes):
+    for scope in sorted({ref.scope for ref in secret_references(config).values()} - scopes):
         yield problem(tree, ("resources", "secret_scopes"), f"lack {scope}, which conf refers to")
     yield from _table_problems(resolved, config)
-
-
-def secret_refs(value: object) -> Iterator[SecretRef]:
-    """Every reference to a secret anywhere in a config."""
-    if isinstance(value, SecretRef):
-        yield value
-    elif isinstance(value, BaseModel):
-        yield from (ref for _, each in value for ref in secret_refs(each))
-    elif isinstance(value, dict):
-        yield from (ref for each in value.values() for ref in secret_refs(each))
-    elif isinstance(value, list | tuple):
-        yield from (ref for each in value for ref in secret_refs(each))
 
 
 def _table_problems(resolved: Resolved, config: JobConfig) -> Iterator[Problem]:

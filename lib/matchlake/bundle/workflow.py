@@ -33,7 +33,7 @@ LOCAL_CATALOG = "spark_catalog"
 SUCCESS, FAILED, EXCLUDED = "SUCCESS", "FAILED", "EXCLUDED"
 UPSTREAM_FAILED = "UPSTREAM_FAILED"
 _OURS = ("catalog", "tracking.model", "tracking.experiment")
-# What --set may not change, and the login at the laptop's own broker.
+# What --set may not change, and the login, which may not go to the laptop's own broker.
 _SECRET = ("secrets.", "kafka.login.")
 
 
@@ -55,7 +55,7 @@ def local_overrides(target: str, conf: Path | None = None) -> list[str]:
     there, here = _flat(environment(target, folder)), _flat(environment("local", folder))
     different = {key: value for key, value in here.items() if there.get(key) != value}
     keys = [key for key in different if key not in _OURS and not key.startswith(_SECRET)]
-    texts = [f"{key}={json.dumps(different[key])}" for key in sorted(keys)]
+    texts = [f"{key}={json.dumps(different[key])}" for key in sorted(keys)] + ["kafka.login=null"]
     return [part for text in texts for part in ("--set", text)]
 
 

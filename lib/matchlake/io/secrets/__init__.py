@@ -10,7 +10,11 @@ from matchlake.io.secrets.chain import (
 )
 from matchlake.io.secrets.local import EnvironmentSecrets, FileSecrets, write_private
 from matchlake.io.secrets.masking import mask_log, masked
-from matchlake.io.secrets.references import refuse_foreign_secrets, secret_references
+from matchlake.io.secrets.references import (
+    refuse_foreign_secrets,
+    refuse_redirected_secrets,
+    secret_references,
+)
 from matchlake.io.secrets.value import Secret, SecretRef, SecretStore
 
 __all__ = [
@@ -26,6 +30,7 @@ __all__ = [
     "mask_log",
     "masked",
     "refuse_foreign_secrets",
+    "refuse_redirected_secrets",
     "secret_chain",
     "secret_references",
     "secrets_file",

@@ -9,6 +9,17 @@ from matchlake.errors import ConfigError
 from matchlake.io.secrets.value import SecretRef
 
 _STORES = "secrets"
+# By the section of conf that names a secret: what decides where it is sent, and how.
+_WAYS = {
+    "kafka": (
+        "bootstrap_servers",
+        "tls",
+        "event_hubs.namespace",
+        "login.mechanism",
+        "login.oauth.token_endpoint",
+        "login.oauth.ca",
+    )
+}
 
 
 def secret_references(config: BaseModel) -> dict[str, SecretRef]:
@@ -44,6 +55,34 @@ def refuse_foreign_secrets(
                 f"{', '.join(sorted(named)) or 'none'}). Where that is meant, add {ref.scope} to "
                 "secrets.allowed_scopes in conf/ENV.yml."
             )
+
+
+def refuse_redirected_secrets(
+    declared: Mapping[str, Any], overridden: Mapping[str, Any], config: BaseModel
+) -> None:
+    """Raises ConfigError where overrides send a secret elsewhere than the conf files do.
+
+    Who may start a job may not thereby have its login handed to a broker of their own. Arguments
+    as those of `refuse_foreign_secrets`.
+    """
+    allowed = (declared.get(_STORES) or {}).get("allowed_scopes") or ()
+    for path, ref in secret_references(config).items():
+        section = path.partition(".")[0]
+        ways = [f"{section}.{way}" for way in _WAYS.get(section, ())]
+        moved = [way for way in ways if _at(declared, way) != _at(overridden, way)]
+        if moved and ref.scope not in allowed:
+            raise ConfigError(
+                f"--set {moved[0]}: {ref} ({path}) would go another way than conf files say. "
+                f"Change it in conf/ENV.yml; or, where that is meant, add {ref.scope} to "
+                "secrets.allowed_scopes there."
+            )
+
+
+def _at(data: Any, path: str) -> Any:
+    """What stands at a key of the conf files; None where nothing does."""
+    for key in path.split("."):
+        data = data.get(key) if isinstance(data, dict) else None
+    return data
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
