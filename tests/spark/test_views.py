@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from tests.support.sources import ROOT
 
+from matchlake.bundle.resolve import read_bundle, resolve
+from matchlake.bundle.workflow import LOCAL_CATALOG
 from matchlake.config import JobConfig, load_config
 from matchlake.ingest.tables import lake_quarantine, stream_table
 from matchlake.io.delta import Lakehouse
@@ -157,6 +160,28 @@ def test_freshness_spans_every_table_that_is_there(lakehouse: Lakehouse, config:
         ("gold.recommendations", 2, None, True),
         ("silver.interactions", FEW_RATINGS + 4, "2024-02-29 12:00:00", True),
     ]
+
+
+def test_an_alert_is_raised_where_a_table_is_old_or_empty_or_missing(
+    lakehouse: Lakehouse, config: JobConfig
+) -> None:
+    tree = resolve(read_bundle(ROOT), "dev", {"catalog": LOCAL_CATALOG}).tree
+
+    def raised() -> set[str]:
+        return {
+            name
+            for name, alert in tree["resources"]["alerts"].items()
+            for ((age,),) in [_rows(lakehouse, alert["query_text"])]
+            if age > alert["evaluation"]["threshold"]["value"]["double_value"]
+        }
+
+    create_views(lakehouse, config, [FRESHNESS])
+    assert raised() == {"stale_recommendations"}, "there are no features of users"
+    named = "SELECT explode(array('bronze.rating_events', 'gold.recommendations',"
+    named = f"CREATE OR REPLACE VIEW {FRESHNESS} AS {named} 'gold.user_features')) AS table_name,"
+    for age, expected in (("1", 0), ("NULL", 2), ("10000", 2)):
+        lakehouse.spark.sql(f"{named} CAST({age} AS BIGINT) AS age_minutes")
+        assert len(raised()) == expected, age
 
 
 def test_quarantine_tells_reasons_with_their_last_example(
