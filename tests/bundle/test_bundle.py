@@ -78,6 +78,14 @@ def test_dev_is_paused_and_prefixed_and_its_tables_keep_their_names(
         assert [schema["name"] for schema in schemas.values()] == ["bronze", "silver", "gold"]
 
 
+def test_alerts_are_raised_in_prod_alone(bundle: dict[str, Resolved]) -> None:
+    found = {
+        target: {alert["schedule"]["pause_status"] for alert in alerts.values()}
+        for target, alerts in ((t, each.tree["resources"]["alerts"]) for t, each in bundle.items())
+    }
+    assert found == {"dev": {"PAUSED"}, "staging": {"PAUSED"}, "prod": {"UNPAUSED"}}
+
+
 def test_analysts_are_granted_nothing_on_whole_schemas(bundle: dict[str, Resolved]) -> None:
     # What is granted on a schema cannot be taken back for one of its tables.
     for resolved in bundle.values():
