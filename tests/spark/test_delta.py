@@ -1,6 +1,7 @@
 """The lakehouse: tables found by their place, written in one commit, refused where they differ."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,18 @@ def test_another_session_finds_the_table_by_its_place(lakehouse: Lakehouse) -> N
     again = Lakehouse(lakehouse.spark, None, lakehouse.folder)
     assert list(again.tables()) == again.attach_all() == ["shop.prices"]
     assert content(again) == [("a", 1.0)]
+
+
+def test_a_folder_whose_name_is_no_tables_is_left_out_and_told_of_once(
+    lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    lakehouse.append(rows(lakehouse, ("a", 1.0)), SPEC)
+    folder = Path(str(lakehouse.folder)) / "shop"
+    shutil.copytree(folder / "prices", folder / "prices-old")
+    for _ in range(2):
+        assert lakehouse.attach_all() == list(lakehouse.tables()) == ["shop.prices"]
+    (told,) = [text for text in caplog.messages if "is left out" in text]
+    assert "prices-old" in told
 
 
 def test_a_missing_table_names_what_there_is(lakehouse: Lakehouse) -> None:

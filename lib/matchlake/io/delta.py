@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,6 +43,11 @@ _CREATED_BY_ANOTHER = (
 """What Delta says of a table that another run creates at the same time."""
 _WRITTEN_BY_ANOTHER = ("DELTA_CONCURRENT_APPEND", "DELTA_CONCURRENT_DELETE")
 """What it says of rows that another run wrote since they were read; nothing was written then."""
+
+
+@cache
+def _warn_once(text: str) -> None:
+    _log.warning(text)
 
 
 @dataclass(frozen=True)
@@ -84,10 +90,13 @@ class Lakehouse:
         return True
 
     def tables(self) -> Iterator[str]:
-        """Names of the tables found below the local folder, sorted."""
+        """Names of the tables found below the local folder, sorted; what has none is left out."""
         if self.folder:
             for log in sorted(Path(self.folder).glob("*/*/_delta_log")):
-                yield f"{log.parent.parent.name}.{log.parent.name}"
+                try:
+                    yield check_name(f"{log.parent.parent.name}.{log.parent.name}")
+                except SchemaError as error:
+                    _warn_once(f"{log.parent} is left out: {error}")
 
     def attach_all(self) -> list[str]:
         """Attaches every table below the local folder to the session and names them."""
