@@ -40,6 +40,7 @@ class JobConfig(Params):
     """Everything the jobs of one environment need to know."""
 
     env: str = Field(description="the environment; set by --env")
+    conf_dir: Path = Field(description="the folder of the conf files; set by --conf-dir")
     catalog: str | None = None
     """The catalog that holds the tables; null where tables lie below `lakehouse`."""
     lakehouse: str | None = None
@@ -130,7 +131,7 @@ def load_config(env: str, overrides: Sequence[str] = (), conf_dir: Path | None =
 
 def _validated(merged: Mapping[str, Any], folder: Path, env: str) -> JobConfig:
     try:
-        return JobConfig.model_validate({**_with_catalog(merged), "env": env})
+        return JobConfig.model_validate({**_with_catalog(merged), "env": env, "conf_dir": folder})
     except ValidationError as error:
         raise ConfigError(_explain(error, f"{folder}, --env {env}")) from None
 

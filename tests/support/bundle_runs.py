@@ -63,7 +63,8 @@ class Place:
     def write_conf(self) -> None:
         """The same as a `conf` in the folder, for what is told of no arguments."""
         overrides = [f"catalog={LOCAL_CATALOG}", *self.arguments()[1::2]]
-        kept = load_config("dev", overrides, ROOT / "conf").model_dump(mode="json", exclude={"env"})
+        config = load_config("dev", overrides, ROOT / "conf")
+        kept = config.model_dump(mode="json", exclude={"env", "conf_dir"})
         conf = self.folder / "conf"
         conf.mkdir()
         (conf / "base.yml").write_text(yaml.safe_dump(kept))

@@ -80,12 +80,6 @@ def script_of(task: Keyed, root: Path) -> Path | None:
     return (root / (script.file or task.file)).parent / str(script["python_file"])
 
 
-def sql_file_of(task: Keyed, root: Path) -> Path | None:
-    """The SQL file that a task runs; relative to the YAML file that names it."""
-    file = task.get("sql_task", {}).get("file")
-    return (root / (file.file or task.file)).parent / str(file.get("path")) if file else None
-
-
 def _graph_problems(tree: Keyed, path: Path_, job: Keyed) -> Iterator[Problem]:
     tasks = job.get("tasks", [])
     keys = [task.get("task_key") for task in tasks]
@@ -167,9 +161,6 @@ def _file_texts(task: Keyed, root: Path, tree: Keyed) -> _Texts:
     script = script_of(task, root)
     if script and not script.is_file():
         yield ("spark_python_task", "python_file"), f"there is no file {script.name}"
-    query = sql_file_of(task, root)
-    if query and not query.is_file():
-        yield ("sql_task", "file", "path"), f"there is no file {query.name}"
     wheels = [each["whl"] for each in task.get("libraries", []) if "whl" in each]
     if wheels and not any(each.get("type") == "whl" for each in tree.get("artifacts", {}).values()):
         yield ("libraries",), f"no artifact builds {', '.join(wheels)}"

@@ -15,11 +15,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import SparkSession
-
-from matchlake.bundle.governance import check_rules
 from matchlake.bundle.resolve import Resolved
-from matchlake.bundle.tasks import on_disk, script_of, sql_file_of, task_graph, task_kind
+from matchlake.bundle.tasks import on_disk, script_of, task_graph, task_kind
 from matchlake.bundle.tree import Keyed
 from matchlake.bundle.values import filled, holds
 from matchlake.config import environment, find_conf
@@ -135,21 +132,10 @@ class Workflow:
                 texts = called.get("job_parameters", {})
                 given = {name: filled(str(text), values) for name, text in texts.items()}
                 nested += self.run(self.resolved.job_ids[called["job_id"]], given)
-            case "sql_task":
-                path = sql_file_of(task, self.root)
-                if not path:
-                    raise BundleError(f"{key}.{name}: only SQL files can be looked at here.")
-                outcome = f"{check_rules(path, self._columns)} statements checked"
             case kind:
                 raise BundleError(f"{key}.{name}: a {kind} cannot be run here.")
         values[f"tasks.{name}.result_state"] = state.lower()
         return TaskRun(key, name, state, time.monotonic() - began, outcome)
-
-    def _columns(self, table: str) -> list[str] | None:
-        """The columns of a table of the session in which the tasks before have run."""
-        spark = SparkSession.active()
-        name = f"{LOCAL_CATALOG}.{table}"
-        return spark.table(name).columns if spark.catalog.tableExists(name) else None
 
     def _script(self, task: Keyed, values: Mapping[str, Any]) -> int:
         """Runs the task's script as `python script PARAMETERS` would; its exit code."""

@@ -1,0 +1,15 @@
+"""Grants and tags of conf/governance.sql, applied to the tables and views that are there."""
+
+import sys
+
+from matchlake.governance import apply_rules
+from matchlake.runtime import Runtime, run_job
+
+
+def run(runtime: Runtime) -> None:
+    """Applies them; a laptop's Spark knows neither, so there they are only checked."""
+    apply_rules(runtime.lakehouse, runtime.config.conf_dir / "governance.sql")
+
+
+if __name__ == "__main__":
+    sys.exit(run_job("govern", run))
