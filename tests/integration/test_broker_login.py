@@ -1,13 +1,16 @@
 """A real broker that asks for a login, over TLS: every mechanism, from kafka-python and Spark."""
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from pyspark.sql import SparkSession
 from tests.integration.conftest import stopped_at_the_end
 from tests.support.clouds import running_cloud
+from tests.support.leaks import scan
 from tests.support.streams import produce, stream_entry
 
 from matchlake.errors import SecretError, SourceError
@@ -16,6 +19,7 @@ from matchlake.io.brokers import Broker, LoginParams, TlsParams, jaas_text
 from matchlake.io.kafka import read_messages, require_topic
 from matchlake.io.oauth import OAuthParams
 from matchlake.io.secrets import Secret, SecretRef
+from matchlake.io.secrets.masking import written_forms
 from matchlake.runtime import _REDACTION
 from matchlake.sandbox.broker import Login, start_broker
 from matchlake.sandbox.cloud.logins import TENANT, Application
@@ -193,6 +197,23 @@ def test_what_is_logged_is_on_a_list(
     line = next(each for each in caplog.messages if each.startswith("Kafka: "))
     names = set(re.findall(r"([\w.]+)=", line))
     assert names <= {"subscribe", "kafka.bootstrap.servers", "startingOffsets"}
+
+
+@pytest.mark.local_only
+def test_no_progress_and_no_checkpoint_of_a_stream_holds_its_login(
+    spark: SparkSession, guarded: Guarded, tmp_path: Path
+) -> None:
+    options = {**ways(guarded)["SCRAM-SHA-512"].spark_options(), "subscribe": TOPIC}
+    frame = spark.readStream.format("kafka").options(startingOffsets="earliest", **options).load()
+    writer = frame.writeStream.format("noop").option("checkpointLocation", str(tmp_path))
+    query = writer.trigger(availableNow=True).start()
+    assert query.awaitTermination(60)
+    told = [str(each.json) for each in query.recentProgress]
+    assert sum(each["numInputRows"] for each in map(json.loads, told)) == 3
+    assert TOPIC in told[0]
+    assert not [form for form in written_forms(PASSWORD) for text in told if form in text]
+    found = scan([tmp_path], {"login": PASSWORD, "topic": TOPIC}).found
+    assert set(found) == {"topic"}
 
 
 @pytest.mark.local_only

@@ -101,6 +101,26 @@ def test_the_log_masks_a_value_in_every_form(
     assert not [form for form in written_forms(VALUE) if form in caplog.text]
 
 
+@pytest.mark.parametrize("formatter", [logging.Formatter(), JSONFormatter()])
+def test_the_log_masks_a_value_that_an_error_carries_on_from_another(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, formatter: logging.Formatter
+) -> None:
+    Secret(VALUE)
+    monkeypatch.setattr(caplog.handler, "formatter", formatter)
+    caplog.handler.addFilter(MaskingFilter())
+    try:
+        try:
+            int(f"refused: {VALUE}")
+        except ValueError as error:
+            raise KeyError(VALUE) from error
+    except KeyError:
+        logging.getLogger("matchlake.test_masking").exception("no way in")
+    caplog.handler.filters.clear()
+    assert "refused: [secret]" in caplog.text or isinstance(formatter, JSONFormatter)
+    assert "[secret]" in caplog.text
+    assert not [form for form in written_forms(VALUE) if form in caplog.text]
+
+
 class Unprintable:
     """What no log can show."""
 
