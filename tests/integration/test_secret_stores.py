@@ -173,6 +173,26 @@ def test_a_busy_or_failing_service_is_asked_again(cloud: Cloud) -> None:
     assert direct.get(ref("quotes", "vault")).reveal() == ODD["quotes"]
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, {"error_code": "INTERNAL_ERROR", "message": "try later"}),
+        (502, {"message": "Bad Gateway"}),
+        (502, None),
+        (503, {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "restarting"}),
+        (504, {"error_code": "DEADLINE_EXCEEDED", "message": "too slow"}),
+        (504, None),
+    ],
+)
+def test_a_gateway_in_trouble_is_asked_again(
+    cloud: Cloud, status: int, body: dict[str, str] | None
+) -> None:
+    store = scopes_of(cloud)
+    store.get(ref("quotes"))
+    cloud.workspace_faults.waiting.append(Answer(status, body))
+    assert store.get(ref("quotes")).reveal() == ODD["quotes"]
+
+
 def test_a_service_that_stays_busy_is_given_up(cloud: Cloud) -> None:
     failing = Answer(500, {"error_code": "INTERNAL_ERROR", "message": "try later"})
     store = scopes_of(cloud)

@@ -56,12 +56,10 @@ class ScopeSecrets:
             ) from None
 
     def _ask(self, ref: SecretRef) -> str:
-        from databricks.sdk.errors import InternalError  # noqa: PLC0415 - a second to import
-        from databricks.sdk.retries import retried  # noqa: PLC0415
+        from databricks.sdk.retries import retried  # noqa: PLC0415 - a second to import
 
         self._client = self._client or self._connect()
-        # The client itself asks again after 429 and 503, but gives up on any other 5xx.
-        again = retried(on=[InternalError], timeout=self._patience)
+        again = retried(is_retryable=_may_pass, timeout=self._patience)
         found = again(self._client.secrets.get_secret)(ref.scope, ref.key)
         return found.value or ""
 
@@ -106,6 +104,20 @@ class ScopeSecrets:
             keys = sorted(one.key or "" for one in self._client.secrets.list_secrets(ref.scope))
             return f"scope {ref.scope} has no key {ref.key} (there is: {_some(keys)})."
         return f"no scope {ref.scope}, or no key {ref.key} in it."
+
+
+def _may_pass(error: BaseException) -> str | None:
+    """Why to ask again: the client itself does so after 429 and 503, but not after another 5xx."""
+    from databricks.sdk.errors import (  # noqa: PLC0415 - a second to import
+        DeadlineExceeded,
+        InternalError,
+        TemporarilyUnavailable,
+    )
+    from databricks.sdk.errors.base import DatabricksError  # noqa: PLC0415
+
+    failing = isinstance(error, InternalError | DeadlineExceeded | TemporarilyUnavailable)
+    # The base class alone stands for a status that the client has no class for: a gateway's 502.
+    return "the service fails" if failing or type(error) is DatabricksError else None
 
 
 def _some(names: list[str]) -> str:
