@@ -136,6 +136,19 @@ MISTAKES = {
         "      name: checkpoint\n",
         "bronze/checkpoints, which conf's checkpoints names",
     ),
+    "a cluster that opens a store by its key": Mistake(
+        INGEST,
+        "            num_workers: 1\n",
+        "            num_workers: 1\n            spark_conf:\n"
+        "              fs.azure.account.key.lake: '{{secrets/matchlake/key}}'\n",
+        "fs.azure.account.key.lake is refused: an account's key opens all of it",
+    ),
+    "a misspelt key of the workspace": Mistake(
+        "databricks.yml",
+        "      root_path: /Workspace/Shared",
+        "      rootpath: /Workspace/Shared",
+        "workspace.rootpath: unknown key; did you mean root_path?",
+    ),
     "a lag of which nobody is told": Mistake(
         INGEST,
         '        on_streaming_backlog_exceeded: ["${var.notify}"]\n',

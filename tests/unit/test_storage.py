@@ -9,7 +9,12 @@ from tests.support.sources import ROOT
 from matchlake.config import load_config
 from matchlake.errors import ConfigError
 from matchlake.io.secrets import Secret, SecretRef
-from matchlake.io.storage import StorageParams, cluster_settings, storage_settings
+from matchlake.io.storage import (
+    StorageParams,
+    cluster_settings,
+    refuse_keys,
+    storage_settings,
+)
 
 ACCOUNT: dict[str, Any] = {
     "tenant": "11111111-2222-3333-4444-555555555555",
@@ -55,12 +60,24 @@ def test_settings_are_built_in_one_place() -> None:
         ("FS.Azure.Account.Key.x", "opens all of it"),
         ("fs.azure.sas.fixed.token.mylake.dfs.core.windows.net", "names nobody"),
         ("fs.azure.account.oauth2.client.secret.mylake.dfs.core.windows.net", "only where one is"),
+        ("fs.azure.account.oauth2.refresh.token", "only where one is"),
+        ("fs.azure.account.oauth2.user.password.mylake", "only where one is"),
+        ("fs.s3a.secret.key", "only where one is"),
+        ("fs.s3a.bucket.my.lake.secret.key", "only where one is"),
+        ("spark.hadoop.fs.s3a.bucket.mylake.session.token", "only where one is"),
     ],
 )
 def test_a_key_is_refused_with_a_reason(key: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why) as caught:
         load_config("local", [f"spark={{{key}: canary-value}}"], ROOT / "conf")
     assert "canary-value" not in str(caught.value)
+
+
+def test_a_cluster_refers_to_a_principals_secret_and_to_no_accounts_key() -> None:
+    params = StorageParams.model_validate({"accounts": {"mylake": ACCOUNT}})
+    assert refuse_keys(cluster_settings(params)) == cluster_settings(params)
+    with pytest.raises(ValueError, match="opens all of it"):
+        refuse_keys({"spark.hadoop.fs.azure.account.key.mylake": "{{secrets/lake/key}}"})
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from matchlake.bundle.tree import Keyed, Path_, Problem, leaves, problem
 from matchlake.config import JobConfig
 from matchlake.errors import SchemaError
 from matchlake.io.secrets import secret_references
+from matchlake.io.storage import refuse_keys
 from matchlake.schemas import check_name
 from matchlake.views import jobs_before
 
@@ -26,7 +27,7 @@ _TELLS = {
 def job_rules(resolved: Resolved) -> Iterator[Problem]:
     """What is wrong with when jobs start and whom they tell."""
     for path, job in walk_jobs(resolved):
-        texts = (*_start_texts(job), *_health_texts(job))
+        texts = (*_start_texts(job), *_health_texts(job), *_key_texts(job))
         yield from (problem(resolved.tree, (*path, *where), text) for where, text in texts)
         for name in unused_parameters(job):
             yield problem(resolved.tree, (*path, "parameters"), f"no task speaks of {name}")
@@ -65,6 +66,16 @@ def _health_texts(job: Keyed) -> Iterator[tuple[Path_, str]]:
         needs = next((key for name, key in _TELLS.items() if metric.startswith(name)), None)
         if needs and not told.get(needs) and not job.get("webhook_notifications", {}).get(needs):
             yield ("health", "rules", at), f"nobody is told: email_notifications.{needs} is not set"
+
+
+def _key_texts(job: Keyed) -> Iterator[tuple[Path_, str]]:
+    """Clusters whose settings open a store by a key."""
+    for group in ("job_clusters", "tasks"):
+        for at, each in enumerate(job.get(group, [])):
+            try:
+                refuse_keys(each.get("new_cluster", {}).get("spark_conf", {}))
+            except ValueError as error:
+                yield (group, at, "new_cluster", "spark_conf"), str(error)
 
 
 def conf_rules(resolved: Resolved, config: JobConfig) -> Iterator[Problem]:

@@ -139,6 +139,28 @@ class Variable:
 
 
 @dataclass
+class WorkspaceSettings:
+    """The key `workspace`; who is logged in is the CLI's to say."""
+
+    host: str | None = None
+    profile: str | None = None
+    auth_type: str | None = None
+    client_id: str | None = None
+    azure_client_id: str | None = None
+    azure_tenant_id: str | None = None
+    azure_environment: str | None = None
+    azure_login_app_id: str | None = None
+    azure_use_msi: bool | None = None
+    azure_workspace_resource_id: str | None = None
+    root_path: str | None = None
+    file_path: str | None = None
+    artifact_path: str | None = None
+    resource_path: str | None = None
+    state_path: str | None = None
+    current_user: dict[str, str] | None = None
+
+
+@dataclass
 class Experimental:
     """The key `experimental`."""
 
@@ -185,7 +207,7 @@ def top_shape() -> Shape:
         "experimental": Slot(Experimental),
         "permissions": _PERMISSIONS,
         "run_as": Slot(jobs.JobRunAs),
-        "workspace": Slot(dict[str, Any]),
+        "workspace": Slot(WorkspaceSettings),
         "resources": Slot(groups),
     }
 

@@ -14,12 +14,14 @@ from matchlake.io.secrets import SecretRef, SecretStore
 from matchlake.params import Params
 
 _PROVIDER = "org.apache.hadoop.fs.azurebfs.oauth2.ClientCredsTokenProvider"
+_NO_VALUE = "conf holds no secret, only where one is"
 _REFUSED = {
     r"fs\.azure\.account\.key": "an account's key opens all of it to whoever holds it",
     r"fs\.azure\.(sas|account\.sas)": "a shared access signature names nobody",
-    r"fs\.azure\.account\.oauth2\.client\.secret": "conf holds no secret, only where one is",
-    r"fs\.s3a\.(access|secret)\.key": "conf holds no secret, only where one is",
+    r"fs\.azure\.account\.oauth2\.(client\.secret|refresh\.token|user\.password)": _NO_VALUE,
+    r"fs\.s3a\.(bucket\..+\.)?(access\.key|secret\.key|session\.token)": _NO_VALUE,
 }
+_REFERENCE = re.compile(r"\{\{secrets/[^/{}]+/[^/{}]+\}\}")
 _OLD = ("wasb", "wasbs", "adl", "abfs", "http", "https")
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _TENANT = re.compile(r"[A-Za-z0-9.-]{1,64}")
@@ -94,9 +96,14 @@ def _settings(params: StorageParams) -> dict[str, str | SecretRef]:
 
 
 def refuse_keys(settings: Mapping[str, str]) -> Mapping[str, str]:
-    """Returns session settings as they are; raises ValueError where one opens a store by a key."""
-    for name in settings:
+    """Returns settings as they are; raises ValueError where one opens a store by a key.
+
+    A cluster's settings may refer to a service principal's secret, as `cluster_settings` has it.
+    """
+    for name, value in settings.items():
         for pattern, why in _REFUSED.items():
+            if why == _NO_VALUE and _REFERENCE.fullmatch(value):
+                continue
             if re.match(rf"(spark\.hadoop\.)?{pattern}", name, re.IGNORECASE):
                 raise ValueError(
                     f"{name} is refused: {why}. Name a service principal and its secret's place "
