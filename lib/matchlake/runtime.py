@@ -49,7 +49,8 @@ _SESSION = {
     # Or a text such as ${env:HOME} in a query would become what stands there.
     "spark.sql.variable.substitute": "false",
 }
-# A login stands in options of Spark's sources: no plan, page or event log may show it.
+# A login stands in options of Spark's sources: no plan, page or event log may show it. Clusters get
+# the same from databricks.yml.
 _REDACTION = {
     "spark.redaction.regex": "(?i)secret|password|token|access[.]?key|jaas|sasl",
     "spark.sql.redaction.options.regex": "(?i)url|jaas|sasl|secret|password",

@@ -12,6 +12,7 @@ from matchlake.bundle.resolve import Resolved, read_bundle, resolve, walk_tasks
 from matchlake.bundle.tasks import script_of
 from matchlake.bundle.tree import leaves
 from matchlake.config import load_config
+from matchlake.runtime import _REDACTION
 
 TARGETS = ("dev", "staging", "prod")
 
@@ -84,6 +85,14 @@ def test_alerts_are_raised_in_prod_alone(bundle: dict[str, Resolved]) -> None:
         for target, alerts in ((t, each.tree["resources"]["alerts"]) for t, each in bundle.items())
     }
     assert found == {"dev": {"PAUSED"}, "staging": {"PAUSED"}, "prod": {"UNPAUSED"}}
+
+
+def test_every_cluster_keeps_logins_out_of_plans_as_the_laptop_does(
+    bundle: dict[str, Resolved],
+) -> None:
+    for job in bundle["prod"].jobs.values():
+        for cluster in job.get("job_clusters", []):
+            assert cluster["new_cluster"]["spark_conf"] == _REDACTION, job["name"]
 
 
 def test_analysts_are_granted_nothing_on_whole_schemas(bundle: dict[str, Resolved]) -> None:

@@ -138,9 +138,8 @@ MISTAKES = {
     ),
     "a cluster that opens a store by its key": Mistake(
         INGEST,
-        "            num_workers: 1\n",
-        "            num_workers: 1\n            spark_conf:\n"
-        "              fs.azure.account.key.lake: '{{secrets/matchlake/key}}'\n",
+        "            spark_conf: ${var.redaction}\n",
+        "            spark_conf: {fs.azure.account.key.lake: '{{secrets/matchlake/key}}'}\n",
         "fs.azure.account.key.lake is refused: an account's key opens all of it",
     ),
     "a misspelt key of the workspace": Mistake(
