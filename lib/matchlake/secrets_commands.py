@@ -83,7 +83,7 @@ def create_keyvault(
         bool, typer.Option(help="let every user of the workspace manage the scope")
     ] = False,
 ) -> None:
-    """Makes a scope whose secrets lie in Azure Key Vault; needs a login by Entra ID, no token.
+    """Makes a scope whose secrets lie in Azure Key Vault; needs a login by Entra ID, not a token.
 
     The workspace comes from DATABRICKS_HOST and the login that Databricks' tools use. After it
     the vault has to let the application AzureDatabricks get and list secrets.

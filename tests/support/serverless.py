@@ -2,7 +2,7 @@
 
 The rules are those of Databricks' page on the limitations of serverless compute: no caching and no
 checkpoints of frames, no global temporary views, a handful of session settings, and streams that
-end by themselves. What is refused raises as it does there; `refused` counts.
+end by themselves. What is refused raises as it does there.
 """
 
 from collections.abc import Callable, Iterator
