@@ -1,4 +1,4 @@
-"""The stand-in for a Databricks workspace's secrets: scopes of both kinds, and their readers."""
+"""The stand-in for a Databricks workspace: secrets in scopes of both kinds, their readers, jobs."""
 
 import base64
 import re
@@ -38,10 +38,13 @@ class RefusalError(Exception):
 
 
 class Workspace:
-    """Serves `/api/2.0/secrets/...` to the users whose tokens `users` names.
+    """Serves secrets, and jobs where it is given them, to the users whose tokens `users` names.
 
     Scopes of the Key Vault kind are read through `read_vault`, by the platform's own identity.
     """
+
+    jobs: Callable[[str, Mapping[str, Any]], dict[str, Any]] | None = None
+    """Answers what is asked of `/api/2.2/jobs/...`; None: there is no such API."""
 
     def __init__(self, file: PrivateFile, users: Mapping[str, str], read_vault: ReadVault) -> None:
         self._file = file
@@ -52,7 +55,8 @@ class Workspace:
         """Answers one request."""
         if request.path == (".well-known", "databricks-config"):
             return Answer(body={"workspace_id": "1", "cloud": "Azure"})
-        if request.path[:3] != ("api", "2.0", "secrets"):
+        of_jobs = self.jobs is not None and request.path[:3] == ("api", "2.2", "jobs")
+        if not of_jobs and request.path[:3] != ("api", "2.0", "secrets"):
             return Answer(404, {"error_code": "ENDPOINT_NOT_FOUND", "message": "No such API."})
         user = self.users.get(request.bearer)
         if user is None:
@@ -62,6 +66,8 @@ class Workspace:
         action = "/".join(request.path[3:])
         asked = dict(request.query) or request.json
         try:
+            if self.jobs and of_jobs:
+                return Answer(body=self.jobs(action, asked))
             with self._file.changing() as data:
                 return Answer(body=self._act(action, asked, data.setdefault("scopes", {}), user))
         except RefusalError as refusal:
