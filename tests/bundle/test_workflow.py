@@ -146,6 +146,19 @@ def test_what_is_behind_a_failure_does_not_run(root: Path) -> None:
     ]
 
 
+def test_a_job_whose_last_task_takes_care_of_a_failure_succeeds(root: Path) -> None:
+    text = (root / "databricks.yml").read_text().replace("NONE_FAILED", "ALL_DONE")
+    (root / "databricks.yml").write_text(text.replace(' times"', ' fail"'))
+    say = (root / "say.py").read_text().replace('"fail" in sys.argv', '"3 fail" in sys.argv')
+    (root / "say.py").write_text(say)
+    found = Workflow(resolve(read_bundle(root), "dev"), root).run("outer")
+    assert {task for task, (state, _) in states(found).items() if state == "FAILED"} == {
+        "outer.after",
+        "inner.say",
+    }
+    assert states(found)["outer.at_last"] == ("SUCCESS", "")
+
+
 @pytest.mark.parametrize("alias", ["champion", "challenger"])
 def test_the_serverless_job_renews_the_views_also_behind_a_shut_gate(
     tmp_path: Path, alias: str

@@ -82,15 +82,25 @@ class Workflow:
     on_task: Callable[[TaskRun], None] = _log_run
 
     def run(self, key: str, parameters: Mapping[str, Any] | None = None) -> list[TaskRun]:
-        """Runs a job to its end; raises BundleError where one of its tasks fails.
+        """Runs a job to its end; raises BundleError where it fails.
 
         `parameters` come before the defaults that the job declares.
         """
+        runs, nested = self._job(key, parameters or {})
+        failed = self._failed(key, runs)
+        if failed:
+            raise BundleError(f"Job {key}: {', '.join(failed)} failed; the log says why.")
+        return [*runs.values(), *nested]
+
+    def _job(
+        self, key: str, parameters: Mapping[str, Any]
+    ) -> tuple[dict[str, TaskRun], list[TaskRun]]:
+        """How the tasks of a job ended, and those of the jobs that it called."""
         if key not in self.resolved.jobs:
             raise BundleError(f"No job {key!r}: there is {', '.join(self.resolved.jobs)}.")
         job = self.resolved.jobs[key]
         given = {each["name"]: each["default"] for each in job.get("parameters", [])}
-        given |= parameters or {}
+        given |= parameters
         values = {f"job.parameters.{name}": value for name, value in given.items()}
         values |= {"job.name": job.get("name", key)}
         tasks = {task["task_key"]: task for task in job["tasks"]}
@@ -99,10 +109,14 @@ class Workflow:
         for name in TopologicalSorter(task_graph(job)).static_order():
             runs[name] = self._task(key, tasks[name], values, runs, nested)
             self.on_task(runs[name])
+        return runs, nested
+
+    def _failed(self, key: str, runs: Mapping[str, TaskRun]) -> list[str]:
+        """The tasks that failed, where the job did: its last tasks decide, as on the platform."""
+        before = set().union(*task_graph(self.resolved.jobs[key]).values())
+        last = {run.state for name, run in runs.items() if name not in before}
         failed = [name for name, run in runs.items() if run.state == FAILED]
-        if failed:
-            raise BundleError(f"Job {key}: {', '.join(failed)} failed; the log says why.")
-        return [*runs.values(), *nested]
+        return failed if last & {FAILED, UPSTREAM_FAILED} else []
 
     def _task(
         self,
@@ -131,7 +145,10 @@ class Workflow:
                 called = task["run_job_task"]
                 texts = called.get("job_parameters", {})
                 given = {name: filled(str(text), values) for name, text in texts.items()}
-                nested += self.run(self.resolved.job_ids[called["job_id"]], given)
+                inner = self.resolved.job_ids[called["job_id"]]
+                ended, below = self._job(inner, given)
+                nested += [*ended.values(), *below]
+                state = FAILED if self._failed(inner, ended) else SUCCESS
             case kind:
                 raise BundleError(f"{key}.{name}: a {kind} cannot be run here.")
         values[f"tasks.{name}.result_state"] = state.lower()

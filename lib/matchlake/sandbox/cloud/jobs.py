@@ -57,13 +57,15 @@ class Jobs:
         return {"run_id": number}
 
     def _go(self, number: int, job: int, parameters: Mapping[str, str]) -> None:
-        run, result, why = self._runs[number], "SUCCESS", ""
+        run, why = self._runs[number], ""
 
         def tell(task: str, state: str) -> None:
             run["tasks"].append({"task_key": task, "state": _ended(state)})
 
         try:
             self._run({**self._jobs, **self._submitted}, job, parameters, tell)
+            failed = any(task["state"]["result_state"] == "FAILED" for task in run["tasks"])
+            result = "SUCCESS_WITH_FAILURES" if failed else "SUCCESS"
         except Exception as error:  # noqa: BLE001 - whatever ended it, the run has failed
             result, why = "FAILED", str(error)
         run["state"] = _ended(result, why)
