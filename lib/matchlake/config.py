@@ -40,7 +40,7 @@ class JobConfig(Params):
     """Everything the jobs of one environment need to know."""
 
     env: str = Field(description="the environment; set by --env")
-    conf_dir: Path = Field(description="the folder of the conf files; set by --conf-dir")
+    conf_dir: Path = Field(Path("conf"), description="the folder of base.yml; set by --conf-dir")
     catalog: str | None = None
     """The catalog that holds the tables; null where tables lie below `lakehouse`."""
     lakehouse: str | None = None
