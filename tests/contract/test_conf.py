@@ -59,7 +59,7 @@ def _unstated(model: type[BaseModel], data: dict[str, Any], before: str = "") ->
 
 def test_base_states_every_key() -> None:
     base = yaml.safe_load((CONF / "base.yml").read_text(encoding="utf-8"))
-    assert set(_unstated(JobConfig, base)) == {"env"}
+    assert set(_unstated(JobConfig, base)) == {"env", "conf_dir"}
 
 
 @pytest.mark.parametrize("name", ["base", *ENVIRONMENTS])
