@@ -229,6 +229,15 @@ def test_json_keeps_or_refuses_what_is_not_declared() -> None:
     assert refused[1]["user_id"] is None
 
 
+def test_an_undeclared_integer_of_any_length_is_kept_or_refused() -> None:
+    plain = json.dumps(GOOD | {"event_time": "2024-05-01T10:00:00Z"})
+    values = [f'{plain[:-1]}, "x": {"9" * size}}}'.encode() for size in (30, 5000)]
+    rows = parsed(values, stream(undeclared="rescue"))
+    kept = [f'{{"x": {"9" * 30}}}', f'{{"x": "{"9" * 5000}"}}']
+    assert [(row["status"], row["rescued"]) for row in rows] == [("good", text) for text in kept]
+    assert typed(parsed(values, stream(undeclared="refuse"))) == ["unknown_field"] * 2
+
+
 def test_a_format_says_what_it_needs() -> None:
     for format_, needed in (("avro", "avro_schema"), ("confluent_avro", "registry")):
         with pytest.raises(ValueError, match=f"format {format_} needs reading.{needed}"):

@@ -23,6 +23,17 @@ from matchlake.ingest.record_values import (
 )
 
 
+_MOST_DIGITS = 4000
+
+
+def _integer(digits: str) -> int | str:
+    """An integer; of more digits than Python turns into a number, its text."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else digits
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer)
+
+
 class Reader(Protocol):
     """Reads values of one format."""
 
@@ -71,9 +82,12 @@ class _Json:
             if row in findings:
                 continue
             try:
-                more = beyond(json.loads(raw), self._tree)
+                more = beyond(_DECODER.decode(raw.decode()), self._tree)
             except RecursionError:
                 more = {"...": "nested too deeply to be told apart"}
+            except ValueError as error:
+                findings[row] = Finding(Reason.MALFORMED_JSON, str(error))
+                continue
             if more and self._undeclared == "refuse":
                 findings[row] = unknown_fields(more)
             elif more:
