@@ -14,6 +14,8 @@ ColumnType = Literal[
     "string", "int", "bigint", "double", "boolean", "timestamp", "date", "array<string>"
 ]
 NUMBERS = ("int", "bigint", "double")
+_MOST = {"int": 2**31 - 1, "bigint": 2**53}
+"""Up to here a bound, which is a double, says exactly which integers it allows."""
 
 
 class ColumnParams(Params):
@@ -40,6 +42,10 @@ class ColumnParams(Params):
     def _fits_its_type(self) -> Self:
         if (self.min is not None or self.max is not None) and self.type not in NUMBERS:
             raise ValueError(f"min and max are for {', '.join(NUMBERS)}, not for {self.type}")
+        most = _MOST.get(self.type)
+        bounds = [bound for bound in (self.min, self.max) if bound is not None]
+        if most and not all(bound.is_integer() and abs(bound) <= most for bound in bounds):
+            raise ValueError(f"min and max of {self.type} are whole numbers within {most}")
         if self.one_of and self.type != "string":
             raise ValueError(f"one_of is for string, not for {self.type}")
         if self.epoch and self.type != "timestamp":
