@@ -31,6 +31,7 @@ AVRO: dict[str, Any] = {
     ],
 }
 WIDER = {**AVRO, "fields": [*AVRO["fields"], {"name": "device", "type": "string"}]}
+REFERRING = {**AVRO, "fields": [{"name": "device", "type": "shop.Device"}]}
 GOOD = {"user_id": "u", "item_id": "i", "rating": 4.5, "event_time": WHEN}
 
 
@@ -120,7 +121,7 @@ def test_avro_values_of_a_known_schema() -> None:
 @pytest.fixture
 def registry() -> Iterator[tuple[str, list[str]]]:
     asked: list[str] = []
-    with schema_registry({1: AVRO, 258: WIDER}, asked) as address:
+    with schema_registry({1: AVRO, 258: WIDER, 7: REFERRING}, asked) as address:
         yield address, asked
 
 
@@ -144,6 +145,9 @@ def test_confluent_values_find_their_schema_and_keep_what_is_not_declared(
     fates[1] = fates[3] = "unknown_field"
     assert typed(parsed(values, stream(**told, undeclared="refuse"))) == fates
     isolated(stream(**told), old)
+    (row,) = parsed([framed(7, avro(GOOD))], stream(**told))
+    assert row["reason"] == "unknown_schema"
+    assert row["detail"] == "schema 7 cannot be read by itself: UnknownType: shop.Device"
 
 
 def test_a_registry_that_does_not_answer_fails_the_batch_and_refuses_no_record() -> None:

@@ -76,9 +76,8 @@ def confluent_decoder(reading: FormatParams) -> Decoder:
             return Finding(Reason.MALFORMED_AVRO, "does not begin with a zero byte and a schema id")
         if number not in schemas:
             schemas[number] = _registered(reading, number)
-        if schemas[number] is None:
-            return Finding(Reason.UNKNOWN_SCHEMA, f"the registry has no schema {number}")
-        return _avro(schemas[number], raw[_HEAD:])
+        schema = schemas[number]
+        return schema if isinstance(schema, Finding) else _avro(schema, raw[_HEAD:])
 
     return decode
 
@@ -125,25 +124,30 @@ def _avro(schema: Any, raw: bytes) -> Record | Finding:
 
 
 def _registered(reading: FormatParams, number: int) -> Any:
-    """The parsed schema; None where the registry says that there is none."""
+    """The parsed schema, or why there is none that values could be read with."""
     address = f"{reading.registry}/schemas/ids/{number}"
     try:
         with urllib.request.urlopen(  # noqa: S310 - http and https alone pass the declaration
             address, timeout=reading.registry_patience
         ) as answer:
             found = json.load(answer)
+        text, kind = found["schema"], found.get("schemaType", "AVRO")
     except urllib.error.HTTPError as error:
         if error.code == _NOT_FOUND:
-            return None
+            return Finding(Reason.UNKNOWN_SCHEMA, f"the registry has no schema {number}")
         raise SourceError(f"The schema registry answers {error.code} to {address}.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise SourceError(
             f"The schema registry does not answer at {address}: {error}. Nothing of the batch was "
             "written; it is read again at the next start."
         ) from error
-    if found.get("schemaType", "AVRO") != "AVRO":
-        return None
-    return fastavro.parse_schema(json.loads(found["schema"]))
+    if kind != "AVRO":
+        return Finding(Reason.UNKNOWN_SCHEMA, f"schema {number} is {kind}, and not AVRO")
+    try:
+        return fastavro.parse_schema(json.loads(text))
+    except Exception as error:  # noqa: BLE001 - of a schema that refers to others, or is none
+        told = f"schema {number} cannot be read by itself: {type(error).__name__}: {error}"
+        return Finding(Reason.UNKNOWN_SCHEMA, told)
 
 
 def _message_class(reading: FormatParams) -> type[Message]:
