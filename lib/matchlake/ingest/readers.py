@@ -22,7 +22,6 @@ from matchlake.ingest.record_values import (
     unknown_fields,
 )
 
-
 _MOST_DIGITS = 4000
 
 

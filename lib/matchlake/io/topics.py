@@ -1,7 +1,8 @@
 """What a broker says of a topic: its id, and which offsets it holds."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -31,16 +32,13 @@ class TopicState(NamedTuple):
 
 def topic_state(client: Client, topic: str) -> TopicState:
     """Asks the broker; raises SourceError where it does not answer."""
-    try:
-        with KafkaAdminClient(**client, bootstrap_timeout_ms=_PATIENCE_MS) as admin:
-            told = admin.describe_topics([topic])[0]
-            places = [TopicPartition(topic, number) for number in range(len(told["partitions"]))]
-            earliest, latest = (
-                admin.list_partition_offsets(dict.fromkeys(places, spec))
-                for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST)
-            )
-    except (OSError, KafkaError) as error:
-        raise SourceError(f"Topic {topic} cannot be described: {error}") from error
+    with _asked(topic), KafkaAdminClient(**client, bootstrap_timeout_ms=_PATIENCE_MS) as admin:
+        told = admin.describe_topics([topic])[0]
+        places = [TopicPartition(topic, number) for number in range(len(told["partitions"]))]
+        earliest, latest = (
+            admin.list_partition_offsets(dict.fromkeys(places, spec))
+            for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST)
+        )
     known = str(told.get("topic_id") or "")
     return TopicState(
         known if known.strip("0-") else None,
@@ -51,10 +49,12 @@ def topic_state(client: Client, topic: str) -> TopicState:
 
 def is_compacted(client: Client, topic: str) -> bool:
     """Whether the topic's clean-up keeps the last record of each key only."""
-    with KafkaAdminClient(**client, bootstrap_timeout_ms=_PATIENCE_MS) as admin:
+    with _asked(topic), KafkaAdminClient(**client, bootstrap_timeout_ms=_PATIENCE_MS) as admin:
         asked = [ConfigResource(ConfigResourceType.TOPIC, topic)]
         found = admin.describe_configs(asked, config_filter="all")
     settings = next(iter(next(iter(found.values())).values()))
+    if not settings:
+        raise SourceError(f"Topic {topic}: the broker does not show whether it is compacted.")
     return "compact" in str(settings["cleanup.policy"]["value"])
 
 
@@ -65,16 +65,20 @@ def held_from(
 
     That is the next record's offset, or the range's end or more where none came before it.
     """
-    consumer = KafkaConsumer(
-        **client,
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        isolation_level="read_committed",
-        max_poll_records=1,
-    )
     place = TopicPartition(topic, partition)
     found = {}
-    try:
+    with (
+        _asked(topic),
+        closing(
+            KafkaConsumer(
+                **client,
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                isolation_level="read_committed",
+                max_poll_records=1,
+            )
+        ) as consumer,
+    ):
         consumer.assign([place])
         for first, end in ranges:
             consumer.seek(place, first)
@@ -85,8 +89,13 @@ def held_from(
                 found[first] = records[0].offset if records else consumer.position(place)
                 if records:
                     break
-    except KafkaError as error:
-        raise SourceError(f"Topic {topic} cannot be read: {error}") from error
-    finally:
-        consumer.close()
     return found
+
+
+@contextmanager
+def _asked(topic: str) -> Iterator[None]:
+    """Raises SourceError where the broker does not answer."""
+    try:
+        yield
+    except (OSError, KafkaError) as error:
+        raise SourceError(f"Topic {topic} cannot be described: {error}") from error
