@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from matchlake.errors import ConfigError, IdentityError, ReconciliationError
+from pyspark.sql import functions as F
+
+from matchlake.errors import ConfigError, IdentityError, ReconciliationError, SourceError
 from matchlake.ingest.tables import stream_table
 from matchlake.io.checkpoint import Offsets
 from matchlake.io.history import INGEST
@@ -44,44 +46,59 @@ class Recovery:
 
     def adopt(self, topic: TopicState) -> Beginning:
         """Goes on after what was read last; what is missing becomes an accepted gap."""
-        self.ledger.update(all_adopted)
-        self.ledger.accept_losses()
+        self._require_same_topic("adopt", topic)
         offsets = self._read_last()
         if offsets is None:
             raise IdentityError(
                 f"--adopt {self._name}: neither {self.identity.table} nor the checkpoint says "
                 f"what was read last. --new-identity {self._name} begins anew."
             )
-        self._set_aside()
         return Beginning("adopt", topic.earliest | offsets, {})
 
     def rewind_to(self, batch: int, topic: TopicState) -> Beginning:
-        """Takes the rows of the batches from `batch` on out, so that they are read again."""
+        """Takes the rows of the batches from `batch` on out, so that they are read again.
+
+        Raises SourceError where the broker does not hold all of them any more.
+        """
         owner = self.standing.owner or self.standing.checkpoint_id
         if owner is None:
             raise IdentityError(f"--rewind-to {self._name}: there is no batch to go back to yet.")
+        self._require_same_topic("rewind-to", topic)
         offsets = self._begin_of(owner, batch)
-        table = self.identity.lakehouse.name(self.identity.table)
-        self.identity.lakehouse.spark.sql(
-            f"DELETE FROM {table} WHERE checkpoint_id = {quote_text(owner)} AND batch_id >= {batch}"
-        )
-        self._set_aside()
+        self._require_held(owner, batch, topic)
         return Beginning("rewind-to", topic.earliest | offsets, {owner: batch})
 
     def new_identity(self, topic: TopicState) -> Beginning:
         """Begins at the topic's first record that is held, as a stream that never was."""
-        last = self.standing.last
-        known = last.told.get("topic_id") if last else None
-        other_topic = known is not None and topic.id is not None and known != topic.id
-        if self.standing.rows and not other_topic:
+        if self.standing.rows and not self._is_other(topic):
             raise IdentityError(
                 f"--new-identity {self._name}: {self.identity.table} has rows of this topic, which "
                 f"would be there twice. --adopt {self._name} goes on after them, --rewind-to "
                 f"{self._name}=0 takes them out and reads them again; or empty the table first."
             )
         gone = {} if self.standing.rows else dict.fromkeys(self.ledger.checkpoints(), 0)
-        self._set_aside()
         return Beginning("new-identity", None, gone)
+
+    def make_room(self, beginning: Beginning) -> None:
+        """Takes out what the beginning undoes, and moves the old checkpoint's folder away.
+
+        Raises ConfigError, and changes nothing, where the folder has to be moved by other tools.
+        """
+        path = self.identity.checkpoint.path
+        aside = f"{path}.{time.strftime('%Y%m%d-%H%M%S')}"
+        if self.standing.checkpoint_id and not is_local(path):
+            raise ConfigError(
+                f"The checkpoint {path} has to be moved away first, which only your storage's own "
+                f"tools can do there: move it to {aside}, then run this again."
+            )
+        if beginning.way == "adopt":
+            self.ledger.update(all_adopted)
+            self.ledger.accept_losses()
+        for owner, batch in beginning.undone.items():
+            self.identity.lakehouse.spark.sql(f"DELETE FROM {self._rows_from(owner, batch)}")
+        if self.standing.checkpoint_id:
+            Path(path).rename(aside)
+            _log.info("%s: the old checkpoint is at %s", self._name, aside)
 
     def record(self, beginning: Beginning, checkpoint: str, told: Mapping[str, Any]) -> None:
         """Commits, without rows, that the stream began anew in this checkpoint."""
@@ -134,16 +151,40 @@ class Recovery:
             )
         return {int(part): int(at) for part, at in first or end}
 
-    def _set_aside(self) -> None:
-        """Moves the checkpoint's folder away, so that a new one begins in its place."""
-        path = self.identity.checkpoint.path
-        if self.standing.checkpoint_id is None:
-            return
-        aside = f"{path}.{time.strftime('%Y%m%d-%H%M%S')}"
-        if not is_local(path):
-            raise ConfigError(
-                f"The checkpoint {path} has to be moved away first, which only your storage's own "
-                f"tools can do there: move it to {aside}, then run this again."
+    def _require_same_topic(self, way: Way, topic: TopicState) -> None:
+        if self._is_other(topic):
+            raise IdentityError(
+                f"--{way} {self._name}: topic {self.identity.checkpoint.topic} was deleted and "
+                f"made anew since {self.identity.table} was written from it: its offsets mean "
+                f"other records now. Nothing was changed. --new-identity {self._name} reads the "
+                "new topic from its first record into the same table."
             )
-        Path(path).rename(aside)
-        _log.info("%s: the old checkpoint is at %s", self._name, aside)
+
+    def _is_other(self, topic: TopicState) -> bool:
+        """Whether the topic is not the one that was read, but has its name."""
+        last, own = self.standing.last, self.standing.checkpoint_id
+        rows = self.ledger.rows().where(F.col("checkpoint_id") == own).select("topic_id")
+        known = [last.told.get("topic_id")] if last else [row[0] for row in rows.head(1)]
+        return topic.id is not None and any(each not in (None, topic.id) for each in known)
+
+    def _require_held(self, owner: str, batch: int, topic: TopicState) -> None:
+        """Raises SourceError where rows would be taken out that cannot be read again."""
+        found = self.identity.lakehouse.spark.sql(
+            "SELECT partition, min(offset), max(offset) FROM "
+            f"{self._rows_from(owner, batch)} GROUP BY partition ORDER BY partition"
+        ).collect()
+        lost = []
+        for part, first, last in found:
+            begin, end = (ends.get(part, 0) for ends in (topic.earliest, topic.latest))
+            if first < begin or last >= end:
+                lost.append(f"partition {part}: {first} to {last}, held: {begin} to {end - 1}")
+        if lost:
+            raise SourceError(
+                f"--rewind-to {self._name}={batch}: the broker no longer holds all offsets whose "
+                f"rows would be taken out ({'; '.join(lost)}). Nothing was changed. A later batch "
+                "can be gone back to, or --adopt goes on after what was read last."
+            )
+
+    def _rows_from(self, owner: str, batch: int) -> str:
+        table = self.identity.lakehouse.name(self.identity.table)
+        return f"{table} WHERE checkpoint_id = {quote_text(owner)} AND batch_id >= {int(batch)}"

@@ -103,7 +103,7 @@ class Ingest:
         Raises:
             TableError: a table is there in another shape than declared.
             IdentityError: checkpoint, table and topic do not belong together.
-            SourceError: Kafka no longer holds what is to be read next.
+            SourceError: Kafka no longer holds what is to be read next, or again.
         """
         self.lakehouse.create(stream_table(self.stream))
         if self.stream.auto_compact:
@@ -121,6 +121,8 @@ class Ingest:
         if self.stream.on_data_loss == "fail":
             begin = beginning.offsets if beginning else self.checkpoint.committed()
             require_held(self.name, self.stream.topic, begin or {}, topic.earliest)
+        if beginning:
+            recovery.make_room(beginning)
         return Prepared(self, topic, standing, recovery, beginning)
 
     @property
@@ -166,16 +168,9 @@ class Prepared:
         messages = read_messages(
             ingest.lakehouse.spark, ingest.broker, self.stream, begin.offsets if begin else None
         )
-        write = BatchWriter(
-            ingest.lakehouse.name(self.stream.table),
-            ingest.checkpoint.path,
-            self._told(),
-            self.standing.version,
-            self.stream.max_bad_share,
-        )
         writer = (
             parse_messages(messages, self.stream)
-            .writeStream.foreachBatch(write)
+            .writeStream.foreachBatch(self.writer())
             .queryName(self.name)
             .option("checkpointLocation", ingest.checkpoint.path)
         )
@@ -187,6 +182,16 @@ class Prepared:
         if begin:
             self.recovery.record(begin, query.id, self._told())
         return query
+
+    def writer(self) -> BatchWriter:
+        """What writes each batch."""
+        return BatchWriter(
+            self.ingest.lakehouse.name(self.stream.table),
+            self.ingest.checkpoint.path,
+            self._told(),
+            self.standing.version,
+            self.stream.max_bad_share,
+        )
 
     def ended(self, query: StreamingQuery, seconds: float) -> bool:
         """Waits until the query has ended or the time is over; raises what made it fail."""

@@ -1,0 +1,83 @@
+"""A stream's table and checkpoint as its batches leave them, without a broker."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from tests.support.streams import runtime_in, stream_entry
+
+from matchlake.ingest.tables import stream_table
+from matchlake.io import streams
+from matchlake.io.brokers import Broker
+from matchlake.io.checkpoint import Checkpoint
+from matchlake.io.ledger import Ledger
+from matchlake.io.streams import Ingest, IngestParams, Prepared
+from matchlake.io.topics import TopicState
+
+TOPIC = TopicState("t1", {0: 0}, {0: 100})
+
+
+def ingest_in(spark: SparkSession, folder: Path, name: str, **keys: object) -> Ingest:
+    """A stream `name` with tables below schema `name`, whose broker does not exist."""
+    runtime = runtime_in(spark, folder, streams={name: stream_entry(name, name, **keys)})
+    stream = runtime.config.streams[name]
+    checkpoint = Checkpoint(spark, str(folder / "checkpoints" / name), name)
+    ledger = Ledger(name, stream, f"{name}.batches", runtime.lakehouse)
+    return Ingest(name, stream, runtime.lakehouse, checkpoint, ledger, Broker("127.0.0.1:1"))
+
+
+def prepared(
+    at: Ingest, monkeypatch: pytest.MonkeyPatch, topic: TopicState = TOPIC, **params: object
+) -> Prepared:
+    """The stream as a start finds it, when the broker says this of the topic."""
+    monkeypatch.setattr(streams, "topic_state", lambda *_: topic)
+    return at.prepare(IngestParams.model_validate(params))
+
+
+def write(
+    at: Prepared, batch: int, end: int, missing: Iterable[int] = (), checkpoint: str = "c1"
+) -> None:
+    """Writes a batch of good rows up to before offset `end`, and holds it for done."""
+    plan(at, batch, end, checkpoint)
+    ((first, _),) = at.ingest.checkpoint.plan(batch).values()
+    at.writer()(rows(at.ingest, set(range(first, end)).difference(missing)), batch)
+    done = Path(at.ingest.checkpoint.path) / "commits" / str(batch)
+    done.parent.mkdir(exist_ok=True)
+    done.write_text("v1\n{}")
+
+
+def plan(at: Prepared, batch: int, end: int, checkpoint: str = "c1") -> None:
+    """Logs in the checkpoint that a batch is to be read, as Spark does."""
+    folder, topic = Path(at.ingest.checkpoint.path), at.stream.topic
+    begin = (at.beginning.offsets if at.beginning else None) or {0: 0}
+    for file, text in (
+        ("metadata", json.dumps({"id": checkpoint})),
+        ("sources/0/0", json.dumps({topic: begin})),
+        (f"offsets/{batch}", f"v1\n{{}}\n{json.dumps({topic: {0: end}})}"),
+    ):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text(text)
+
+
+def rows(at: Ingest, offsets: Iterable[int]) -> DataFrame:
+    """Good rows at the offsets of partition 0, as the parser gives them."""
+    given = {"status": "good", "topic": at.stream.topic, "partition": 0, "value_bytes": 9}
+    found = at.lakehouse.spark.createDataFrame([(each,) for each in offsets], "offset BIGINT")
+    return found.select(
+        *(
+            (F.col("offset") if field.name == "offset" else F.lit(given.get(field.name)))
+            .cast(field.dataType)
+            .alias(field.name)
+            for field in stream_table(at.stream).struct()
+            if field.name not in ("checkpoint_id", "batch_id")
+        )
+    )
+
+
+def offsets(at: Ingest) -> list[int]:
+    """The offsets that the table has, in order."""
+    found = at.lakehouse.read(at.stream.table).select("offset").collect()
+    return sorted(row.offset for row in found)
