@@ -2,12 +2,15 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 from tests.support.committed import TOPIC, ingest_in, offsets, prepared, write
 
 from matchlake.errors import ConfigError, IdentityError, SourceError
+from matchlake.io.batches import BatchWriter
+from matchlake.io.ledger import no_reason
 
 
 def test_rows_that_kafka_cannot_give_again_are_not_taken_out(
@@ -40,3 +43,45 @@ def test_rows_that_kafka_cannot_give_again_are_not_taken_out(
     begun = prepared(at, monkeypatch, removed, rewind_to={"back": 1}).beginning
     assert begun
     assert (begun.offsets, offsets(at), at.checkpoint.id()) == ({0: 4}, [0, 1, 2, 3], None)
+
+
+def test_a_restore_that_a_batch_overtook_is_noticed(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "overtaken")
+    stream = prepared(at, monkeypatch)
+    write(stream, 0, 2)
+
+    def restored_meanwhile(writer: BatchWriter, *_: Any) -> None:
+        spark.sql(f"RESTORE TABLE {writer.table} TO VERSION AS OF 0")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchWriter, "require_few_bad", restored_meanwhile)
+        write(stream, 1, 4)
+    assert offsets(at) == [2, 3]
+    with pytest.raises(IdentityError, match=r"was changed by RESTORE to version 0 .* while it was"):
+        write(stream, 2, 6)
+    with pytest.raises(IdentityError) as stopped:
+        prepared(at, monkeypatch)
+    assert "before its last batch, and batch 0 is no longer in it" in str(stopped.value)
+    assert "--rewind-to overtaken=0 reads again from batch 0 on" in str(stopped.value)
+
+
+@pytest.mark.parametrize("recorded", ["not", "late"])
+def test_a_beginning_is_known_from_its_first_batch_on(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: str
+) -> None:
+    """Whether it is killed before `record`, or its first batch overtakes that."""
+    name = f"begun_{recorded}"
+    at = ingest_in(spark, tmp_path, name)
+    write(prepared(at, monkeypatch), 0, 8)
+    anew = prepared(at, monkeypatch, rewind_to={name: 0})
+    write(anew, 0, 9, checkpoint="c2")
+    if recorded == "late":
+        assert anew.beginning
+        anew.recovery.record(anew.beginning, "c2", anew.told())
+    write(prepared(at, monkeypatch), 1, 12, checkpoint="c2")
+    at.ledger.update(no_reason)
+    counts = at.ledger.reconcile()
+    assert (counts.offsets, counts.good) == (12, 12)
+    assert at.ledger.checkpoints() == ["c2"]

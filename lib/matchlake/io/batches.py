@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -27,6 +27,8 @@ class BatchWriter:
     """What each commit says: stream, topic, topic_id, table_id."""
     seen: int
     """Up to which version the table's history was judged before the start."""
+    begun: Mapping[str, Any] = field(default_factory=dict)
+    """What the first commit of a checkpoint says besides: how the stream began anew in it."""
     max_bad_share: float | None = None
 
     def __call__(self, rows: DataFrame, batch: int) -> None:
@@ -40,34 +42,44 @@ class BatchWriter:
         """
         began = time.time()
         checkpoint = Checkpoint(rows.sparkSession, self.checkpoint, self.told["topic"])
+        own = str(checkpoint.id())
         told = {
             **self.told,
-            "checkpoint": checkpoint.id(),
+            **({} if batch else self.begun),
+            "checkpoint": own,
             "batch": batch,
             "offsets": checkpoint.plan(batch),
             "began": began,
+            "judged": self.require_undisturbed(rows, own),
         }
-        self.require_undisturbed(rows, told["checkpoint"])
         self.require_few_bad(rows, batch)
-        own = {"checkpoint_id": F.lit(told["checkpoint"]), "batch_id": F.lit(batch).cast("bigint")}
-        self.write(rows.withColumns(own), told)
+        of_batch = {"checkpoint_id": F.lit(own), "batch_id": F.lit(batch).cast("bigint")}
+        self.write(rows.withColumns(of_batch), told)
 
-    def require_undisturbed(self, rows: DataFrame, checkpoint: str) -> None:
-        """Looks at what happened to the table since it was looked at last."""
+    def require_undisturbed(self, rows: DataFrame, checkpoint: str) -> int:
+        """Looks at what happened to the table since it was looked at last, and returns up to when.
+
+        That is before the stream's newest commit, not at it: something may have come in between.
+        """
+        newest, judged = self.seen, self.seen
         for commit in commits(rows.sparkSession, self.table):
-            if commit.version <= self.seen or commit.told.get("checkpoint") == checkpoint:
-                return
-            if commit.told:
+            if commit.version <= judged:
+                break
+            newest = max(newest, commit.version)
+            if commit.told.get("checkpoint") == checkpoint:
+                judged = max(judged, commit.judged)
+            elif commit.told:
                 raise IdentityError(
                     f"{self.told['stream']}: {self.table} has another writer: stream "
                     f"{commit.told['stream']} with checkpoint {commit.told['checkpoint']} wrote "
                     f"version {commit.version}. Stop one of them. Nothing was written."
                 )
-            if commit.replaces:
+            elif commit.replaces:
                 raise IdentityError(
                     f"{self.told['stream']}: {self.table} was changed by {commit} while it was "
                     "written to. Nothing was written since; run the job again for the ways out."
                 )
+        return newest
 
     def require_few_bad(self, rows: DataFrame, batch: int) -> None:
         """Reads the batch once more before it is written, where a share is set."""

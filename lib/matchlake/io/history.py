@@ -27,6 +27,11 @@ class Commit(NamedTuple):
     """What the product said of it; empty for those that are not its own."""
 
     @property
+    def judged(self) -> int:
+        """Up to which version its writer had looked at the history; its own where not told."""
+        return int(self.told.get("judged", self.version))
+
+    @property
     def replaces(self) -> bool:
         """Whether it may have taken rows away from the table without saying which."""
         overwrites = self.parameters.get("mode") == "Overwrite" and "ADD" not in self.operation

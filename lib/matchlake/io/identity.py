@@ -25,14 +25,14 @@ class Standing(NamedTuple):
     last: Commit | None
     """The newest commit of a batch, or of a beginning, that the table's history has."""
     replaced: Commit | None
-    """A later commit that may have taken rows away."""
+    """A commit after those it had judged that may have taken rows away."""
     checkpoint_id: str | None
     planned: int
     """Newest batch that the checkpoint has planned; -1 before the first."""
     done: int
     """Newest batch that the checkpoint holds for done; -1 before the first."""
     held: int
-    """Newest batch of that checkpoint of which the table has rows; -1 where none."""
+    """Newest batch, when the table was replaced, of which it has rows; -1 where none."""
     rows: bool
     """Whether the table has any rows."""
 
@@ -40,6 +40,11 @@ class Standing(NamedTuple):
     def owner(self) -> str | None:
         """The checkpoint from which the table was last written."""
         return self.last.told["checkpoint"] if self.last else None
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether the table was replaced while the last batch was being written."""
+        return bool(self.replaced and self.last and self.replaced.version < self.last.version)
 
 
 @dataclass(frozen=True)
@@ -57,16 +62,18 @@ class Identity:
         version, last, replaced = -1, None, None
         for commit in commits(spark, table):
             version = max(version, commit.version)
-            if commit.told and (
-                last is None or commit.told["checkpoint"] == last.told["checkpoint"]
-            ):
-                last = commit
-            if commit.told.get("batch") is not None or (last and commit.told):
+            if last and commit.version <= last.judged:
                 break
-            replaced = replaced or (commit if commit.replaces and not last else None)
+            of_last = last and commit.told.get("checkpoint") == last.told["checkpoint"]
+            if commit.told and (last is None or (of_last and "batch" not in last.told)):
+                last = commit
+            elif commit.replaces or (commit.told and not of_last):
+                replaced = replaced or commit
         own = self.checkpoint.id()
         planned, done = self.checkpoint.planned_batch(), self.checkpoint.committed_batch()
         held = self._newest_row(own or (last.told["checkpoint"] if last else None))
+        if last and replaced and replaced.version < last.version:
+            held = self._newest_row(last.told["checkpoint"], last.told.get("batch"))
         return Standing(
             version,
             table_id(spark, table),
@@ -119,7 +126,8 @@ class Identity:
         """What is wrong with the table, seen from the checkpoint."""
         if found.replaced and (found.last or found.done >= 0):
             lost = self._lost(found)
-            return f"{self.table} was changed by {found.replaced} after its last batch{lost}."
+            when = "before" if found.overtaken else "after"
+            return f"{self.table} was changed by {found.replaced} {when} its last batch{lost}."
         if found.last is None and found.done > found.held:
             return (
                 f"{self.table} has no trace of the {found.done + 1} batches that checkpoint "
@@ -179,18 +187,20 @@ class Identity:
 
     def _lost(self, found: Standing) -> str:
         newest = found.last.told.get("batch") if found.last else found.done
-        if newest is None or newest <= found.held:
+        if newest is None or newest - found.overtaken <= found.held:
             return ""
+        newest -= found.overtaken
         first = found.held + 1
         which = f"batch {newest} is" if first == newest else f"batches {first} to {newest} are"
         return f", and {which} no longer in it; Delta keeps their marks and would skip them"
 
-    def _newest_row(self, checkpoint: str | None) -> int:
+    def _newest_row(self, checkpoint: str | None, below: int | None = None) -> int:
         if checkpoint is None:
             return -1
+        older = "" if below is None else f" AND batch_id < {below}"
         newest = self.lakehouse.spark.sql(
             f"SELECT max(batch_id) FROM {self.lakehouse.name(self.table)}"
-            f" WHERE checkpoint_id = {quote_text(checkpoint)}"
+            f" WHERE checkpoint_id = {quote_text(checkpoint)}{older}"
         ).collect()[0][0]
         return -1 if newest is None else int(newest)
 

@@ -85,8 +85,11 @@ class Ledger:
                 has no reason for it. The ledger holds what was found.
         """
         last = None if rebuild else self._last()
-        new = takewhile(lambda commit: _batch_of(commit) != last, self._batches())
-        return self._enter(list(new), explain)
+        new = list(takewhile(lambda commit: _batch_of(commit) != last, self._batches()))
+        for commit in new:
+            for checkpoint, batch in commit.told.get("undone", {}).items():
+                self.forget(checkpoint, batch)
+        return self._enter(new, explain)
 
     def renew(self, batches: set[tuple[str, int]]) -> Counts:
         """Counts batches, by checkpoint and number, again: rows of theirs have changed."""
@@ -145,7 +148,8 @@ class Ledger:
         for commit in commits(self.lakehouse.spark, self.lakehouse.name(self.stream.table)):
             if commit.told.get("stream") != self.name:
                 continue
-            undone |= commit.told.get("undone", {})
+            for checkpoint, first in commit.told.get("undone", {}).items():
+                undone[checkpoint] = min(first, undone.get(checkpoint, first))
             checkpoint, batch = commit.told["checkpoint"], commit.told.get("batch")
             if batch is not None and not batch >= undone.get(checkpoint, batch + 1):
                 yield commit

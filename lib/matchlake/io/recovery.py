@@ -100,15 +100,22 @@ class Recovery:
             Path(path).rename(aside)
             _log.info("%s: the old checkpoint is at %s", self._name, aside)
 
+    def told(self, beginning: Beginning) -> dict[str, Any]:
+        """What commits say of it: that of the first batch, and one of its own.
+
+        The first batch may be committed before `record`, or be all that is before a crash; or
+        there is no first batch yet.
+        """
+        undone = dict(beginning.undone)
+        return {"begun": beginning.way, "undone": undone, "before": self.standing.owner}
+
     def record(self, beginning: Beginning, checkpoint: str, told: Mapping[str, Any]) -> None:
         """Commits, without rows, that the stream began anew in this checkpoint."""
         said = {
             **told,
+            **self.told(beginning),
             "checkpoint": checkpoint,
-            "begun": beginning.way,
-            "undone": dict(beginning.undone),
             "offsets": {part: [at, at] for part, at in (beginning.offsets or {}).items()},
-            "before": self.standing.owner,
         }
         lakehouse, table = self.identity.lakehouse, self.identity.table
         empty = lakehouse.spark.createDataFrame([], stream_table(self.ledger.stream).struct())

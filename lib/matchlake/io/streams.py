@@ -180,7 +180,7 @@ class Prepared:
         except PySparkException as error:
             raise _explained(self.name, self.stream, error) from error
         if begin:
-            self.recovery.record(begin, query.id, self._told())
+            self.recovery.record(begin, query.id, self.told())
         return query
 
     def writer(self) -> BatchWriter:
@@ -188,8 +188,9 @@ class Prepared:
         return BatchWriter(
             self.ingest.lakehouse.name(self.stream.table),
             self.ingest.checkpoint.path,
-            self._told(),
+            self.told(),
             self.standing.version,
+            self.recovery.told(self.beginning) if self.beginning else {},
             self.stream.max_bad_share,
         )
 
@@ -220,12 +221,14 @@ class Prepared:
                 "ways out."
             )
 
-    def _told(self) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
+        """What each commit says of the stream."""
         return {
             "stream": self.name,
             "topic": self.stream.topic,
             "topic_id": self.topic.id,
             "table_id": self.standing.table_id,
+            "judged": self.standing.version,
         }
 
 
