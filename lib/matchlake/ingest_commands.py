@@ -2,7 +2,7 @@
 
 import time
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -10,8 +10,10 @@ from rich.live import Live
 from rich.table import Table
 
 from matchlake.config import load_config
-from matchlake.errors import ConfigError, ReconciliationError
-from matchlake.io.ledger import Counts, Ledger, no_reason
+from matchlake.errors import ConfigError, ReconciliationError, SecretError, SourceError
+from matchlake.io.brokers import configured_broker
+from matchlake.io.gaps import AskBroker, Explain, Gaps
+from matchlake.io.ledger import Counts, Ledger
 from matchlake.io.progress import Progress, read_progress
 from matchlake.io.replay import Replay
 from matchlake.io.streams import IngestParams, chosen_streams
@@ -34,17 +36,19 @@ def reconcile(
 ) -> None:
     """Proves from the tables alone that each offset that was read is in exactly one place.
 
-    That is one row, good, quarantined or erased, or a gap whose reason is known. Exits with 1,
-    and names the ranges, where it is not so.
+    That is one row, good, quarantined or erased, or a gap whose reason is known. The broker is
+    asked only for the reason of a gap that is new. Exits with 1, and names the ranges, where it
+    is not so.
     """
     runtime = start_quietly(load_config(env, overrides or [], conf_dir), "reconcile")
     failed = 0
     for ledger in _ledgers(runtime, streams):
+        ask = _asking(runtime, ledger.stream.topic)
         if not runtime.lakehouse.exists(ledger.stream.table):
             typer.echo(f"{ledger.name}: no table {ledger.stream.table} yet.")
             continue
         try:
-            typer.echo(_told(ledger, _proved(ledger, rebuild=rebuild)))
+            typer.echo(_told(ledger, _proved(ledger, ask, rebuild=rebuild)))
         except ReconciliationError as error:
             typer.echo(f"{ledger.name}: NOT reconciled. {error}", err=True)
             failed += 1
@@ -146,8 +150,23 @@ def _ledgers(runtime: Runtime, streams: list[str] | None) -> list[Ledger]:
     return ledgers
 
 
-def _proved(ledger: Ledger, *, rebuild: bool) -> Counts:
-    ledger.update(no_reason, rebuild=rebuild)
+def _asking(runtime: Runtime, topic: str) -> Explain:
+    """Asks the broker why offsets have no row; where it cannot be reached, nobody."""
+
+    def ask(*missing: Any) -> Gaps:
+        config = runtime.config
+        try:
+            broker = configured_broker(config.kafka, config.lakehouse, runtime.secrets)
+            return AskBroker(broker.client_options(), topic)(*missing)
+        except (ConfigError, SecretError, SourceError) as error:
+            typer.echo(f"Topic {topic}: the broker cannot be asked for gaps. {error}", err=True)
+            return []
+
+    return ask
+
+
+def _proved(ledger: Ledger, explain: Explain, *, rebuild: bool) -> Counts:
+    ledger.update(explain, rebuild=rebuild)
     return ledger.reconcile()
 
 

@@ -18,7 +18,7 @@ from tests.support.streams import (
 )
 
 from matchlake.errors import InputError, ParameterError, ReconciliationError, SourceError
-from matchlake.io.ledger import no_reason
+from matchlake.io.gaps import no_reason
 from matchlake.io.replay import Replay, Replayed
 from matchlake.runtime import Runtime
 

@@ -1,6 +1,7 @@
 """The ways out of a stream's trouble, and what they refuse before they change anything."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from tests.support.committed import TOPIC, ingest_in, offsets, prepared, write
 
 from matchlake.errors import ConfigError, IdentityError, SourceError
 from matchlake.io.batches import BatchWriter
-from matchlake.io.ledger import no_reason
+from matchlake.io.gaps import no_reason
 
 
 def test_rows_that_kafka_cannot_give_again_are_not_taken_out(
@@ -26,9 +27,9 @@ def test_rows_that_kafka_cannot_give_again_are_not_taken_out(
     with pytest.raises(SourceError, match=r"partition 0: 0 to 7, held: 0 to 5"):
         recovery.rewind_to(0, TOPIC._replace(latest={0: 6}))
     remade = TOPIC._replace(id="t2")
-    for way in (lambda: recovery.rewind_to(1, remade), lambda: recovery.adopt(remade)):
+    for way in (partial(recovery.rewind_to, 1), recovery.adopt):
         with pytest.raises(IdentityError, match=r"made anew since .* --new-identity back reads"):
-            way()
+            way(remade)
     far = dataclasses.replace(at.checkpoint, path=f"file:{at.checkpoint.path}")
     with pytest.raises(ConfigError, match="has to be moved away first"):
         prepared(dataclasses.replace(at, checkpoint=far), monkeypatch, rewind_to={"back": 1})

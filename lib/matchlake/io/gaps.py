@@ -1,5 +1,6 @@
-"""Asks the broker why offsets have no record."""
+"""Why offsets have no record: as the broker tells, or because the loss is accepted."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from matchlake.errors import SourceError
@@ -8,6 +9,21 @@ from matchlake.ingest.offsets import Range, range_shown
 from matchlake.io.checkpoint import Offsets
 from matchlake.io.topics import Client, held_from, is_compacted, topic_state
 
+Gaps = list[tuple[Gap, int, int]]
+"""Reasons, each with its first offset and the one after its last."""
+Explain = Callable[[str | None, int, list[Range]], Gaps]
+"""Takes a topic's id, a partition and missing ranges; gives the reasons that it knows."""
+
+
+def no_reason(_topic: str | None, _partition: int, _missing: list[Range]) -> Gaps:
+    """Knows of nothing why it should be missing."""
+    return []
+
+
+def all_adopted(_topic: str | None, _partition: int, missing: list[Range]) -> Gaps:
+    """Accepts everything that is missing."""
+    return [(Gap.ADOPTED, first, end) for first, end in missing]
+
 
 @dataclass(frozen=True)
 class AskBroker:
@@ -15,25 +31,24 @@ class AskBroker:
 
     client: Client = field(repr=False)
     topic: str
-    topic_id: str | None
 
-    def __call__(self, partition: int, missing: list[Range]) -> dict[int, Gap]:
-        """The reason by first offset, for those for which the broker gives one.
+    def __call__(self, topic_id: str | None, partition: int, missing: list[Range]) -> Gaps:
+        """The ranges for which the broker gives a reason; none where the topic was made anew.
 
         Retention: it begins after them. Compaction, transaction: it is asked for them, and goes
         on with what comes after.
         """
         state = topic_state(self.client, self.topic)
-        if state.id != self.topic_id:
-            return {}
+        if state.id != topic_id:
+            return []
         earliest = state.earliest.get(partition, 0)
-        reasons = {first: Gap.RETENTION for first, _ in missing if first < earliest}
-        asked = [(first, end) for first, end in missing if first >= earliest]
+        gaps = [(Gap.RETENTION, at, min(end, earliest)) for at, end in missing if at < earliest]
+        asked = [(max(first, earliest), end) for first, end in missing if end > earliest]
         if asked:
             next_held = held_from(self.client, self.topic, partition, asked)
             reason = Gap.COMPACTION if is_compacted(self.client, self.topic) else Gap.TRANSACTION
-            reasons |= {first: reason for first, end in asked if next_held.get(first, 0) >= end}
-        return reasons
+            gaps += [(reason, first, end) for first, end in asked if next_held[first] >= end]
+        return gaps
 
 
 def require_held(name: str, topic: str, begin: Offsets, earliest: Offsets) -> None:

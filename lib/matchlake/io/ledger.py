@@ -1,6 +1,6 @@
 """Keeps the ledger of ingested batches, and proves from it and the table that nothing is lost."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import takewhile
@@ -12,23 +12,28 @@ from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
 from matchlake.errors import ReconciliationError
-from matchlake.ingest.ledger import KEYS, Gap, count_reasons, count_rows, ledger_table
-from matchlake.ingest.offsets import Offsets, Range, missing_ranges, problems, without
+from matchlake.ingest.ledger import KEYS, count_reasons, count_rows, ledger_table
+from matchlake.ingest.offsets import Offsets, missing_ranges, problems, without
 from matchlake.ingest.params import StreamParams
 from matchlake.io.delta import Lakehouse
+from matchlake.io.gaps import Explain, all_adopted, no_reason
 from matchlake.io.history import Commit, commits
 from matchlake.schemas import quote_text
-
-Explain = Callable[[int, list[Range]], dict[int, Gap]]
-"""Says of a partition's missing ranges why there is no record: a reason by first offset."""
 
 _BY = KEYS[1:]
 _STATUSES = ("read", "good", "quarantined", "erased")
 _FOUND = (*_STATUSES, "distinct", "bytes", "late", "lowest", "highest", "first_event", "last_event")
 _SHOWN = 10
 
+Batch = tuple[str, int]
+"""A checkpoint and the number of a batch in it."""
+Key = tuple[Any, ...]
+"""Checkpoint, batch and partition."""
 Entry = dict[str, Any]
-"""A row of the ledger with what was found in the table: `distinct`, `lowest` and `highest`."""
+"""A row of the ledger with what was found in the table: `distinct`, `lowest` and `highest`.
+
+`whole`, where it is there, tells whether all rows that the batch wrote are there.
+"""
 
 
 class Counts(NamedTuple):
@@ -40,16 +45,6 @@ class Counts(NamedTuple):
     erased: int = 0
     gaps: int = 0
     """Offsets without a row, for a reason that the ledger knows."""
-
-
-def no_reason(_partition: int, _missing: list[Range]) -> dict[int, Gap]:
-    """Knows of nothing why it should be missing."""
-    return {}
-
-
-def all_adopted(_partition: int, missing: list[Range]) -> dict[int, Gap]:
-    """Accepts everything that is missing."""
-    return {first: Gap.ADOPTED for first, _ in missing}
 
 
 def summed(counts: Iterable[Counts]) -> Counts:
@@ -77,29 +72,35 @@ class Ledger:
     def update(self, explain: Explain, *, rebuild: bool = False) -> Counts:
         """Enters the batches that the table's history has and the ledger has not yet.
 
-        Rewrites all on `rebuild`. Gaps that are entered already are kept. Run again, it changes
-        nothing.
+        Rewrites all on `rebuild`. Gaps that are entered already are kept; offsets that are
+        entered without a row and without a gap are looked at again each time. `explain` is asked
+        of what a batch never wrote, not of rows that it wrote and that are gone: the broker may
+        have removed those as well by now. Run again, it changes nothing.
 
         Raises:
             ReconciliationError: a batch's rows are not those that it was to read, and `explain`
                 has no reason for it. The ledger holds what was found.
         """
-        last = None if rebuild else self._last()
-        new = list(takewhile(lambda commit: _batch_of(commit) != last, self._batches()))
+        last, unsettled = self._entered()
+        new = list(takewhile(lambda at: rebuild or _batch_of(at) != last, self._batches()))
         for commit in new:
             for checkpoint, batch in commit.told.get("undone", {}).items():
                 self.forget(checkpoint, batch)
-        return self._enter(new, explain)
+        entries: dict[Key, Entry] = {}
+        if unsettled:
+            new += [commit for commit in self._batches() if _batch_of(commit) in unsettled]
+            compared = self._compared(_among(unsettled)).where(_is_unsettled())
+            entries = {key: {**row, "whole": False} for key, row in self._entries(compared).items()}
+        return self._write(list((entries | self._planned_in(new)).values()), explain)
 
-    def renew(self, batches: set[tuple[str, int]]) -> Counts:
+    def renew(self, batches: set[Batch]) -> Counts:
         """Counts batches, by checkpoint and number, again: rows of theirs have changed."""
-        rows = self._compared(_among(batches)).where("stream IS NOT NULL").collect()
-        return self._write([self._entry(row) for row in rows], no_reason)
+        return self._write(list(self._entries(self._compared(_among(batches))).values()), no_reason)
 
     def accept_losses(self) -> Counts:
         """Enters everything that is missing now as a gap."""
-        rows = self._compared().where(_differs()).where("stream IS NOT NULL").collect()
-        return self._write([self._entry(row) for row in rows], all_adopted)
+        lost = self._entries(self._compared().where(_differs()))
+        return self._write(list(lost.values()), all_adopted)
 
     def forget(self, checkpoint: str, batch: int) -> None:
         """Takes out the batches from `batch` on, because their rows are taken out of the table."""
@@ -136,11 +137,13 @@ class Ledger:
         size = F.sum(F.col("gap.end_offset") - F.col("gap.first_offset"))
         return {row[0]: int(row[1]) for row in each.agg(size).orderBy("reason").collect()}
 
-    def _last(self) -> tuple[str, int] | None:
-        order = F.struct("committed_at", "batch_id")
-        newest = F.max_by(F.struct("checkpoint_id", "batch_id"), order)
-        last = self.rows().agg(newest).collect()[0][0]
-        return None if last is None else (last.checkpoint_id, last.batch_id)
+    def _entered(self) -> tuple[Batch | None, set[Batch]]:
+        """The newest batch, and those of which offsets have neither a row nor a gap."""
+        batch = F.struct("checkpoint_id", "batch_id")
+        newest = F.max_by(batch, F.struct("committed_at", "batch_id"))
+        unsettled = F.collect_set(F.when(_is_unsettled(), batch))
+        last, left = self.rows().agg(newest, unsettled).collect()[0]
+        return last and (last[0], last[1]), {(each[0], each[1]) for each in left}
 
     def _batches(self) -> Iterator[Commit]:
         """The commits of batches, newest first, without those that a new beginning undid."""
@@ -154,24 +157,28 @@ class Ledger:
             if batch is not None and not batch >= undone.get(checkpoint, batch + 1):
                 yield commit
 
-    def _enter(self, batches: list[Commit], explain: Explain) -> Counts:
+    def _planned_in(self, batches: list[Commit]) -> dict[Key, Entry]:
+        """What commits say of their batches, with what is in the table."""
         if not batches:
-            return Counts()
+            return {}
         where = _among({_batch_of(commit) for commit in batches})
         found = {tuple(row[:3]): row.asDict() for row in self._counted(where).collect()}
         known = {
             tuple(row[:3]): row.gaps
             for row in self.rows().where(where).select(*_BY, "gaps").collect()
         }
-        entries = []
+        entries = {}
         for commit in batches:
+            there = sum(row["read"] for key, row in found.items() if key[:2] == _batch_of(commit))
+            whole = commit.rows in (None, there)
             for part, ends in commit.told["offsets"].items():
                 key = (*_batch_of(commit), int(part))
                 planned = self._planned(commit, key, ends)
-                entries.append({**planned, "gaps": known.get(key) or [], **_found(found.get(key))})
-        return self._write(entries, explain)
+                planned |= {"gaps": known.get(key) or [], "whole": whole}
+                entries[key] = planned | _found(found.get(key))
+        return entries
 
-    def _planned(self, commit: Commit, key: tuple[Any, ...], ends: list[int]) -> Entry:
+    def _planned(self, commit: Commit, key: Key, ends: list[int]) -> Entry:
         """What a commit says of one partition of its batch."""
         return {
             **dict(zip(_BY, key, strict=True)),
@@ -189,7 +196,7 @@ class Ledger:
         if not entries:
             return Counts()
         batches = {(entry["checkpoint_id"], entry["batch_id"]) for entry in entries}
-        reasons: dict[tuple[Any, ...], list[tuple[str, int]]] = {}
+        reasons: dict[Key, list[tuple[str, int]]] = {}
         if any(entry["quarantined"] for entry in entries):
             rows = self.lakehouse.read(self.stream.table).where(_among(batches))
             for *key, reason, records in count_reasons(rows).orderBy("reason").collect():
@@ -216,9 +223,10 @@ class Ledger:
             return []
         offsets = self._offsets(entry)
         missing = without(missing_ranges(offsets, first, end), gaps)
-        reasons = explain(entry["partition"], missing) if missing else {}
-        found = [(str(reasons[a]), a, b) for a, b in missing if a in reasons]
-        entry["gaps"] = sorted([*gaps, *found], key=lambda gap: gap[1])
+        ask = explain if missing and entry.get("whole", True) else no_reason
+        found = ask(entry["topic_id"], entry["partition"], missing)
+        known = [(str(reason), a, b) for reason, a, b in found]
+        entry["gaps"] = sorted([*gaps, *known], key=lambda gap: gap[1])
         return list(problems(entry, offsets))
 
     def _counted(self, where: Column | None = None) -> DataFrame:
@@ -231,6 +239,11 @@ class Ledger:
         entered = self.rows() if where is None else self.rows().where(where)
         found = self._counted(where).select(*_BY, F.struct(*_FOUND).alias("found"))
         return entered.join(found, list(_BY), "full_outer")
+
+    def _entries(self, compared: DataFrame) -> dict[Key, Entry]:
+        """Of compared rows those that the ledger has, as they are found now."""
+        rows = compared.where("stream IS NOT NULL").collect()
+        return {tuple(row[name] for name in _BY): self._entry(row) for row in rows}
 
     def _entry(self, row: Row) -> Entry:
         return {**row.asDict(), "gaps": row.gaps or [], **_found(row.found)}
@@ -275,11 +288,11 @@ class Ledger:
         )
 
 
-def _batch_of(commit: Commit) -> tuple[str, int]:
+def _batch_of(commit: Commit) -> Batch:
     return commit.told["checkpoint"], commit.told["batch"]
 
 
-def _among(batches: set[tuple[str, int]]) -> Column:
+def _among(batches: set[Batch]) -> Column:
     """Whether a row is of one of the batches; between the least and the greatest of each."""
     numbers: dict[str, list[int]] = {}
     for checkpoint, batch in batches:
@@ -315,6 +328,11 @@ def _counts(entry: Entry) -> Counts:
 def _size_of_gaps() -> Column:
     size = "aggregate(gaps, 0L, (sum, gap) -> sum + gap.end_offset - gap.first_offset)"
     return F.coalesce(F.expr(size), F.lit(0))
+
+
+def _is_unsettled() -> Column:
+    """Whether the ledger itself says that offsets of a batch have neither a row nor a gap."""
+    return F.col("read") + _size_of_gaps() != F.col("end_offset") - F.col("first_offset")
 
 
 def _differs() -> Column:

@@ -14,9 +14,10 @@ from pyspark.sql import functions as F
 from matchlake.errors import ConfigError, IdentityError, ReconciliationError, SourceError
 from matchlake.ingest.tables import stream_table
 from matchlake.io.checkpoint import Offsets
+from matchlake.io.gaps import no_reason
 from matchlake.io.history import INGEST
 from matchlake.io.identity import Identity, Standing
-from matchlake.io.ledger import Ledger, all_adopted, no_reason
+from matchlake.io.ledger import Ledger
 from matchlake.io.places import is_local
 from matchlake.io.topics import TopicState
 from matchlake.schemas import quote_text
@@ -92,7 +93,7 @@ class Recovery:
                 f"tools can do there: move it to {aside}, then run this again."
             )
         if beginning.way == "adopt":
-            self.ledger.update(all_adopted)
+            self._enter_all()
             self.ledger.accept_losses()
         for owner, batch in beginning.undone.items():
             self.identity.lakehouse.spark.sql(f"DELETE FROM {self._rows_from(owner, batch)}")
@@ -145,8 +146,7 @@ class Recovery:
         return checkpoint.committed() if own and is_owner else None
 
     def _begin_of(self, owner: str, batch: int) -> Offsets:
-        with suppress(ReconciliationError):  # what is missing is why one goes back
-            self.ledger.update(no_reason)
+        self._enter_all()
         rows = self.ledger.rows().where(f"checkpoint_id = {quote_text(owner)}")
         first = rows.where(f"batch_id = {batch}").select("partition", "first_offset").collect()
         end = rows.where(f"batch_id = {batch - 1}").select("partition", "end_offset").collect()
@@ -157,6 +157,10 @@ class Recovery:
                 f"in {self.ledger.table}; it has {least} to {most}."
             )
         return {int(part): int(at) for part, at in first or end}
+
+    def _enter_all(self) -> None:
+        with suppress(ReconciliationError):  # what is missing is why there are ways out
+            self.ledger.update(no_reason)
 
     def _require_same_topic(self, way: Way, topic: TopicState) -> None:
         if self._is_other(topic):

@@ -208,8 +208,7 @@ class Prepared:
             ReconciliationError: the table does not hold every offset exactly once.
             IdentityError: the topic was made anew under the stream.
         """
-        ask = AskBroker(self.ingest.client, self.stream.topic, self.topic.id)
-        return self.ingest.ledger.update(ask)
+        return self.ingest.ledger.update(AskBroker(self.ingest.client, self.stream.topic))
 
     def require_same_topic(self) -> None:
         """Raises IdentityError where the topic was made anew while it was read."""

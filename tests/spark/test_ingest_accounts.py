@@ -1,0 +1,59 @@
+"""The ledger and `matchlake reconcile` over tables that no broker stands behind."""
+
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+from tests.support.committed import ingest_in, prepared, write
+from tests.support.streams import runtime_in, stream_entry
+from typer.testing import CliRunner
+
+from matchlake import ingest_commands
+from matchlake.cli import app
+from matchlake.errors import ReconciliationError
+from matchlake.ingest.ledger import Gap
+from matchlake.io.gaps import all_adopted, no_reason
+
+
+def test_what_is_missing_is_told_each_time_until_there_is_a_reason(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "untold")
+    stream = prepared(at, monkeypatch)
+    write(stream, 0, 6, missing=[2, 3])
+    for batch in (1, 2):
+        with pytest.raises(ReconciliationError, match=r"batch 0 .* missing: offsets 2 to 3"):
+            at.ledger.update(no_reason)
+        write(stream, batch, 6 + batch)
+    counts = at.ledger.update(lambda *given: [(Gap.TRANSACTION, *given[-1][0])])
+    assert (counts.offsets, counts.gaps) == (7, 2)
+    assert at.ledger.update(no_reason, rebuild=True) == at.ledger.reconcile()
+    assert at.ledger.gaps() == {"transaction": 2}
+    spark.sql(f"DELETE FROM {at.lakehouse.name(at.stream.table)} WHERE offset = 5")
+    with pytest.raises(ReconciliationError, match="missing: offset 5"):
+        at.ledger.update(all_adopted, rebuild=True)
+
+
+def test_reconcile_exits_with_the_ranges_that_are_missing(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "proved")
+    stream = prepared(at, monkeypatch)
+    write(stream, 0, 6)
+    streams = {"proved": stream_entry("proved", "proved")}
+    runtime = runtime_in(spark, tmp_path, streams=streams, ingest={"ledger": at.ledger.table})
+    monkeypatch.setattr(ingest_commands, "start_quietly", lambda *_: runtime)
+    done = CliRunner().invoke(app, ["reconcile"])
+    assert (done.exit_code, done.stdout) == (
+        0,
+        "proved: reconciled. 6 offsets = 6 good + 0 quarantined + 0 erased + 0 in gaps.\n",
+    )
+    spark.sql(f"DELETE FROM {at.lakehouse.name(at.stream.table)} WHERE offset IN (1, 4, 5)")
+    write(stream, 1, 9, missing=[7])
+    for more in ([], ["--rebuild"]):
+        done = CliRunner().invoke(app, ["reconcile", "proved", *more])
+        assert done.exit_code == 1
+        assert "proved: NOT reconciled." in done.stderr
+        assert "missing: offset 7" in done.stderr
+    assert "missing: offset 1, offsets 4 to 5" in done.stderr
+    assert "Topic proved: the broker cannot be asked for gaps. No broker" in done.stderr
