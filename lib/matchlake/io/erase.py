@@ -17,6 +17,8 @@ COLUMNS = (USER_ID, "related_user_id")
 """Columns in which a table names users."""
 
 _KEPT = "delta.deletedFileRetentionDuration"
+_KEPT_BEFORE = "matchlake.kept_before_erasure"
+"""The property with what `_KEPT` was, empty where it was not set, until it is so again."""
 _SAID = ("raw_key", "raw_value", "raw_headers", "reason", "detail")
 """The columns of a stream's table that tell what a record said, beside those declared."""
 
@@ -107,17 +109,22 @@ class Erasure:
             ledger.renew({(row.checkpoint_id, row.batch_id) for row in found})
 
     def _purge(self, table: str) -> None:
-        """Removes every file that is no part of the current version, deletion vectors applied."""
-        kept = read_properties(self.lakehouse, table).get(_KEPT)
+        """Removes every file that is no part of the current version, deletion vectors applied.
+
+        For that the table keeps none for a while; what it kept before outlives a crash.
+        """
+        properties = read_properties(self.lakehouse, table)
+        kept = properties.get(_KEPT_BEFORE, properties.get(_KEPT, ""))
         self._sql(f"REORG TABLE {self._name(table)} APPLY (PURGE)")
-        set_properties(self.lakehouse, table, {_KEPT: "interval 0 hours"})
+        nothing = {_KEPT: "interval 0 hours", _KEPT_BEFORE: kept}
+        set_properties(self.lakehouse, table, nothing)
         try:
             self._sql(f"VACUUM {self._name(table)} RETAIN 0 HOURS")
         finally:
             if kept:
                 set_properties(self.lakehouse, table, {_KEPT: kept})
-            else:
-                self._sql(f"ALTER TABLE {self._name(table)} UNSET TBLPROPERTIES ('{_KEPT}')")
+            gone = quote_text(_KEPT_BEFORE) if kept else ", ".join(map(quote_text, nothing))
+            self._sql(f"ALTER TABLE {self._name(table)} UNSET TBLPROPERTIES ({gone})")
 
     def _count(self, table: str, condition: str) -> int:
         return self.lakehouse.read(table).where(condition).count()
