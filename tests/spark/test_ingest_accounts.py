@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 from tests.support.committed import ingest_in, prepared, write
-from tests.support.streams import runtime_in, stream_entry
+from tests.support.streams import good, runtime_in, stream_entry
 from typer.testing import CliRunner
 
 from matchlake import ingest_commands
 from matchlake.cli import app
-from matchlake.errors import ReconciliationError
+from matchlake.errors import ParameterError, ReconciliationError
 from matchlake.ingest.ledger import Gap
 from matchlake.io.gaps import all_adopted, no_reason
+from matchlake.io.replay import Replay, Replayed
 
 
 def test_what_is_missing_is_told_each_time_until_there_is_a_reason(
@@ -57,3 +58,25 @@ def test_reconcile_exits_with_the_ranges_that_are_missing(
         assert "missing: offset 7" in done.stderr
     assert "missing: offset 1, offsets 4 to 5" in done.stderr
     assert "Topic proved: the broker cannot be asked for gaps. No broker" in done.stderr
+
+
+def test_a_replay_counts_and_changes_only_what_was_there_when_it_began(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "again")
+    stream = prepared(at, monkeypatch)
+    write(stream, 0, 3, bad={1: good(1, rating=4), 2: good(2, rating=9)})
+    at.ledger.update(no_reason)
+    merge = Replay._merge_with_patience
+
+    def while_the_stream_goes_on(replay: Replay) -> None:
+        write(stream, 1, 6, bad={4: good(4, rating=4), 5: good(5, rating=9)})
+        at.ledger.update(no_reason)
+        merge(replay)
+
+    monkeypatch.setattr(Replay, "_merge_with_patience", while_the_stream_goes_on)
+    assert Replay(at.stream, at.lakehouse).run(at.ledger) == Replayed(2, 1)
+    counts = at.ledger.reconcile()
+    assert (counts.good, counts.quarantined) == (3, 3)
+    with pytest.raises(ParameterError, match="--since 'yesterday' is no time"):
+        Replay(at.stream, at.lakehouse, since="yesterday").run(at.ledger)

@@ -1,7 +1,7 @@
 """A stream's table and checkpoint as its batches leave them, without a broker."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -38,12 +38,21 @@ def prepared(
 
 
 def write(
-    at: Prepared, batch: int, end: int, missing: Iterable[int] = (), checkpoint: str = "c1"
+    at: Prepared,
+    batch: int,
+    end: int,
+    missing: Iterable[int] = (),
+    bad: Mapping[int, bytes] = {},
+    checkpoint: str = "c1",
 ) -> None:
-    """Writes a batch of good rows up to before offset `end`, and holds it for done."""
+    """Writes a batch of rows up to before offset `end`, and holds it for done.
+
+    They are good, but for the `bad` values by offset, which are out of range.
+    """
     plan(at, batch, end, checkpoint)
     ((first, _),) = at.ingest.checkpoint.plan(batch).values()
-    at.writer()(rows(at.ingest, set(range(first, end)).difference(missing)), batch)
+    offsets = sorted(set(range(first, end)).difference(missing))
+    at.writer()(rows(at.ingest, [(each, bad.get(each)) for each in offsets]), batch)
     done = Path(at.ingest.checkpoint.path) / "commits" / str(batch)
     done.parent.mkdir(exist_ok=True)
     done.write_text("v1\n{}")
@@ -62,13 +71,22 @@ def plan(at: Prepared, batch: int, end: int, checkpoint: str = "c1") -> None:
         (folder / file).write_text(text)
 
 
-def rows(at: Ingest, offsets: Iterable[int]) -> DataFrame:
-    """Good rows at the offsets of partition 0, as the parser gives them."""
-    given = {"status": "good", "topic": at.stream.topic, "partition": 0, "value_bytes": 9}
-    found = at.lakehouse.spark.createDataFrame([(each,) for each in offsets], "offset BIGINT")
+def rows(at: Ingest, values: list[tuple[int, bytes | None]]) -> DataFrame:
+    """Rows of partition 0, as the parser gives them: offsets, and values that are quarantined."""
+    found = at.lakehouse.spark.createDataFrame(values, "offset BIGINT, raw_value BINARY")
+    bad = F.col("raw_value").isNotNull()
+    given = {
+        "status": F.when(bad, "quarantined").otherwise("good"),
+        "reason": F.when(bad, "out_of_range"),
+        "topic": F.lit(at.stream.topic),
+        "partition": F.lit(0),
+        "value_bytes": F.lit(9),
+        "attempt": F.lit(1),
+    }
+    found = found.withColumns(given)
     return found.select(
         *(
-            (F.col("offset") if field.name == "offset" else F.lit(given.get(field.name)))
+            (F.col(field.name) if field.name in found.columns else F.lit(None))
             .cast(field.dataType)
             .alias(field.name)
             for field in stream_table(at.stream).struct()

@@ -89,13 +89,13 @@ class Ledger:
         entries: dict[Key, Entry] = {}
         if unsettled:
             new += [commit for commit in self._batches() if _batch_of(commit) in unsettled]
-            compared = self._compared(_among(unsettled)).where(_is_unsettled())
+            compared = self._compared(among(unsettled)).where(_is_unsettled())
             entries = {key: {**row, "whole": False} for key, row in self._entries(compared).items()}
         return self._write(list((entries | self._planned_in(new)).values()), explain)
 
     def renew(self, batches: set[Batch]) -> Counts:
         """Counts batches, by checkpoint and number, again: rows of theirs have changed."""
-        return self._write(list(self._entries(self._compared(_among(batches))).values()), no_reason)
+        return self._write(list(self._entries(self._compared(among(batches))).values()), no_reason)
 
     def accept_losses(self) -> Counts:
         """Enters everything that is missing now as a gap."""
@@ -161,7 +161,7 @@ class Ledger:
         """What commits say of their batches, with what is in the table."""
         if not batches:
             return {}
-        where = _among({_batch_of(commit) for commit in batches})
+        where = among({_batch_of(commit) for commit in batches})
         found = {tuple(row[:3]): row.asDict() for row in self._counted(where).collect()}
         known = {
             tuple(row[:3]): row.gaps
@@ -198,7 +198,7 @@ class Ledger:
         batches = {(entry["checkpoint_id"], entry["batch_id"]) for entry in entries}
         reasons: dict[Key, list[tuple[str, int]]] = {}
         if any(entry["quarantined"] for entry in entries):
-            rows = self.lakehouse.read(self.stream.table).where(_among(batches))
+            rows = self.lakehouse.read(self.stream.table).where(among(batches))
             for *key, reason, records in count_reasons(rows).orderBy("reason").collect():
                 reasons.setdefault(tuple(key), []).append((reason, records))
         told = []
@@ -292,7 +292,7 @@ def _batch_of(commit: Commit) -> Batch:
     return commit.told["checkpoint"], commit.told["batch"]
 
 
-def _among(batches: set[Batch]) -> Column:
+def among(batches: set[Batch]) -> Column:
     """Whether a row is of one of the batches; between the least and the greatest of each."""
     numbers: dict[str, list[int]] = {}
     for checkpoint, batch in batches:

@@ -1,6 +1,7 @@
 """Reads quarantined records again, and puts those that pass now in their place."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pyspark.errors import AnalysisException, PySparkException
@@ -14,7 +15,7 @@ from matchlake.ingest.reasons import Reason
 from matchlake.ingest.records import parse_messages
 from matchlake.ingest.tables import stream_columns
 from matchlake.io.delta import Lakehouse
-from matchlake.io.ledger import Ledger
+from matchlake.io.ledger import Batch, Ledger, among
 from matchlake.schemas import quote_identifier
 
 _PLACE = ("checkpoint_id", "batch_id", "partition", "offset")
@@ -53,7 +54,7 @@ class Replay:
         if self.reasons:
             rows = rows.where(F.col("reason").isin(*self.reasons))
         if self.since:
-            rows = rows.where(F.col("kafka_timestamp") >= F.lit(self.since).cast("timestamp"))
+            rows = rows.where(F.col("kafka_timestamp") >= F.lit(_instant(self.since)))
         return rows
 
     def run(self, ledger: Ledger) -> Replayed:
@@ -66,17 +67,19 @@ class Replay:
         tried = rows.groupBy("checkpoint_id", "batch_id").count().collect()
         if not tried:
             return Replayed(0, 0)
-        before = self._quarantined()
+        batches = {(row.checkpoint_id, row.batch_id) for row in tried}
+        rows = rows.where(among(batches))  # the stream may go on and write others
+        before = self._quarantined(batches)
         self._read_again(rows).createOrReplaceTempView(_SOURCE)
         try:
             self._merge_with_patience()
         finally:
             self.lakehouse.spark.catalog.dropTempView(_SOURCE)
-        ledger.renew({(row.checkpoint_id, row.batch_id) for row in tried})
-        return Replayed(sum(row["count"] for row in tried), before - self._quarantined())
+        ledger.renew(batches)
+        return Replayed(sum(row["count"] for row in tried), before - self._quarantined(batches))
 
-    def _quarantined(self) -> int:
-        rows = self.lakehouse.read(self.stream.table)
+    def _quarantined(self, batches: set[Batch]) -> int:
+        rows = self.lakehouse.read(self.stream.table).where(among(batches))
         return rows.where(F.col("status") == QUARANTINED).count()
 
     def _merge_with_patience(self) -> None:
@@ -126,3 +129,13 @@ class Replay:
             f" WHEN MATCHED AND s.status = '{GOOD}' THEN UPDATE SET {', '.join([*good, *both])}"
             f" WHEN MATCHED THEN UPDATE SET {', '.join([*bad, *both])}"
         )
+
+
+def _instant(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ParameterError(
+            f"--since {text!r} is no time: give it as 2024-05-01T10:00:00Z, or 2024-05-01."
+        ) from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
