@@ -64,8 +64,8 @@ class Identity:
             version = max(version, commit.version)
             if last and commit.version <= last.judged:
                 break
-            of_last = last and commit.told.get("checkpoint") == last.told["checkpoint"]
-            if commit.told and (last is None or (of_last and "batch" not in last.told)):
+            of_last = not last or commit.told.get("checkpoint") == last.told["checkpoint"]
+            if commit.told and of_last and (last is None or "batch" not in last.told):
                 last = commit
             elif commit.replaces or (commit.told and not of_last):
                 replaced = replaced or commit

@@ -174,7 +174,7 @@ class Recovery:
     def _is_other(self, topic: TopicState) -> bool:
         """Whether the topic is not the one that was read, but has its name."""
         last, own = self.standing.last, self.standing.checkpoint_id
-        rows = self.ledger.rows().where(F.col("checkpoint_id") == own).select("topic_id")
+        rows = self.ledger.rows().where(F.col("checkpoint_id") == F.lit(own)).select("topic_id")
         known = [last.told.get("topic_id")] if last else [row[0] for row in rows.head(1)]
         return topic.id is not None and any(each not in (None, topic.id) for each in known)
 
