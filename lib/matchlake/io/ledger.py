@@ -1,5 +1,6 @@
 """Keeps the ledger of ingested batches, and proves from it and the table that nothing is lost."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
@@ -167,10 +168,12 @@ class Ledger:
             tuple(row[:3]): row.gaps
             for row in self.rows().where(where).select(*_BY, "gaps").collect()
         }
+        there = Counter[Key]()
+        for key, row in found.items():
+            there[key[:2]] += row["read"]
         entries = {}
         for commit in batches:
-            there = sum(row["read"] for key, row in found.items() if key[:2] == _batch_of(commit))
-            whole = commit.rows in (None, there)
+            whole = commit.rows in (None, there[_batch_of(commit)])
             for part, ends in commit.told["offsets"].items():
                 key = (*_batch_of(commit), int(part))
                 planned = self._planned(commit, key, ends)
