@@ -79,6 +79,8 @@ def _usage(jobs: Mapping[str, Path]) -> str:
 def main() -> None:
     """Runs the command line; an expected error is one message and exit code 1."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    # kafka-python warns of its own scheduling, and at each login of the sandbox's plain listener.
+    logging.getLogger("kafka").setLevel(logging.ERROR)
     mask_log()
     try:
         app()

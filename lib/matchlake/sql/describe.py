@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import pandas as pd
 import typer
+from pyspark.sql import DataFrame
 from rich.console import Console
 from rich.table import Table
 
@@ -39,8 +40,7 @@ def describe_command(
     lake, params, console = runtime.lakehouse, runtime.config.describe, Console()
     try:
         if against is not None:
-            _check_version(lake, table, against)
-            moved = drift(lake.read(table, against), lake.read(table), params.bins, columns)
+            moved = drift(_rows_at(lake, table, against), lake.read(table), params.bins, columns)
             ordered = moved.orderBy("column_name").toPandas()
             console.print(_drift_table(ordered, f"{table} since version {against}"))
             return
@@ -54,10 +54,17 @@ def describe_command(
         console.print(f"pictures: {pictures}")
 
 
-def _check_version(lake: Lakehouse, table: str, version: int) -> None:
+def _rows_at(lake: Lakehouse, table: str, version: int) -> DataFrame:
     newest = lake.version(table)
     if not 0 <= version <= newest:
         raise TableError(f"{table} has no version {version}: its newest is {newest}.")
+    rows = lake.read(table, version)
+    if rows.isEmpty():
+        raise TableError(
+            f"{table} had no rows at version {version}, so nothing moved since: compare with a "
+            f"later one; the newest is {newest}."
+        )
+    return rows
 
 
 def _save(described: pd.DataFrame, table: str, folder: Path) -> None:
