@@ -43,6 +43,8 @@ _LOG = logging.getLogger(__name__)
 _SERVER = "kafka.Kafka"
 MIN_FREE_BYTES = 512 * 2**20
 _GRACE_SECONDS = 30.0
+_MISSED = 3
+"""After so many looks in a row that do not find it the process is held to have ended."""
 _MECHANISM: Literal["SCRAM-SHA-512"] = "SCRAM-SHA-512"
 _ANY = SecretRef(scope="sandbox", key="broker")
 
@@ -286,9 +288,11 @@ def _refuse_to_move(state: BrokerState, port: int | None) -> None:
 
 def _wait_until_it_answers(home: Path, broker: Broker, timeout: float) -> None:
     deadline = time.monotonic() + timeout
-    cluster = _cluster(home)
+    cluster, missed = _cluster(home), 0
     while not broker_answers(broker, cluster):
-        if _find(home) is None:
+        # A process shows no command line for the moment in which it becomes another program.
+        missed = missed + 1 if _find(home) is None else 0
+        if missed == _MISSED:
             raise SandboxError(f"The broker ended while it started: {why_it_ended(home)}")
         if time.monotonic() > deadline:
             raise SandboxError(
