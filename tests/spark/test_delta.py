@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from matchlake.errors import TableError
 from matchlake.io.delta import Lakehouse
+from matchlake.io.table_facts import add_constraints
 from matchlake.schemas import Column, TableSpec, ViewSpec
 
 SPEC = TableSpec(
@@ -151,3 +152,10 @@ def test_a_session_makes_a_known_view_when_it_is_asked_for(
     assert not knowing.exists("shop.items")
     knowing.append(rows(knowing, ("a", 1.0)), SPEC)
     assert [row.item for row in knowing.read("shop.items").collect()] == ["a"]
+
+
+def test_a_constraint_is_found_again_whatever_the_case_of_its_name(lakehouse: Lakehouse) -> None:
+    lakehouse.append(rows(lakehouse, ("a", 1.0)), SPEC)
+    wanted = {"range_Price": "price > 0"}
+    assert add_constraints(lakehouse, SPEC.name, wanted) == ["range_Price"]
+    assert add_constraints(lakehouse, SPEC.name, wanted) == []

@@ -11,6 +11,7 @@ from matchlake.io.delta import Lakehouse
 from matchlake.schemas import check_name, quote_identifier, quote_text
 
 _CONSTRAINT = "delta.constraints."
+"""Begins the property of a constraint; Delta puts the constraint's name behind in lower case."""
 _DECLARED = "matchlake.checks"
 """The property with the declared constraints as JSON: Delta itself spaces their SQL anew."""
 
@@ -46,7 +47,8 @@ def add_constraints(lake: Lakehouse, table: str, wanted: Mapping[str, str]) -> l
     Each reads the table once, to check its rows; raises TableError for those that rows break.
     """
     there = read_properties(lake, table)
-    new = [name for name in wanted if f"{_CONSTRAINT}{check_name(name, parts=1)}" not in there]
+    known = {key.lower() for key in there if key.startswith(_CONSTRAINT)}
+    new = [n for n in wanted if f"{_CONSTRAINT}{check_name(n, parts=1).lower()}" not in known]
     broken = [name for name in new if not _add(lake, table, name, wanted[name])]
     held = {name: condition for name, condition in wanted.items() if name not in broken}
     if held or _DECLARED in there:
