@@ -236,15 +236,17 @@ class Run:
         """Logs a plot (`path` ends in .png)."""
         self._mlflow.log_figure(figure, path)
 
-    def log_input(self, table: str, version: int) -> None:
-        """Logs the Delta table and the version that the run reads, as data set and parameter."""
+    def log_input(self, table: str, *versions: int) -> None:
+        """Logs the Delta table and the versions that the run reads, as data sets and parameter."""
         from mlflow.entities import Dataset, DatasetInput, InputTag  # noqa: PLC0415
 
-        source = json.dumps({"delta_table_name": table, "delta_table_version": version})
-        dataset = Dataset(table, f"v{version}", "delta_table", source)
-        used = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
-        self._mlflow.MlflowClient().log_inputs(self.run_id, [used])
-        self._mlflow.log_param(f"{table}.version", version)
+        used = []
+        for version in versions:
+            source = json.dumps({"delta_table_name": table, "delta_table_version": version})
+            dataset = Dataset(table, f"v{version}", "delta_table", source)
+            used.append(DatasetInput(dataset, [InputTag("mlflow.data.context", "training")]))
+        self._mlflow.MlflowClient().log_inputs(self.run_id, used)
+        self._mlflow.log_param(f"{table}.version", ", ".join(map(str, versions)))
 
     def log_model(self, flavor: Mapping[str, Any]) -> str:
         """Logs a pyfunc from the arguments of `mlflow.pyfunc.log_model`; returns its address."""

@@ -1,5 +1,7 @@
 """Training sets that can be built again: labels and histories at recorded versions."""
 
+from itertools import groupby
+from operator import itemgetter
 from typing import Self
 
 from pydantic import Field, ValidationError
@@ -61,19 +63,19 @@ class TrainingSet(Params):
     def pinned(self, lake: Lakehouse) -> Self:
         """The same with the current version of every table that names none.
 
-        A table that stands in it more than once is read at one version.
+        Where a table stands in it more than once, all that name no version read it at the same.
         """
-        wanted = {self.labels: self.labels_version} | {h.table: h.version for h in self.histories}
-        current = {t: lake.version(t) for t, version in wanted.items() if version is None}
+        current = {t: lake.version(t) for t, version in self.inputs() if version is None}
+
+        def version(table: str, named: int | None) -> int:
+            return current[table] if named is None else named
+
         histories = tuple(
-            history.model_copy(update={"version": current.get(history.table)})
-            if history.version is None
-            else history
+            history.model_copy(update={"version": version(history.table, history.version)})
             for history in self.histories
         )
-        version = self.labels_version
-        version = current.get(self.labels) if version is None else version
-        return self.model_copy(update={"labels_version": version, "histories": histories})
+        labels = version(self.labels, self.labels_version)
+        return self.model_copy(update={"labels_version": labels, "histories": histories})
 
     def inputs(self) -> set[tuple[str, int | None]]:
         """Every table with the version that is read."""
@@ -128,9 +130,9 @@ def rebuild_training_set(lake: Lakehouse, record: TrainingSet) -> DataFrame:
 
 def log_training_set(run: Run, record: TrainingSet) -> None:
     """Records the tables with their versions, and all that a rebuild needs, with the run."""
-    for table, version in sorted(record.inputs()):
-        if version is not None:
-            run.log_input(table, version)
+    inputs = sorted((table, v) for table, v in record.inputs() if v is not None)
+    for table, pairs in groupby(inputs, itemgetter(0)):
+        run.log_input(table, *(version for _, version in pairs))
     run.log_text(record.model_dump_json(indent=1), RECORD)
 
 
