@@ -259,6 +259,23 @@ def test_categories_lead_back(dropped: bool) -> None:  # noqa: FBT001
     ]
 
 
+def test_rows_stay_as_many_where_the_index_names_one_twice() -> None:
+    lists = categories(MultiHot, "array<string>").model_copy(update={"name": "g", "column": "l"})
+    model = model_of(fitted(Number()), lists).model_copy(update={"keys": ("id",)})
+    frame = pd.DataFrame(
+        {"id": [1, 2, 3], "x": [0.5, 1.0, 2.0], "l": [["1"], [], ["2", "1"]]}, index=[7, 7, 7]
+    )
+    found = model.transform_pandas(frame)
+    slots = model.transform_pandas(frame, "slots")
+    back = model.inverse_pandas(found)
+    for each in (found, slots, back):
+        assert each.index.tolist() == [7, 7, 7]
+        assert each["id"].tolist() == [1, 2, 3]
+    assert found["f"].tolist() == slots["f"].tolist() == back["x"].tolist() == [0.5, 1.0, 2.0]
+    assert slots["g"].tolist() == [[1], [], [1, 2]]
+    assert back["l"].tolist() == [["1"], [], ["1", "2"]]
+
+
 def test_a_copy_with_other_features_runs_those() -> None:
     model = model_of(fitted(MinMax()))
     assert model.transform_numpy({"x": 40.0}).tolist() == [1.0]

@@ -129,16 +129,15 @@ class FeatureModel(Params):
         Numbers and buckets are float64 with NaN for null, zeros and ones int32, slots Int32.
         """
         self._check(list(frame.columns))
+        columns = {name: frame[name] for name in self._numpy.columns}
         if layout == "slots":
-            slots = self._numpy.slots({name: frame[name] for name in self._numpy.columns})
-            return frame[list(self.keys)].join(pd.DataFrame(slots).set_axis(frame.index))
-        matrix = self._numpy.transform({name: frame[name] for name in self._numpy.columns})
+            return self._with_keys(frame, self._numpy.slots(columns))
+        matrix = self._numpy.transform(columns)
         features = {
             output.name: matrix[:, place].astype("float64" if output.role == "number" else "int32")
             for place, output in enumerate(self.outputs())
         }
-        keys = frame[list(self.keys)]
-        return keys.join(pd.DataFrame(features, index=frame.index))
+        return self._with_keys(frame, features)
 
     def inverse(self, frame: DataFrame) -> DataFrame:
         """The keys and the source columns that the feature columns of `frame` lead back to. Lazy.
@@ -153,8 +152,7 @@ class FeatureModel(Params):
     def inverse_pandas(self, frame: pd.DataFrame) -> pd.DataFrame:
         """What `inverse` gives, for a frame that `transform_pandas` gave; categories as text."""
         columns = {output.name: frame[output.name].to_numpy() for output in self.outputs()}
-        back = pd.DataFrame(inverse_arrays(self.features, columns), index=frame.index)
-        return frame[list(self.keys)].join(back)
+        return self._with_keys(frame, inverse_arrays(self.features, columns))
 
     @cached_property
     def numpy(self) -> NumpyFeatures:
@@ -166,6 +164,11 @@ class FeatureModel(Params):
         if self.numpy.features is not self.features:
             del self.__dict__["numpy"]
         return self.numpy
+
+    def _with_keys(self, frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
+        """The keys and `columns` by their place: the index of `frame` may name a row twice."""
+        keys = frame[list(self.keys)].reset_index(drop=True)
+        return keys.join(pd.DataFrame(columns, index=keys.index)).set_axis(frame.index)
 
     def _stages(self, layout: Layout, dialect: Dialect) -> list[list[str]]:
         """Select lists, each over the one before; the keys pass through all of them."""
