@@ -127,7 +127,7 @@ def test_missing_values_follow_the_policy(nulls: Any, filled: float) -> None:
     feature = Number(nulls=nulls, flag_nulls=True)
     model = FeatureModel(name="t", rows=4, features=(fitted(feature, values),))
     for rows in (values, [1, 1, 4, None], pd.array([1, 1, 4, pd.NA], dtype="Int64")):
-        array = np.asarray(rows, dtype=object) if isinstance(rows, list) else np.asarray(rows)
+        array = np.asarray(rows, dtype=object) if isinstance(rows, list) else rows
         got = model.transform_numpy({"x": array})
         np.testing.assert_array_equal(got, [[1, 0], [1, 0], [4, 0], [filled, 1]])
 
@@ -222,6 +222,29 @@ def test_lists_light_every_category_they_hold() -> None:
     assert model.transform_numpy({"x": column}).tolist() == expected
     rows = [model.transform_numpy({"x": each}).tolist() for each in (*values[:4], ["2"])]
     assert rows == expected
+
+
+def test_a_row_may_have_its_list_as_an_array() -> None:
+    lists = categories(MultiHot, "array<string>").model_copy(update={"name": "g", "column": "l"})
+    both = model_of(lists, categories(OneHot, "string"))
+    frame = pd.DataFrame({"x": ["2", "1"], "l": [np.array(["1", "true"]), np.array([], "O")]})
+    rows = [both.transform_numpy(row).tolist() for row in frame.to_dict("records")]
+    assert rows == [[1, 0, 1, 0, 1, 0], [0, 0, 0, 1, 0, 0]]
+    assert both.transform_numpy({name: frame[name] for name in frame}).tolist() == rows
+    alone, column = model_of(lists), np.array([["1"], None], dtype=object)
+    assert alone.transform_numpy({"l": np.array(["1", None], "O")}).tolist() == [1, 0, 0]
+    assert alone.transform_numpy({"l": column}).tolist() == [[1, 0, 0], [0, 0, 0]]
+    assert alone.transform_numpy({"l": pd.Series(column)}).tolist() == [[1, 0, 0], [0, 0, 0]]
+    assert alone.transform_numpy({"l": []}).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("null", [None, math.nan, np.float32("nan"), pd.NA, pd.NaT])
+def test_any_null_in_place_of_a_list_is_a_null(null: Any) -> None:
+    model = model_of(categories(MultiHot, "array<string>", nulls="column"))
+    assert model.transform_numpy({"x": null}).tolist() == [0, 0, 0, 1]
+    column = np.array([None, ["1"]], dtype=object)
+    column[0] = null
+    assert model.transform_numpy({"x": column}).tolist() == [[0, 0, 0, 1], [1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(

@@ -109,11 +109,14 @@ class FeatureModel(Params):
     def transform_numpy(self, columns: Mapping[str, Any]) -> Matrix:
         """What `transform` gives, as doubles with NaN for null, without Spark.
 
-        Given arrays of equal length by the names of the columns, rows x output columns; given
-        single values (lists for list columns), the vector of that one row. Raises SchemaError
-        where a column is missing, InputError for a value that a policy refuses.
+        Given columns of equal length by their names, rows x output columns; given single values
+        (lists or arrays for list columns), the vector of that one row. The first column that holds
+        no lists says which: a column is an array. Where all hold lists, an array is a column
+        unless it has a single value in it; none is in an empty one, so that a row without any
+        category has to be an empty list. Raises SchemaError where a column is missing, InputError
+        for a value that a policy refuses.
         """
-        if any(isinstance(values, np.ndarray) for values in columns.values()):
+        if self._numpy.are_columns(columns):
             return self._numpy.transform(columns)
         return self._numpy.transform_row(columns)
 

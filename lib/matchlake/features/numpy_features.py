@@ -52,9 +52,21 @@ class NumpyFeatures:
         self._categories = [block for block in made if isinstance(block, CategoryBlock)]
         self._blocks = _placed(made)
         self.width = sum(block.width for block in made)
+        single = [f.column for f in features if isinstance(f, FittedNumber) or not f.is_list]
+        self._single = single[0] if single else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return NumpyFeatures, (self.features,)
+
+    def are_columns(self, given: Mapping[str, Any]) -> bool:
+        """Whether these are columns of many rows, and not the values of one row.
+
+        The first column without lists tells; where there is none, whether an array holds lists.
+        """
+        value = given.get(self._single or self.columns[0])
+        if self._single is not None or not isinstance(value, np.ndarray):
+            return bool(getattr(value, "ndim", 0))
+        return all(np.ndim(each) or is_null(each) for each in value)
 
     def transform(self, columns: Mapping[str, npt.ArrayLike]) -> Matrix:
         """All rows: columns of equal length to rows x output columns, NaN for null."""
@@ -208,7 +220,7 @@ class CategoryBlock:
     def fill_row(self, row: Mapping[str, Any], out: Matrix, first: int) -> None:
         """Writes the feature's values of one row from place `first` on."""
         value = row[self.column]
-        if value is None or (not self.fitted.is_list and is_null(value)):
+        if is_null(value):
             self._refuse(null=True, other=False)
             places = [self._null]
         else:

@@ -32,7 +32,7 @@ def is_null(value: Any) -> bool:
     """Whether a single value is None, NaN, NaT or pandas' NA."""
     if value is None or value is pd.NA or value is pd.NaT:
         return True
-    return isinstance(value, float) and math.isnan(value)
+    return isinstance(value, float | np.floating) and math.isnan(value)
 
 
 def find_places(
