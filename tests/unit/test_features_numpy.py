@@ -132,6 +132,16 @@ def test_missing_values_follow_the_policy(nulls: Any, filled: float) -> None:
         np.testing.assert_array_equal(got, [[1, 0], [1, 0], [4, 0], [filled, 1]])
 
 
+def test_a_filled_mean_is_never_outside_the_range_at_fit() -> None:
+    for values in (np.full(3, 0.1), np.full(3, -0.1)):
+        for policy in ("error", "null", "clip"):
+            feature = MinMax(nulls="mean", out_of_range=policy)
+            known = found(values, feature) | {"mean": sum(values.tolist()) / 3}
+            assert known["mean"] != values[0]
+            model = model_of(learn_number("f", "x", "double", feature, known))
+            assert model.transform_numpy({"x": None}).tolist() == [0.0]
+
+
 def test_constant_columns_are_scaled_without_noise() -> None:
     tenths = np.full(10, 0.1)
     for feature in (ZScore(), Robust(), MinMax(), Sigmoid(standardize=True)):

@@ -83,7 +83,8 @@ class NumberFeature(Params):
             case "median":
                 return learned.quantile(0.5)
             case "mean":
-                return learned.mean
+                # A sum rounds: the mean of three times 0.1 is more than 0.1.
+                return min(max(learned.known("mean"), learned.minimum), learned.maximum)
             case "mode":
                 return learned.mode
         return self.nulls
