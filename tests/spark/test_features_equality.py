@@ -293,3 +293,19 @@ def test_the_cases_reach_what_they_are_for(
     numbers = [row[5] for row in rows if row[5] is not None]
     assert np.isnan(numbers).any()
     assert np.isinf(numbers).any()
+
+
+def test_no_name_stands_in_the_way_of_what_a_layout_prepares(
+    spark: SparkSession, rows: list[tuple[Any, ...]]
+) -> None:
+    names = ("c_slot", "in_c_slot", "values", "indices", "features")
+    features = {name: OneHot(column="b") for name in names}
+    features |= {"c": OneHot(max_categories=40), "in_c": Number(column="i")}
+    frame = spark.createDataFrame(rows[:80], SCHEMA)
+    model = fit_features(frame, FeatureSet(name="t", keys=("id",), features=features))
+    expected = matrix(model.transform(frame).toArrow().to_pandas().sort_values("id"), model)
+    assert np.array_equal(matrix(in_duckdb(model, rows[:80]), model), expected, equal_nan=True)
+    for layout, read in (("sparse", from_sparse), ("slots", from_slots)):
+        found = model.transform(frame, layout).toArrow().to_pandas().sort_values("id")
+        for each in (found, in_duckdb(model, rows[:80], layout)):
+            assert np.array_equal(read(each, model), expected, equal_nan=True)

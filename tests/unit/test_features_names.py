@@ -44,7 +44,8 @@ def test_names_collide_across_features_too() -> None:
     [
         (("age",), {"Age": MinMax()}, "Age: a key or feature of this name"),
         ((), {"age": MinMax(flag_nulls=True), "age_null": MinMax()}, "age_null: a key or feature"),
-        (("in_age",), {"age": MinMax()}, "in_age: a key of this name stands in the way"),
+        (("in:age",), {"age": MinMax()}, "in:age: a key is not called features.* has no colon"),
+        (("Features",), {"age": MinMax()}, "Features: a key is not called features"),
         ((), {}, "at least 1 item"),
     ],
 )

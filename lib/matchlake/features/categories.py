@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
+from matchlake.features.names import between
 from matchlake.features.outputs import Output
 from matchlake.features.sql import Dialect, refuse, text_input
 from matchlake.params import Params
@@ -155,11 +156,11 @@ class FittedCategories(Params):
             text = dialect.text(self.fill)
             filled = dialect.list_of.format(text) if self.is_list else text
             checked = f"COALESCE({checked}, {filled})"
-        return {f"in_{self.name}": checked}
+        return {between("in", self.name): checked}
 
     def sql_conditions(self, dialect: Dialect) -> dict[str, str]:
         """What makes each output column 1, as SQL text over the prepared column."""
-        value = dialect.identifier(f"in_{self.name}")
+        value = dialect.identifier(between("in", self.name))
         has = dialect.contains if self.is_list else "{} IS NOT DISTINCT FROM {}"
         found = {c.column: has.format(value, dialect.text(c.value)) for c in self.shown}
         if self.null_column:

@@ -8,6 +8,7 @@ from matchlake.features.categories import MultiHot, OneHot
 from matchlake.features.names import Names
 from matchlake.features.numbers import AnyNumber
 from matchlake.features.scaling import NumberFeature
+from matchlake.features.sparse import SPARSE_COLUMN
 from matchlake.params import Params
 from matchlake.schemas import TableName
 
@@ -31,9 +32,12 @@ class FeatureSet(Params):
         for name in (*self.keys, *self.features, *flags):
             if not names.reserve(name):
                 raise ValueError(f"{name}: a key or feature of this name is there already")
-        for name in (*self.features, *flags):
-            if f"in_{name}" in self.keys:
-                raise ValueError(f"in_{name}: a key of this name stands in the way of {name}")
+        for key in self.keys:
+            if ":" in key or key.casefold() == SPARSE_COLUMN:
+                raise ValueError(
+                    f"{key}: a key is not called {SPARSE_COLUMN}, which the sparse layout gives, "
+                    "and has no colon, which columns between stages have"
+                )
         return self
 
     def numbers(self) -> list[str]:

@@ -6,6 +6,11 @@ import unicodedata
 _LONGEST = 100
 
 
+def between(kind: str, feature: str = "") -> str:
+    """The name of a column that one stage leaves to the next: no feature's, for want of a colon."""
+    return f"{kind}:{feature}"
+
+
 class Names:
     """Hands out column names that are unique whatever the engine makes of case and accents."""
 

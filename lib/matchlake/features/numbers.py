@@ -15,6 +15,7 @@ from matchlake.features.expressions import (
     is_missing,
     when,
 )
+from matchlake.features.names import between
 from matchlake.features.outputs import Output
 from matchlake.features.scalers import MaxAbs, Robust, ZScore
 from matchlake.features.scaling import MinMax, Number, NumberStatistics
@@ -69,17 +70,17 @@ class FittedNumber(Params):
             value = Refuse(is_missing(value), message, value)
         elif fill is not None:
             value = when(is_missing(value), fill, value)
-        flag = {f"in_{self.flag}": when(is_missing(self.raw), 1.0, 0.0)}
-        prepared = {f"in_{self.name}": self.feature.prepare(value, self.learned)}
+        flag = {between("in", self.flag): when(is_missing(self.raw), 1.0, 0.0)}
+        prepared = {between("in", self.name): self.feature.prepare(value, self.learned)}
         return prepared | (flag if self.feature.flag_nulls else {})
 
     def formulas(self) -> dict[str, Expression]:
         """Output columns by name, as formulas over the prepared values."""
-        value = Input(f"in_{self.name}")
+        value = Input(between("in", self.name))
         scaled = self.feature.scale(value, self.learned, self.name)
         if self.feature.nulls == "keep" or self.feature.makes_missing:
             scaled = when(is_missing(value), MISSING, scaled)
-        flag = {self.flag: Input(f"in_{self.flag}")}
+        flag = {self.flag: Input(between("in", self.flag))}
         return {self.name: scaled} | (flag if self.feature.flag_nulls else {})
 
     def inverse(self) -> Expression | None:

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 
 from matchlake.features.categories import ABSENT, FittedCategories
+from matchlake.features.names import between
 from matchlake.features.numbers import FittedNumber
 from matchlake.features.outputs import Output
 from matchlake.features.sql import SPARK, Dialect
@@ -42,10 +43,12 @@ def sparse_stages(features: Sequence[Fitted], dialect: Dialect) -> list[dict[str
     starts, found = _ones(features, dialect)
     places = [*map(str, range(len(values))), *(each for ones in found.values() for each in ones)]
     indices = dialect.without_absent.format(", ".join(places))
-    second = {"in_values": "in_values", "in_indices": indices}
-    ones = f"{dialect.size.format('in_indices')} - {len(values)}"
-    last = {SPARSE_COLUMN: dialect.sparse.format(ones=ones)}
-    return [{"in_values": dialect.doubles(values), **starts}, second, last]
+    found_values, found_indices = between("values"), between("indices")
+    names = [dialect.identifier(name) for name in (found_values, found_indices)]
+    second = {found_values: names[0], found_indices: indices}
+    ones = f"{dialect.size.format(names[1])} - {len(values)}"
+    last = {SPARSE_COLUMN: dialect.sparse.format(values=names[0], indices=names[1], ones=ones)}
+    return [{found_values: dialect.doubles(values), **starts}, second, last]
 
 
 def slot_stages(features: Sequence[Fitted], dialect: Dialect) -> list[dict[str, str]]:
@@ -79,12 +82,12 @@ def _ones(
     found = {}
     for fitted in features:
         if isinstance(fitted, FittedCategories):
-            name = f"in_{fitted.name}"
-            starts[name] = dialect.identifier(name)
+            name = between("in", fitted.name)
+            value = starts[name] = dialect.identifier(name)
             table = None
             if dialect is SPARK and not fitted.is_list and len(fitted.categories) > _SMALL:
                 table = _Hashed(fitted)
-                starts[f"{name}_slot"] = table.slot(dialect.identifier(name))
+                starts[between("slot", fitted.name)] = table.slot(value)
             found[fitted.name] = _places(fitted, first, dialect, table)
             first += len(fitted.outputs())
     return starts, found
@@ -94,13 +97,14 @@ def _places(
     fitted: FittedCategories, first: int, dialect: Dialect, table: "_Hashed | None"
 ) -> list[str]:
     """SQL for the places of the feature's ones in the whole, -1 for none."""
-    value = dialect.identifier(f"in_{fitted.name}")
+    value = dialect.identifier(between("in", fitted.name))
     if fitted.is_list:
         conditions = fitted.sql_conditions(dialect).values()
         return [f"CASE WHEN {c} THEN {first + i} ELSE -1 END" for i, c in enumerate(conditions)]
     places, null, other = fitted.places()
     if table:
-        found = table.cases(value, dialect.identifier(f"in_{fitted.name}_slot"), first)
+        slot = dialect.identifier(between("slot", fitted.name))
+        found = table.cases(value, slot, first)
     else:
         found = [
             f"WHEN {value} = {dialect.text(text)} THEN {_shift(place, first)}"

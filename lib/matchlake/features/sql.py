@@ -48,7 +48,7 @@ class Dialect:
     """The list of the places given, without those that are -1."""
     size: str
     sparse: str
-    """A struct of in_indices and of in_values with `ones` times 1.0 behind them."""
+    """A struct of `indices` and of `values` with `ones` times 1.0 behind them."""
 
     def doubles(self, values: Sequence[str]) -> str:
         """A list of doubles."""
@@ -84,8 +84,8 @@ SPARK = Dialect(
     without_absent="array_remove(array({}), -1)",
     size="size({})",
     sparse=(
-        "named_struct('indices', in_indices,"
-        " 'values', concat(in_values, array_repeat(1.0e0, {ones})))"
+        "named_struct('indices', {indices},"
+        " 'values', concat({values}, array_repeat(1.0e0, {ones})))"
     ),
 )
 DUCKDB = Dialect(
@@ -101,8 +101,8 @@ DUCKDB = Dialect(
     without_absent="[place FOR place IN [{}] IF place >= 0]",
     size="len({})",
     sparse=(
-        "{{'indices': in_indices,"
-        " 'values': list_concat(in_values, list_resize(CAST([] AS DOUBLE[]), {ones}, 1.0e0))}}"
+        "{{'indices': {indices},"
+        " 'values': list_concat({values}, list_resize(CAST([] AS DOUBLE[]), {ones}, 1.0e0))}}"
     ),
 )
 DIALECTS = {dialect.name: dialect for dialect in (SPARK, DUCKDB)}
