@@ -161,6 +161,15 @@ def test_a_refit_keeps_old_categories_in_place_and_appends(spark: SparkSession) 
     ]
 
 
+def test_a_refit_refuses_a_number_by_the_name_of_an_old_category(spark: SparkSession) -> None:
+    frame = people(spark)
+    old = FeatureSet(name="t", features={"city": OneHot()})
+    first = fit_features(frame, old)
+    more = old.features | {"city_blr": MinMax(column="age")}
+    with pytest.raises(InputError, match="city_blr is already a key, a number or a flag"):
+        fit_features(frame, old.model_copy(update={"features": more}), first)
+
+
 def test_wrong_columns_and_types_are_named_before_any_job(spark: SparkSession) -> None:
     frame = people(spark)
     with pytest.raises(SchemaError, match=r"reads town, .*it has id, city"):

@@ -56,6 +56,7 @@ def fit_features(
         keys=features.keys,
         features=tuple(_fit_all(features, found, types, old)),
     )
+    _check_names(model)
     if previous is None or model == previous:
         return previous or model
     return model.model_copy(update={"version": previous.version + 1})
@@ -74,6 +75,17 @@ def _check_columns(frame: DataFrame, features: FeatureSet) -> dict[str, str]:
     for name, column in wanted.items():
         _check_type(name, features.features[name], column, there[column])
     return {name: there[column].simpleString() for name, column in wanted.items()}
+
+
+def _check_names(model: FeatureModel) -> None:
+    """Old categories keep their columns, so that a key or number added since can meet one."""
+    names = Names()
+    for name in (*model.keys, *(output.name for output in model.outputs())):
+        if not names.reserve(name):
+            raise InputError(
+                f"Feature set {model.name}: {name} is already a key, a number or a flag, and a "
+                "category's column since an earlier fit. Call the key or feature something else."
+            )
 
 
 def _check_type(name: str, feature: Feature, column: str, found: DataType) -> None:
