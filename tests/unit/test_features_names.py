@@ -1,10 +1,16 @@
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
+from pyspark.sql.types import DoubleType, StringType, StructType
 
 from matchlake.features.categories import OneHot
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.names import Names
 from matchlake.features.scaling import MinMax
+from matchlake.models.params import SideFeatures
+from matchlake.recommender.matchbox.encoding import declare_features
 
 
 @pytest.mark.parametrize(
@@ -18,6 +24,10 @@ from matchlake.features.scaling import MinMax
         ("1995", "f_1995"),
         ("Москва", "f_Москва"),
         ("Sa\u0303o", "f_São"),
+        ("हिन्दी - தமிழ்", "f_हिन्दी_தமிழ்"),
+        ("ที่ดิน", "f_ที่ดิน"),
+        ("❤\ufe0f", "f_blank"),
+        ("_a_", "f_a"),
         ("x" * 200, "f_" + "x" * 98),
     ],
 )
@@ -54,6 +64,25 @@ def test_a_set_refuses_names_that_collide(
 ) -> None:
     with pytest.raises(ValidationError, match=told):
         FeatureSet(name="t", keys=keys, features=features)
+
+
+@pytest.mark.parametrize("name", ["my age", "âge", "1st", "", "a:b", "a\n", "x" * 101])
+def test_a_name_that_no_table_takes_is_refused_where_it_is_declared(name: str) -> None:
+    features = {name: {"kind": "min_max"}}
+    with pytest.raises(ValidationError, match="should match pattern"):
+        FeatureSet(name="t", features=features)
+    with pytest.raises(ValidationError, match="should match pattern"):
+        SideFeatures(source="a.b", features=features)
+
+
+def test_columns_of_any_name_are_features_of_matchbox_by_default() -> None:
+    schema = StructType()
+    for column in ("user_id", "my age", "City", "column_1"):
+        schema.add(column, StringType() if column == "City" else DoubleType())
+    frame: Any = SimpleNamespace(schema=schema)
+    declared = declare_features(frame, "user_id")
+    read = {name: feature.column for name, feature in declared.features.items()}
+    assert read == {"column_1_2": "my age", "City": "City", "column_1": "column_1"}
 
 
 def test_a_set_reads_from_plain_data() -> None:

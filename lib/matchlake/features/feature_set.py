@@ -13,16 +13,19 @@ from matchlake.params import Params
 from matchlake.schemas import TableName
 
 Feature = Annotated[OneHot | MultiHot | AnyNumber, Field(discriminator="kind")]
+PLAIN_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
+"""What `check_name` takes, with room for what is put before and behind."""
+FeatureName = Annotated[str, Field(pattern=PLAIN_NAME)]
 
 
 class FeatureSet(Params):
     """Named features over the columns of one table, in the order of their output columns."""
 
-    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    name: str = Field(pattern=PLAIN_NAME)
     """Names the set in tables and files."""
     keys: tuple[str, ...] = ()
     """Columns that pass through as they are, before the features."""
-    features: dict[str, Feature] = Field(min_length=1)
+    features: dict[FeatureName, Feature] = Field(min_length=1)
     """The features by name; the name is the output column's, or its first part."""
 
     @model_validator(mode="after")

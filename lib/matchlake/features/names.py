@@ -27,16 +27,23 @@ class Names:
     def claim(self, feature: str, category: str) -> str:
         """A free name of the form `feature_Category`; a number follows where that is taken.
 
-        Letters and digits of any script stay, every run of anything else becomes one underscore:
-        `genres`, `Sci-Fi` gives `genres_Sci_Fi`, and the empty text `genres_empty`.
+        Letters of any script with their marks, and digits, stay; every run of anything else becomes
+        one underscore: `genres`, `Sci-Fi` gives `genres_Sci_Fi`, and the empty text `genres_empty`.
         """
-        words = re.sub(r"\W+", "_", unicodedata.normalize("NFC", category)).strip("_")
+        words = _words(unicodedata.normalize("NFC", category))
         wanted = f"{feature}_{words or ('blank' if category else 'empty')}"[:_LONGEST]
         name, number = wanted, 1
         while not self.reserve(name):
             number += 1
             name = f"{wanted}_{number}"
         return name
+
+
+def _words(text: str) -> str:
+    """Marks stay with the letters before them: vowel signs of Indic and Thai scripts are such."""
+    marks = "".join({c for c in text if unicodedata.category(c) in ("Mn", "Mc")})
+    found = re.findall(rf"\w[\w{marks}]*", text)
+    return "_".join(found).strip("_")
 
 
 def _fold(name: str) -> str:

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from matchlake.features.feature_set import Feature, FeatureSet
+from matchlake.features.feature_set import Feature, FeatureName, FeatureSet
 from matchlake.params import Params
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.metrics import RankingParams
@@ -29,7 +29,7 @@ class SideFeatures(Params):
 
     source: TableName
     """The table, one row an id."""
-    features: dict[str, Feature] = Field(min_length=1)
+    features: dict[FeatureName, Feature] = Field(min_length=1)
     """Features by name, as a feature set of conf declares them."""
 
     def feature_set(self, name: str) -> FeatureSet:

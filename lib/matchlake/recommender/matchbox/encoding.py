@@ -1,5 +1,6 @@
 """Plain columns of users and items to feature vectors, by the product's own encoders."""
 
+import re
 from functools import reduce
 from operator import add
 from typing import NamedTuple
@@ -10,9 +11,10 @@ from pyspark.sql.types import ArrayType, NumericType
 
 from matchlake.errors import SchemaError
 from matchlake.features.categories import FittedCategories, MultiHot, OneHot
-from matchlake.features.feature_set import Feature, FeatureSet
+from matchlake.features.feature_set import PLAIN_NAME, Feature, FeatureSet
 from matchlake.features.fit import fit_features
 from matchlake.features.model import FeatureModel
+from matchlake.features.names import Names
 from matchlake.features.scalers import MaxAbs
 from matchlake.recommender.columns import require_columns
 
@@ -40,17 +42,26 @@ class FittedEncoders(NamedTuple):
 
 
 def declare_features(frame: DataFrame, key: str) -> FeatureSet:
-    """The default feature set of `frame`, whose ids are in `key`; see `Encoders`."""
+    """The default feature set of `frame`, whose ids are in `key`; see `Encoders`.
+
+    A feature has its column's name, or, where that is none for a feature, the number of its place.
+    """
     features: dict[str, Feature] = {}
-    for field in frame.schema:
-        if field.name == key:
+    names = Names()
+    for column in frame.schema.names:
+        names.reserve(column)
+    for place, field in enumerate(frame.schema):
+        column = field.name
+        if column == key:
             continue
+        plain = re.fullmatch(PLAIN_NAME, column)
+        name = column if plain else names.claim("column", str(place))
         if isinstance(field.dataType, NumericType):
-            features[field.name] = MaxAbs(nulls="mean")
+            features[name] = MaxAbs(column=column, nulls="mean")
         elif isinstance(field.dataType, ArrayType):
-            features[field.name] = MultiHot(nulls="column")
+            features[name] = MultiHot(column=column, nulls="column")
         else:
-            features[field.name] = OneHot(nulls="column")
+            features[name] = OneHot(column=column, nulls="column")
     if not features:
         raise SchemaError(
             f"The feature frame has no column beside {key}: add features, or give None instead."
