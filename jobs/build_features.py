@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pyspark.sql import DataFrame
 
 from matchlake.features.feature_set import FeatureTable
-from matchlake.features.fit import fit_features
+from matchlake.features.fit import changed_since, fit_features
 from matchlake.features.interactions import latest_interactions, unknown_keys
 from matchlake.features.model import FeatureModel
 from matchlake.features.tables import (
@@ -55,6 +55,9 @@ def build_table(runtime: Runtime, wanted: FeatureTable) -> FeatureModel:
     known = lake.read(FEATURE_SETS.name) if lake.exists(FEATURE_SETS.name) else None
     previous = latest_model(known, wanted.features.name) if known is not None else None
     kept = previous if not wanted.refit else None
+    if kept is not None and (changed := changed_since(kept, wanted.features)):
+        text = "%s stays as %s version %d was fitted, other than declared in: %s (refit is false)"
+        _log.warning(text, wanted.table, kept.name, kept.version, ", ".join(changed))
     model = kept or fit_features(source, wanted.features, previous)
     if model != previous:
         save_model(runtime, model)

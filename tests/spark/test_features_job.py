@@ -16,7 +16,7 @@ from tests.support.lakes import forget_tables
 from matchlake.config import load_config
 from matchlake.errors import TableError
 from matchlake.features.feature_set import FeatureSet, FeatureTable
-from matchlake.features.scaling import MinMax
+from matchlake.features.scaling import MinMax, Number
 from matchlake.io.delta import Lakehouse
 from matchlake.io.secrets import EnvironmentSecrets
 from matchlake.io.table_facts import read_properties
@@ -151,6 +151,13 @@ def test_a_state_can_be_kept_and_a_source_can_be_missing(
         (1, "genres", 2, 1, None, None, 1),
         (1, "year_scaled", 2, 0, 1, 1, None),
     ]
+    assert "other than declared" not in caplog.text
+    items = at.config.features.tables["items"]
+    declared = items.features.features | {"year_scaled": Number(column="year")}
+    changed = items.features.model_copy(update={"features": declared})
+    JOB["build_table"](at, items.model_copy(update={"features": changed}))
+    told = "gold.item_features stays as items version 1 was fitted, other than declared in: "
+    assert f"{told}year_scaled (refit is false)" in caplog.text
 
 
 @pytest.mark.soak

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from pyspark.sql.types import DoubleType, StringType, StructType
 
 from matchlake.features.categories import OneHot
-from matchlake.features.feature_set import FeatureSet
+from matchlake.features.feature_set import FeatureSet, FeaturesParams
 from matchlake.features.names import Names
 from matchlake.features.scaling import MinMax
 from matchlake.models.params import SideFeatures
@@ -73,6 +73,17 @@ def test_a_name_that_no_table_takes_is_refused_where_it_is_declared(name: str) -
         FeatureSet(name="t", features=features)
     with pytest.raises(ValidationError, match="should match pattern"):
         SideFeatures(source="a.b", features=features)
+
+
+def test_two_tables_cannot_share_the_states_of_one_set() -> None:
+    table = {
+        "source": "a.b",
+        "comment": "",
+        "features": {"name": "t", "features": {"a": {"kind": "number"}}},
+    }
+    tables = {name: table | {"table": f"gold.{name}"} for name in ("x", "y")}
+    with pytest.raises(ValidationError, match="x and y would share the fitted states of one"):
+        FeaturesParams(tables=tables)
 
 
 def test_columns_of_any_name_are_features_of_matchbox_by_default() -> None:

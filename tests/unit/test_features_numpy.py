@@ -17,6 +17,8 @@ from matchlake.errors import InputError, ModelError, SchemaError
 from matchlake.features.buckets import Bucket
 from matchlake.features.categories import Category, FittedCategories, MultiHot, OneHot
 from matchlake.features.curves import LogNormal, Sigmoid, Tanh
+from matchlake.features.feature_set import FeatureSet
+from matchlake.features.fit import changed_since
 from matchlake.features.learn import learn_number
 from matchlake.features.model import FeatureModel
 from matchlake.features.numbers import FittedNumber
@@ -315,6 +317,21 @@ def test_a_copy_with_other_features_runs_those() -> None:
     copy = model.model_copy(update={"features": (fitted(Number()),)})
     assert copy.transform_numpy({"x": 40.0}).tolist() == [40.0]
     assert model.transform_numpy({"x": 40.0}).tolist() == [1.0]
+
+
+def test_what_differs_from_the_declaration_is_named() -> None:
+    model = model_of(
+        categories(OneHot, "string"), fitted(Number()).model_copy(update={"name": "g"})
+    )
+    kept: dict[str, Any] = {"f": OneHot(), "g": Number()}
+    for declared, keys, told in [
+        (kept, (), []),
+        (kept, ("id",), ["keys"]),
+        ({"g": Number(), "f": OneHot()}, (), ["order"]),
+        ({"f": OneHot(min_rows=2), "h": Number()}, (), ["f", "g", "h"]),
+        ({"f": OneHot(), "g": Number(column="y")}, (), ["g"]),
+    ]:
+        assert changed_since(model, FeatureSet(name="t", keys=keys, features=declared)) == told
 
 
 def test_wrong_input_is_named() -> None:

@@ -96,4 +96,16 @@ class FeaturesParams(Params):
     """The table or view of rating events that become silver.interactions."""
     tables: dict[str, FeatureTable] = Field(default_factory=dict)
     """The gold tables, by any name; `user_id` and `item_id` among a set's keys tie it to
-    interactions."""
+    interactions. Each has a set of its own, by whose name its fitted states are kept."""
+
+    @model_validator(mode="after")
+    def _check_sets(self) -> Self:
+        tables: dict[str, str] = {}
+        for name, table in self.tables.items():
+            other = tables.setdefault(table.features.name, name)
+            if other != name:
+                raise ValueError(
+                    f"tables {other} and {name} would share the fitted states of one feature set, "
+                    f"{table.features.name}: name one of the sets otherwise"
+                )
+        return self

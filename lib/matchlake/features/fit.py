@@ -62,6 +62,15 @@ def fit_features(
     return model.model_copy(update={"version": previous.version + 1})
 
 
+def changed_since(model: FeatureModel, features: FeatureSet) -> list[str]:
+    """The features, `keys` or `order` in which a declaration is not the one that was fitted."""
+    fitted = {each.name: each.feature for each in model.features}
+    declared = features.features
+    changed = [n for n in fitted | declared if fitted.get(n) != declared.get(n)]
+    changed += ["keys"] if model.keys != features.keys else []
+    return changed or (["order"] if list(fitted) != list(declared) else [])
+
+
 def _check_columns(frame: DataFrame, features: FeatureSet) -> dict[str, str]:
     """The type of each feature's column, as Spark names it."""
     there = {field.name: field.dataType for field in frame.schema}
