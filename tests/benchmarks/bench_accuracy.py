@@ -1,6 +1,6 @@
 """RMSE and MAE of predicted ratings, fold by fold, of the product's models and of its peers.
 
-    python -m tests.benchmarks.bench_accuracy --folds 1,2,3,4,5 --seeds 0,1,2 --json
+    python tests/benchmarks/bench_accuracy.py --folds 1,2,3,4,5 --seeds 0,1,2 --json
 
 Sets: MovieLens-100K with the published folds u1..u5, ml-latest-small and InstEval in five random
 folds, and each of them in folds of whole users and of whole items. The test rows of a fold never

@@ -1,6 +1,6 @@
 """Seconds an iteration of `fit_als` against its peers, on the same data, cores and threads.
 
-    python -m tests.benchmarks.bench_als --interactions 4430000 --rank 64 --peers implicit,mllib
+    python tests/benchmarks/bench_als.py --interactions 4430000 --rank 64 --peers implicit,mllib
 
 Compilation is timed apart, before anything else. Every side starts from the same Spark frame over
 the same Parquet files; quality is measured on the same held-out pairs by the same code.

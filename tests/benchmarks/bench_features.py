@@ -1,14 +1,20 @@
 """Feature sets against Spark ML and scikit-learn: fit + transform + write, on the same data.
 
-    python -m tests.benchmarks.bench_features --rows 20000000 --json
+    python tests/benchmarks/bench_features.py --rows 20000000 --json
 
 Flights out of New York (336,776 rows, repeated), six numbers scaled by minimum and maximum, six
-texts of 3 to 4,043 values one-hot; then a text of a million values, of which ours keeps a thousand.
-All sides read the same Parquet files in the same session and write Delta, after a small warm-up.
-Spark ML writes one column of indices and values. Ours has two layouts for wide vocabularies: the
-same (`sparse`), and a column for each number and for the slot of each category (`slots`), from
-which the same indices and values follow. Before anything is timed, both are compared with Spark
-ML's: every distinct row, place by place.
+texts of 3 to 4,043 values one-hot; then a text of a million values, spread by Zipf's law, of which
+a thousand are kept. All sides read the same Parquet files in the same session and write Delta (but
+scikit-learn a matrix), in turn, the median of some rounds, after a small warm-up.
+
+Spark ML writes one column of indices and values, and ours the same in layout `sparse`: that is the
+ratio `spark_ml`. Ours in layout `slots`, a column for each number and for the slot of each
+category, says the same in another form: `spark_ml_slots`. Before anything is timed both are
+compared with Spark ML's on every distinct row, place by place; and before scikit-learn is timed,
+its columns with ours of the same feature and category. Spark ML has no limit of its own for
+one-hot columns: `wide_spark_ml` is the ratio to its pipeline without one, `wide_spark_ml_top` to
+its CountVectorizer, which has one. Memory is that of this process and its JVM, which all sides
+share: the JVM gives none back, so a side's peak can be that of one before it.
 """
 
 import argparse
@@ -18,7 +24,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,8 +40,12 @@ from tests.benchmarks.feature_peers import (
     rows_that_differ,
     scikit_learn,
     spark_ml,
+    spark_ml_top,
+    unlike_scikit_learn,
 )
 from tests.benchmarks.flights import CATEGORIES, NUMBERS, read_flights, write_flights, write_wide
+from tests.benchmarks.memory import PeakMemory
+from tests.benchmarks.rounds import Side, in_turn, ratio
 from tests.support.executions import executions
 
 from matchlake.features.fit import fit_features
@@ -44,33 +54,59 @@ from matchlake.features.model import Layout
 FLIGHTS = feature_set(NUMBERS, CATEGORIES)
 LAYOUTS: tuple[Layout, ...] = ("slots", "sparse")
 DISTINCT = 336_776
+KEPT = 1000
+"""Categories of the wide column that are kept."""
 Answer = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Bench:
+    """What every part needs, and the answer that it adds to."""
+
+    spark: SparkSession
+    options: argparse.Namespace
+    folder: Path
+    memory: PeakMemory
+    answer: Answer
+
+    def time(self, part: str, sides: dict[str, Side], **more: Any) -> None:
+        """Adds what `in_turn` finds to the sides of the answer."""
+        found = in_turn(sides, self.folder, self.options.rounds, self.memory, **more)
+        self.answer["sides"].setdefault(part, {}).update(found)
+
+    def compare(self, name: str, part: str, ours: str, theirs: str) -> None:
+        """Adds a ratio of two medians to the answer."""
+        self.answer["ratio"][name] = ratio(self.answer["sides"][part], ours, theirs)
+
+
 def main() -> None:
-    """Runs what the command line asks for."""
+    """Runs what the command line asks for, and prints what was found, whatever fails on the way."""
     options = arguments()
     os.sched_setaffinity(0, set(range(options.threads)))
-    parts = options.parts.split(",")
-    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+    answer: Answer = {"better": "lower", "ratio": {}, "sides": {}}
+    answer |= {"rows": options.rows, "rounds": options.rounds}
+    with tempfile.TemporaryDirectory(dir=options.folder) as name, PeakMemory() as memory:
         folder = Path(name)
-        spark = session(options, folder)
-        answer: Answer = {"better": "lower", "ratio": {}, "rows": options.rows}
-        write_flights(folder / "once", DISTINCT)
-        once = spark.read.parquet(str(folder / "once"))
-        answer |= check(spark, once, folder)
-        answer["one_row_microseconds"] = one_row(once)
-        if "spark_ml" in parts:
-            flights(spark, options, folder, answer)
-        if "sklearn" in parts:
-            against_sklearn(spark, options, folder, answer)
-        if "wide" in parts:
-            wide(spark, options, folder, answer)
-        spark.stop()
+        try:
+            bench = Bench(session(options, folder), options, folder, memory, answer)
+            check(bench)
+            for part in options.parts.split(","):
+                PARTS[part](bench)
+            bench.spark.stop()
+        finally:
+            report(answer, in_json=options.json)
+
+
+def report(answer: Answer, *, in_json: bool) -> None:
+    """The figures as lines, and as one line of JSON."""
+    for part, sides in answer["sides"].items():
+        for side, told in sides.items():
+            print(f"{part:10} {side:22}", *(f"{key}={value}" for key, value in told.items()))
     for key, value in answer.items():
-        print(f"{key:28} {value}")
-    if options.json:
-        print(json.dumps(answer))
+        if key != "sides":
+            print(f"{key:33} {value}")
+    if in_json:
+        print(json.dumps(answer), flush=True)
 
 
 def arguments() -> argparse.Namespace:
@@ -81,6 +117,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--wide-rows", type=int, default=5_000_000)
     parser.add_argument("--wide-values", type=int, default=1_000_000)
     parser.add_argument("--parts", default="spark_ml,sklearn,wide")
+    parser.add_argument("--rounds", type=int, default=3, help="of every side, in turn")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--driver-memory", default="4g")
     parser.add_argument("--folder", help="where the data is written for the time; default: /tmp")
@@ -110,26 +147,31 @@ def session(options: argparse.Namespace, folder: Path) -> SparkSession:
     return spark
 
 
-def check(spark: SparkSession, once: DataFrame, folder: Path) -> Answer:
+def check(bench: Bench) -> None:
     """Both outputs on every distinct row, which warms both sides up; raises where they differ."""
+    spark, folder = bench.spark, bench.folder
+    write_flights(folder / "once", DISTINCT)
+    once = spark.read.parquet(str(folder / "once"))
     spark_ml(once, folder / "theirs", NUMBERS, CATEGORIES)
     files = spark.read.schema(f"id BIGINT, {ML_VECTOR}").parquet(str(folder / "theirs"))
     theirs = files.select("id", "features.indices", "features.values")
+    different = {}
     for layout in LAYOUTS:
         model = matchlake(once, folder / layout, FLIGHTS, layout)
         ours = entries(spark.read.format("delta").load(str(folder / layout)), model, layout)
-        different = rows_that_differ(ours, theirs)
-        if different:
-            raise SystemExit(f"{different} rows of layout {layout} differ from Spark ML's")
+        different[layout] = rows_that_differ(ours, theirs)
         shutil.rmtree(folder / layout)
     shutil.rmtree(folder / "theirs")
-    return {
-        "rows_compared": once.count(),
-        "rows_that_differ": different,
-        "columns": len(model.outputs()),
-        "executions_of_fit": executions(spark, lambda: fit_features(once, FLIGHTS)),
-        "executions_of_transform": executions(spark, lambda: model.transform(once, "sparse")),
-    }
+    bench.answer.update(
+        rows_compared=once.count(),
+        rows_that_differ=different,
+        columns=len(model.outputs()),
+        executions_of_fit=executions(spark, lambda: fit_features(once, FLIGHTS)),
+        executions_of_transform=executions(spark, lambda: model.transform(once, "sparse")),
+        one_row_microseconds=one_row(once),
+    )
+    if any(different.values()):
+        raise SystemExit(f"rows differ from Spark ML's, by layout: {different}")
 
 
 def one_row(once: DataFrame) -> float:
@@ -146,60 +188,81 @@ def one_row(once: DataFrame) -> float:
     return round(min(seconds) / len(rows) * 1e6, 1)
 
 
-def flights(spark: SparkSession, options: argparse.Namespace, folder: Path, answer: Answer) -> None:
-    """Ours and Spark ML, in turn, on all rows."""
-    write_flights(folder / "flights", options.rows)
-    frame = spark.read.parquet(str(folder / "flights"))
-    ours = {
-        each: timed(folder, partial(matchlake, frame, features=FLIGHTS, layout=each))
-        for each in LAYOUTS
+def flights(bench: Bench) -> None:
+    """Ours in both layouts and Spark ML on all rows."""
+    write_flights(bench.folder / "flights", bench.options.rows)
+    frame = bench.spark.read.parquet(str(bench.folder / "flights"))
+    ours: dict[str, Side] = {
+        f"matchlake_{layout}": partial(matchlake, frame, features=FLIGHTS, layout=layout)
+        for layout in LAYOUTS
     }
-    theirs = timed(folder, lambda out: spark_ml(frame, out, NUMBERS, CATEGORIES))
-    answer |= {"matchlake_seconds": ours, "spark_ml_seconds": theirs}
-    answer["ratio"]["spark_ml_sparse"] = round(ours["sparse"] / theirs, 3)
-    answer["fit_seconds"] = timed(folder, lambda _: fit_features(frame, FLIGHTS))
-    answer["ratio"]["spark_ml"] = round(ours["slots"] / theirs, 3)
-    shutil.rmtree(folder / "flights")
+    theirs: dict[str, Side] = {"spark_ml": lambda out: spark_ml(frame, out, NUMBERS, CATEGORIES)}
+    fit: dict[str, Side] = {"matchlake_fit_alone": lambda _: fit_features(frame, FLIGHTS)}
+    bench.time("flights", ours | theirs | fit)
+    bench.compare("spark_ml", "flights", "matchlake_sparse", "spark_ml")
+    bench.compare("spark_ml_slots", "flights", "matchlake_slots", "spark_ml")
+    shutil.rmtree(bench.folder / "flights")
 
 
-def against_sklearn(
-    spark: SparkSession, options: argparse.Namespace, folder: Path, answer: Answer
-) -> None:
+def against_sklearn(bench: Bench) -> None:
     """Ours and scikit-learn, both from the same Parquet files."""
-    write_flights(folder / "few", options.sklearn_rows)
-    frame = spark.read.parquet(str(folder / "few"))
-    ours = timed(folder, lambda out: matchlake(frame, out, FLIGHTS))
-    theirs = timed(
-        folder, lambda out: scikit_learn(pd.read_parquet(folder / "few"), out.with_suffix(".npz"))
-    )
-    answer |= {"matchlake_few_seconds": ours, "sklearn_seconds": theirs}
-    answer["ratio"]["sklearn"] = round(ours / theirs, 3)
+    bench.answer["sklearn_check"] = same_as_sklearn(bench)
+    folder = bench.folder / "few"
+    write_flights(folder, bench.options.sklearn_rows)
+    frame = bench.spark.read.parquet(str(folder))
+    sides: dict[str, Side] = {
+        "matchlake_sparse": lambda out: matchlake(frame, out, FLIGHTS),
+        "sklearn": lambda out: scikit_learn(pd.read_parquet(folder), out),
+    }
+    bench.time("sklearn", sides)
+    bench.compare("sklearn", "sklearn", "matchlake_sparse", "sklearn")
 
 
-def wide(spark: SparkSession, options: argparse.Namespace, folder: Path, answer: Answer) -> None:
-    """A column of very many values: ours keeps a thousand, Spark ML has no cap."""
-    write_wide(folder / "wide", options.wide_rows, options.wide_values)
-    frame = spark.read.parquet(str(folder / "wide"))
-    capped = feature_set(["x"], ["city"], cap=1000)
-    ours = timed(folder, lambda out: matchlake(frame, out, capped, "slots"))
-    try:
-        theirs = timed(folder, lambda out: spark_ml(frame, out, ["x"], ["city"]))
-    except Exception as error:  # noqa: BLE001 - running out of memory is a result here
-        answer["spark_ml_wide_error"] = str(error)[:200]
-        return
-    answer |= {"matchlake_wide_seconds": ours, "spark_ml_wide_seconds": theirs}
-    answer["ratio"]["wide_vocabulary"] = round(ours / theirs, 3)
+def same_as_sklearn(bench: Bench) -> Answer:
+    """What differs on every distinct row, and which columns only one of the two has."""
+    ours, theirs = bench.folder / "ours", bench.folder / "theirs"
+    once = bench.spark.read.parquet(str(bench.folder / "once"))
+    model = matchlake(once, ours, FLIGHTS)
+    found = scikit_learn(pd.read_parquet(bench.folder / "once").sort_values("id"), theirs)
+    written = bench.spark.read.format("delta").load(str(ours))
+    different, alone = unlike_scikit_learn(written, model, *found)
+    for folder in (ours, theirs):
+        shutil.rmtree(folder)
+    return {"rows_that_differ": different, "columns_of_one_side": alone}
 
 
-def timed(folder: Path, run: Callable[[Path], object]) -> float:
-    """Seconds of `run`, whose output is deleted."""
-    out = folder / "out"
-    begin = time.perf_counter()
-    run(out)
-    seconds = time.perf_counter() - begin
-    shutil.rmtree(out, ignore_errors=True)
-    out.with_suffix(".npz").unlink(missing_ok=True)
-    return round(seconds, 1)
+def wide(bench: Bench) -> None:
+    """A column of very many values, of which a thousand are kept; and Spark ML without a limit.
+
+    `found` is the number of ones in a side's output. The side without a limit comes last, alone,
+    as it may take the session with it.
+    """
+    options = bench.options
+    write_wide(bench.folder / "wide", options.wide_rows, options.wide_values)
+    frame = bench.spark.read.parquet(str(bench.folder / "wide"))
+    capped = feature_set(["x"], ["city"], cap=KEPT)
+    sides: dict[str, Side] = {
+        f"matchlake_{layout}": partial(matchlake, frame, features=capped, layout=layout)
+        for layout in LAYOUTS
+    }
+    sides["spark_ml_top"] = lambda out: spark_ml_top(frame, out, "x", "city", KEPT)
+    look = partial(ones, bench.spark)
+    bench.time("wide", sides, look=look)
+    bench.compare("wide_spark_ml_top", "wide", "matchlake_sparse", "spark_ml_top")
+    whole: dict[str, Side] = {"spark_ml": lambda out: spark_ml(frame, out, ["x"], ["city"])}
+    bench.time("wide", whole, look=look)
+    bench.compare("wide_spark_ml", "wide", "matchlake_sparse", "spark_ml")
+
+
+def ones(spark: SparkSession, out: Path) -> int:
+    """The ones of the category in a written table of any layout; place 0 is the number's."""
+    frame = spark.read.schema("city INT, features STRUCT<indices: ARRAY<INT>>").parquet(str(out))
+    listed = "size(filter(features.indices, place -> place > 0))"
+    total = f"count(city) + sum(if(features.indices IS NULL, 0, {listed}))"
+    return int(frame.selectExpr(total).collect()[0][0])
+
+
+PARTS = {"spark_ml": flights, "sklearn": against_sklearn, "wide": wide}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Records a second from Kafka into Delta: all guarantees on, against streams without any.
 
-    python -m tests.benchmarks.bench_ingest --events 10000000 --json
-    python -m tests.benchmarks.bench_ingest --events 1000000 --replay 100000 --continuous 300
+    python tests/benchmarks/bench_ingest.py --events 10000000 --json
+    python tests/benchmarks/bench_ingest.py --events 1000000 --replay 100000 --continuous 300
 
 All sides read the same topic with the same trigger, partitions and batch size, in turn, and write
 the same columns; a side's table is compared with ours by EXCEPT ALL both ways. Our time includes

@@ -1,7 +1,7 @@
 """Seconds a Gibbs sweep against an ALS iteration, and a whole distributed fit with its memory.
 
-    python -m tests.benchmarks.bench_matchbox --json
-    python -m tests.benchmarks.bench_matchbox --distributed --interactions 20000000 --rank 16
+    python tests/benchmarks/bench_matchbox.py --json
+    python tests/benchmarks/bench_matchbox.py --distributed --interactions 20000000 --rank 16
 
 A sweep is the product's own, prior and link draws included, with features on both sides; the ALS
 iteration is the product's explicit one with biases, solved by Cholesky on the same ratings, each

@@ -1,6 +1,6 @@
 """Quality of implicit ALS on MovieLens-100K against its peers, each with the same search budget.
 
-    python -m tests.benchmarks.bench_quality --split user_time --peers implicit,mllib,lenskit
+    python tests/benchmarks/bench_quality.py --split user_time --peers implicit,mllib,lenskit
 
 Every side gets as many random draws of its own hyperparameters, judged by NDCG at 10 on a
 validation part cut from the training part as the test part was cut. The best draw is then fitted to

@@ -1,6 +1,6 @@
 """Seconds for ranked lists of all users against the peers, from the same factors on the same cores.
 
-    python -m tests.benchmarks.bench_recommend --users 60000 --items 12000 --peers implicit,mllib
+    python tests/benchmarks/bench_recommend.py --users 60000 --items 12000 --peers implicit,mllib
 
 Factors come from a short fit to planted interactions, which are also what users have seen. The
 engine and MLlib read both from Parquet and write to nowhere; `implicit` has them in memory already.

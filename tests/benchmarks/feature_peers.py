@@ -6,8 +6,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from pyspark.ml import Pipeline
-from pyspark.ml.feature import MinMaxScaler, OneHotEncoder, StringIndexer, VectorAssembler
+from pyspark.ml.feature import (
+    CountVectorizer,
+    MinMaxScaler,
+    OneHotEncoder,
+    StringIndexer,
+    VectorAssembler,
+)
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from scipy import sparse
 from sklearn import preprocessing
 from sklearn.compose import ColumnTransformer
@@ -66,7 +73,23 @@ def spark_ml(
     model.transform(frame).select("id", "features").write.format("delta").save(str(out))
 
 
-def scikit_learn(frame: pd.DataFrame, out: Path) -> None:
+def spark_ml_top(frame: DataFrame, out: Path, number: str, category: str, count: int) -> None:
+    """A number scaled, and the `count` most frequent values of a text one-hot, as a Delta table.
+
+    StringIndexer has no such limit; CountVectorizer has, over lists, of which each row gets one.
+    """
+    stages = [
+        VectorAssembler(inputCols=[number], outputCol="numbers"),
+        MinMaxScaler(inputCol="numbers", outputCol="scaled"),
+        CountVectorizer(inputCol="listed", outputCol="ones", vocabSize=count, binary=True),
+        VectorAssembler(inputCols=["scaled", "ones"], outputCol="features"),
+    ]
+    listed = frame.withColumn("listed", F.array(category))
+    made = Pipeline(stages=stages).fit(listed).transform(listed)
+    made.select("id", "features").write.format("delta").save(str(out))
+
+
+def scikit_learn(frame: pd.DataFrame, out: Path) -> tuple[ColumnTransformer, sparse.csr_matrix]:
     """scikit-learn's ColumnTransformer in one process, written as an uncompressed matrix."""
     encoder = preprocessing.OneHotEncoder(handle_unknown="ignore", sparse_output=True)
     columns = ColumnTransformer(
@@ -76,7 +99,36 @@ def scikit_learn(frame: pd.DataFrame, out: Path) -> None:
         ],
         sparse_threshold=1.0,
     )
-    sparse.save_npz(out, sparse.csr_matrix(columns.fit_transform(frame)), compressed=False)
+    matrix = sparse.csr_matrix(columns.fit_transform(frame))
+    out.mkdir()
+    sparse.save_npz(out / "features.npz", matrix, compressed=False)
+    return columns, matrix
+
+
+def unlike_scikit_learn(
+    written: DataFrame,
+    model: FeatureModel,
+    columns: ColumnTransformer,
+    theirs: sparse.csr_matrix,
+) -> tuple[int, list[str]]:
+    """Rows whose values differ by more than 1e-12, column by column, and columns of one side alone.
+
+    `written` is ours in the sparse layout, its ids the numbers of the rows of `theirs`.
+    """
+    lists = written.orderBy("id").select("features.indices", "features.values").toArrow()
+    indices, values = (lists[name].combine_chunks() for name in lists.column_names)
+    ours = sparse.csr_matrix(
+        (values.flatten(), indices.flatten(), indices.offsets), (len(lists), len(model.slots()))
+    )
+    places = {(slot.feature, slot.category): at for at, slot in enumerate(model.slots())}
+    texts = columns.named_transformers_["texts"].categories_
+    named = [(name, None) for name in NUMBERS]
+    named += [(name, each) for name, found in zip(CATEGORIES, texts, strict=True) for each in found]
+    shared = [at for at, name in enumerate(named) if name in places]
+    difference = ours[:, [places[named[at]] for at in shared]] - theirs[:, shared]
+    different = np.unique((abs(difference) > 1e-12).nonzero()[0])
+    alone = {f"{name}={category}" for name, category in set(named) ^ set(places)}
+    return len(different), sorted(alone)
 
 
 def rows_that_differ(ours: DataFrame, theirs: DataFrame) -> int:

