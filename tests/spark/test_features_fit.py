@@ -1,10 +1,11 @@
 """What a fit learns, and what the transform makes of it, by known answers."""
 
+import numpy as np
 import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from tests.support.executions import collected, executions
-from tests.support.feature_frames import people
+from tests.support.feature_frames import INF, NAN, people
 
 from matchlake.errors import InputError, SchemaError
 from matchlake.features.buckets import Bucket
@@ -13,6 +14,7 @@ from matchlake.features.feature_set import FeatureSet
 from matchlake.features.fit import fit_features
 from matchlake.features.model import FeatureModel
 from matchlake.features.scaling import MinMax
+from matchlake.features.statistics import NumberRequest, collect_statistics
 
 SET = FeatureSet(
     name="people",
@@ -265,6 +267,27 @@ def test_the_inverse_leads_back_to_the_source_columns(spark: SparkSession) -> No
         (6, "São Paulo", 25.0, ["Sci-Fi", "new"]),
         (7, "sao paulo", 35.0, []),
     ]
+
+
+def test_what_is_learned_of_numbers_is_what_numpy_finds(spark: SparkSession) -> None:
+    drawn = np.random.default_rng(7).lognormal(1, 2, 999)
+    drawn[::7], drawn[::11], drawn[::13] = np.round(drawn[::7]), -drawn[::11], 0.0
+    values = [*drawn.tolist(), None, NAN, INF, -INF]
+    frame = spark.createDataFrame([(v,) for v in values], "x DOUBLE").repartition(3)
+    shares = (0.01, 0.25, 0.5, 0.9, 1.0)
+    needs = ("mean", "deviation", "log_mean", "log_deviation", "mode")
+    request = NumberRequest("x", needs, shares)
+    found = dict(collect_statistics(frame, {"x": request}).numbers["x"])
+    logs = np.log(drawn[drawn > 0])
+    distinct, counts = np.unique(drawn, return_counts=True)
+    exact = {"rows": 999, "missing": 2, "infinite": 2, "mode": distinct[counts.argmax()]}
+    exact |= {"minimum": drawn.min(), "maximum": drawn.max()}
+    quantiles = np.quantile(drawn, shares, method="inverted_cdf")
+    assert found.pop("quantiles") == tuple(zip(shares, quantiles, strict=True))
+    assert {name: found.pop(name) for name in exact} == exact
+    close = {"mean": drawn.mean(), "deviation": drawn.std()}
+    close |= {"log_mean": logs.mean(), "log_deviation": logs.std()}
+    assert found == pytest.approx(close, rel=1e-12)
 
 
 def test_limits_choose_the_most_frequent_categories(spark: SparkSession) -> None:
