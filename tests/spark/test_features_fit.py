@@ -305,6 +305,17 @@ def test_limits_choose_the_most_frequent_categories(spark: SparkSession) -> None
         assert fitted_.other_rows == 10 - sum({"a": 4, "b": 3, "c": 2}[value] for value in kept)
 
 
+def test_ties_at_the_cap_go_by_bytes_however_the_rows_lie(spark: SparkSession) -> None:
+    values = ["z", "É", "a", "B", "e", "ä", "Z", "é", "b", "💥", ""]
+    features = FeatureSet(name="t", features={"c": OneHot(max_categories=6)})
+    found = []
+    for rows, parts in ((values, 1), (values[::-1], 5)):
+        frame = spark.createDataFrame([(v,) for v in ["é", *rows]], "c STRING").repartition(parts)
+        fitted_ = fit_features(frame, features).features[0]
+        found.append([category.value for category in fitted_.categories])
+    assert found == [["é", "", "B", "Z", "a", "b"]] * 2
+
+
 def test_what_the_fit_has_not_seen_is_counted(spark: SparkSession) -> None:
     model = fit_features(people(spark).where("id IN (1, 2)"), SET.model_copy(update={"keys": ()}))
     found = model.count_unknown(people(spark)).collect()[0].asDict()

@@ -122,6 +122,19 @@ def test_a_rerun_changes_nothing_and_new_data_raises_the_version(
     ]
     versions = lake.read("gold.feature_sets").where("feature_set = 'items'").select("version")
     assert collected(versions) == [(1,), (2,)]
+    vocabulary = lake.read("gold.feature_vocabulary").where("feature_set = 'items'")
+    told = ("version", "position", "slot", "column_name", "role", "category", "rows")
+    assert [tuple(row) for row in vocabulary.select(*told).orderBy(*told[:2]).collect()] == [
+        (1, 0, 1, "genres_Drama", "category", "Drama", 1),
+        (1, 1, 2, "genres_Sci_Fi", "category", "Sci-Fi", 1),
+        (1, 2, 0, "year_scaled", "number", None, None),
+        (2, 0, 1, "genres_Drama", "category", "Drama", 0),
+        (2, 1, 2, "genres_Sci_Fi", "category", "Sci-Fi", 0),
+        (2, 2, 3, "genres_War", "category", "War", 1),
+        (2, 3, 0, "year_scaled", "number", None, None),
+    ]
+    kept = collected(lake.read("gold.feature_vocabulary"))
+    assert set(first["gold.feature_vocabulary"]) <= set(kept)
 
 
 @pytest.mark.soak
