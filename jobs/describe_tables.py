@@ -3,11 +3,14 @@
 import logging
 import sys
 
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
 from matchlake.features.charts import draw_column
 from matchlake.features.describe import DESCRIPTIONS, DRIFT, describe, described_before
 from matchlake.features.drift import drift
+from matchlake.io.delta import is_gone
 from matchlake.io.tracking import Run
 from matchlake.runtime import Runtime, run_job
 
@@ -32,16 +35,30 @@ def describe_table(runtime: Runtime, table: str, tracked: Run) -> None:
     known = lake.read(DESCRIPTIONS.name) if lake.exists(DESCRIPTIONS.name) else None
     before = described_before(known, table, version) if known is not None else None
     lake.replace_part(describe(frame, params).withColumns(mark), DESCRIPTIONS, this)
-    if before is not None:
-        moved = drift(lake.read(table, before), frame, params.bins)
-        mark["before_version"] = F.lit(before)
-        lake.replace_part(moved.withColumns(mark), DRIFT, this)
+    if before is not None and not write_drift(runtime, table, before, version):
+        _log.warning("%s: version %d is vacuumed: nothing to compare with", table, before)
+        before = None
     tracked.log_input(table, version)
     rows = lake.read(DESCRIPTIONS.name).where(f"table_name = '{table}' AND version = {version}")
     for column, found in rows.toPandas().groupby("column_name"):
         figure = draw_column(found, f"{table}.{column}")
         tracked.log_figure(figure, f"descriptions/{table}/{column}.png")
     _log.info("%s version %d described, compared with version %s", table, version, before)
+
+
+def write_drift(runtime: Runtime, table: str, before: int, version: int) -> bool:
+    """Writes how the table moved between two versions; False where the earlier one is gone."""
+    lake, this = runtime.lakehouse, {"table_name": table, "version": version}
+    mark = {name: F.lit(value) for name, value in (this | {"before_version": before}).items()}
+    try:
+        frames = lake.read(table, before), lake.read(table, version)
+        moved = drift(*frames, runtime.config.describe.bins)
+        lake.replace_part(moved.withColumns(mark), DRIFT, this)
+    except (PySparkException, Py4JError) as error:
+        if not is_gone(error):
+            raise
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from matchlake.runtime import Runtime
 from matchlake.schemas import INTERACTIONS
 from matchlake.sql import describe
 
-RUN = runpy.run_path(str(ROOT / "jobs" / "describe_tables.py"))["run"]
+JOB = runpy.run_path(str(ROOT / "jobs" / "describe_tables.py"))
+RUN = JOB["run"]
 TABLE = INTERACTIONS.name
 
 
@@ -65,6 +66,25 @@ def test_a_run_keeps_distributions_pictures_and_drift(runtime: Runtime) -> None:
         logged = mlflow.artifacts.list_artifacts(run_id=run, artifact_path=f"descriptions/{TABLE}")
         names = {Path(each.path).stem for each in logged}
         assert names == {"user_id", "item_id", "rating", "event_time"}
+
+
+def test_a_version_that_was_vacuumed_is_not_compared_with(
+    spark: SparkSession, runtime: Runtime
+) -> None:
+    lake, write_drift = runtime.lakehouse, JOB["write_drift"]
+    before = lake.version(TABLE)
+    lake.replace(lake.read(TABLE).limit(10), INTERACTIONS)
+    after = lake.version(TABLE)
+    assert write_drift(runtime, TABLE, before, after)
+    checked = "spark.databricks.delta.retentionDurationCheck.enabled"
+    spark.conf.set(checked, value=False)
+    spark.sql(f"VACUUM {TABLE} RETAIN 0 HOURS")
+    assert not write_drift(runtime, TABLE, before, after)
+    spark.conf.unset(checked)
+    assert lake.read("gold.drift").count() == 4
+    assert not write_drift(runtime, TABLE, 99, after)
+    with pytest.raises(TableError, match=r"No table silver\.none"):
+        write_drift(runtime, "silver.none", before, after)
 
 
 def test_the_command_shows_columns_drift_and_pictures(

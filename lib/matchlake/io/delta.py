@@ -43,6 +43,13 @@ _CREATED_BY_ANOTHER = (
 """What Delta says of a table that another run creates at the same time."""
 _WRITTEN_BY_ANOTHER = ("DELTA_CONCURRENT_APPEND", "DELTA_CONCURRENT_DELETE")
 """What it says of rows that another run wrote since they were read; nothing was written then."""
+_GONE = (
+    "DELTA_VERSION_NOT_FOUND",
+    "DELTA_UNSUPPORTED_TIME_TRAVEL_BEYOND_DELETED_FILE_RETENTION",
+    "DELTA_FILE_NOT_FOUND",
+    "FILE_NOT_EXIST",
+)
+"""What Delta and Spark say of a version whose log or files were cleaned up or vacuumed."""
 
 
 @cache
@@ -261,6 +268,11 @@ class Lakehouse:
                 f"{spec.name} is not as declared: {'; '.join(problems)}. Nothing was written. "
                 "Bring the table back to the declared columns, or change the declaration."
             )
+
+
+def is_gone(error: Exception) -> bool:
+    """Whether the error says that an older version can no longer be read, by log or by files."""
+    return any(told in str(error) for told in _GONE)
 
 
 def shape_differences(found: StructType, declared: StructType, *, extra: bool = True) -> list[str]:
