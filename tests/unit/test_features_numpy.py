@@ -311,6 +311,13 @@ def test_rows_stay_as_many_where_the_index_names_one_twice() -> None:
     assert back["l"].tolist() == [["1"], [], ["1", "2"]]
 
 
+def test_zeros_lead_back_to_the_dropped_category_whatever_they_were() -> None:
+    model = model_of(categories(OneHot, "string", drop_first=True))
+    frame = pd.DataFrame({"x": pd.Series(["1", "2", None, "never"], dtype=object)})
+    back = model.inverse_pandas(model.transform_pandas(frame))
+    assert back["x"].tolist() == ["1", "2", "1", "1"]
+
+
 def test_a_copy_with_other_features_runs_those() -> None:
     model = model_of(fitted(MinMax()))
     assert model.transform_numpy({"x": 40.0}).tolist() == [1.0]

@@ -37,7 +37,8 @@ class CategoryFeature(Params):
     """A value without a column, unseen at fit or cut by the limits: zero in every column, a column
     `NAME_other` of its own, or an error."""
     drop_first: bool = False
-    """Give the first category no column, for models that cannot take columns that add up to 1."""
+    """Give the first category no column, for models that cannot take columns that add up to 1. By
+    the policy zero a null or another value looks like that category, also to the inverse."""
 
 
 class OneHot(CategoryFeature):

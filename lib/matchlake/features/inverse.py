@@ -18,7 +18,9 @@ def inverse_sql(features: tuple[Fitted, ...]) -> dict[str, str]:
     """Spark SQL for each source column that a feature leads back to, by the column's name.
 
     Of several features of one column the first counts. Numbers come back as doubles, categories in
-    their column's own type; what has no category of its own comes back as null.
+    their column's own type; what has no category of its own comes back as null. But with
+    `drop_first` a row of zeros is the first category, also where it was a null or another value by
+    the policy zero, and lists come back without that category.
     """
     found: dict[str, str] = {}
     for fitted in features:
@@ -75,7 +77,7 @@ def _rest_sql(fitted: FittedCategories) -> str:
 
 
 def _rest(fitted: FittedCategories) -> str | None:
-    """What a row without any one in its columns was."""
+    """What a row of zeros comes back as."""
     dropped = fitted.feature.drop_first and fitted.categories
     return fitted.categories[0].value if dropped else None
 

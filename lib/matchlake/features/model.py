@@ -145,7 +145,8 @@ class FeatureModel(Params):
         """The keys and the source columns that the feature columns of `frame` lead back to. Lazy.
 
         Numbers are doubles, categories of their column's type and null where they had no column
-        of their own; a source column that no feature leads back to is left out.
+        of their own; `inverse_sql` says what `drop_first` makes of that. A source column that no
+        feature leads back to is left out.
         """
         columns = inverse_sql(self.features).items()
         keys = [SPARK.identifier(key) for key in self.keys]
