@@ -17,6 +17,7 @@ from matchlake.features.tables import (
     count_rows,
     feature_constraints,
     feature_properties,
+    feature_rows,
     feature_table,
     latest_model,
     set_rows,
@@ -86,7 +87,7 @@ def write_features(
     if lake.exists(wanted.table):
         drop_constraints(lake, wanted.table, keep=constraints)
     spec = feature_table(model, wanted, source.schema)
-    lake.replace(model.transform(source, wanted.layout), spec)
+    lake.replace(feature_rows(model, wanted, source), spec)
     add_constraints(lake, wanted.table, constraints)
     set_properties(lake, wanted.table, feature_properties(model))
     text = "%s: %d features by %s version %d"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from tests.support.executions import collected
 from tests.support.lakes import forget_tables
@@ -16,7 +17,9 @@ from tests.support.lakes import forget_tables
 from matchlake.config import load_config
 from matchlake.errors import TableError
 from matchlake.features.feature_set import FeatureSet, FeatureTable
+from matchlake.features.fit import fit_features
 from matchlake.features.scaling import MinMax, Number
+from matchlake.features.tables import feature_rows
 from matchlake.io.delta import Lakehouse
 from matchlake.io.secrets import EnvironmentSecrets
 from matchlake.io.table_facts import read_properties
@@ -135,6 +138,23 @@ def test_a_rerun_changes_nothing_and_new_data_raises_the_version(
     ]
     kept = collected(lake.read("gold.feature_vocabulary"))
     assert set(first["gold.feature_vocabulary"]) <= set(kept)
+
+
+def test_an_empty_text_in_the_key_of_a_split_is_refused_and_a_null_is_not(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """Delta makes a null of an empty text that it partitions by."""
+    features = FeatureSet(name="t", keys=("k",), features={"n": MinMax()})
+    wanted = FeatureTable(source="a.b", table="a.c", comment="", features=features, split_by="k")
+    frame = spark.createDataFrame([("a", 1), (None, 2), ("", 3)], "k STRING, n INT")
+    model, kept = fit_features(frame, features), frame.where("k IS NULL OR k > ''")
+    folder = str(tmp_path / "split")
+    writer = feature_rows(model, wanted, kept).write.format("delta").partitionBy("k")
+    writer.save(folder)
+    assert collected(spark.read.format("delta").load(folder)) == [("a", 0.0), (None, 0.5)]
+    assert feature_rows(model, wanted, kept).collect() == model.transform(kept).collect()
+    with pytest.raises(PySparkException, match="split_by k has an empty text, which would become"):
+        feature_rows(model, wanted, frame).collect()
 
 
 @pytest.mark.soak

@@ -72,7 +72,7 @@ class FeatureTable(Params):
     all; `slots`: one for each number, and one a feature that says which category it is."""
     split_by: str | None = None
     """A key of the set by which the table is partitioned, so that the rows of each of its values
-    lie apart and can be read alone; all are written in one pass."""
+    lie apart and can be read alone; all are written in one pass. An empty text is refused."""
     required: bool = True
     """Fail where the source is missing or empty; false: warn and leave the table out."""
     refit: bool = True

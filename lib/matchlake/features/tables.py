@@ -91,6 +91,19 @@ def feature_table(model: FeatureModel, wanted: FeatureTable, source: StructType)
     )
 
 
+def feature_rows(model: FeatureModel, wanted: FeatureTable, source: DataFrame) -> DataFrame:
+    """The rows of that table. Lazy; an empty text in the key it is split by fails the write.
+
+    A partition cannot hold one: Delta would make it a null, without a word.
+    """
+    rows, key = model.transform(source, wanted.layout), wanted.split_by
+    if key is None or dict(rows.dtypes)[key] != "string":
+        return rows
+    value = F.col(quote_identifier(key))
+    told = f"{wanted.table}: split_by {key} has an empty text, which would become a null"
+    return rows.withColumn(key, F.when(value == "", F.raise_error(F.lit(told))).otherwise(value))
+
+
 def _output_column(output: Output) -> Column:
     return Column(output.name, output.type, output.comment, nullable=output.role == "number")
 
