@@ -32,11 +32,11 @@ demo: install  ## the whole product on real data: broker, tables, features, reco
 test: install  ## unit, Spark (classic and Connect), contract, integration and bundle tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak" tests/integration
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak" --ignore tests/integration
-	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -m "not soak and not local_only" $(ON_CONNECT)
+	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak and not local_only" $(ON_CONNECT)
 
 soak: install .venv-runtime/.installed  ## the long tests: many kills, whole demos, clusters, Spark 4.0
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m soak
-	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest tests/integration/test_bundle_jobs.py \
+	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration/test_bundle_jobs.py \
 		tests/spark/test_features_training_set.py
 	@.venv-runtime/bin/python -m pytest -n 2 --dist loadfile $(ON_RUNTIME)
 
