@@ -68,6 +68,7 @@ def test_a_run_keeps_distributions_pictures_and_drift(runtime: Runtime) -> None:
         assert names == {"user_id", "item_id", "rating", "event_time"}
 
 
+@pytest.mark.soak
 def test_a_version_that_was_vacuumed_is_not_compared_with(
     spark: SparkSession, runtime: Runtime
 ) -> None:
@@ -91,6 +92,7 @@ def test_the_command_shows_columns_drift_and_pictures(
     runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(describe, "start_quietly", lambda *_: runtime)
+    before = runtime.lakehouse.version(TABLE)
     change(runtime.lakehouse)
     folder = tmp_path / "pictures"
 
@@ -105,7 +107,9 @@ def test_the_command_shows_columns_drift_and_pictures(
     assert f"rating: {runtime.lakehouse.read(TABLE).count():,} values" in shown
     assert "9 to 9.5" in shown
     assert [each.name for each in folder.iterdir()] == ["rating.png"]
-    assert "new" in said("--against", "0", "--column", "user_id")
+    assert "new" in said("--against", f"{before}", "--column", "user_id")
+    with pytest.raises(TableError, match=r"had no rows at version 0, .*; the newest is 2"):
+        said("--against", "0")
     with pytest.raises(SchemaError, match="nothing cannot be described: possible are user_id"):
         said("--column", "nothing")
     with pytest.raises(TableError, match="has no version 99: its newest is 2"):

@@ -16,6 +16,7 @@ from matchlake.io.table_facts import read_properties, set_properties
 KEPT = "delta.deletedFileRetentionDuration"
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("kept", [{}, {KEPT: "interval 9 days"}])
 def test_a_table_keeps_its_old_files_as_long_as_before(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: dict[str, str]

@@ -60,6 +60,7 @@ def test_reconcile_exits_with_the_ranges_that_are_missing(
     assert "Topic proved: the broker cannot be asked for gaps. No broker" in done.stderr
 
 
+@pytest.mark.soak
 def test_a_replay_counts_and_changes_only_what_was_there_when_it_began(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def test_a_restore_that_a_batch_overtook_is_noticed(
     assert "--rewind-to overtaken=0 reads again from batch 0 on" in str(stopped.value)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("recorded", ["not", "late"])
 def test_a_beginning_is_known_from_its_first_batch_on(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: str
