@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,21 @@ def test_a_constraint_is_found_again_whatever_the_case_of_its_name(lakehouse: La
     wanted = {"range_Price": "price > 0"}
     assert add_constraints(lakehouse, SPEC.name, wanted) == ["range_Price"]
     assert add_constraints(lakehouse, SPEC.name, wanted) == []
+
+
+def test_columns_declared_later_are_refused_or_added(lakehouse: Lakehouse) -> None:
+    lakehouse.merge(rows(lakehouse, ("a", 1.0)), SPEC)
+    day = Column("day", "DATE", "when", nullable=False)
+    wider = dataclasses.replace(SPEC, columns=(day, *SPEC.columns))
+    with pytest.raises(TableError, match=r"column day \(date\) is missing"):
+        lakehouse.create(wider)
+    lakehouse.create(wider, add_columns=True)
+    lakehouse.create(wider, add_columns=True)
+    new = lakehouse.spark.sql("SELECT 'b' item, 2.0D price, DATE'2024-05-01' day")
+    lakehouse.append(new, wider)
+    found = {row.item: row.day for row in lakehouse.read(SPEC.name).collect()}
+    assert found == {"a": None, "b": date(2024, 5, 1)}
+    text = (SPEC.columns[0], Column("price", "STRING", "a text"))
+    other = dataclasses.replace(SPEC, columns=text)
+    with pytest.raises(TableError, match="column price is double, declared string"):
+        lakehouse.create(other, add_columns=True)

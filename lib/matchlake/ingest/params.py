@@ -75,6 +75,8 @@ class StreamParams(WithFormat):
     """The declared columns, in their order; other fields of a record are let be."""
     schema_version: int = Field(1, ge=1)
     """Number of the declaration, recorded with each row; raise it when the columns change."""
+    new_columns: Literal["refuse", "add"] = "refuse"
+    """Where a column is declared that the table has not: fail, or add it, null in older rows."""
     late_after: float | None = Field(None, gt=0)
     """Seconds between an event and its arrival in Kafka above which it counts as late."""
     on_data_loss: Literal["fail", "record"] = "fail"

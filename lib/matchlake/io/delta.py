@@ -109,15 +109,18 @@ class Lakehouse:
         """Attaches every table below the local folder to the session and names them."""
         return [table for table in self.tables() if self.exists(table)]
 
-    def create(self, spec: TableSpec) -> None:
+    def create(self, spec: TableSpec, *, add_columns: bool = False) -> None:
         """Creates the table where it is missing; raises TableError where it has another shape.
 
-        Of several runs that create it in the same moment one does, and the others find it.
+        With `add_columns` one that only lacks columns gets them, null in the rows it has. Of
+        several runs that create it in the same moment one does, and the others find it.
         """
-        _tried(lambda: self._create(spec), _CREATED_BY_ANOTHER, spec.name)
+        _tried(lambda: self._create(spec, add_columns), _CREATED_BY_ANOTHER, spec.name)
 
-    def _create(self, spec: TableSpec) -> None:
+    def _create(self, spec: TableSpec, add_columns: bool) -> None:  # noqa: FBT001 - as it was given
         if self.exists(spec.name):
+            if add_columns:
+                self._add_columns(spec)
             self._check_shape(spec)
             return
         self._create_schema(spec.name)
@@ -260,6 +263,14 @@ class Lakehouse:
     def _create_schema(self, table: str) -> None:
         schema = self.name(table).rpartition(".")[0]
         self.spark.sql(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+
+    def _add_columns(self, spec: TableSpec) -> None:
+        there = self.spark.table(self.name(spec.name)).columns
+        new = [column for column in spec.columns if column.name not in there]
+        if new:
+            ddl = ", ".join(column._replace(nullable=True).ddl for column in new)
+            self.spark.sql(f"ALTER TABLE {self.name(spec.name)} ADD COLUMNS ({ddl})")
+            _log.info("%s: added %s", spec.name, ", ".join(column.name for column in new))
 
     def _check_shape(self, spec: TableSpec) -> None:
         problems = shape_differences(self.spark.table(self.name(spec.name)).schema, spec.struct())

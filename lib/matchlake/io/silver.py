@@ -67,7 +67,8 @@ class Clean:
         """
         bronze, spec = self.cleaning.stream.table, self.cleaning.spec()
         self.lakehouse.require(bronze)
-        self.lakehouse.create(spec)
+        add = self.cleaning.stream.new_columns == "add"
+        self.lakehouse.create(spec, add_columns=add)
         drop_constraints(self.lakehouse, spec.name, dict(spec.checks))
         before, now = self._noted(), self._state()
         if before == now:

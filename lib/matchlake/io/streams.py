@@ -105,7 +105,8 @@ class Ingest:
             IdentityError: checkpoint, table and topic do not belong together.
             SourceError: Kafka no longer holds what is to be read next, or again.
         """
-        self.lakehouse.create(stream_table(self.stream))
+        add = self.stream.new_columns == "add"
+        self.lakehouse.create(stream_table(self.stream), add_columns=add)
         if self.stream.auto_compact:
             set_properties(self.lakehouse, self.stream.table, {_AUTO_COMPACT: "true"})
         for view in stream_views(self.stream):
