@@ -25,6 +25,7 @@ from matchlake.features.feature_set import FeatureSet
 from matchlake.features.fit import fit_features
 from matchlake.features.model import FeatureModel, Layout
 from matchlake.features.scaling import MinMax
+from matchlake.io.delta import STATISTICS
 
 ML_VECTOR = "features STRUCT<type: TINYINT, size: INT, indices: ARRAY<INT>, values: ARRAY<DOUBLE>>"
 
@@ -42,9 +43,10 @@ def feature_set(numbers: Sequence[str], categories: Sequence[str], cap: int = 50
 def matchlake(
     frame: DataFrame, out: Path, features: FeatureSet, layout: Layout = "sparse"
 ) -> FeatureModel:
-    """Fits, transforms and writes a Delta table."""
+    """Fits, transforms and writes a Delta table, with statistics of its keys as jobs declare it."""
     model = fit_features(frame, features)
-    model.transform(frame, layout).write.format("delta").save(str(out))
+    writer = model.transform(frame, layout).write.format("delta")
+    writer.option(STATISTICS, ",".join(features.keys)).save(str(out))
     return model
 
 

@@ -109,6 +109,7 @@ def test_a_rerun_changes_nothing_and_new_data_raises_the_version(
     assert all("comment" in field.metadata for field in lake.read("gold.user_features").schema)
     facts = read_properties(lake, "gold.user_features")
     assert facts["matchlake.feature_set_version"] == "1"
+    assert facts["delta.dataSkippingStatsColumns"] == "`user_id`"
     assert "BETWEEN 0.0 AND 1.0" in facts["delta.constraints.range_age_scaled"]
     state = json.loads((tmp_path / "models" / "users" / "1.json").read_text())
     assert [f["name"] for f in state["features"]] == ["gender", "occupation", "age_scaled"]

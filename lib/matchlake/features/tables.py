@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
+from pyspark.sql.types import DateType, NumericType, StringType, StructType, TimestampType
 
 from matchlake.features.feature_set import FeatureTable
 from matchlake.features.model import FeatureModel, Fitted, Layout
@@ -12,6 +12,9 @@ from matchlake.features.numbers import FittedNumber
 from matchlake.features.outputs import Output
 from matchlake.features.sparse import SPARSE_COLUMN, SPARSE_TYPE
 from matchlake.schemas import Column, TableSpec, quote_identifier
+
+_LOOKED_UP_BY = (StringType, NumericType, DateType, TimestampType)
+"""Types of keys of which Delta can keep the least and the greatest value of each file."""
 
 FEATURE_SETS = TableSpec(
     "gold.feature_sets",
@@ -65,7 +68,11 @@ FEATURE_COUNTS = TableSpec(
 
 
 def feature_table(model: FeatureModel, wanted: FeatureTable, source: StructType) -> TableSpec:
-    """The table that `model.transform` fills: the keys with the types of `source`, the features."""
+    """The table that `model.transform` fills: the keys with the types of `source`, the features.
+
+    Delta keeps statistics of the keys only: those of hundreds of features would cost more than the
+    write, and pass over no file.
+    """
     columns = [
         Column(
             key,
@@ -88,6 +95,11 @@ def feature_table(model: FeatureModel, wanted: FeatureTable, source: StructType)
         tuple(columns),
         keys=model.keys,
         partition_by=(wanted.split_by,) if wanted.split_by else (),
+        statistics=tuple(
+            key
+            for key in model.keys
+            if key != wanted.split_by and isinstance(source[key].dataType, _LOOKED_UP_BY)
+        ),
     )
 
 
