@@ -125,9 +125,8 @@ class Folder:
         return self.spark.read.parquet(str(self.written[-1]))
 
 
-@pytest.mark.parametrize(
-    "schedule", [pytest.param("one-task", marks=pytest.mark.soak), "distributed"]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("schedule", ["one-task", "distributed"])
 def test_a_stopped_fit_resumes_from_its_last_cut(
     spark: SparkSession, pairs: DataFrame, tmp_path: Path, schedule: str
 ) -> None:

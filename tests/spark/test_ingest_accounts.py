@@ -16,6 +16,7 @@ from matchlake.io.gaps import all_adopted, no_reason
 from matchlake.io.replay import Replay, Replayed
 
 
+@pytest.mark.soak
 def test_what_is_missing_is_told_each_time_until_there_is_a_reason(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -35,6 +36,7 @@ def test_what_is_missing_is_told_each_time_until_there_is_a_reason(
         at.ledger.update(all_adopted, rebuild=True)
 
 
+@pytest.mark.soak
 def test_reconcile_exits_with_the_ranges_that_are_missing(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from matchlake.io.batches import BatchWriter
 from matchlake.io.gaps import no_reason
 
 
+@pytest.mark.soak
 def test_rows_that_kafka_cannot_give_again_are_not_taken_out(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
