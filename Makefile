@@ -31,7 +31,7 @@ demo: install  ## the whole product on real data: broker, tables, features, reco
 
 test: install  ## unit, Spark (classic and Connect), contract, integration and bundle tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak" tests/integration
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak" --ignore tests/integration
+	@$(BIN)/python -m pytest -n 3 --dist loadfile -m "not soak" --ignore tests/integration
 	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak and not local_only" $(ON_CONNECT)
 
 soak: install .venv-runtime/.installed  ## the long tests: many kills, whole demos, clusters, Spark 4.0
