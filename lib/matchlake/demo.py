@@ -35,7 +35,7 @@ RANKER = ("recommend.tables=[recommendations]", f"ingest.streams=[{STREAM}]")
 RATER = (
     "tracking.model=rater",
     "train.algorithm=matchbox",
-    "train.matchbox={rank: 8, samples: 30, burn_in: 30, thinning: 1}",
+    "train.matchbox={rank: 8, samples: 40, burn_in: 80, thinning: 2}",
     "train.metric=rmse",
     "train.modes={}",
     "recommend.tables=[related_items, related_users, predicted_ratings, feature_weights]",
