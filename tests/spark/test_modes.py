@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
+from matchlake.models.evaluation import rated_items_metrics
+from matchlake.models.params import ModesParams
 from matchlake.recommender.model import FactorModel
 from matchlake.recommender.modes import (
     Pools,
@@ -59,6 +62,19 @@ def test_rated_items_are_ranked_and_small_pools_skipped(
     assert lists == {"a": ["p", "q"], "b": ["p", "q"], "c": ["t", "s"]}
     skipped = {row["user_id"]: row["pool"] for row in found.skipped.collect()}
     assert skipped == {"d": 1, "new": 1}
+
+
+def test_users_of_small_pools_are_not_judged(model: FactorModel, rated: DataFrame) -> None:
+    stars = {"ap": 5.0, "aq": 4.0, "bp": 5.0, "bq": 4.0, "ct": 1.0, "cs": 2.0, "cp": 4.0}
+    rating = F.create_map(*[F.lit(part) for pair in stars.items() for part in pair])
+    starred = F.coalesce(rating[F.concat("user_id", "item_id")], F.lit(1.0))
+    test = rated.withColumn("rating", starred)
+    figure = rated_items_metrics(model, test, ModesParams(k=2)).collect()[0]
+    # a and b get p, q, which is the best order; c gets t, s; d and new have one item each.
+    second = 2 / np.log2(3)
+    expected = np.mean([1, 1, (1 + second) / (4 + second)])
+    assert (figure["metric"], figure["k"], figure["n"]) == ("rated_ndcg", 2, 3)
+    assert figure["value"] == pytest.approx(expected)
 
 
 def test_related_items_are_those_of_the_oracle(model: FactorModel, rated: DataFrame) -> None:
