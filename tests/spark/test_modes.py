@@ -1,5 +1,7 @@
 """The scoring modes from a factor model whose answers are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
@@ -100,6 +102,26 @@ def test_related_items_are_those_of_the_oracle(model: FactorModel, rated: DataFr
     assert {row["item_id"]: row["pool"] for row in among.skipped.collect()} == dict.fromkeys(
         "rt", 0
     )
+
+
+def test_rows_without_ratings_are_asked_for_but_no_candidates(
+    spark: SparkSession, model: FactorModel
+) -> None:
+    cold = [("cold", 9, [5.0, 5.0], 0.0, 0)]
+    items = model.items.union(spark.createDataFrame(cold, model.items.schema))
+    users = model.users.union(spark.createDataFrame(cold, model.users.schema))
+    wide_model = replace(model, users=users, items=items)
+    scores = oracle(ITEMS, USERS, 0.05)
+    names, asked = list(ITEMS), set()
+    for row in related_items(wide_model, None, 9).lists.collect():
+        asked.add(row["item_id"])
+        assert row["related_item_id"] in ITEMS
+        if row["item_id"] in ITEMS:
+            pair = names.index(row["item_id"]), names.index(row["related_item_id"])
+            assert row["score"] == pytest.approx(scores[pair], abs=1e-4)
+    assert asked == {*ITEMS, "cold"}
+    few = related_items(wide_model, None, 9, pools=Pools(smallest=len(ITEMS)))
+    assert {row["item_id"]: row["pool"] for row in few.skipped.collect()} == dict.fromkeys(ITEMS, 4)
 
 
 def test_related_users_and_the_wide_form(model: FactorModel, rated: DataFrame) -> None:
