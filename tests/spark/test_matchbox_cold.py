@@ -189,6 +189,11 @@ def test_nothing_to_fold_in_and_what_cannot_be_are_errors(
     )
     with pytest.raises(Exception, match=r"rating\) is \(late, i00, null\)"):
         model.fold_in_users(rows).collect()
+    if model.levels is not None:
+        with pytest.raises(
+            Exception, match=r"\(late, i00, 4.5\).* one of the levels of the fit, 1, 2"
+        ):
+            model.fold_in_users(rows.withColumn("rating", F.lit(4.5))).collect()
     missing = local.fold_in({"i00": 4.0}, dict.fromkeys(NEW_USER))
     np.testing.assert_array_equal(local.fold_in({"i00": 4.0}).samples, missing.samples)
     bare = model.fold_in_users(rows.withColumn("rating", F.lit(4.0))).collect()[0]
