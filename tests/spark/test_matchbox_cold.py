@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from tests.support.matchbox_frames import Frames, planted_frames
 
 from matchlake.errors import InputError, SchemaError
 from matchlake.models.folder import load_model, load_numpy, save_model
+from matchlake.models.training import Sides, with_newcomers
+from matchlake.recommender.cut import keep_locally
 from matchlake.recommender.matchbox.fit import fit_matchbox
 from matchlake.recommender.matchbox.local import NumpyMatchboxModel
 from matchlake.recommender.matchbox.model import MatchboxModel
@@ -135,6 +138,30 @@ def test_related_users_and_items_of_cold_rows(
     assert local.related_items("i50", 2)[0][0] != "i50"
 
 
+def test_a_user_known_by_features_who_rates_is_folded_in_as_a_new_one(
+    spark: SparkSession, saved: tuple[MatchboxModel, Path]
+) -> None:
+    loaded = load_model(spark, saved[1])
+    assert isinstance(loaded, MatchboxModel)
+    users = spark.createDataFrame(
+        [("u60", "a", None, 1.0), ("twin", "a", None, 1.0), ("fan", "b", None, 0.0)],
+        "user_id string, one string, two string, three double",
+    )
+    # The fan comes with a rating of an item that the fit knew by features only.
+    rated = [(user, item, rating) for user in ("u60", "twin") for item, rating in RATED.items()]
+    history = spark.createDataFrame(
+        [*rated, ("fan", "i50", 5.0), ("u03", "i50", 4.0)],
+        "user_id string, item_id string, rating double",
+    )
+    items = spark.createDataFrame([("i50", ["x"])], "item_id string, tags array<string>")
+    wide = with_newcomers(loaded, history, Sides(users, items), keep_locally)
+    rows = {r["user_id"]: r for r in wide.users.where("user_id in ('u60', 'twin')").collect()}
+    assert rows["u60"]["observed"] == rows["twin"]["observed"] == len(RATED)
+    np.testing.assert_allclose(rows["u60"]["factors"], rows["twin"]["factors"], atol=1e-6)
+    # Ratings by the trained u03 count, those by the fan do not.
+    assert [r["observed"] for r in wide.items.where("item_id = 'i50'").collect()] == [1]
+
+
 def test_a_loaded_model_answers_as_the_fitted_one(
     spark: SparkSession, saved: tuple[MatchboxModel, Path], frames: Frames
 ) -> None:
@@ -150,10 +177,26 @@ def test_a_loaded_model_answers_as_the_fitted_one(
     assert [m.name for m in loaded.mixing()] == [m.name for m in fitted.mixing()]
 
 
-def test_nothing_to_fold_in_and_unknown_features_are_errors(
-    model: MatchboxModel, local: NumpyMatchboxModel
+def test_nothing_to_fold_in_and_what_cannot_be_are_errors(
+    spark: SparkSession, model: MatchboxModel, local: NumpyMatchboxModel
 ) -> None:
     with pytest.raises(InputError, match="nothing to fold in"):
         model.fold_in_users(None)
+    with pytest.raises(InputError, match=r"1 of 2 rating.* among them nan"):
+        local.fold_in({"i00": 4.0, "no such item": float("nan")})
+    rows = spark.createDataFrame(
+        [("late", "i00", None)], "user_id string, item_id string, rating double"
+    )
+    with pytest.raises(Exception, match=r"rating\) is \(late, i00, null\)"):
+        model.fold_in_users(rows).collect()
+    if model.levels is not None:
+        with pytest.raises(
+            Exception, match=r"\(late, i00, 4.5\).* one of the levels of the fit, 1, 2"
+        ):
+            model.fold_in_users(rows.withColumn("rating", F.lit(4.5))).collect()
+    missing = local.fold_in({"i00": 4.0}, dict.fromkeys(NEW_USER))
+    np.testing.assert_array_equal(local.fold_in({"i00": 4.0}).samples, missing.samples)
+    bare = model.fold_in_users(rows.withColumn("rating", F.lit(4.0))).collect()[0]
+    np.testing.assert_allclose(bare["biases"], missing.samples[:, -1], atol=1e-4)
     with pytest.raises(SchemaError, match=r"No feature reads colour; they read one, three, two"):
         local.fold_in({}, {"colour": "red"})

@@ -1,9 +1,14 @@
 """The scoring modes from a factor model whose answers are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
+from matchlake.models.evaluation import rated_items_metrics
+from matchlake.models.params import ModesParams
 from matchlake.recommender.model import FactorModel
 from matchlake.recommender.modes import (
     Pools,
@@ -61,6 +66,19 @@ def test_rated_items_are_ranked_and_small_pools_skipped(
     assert skipped == {"d": 1, "new": 1}
 
 
+def test_users_of_small_pools_are_not_judged(model: FactorModel, rated: DataFrame) -> None:
+    stars = {"ap": 5.0, "aq": 4.0, "bp": 5.0, "bq": 4.0, "ct": 1.0, "cs": 2.0, "cp": 4.0}
+    rating = F.create_map(*[F.lit(part) for pair in stars.items() for part in pair])
+    starred = F.coalesce(rating[F.concat("user_id", "item_id")], F.lit(1.0))
+    test = rated.withColumn("rating", starred)
+    figure = rated_items_metrics(model, test, ModesParams(k=2)).collect()[0]
+    # a and b get p, q, which is the best order; c gets t, s; d and new have one item each.
+    second = 2 / np.log2(3)
+    expected = np.mean([1, 1, (1 + second) / (4 + second)])
+    assert (figure["metric"], figure["k"], figure["n"]) == ("rated_ndcg", 2, 3)
+    assert figure["value"] == pytest.approx(expected)
+
+
 def test_related_items_are_those_of_the_oracle(model: FactorModel, rated: DataFrame) -> None:
     scores = oracle(ITEMS, USERS, 0.05)
     np.fill_diagonal(scores, -np.inf)
@@ -84,6 +102,26 @@ def test_related_items_are_those_of_the_oracle(model: FactorModel, rated: DataFr
     assert {row["item_id"]: row["pool"] for row in among.skipped.collect()} == dict.fromkeys(
         "rt", 0
     )
+
+
+def test_rows_without_ratings_are_asked_for_but_no_candidates(
+    spark: SparkSession, model: FactorModel
+) -> None:
+    cold = [("cold", 9, [5.0, 5.0], 0.0, 0)]
+    items = model.items.union(spark.createDataFrame(cold, model.items.schema))
+    users = model.users.union(spark.createDataFrame(cold, model.users.schema))
+    wide_model = replace(model, users=users, items=items)
+    scores = oracle(ITEMS, USERS, 0.05)
+    names, asked = list(ITEMS), set()
+    for row in related_items(wide_model, None, 9).lists.collect():
+        asked.add(row["item_id"])
+        assert row["related_item_id"] in ITEMS
+        if row["item_id"] in ITEMS:
+            pair = names.index(row["item_id"]), names.index(row["related_item_id"])
+            assert row["score"] == pytest.approx(scores[pair], abs=1e-4)
+    assert asked == {*ITEMS, "cold"}
+    few = related_items(wide_model, None, 9, pools=Pools(smallest=len(ITEMS)))
+    assert {row["item_id"]: row["pool"] for row in few.skipped.collect()} == dict.fromkeys(ITEMS, 4)
 
 
 def test_related_users_and_the_wide_form(model: FactorModel, rated: DataFrame) -> None:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 from tests.support.matchbox_cases import Case, gibbs_for, planted, sparse
 
+from matchlake.errors import InputError
 from matchlake.recommender.blocks import Csr
 from matchlake.recommender.matchbox.foldin import NewRatings, fold_in
 from matchlake.recommender.matchbox.history import (
@@ -81,6 +82,22 @@ def test_a_new_user_moves_smoothly_from_the_prior_to_the_ratings(*, ordinal: boo
     assert (np.diff(biases) < 0).all()
     steps = -np.diff(biases)
     assert steps[0] < 0.8 * steps.sum()
+
+
+@pytest.mark.parametrize("ordinal", [False, True])
+@pytest.mark.parametrize("rating", [np.nan, np.inf, 6.0, 4.5])
+def test_ratings_that_the_fit_cannot_have_are_errors(
+    fitted: tuple[Case, Posterior], rating: float, *, ordinal: bool
+) -> None:
+    found = replace(fitted[1], levels=np.arange(1.0, 6.0)) if ordinal else fitted[1]
+    none = np.zeros(1, np.int32)
+    new = NewRatings(none, none, np.array([rating], np.float32), 1)
+    if np.isfinite(rating) and not ordinal:
+        assert np.isfinite(fold_in(found, USER, new, None)).all()
+        return
+    needs = "one of the levels of the fit, 1, 2, 3, 4, 5" if ordinal else "a finite number"
+    with pytest.raises(InputError, match=f"1 of 1 .* among them {rating:g}: .* {needs}"):
+        fold_in(found, USER, new, None)
 
 
 def test_history_features_are_the_most_rated_over_the_root_of_the_count() -> None:

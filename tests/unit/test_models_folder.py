@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import DataFrame
 from tests.support.saved_models import ITEMS, RANK, USERS, ArrowFrame, factor_model, saved, side
 
 from matchlake.errors import ModelError
@@ -124,3 +127,13 @@ def test_a_manifest_that_leads_out_of_its_folder_is_refused(tmp_path: Path, name
     edit_manifest(folder, files=files | {name: files["users/part-0.parquet"]})
     with pytest.raises(ModelError, match="which is not in its folder"):
         load_numpy(folder)
+
+
+def test_a_model_with_folded_rows_is_not_saved(tmp_path: Path) -> None:
+    model = factor_model()
+    table = side("user", ["ann", "bob", "late"], 1)
+    later = pa.array([1 << 62, 1, 0], pa.int64())
+    users = ArrowFrame(table.set_column(1, "user_idx", later))
+    with pytest.raises(ModelError, match=r"1 of 3 users are not rows of the fit: .* with_users"):
+        save_model(replace(model, users=cast("DataFrame", users)), tmp_path / "model")
+    assert not list(tmp_path.iterdir())

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 
-from matchlake.errors import ModelError
+from matchlake.errors import InputError, ModelError
 from matchlake.io.tracking import ModelVersion, Tracker
 from matchlake.models.evaluation import flat_figures, not_beaten
 from matchlake.models.gate import Decision, decide, judge
@@ -50,6 +50,15 @@ def test_the_baselines_that_are_not_beaten_are_told() -> None:
     }
     assert not_beaten(figures, "als", "ndcg_at_10") == ["popularity"]
     assert not_beaten(figures, "als", "rmse") == []
+
+
+def test_a_metric_without_a_value_is_told_with_those_that_have_one() -> None:
+    figures = {"als": {"rmse": 0.9, "mae": 0.7}, "bias": {"rmse": 1.0}}
+    told = "train.metric is ndcg_at_10, which has no value .* These have one: rmse, mae"
+    with pytest.raises(InputError, match=told):
+        not_beaten(figures, "als", "ndcg_at_10")
+    with pytest.raises(InputError, match=told):
+        decide("ndcg_at_10", figures["als"], {"ndcg_at_10": 0.3}, "7")
 
 
 class OneVersion:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 from tests.support.saved_models import ITEMS, USERS, saved, tracker_in
 
 from matchlake.errors import ParameterError, SchemaError
+from matchlake.models.arrays import trained_ids
 from matchlake.models.folder import load_numpy
 from matchlake.models.pyfunc import FACTORS, pyfunc_flavor
+from matchlake.recommender.local import NumpyFactorModel
 
 PAIRS = pd.DataFrame({"user_id": [u for u in USERS for _ in ITEMS], "item_id": ITEMS * len(USERS)})
 
@@ -69,6 +72,13 @@ def test_unknown_ids_get_the_biases_and_are_told(model: Any, folder: Path) -> No
     biases = [m.user_bias[0], m.item_bias[1], 0.0]
     np.testing.assert_allclose(answer["score"], m.mean + np.array(biases), rtol=1e-6)
     assert answer["cold"].all()
+
+
+def test_an_id_without_ratings_at_training_is_cold(folder: Path) -> None:
+    m = load_numpy(folder / "model" / FACTORS)
+    assert isinstance(m, NumpyFactorModel)
+    cold = replace(m, user_observed=np.array([0, 2, 3]), item_observed=None)
+    assert trained_ids(cold) == ({"bob", "cid"}, set(ITEMS))
 
 
 def test_recommends_the_best_items_best_first(model: Any, folder: Path) -> None:

@@ -85,10 +85,7 @@ def evaluate(
 def _modes(model: FactorModel | MatchboxModel, test: DataFrame, params: ModesParams) -> DataFrame:
     """The figures of what is answered from the test part's own pairs."""
     flat = model.factor_model() if isinstance(model, MatchboxModel) else model
-    ranked = recommend_rated_items(flat, test, params.k, smallest_pool=params.smallest_pool)
-    judge = RankingParams(ks=(params.k,), gain="linear", gain_column=RATING)
-    rated = ranking_metrics(ranked.lists, test, judge).where("metric = 'ndcg'")
-    found = rated.withColumn("metric", F.lit("rated_ndcg"))
+    found = rated_items_metrics(flat, test, params)
     pools = Pools(params.common, params.smallest_pool)
     for relate, key in ((related_users, USER_ID), (related_items, ITEM_ID)):
         lists = relate(flat, None, params.k, rated=test, pools=pools).lists
@@ -96,11 +93,39 @@ def _modes(model: FactorModel | MatchboxModel, test: DataFrame, params: ModesPar
     return found
 
 
+def rated_items_metrics(flat: FactorModel, test: DataFrame, params: ModesParams) -> DataFrame:
+    """`rated_ndcg` of the users of `test` with items enough to rank; who is skipped is not judged.
+
+    Lazy, in the columns of `ranking_metrics`.
+    """
+    ranked = recommend_rated_items(flat, test, params.k, smallest_pool=params.smallest_pool)
+    judge = RankingParams(ks=(params.k,), gain="linear", gain_column=RATING)
+    ranked_for = test.join(ranked.skipped, USER_ID, "anti")
+    rated = ranking_metrics(ranked.lists, ranked_for, judge).where("metric = 'ndcg'")
+    return rated.withColumn("metric", F.lit("rated_ndcg"))
+
+
 def not_beaten(figures: Mapping[str, Figures], own: str, metric: str) -> list[str]:
-    """The other models that `own` does not beat in `metric`, among those that have it."""
-    mine = figures[own][metric]
+    """The other models that `own` does not beat in `metric`, among those that have it.
+
+    Raises InputError where `own` has no value of it.
+    """
+    mine = value_of(figures[own], metric)
     others = {name: found[metric] for name, found in figures.items() if metric in found}
     return [n for n, value in others.items() if n != own and not is_better(metric, mine, value)]
+
+
+def value_of(figures: Figures, metric: str) -> float:
+    """The value of the metric that decides; raises InputError where the test part gave none."""
+    if metric not in figures:
+        raise InputError(
+            f"train.metric is {metric}, which has no value on this test part: no user or row of it "
+            "is what the metric measures (relevant by train.ranking.relevant_from, or with "
+            "train.modes.smallest_pool candidates). These have one: "
+            f"{', '.join(figures)}. Choose one of them, or give more interactions or another "
+            "train.split."
+        )
+    return figures[metric]
 
 
 def is_better(metric: str, value: float, other: float) -> bool:

@@ -11,6 +11,8 @@ import shutil
 import uuid
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
@@ -43,7 +45,8 @@ def save_model(model: FactorModel | MatchboxModel, path: str | Path) -> None:
     """Saves `model` in the new folder `path`: all of it, or nothing.
 
     Runs one Spark job for each side. The files are made beside the folder and moved to it when
-    they are complete. Raises ModelError where something is at `path` already.
+    they are complete. Raises ModelError where something is at `path` already, and where rows were
+    folded in since the fit: save the fitted model, and fold in once it is loaded.
     """
     target = _local(path)
     if target.exists():
@@ -108,11 +111,27 @@ def _write_side(frame: DataFrame, folder: Path, side: Side) -> int:
     place = folder / f"{side}s"
     if _is_shared(folder):
         frame.write.parquet(_spark_path(place))
-        return sum(pq.ParquetFile(file).metadata.num_rows for file in place.glob("*.parquet"))
+        files = sorted(place.glob("*.parquet"))
+        parts = [pq.ParquetFile(file).read([f"{side}_idx"]) for file in files]
+        index = pa.concat_tables(parts)[f"{side}_idx"].to_numpy()
+        return _refuse_gaps(np.sort(index), side)
     place.mkdir()
     table = frame.toArrow().sort_by(f"{side}_idx")
     pq.write_table(table, place / "part-0.parquet")
-    return int(table.num_rows)
+    return _refuse_gaps(table[f"{side}_idx"].to_numpy(), side)
+
+
+def _refuse_gaps(index: npt.NDArray[np.int64], side: Side) -> int:
+    """The number of rows of ascending `index`; raises ModelError unless it is that of a fit."""
+    count = len(index)
+    strange = int(np.sum(index >= count))
+    if strange or not np.array_equal(index, np.arange(count)):
+        raise ModelError(
+            f"{strange or 'Some'} of {count} {side}s are not rows of the fit: they were added or "
+            f"replaced by with_{side}s, and a saved model holds a fit only. Save the model without "
+            f"them, and fold them in again once it is loaded (fold_in_{side}s, with_{side}s)."
+        )
+    return count
 
 
 def _read(spark: SparkSession, folder: Path, manifest: Manifest, side: Side) -> DataFrame:

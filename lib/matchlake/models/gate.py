@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from matchlake.errors import ModelError
 from matchlake.io.tracking import CHALLENGER, CHAMPION, ModelVersion, Tracker
-from matchlake.models.evaluation import Figures, evaluate, is_better
+from matchlake.models.evaluation import Figures, evaluate, is_better, value_of
 from matchlake.models.folder import load_model
 from matchlake.models.params import TrainParams
 from matchlake.models.pyfunc import EVALUATED
@@ -51,11 +51,15 @@ def judge(
 
 
 def decide(metric: str, new: Figures, champion: Figures, version: str) -> Decision:
-    """Champion if strictly better than the figures of the champion, `version`; a tie is not."""
+    """Champion if strictly better than the figures of the champion, `version`; a tie is not.
+
+    Raises InputError where the new model has no value of `metric`.
+    """
+    mine = value_of(new, metric)
     if metric not in champion:
         return Decision(CHALLENGER, f"champion {version} has no {metric} to compare with")
-    compared = f"{metric} {new[metric]:.6f} against {champion[metric]:.6f} of champion {version}"
-    if is_better(metric, new[metric], champion[metric]):
+    compared = f"{metric} {mine:.6f} against {champion[metric]:.6f} of champion {version}"
+    if is_better(metric, mine, champion[metric]):
         return Decision(CHAMPION, f"better: {compared}, on the same test part")
     return Decision(CHALLENGER, f"not better: {compared}, on the same test part")
 

@@ -11,7 +11,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 from matchlake.errors import ParameterError, SchemaError
-from matchlake.models.arrays import load_numpy
+from matchlake.models.arrays import load_numpy, trained_ids
 
 
 class FactorPyfunc(PythonModel):  # type: ignore[misc]
@@ -20,8 +20,7 @@ class FactorPyfunc(PythonModel):  # type: ignore[misc]
     def load_context(self, context: Any) -> None:
         """Reads the factor files that were logged with the model."""
         self._model = load_numpy(Path(context.artifacts["factors"]))
-        self._users = frozenset(self._model.user_ids)
-        self._items = frozenset(self._model.item_ids)
+        self._users, self._items = trained_ids(self._model)
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -29,9 +28,9 @@ class FactorPyfunc(PythonModel):  # type: ignore[misc]
         """Answers in the `mode` that `params` name.
 
         `score` (the default) reads `user_id`, `item_id` and returns `score` and `cold` (true where
-        either is unknown). `recommend_items` reads `user_id` and, where given, `exclude`, a list
-        of item ids to leave out; it returns the lists `item_id` and `score`, best first, of the
-        `k` best items.
+        either had no rating at training). `recommend_items` reads `user_id` and, where given,
+        `exclude`, a list of item ids to leave out; it returns the lists `item_id` and `score`, best
+        first, of the `k` best items.
         """
         del context
         chosen: dict[str, Any] = {"mode": "score", "k": 10} | (params or {})

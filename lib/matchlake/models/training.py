@@ -105,7 +105,8 @@ def with_newcomers(
 ) -> MatchboxModel:
     """The model with users and items that came after the fit, from ratings and features.
 
-    Who is in the model stays as it is. Two small Spark jobs a side, and the fold-in if anyone came.
+    Who had ratings in the fit stays as he is; who was known by features only is folded in again
+    once he has ratings. Two small Spark jobs a side, and the fold-in if anyone came.
     """
     users = _newcomers(model.users, history, sides.users, USER_ID)
     items = _newcomers(model.items, history, sides.items, ITEM_ID)
@@ -121,9 +122,9 @@ def _newcomers(
     known: DataFrame, history: DataFrame, features: DataFrame | None, key: str
 ) -> tuple[DataFrame, DataFrame | None] | None:
     """Their ratings and features; None where nobody came."""
-    ids = known.select(key)
-    rated = history.join(ids, key, "anti")
-    described = None if features is None else features.join(ids, key, "anti")
+    rated = history.join(known.where("observed > 0").select(key), key, "anti")
+    settled = known.select(key).join(rated, key, "anti")
+    described = None if features is None else features.join(settled, key, "anti")
     if rated.isEmpty() and (described is None or described.isEmpty()):
         return None
     return rated, described

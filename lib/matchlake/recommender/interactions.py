@@ -94,7 +94,7 @@ def checked(counts: Counts, pairs: DataFrame, params: AlsParams) -> Survey:
     if params.has_bias and counts.least == counts.most and counts.rows > 1:
         raise InputError(
             f"All {counts.rows} ratings are {counts.least}: there is nothing to learn from them. "
-            "Take feedback='implicit' where an interaction itself is the signal."
+            "Where an interaction itself is the signal, fit als with feedback='implicit'."
         )
     # Rounded to float32, so that the order in which partitions were summed leaves no trace.
     mean = float(np.float32(counts.mean)) if params.has_bias else 0.0
@@ -116,5 +116,6 @@ def refuse_repeated(pairs: Sequence[tuple[Any, Any]]) -> None:
     if pairs:
         raise InputError(
             f"Some (user_id, item_id) come more than once, among them {list(pairs)}. "
-            "Say what that means: duplicates='last', 'sum' or 'mean'."
+            "Keep one row of each pair; of an als fit duplicates='last', 'sum' or 'mean' says what "
+            "they mean."
         )

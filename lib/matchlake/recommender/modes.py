@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 from matchlake.errors import ParameterError
 from matchlake.recommender.columns import require_columns
 from matchlake.recommender.model import FactorModel
-from matchlake.recommender.related import Related
+from matchlake.recommender.related import Related, trained
 from matchlake.schemas import ITEM_ID, RANK, USER_ID
 
 POOL = "pool"
@@ -64,9 +64,10 @@ def related_items(
     """The `k` items that a random user is likeliest to rate as each of `items`; None for all.
 
     Gives `item_id`, `rank`, `related_item_id`, `score` (a log density, the larger the more alike).
-    Candidates are all trained items; with `rated` (`user_id`, `item_id`) those that at least
-    `pools.common` users rated there together with the item. An item with fewer candidates than
-    `pools.smallest` is skipped. Starts one job, over the users' factors.
+    Candidates are all trained items, and the random user is a trained one (`observed` above 0); a
+    row known by its features may be asked for. With `rated` (`user_id`, `item_id`) candidates are
+    the model's items that at least `pools.common` users rated there together with the item. An item
+    with fewer candidates than `pools.smallest` is skipped. Starts one job, over the users' factors.
     """
     return _related(model, (ITEM_ID, USER_ID), items, k, (rated, pools or Pools()))
 
@@ -132,12 +133,15 @@ def _related(
     rated, pools = choice
     frames = {USER_ID: (model.users, "user_idx"), ITEM_ID: (model.items, "item_idx")}
     mine, index = frames[key]
-    related = Related.of(mine, (key, index), frames[other][0], pools.noise)
+    targets = trained(mine) if rated is None else mine
+    related = Related.of((mine, targets), (key, index), trained(frames[other][0]), pools.noise)
     queries = mine.select(key) if wanted is None else wanted.select(key).distinct()
     queries = queries.join(mine.select(key), key, "semi")
     if rated is None:
-        size = mine.agg((F.count("*") - 1).alias(POOL))
-        counted = queries.crossJoin(size)
+        size = targets.agg(F.count("*").alias("_size"))
+        own = targets.select(key, F.lit(1).alias("_own"))
+        counted = queries.join(own, key, "left").crossJoin(size)
+        counted = counted.select(key, (F.col("_size") - F.coalesce("_own", F.lit(0))).alias(POOL))
         kept = counted.where(F.col(POOL) >= pools.smallest)
         lists = related.lists(kept.select(key), k)
         return Lists(lists, counted.where(F.col(POOL) < pools.smallest))

@@ -25,32 +25,41 @@ _BATCH = 128
 
 @dataclass(frozen=True)
 class Related:
-    """Finds for entities of one side those rated alike; `side` has their rows."""
+    """Finds for entities of one side, `asked`, those of `targets` that are rated alike."""
 
-    side: DataFrame
+    asked: DataFrame
+    targets: DataFrame
     keys: tuple[str, str]
     geometry: Geometry
 
     @staticmethod
-    def of(side: DataFrame, keys: tuple[str, str], others: DataFrame, noise: float) -> "Related":
-        """For `side`, with its id and index columns; starts one job over the others' factors."""
+    def of(
+        sides: tuple[DataFrame, DataFrame], keys: tuple[str, str], others: DataFrame, noise: float
+    ) -> "Related":
+        """For rows that can be asked for, and candidates, with their id and index columns.
+
+        Starts one job over the others' factors.
+        """
         moments = others.select("factors").mapInArrow(_sums, "data binary").collect()
         parts = [unpack([bytes(row["data"])]) for row in moments]
         count = sum(float(part["count"]) for part in parts)
         total = np.sum([part["total"] for part in parts], axis=0)
         square = np.sum([part["square"] for part in parts], axis=0)
-        return Related(side, keys, Geometry.of(count, total, square, noise))
+        return Related(*sides, keys, Geometry.of(count, total, square, noise))
 
     def lists(self, queries: DataFrame, k: int, pairs: DataFrame | None = None) -> DataFrame:
         """The `k` likest of each query, among the `target`s of its `pairs` where given; lazy."""
         key, index = self.keys
-        rows = self.side.select(
-            F.col(key).alias("id"), F.col(index).alias("idx"), "factors", "bias"
-        )
-        asked = queries.select(F.col(key).alias("id")).join(rows, "id")
-        scene = scene_of(rows, asked, pairs)
+        columns = (F.col(key).alias("id"), F.col(index).alias("idx"), "factors", "bias")
+        asked = queries.select(F.col(key).alias("id")).join(self.asked.select(*columns), "id")
+        scene = scene_of(self.targets.select(*columns), asked, pairs)
         task = _Task(self.geometry, k, key, only_given=pairs is not None)
-        return scene.mapInArrow(task, _lists_schema(key, self.side.schema[key].dataType))
+        return scene.mapInArrow(task, _lists_schema(key, self.asked.schema[key].dataType))
+
+
+def trained(side: DataFrame) -> DataFrame:
+    """The rows of a factor model's side that learned from ratings; all where it does not say."""
+    return side.where(F.col("observed") > 0) if "observed" in side.columns else side
 
 
 def _sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -114,7 +123,7 @@ class _Task:
     def _answer(self, batch: pa.RecordBatch, targets: _Targets) -> pa.RecordBatch:
         rows, levels = self._placed(batch["factors"], np.asarray(batch["bias"]))
         scores = log_densities(rows, levels, targets.rows, targets.levels, self.geometry.noise)
-        own = np.asarray(pc.index_in(batch["query"], targets.ids))
+        own = np.asarray(pc.fill_null(pc.index_in(batch["query"], targets.ids), -1))
         if self.only_given:
             place = np.asarray(pc.fill_null(pc.index_in(batch["query"], targets.owners), -1))
             given = pick_lists(targets.given, place)
@@ -122,7 +131,8 @@ class _Task:
             for row in range(len(scores)):
                 among[row, given.places[given.indptr[row] : given.indptr[row + 1]]] = True
             scores[~among] = -np.inf
-        scores[np.arange(len(scores)), own] = -np.inf
+        among_targets = np.flatnonzero(own >= 0)
+        scores[among_targets, own[among_targets]] = -np.inf
         best = np.argsort(-scores, axis=1, kind="stable")[:, : self.k]
         rows_found, rank = np.nonzero(np.take_along_axis(scores, best, axis=1) > -np.inf)
         found = best[rows_found, rank]

@@ -1,5 +1,6 @@
 """Several chains over the same ratings, their samples pooled, and how well they have mixed."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +69,8 @@ def _mixing(chains: npt.NDArray[np.float64]) -> tuple[float, float]:
     between = float(chains.mean(axis=1).var(ddof=1))
     pooled = within * (length - 1) / length + between
     if within == 0.0:
-        return 1.0, float(count * length)
+        # Chains that stand still have mixed only where they stand at the same number.
+        return (1.0, float(count * length)) if between == 0.0 else (math.inf, float(count))
     centred = chains - chains.mean(axis=1, keepdims=True)
     total = 0.0
     for lag in range(1, length - 1, 2):

@@ -1,6 +1,7 @@
 """Fold-in on Spark: rows for users or items that came, or rated, after the fit."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,16 +14,17 @@ from pyspark.sql.types import ArrayType, DataType, FloatType, LongType, StructFi
 
 from matchlake.errors import InputError
 from matchlake.recommender.arrow_lists import combined
-from matchlake.recommender.blocks import Csr
+from matchlake.recommender.blocks import Csr, Floats
 from matchlake.recommender.columns import require_columns
 from matchlake.recommender.interactions import VALUE
 from matchlake.recommender.matchbox.encoding import VECTOR, encode
-from matchlake.recommender.matchbox.foldin import NewRatings, fold_in
+from matchlake.recommender.matchbox.foldin import NewRatings, fold_in, needed
 from matchlake.recommender.matchbox.history import beside, dense_rows, history_of
 from matchlake.recommender.matchbox.links import Features
 from matchlake.recommender.matchbox.output import float_lists
 from matchlake.recommender.matchbox.posterior import Posterior, SidePosterior, factors_of
 from matchlake.recommender.matchbox.ratings import ITEM, USER
+from matchlake.recommender.matchbox.row_encoder import RowEncoder
 from matchlake.recommender.packing import Array
 from matchlake.schemas import ITEM_ID, RATING, USER_ID
 
@@ -46,14 +48,14 @@ def fold_in_rows(
     if history is None:
         history = _no_history(model, side)
     require_columns(history, (key, other, RATING), "the history")
-    others = (model.users, model.items)[1 - side]
+    others = _trained(model, 1 - side)
     home = F.pmod(F.xxhash64(key), F.lit(BLOCKS)).cast("int")
-    rated = history.join(others.where("observed > 0").select(other), other, "semi").select(
+    rated = history.join(others.select(other), other, "semi").select(
         home.alias(_BLOCK), F.lit(_RATED).alias(_KIND), key, other,
-        F.col(RATING).cast("float").alias(VALUE),
+        _checked(model.levels, key).alias(VALUE),
     )  # fmt: skip
     given = rated.withColumn(VECTOR, F.lit(None).cast(ArrayType(FloatType())))
-    known = history.select(key).distinct()
+    known = history.select(key).dropna().distinct()
     encoder = model.encoders[side]
     if features is not None and encoder is not None:
         described = encode(features, key, encoder)
@@ -64,8 +66,9 @@ def fold_in_rows(
         given = given.unionByName(described, allowMissingColumns=True)
     bare = known.select(home.alias(_BLOCK), F.lit(_DESCRIBED).alias(_KIND), key)
     given = given.unionByName(bare, allowMissingColumns=True)
-    task = _Fold(model.report, side)
-    grouped = given.groupBy(_BLOCK).cogroup(_everywhere(others, model, side).groupBy(_BLOCK))
+    missing = None if encoder is None else RowEncoder(encoder.to_json()).encode({})
+    task = _Fold(model.report, side, missing)
+    grouped = given.groupBy(_BLOCK).cogroup(_everywhere(others, side).groupBy(_BLOCK))
     # A lambda: Spark counts the arguments, and would count `self`.
     schema = _schema(key, history.schema[key].dataType)
     return grouped.applyInArrow(lambda _, left, right: task(left, right), schema)
@@ -79,7 +82,33 @@ def _no_history(model: "MatchboxModel", side: int) -> DataFrame:
     return (model.users, model.items)[side].limit(0).select(*ids, rating)
 
 
-def _everywhere(others: DataFrame, model: "MatchboxModel", side: int) -> DataFrame:
+def _checked(levels: list[float] | None, key: str) -> Column:
+    """The rating as float; a task that meets one that cannot be folded in fails and shows its row.
+
+    That is one of a null id, one that is null or no finite number, or, where ratings are levels,
+    one that is none of them.
+    """
+    value = F.col(RATING).cast("float")
+    fit = F.abs(value) < F.lit(math.inf) if levels is None else value.isin(levels)
+    fit &= F.col(key).isNotNull()
+    names = (*KEYS, RATING)
+    shown = [F.coalesce(F.col(name).cast("string"), F.lit("null")) for name in names]
+    told = F.concat(
+        F.lit(f"A rating cannot be folded in; its ({', '.join(names)}) is ("),
+        F.concat_ws(", ", *shown),
+        F.lit(f"). No {key} may be null, and a rating must be {needed(levels)}: fix or drop it."),
+    )
+    return F.when(F.coalesce(fit, F.lit(col=False)), value).otherwise(F.raise_error(told))
+
+
+def _trained(model: "MatchboxModel", side: int) -> DataFrame:
+    """The rows of `side` that the fit drew; those that were folded in since are not among them."""
+    rows, index = ((model.users, "user_idx"), (model.items, "item_idx"))[side]
+    drawn = F.col(index) < F.lit(int(model.report["sizes"][side]))
+    return rows.where((F.col("observed") > 0) & drawn)
+
+
+def _everywhere(trained: DataFrame, side: int) -> DataFrame:
     """All trained rows of the other side, for every block."""
     block: Column = F.explode(F.array([F.lit(number) for number in range(BLOCKS)]))
     index = "item_idx" if side == USER else "user_idx"
@@ -87,9 +116,6 @@ def _everywhere(others: DataFrame, model: "MatchboxModel", side: int) -> DataFra
     columns: list[str | Column] = [key, F.col(index).alias("idx"), "factors", "biases"]
     if side == ITEM:
         columns.append("response")
-    trained = others.where(F.col("observed") > 0).where(
-        F.col(index) < F.lit(int(model.report["sizes"][1 - side]))
-    )
     return trained.select([block.alias(_BLOCK), *columns])
 
 
@@ -112,6 +138,8 @@ class _Fold:
 
     report: dict[str, Array]
     side: int
+    missing: Floats | None
+    """The features of who has no feature row."""
 
     def __call__(self, left: pa.Table, right: pa.Table) -> pa.Table:
         key, other = KEYS[self.side], KEYS[1 - self.side]
@@ -122,7 +150,9 @@ class _Fold:
         places = np.asarray(pc.index_in(rated[key], ids)).astype(np.int32)
         others = np.asarray(pc.index_in(rated[other], combined(right[other]))).astype(np.int32)
         new = NewRatings(places, others, np.asarray(rated[VALUE]), len(ids))
-        features = self._features(described, new)
+        # History features go by the fit's numbers, of which some rows may be gone.
+        numbers = np.asarray(right["idx"]).astype(np.int32)[others]
+        features = self._features(described, replace(new, others=numbers))
         rows = fold_in(posterior_of(self.report, right, self.side), self.side, new, features)
         few = self.report["compact_users" if self.side == USER else "compact_items"]
         factors = factors_of(rows)
@@ -137,7 +167,7 @@ class _Fold:
         )
 
     def _features(self, described: pa.Table, new: NewRatings) -> Features | None:
-        """Given features and history, as in the fit; zero where an id has no feature row."""
+        """Given features and history, as in the fit; missing where an id has no feature row."""
         count, width = new.count, self.report[f"links_{self.side}"].shape[1]
         seen = self.report["seen_items" if self.side == USER else "seen_users"]
         if not width:
@@ -145,6 +175,8 @@ class _Fold:
         vectors: Csr | None = None
         if width > len(seen):
             dense = np.zeros((count, width - len(seen)), np.float32)
+            if self.missing is not None:
+                dense[:] = self.missing
             given = combined(described[VECTOR])
             valid: npt.NDArray[np.bool_] = np.asarray(given.is_valid())
             if valid.any():

@@ -1,10 +1,12 @@
 """Rows of users or items that were not trained, or have changed: their means, a sample each."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from matchlake.errors import InputError
 from matchlake.recommender.blocks import Floats
 from matchlake.recommender.matchbox.draws import draw_key
 from matchlake.recommender.matchbox.kernels import Matrix, Scored, View, draw_rows, score_rows
@@ -37,14 +39,37 @@ def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features
     each rating's user (a new user's is the mean one): A = precision + beta sum [q, 1][q, 1]',
     row = A^-1 (precision m + beta sum (rating - mean - c)[q, 1]). It is the mean of a row's draw.
     Where ratings are levels the latent numbers take their means, in turn with the row, at the
-    thresholds that users have in common.
+    thresholds that users have in common. Raises InputError for ratings that are not `needed`.
     """
+    refuse_unfit(new.values, posterior.levels)
     columns = posterior.sides[side].rows.shape[2]
     bench = _Bench(posterior, side, new, features)
     out = np.empty((new.count, posterior.samples, columns), np.float32)
     for sample in range(posterior.samples):
         out[:, sample] = bench.rows(sample)[:, :columns]
     return out
+
+
+_SHOWN = 5
+"""Offending ratings that an error shows."""
+
+
+def needed(levels: Iterable[float] | None) -> str:
+    """What a rating has to be, in words."""
+    if levels is None:
+        return "a finite number"
+    return f"one of the levels of the fit, {', '.join(f'{float(level):g}' for level in levels)}"
+
+
+def refuse_unfit(values: Floats, levels: Matrix | None) -> None:
+    """Raises InputError that shows some of `values`, where some are not `needed`."""
+    fit = np.isfinite(values) if levels is None else np.isin(values, levels.astype(np.float32))
+    if not fit.all():
+        shown = ", ".join(f"{value:g}" for value in values[~fit][:_SHOWN])
+        raise InputError(
+            f"{np.sum(~fit)} of {len(values)} rating(s) cannot be folded in, among them {shown}: "
+            f"a rating must be {needed(levels)}. Filter or fix these."
+        )
 
 
 class _Bench:
@@ -61,7 +86,8 @@ class _Bench:
         self._codes = posterior.levels is not None
         values = new.values - np.float32(posterior.mean)
         if posterior.levels is not None:
-            values = np.searchsorted(posterior.levels, new.values).astype(np.float32)
+            levels = posterior.levels.astype(np.float32)
+            values = np.searchsorted(levels, new.values).astype(np.float32)
         ratings = Ratings(np.stack(pair, axis=1).astype(np.int32), values, sizes)
         seen = sort_for(ratings, side)
         stack = np.zeros((sum(sizes), -(-columns // LANES) * LANES), np.float32)

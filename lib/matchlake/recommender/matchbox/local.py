@@ -11,7 +11,7 @@ import numpy.typing as npt
 from matchlake.errors import InputError
 from matchlake.recommender.blocks import Floats, Ints
 from matchlake.recommender.local import NumpyFactorModel, Row
-from matchlake.recommender.matchbox.foldin import NewRatings, fold_in
+from matchlake.recommender.matchbox.foldin import NewRatings, fold_in, refuse_unfit
 from matchlake.recommender.matchbox.history import beside, dense_rows, history_of
 from matchlake.recommender.matchbox.links import Features
 from matchlake.recommender.matchbox.posterior import Posterior, SidePosterior, factors_of
@@ -44,8 +44,8 @@ class NumpyMatchboxModel:
 
     `flat` ranks, and holds ids and counts. `samples` has the rows of users and of items, (rows,
     samples, columns) each, the bias last; `response` the trained users' part of the response,
-    (users, samples, width); `report` is that of `MatchboxModel`. Days of users in what
-    this model says.
+    (users, samples, width); `report` is that of `MatchboxModel`. Days are left out, here and where
+    items are ranked: every score is that of an average day.
     """
 
     flat: NumpyFactorModel
@@ -120,7 +120,8 @@ class NumpyMatchboxModel:
         """The row of a new or changed user from {item_id: rating} (or none) and features.
 
         Without ratings it is the prior mean of the features; items without ratings in the fit do
-        not count. Features that are not given count as missing.
+        not count. Features that are not given count as missing. Raises InputError for a rating that
+        is no finite number or, where ratings are levels, none of them.
         """
         return self._fold_in(USER, history, features)
 
@@ -133,6 +134,8 @@ class NumpyMatchboxModel:
     def _fold_in(
         self, side: int, history: Mapping[Any, float], features: Mapping[str, Any] | None
     ) -> MatchboxRow:
+        given = np.array(list(history.values()), np.float32)
+        refuse_unfit(given, self.report.get("levels"))
         others, trained = self._places[1 - side], int(self.report["sizes"][1 - side])
         rated = {others[key]: value for key, value in history.items() if key in others}
         rated = {place: value for place, value in sorted(rated.items()) if place < trained}
@@ -152,8 +155,8 @@ class NumpyMatchboxModel:
         if given is not None and encoder is None:
             raise InputError("The model was fitted without features of this side: give none.")
         vectors = np.zeros((1, width - len(seen)), np.float32)
-        if given is not None and encoder is not None:
-            vectors = encoder.encode(given)
+        if encoder is not None:
+            vectors = encoder.encode(given or {})
         rows = dense_rows(vectors) if vectors.shape[1] else None
         if len(seen):
             rows = beside(rows, history_of(new.rows, new.others, 1, seen))

@@ -141,7 +141,9 @@ class MatchboxModel:
         Reads `user_id`, `item_id` and `rating` of `history`, and the users' columns of `features`;
         a user is in either or both. Gives `user_id`, `factors`, `biases`, `compact`, `observed`
         for `with_users`; lazy. From no ratings (the prior mean) to many the hand-over is smooth.
-        Ratings of items that had no ratings in the fit do not count; days have no part in it.
+        Ratings of items that had no ratings in the fit do not count, nor do days. Features that are
+        not given count as missing. What computes the rows fails, and shows one, on ratings that are
+        null, not finite or, where they are levels, none of them.
         """
         return fold_in_rows(self, USER, history, features)
 
