@@ -181,9 +181,14 @@ def test_fold_in_is_the_local_models(
     expected = local.fold_in({"i01": 4.0, "i07": 1.0})
     assert np.array_equal(np.array(found["new"]["factors"], np.float32), expected.factors)
     assert found["new"]["bias"] == expected.bias
-    assert not any(found["odd"]["factors"])
-    best = lists(model.recommend_items(folded, 3), "user_id", "item_id")
+    assert found["odd"]["factors"] is None
+    answers = model.recommend_items(folded, 3)
+    best = lists(answers, "user_id", "item_id")
     assert [item for item, _ in best["new"]] == [i for i, _ in local.recommend_items(expected, 3)]
+    assert best["odd"] == local.recommend_items(local.fold_in({"unknown": 5.0}), 3)
+    assert best["odd"] == local.recommend_items("nobody", 3)
+    cold = {row["user_id"] for row in answers.where("cold").collect()}
+    assert cold == {"odd"}
     back = history.select(F.col("item_id"), F.lit("u05").alias("user_id"), value)
     item = model.fold_in_items(back.where("item_id = 'i07'")).collect()[0]
     assert np.allclose(item["factors"], local.fold_in_item({"u05": 1.0}).factors)

@@ -92,6 +92,9 @@ def test_an_unknown_user_gets_what_is_popular() -> None:
     best = sorted(ITEMS, key=lambda item: (-counts[item], item))[:3]
     assert [item for item, _ in found] == best
     assert found[0][1] == pytest.approx(counts[best[0]] / sum(counts.values()))
+    assert model.recommend_items(model.fold_in({"an unknown item": 1.0}), 3) == found
+    strangers = model.recommend_users("an unknown item", 3)
+    assert model.recommend_users(model.fold_in_item({}), 3) == strangers
 
 
 def test_similar_items_by_cosine() -> None:

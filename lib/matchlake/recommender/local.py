@@ -22,6 +22,8 @@ class Row(NamedTuple):
 
     factors: Matrix
     bias: float
+    cold: bool = False
+    """Whether nothing is known of it, so that it gets what an unknown id gets."""
 
 
 @dataclass(frozen=True)
@@ -147,17 +149,15 @@ class NumpyFactorModel:
         """The row of a new or changed user from {item_id: rating or strength}.
 
         Solves the user's least squares problem exactly, with the items as they are; unknown items
-        do not count.
+        do not count. A row without a known item is `cold`.
         """
-        factors, bias = fold_in(self._history(history), self._fixed_items)
-        return Row(factors[0], float(bias[0]))
+        return _folded(self._history(history), self._fixed_items)
 
     def fold_in_item(self, history: Mapping[Any, float]) -> Row:
         """As `fold_in`, for an item, from {user_id: rating or strength}."""
         places = _places(self._sides[0].places, list(history))
         values = np.array(list(history.values()), np.float32)
-        factors, bias = fold_in(_one_row(places, values, len(self.user_ids)), self._fixed_users)
-        return Row(factors[0], float(bias[0]))
+        return _folded(_one_row(places, values, len(self.user_ids)), self._fixed_users)
 
     def explain(self, item_id: Any, history: Mapping[Any, float]) -> list[tuple[Any, float]]:
         """What each item of a history adds to the score of `item_id`, the most first.
@@ -201,7 +201,7 @@ class NumpyFactorModel:
         row = query if isinstance(query, Row) else queries.row(query)
         vector = np.full((1, self.params.rank + 1), np.nan, np.float32)
         level = self.mean
-        if row is not None:
+        if row is not None and not row.cold:
             vector[0] = np.append(row.factors, 1.0)
             level += row.bias
         without = _places(targets.places, list(exclude))
@@ -268,6 +268,11 @@ def _one_row(places: npt.NDArray[np.int64], values: Matrix, width: int) -> Csr:
     known = places >= 0
     columns = places[known].astype(np.int32)
     return csr_from_pairs(np.zeros_like(columns), columns, values[known], (1, width))
+
+
+def _folded(history: Csr, fixed: FixedSide) -> Row:
+    factors, bias = fold_in(history, fixed)
+    return Row(factors[0], float(bias[0]), cold=not len(history.columns))
 
 
 def _geometry(others: Matrix) -> Geometry:

@@ -110,6 +110,7 @@ class FactorModel:
         Returns `user_id`, `factors`, `bias`, `observed` (the interactions with known items), one
         row for every user of `history`; lazy. `recommend_items` takes them as its users. The item
         side stays as it is: a row is what one more half-iteration would give it, solved exactly.
+        Where `observed` is 0, `factors` is null: such a user gets what an unknown one gets.
         """
         return self._fold_in(history, USER_ID, ITEM_ID)
 
