@@ -35,7 +35,7 @@ def fold_in_frame(
     rows = sent_to_all(side, spread, _FIXED)
     told = history.select(
         "query",
-        F.col("target").cast(side.schema["target"].dataType).alias("target"),
+        F.col("target").try_cast(side.schema["target"].dataType).alias("target"),
         F.col(VALUE).cast("float").alias(VALUE),
     )
     scene = spread.gather(rows, sent_packed(told, spread, _HISTORY))

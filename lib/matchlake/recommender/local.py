@@ -12,7 +12,7 @@ from matchlake.recommender.blocks import Csr, Ints, csr_from_pairs
 from matchlake.recommender.densities import Geometry, log_densities
 from matchlake.recommender.fold import FixedSide, fixed_side, fold_in, history_problem
 from matchlake.recommender.params import AlsParams
-from matchlake.recommender.topk import lists_of, top_k
+from matchlake.recommender.topk import lists_of, require_k, top_k
 
 Matrix = npt.NDArray[np.float32]
 
@@ -197,6 +197,7 @@ class NumpyFactorModel:
         exclude: Collection[Any],
         candidates: Collection[Any] | None,
     ) -> list[tuple[Any, float]]:
+        require_k(k)
         queries, targets = sides
         row = query if isinstance(query, Row) else queries.row(query)
         vector = np.full((1, self.params.rank + 1), np.nan, np.float32)
@@ -238,6 +239,7 @@ class NumpyFactorModel:
 
 
 def _similar(side: _Side, key: Any, k: int) -> list[tuple[Any, float]]:
+    require_k(k)
     row = side.places[key]
     query = side.unit[row : row + 1]
     return _best(side, (query, side.unit, None), k, np.array([row]), 0.0)
@@ -282,6 +284,7 @@ def _geometry(others: Matrix) -> Geometry:
 
 def _related(entity: Any, k: int, side: "_Side", geometry: Geometry) -> list[tuple[Any, float]]:
     """The likest of one side to an id of it, or to a row."""
+    require_k(k)
     own = -1
     if not isinstance(entity, Row):
         own = side.places[entity]

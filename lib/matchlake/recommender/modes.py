@@ -24,6 +24,7 @@ from matchlake.errors import ParameterError
 from matchlake.recommender.columns import require_columns
 from matchlake.recommender.model import FactorModel
 from matchlake.recommender.related import Related
+from matchlake.recommender.topk import require_k
 from matchlake.schemas import ITEM_ID, RANK, USER_ID
 
 POOL = "pool"
@@ -128,6 +129,7 @@ def _related(
     k: int,
     choice: tuple[DataFrame | None, Pools],
 ) -> Lists:
+    require_k(k)
     key, other = keys
     rated, pools = choice
     frames = {USER_ID: (model.users, "user_idx"), ITEM_ID: (model.items, "item_idx")}

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from matchlake.errors import ParameterError
 from matchlake.recommender.blocks import Floats, Ints, Positions, csr_from_pairs
 from matchlake.recommender.simd import LANES, any_above, compiled, load, splat
 
@@ -32,10 +33,22 @@ class Lists(NamedTuple):
 
 
 class Best(NamedTuple):
-    """Shape (queries, k), best first; `places` is -1 past the last target a query may have."""
+    """Shape (queries, k), best first; `places` is -1 past the last target a query may have.
+
+    There are no more columns than targets.
+    """
 
     places: Positions
     scores: Floats
+
+
+def require_k(k: int) -> None:
+    """Raises ParameterError unless lists of length `k` can be asked for."""
+    if k < 1:
+        raise ParameterError(
+            f"k={k} must be 1 or more: it is the length of a list. Lists are shorter of themselves "
+            "where fewer are left."
+        )
 
 
 def top_k(
@@ -50,6 +63,7 @@ def top_k(
         without: For each query the targets to leave out.
         plain: The scores that an unknown query gets, shape (targets,).
     """
+    k = min(k, len(targets))
     best = _empty(len(queries), k)
     unknown = np.isnan(queries[:, 0])
     scores = np.empty((QUERIES, TARGETS), np.float32)
@@ -61,11 +75,13 @@ def top_k(
     )
     for top in range(0, len(queries), QUERIES):
         rows = slice(top, min(top + QUERIES, len(queries)))
+        # Twice where it stands alone: BLAS sums a single row in another order.
+        chunk = queries[rows] if rows.stop - top > 1 else np.repeat(queries[rows], 2, axis=0)
         room.used[:], room.limits[:] = 0, _NOTHING
         for left in range(0, len(targets), TARGETS):
             part = targets[left : left + TARGETS]
             block = scores[: rows.stop - top, : len(part)]
-            np.matmul(queries[rows], part.T, out=block)
+            np.matmul(chunk, part.T, out=scores[: len(chunk), : len(part)])
             if plain is not None:
                 block[unknown[rows]] = plain[left : left + TARGETS]
             _leave_out(block, left, top, without)
@@ -89,6 +105,7 @@ def top_k_among(
     queries: Floats, targets: Floats, k: int, among: Lists, plain: Floats | None = None
 ) -> Best:
     """As `top_k`, but from each query's own list of targets."""
+    k = min(k, len(targets))
     best = _empty(len(queries), k)
     for row, query in enumerate(queries):
         places = among.places[among.indptr[row] : among.indptr[row + 1]]
