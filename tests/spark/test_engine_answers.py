@@ -252,7 +252,9 @@ def test_weights_of_interactions(spark: SparkSession) -> None:
     frame = spark.createDataFrame(rows, "day string, count double").select(
         time_decay(F.to_timestamp("day"), F.lit("2026-01-31").cast("timestamp"), 15).alias("decay"),
         log_strength(F.col("count"), 2.0).alias("weight"),
+        time_decay(F.to_timestamp("day"), F.lit(None).cast("timestamp"), 15).alias("no_now"),
     )
-    decays, weights = zip(*[tuple(row) for row in frame.collect()], strict=True)
+    decays, weights, none = zip(*[tuple(row) for row in frame.collect()], strict=True)
     assert decays == pytest.approx((1.0, 0.25, 1.0, None))
+    assert none == (None,) * 4
     assert weights == pytest.approx(tuple(np.log1p([0, 0.5, 3.5, 1.5])))
