@@ -215,6 +215,8 @@ def test_what_cannot_be_asked(
             ask(None, 0)
     with pytest.raises(ParameterError, match="k=-1 must be"):
         related_users(model, None, -1)
+    with pytest.raises(SchemaError, match="those to find others for lacks"):
+        related_users(model, seen.drop("user_id"), 3)
     for wrong in ({"candidates": seen.drop("item_id")}, {"exclude_seen": seen.drop("user_id")}):
         with pytest.raises(SchemaError, match="lacks column"):
             model.recommend_items(None, 3, **wrong)

@@ -132,6 +132,8 @@ def _related(
     require_k(k)
     key, other = keys
     rated, pools = choice
+    if wanted is not None:
+        require_columns(wanted, (key,), "the frame of those to find others for")
     frames = {USER_ID: (model.users, "user_idx"), ITEM_ID: (model.items, "item_idx")}
     mine, index = frames[key]
     related = Related.of(mine, (key, index), frames[other][0], pools.noise)
