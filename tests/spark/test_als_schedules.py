@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from tests.support.als_oracle import Problem, solve_side
 
 from matchlake.errors import InputError, ParameterError, SchemaError
-from matchlake.recommender.als import AlsParams, Progress, fit_als
+from matchlake.recommender.als import AlsParams, Progress, continued, fit_als
 from matchlake.recommender.fit import initial_rows
 from matchlake.recommender.model import FactorModel
 
@@ -201,6 +201,30 @@ def test_other_errors_say_what_to_do(spark: SparkSession) -> None:
         fit_als(frame.limit(0), AlsParams())
     with pytest.raises(InputError, match=r"All 2 ratings are 4.0"):
         fit_als(frame.withColumn("rating", F.lit(4.0)), AlsParams(feedback="explicit"))
+
+
+def test_a_start_and_a_held_out_part_are_checked_before_the_fit(spark: SparkSession) -> None:
+    def no_cut(frame: DataFrame) -> DataFrame:
+        raise AssertionError(frame)
+
+    frame, params = bad(spark), AlsParams(rank=2, iterations=1)
+    start = FactorModel(frame, frame, 0.0, params)
+    with pytest.raises(ParameterError, match=r"start has rank 2, and rank=3 .*Take rank=2"):
+        fit_als(frame, AlsParams(rank=3), start=start, cut=no_cut)
+    with pytest.raises(SchemaError, match=r"the held-out part lacks column.* item_id"):
+        fit_als(frame, params, held_out=frame.drop("item_id"), cut=no_cut)
+    nothing = frame.withColumn("item_id", F.lit(None).cast("string"))
+    with pytest.raises(InputError, match="No row of held_out has user_id, item_id"):
+        fit_als(frame, params, held_out=nothing, cut=no_cut)
+
+
+def test_the_ids_of_a_start_become_those_of_the_interactions(spark: SparkSession) -> None:
+    kinds = spark.range(0).selectExpr("id AS user_id", "CAST(id AS INT) AS item_id").schema
+    rows, params = [("abc",), ("5000000000",), ("1",), (None,)], AlsParams(rank=1)
+    users, items = (spark.createDataFrame(rows, f"{key}_id string") for key in ("user", "item"))
+    start = continued(FactorModel(users, items, 0.0, params), kinds, params)
+    assert [row["user_id"] for row in start.users.collect()] == [5_000_000_000, 1]
+    assert [row["item_id"] for row in start.items.collect()] == [1]
 
 
 @pytest.mark.parametrize(

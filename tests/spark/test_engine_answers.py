@@ -8,9 +8,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from tests.support.executions import executions
 
+from matchlake.errors import ParameterError, SchemaError
 from matchlake.recommender.als import AlsParams, fit_als
 from matchlake.recommender.local import NumpyFactorModel
 from matchlake.recommender.model import FactorModel
+from matchlake.recommender.modes import related_users
 from matchlake.recommender.weights import log_strength, time_decay
 
 USERS, ITEMS, RANK = 30, 20, 4
@@ -123,6 +125,10 @@ def test_chosen_users_strangers_and_candidates(
     assert [item for item, _ in lists(left, "user_id", "item_id")["u03"]] == ["i02"]
 
 
+def pairs_of(kind: str) -> str:
+    return f"user_id {kind}, item_id {kind}, strength double"
+
+
 def test_ids_of_another_integer_type_are_the_same_ids(spark: SparkSession) -> None:
     pairs = spark.range(40).selectExpr("id % 8 AS user_id", "id % 5 AS item_id", "1.0 AS strength")
     model = fit_als(pairs.distinct(), AlsParams(rank=2, iterations=1))
@@ -131,6 +137,12 @@ def test_ids_of_another_integer_type_are_the_same_ids(spark: SparkSession) -> No
     assert {user: [item for item, _ in line] for user, line in left.items()} == {
         user: [4] for user in range(8)
     }
+    # What is no id of the model's type equals none.
+    foreign = spark.createDataFrame([("abc", "4", 1.0), ("7", "9" * 20, 1.0)], pairs_of("string"))
+    left = lists(model.recommend_items(None, 5, exclude_seen=foreign), "user_id", "item_id")
+    assert [len(line) for line in left.values()] == [5] * 8
+    folded = {row["user_id"]: row["observed"] for row in model.fold_in_users(foreign).collect()}
+    assert folded == {"abc": 1, "7": 0}
 
 
 def test_users_for_items_and_similar_rows(
@@ -181,12 +193,35 @@ def test_fold_in_is_the_local_models(
     expected = local.fold_in({"i01": 4.0, "i07": 1.0})
     assert np.array_equal(np.array(found["new"]["factors"], np.float32), expected.factors)
     assert found["new"]["bias"] == expected.bias
-    assert not any(found["odd"]["factors"])
-    best = lists(model.recommend_items(folded, 3), "user_id", "item_id")
+    assert found["odd"]["factors"] is None
+    answers = model.recommend_items(folded, 3)
+    best = lists(answers, "user_id", "item_id")
     assert [item for item, _ in best["new"]] == [i for i, _ in local.recommend_items(expected, 3)]
+    assert best["odd"] == local.recommend_items(local.fold_in({"unknown": 5.0}), 3)
+    assert best["odd"] == local.recommend_items("nobody", 3)
+    cold = {row["user_id"] for row in answers.where("cold").collect()}
+    assert cold == {"odd"}
     back = history.select(F.col("item_id"), F.lit("u05").alias("user_id"), value)
     item = model.fold_in_items(back.where("item_id = 'i07'")).collect()[0]
     assert np.allclose(item["factors"], local.fold_in_item({"u05": 1.0}).factors)
+
+
+def test_what_cannot_be_asked(
+    models: tuple[FactorModel, NumpyFactorModel], seen: DataFrame
+) -> None:
+    model = models[0]
+    for ask in (model.recommend_items, model.recommend_users, model.similar_items):
+        with pytest.raises(ParameterError, match="k=0 must be 1 or more"):
+            ask(None, 0)
+    with pytest.raises(ParameterError, match="k=-1 must be"):
+        related_users(model, None, -1)
+    with pytest.raises(SchemaError, match="those to find others for lacks"):
+        related_users(model, seen.drop("user_id"), 3)
+    for wrong in ({"candidates": seen.drop("item_id")}, {"exclude_seen": seen.drop("user_id")}):
+        with pytest.raises(SchemaError, match="lacks column"):
+            model.recommend_items(None, 3, **wrong)
+    with pytest.raises(SchemaError, match="the pairs to leave out lacks"):
+        model.recommend_items(None, 3, candidates=seen, exclude_seen=seen.drop("user_id"))
 
 
 @pytest.mark.local_only
@@ -219,7 +254,9 @@ def test_weights_of_interactions(spark: SparkSession) -> None:
     frame = spark.createDataFrame(rows, "day string, count double").select(
         time_decay(F.to_timestamp("day"), F.lit("2026-01-31").cast("timestamp"), 15).alias("decay"),
         log_strength(F.col("count"), 2.0).alias("weight"),
+        time_decay(F.to_timestamp("day"), F.lit(None).cast("timestamp"), 15).alias("no_now"),
     )
-    decays, weights = zip(*[tuple(row) for row in frame.collect()], strict=True)
+    decays, weights, none = zip(*[tuple(row) for row in frame.collect()], strict=True)
     assert decays == pytest.approx((1.0, 0.25, 1.0, None))
+    assert none == (None,) * 4
     assert weights == pytest.approx(tuple(np.log1p([0, 0.5, 3.5, 1.5])))

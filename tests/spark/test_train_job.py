@@ -79,11 +79,11 @@ def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def product(made: Product) -> Product:
-    """With a first version, fitted for no iteration, and a second one that is better."""
+    """With a first version, all but nothing by its regularization, and a second, better one."""
     with pytest.raises(ModelError, match="Run the job train_recommender first"):
         made.recommend()
     assert not made.runtime().lakehouse.exists(RECOMMENDATIONS.name)
-    made.train("train.als.iterations=0", "train.refit=false")
+    made.train("train.als.iterations=1", "train.als.regularization=1e6", "train.refit=false")
     made.train()
     return made
 

@@ -146,6 +146,18 @@ def test_nonnegative_rows_solve_the_bounded_problem(kind: dict[str, object]) -> 
         assert reached - best < 1e-5 * (goal**2).sum()
 
 
+def test_nonnegative_rows_lose_what_is_negative_in_their_start() -> None:
+    params = AlsParams(rank=6, nonnegative=True, iterations=1)
+    shape = (25, 15)
+    _, csr = random_problem(params, shape, 0.4)
+    fitted = start(shape, params)
+    for side in (fitted.users, fitted.items):
+        side[:, :6] *= -1
+    fit_rows(csr, params, fitted)
+    assert (fitted.items >= 0).all()
+    assert (fitted.users >= 0).all()
+
+
 def test_checkerboard_is_learnt() -> None:
     board = np.add.outer(np.arange(20), np.arange(16)) % 2 == 0
     hidden = np.zeros_like(board)

@@ -17,7 +17,14 @@ def test_params_are_built_from_a_mapping_and_survive_json() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"rank": 0}, {"alpha": 0}, {"nu": 2}, {"ranks": 3}, {"nonnegative": True, "solver": "cg"}],
+    [
+        {"rank": 0},
+        {"iterations": 0},
+        {"alpha": 0},
+        {"nu": 2},
+        {"ranks": 3},
+        {"nonnegative": True, "solver": "cg"},
+    ],
 )
 def test_params_refuse(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from matchlake.errors import ParameterError
 from matchlake.recommender.blocks import csr_from_pairs
 from matchlake.recommender.fit import Fitted, fit_rows, initial_rows
 from matchlake.recommender.local import NumpyFactorModel
@@ -92,6 +93,18 @@ def test_an_unknown_user_gets_what_is_popular() -> None:
     best = sorted(ITEMS, key=lambda item: (-counts[item], item))[:3]
     assert [item for item, _ in found] == best
     assert found[0][1] == pytest.approx(counts[best[0]] / sum(counts.values()))
+    assert model.recommend_items(model.fold_in({"an unknown item": 1.0}), 3) == found
+    strangers = model.recommend_users("an unknown item", 3)
+    assert model.recommend_users(model.fold_in_item({}), 3) == strangers
+
+
+def test_lists_have_a_length() -> None:
+    model, _ = trained(AlsParams(rank=6))
+    asks = (model.recommend_items, model.recommend_users, model.similar_items, model.related_users)
+    for ask in asks:
+        with pytest.raises(ParameterError, match="k=0 must be 1 or more"):
+            ask("u01" if ask == model.related_users else "i04", 0)
+    assert len(model.recommend_items("u01", 10**15)) == len(ITEMS)
 
 
 def test_similar_items_by_cosine() -> None:

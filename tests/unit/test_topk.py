@@ -48,6 +48,29 @@ def test_a_query_that_is_unknown_gets_the_plain_scores() -> None:
     assert best.scores[1].tolist() == pytest.approx([0.3, 0.2])
 
 
+@pytest.mark.parametrize("count", [50, 5000])
+def test_a_query_alone_has_the_scores_it_has_among_others(count: int) -> None:
+    rng = np.random.default_rng(3)
+    queries = rng.normal(size=(topk.QUERIES + 1, 65)).astype(np.float32)
+    targets = rng.normal(size=(count, 65)).astype(np.float32)
+    nothing = Lists(np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int32))
+    best = top_k(queries, targets, 20, nothing)
+    for row in (0, 77, topk.QUERIES):
+        alone = top_k(queries[row : row + 1], targets, 20, nothing)
+        assert np.array_equal(alone.places[0], best.places[row])
+        assert np.array_equal(alone.scores[0], best.scores[row])
+
+
+def test_a_list_has_no_more_room_than_targets() -> None:
+    queries, targets = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)
+    nothing = Lists(np.zeros(3, np.int64), np.zeros(0, np.int32))
+    assert top_k(queries, targets, 10**15, nothing).places.tolist() == [[0, 1, 2, 3]] * 2
+    assert top_k(queries, targets[:0], 5, nothing).places.shape == (2, 0)
+    among = lists_of(np.array([0, 1, 1]), np.array([2, 0, 3]), 2, 4)
+    found = top_k_among(queries, targets, 10**15, among)
+    assert places(found) == [[2], [0, 3]]
+
+
 def test_own_candidates_only() -> None:
     rng = np.random.default_rng(0)
     queries, targets = whole_numbers(rng, (4, 5)), whole_numbers(rng, (30, 5))

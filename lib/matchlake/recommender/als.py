@@ -2,15 +2,17 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from matchlake.errors import InputError, ParameterError
 from matchlake.recommender.cut import Cut, keep_locally
 from matchlake.recommender.distributed import Distributed
-from matchlake.recommender.early_stop import Watch
+from matchlake.recommender.early_stop import Watch, require_measurable
 from matchlake.recommender.fit import ITEM_SIDE, USER_SIDE
 from matchlake.recommender.interactions import Survey, prepare
 from matchlake.recommender.model import FactorModel
@@ -19,6 +21,7 @@ from matchlake.recommender.packed import PackedPairs, pack_pairs
 from matchlake.recommender.params import AlsParams
 from matchlake.recommender.partition import partition
 from matchlake.recommender.progress import OnProgress, Progress, Report
+from matchlake.schemas import ITEM_ID, USER_ID
 
 __all__ = ["AlsParams", "Cut", "Progress", "fit_als", "keep_locally"]
 
@@ -60,8 +63,8 @@ def fit_als(
 
     Spark actions: the cut of the interactions, packed, which is all that runs their plan, and a
     small one for their size and for what cannot be fitted; one an id column and two for the blocks
-    in the distributed schedule; one a cut, with a small report after it; those of the measurement
-    of `held_out`.
+    in the distributed schedule; one a cut, with a small report after it; of `held_out` a look for a
+    pair to measure, and its measurements.
 
     Args:
         interactions: Keys of any string or integer type, the value of any numeric type;
@@ -69,8 +72,8 @@ def fit_als(
         params: What to fit and how; see `AlsParams`.
         cut: Computes and keeps a frame; a job gives one that writes to storage, so that a fit
             outlives its executors.
-        start: A model to continue from (its ids need not be the same), or a state that `cut`
-            kept in an earlier run over the same interactions, to resume that run.
+        start: A model of the same rank to continue from (its ids need not be the same), or a
+            state that `cut` kept in an earlier run over the same interactions, to resume that run.
         held_out: Interactions to measure at every cut: RMSE, or recall at 20 where implicit. With
             `params.patience` the fit stops early and gives the best state.
         on_progress: Called after every cut.
@@ -78,16 +81,21 @@ def fit_als(
     Raises:
         SchemaError: Columns are missing.
         InputError: Null ids, values that are not finite (or negative, where implicit), repeated
-            pairs with `duplicates="error"`, no interactions, or ratings that are all equal. The
-            message shows some of the rows.
-        ParameterError: `patience` without `held_out`.
+            pairs with `duplicates="error"`, no interactions, or ratings that are all equal: the
+            message shows some of the rows. No pair of `held_out` that can be measured.
+        ParameterError: `patience` without `held_out`, or a `start` of another rank.
     """
     if params.patience is not None and held_out is None:
         raise ParameterError(
             f"patience={params.patience} ends a fit early by what it measures on held_out, which "
             "was not given: give held_out, or leave patience at None."
         )
-    pairs, size = pack_pairs(prepare(interactions, params), params, cut)
+    prepared = prepare(interactions, params)
+    if isinstance(start, FactorModel):
+        start = continued(start, prepared.schema, params)
+    if held_out is not None:
+        require_measurable(held_out, params)
+    pairs, size = pack_pairs(prepared, params, cut)
     schedule = _schedule(pairs, size, params, cut)
     state = start if isinstance(start, DataFrame) else schedule.begin(start)
     run = _Run(schedule, size, params, cut)
@@ -146,6 +154,20 @@ def _schedule(pairs: PackedPairs, size: Survey, params: AlsParams, cut: Cut) -> 
         return OneTask(pairs, params, size)
     blocks, ids, layout = partition(pairs.unpacked(), size, params, cut)
     return Distributed(blocks, ids, layout, params)
+
+
+def continued(start: FactorModel, kinds: StructType, params: AlsParams) -> FactorModel:
+    """`start`, its ids of the interactions' types; without those that are none of that type."""
+    if start.params.rank != params.rank:
+        raise ParameterError(
+            f"start has rank {start.params.rank}, and rank={params.rank} was asked for: a fit "
+            f"continues a model of its own rank. Take rank={start.params.rank}, or start anew."
+        )
+    sides = [
+        frame.withColumn(key, F.col(key).try_cast(kinds[key].dataType)).dropna(subset=[key])
+        for frame, key in ((start.users, USER_ID), (start.items, ITEM_ID))
+    ]
+    return replace(start, users=sides[0], items=sides[1])
 
 
 def _resumed(schedule: Schedule, state: DataFrame, params: AlsParams) -> int:

@@ -27,7 +27,8 @@ def solve_bounded(matrix: Floats, residual: Floats, x: Floats, bounded: int) -> 
     """Minimises `x' matrix x / 2 - b . x` in place, the first `bounded` columns at or above zero.
 
     `matrix` is symmetric, of which the upper triangle is read and the rest filled in; `residual`,
-    which is used up, is `b - matrix x` for the `x` given.
+    which is used up, is `b - matrix x` for the `x` given, where the bounded columns are at or
+    above zero already.
     """
     size, gained = x.shape[0], 0.0
     for a in range(size):

@@ -6,12 +6,26 @@ from dataclasses import dataclass, field
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from matchlake.errors import InputError
+from matchlake.recommender.columns import require_columns
 from matchlake.recommender.model import FactorModel
 from matchlake.recommender.params import AlsParams
 from matchlake.schemas import ITEM_ID, SCORE, USER_ID
 
 LIST_LENGTH = 20
 """Items that the recall of an implicit fit looks at."""
+
+
+def require_measurable(held_out: DataFrame, params: AlsParams) -> None:
+    """Raises SchemaError or InputError unless `held_out` has a pair to measure; one action."""
+    explicit = params.feedback == "explicit"
+    needed = [USER_ID, ITEM_ID, *([params.value_column] if explicit else [])]
+    require_columns(held_out, needed, "the held-out part")
+    if held_out.select(*needed).dropna().isEmpty():
+        raise InputError(
+            f"No row of held_out has {', '.join(needed)} that are not null, so there is nothing to "
+            "measure: give some interactions, or leave held_out out."
+        )
 
 
 @dataclass

@@ -27,14 +27,15 @@ def fold_in_frame(
     """`query`, `factors`, `bias`, `observed` of every query in `history`; lazy.
 
     `history` has `query`, `target`, `value`; `fixed` has `id`, `idx`, `factors`, `bias`. Pairs of
-    an unknown target do not count; repeated pairs count each time.
+    an unknown target do not count; repeated pairs count each time. Where `observed` is 0, `factors`
+    is null: nothing is known of such a query, and it is answered as an unknown one.
     """
     spread = spread_over(history)
     side = fixed.select(F.col("id").alias("target"), "idx", "factors", "bias")
     rows = sent_to_all(side, spread, _FIXED)
     told = history.select(
         "query",
-        F.col("target").cast(side.schema["target"].dataType).alias("target"),
+        F.col("target").try_cast(side.schema["target"].dataType).alias("target"),
         F.col(VALUE).cast("float").alias(VALUE),
     )
     scene = spread.gather(rows, sent_packed(told, spread, _HISTORY))
@@ -87,11 +88,13 @@ class _Task:
         )
         rank = self.params.rank
         bounds = pa.array(np.arange(0, (len(factors) + 1) * rank, rank, dtype=np.int32))
+        flat, observed = np.ascontiguousarray(factors).ravel(), histories.counts()
+        unknown = pa.array(observed == 0)
         yield pa.RecordBatch.from_pydict(
             {
                 "query": encoded.dictionary,
-                "factors": pa.ListArray.from_arrays(bounds, np.ascontiguousarray(factors).ravel()),
+                "factors": pa.ListArray.from_arrays(bounds, flat, mask=unknown),
                 "bias": pa.array(bias),
-                "observed": pa.array(histories.counts()),
+                "observed": pa.array(observed),
             }
         )

@@ -191,6 +191,8 @@ def solve_blocks(
             solution[:] = 0.0
         if empty:
             continue
+        for k in range(nonnegative):
+            solution[k] = max(solution[k], _ZERO)
         scores[:] = 0.0
         if not exact:
             _add_scores(half, row, 0, solution, scores)

@@ -12,7 +12,7 @@ from matchlake.recommender.blocks import Csr, Ints, csr_from_pairs
 from matchlake.recommender.densities import Geometry, log_densities
 from matchlake.recommender.fold import FixedSide, fixed_side, fold_in, history_problem
 from matchlake.recommender.params import AlsParams
-from matchlake.recommender.topk import lists_of, top_k
+from matchlake.recommender.topk import lists_of, require_k, top_k
 
 Matrix = npt.NDArray[np.float32]
 
@@ -22,6 +22,8 @@ class Row(NamedTuple):
 
     factors: Matrix
     bias: float
+    cold: bool = False
+    """Whether nothing is known of it, so that it gets what an unknown id gets."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,13 @@ class _Side:
         if not popular or self.observed is None:
             return self.bias.astype(np.float32)
         return (self.observed / max(1, int(self.observed.sum()))).astype(np.float32)
+
+    @cached_property
+    def trained(self) -> npt.NDArray[np.bool_]:
+        """Which rows have interactions of their own; all, where that is not known."""
+        if self.observed is None:
+            return np.ones(len(self.ids), bool)
+        return np.asarray(self.observed) > 0
 
     @cached_property
     def places(self) -> dict[Any, int]:
@@ -147,17 +156,15 @@ class NumpyFactorModel:
         """The row of a new or changed user from {item_id: rating or strength}.
 
         Solves the user's least squares problem exactly, with the items as they are; unknown items
-        do not count.
+        do not count. A row without a known item is `cold`.
         """
-        factors, bias = fold_in(self._history(history), self._fixed_items)
-        return Row(factors[0], float(bias[0]))
+        return _folded(self._history(history), self._fixed_items)
 
     def fold_in_item(self, history: Mapping[Any, float]) -> Row:
         """As `fold_in`, for an item, from {user_id: rating or strength}."""
         places = _places(self._sides[0].places, list(history))
         values = np.array(list(history.values()), np.float32)
-        factors, bias = fold_in(_one_row(places, values, len(self.user_ids)), self._fixed_users)
-        return Row(factors[0], float(bias[0]))
+        return _folded(_one_row(places, values, len(self.user_ids)), self._fixed_users)
 
     def explain(self, item_id: Any, history: Mapping[Any, float]) -> list[tuple[Any, float]]:
         """What each item of a history adds to the score of `item_id`, the most first.
@@ -197,11 +204,12 @@ class NumpyFactorModel:
         exclude: Collection[Any],
         candidates: Collection[Any] | None,
     ) -> list[tuple[Any, float]]:
+        require_k(k)
         queries, targets = sides
         row = query if isinstance(query, Row) else queries.row(query)
         vector = np.full((1, self.params.rank + 1), np.nan, np.float32)
         level = self.mean
-        if row is not None:
+        if row is not None and not row.cold:
             vector[0] = np.append(row.factors, 1.0)
             level += row.bias
         without = _places(targets.places, list(exclude))
@@ -222,11 +230,11 @@ class NumpyFactorModel:
 
     @cached_property
     def _by_users(self) -> Geometry:
-        return _geometry(self.user_factors)
+        return _geometry(self._sides[0])
 
     @cached_property
     def _by_items(self) -> Geometry:
-        return _geometry(self.item_factors)
+        return _geometry(self._sides[1])
 
     @cached_property
     def _fixed_items(self) -> FixedSide:
@@ -238,6 +246,7 @@ class NumpyFactorModel:
 
 
 def _similar(side: _Side, key: Any, k: int) -> list[tuple[Any, float]]:
+    require_k(k)
     row = side.places[key]
     query = side.unit[row : row + 1]
     return _best(side, (query, side.unit, None), k, np.array([row]), 0.0)
@@ -270,13 +279,19 @@ def _one_row(places: npt.NDArray[np.int64], values: Matrix, width: int) -> Csr:
     return csr_from_pairs(np.zeros_like(columns), columns, values[known], (1, width))
 
 
-def _geometry(others: Matrix) -> Geometry:
-    exact = others.astype(np.float64)
+def _folded(history: Csr, fixed: FixedSide) -> Row:
+    factors, bias = fold_in(history, fixed)
+    return Row(factors[0], float(bias[0]), cold=not len(history.columns))
+
+
+def _geometry(others: _Side) -> Geometry:
+    exact = others.factors[others.trained].astype(np.float64)
     return Geometry.of(len(exact), exact.sum(axis=0), exact.T @ exact, 1.0)
 
 
 def _related(entity: Any, k: int, side: "_Side", geometry: Geometry) -> list[tuple[Any, float]]:
-    """The likest of one side to an id of it, or to a row."""
+    """The likest of one side's trained rows to an id of it, or to a row."""
+    require_k(k)
     own = -1
     if not isinstance(entity, Row):
         own = side.places[entity]
@@ -285,5 +300,5 @@ def _related(entity: Any, k: int, side: "_Side", geometry: Geometry) -> list[tup
     targets = geometry.placed(side.factors, side.bias)
     scores = log_densities(*query, *targets, geometry.noise)[0]
     best = np.argsort(-scores, kind="stable")
-    best = best[best != own][:k]
+    best = best[(best != own) & side.trained[best]][:k]
     return [(side.ids[place], float(scores[place])) for place in best]

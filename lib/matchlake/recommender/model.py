@@ -10,6 +10,7 @@ from matchlake.recommender.fold_frame import fold_in_frame
 from matchlake.recommender.interactions import VALUE
 from matchlake.recommender.params import AlsParams
 from matchlake.recommender.ranking import Ranking, RankingParams, side
+from matchlake.recommender.topk import require_k
 from matchlake.schemas import ITEM_ID, SCORE, USER_ID
 
 
@@ -72,10 +73,14 @@ class FactorModel:
         Args:
             users: The users, by `user_id`; None for all trained ones. Rows that bring `factors` and
                 `bias` (from `fold_in_users`) are answered with those.
-            k: Length of a list; shorter where fewer items are left.
+            k: Length of a list, 1 or more; shorter where fewer items are left.
             exclude_seen: Pairs `user_id`, `item_id` not to recommend.
             candidates: Items to choose from, by `item_id`; with a column `user_id` too, each
                 user's own. Then `exclude_seen` is taken from them.
+
+        Raises:
+            SchemaError: A frame lacks columns.
+            ParameterError: `k` is below 1.
         """
         return self._recommend((USER_ID, ITEM_ID), users, k, exclude_seen, candidates)
 
@@ -110,6 +115,7 @@ class FactorModel:
         Returns `user_id`, `factors`, `bias`, `observed` (the interactions with known items), one
         row for every user of `history`; lazy. `recommend_items` takes them as its users. The item
         side stays as it is: a row is what one more half-iteration would give it, solved exactly.
+        Where `observed` is 0, `factors` is null: such a user gets what an unknown one gets.
         """
         return self._fold_in(history, USER_ID, ITEM_ID)
 
@@ -139,6 +145,11 @@ class FactorModel:
         exclude: DataFrame | None,
         candidates: DataFrame | None,
     ) -> DataFrame:
+        require_k(k)
+        if candidates is not None:
+            require_columns(candidates, keys[1:], "the frame of candidates")
+        if exclude is not None:
+            require_columns(exclude, keys, "the pairs to leave out")
         queries, targets = self._side(keys[0]), self._side(keys[1])
         if wanted is not None:
             require_columns(wanted, keys[:1], "the frame of those to recommend for")
@@ -151,7 +162,6 @@ class FactorModel:
         elif candidates is not None:
             targets = targets.join(candidates.select(F.col(keys[1]).alias("id")), "id", "semi")
         if given is not None:
-            require_columns(given, keys, "the pairs to leave out or choose from")
             given = given.select(F.col(keys[0]).alias("query"), F.col(keys[1]).alias("target"))
         implicit = self.params.feedback == "implicit"
         params = RankingParams(k, self.params.rank, self.mean, only_given=own, popular=implicit)
@@ -166,6 +176,7 @@ class FactorModel:
         return named.select("id", F.lit(None).cast("long").alias("idx"), "factors", "bias")
 
     def _similar(self, key: str, wanted: DataFrame | None, k: int) -> DataFrame:
+        require_k(k)
         targets = queries = self._side(key)
         if wanted is not None:
             require_columns(wanted, (key,), "the frame of those to find others for")

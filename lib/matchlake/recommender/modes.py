@@ -24,6 +24,7 @@ from matchlake.errors import ParameterError
 from matchlake.recommender.columns import require_columns
 from matchlake.recommender.model import FactorModel
 from matchlake.recommender.related import Related, trained
+from matchlake.recommender.topk import require_k
 from matchlake.schemas import ITEM_ID, RANK, USER_ID
 
 POOL = "pool"
@@ -129,8 +130,11 @@ def _related(
     k: int,
     choice: tuple[DataFrame | None, Pools],
 ) -> Lists:
+    require_k(k)
     key, other = keys
     rated, pools = choice
+    if wanted is not None:
+        require_columns(wanted, (key,), "the frame of those to find others for")
     frames = {USER_ID: (model.users, "user_idx"), ITEM_ID: (model.items, "item_idx")}
     mine, index = frames[key]
     targets = trained(mine) if rated is None else mine

@@ -32,7 +32,7 @@ class AlsParams(Params):
     """Fit the column `rating` (explicit) or the column `strength` (implicit)."""
     rank: int = Field(64, ge=1, le=4096)
     """Columns of the factor matrices."""
-    iterations: int = Field(15, ge=0)
+    iterations: int = Field(15, ge=1)
     """Iterations; one solves for all users, then for all items."""
     regularization: float = Field(0.05, ge=0)
     """Weight of the squared factors and biases; scaled by frequency, see `nu`."""
@@ -69,7 +69,8 @@ class AlsParams(Params):
     blocks: int | None = Field(None, ge=1)
     """Distributed: blocks a side; by default as many as their bytes ask for."""
     cut_every: int = Field(5, ge=1)
-    """Distributed: iterations between two cuts of the lineage."""
+    """Iterations between two cuts: of the distributed schedule, and of a one-task fit with
+    `held_out`, which is measured at every cut."""
     patience: int | None = Field(None, ge=1)
     """Stop early after this many measurements of the held-out part without a gain."""
 

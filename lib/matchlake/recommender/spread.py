@@ -114,8 +114,9 @@ def scene_of(targets: DataFrame, queries: DataFrame, given: DataFrame | None) ->
     frames = [sent_to_all(targets, spread, TARGET), sent_home(queries, spread, QUERY)]
     if given is not None:
         kinds = {"query": spread.query_type, "target": targets.schema["target"].dataType}
-        # Ids of another type would be sent elsewhere, and equal none.
-        pairs = given.select(*[F.col(name).cast(kind).alias(name) for name, kind in kinds.items()])
+        # Ids of another type would be sent elsewhere; one that is none of that type equals none.
+        own = [F.col(name).try_cast(kind).alias(name) for name, kind in kinds.items()]
+        pairs = given.select(*own)
         frames.append(sent_packed(pairs, spread, GIVEN))
     return spread.gather(*frames)
 

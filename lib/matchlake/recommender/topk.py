@@ -9,12 +9,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from matchlake.errors import ParameterError
 from matchlake.recommender.blocks import Floats, Ints, Positions, csr_from_pairs
 from matchlake.recommender.simd import LANES, any_above, compiled, load, splat
 
 QUERIES, TARGETS = 128, 4096
 """Rows and columns of a block of scores: 2 MiB, which stays near the core."""
 
+_ROWS, _FEW, _ROWS_OF_FEW = 4, 1024, 32
+"""Queries are scored by so many rows at a time, more of them beside up to `_FEW` targets.
+
+BLAS sums the rows that are left over in another order: without rows of zeros in their place, a
+query's scores would depend on the queries beside it.
+"""
 _SPARE = 4
 """Lists have room for so many times k candidates before they are cut back to k."""
 _SIGN, _REST, _PLACE = 0x80000000, 0x7FFFFFFF, 0xFFFFFFFF
@@ -32,10 +39,22 @@ class Lists(NamedTuple):
 
 
 class Best(NamedTuple):
-    """Shape (queries, k), best first; `places` is -1 past the last target a query may have."""
+    """Shape (queries, k), best first; `places` is -1 past the last target a query may have.
+
+    There are no more columns than targets.
+    """
 
     places: Positions
     scores: Floats
+
+
+def require_k(k: int) -> None:
+    """Raises ParameterError unless lists of length `k` can be asked for."""
+    if k < 1:
+        raise ParameterError(
+            f"k={k} must be 1 or more: it is the length of a list. Lists are shorter of themselves "
+            "where fewer are left."
+        )
 
 
 def top_k(
@@ -50,6 +69,7 @@ def top_k(
         without: For each query the targets to leave out.
         plain: The scores that an unknown query gets, shape (targets,).
     """
+    k = min(k, len(targets))
     best = _empty(len(queries), k)
     unknown = np.isnan(queries[:, 0])
     scores = np.empty((QUERIES, TARGETS), np.float32)
@@ -61,17 +81,30 @@ def top_k(
     )
     for top in range(0, len(queries), QUERIES):
         rows = slice(top, min(top + QUERIES, len(queries)))
+        chunk = _filled_up(queries[rows])
         room.used[:], room.limits[:] = 0, _NOTHING
         for left in range(0, len(targets), TARGETS):
             part = targets[left : left + TARGETS]
             block = scores[: rows.stop - top, : len(part)]
-            np.matmul(queries[rows], part.T, out=block)
+            tall = _up(len(block), _ROWS if len(part) > _FEW else _ROWS_OF_FEW)
+            np.matmul(chunk[:tall], part.T, out=scores[:tall, : len(part)])
             if plain is not None:
                 block[unknown[rows]] = plain[left : left + TARGETS]
             _leave_out(block, left, top, without)
             _offer(scores, block.shape, left, k, room)
         _finish(room, k, best.scores[rows], best.places[rows])
     return best
+
+
+def _filled_up(queries: Floats) -> Floats:
+    filled = np.zeros((_up(len(queries), _ROWS_OF_FEW), queries.shape[1]), np.float32)
+    filled[: len(queries)] = queries
+    return filled
+
+
+def _up(count: int, step: int) -> int:
+    """`count`, or the next multiple of `step`."""
+    return -(-count // step) * step
 
 
 class _Room(NamedTuple):
@@ -89,6 +122,7 @@ def top_k_among(
     queries: Floats, targets: Floats, k: int, among: Lists, plain: Floats | None = None
 ) -> Best:
     """As `top_k`, but from each query's own list of targets."""
+    k = min(k, len(targets))
     best = _empty(len(queries), k)
     for row, query in enumerate(queries):
         places = among.places[among.indptr[row] : among.indptr[row + 1]]

@@ -11,7 +11,7 @@ _DAY = 86400.0
 def time_decay(event_time: Column, now: Column, half_life_days: float) -> Column:
     """`0.5 ^ (age / half life)`: 1 for what happens at `now` or later, half a half-life earlier.
 
-    Both are timestamps; a null time has a null weight.
+    Both are timestamps; where one is null, the weight is null.
     """
     if not half_life_days > 0:
         raise ParameterError(
@@ -20,7 +20,7 @@ def time_decay(event_time: Column, now: Column, half_life_days: float) -> Column
     micros = F.unix_micros(now) - F.unix_micros(event_time)
     days = F.greatest(micros, F.lit(0)) / F.lit(1e6 * _DAY)
     decayed = F.pow(F.lit(0.5), days / F.lit(half_life_days))
-    return F.when(event_time.isNotNull(), decayed)
+    return F.when(event_time.isNotNull() & now.isNotNull(), decayed)
 
 
 def log_strength(count: Column, scale: float = 1.0) -> Column:
