@@ -155,6 +155,7 @@ def test_a_second_writer_of_the_same_table_is_stopped(
     assert ingest(runtime).good == 3
 
 
+@pytest.mark.soak
 def test_a_loss_or_doubling_is_found_with_its_ranges(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:

@@ -144,6 +144,7 @@ def quarantine(runtime: Runtime, stream: str) -> list[tuple[int, str, int]]:
     return [(row.offset, row.reason, row.attempt) for row in rows]
 
 
+@pytest.mark.soak
 def test_a_replay_turns_what_passes_now_into_good_rows_in_their_place(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:
@@ -185,6 +186,7 @@ def test_a_replay_turns_what_passes_now_into_good_rows_in_their_place(
         Replay(entry, changed.lakehouse, fix="nothing(value)").run(ledger)
 
 
+@pytest.mark.soak
 def test_too_many_bad_records_fail_a_batch_before_it_is_written(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:

@@ -79,6 +79,7 @@ def counts(lake: Lakehouse, table: str) -> list[tuple[object, ...]]:
     return [tuple(row)[4:] for row in found.orderBy("table_version", "feature").collect()]
 
 
+@pytest.mark.soak
 def test_a_rerun_changes_nothing_and_new_data_raises_the_version(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -168,6 +168,7 @@ def test_a_table_parted_by_evil_values_stays_in_its_folder(
     assert unharmed(lakehouse)
 
 
+@pytest.mark.soak
 def test_who_is_erased_is_one_user_whatever_the_id(lakehouse: Lakehouse) -> None:
     spec = TableSpec("witness.users", "", (Column("user_id", "STRING", ""),))
     lakehouse.append(lakehouse.spark.createDataFrame([(t,) for t in EVIL], spec.struct()), spec)

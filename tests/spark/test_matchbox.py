@@ -64,6 +64,7 @@ def test_trained_and_cold_rows_score_as_the_factor_model_does(
     assert len(users["u03"]["factors"]) == 20 * 2
 
 
+@pytest.mark.soak
 def test_levels_and_dates_give_chances(frames: Frames, pairs: DataFrame) -> None:
     ratings, users, _ = frames
     params = PARAMS.model_copy(update={"ordinal": True, "dates": True, "chains": 2})

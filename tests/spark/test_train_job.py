@@ -162,6 +162,7 @@ def test_an_equal_model_stays_challenger(
     assert int(alias.version) == max(map(int, product.versions()))
 
 
+@pytest.mark.soak
 def test_an_explicit_fit_is_judged_by_its_errors_too(made: Product) -> None:
     runtime = made.runtime(
         "train.als={feedback: explicit, rank: 4, iterations: 3}",
