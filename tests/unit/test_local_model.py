@@ -136,3 +136,39 @@ def test_users_for_items_and_similar_users_are_the_same_with_sides_exchanged() -
 def test_serving_needs_no_spark() -> None:
     code = "import sys; sys.modules['pyspark'] = None; import matchlake.recommender.local"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def counted(observed: list[int]) -> NumpyFactorModel:
+    rng = np.random.default_rng(3)
+    rows = len(observed)
+    users, items = rng.normal(size=(rows, 2)), rng.normal(size=(4, 2))
+    return NumpyFactorModel(
+        [f"u{n}" for n in range(rows)],
+        [f"i{n}" for n in range(4)],
+        users.astype(np.float32),
+        items.astype(np.float32),
+        np.zeros(rows, np.float32),
+        np.zeros(4, np.float32),
+        3.0,
+        AlsParams(feedback="explicit", rank=2),
+        np.array(observed),
+        np.ones(4, np.int64),
+    )
+
+
+def test_rows_without_ratings_ask_but_are_no_answer_and_move_no_moment() -> None:
+    some, all_ = counted([1, 5, 0, 2, 0]), counted([1, 5, 1, 2, 1])
+    assert {user for user, _ in some.related_users("u2", 9)} == {"u0", "u1", "u3"}
+    assert {user for user, _ in all_.related_users("u2", 9)} == {"u0", "u1", "u3", "u4"}
+    without = counted([1, 5, 1, 2])
+    trained = NumpyFactorModel(
+        [without.user_ids[n] for n in (0, 1, 3)],
+        without.item_ids,
+        some.user_factors[[0, 1, 3]],
+        some.item_factors,
+        np.zeros(3, np.float32),
+        np.zeros(4, np.float32),
+        3.0,
+        some.params,
+    )
+    assert some.related_items("i0", 3) == trained.related_items("i0", 3)

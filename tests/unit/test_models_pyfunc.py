@@ -14,7 +14,6 @@ import pytest
 from tests.support.saved_models import ITEMS, USERS, saved, tracker_in
 
 from matchlake.errors import ParameterError, SchemaError
-from matchlake.models.arrays import trained_ids
 from matchlake.models.folder import load_numpy
 from matchlake.models.pyfunc import FACTORS, pyfunc_flavor
 from matchlake.recommender.local import NumpyFactorModel
@@ -78,7 +77,7 @@ def test_an_id_without_ratings_at_training_is_cold(folder: Path) -> None:
     m = load_numpy(folder / "model" / FACTORS)
     assert isinstance(m, NumpyFactorModel)
     cold = replace(m, user_observed=np.array([0, 2, 3]), item_observed=None)
-    assert trained_ids(cold) == ({"bob", "cid"}, set(ITEMS))
+    assert cold.trained_ids == ({"bob", "cid"}, set(ITEMS))
 
 
 def test_recommends_the_best_items_best_first(model: Any, folder: Path) -> None:

@@ -1,7 +1,6 @@
 """A saved model as NumPy arrays, for serving: nothing here needs Spark."""
 
 from dataclasses import dataclass
-from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -60,19 +59,6 @@ def load_numpy(path: str | Path) -> NumpyFactorModel | NumpyMatchboxModel:
     samples = users.samples(), items.samples()
     shaped = response.reshape(trained, samples[0].shape[1], -1)
     return NumpyMatchboxModel(flat, samples, shaped, report, encoders)
-
-
-def trained_ids(
-    model: NumpyFactorModel | NumpyMatchboxModel,
-) -> tuple[frozenset[Any], frozenset[Any]]:
-    """The users and the items of `model` that had ratings or interactions at training."""
-    flat = model.flat if isinstance(model, NumpyMatchboxModel) else model
-    sides = (flat.user_ids, flat.user_observed), (flat.item_ids, flat.item_observed)
-    users, items = (
-        frozenset(ids if observed is None else compress(ids, observed > 0))
-        for ids, observed in sides
-    )
-    return users, items
 
 
 def _encoder(text: str | None) -> RowEncoder | None:

@@ -11,7 +11,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 from matchlake.errors import ParameterError, SchemaError
-from matchlake.models.arrays import load_numpy, trained_ids
+from matchlake.models.arrays import load_numpy
 
 
 class FactorPyfunc(PythonModel):  # type: ignore[misc]
@@ -20,7 +20,7 @@ class FactorPyfunc(PythonModel):  # type: ignore[misc]
     def load_context(self, context: Any) -> None:
         """Reads the factor files that were logged with the model."""
         self._model = load_numpy(Path(context.artifacts["factors"]))
-        self._users, self._items = trained_ids(self._model)
+        self._users, self._items = self._model.trained_ids
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -221,6 +222,12 @@ class NumpyFactorModel:
         plain = targets.plain(popular=self.params.feedback == "implicit")
         return _best(targets, (vector, targets.matrix, plain), k, without, level)
 
+    @property
+    def trained_ids(self) -> tuple[frozenset[Any], frozenset[Any]]:
+        """The users and the items that had interactions in the fit."""
+        users, items = (frozenset(compress(side.ids, side.trained)) for side in self._sides)
+        return users, items
+
     @cached_property
     def _sides(self) -> tuple["_Side", "_Side"]:
         return (
@@ -289,7 +296,7 @@ def _geometry(others: _Side) -> Geometry:
     return Geometry.of(len(exact), exact.sum(axis=0), exact.T @ exact, 1.0)
 
 
-def _related(entity: Any, k: int, side: "_Side", geometry: Geometry) -> list[tuple[Any, float]]:
+def _related(entity: Any, k: int, side: _Side, geometry: Geometry) -> list[tuple[Any, float]]:
     """The likest of one side's trained rows to an id of it, or to a row."""
     require_k(k)
     own = -1

@@ -145,8 +145,8 @@ class _Task:
             given = pick_lists(targets.given, rows)
             bias = np.asarray(pc.fill_null(batch["bias"], 0.0))
             level = np.float32(self.ranking.mean) + bias
-        choose = top_k_among if self.ranking.only_given else top_k
-        best = choose(matrix, targets.matrix, self.ranking.k, given, targets.plain)
+        asked = matrix, targets.matrix, self.ranking.k, given, targets.plain
+        best = top_k_among(*asked) if self.ranking.only_given else top_k(*asked, steady=True)
         found = best.places >= 0
         if not self.ranking.only_given:
             found &= best.scores > -np.inf  # What had to be left out fills short lists.

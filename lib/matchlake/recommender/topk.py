@@ -16,12 +16,6 @@ from matchlake.recommender.simd import LANES, any_above, compiled, load, splat
 QUERIES, TARGETS = 128, 4096
 """Rows and columns of a block of scores: 2 MiB, which stays near the core."""
 
-_ROWS, _FEW, _ROWS_OF_FEW = 4, 1024, 32
-"""Queries are scored by so many rows at a time, more of them beside up to `_FEW` targets.
-
-BLAS sums the rows that are left over in another order: without rows of zeros in their place, a
-query's scores would depend on the queries beside it.
-"""
 _SPARE = 4
 """Lists have room for so many times k candidates before they are cut back to k."""
 _SIGN, _REST, _PLACE = 0x80000000, 0x7FFFFFFF, 0xFFFFFFFF
@@ -58,7 +52,13 @@ def require_k(k: int) -> None:
 
 
 def top_k(
-    queries: Floats, targets: Floats, k: int, without: Lists, plain: Floats | None = None
+    queries: Floats,
+    targets: Floats,
+    k: int,
+    without: Lists,
+    plain: Floats | None = None,
+    *,
+    steady: bool = False,
 ) -> Best:
     """The `k` targets with the largest `queries @ targets.T`, for each query.
 
@@ -68,6 +68,9 @@ def top_k(
         k: How many.
         without: For each query the targets to leave out.
         plain: The scores that an unknown query gets, shape (targets,).
+        steady: Give a query the same scores, to the bit, whatever stands beside it. BLAS sums in
+            an order that depends on the shape, so each block has all its rows then, however few
+            the queries: 128 rows cost a single one forty times its time.
     """
     k = min(k, len(targets))
     best = _empty(len(queries), k)
@@ -81,30 +84,20 @@ def top_k(
     )
     for top in range(0, len(queries), QUERIES):
         rows = slice(top, min(top + QUERIES, len(queries)))
-        chunk = _filled_up(queries[rows])
+        chunk = queries[rows]
+        if steady and len(chunk) < QUERIES:
+            chunk = np.pad(chunk, ((0, QUERIES - len(chunk)), (0, 0)))
         room.used[:], room.limits[:] = 0, _NOTHING
         for left in range(0, len(targets), TARGETS):
             part = targets[left : left + TARGETS]
             block = scores[: rows.stop - top, : len(part)]
-            tall = _up(len(block), _ROWS if len(part) > _FEW else _ROWS_OF_FEW)
-            np.matmul(chunk[:tall], part.T, out=scores[:tall, : len(part)])
+            np.matmul(chunk, part.T, out=scores[: len(chunk), : len(part)])
             if plain is not None:
                 block[unknown[rows]] = plain[left : left + TARGETS]
             _leave_out(block, left, top, without)
             _offer(scores, block.shape, left, k, room)
         _finish(room, k, best.scores[rows], best.places[rows])
     return best
-
-
-def _filled_up(queries: Floats) -> Floats:
-    filled = np.zeros((_up(len(queries), _ROWS_OF_FEW), queries.shape[1]), np.float32)
-    filled[: len(queries)] = queries
-    return filled
-
-
-def _up(count: int, step: int) -> int:
-    """`count`, or the next multiple of `step`."""
-    return -(-count // step) * step
 
 
 class _Room(NamedTuple):

@@ -26,6 +26,7 @@ from matchlake.recommender.matchbox.posterior import Posterior, SidePosterior, f
 from matchlake.recommender.matchbox.ratings import ITEM, USER
 from matchlake.recommender.matchbox.row_encoder import RowEncoder
 from matchlake.recommender.packing import Array
+from matchlake.recommender.related import trained
 from matchlake.schemas import ITEM_ID, RATING, USER_ID
 
 if TYPE_CHECKING:
@@ -105,10 +106,10 @@ def _trained(model: "MatchboxModel", side: int) -> DataFrame:
     """The rows of `side` that the fit drew; those that were folded in since are not among them."""
     rows, index = ((model.users, "user_idx"), (model.items, "item_idx"))[side]
     drawn = F.col(index) < F.lit(int(model.report["sizes"][side]))
-    return rows.where((F.col("observed") > 0) & drawn)
+    return trained(rows).where(drawn)
 
 
-def _everywhere(trained: DataFrame, side: int) -> DataFrame:
+def _everywhere(others: DataFrame, side: int) -> DataFrame:
     """All trained rows of the other side, for every block."""
     block: Column = F.explode(F.array([F.lit(number) for number in range(BLOCKS)]))
     index = "item_idx" if side == USER else "user_idx"
@@ -116,7 +117,7 @@ def _everywhere(trained: DataFrame, side: int) -> DataFrame:
     columns: list[str | Column] = [key, F.col(index).alias("idx"), "factors", "biases"]
     if side == ITEM:
         columns.append("response")
-    return trained.select([block.alias(_BLOCK), *columns])
+    return others.select([block.alias(_BLOCK), *columns])
 
 
 def _schema(key: str, kind: DataType) -> StructType:

@@ -45,7 +45,7 @@ class NumpyMatchboxModel:
     `flat` ranks, and holds ids and counts. `samples` has the rows of users and of items, (rows,
     samples, columns) each, the bias last; `response` the trained users' part of the response,
     (users, samples, width); `report` is that of `MatchboxModel`. Days are left out, here and where
-    items are ranked: every score is that of an average day.
+    items are ranked: a score has no day's part, not even the average one that Spark's `score` adds.
     """
 
     flat: NumpyFactorModel
@@ -63,6 +63,11 @@ class NumpyMatchboxModel:
     def item_ids(self) -> Sequence[Any]:
         """All items likewise."""
         return self.flat.item_ids
+
+    @property
+    def trained_ids(self) -> tuple[frozenset[Any], frozenset[Any]]:
+        """The users and the items that had ratings in the fit."""
+        return self.flat.trained_ids
 
     def score(self, user_ids: Sequence[Any], item_ids: Sequence[Any]) -> Floats:
         """Expected ratings of pairs; see `predict`."""
