@@ -9,12 +9,12 @@ scikit-learn a matrix), in turn, the median of some rounds, after a small warm-u
 
 Spark ML writes one column of indices and values, and ours the same in layout `sparse`: that is the
 ratio `spark_ml`. Ours in layout `slots`, a column for each number and for the slot of each
-category, says the same in another form: `spark_ml_slots`. Before anything is timed both are
-compared with Spark ML's on every distinct row, place by place; and before scikit-learn is timed,
-its columns with ours of the same feature and category. Spark ML has no limit of its own for
-one-hot columns: `wide_spark_ml` is the ratio to its pipeline without one, `wide_spark_ml_top` to
-its CountVectorizer, which has one. Memory is that of this process and its JVM, which all sides
-share: the JVM gives none back, so a side's peak can be that of one before it.
+category, says the same in another form: `spark_ml_slots`; so with `sklearn`, `sklearn_slots`.
+Before anything is timed both are compared with Spark ML's on every distinct row, place by place;
+and before scikit-learn is timed, its columns with ours of the same feature and category. Spark ML
+has no limit of its own for one-hot columns: `wide_spark_ml` is the ratio to its pipeline without
+one, `wide_spark_ml_top` to its CountVectorizer, which has one. Memory is that of this process and
+its JVM, which all sides share: the JVM gives none back, so a side's peak can be that of one before.
 """
 
 import argparse
@@ -113,7 +113,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=20_000_000)
-    parser.add_argument("--sklearn-rows", type=int, default=2_000_000)
+    parser.add_argument("--sklearn-rows", type=int, default=5_000_000)
     parser.add_argument("--wide-rows", type=int, default=5_000_000)
     parser.add_argument("--wide-values", type=int, default=1_000_000)
     parser.add_argument("--parts", default="spark_ml,sklearn,wide")
@@ -211,11 +211,13 @@ def against_sklearn(bench: Bench) -> None:
     write_flights(folder, bench.options.sklearn_rows)
     frame = bench.spark.read.parquet(str(folder))
     sides: dict[str, Side] = {
-        "matchlake_sparse": lambda out: matchlake(frame, out, FLIGHTS),
-        "sklearn": lambda out: scikit_learn(pd.read_parquet(folder), out),
+        f"matchlake_{layout}": partial(matchlake, frame, features=FLIGHTS, layout=layout)
+        for layout in LAYOUTS
     }
+    sides["sklearn"] = lambda out: scikit_learn(pd.read_parquet(folder), out)
     bench.time("sklearn", sides)
     bench.compare("sklearn", "sklearn", "matchlake_sparse", "sklearn")
+    bench.compare("sklearn_slots", "sklearn", "matchlake_slots", "sklearn")
 
 
 def same_as_sklearn(bench: Bench) -> Answer:

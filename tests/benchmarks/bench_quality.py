@@ -25,7 +25,7 @@ from tests.benchmarks.runs import pin, session, versions
 
 from matchlake.recommender.als import AlsParams, fit_als
 from matchlake.recommender.split import SplitParams, split
-from matchlake.recommender.topk import lists_of, top_k
+from matchlake.recommender.topk import lists_of, pack_targets, top_k
 from matchlake.sandbox.movielens import bundled_movielens
 
 Floats = npt.NDArray[np.float32]
@@ -135,7 +135,7 @@ def judge(found: Sides, train: pd.DataFrame, test: pd.DataFrame) -> dict[str, fl
     seen = lists_of(
         row_of[train["user_id"]], train["item_id"].to_numpy(), len(users), len(found[1])
     )
-    best = top_k(np.ascontiguousarray(found[0][users]), np.ascontiguousarray(found[1]), 20, seen)
+    best = top_k(found[0][users], pack_targets(found[1]), 20, seen)
     true = np.zeros((len(users), SHAPE[1]), bool)
     true[row_of[test["user_id"]], test["item_id"]] = True
     hits = np.take_along_axis(true, best.places.astype(np.int64), axis=1)

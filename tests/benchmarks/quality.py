@@ -5,7 +5,7 @@ import numpy.typing as npt
 from tests.benchmarks.peers import Outcome
 from tests.benchmarks.planted import Planted
 
-from matchlake.recommender.topk import lists_of, top_k
+from matchlake.recommender.topk import lists_of, pack_targets, top_k
 
 
 def quality(data: Planted, found: Outcome, *, explicit: bool) -> dict[str, float]:
@@ -20,7 +20,7 @@ def quality(data: Planted, found: Outcome, *, explicit: bool) -> dict[str, float
     row_of[users] = np.arange(len(users))
     chosen = row_of[data.users] >= 0
     seen = lists_of(row_of[data.users[chosen]], data.items[chosen], len(users), data.shape[1])
-    best = top_k(np.ascontiguousarray(found.users[users]), found.items, 20, seen)
+    best = top_k(found.users[users], pack_targets(found.items), 20, seen)
     hit = best.places == items[:, None]
     place = np.where(hit.any(axis=1), hit.argmax(axis=1), 20)
     gain = np.where(place < 10, 1 / np.log2(place + 2.0), 0.0)

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from matchlake.recommender import topk
-from matchlake.recommender.topk import Lists, lists_of, pick_lists, top_k, top_k_among
+from matchlake.recommender.topk import Lists, lists_of, pack_targets, pick_lists, top_k, top_k_among
 
 
 def whole_numbers(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -33,7 +35,7 @@ def test_lists_are_those_of_a_full_sort(queries: int, targets: int, k: int) -> N
     owners[:targets], seen[:targets] = 0, np.resize(np.arange(targets), len(seen))[:targets]
     scores = left @ right.T
     scores[owners, seen] = -np.inf
-    best = top_k(left, right, k, lists_of(owners, seen, queries, targets))
+    best = top_k(left, pack_targets(right), k, lists_of(owners, seen, queries, targets))
     assert places(best) == oracle(scores, k)
     assert best.scores[-1, 0] == scores[-1].max()
 
@@ -43,29 +45,46 @@ def test_a_query_that_is_unknown_gets_the_plain_scores() -> None:
     targets = np.array([[3.0, 9], [2, 9], [1, 9]], np.float32)
     plain = np.array([0.1, 0.3, 0.2], np.float32)
     nothing = Lists(np.zeros(3, np.int64), np.zeros(0, np.int32))
-    best = top_k(queries, targets, 2, nothing, plain)
+    best = top_k(queries, pack_targets(targets), 2, nothing, plain)
     assert best.places.tolist() == [[0, 1], [1, 2]]
     assert best.scores[1].tolist() == pytest.approx([0.3, 0.2])
 
 
-@pytest.mark.parametrize("count", [50, 5000])
-def test_a_query_alone_has_the_scores_it_has_among_others(count: int) -> None:
-    rng = np.random.default_rng(3)
-    queries = rng.normal(size=(topk.QUERIES + 1, 65)).astype(np.float32)
-    targets = rng.normal(size=(count, 65)).astype(np.float32)
-    nothing = Lists(np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int32))
-    best = top_k(queries, targets, 20, nothing, steady=True)
-    for row in (0, 77, topk.QUERIES):
-        alone = top_k(queries[row : row + 1], targets, 20, nothing, steady=True)
-        assert np.array_equal(alone.places[0], best.places[row])
-        assert np.array_equal(alone.scores[0], best.scores[row])
+@given(st.integers(1, 300), st.integers(1, 700), st.integers(1, 70), st.integers(0, 2**32))
+@settings(max_examples=30, deadline=None)
+def test_a_score_is_the_same_to_the_bit_whatever_stands_beside_it(
+    queries: int, targets: int, columns: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    left = rng.normal(size=(queries, columns)).astype(np.float32)
+    right = rng.normal(size=(targets, columns)).astype(np.float32)
+    nothing = Lists(np.zeros(queries + 1, np.int64), np.zeros(0, np.int32))
+    best = top_k(left, pack_targets(right), 20, nothing)
+    order = rng.permutation(queries)[:7]
+    again = top_k(left[order], pack_targets(right), 20, nothing)
+    assert np.array_equal(again.places, best.places[order])
+    assert np.array_equal(again.scores, best.scores[order])
+    # One chain of fused multiply-adds: exact products, a sum rounded to float32 at each column.
+    query, place = left[order[0]], best.places[order[0], 0]
+    total = np.float32(0.0)
+    for a, b in zip(query, right[place], strict=True):
+        total = np.float32(np.longdouble(a) * np.longdouble(b) + np.longdouble(total))
+    assert total == best.scores[order[0], 0]
+
+
+def test_no_queries_have_no_lists() -> None:
+    nothing = Lists(np.zeros(1, np.int64), np.zeros(0, np.int32))
+    best = top_k(np.ones((0, 3), np.float32), pack_targets(np.ones((4, 3), np.float32)), 2, nothing)
+    assert best.places.shape == (0, 2)
 
 
 def test_a_list_has_no_more_room_than_targets() -> None:
     queries, targets = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)
     nothing = Lists(np.zeros(3, np.int64), np.zeros(0, np.int32))
-    assert top_k(queries, targets, 10**15, nothing).places.tolist() == [[0, 1, 2, 3]] * 2
-    assert top_k(queries, targets[:0], 5, nothing).places.shape == (2, 0)
+    assert (
+        top_k(queries, pack_targets(targets), 10**15, nothing).places.tolist() == [[0, 1, 2, 3]] * 2
+    )
+    assert top_k(queries, pack_targets(targets[:0]), 5, nothing).places.shape == (2, 0)
     among = lists_of(np.array([0, 1, 1]), np.array([2, 0, 3]), 2, 4)
     found = top_k_among(queries, targets, 10**15, among)
     assert places(found) == [[2], [0, 3]]

@@ -13,7 +13,7 @@ from matchlake.recommender.blocks import Csr, Ints, csr_from_pairs
 from matchlake.recommender.densities import Geometry, log_densities
 from matchlake.recommender.fold import FixedSide, fixed_side, fold_in, history_problem
 from matchlake.recommender.params import AlsParams
-from matchlake.recommender.topk import lists_of, require_k, top_k
+from matchlake.recommender.topk import Targets, lists_of, pack_targets, require_k, top_k
 
 Matrix = npt.NDArray[np.float32]
 
@@ -60,9 +60,9 @@ class _Side:
         return {key: row for row, key in enumerate(self.ids)}
 
     @cached_property
-    def matrix(self) -> Matrix:
+    def targets(self) -> Targets:
         """Factors, then the bias."""
-        return np.column_stack([self.factors, self.bias]).astype(np.float32)
+        return pack_targets(np.column_stack([self.factors, self.bias]))
 
     @cached_property
     def unit(self) -> Matrix:
@@ -70,6 +70,11 @@ class _Side:
         norms = np.linalg.norm(self.factors, axis=1, keepdims=True)
         unit: Matrix = (self.factors / np.maximum(norms, 1e-12)).astype(np.float32)
         return unit
+
+    @cached_property
+    def unit_targets(self) -> Targets:
+        """The same, to be looked through."""
+        return pack_targets(self.unit)
 
 
 @dataclass(frozen=True)
@@ -220,7 +225,7 @@ class NumpyFactorModel:
             others[allowed[allowed >= 0]] = False
             without = np.union1d(without, np.flatnonzero(others))
         plain = targets.plain(popular=self.params.feedback == "implicit")
-        return _best(targets, (vector, targets.matrix, plain), k, without, level)
+        return _best(targets, (vector, targets.targets, plain), k, without, level)
 
     @property
     def trained_ids(self) -> tuple[frozenset[Any], frozenset[Any]]:
@@ -256,19 +261,19 @@ def _similar(side: _Side, key: Any, k: int) -> list[tuple[Any, float]]:
     require_k(k)
     row = side.places[key]
     query = side.unit[row : row + 1]
-    return _best(side, (query, side.unit, None), k, np.array([row]), 0.0)
+    return _best(side, (query, side.unit_targets, None), k, np.array([row]), 0.0)
 
 
 def _best(
     targets: _Side,
-    scored: tuple[Matrix, Matrix, Matrix | None],
+    scored: tuple[Matrix, Targets, Matrix | None],
     k: int,
     without: npt.NDArray[np.int64],
     level: float,
 ) -> list[tuple[Any, float]]:
-    query, matrix, plain = scored
-    lists = lists_of(np.zeros(len(without), np.int64), without, 1, len(matrix))
-    best = top_k(query, matrix, k, lists, plain)
+    query, rows, plain = scored
+    lists = lists_of(np.zeros(len(without), np.int64), without, 1, rows.size)
+    best = top_k(query, rows, k, lists, plain)
     places, scores = best.places[0], best.scores[0]
     kept = (places >= 0) & (scores > -np.inf)
     found = zip(places[kept], scores[kept], strict=True)

@@ -27,7 +27,7 @@ from pyspark.sql.types import (
 from matchlake.recommender.arrow_lists import combined
 from matchlake.recommender.blocks import Floats, Ints
 from matchlake.recommender.spread import given_lists, scene_of, streamed
-from matchlake.recommender.topk import Lists, pick_lists, top_k, top_k_among
+from matchlake.recommender.topk import Lists, Targets, pack_targets, pick_lists, top_k, top_k_among
 from matchlake.schemas import RANK, SCORE
 
 _BATCH = 1024
@@ -95,7 +95,7 @@ class _Targets(NamedTuple):
 
     ids: pa.Array
     idx: Ints
-    matrix: Floats
+    rows: Floats | Targets
     """Factors, then the bias; scaled to length 1 where rows are compared by cosine."""
     plain: Floats
     """What an unknown query scores."""
@@ -121,8 +121,9 @@ class _Task:
         if self.ranking.popular:
             observed = np.asarray(table["observed"]).astype(np.float64)
             plain = (observed / max(1.0, observed.sum())).astype(np.float32)
-        ids = combined(table["target"])
-        return _Targets(ids, np.asarray(table["idx"]), matrix, plain, *given_lists(given, ids))
+        ids, idx = combined(table["target"]), np.asarray(table["idx"])
+        rows = matrix if self.ranking.only_given else pack_targets(matrix)
+        return _Targets(ids, idx, rows, plain, *given_lists(given, ids))
 
     def _matrix(self, factors: pa.ListArray, last: Floats) -> Floats:
         known, flat = np.asarray(factors.is_valid()), np.asarray(factors.flatten())
@@ -145,8 +146,11 @@ class _Task:
             given = pick_lists(targets.given, rows)
             bias = np.asarray(pc.fill_null(batch["bias"], 0.0))
             level = np.float32(self.ranking.mean) + bias
-        asked = matrix, targets.matrix, self.ranking.k, given, targets.plain
-        best = top_k_among(*asked) if self.ranking.only_given else top_k(*asked, steady=True)
+        among, k, plain = targets.rows, self.ranking.k, targets.plain
+        if isinstance(among, Targets):
+            best = top_k(matrix, among, k, given, plain)
+        else:
+            best = top_k_among(matrix, among, k, given, plain)
         found = best.places >= 0
         if not self.ranking.only_given:
             found &= best.scores > -np.inf  # What had to be left out fills short lists.

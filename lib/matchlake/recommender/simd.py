@@ -68,12 +68,25 @@ def _store(_typing: Any, array: Any, _offset: Any, _lanes: Any) -> Any:
 
 def _splat(_typing: Any, _scalar: Any) -> Any:
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        undefined = ir.Constant(_VECTOR, ir.Undefined)
-        first = builder.insert_element(undefined, arguments[0], ir.Constant(_INDEX, 0))
-        everywhere = ir.Constant(ir.VectorType(_INDEX, LANES), [0] * LANES)
-        return builder.shuffle_vector(first, undefined, everywhere)
+        return _everywhere(builder, arguments[0])
 
     return Lanes(types.float32), generate
+
+
+def _everywhere(builder: Any, scalar: Any) -> Any:
+    undefined = ir.Constant(_VECTOR, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(_INDEX, 0))
+    zeros = ir.Constant(ir.VectorType(_INDEX, LANES), [0] * LANES)
+    return builder.shuffle_vector(first, undefined, zeros)
+
+
+def _repeat(_typing: Any, array: Any, _offset: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        scalar = builder.load(builder.gep(data, [arguments[1]]))
+        return _everywhere(builder, scalar)
+
+    return Lanes(array, types.intp), generate
 
 
 def _fma(_typing: Any, a: Any, b: Any, c: Any) -> Any:
@@ -96,15 +109,22 @@ def _total(_typing: Any, lanes: Any) -> Any:
     return types.float32(lanes), generate
 
 
-def _any_above(_typing: Any, a: Any, b: Any) -> Any:
+def _above(_typing: Any, a: Any, b: Any) -> Any:
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         above = builder.fcmp_ordered(">", *arguments)
-        kind = ir.FunctionType(ir.IntType(1), [ir.VectorType(ir.IntType(1), LANES)])
-        name = f"llvm.vector.reduce.or.v{LANES}i1"
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
-        return builder.call(function, [above])
+        return builder.zext(builder.bitcast(above, ir.IntType(LANES)), _INDEX)
 
-    return types.boolean(a, b), generate
+    return types.uint32(a, b), generate
+
+
+def _lowest(_typing: Any, _bits: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(_INDEX, [_INDEX, ir.IntType(1)])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.cttz.i32")
+        place = builder.call(function, [arguments[0], ir.Constant(ir.IntType(1), 1)])
+        return builder.zext(place, ir.IntType(64))
+
+    return types.int64(types.uint32), generate
 
 
 load = intrinsic(_load)
@@ -113,9 +133,13 @@ store = intrinsic(_store)
 """`store(array, offset, lanes)`: writes sixteen floats into a flat float32 array."""
 splat = intrinsic(_splat)
 """`splat(scalar)`: the same float32 in every lane."""
+repeat = intrinsic(_repeat)
+"""`repeat(array, offset)`: one float of a flat float32 array in every lane."""
 fma = intrinsic(_fma)
 """`fma(a, b, c)`: a * b + c, lane by lane."""
 total = intrinsic(_total)
 """`total(lanes)`: the sum of the sixteen lanes."""
-any_above = intrinsic(_any_above)
-"""`any_above(a, b)`: whether any lane of a is larger than that of b."""
+above = intrinsic(_above)
+"""`above(a, b)`: a bit for each lane, from the lowest on: whether a is larger than b there."""
+lowest = intrinsic(_lowest)
+"""`lowest(bits)`: the place of the lowest bit that is set; there has to be one."""

@@ -1,7 +1,11 @@
-"""The k best targets of each query, by blocks: BLAS for the scores, then a selection by row.
+"""The k best targets of each query: scores in registers, and a selection that seldom keeps one.
 
-Memory is one block of scores, QUERIES x TARGETS, whatever there is to leave out. Ties go to the
-target that comes first, so that a rerun gives the same lists.
+Targets lie in panels of sixteen. Six queries at a time pass a panel, and a score that does not
+beat its query's limit is never written anywhere: memory is the targets and, for each of some
+queries, room for a few times k candidates, whatever there is to leave out. Every score is one chain
+of fused multiply-adds in the order of the columns, so that it is the same to the bit whatever
+stands beside it, on every machine. Ties go to the target that comes first: a rerun gives the same
+lists.
 """
 
 from typing import NamedTuple
@@ -11,15 +15,37 @@ import numpy.typing as npt
 
 from matchlake.errors import ParameterError
 from matchlake.recommender.blocks import Floats, Ints, Positions, csr_from_pairs
-from matchlake.recommender.simd import LANES, any_above, compiled, load, splat
+from matchlake.recommender.simd import (
+    LANES,
+    above,
+    compiled,
+    fma,
+    load,
+    lowest,
+    repeat,
+    splat,
+    store,
+)
 
-QUERIES, TARGETS = 128, 4096
-"""Rows and columns of a block of scores: 2 MiB, which stays near the core."""
-
+_TOGETHER = 6
+"""Queries whose scores with a panel are held in registers: 12 of the 16 of AVX2."""
+_QUERIES = 20 * _TOGETHER
+"""Queries that pass a block of panels before the next one."""
+_BLOCK = 1 << 18
+"""Bytes of a block of panels, which stays near the core."""
 _SPARE = 4
 """Lists have room for so many times k candidates before they are cut back to k."""
 _SIGN, _REST, _PLACE = 0x80000000, 0x7FFFFFFF, 0xFFFFFFFF
 _NOTHING = np.float32(-np.inf)
+
+
+class Targets(NamedTuple):
+    """A matrix of targets as `top_k` reads it; `pack_targets` makes it."""
+
+    panels: Floats
+    """Shape (panels, columns, LANES); NaN past the last target, which no score beats."""
+    size: int
+    """Rows of the matrix."""
 
 
 class Lists(NamedTuple):
@@ -51,70 +77,89 @@ def require_k(k: int) -> None:
         )
 
 
+def pack_targets(matrix: Floats) -> Targets:
+    """A matrix of shape (targets, columns) in panels."""
+    count, columns = matrix.shape
+    panels = -(-count // LANES)
+    padded = np.full((panels * LANES, columns), np.nan, np.float32)
+    padded[:count] = matrix
+    turned = padded.reshape(panels, LANES, columns).transpose(0, 2, 1)
+    return Targets(np.ascontiguousarray(turned), count)
+
+
 def top_k(
-    queries: Floats,
-    targets: Floats,
-    k: int,
-    without: Lists,
-    plain: Floats | None = None,
-    *,
-    steady: bool = False,
+    queries: Floats, targets: Targets, k: int, without: Lists, plain: Floats | None = None
 ) -> Best:
-    """The `k` targets with the largest `queries @ targets.T`, for each query.
+    """The `k` targets with the largest products of their row with the query's, for each query.
 
     Args:
         queries: Shape (queries, columns); a row of NaN stands for a query that is unknown.
-        targets: Shape (targets, columns).
+        targets: As many columns.
         k: How many.
         without: For each query the targets to leave out.
         plain: The scores that an unknown query gets, shape (targets,).
-        steady: Give a query the same scores, to the bit, whatever stands beside it. BLAS sums in
-            an order that depends on the shape, so each block has all its rows then, however few
-            the queries: 128 rows cost a single one forty times its time.
     """
-    k = min(k, len(targets))
+    k = min(k, targets.size)
     best = _empty(len(queries), k)
-    unknown = np.isnan(queries[:, 0])
-    scores = np.empty((QUERIES, TARGETS), np.float32)
-    height = min(QUERIES, len(queries))
-    room = _Room(
-        np.empty((height, _SPARE * k + LANES), np.uint64),
-        np.empty(height, np.int64),
-        np.empty(height, np.float32),
-    )
-    for top in range(0, len(queries), QUERIES):
-        rows = slice(top, min(top + QUERIES, len(queries)))
-        chunk = queries[rows]
-        if steady and len(chunk) < QUERIES:
-            chunk = np.pad(chunk, ((0, QUERIES - len(chunk)), (0, 0)))
-        room.used[:], room.limits[:] = 0, _NOTHING
-        for left in range(0, len(targets), TARGETS):
-            part = targets[left : left + TARGETS]
-            block = scores[: rows.stop - top, : len(part)]
-            np.matmul(chunk, part.T, out=scores[: len(chunk), : len(part)])
-            if plain is not None:
-                block[unknown[rows]] = plain[left : left + TARGETS]
-            _leave_out(block, left, top, without)
-            _offer(scores, block.shape, left, k, room)
+    panels, columns = targets.panels.shape[:2]
+    common = np.full(panels * LANES, np.nan, np.float32)
+    if plain is not None:
+        common[: targets.size] = plain
+    packed = targets.panels.reshape(-1), common
+    step = max(1, _BLOCK // (4 * LANES * max(1, columns)))
+    height = min(_QUERIES, max(1, -(-len(queries) // _TOGETHER)) * _TOGETHER)
+    chunk = np.zeros((height // _TOGETHER, columns, _TOGETHER), np.float32)
+    room = _empty_room(height, k)
+    for top in range(0, len(queries), height):
+        rows = slice(top, min(top + height, len(queries)))
+        padded = np.zeros((height, columns), np.float32)
+        padded[: rows.stop - top] = queries[rows]
+        chunk[:] = padded.reshape(-1, _TOGETHER, columns).transpose(0, 2, 1)
+        room.restart(padded, without.indptr[top : rows.stop + 1])
+        for begin in range(0, panels, step):
+            block = begin, min(begin + step, panels)
+            _scan(chunk.reshape(-1), packed, block, k, without.places, room)
         _finish(room, k, best.scores[rows], best.places[rows])
     return best
 
 
 class _Room(NamedTuple):
-    """Candidates of each row of a block: the first `used` of its keys.
+    """Candidates of each query of a chunk: the first `used` of its keys.
 
-    A score up to the row's limit has no place in the list any more.
+    A score up to the query's limit has no place in the list any more. What it may not be given
+    stands in the lists from `passed`, before which the targets were looked at, to `last`.
     """
 
     keys: npt.NDArray[np.uint64]
     used: Ints
     limits: Floats
+    passed: Ints
+    last: Ints
+    unknown: npt.NDArray[np.bool_]
+
+    def restart(self, queries: Floats, bounds: Ints) -> None:
+        """Empties it for the next queries, which have the lists between `bounds`."""
+        count = len(bounds) - 1
+        self.used[:], self.limits[:count], self.limits[count:] = 0, _NOTHING, np.inf
+        self.passed[:count], self.last[:count] = bounds[:-1], bounds[1:]
+        self.unknown[:] = np.isnan(queries[:, 0])
+
+
+def _empty_room(height: int, k: int) -> _Room:
+    return _Room(
+        np.empty((height, _SPARE * k + LANES), np.uint64),
+        np.empty(height, np.int64),
+        np.empty(height, np.float32),
+        np.empty(height, np.int64),
+        np.empty(height, np.int64),
+        np.empty(height, np.bool_),
+    )
 
 
 def top_k_among(
     queries: Floats, targets: Floats, k: int, among: Lists, plain: Floats | None = None
 ) -> Best:
-    """As `top_k`, but from each query's own list of targets."""
+    """As `top_k`, but from each query's own list of targets, rows of a matrix."""
     k = min(k, len(targets))
     best = _empty(len(queries), k)
     for row, query in enumerate(queries):
@@ -129,18 +174,6 @@ def top_k_among(
 
 def _empty(queries: int, k: int) -> Best:
     return Best(np.full((queries, k), -1, np.int32), np.full((queries, k), _NOTHING, np.float32))
-
-
-@compiled
-def _leave_out(block: Floats, left: int, top: int, without: Lists) -> None:
-    right = left + block.shape[1]
-    for row in range(block.shape[0]):
-        first, last = without.indptr[top + row], without.indptr[top + row + 1]
-        first += np.searchsorted(without.places[first:last], left)
-        for j in range(first, last):
-            if without.places[j] >= right:
-                break
-            block[row, without.places[j] - left] = -np.inf
 
 
 @compiled
@@ -159,23 +192,66 @@ def _score_of(key: np.uint64) -> np.float32:
 
 
 @compiled
-def _offer(scores: Floats, shape: tuple[int, int], left: int, k: int, room: _Room) -> None:
-    """Adds a block's scores that beat a row's limit, cutting back to k where the room ends."""
-    stride, end = scores.shape[1], room.keys.shape[1] - LANES
-    for row in range(shape[0]):
-        keys, used, limit = room.keys[row], room.used[row], room.limits[row]
-        for start in range(0, shape[1], LANES):
-            whole = start + LANES <= shape[1]
-            # Most sixteens end here, once the row holds good candidates.
-            if whole and not any_above(load(scores, row * stride + start), splat(limit)):
-                continue
-            for j in range(start, min(start + LANES, shape[1])):
-                keys[used] = _key(scores[row, j], left + j)
-                used += scores[row, j] > limit
-            if used > end:
-                limit = _cut_back(keys, used, k)
-                used = k
-        room.used[row], room.limits[row] = used, limit
+def _scan(
+    queries: Floats,
+    targets: tuple[Floats, Floats],
+    block: tuple[int, int],
+    k: int,
+    without: Positions,
+    room: _Room,
+) -> None:
+    """Offers the targets of a block of panels to a chunk of queries.
+
+    `targets` are all panels, and the scores that unknown queries get.
+    """
+    panels, common = targets
+    columns, end = len(queries) // len(room.used), room.keys.shape[1] - LANES
+    scores = np.empty(_TOGETHER * LANES, np.float32)
+    for first in range(0, len(room.used), _TOGETHER):
+        for panel in range(block[0], block[1]):
+            _score(queries, first * columns, panels, panel * columns * LANES, columns, scores)
+            for i in range(_TOGETHER):
+                row, at = first + i, i * LANES
+                if room.unknown[row]:
+                    store(scores, at, load(common, panel * LANES))
+                bits = above(load(scores, at), splat(room.limits[row]))
+                if not bits:  # As it is mostly, once a query has good candidates.
+                    continue
+                keys, used = room.keys[row], room.used[row]
+                passed, last = room.passed[row], room.last[row]
+                while bits:
+                    lane = lowest(bits)
+                    bits &= bits - np.uint32(1)
+                    place = panel * LANES + lane
+                    while passed < last and without[passed] < place:
+                        passed += 1
+                    if passed == last or without[passed] != place:
+                        keys[used] = _key(scores[at + lane], place)
+                        used += 1
+                if used > end:
+                    room.limits[row] = _cut_back(keys, used, k)
+                    used = k
+                room.used[row], room.passed[row] = used, passed
+
+
+@compiled
+def _score(q: Floats, at: int, panels: Floats, panel: int, columns: int, scores: Floats) -> None:
+    """The scores of six rows of `q`, the first at `at`, with the panel at `panel`."""
+    s0 = s1 = s2 = s3 = s4 = s5 = splat(np.float32(0.0))
+    for c in range(columns):
+        lanes, place = load(panels, panel + c * LANES), at + c * _TOGETHER
+        s0 = fma(repeat(q, place), lanes, s0)
+        s1 = fma(repeat(q, place + 1), lanes, s1)
+        s2 = fma(repeat(q, place + 2), lanes, s2)
+        s3 = fma(repeat(q, place + 3), lanes, s3)
+        s4 = fma(repeat(q, place + 4), lanes, s4)
+        s5 = fma(repeat(q, place + 5), lanes, s5)
+    store(scores, 0, s0)
+    store(scores, LANES, s1)
+    store(scores, 2 * LANES, s2)
+    store(scores, 3 * LANES, s3)
+    store(scores, 4 * LANES, s4)
+    store(scores, 5 * LANES, s5)
 
 
 @compiled
