@@ -275,7 +275,7 @@ def _best(
     lists = lists_of(np.zeros(len(without), np.int64), without, 1, rows.size)
     best = top_k(query, rows, k, lists, plain)
     places, scores = best.places[0], best.scores[0]
-    kept = (places >= 0) & (scores > -np.inf)
+    kept = places >= 0
     found = zip(places[kept], scores[kept], strict=True)
     return [(targets.ids[place], float(score + np.float32(level))) for place, score in found]
 

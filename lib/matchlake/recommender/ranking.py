@@ -152,8 +152,6 @@ class _Task:
         else:
             best = top_k_among(matrix, among, k, given, plain)
         found = best.places >= 0
-        if not self.ranking.only_given:
-            found &= best.scores > -np.inf  # What had to be left out fills short lists.
         row, rank = np.nonzero(found)
         query, target = self.names
         return pa.RecordBatch.from_pydict(
