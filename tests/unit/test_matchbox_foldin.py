@@ -37,7 +37,8 @@ def test_folded_users_and_items_are_conditional_means(fitted: tuple[Case, Poster
     rated = case.places[:, USER] < 2
     users, items = case.places[rated].T
     features = Features(sparse(case.x[:2]))
-    rows = fold_in(found, USER, NewRatings(users, items, case.values[rated], 2), features)
+    rows, left = fold_in(found, USER, NewRatings(users, items, case.values[rated], 2), features)
+    spreads = np.zeros(2)
     for sample in range(found.samples):
         side, q = found.sides[USER], found.sides[ITEM].rows[:, sample].astype(float)
         for user in (0, 1):
@@ -49,10 +50,19 @@ def test_folded_users_and_items_are_conditional_means(fitted: tuple[Case, Poster
             prior = side.means[sample] + case.x[user] @ side.links[sample]
             h = side.precisions[sample] @ prior + beta * design.T @ missed
             np.testing.assert_allclose(rows[user, sample], np.linalg.solve(a, h), atol=2e-3)
+            every = np.column_stack([q[:, :2], np.ones(len(q))])
+            of_ratings, of_prior = (
+                np.einsum("ij,jk,ik->i", every, np.linalg.inv(precision), every).mean()
+                for precision in (a, side.precisions[sample])
+            )
+            spreads[user] += of_ratings / of_prior / found.samples
+    np.testing.assert_allclose(left, spreads, rtol=1e-3)
+    assert (left > 0.0).all()
+    assert (left < 0.5).all()
 
     rated = case.places[:, ITEM] == 3
     users, none = case.places[rated, USER], np.zeros(rated.sum(), np.int32)
-    rows = fold_in(found, ITEM, NewRatings(none, users, case.values[rated], 1), None)
+    rows = fold_in(found, ITEM, NewRatings(none, users, case.values[rated], 1), None).rows
     beta = found.response["users"][5][users, 0]
     p = found.sides[USER].rows[users, 5].astype(float)
     design = np.column_stack([p[:, :2], np.ones(len(users))])
@@ -71,17 +81,49 @@ def test_a_new_user_moves_smoothly_from_the_prior_to_the_ratings(*, ordinal: boo
     features = Features(sparse(case.x[:1]))
     prior = found.sides[USER].prior_rows(features, 1)
     order = np.argsort(-found.sides[ITEM].rows[:, :, 2].mean(axis=1)).astype(np.int32)
-    biases = []
+    biases, spreads = [], []
     for count in (0, 1, 2, 5, 20):
         # The user calls the best items bad: each rating draws the user's bias further down.
         values, rows = np.full(count, 1.0, np.float32), np.zeros(count, np.int32)
-        folded = fold_in(found, USER, NewRatings(rows, order[:count], values, 1), features)
+        folded, left = fold_in(found, USER, NewRatings(rows, order[:count], values, 1), features)
+        spreads.append(left[0])
         biases.append(folded[0, :, 2].mean())
         if count == 0:
             np.testing.assert_allclose(folded, prior, atol=1e-5)
     assert (np.diff(biases) < 0).all()
+    assert (np.diff(spreads) < 0).all()
+    assert spreads[0] == pytest.approx(1.0, abs=1e-4)
     steps = -np.diff(biases)
     assert steps[0] < 0.8 * steps.sum()
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 10])
+def test_intervals_of_new_users_hold_what_they_claim(count: int) -> None:
+    case = planted(8, users=300, items=50)
+    trained = case.places[:, USER] < 100
+    old = replace(case, places=case.places[trained], values=case.values[trained], x=case.x[:100])
+    old = replace(old, sizes=(100, 50))
+    gibbs = gibbs_for(old, PARAMS.model_copy(update={"samples": 30}))
+    found = Posterior.of(gibbs.samples(), gibbs.response.mean, gibbs.response.levels)
+    places, values = case.places[~trained] - [100, 0], case.values[~trained]
+    # The first ratings of each user are known, all others asked for.
+    turn = np.zeros(len(places), int)
+    for user in range(200):
+        own = places[:, USER] == user
+        turn[own] = np.arange(own.sum())
+    given, asked = turn < count, turn >= count
+    users, items = places[given].T.astype(np.int32)
+    new = NewRatings(users, items, values[given], 200)
+    rows, left = fold_in(found, USER, new, Features(sparse(case.x[100:])))
+    predictor = replace(
+        found.predictor(),
+        rows=np.concatenate([rows, found.sides[ITEM].rows]),
+        spread=np.concatenate([left, np.zeros(50, np.float32)]),
+        response=np.tile(found.response["variance"][:, None].astype(np.float32), (200, 1, 1)),
+    )
+    guess = predictor.predict((places[asked] + [0, 200]).astype(np.int32))
+    inside = np.abs(values[asked] - guess.scores) < 1.645 * guess.deviations
+    assert 0.87 < inside.mean() < 0.93
 
 
 @pytest.mark.parametrize("ordinal", [False, True])
@@ -93,7 +135,7 @@ def test_ratings_that_the_fit_cannot_have_are_errors(
     none = np.zeros(1, np.int32)
     new = NewRatings(none, none, np.array([rating], np.float32), 1)
     if np.isfinite(rating) and not ordinal:
-        assert np.isfinite(fold_in(found, USER, new, None)).all()
+        assert np.isfinite(fold_in(found, USER, new, None).rows).all()
         return
     needs = "one of the levels of the fit, 1, 2, 3, 4, 5" if ordinal else "a finite number"
     with pytest.raises(InputError, match=f"1 of 1 .* among them {rating:g}: .* {needs}"):

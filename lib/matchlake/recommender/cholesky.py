@@ -103,13 +103,19 @@ def _finish_row(matrix: Flat, row: int, width: int, limit: np.float32) -> None:
 @compiled
 def substitute(matrix: Flat, width: int, vector: Flat) -> None:
     """Solves `U' U x = vector` in place, with the factor that `factorize` left."""
+    forward_substitute(matrix, width, vector)
+    back_substitute(matrix, width, vector)
+
+
+@compiled
+def forward_substitute(matrix: Flat, width: int, vector: Flat) -> None:
+    """Solves `U' x = vector` in place."""
     for k in range(width):
         value = vector[k] * matrix[k * width + k]
         lanes = splat(-value)
         for c in range(k - k % LANES, width, LANES):
             store(vector, c, fma(lanes, load(matrix, k * width + c), load(vector, c)))
         vector[k] = value
-    back_substitute(matrix, width, vector)
 
 
 @compiled

@@ -80,24 +80,31 @@ class Grid:
         item_cell = F.col("_n") * F.lit(self.items) + self._block(F.col(ITEM_ID), self.items)
         users = model.users.withColumn("_n", every_item).select(
             user_cell.alias(CELL), F.lit(USER).alias("side"), USER_ID, "factors", "biases",
-            "observed", "response",
+            "observed", _spread(model.users), "response",
         )  # fmt: skip
         items = model.items.withColumn("_n", every_user).select(
             item_cell.alias(CELL), F.lit(ITEM).alias("side"), ITEM_ID, "factors", "biases",
-            "observed",
+            "observed", _spread(model.items),
         )  # fmt: skip
         rows = users.unionByName(items, allowMissingColumns=True)
         if model.days is None:
             return rows
         days = model.days.withColumn("_n", every_item).select(
             user_cell.alias(CELL), F.lit(DAY).alias("side"), USER_ID, "day", "factors", "biases",
-            F.lit(1).cast("long").alias("observed"),
+            F.lit(1).cast("long").alias("observed"), F.lit(0).cast("float").alias("spread"),
         )  # fmt: skip
         return rows.unionByName(days, allowMissingColumns=True)
 
     @staticmethod
     def _block(key: Column, blocks: int) -> Column:
         return F.pmod(F.hash(key), F.lit(blocks))
+
+
+def _spread(rows: DataFrame) -> Column:
+    """What a `Predictor` wants of each row; only rows that were folded in say it themselves."""
+    known = F.when(F.col("observed") > 0, 0.0).otherwise(1.0)
+    said = F.col("spread") if "spread" in rows.columns else F.lit(None)
+    return F.coalesce(said, known).cast("float").alias("spread")
 
 
 @dataclass(frozen=True)
@@ -113,18 +120,16 @@ class _ScoreCell:
         kept = left.select(left.column_names[: self.columns])
         sides = [_SideRows(right, side, self.report) for side in (USER, ITEM)]
         places = [sides[USER].places(left[USER_ID]), sides[ITEM].places(left[ITEM_ID])]
-        known = [side.known for side in sides]
+        trained = sides[USER].known[places[USER]] & sides[ITEM].known[places[ITEM]]
         if self.dates:
             days = _SideRows(right, DAY, self.report)
             sides.append(days)
             places.append(days.places(left[USER_ID], left["_day"]))
-            known.append(days.known)
-        trained = known[USER][places[USER]] & known[ITEM][places[ITEM]]
         offsets = np.cumsum([0, *[len(side.rows) for side in sides[:-1]]])
         predictor = Predictor(
             mean=float(self.report["mean"]),
             rows=np.concatenate([side.rows for side in sides]),
-            known=np.concatenate(known),
+            spread=np.concatenate([side.spread for side in sides]),
             covariances=covariances(self.report, len(sides)),
             response=sides[USER].response(self.report),
             levels=self.report.get("levels"),
@@ -149,6 +154,8 @@ class _SideRows:
         self.rows[-1] = report[f"average_{side}"]
         observed = np.asarray(self._table["observed"])
         self.known = np.append(observed > 0, False)
+        spread = np.asarray(self._table["spread"])
+        self.spread = np.append(spread, np.float32(1.0)).astype(np.float32)
 
     def places(self, *keys: pa.ChunkedArray) -> npt.NDArray[np.int64]:
         """Place of each key (for days: user and day) in `rows`."""

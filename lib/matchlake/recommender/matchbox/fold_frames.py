@@ -129,6 +129,7 @@ def _schema(key: str, kind: DataType) -> StructType:
             StructField("biases", floats),
             StructField("compact", floats),
             StructField("observed", LongType()),
+            StructField("spread", FloatType()),
         ]
     )
 
@@ -154,7 +155,8 @@ class _Fold:
         # History features go by the fit's numbers, of which some rows may be gone.
         numbers = np.asarray(right["idx"]).astype(np.int32)[others]
         features = self._features(described, replace(new, others=numbers))
-        rows = fold_in(posterior_of(self.report, right, self.side), self.side, new, features)
+        posterior = posterior_of(self.report, right, self.side)
+        rows, spread = fold_in(posterior, self.side, new, features)
         few = self.report["compact_users" if self.side == USER else "compact_items"]
         factors = factors_of(rows)
         return pa.table(
@@ -164,6 +166,7 @@ class _Fold:
                 "biases": float_lists(rows[:, :, -1]),
                 "compact": float_lists(factors @ few),
                 "observed": pa.array(np.bincount(places, minlength=len(ids))),
+                "spread": pa.array(spread),
             }
         )
 

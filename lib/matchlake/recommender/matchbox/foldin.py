@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +10,15 @@ import numpy.typing as npt
 from matchlake.errors import InputError
 from matchlake.recommender.blocks import Floats
 from matchlake.recommender.matchbox.draws import draw_key
-from matchlake.recommender.matchbox.kernels import Matrix, Scored, View, draw_rows, score_rows
+from matchlake.recommender.matchbox.kernels import (
+    Conditional,
+    Matrix,
+    Scored,
+    View,
+    draw_rows,
+    score_rows,
+    spread_rows,
+)
 from matchlake.recommender.matchbox.links import Features
 from matchlake.recommender.matchbox.ordinal import FAR, edges_of, mean_latents
 from matchlake.recommender.matchbox.posterior import Posterior
@@ -32,12 +41,24 @@ class NewRatings:
     count: int
 
 
-def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features | None) -> Floats:
-    """Rows (count, samples, columns) of users or items, given their ratings and features.
+class Folded(NamedTuple):
+    """Rows (count, samples, columns), and the part of their prior variance that is left (count,).
+
+    That part is 1 without ratings, and falls towards 0 as they come.
+    """
+
+    rows: Floats
+    spread: Floats
+
+
+def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features | None) -> Folded:
+    """Rows of users or items, given their ratings and features.
 
     In every sample, with the other side's rows, a row's prior mean m, and beta the precision of
     each rating's user (a new user's is the mean one): A = precision + beta sum [q, 1][q, 1]',
-    row = A^-1 (precision m + beta sum (rating - mean - c)[q, 1]). It is the mean of a row's draw.
+    row = A^-1 (precision m + beta sum (rating - mean - c)[q, 1]). It is the mean of a row's draw,
+    whose covariance is A^-1: with M = sum [q, 1][q, 1]' over all rows of the other side, `spread`
+    is tr(A^-1 M) / tr(precision^-1 M), averaged over the samples.
     Where ratings are levels the latent numbers take their means, in turn with the row, at the
     thresholds that users have in common. Raises InputError for ratings that are not `needed`.
     """
@@ -45,9 +66,12 @@ def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features
     columns = posterior.sides[side].rows.shape[2]
     bench = _Bench(posterior, side, new, features)
     out = np.empty((new.count, posterior.samples, columns), np.float32)
+    spread = np.zeros(new.count, np.float32)
     for sample in range(posterior.samples):
-        out[:, sample] = bench.rows(sample)[:, :columns]
-    return out
+        rows, left = bench.rows(sample)
+        out[:, sample] = rows[:, :columns]
+        spread += left / np.float32(posterior.samples)
+    return Folded(out, spread)
 
 
 _SHOWN = 5
@@ -98,30 +122,44 @@ class _Bench:
         view = View(seen.indptr, seen.others, seen.owners, ids, names, stack.reshape(-1), columns)
         self._side = Side(side, seen, features, None, view, self._mine)
 
-    def rows(self, sample: int) -> Floats:
-        """The rows of one sample."""
+    def rows(self, sample: int) -> tuple[Floats, Floats]:
+        """The rows of one sample, and what ratings leave of their prior's variance."""
         mine = self._posterior.sides[self._number]
         trained = self._posterior.sides[1 - self._number].rows
         self._other[:, : trained.shape[2]] = trained[:, sample]
         links, scale = mine.links[sample], float(mine.scales[sample])
         prior = Prior(mine.means[sample], mine.precisions[sample], links, scale)
         self._mine[:] = 0.0
+        weights = self._weights(sample)
         if not self._codes:
-            self._solve(prior, (self._side.sorted.values, self._weights(sample)))
-            return self._mine
-        weights, latents = self._weights(sample), np.empty_like(self._side.sorted.values)
+            given = self._solve(prior, (self._side.sorted.values, weights))
+            return self._mine, self._spread(prior, given)
+        latents = np.empty_like(self._side.sorted.values)
         for _ in range(_ROUNDS):
             scores = np.empty_like(latents)
             view, count = self._side.view, len(self._mine)
             score_rows(view, self._mine, 0, count, scores)
             scored = Scored(view, scores, self._side.sorted.values)
             mean_latents(scored, self._edges(sample), 0, count, latents)
-            self._solve(prior, (latents, weights))
-        return self._mine
+            given = self._solve(prior, (latents, weights))
+        return self._mine, self._spread(prior, given)
 
-    def _solve(self, prior: Prior, response: tuple[Floats, Floats]) -> None:
+    def _solve(self, prior: Prior, response: tuple[Floats, Floats]) -> Conditional:
         given = condition(self._side, prior, response, draw_key(0), noise=0.0)
         draw_rows(self._side.view, given, 0, len(self._mine), self._mine)
+        return given
+
+    def _spread(self, prior: Prior, given: Conditional) -> Floats:
+        columns = self._side.view.columns
+        design = self._other[:, :columns].copy()
+        design[:, -1] = 1.0
+        moment = design.T.astype(np.float64) @ design
+        values, vectors = np.linalg.eigh(moment)
+        roots = np.zeros((columns, self._mine.shape[1]), np.float32)
+        roots[:, :columns] = (vectors * np.sqrt(np.maximum(values, 0.0))).T
+        left = np.empty(len(self._mine), np.float32)
+        spread_rows(self._side.view, given, roots, 0, len(left), left)
+        return left / np.float32(np.trace(np.linalg.solve(prior.precision, moment)))
 
     def _users(self) -> int:
         return len(self._mine) if self._number == USER else len(self._other)

@@ -11,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from matchlake.recommender.blocks import Floats, Ints, Positions
-from matchlake.recommender.cholesky import back_substitute, factorize, rank_update, substitute
+from matchlake.recommender.cholesky import (
+    back_substitute,
+    factorize,
+    forward_substitute,
+    rank_update,
+    substitute,
+)
 from matchlake.recommender.matchbox.draws import normal, placed
 from matchlake.recommender.simd import LANES, compiled, fma, load, splat, store, total
 
@@ -100,6 +106,37 @@ class Conditional(NamedTuple):
     noise: float
 
 
+class _Scratch(NamedTuple):
+    solution: Flat
+    matrix: Flat
+    gathered: Flat
+    design: Flat
+
+
+@compiled
+def _factor_row(view: View, given: Conditional, row: int, scratch: _Scratch) -> None:
+    """A row's A, factorized, and h, in `scratch.matrix` and `scratch.solution`."""
+    solution, matrix, gathered, design = scratch
+    width, zero, count = design.shape[0], splat(np.float32(0.0)), 0
+    solution[:] = given.pull[row]
+    matrix[:] = given.precision
+    for j in range(view.indptr[row], view.indptr[row + 1]):
+        offset = _design(view, j, design)
+        weight = given.weights[view.owners[j]]
+        pull = splat(np.float32(weight * (given.targets[j] - offset)))
+        root = splat(np.sqrt(weight))
+        for c in range(0, width, LANES):
+            lanes = load(design, c)
+            store(solution, c, fma(pull, lanes, load(solution, c)))
+            store(gathered, count * width + c, fma(root, lanes, zero))
+        count += 1
+        if count == GATHERED:
+            rank_update(gathered, count, width, matrix)
+            count = 0
+    rank_update(gathered, count, width, matrix)
+    factorize(matrix, width)
+
+
 @compiled
 def draw_rows(view: View, given: Conditional, start: int, stop: int, out: Floats) -> None:
     """Draws rows [start, stop) of one side; with `given.noise` 0 these are conditional means.
@@ -109,27 +146,10 @@ def draw_rows(view: View, given: Conditional, start: int, stop: int, out: Floats
     width, bias = out.shape[1], view.columns - 1
     gathered = np.empty(GATHERED * width, np.float32)
     matrix, design = np.empty(width * width, np.float32), np.empty(width, np.float32)
-    chance, zero = np.empty(width, np.float32), splat(np.float32(0.0))
+    chance = np.empty(width, np.float32)
     for row in range(start, stop):
         solution = out[row]
-        solution[:] = given.pull[row]
-        matrix[:] = given.precision
-        count = 0
-        for j in range(view.indptr[row], view.indptr[row + 1]):
-            offset = _design(view, j, design)
-            weight = given.weights[view.owners[j]]
-            pull = splat(np.float32(weight * (given.targets[j] - offset)))
-            root = splat(np.sqrt(weight))
-            for c in range(0, width, LANES):
-                lanes = load(design, c)
-                store(solution, c, fma(pull, lanes, load(solution, c)))
-                store(gathered, count * width + c, fma(root, lanes, zero))
-            count += 1
-            if count == GATHERED:
-                rank_update(gathered, count, width, matrix)
-                count = 0
-        rank_update(gathered, count, width, matrix)
-        factorize(matrix, width)
+        _factor_row(view, given, row, _Scratch(solution, matrix, gathered, design))
         substitute(matrix, width, solution)
         if given.noise != 0.0:
             key = placed(given.key, view.ids[row])
@@ -138,6 +158,24 @@ def draw_rows(view: View, given: Conditional, start: int, stop: int, out: Floats
                 chance[c] = given.noise * normal(key, c)
             back_substitute(matrix, width, chance)
             solution += chance
+
+
+@compiled
+def spread_rows(
+    view: View, given: Conditional, roots: Floats, start: int, stop: int, out: Flat
+) -> None:
+    """Sums of g' A^-1 g over the rows g of `roots`, A that of `draw_rows`: traces of A^-1 G'G."""
+    width = roots.shape[1]
+    gathered = np.empty(GATHERED * width, np.float32)
+    matrix, design = np.empty(width * width, np.float32), np.empty(width, np.float32)
+    solution = np.empty(width, np.float32)
+    for row in range(start, stop):
+        _factor_row(view, given, row, _Scratch(solution, matrix, gathered, design))
+        out[row] = 0.0
+        for k in range(len(roots)):
+            solution[:] = roots[k]
+            forward_substitute(matrix, width, solution)
+            out[row] += _dot(solution, solution)
 
 
 class Sparse(NamedTuple):

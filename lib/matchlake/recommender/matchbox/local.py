@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from matchlake.errors import InputError
 from matchlake.recommender.blocks import Floats, Ints
@@ -34,8 +33,8 @@ class MatchboxRow(NamedTuple):
 
     samples: Floats
     compact: Row
-    known: bool
-    """Whether it has ratings; otherwise it is its features' prior mean."""
+    spread: float
+    """What its ratings leave of its prior's variance: 1 without any."""
 
 
 @dataclass(frozen=True)
@@ -147,10 +146,12 @@ class NumpyMatchboxModel:
         places = np.array(list(rated), np.int32)
         values = np.array(list(rated.values()), np.float32)
         new = NewRatings(np.zeros(len(places), np.int32), places, values, 1)
-        samples = fold_in(self._posterior(side), side, new, self._features(side, new, features))
+        samples, spread = fold_in(
+            self._posterior(side), side, new, self._features(side, new, features)
+        )
         few = self.report["compact_users" if side == USER else "compact_items"]
         compact = Row((factors_of(samples) @ few)[0], float(samples[0, :, -1].mean()))
-        return MatchboxRow(samples[0], compact, len(places) > 0)
+        return MatchboxRow(samples[0], compact, float(spread[0]))
 
     def _features(
         self, side: int, new: NewRatings, given: Mapping[str, Any] | None
@@ -185,11 +186,11 @@ class NumpyMatchboxModel:
         self, users: Sequence[Any], items: Sequence[Any], clip: tuple[float, float] | None
     ) -> Prediction:
         count = len(users)
-        rows, known = zip(self._gather(USER, users), self._gather(ITEM, items), strict=True)
+        rows, spread = zip(self._gather(USER, users), self._gather(ITEM, items), strict=True)
         predictor = Predictor(
             mean=float(self.report["mean"]),
             rows=np.concatenate(rows),
-            known=np.concatenate(known),
+            spread=np.concatenate(spread),
             covariances=self._covariances,
             response=self._spread(users),
             levels=self.report.get("levels"),
@@ -197,18 +198,18 @@ class NumpyMatchboxModel:
         places = np.stack([np.arange(count), count + np.arange(count)], axis=1)
         return predictor.predict(places.astype(np.int32), clip)
 
-    def _gather(self, side: int, asked: Sequence[Any]) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        """The rows of ids, and which of them have ratings."""
+    def _gather(self, side: int, asked: Sequence[Any]) -> tuple[Floats, Floats]:
+        """The rows of ids, and how much of their prior's variance they keep."""
         places = self._places_of(side, asked)
         rows = self.samples[side][places]
         rows[places < 0] = self.report[f"average_{side}"]
         observed = self.flat.user_observed if side == USER else self.flat.item_observed
         trained = np.ones(len(self.samples[side])) if observed is None else observed
-        known = (places >= 0) & (trained[places] > 0)
+        spread = np.where((places >= 0) & (trained[places] > 0), 0.0, 1.0).astype(np.float32)
         for number, entry in enumerate(asked):
             if isinstance(entry, MatchboxRow):
-                rows[number], known[number] = entry.samples, entry.known
-        return rows, known
+                rows[number], spread[number] = entry.samples, entry.spread
+        return rows, spread
 
     def _spread(self, users: Sequence[Any]) -> Floats:
         """Each user's noise or thresholds; what users share where the fit did not know him."""

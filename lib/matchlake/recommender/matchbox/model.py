@@ -139,8 +139,10 @@ class MatchboxModel:
         """Rows for new or changed users, given all else: conditional means, sample by sample.
 
         Reads `user_id`, `item_id` and `rating` of `history`, and the users' columns of `features`;
-        a user is in either or both. Gives `user_id`, `factors`, `biases`, `compact`, `observed`
-        for `with_users`; lazy. From no ratings (the prior mean) to many the hand-over is smooth.
+        a user is in either or both. Gives `user_id`, `factors`, `biases`, `compact`, `observed` and
+        `spread` (float: the part of the prior's variance that ratings leave, which widens the
+        `deviation` of scores) for `with_users`; lazy. From no ratings (the prior mean, spread 1) to
+        many the hand-over is smooth.
         Ratings of items that had no ratings in the fit do not count, nor do days. Features that are
         not given count as missing. What computes the rows fails, and shows one, on ratings that are
         null, not finite or, where they are levels, none of them.
@@ -150,7 +152,7 @@ class MatchboxModel:
     def fold_in_items(
         self, history: DataFrame | None, features: DataFrame | None = None
     ) -> DataFrame:
-        """As `fold_in_users`, for items: `item_id`, `factors`, `biases`, `compact`, `observed`."""
+        """As `fold_in_users`, for items, by `item_id`."""
         return fold_in_rows(self, ITEM, history, features)
 
     def with_users(self, rows: DataFrame) -> "MatchboxModel":

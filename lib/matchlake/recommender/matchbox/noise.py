@@ -25,8 +25,12 @@ class Noise:
 
     @property
     def variance(self) -> float:
-        """Noise variance of a user who has not rated, at the mean precision."""
-        return self.rate / self.shape
+        """Noise variance of a user who has not rated: the mean of 1 / precision.
+
+        That is rate / (shape - 1); it grows without bound as the shape falls to 1, so below 2 it is
+        that of 2.
+        """
+        return self.rate / max(self.shape - 1.0, 1.0)
 
 
 @compiled

@@ -96,7 +96,7 @@ class Posterior:
         return Predictor(
             mean=self.mean,
             rows=rows,
-            known=np.ones(len(rows), bool),
+            spread=np.zeros(len(rows), np.float32),
             covariances=np.linalg.inv(precisions).astype(np.float32),
             response=user_spread(self.user_response(), self.response.get("base")),
             levels=self.levels,

@@ -29,15 +29,16 @@ class Prediction(NamedTuple):
 class Predictor:
     """All that predictions need, in memory.
 
-    `rows` (rows, samples, columns) has all sides' rows one after another, the users' first; `known`
-    (rows,) says which were trained: the others are prior means, whose `covariances` (sides,
-    samples, columns, columns) widen a prediction. `response` belongs to the users, (users, samples,
-    width): the variance of a rating, or the levels' thresholds where there are `levels`.
+    `rows` (rows, samples, columns) has all sides' rows one after another, the users' first;
+    `spread` (rows,) says how much of the prior's `covariances` (sides, samples, columns, columns)
+    widens a prediction: 0 for trained rows, whose samples differ themselves, 1 for prior means,
+    and what ratings left of it for rows that were folded in. `response` belongs to the users,
+    (users, samples, width): the variance of a rating, or the thresholds where there are `levels`.
     """
 
     mean: float
     rows: Floats
-    known: npt.NDArray[np.bool_]
+    spread: Floats
     covariances: Floats
     response: Floats
     levels: Matrix | None
@@ -60,8 +61,8 @@ class Predictor:
         scores = np.zeros((len(places), samples), np.float32)
         spread = np.zeros((len(places), samples), np.float32)
         score_pairs(places, self.rows, scores)
-        if not self.known[places].all():
-            spread_pairs(places, self.rows, self.known, self.covariances, spread)
+        if self.spread[places].any():
+            spread_pairs(places, self.rows, self.spread, self.covariances, spread)
         users = places[:, 0]
         if self.levels is None:
             exact = scores.astype(np.float64)
@@ -119,13 +120,9 @@ def score_pairs(places: Positions, rows: Floats, out: Floats) -> None:
 
 @compiled
 def spread_pairs(
-    places: Positions,
-    rows: Floats,
-    known: npt.NDArray[np.bool_],
-    covariances: Floats,
-    out: Floats,
+    places: Positions, rows: Floats, share: Floats, covariances: Floats, out: Floats
 ) -> None:
-    """Variances of scores (pairs, samples) from rows that are known by their prior only.
+    """Variances of scores (pairs, samples) from the `share` of its prior's that each row keeps.
 
     For such a row d' C d, C its covariance and d what its factors and bias are multiplied with;
     for every two of them the trace of the product of their factors' covariances too.
@@ -134,7 +131,8 @@ def spread_pairs(
     design = np.empty(columns, np.float32)
     for pair in range(len(places)):
         for side in range(places.shape[1]):
-            if known[places[pair, side]]:
+            kept = share[places[pair, side]]
+            if kept == np.float32(0.0):
                 continue
             for sample in range(rows.shape[1]):
                 design[:] = 0.0
@@ -142,14 +140,15 @@ def spread_pairs(
                 for other in range(places.shape[1]):
                     if other != side:
                         design += rows[places[pair, other], sample]
-                    if other < side and not known[places[pair, other]]:
-                        mine, theirs = covariances[side, sample], covariances[other, sample]
-                        total += np.sum(mine[:-1, :-1] * theirs[:-1, :-1])
+                    theirs = share[places[pair, other]]
+                    if other < side and theirs != np.float32(0.0):
+                        left, right = covariances[side, sample], covariances[other, sample]
+                        total += theirs * np.sum(left[:-1, :-1] * right[:-1, :-1])
                 design[columns - 1] = 1.0
                 for a in range(columns):
                     for b in range(columns):
                         total += design[a] * covariances[side, sample, a, b] * design[b]
-                out[pair, sample] += total
+                out[pair, sample] += kept * total
 
 
 @compiled
