@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -29,7 +30,7 @@ def test_what_it_declares_is_taken(text: str, tmp_path: Path) -> None:
 
 
 def test_the_example_of_a_feature_set_gives_what_it_says(spark: SparkSession) -> None:
-    [example] = EXAMPLES
+    [example] = [text for text in EXAMPLES if "FeatureSet(" in text]
     names: dict[str, object] = {"spark": spark}
     exec(example, names)  # noqa: S102 - our own README
     model, frame = names["model"], spark.sql("SELECT 4 id, 'XYZ' City, 90 age, array('War') genres")
@@ -41,3 +42,26 @@ def test_the_example_of_a_feature_set_gives_what_it_says(spark: SparkSession) ->
     served = names["served"].transform_numpy({"City": "XYZ", "age": 90, "genres": None})
     assert served.tolist() == list(expected.values())[1:]
     assert isinstance(model.transform_pandas(frame.toPandas()), pd.DataFrame)
+
+
+def test_the_example_of_the_recommender_gives_what_it_says(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    [example] = [text for text in EXAMPLES if "fit_als(" in text]
+    names: dict[str, Any] = {"spark": spark, "folder": tmp_path / "model"}
+    exec(example, names)  # noqa: S102 - our own README
+    plays = names["plays"]
+    lists = names["lists"].toPandas()
+    assert set(lists["user_id"]) == {row["user_id"] for row in plays.select("user_id").collect()}
+    seen = {tuple(row) for row in plays.select("user_id", "item_id").collect()}
+    assert seen.isdisjoint(zip(lists["user_id"], lists["item_id"], strict=True))
+    fresh = names["fresh"].toPandas()
+    assert fresh["rank"].tolist() == [1, 2, 3, 4, 5]
+    assert set(fresh["user_id"]) == {"new"}
+    assert not fresh["cold"].any()
+    assert names["alike"].count() == 3 * plays.select("item_id").distinct().count()
+    assert names["baseline"].count() > 0
+    assert "new" in names["served"].user_ids
+    _, score = names["best"][0]
+    assert {part for part, _ in names["because"]} == {"song 1", "song 2"}
+    assert sum(part for _, part in names["because"]) == pytest.approx(score, abs=1e-4)
