@@ -6,6 +6,7 @@
     │   ├── SchemaError            columns or types are not those declared
     │   └── ParameterError         a parameter is outside what it may be
     ├── SourceError                a source cannot be read: broker, topic, folder, table
+    │   └── UnreachableError       a broker does not answer; later it may
     ├── TableError                 a Delta table is not in the state its job needs
     │   └── IdentityError          a stream's checkpoint, table and topic do not belong together
     ├── ReconciliationError        rows read are not rows good + rows quarantined
@@ -41,6 +42,10 @@ class ParameterError(InputError, ValueError):
 
 class SourceError(MatchlakeError):
     """A source cannot be read: broker, topic, folder, table."""
+
+
+class UnreachableError(SourceError):
+    """A broker does not answer; later it may."""
 
 
 class TableError(MatchlakeError):

@@ -67,7 +67,7 @@ def test_a_broker_that_goes_and_comes_back_loses_nothing(
     def restart() -> None:
         time.sleep(4)
         stop_broker(broker_root)
-        time.sleep(5)
+        time.sleep(12)  # Longer than one question to it waits for an answer.
         start_broker(broker_root, heap="512m")
         produce(address, "gone", [good(n) for n in range(500)])
 

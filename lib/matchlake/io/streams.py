@@ -12,7 +12,14 @@ from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql.streaming.query import StreamingQuery
 
 import matchlake.errors
-from matchlake.errors import ConfigError, IdentityError, MatchlakeError, SourceError, TableError
+from matchlake.errors import (
+    ConfigError,
+    IdentityError,
+    MatchlakeError,
+    SourceError,
+    TableError,
+    UnreachableError,
+)
 from matchlake.ingest.params import StreamParams
 from matchlake.ingest.records import parse_messages
 from matchlake.ingest.tables import stream_table, stream_views
@@ -212,8 +219,15 @@ class Prepared:
         return self.ingest.ledger.update(AskBroker(self.ingest.client, self.stream.topic))
 
     def require_same_topic(self) -> None:
-        """Raises IdentityError where the topic was made anew while it was read."""
-        now = topic_state(self.ingest.client, self.stream.topic)
+        """Raises IdentityError where the topic was made anew while it was read.
+
+        While the broker is away nobody can say: then it is told, and the next turn looks again.
+        """
+        try:
+            now = topic_state(self.ingest.client, self.stream.topic)
+        except UnreachableError as error:
+            _log.warning("%s: the broker does not answer, and is asked again: %s", self.name, error)
+            return
         if now.id != self.topic.id:
             raise IdentityError(
                 f"{self.name}: topic {self.stream.topic} was deleted and made anew while it was "

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError
+from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 from kafka.protocol.consumer import OffsetSpec
 
-from matchlake.errors import SourceError
+from matchlake.errors import SourceError, UnreachableError
 from matchlake.io.checkpoint import Offsets
 
 _PATIENCE_MS = 10_000
+_NO_ANSWER = (ConnectionError, TimeoutError, KafkaConnectionError, KafkaTimeoutError)
 
 Client = Mapping[str, Any]
 """How kafka-python connects: the options of its clients."""
@@ -31,7 +32,7 @@ class TopicState(NamedTuple):
 
 
 def topic_state(client: Client, topic: str) -> TopicState:
-    """Asks the broker; raises SourceError where it does not answer."""
+    """Asks the broker; raises SourceError where it does not say, UnreachableError if not a word."""
     with _asked(topic), KafkaAdminClient(**client, bootstrap_timeout_ms=_PATIENCE_MS) as admin:
         told = admin.describe_topics([topic])[0]
         places = [TopicPartition(topic, number) for number in range(len(told["partitions"]))]
@@ -94,8 +95,10 @@ def held_from(
 
 @contextmanager
 def _asked(topic: str) -> Iterator[None]:
-    """Raises SourceError where the broker does not answer."""
+    """Raises UnreachableError where the broker does not answer, SourceError where it refuses."""
     try:
         yield
+    except _NO_ANSWER as error:
+        raise UnreachableError(f"Topic {topic} cannot be described: {error}") from error
     except (OSError, KafkaError) as error:
         raise SourceError(f"Topic {topic} cannot be described: {error}") from error
