@@ -168,7 +168,38 @@ def _mllib_fit(frame: DataFrame, task: Task, iterations: int) -> list[Floats]:
     return sides
 
 
+def cmfrec(task: Task) -> Outcome:
+    """`cmfrec`, explicit: conjugate gradients and, as by default, a last iteration by Cholesky.
+
+    An iteration is the difference of two fits. It is no part of `make install-bench`, since it has
+    no wheels: `uv pip install cmfrec` compiles for minutes, where there is a C compiler.
+    """
+    from cmfrec import CMF  # noqa: PLC0415
+    from scipy.sparse import coo_matrix  # noqa: PLC0415
+
+    begin = time.perf_counter()
+    matrix = coo_matrix(_matrix(task))
+    reading = time.perf_counter() - begin
+    seconds = []
+    for iterations in (2, task.iterations):
+        begin = time.perf_counter()
+        model = CMF(
+            k=task.rank,
+            lambda_=EXPLICIT_RIDGE,
+            scale_lam=True,
+            niter=iterations,
+            nthreads=task.threads,
+            precompute_for_predictions=False,
+            random_state=0,
+        ).fit(matrix)
+        seconds.append(time.perf_counter() - begin)
+    step = (seconds[1] - seconds[0]) / (task.iterations - 2)
+    sides = model.A_, model.B_, model.user_bias_, model.item_bias_
+    return Outcome([step], reading + seconds[1], *sides, mean=float(model.glob_mean_))
+
+
 PEERS: dict[str, Callable[[Task], Outcome]] = {
+    "cmfrec": cmfrec,
     "implicit": implicit,
     "irspack": irspack,
     "mllib": mllib,
