@@ -72,8 +72,8 @@ def test_a_broker_that_goes_and_comes_back_loses_nothing(
         produce(address, "gone", [good(n) for n in range(500)])
 
     restarting = threading.Thread(target=restart)
-    restarting.start()
     stream = follow(prepared_streams(runtime), runtime.config.ingest)
+    restarting.start()
     read = 0
     for _, counts in stream:
         read += counts.good

@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
+from kafka.errors import BrokerResponseError, KafkaError
 from kafka.protocol.consumer import OffsetSpec
 
 from matchlake.errors import SourceError, UnreachableError
 from matchlake.io.checkpoint import Offsets
 
 _PATIENCE_MS = 10_000
-_NO_ANSWER = (ConnectionError, TimeoutError, KafkaConnectionError, KafkaTimeoutError)
 
 Client = Mapping[str, Any]
 """How kafka-python connects: the options of its clients."""
@@ -32,7 +31,7 @@ class TopicState(NamedTuple):
 
 
 def topic_state(client: Client, topic: str) -> TopicState:
-    """Asks the broker; raises SourceError where it does not say, UnreachableError if not a word."""
+    """Asks the broker; raises SourceError where it refuses, UnreachableError where it is away."""
     with _asked(topic), KafkaAdminClient(**client, bootstrap_timeout_ms=_PATIENCE_MS) as admin:
         told = admin.describe_topics([topic])[0]
         places = [TopicPartition(topic, number) for number in range(len(told["partitions"]))]
@@ -98,7 +97,7 @@ def _asked(topic: str) -> Iterator[None]:
     """Raises UnreachableError where the broker does not answer, SourceError where it refuses."""
     try:
         yield
-    except _NO_ANSWER as error:
-        raise UnreachableError(f"Topic {topic} cannot be described: {error}") from error
-    except (OSError, KafkaError) as error:
+    except BrokerResponseError as error:
         raise SourceError(f"Topic {topic} cannot be described: {error}") from error
+    except (OSError, KafkaError) as error:
+        raise UnreachableError(f"Topic {topic} cannot be described: {error}") from error
