@@ -132,8 +132,10 @@ class _Half:
         out = _Outbox(number, self.iteration)
         shared = gram(rows, self.params)
         weight = np.array([penalty(ridge, rows)])
-        for key_, link in zip(self.layout.keys, block.links, strict=True):
-            arrays: dict[str, Any] = {"rows": rows[link, :width], "gram": shared, "penalty": weight}
+        for other, (key_, link) in enumerate(zip(self.layout.keys, block.links, strict=True)):
+            # The block of the same number gets all rows below: they are its own on their way home.
+            sent = rows[link, :width] if other != number else rows[:0, :width]
+            arrays: dict[str, Any] = {"rows": sent, "gram": shared, "penalty": weight}
             out.add(key_, ROWS_FOR_OTHERS, pack(arrays))
         mine: dict[str, Any] = {"rows": rows[:, :width], "observed": counts}
         out.add(key[0].as_py(), self.side, pack(mine))
@@ -162,6 +164,8 @@ class _Half:
         arrived: list[Any] = [unpack([data]) for data in _messages(right, ROWS_FOR_OTHERS)]
         fixed = np.zeros((block.csr.width, stored_width(self.params)), np.float32)
         width = self.params.rank + self.params.has_bias
+        (home,) = (unpack([data]) for data in _messages(right, 1 - self.side))
+        arrived[number]["rows"] = home["rows"][block.near]
         np.concatenate([part["rows"] for part in arrived], out=fixed[:, :width])
         shared = sum(part["gram"] for part in arrived).astype(np.float32)
         half = prepare_half(block.csr, fixed, shared, ridge, self.params)

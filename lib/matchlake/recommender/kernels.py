@@ -16,13 +16,15 @@ import numpy.typing as npt
 
 from matchlake.recommender.bounded import solve_bounded
 from matchlake.recommender.cholesky import factorize, rank_update, substitute
-from matchlake.recommender.simd import LANES, compiled, fma, load, splat, store, total
+from matchlake.recommender.simd import LANES, compiled, fetch, fma, load, splat, store, total
 
 Floats = npt.NDArray[np.float32]
 GATHERED = 64
 """Rows that are gathered before one rank-k update: with the matrix they stay in the L1/L2 cache."""
 _ZERO, _TINY = np.float32(0.0), np.float32(1e-20)
-_RESIDUAL, _PRODUCT, _CURVATURE = 0, 1, 2
+_RESIDUAL, _PRODUCT, _CURVATURE, _LOSS = 0, 1, 2, 3
+_AHEAD = 8
+"""Interactions by which rows of the design are asked for before they are needed."""
 
 
 class Half(NamedTuple):
@@ -62,8 +64,8 @@ def solve_cg(half: Half, x: Floats, start: int, stop: int, steps: int) -> None:
             _smooth(half, row, direction, product)
             # The last step needs its length only, not the next residual: half a visit less.
             final = step == steps - 1
-            curvature = _visit(half, row, direction, product, _CURVATURE if final else _PRODUCT)
-            curvature += _dot(direction, product)
+            visited = _visit(half, row, direction, product, _CURVATURE if final else _PRODUCT)
+            curvature = np.float32(visited) + _dot(direction, product)
             if norm < _TINY or curvature < _TINY:
                 break
             length = norm / curvature
@@ -108,19 +110,24 @@ def _smooth(half: Half, row: int, vector: Floats, out: Floats) -> None:
 
 
 @compiled
-def _visit(half: Half, row: int, vector: Floats, out: Floats, purpose: int) -> np.float32:
-    """Passes over a row's interactions, four at a time; returns the sum of w dot^2 or 0.
+def _visit(half: Half, row: int, vector: Floats, out: Floats, purpose: int) -> float:
+    """Passes over a row's interactions, four at a time; returns a sum over them or 0.
 
     With dot = design . vector, adds (w t - w dot) design to `out` (residual) or w dot design
-    (product), or leaves it alone (curvature).
+    (product); or leaves it alone and sums w dot^2 (curvature) or what the interaction adds
+    to the objective (loss).
     """
     width, design, last = vector.shape[0], half.design, half.indptr[row + 1]
-    curvature = _ZERO
+    summed, end = np.float64(0.0), half.columns.shape[0] - 1
     for j in range(half.indptr[row], last, 4):
         # Past the end the last interaction comes again, with a scale of zero.
         j1, j2, j3 = min(j + 1, last - 1), min(j + 2, last - 1), min(j + 3, last - 1)
         o0, o1 = half.columns[j] * width, half.columns[j1] * width
         o2, o3 = half.columns[j2] * width, half.columns[j3] * width
+        for a in range(j + _AHEAD, j + _AHEAD + 4):
+            soon = half.columns[min(a, end)] * width
+            for k in range(0, width, LANES):
+                fetch(design, soon + k)
         s0 = s1 = s2 = s3 = splat(_ZERO)
         for k in range(0, width, LANES):
             lanes = load(vector, k)
@@ -132,8 +139,8 @@ def _visit(half: Half, row: int, vector: Floats, out: Floats, purpose: int) -> n
         d1 = _scale(half, j1, total(s1), purpose) if j + 1 < last else _ZERO
         d2 = _scale(half, j2, total(s2), purpose) if j + 2 < last else _ZERO
         d3 = _scale(half, j3, total(s3), purpose) if j + 3 < last else _ZERO
-        if purpose == _CURVATURE:
-            curvature += (d0 + d1) + (d2 + d3)
+        if purpose >= _CURVATURE:
+            summed += (d0 + d1) + (d2 + d3)
             continue
         f0, f1, f2, f3 = splat(d0), splat(d1), splat(d2), splat(d3)
         for k in range(0, width, LANES):
@@ -141,7 +148,7 @@ def _visit(half: Half, row: int, vector: Floats, out: Floats, purpose: int) -> n
             lanes = fma(f1, load(design, o1 + k), lanes)
             lanes = fma(f2, load(design, o2 + k), lanes)
             store(out, k, fma(f3, load(design, o3 + k), lanes))
-    return curvature
+    return summed
 
 
 @compiled
@@ -149,6 +156,10 @@ def _scale(half: Half, j: int, dot: np.float32, purpose: int) -> np.float32:
     weight = half.slope * half.values[j] + half.base
     if purpose == _RESIDUAL:
         return np.float32(_target(half, j) - weight * dot)
+    if purpose == _LOSS:
+        pull = _target(half, j)
+        least = pull * pull if half.base > _ZERO else pull
+        return np.float32(least - (pull + pull - weight * dot) * dot)
     return np.float32(weight * dot if purpose == _PRODUCT else weight * dot * dot)
 
 
@@ -272,11 +283,5 @@ def sum_losses(half: Half, x: Floats, start: int, stop: int) -> float:
     for row in range(start, stop):
         _smooth(half, row, x[row], product)
         loss += _dot(x[row], product)
-        for j in range(half.indptr[row], half.indptr[row + 1]):
-            place, lanes = half.columns[j] * width, splat(_ZERO)
-            for k in range(0, width, LANES):
-                lanes = fma(load(half.design, place + k), load(x[row], k), lanes)
-            dot, pull = total(lanes), _target(half, j)
-            weight = half.slope * half.values[j] + half.base
-            loss += (pull * pull if half.base > _ZERO else pull) - (2 * pull - weight * dot) * dot
+        loss += _visit(half, row, x[row], product, _LOSS)
     return float(loss)

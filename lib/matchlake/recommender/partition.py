@@ -62,11 +62,13 @@ class Block:
 
     Columns count through the rows that arrive, those of block 0 first, and only rows this block
     has interactions with: `links[d]` names the rows that block `d` needs, and the other side's
-    links say the same of the rows that come here, so both ends agree without being told.
+    links say the same of the rows that come here, so both ends agree without being told. `near`
+    names those of the other side's block of the same number, which are at hand as they are.
     """
 
     csr: Csr
     links: list[npt.NDArray[np.int32]]
+    near: npt.NDArray[np.int32]
 
     def packed(self) -> memoryview:
         """The block as bytes."""
@@ -75,6 +77,7 @@ class Block:
                 **self.csr.narrowed(),
                 "counts": np.array([len(link) for link in self.links]),
                 "links": np.concatenate(self.links),
+                "near": self.near,
             }
         )
 
@@ -83,7 +86,8 @@ class Block:
         """The block whose pieces are the rows of `table`."""
         order = np.argsort(np.asarray(table["piece"]))
         data: Any = unpack([table["data"][int(row)].as_buffer() for row in order])
-        return cls(Csr.widened(data), np.split(data["links"], np.cumsum(data["counts"])[:-1]))
+        links = np.split(data["links"], np.cumsum(data["counts"])[:-1])
+        return cls(Csr.widened(data), links, data["near"])
 
 
 def block_frame(indexed: DataFrame, layout: Layout) -> DataFrame:
@@ -227,4 +231,6 @@ class _Gather:
         linked = np.zeros((blocks, tall), bool)
         linked[source, local] = True
         csr = csr_from_pairs(local, position[place], values, (tall, int(needed.sum())))
-        return Block(csr, [np.flatnonzero(row).astype(np.int32) for row in linked])
+        links = [np.flatnonzero(row).astype(np.int32) for row in linked]
+        near = np.flatnonzero(needed[number * depth : (number + 1) * depth])
+        return Block(csr, links, near.astype(np.int32))

@@ -66,6 +66,18 @@ def _store(_typing: Any, array: Any, _offset: Any, _lanes: Any) -> Any:
     return types.void(array, types.intp, Lanes), generate
 
 
+def _fetch(_typing: Any, array: Any, _offset: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        place = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [place.type, _INDEX, _INDEX, _INDEX])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [place, *(ir.Constant(_INDEX, n) for n in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
+
+
 def _splat(_typing: Any, _scalar: Any) -> Any:
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return _everywhere(builder, arguments[0])
@@ -131,6 +143,8 @@ load = intrinsic(_load)
 """`load(array, offset)`: sixteen floats of a flat float32 array."""
 store = intrinsic(_store)
 """`store(array, offset, lanes)`: writes sixteen floats into a flat float32 array."""
+fetch = intrinsic(_fetch)
+"""`fetch(array, offset)`: asks for sixteen floats that are loaded soon."""
 splat = intrinsic(_splat)
 """`splat(scalar)`: the same float32 in every lane."""
 repeat = intrinsic(_repeat)

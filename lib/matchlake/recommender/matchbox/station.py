@@ -35,6 +35,7 @@ class Station:
             "names": self.names,
             "counts": np.array([len(link) for link in self.block.links]),
             "links": np.concatenate(self.block.links),
+            "near": self.block.near,
         }
         if self.features is not None:
             rows = self.features.rows
@@ -52,7 +53,8 @@ class Station:
             width = int(found["x_width"][0])
             rows = Csr(found["x_indptr"], found["x_columns"], found["x_values"], width)
             features = Features(rows)
-        return Station(Block(Csr.widened(found), links), found["names"], features)
+        block = Block(Csr.widened(found), links, found["near"])
+        return Station(block, found["names"], features)
 
 
 @dataclass(frozen=True)
