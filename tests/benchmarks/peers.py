@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame
 
 Floats = npt.NDArray[np.float32]
 
-IMPLICIT_RIDGE, EXPLICIT_RIDGE = 0.01, 0.05
+IMPLICIT_RIDGE, EXPLICIT_RIDGE = 0.01, 0.07
 """Regularization of the peers, and of the engine beside them."""
 
 IRSPACK = {"unobserved_weight": 0.1, "regularization": 0.003}
