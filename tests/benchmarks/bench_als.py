@@ -50,9 +50,10 @@ def main() -> None:
             tell("matchlake", found["matchlake"][-1])
             if not number:
                 peak, before = memory.peak, memory.first
-            for name in peers if not number else [name for name in peers if name != "mllib"]:
-                found[name].append(PEERS[name](task))
-                tell(name, found[name][-1])
+            for name in peers:
+                if name != "mllib" or not number:
+                    found[name].append(PEERS[name](task))
+                    tell(name, found[name][-1])
         outcomes = {name: together(each) for name, each in found.items()}
         smaller = None
         if options.smaller:

@@ -44,11 +44,9 @@ def test_the_example_of_a_feature_set_gives_what_it_says(spark: SparkSession) ->
     assert isinstance(model.transform_pandas(frame.toPandas()), pd.DataFrame)
 
 
-def test_the_example_of_the_recommender_gives_what_it_says(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_the_example_of_the_recommender_gives_what_it_says(spark: SparkSession) -> None:
     [example] = [text for text in EXAMPLES if "fit_als(" in text]
-    names: dict[str, Any] = {"spark": spark, "folder": tmp_path / "model"}
+    names: dict[str, Any] = {"spark": spark}
     exec(example, names)  # noqa: S102 - our own README
     plays = names["plays"]
     lists = names["lists"].toPandas()

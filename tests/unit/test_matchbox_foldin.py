@@ -118,7 +118,7 @@ def test_intervals_of_new_users_hold_what_they_claim(count: int) -> None:
     predictor = replace(
         found.predictor(),
         rows=np.concatenate([rows, found.sides[ITEM].rows]),
-        spread=np.concatenate([left, np.zeros(50, np.float32)]),
+        prior_share=np.concatenate([left, np.zeros(50, np.float32)]),
         response=np.tile(found.response["variance"][:, None].astype(np.float32), (200, 1, 1)),
     )
     guess = predictor.predict((places[asked] + [0, 200]).astype(np.int32))

@@ -80,18 +80,18 @@ class Grid:
         item_cell = F.col("_n") * F.lit(self.items) + self._block(F.col(ITEM_ID), self.items)
         users = model.users.withColumn("_n", every_item).select(
             user_cell.alias(CELL), F.lit(USER).alias("side"), USER_ID, "factors", "biases",
-            "observed", _spread(model.users), "response",
+            "observed", _prior_share(model.users), "response",
         )  # fmt: skip
         items = model.items.withColumn("_n", every_user).select(
             item_cell.alias(CELL), F.lit(ITEM).alias("side"), ITEM_ID, "factors", "biases",
-            "observed", _spread(model.items),
+            "observed", _prior_share(model.items),
         )  # fmt: skip
         rows = users.unionByName(items, allowMissingColumns=True)
         if model.days is None:
             return rows
         days = model.days.withColumn("_n", every_item).select(
             user_cell.alias(CELL), F.lit(DAY).alias("side"), USER_ID, "day", "factors", "biases",
-            F.lit(1).cast("long").alias("observed"), F.lit(0).cast("float").alias("spread"),
+            F.lit(1).cast("long").alias("observed"), F.lit(0).cast("float").alias("prior_share"),
         )  # fmt: skip
         return rows.unionByName(days, allowMissingColumns=True)
 
@@ -100,11 +100,11 @@ class Grid:
         return F.pmod(F.hash(key), F.lit(blocks))
 
 
-def _spread(rows: DataFrame) -> Column:
+def _prior_share(rows: DataFrame) -> Column:
     """What a `Predictor` wants of each row; only rows that were folded in say it themselves."""
     known = F.when(F.col("observed") > 0, 0.0).otherwise(1.0)
-    said = F.col("spread") if "spread" in rows.columns else F.lit(None)
-    return F.coalesce(said, known).cast("float").alias("spread")
+    said = F.col("prior_share") if "prior_share" in rows.columns else F.lit(None)
+    return F.coalesce(said, known).cast("float").alias("prior_share")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class _ScoreCell:
         predictor = Predictor(
             mean=float(self.report["mean"]),
             rows=np.concatenate([side.rows for side in sides]),
-            spread=np.concatenate([side.spread for side in sides]),
+            prior_share=np.concatenate([side.prior_share for side in sides]),
             covariances=covariances(self.report, len(sides)),
             response=sides[USER].response(self.report),
             levels=self.report.get("levels"),
@@ -154,8 +154,8 @@ class _SideRows:
         self.rows[-1] = report[f"average_{side}"]
         observed = np.asarray(self._table["observed"])
         self.known = np.append(observed > 0, False)
-        spread = np.asarray(self._table["spread"])
-        self.spread = np.append(spread, np.float32(1.0)).astype(np.float32)
+        share = np.asarray(self._table["prior_share"])
+        self.prior_share = np.append(share, np.float32(1.0)).astype(np.float32)
 
     def places(self, *keys: pa.ChunkedArray) -> npt.NDArray[np.int64]:
         """Place of each key (for days: user and day) in `rows`."""

@@ -160,6 +160,8 @@ class _Half:
             users, extra = self._draw(station, number, (rows, users), right)
         columns, out = self.params.columns, Outbox(number)
         for to, link in zip(self.layout.keys, station.block.links, strict=True):
+            if to == home:
+                continue  # It gets all rows below: they are its own on their way home.
             arrays: dict[str, Array] = {"rows": rows[link, :columns]}
             if self.side == USER:
                 arrays["users"] = users[link]
@@ -192,6 +194,9 @@ class _Half:
     ) -> tuple[Floats, dict[str, Array]]:
         rows, users = own
         arrived = opened(right, ROWS_FOR_OTHERS)
+        (same,) = opened(right, 1 - self.side)
+        near = station.block.near
+        arrived.insert(number, {n: same[n][near] for n in ("rows", "users") if n in same})
         if self.side == ITEM:
             users = np.concatenate([part["users"] for part in arrived])
         side = self._view(station, number, rows, arrived)

@@ -129,7 +129,7 @@ def _schema(key: str, kind: DataType) -> StructType:
             StructField("biases", floats),
             StructField("compact", floats),
             StructField("observed", LongType()),
-            StructField("spread", FloatType()),
+            StructField("prior_share", FloatType()),
         ]
     )
 
@@ -156,7 +156,7 @@ class _Fold:
         numbers = np.asarray(right["idx"]).astype(np.int32)[others]
         features = self._features(described, replace(new, others=numbers))
         posterior = posterior_of(self.report, right, self.side)
-        rows, spread = fold_in(posterior, self.side, new, features)
+        rows, share = fold_in(posterior, self.side, new, features)
         few = self.report["compact_users" if self.side == USER else "compact_items"]
         factors = factors_of(rows)
         return pa.table(
@@ -166,7 +166,7 @@ class _Fold:
                 "biases": float_lists(rows[:, :, -1]),
                 "compact": float_lists(factors @ few),
                 "observed": pa.array(np.bincount(places, minlength=len(ids))),
-                "spread": pa.array(spread),
+                "prior_share": pa.array(share),
             }
         )
 

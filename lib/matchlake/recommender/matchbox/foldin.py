@@ -48,7 +48,7 @@ class Folded(NamedTuple):
     """
 
     rows: Floats
-    spread: Floats
+    prior_share: Floats
 
 
 def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features | None) -> Folded:
@@ -57,8 +57,8 @@ def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features
     In every sample, with the other side's rows, a row's prior mean m, and beta the precision of
     each rating's user (a new user's is the mean one): A = precision + beta sum [q, 1][q, 1]',
     row = A^-1 (precision m + beta sum (rating - mean - c)[q, 1]). It is the mean of a row's draw,
-    whose covariance is A^-1: with M = sum [q, 1][q, 1]' over all rows of the other side, `spread`
-    is tr(A^-1 M) / tr(precision^-1 M), averaged over the samples.
+    whose covariance is A^-1: with M = sum [q, 1][q, 1]' over all rows of the other side, their
+    `prior_share` is tr(A^-1 M) / tr(precision^-1 M), averaged over the samples.
     Where ratings are levels the latent numbers take their means, in turn with the row, at the
     thresholds that users have in common. Raises InputError for ratings that are not `needed`.
     """
@@ -66,12 +66,12 @@ def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features
     columns = posterior.sides[side].rows.shape[2]
     bench = _Bench(posterior, side, new, features)
     out = np.empty((new.count, posterior.samples, columns), np.float32)
-    spread = np.zeros(new.count, np.float32)
+    share = np.zeros(new.count, np.float32)
     for sample in range(posterior.samples):
         rows, left = bench.rows(sample)
         out[:, sample] = rows[:, :columns]
-        spread += left / np.float32(posterior.samples)
-    return Folded(out, spread)
+        share += left / np.float32(posterior.samples)
+    return Folded(out, share)
 
 
 _SHOWN = 5
@@ -133,7 +133,7 @@ class _Bench:
         weights = self._weights(sample)
         if not self._codes:
             given = self._solve(prior, (self._side.sorted.values, weights))
-            return self._mine, self._spread(prior, given)
+            return self._mine, self._share(sample, prior, given)
         latents = np.empty_like(self._side.sorted.values)
         for _ in range(_ROUNDS):
             scores = np.empty_like(latents)
@@ -142,24 +142,21 @@ class _Bench:
             scored = Scored(view, scores, self._side.sorted.values)
             mean_latents(scored, self._edges(sample), 0, count, latents)
             given = self._solve(prior, (latents, weights))
-        return self._mine, self._spread(prior, given)
+        return self._mine, self._share(sample, prior, given)
 
     def _solve(self, prior: Prior, response: tuple[Floats, Floats]) -> Conditional:
         given = condition(self._side, prior, response, draw_key(0), noise=0.0)
         draw_rows(self._side.view, given, 0, len(self._mine), self._mine)
         return given
 
-    def _spread(self, prior: Prior, given: Conditional) -> Floats:
+    def _share(self, sample: int, prior: Prior, given: Conditional) -> Floats:
         columns = self._side.view.columns
-        design = self._other[:, :columns].copy()
-        design[:, -1] = 1.0
-        moment = design.T.astype(np.float64) @ design
-        values, vectors = np.linalg.eigh(moment)
+        factors = self._posterior.sides[1 - self._number].design_roots[sample]
         roots = np.zeros((columns, self._mine.shape[1]), np.float32)
-        roots[:, :columns] = (vectors * np.sqrt(np.maximum(values, 0.0))).T
+        roots[:, :columns] = factors
         left = np.empty(len(self._mine), np.float32)
         spread_rows(self._side.view, given, roots, 0, len(left), left)
-        return left / np.float32(np.trace(np.linalg.solve(prior.precision, moment)))
+        return left / np.float32(np.sum(factors.T * np.linalg.solve(prior.precision, factors.T)))
 
     def _users(self) -> int:
         return len(self._mine) if self._number == USER else len(self._other)

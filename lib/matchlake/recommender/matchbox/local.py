@@ -33,7 +33,7 @@ class MatchboxRow(NamedTuple):
 
     samples: Floats
     compact: Row
-    spread: float
+    prior_share: float
     """What its ratings leave of its prior's variance: 1 without any."""
 
 
@@ -146,12 +146,12 @@ class NumpyMatchboxModel:
         places = np.array(list(rated), np.int32)
         values = np.array(list(rated.values()), np.float32)
         new = NewRatings(np.zeros(len(places), np.int32), places, values, 1)
-        samples, spread = fold_in(
-            self._posterior(side), side, new, self._features(side, new, features)
+        samples, share = fold_in(
+            self._posteriors[side], side, new, self._features(side, new, features)
         )
         few = self.report["compact_users" if side == USER else "compact_items"]
         compact = Row((factors_of(samples) @ few)[0], float(samples[0, :, -1].mean()))
-        return MatchboxRow(samples[0], compact, float(spread[0]))
+        return MatchboxRow(samples[0], compact, float(share[0]))
 
     def _features(
         self, side: int, new: NewRatings, given: Mapping[str, Any] | None
@@ -167,6 +167,11 @@ class NumpyMatchboxModel:
         if len(seen):
             rows = beside(rows, history_of(new.rows, new.others, 1, seen))
         return None if rows is None else Features(rows)
+
+    @cached_property
+    def _posteriors(self) -> tuple[Posterior, Posterior]:
+        """For each side what its rows are folded into."""
+        return self._posterior(USER), self._posterior(ITEM)
 
     def _posterior(self, side: int) -> Posterior:
         """The other side's trained rows, and all priors."""
@@ -186,11 +191,11 @@ class NumpyMatchboxModel:
         self, users: Sequence[Any], items: Sequence[Any], clip: tuple[float, float] | None
     ) -> Prediction:
         count = len(users)
-        rows, spread = zip(self._gather(USER, users), self._gather(ITEM, items), strict=True)
+        rows, shares = zip(self._gather(USER, users), self._gather(ITEM, items), strict=True)
         predictor = Predictor(
             mean=float(self.report["mean"]),
             rows=np.concatenate(rows),
-            spread=np.concatenate(spread),
+            prior_share=np.concatenate(shares),
             covariances=self._covariances,
             response=self._spread(users),
             levels=self.report.get("levels"),
@@ -205,11 +210,11 @@ class NumpyMatchboxModel:
         rows[places < 0] = self.report[f"average_{side}"]
         observed = self.flat.user_observed if side == USER else self.flat.item_observed
         trained = np.ones(len(self.samples[side])) if observed is None else observed
-        spread = np.where((places >= 0) & (trained[places] > 0), 0.0, 1.0).astype(np.float32)
+        shares = np.where((places >= 0) & (trained[places] > 0), 0.0, 1.0).astype(np.float32)
         for number, entry in enumerate(asked):
             if isinstance(entry, MatchboxRow):
-                rows[number], spread[number] = entry.samples, entry.spread
-        return rows, spread
+                rows[number], shares[number] = entry.samples, entry.prior_share
+        return rows, shares
 
     def _spread(self, users: Sequence[Any]) -> Floats:
         """Each user's noise or thresholds; what users share where the fit did not know him."""

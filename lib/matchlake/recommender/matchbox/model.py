@@ -140,8 +140,8 @@ class MatchboxModel:
 
         Reads `user_id`, `item_id` and `rating` of `history`, and the users' columns of `features`;
         a user is in either or both. Gives `user_id`, `factors`, `biases`, `compact`, `observed` and
-        `spread` (float: the part of the prior's variance that ratings leave, which widens the
-        `deviation` of scores) for `with_users`; lazy. From no ratings (the prior mean, spread 1) to
+        `prior_share` (float: the part of the prior's variance that ratings leave, which widens the
+        `deviation` of scores) for `with_users`; lazy. From no ratings (the prior mean, share 1) to
         many the hand-over is smooth.
         Ratings of items that had no ratings in the fit do not count, nor do days. Features that are
         not given count as missing. What computes the rows fails, and shows one, on ratings that are

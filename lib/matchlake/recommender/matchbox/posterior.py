@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,21 @@ class SidePosterior:
     precisions: Matrix
     links: Matrix
     scales: Matrix
+
+    @cached_property
+    def design_roots(self) -> Matrix:
+        """Of each sample columns whose sum of outer products is that of all [factors, 1].
+
+        (samples, columns, columns), a root in each row: what a rating of the other side meets.
+        """
+        samples, columns = self.means.shape
+        roots = np.empty((samples, columns, columns))
+        for number in range(samples):
+            design = self.rows[:, number].astype(np.float64)
+            design[:, -1] = 1.0
+            values, vectors = np.linalg.eigh(design.T @ design)
+            roots[number] = (vectors * np.sqrt(np.maximum(values, 0.0))).T
+        return roots
 
     def prior_rows(self, features: Features | None, count: int) -> Floats:
         """Prior means of `count` rows in every sample: what stands for rows without ratings."""
@@ -96,7 +112,7 @@ class Posterior:
         return Predictor(
             mean=self.mean,
             rows=rows,
-            spread=np.zeros(len(rows), np.float32),
+            prior_share=np.zeros(len(rows), np.float32),
             covariances=np.linalg.inv(precisions).astype(np.float32),
             response=user_spread(self.user_response(), self.response.get("base")),
             levels=self.levels,

@@ -30,15 +30,15 @@ class Predictor:
     """All that predictions need, in memory.
 
     `rows` (rows, samples, columns) has all sides' rows one after another, the users' first;
-    `spread` (rows,) says how much of the prior's `covariances` (sides, samples, columns, columns)
-    widens a prediction: 0 for trained rows, whose samples differ themselves, 1 for prior means,
-    and what ratings left of it for rows that were folded in. `response` belongs to the users,
+    `prior_share` (rows,) says how much of the prior's `covariances` (sides, samples, columns,
+    columns) widens a prediction: 0 for trained rows, whose samples differ themselves, 1 for prior
+    means, what ratings left of it for rows that were folded in. `response` belongs to the users,
     (users, samples, width): the variance of a rating, or the thresholds where there are `levels`.
     """
 
     mean: float
     rows: Floats
-    spread: Floats
+    prior_share: Floats
     covariances: Floats
     response: Floats
     levels: Matrix | None
@@ -61,8 +61,8 @@ class Predictor:
         scores = np.zeros((len(places), samples), np.float32)
         spread = np.zeros((len(places), samples), np.float32)
         score_pairs(places, self.rows, scores)
-        if self.spread[places].any():
-            spread_pairs(places, self.rows, self.spread, self.covariances, spread)
+        if self.prior_share[places].any():
+            spread_pairs(places, self.rows, self.prior_share, self.covariances, spread)
         users = places[:, 0]
         if self.levels is None:
             exact = scores.astype(np.float64)
