@@ -97,6 +97,12 @@ def test_another_session_finds_the_table_by_its_place(lakehouse: Lakehouse) -> N
     assert content(again) == [("a", 1.0)]
 
 
+def test_a_table_without_a_version_is_not_there_yet(lakehouse: Lakehouse) -> None:
+    (Path(str(lakehouse.folder)) / "shop" / "prices" / "_delta_log").mkdir(parents=True)
+    assert lakehouse.attach_all() == list(lakehouse.tables()) == []
+    assert not lakehouse.exists(SPEC.name)
+
+
 def test_a_folder_whose_name_is_no_tables_is_left_out_and_told_of_once(
     lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,7 +9,9 @@ from pyspark.sql import functions as F
 from tests.support.matchbox_frames import Frames, planted_frames
 
 from matchlake.errors import InputError, SchemaError
+from matchlake.models.answers import Answers
 from matchlake.models.folder import load_model, load_numpy, save_model
+from matchlake.models.params import RecommendParams
 from matchlake.models.training import Sides, with_newcomers
 from matchlake.recommender.cut import keep_locally
 from matchlake.recommender.matchbox.fit import fit_matchbox
@@ -160,6 +162,12 @@ def test_a_user_known_by_features_who_rates_is_folded_in_as_a_new_one(
     np.testing.assert_allclose(rows["u60"]["factors"], rows["twin"]["factors"], atol=1e-6)
     # Ratings by the trained u03 count, those by the fan do not.
     assert [r["observed"] for r in wide.items.where("item_id = 'i50'").collect()] == [1]
+    asked = RecommendParams(related=2)
+    answers = Answers(loaded, history, Sides(users, items), asked).tables()["related_users"]
+    related = {(r["user_id"], r["rank"]): r["related_user_id"] for r in answers.collect()}
+    assert related["u60", 1] == "twin"
+    assert related["twin", 1] == "u60"
+    assert related["fan", 1] not in ("fan", None)
 
 
 def test_a_loaded_model_answers_as_the_fitted_one(

@@ -88,7 +88,7 @@ class Lakehouse:
         path = self.path(table)
         if path is None:
             return False
-        if not (Path(path) / "_delta_log").is_dir():
+        if not _is_committed(Path(path) / "_delta_log"):
             return any(view.name == table and self.create_view(view) for view in self.views)
         self._create_schema(table)
         self.spark.sql(
@@ -100,6 +100,8 @@ class Lakehouse:
         """Names of the tables found below the local folder, sorted; what has none is left out."""
         if self.folder:
             for log in sorted(Path(self.folder).glob("*/*/_delta_log")):
+                if not _is_committed(log):
+                    continue
                 try:
                     yield check_name(f"{log.parent.parent.name}.{log.parent.name}")
                 except SchemaError as error:
@@ -279,6 +281,11 @@ class Lakehouse:
                 f"{spec.name} is not as declared: {'; '.join(problems)}. Nothing was written. "
                 "Bring the table back to the declared columns, or change the declaration."
             )
+
+
+def _is_committed(log: Path) -> bool:
+    """Whether a log holds a version; a table that is being made, or was not, has a log of none."""
+    return any(log.glob("[0-9]*.json")) or any(log.glob("[0-9]*.checkpoint*.parquet"))
 
 
 def is_gone(error: Exception) -> bool:

@@ -55,10 +55,10 @@ class Answers:
         cut: Cut = keep_locally,
     ) -> None:
         self._history, self._params, self._pairs = history, params, pairs
+        if isinstance(model, MatchboxModel):
+            model = with_newcomers(model, history, sides, cut)
         self._model = model
         self._flat = model if isinstance(model, FactorModel) else model.factor_model()
-        if isinstance(model, MatchboxModel):
-            self._model = with_newcomers(model, history, sides, cut)
         self._makers: dict[str, Callable[[], DataFrame]] = {
             "recommendations": self.recommendations,
             "related_items": lambda: self._related(related_items, "items"),

@@ -19,13 +19,16 @@ from matchlake.recommender.cholesky import (
     substitute,
 )
 from matchlake.recommender.matchbox.draws import normal, placed
-from matchlake.recommender.simd import LANES, compiled, fma, load, splat, store, total
+from matchlake.recommender.simd import LANES, compiled, fetch, fma, load, splat, store, total
 
 Flat = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 
-GATHERED = 256
-"""Ratings gathered before one rank-k update."""
+GATHERED = 64
+"""Ratings gathered before one rank-k update: with the matrix they stay in the L1/L2 cache."""
+_AHEAD = 8
+"""Ratings by which the other sides' rows are asked for before they are needed."""
+_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
 
 class View(NamedTuple):
@@ -55,40 +58,56 @@ class Scored(NamedTuple):
 
 
 @compiled
-def _design(view: View, rating: int, design: Flat) -> np.float32:
-    """Writes a rating's design row and returns its offset."""
-    width, bias = design.shape[0], view.columns - 1
-    zero, offset = splat(np.float32(0.0)), np.float32(0.0)
+def _meet(view: View, rating: int, both: Flat) -> np.float32:
+    """Writes the sum of a rating's two other rows, and returns its offset.
+
+    What stands at the bias's place is of no use.
+    """
+    width, bias = both.shape[0], view.columns - 1
+    first, second = view.others[rating, 0] * width, view.others[rating, 1] * width
+    lanes, one = splat(_ZERO), splat(_ONE)
     for c in range(0, width, LANES):
-        store(design, c, zero)
-    for side in range(view.others.shape[1]):
-        place, lanes = view.others[rating, side] * width, zero
-        design[bias] = 0.0
-        for c in range(0, width, LANES):
-            row = load(view.stack, place + c)
-            summed = load(design, c)
-            lanes = fma(row, summed, lanes)
-            store(design, c, fma(row, splat(np.float32(1.0)), summed))
-        offset += total(lanes) + view.stack[place + bias]
-    design[bias] = 1.0
-    return np.float32(offset)
+        a, b = load(view.stack, first + c), load(view.stack, second + c)
+        lanes = fma(a, b, lanes)
+        store(both, c, fma(a, one, b))
+    a_bias, b_bias = view.stack[first + bias], view.stack[second + bias]
+    return np.float32(total(lanes) - a_bias * b_bias + a_bias + b_bias)
 
 
 @compiled
-def _dot(a: Flat, b: Flat) -> np.float32:
-    lanes = splat(np.float32(0.0))
-    for c in range(0, a.shape[0], LANES):
-        lanes = fma(load(a, c), load(b, c), lanes)
+def _ask(view: View, rating: int, width: int) -> None:
+    """Asks for the rows of a rating that comes soon."""
+    soon = min(rating + _AHEAD, view.others.shape[0] - 1)
+    for side in range(view.others.shape[1]):
+        place = view.others[soon, side] * width
+        for c in range(0, width, LANES):
+            fetch(view.stack, place + c)
+
+
+@compiled
+def _dot(rows: Flat, place: int, vector: Flat) -> np.float32:
+    lanes = splat(_ZERO)
+    for c in range(0, vector.shape[0], LANES):
+        lanes = fma(load(rows, place + c), load(vector, c), lanes)
     return np.float32(total(lanes))
 
 
 @compiled
 def score_rows(view: View, rows: Floats, start: int, stop: int, out: Flat) -> None:
     """Scores of all ratings of rows [start, stop), without the mean."""
-    design = np.empty(rows.shape[1], np.float32)
+    width, bias, two = rows.shape[1], view.columns - 1, view.others.shape[1] > 1
+    both, own = np.empty(width, np.float32), np.empty(width, np.float32)
     for row in range(start, stop):
+        own[:] = rows[row]
+        own[bias] = 0.0
         for j in range(view.indptr[row], view.indptr[row + 1]):
-            out[j] = _design(view, j, design) + _dot(design, rows[row])
+            _ask(view, j, width)
+            if two:
+                out[j] = rows[row, bias] + _meet(view, j, both) + _dot(both, 0, own)
+            else:
+                place = view.others[j, 0] * width
+                offset = view.stack[place + bias]
+                out[j] = rows[row, bias] + offset + _dot(view.stack, place, own)
 
 
 class Conditional(NamedTuple):
@@ -110,30 +129,48 @@ class _Scratch(NamedTuple):
     solution: Flat
     matrix: Flat
     gathered: Flat
-    design: Flat
+    both: Flat
+
+
+@compiled
+def _gather(
+    rows: Flat, place: int, pull: np.float32, root: np.float32, count: int, scratch: _Scratch
+) -> None:
+    """Adds `pull` times a row to the solution, and `root` times it to the gathered ones."""
+    solution, width = scratch.solution, scratch.solution.shape[0]
+    pulls, roots, zero = splat(pull), splat(root), splat(_ZERO)
+    for c in range(0, width, LANES):
+        lanes = load(rows, place + c)
+        store(solution, c, fma(pulls, lanes, load(solution, c)))
+        store(scratch.gathered, count * width + c, fma(roots, lanes, zero))
 
 
 @compiled
 def _factor_row(view: View, given: Conditional, row: int, scratch: _Scratch) -> None:
     """A row's A, factorized, and h, in `scratch.matrix` and `scratch.solution`."""
-    solution, matrix, gathered, design = scratch
-    width, zero, count = design.shape[0], splat(np.float32(0.0)), 0
+    solution, matrix, gathered, both = scratch
+    width, bias, two = solution.shape[0], view.columns - 1, view.others.shape[1] > 1
     solution[:] = given.pull[row]
     matrix[:] = given.precision
+    pulled, count = solution[bias], 0
     for j in range(view.indptr[row], view.indptr[row + 1]):
-        offset = _design(view, j, design)
+        _ask(view, j, width)
+        place = view.others[j, 0] * width
+        offset = _meet(view, j, both) if two else view.stack[place + bias]
         weight = given.weights[view.owners[j]]
-        pull = splat(np.float32(weight * (given.targets[j] - offset)))
-        root = splat(np.sqrt(weight))
-        for c in range(0, width, LANES):
-            lanes = load(design, c)
-            store(solution, c, fma(pull, lanes, load(solution, c)))
-            store(gathered, count * width + c, fma(root, lanes, zero))
+        pull, root = np.float32(weight * (given.targets[j] - offset)), np.sqrt(weight)
+        if two:
+            _gather(both, 0, pull, root, count, scratch)
+        else:
+            _gather(view.stack, place, pull, root, count, scratch)
+        gathered[count * width + bias] = root
+        pulled += pull
         count += 1
         if count == GATHERED:
             rank_update(gathered, count, width, matrix)
             count = 0
     rank_update(gathered, count, width, matrix)
+    solution[bias] = pulled
     factorize(matrix, width)
 
 
@@ -145,11 +182,11 @@ def draw_rows(view: View, given: Conditional, start: int, stop: int, out: Floats
     """
     width, bias = out.shape[1], view.columns - 1
     gathered = np.empty(GATHERED * width, np.float32)
-    matrix, design = np.empty(width * width, np.float32), np.empty(width, np.float32)
+    matrix, both = np.empty(width * width, np.float32), np.empty(width, np.float32)
     chance = np.empty(width, np.float32)
     for row in range(start, stop):
         solution = out[row]
-        _factor_row(view, given, row, _Scratch(solution, matrix, gathered, design))
+        _factor_row(view, given, row, _Scratch(solution, matrix, gathered, both))
         substitute(matrix, width, solution)
         if given.noise != 0.0:
             key = placed(given.key, view.ids[row])
@@ -167,15 +204,15 @@ def spread_rows(
     """Sums of g' A^-1 g over the rows g of `roots`, A that of `draw_rows`: traces of A^-1 G'G."""
     width = roots.shape[1]
     gathered = np.empty(GATHERED * width, np.float32)
-    matrix, design = np.empty(width * width, np.float32), np.empty(width, np.float32)
+    matrix, both = np.empty(width * width, np.float32), np.empty(width, np.float32)
     solution = np.empty(width, np.float32)
     for row in range(start, stop):
-        _factor_row(view, given, row, _Scratch(solution, matrix, gathered, design))
+        _factor_row(view, given, row, _Scratch(solution, matrix, gathered, both))
         out[row] = 0.0
         for k in range(len(roots)):
             solution[:] = roots[k]
             forward_substitute(matrix, width, solution)
-            out[row] += _dot(solution, solution)
+            out[row] += _dot(solution, 0, solution)
 
 
 class Sparse(NamedTuple):

@@ -45,6 +45,10 @@ class Response(Protocol):
     def levels(self) -> Matrix | None:
         """The levels a rating can have, ascending; None where it is a number."""
 
+    @property
+    def latent(self) -> bool:
+        """Targets are drawn about the scores, and so cannot be had without them."""
+
     def first_users(self, count: int) -> Floats:
         """The users' rows before the first sweep."""
 
@@ -54,7 +58,10 @@ class Response(Protocol):
     def targets(
         self, scored: Scored, users: Floats, key: Parts, threads: int
     ) -> tuple[Floats, Floats]:
-        """Numbers around the scores, one a rating, and the users' weights of them."""
+        """Numbers around the scores, one a rating, and the users' weights of them.
+
+        Unless they are `latent` no scores are needed.
+        """
 
     def error(self, scored: Scored, users: Floats) -> float:
         """Summed over the ratings, what `facts` makes an error of."""
@@ -88,6 +95,7 @@ class NormalResponse:
     mean: float
     noise: Noise = field(default_factory=Noise)
     levels: None = None
+    latent: bool = False
 
     def first_users(self, count: int) -> Floats:
         """Precision 1."""
@@ -155,6 +163,7 @@ class OrdinalResponse:
     base: float
     prior: Prior
     mean: float = 0.0
+    latent: bool = True
 
     def first_users(self, count: int) -> Floats:
         """The mean gaps."""

@@ -56,6 +56,10 @@ class Side:
         )
         return Scored(self.view, scores, self.sorted.values)
 
+    def unscored(self) -> Scored:
+        """All ratings, without scores."""
+        return Scored(self.view, np.empty(0, np.float32), self.sorted.values)
+
     def draw(self, given: Conditional, threads: int) -> None:
         """Draws the side's rows in place."""
         on_threads(
@@ -123,7 +127,8 @@ class Gibbs:
     def draw_side(self, side: Side) -> None:
         """One side's prior, then what the response has to draw, then its rows."""
         prior, parts = self._draw_prior(side), self._parts(side)
-        scored = side.scored(self.threads)
+        needed = side.number == USER or self.response.latent
+        scored = side.scored(self.threads) if needed else side.unscored()
         if side.number == USER:
             self.response.draw_users(scored, self.users, parts, self.threads)
             sums = self.response.sums(self.users)
