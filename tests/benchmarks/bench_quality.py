@@ -44,8 +44,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         spark = session(options, Path(folder))
         whole = ratings()
-        train, test = cut(spark, whole, options)
-        inner, validation = cut(spark, train, options)
+        train, test = cut(spark, whole, options, 0)
+        inner, validation = cut(spark, train, options, 1)
         rows = {}
         for name in names:
             fit, ranges = SIDES[name]
@@ -106,10 +106,10 @@ def ratings() -> pd.DataFrame:
 
 
 def cut(
-    spark: SparkSession, whole: pd.DataFrame, options: argparse.Namespace
+    spark: SparkSession, whole: pd.DataFrame, options: argparse.Namespace, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Training and test part."""
-    params = SplitParams(kind=options.split, test_share=0.2)
+    """Training and test part; with the seed of the first cut, a second would find nothing."""
+    params = SplitParams(kind=options.split, test_share=0.2, seed=seed)
     parts = split(spark.createDataFrame(whole), params)
     return parts.train.toPandas(), parts.test.toPandas()
 

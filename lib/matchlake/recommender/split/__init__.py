@@ -4,7 +4,8 @@ Chance comes from a hash of the seed and the ids. So a part depends on nothing b
 themselves: not on their order, their partitions or the cluster; both rows of a (user, item) pair
 that comes twice fall alike; and a user or item drawn once stays drawn when rows are added. The
 price is that a drawn share is an expectation: a tenth of 1,000 users is 100 give or take 9.5.
-The same id as a string and as an integer hashes differently.
+The same id as a string and as an integer hashes differently. A part that was drawn is cut again,
+for validation, with another seed: with the same one the second cut finds nothing.
 
 Where rows have an order (by time, within a user), rows alike in user, item and time are one event
 and stay together. Ties in time are broken by the hash, then by item id. A null time is the oldest.
