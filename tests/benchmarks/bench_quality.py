@@ -166,7 +166,7 @@ def dense(ids: Any, rows: Floats, size: int) -> Floats:
 
 
 def matchlake(spark: SparkSession, train: pd.DataFrame, drawn: Drawn, seed: int) -> Sides:
-    """`fit_als` with its own objective."""
+    """`fit_als` with the peers' objective, and so with their ranges."""
     params = AlsParams(iterations=ITERATIONS, seed=seed, **drawn)
     model = fit_als(spark.createDataFrame(train), params)
     sides = []
@@ -237,7 +237,13 @@ RANKS = [8, 16, 32, 64, 128]
 SIDES: dict[str, tuple[Callable[..., Sides], Mapping[str, Any]]] = {
     "matchlake": (
         matchlake,
-        {"rank": RANKS, "regularization": (1e-3, 0.3), "unobserved_weight": (0.05, 5.0)},
+        {
+            "rank": RANKS,
+            "regularization": (0.1, 300.0),
+            "alpha": (0.2, 20.0),
+            "nu": [0.0],
+            "target": ["hu-koren"],
+        },
     ),
     "implicit": (
         implicit,
