@@ -201,8 +201,7 @@ class _Half:
             users = np.concatenate([part["users"] for part in arrived])
         side = self._view(station, number, rows, arrived)
         parts = self.params.seed, 0, self.sweep, self.side
-        needed, extra = self.side == USER or self.response.latent, {}
-        scored = side.scored(1) if needed else side.unscored()
+        scored, extra = side.scored(self.response, 1), {}
         if self.side == USER:
             self.response.draw_users(scored, users, parts, 1)
             sums = self.response.sums(users)

@@ -45,10 +45,6 @@ class Response(Protocol):
     def levels(self) -> Matrix | None:
         """The levels a rating can have, ascending; None where it is a number."""
 
-    @property
-    def latent(self) -> bool:
-        """Targets are drawn about the scores, and so cannot be had without them."""
-
     def first_users(self, count: int) -> Floats:
         """The users' rows before the first sweep."""
 
@@ -60,7 +56,7 @@ class Response(Protocol):
     ) -> tuple[Floats, Floats]:
         """Numbers around the scores, one a rating, and the users' weights of them.
 
-        Unless they are `latent` no scores are needed.
+        No scores are needed where ratings are numbers.
         """
 
     def error(self, scored: Scored, users: Floats) -> float:
@@ -95,7 +91,6 @@ class NormalResponse:
     mean: float
     noise: Noise = field(default_factory=Noise)
     levels: None = None
-    latent: bool = False
 
     def first_users(self, count: int) -> Floats:
         """Precision 1."""
@@ -163,7 +158,6 @@ class OrdinalResponse:
     base: float
     prior: Prior
     mean: float = 0.0
-    latent: bool = True
 
     def first_users(self, count: int) -> Floats:
         """The mean gaps."""

@@ -20,7 +20,7 @@ from matchlake.recommender.matchbox.ratings import (
     sort_for,
     stack_offsets,
 )
-from matchlake.recommender.matchbox.response import response_for
+from matchlake.recommender.matchbox.response import Response, response_for
 from matchlake.recommender.matchbox.threads import on_threads
 from matchlake.recommender.randoms import normals
 from matchlake.recommender.simd import LANES
@@ -48,17 +48,15 @@ class Side:
         """Features of a row."""
         return 0 if self.features is None else self.features.count
 
-    def scored(self, threads: int) -> Scored:
-        """All ratings with their scores by the rows as they are."""
+    def scored(self, response: Response, threads: int) -> Scored:
+        """All ratings, with their scores by the rows as they are where the response needs them."""
+        if self.number != USER and response.levels is None:
+            return Scored(self.view, np.empty(0, np.float32), self.sorted.values)
         scores = np.empty(len(self.sorted.values), np.float32)
         on_threads(
             lambda a, b: score_rows(self.view, self.rows, a, b, scores), self.view.indptr, threads
         )
         return Scored(self.view, scores, self.sorted.values)
-
-    def unscored(self) -> Scored:
-        """All ratings, without scores."""
-        return Scored(self.view, np.empty(0, np.float32), self.sorted.values)
 
     def draw(self, given: Conditional, threads: int) -> None:
         """Draws the side's rows in place."""
@@ -127,8 +125,7 @@ class Gibbs:
     def draw_side(self, side: Side) -> None:
         """One side's prior, then what the response has to draw, then its rows."""
         prior, parts = self._draw_prior(side), self._parts(side)
-        needed = side.number == USER or self.response.latent
-        scored = side.scored(self.threads) if needed else side.unscored()
+        scored = side.scored(self.response, self.threads)
         if side.number == USER:
             self.response.draw_users(scored, self.users, parts, self.threads)
             sums = self.response.sums(self.users)
