@@ -39,6 +39,9 @@ _LAPTOP = {
     "spark.databricks.delta.snapshotPartitions": "2",
     # A VACUUM lists files in so many tasks, whatever the size of the table; Spark's own is 10000.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
+    # A stream with its ledger and proof has more generated classes than Spark's 100 hold, and would
+    # have them compiled, and run cold, with each batch.
+    "spark.sql.codegen.cache.maxEntries": "1000",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 from tests.support.committed import ingest_in, prepared, write
-from tests.support.streams import good, runtime_in, stream_entry
+from tests.support.streams import COLUMNS, good, runtime_in, stream_entry
 from typer.testing import CliRunner
 
 from matchlake import ingest_commands
@@ -67,7 +67,8 @@ def test_a_replay_counts_and_changes_only_what_was_there_when_it_began(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "again")
-    stream = prepared(at, monkeypatch)
+    narrow = COLUMNS | {"rating": COLUMNS["rating"] | {"max": 3}}
+    stream = prepared(ingest_in(spark, tmp_path, "again", columns=narrow), monkeypatch)
     write(stream, 0, 3, bad={1: good(1, rating=4), 2: good(2, rating=9)})
     at.ledger.update(no_reason)
     merge = Replay._merge_with_patience

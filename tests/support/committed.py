@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from tests.support.streams import runtime_in, stream_entry
+from tests.support.streams import good, runtime_in, stream_entry
 
-from matchlake.ingest.tables import stream_table
+from matchlake.ingest.columns import RAW_HEADERS
 from matchlake.io import streams
 from matchlake.io.brokers import Broker
 from matchlake.io.checkpoint import Checkpoint
@@ -47,12 +47,13 @@ def write(
 ) -> None:
     """Writes a batch of rows up to before offset `end`, and holds it for done.
 
-    They are good, but for the `bad` values by offset, which are out of range.
+    They are good, with a rating of 1, but for the `bad` values by offset.
     """
     plan(at, batch, end, checkpoint)
     ((first, _),) = at.ingest.checkpoint.plan(batch).values()
     offsets = sorted(set(range(first, end)).difference(missing))
-    at.writer()(rows(at.ingest, [(each, bad.get(each)) for each in offsets]), batch)
+    values = [(each, bad.get(each, good(each, rating=1))) for each in offsets]
+    at.writer()(messages(at.ingest, values), batch)
     done = Path(at.ingest.checkpoint.path) / "commits" / str(batch)
     done.parent.mkdir(exist_ok=True)
     done.write_text("v1\n{}")
@@ -71,28 +72,16 @@ def plan(at: Prepared, batch: int, end: int, checkpoint: str = "c1") -> None:
         (folder / file).write_text(text)
 
 
-def rows(at: Ingest, values: list[tuple[int, bytes | None]]) -> DataFrame:
-    """Rows of partition 0, as the parser gives them: offsets, and values that are quarantined."""
-    found = at.lakehouse.spark.createDataFrame(values, "offset BIGINT, raw_value BINARY")
-    bad = F.col("raw_value").isNotNull()
-    given = {
-        "status": F.when(bad, "quarantined").otherwise("good"),
-        "reason": F.when(bad, "out_of_range"),
-        "topic": F.lit(at.stream.topic),
+def messages(at: Ingest, values: list[tuple[int, bytes]]) -> DataFrame:
+    """Messages of partition 0 as Kafka gives them: offsets and values."""
+    found = at.lakehouse.spark.createDataFrame(values, "offset BIGINT, value BINARY")
+    rest = {
+        "key": F.lit(None).cast("binary"),
+        "headers": F.lit(None).cast(RAW_HEADERS.type),
         "partition": F.lit(0),
-        "value_bytes": F.lit(9),
-        "attempt": F.lit(1),
+        "timestamp": F.lit("2024-05-01 10:00:00").cast("timestamp"),
     }
-    found = found.withColumns(given)
-    return found.select(
-        *(
-            (F.col(field.name) if field.name in found.columns else F.lit(None))
-            .cast(field.dataType)
-            .alias(field.name)
-            for field in stream_table(at.stream).struct()
-            if field.name not in ("checkpoint_id", "batch_id")
-        )
-    )
+    return found.withColumns(rest)
 
 
 def offsets(at: Ingest) -> list[int]:

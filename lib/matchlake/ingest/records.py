@@ -18,17 +18,22 @@ from matchlake.ingest.reasons import Finding
 from matchlake.ingest.tables import stream_table
 from matchlake.schemas import TableSpec
 
-_MESSAGE = ("key", "value", "headers", "partition", "offset", "timestamp")
+MESSAGE = ("key", "value", "headers", "partition", "offset", "timestamp")
+"""The columns of a message that a row is made of."""
 _READ_FROM = ("checkpoint_id", "batch_id")
 
 
 def parse_messages(
-    messages: DataFrame, stream: StreamParams, passing: Sequence[str] = ()
+    messages: DataFrame,
+    stream: StreamParams,
+    passing: Sequence[str] = (),
+    batch: tuple[str, int] | None = None,
 ) -> DataFrame:
     """One row a message, as `stream_table(stream)` has it; lazy, no shuffle.
 
     Reads key, value (binary), headers, partition, offset and timestamp. checkpoint_id and
-    batch_id are there only where they are among the columns `passing` through.
+    batch_id are those of `batch`, or else there only where they are among the columns `passing`
+    through.
     """
     table = stream_table(stream)
     # What is the same in every row need not travel to Python and back.
@@ -39,7 +44,12 @@ def parse_messages(
     }
     if stream.format == "confluent_avro":
         del same["schema_version"]
-    absent = {name for name in _READ_FROM if name not in passing}
+    number = None
+    if batch:
+        # The number comes from Python: as a literal it would stand in the code that Spark makes
+        # of the plan, and have it compiled and warmed up anew for each batch.
+        same["checkpoint_id"], number = F.lit(batch[0]), batch[1]
+    absent = {name for name in _READ_FROM if not batch and name not in passing}
     columns = [column for column in table.columns if column.name not in absent]
     # Nor may a list: Spark asks each row on its way for the size of its columns, 5 us for a list.
     text = RAW_HEADERS._replace(type="STRING")
@@ -48,16 +58,19 @@ def parse_messages(
         table.comment,
         tuple(text if c == RAW_HEADERS else c for c in columns if c.name not in same),
     )
-    sent = messages.select(*_MESSAGE, *passing).withColumn("headers", F.to_json("headers"))
+    sent = messages.select(*MESSAGE, *passing).withColumn("headers", F.to_json("headers"))
     rows = sent.mapInArrow(
-        partial(parse_batches, stream=stream, passing=passing), travelling.struct()
+        partial(parse_batches, stream=stream, passing=passing, number=number), travelling.struct()
     )
     same[text.name] = F.from_json(text.name, RAW_HEADERS.type)
     return rows.withColumns(same).select([column.name for column in columns])
 
 
 def parse_batches(
-    batches: Iterable[pa.RecordBatch], stream: StreamParams, passing: Sequence[str] = ()
+    batches: Iterable[pa.RecordBatch],
+    stream: StreamParams,
+    passing: Sequence[str] = (),
+    number: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The rows of `parse_messages`, without what is the same in all, batch by batch."""
     reader = reader_of(stream)
@@ -77,6 +90,8 @@ def parse_batches(
         rows = _rows(batch, columns, findings)
         if stream.format == "confluent_avro":
             rows["schema_version"] = pa.array(map(schema_id, values.to_pylist()), pa.int32())
+        if number is not None:
+            rows["batch_id"] = pa.array(np.full(batch.num_rows, number, np.int64))
         yield pa.RecordBatch.from_pydict(rows | {name: batch.column(name) for name in passing})
 
 

@@ -11,6 +11,8 @@ from pyspark.sql import functions as F
 
 from matchlake.errors import IdentityError, InputError
 from matchlake.ingest.columns import QUARANTINED
+from matchlake.ingest.params import StreamParams
+from matchlake.ingest.records import parse_messages
 from matchlake.io.checkpoint import Checkpoint
 from matchlake.io.history import INGEST, commits
 
@@ -21,6 +23,7 @@ class BatchWriter:
 
     table: str
     """The full, quoted name."""
+    stream: StreamParams
     checkpoint: str
     """The checkpoint's folder."""
     told: Mapping[str, Any]
@@ -29,19 +32,20 @@ class BatchWriter:
     """Up to which version the table's history was judged before the start."""
     begun: Mapping[str, Any] = field(default_factory=dict)
     """What the first commit of a checkpoint says besides: how the stream began anew in it."""
-    max_bad_share: float | None = None
 
-    def __call__(self, rows: DataFrame, batch: int) -> None:
-        """Appends the rows, good and bad, in one commit.
+    def __call__(self, messages: DataFrame, batch: int) -> None:
+        """Appends a row for each message, good or bad, in one commit.
 
-        Delta takes a batch of one checkpoint once: a second try adds nothing.
+        They are parsed here and not in the stream's own plan, at whose end Spark copies what it
+        hands over: a message has fewer columns than a row. Delta takes a batch of one checkpoint
+        once: a second try adds nothing.
 
         Raises:
             IdentityError: the table was changed under the stream, or has another writer.
             InputError: more of the batch is bad than may be. Nothing of it was written.
         """
         began = time.time()
-        checkpoint = Checkpoint(rows.sparkSession, self.checkpoint, self.told["topic"])
+        checkpoint = Checkpoint(messages.sparkSession, self.checkpoint, self.told["topic"])
         own = str(checkpoint.id())
         told = {
             **self.told,
@@ -50,11 +54,11 @@ class BatchWriter:
             "batch": batch,
             "offsets": checkpoint.plan(batch),
             "began": began,
-            "judged": self.require_undisturbed(rows, own),
+            "judged": self.require_undisturbed(messages, own),
         }
+        rows = parse_messages(messages, self.stream, batch=(own, batch))
         self.require_few_bad(rows, batch)
-        of_batch = {"checkpoint_id": F.lit(own), "batch_id": F.lit(batch).cast("bigint")}
-        self.write(rows.withColumns(of_batch), told)
+        self.write(rows, told)
 
     def require_undisturbed(self, rows: DataFrame, checkpoint: str) -> int:
         """Looks at what happened to the table since it was looked at last, and returns up to when.
@@ -83,17 +87,17 @@ class BatchWriter:
 
     def require_few_bad(self, rows: DataFrame, batch: int) -> None:
         """Reads the batch once more before it is written, where a share is set."""
-        if self.max_bad_share is None:
+        if self.stream.max_bad_share is None:
             return
         reasons = rows.groupBy("status", "reason").count().orderBy(F.desc("count")).collect()
         bad = [row for row in reasons if row.status == QUARANTINED]
         count, total = (sum(row["count"] for row in some) for some in (bad, reasons))
-        if count > self.max_bad_share * total:
+        if count > self.stream.max_bad_share * total:
             listed = ", ".join(f"{row['count']} {row.reason}" for row in bad)
             raise InputError(
                 f"{self.told['stream']}: {count} of {total} records of batch {batch} are bad "
-                f"({listed}), which is more than max_bad_share {self.max_bad_share:g}. Nothing of "
-                "it was written. Correct the declared columns, or allow a greater share."
+                f"({listed}), which is more than max_bad_share {self.stream.max_bad_share:g}. "
+                "Nothing of it was written. Correct the declared columns, or allow a greater share."
             )
 
     def write(self, rows: DataFrame, told: Mapping[str, Any]) -> None:

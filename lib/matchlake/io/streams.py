@@ -21,7 +21,7 @@ from matchlake.errors import (
     UnreachableError,
 )
 from matchlake.ingest.params import StreamParams
-from matchlake.ingest.records import parse_messages
+from matchlake.ingest.records import MESSAGE
 from matchlake.ingest.tables import stream_table, stream_views
 from matchlake.io.batches import BatchWriter
 from matchlake.io.brokers import Broker
@@ -177,7 +177,7 @@ class Prepared:
             ingest.lakehouse.spark, ingest.broker, self.stream, begin.offsets if begin else None
         )
         writer = (
-            parse_messages(messages, self.stream)
+            messages.select(*MESSAGE)
             .writeStream.foreachBatch(self.writer())
             .queryName(self.name)
             .option("checkpointLocation", ingest.checkpoint.path)
@@ -195,11 +195,11 @@ class Prepared:
         """What writes each batch."""
         return BatchWriter(
             self.ingest.lakehouse.name(self.stream.table),
+            self.stream,
             self.ingest.checkpoint.path,
             self.told(),
             self.standing.version,
             self.recovery.told(self.beginning) if self.beginning else {},
-            self.stream.max_bad_share,
         )
 
     def ended(self, query: StreamingQuery, seconds: float) -> bool:
