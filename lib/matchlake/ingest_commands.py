@@ -74,7 +74,8 @@ def replay_quarantine(
     """Reads quarantined records again with the columns that conf declares now.
 
     Those that pass become good rows where they are, in one commit, and the ledger follows; the
-    others get their new reason. For example: --reason not_allowed --fix "lower(value)"
+    others get their new reason, or keep theirs where a fix was tried. For example:
+    --reason not_allowed --fix "lower(value)"
     """
     runtime = start_quietly(load_config(env, overrides or []), "replay-quarantine")
     (ledger,) = _ledgers(runtime, [stream])

@@ -173,10 +173,13 @@ def test_a_replay_turns_what_passes_now_into_good_rows_in_their_place(
     counts = ledger.reconcile()
     assert (counts.offsets, counts.good, counts.quarantined) == (5, 3, 2)
 
+    wrong = Replay(entry, changed.lakehouse, ("out_of_range",), fix="replace(value, '-', '')")
+    assert wrong.run(ledger) == Replayed(1, 0)
+    assert quarantine(changed, "replayed") == [(2, "malformed_json", 1), (4, "out_of_range", 3)]
     fix = "regexp_replace(value, '\"rating\": 70', '\"rating\": 7')"
     assert Replay(entry, changed.lakehouse, ("out_of_range",), fix=fix).run(ledger).passed == 1
     fixed = changed.lakehouse.read("replayed.events").where("offset = 4").collect()[0]
-    assert (fixed.status, fixed.rating, fixed.attempt) == ("good", 7.0, 3)
+    assert (fixed.status, fixed.rating, fixed.attempt) == ("good", 7.0, 4)
     assert b'"rating": 70' in fixed.raw_value, "what came stays where a fix made it pass"
     assert replay.run(ledger) == Replayed(0, 0)
     assert ingest(changed).quarantined == 1

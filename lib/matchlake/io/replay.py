@@ -60,7 +60,8 @@ class Replay:
     def run(self, ledger: Ledger) -> Replayed:
         """Merges what passes now on its position, in one commit, and corrects the ledger.
 
-        Those that still do not pass keep their bytes and get the new reason. Run again, it finds
+        Those that still do not pass keep their bytes and get the new reason, or the old one where
+        a fix was tried: what is wrong with its text is not wrong with theirs. Run again, it finds
         those alone.
         """
         rows = self.chosen()
@@ -120,14 +121,15 @@ class Replay:
         good += ["status = s.status", "reason = NULL", "detail = NULL"]
         if not self.fix:
             good += [f"raw_{name} = NULL" for name in ("key", "value", "headers")]
-        both = ["schema_version = s.schema_version", "attempt = t.attempt + 1"]
-        bad = ["reason = s.reason", "detail = s.detail"]
+        again = ["attempt = t.attempt + 1"]
+        both = ["schema_version = s.schema_version", *again]
+        bad = again if self.fix else ["reason = s.reason", "detail = s.detail", *both]
         where = " AND ".join(f"t.{name} = s.{name}" for name in _PLACE)
         return (
             f"MERGE INTO {self.lakehouse.name(self.stream.table)} t USING {_SOURCE} s ON {where}"
             f" AND t.status = '{QUARANTINED}'"
             f" WHEN MATCHED AND s.status = '{GOOD}' THEN UPDATE SET {', '.join([*good, *both])}"
-            f" WHEN MATCHED THEN UPDATE SET {', '.join([*bad, *both])}"
+            f" WHEN MATCHED THEN UPDATE SET {', '.join(bad)}"
         )
 
 
