@@ -48,7 +48,7 @@ def reconcile(
             typer.echo(f"{ledger.name}: no table {ledger.stream.table} yet.")
             continue
         try:
-            typer.echo(_told(ledger, _proved(ledger, ask, rebuild=rebuild)))
+            typer.echo(_told(ledger, ledger.prove(ask, rebuild=rebuild)))
         except ReconciliationError as error:
             typer.echo(f"{ledger.name}: NOT reconciled. {error}", err=True)
             failed += 1
@@ -85,7 +85,7 @@ def replay_quarantine(
         f"{stream}: {done.tried} quarantined records read again: {done.passed} are good now, "
         f"{done.tried - done.passed} still quarantined."
     )
-    typer.echo(_told(ledger, ledger.reconcile()))
+    typer.echo(_told(ledger, ledger.prove(_asking(runtime, ledger.stream.topic))))
 
 
 def watch(
@@ -164,11 +164,6 @@ def _asking(runtime: Runtime, topic: str) -> Explain:
             return []
 
     return ask
-
-
-def _proved(ledger: Ledger, explain: Explain, *, rebuild: bool) -> Counts:
-    ledger.update(explain, rebuild=rebuild)
-    return ledger.reconcile()
 
 
 def _told(ledger: Ledger, counts: Counts) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from py4j.protocol import Py4JError
@@ -36,7 +37,7 @@ def rows(lakehouse: Lakehouse, *values: tuple[str | None, float | None]) -> Data
     return lakehouse.spark.createDataFrame(list(values), "item string, price double")
 
 
-def content(lakehouse: Lakehouse, version: int | None = None) -> list[tuple[str, float]]:
+def content(lakehouse: Lakehouse, version: int | None = None) -> list[tuple[Any, ...]]:
     return sorted(tuple(row) for row in lakehouse.read(SPEC.name, version).collect())
 
 
@@ -46,6 +47,13 @@ def test_merge_updates_inserts_and_is_idempotent(lakehouse: Lakehouse) -> None:
     assert content(lakehouse) == [("a", 1.0), ("b", 2.0), ("c", 3.0)]
     lakehouse.merge(rows(lakehouse, ("b", 2.0), ("c", 3.0)), SPEC)
     assert content(lakehouse) == [("a", 1.0), ("b", 2.0), ("c", 3.0)]
+
+
+def test_a_column_that_is_declared_no_longer_is_let_be(lakehouse: Lakehouse) -> None:
+    taxed = dataclasses.replace(SPEC, columns=(*SPEC.columns, Column("tax", "INT", "its tax")))
+    lakehouse.merge(rows(lakehouse, ("a", 1.0), ("b", 2.0)).selectExpr("*", "7 AS tax"), taxed)
+    lakehouse.merge(rows(lakehouse, ("b", 3.0), ("c", 4.0)), SPEC)
+    assert content(lakehouse) == [("a", 1.0, 7), ("b", 3.0, 7), ("c", 4.0, None)]
 
 
 def test_replace_is_one_version_and_the_old_one_can_be_read(lakehouse: Lakehouse) -> None:

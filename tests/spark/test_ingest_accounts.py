@@ -1,6 +1,7 @@
 """The ledger and `matchlake reconcile` over tables that no broker stands behind."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
@@ -12,7 +13,9 @@ from matchlake import ingest_commands
 from matchlake.cli import app
 from matchlake.errors import ParameterError, ReconciliationError
 from matchlake.ingest.ledger import Gap
+from matchlake.io.erase import Erasure
 from matchlake.io.gaps import all_adopted, no_reason
+from matchlake.io.ledger import Counts, Ledger
 from matchlake.io.replay import Replay, Replayed
 
 
@@ -60,6 +63,46 @@ def test_reconcile_exits_with_the_ranges_that_are_missing(
         assert "missing: offset 7" in done.stderr
     assert "missing: offset 1, offsets 4 to 5" in done.stderr
     assert "Topic proved: the broker cannot be asked for gaps. No broker" in done.stderr
+
+
+def test_a_proof_beside_a_stream_is_of_what_was_there_when_it_began(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "beside")
+    stream = prepared(at, monkeypatch)
+    # A time that Python cannot hold: the zero of Go and .NET.
+    write(stream, 0, 3, bad={1: good(1, event_time="0001-01-01T00:00:00Z")})
+    update = Ledger.update
+
+    def while_the_stream_goes_on(ledger: Ledger, *given: Any, **more: Any) -> Counts:
+        write(stream, 1, 5)
+        entered = update(ledger, *given, **more)
+        write(stream, 2, 9)
+        return entered
+
+    monkeypatch.setattr(Ledger, "update", while_the_stream_goes_on)
+    assert at.ledger.prove(no_reason) == Counts(offsets=3, good=3)
+    monkeypatch.undo()
+    with pytest.raises(ReconciliationError, match=r"4 rows .* that the ledger does not know"):
+        at.ledger.reconcile()
+    assert at.ledger.prove(no_reason).offsets == 9
+    first = at.ledger.rows().where("batch_id = 0").collect()[0]
+    assert first.first_event.isoformat() == "2024-05-01T10:00:00"
+
+
+def test_an_erased_user_is_gone_from_columns_that_are_declared_no_longer(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    email = {"email": {"type": "string", "required": False, "comment": "e"}}
+    wide = prepared(ingest_in(spark, tmp_path, "gone", columns=COLUMNS | email), monkeypatch)
+    write(wide, 0, 2, bad={1: good(1, email="u1@example.org")})
+    at = ingest_in(spark, tmp_path, "gone")
+    at.ledger.update(no_reason)
+    (done,) = Erasure("u1", [at.ledger], {}, at.lakehouse).run([at.stream.table])
+    assert (done.rows, done.left) == (1, 0)
+    row = at.lakehouse.read(at.stream.table).where("offset = 1").collect()[0]
+    assert (row.status, row.user_id, row.email, row.topic) == ("erased", None, None, "gone")
+    assert at.ledger.reconcile() == Counts(offsets=2, good=1, erased=1)
 
 
 @pytest.mark.soak

@@ -159,6 +159,44 @@ def test_an_empty_folder_warns_or_fails_as_declared(
         run(lake(spark, tmp_path, users=users | {"required": True}))
 
 
+def test_a_path_without_a_star_may_be_missing_too(
+    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    users = mine(tmp_path, USERS) | {"path": "users.csv"}
+    runtime = lake(spark, tmp_path, users=users)
+    run(runtime)
+    assert "no file" in caplog.text
+    (tmp_path / "lake" / "users.csv").write_text("user_id,age,gender\nu1,30,M\n")
+    run(runtime)
+    (tmp_path / "lake" / "users.csv").unlink()
+    run(runtime)
+    assert rows(runtime, users) == [("u1", 30, "M")]
+    with pytest.raises(SourceError, match=r"No file .*users.*required"):
+        run(lake(spark, tmp_path, users=users | {"required": True}))
+
+
+def test_a_dot_leads_into_a_struct_of_parquet_and_is_a_letter_in_csv(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    inside = {"type": "string", "path": "user.id", "comment": "u"}
+    columns = {"user_id": inside, "n": {"type": "int", "comment": "n"}}
+    more = {"keys": ["user_id"], "columns": columns}
+    visits = mine(tmp_path, VISITS) | more
+    users = mine(tmp_path, USERS) | more
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "lake" / "users.csv").write_text("user.id,n\nu1,1\n")
+    struct = spark.sql("SELECT named_struct('id', 'u2', 'age', 3) AS user, 2 AS n")
+    struct.write.parquet(str(tmp_path / "lake" / "visits"))
+    runtime = lake(spark, tmp_path, users=users, visits=visits)
+    run(runtime)
+    assert rows(runtime, users) + rows(runtime, visits) == [("u1", 1), ("u2", 2)]
+    gone = visits | {"columns": columns | {"user_id": inside | {"path": "user.name"}}}
+    with pytest.raises(
+        SchemaError, match=r"user, user\.id, user\.age, n; expected were user\.name"
+    ):
+        run(lake(spark, tmp_path, visits=gone))
+
+
 def test_a_load_that_broke_off_is_completed_by_the_next(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,9 @@ CASES: list[tuple[str, bytes | None, str | None]] = [
     ("integer as a key", with_(user_id=17), None),
     ("escaped name", put('"rating"', '"\\u0072ating"'), None),
     ("no zone", with_(event_time="2024-05-01 10:00:00"), None),
+    ("nanoseconds", with_(event_time="2024-05-01T10:00:00.123456789Z"), None),
+    ("none, as Go writes it", with_(event_time="0001-01-01T00:00:00Z"), None),
+    ("more than seconds", with_(event_time="2024-05-01T10:00:00.1234567x"), "wrong_type"),
     ("other zone", with_(event_time="2024-05-01T10:00:00+02:00"), None),
     ("words like NaN", with_(title="x: NaN, Infinity"), None),
     ("bounds", with_(rating=0.5), None),
@@ -118,13 +121,14 @@ def test_each_kind_alone_has_the_same_verdict() -> None:
 
 
 def test_values_are_what_the_json_says() -> None:
-    plain, integer, zone, none, deep = parse(
+    plain, integer, zone, none, deep, finer = parse(
         [
             with_(),
             with_(user_id=-17),
             with_(event_time="2024-05-01T10:00:00+02:00"),
             with_(event_time="2024-05-01T10:00"),
             put('"rating"', f'"x":{DEEP},"rating"'),
+            with_(event_time="2024-05-01T12:00:00.1234567+02:00"),
         ]
     )
     assert (plain["user_id"], plain["rating"]) == ("u", 4.5)
@@ -133,6 +137,7 @@ def test_values_are_what_the_json_says() -> None:
     assert zone["event_time"].isoformat() == "2024-05-01T08:00:00+00:00"
     assert none["event_time"].isoformat() == "2024-05-01T10:00:00+00:00"
     assert deep["item_id"] == "i"
+    assert finer["event_time"].isoformat() == "2024-05-01T10:00:00.123456+00:00"
 
 
 def test_details_say_what_is_wrong() -> None:

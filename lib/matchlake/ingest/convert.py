@@ -22,6 +22,8 @@ ARROW = {
 _MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 # Up to here every microsecond is a double of its own; it is the year 2255.
 _LAST_MICRO = 2.0**53
+_FINER = r"(:\d\d\.\d{6})\d+"
+"""Digits behind the microseconds: some languages write nanoseconds."""
 _HAS_ZONE = r"[T ]\d\d.*(Z|[+-]\d\d(:?\d\d)?)$"
 
 Mask = npt.NDArray[np.bool_]
@@ -43,6 +45,7 @@ def convert(values: pa.Array, column: ColumnParams) -> tuple[pa.Array, Mask]:
 
 
 def _instants(values: pa.Array) -> tuple[pa.Array, Mask]:
+    values = pc.replace_substring_regex(values, _FINER, r"\1")
     zoned = pc.match_substring_regex(values, _HAS_ZONE)
     none = pa.scalar(None, values.type)
     here, no_instant = _cast(pc.if_else(zoned, values, none), UTC)

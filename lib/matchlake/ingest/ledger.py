@@ -11,6 +11,8 @@ from matchlake.ingest.params import StreamParams
 from matchlake.schemas import Column, TableSpec
 
 KEYS = ("stream", "checkpoint_id", "batch_id", "partition")
+_TIMES = ("0002-01-01", "9999-12-30")
+"""Between these a time can be held by Python, in every zone."""
 
 
 class Gap(StrEnum):
@@ -70,9 +72,11 @@ def count_rows(rows: DataFrame, stream: StreamParams) -> DataFrame:
 
     Adds read, good, quarantined, erased, bytes, first_event, last_event, late, `lowest` and
     `highest` offset, and `distinct`, how many offsets there are: exact, because each offset is a
-    bit of a word, and words are small enough to be grouped by.
+    bit of a word, and words are small enough to be grouped by. The first and the last event leave
+    out times that Python cannot hold, such as 0001-01-01, which in some languages stands for none.
     """
     event = F.col(stream.event_time) if stream.event_time else F.lit(None).cast("timestamp")
+    held = F.when(event.between(*(F.lit(day).cast("timestamp") for day in _TIMES)), event)
     bit = F.call_function("shiftleft", F.lit(1).cast("bigint"), (F.col("offset") % 64).cast("int"))
     by = ("checkpoint_id", "batch_id", "partition")
     words = rows.groupBy(*by, F.expr("offset DIV 64").alias("word")).agg(
@@ -82,8 +86,8 @@ def count_rows(rows: DataFrame, stream: StreamParams) -> DataFrame:
             for status in (GOOD, QUARANTINED, ERASED)
         ),
         F.sum("value_bytes").alias("bytes"),
-        F.min(event).alias("first_event"),
-        F.max(event).alias("last_event"),
+        F.min(held).alias("first_event"),
+        F.max(held).alias("last_event"),
         F.count_if(is_late(event, stream)).alias("late"),
         F.min("offset").alias("lowest"),
         F.max("offset").alias("highest"),

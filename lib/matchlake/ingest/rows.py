@@ -19,7 +19,7 @@ from matchlake.ingest.params import Columns
 from matchlake.ingest.reasons import Finding, Reason
 from matchlake.ingest.records import refusals
 from matchlake.ingest.tables import declared_columns
-from matchlake.schemas import Column
+from matchlake.schemas import Column, quote_identifier
 
 CORRUPT = "_corrupt_row"
 """Where the CSV reader puts the text of a row that has not as many fields as the header."""
@@ -85,7 +85,7 @@ def _placed(rows: DataFrame, source: LakeSource) -> DataFrame:
     if source.format == "json":
         line = F.col(VALUE).cast("binary").alias(_LINE)
         return rows.select(line, *folders, F.col(VALUE).alias("row_text"), *place)
-    fields = [F.col(c.path or name).alias(name) for name, c in source.in_rows.items()]
+    fields = [_field(source, name).alias(name) for name in source.in_rows]
     if source.format == "csv":
         reading = source.reading
         dialect = {"sep": reading.separator, "quote": reading.quote, "escape": reading.escape}
@@ -93,6 +93,12 @@ def _placed(rows: DataFrame, source: LakeSource) -> DataFrame:
         return rows.select(*fields, *folders, F.col(CORRUPT), text.alias("row_text"), *place)
     text = F.to_json(F.struct(*fields))
     return rows.select(*fields, *folders, text.alias("row_text"), *place)
+
+
+def _field(source: LakeSource, name: str) -> SparkColumn:
+    """Where a column's value is: a dot leads into a struct of Parquet, and is a letter in CSV."""
+    path = source.columns[name].path or name
+    return F.col(quote_identifier(path) if source.format == "csv" else path)
 
 
 def _folder(name: str) -> SparkColumn:

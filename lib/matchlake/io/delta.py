@@ -41,7 +41,7 @@ _CREATED_BY_ANOTHER = (
     "DELTA_SCHEMA_NOT_PROVIDED",
 )
 """What Delta says of a table that another run creates at the same time."""
-_WRITTEN_BY_ANOTHER = ("DELTA_CONCURRENT_APPEND", "DELTA_CONCURRENT_DELETE")
+WRITTEN_BY_ANOTHER = ("DELTA_CONCURRENT_APPEND", "DELTA_CONCURRENT_DELETE")
 """What it says of rows that another run wrote since they were read; nothing was written then."""
 _GONE = (
     "DELTA_VERSION_NOT_FOUND",
@@ -117,7 +117,7 @@ class Lakehouse:
         With `add_columns` one that only lacks columns gets them, null in the rows it has. Of
         several runs that create it in the same moment one does, and the others find it.
         """
-        _tried(lambda: self._create(spec, add_columns), _CREATED_BY_ANOTHER, spec.name)
+        until_alone(lambda: self._create(spec, add_columns), _CREATED_BY_ANOTHER, spec.name)
 
     def _create(self, spec: TableSpec, add_columns: bool) -> None:  # noqa: FBT001 - as it was given
         if self.exists(spec.name):
@@ -227,14 +227,20 @@ class Lakehouse:
         frame.select(spec.column_names).createOrReplaceTempView(source)
         rest = [name for name in spec.column_names if name not in spec.keys]
         if matched is None:
-            matched = f"WHEN MATCHED AND NOT ({_pairs(rest)}) THEN UPDATE SET *" if rest else ""
+            anew = ", ".join(f"{name} = s.{name}" for name in map(quote_identifier, rest))
+            matched = (
+                f"WHEN MATCHED AND NOT ({_pairs(rest)}) THEN UPDATE SET {anew}" if rest else ""
+            )
+        # By name: a star would ask for all that the table has, declared still or not.
+        names = [quote_identifier(name) for name in spec.column_names]
+        values = ", ".join(f"s.{name}" for name in names)
         merge = (
             f"MERGE INTO {self.name(spec.name)} t USING {source} s ON {_pairs(spec.keys)}"
-            f" {matched} WHEN NOT MATCHED THEN INSERT *"
+            f" {matched} WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({values})"
         )
         try:
-            conflicts = _WRITTEN_BY_ANOTHER if insist else ()
-            done = _tried(lambda: self.spark.sql(merge).collect(), conflicts, spec.name)
+            conflicts = WRITTEN_BY_ANOTHER if insist else ()
+            done = until_alone(lambda: self.spark.sql(merge).collect(), conflicts, spec.name)
         finally:
             self.spark.catalog.dropTempView(source)
         return int(done[0]["num_inserted_rows"])
@@ -313,8 +319,11 @@ def shape_differences(found: StructType, declared: StructType, *, extra: bool = 
     return problems
 
 
-def _tried(action: Callable[[], T], conflicts: Sequence[str], table: str) -> T:
-    """What `action` gives, which is tried again where it met another run's commit."""
+def until_alone(action: Callable[[], T], conflicts: Sequence[str], table: str) -> T:
+    """What `action` gives, which is tried again where `conflicts` name what it failed of.
+
+    Which is that it met another run's commit to the table.
+    """
     for attempt in range(1, _TRIES):
         try:
             return action()

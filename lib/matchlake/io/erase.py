@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 
 from pyspark.sql import DataFrame
 
-from matchlake.ingest.columns import ERASED, GOOD, QUARANTINED, STATUS
+from matchlake.ingest.columns import BATCH, ERASED, GOOD, POSITION, QUARANTINED, STATUS
 from matchlake.ingest.mentions import mentions_user, names_user
-from matchlake.ingest.tables import stream_columns
 from matchlake.io.delta import Lakehouse
 from matchlake.io.ledger import Ledger
 from matchlake.io.table_facts import read_properties, set_properties
@@ -19,8 +18,8 @@ COLUMNS = (USER_ID, "related_user_id")
 _KEPT = "delta.deletedFileRetentionDuration"
 _KEPT_BEFORE = "matchlake.kept_before_erasure"
 """The property with what `_KEPT` was, empty where it was not set, until it is so again."""
-_SAID = ("raw_key", "raw_value", "raw_headers", "reason", "detail")
-"""The columns of a stream's table that tell what a record said, beside those declared."""
+_STAYS = {column.name for column in (STATUS, *POSITION, *BATCH)}
+"""The columns of a stream's table that tell nothing of what a record said."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,8 @@ class Erasure:
             f"SELECT count_if({good}), count_if({named}), count_if({more}) FROM {self._name(table)}"
         ).collect()
         chosen = " OR ".join([good, named, more] if self.mentions else [good, named])
-        names = [*(column.name for column in stream_columns(stream)), *_SAID]
+        # What the table has, not what is declared now: a column may be declared no longer.
+        names = [name for name in self.lakehouse.read(table).columns if name not in _STAYS]
         nothing = ", ".join(f"{quote_identifier(name)} = NULL" for name in names)
         self._sql(
             f"UPDATE {self._name(table)} SET {STATUS.name} = '{ERASED}', {nothing} WHERE {chosen}"

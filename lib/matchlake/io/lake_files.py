@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 _FORMAT = "binaryFile"  # one row a file, and nothing of it is read where no column asks for it
 _FIELDS = "path STRING, modificationTime TIMESTAMP, length BIGINT, content BINARY"
+_NOTHING_THERE = "PATH_NOT_FOUND"
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)
 WAITING = ("found", "changed")
 """The status of files that are not loaded yet."""
@@ -124,7 +125,7 @@ class LakeFiles:
         try:
             there = self.lakehouse.spark.read.format(_FORMAT).load(self.pattern)
         except AnalysisException as error:
-            if error.getCondition() != "PATH_NOT_FOUND":
+            if error.getCondition() != _NOTHING_THERE:
                 raise
             return []
         found = {row["file"]: LakeFile(*row) for row in _facts(there).collect()}
@@ -178,7 +179,8 @@ class LakeFiles:
             )
             query.awaitTermination()
         except (PySparkException, Py4JError) as error:
-            raise self._explained(error) from error
+            if _NOTHING_THERE not in str(error):
+                raise self._explained(error) from error
 
     def _explained(self, error: Exception) -> Exception:
         if "DATA_SOURCE_NOT_FOUND" in str(error):

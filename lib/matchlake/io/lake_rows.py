@@ -1,7 +1,7 @@
 """Reads the rows of lake files, once, and tells which files cannot be read to their end."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -139,7 +139,7 @@ class LakeRows:
         """A file's columns; None where nothing is said of them before its rows."""
         match self.source.format:
             case "parquet":
-                return self.spark.read.parquet(file.path).columns
+                return list(_fields(self.spark.read.parquet(file.path).schema))
             case "csv" if self.source.reading.header:
                 return self.spark.read.csv(file.path, **self._dialect()).columns
         return None
@@ -182,6 +182,14 @@ class LakeRows:
             "nullValue": reading.null_value,
             "multiLine": reading.multiline,
         }
+
+
+def _fields(schema: StructType, within: str = "") -> Iterator[str]:
+    """The names of all fields, those of a struct's after its own and a dot."""
+    for field_ in schema:
+        yield within + field_.name
+        if isinstance(field_.dataType, StructType):
+            yield from _fields(field_.dataType, f"{within}{field_.name}.")
 
 
 def _told(error: Exception) -> str:

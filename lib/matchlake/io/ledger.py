@@ -110,23 +110,39 @@ class Ledger:
             f" AND checkpoint_id = {quote_text(checkpoint)} AND batch_id >= {int(batch)}"
         )
 
-    def reconcile(self) -> Counts:
+    def prove(self, explain: Explain, *, rebuild: bool = False) -> Counts:
+        """Enters what is committed now, as `update`, and reconciles that; raises what these raise.
+
+        What a stream that is under way commits meanwhile is not looked at.
+        """
+        version = self.lakehouse.version(self.stream.table)
+        self.update(explain, rebuild=rebuild)
+        return self.reconcile(version)
+
+    def reconcile(self, version: int | None = None) -> Counts:
         """Proves from table and ledger alone that each offset is in exactly one place.
 
         From the first offset on that the ledger has, each is that of one row, good, quarantined
-        or erased, or in a gap whose reason is known. One pass over the table.
+        or erased, or in a gap whose reason is known. One pass over the table, as it is or as it
+        was at a `version`, for the batches that it had by then.
 
         Raises:
             ReconciliationError: it is not so; names the ranges.
         """
-        different = self._compared().where(_differs()).orderBy(*_BY).limit(_SHOWN).collect()
-        told = [problem for row in different for problem in self._differences(row)]
+        by_then = F.lit(True)  # noqa: FBT003 - a condition, not a flag
+        if version is not None:
+            by_then = F.coalesce(F.col("table_version"), F.lit(0)) <= version
+        compared = self._compared(rows=self.lakehouse.read(self.stream.table, version))
+        unknown = F.col("stream").isNull()
+        different = compared.where(_differs() & (unknown | by_then)).orderBy(*_BY).limit(_SHOWN)
+        told = [problem for row in different.collect() for problem in self._differences(row)]
         told += [_unlinked(row) for row in self._unlinked()]
         if told:
             raise self._error(told)
         offsets = F.col("end_offset") - F.col("first_offset")
         sums = [F.sum(column) for column in (offsets, *_STATUSES[1:], _size_of_gaps())]
-        return Counts(*(int(number or 0) for number in self.rows().agg(*sums).collect()[0]))
+        found = self.rows().where(by_then).agg(*sums).collect()[0]
+        return Counts(*(int(number or 0) for number in found))
 
     def checkpoints(self) -> list[str]:
         """The checkpoints of which the ledger has batches."""
@@ -232,15 +248,18 @@ class Ledger:
         entry["gaps"] = sorted([*gaps, *known], key=lambda gap: gap[1])
         return list(problems(entry, offsets))
 
-    def _counted(self, where: Column | None = None) -> DataFrame:
-        rows = self.lakehouse.read(self.stream.table)
+    def _counted(self, where: Column | None = None, rows: DataFrame | None = None) -> DataFrame:
+        rows = self.lakehouse.read(self.stream.table) if rows is None else rows
         counted = count_rows(rows if where is None else rows.where(where), self.stream)
         return counted.select(*_BY, *_FOUND)
 
-    def _compared(self, where: Column | None = None) -> DataFrame:
-        """The ledger's rows, each with what is `found` in the table; each may be null."""
+    def _compared(self, where: Column | None = None, rows: DataFrame | None = None) -> DataFrame:
+        """The ledger's rows, each with what is `found` in the table; each may be null.
+
+        `rows` are the table's where it is not to be read as it is now.
+        """
         entered = self.rows() if where is None else self.rows().where(where)
-        found = self._counted(where).select(*_BY, F.struct(*_FOUND).alias("found"))
+        found = self._counted(where, rows).select(*_BY, F.struct(*_FOUND).alias("found"))
         return entered.join(found, list(_BY), "full_outer")
 
     def _entries(self, compared: DataFrame) -> dict[Key, Entry]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from pyspark.errors import AnalysisException, PySparkException
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -14,13 +14,12 @@ from matchlake.ingest.params import StreamParams
 from matchlake.ingest.reasons import Reason
 from matchlake.ingest.records import parse_messages
 from matchlake.ingest.tables import stream_columns
-from matchlake.io.delta import Lakehouse
+from matchlake.io.delta import WRITTEN_BY_ANOTHER, Lakehouse, until_alone
 from matchlake.io.ledger import Batch, Ledger, among
 from matchlake.schemas import quote_identifier
 
 _PLACE = ("checkpoint_id", "batch_id", "partition", "offset")
 _SOURCE = "replayed_records"
-_TRIES = 5
 
 
 class Replayed(NamedTuple):
@@ -85,14 +84,9 @@ class Replay:
 
     def _merge_with_patience(self) -> None:
         """Tries again where the stream has just written: Delta lets one of the two win."""
-        for left in reversed(range(_TRIES)):
-            try:
-                self.lakehouse.spark.sql(self._merge()).collect()
-            except PySparkException as error:
-                if not left or "Concurrent" not in str(error) + str(error.getErrorClass()):
-                    raise
-            else:
-                return
+        merge = self._merge()
+        merged = self.lakehouse.spark.sql
+        until_alone(lambda: merged(merge).collect(), WRITTEN_BY_ANOTHER, self.stream.table)
 
     def _read_again(self, rows: DataFrame) -> DataFrame:
         value = F.col("raw_value")

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pydantic import Field, field_validator
@@ -133,9 +134,9 @@ class Ingest:
             recovery.make_room(beginning)
         return Prepared(self, topic, standing, recovery, beginning)
 
-    @property
+    @cached_property
     def client(self) -> Client:
-        """How kafka-python connects."""
+        """How kafka-python connects; the login is resolved once, as that of the query is."""
         return self.broker.client_options()
 
     def _beginning(
@@ -226,7 +227,7 @@ class Prepared:
         try:
             now = topic_state(self.ingest.client, self.stream.topic)
         except UnreachableError as error:
-            _log.warning("%s: the broker does not answer, and is asked again: %s", self.name, error)
+            _tell_later(self.name, error)
             return
         if now.id != self.topic.id:
             raise IdentityError(
@@ -266,13 +267,23 @@ def follow(streams: Sequence[Prepared], params: IngestParams) -> Iterator[tuple[
             for each in tuple(waiting):
                 turn = params.reconcile_seconds / len(waiting)
                 ended = each.ended(queries[each.name], turn)
-                counts = each.account()
+                try:
+                    counts = each.account()
+                except UnreachableError as error:
+                    if ended:
+                        raise
+                    _tell_later(each.name, error)
+                    continue
                 if ended:
                     waiting.remove(each)
                 else:
                     each.require_same_topic()
                 if ended or counts.offsets:
                     yield each, counts
+
+
+def _tell_later(name: str, error: UnreachableError) -> None:
+    _log.warning("%s: the broker does not answer, and is asked again: %s", name, error)
 
 
 def _explained(name: str, stream: StreamParams, error: Exception) -> Exception:

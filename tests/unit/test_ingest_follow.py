@@ -1,0 +1,51 @@
+"""Streams that run side by side, while the broker is away for a moment."""
+
+import logging
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from matchlake.errors import UnreachableError
+from matchlake.io.ledger import Counts
+from matchlake.io.streams import IngestParams, Prepared, follow
+
+
+class Stream:
+    """A stream that ends at its third turn, whose accounts meet a broker that is away at some."""
+
+    def __init__(self, *away: int) -> None:
+        self.name, self.turn, self.away = "s", 0, away
+
+    def start(self, _trigger: str) -> Any:
+        return SimpleNamespace(stop=lambda: None)
+
+    def ended(self, _query: Any, _seconds: float) -> bool:
+        self.turn += 1
+        return self.turn == 3
+
+    def account(self) -> Counts:
+        if self.turn in self.away:
+            raise UnreachableError("nobody answers")
+        return Counts(offsets=1, good=1)
+
+    def require_same_topic(self) -> None:
+        pass
+
+
+def followed(stream: Stream) -> list[int]:
+    told = follow([cast("Prepared", stream)], IngestParams())
+    return [stream.turn for _ in told]
+
+
+def test_a_broker_that_is_away_for_a_while_ends_no_stream(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING, "matchlake")
+    assert followed(Stream(1, 2)) == [3]
+    assert caplog.text.count("s: the broker does not answer, and is asked again") == 2
+
+
+def test_at_its_end_a_stream_has_to_be_accounted_for() -> None:
+    with pytest.raises(UnreachableError):
+        followed(Stream(3))
