@@ -9,7 +9,7 @@ from matchlake.io.cuts import run_cuts
 from matchlake.models.answers import TABLES, Answers, users_of
 from matchlake.models.folder import load_model
 from matchlake.models.pyfunc import FACTORS
-from matchlake.models.training import read_sides, with_strength
+from matchlake.models.training import read_sides, trained_with, with_strength
 from matchlake.runtime import Runtime, run_job
 from matchlake.schemas import INTERACTIONS
 from matchlake.views import publish_views
@@ -21,7 +21,6 @@ def run(runtime: Runtime) -> None:
     """Replaces each table in one commit by the champion's answers."""
     lakehouse, config = runtime.lakehouse, runtime.config
     params = config.recommend
-    history = with_strength(lakehouse.read(INTERACTIONS.name), config.train)
     pairs = lakehouse.read(params.pairs) if params.pairs else None
     champion = runtime.tracker.require_champion()
     place = f"{config.checkpoints}/recommend"
@@ -31,7 +30,9 @@ def run(runtime: Runtime) -> None:
         run_cuts(runtime.spark, place, what, resume=False) as cuts,
     ):
         model = load_model(runtime.spark, folder)
-        sides = read_sides(lakehouse, config.train, history)
+        trained = trained_with(folder, config.train)
+        history = with_strength(lakehouse.read(INTERACTIONS.name), trained)
+        sides = read_sides(lakehouse, trained, history)
         answers = Answers(model, history, sides, params, pairs, cut=cuts)
         for name, rows in answers.tables().items():
             spec = TABLES[name]

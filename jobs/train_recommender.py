@@ -19,6 +19,7 @@ from matchlake.models.training import (
     fit_model,
     input_versions,
     log_posterior,
+    note_training,
     progress_to,
     read_sides,
     with_strength,
@@ -64,10 +65,11 @@ def run(runtime: Runtime) -> None:
         scored = model.score(parts.test) if model.predicts_ratings else None
         for file, figure in training_plots(figures, scored).items():
             run.log_figure(figure, file)
-        decision = judge(tracker, runtime.spark, figures[name], parts, params)
+        decision = judge(tracker, lakehouse, (model, figures[name]), parts, params)
         save_model(model, scratch / EVALUATED)
         served = _fit(interactions, params, sides, cuts.of("refit")) if params.refit else model
         save_model(served, scratch / FACTORS)
+        note_training(scratch / FACTORS, params)
         uri = run.log_model(pyfunc_flavor(scratch))
         tags = {SPLIT_TAG: params.split.model_dump_json(), "decision": decision.reason}
         registered = run.register(uri, decision.alias, tags)

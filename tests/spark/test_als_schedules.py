@@ -1,7 +1,7 @@
 """`fit_als` on Spark: one task against blocks, against the oracle, whatever the partitions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +216,15 @@ def test_a_start_and_a_held_out_part_are_checked_before_the_fit(spark: SparkSess
     nothing = frame.withColumn("item_id", F.lit(None).cast("string"))
     with pytest.raises(InputError, match="No row of held_out has user_id, item_id"):
         fit_als(frame, params, held_out=nothing, cut=no_cut)
+
+
+def test_a_start_that_knows_none_of_the_ids_is_as_none(pairs: DataFrame) -> None:
+    params = AlsParams(rank=2, iterations=1, schedule="one-task")
+    model = fit_als(pairs, params)
+    strangers = replace(model, users=model.users.limit(0), items=model.items.limit(0))
+    again = fit_als(pairs, params, start=strangers)
+    for one, other in zip(arrays(model)[1], arrays(again)[1], strict=True):
+        assert np.array_equal(one, other)
 
 
 def test_the_ids_of_a_start_become_those_of_the_interactions(spark: SparkSession) -> None:

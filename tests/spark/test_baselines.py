@@ -203,6 +203,9 @@ def test_popularity_counts_users_or_sums_strengths(spark: SparkSession) -> None:
     summed = fit_popularity(frame, PopularityParams(value_column="strength")).items.collect()
     assert counted == {"x": 2.0, "y": 1.0}
     assert {row.item_id: row.score for row in summed} == {"x": 10.0, "y": 25.0}
+    never = frame.selectExpr("'c' user_id", "'z' item_id", "rating", "null strength")
+    again = fit_popularity(frame.union(never), PopularityParams(value_column="strength"))
+    assert [row.item_id for row in again.recommend_items(None, 1).collect()] == ["y"] * 3
 
 
 def test_biases_by_hand(spark: SparkSession) -> None:

@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from tests.support.executions import executions
 
-from matchlake.errors import ParameterError, SchemaError
+from matchlake.errors import ConfigError, ParameterError, SchemaError
+from matchlake.models.answers import Answers
+from matchlake.models.params import RecommendParams
+from matchlake.models.training import Sides
 from matchlake.recommender.als import AlsParams, fit_als
 from matchlake.recommender.local import NumpyFactorModel
 from matchlake.recommender.model import FactorModel
@@ -204,6 +208,47 @@ def test_fold_in_is_the_local_models(
     back = history.select(F.col("item_id"), F.lit("u05").alias("user_id"), value)
     item = model.fold_in_items(back.where("item_id = 'i07'")).collect()[0]
     assert np.allclose(item["factors"], local.fold_in_item({"u05": 1.0}).factors)
+
+
+def test_what_a_fit_would_refuse_is_not_folded_in(
+    spark: SparkSession, models: tuple[FactorModel, NumpyFactorModel]
+) -> None:
+    model, value = models[0], models[0].params.value_column
+    for wrong in (None, float("nan")):
+        rows = [("new", "i01", 4.0), ("new", "i07", wrong)]
+        history = spark.createDataFrame(rows, f"user_id string, item_id string, {value} double")
+        with pytest.raises(PySparkException, match=f"that of new, i07.*{value} must be a finite"):
+            model.fold_in_users(history).collect()
+
+
+def test_a_predicted_rating_knows_who_came_after_the_fit(
+    spark: SparkSession, models: tuple[FactorModel, NumpyFactorModel]
+) -> None:
+    model, local = models
+    rows = [("new", "i01", 4.0), ("new", "i07", 1.0), ("odd", "unknown", 5.0)]
+    schema = f"user_id string, item_id string, {model.params.value_column} double"
+    history = spark.createDataFrame(rows, schema)
+    asked = spark.createDataFrame(
+        [(user, "i02") for user in ("new", "odd", "u03")], "user_id string, item_id string"
+    )
+    wanted = RecommendParams(tables=("predicted_ratings",), stars=None)
+    answers = Answers(model, history, Sides(), wanted, asked)
+    if not model.predicts_ratings:
+        with pytest.raises(ConfigError, match="predicted_ratings, which the champion cannot"):
+            answers.tables()
+        return
+    found = {row.user_id: row for row in answers.tables()["predicted_ratings"].collect()}
+    new = local.fold_in({"i01": 4.0, "i07": 1.0})
+    item = local.item_ids.index("i02")
+    score = local.mean + new.bias + local.item_bias[item] + new.factors @ local.item_factors[item]
+    assert found["new"].rating == pytest.approx(score, abs=1e-5)
+    told = local.score(["odd", "u03"], ["i02", "i02"])
+    assert [found["odd"].rating, found["u03"].rating] == pytest.approx(told, abs=1e-5)
+    assert {user: row.cold for user, row in found.items()} == {
+        "new": False,
+        "odd": True,
+        "u03": False,
+    }
 
 
 def test_what_cannot_be_asked(

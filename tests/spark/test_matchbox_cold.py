@@ -104,19 +104,25 @@ def test_ratings_of_cold_and_late_rows_agree_with_numpy(
 def test_items_for_cold_users_and_users_for_cold_items(
     spark: SparkSession, model: MatchboxModel, local: NumpyMatchboxModel
 ) -> None:
-    wanted = spark.createDataFrame([("u03",), ("u60",), ("new",), ("late",)], "user_id string")
+    users = ("u03", "u60", "new", "late", "nobody")
+    wanted = spark.createDataFrame([(user,) for user in users], "user_id string")
     found = model.recommend_items(wanted, 4).orderBy("user_id", "rank").collect()
     rows = {"new": local.fold_in({}, NEW_USER), "late": local.fold_in(RATED, NEW_USER)}
     known = set(local.item_ids)
-    for user in ("u03", "u60", "new", "late"):
+    for user in users:
         lists = [row for row in found if row["user_id"] == user]
         assert [row["rank"] for row in lists] == [1, 2, 3, 4]
-        assert {row["cold"] for row in lists} == {user in ("u60", "new")}
+        assert {row["cold"] for row in lists} == {user in ("u60", "new", "nobody")}
         told = local.recommend_items(rows.get(user, user), 4)
         if known.issuperset(row["item_id"] for row in lists):
             assert [row["item_id"] for row in lists] == [item for item, _ in told]
             scores = [row["score"] for row in lists]
             np.testing.assert_allclose(scores, [score for _, score in told], atol=0.02)
+    # An unknown user is the average one, in lists as in scores.
+    told = local.recommend_items("nobody", 4)
+    rated = local.score(["nobody"] * 4, [item for item, _ in told])
+    np.testing.assert_allclose([score for _, score in told], rated, atol=0.02)
+    assert rated[0] > local.score(["nobody"] * 60, local.item_ids[:60]).max() - 0.02
     items = spark.createDataFrame([("fresh",), ("i50",)], "item_id string")
     readers = model.recommend_users(items, 3).collect()
     assert len(readers) == 6

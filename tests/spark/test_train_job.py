@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import mlflow
 import numpy as np
@@ -19,9 +20,10 @@ from tests.support.saved_models import tracker_in
 from tests.support.sources import ROOT
 
 from matchlake.errors import ConfigError, ModelError
-from matchlake.io.tracking import ModelVersion
+from matchlake.io.tracking import ModelVersion, Tracker
 from matchlake.models import answers
 from matchlake.models.folder import load_numpy
+from matchlake.models.gate import unseen_by
 from matchlake.models.pyfunc import EVALUATED, FACTORS
 from matchlake.recommender.local import NumpyFactorModel
 from matchlake.recommender.split import split
@@ -186,6 +188,33 @@ def test_an_explicit_fit_is_judged_by_its_errors_too(made: Product) -> None:
     assert figures["mae"] == pytest.approx(mae, rel=1e-6)
     plots = {a.path for a in mlflow.artifacts.list_artifacts(run_id=champion.run_id)}
     assert {"ranking.png", "rating.png", "residuals.png"} <= plots
+
+
+def test_what_the_champion_was_fitted_to_is_asked_of_nobody(product: Product) -> None:
+    runtime = product.runtime("train.split={kind: user_time, test_share: 0.2}")
+    lakehouse, params = runtime.lakehouse, runtime.config.train
+    version = lakehouse.version(INTERACTIONS.name)
+    then = split(lakehouse.read(INTERACTIONS.name, version), params.split)
+    pair = then.train.where("user_id = 'u3'").orderBy("event_time").limit(1).collect()[0]
+    now = lakehouse.read(INTERACTIONS.name, version).withColumn(
+        "event_time",
+        F.when(
+            (F.col("user_id") == "u3") & (F.col("item_id") == pair.item_id),
+            F.lit("2100-01-01").cast("timestamp"),
+        ).otherwise(F.col("event_time")),
+    )
+    parts = split(now, params.split)
+    again = parts.test.where(F.col("user_id") == "u3").select("item_id").collect()
+    assert pair.item_id in {row.item_id for row in again}
+    tracker = cast("Tracker", SimpleNamespace(input_version=lambda *_: version))
+    champion = ModelVersion("m", "1", "run")
+    both = unseen_by(champion, tracker, lakehouse, parts, params)
+    left = parts.test.select("user_id", "item_id").exceptAll(both.test.select("user_id", "item_id"))
+    assert [tuple(row) for row in left.collect()] == [("u3", pair.item_id)]
+    assert unseen_by(champion, tracker, lakehouse, then, params) is then
+    tracker = cast("Tracker", SimpleNamespace(input_version=lambda *_: 10_000))
+    with pytest.raises(ModelError, match=r"version 10000 of silver\.interactions.*kept no more"):
+        unseen_by(champion, tracker, lakehouse, parts, params)
 
 
 def test_a_job_that_fails_registers_nothing(

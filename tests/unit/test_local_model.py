@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from matchlake.errors import ParameterError
+from matchlake.errors import InputError, ParameterError
 from matchlake.recommender.blocks import csr_from_pairs
 from matchlake.recommender.fit import Fitted, fit_rows, initial_rows
 from matchlake.recommender.local import NumpyFactorModel
@@ -70,6 +70,31 @@ def test_explanation_adds_up_to_the_score(kind: dict[str, object]) -> None:
     assert [value for _, value in parts] == sorted((v for _, v in parts), reverse=True)
     total = model.mean + model.item_bias[5] + sum(value for _, value in parts)
     assert total == pytest.approx(float(model.score(["u03"], ["i05"])[0]), abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_fit_would_refuse_is_not_folded_in(kind: dict[str, object]) -> None:
+    model, _ = trained(AlsParams(**kind, rank=2, iterations=1))
+    for wrong in (float("nan"), float("inf")):
+        for fold in (model.fold_in, model.fold_in_item):
+            with pytest.raises(InputError, match=f"'u01': {wrong} cannot be folded in.*finite"):
+                fold({"i01": 1.0, "u01": wrong})
+    if not model.params.has_bias:
+        with pytest.raises(InputError, match=r"'i01': -1 cannot be folded in.*not below 0"):
+            model.explain("i05", {"i01": -1})
+
+
+@pytest.mark.parametrize("solver", ["cholesky", "cg", "blocks"])
+def test_a_strength_of_zero_is_no_wish(solver: str) -> None:
+    params = AlsParams(target="hu-koren", nu=0, rank=4, iterations=3, solver=solver)
+    users, items = np.array([0, 0, 1, 2, 2], np.int32), np.array([0, 1, 1, 0, 2], np.int32)
+    strengths = np.array([2, 1, 3, 1, 1], np.float32)
+    without = fit_rows(csr_from_pairs(users, items, strengths, (4, 3)), params)
+    more = np.append(users, [1, 3]).astype(np.int32), np.append(items, [0, 2]).astype(np.int32)
+    zeros = np.append(strengths, [0, 0]).astype(np.float32)
+    given = fit_rows(csr_from_pairs(*more, zeros, (4, 3)), params)
+    assert np.allclose(given.users, without.users, atol=1e-5)
+    assert np.allclose(given.items, without.items, atol=1e-5)
 
 
 def test_recommendations_are_the_largest_scores() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from matchlake.errors import InputError, ModelError
 from matchlake.io.tracking import ModelVersion, Tracker
+from matchlake.models import gate
 from matchlake.models.evaluation import flat_figures, not_beaten
 from matchlake.models.gate import Decision, decide, judge
 from matchlake.models.params import TrainParams
@@ -70,13 +71,17 @@ class OneVersion:
     def champion(self) -> ModelVersion:
         return ModelVersion("recommender", "7", "run", {"split": self.split.model_dump_json()})
 
+    def input_version(self, *_: Any) -> None:
+        return None
+
     def files(self, *_: str) -> Any:
         raise ModelError("models:/recommender/7 cannot be fetched")
 
 
 def judged(champion: SplitParams, today: SplitParams) -> Decision:
     tracker, unused = cast("Tracker", OneVersion(champion)), cast("Any", None)
-    return judge(tracker, unused, {"ndcg_at_10": 1.0}, unused, TrainParams(split=today))
+    new = unused, {"ndcg_at_10": 1.0}
+    return judge(tracker, unused, new, unused, TrainParams(split=today))
 
 
 def test_a_champion_of_another_split_is_not_compared_with() -> None:
@@ -84,7 +89,15 @@ def test_a_champion_of_another_split_is_not_compared_with() -> None:
     assert decision == Decision("challenger", "champion 7 was evaluated on another split")
 
 
-def test_a_champion_that_cannot_be_fetched_stays() -> None:
+def test_a_champion_of_which_nothing_is_known_stays() -> None:
+    decision = judged(SplitParams(kind="time"), SplitParams(kind="time"))
+    assert decision.alias == "challenger"
+    told = "champion 7 cannot be measured: its run does not say which silver.interactions"
+    assert told in decision.reason
+
+
+def test_a_champion_that_cannot_be_fetched_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "unseen_by", lambda *given: given[3])
     decision = judged(SplitParams(kind="time"), SplitParams(kind="time"))
     assert decision.alias == "challenger"
     assert "champion 7 cannot be measured: models:/recommender/7 cannot" in decision.reason

@@ -2,7 +2,7 @@
 
 Below the folder of checkpoints each run has a folder of its own, named by what it trains on, which
 goes once the run is done. What a failed run left there is taken up by a run that resumes it, and
-removed by one that starts anew.
+removed by one of the same that starts anew.
 """
 
 import hashlib

@@ -152,6 +152,12 @@ class Tracker:
         run = self._connect().MlflowClient().get_run(version.run_id)
         return dict(run.data.metrics)
 
+    def input_version(self, version: ModelVersion, table: str) -> int | None:
+        """Which version of a table its run read last; None where the run does not say."""
+        mlflow = self._connect()
+        logged = mlflow.MlflowClient().get_run(version.run_id).data.params.get(f"{table}.version")
+        return None if logged is None else int(str(logged).rpartition(",")[2])
+
     def read_text(self, run_id: str, path: str) -> str:
         """The artifact `path` of a run; raises ModelError where there is none."""
         mlflow = self._connect()

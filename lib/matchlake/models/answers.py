@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -98,7 +99,9 @@ class Answers:
         if isinstance(self._model, MatchboxModel):
             scored = self._model.score(pairs, clip=self._params.stars)
         else:
-            scored = self._model.score(pairs).withColumn("deviation", F.lit(None).cast("double"))
+            users = known_and_new_users(self._model, self._history)
+            scored = replace(self._model, users=users).score(pairs)
+            scored = scored.withColumn("deviation", F.lit(None).cast("double"))
             if self._params.stars is not None:
                 low, high = map(F.lit, self._params.stars)
                 scored = scored.withColumn(SCORE, F.greatest(low, F.least(high, SCORE)))

@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import ValidationError
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -25,6 +27,8 @@ from matchlake.schemas import INTERACTIONS, ITEM_ID, STRENGTH, USER_ID
 
 _log = logging.getLogger(__name__)
 
+_TRAINED_WITH = "train.json"
+
 
 def with_strength(interactions: DataFrame, params: TrainParams) -> DataFrame:
     """Adds `strength` (double) as `params` say; raises ConfigError where that is no expression."""
@@ -37,6 +41,24 @@ def with_strength(interactions: DataFrame, params: TrainParams) -> DataFrame:
             f"{', '.join(interactions.columns)}: {str(error).splitlines()[0]}"
         ) from None
     return added
+
+
+def note_training(folder: Path, params: TrainParams) -> None:
+    """Notes beside a saved model what it was trained with: answers have to read history alike."""
+    (folder / _TRAINED_WITH).write_text(params.model_dump_json(), encoding="utf-8")
+
+
+def trained_with(folder: Path, today: TrainParams) -> TrainParams:
+    """What `note_training` noted of the model in `folder`.
+
+    Those of `today`, and a warning, where nothing is noted, or nothing that conf could say now.
+    """
+    try:
+        return TrainParams.model_validate_json((folder / _TRAINED_WITH).read_bytes())
+    except (OSError, ValidationError) as error:
+        told = str(error).splitlines()[0]
+        _log.warning("the model does not say what it was trained with, so conf does: %s", told)
+        return today
 
 
 class Sides(NamedTuple):

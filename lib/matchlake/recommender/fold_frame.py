@@ -1,12 +1,13 @@
 """Fold-in on Spark: each partition gets the fixed side and its own part of the history."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, FloatType, LongType, StructField, StructType
 
@@ -15,7 +16,7 @@ from matchlake.recommender.blocks import csr_from_pairs
 from matchlake.recommender.fold import fixed_side, fold_in
 from matchlake.recommender.interactions import VALUE
 from matchlake.recommender.packing import unpack_tables
-from matchlake.recommender.params import AlsParams
+from matchlake.recommender.params import AlsParams, needed
 from matchlake.recommender.spread import sent_packed, sent_to_all, spread_over
 
 _FIXED, _HISTORY = 0, 1
@@ -28,7 +29,8 @@ def fold_in_frame(
 
     `history` has `query`, `target`, `value`; `fixed` has `id`, `idx`, `factors`, `bias`. Pairs of
     an unknown target do not count; repeated pairs count each time. Where `observed` is 0, `factors`
-    is null: nothing is known of such a query, and it is answered as an unknown one.
+    is null: nothing is known of such a query, and it is answered as an unknown one. What computes
+    the rows fails, and shows one, on values that a fit would refuse.
     """
     spread = spread_over(history)
     side = fixed.select(F.col("id").alias("target"), "idx", "factors", "bias")
@@ -36,7 +38,7 @@ def fold_in_frame(
     told = history.select(
         "query",
         F.col("target").try_cast(side.schema["target"].dataType).alias("target"),
-        F.col(VALUE).cast("float").alias(VALUE),
+        _checked(params).alias(VALUE),
     )
     scene = spread.gather(rows, sent_packed(told, spread, _HISTORY))
     schema = StructType(
@@ -48,6 +50,18 @@ def fold_in_frame(
         ]
     )
     return scene.mapInArrow(_Task(mean, params), schema)
+
+
+def _checked(params: AlsParams) -> Column:
+    """The value as float; a task that meets one that a fit would refuse fails and shows its row."""
+    value = F.col(VALUE).cast("float")
+    fit = F.abs(value) < F.lit(math.inf)
+    if params.feedback == "implicit":
+        fit &= value >= 0
+    shown = [F.coalesce(F.col(n).cast("string"), F.lit("null")) for n in ("query", "target", VALUE)]
+    said = F.lit("An interaction cannot be folded in, that of "), F.concat_ws(", ", *shown)
+    told = F.concat(*said, F.lit(f". {needed(params)}"))
+    return F.when(F.coalesce(fit, F.lit(col=False)), value).otherwise(F.raise_error(told))
 
 
 @dataclass(frozen=True)

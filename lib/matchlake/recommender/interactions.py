@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from matchlake.errors import InputError
 from matchlake.recommender.columns import require_columns
-from matchlake.recommender.params import AlsParams
+from matchlake.recommender.params import AlsParams, needed
 from matchlake.schemas import EVENT_TIME, ITEM_ID, USER_ID
 
 VALUE = "value"
@@ -86,8 +86,7 @@ def checked(counts: Counts, pairs: DataFrame, params: AlsParams) -> Survey:
         shown = [tuple(found) for found in pairs.where(unfit(params)).limit(SHOWN).collect()]
         raise InputError(
             f"{counts.bad} of {counts.rows} interaction(s) cannot be fitted, among them {shown}. "
-            f"Ids must not be null and {params.value_column} must be a finite number"
-            f"{' not below 0' if params.feedback == 'implicit' else ''}: filter or fix these rows."
+            + needed(params)
         )
     if not counts.rows:
         raise InputError("There are no interactions to fit: the frame given is empty.")

@@ -4,9 +4,9 @@ For every row with interactions `j` of value `v_j` at the columns `c_j` they go 
 
     min_x  sum_j w_j (t_j - design[c_j] . x)^2  +  x' gram x  +  ridge |x|^2
 
-with `w_j = slope v_j + base` and `w_j t_j = gain v_j + shift - offsets[c_j]`, which covers explicit
-and implicit fits alike. Rows are float32, padded with zero columns to a multiple of LANES. A row
-without interactions becomes zero. What a row ends at depends on nothing but that row.
+with `w_j = slope v_j + base` and `w_j t_j = gain v_j + shift (v_j > 0) - offsets[c_j]`, which
+covers explicit and implicit fits alike. Rows are float32, padded with zero columns to a multiple of
+LANES. A row without interactions becomes zero. What a row ends at depends on nothing but that row.
 """
 
 from typing import NamedTuple
@@ -165,8 +165,9 @@ def _scale(half: Half, j: int, dot: np.float32, purpose: int) -> np.float32:
 
 @compiled
 def _target(half: Half, j: int) -> np.float32:
-    """Weight times target of one interaction."""
-    return np.float32(half.gain * half.values[j] + half.shift - half.offsets[half.columns[j]])
+    """Weight times target of one interaction; one of strength 0 is none that was observed."""
+    shift = half.shift if half.values[j] > _ZERO else _ZERO
+    return np.float32(half.gain * half.values[j] + shift - half.offsets[half.columns[j]])
 
 
 class _Scratch(NamedTuple):

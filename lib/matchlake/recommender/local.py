@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from matchlake.errors import InputError
 from matchlake.recommender.blocks import Csr, Ints, csr_from_pairs
 from matchlake.recommender.densities import Geometry, log_densities
 from matchlake.recommender.fold import FixedSide, fixed_side, fold_in, history_problem
-from matchlake.recommender.params import AlsParams
+from matchlake.recommender.params import AlsParams, needed
 from matchlake.recommender.topk import Targets, lists_of, pack_targets, require_k, top_k
 
 Matrix = npt.NDArray[np.float32]
@@ -162,14 +163,15 @@ class NumpyFactorModel:
         """The row of a new or changed user from {item_id: rating or strength}.
 
         Solves the user's least squares problem exactly, with the items as they are; unknown items
-        do not count. A row without a known item is `cold`.
+        do not count. A row without a known item is `cold`. Raises InputError for a value that a fit
+        would refuse.
         """
         return _folded(self._history(history), self._fixed_items)
 
     def fold_in_item(self, history: Mapping[Any, float]) -> Row:
         """As `fold_in`, for an item, from {user_id: rating or strength}."""
         places = _places(self._sides[0].places, list(history))
-        values = np.array(list(history.values()), np.float32)
+        values = self._values(history)
         return _folded(_one_row(places, values, len(self.user_ids)), self._fixed_users)
 
     def explain(self, item_id: Any, history: Mapping[Any, float]) -> list[tuple[Any, float]]:
@@ -182,7 +184,8 @@ class NumpyFactorModel:
         problem = history_problem(self._history(history), self._fixed_items)
         design = problem.design[problem.columns].astype(np.float64)
         weights = problem.slope * problem.values + problem.base
-        pulls = problem.gain * problem.values + problem.shift - problem.offsets[problem.columns]
+        pulls = problem.gain * problem.values - problem.offsets[problem.columns]
+        pulls += problem.shift * (problem.values > 0)
         normal = (design.T * weights) @ design + problem.ridge[0] * np.eye(design.shape[1])
         if problem.gram.size:
             normal += problem.gram
@@ -200,7 +203,17 @@ class NumpyFactorModel:
 
     def _history(self, history: Mapping[Any, float]) -> Csr:
         places = _places(self._sides[1].places, list(history))
-        return _one_row(places, np.array(list(history.values()), np.float32), len(self.item_ids))
+        return _one_row(places, self._values(history), len(self.item_ids))
+
+    def _values(self, history: Mapping[Any, float]) -> Matrix:
+        values = np.array(list(history.values()), np.float32)
+        unfit = ~np.isfinite(values)
+        if self.params.feedback == "implicit":
+            unfit |= values < 0
+        if unfit.any():
+            key, value = list(history.items())[int(np.argmax(unfit))]
+            raise InputError(f"{key!r}: {value!r} cannot be folded in. {needed(self.params)}")
+        return values
 
     def _recommend(
         self,

@@ -161,7 +161,7 @@ class _Task:
             place = np.asarray(pc.fill_null(pc.index_in(rows[key], ids), -1))
             factors = rows["factors"].combine_chunks().flatten()
             found = place >= 0
-            known = np.asarray(factors).reshape(len(place), -1)
+            known = np.asarray(factors).reshape(len(place), self.params.rank)
             matrix[place[found], : self.params.rank] = known[found]
             if self.params.has_bias:
                 matrix[place[found], self.params.rank] = np.asarray(rows["bias"])[found]

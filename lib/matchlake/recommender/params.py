@@ -100,3 +100,11 @@ class AlsParams(Params):
     def value_column(self) -> str:
         """The column of the interactions that is fitted: `rating` or `strength`."""
         return "rating" if self.feedback == "explicit" else "strength"
+
+
+def needed(params: AlsParams) -> str:
+    """What interactions must be, for errors."""
+    return (
+        f"Ids must not be null and {params.value_column} must be a finite number"
+        f"{' not below 0' if params.feedback == 'implicit' else ''}: filter or fix these rows."
+    )

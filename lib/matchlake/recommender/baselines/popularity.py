@@ -69,14 +69,16 @@ def fit_popularity(
 ) -> PopularityModel:
     """Counts for each `item_id` of `interactions` the distinct `user_id`, or sums a column.
 
-    Starts what `cut` starts, for the items and for the users.
+    Rows where one of these is null do not count. Starts what `cut` starts, for items and for
+    users.
     """
     params = params or PopularityParams()
     value = params.value_column
     needed = (USER_ID, ITEM_ID) if value is None else (USER_ID, ITEM_ID, value)
     require_columns(interactions, needed, "interactions")
+    counted = interactions.dropna(subset=list(needed))
     score = F.count_distinct(USER_ID) if value is None else F.sum(value)
-    items = interactions.groupBy(ITEM_ID).agg(score.cast("double").alias(SCORE))
+    items = counted.groupBy(ITEM_ID).agg(score.cast("double").alias(SCORE))
     return PopularityModel(
-        users=cut(interactions.select(USER_ID).distinct()), items=cut(items), params=params
+        users=cut(interactions.select(USER_ID).dropna().distinct()), items=cut(items), params=params
     )

@@ -22,15 +22,13 @@ from matchlake.recommender.matchbox.gather import (
     gathered_rows,
 )
 from matchlake.recommender.matchbox.params import MatchboxParams
-from matchlake.recommender.matchbox.ratings import ITEM, USER
+from matchlake.recommender.matchbox.ratings import ITEM, KEYS, USER
 from matchlake.recommender.matchbox.response import NormalResponse, Response, ordinal_response
 from matchlake.recommender.matchbox.station import Stations
 from matchlake.recommender.packing import Array
 from matchlake.recommender.params import AlsParams
 from matchlake.recommender.partition import Layout, partition
-from matchlake.schemas import ITEM_ID, USER_ID
 
-KEYS = (USER_ID, ITEM_ID)
 _COLUMNS = ("idx", "factors", "biases", "compact", "response", "observed")
 
 

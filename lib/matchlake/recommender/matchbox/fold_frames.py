@@ -23,7 +23,7 @@ from matchlake.recommender.matchbox.history import beside, dense_rows, history_o
 from matchlake.recommender.matchbox.links import Features
 from matchlake.recommender.matchbox.output import float_lists
 from matchlake.recommender.matchbox.posterior import Posterior, SidePosterior, factors_of
-from matchlake.recommender.matchbox.ratings import ITEM, USER
+from matchlake.recommender.matchbox.ratings import ITEM, KEYS, USER
 from matchlake.recommender.matchbox.row_encoder import RowEncoder
 from matchlake.recommender.packing import Array
 from matchlake.recommender.related import trained
@@ -32,7 +32,6 @@ from matchlake.schemas import ITEM_ID, RATING, USER_ID
 if TYPE_CHECKING:
     from matchlake.recommender.matchbox.model import MatchboxModel
 
-KEYS = (USER_ID, ITEM_ID)
 _BLOCK, _KIND = "_block", "_kind"
 _RATED, _DESCRIBED = 0, 1
 BLOCKS = 8

@@ -13,7 +13,12 @@ from matchlake.recommender.local import NumpyFactorModel, Row
 from matchlake.recommender.matchbox.foldin import NewRatings, fold_in, refuse_unfit
 from matchlake.recommender.matchbox.history import beside, dense_rows, history_of
 from matchlake.recommender.matchbox.links import Features
-from matchlake.recommender.matchbox.posterior import Posterior, SidePosterior, factors_of
+from matchlake.recommender.matchbox.posterior import (
+    Posterior,
+    SidePosterior,
+    average_row,
+    factors_of,
+)
 from matchlake.recommender.matchbox.predict import (
     Prediction,
     Predictor,
@@ -101,8 +106,13 @@ class NumpyMatchboxModel:
         exclude: Collection[Any] = (),
         candidates: Collection[Any] | None = None,
     ) -> list[tuple[Any, float]]:
-        """The `k` best items of a user, an id or a `MatchboxRow`, as (item_id, expected rating)."""
+        """The `k` best items of a user, an id or a `MatchboxRow`, as (item_id, expected rating).
+
+        An unknown id is the average user.
+        """
         asked = user.compact if isinstance(user, MatchboxRow) else user
+        if not isinstance(asked, Row) and asked not in self._places[USER]:
+            asked = Row(*average_row(self.report, USER))
         found = self.flat.recommend_items(asked, k, exclude=exclude, candidates=candidates)
         if "levels" not in self.report or not found:
             return found

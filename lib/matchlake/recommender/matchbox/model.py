@@ -11,7 +11,8 @@ from matchlake.recommender.matchbox.chains import PREFIX, Mixing, measure_mixing
 from matchlake.recommender.matchbox.encoding import FittedEncoders
 from matchlake.recommender.matchbox.fold_frames import fold_in_rows
 from matchlake.recommender.matchbox.params import MatchboxParams
-from matchlake.recommender.matchbox.ratings import ITEM, USER
+from matchlake.recommender.matchbox.posterior import average_row
+from matchlake.recommender.matchbox.ratings import ITEM, KEYS, USER
 from matchlake.recommender.matchbox.weights import link_weights
 from matchlake.recommender.model import FactorModel
 from matchlake.recommender.packing import Array
@@ -85,11 +86,12 @@ class MatchboxModel:
     ) -> DataFrame:
         """As `FactorModel.recommend_items`, for users known by features too; None for all.
 
-        `score` is the expected rating; `cold` is true for a user without ratings in the fit.
+        `score` is the expected rating; `cold` is true for a user without ratings in the fit. A user
+        that the model does not know at all is the average user, here as in `score`.
         """
-        lists = self.factor_model().recommend_items(
-            users, k, exclude_seen=exclude_seen, candidates=candidates
-        )
+        flat = self.factor_model()
+        asked = self._asked(users, flat.users, USER)
+        lists = flat.recommend_items(asked, k, exclude_seen=exclude_seen, candidates=candidates)
         return self._rated(lists, self.users, USER_ID)
 
     def recommend_users(
@@ -101,10 +103,27 @@ class MatchboxModel:
         candidates: DataFrame | None = None,
     ) -> DataFrame:
         """As `recommend_items`, with users and items exchanged."""
-        lists = self.factor_model().recommend_users(
-            items, k, exclude_seen=exclude_seen, candidates=candidates
-        )
+        flat = self.factor_model()
+        asked = self._asked(items, flat.items, ITEM)
+        lists = flat.recommend_users(asked, k, exclude_seen=exclude_seen, candidates=candidates)
         return self._rated(lists, self.items, ITEM_ID)
+
+    def _asked(self, wanted: DataFrame | None, known: DataFrame, side: int) -> DataFrame | None:
+        """Those to recommend for, with their compact rows: the average row's for an unknown id."""
+        if wanted is None:
+            return None
+        key = KEYS[side]
+        require_columns(wanted, (key,), "the frame of those to recommend for")
+        factors, bias = average_row(self.report, side)
+        rows = known.select(key, "factors", "bias")
+        asked = wanted.select(key).where(F.col(key).isNotNull()).distinct().join(rows, key, "left")
+        average = F.array(*map(F.lit, factors.tolist())).cast("array<float>")
+        return asked.withColumns(
+            {
+                "factors": F.coalesce("factors", average),
+                "bias": F.coalesce("bias", F.lit(bias).cast("float")),
+            }
+        )
 
     def _rated(self, lists: DataFrame, side: DataFrame, key: str) -> DataFrame:
         """The flag from `observed`; where ratings are levels, their expectation as the score."""

@@ -149,5 +149,7 @@ def _lists(rows: Floats) -> dict[str, pa.Array]:
 
 def float_lists(rows: Floats) -> pa.Array:
     """A matrix as a column of lists."""
-    bounds = np.arange(len(rows) + 1, dtype=np.int32) * rows.shape[1]
-    return pa.ListArray.from_arrays(pa.array(bounds), pa.array(np.ascontiguousarray(rows).ravel()))
+    bounds = np.arange(len(rows) + 1, dtype=np.int64) * rows.shape[1]
+    return pa.ListArray.from_arrays(
+        pa.array(bounds, pa.int32()), pa.array(np.ascontiguousarray(rows).ravel())
+    )

@@ -1,6 +1,6 @@
 """The kept samples of a fit as arrays, and what they predict."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,8 +12,9 @@ from matchlake.recommender.blocks import Floats, Positions
 from matchlake.recommender.matchbox.kernels import Matrix
 from matchlake.recommender.matchbox.links import Features
 from matchlake.recommender.matchbox.predict import Predictor, user_spread
-from matchlake.recommender.matchbox.ratings import stack_offsets
+from matchlake.recommender.matchbox.ratings import USER, stack_offsets
 from matchlake.recommender.matchbox.sampler import Sample
+from matchlake.recommender.packing import Array
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,13 @@ def factors_of(rows: Floats) -> Floats:
     count, samples, columns = rows.shape
     factors: Floats = rows[:, :, :-1] / np.float32(np.sqrt(samples))
     return np.ascontiguousarray(factors.reshape(count, samples * (columns - 1)))
+
+
+def average_row(report: Mapping[str, Array], side: int) -> tuple[Floats, float]:
+    """What an unknown id of `side` is ranked by: compact factors and bias of the average row."""
+    samples = np.asarray(report[f"average_{side}"], np.float32)[None]
+    compact = factors_of(samples) @ report["compact_users" if side == USER else "compact_items"]
+    return compact[0], float(samples[0, :, -1].mean())
 
 
 def _gather(samples: list[Sample], side: int) -> SidePosterior:

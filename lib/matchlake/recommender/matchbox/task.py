@@ -17,7 +17,7 @@ from matchlake.recommender.matchbox.history import beside, dense_rows, history_r
 from matchlake.recommender.matchbox.links import Features
 from matchlake.recommender.matchbox.output import Emitter, problem
 from matchlake.recommender.matchbox.params import MatchboxParams
-from matchlake.recommender.matchbox.ratings import ITEM, USER, Ratings
+from matchlake.recommender.matchbox.ratings import ITEM, KEYS, USER, Ratings
 from matchlake.recommender.matchbox.sampler import threads_of
 from matchlake.schemas import ITEM_ID, USER_ID
 
@@ -25,7 +25,6 @@ KIND, DATE = "kind", "day"
 """What an incoming row is, a side's feature row or RATING_KIND, and a rating's UTC day."""
 
 RATING_KIND = 2
-KEYS = (USER_ID, ITEM_ID)
 
 
 class _Refused(Exception):  # noqa: N818 - carries a message out of the task, not up
