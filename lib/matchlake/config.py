@@ -199,11 +199,19 @@ def _override(data: dict[str, Any], text: str) -> None:
         data[key] = dict(child or {})
         data = data[key]
     try:
-        data[keys[-1]] = yaml.safe_load(value)
+        data[keys[-1]] = _value_of(value)
     except yaml.YAMLError:
         data[keys[-1]] = value
     if keys[0] in _OPEN and isinstance(data[keys[-1]], int | float):
         data[keys[-1]] = value.strip()
+
+
+def _value_of(value: str) -> Any:
+    """What YAML makes of a value, but where it would make less of a plain text, such as `|`."""
+    found, text = yaml.safe_load(value), value.strip()
+    lost = found is None and text not in ("", "~", "null", "Null", "NULL")
+    cut = isinstance(found, str) and found != text and text[0] not in "'\""
+    return text if lost or cut else found
 
 
 def _with_catalog(data: Mapping[str, Any]) -> dict[str, Any]:

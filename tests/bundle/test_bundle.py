@@ -31,6 +31,10 @@ def test_the_bundle_is_right_in_every_target() -> None:
     assert done.output.count("no problem(s)") == len(TARGETS)
 
 
+def test_a_catalog_of_ones_own_is_right_too() -> None:
+    assert not [each.problems for each in check_bundle(ROOT, {"catalog": "mine"}) if each.problems]
+
+
 def test_the_check_looks_at_every_value() -> None:
     for checked in check_bundle(ROOT):
         assert checked.tasks >= 15

@@ -51,6 +51,13 @@ MISTAKES = {
         "        - task_key: train_recommender\n          depends_on: [{task_key: recommend}]\n",
         "is_champion waits for train_recommender waits for recommend waits for is_champion",
     ),
+    "readers of everything": Mistake(
+        "databricks.yml",
+        "  - group_name: data-engineers\n    level: CAN_MANAGE\n",
+        "  - group_name: data-engineers\n    level: CAN_MANAGE\n"
+        "  - group_name: analysts\n    level: CAN_VIEW\n",
+        "analysts would read all secrets of the bundle's scope: name it at each resource",
+    ),
     "a task value that nobody sets": Mistake(
         TRAIN,
         "values.alias",

@@ -12,7 +12,7 @@ from matchlake.sql.output import Answer, Format, fetch_answer, print_answer, wri
 
 QUERY = """
     SELECT * FROM VALUES
-    (1, 'plain', true, 0.1D, DATE'2024-02-29', TIMESTAMP'2024-02-29 12:00:00.25',
+    (1, 'plain', true, 0.1D, DATE'2024-02-29', TIMESTAMP'2024-02-29 12:00:00.250001',
      array('a', NULL), named_struct('x', 1, 'y', CAST(NULL AS INT)), map('k', 1.50), X'00FF',
      12345678901234567890.123, 9007199254740993L),
     (2, 'a,"b"\nc', false, DOUBLE('NaN'), NULL, NULL, array(), NULL, NULL, NULL, NULL, NULL),
@@ -41,7 +41,7 @@ def test_csv_reads_back(frame: DataFrame) -> None:
     header, *rows = csv.reader(io.StringIO(text))
     assert header == frame.columns
     assert rows[0] == [
-        *("1", "plain", "true", "0.1", "2024-02-29", "2024-02-29 12:00:00.25"),
+        *("1", "plain", "true", "0.1", "2024-02-29", "2024-02-29 12:00:00.250001"),
         *('["a",null]', '{"x":1,"y":null}', '{"k":1.50}', "00FF"),
         *("12345678901234567890.123", "9007199254740993"),
     ]
@@ -60,7 +60,7 @@ def test_json_reads_back(frame: DataFrame) -> None:
         "text": True,
         "Text": 0.1,
         "day": "2024-02-29",
-        "at": "2024-02-29T12:00:00.250Z",
+        "at": "2024-02-29T12:00:00.250001Z",
         "list": ["a", None],
         "pair": {"x": 1, "y": None},
         "pairs": {"k": 1.50},

@@ -56,6 +56,17 @@ def test_a_session_setting_keeps_its_dots(
         assert load_config("local", [override], conf).spark == {key: value}
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("|", "|"), (">", ">"), ("#", "#"), ("x #y", "x #y"), ("'x #y'", "x #y"), ("~", None)],
+)
+def test_a_text_that_yaml_would_cut_is_whole(conf: Path, given: str, kept: str | None) -> None:
+    if kept is None:
+        assert load_config("local", [f"lakehouse={given}"], conf).lakehouse is None
+    else:
+        assert load_config("local", [f"lakehouse={given}"], conf).lakehouse == kept
+
+
 def test_the_catalog_stands_in_other_values(conf: Path) -> None:
     (conf / "dev.yml").write_text("catalog: lake\ncheckpoints: /Volumes/${catalog}/a\n")
     assert load_config("dev", conf_dir=conf).checkpoints == "/Volumes/lake/a"

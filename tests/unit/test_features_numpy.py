@@ -294,6 +294,40 @@ def test_categories_lead_back(dropped: bool) -> None:  # noqa: FBT001
     ]
 
 
+def test_a_feature_without_a_column_leads_back_too() -> None:
+    one = categories(OneHot, "string", drop_first=True)
+    one = one.model_copy(update={"categories": one.categories[:1]})
+    many = categories(MultiHot, "array<string>").model_copy(
+        update={"name": "g", "column": "l", "categories": ()}
+    )
+    model = model_of(one, many, fitted(Number()).model_copy(update={"column": "n", "name": "n"}))
+    frame = pd.DataFrame({"x": ["1", "1"], "l": [["1"], None], "n": [0.5, 2.0]})
+    back = model.inverse_pandas(model.transform_pandas(frame))
+    assert back["x"].tolist() == ["1", "1"]
+    assert back["l"].tolist() == [[], []]
+    assert back["n"].tolist() == [0.5, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "type_name", "value"),
+    [
+        (OneHot, "boolean", "false"),
+        (OneHot, "boolean", 2),
+        (MultiHot, "array<string>", "1|2"),
+        (MultiHot, "array<string>", {"1"}),
+        (MultiHot, "array<string>", 1),
+    ],
+)
+def test_a_value_of_another_type_is_no_category(kind: Any, type_name: str, value: Any) -> None:
+    model = model_of(categories(kind, type_name, nulls="column", other="column"))
+    column = pd.Series([value], dtype=object)
+    for given in (value, column):
+        with pytest.raises(SchemaError, match="was expected, but a value is"):
+            model.transform_numpy({"x": given})
+    with pytest.raises(SchemaError, match="was expected, but a value is"):
+        model.transform_pandas(pd.DataFrame({"x": column}))
+
+
 def test_rows_stay_as_many_where_the_index_names_one_twice() -> None:
     lists = categories(MultiHot, "array<string>").model_copy(update={"name": "g", "column": "l"})
     model = model_of(fitted(Number()), lists).model_copy(update={"keys": ("id",)})

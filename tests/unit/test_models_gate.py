@@ -1,10 +1,12 @@
 """The champion gate's decision, and the figures it goes by."""
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from matchlake.errors import InputError, ModelError
+from matchlake.io.delta import Lakehouse
 from matchlake.io.tracking import ModelVersion, Tracker
 from matchlake.models import gate
 from matchlake.models.evaluation import flat_figures, not_beaten
@@ -80,8 +82,9 @@ class OneVersion:
 
 def judged(champion: SplitParams, today: SplitParams) -> Decision:
     tracker, unused = cast("Tracker", OneVersion(champion)), cast("Any", None)
+    lakehouse = cast("Lakehouse", SimpleNamespace(spark=None))
     new = unused, {"ndcg_at_10": 1.0}
-    return judge(tracker, unused, new, unused, TrainParams(split=today))
+    return judge(tracker, lakehouse, new, unused, TrainParams(split=today))
 
 
 def test_a_champion_of_another_split_is_not_compared_with() -> None:

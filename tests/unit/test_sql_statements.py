@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matchlake.sql.statements import first_word, has_code, mentioned_names, split_statements
+from matchlake.sql.statements import (
+    first_word,
+    has_code,
+    mentioned_names,
+    mentions_writing,
+    split_statements,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +24,9 @@ from matchlake.sql.statements import first_word, has_code, mentioned_names, spli
         (r"SELECT r'\' AS a; SELECT 2;", [r"SELECT r'\' AS a", "SELECT 2"], ""),
         ('SELECT "a;b";', ['SELECT "a;b"'], ""),
         ("SELECT `a;b` FROM t;", ["SELECT `a;b` FROM t"], ""),
+        ("SELECT 1 /* a /* b */ ; c */;", ["SELECT 1 /* a /* b */ ; c */"], ""),
+        ("SELECT /*+ hint(';') */ 1; 2", ["SELECT /*+ hint(';') */ 1"], " 2"),
+        ("SELECT 1 -- no; end\r; 2", ["SELECT 1 -- no; end"], " 2"),
         ("SELECT 1 -- no; end\n;", ["SELECT 1 -- no; end"], ""),
         ("SELECT /* ; */ 1;", ["SELECT /* ; */ 1"], ""),
         ("SELECT 'open; ", [], "SELECT 'open; "),
@@ -36,6 +45,8 @@ def test_semicolons_end_statements_only_in_code(sql: str, statements: list[str],
     [
         ("select 1", "SELECT"),
         ("  -- first\n /* second */ With x AS (SELECT 1) SELECT * FROM x", "WITH"),
+        ("/* outer /* inner */ still */ SELECT 1", "SELECT"),
+        ("--\rINSERT INTO t SELECT 1", "INSERT"),
         ("((SELECT 1) UNION (SELECT 2))", "SELECT"),
         ("'SELECT'", ""),
         ("INSERT INTO t SELECT 1", "INSERT"),
@@ -44,6 +55,18 @@ def test_semicolons_end_statements_only_in_code(sql: str, statements: list[str],
 )
 def test_the_first_word_stands_behind_comments_and_brackets(sql: str, word: str) -> None:
     assert first_word(sql) == word
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "WITH x AS (SELECT 1) /* /* */ ' */ INSERT INTO t SELECT * FROM x -- '",
+        "WITH x AS (SELECT 1) --\rINSERT INTO t SELECT * FROM x",
+        "WITH x AS (SELECT /*+ a(' */ ') */ 1) INSERT INTO t SELECT * FROM x",
+    ],
+)
+def test_no_comment_hides_what_writes(sql: str) -> None:
+    assert mentions_writing(sql)
 
 
 def test_names_are_pairs_in_code() -> None:

@@ -2,13 +2,13 @@
 
 import importlib
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from matchlake.bundle.resolve import Resolved, read_bundle, resolve, walk_tasks
-from matchlake.bundle.rules import conf_rules, job_rules, production_rules
+from matchlake.bundle.rules import conf_rules, job_rules, production_rules, sharing_rules
 from matchlake.bundle.shapes import type_problems
 from matchlake.bundle.tasks import task_problems
 from matchlake.bundle.tree import Problem, leaves, problem
@@ -40,7 +40,7 @@ def check_bundle(root: Path, variables: Mapping[str, Any] | None = None) -> list
     found = []
     for target in tree.get("targets", {}):
         resolved = resolve(tree, target, variables)
-        problems = sorted(set(target_problems(resolved, root)))
+        problems = sorted(set(target_problems(resolved, root, _given_to_jobs(variables))))
         groups = resolved.tree.get("resources", {}).values()
         found.append(
             Checked(
@@ -55,18 +55,26 @@ def check_bundle(root: Path, variables: Mapping[str, Any] | None = None) -> list
     return found
 
 
-def target_problems(resolved: Resolved, root: Path) -> Iterator[Problem]:
-    """Everything that is wrong with one resolved target."""
+def _given_to_jobs(variables: Mapping[str, Any] | None) -> list[str]:
+    """What jobs get as `--set` of variables that were given: their conf is another one then."""
+    return [f"catalog={variables['catalog']}"] if variables and "catalog" in variables else []
+
+
+def target_problems(
+    resolved: Resolved, root: Path, overrides: Sequence[str] = ()
+) -> Iterator[Problem]:
+    """Everything that is wrong with one resolved target, whose jobs have `overrides` of conf."""
     wrong = [*type_problems(resolved.tree), *bundles_problems(resolved)]
     yield from (*resolved.problems, *wrong)
     if wrong:  # the other checks rely on values being of their types
         return
     yield from task_problems(resolved, root)
     yield from job_rules(resolved)
+    yield from sharing_rules(resolved)
     if resolved.production:
         yield from production_rules(resolved)
     try:
-        config = load_config(resolved.target, conf_dir=root / "conf")
+        config = load_config(resolved.target, overrides, conf_dir=root / "conf")
     except ConfigError as error:
         yield problem(resolved.tree, (), f"target {resolved.target} is no environment: {error}")
         return

@@ -121,6 +121,17 @@ def _table_text(name: str, config: JobConfig) -> str:
     return "" if jobs_before(config, table) else f"no job writes {table}"
 
 
+def sharing_rules(resolved: Resolved) -> Iterator[Problem]:
+    """Whom the CLI would make a reader of secrets: it hands permissions of all to each resource."""
+    if not resolved.tree.get("resources", {}).get("secret_scopes"):
+        return
+    for place, each in enumerate(resolved.tree.get("permissions", [])):
+        if each.get("level") != "CAN_MANAGE":
+            who = each.get("group_name") or each.get("user_name") or "who is named"
+            text = f"{who} would read all secrets of the bundle's scope: name it at each resource"
+            yield problem(resolved.tree, ("permissions", place), text)
+
+
 def production_rules(resolved: Resolved) -> Iterator[Problem]:
     """What a target of mode production has to have."""
     tree = resolved.tree

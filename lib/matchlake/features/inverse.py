@@ -31,13 +31,13 @@ def inverse_sql(features: tuple[Fitted, ...]) -> dict[str, str]:
 
 
 def inverse_arrays(
-    features: tuple[Fitted, ...], columns: Mapping[str, npt.NDArray[Any]]
+    features: tuple[Fitted, ...], columns: Mapping[str, npt.NDArray[Any]], rows: int
 ) -> dict[str, npt.NDArray[Any]]:
-    """The same on arrays of output columns; categories come back as their text."""
+    """The same on arrays of output columns of so many rows; categories come back as their text."""
     found: dict[str, npt.NDArray[Any]] = {}
     for fitted in features:
         if isinstance(fitted, FittedCategories):
-            found.setdefault(fitted.column, _category_array(fitted, columns))
+            found.setdefault(fitted.column, _category_array(fitted, columns, rows))
             continue
         formula = fitted.inverse()
         if formula is not None and fitted.column not in found:
@@ -67,7 +67,9 @@ def _category_sql(fitted: FittedCategories) -> str:
             for name in (fitted.null_column, fitted.other_column)
             if name
         ]
-        value = f"CASE {' '.join(chosen)} ELSE {_rest_sql(fitted)} END" if chosen else "NULL"
+        value = _rest_sql(fitted)
+        if chosen:
+            value = f"CASE {' '.join(chosen)} ELSE {value} END"
     return f"CAST({value} AS {fitted.type})"
 
 
@@ -83,10 +85,11 @@ def _rest(fitted: FittedCategories) -> str | None:
 
 
 def _category_array(
-    fitted: FittedCategories, columns: Mapping[str, npt.NDArray[Any]]
+    fitted: FittedCategories, columns: Mapping[str, npt.NDArray[Any]], rows: int
 ) -> npt.NDArray[np.object_]:
     outputs = [output.name for output in fitted.outputs()]
-    matrix = np.column_stack([columns[name] for name in outputs])
+    # One more, of zeros: a feature may have no column at all.
+    matrix = np.column_stack([*(columns[name] for name in outputs), np.zeros(rows)])
     values: list[str | None] = [category.value for category in fitted.shown]
     shown = len(values)
     values += [None] * (len(outputs) - shown)

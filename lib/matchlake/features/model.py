@@ -155,7 +155,7 @@ class FeatureModel(Params):
     def inverse_pandas(self, frame: pd.DataFrame) -> pd.DataFrame:
         """What `inverse` gives, for a frame that `transform_pandas` gave; categories as text."""
         columns = {output.name: frame[output.name].to_numpy() for output in self.outputs()}
-        return self._with_keys(frame, inverse_arrays(self.features, columns))
+        return self._with_keys(frame, inverse_arrays(self.features, columns, len(frame)))
 
     @cached_property
     def numpy(self) -> NumpyFeatures:

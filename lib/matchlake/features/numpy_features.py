@@ -12,7 +12,15 @@ from matchlake.errors import InputError, SchemaError
 from matchlake.features.categories import REFUSED, FittedCategories
 from matchlake.features.evaluate import ARRAYS, NUMBERS, bind
 from matchlake.features.numbers import FittedNumber
-from matchlake.features.texts import Places, find_places, flatten_lists, floats, is_null, text_of
+from matchlake.features.texts import (
+    Places,
+    find_places,
+    flatten_lists,
+    floats,
+    is_null,
+    listed,
+    text_of,
+)
 
 Matrix = npt.NDArray[np.float64]
 Fitted = FittedNumber | FittedCategories
@@ -224,8 +232,9 @@ class CategoryBlock:
             self._refuse(null=True, other=False)
             places = [self._null]
         else:
-            listed = self.fitted.is_list
-            values = [each for each in value if not is_null(each)] if listed else [value]
+            values = [value]
+            if self.fitted.is_list:
+                values = [each for each in listed(value) if not is_null(each)]
             places = [self._places.get(self._text(each), self._other) for each in values]
         for place in places:
             if place >= 0:

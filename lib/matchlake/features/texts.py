@@ -22,7 +22,7 @@ def text_of(type_name: str) -> Callable[[Any], str]:
     if type_name == "string":
         return _text
     if type_name == "boolean":
-        return lambda value: "true" if value else "false"
+        return _truth
     if type_name == "date":
         return _day
     return _whole
@@ -52,12 +52,22 @@ def find_places(
 
 
 def flatten_lists(values: npt.ArrayLike) -> tuple[Places, list[Any], Flags]:
-    """The row and the value of every element of a list column, and which lists are null."""
+    """The row and the value of every element of a list column, and which lists are null.
+
+    Raises SchemaError for a value that is neither.
+    """
     lists = list(values) if isinstance(values, list | pd.Series) else list(np.asarray(values))
-    null = np.array([np.ndim(each) == 0 for each in lists], dtype=bool)
-    full = [() if gone else each for each, gone in zip(lists, null, strict=True)]
+    null = np.array([is_null(each) for each in lists], dtype=bool)
+    full = [() if gone else listed(each) for each, gone in zip(lists, null, strict=True)]
     rows = np.repeat(np.arange(len(full)), [len(each) for each in full])
     return rows, list(chain.from_iterable(full)), null
+
+
+def listed(value: Any) -> "list[Any] | tuple[Any, ...] | npt.NDArray[Any]":
+    """A value of a list column, not null; raises SchemaError where it is no list."""
+    if not isinstance(value, list | tuple | np.ndarray):
+        raise SchemaError(f"A list was expected, but a value is of type {type(value).__name__}.")
+    return value
 
 
 def floats(values: npt.ArrayLike) -> Doubles:
@@ -72,6 +82,12 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise SchemaError(f"A text was expected, but a value is of type {type(value).__name__}.")
     return value
+
+
+def _truth(value: Any) -> str:
+    if isinstance(value, str) or value not in (0, 1):
+        raise SchemaError(f"True or false was expected, but a value is {value!r}.")
+    return "true" if value else "false"
 
 
 def _whole(value: Any) -> str:

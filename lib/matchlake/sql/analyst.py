@@ -51,7 +51,7 @@ class Analyst:
             raise _only_reads(word)
         with self.errors_explained():
             self.attach(None if word == "SHOW" else set(mentioned_names(statement)))
-            if mentions_writing(statement):
+            if word in ("WITH", "FROM") or mentions_writing(statement):
                 self._refuse_hidden_write(statement)
             return self.spark.sql(statement)
 

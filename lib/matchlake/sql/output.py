@@ -5,11 +5,10 @@ wherever the query runs. Times are in UTC.
 """
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
+from itertools import count, islice
 from typing import TextIO
 
 from pyspark.sql import Column, DataFrame
@@ -29,7 +28,12 @@ from rich.table import Table
 from rich.text import Text
 
 _NESTED = (ArrayType, MapType, StructType, VariantType)
-_WITH_NULLS = {"ignoreNullFields": "false"}
+_AS_JSON = {
+    "ignoreNullFields": "false",
+    # Spark's own formats cut at milliseconds.
+    "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
+    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+}
 _UNBOUNDED = 100_000
 
 
@@ -92,7 +96,7 @@ def write_rows(frame: DataFrame, style: Format, limit: int | None, out: TextIO) 
     else:
         names = _distinct(frame.columns)
         fields = [F.col(f"c{at}").alias(name) for at, name in enumerate(names)]
-        rows = _stream(numbered.select(F.to_json(F.struct(*fields), _WITH_NULLS)), limit)
+        rows = _stream(numbered.select(F.to_json(F.struct(*fields), _AS_JSON)), limit)
         lines = (f"{',' if at else ''}\n{row[0]}" for at, row in enumerate(rows))
         out.write("[")
     cut = _write(lines, limit, out)
@@ -127,16 +131,18 @@ def _texts(frame: DataFrame) -> list[Column]:
 
 def _text(column: Column, kind: DataType) -> Column:
     if isinstance(kind, _NESTED):
-        return F.to_json(column, _WITH_NULLS)
+        return F.to_json(column, _AS_JSON)
     return F.hex(column) if isinstance(kind, BinaryType) else column.cast("string")
 
 
-def _distinct(names: Iterable[str]) -> list[str]:
-    seen: Counter[str] = Counter()
-    distinct = []
+def _distinct(names: Sequence[str]) -> list[str]:
+    distinct: list[str] = []
+    taken = set(names)
     for name in names:
-        seen[name] += 1
-        distinct.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+        numbered = (f"{name}_{number}" for number in count(2))
+        new = next(n for n in numbered if n not in taken) if name in distinct else name
+        taken.add(new)
+        distinct.append(new)
     return distinct
 
 

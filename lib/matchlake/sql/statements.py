@@ -5,18 +5,21 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 # Quoted text and comments come first, so that what stands inside them is never looked at; an
-# unclosed one reaches to the end, so that a prompt knows there is more to come.
+# unclosed one reaches to the end, so that a prompt knows there is more to come. As for Spark, a
+# comment in brackets may hold others, and a hint, `/*+ ... */`, is none.
 _PIECES = re.compile(
     r"""
       (?P<text>[rR]"[^"]*(?:"|\Z) | [rR]'[^']*(?:'|\Z)
              | "(?:[^"\\]|\\.)*(?:"|\\?\Z) | '(?:[^'\\]|\\.)*(?:'|\\?\Z))
     | (?P<name>`(?:[^`]|``)*(?:`|\Z))
-    | (?P<comment>--[^\n]* | /\*.*?(?:\*/|\Z))
+    | (?P<comment>--[^\r\n]*)
+    | (?P<bracket>/\*(?!\+))
     | (?P<end>;)
     | (?P<code>\w+ | .)
     """,
     re.DOTALL | re.VERBOSE,
 )
+_BRACKETS = re.compile(r"/\*(?!\+)|\*/")
 _PART = r"(?:`[^`]+`|\w+)"
 _DOTTED = re.compile(rf"{_PART}(?:\s*\.\s*{_PART})+")
 
@@ -31,7 +34,7 @@ def split_statements(sql: str) -> tuple[list[str], str]:
     Semicolons in quotes, names and comments do not end anything. Statements without code (blank
     or only comments) are left out; the rest is blank when nothing is left.
     """
-    ends = [piece.end() for piece in _PIECES.finditer(sql) if piece.lastgroup == "end"]
+    ends = [end for kind, _, end in _pieces(sql) if kind == "end"]
     starts = [0, *ends]
     found = [sql[start : end - 1].strip() for start, end in zip(starts, ends, strict=False)]
     rest = sql[starts[-1] :]
@@ -67,4 +70,27 @@ def mentioned_names(sql: str) -> Iterator[str]:
 
 def _code(sql: str) -> str:
     """`sql` with its quoted text and comments blanked out."""
-    return _PIECES.sub(lambda p: p.group() if p.lastgroup in ("name", "code", "end") else " ", sql)
+    return "".join(
+        sql[start:end] if kind in ("name", "code", "end") else " "
+        for kind, start, end in _pieces(sql)
+    )
+
+
+def _pieces(sql: str) -> Iterator[tuple[str, int, int]]:
+    """Kind, start and end of what `sql` is made of, one after another."""
+    at = 0
+    while found := _PIECES.match(sql, at):
+        kind = str(found.lastgroup)
+        end = _closed(sql, at) if kind == "bracket" else found.end()
+        yield kind, at, end
+        at = end
+
+
+def _closed(sql: str, start: int) -> int:
+    """Where the comment that a bracket opens at `start` ends, with those in it."""
+    depth = 0
+    for bracket in _BRACKETS.finditer(sql, start):
+        depth += 1 if bracket.group() == "/*" else -1
+        if not depth:
+            return bracket.end()
+    return len(sql)
