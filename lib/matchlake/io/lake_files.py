@@ -30,7 +30,6 @@ _log = logging.getLogger(__name__)
 
 _FORMAT = "binaryFile"  # one row a file, and nothing of it is read where no column asks for it
 _FIELDS = "path STRING, modificationTime TIMESTAMP, length BIGINT, content BINARY"
-_NOTHING_THERE = "PATH_NOT_FOUND"
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)
 WAITING = ("found", "changed")
 """The status of files that are not loaded yet."""
@@ -125,7 +124,7 @@ class LakeFiles:
         try:
             there = self.lakehouse.spark.read.format(_FORMAT).load(self.pattern)
         except AnalysisException as error:
-            if error.getCondition() != _NOTHING_THERE:
+            if error.getCondition() != "PATH_NOT_FOUND":
                 raise
             return []
         found = {row["file"]: LakeFile(*row) for row in _facts(there).collect()}
@@ -169,7 +168,7 @@ class LakeFiles:
             reader = reader.option("cloudFiles.format", _FORMAT)
         noting = Noting(self.name, self.ledger, self.lakehouse.catalog, self.lakehouse.folder)
         try:
-            found = _facts(reader.schema(_FIELDS).load(self.pattern))
+            found = _facts(reader.schema(_FIELDS).load(_as_glob(self.pattern)))
             query = (
                 found.writeStream.foreachBatch(noting)
                 .queryName(f"lake.{self.name}")
@@ -179,8 +178,7 @@ class LakeFiles:
             )
             query.awaitTermination()
         except (PySparkException, Py4JError) as error:
-            if _NOTHING_THERE not in str(error):
-                raise self._explained(error) from error
+            raise self._explained(error) from error
 
     def _explained(self, error: Exception) -> Exception:
         if "DATA_SOURCE_NOT_FOUND" in str(error):
@@ -235,6 +233,12 @@ class LakeFiles:
         rows = [tuple(entry.get(name) for name in spec.column_names) for entry in entries]
         frame = self.lakehouse.spark.createDataFrame(rows, spec.struct())
         self.lakehouse.merge(frame, spec, insist=True)
+
+
+def _as_glob(path: str) -> str:
+    """The same as a pattern: a plain path Spark's stream wants to be a folder, and there."""
+    bare = path.rstrip("/")
+    return path if re.search(r"[*?\[{]", path) else f"{bare[:-1]}[{bare[-1]}]"
 
 
 def _facts(files: DataFrame) -> DataFrame:
