@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from matchlake.errors import InputError
 from matchlake.recommender.blocks import Ints
+from matchlake.recommender.columns import KEYS
 from matchlake.recommender.cut import Cut
 from matchlake.recommender.ids import dense_ids
 from matchlake.recommender.interactions import SHOWN, VALUE, Survey
@@ -22,7 +23,7 @@ from matchlake.recommender.matchbox.gather import (
     gathered_rows,
 )
 from matchlake.recommender.matchbox.params import MatchboxParams
-from matchlake.recommender.matchbox.ratings import ITEM, KEYS, USER
+from matchlake.recommender.matchbox.ratings import ITEM, USER
 from matchlake.recommender.matchbox.response import NormalResponse, Response, ordinal_response
 from matchlake.recommender.matchbox.station import Stations
 from matchlake.recommender.packing import Array

@@ -15,7 +15,7 @@ from pyspark.sql.types import ArrayType, DataType, FloatType, LongType, StructFi
 from matchlake.errors import InputError
 from matchlake.recommender.arrow_lists import combined
 from matchlake.recommender.blocks import Csr, Floats
-from matchlake.recommender.columns import require_columns
+from matchlake.recommender.columns import KEYS, require_columns
 from matchlake.recommender.interactions import VALUE
 from matchlake.recommender.matchbox.encoding import VECTOR, encode
 from matchlake.recommender.matchbox.foldin import NewRatings, fold_in, needed
@@ -23,7 +23,7 @@ from matchlake.recommender.matchbox.history import beside, dense_rows, history_o
 from matchlake.recommender.matchbox.links import Features
 from matchlake.recommender.matchbox.output import float_lists
 from matchlake.recommender.matchbox.posterior import Posterior, SidePosterior, factors_of
-from matchlake.recommender.matchbox.ratings import ITEM, KEYS, USER
+from matchlake.recommender.matchbox.ratings import ITEM, USER
 from matchlake.recommender.matchbox.row_encoder import RowEncoder
 from matchlake.recommender.packing import Array
 from matchlake.recommender.related import trained

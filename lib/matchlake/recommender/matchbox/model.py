@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from matchlake.recommender.columns import require_columns
+from matchlake.recommender.columns import KEYS, require_columns
 from matchlake.recommender.matchbox.cells import score_cells
 from matchlake.recommender.matchbox.chains import PREFIX, Mixing, measure_mixing
 from matchlake.recommender.matchbox.encoding import FittedEncoders
 from matchlake.recommender.matchbox.fold_frames import fold_in_rows
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.posterior import average_row
-from matchlake.recommender.matchbox.ratings import ITEM, KEYS, USER
+from matchlake.recommender.matchbox.ratings import ITEM, USER
 from matchlake.recommender.matchbox.weights import link_weights
 from matchlake.recommender.model import FactorModel
 from matchlake.recommender.packing import Array

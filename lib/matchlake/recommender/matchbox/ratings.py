@@ -8,12 +8,9 @@ import numpy.typing as npt
 
 from matchlake.recommender.blocks import Floats, Ints, Positions
 from matchlake.recommender.simd import compiled
-from matchlake.schemas import ITEM_ID, USER_ID
 
 USER, ITEM, DAY = 0, 1, 2
 """Sides, by their column in `Ratings.places`."""
-KEYS = (USER_ID, ITEM_ID)
-"""What frames call the ids of users and of items."""
 
 
 @dataclass(frozen=True)

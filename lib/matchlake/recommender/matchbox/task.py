@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from matchlake.recommender.arrow_lists import combined
 from matchlake.recommender.blocks import Ints
+from matchlake.recommender.columns import KEYS
 from matchlake.recommender.interactions import SHOWN, VALUE
 from matchlake.recommender.matchbox.chains import run_chains
 from matchlake.recommender.matchbox.encoding import VECTOR
@@ -17,7 +18,7 @@ from matchlake.recommender.matchbox.history import beside, dense_rows, history_r
 from matchlake.recommender.matchbox.links import Features
 from matchlake.recommender.matchbox.output import Emitter, problem
 from matchlake.recommender.matchbox.params import MatchboxParams
-from matchlake.recommender.matchbox.ratings import ITEM, KEYS, USER, Ratings
+from matchlake.recommender.matchbox.ratings import ITEM, USER, Ratings
 from matchlake.recommender.matchbox.sampler import threads_of
 from matchlake.schemas import ITEM_ID, USER_ID
 
