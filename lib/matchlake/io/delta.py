@@ -45,6 +45,7 @@ WRITTEN_BY_ANOTHER = ("DELTA_CONCURRENT_APPEND", "DELTA_CONCURRENT_DELETE")
 """What it says of rows that another run wrote since they were read; nothing was written then."""
 _GONE = (
     "DELTA_VERSION_NOT_FOUND",
+    "Cannot time travel Delta table to version",
     "DELTA_UNSUPPORTED_TIME_TRAVEL_BEYOND_DELETED_FILE_RETENTION",
     "DELTA_FILE_NOT_FOUND",
     "FILE_NOT_EXIST",
