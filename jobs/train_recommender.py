@@ -65,7 +65,7 @@ def run(runtime: Runtime) -> None:
         scored = model.score(parts.test) if model.predicts_ratings else None
         for file, figure in training_plots(figures, scored).items():
             run.log_figure(figure, file)
-        decision = judge(tracker, lakehouse, (model, figures[name]), parts, params)
+        decision = judge(tracker, lakehouse, (model, figures[name]), parts, params, cuts.of("gate"))
         save_model(model, scratch / EVALUATED)
         served = _fit(interactions, params, sides, cuts.of("refit")) if params.refit else model
         save_model(served, scratch / FACTORS)

@@ -66,6 +66,7 @@ def test_show_and_describe_see_everything(analyst: Analyst) -> None:
         "INSERT INTO silver.interactions SELECT 'a', 'b', 1D, now()",
         "WITH x AS (SELECT 'a', 'b', 1D, now()) INSERT INTO silver.interactions SELECT * FROM x",
         "WITH x AS (SELECT 1) /* /* */ ' */ DELETE FROM silver.interactions -- '",
+        "--\\\nSELECT\nDROP TABLE silver.interactions",
         "WITH x AS (SELECT 1) --\rDELETE FROM silver.interactions",
         "FROM silver.interactions INSERT INTO silver.interactions SELECT *",
         "WITH x AS (SELECT 1) DELETE FROM silver.interactions",

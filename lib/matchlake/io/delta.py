@@ -321,9 +321,9 @@ def shape_differences(found: StructType, declared: StructType, *, extra: bool = 
 
 
 def until_alone(action: Callable[[], T], conflicts: Sequence[str], table: str) -> T:
-    """What `action` gives, which is tried again where `conflicts` name what it failed of.
+    """What `action` gives, which is tried again where it failed of one of `conflicts`.
 
-    Which is that it met another run's commit to the table.
+    These are texts of Delta that say that another run has just written to the table.
     """
     for attempt in range(1, _TRIES):
         try:

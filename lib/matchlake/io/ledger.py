@@ -133,9 +133,8 @@ class Ledger:
         if version is not None:
             by_then = F.coalesce(F.col("table_version"), F.lit(0)) <= version
         compared = self._compared(rows=self.lakehouse.read(self.stream.table, version))
-        unknown = F.col("stream").isNull()
-        different = compared.where(_differs() & (unknown | by_then)).orderBy(*_BY).limit(_SHOWN)
-        told = [problem for row in different.collect() for problem in self._differences(row)]
+        different = compared.where(by_then & _differs()).orderBy(*_BY).limit(_SHOWN).collect()
+        told = [problem for row in different for problem in self._differences(row)]
         told += [_unlinked(row) for row in self._unlinked()]
         if told:
             raise self._error(told)

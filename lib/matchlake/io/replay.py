@@ -84,9 +84,8 @@ class Replay:
 
     def _merge_with_patience(self) -> None:
         """Tries again where the stream has just written: Delta lets one of the two win."""
-        merge = self._merge()
-        merged = self.lakehouse.spark.sql
-        until_alone(lambda: merged(merge).collect(), WRITTEN_BY_ANOTHER, self.stream.table)
+        spark, merge = self.lakehouse.spark, self._merge()
+        until_alone(lambda: spark.sql(merge).collect(), WRITTEN_BY_ANOTHER, self.stream.table)
 
     def _read_again(self, rows: DataFrame) -> DataFrame:
         value = F.col("raw_value")

@@ -22,6 +22,7 @@ from matchlake.models.evaluation import Figures, Recommender, evaluate, is_bette
 from matchlake.models.folder import load_model
 from matchlake.models.params import TrainParams
 from matchlake.models.pyfunc import EVALUATED
+from matchlake.recommender.cut import Cut, keep_locally
 from matchlake.recommender.split import Split, split
 from matchlake.schemas import INTERACTIONS, ITEM_ID, USER_ID
 
@@ -45,8 +46,9 @@ def judge(
     new: tuple[Recommender, Figures],
     parts: Split,
     params: TrainParams,
+    cut: Cut = keep_locally,
 ) -> Decision:
-    """Decides on a new model, whose figures were measured on `parts`."""
+    """Decides on a new model, whose figures were measured on `parts`; see `unseen_by`."""
     model, figures = new
     champion = tracker.champion()
     if champion is None:
@@ -54,7 +56,7 @@ def judge(
     if champion.tags.get(SPLIT_TAG) != params.split.model_dump_json():
         return Decision(CHALLENGER, f"champion {champion.version} was evaluated on another split")
     try:
-        both = unseen_by(champion, tracker, lakehouse, parts, params)
+        both = unseen_by(champion, tracker, lakehouse, parts, params, cut)
         theirs = _measure(tracker, lakehouse.spark, champion, both, params)
         if both is not parts:
             found = evaluate({"new": model}, both, params.ranking, params.modes)
@@ -70,9 +72,11 @@ def unseen_by(
     lakehouse: Lakehouse,
     parts: Split,
     params: TrainParams,
+    cut: Cut = keep_locally,
 ) -> Split:
     """`parts` without the test rows whose pair the champion was fitted to; else `parts` itself.
 
+    What is left of the test part is made once, by `cut`, as several figures are measured on it.
     Raises ModelError where it is not known any more to what it was fitted.
     """
     version = tracker.input_version(champion, INTERACTIONS.name)
@@ -91,7 +95,7 @@ def unseen_by(
     if not known:
         return parts
     _log.info("%d test row(s) left out: champion %s was fitted to them", known, champion.version)
-    return Split(parts.train, parts.test.join(fitted, pair, "anti"))
+    return Split(parts.train, cut(parts.test.join(fitted, pair, "anti")))
 
 
 def decide(metric: str, new: Figures, champion: Figures, version: str) -> Decision:

@@ -1,6 +1,5 @@
 """Fold-in on Spark: each partition gets the fixed side and its own part of the history."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from pyspark.sql.types import ArrayType, FloatType, LongType, StructField, Struc
 from matchlake.recommender.arrow_lists import combined
 from matchlake.recommender.blocks import csr_from_pairs
 from matchlake.recommender.fold import fixed_side, fold_in
-from matchlake.recommender.interactions import VALUE
+from matchlake.recommender.interactions import VALUE, fits
 from matchlake.recommender.packing import unpack_tables
 from matchlake.recommender.params import AlsParams, needed
 from matchlake.recommender.spread import sent_packed, sent_to_all, spread_over
@@ -55,13 +54,10 @@ def fold_in_frame(
 def _checked(params: AlsParams) -> Column:
     """The value as float; a task that meets one that a fit would refuse fails and shows its row."""
     value = F.col(VALUE).cast("float")
-    fit = F.abs(value) < F.lit(math.inf)
-    if params.feedback == "implicit":
-        fit &= value >= 0
     shown = [F.coalesce(F.col(n).cast("string"), F.lit("null")) for n in ("query", "target", VALUE)]
     said = F.lit("An interaction cannot be folded in, that of "), F.concat_ws(", ", *shown)
     told = F.concat(*said, F.lit(f". {needed(params)}"))
-    return F.when(F.coalesce(fit, F.lit(col=False)), value).otherwise(F.raise_error(told))
+    return F.when(fits(value, params), value).otherwise(F.raise_error(told))
 
 
 @dataclass(frozen=True)

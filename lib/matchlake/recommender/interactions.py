@@ -102,12 +102,14 @@ def checked(counts: Counts, pairs: DataFrame, params: AlsParams) -> Survey:
 
 def unfit(params: AlsParams) -> Column:
     """Whether a row of `prepare` cannot be fitted."""
-    value = F.col(VALUE)
-    finite = F.abs(value) < F.lit(math.inf)
-    fit = F.col(USER_ID).isNotNull() & F.col(ITEM_ID).isNotNull() & finite
-    if params.feedback == "implicit":
-        fit &= value >= 0
+    fit = F.col(USER_ID).isNotNull() & F.col(ITEM_ID).isNotNull() & fits(F.col(VALUE), params)
     return ~F.coalesce(fit, F.lit(False))  # noqa: FBT003
+
+
+def fits(value: Column, params: AlsParams) -> Column:
+    """Whether a rating or strength can be fitted; null for null."""
+    finite = F.abs(value) < F.lit(math.inf)
+    return finite & (value >= 0) if params.feedback == "implicit" else finite
 
 
 def refuse_repeated(pairs: Sequence[tuple[Any, Any]]) -> None:

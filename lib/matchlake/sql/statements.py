@@ -6,13 +6,14 @@ from itertools import pairwise
 
 # Quoted text and comments come first, so that what stands inside them is never looked at; an
 # unclosed one reaches to the end, so that a prompt knows there is more to come. As for Spark, a
-# comment in brackets may hold others, and a hint, `/*+ ... */`, is none.
+# comment in brackets may hold others, a hint, `/*+ ... */`, is none, and a backslash carries a
+# comment of one line over to the next.
 _PIECES = re.compile(
     r"""
       (?P<text>[rR]"[^"]*(?:"|\Z) | [rR]'[^']*(?:'|\Z)
              | "(?:[^"\\]|\\.)*(?:"|\\?\Z) | '(?:[^'\\]|\\.)*(?:'|\\?\Z))
     | (?P<name>`(?:[^`]|``)*(?:`|\Z))
-    | (?P<comment>--[^\r\n]*)
+    | (?P<comment>--(?:\\\n|[^\r\n])*)
     | (?P<bracket>/\*(?!\+))
     | (?P<end>;)
     | (?P<code>\w+ | .)

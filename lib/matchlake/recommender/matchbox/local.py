@@ -16,8 +16,7 @@ from matchlake.recommender.matchbox.links import Features
 from matchlake.recommender.matchbox.posterior import (
     Posterior,
     SidePosterior,
-    average_row,
-    factors_of,
+    compact_row,
 )
 from matchlake.recommender.matchbox.predict import (
     Prediction,
@@ -112,7 +111,7 @@ class NumpyMatchboxModel:
         """
         asked = user.compact if isinstance(user, MatchboxRow) else user
         if not isinstance(asked, Row) and asked not in self._places[USER]:
-            asked = Row(*average_row(self.report, USER))
+            asked = Row(*compact_row(self.report, USER))
         found = self.flat.recommend_items(asked, k, exclude=exclude, candidates=candidates)
         if "levels" not in self.report or not found:
             return found
@@ -159,8 +158,7 @@ class NumpyMatchboxModel:
         samples, share = fold_in(
             self._posteriors[side], side, new, self._features(side, new, features)
         )
-        few = self.report["compact_users" if side == USER else "compact_items"]
-        compact = Row((factors_of(samples) @ few)[0], float(samples[0, :, -1].mean()))
+        compact = Row(*compact_row(self.report, side, samples[0]))
         return MatchboxRow(samples[0], compact, float(share[0]))
 
     def _features(

@@ -11,7 +11,7 @@ from matchlake.recommender.matchbox.chains import PREFIX, Mixing, measure_mixing
 from matchlake.recommender.matchbox.encoding import FittedEncoders
 from matchlake.recommender.matchbox.fold_frames import fold_in_rows
 from matchlake.recommender.matchbox.params import MatchboxParams
-from matchlake.recommender.matchbox.posterior import average_row
+from matchlake.recommender.matchbox.posterior import compact_row
 from matchlake.recommender.matchbox.ratings import ITEM, USER
 from matchlake.recommender.matchbox.weights import link_weights
 from matchlake.recommender.model import FactorModel
@@ -114,7 +114,7 @@ class MatchboxModel:
             return None
         key = KEYS[side]
         require_columns(wanted, (key,), "the frame of those to recommend for")
-        factors, bias = average_row(self.report, side)
+        factors, bias = compact_row(self.report, side)
         rows = known.select(key, "factors", "bias")
         asked = wanted.select(key).where(F.col(key).isNotNull()).distinct().join(rows, key, "left")
         average = F.array(*map(F.lit, factors.tolist())).cast("array<float>")

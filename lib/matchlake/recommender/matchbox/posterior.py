@@ -135,11 +135,17 @@ def factors_of(rows: Floats) -> Floats:
     return np.ascontiguousarray(factors.reshape(count, samples * (columns - 1)))
 
 
-def average_row(report: Mapping[str, Array], side: int) -> tuple[Floats, float]:
-    """What an unknown id of `side` is ranked by: compact factors and bias of the average row."""
-    samples = np.asarray(report[f"average_{side}"], np.float32)[None]
-    compact = factors_of(samples) @ report["compact_users" if side == USER else "compact_items"]
-    return compact[0], float(samples[0, :, -1].mean())
+def compact_row(
+    report: Mapping[str, Array], side: int, samples: Floats | None = None
+) -> tuple[Floats, float]:
+    """What a row of `side` is ranked by: few factors, and the mean bias.
+
+    `samples` (samples, columns) are the row's own; those of the average row, which an unknown id
+    is, where they are not given.
+    """
+    row = np.asarray(report[f"average_{side}"] if samples is None else samples, np.float32)
+    few = report["compact_users" if side == USER else "compact_items"]
+    return (factors_of(row[None]) @ few)[0], float(row[:, -1].mean())
 
 
 def _gather(samples: list[Sample], side: int) -> SidePosterior:
