@@ -86,7 +86,7 @@ def test_the_run_holds_all_modes_calibration_and_mixing(product: Product) -> Non
     assert {"rated_ndcg_at_3", "related_users_ndcg_l1_at_3", "related_items_ndcg_l2_at_3"} <= (
         figures.keys()
     )
-    for name in ("error", "user_link_scale"):
+    for name in ("error", "user_link_scale_age", "item_link_scale_history"):
         assert figures[f"mixing/{name}/r_hat"] > 0
         assert figures[f"mixing/{name}/effective"] > 0
     run_id = tracker.require_champion().run_id

@@ -15,7 +15,13 @@ from scipy import stats
 from tests.support.matchbox_cases import random_places, sparse, with_values
 
 from matchlake.recommender.matchbox import prior as prior_module
-from matchlake.recommender.matchbox.links import Features, Iterative, LinkSolver, Spectrum
+from matchlake.recommender.matchbox.links import (
+    Features,
+    Iterative,
+    LinkSolver,
+    Source,
+    Spectra,
+)
 from matchlake.recommender.matchbox.noise import SHAPE_PRIOR, Noise
 from matchlake.recommender.matchbox.ordinal import edges_of
 from matchlake.recommender.matchbox.params import MatchboxParams
@@ -31,21 +37,22 @@ ALARM = 1e-4
 """A p-value below this is a fault; there are a few dozen of them in all."""
 
 
-def forward_prior(columns: int, features: int, chance: Chance) -> tuple[Prior, Array]:
+def forward_prior(columns: int, widths: tuple[int, ...], chance: Chance) -> tuple[Prior, Array]:
     root = chance.standard_normal((columns, columns))  # Wishart(I, columns)
     precision = root @ root.T
     half = np.linalg.inv(root)  # half' half = precision^-1
-    scale = chance.gamma(0.5) / 0.5
+    scales = chance.gamma(0.5, size=len(widths)) / 0.5
     mean = chance.standard_normal(columns) @ half / np.sqrt(2.0)
-    links = chance.standard_normal((features, columns)) @ half / np.sqrt(scale)
-    return Prior(mean, precision, links, scale), half
+    each = np.repeat(scales, widths)[:, None]
+    links = chance.standard_normal((sum(widths), columns)) @ half / np.sqrt(each)
+    return Prior(mean, precision, links, scales), half
 
 
 def forward_rows(prior: Prior, half: Array, x: Array, chance: Chance) -> Array:
     return prior.mean + x @ prior.links + chance.standard_normal((len(x), len(half))) @ half
 
 
-def prior_facts(prior: Prior, rows: Array, x: Array) -> list[float]:
+def prior_facts(prior: Prior, rows: Array, x: Array, widths: tuple[int, ...]) -> list[float]:
     """Plain values, and forms whose distribution no other parameter blurs: the test's power."""
 
     def energy(vectors: Array) -> float:
@@ -55,13 +62,14 @@ def prior_facts(prior: Prior, rows: Array, x: Array) -> list[float]:
     facts += [prior.precision[0, -1], *prior.mean, rows[0, 0], np.log(np.mean(rows**2))]
     away = rows - prior.mean - x @ prior.links
     facts += [energy(away), energy(away[:1]), energy(prior.mean[None])]
-    if len(prior.links):
-        facts += [np.log(prior.scale), prior.scale * energy(prior.links), energy(x @ prior.links)]
-    return facts
+    parts = np.split(prior.links, np.cumsum(widths)[:-1]) if widths else []
+    for scale, links in zip(prior.scales, parts, strict=True):
+        facts += [np.log(scale), scale * energy(links), energy(links)]
+    return [*facts, energy(x @ prior.links)] if parts else facts
 
 
 def decomposed(features: Features) -> LinkSolver:
-    return Spectrum.of(features.gram(), features.sums())
+    return Spectra.of(features.gram(), features.sums(), features.widths)
 
 
 def prior_runs(
@@ -72,20 +80,21 @@ def prior_runs(
 ) -> float:
     chance = np.random.default_rng(7)
     x = np.where(chance.random((6, 4)) < 0.5, 1.0, 0.0)
-    features = Features(sparse(x))
+    widths = (1, 3)
+    features = Features(sparse(x), 1, (Source("one", 1), Source("three", 3)))
     links = solver(features)
     begin, end = [], []
     for run in range(2 * count):
-        prior, half = forward_prior(3, 4, chance)
+        prior, half = forward_prior(3, widths, chance)
         rows = forward_rows(prior, half, x, chance)
         if run % 2:
-            begin.append(prior_facts(prior, rows, x))
+            begin.append(prior_facts(prior, rows, x, widths))
             continue
         for _ in range(sweeps):
             prior = draw(Moments.of(rows, features), links, prior, chance)
             half = np.linalg.inv(np.linalg.cholesky(prior.precision))
             rows = forward_rows(prior, half, x, chance)
-        end.append(prior_facts(prior, rows, x))
+        end.append(prior_facts(prior, rows, x, widths))
     return smallest_p(begin, end)
 
 
@@ -102,15 +111,27 @@ def test_prior_draws_leave_their_joint_alone(solver: Callable[[Features], LinkSo
 def test_the_links_left_out_of_the_precision_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     wishart = prior_module.draw_wishart
 
-    def without_links(moments: Moments, spectrum: Spectrum, last: Prior, chance: Chance) -> Prior:
+    def without_links(moments: Moments, solver: LinkSolver, last: Prior, chance: Chance) -> Prior:
         def wrong(spread: Array, freedom: float, chance: Chance) -> tuple[Array, Array]:
-            links = last.links
-            return wishart(spread - last.scale * links.T @ links, freedom - len(links), chance)
+            links, each = last.links, np.repeat(last.scales, solver.widths)[:, None]
+            return wishart(spread - links.T @ (each * links), freedom - len(links), chance)
 
         monkeypatch.setattr(prior_module, "draw_wishart", wrong)
-        return draw_prior(moments, spectrum, last, chance)
+        return draw_prior(moments, solver, last, chance)
 
     assert prior_runs(without_links) < ALARM
+
+
+def test_sources_drawn_as_if_they_had_one_scale_are_found() -> None:
+    def with_one_scale(moments: Moments, solver: LinkSolver, last: Prior, chance: Chance) -> Prior:
+        same = replace(last, scales=np.full(len(last.scales), last.scales.mean()))
+        return draw_prior(moments, solver, same, chance)
+
+    assert prior_runs(with_one_scale) < ALARM
+
+
+WIDTHS = (1, 1)
+"""Sources of the users' features of a tiny chain; the other sides have none."""
 
 
 def tiny(sizes: tuple[int, ...], *, ordinal: bool, seed: int = 3) -> tuple[Gibbs, Array, Places]:
@@ -121,19 +142,20 @@ def tiny(sizes: tuple[int, ...], *, ordinal: bool, seed: int = 3) -> tuple[Gibbs
     x = np.where(chance.random((sizes[0], 2)) < 0.5, 1.0, 0.0)
     ratings = Ratings(places, values.astype(np.float32), sizes)
     params = MatchboxParams(rank=2, threads=1, ordinal=ordinal)
-    features = (Features(sparse(x)), *[None] * (len(sizes) - 1))
+    given = Features(sparse(x), 1, (Source("first", 1), Source("second", 1)))
+    features = (given, *[None] * (len(sizes) - 1))
     return Gibbs(ratings, features, params), x, places
 
 
 def put_forward_state(gibbs: Gibbs, x: Array, chance: Chance) -> None:
     for number, side in enumerate(gibbs.sides):
         features = x if number == 0 else np.zeros((len(side.rows), 0))
-        prior, half = forward_prior(3, features.shape[1], chance)
+        prior, half = forward_prior(3, WIDTHS[: 2 * (number == 0)], chance)
         gibbs.state.priors[number] = prior
         side.rows[:, :3] = forward_rows(prior, half, features, chance)
     response = gibbs.response
     if gibbs.params.ordinal:
-        prior, half = forward_prior(gibbs.users.shape[1], 0, chance)
+        prior, half = forward_prior(gibbs.users.shape[1], (), chance)
         gibbs.users[:] = forward_rows(prior, half, np.zeros((len(x), 0)), chance)
         gibbs.response = replace(response, prior=prior)
     else:
@@ -165,7 +187,8 @@ def facts(gibbs: Gibbs, x: Array, places: Places) -> list[float]:
     found = []
     for side, prior in zip(gibbs.sides, gibbs.state.priors, strict=True):
         features = x if side.number == 0 else np.zeros((len(side.rows), 0))
-        found += prior_facts(prior, side.rows[:, :3].astype(float), features)
+        widths = WIDTHS[: len(prior.scales)]
+        found += prior_facts(prior, side.rows[:, :3].astype(float), features, widths)
     response, scores = gibbs.response, scores_of(gibbs, places)
     values, users = np.empty(len(places)), places[:, 0]
     values[gibbs.sides[0].sorted.order] = gibbs.sides[0].sorted.values

@@ -15,7 +15,7 @@ from matchlake.recommender.matchbox.draws import (
     truncated_normal,
 )
 from matchlake.recommender.matchbox.kernels import draw_rows, score_rows
-from matchlake.recommender.matchbox.links import Features, Iterative, Spectrum
+from matchlake.recommender.matchbox.links import Features, Iterative, Source, Spectra
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.prior import Moments, Prior
 from matchlake.recommender.matchbox.ratings import Ratings
@@ -61,7 +61,7 @@ def test_conditional_mean_and_covariance_are_those_of_a_dense_solve(
     root = chance.normal(0, 1, (RANK + 1, RANK + 1))
     precision = root @ root.T + np.eye(RANK + 1)
     links = chance.normal(0, 1, (3 if side == 0 else 0, RANK + 1))
-    prior = Prior(chance.normal(0, 1, RANK + 1), precision, links, 1.0)
+    prior = Prior(chance.normal(0, 1, RANK + 1), precision, links, np.ones(1))
     weights = chance.gamma(3, 1 / 2, sizes[0]).astype(np.float32)
     mine = gibbs.sides[side]
     centred = mine.sorted.values
@@ -140,22 +140,31 @@ def test_moments_and_spectrum_are_those_of_dense_matrices() -> None:
     chance = np.random.default_rng(0)
     x = np.where(chance.random((40, 300)) < 0.2, chance.random((40, 300)), 0.0)
     z = chance.normal(0, 1, (40, 4)).astype(np.float32)
-    features = Features(sparse(x), threads=2)
+    sources = Source("few", 20), Source("many", 280)
+    features = Features(sparse(x), 2, sources)
     x = x.astype(np.float32).astype(float)
     np.testing.assert_allclose(features.gram(), x.T @ x, atol=1e-9)
     moments = Moments.of(z, features)
     np.testing.assert_allclose(moments.cross, x.T @ z.astype(float), atol=1e-9)
     np.testing.assert_allclose(moments.square, z.T.astype(float) @ z, atol=1e-9)
-    spectrum = Spectrum.of(features.gram(), features.sums())
+    spectrum = Spectra.of(features.gram(), features.sums(), np.array([300]))
     target, nothing = chance.normal(0, 1, (300, 4)), np.zeros((300, 4))
-    solved = np.linalg.solve(x.T @ x + 1.5 * np.eye(300), target)
-    np.testing.assert_allclose(spectrum.draw(target, 1.5, nothing), solved, atol=1e-9)
+    solved, scale = np.linalg.solve(x.T @ x + 1.5 * np.eye(300), target), np.array([1.5])
+    np.testing.assert_allclose(spectrum.draw(nothing, target, scale, nothing), solved, atol=1e-9)
     np.testing.assert_allclose(spectrum.quadratic(target), (x @ target).T @ (x @ target), atol=1e-7)
+    scales = np.array([40.0, 90.0])
+    spectra = Spectra.of(spectrum.gram, spectrum.sums, features.widths)
+    diagonal = np.diag(np.repeat(scales, features.widths))
+    links, exact = nothing, np.linalg.solve(x.T @ x + diagonal, target)
+    for _ in range(30):
+        links = spectra.draw(links, target, scales, nothing)
+    np.testing.assert_allclose(links, exact, atol=1e-9)
     iterative = Iterative.of(features)
     np.testing.assert_allclose(iterative.quadratic(target), spectrum.quadratic(target), atol=1e-7)
     noise = chance.normal(0, 1, (iterative.noise_rows, 4))
-    moved = target + x.T @ noise[300:] + np.sqrt(1.5) * noise[:300]
-    exact = np.linalg.solve(x.T @ x + 1.5 * np.eye(300), moved)
-    np.testing.assert_allclose(iterative.draw(target, 1.5, noise), exact, atol=1e-4)
-    root = spectrum.draw(nothing[:, :1].repeat(300, 1), 1.5, np.eye(300))
+    moved = target + x.T @ noise[300:] + np.sqrt(diagonal) @ noise[:300]
+    exact = np.linalg.solve(x.T @ x + diagonal, moved)
+    np.testing.assert_allclose(iterative.draw(nothing, target, scales, noise), exact, atol=1e-4)
+    none = np.zeros((300, 300))
+    root = spectrum.draw(none, none, scale, np.eye(300))
     np.testing.assert_allclose(root @ root.T, np.linalg.inv(x.T @ x + 1.5 * np.eye(300)), atol=1e-9)

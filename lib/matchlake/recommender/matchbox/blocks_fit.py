@@ -14,7 +14,7 @@ from matchlake.recommender.cut import Cut
 from matchlake.recommender.ids import dense_ids
 from matchlake.recommender.interactions import SHOWN, VALUE, Survey
 from matchlake.recommender.matchbox.chains import PREFIX
-from matchlake.recommender.matchbox.distributed import Distributed, read_spectrum
+from matchlake.recommender.matchbox.distributed import Distributed
 from matchlake.recommender.matchbox.encoding import VECTOR
 from matchlake.recommender.matchbox.gather import (
     ROWS,
@@ -22,6 +22,8 @@ from matchlake.recommender.matchbox.gather import (
     gathered_report,
     gathered_rows,
 )
+from matchlake.recommender.matchbox.history import all_sources
+from matchlake.recommender.matchbox.links import Source
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.ratings import ITEM, USER
 from matchlake.recommender.matchbox.response import NormalResponse, Response, ordinal_response
@@ -38,6 +40,7 @@ class Input(NamedTuple):
 
     ratings: DataFrame
     vectors: tuple[DataFrame | None, DataFrame | None]
+    sources: tuple[tuple[Source, ...] | None, tuple[Source, ...] | None]
     size: Survey
 
 
@@ -66,8 +69,8 @@ def fit_blocks(given: Input, params: MatchboxParams, cut: Cut) -> Gathered:
     stations = Stations(blocks, layout, (seen[USER], seen[ITEM]))
     made = [stations.of(side, _indexed(given, ids, side)) for side in (USER, ITEM)]
     ready = cut(made[USER].unionByName(made[ITEM]))
-    spectra = [read_spectrum(ready, side) for side in (USER, ITEM)]
-    chain = Distributed(ready, layout, params, response, cut, spectra)
+    sources = [all_sources(given.sources[side], seen[1 - side]) for side in (USER, ITEM)]
+    chain = Distributed(ready, layout, params, response, cut, sources)
     kept = chain.run()
     report = gathered_report(kept, layout, params.compact_loss)
     names = chain.trace[0]

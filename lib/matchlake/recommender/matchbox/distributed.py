@@ -20,7 +20,7 @@ from matchlake.recommender.blocks import Floats
 from matchlake.recommender.cut import Cut
 from matchlake.recommender.matchbox.draws import draw_key
 from matchlake.recommender.matchbox.kernels import View
-from matchlake.recommender.matchbox.links import Spectrum
+from matchlake.recommender.matchbox.links import Source, Spectra, widths_of
 from matchlake.recommender.matchbox.messages import MESSAGES, Outbox, messages, opened, summed
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.prior import Moments, Prior, draw_prior, first_prior
@@ -32,6 +32,7 @@ from matchlake.recommender.matchbox.sampler import (
     Side,
     condition,
     first_rows,
+    scale_facts,
     stored_columns,
 )
 from matchlake.recommender.matchbox.station import GRAM, STATION, Station
@@ -55,19 +56,20 @@ class Kept:
 
 @dataclass
 class Distributed:
-    """A chain over stations that were cut; `spectra` are those of both sides' features."""
+    """A chain over stations that were cut; `sources` are those of both sides' features."""
 
     stations: DataFrame
     layout: Layout
     params: MatchboxParams
     response: Response
     cut: Cut
-    spectra: list[Spectrum | None]
+    sources: list[tuple[Source, ...]]
     trace: list[dict[str, float]] = field(default_factory=list)
 
     def run(self) -> list[Kept]:
         """All sweeps; one cut and one small read a half."""
-        priors = [first_prior(self.params.columns, self._features(side)) for side in (USER, ITEM)]
+        solvers = [read_spectra(self.stations, side, self.sources[side]) for side in (USER, ITEM)]
+        priors = [first_prior(self.params.columns, solver) for solver in solvers]
         state = self.stations.sparkSession.createDataFrame([], MESSAGES)
         sums: list[Arrays] = [{}, {}]
         for side in (USER, ITEM):
@@ -79,23 +81,18 @@ class Distributed:
                 parts = self.params.seed, 0, sweep, side
                 chance = np.random.default_rng(int(draw_key(*parts, PRIOR)))
                 moments = _moments(sums[side])
-                priors[side] = draw_prior(moments, self.spectra[side], priors[side], chance)
+                priors[side] = draw_prior(moments, solvers[side], priors[side], chance)
                 half = _Half(side, self.layout, self.params, self.response, priors[side], sweep)
                 state, sums[side] = self._advance(state, half)
                 if side == USER:
                     self._share(sums[side], parts)
-            self.trace[-1] |= {"user_link_scale": priors[USER].scale}
-            self.trace[-1] |= {"item_link_scale": priors[ITEM].scale}
+            self.trace[-1] |= scale_facts(self.sources, priors)
             _log.info("sweep %d of %d: %s", sweep, self.params.sweeps, self.trace[-1])
             past = sweep - self.params.burn_in
             if past > 0 and past % self.params.thinning == 0:
                 rows = self.cut(state.where(F.col("kind") <= ITEM))
                 kept.append(Kept(rows, (priors[USER], priors[ITEM]), self.response))
         return kept
-
-    def _features(self, side: int) -> int:
-        spectrum = self.spectra[side]
-        return 0 if spectrum is None else len(spectrum.sums)
 
     def _share(self, sums: Arrays, parts: tuple[int, ...]) -> None:
         """What users share is drawn from their sums, as in one task."""
@@ -124,13 +121,13 @@ def read_sums(frame: DataFrame) -> Arrays:
     return {name: summed(parts, name) for name in parts[0]}
 
 
-def read_spectrum(stations: DataFrame, side: int) -> Spectrum | None:
+def read_spectra(stations: DataFrame, side: int, sources: tuple[Source, ...]) -> Spectra | None:
     """X'X of one side's features, decomposed; None without features. One action."""
+    if not sources:
+        return None
     mine = stations.where((F.col("side") == side) & (F.col("kind") == GRAM)).drop("side")
     parts = opened(mine.toArrow(), GRAM)
-    if not parts:
-        return None
-    return Spectrum.of(summed(parts, "gram"), summed(parts, "sums"))
+    return Spectra.of(summed(parts, "gram"), summed(parts, "sums"), widths_of(sources))
 
 
 def _moments(sums: Arrays) -> Moments:

@@ -2,6 +2,7 @@
 
 import re
 from functools import reduce
+from itertools import groupby
 from operator import add
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from matchlake.features.model import FeatureModel
 from matchlake.features.names import Names
 from matchlake.features.scalers import MaxAbs
 from matchlake.recommender.columns import require_columns
+from matchlake.recommender.matchbox.links import Source
 
 VECTOR = "x"
 """The column of a feature vector: array<float>."""
@@ -99,6 +101,22 @@ def encode(frame: DataFrame, key: str, encoder: FeatureModel) -> DataFrame:
             value = value / F.sqrt(F.greatest(ones, F.lit(1.0)))
         values.append(F.nanvl(value, F.lit(0.0)).cast("float"))
     return whole.select(key, F.array(*values).alias(VECTOR))
+
+
+def sources_of(
+    encoders: FittedEncoders,
+) -> tuple[tuple[Source, ...] | None, tuple[Source, ...] | None]:
+    """What each side's vectors consist of, feature by feature; None where a side has none."""
+    users, items = (
+        None
+        if encoder is None
+        else tuple(
+            Source(name, len(list(outputs)))
+            for name, outputs in groupby(encoder.outputs(), key=lambda output: output.feature)
+        )
+        for encoder in encoders
+    )
+    return users, items
 
 
 def _number(name: str) -> Column:

@@ -17,6 +17,7 @@ from matchlake.recommender.matchbox.encoding import (
     FittedEncoders,
     encode,
     fit_encoder,
+    sources_of,
 )
 from matchlake.recommender.matchbox.links import DENSE_UP_TO
 from matchlake.recommender.matchbox.model import MatchboxModel
@@ -74,7 +75,7 @@ def fit_matchbox(
     if _schedule(size, params) == "one-task":
         return _in_one_task(prepared, vectors, params, (fitted, cut))
     _refuse_wide(fitted, params)
-    found = fit_blocks(Input(prepared.drop(DATE), vectors, size), params, cut)
+    found = fit_blocks(Input(prepared.drop(DATE), vectors, sources_of(fitted), size), params, cut)
     return _model(found.users, found.items, None, found.report, (params, fitted))
 
 
@@ -146,7 +147,7 @@ def _in_one_task(
         if part is not None:
             part = part.withColumn(KIND, F.lit(side))
             rows = rows.unionByName(part, allowMissingColumns=True)
-    task = Task(params, (vectors[USER] is not None, vectors[ITEM] is not None))
+    task = Task(params, sources_of(encoders))
     schema = state_schema(prepared.schema[USER_ID].dataType, prepared.schema[ITEM_ID].dataType)
     state = cut(rows.repartition(1).mapInArrow(task, schema))
     report = _report(state)

@@ -127,8 +127,8 @@ class _Bench:
         mine = self._posterior.sides[self._number]
         trained = self._posterior.sides[1 - self._number].rows
         self._other[:, : trained.shape[2]] = trained[:, sample]
-        links, scale = mine.links[sample], float(mine.scales[sample])
-        prior = Prior(mine.means[sample], mine.precisions[sample], links, scale)
+        links, scales = mine.links[sample], mine.scales[sample]
+        prior = Prior(mine.means[sample], mine.precisions[sample], links, scales)
         self._mine[:] = 0.0
         weights = self._weights(sample)
         if not self._codes:

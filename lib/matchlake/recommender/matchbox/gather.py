@@ -60,7 +60,7 @@ def gathered_report(kept: list[Kept], layout: Layout, loss: float) -> dict[str, 
         report[f"precisions_{side}"] = np.stack([prior.precision for prior in priors])
         links = np.stack([prior.links for prior in priors])
         report[f"links_{side}"] = links.astype(np.float32)
-        report[f"scales_{side}"] = np.array([prior.scale for prior in priors])
+        report[f"scales_{side}"] = np.stack([prior.scales for prior in priors])
     few = compact_grams((grams[USER], grams[ITEM]), layout.sizes, loss)
     return report | {"compact_users": few.users, "compact_items": few.items}
 

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from matchlake.recommender.blocks import Csr, Ints, csr_from_pairs
+from matchlake.recommender.matchbox.links import Source
 from matchlake.recommender.matchbox.ratings import ITEM, USER, Ratings
 
 Places = npt.NDArray[np.int32]
@@ -37,6 +38,11 @@ def history_of(rows: Places, others: Places, count: int, columns: Ints) -> Csr:
     values = (1.0 / np.sqrt(rated))[rows[kept]].astype(np.float32)
     shape = count, len(columns)
     return csr_from_pairs(rows[kept], found[kept].astype(np.int32), values, shape)
+
+
+def all_sources(given: tuple[Source, ...] | None, seen: Ints) -> tuple[Source, ...]:
+    """The sources of feature rows, if any, then the history of `seen` rows, if any."""
+    return (*(given or ()), *([Source("history", len(seen))] if len(seen) else []))
 
 
 def dense_rows(values: npt.NDArray[np.float32]) -> Csr:

@@ -1,15 +1,18 @@
 """Side features of one side and the link matrix that maps them to prior means."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from matchlake.recommender.blocks import Csr
 from matchlake.recommender.matchbox.kernels import Matrix, Sparse, sparse_times_dense
 from matchlake.recommender.matchbox.threads import on_threads
+
+Widths = npt.NDArray[np.int64]
 
 DENSE_UP_TO = 8192
 """Features up to which X'X is made and decomposed: 512 MiB, and minutes of one core."""
@@ -18,11 +21,23 @@ _CLOSE, _STEPS = 1e-6, 200
 """When conjugate gradients stop: residual over target, and at the latest."""
 
 
+class Source(NamedTuple):
+    """Neighbouring features that one column became, or the history: their links have one scale."""
+
+    name: str
+    width: int
+
+
 class LinkSolver(Protocol):
     """Draws links given all else; `sums` are the features' sums over the rows.
 
-    `noise_rows` says how many rows of noise a draw takes.
+    `widths` counts the features of each source; `noise_rows` says how many rows of noise a draw
+    takes.
     """
+
+    @property
+    def widths(self) -> Widths:
+        """Features of each source."""
 
     @property
     def sums(self) -> Matrix:
@@ -35,16 +50,24 @@ class LinkSolver(Protocol):
     def quadratic(self, links: Matrix) -> Matrix:
         """The quadratic form of X'X in links."""
 
-    def draw(self, target: Matrix, scale: float, noise: Matrix) -> Matrix:
-        """A draw with mean (X'X + scale I)^-1 target and row covariance (X'X + scale I)^-1."""
+    def draw(self, last: Matrix, target: Matrix, scales: Matrix, noise: Matrix) -> Matrix:
+        """Links after `last`, a chain that leaves one distribution alone.
+
+        It has mean (X'X + L)^-1 target and row covariance (X'X + L)^-1, the diagonal of L being
+        each feature's scale, that of its source.
+        """
 
 
 @dataclass(frozen=True)
 class Features:
-    """Feature rows X of one side: (rows, features), sparse."""
+    """Feature rows X of one side: (rows, features), sparse.
+
+    `named` says which features are of one source, in their order; all are of one by default.
+    """
 
     rows: Csr
     threads: int = 1
+    named: tuple[Source, ...] = ()
 
     @property
     def count(self) -> int:
@@ -83,7 +106,17 @@ class Features:
         """How links are drawn: by the decomposition of X'X, or without X'X where it is large."""
         if self.count > DENSE_UP_TO:
             return Iterative.of(self)
-        return Spectrum.of(self.gram(), self.sums())
+        return Spectra.of(self.gram(), self.sums(), self.widths)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Which features are of one source."""
+        return self.named or (Source("features", self.count),)
+
+    @property
+    def widths(self) -> Widths:
+        """Features of each source."""
+        return widths_of(self.sources)
 
 
 def _multiply(sparse: Csr, dense: Matrix, threads: int) -> Matrix:
@@ -95,19 +128,31 @@ def _multiply(sparse: Csr, dense: Matrix, threads: int) -> Matrix:
     return out
 
 
-@dataclass(frozen=True)
-class Spectrum:
-    """X'X = V S V', decomposed once for all sweeps, and the features' sums over the rows."""
+def widths_of(sources: Iterable[Source]) -> Widths:
+    """Features of each source."""
+    return np.array([source.width for source in sources], np.int64)
 
-    values: Matrix
-    vectors: Matrix
+
+@dataclass(frozen=True)
+class Spectra:
+    """X'X, and of each source's part of it V S V', decomposed once for all sweeps.
+
+    Links are drawn source by source, each given all others.
+    """
+
+    gram: Matrix
     sums: Matrix
+    widths: Widths
+    spectra: tuple[tuple[Matrix, Matrix], ...]
 
     @staticmethod
-    def of(gram: Matrix, sums: Matrix) -> "Spectrum":
-        """The spectrum of X'X, whose rounding below zero is taken away."""
-        values, vectors = np.linalg.eigh(gram)
-        return Spectrum(np.maximum(values, 0.0), vectors, sums)
+    def of(gram: Matrix, sums: Matrix, widths: Widths) -> "Spectra":
+        """The spectra of X'X, whose rounding below zero is taken away."""
+        spectra = []
+        for part in _parts(widths):
+            values, vectors = np.linalg.eigh(gram[part, part])
+            spectra.append((np.maximum(values, 0.0), vectors))
+        return Spectra(gram, sums, widths, tuple(spectra))
 
     @property
     def noise_rows(self) -> int:
@@ -116,34 +161,50 @@ class Spectrum:
 
     def quadratic(self, links: Matrix) -> Matrix:
         """The quadratic form of X'X in links."""
-        turned = self.vectors.T @ links
-        return turned.T @ (self.values[:, None] * turned)
+        return links.T @ (self.gram @ links)
 
-    def draw(self, target: Matrix, scale: float, noise: Matrix) -> Matrix:
-        """(X'X + scale I)^-1 target + (X'X + scale I)^-1/2 noise."""
-        shrunk = (self.values + scale)[:, None]
-        turned = (self.vectors.T @ target) / shrunk + (self.vectors.T @ noise) / np.sqrt(shrunk)
-        return self.vectors @ turned
+    def draw(self, last: Matrix, target: Matrix, scales: Matrix, noise: Matrix) -> Matrix:
+        """For each source (X'X + scale I)^-1 left + (X'X + scale I)^-1/2 noise.
+
+        `left` is what the links of all other sources leave of the target.
+        """
+        links, parts = last.copy(), _parts(self.widths)
+        for part, scale, (values, vectors) in zip(parts, scales, self.spectra, strict=True):
+            left = target[part].copy()
+            for other in parts:
+                if other != part:
+                    left -= self.gram[part, other] @ links[other]
+            shrunk = (values + scale)[:, None]
+            turned = (vectors.T @ left) / shrunk + (vectors.T @ noise[part]) / np.sqrt(shrunk)
+            links[part] = vectors @ turned
+        return links
+
+
+def _parts(widths: Widths) -> list[slice]:
+    """Where each source's features are."""
+    ends = np.cumsum(widths)
+    return [slice(int(end - width), int(end)) for end, width in zip(ends, widths, strict=True)]
 
 
 @dataclass(frozen=True)
 class Iterative:
     """X'X only ever applied, through the sparse rows: for hundreds of thousands of features.
 
-    A draw solves (X'X + scale I) links = target + X'E1 + sqrt(scale) E2 by conjugate gradients,
-    all columns at a time, scaled by the diagonal (Macau, Simm et al. 2017).
+    A draw solves (X'X + L) links = target + X'E1 + L^1/2 E2 by conjugate gradients, all columns at
+    a time, scaled by the diagonal (Macau, Simm et al. 2017); all sources at once.
     """
 
     features: Features
     diagonal: Matrix
     sums: Matrix
+    widths: Widths
 
     @staticmethod
     def of(features: Features) -> "Iterative":
         """For the given rows; one pass over them."""
         squares = features.rows.values.astype(np.float64) ** 2
         diagonal: Matrix = np.bincount(features.rows.columns, squares, features.count).astype(float)
-        return Iterative(features, diagonal, features.sums())
+        return Iterative(features, diagonal, features.sums(), features.widths)
 
     @property
     def noise_rows(self) -> int:
@@ -155,14 +216,14 @@ class Iterative:
         scores = self.features.times(links)
         return scores.T @ scores
 
-    def draw(self, target: Matrix, scale: float, noise: Matrix) -> Matrix:
+    def draw(self, last: Matrix, target: Matrix, scales: Matrix, noise: Matrix) -> Matrix:  # noqa: ARG002 - drawn anew
         """As `LinkSolver.draw`; `noise` has the rows of E2, then those of E1."""
-        count = self.features.count
+        count, each = self.features.count, np.repeat(scales, self.widths)[:, None]
         moved = target + self.features.transposed_times(noise[count:])
-        return self._solve(moved + np.sqrt(scale) * noise[:count], scale)
+        return self._solve(moved + np.sqrt(each) * noise[:count], each)
 
-    def _solve(self, target: Matrix, scale: float) -> Matrix:
-        weights = 1.0 / (self.diagonal + scale)[:, None]
+    def _solve(self, target: Matrix, scales: Matrix) -> Matrix:
+        weights = 1.0 / (self.diagonal[:, None] + scales)
         links = np.zeros_like(target)
         residual = target.copy()
         pace = weights * residual
@@ -171,7 +232,7 @@ class Iterative:
         for _ in range(_STEPS):
             if (np.linalg.norm(residual, axis=0) <= goal).all():
                 break
-            along = self.features.transposed_times(self.features.times(pace)) + scale * pace
+            along = self.features.transposed_times(self.features.times(pace)) + scales * pace
             curved = np.einsum("dk,dk->k", pace, along)
             step = np.divide(energy, curved, out=np.zeros_like(energy), where=curved > 0)
             links += step * pace

@@ -15,11 +15,12 @@ class MatchboxParams(Params):
         rating ~ N(f, 1 / beta_u),  f = mean + b_u + c_i + e_t + p_u.q_i + p_u.d_t + q_i.d_t
         [p_u, b_u] ~ N(mu + B' x_u, Lambda^-1), likewise items (and days, without features)
         Lambda ~ Wishart(I, rank + 1),  mu | Lambda ~ N(0, (2 Lambda)^-1)
-        B | Lambda, l ~ matrix normal(0, (l I)^-1, Lambda^-1),  l ~ Gamma(1/2, rate 1/2)
+        B_s | Lambda, l_s ~ matrix normal(0, (l_s I)^-1, Lambda^-1),  l_s ~ Gamma(1/2, rate 1/2)
         beta_u ~ Gamma(a, rate b),  a ~ Gamma(3, rate 0.3),  b ~ Gamma(1, rate 1)
 
-    with `ordinal`, a latent N(f, 1) is cut in levels at thresholds of the user's own; their
-    logarithmic gaps are normal with a normal-Wishart prior.
+    where B_s are the rows of B of one source of features: a column, or the history. With `ordinal`,
+    a latent N(f, 1) is cut in levels at thresholds of the user's own; their logarithmic gaps are
+    normal with a normal-Wishart prior.
     """
 
     rank: int = Field(20, ge=1, le=512)

@@ -22,7 +22,7 @@ class SidePosterior:
     """One side's samples: `rows` (rows, samples, columns), the bias last, and its priors.
 
     `means` (samples, columns), `precisions` (samples, columns, columns), `links` (samples,
-    features, columns), `scales` (samples,).
+    features, columns), `scales` (samples, sources).
     """
 
     rows: Floats
@@ -155,5 +155,5 @@ def _gather(samples: list[Sample], side: int) -> SidePosterior:
         np.stack([prior.mean for prior in priors]),
         np.stack([prior.precision for prior in priors]),
         np.stack([prior.links for prior in priors]),
-        np.array([prior.scale for prior in priors]),
+        np.stack([prior.scales for prior in priors]),
     )

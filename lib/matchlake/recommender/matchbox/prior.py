@@ -20,13 +20,13 @@ class Prior:
     """Rows are N(mean + x @ links, precision^-1), x being the row's features.
 
     `mean` has shape (columns,), `precision` (columns, columns), `links` (features, columns);
-    `scale` is the prior precision of the links, in units of `precision`.
+    `scales` (sources,) is the prior precision of each source's links, in units of `precision`.
     """
 
     mean: Matrix
     precision: Matrix
     links: Matrix
-    scale: float
+    scales: Matrix
 
     def means(self, features: Features | None, rows: int) -> Matrix:
         """Prior means of all rows, (rows, columns)."""
@@ -53,31 +53,34 @@ class Moments:
         return Moments(len(rows), exact.sum(axis=0), exact.T @ exact, cross)
 
 
-def first_prior(columns: int, features: int) -> Prior:
+def first_prior(columns: int, solver: LinkSolver | None = None) -> Prior:
     """Where the chain starts: small rows around zero, no links."""
-    links = np.zeros((features, columns))
-    return Prior(np.zeros(columns), 10.0 * np.eye(columns), links, 1.0)
+    widths = np.zeros(0, np.int64) if solver is None else solver.widths
+    links = np.zeros((int(widths.sum()), columns))
+    return Prior(np.zeros(columns), 10.0 * np.eye(columns), links, np.ones(len(widths)))
 
 
 def draw_prior(
     moments: Moments, solver: LinkSolver | None, last: Prior, chance: np.random.Generator
 ) -> Prior:
-    """Draws precision, mean, links and their scale, each given all the others and the rows.
+    """Draws precision, mean, links and their scales, each given all the others and the rows.
 
-    With R = Z - X links, r its mean, S its centred scatter, K columns, n rows and D features:
-    precision ~ Wishart((I + S + 2n/(n+2) rr' + scale links'links)^-1, K + n + D),
+    With R = Z - X links, r its mean, S its centred scatter, K columns, n rows, D features and L the
+    diagonal matrix of each feature's scale, that of its source:
+    precision ~ Wishart((I + S + 2n/(n+2) rr' + links'L links)^-1, K + n + D),
     mean ~ N(n r/(n+2), ((n+2) precision)^-1),
-    links ~ matrix normal((X'X + scale I)^-1 X'(Z - mean), (X'X + scale I)^-1, precision^-1),
-    scale ~ Gamma(1/2 + D K/2, rate 1/2 + tr(links precision links')/2).
+    links ~ matrix normal((X'X + L)^-1 X'(Z - mean), (X'X + L)^-1, precision^-1),
+    a scale ~ Gamma(1/2 + D K/2, rate 1/2 + tr(links precision links')/2), of its source's features.
     """
     columns, count = len(moments.total), moments.rows
     total, square = moments.total, moments.square
-    links, scale = last.links, last.scale
+    links, scales = last.links, last.scales
     if solver is not None:
         total = total - solver.sums @ links
         crossed = moments.cross.T @ links
         square = square - crossed - crossed.T + solver.quadratic(links)
-    spread = np.eye(columns) + square + scale * links.T @ links
+        square += links.T @ (np.repeat(scales, solver.widths)[:, None] * links)
+    spread = np.eye(columns) + square
     spread -= np.outer(total, total) / (count + MEAN_STRENGTH)
     precision, root = draw_wishart(spread, columns + count + len(links), chance)
     noise = chance.standard_normal(columns) @ root / np.sqrt(count + MEAN_STRENGTH)
@@ -85,11 +88,12 @@ def draw_prior(
     if solver is not None:
         target = moments.cross - np.outer(solver.sums, mean)
         drawn = chance.standard_normal((solver.noise_rows, columns)) @ root
-        links = solver.draw(target, scale, drawn)
-        energy = float(np.einsum("dk,kl,dl->", links, precision, links))
-        shape, rate = (1.0 + links.size) / 2, (1.0 + energy) / 2
-        scale = chance.gamma(shape) / rate
-    return Prior(mean, precision, links, scale)
+        links = solver.draw(links, target, scales, drawn)
+        energies = np.sum((links @ precision) * links, axis=1)
+        energy = np.add.reduceat(energies, np.cumsum(solver.widths) - solver.widths)
+        shape, rate = (1.0 + solver.widths * columns) / 2, (1.0 + energy) / 2
+        scales = chance.gamma(shape) / rate
+    return Prior(mean, precision, links, scales)
 
 
 def draw_wishart(

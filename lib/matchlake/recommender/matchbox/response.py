@@ -143,7 +143,7 @@ def ordinal_response(levels: Matrix, counts: npt.NDArray[Any]) -> "OrdinalRespon
     """The first response to levels that came so often."""
     cuts = first_cuts(counts)
     start = np.log(np.diff(cuts))
-    prior = first_prior(len(start), 0)
+    prior = first_prior(len(start))
     return OrdinalResponse(levels, float(cuts[0]), replace(prior, mean=start))
 
 

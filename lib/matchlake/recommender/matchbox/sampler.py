@@ -1,6 +1,6 @@
 """The Gibbs sampler in one task: sweeps over the sides, and what each kept sweep leaves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numba
@@ -9,11 +9,10 @@ import numpy as np
 from matchlake.recommender.blocks import Floats, Ints
 from matchlake.recommender.matchbox.draws import draw_key
 from matchlake.recommender.matchbox.kernels import Conditional, Scored, View, draw_rows, score_rows
-from matchlake.recommender.matchbox.links import Features, LinkSolver
+from matchlake.recommender.matchbox.links import Features, LinkSolver, Source
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.prior import Moments, Prior, draw_prior, first_prior
 from matchlake.recommender.matchbox.ratings import (
-    ITEM,
     USER,
     Ratings,
     Sorted,
@@ -42,11 +41,6 @@ class Side:
     solver: LinkSolver | None
     view: View
     rows: Floats
-
-    @property
-    def feature_count(self) -> int:
-        """Features of a row."""
-        return 0 if self.features is None else self.features.count
 
     def scored(self, response: Response, threads: int) -> Scored:
         """All ratings, with their scores by the rows as they are where the response needs them."""
@@ -98,8 +92,8 @@ class Gibbs:
         self.response, values = response_for(ratings.values, ordinal=params.ordinal)
         self.users = self.response.first_users(ratings.sizes[USER])
         self.sides = make_sides(replace(ratings, values=values), features, params, chain)
-        columns = params.columns
-        self.state = State(0, [first_prior(columns, side.feature_count) for side in self.sides])
+        priors = [first_prior(params.columns, side.solver) for side in self.sides]
+        self.state = State(0, priors)
 
     def samples(self) -> Iterator[Sample]:
         """The kept samples, one after another."""
@@ -119,8 +113,8 @@ class Gibbs:
         self.state.sweep += 1
         for side in self.sides:
             self.draw_side(side)
-        scales = {"user_link_scale": USER, "item_link_scale": ITEM}
-        self.trace[-1] |= {name: self.state.priors[side].scale for name, side in scales.items()}
+        sources = [side.features.sources if side.features else () for side in self.sides]
+        self.trace[-1] |= scale_facts(sources, self.state.priors)
 
     def draw_side(self, side: Side) -> None:
         """One side's prior, then what the response has to draw, then its rows."""
@@ -144,6 +138,15 @@ class Gibbs:
 
     def _parts(self, side: Side) -> tuple[int, int, int, int]:
         return self.params.seed, self._chain, self.state.sweep, side.number
+
+
+def scale_facts(sources: Sequence[tuple[Source, ...]], priors: Sequence[Prior]) -> dict[str, float]:
+    """The scale of each source's links, for the trace."""
+    found: dict[str, float] = {}
+    for name, parts, prior in zip(("user", "item"), sources, priors, strict=False):
+        scales = zip(parts, map(float, prior.scales), strict=True)
+        found |= {f"{name}_link_scale_{source.name}": scale for source, scale in scales}
+    return found
 
 
 def threads_of(params: MatchboxParams) -> int:

@@ -14,8 +14,14 @@ from matchlake.recommender.columns import KEYS
 from matchlake.recommender.interactions import SHOWN, VALUE
 from matchlake.recommender.matchbox.chains import run_chains
 from matchlake.recommender.matchbox.encoding import VECTOR
-from matchlake.recommender.matchbox.history import beside, dense_rows, history_rows, most_rated
-from matchlake.recommender.matchbox.links import Features
+from matchlake.recommender.matchbox.history import (
+    all_sources,
+    beside,
+    dense_rows,
+    history_rows,
+    most_rated,
+)
+from matchlake.recommender.matchbox.links import Features, Source
 from matchlake.recommender.matchbox.output import Emitter, problem
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.ratings import ITEM, USER, Ratings
@@ -43,10 +49,10 @@ class _Side:
 
 @dataclass(frozen=True)
 class Task:
-    """Fits what arrives; `featured` says for each side whether it has feature rows."""
+    """Fits what arrives; `given` are the sources of each side's feature rows, None without."""
 
     params: MatchboxParams
-    featured: tuple[bool, bool]
+    given: tuple[tuple[Source, ...] | None, tuple[Source, ...] | None]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """All rows of the fit in; `state_schema` rows out."""
@@ -61,14 +67,13 @@ class Task:
         self, table: pa.Table, types: tuple[pa.DataType, pa.DataType]
     ) -> Iterator[pa.RecordBatch]:
         rated = table.filter(pc.equal(table[KIND], RATING_KIND))
-        sides = [_side(table, rated, side, self.featured[side]) for side in (USER, ITEM)]
+        sides = [_side(table, rated, side, self.given[side] is not None) for side in (USER, ITEM)]
         ratings, days = _ratings(rated, sides, self.params)
         del table, rated
         limit = self.params.history_limit if self.params.history else 0
         seen = [most_rated(ratings, side, limit) for side in (USER, ITEM)]
-        threads = threads_of(self.params)
         features = [
-            _features(ratings, sides[side], side, seen[1 - side], threads) for side in (USER, ITEM)
+            self._features(ratings, sides[side], side, seen[1 - side]) for side in (USER, ITEM)
         ]
         posterior, trace = run_chains(ratings, (*features, None)[: len(ratings.sizes)], self.params)
         emitter = Emitter.of(types, posterior, self.params.compact_loss)
@@ -77,6 +82,13 @@ class Task:
         if days is not None:
             yield from emitter.days(sides[USER].ids.take(pa.array(days[:, 0])), days[:, 1])
         yield from emitter.report(trace, seen)
+
+    def _features(self, ratings: Ratings, side: _Side, number: int, seen: Ints) -> Features | None:
+        vectors = None if side.vectors is None else dense_rows(side.vectors[: side.rated])
+        history = history_rows(ratings, number, seen) if len(seen) else None
+        rows = beside(vectors, history)
+        sources = all_sources(self.given[number], seen)
+        return None if rows is None else Features(rows, threads_of(self.params), sources)
 
 
 def _side(table: pa.Table, rated: pa.Table, side: int, featured: bool) -> _Side:  # noqa: FBT001
@@ -121,15 +133,6 @@ def _ratings(
         sizes.append(len(codes))
     stacked = np.ascontiguousarray(np.stack(places, axis=1).astype(np.int32))
     return Ratings(stacked, np.asarray(rated[VALUE]), tuple(sizes)), days
-
-
-def _features(
-    ratings: Ratings, side: _Side, number: int, seen: Ints, threads: int
-) -> Features | None:
-    vectors = None if side.vectors is None else dense_rows(side.vectors[: side.rated])
-    history = history_rows(ratings, number, seen) if len(seen) else None
-    rows = beside(vectors, history)
-    return None if rows is None else Features(rows, threads)
 
 
 def _rows(
