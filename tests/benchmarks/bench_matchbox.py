@@ -28,8 +28,13 @@ from threadpoolctl import threadpool_limits
 from matchlake.recommender.blocks import Csr, csr_from_pairs
 from matchlake.recommender.fit import Fitted, fit_rows, initial_rows
 from matchlake.recommender.matchbox.fit import fit_matchbox
-from matchlake.recommender.matchbox.history import beside, history_rows, most_rated
-from matchlake.recommender.matchbox.links import Features
+from matchlake.recommender.matchbox.history import (
+    all_sources,
+    beside,
+    history_rows,
+    most_rated,
+)
+from matchlake.recommender.matchbox.links import Features, Source
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.ratings import Ratings
 from matchlake.recommender.matchbox.sampler import Gibbs
@@ -76,11 +81,12 @@ def sweeps(data: Planted, options: argparse.Namespace) -> dict[str, Any]:
     ratings = Ratings(places, data.ratings, data.shape)
     features = []
     for side in (0, 1):
-        rows = one_hot(data.shape[side], side)
+        rows, seen = one_hot(data.shape[side], side), np.zeros(0, np.int64)
         if options.history:
             seen = most_rated(ratings, 1 - side, MatchboxParams().history_limit)
             rows = beside(rows, history_rows(ratings, side, seen)) or rows
-        features.append(Features(rows, options.threads))
+        given = tuple(Source(f"feature {n}", width) for n, width in enumerate(CATEGORIES))
+        features.append(Features(rows, options.threads, all_sources(given, seen)))
     gibbs = Gibbs(
         ratings, tuple(features), MatchboxParams(rank=options.rank, threads=options.threads)
     )
