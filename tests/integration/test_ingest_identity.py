@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from kafka import KafkaAdminClient
 from pyspark.sql import SparkSession
+from pyspark.sql.streaming.readwriter import DataStreamWriter
 from tests.support.streams import (
     good,
     ingest,
@@ -58,6 +59,31 @@ def test_a_restore_stops_the_stream_and_each_way_out_leads_on(
 
     with pytest.raises(IdentityError, match="has rows of this topic, which would be there twice"):
         ingest(with_ingest(runtime, new_identity=("restored",)))
+
+
+def test_two_runs_that_make_one_checkpoint_at_once_are_told_apart(
+    spark: SparkSession, tmp_path: Path, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = one_stream(spark, tmp_path, broker, "twin")
+    produce(broker, "twin", [good(0)])
+    jvm = spark._jvm
+    assert jvm is not None
+    streaming = jvm.org.apache.spark.sql.execution.streaming.runtime.StreamMetadata
+    file = jvm.org.apache.hadoop.fs.Path(f"{tmp_path}/checkpoints/twin/metadata")
+    (tmp_path / "checkpoints" / "twin").mkdir(parents=True)
+
+    def start_second(_: DataStreamWriter) -> None:
+        """What Spark does when it has found no file and another run writes it first."""
+        hadoop = spark.sparkContext._jsc.hadoopConfiguration()
+        for run in ("first", "second"):
+            streaming.write(streaming(run), file, hadoop)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DataStreamWriter, "start", start_second)
+        with pytest.raises(IdentityError, match="twin: another run of this stream is under way"):
+            ingest(runtime)
+    shutil.rmtree(tmp_path / "checkpoints" / "twin")
+    assert ingest(runtime).good == 1
 
 
 @pytest.mark.soak

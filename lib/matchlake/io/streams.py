@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from py4j.protocol import Py4JError
 from pydantic import Field, field_validator
 from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql.streaming.query import StreamingQuery
@@ -186,7 +187,7 @@ class Prepared:
         every = {"availableNow": True} if trigger == AVAILABLE_NOW else {"processingTime": trigger}
         try:
             query = writer.trigger(**every).start()
-        except PySparkException as error:
+        except (PySparkException, Py4JError) as error:
             raise _explained(self.name, self.stream, error) from error
         if begin:
             self.recovery.record(begin, query.id, self.told())
