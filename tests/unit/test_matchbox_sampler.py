@@ -8,10 +8,12 @@ import numpy.typing as npt
 import pytest
 from tests.support.matchbox_cases import Case, gibbs_for, planted
 
-from matchlake.recommender.matchbox.compact import compact
+from matchlake.recommender.matchbox.compact import compact, compact_grams
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.posterior import Posterior, factors_of
 from matchlake.recommender.matchbox.predict import score_pairs
+from matchlake.recommender.matchbox.ratings import Ratings
+from matchlake.recommender.matchbox.sampler import Gibbs
 
 PARAMS = MatchboxParams(rank=2, samples=60, burn_in=80, thinning=2, threads=1)
 
@@ -98,6 +100,9 @@ def test_concatenated_factors_score_as_the_average_of_the_samples(
         off = (u @ few.users) @ (v @ few.items).T - u @ v.T
         assert 0 < np.sqrt(np.mean(off**2)) < loss
         assert few.users.shape[1] < columns
+        again = compact_grams((u.T.astype(float) @ u, v.T.astype(float) @ v), (150, 80), loss)
+        same = (u @ again.users) @ (v @ again.items).T
+        np.testing.assert_allclose((u @ few.users) @ (v @ few.items).T, same, atol=1e-3)
 
 
 def test_same_seed_same_numbers_on_any_threads_and_order_of_ratings() -> None:
@@ -148,3 +153,33 @@ def test_two_levels_and_rows_without_ratings_are_fine() -> None:
     predicted = found.predictor().predict(found.stacked(case.places), clip=(0.2, 0.8)).scores
     assert predicted.min() >= 0.2
     assert predicted.max() <= 0.8
+
+
+def test_a_chain_starts_at_damped_means_and_products_of_half_the_spread() -> None:
+    places = np.array([[0, 0], [0, 1], [0, 2], [1, 0], [2, 1]], np.int32)
+    values = np.array([1, 1, 1, 5, 2], np.float32)
+    gibbs = Gibbs(Ratings(places, values, (3, 3)), (None, None), MatchboxParams(rank=4, threads=1))
+    users, items = (side.rows for side in gibbs.sides)
+    assert users[:, 4] == pytest.approx([-3 / 8, 3 / 6, 0])
+    assert items[:, 4] == pytest.approx([(-1 + 3) / 7, (-1 + 0) / 7, -1 / 6])
+
+    big = planted(4, users=400, items=300, rank=4)
+    for scale in (1.0, 25.0):
+        case = replace(big, values=scale * big.values)
+        users, items = (side.rows for side in gibbs_for(case, changed(rank=4)).sides)
+        products = users[:, :4] @ items[:, :4].T
+        assert products.std() == pytest.approx(np.ptp(case.values) / 8, rel=0.1)
+
+
+def test_a_chain_starts_near_where_it_stays() -> None:
+    # Weak factors beside much noise: from rows near zero this takes hundreds of sweeps.
+    chance = np.random.default_rng(6)
+    case = planted(6, users=600, items=200, rank=4)
+    noisy = case.scores + 2.5 * chance.standard_normal(len(case.scores))
+    thin = chance.random(len(noisy)) < 0.2
+    case = replace(case, places=case.places[thin], values=noisy[thin].astype(np.float32))
+    gibbs = gibbs_for(case, changed(rank=8))
+    for _ in range(120):
+        gibbs.sweep()
+    noise = [facts["noise"] for facts in gibbs.trace]
+    assert np.mean(noise[15:30]) == pytest.approx(np.mean(noise[80:]), rel=0.05)

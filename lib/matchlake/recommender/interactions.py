@@ -23,12 +23,17 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Survey:
-    """Size of the interactions; `users` and `items` are estimates within a few per cent."""
+    """Size of the interactions; `users` and `items` are estimates within a few per cent.
+
+    `least` and `most` are the values' ends.
+    """
 
     interactions: int
     users: int
     items: int
     mean: float
+    least: float
+    most: float
 
 
 class Counts(NamedTuple):
@@ -88,7 +93,7 @@ def checked(counts: Counts, pairs: DataFrame, params: AlsParams) -> Survey:
             f"{counts.bad} of {counts.rows} interaction(s) cannot be fitted, among them {shown}. "
             + needed(params)
         )
-    if not counts.rows:
+    if not counts.rows or counts.mean is None or counts.least is None or counts.most is None:
         raise InputError("There are no interactions to fit: the frame given is empty.")
     if params.has_bias and counts.least == counts.most and counts.rows > 1:
         raise InputError(
@@ -97,7 +102,8 @@ def checked(counts: Counts, pairs: DataFrame, params: AlsParams) -> Survey:
         )
     # Rounded to float32, so that the order in which partitions were summed leaves no trace.
     mean = float(np.float32(counts.mean)) if params.has_bias else 0.0
-    return Survey(counts.rows, max(1, counts.users), max(1, counts.items), mean)
+    sizes = counts.rows, max(1, counts.users), max(1, counts.items)
+    return Survey(*sizes, mean, counts.least, counts.most)
 
 
 def unfit(params: AlsParams) -> Column:

@@ -26,7 +26,7 @@ from matchlake.recommender.matchbox.history import all_sources
 from matchlake.recommender.matchbox.links import Source
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.ratings import ITEM, USER
-from matchlake.recommender.matchbox.response import NormalResponse, Response, ordinal_response
+from matchlake.recommender.matchbox.response import Response, normal_response, ordinal_response
 from matchlake.recommender.matchbox.station import Stations
 from matchlake.recommender.packing import Array
 from matchlake.recommender.params import AlsParams
@@ -90,7 +90,7 @@ def _response(given: Input, params: MatchboxParams) -> tuple[Response, DataFrame
     if not params.ordinal:
         mean = given.size.mean
         centred = given.ratings.withColumn(VALUE, value - F.lit(mean).cast("float"))
-        return NormalResponse(mean), centred
+        return normal_response(mean, given.size.least, given.size.most), centred
     rows = given.ratings.groupBy(VALUE).count().orderBy(VALUE).collect()
     levels = np.array([row[VALUE] for row in rows])
     response = ordinal_response(levels, np.array([row["count"] for row in rows]))

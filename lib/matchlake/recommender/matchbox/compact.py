@@ -3,12 +3,16 @@
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from matchlake.recommender.blocks import Floats
 from matchlake.recommender.matchbox.kernels import Matrix
 
 _ROWS = 4096
 _ROUNDING = 1e-10
+
+_Root = tuple[Matrix, Matrix]
+"""R with R R' = rows' rows, and T with rows @ T orthonormal."""
 
 
 class Projections(NamedTuple):
@@ -20,7 +24,8 @@ class Projections(NamedTuple):
 
 def compact(users: Floats, items: Floats, loss: float) -> Projections:
     """The fewest columns whose dot products are off by `loss` at most; see `compact_grams`."""
-    return compact_grams((_gram(users), _gram(items)), (len(users), len(items)), loss)
+    roots = _root_of(users), _root_of(items)
+    return _projections(roots, (len(users), len(items)), loss)
 
 
 def compact_grams(grams: tuple[Matrix, Matrix], sizes: tuple[int, int], loss: float) -> Projections:
@@ -30,7 +35,11 @@ def compact_grams(grams: tuple[Matrix, Matrix], sizes: tuple[int, int], loss: fl
     singular values of R_u' R_v are those of U V', so that nothing of the size of all pairs is ever
     made; what is cut are the last of them (Eckart and Young 1936).
     """
-    (left, left_inverse), (right, right_inverse) = map(_root, grams)
+    return _projections((_root(grams[0]), _root(grams[1])), sizes, loss)
+
+
+def _projections(roots: tuple[_Root, _Root], sizes: tuple[int, int], loss: float) -> Projections:
+    (left, left_inverse), (right, right_inverse) = roots
     u, values, v = np.linalg.svd(left.T @ right, full_matrices=False)
     energy = np.cumsum(values[::-1] ** 2)[::-1]
     columns = max(1, int(np.sum(energy > loss**2 * sizes[0] * sizes[1])))
@@ -41,6 +50,17 @@ def compact_grams(grams: tuple[Matrix, Matrix], sizes: tuple[int, int], loss: fl
     )
 
 
+def _root_of(rows: Floats) -> _Root:
+    """The root of rows' Gram matrix, from the smaller of rows' rows and rows rows'."""
+    if len(rows) >= rows.shape[1]:
+        return _root(_gram(rows))
+    exact = rows.astype(np.float64)
+    values, vectors = np.linalg.eigh(exact @ exact.T)
+    kept = _telling(values)
+    root = exact.T @ vectors[:, kept]
+    return root, root / values[kept]
+
+
 def _gram(rows: Floats) -> Matrix:
     total = np.zeros((rows.shape[1], rows.shape[1]))
     for start in range(0, len(rows), _ROWS):
@@ -49,9 +69,13 @@ def _gram(rows: Floats) -> Matrix:
     return total
 
 
-def _root(gram: Matrix) -> tuple[Matrix, Matrix]:
-    """R with R R' = gram = rows' rows, and T with rows @ T orthonormal."""
+def _root(gram: Matrix) -> _Root:
     values, vectors = np.linalg.eigh(gram)
-    kept = values > _ROUNDING * max(values[-1], _ROUNDING)
+    kept = _telling(values)
     roots = np.sqrt(values[kept])
     return vectors[:, kept] * roots, vectors[:, kept] / roots
+
+
+def _telling(values: Matrix) -> npt.NDArray[np.bool_]:
+    """Which eigenvalues, ascending, are more than rounding."""
+    return np.asarray(values > _ROUNDING * max(values[-1], _ROUNDING))

@@ -151,7 +151,7 @@ class _Half:
     def __call__(self, key: tuple[pa.Scalar], left: pa.Table, right: pa.Table) -> pa.Table:
         number, home = self.layout.keys.index(key[0].as_py()), key[0].as_py()
         station = Station.read(left)
-        rows, users = self._own(number, right)
+        rows, users = self._own(station, number, right)
         extra: dict[str, Array] = {}
         if self.sweep:
             users, extra = self._draw(station, number, (rows, users), right)
@@ -175,13 +175,14 @@ class _Half:
         out.add(home, SUMS, extra | {"square": moments.square, "cross": moments.cross})
         return out.table()
 
-    def _own(self, number: int, right: pa.Table) -> tuple[Floats, Floats]:
+    def _own(self, station: Station, number: int, right: pa.Table) -> tuple[Floats, Floats]:
         """This block's rows and, of users, their part of the response."""
         ids = self.layout.rows(self.side, number)
         known = opened(right, self.side)
         if not known:
             users = self.response.first_users(len(ids) if self.side == USER else 0)
-            return first_rows(self.side, ids, self.params, 0), users
+            seen = station.block.csr
+            return first_rows((0, self.side), ids, seen, self.response, self.params), users
         rows = np.zeros((len(ids), stored_columns(self.params)), np.float32)
         rows[:, : self.params.columns] = known[0]["rows"]
         return rows, known[0].get("users", np.zeros((0, 0), np.float32))

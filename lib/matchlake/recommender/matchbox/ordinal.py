@@ -28,7 +28,7 @@ FAR = 1e9
 WIDEST = 15.0
 """A logarithmic gap beyond this counts as this."""
 
-_SPREAD = 1.3
+FIRST_SPREAD = 1.3
 """Standard deviation of the latent numbers from which the first thresholds are guessed."""
 
 _LEAST = 1e-300
@@ -44,9 +44,15 @@ def edges_of(gaps: npt.NDArray[np.floating[Any]], base: float) -> Matrix:
 
 
 def first_cuts(counts: npt.NDArray[Any]) -> Matrix:
-    """Thresholds that split N(0, _SPREAD^2) as the levels' frequencies are, (levels - 1,)."""
+    """Thresholds that split N(0, FIRST_SPREAD^2) as the levels' frequencies are, (levels - 1,)."""
     shares = np.cumsum(counts)[:-1] / counts.sum()
-    return np.array([_SPREAD * normal_quantile(share) for share in shares])
+    return np.array([FIRST_SPREAD * normal_quantile(share) for share in shares])
+
+
+def first_means(counts: npt.NDArray[Any]) -> Matrix:
+    """Where each level's middle one lies in N(0, FIRST_SPREAD^2), (levels,)."""
+    middles = (np.cumsum(counts) - counts / 2) / counts.sum()
+    return np.array([FIRST_SPREAD * normal_quantile(share) for share in middles])
 
 
 @compiled

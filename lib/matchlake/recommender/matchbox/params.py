@@ -25,11 +25,11 @@ class MatchboxParams(Params):
 
     rank: int = Field(20, ge=1, le=512)
     """Columns of the factor matrices."""
-    samples: int = Field(100, ge=1)
+    samples: int = Field(200, ge=1)
     """Posterior samples to keep; the model's factors have `samples * rank` columns."""
     burn_in: int = Field(100, ge=0)
     """Sweeps before the first kept one."""
-    thinning: int = Field(4, ge=1)
+    thinning: int = Field(2, ge=1)
     """Sweeps from one kept sample to the next."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of every random number of the fit."""

@@ -15,11 +15,13 @@ from matchlake.recommender.matchbox.draws import draw_key
 from matchlake.recommender.matchbox.kernels import Matrix, Scored
 from matchlake.recommender.matchbox.noise import Noise, draw_noise, draw_precisions
 from matchlake.recommender.matchbox.ordinal import (
+    FIRST_SPREAD,
     GapPrior,
     draw_gaps,
     draw_latents,
     edges_of,
     first_cuts,
+    first_means,
     sum_log_chances,
 )
 from matchlake.recommender.matchbox.prior import Moments, Prior, draw_prior, first_prior
@@ -42,11 +44,18 @@ class Response(Protocol):
         """What is added to scores."""
 
     @property
+    def spread(self) -> float:
+        """Roughly the standard deviation of what scores are fitted to."""
+
+    @property
     def levels(self) -> Matrix | None:
         """The levels a rating can have, ascending; None where it is a number."""
 
     def first_users(self, count: int) -> Floats:
         """The users' rows before the first sweep."""
+
+    def first_targets(self, values: Floats) -> Floats:
+        """What scores are fitted to, for want of any, before the first sweep."""
 
     def draw_users(self, scored: Scored, users: Floats, key: Parts, threads: int) -> None:
         """Draws the users' rows in place, given all their ratings."""
@@ -79,9 +88,15 @@ def response_for(values: Floats, *, ordinal: bool) -> tuple[Response, Floats]:
     """The response to ratings `values`, and these as it takes them."""
     if not ordinal:
         mean = float(np.float32(values.mean(dtype=np.float64)))
-        return NormalResponse(mean), values - np.float32(mean)
+        ends = float(values.min()), float(values.max())
+        return normal_response(mean, *ends), values - np.float32(mean)
     levels, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     return ordinal_response(levels.astype(np.float64), counts), codes.astype(np.float32)
+
+
+def normal_response(mean: float, least: float, most: float) -> "NormalResponse":
+    """The first response to numbers of this mean, between these ends."""
+    return NormalResponse(mean, (most - least) / 4)
 
 
 @dataclass(frozen=True)
@@ -89,12 +104,17 @@ class NormalResponse:
     """rating ~ N(mean + score, 1 / its user's precision); a user's row is the precision."""
 
     mean: float
+    spread: float
     noise: Noise = field(default_factory=Noise)
     levels: None = None
 
     def first_users(self, count: int) -> Floats:
         """Precision 1."""
         return np.ones((count, 1), np.float32)
+
+    def first_targets(self, values: Floats) -> Floats:
+        """The centred ratings."""
+        return values
 
     def draw_users(self, scored: Scored, users: Floats, key: Parts, threads: int) -> None:
         """New precisions."""
@@ -143,25 +163,32 @@ def ordinal_response(levels: Matrix, counts: npt.NDArray[Any]) -> "OrdinalRespon
     """The first response to levels that came so often."""
     cuts = first_cuts(counts)
     start = np.log(np.diff(cuts))
-    prior = first_prior(len(start))
-    return OrdinalResponse(levels, float(cuts[0]), replace(prior, mean=start))
+    prior = replace(first_prior(len(start)), mean=start)
+    return OrdinalResponse(levels, first_means(counts), float(cuts[0]), prior)
 
 
 @dataclass(frozen=True)
 class OrdinalResponse:
     """rating = the level between whose edges, its user's own, N(score, 1) falls.
 
-    A user's row has the logarithmic gaps between thresholds; `base` is the first of these.
+    A user's row has the logarithmic gaps between thresholds; `base` is the first of these. `first`
+    (levels,) is where the latent numbers of a level are guessed before the first sweep.
     """
 
     levels: Matrix
+    first: Matrix
     base: float
     prior: Prior
     mean: float = 0.0
+    spread: float = FIRST_SPREAD
 
     def first_users(self, count: int) -> Floats:
         """The mean gaps."""
         return np.tile(self.prior.mean, (count, 1)).astype(np.float32)
+
+    def first_targets(self, values: Floats) -> Floats:
+        """The guess for each level."""
+        return self.first[values.astype(np.int64)].astype(np.float32)
 
     def draw_users(self, scored: Scored, users: Floats, key: Parts, threads: int) -> None:
         """New gaps."""

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field, replace
 import numba
 import numpy as np
 
-from matchlake.recommender.blocks import Floats, Ints
+from matchlake.recommender.blocks import Csr, Floats, Ints
 from matchlake.recommender.matchbox.draws import draw_key
 from matchlake.recommender.matchbox.kernels import Conditional, Scored, View, draw_rows, score_rows
 from matchlake.recommender.matchbox.links import Features, LinkSolver, Source
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.prior import Moments, Prior, draw_prior, first_prior
 from matchlake.recommender.matchbox.ratings import (
+    DAY,
     USER,
     Ratings,
     Sorted,
@@ -27,8 +28,11 @@ from matchlake.recommender.simd import LANES
 PRIOR, ROWS = 1, 2
 """What a key is for, its last number; `response` has further ones."""
 
-FIRST_SPREAD = 0.1
-"""Standard deviation of the first rows."""
+FIRST_SHARE = 0.5
+"""Standard deviation of the first products of factors, in units of the response's spread."""
+
+DAMPING = 5.0
+"""Targets of 0 that a first bias counts beside those of its row."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,9 @@ class Gibbs:
         self.trace: list[dict[str, float]] = []
         self.response, values = response_for(ratings.values, ordinal=params.ordinal)
         self.users = self.response.first_users(ratings.sizes[USER])
-        self.sides = make_sides(replace(ratings, values=values), features, params, chain)
+        self.sides = make_sides(
+            replace(ratings, values=values), features, self.response, params, chain
+        )
         priors = [first_prior(params.columns, side.solver) for side in self.sides]
         self.state = State(0, priors)
 
@@ -159,21 +165,38 @@ def stored_columns(params: MatchboxParams) -> int:
     return -(-params.columns // LANES) * LANES
 
 
-def first_rows(side: int, ids: Ints, params: MatchboxParams, chain: int) -> Floats:
-    """Where a chain's rows start: small normal factors, no bias."""
+def first_rows(
+    place: tuple[int, int],
+    ids: Ints,
+    seen: Csr | Sorted,
+    response: Response,
+    params: MatchboxParams,
+) -> Floats:
+    """Where the rows of `place`, chain and side, start: normal factors, and damped means as biases.
+
+    Rows that start near zero take hundreds of sweeps to leave it where ratings tell little. Days
+    start without a bias, as their users have one.
+    """
+    chain, side = place
     rows = np.zeros((len(ids), stored_columns(params)), np.float32)
     drawn = normals(params.seed, 1000 * chain + side, ids, params.rank)
-    rows[:, : params.rank] = FIRST_SPREAD * drawn
+    rows[:, : params.rank] = np.sqrt(FIRST_SHARE * response.spread / np.sqrt(params.rank)) * drawn
+    if side != DAY:
+        counts = np.diff(seen.indptr)
+        owners = np.repeat(np.arange(len(ids)), counts)
+        totals = np.bincount(owners, response.first_targets(seen.values), len(ids))
+        rows[:, params.rank] = totals / (counts + DAMPING)
     return rows
 
 
 def make_sides(
     ratings: Ratings,
     features: tuple[Features | None, ...],
+    response: Response,
     params: MatchboxParams,
     chain: int,
 ) -> list[Side]:
-    """The sides in their first state: small normal factors, no bias."""
+    """The sides in their first state."""
     offsets = stack_offsets(ratings.sizes)
     stack = np.zeros((int(offsets[-1]), stored_columns(params)), np.float32)
     names = np.concatenate([np.arange(size) for size in ratings.sizes])
@@ -181,8 +204,8 @@ def make_sides(
     for number, size in enumerate(ratings.sizes):
         rows = stack[offsets[number] : offsets[number + 1]]
         ids = np.arange(size)
-        rows[:] = first_rows(number, ids, params, chain)
         seen, given = sort_for(ratings, number), features[number]
+        rows[:] = first_rows((chain, number), ids, seen, response, params)
         parts = seen.indptr, seen.others, seen.owners, ids, names, stack.reshape(-1)
         view = View(*parts, params.columns)
         solver = None if given is None else given.solver
