@@ -6,9 +6,10 @@ Sets: MovieLens-100K with the published folds u1..u5, ml-latest-small and InstEv
 folds, and each of them in folds of whole users and of whole items. The test rows of a fold never
 reach a fit, its features or its history. RMSE and MAE come from one vector of scores, clipped once.
 
-How things were chosen: rank, samples and features with `--validation`, which sees the training
-rows of a fold only and tests on a part of them; peers as their authors set them. With `--out` each
-figure is kept in a file as soon as it is there, and what is in the file is not measured again.
+How things were chosen: rank, samples, noise and features with `--validation`, which sees the
+training rows of a fold only and tests on a part of them; peers as their authors set them. With
+`--out` each figure is kept in a file as soon as it is there, and what is in the file is not measured
+again.
 """
 
 import argparse
@@ -85,6 +86,7 @@ def matchbox(*, features: bool = False, **choices: Any) -> Callable[[Fold], Data
                 "burn_in": options.burn_in,
                 "thinning": options.thinning,
                 "seed": fold.seed,
+                "noise": options.noise,
                 **choices,
             }
         )
@@ -176,6 +178,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=MatchboxParams().samples)
     parser.add_argument("--burn-in", type=int, default=MatchboxParams().burn_in)
     parser.add_argument("--thinning", type=int, default=MatchboxParams().thinning)
+    parser.add_argument("--noise", choices=("user", "shared"), default=MatchboxParams().noise)
     parser.add_argument(
         "--validation", action="store_true", help="test on a tenth of each fold's training rows"
     )
@@ -187,7 +190,17 @@ def arguments() -> argparse.Namespace:
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """What a reader of the JSON needs to repeat the run."""
-    names = ("folds", "seeds", "rank", "samples", "burn_in", "thinning", "validation", "threads")
+    names = (
+        "folds",
+        "seeds",
+        "rank",
+        "samples",
+        "burn_in",
+        "thinning",
+        "noise",
+        "validation",
+        "threads",
+    )
     return {name: getattr(options, name) for name in names}
 
 

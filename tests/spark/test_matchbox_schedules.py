@@ -66,6 +66,7 @@ def test_blocks_draw_the_chain_of_one_task(
         ("feature twice", r"user_id\(s\) have more than one feature row.*u60"),
         ("feature missing", r"user_id\(s\) have ratings but no feature row.*u05"),
         ("chains", "has neither dates nor several chains"),
+        ("noise", "nor shared noise: leave out"),
     ],
 )
 def test_blocks_refuse_what_one_task_refuses(frames: Frames, change: str, message: str) -> None:
@@ -78,7 +79,8 @@ def test_blocks_refuse_what_one_task_refuses(frames: Frames, change: str, messag
     elif change == "feature missing":
         users = users.where("user_id != 'u05'")
     else:
-        params = params.model_copy(update={"chains": 2})
+        changes = {"chains": {"chains": 2}, "noise": {"noise": "shared"}}
+        params = params.model_copy(update=changes[change])
     with pytest.raises(InputError, match=message):
         fit_matchbox(ratings, users, items, params)
 

@@ -134,14 +134,16 @@ WIDTHS = (1, 1)
 """Sources of the users' features of a tiny chain; the other sides have none."""
 
 
-def tiny(sizes: tuple[int, ...], *, ordinal: bool, seed: int = 3) -> tuple[Gibbs, Array, Places]:
+def tiny(sizes: tuple[int, ...], kind: str, seed: int = 3) -> tuple[Gibbs, Array, Places]:
     """A chain over few ratings, whose state and data the test overwrites."""
     chance = np.random.default_rng(seed)
     places = random_places(sizes, 14, seed)
+    ordinal = kind == "ordinal"
     values = np.arange(14) % 4 if ordinal else chance.normal(0, 1, 14)
     x = np.where(chance.random((sizes[0], 2)) < 0.5, 1.0, 0.0)
     ratings = Ratings(places, values.astype(np.float32), sizes)
-    params = MatchboxParams(rank=2, threads=1, ordinal=ordinal)
+    noise = "shared" if kind == "shared" else "user"
+    params = MatchboxParams(rank=2, threads=1, ordinal=ordinal, noise=noise)
     given = Features(sparse(x), 1, (Source("first", 1), Source("second", 1)))
     features = (given, *[None] * (len(sizes) - 1))
     return Gibbs(ratings, features, params), x, places
@@ -158,6 +160,8 @@ def put_forward_state(gibbs: Gibbs, x: Array, chance: Chance) -> None:
         prior, half = forward_prior(gibbs.users.shape[1], (), chance)
         gibbs.users[:] = forward_rows(prior, half, np.zeros((len(x), 0)), chance)
         gibbs.response = replace(response, prior=prior)
+    elif gibbs.params.noise == "shared":
+        gibbs.users[:] = chance.gamma(1.0)
     else:
         shape = chance.gamma(SHAPE_PRIOR[0]) / SHAPE_PRIOR[1]
         noise = Noise(shape, chance.gamma(1.0))
@@ -204,17 +208,21 @@ def facts(gibbs: Gibbs, x: Array, places: Places) -> list[float]:
         return [*found, *(above - below), below.mean()]
     noise, precisions = response.noise, gibbs.users[:, 0].astype(float)
     missed = np.bincount(users, precisions[users] * (values - scores) ** 2)
-    found += [noise.shape, noise.rate, np.log(precisions[0]), missed.sum(), *missed]
+    found += [np.log(precisions[0]), missed.sum(), *missed]
+    if gibbs.params.noise == "shared":
+        return found
+    found += [noise.shape, noise.rate]
     return [*found, *stats.gamma.cdf(precisions * noise.rate, noise.shape)]
 
 
 @pytest.mark.parametrize(
-    ("sizes", "ordinal"), [((4, 5), False), ((3, 3, 3), False), ((4, 5), True)]
+    ("sizes", "kind"),
+    [((4, 5), "user"), ((4, 5), "shared"), ((3, 3, 3), "user"), ((4, 5), "ordinal")],
 )
 def test_sweeps_leave_the_joint_of_model_and_ratings_alone(
-    sizes: tuple[int, ...], *, ordinal: bool
+    sizes: tuple[int, ...], kind: str
 ) -> None:
-    gibbs, x, places = tiny(sizes, ordinal=ordinal)
+    gibbs, x, places = tiny(sizes, kind)
     chance = np.random.default_rng(11)
     begin, end = [], []
     for run in range(2000):

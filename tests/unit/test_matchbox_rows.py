@@ -15,7 +15,7 @@ from matchlake.recommender.matchbox.draws import (
     truncated_normal,
 )
 from matchlake.recommender.matchbox.kernels import draw_rows, score_rows
-from matchlake.recommender.matchbox.links import Features, Iterative, Source, Spectra
+from matchlake.recommender.matchbox.links import Features, Iterative, Links, Source, Spectra
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.prior import Moments, Prior
 from matchlake.recommender.matchbox.ratings import Ratings
@@ -150,21 +150,25 @@ def test_moments_and_spectrum_are_those_of_dense_matrices() -> None:
     spectrum = Spectra.of(features.gram(), features.sums(), np.array([300]))
     target, nothing = chance.normal(0, 1, (300, 4)), np.zeros((300, 4))
     solved, scale = np.linalg.solve(x.T @ x + 1.5 * np.eye(300), target), np.array([1.5])
-    np.testing.assert_allclose(spectrum.draw(nothing, target, scale, nothing), solved, atol=1e-9)
+    np.testing.assert_allclose(
+        spectrum.draw(Links(nothing, scale), target, nothing, None).links, solved, atol=1e-9
+    )
     np.testing.assert_allclose(spectrum.quadratic(target), (x @ target).T @ (x @ target), atol=1e-7)
     scales = np.array([40.0, 90.0])
     spectra = Spectra.of(spectrum.gram, spectrum.sums, features.widths)
     diagonal = np.diag(np.repeat(scales, features.widths))
-    links, exact = nothing, np.linalg.solve(x.T @ x + diagonal, target)
+    links, exact = Links(nothing, scales), np.linalg.solve(x.T @ x + diagonal, target)
     for _ in range(30):
-        links = spectra.draw(links, target, scales, nothing)
-    np.testing.assert_allclose(links, exact, atol=1e-9)
+        links = spectra.draw(links, target, nothing, None)
+    np.testing.assert_allclose(links.links, exact, atol=1e-9)
     iterative = Iterative.of(features)
     np.testing.assert_allclose(iterative.quadratic(target), spectrum.quadratic(target), atol=1e-7)
     noise = chance.normal(0, 1, (iterative.noise_rows, 4))
     moved = target + x.T @ noise[300:] + np.sqrt(diagonal) @ noise[:300]
     exact = np.linalg.solve(x.T @ x + diagonal, moved)
-    np.testing.assert_allclose(iterative.draw(nothing, target, scales, noise), exact, atol=1e-4)
+    np.testing.assert_allclose(
+        iterative.draw(Links(nothing, scales), target, noise, None).links, exact, atol=1e-4
+    )
     none = np.zeros((300, 300))
-    root = spectrum.draw(none, none, scale, np.eye(300))
+    root = spectrum.draw(Links(none, scale), none, np.eye(300), None).links
     np.testing.assert_allclose(root @ root.T, np.linalg.inv(x.T @ x + 1.5 * np.eye(300)), atol=1e-9)

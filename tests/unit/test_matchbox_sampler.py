@@ -82,6 +82,18 @@ def test_rating_intervals_cover_new_ratings(recovered: tuple[Case, Posterior]) -
     assert 0.87 < inside.mean() < 0.93
 
 
+def test_shared_noise_is_the_same_for_all_users_and_covers_too() -> None:
+    case = planted(1)
+    chance = np.random.default_rng(4)
+    values = case.scores + 0.8 * chance.standard_normal(len(case.scores))
+    case = replace(case, values=values.astype(np.float32))
+    found = posterior(case, changed(noise="shared"))
+    precisions = found.response["users"][:, :, 0]
+    assert (precisions == precisions[:, :1]).all()
+    assert 1 / np.sqrt(precisions[:, 0].mean()) == pytest.approx(0.8, rel=0.03)
+    assert found.response["variance"] == pytest.approx(1 / precisions[:, 0], rel=1e-5)
+
+
 def test_concatenated_factors_score_as_the_average_of_the_samples(
     recovered: tuple[Case, Posterior],
 ) -> None:

@@ -54,10 +54,11 @@ class Gathered(NamedTuple):
 
 def fit_blocks(given: Input, params: MatchboxParams, cut: Cut) -> Gathered:
     """Runs the distributed schedule; see `fit_matchbox` for its actions."""
-    if params.dates or params.chains > 1:
+    if params.dates or params.chains > 1 or (params.noise == "shared" and not params.ordinal):
         raise InputError(
-            "The distributed schedule has neither dates nor several chains: leave out dates=True "
-            "and chains, or force schedule='one-task' on a machine with memory for it."
+            "The distributed schedule has neither dates nor several chains nor shared noise: leave "
+            "out dates=True, chains and noise='shared', or force schedule='one-task' on a machine "
+            "with memory for it."
         )
     response, ratings = _response(given, params)
     sizing = AlsParams(feedback="explicit", rank=params.rank, blocks=params.blocks)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from matchlake.recommender.blocks import Csr
 from matchlake.recommender.matchbox.kernels import Matrix, Sparse, sparse_times_dense
+from matchlake.recommender.matchbox.scales import ScaleDraws
 from matchlake.recommender.matchbox.threads import on_threads
 
 Widths = npt.NDArray[np.int64]
@@ -26,6 +27,13 @@ class Source(NamedTuple):
 
     name: str
     width: int
+
+
+class Links(NamedTuple):
+    """Links (features, columns), and the scale of each source's."""
+
+    links: Matrix
+    scales: Matrix
 
 
 class LinkSolver(Protocol):
@@ -50,11 +58,12 @@ class LinkSolver(Protocol):
     def quadratic(self, links: Matrix) -> Matrix:
         """The quadratic form of X'X in links."""
 
-    def draw(self, last: Matrix, target: Matrix, scales: Matrix, noise: Matrix) -> Matrix:
-        """Links after `last`, a chain that leaves one distribution alone.
+    def draw(self, last: Links, target: Matrix, noise: Matrix, draws: ScaleDraws | None) -> Links:
+        """Links after `last` and their scales, a chain that leaves one distribution alone.
 
-        It has mean (X'X + L)^-1 target and row covariance (X'X + L)^-1, the diagonal of L being
-        each feature's scale, that of its source.
+        Given the scales, links have mean (X'X + L)^-1 target and row covariance (X'X + L)^-1, the
+        diagonal of L being each feature's scale, that of its source. Without `draws` the scales
+        stay as they are.
         """
 
 
@@ -163,21 +172,24 @@ class Spectra:
         """The quadratic form of X'X in links."""
         return links.T @ (self.gram @ links)
 
-    def draw(self, last: Matrix, target: Matrix, scales: Matrix, noise: Matrix) -> Matrix:
-        """For each source (X'X + scale I)^-1 left + (X'X + scale I)^-1/2 noise.
+    def draw(self, last: Links, target: Matrix, noise: Matrix, draws: ScaleDraws | None) -> Links:
+        """For each source its scale, then (X'X + scale I)^-1 left + (X'X + scale I)^-1/2 noise.
 
         `left` is what the links of all other sources leave of the target.
         """
-        links, parts = last.copy(), _parts(self.widths)
-        for part, scale, (values, vectors) in zip(parts, scales, self.spectra, strict=True):
+        links, scales, parts = last.links.copy(), last.scales.copy(), _parts(self.widths)
+        for number, (part, (values, vectors)) in enumerate(zip(parts, self.spectra, strict=True)):
             left = target[part].copy()
             for other in parts:
                 if other != part:
                     left -= self.gram[part, other] @ links[other]
-            shrunk = (values + scale)[:, None]
-            turned = (vectors.T @ left) / shrunk + (vectors.T @ noise[part]) / np.sqrt(shrunk)
-            links[part] = vectors @ turned
-        return links
+            turned = vectors.T @ left
+            if draws is not None:
+                scales[number] = draws.given_rows(values, turned)
+            shrunk = (values + scales[number])[:, None]
+            drawn = turned / shrunk + (vectors.T @ noise[part]) / np.sqrt(shrunk)
+            links[part] = vectors @ drawn
+        return Links(links, scales)
 
 
 def _parts(widths: Widths) -> list[slice]:
@@ -216,11 +228,15 @@ class Iterative:
         scores = self.features.times(links)
         return scores.T @ scores
 
-    def draw(self, last: Matrix, target: Matrix, scales: Matrix, noise: Matrix) -> Matrix:  # noqa: ARG002 - drawn anew
+    def draw(self, last: Links, target: Matrix, noise: Matrix, draws: ScaleDraws | None) -> Links:
         """As `LinkSolver.draw`; `noise` has the rows of E2, then those of E1."""
-        count, each = self.features.count, np.repeat(scales, self.widths)[:, None]
+        count, each = self.features.count, np.repeat(last.scales, self.widths)[:, None]
         moved = target + self.features.transposed_times(noise[count:])
-        return self._solve(moved + np.sqrt(each) * noise[:count], each)
+        links, scales = self._solve(moved + np.sqrt(each) * noise[:count], each), last.scales
+        if draws is not None:
+            parts = _parts(self.widths)
+            scales = np.array([draws.given_links(links[part]) for part in parts])
+        return Links(links, scales)
 
     def _solve(self, target: Matrix, scales: Matrix) -> Matrix:
         weights = 1.0 / (self.diagonal[:, None] + scales)

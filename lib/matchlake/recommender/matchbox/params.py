@@ -17,6 +17,7 @@ class MatchboxParams(Params):
         Lambda ~ Wishart(I, rank + 1),  mu | Lambda ~ N(0, (2 Lambda)^-1)
         B_s | Lambda, l_s ~ matrix normal(0, (l_s I)^-1, Lambda^-1),  l_s ~ Gamma(1/2, rate 1/2)
         beta_u ~ Gamma(a, rate b),  a ~ Gamma(3, rate 0.3),  b ~ Gamma(1, rate 1)
+        or, with noise="shared", one beta ~ Gamma(1, rate 1) for all users
 
     where B_s are the rows of B of one source of features: a column, or the history. With `ordinal`,
     a latent N(f, 1) is cut in levels at thresholds of the user's own; their logarithmic gaps are
@@ -37,6 +38,9 @@ class MatchboxParams(Params):
     """Use 'which items has this user rated' and 'who has rated this item' as features too."""
     history_limit: int = Field(4000, ge=1)
     """The most items (and the most users) that history features stand for: those most rated."""
+    noise: Literal["user", "shared"] = "user"
+    """Whose the noise of a rating is: its user's, or that of all. Users who rate much differ in it,
+    and to know it helps; where most have few ratings one for all may predict better."""
     ordinal: bool = False
     """Predict a probability of each level of the rating, by thresholds a user, not a number."""
     dates: bool = False
@@ -49,7 +53,7 @@ class MatchboxParams(Params):
     they have settled, and cost their burn-in."""
     schedule: Literal["auto", "one-task", "distributed"] = "auto"
     """Fit in one Spark task with threads, or in blocks over all tasks; `auto` goes by memory.
-    Dates and several chains need one task."""
+    Dates, several chains and shared noise need one task."""
     task_memory_mb: int = Field(4096, ge=1)
     """`schedule="auto"`: the most one task may take, in MiB."""
     blocks: int | None = Field(None, ge=1)

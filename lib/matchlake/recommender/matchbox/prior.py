@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from matchlake.recommender.matchbox.kernels import Matrix
-from matchlake.recommender.matchbox.links import Features, LinkSolver
+from matchlake.recommender.matchbox.links import Features, Links, LinkSolver
+from matchlake.recommender.matchbox.scales import ScaleDraws
 
 MEAN_STRENGTH = 2.0
 """Rows that the prior of `mean`, N(0, (2 precision)^-1), counts as."""
@@ -70,7 +71,7 @@ def draw_prior(
     precision ~ Wishart((I + S + 2n/(n+2) rr' + links'L links)^-1, K + n + D),
     mean ~ N(n r/(n+2), ((n+2) precision)^-1),
     links ~ matrix normal((X'X + L)^-1 X'(Z - mean), (X'X + L)^-1, precision^-1),
-    a scale ~ Gamma(1/2 + D K/2, rate 1/2 + tr(links precision links')/2), of its source's features.
+    a scale: see `ScaleDraws`; with its source's links integrated out where `solver` can do that.
     """
     columns, count = len(moments.total), moments.rows
     total, square = moments.total, moments.square
@@ -88,11 +89,8 @@ def draw_prior(
     if solver is not None:
         target = moments.cross - np.outer(solver.sums, mean)
         drawn = chance.standard_normal((solver.noise_rows, columns)) @ root
-        links = solver.draw(links, target, scales, drawn)
-        energies = np.sum((links @ precision) * links, axis=1)
-        energy = np.add.reduceat(energies, np.cumsum(solver.widths) - solver.widths)
-        shape, rate = (1.0 + solver.widths * columns) / 2, (1.0 + energy) / 2
-        scales = chance.gamma(shape) / rate
+        draws = ScaleDraws(precision, chance)
+        links, scales = solver.draw(Links(links, scales), target, drawn, draws)
     return Prior(mean, precision, links, scales)
 
 

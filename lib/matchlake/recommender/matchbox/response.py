@@ -24,6 +24,7 @@ from matchlake.recommender.matchbox.ordinal import (
     first_means,
     sum_log_chances,
 )
+from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.prior import Moments, Prior, draw_prior, first_prior
 from matchlake.recommender.matchbox.threads import on_threads
 
@@ -84,12 +85,13 @@ class Response(Protocol):
         """What a sample keeps."""
 
 
-def response_for(values: Floats, *, ordinal: bool) -> tuple[Response, Floats]:
+def response_for(values: Floats, params: MatchboxParams) -> tuple[Response, Floats]:
     """The response to ratings `values`, and these as it takes them."""
-    if not ordinal:
+    if not params.ordinal:
         mean = float(np.float32(values.mean(dtype=np.float64)))
         ends = float(values.min()), float(values.max())
-        return normal_response(mean, *ends), values - np.float32(mean)
+        own = params.noise == "user"
+        return replace(normal_response(mean, *ends), own=own), values - np.float32(mean)
     levels, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     return ordinal_response(levels.astype(np.float64), counts), codes.astype(np.float32)
 
@@ -101,11 +103,15 @@ def normal_response(mean: float, least: float, most: float) -> "NormalResponse":
 
 @dataclass(frozen=True)
 class NormalResponse:
-    """rating ~ N(mean + score, 1 / its user's precision); a user's row is the precision."""
+    """rating ~ N(mean + score, 1 / its user's precision); a user's row is the precision.
+
+    Where precisions are not their `own`, all users have one, Gamma(1, rate 1).
+    """
 
     mean: float
     spread: float
     noise: Noise = field(default_factory=Noise)
+    own: bool = True
     levels: None = None
 
     def first_users(self, count: int) -> Floats:
@@ -118,6 +124,11 @@ class NormalResponse:
 
     def draw_users(self, scored: Scored, users: Floats, key: Parts, threads: int) -> None:
         """New precisions."""
+        if not self.own:
+            chance = np.random.default_rng(int(draw_key(*key, OWN)))
+            rate = 1.0 + self.error(scored, users) / 2
+            users[:] = chance.gamma(1.0 + len(scored.values) / 2) / rate
+            return
         prior = self.noise.shape, self.noise.rate, draw_key(*key, OWN)
         on_threads(
             lambda a, b: draw_precisions(scored, prior, a, b, users),
@@ -144,7 +155,9 @@ class NormalResponse:
         return {"users": np.array(found)}
 
     def drawn(self, sums: Arrays, key: Parts) -> "NormalResponse":
-        """New shape and rate of the users' precisions."""
+        """New shape and rate of the users' own precisions."""
+        if not self.own:
+            return self
         chance = np.random.default_rng(int(draw_key(*key, SHARED)))
         count, total, logs, _ = sums["users"]
         return replace(self, noise=draw_noise((count, total, logs), self.noise, chance))
@@ -156,7 +169,8 @@ class NormalResponse:
 
     def state(self, users: Floats) -> Arrays:
         """`users` (users, 1), and `variance` (), that of a user without ratings."""
-        return {"users": users.copy(), "variance": np.array(self.noise.variance)}
+        variance = self.noise.variance if self.own else 1.0 / float(users[0, 0])
+        return {"users": users.copy(), "variance": np.array(variance)}
 
 
 def ordinal_response(levels: Matrix, counts: npt.NDArray[Any]) -> "OrdinalResponse":

@@ -93,7 +93,7 @@ class Gibbs:
         self.params, self._chain = params, chain
         self.threads = threads_of(params)
         self.trace: list[dict[str, float]] = []
-        self.response, values = response_for(ratings.values, ordinal=params.ordinal)
+        self.response, values = response_for(ratings.values, params)
         self.users = self.response.first_users(ratings.sizes[USER])
         self.sides = make_sides(
             replace(ratings, values=values), features, self.response, params, chain
