@@ -8,8 +8,7 @@ reach a fit, its features or its history. RMSE and MAE come from one vector of s
 
 How things were chosen: rank, samples, noise and features with `--validation`, which sees the
 training rows of a fold only and tests on a part of them; peers as their authors set them. With
-`--out` each figure is kept in a file as soon as it is there, and what is in the file is not measured
-again.
+`--out` each figure is kept in a file as soon as it is there, and not measured again.
 """
 
 import argparse
