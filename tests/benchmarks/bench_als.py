@@ -110,8 +110,8 @@ def arguments() -> argparse.Namespace:
     peers = set(options.peers.split(","))
     if options.explicit and {"implicit", "irspack"} & peers:
         parser.error("implicit and irspack fit no ratings: leave them out with --explicit")
-    if not options.explicit and "cmfrec" in peers:
-        parser.error("cmfrec is measured on ratings: give --explicit")
+    if not options.explicit and {"cmfrec", "libmf"} & peers:
+        parser.error("cmfrec and libmf are measured on ratings: give --explicit")
     if options.race and options.race not in peers:
         parser.error(f"--race {options.race} needs it among --peers")
     if options.race and not options.explicit and options.target == "one":

@@ -198,9 +198,39 @@ def cmfrec(task: Task) -> Outcome:
     return Outcome([step], reading + seconds[1], *sides, mean=float(model.glob_mean_))
 
 
+def libmf(task: Task) -> Outcome:
+    """LibMF, explicit: stochastic gradients with its default rates, over factors without biases.
+
+    An iteration is the difference of two fits. Like `cmfrec` it has no wheels, and is no part of
+    `make install-bench`: `uv pip install --no-build-isolation libmf` compiles it.
+    """
+    from libmf import mf  # noqa: PLC0415
+
+    begin = time.perf_counter()
+    table = task.frame.toArrow()
+    columns = [np.asarray(table[name]) for name in ("user_id", "item_id", task.value)]
+    triples = np.column_stack(columns).astype(np.float32)
+    reading = time.perf_counter() - begin
+    seconds = []
+    for iterations in (2, task.iterations):
+        begin = time.perf_counter()
+        model = mf.MF(k=task.rank, nr_iters=iterations, nr_threads=task.threads, quiet=True)
+        model.fit(triples)
+        seconds.append(time.perf_counter() - begin)
+    step = (seconds[1] - seconds[0]) / (task.iterations - 2)
+    sides = []
+    for found, size in zip((model.p_factors(), model.q_factors()), task.shape, strict=True):
+        # A row that nothing was seen of is NaN, or missing at the end.
+        dense = np.zeros((size, task.rank), np.float32)
+        dense[: len(found)] = np.nan_to_num(found)
+        sides.append(dense)
+    return Outcome([step], reading + seconds[1], *sides)
+
+
 PEERS: dict[str, Callable[[Task], Outcome]] = {
     "cmfrec": cmfrec,
     "implicit": implicit,
     "irspack": irspack,
+    "libmf": libmf,
     "mllib": mllib,
 }
