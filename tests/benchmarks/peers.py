@@ -202,7 +202,7 @@ def libmf(task: Task) -> Outcome:
     """LibMF, explicit: stochastic gradients with its default rates, over factors without biases.
 
     An iteration is the difference of two fits. Like `cmfrec` it has no wheels, and is no part of
-    `make install-bench`: `uv pip install --no-build-isolation libmf` compiles it.
+    `make install-bench`: `uv pip install libmf` compiles it.
     """
     from libmf import mf  # noqa: PLC0415
 

@@ -90,15 +90,17 @@ def response_for(values: Floats, params: MatchboxParams) -> tuple[Response, Floa
     if not params.ordinal:
         mean = float(np.float32(values.mean(dtype=np.float64)))
         ends = float(values.min()), float(values.max())
-        own = params.noise == "user"
-        return replace(normal_response(mean, *ends), own=own), values - np.float32(mean)
+        response = normal_response(mean, *ends, own=params.noise == "user")
+        return response, values - np.float32(mean)
     levels, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     return ordinal_response(levels.astype(np.float64), counts), codes.astype(np.float32)
 
 
-def normal_response(mean: float, least: float, most: float) -> "NormalResponse":
+def normal_response(
+    mean: float, least: float, most: float, *, own: bool = True
+) -> "NormalResponse":
     """The first response to numbers of this mean, between these ends."""
-    return NormalResponse(mean, (most - least) / 4)
+    return NormalResponse(mean, (most - least) / 4, own=own)
 
 
 @dataclass(frozen=True)
