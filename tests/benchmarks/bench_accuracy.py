@@ -6,7 +6,7 @@ Sets: MovieLens-100K with the published folds u1..u5, ml-latest-small and InstEv
 folds, and each of them in folds of whole users and of whole items. The test rows of a fold never
 reach a fit, its features or its history. RMSE and MAE come from one vector of scores, clipped once.
 
-How things were chosen: rank, samples, noise and features with `--validation`, which sees the
+How things were chosen: rank, samples, chains, noise, features with `--validation`, which sees the
 training rows of a fold only and tests on a part of them; peers as their authors set them. With
 `--out` each figure is kept in a file as soon as it is there, and not measured again.
 """
@@ -85,6 +85,7 @@ def matchbox(*, features: bool = False, **choices: Any) -> Callable[[Fold], Data
                 "burn_in": options.burn_in,
                 "thinning": options.thinning,
                 "seed": fold.seed,
+                "chains": options.chains,
                 "noise": options.noise,
                 **choices,
             }
@@ -177,6 +178,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=MatchboxParams().samples)
     parser.add_argument("--burn-in", type=int, default=MatchboxParams().burn_in)
     parser.add_argument("--thinning", type=int, default=MatchboxParams().thinning)
+    parser.add_argument("--chains", type=int, default=MatchboxParams().chains)
     parser.add_argument("--noise", choices=("user", "shared"), default=MatchboxParams().noise)
     parser.add_argument(
         "--validation", action="store_true", help="test on a tenth of each fold's training rows"
@@ -196,6 +198,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
         "samples",
         "burn_in",
         "thinning",
+        "chains",
         "noise",
         "validation",
         "threads",
@@ -293,7 +296,7 @@ def frames(
     users, items = (
         None if side is None else spark.createDataFrame(side) for side in (data.users, data.items)
     )
-    sweeps = options.burn_in + options.samples * options.thinning
+    sweeps = options.chains * options.burn_in + options.samples * options.thinning
     given = Given(*parts, data.users, data.items, sweeps, options.burn_in, 0)
     return lambda seed: Fold(train, test, users, items, given, options, seed)
 
