@@ -166,7 +166,7 @@ def dense(ids: Any, rows: Floats, size: int) -> Floats:
 
 
 def matchlake(spark: SparkSession, train: pd.DataFrame, drawn: Drawn, seed: int) -> Sides:
-    """`fit_als` with the peers' objective, and so with their ranges."""
+    """`fit_als` with the peers' objective; a row's penalty grows with its frequency, as MLlib's."""
     params = AlsParams(iterations=ITERATIONS, seed=seed, **drawn)
     model = fit_als(spark.createDataFrame(train), params)
     sides = []
@@ -239,9 +239,9 @@ SIDES: dict[str, tuple[Callable[..., Sides], Mapping[str, Any]]] = {
         matchlake,
         {
             "rank": RANKS,
-            "regularization": (0.1, 300.0),
+            "regularization": (1e-3, 1.0),
             "alpha": (0.2, 20.0),
-            "nu": [0.0],
+            "nu": [1.0],
             "target": ["hu-koren"],
         },
     ),

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyspark.ml.recommendation import ALS
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from tests.support.als_oracle import Problem, solve_side
 
 from matchlake.errors import InputError, ParameterError, SchemaError
 from matchlake.recommender.als import AlsParams, Progress, continued, fit_als
+from matchlake.recommender.blocks import csr_from_pairs
 from matchlake.recommender.fit import initial_rows
+from matchlake.recommender.fold import fixed_side, fold_in
 from matchlake.recommender.model import FactorModel
 
 SHAPE = (23, 14)
@@ -89,6 +92,24 @@ def test_schedules_agree_with_the_oracle_on_any_partitions(pairs: DataFrame, fee
 
 
 @pytest.mark.soak
+def test_hu_koren_with_nu_1_is_what_mllib_solves(spark: SparkSession) -> None:
+    """MLlib solves for the users last, so theirs are the rows that belong to its items."""
+    values, seen = dense()
+    users, items = (place.astype(np.int32) for place in np.nonzero(seen))
+    strengths = values[users, items].astype(np.float32)
+    rows = list(zip(users.tolist(), items.tolist(), strengths.tolist(), strict=True))
+    als = ALS(rank=4, maxIter=2, regParam=0.3, implicitPrefs=True, alpha=1.5, seed=1)
+    theirs = als.fit(spark.createDataFrame(rows, "user int, item int, rating float"))
+    sides = [
+        np.stack(frame.orderBy("id").toPandas()["features"].tolist()).astype(np.float32)
+        for frame in (theirs.userFactors, theirs.itemFactors)
+    ]
+    params = AlsParams(rank=4, regularization=0.3, alpha=1.5, target="hu-koren", nu=1.0)
+    fixed = fixed_side(sides[1], np.zeros(len(sides[1]), np.float32), 0.0, params)
+    found, _ = fold_in(csr_from_pairs(users, items, strengths, SHAPE), fixed)
+    assert np.allclose(found, sides[0], atol=1e-4)
+
+
 def test_gradients_agree_across_schedules_and_a_start_continues(pairs: DataFrame) -> None:
     params = AlsParams(rank=20, solver="cg", iterations=4, blocks=2)
     seen: dict[str, list[Progress]] = {"one-task": [], "distributed": []}

@@ -42,7 +42,8 @@ class Problem:
 
     def ridges(self) -> Dense:
         n = self.seen.sum(axis=1)
-        base = self.params.base_weight * self.values.shape[1]
+        own = self.params.target == "hu-koren"
+        base = 0.0 if own else self.params.base_weight * self.values.shape[1]
         return self.params.regularization * (n + base) ** self.params.nu
 
 

@@ -25,7 +25,10 @@ class AlsParams(Params):
     * explicit: `sum (rating - mean - b_u - c_i - p_u.q_i)^2 + regularization * sum n^nu * |row|^2`;
     * implicit: `sum c (t - p_u.q_i)^2 + unobserved_weight * sum over all pairs (p_u.q_i)^2
       + regularization * sum (n + unobserved_weight * m)^nu * |row|^2` with `c = alpha * strength`
-      (Rendle et al. 2022, arXiv 2110.14037).
+      (Rendle et al. 2022, arXiv 2110.14037);
+    * implicit, `target="hu-koren"`: `sum over all pairs (1 + c) (t - p_u.q_i)^2 + regularization *
+      sum n^nu * |row|^2`, t being 1 where there was an interaction and else 0, as is c (Hu, Koren
+      and Volinsky 2008): with `nu=1` what Spark MLlib solves, with `nu=0` what `implicit` does.
     """
 
     feedback: Literal["explicit", "implicit"] = "implicit"
@@ -45,8 +48,8 @@ class AlsParams(Params):
     init_std: float = Field(0.1, gt=0)
     """Standard deviation of the initial factors, before division by `sqrt(rank)`."""
     target: Literal["one", "hu-koren"] = "one"
-    """Implicit: what an observed pair should score: 1, or `(1 + c) / c` with an unobserved weight
-    of 1, which is the objective of Hu, Koren and Volinsky that MLlib and `implicit` solve."""
+    """Implicit: which of the two objectives. In the first one's terms `hu-koren` makes an observed
+    pair score `(1 + c) / c`, with an unobserved weight of 1."""
     biases: bool = True
     """Explicit: learn a mean and a bias a row (implicit fits have none)."""
     solver: Literal["auto", "cholesky", "cg", "blocks"] = "auto"

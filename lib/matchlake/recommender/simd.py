@@ -22,8 +22,12 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def compiled(function: _Function) -> _Function:
-    """Compiles `function` at its first call, without the GIL, and keeps the code on disk."""
-    jit = numba.njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
+    """Compiles `function` at its first call, without the GIL, and keeps the code on disk.
+
+    Its arithmetic is as written: what is inlined depends on what the disk had, and with liberties
+    the last bits of a result would depend on that too.
+    """
+    jit = numba.njit(nogil=True, cache=True, error_model="numpy")
     return cast("_Function", jit(function))
 
 

@@ -82,8 +82,10 @@ def prepare_half(rows: Csr, other: Matrix, gram: Matrix, ridge: Matrix, params: 
 
 
 def ridges(counts: npt.NDArray[np.int64], others: int, params: AlsParams) -> Matrix:
-    """Weight of each row's own squared norm: `regularization * (n + base_weight * others)^nu`."""
-    frequency = counts + params.base_weight * others
+    """Weight of each row's own squared norm: `regularization * frequency^nu`, see `AlsParams`."""
+    frequency = counts.astype(np.float64)
+    if params.target != "hu-koren":
+        frequency += params.base_weight * others
     return (params.regularization * frequency**params.nu).astype(np.float32)
 
 
