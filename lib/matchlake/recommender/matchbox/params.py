@@ -50,7 +50,7 @@ class MatchboxParams(Params):
     much, in units of a score: root mean square over all pairs of trained users and items."""
     chains: int = Field(1, ge=1)
     """Chains that share the samples, each with a burn-in of its own: more show better whether
-    they have settled, and cost their burn-in."""
+    they have settled, and their mean may predict better than one chain of as many sweeps."""
     schedule: Literal["auto", "one-task", "distributed"] = "auto"
     """Fit in one Spark task with threads, or in blocks over all tasks; `auto` goes by memory.
     Dates, several chains and shared noise need one task."""
