@@ -9,6 +9,7 @@ from tests.support.matchbox_cases import Case, gibbs_for, planted, sparse
 
 from matchlake.errors import InputError
 from matchlake.recommender.blocks import Csr
+from matchlake.recommender.matchbox.chains import run_chains
 from matchlake.recommender.matchbox.foldin import NewRatings, fold_in
 from matchlake.recommender.matchbox.history import (
     beside,
@@ -16,10 +17,11 @@ from matchlake.recommender.matchbox.history import (
     history_of,
     history_rows,
     most_rated,
+    usual_history,
 )
 from matchlake.recommender.matchbox.links import Features
 from matchlake.recommender.matchbox.params import MatchboxParams
-from matchlake.recommender.matchbox.posterior import Posterior
+from matchlake.recommender.matchbox.posterior import Posterior, SidePosterior
 from matchlake.recommender.matchbox.ratings import ITEM, USER, Ratings
 
 PARAMS = MatchboxParams(rank=2, samples=8, burn_in=30, thinning=2, threads=1)
@@ -164,3 +166,43 @@ def dense(rows: Csr) -> npt.NDArray[np.float64]:
         part = slice(rows.indptr[row], rows.indptr[row + 1])
         out[row, rows.columns[part]] = rows.values[part]
     return out
+
+
+def test_a_usual_history_is_the_mean_over_ratings() -> None:
+    # User 0 rates four items, each a half of his history; user 1 rates the first one only.
+    places = np.array([[0, 0], [0, 1], [0, 2], [0, 3], [1, 0]], np.int32)
+    ratings = Ratings(places, np.ones(5, np.float32), (2, 4))
+    found = usual_history(ratings, USER, np.array([1, 0]))
+    np.testing.assert_allclose(found, [4 * 0.5 / 5, (4 * 0.5 + 1) / 5])
+
+
+def test_a_row_without_history_is_rated_as_a_rating_is_on_average() -> None:
+    """The popular items are the good ones, so that a history of zeros would stand for bad ones."""
+    rng = np.random.default_rng(4)
+    shares = np.linspace(0.05, 0.8, 60)
+    users, items = np.nonzero(rng.random((150, 60)) < shares)
+    values = 3.0 + 2.0 * (shares[items] - 0.4) + 0.3 * rng.normal(size=len(users))
+    places = np.stack([users, items], axis=1).astype(np.int32)
+    ratings = Ratings(places, values.astype(np.float32), (150, 60))
+    seen = [most_rated(ratings, side, 1000) for side in (USER, ITEM)]
+    features = tuple(Features(history_rows(ratings, s, seen[1 - s])) for s in (USER, ITEM))
+    usual = [usual_history(ratings, side, seen[1 - side]) for side in (USER, ITEM)]
+    params = MatchboxParams(rank=2, burn_in=50, samples=50, thinning=1, threads=1)
+    found, _ = run_chains(ratings, features, params, usual)
+    bare, zero = (
+        found.mean + rated_by_all(found, replace(found.sides[ITEM], bare=given), counts_of(users))
+        for given in (found.sides[ITEM].bare, np.zeros_like(found.sides[ITEM].bare))
+    )
+    assert bare == pytest.approx(values.mean(), abs=0.2)
+    assert zero < values.mean() - 0.5
+
+
+def rated_by_all(found: Posterior, items: SidePosterior, weights: np.ndarray) -> float:
+    """Mean score of an item without history with all users, these weighted."""
+    cold, rows = items.prior_rows(None, 1)[0], found.sides[USER].rows
+    scores = np.einsum("usk,sk->us", rows[:, :, :-1], cold[:, :-1]) + rows[:, :, -1] + cold[:, -1]
+    return float(np.average(scores.mean(axis=1), weights=weights))
+
+
+def counts_of(users: np.ndarray) -> np.ndarray:
+    return np.bincount(users, minlength=150)

@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import InputError
-from matchlake.recommender.blocks import Ints
+from matchlake.recommender.blocks import Floats, Ints
 from matchlake.recommender.columns import KEYS
 from matchlake.recommender.cut import Cut
 from matchlake.recommender.ids import dense_ids
@@ -66,14 +66,17 @@ def fit_blocks(given: Input, params: MatchboxParams, cut: Cut) -> Gathered:
     for side in (USER, ITEM):
         _check_vectors(given.vectors[side], ids[side], KEYS[side])
     limit = params.history_limit if params.history else 0
-    seen = tuple(_most_rated(ratings, ids[side], KEYS[side], limit) for side in (USER, ITEM))
-    stations = Stations(blocks, layout, (seen[USER], seen[ITEM]))
+    (seen_users, of_items), (seen_items, of_users) = (
+        _most_rated(given, ids[side], side, limit) for side in (USER, ITEM)
+    )
+    seen, usual = (seen_users, seen_items), (of_users, of_items)
+    stations = Stations(blocks, layout, seen)
     made = [stations.of(side, _indexed(given, ids, side)) for side in (USER, ITEM)]
     ready = cut(made[USER].unionByName(made[ITEM]))
     sources = [all_sources(given.sources[side], seen[1 - side]) for side in (USER, ITEM)]
     chain = Distributed(ready, layout, params, response, cut, sources)
     kept = chain.run()
-    report = gathered_report(kept, layout, params.compact_loss)
+    report = gathered_report(kept, layout, params.compact_loss, usual)
     names = chain.trace[0]
     report |= {PREFIX + n: np.array([[facts[n] for facts in chain.trace]]) for n in names}
     report |= {"seen_users": seen[USER], "seen_items": seen[ITEM]}
@@ -99,12 +102,18 @@ def _response(given: Input, params: MatchboxParams) -> tuple[Response, DataFrame
     return response, given.ratings.withColumn(VALUE, code.cast("float"))
 
 
-def _most_rated(ratings: DataFrame, ids: DataFrame, key: str, limit: int) -> Ints:
+def _most_rated(given: Input, ids: DataFrame, side: int, limit: int) -> tuple[Ints, Floats]:
+    """The rows of `side` that are history features, and the `usual_history` of the others."""
     if not limit:
-        return np.zeros(0, np.int64)
-    counts = ratings.groupBy(key).count().join(ids, key)
-    top = counts.orderBy(F.desc("count"), "idx").limit(limit).select("idx").collect()
-    return np.array([row["idx"] for row in top], np.int64)
+        return np.zeros(0, np.int64), np.zeros(0, np.float32)
+    key, other, ratings = KEYS[side], KEYS[1 - side], given.ratings
+    others = ratings.groupBy(other).agg(F.sqrt(F.count(F.lit(1))).alias("root"))
+    counted = ratings.join(others, other).groupBy(key)
+    counts = counted.agg(F.count(F.lit(1)).alias("count"), F.sum("root").alias("total"))
+    ranked = counts.join(ids, key).orderBy(F.desc("count"), "idx")
+    top = ranked.limit(limit).select("idx", "total").collect()
+    rows, totals = ([row[name] for row in top] for name in ("idx", "total"))
+    return np.array(rows, np.int64), (np.array(totals) / given.size.interactions).astype(np.float32)
 
 
 def _indexed(given: Input, ids: tuple[DataFrame, DataFrame], side: int) -> DataFrame | None:
@@ -150,7 +159,8 @@ class _Finish:
         numbered, _ = dense_ids(cold, key, self.cut)
         numbered = numbered.withColumn("idx", F.col("idx") + self.layout.sizes[side])
         projection = report["compact_users" if side == USER else "compact_items"]
-        task = ColdRows(report[f"means_{side}"], report[f"links_{side}"], projection)
+        means = report[f"means_{side}"] + report[f"bare_{side}"]
+        task = ColdRows(means, report[f"links_{side}"], projection)
         rows = cold.join(numbered, key).select("idx", VECTOR).mapInArrow(task, ROWS)
         found = rows.join(numbered, "idx").select(key, *_COLUMNS)
         return self.cut(trained.unionByName(found))

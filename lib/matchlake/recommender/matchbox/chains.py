@@ -1,12 +1,14 @@
 """Several chains over the same ratings, their samples pooled, and how well they have mixed."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from matchlake.recommender.blocks import Floats
 from matchlake.recommender.matchbox.links import Features
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.posterior import Posterior
@@ -20,9 +22,15 @@ PREFIX = "trace_"
 
 
 def run_chains(
-    ratings: Ratings, features: tuple[Features | None, ...], params: MatchboxParams
+    ratings: Ratings,
+    features: tuple[Features | None, ...],
+    params: MatchboxParams,
+    usual: Sequence[Floats] = (),
 ) -> tuple[Posterior, Trace]:
-    """Runs `params.chains` chains, each for its share of the samples, one after another."""
+    """Runs `params.chains` chains, each for its share of the samples, one after another.
+
+    `usual` has the `usual_history` of users and of items, where they have histories.
+    """
     share = -(-params.samples // params.chains)
     each = params.model_copy(update={"samples": share})
     samples: list[Sample] = []
@@ -36,7 +44,7 @@ def run_chains(
         PREFIX + name: np.array([[facts[name] for facts in one] for one in traces])
         for name in names
     }
-    return Posterior.of(samples, gibbs.response.mean, gibbs.response.levels), trace
+    return Posterior.of(samples, gibbs.response.mean, gibbs.response.levels, usual), trace
 
 
 @dataclass(frozen=True)

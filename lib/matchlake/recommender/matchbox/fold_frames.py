@@ -22,7 +22,7 @@ from matchlake.recommender.matchbox.foldin import NewRatings, fold_in, needed
 from matchlake.recommender.matchbox.history import beside, dense_rows, history_of
 from matchlake.recommender.matchbox.links import Features
 from matchlake.recommender.matchbox.output import float_lists
-from matchlake.recommender.matchbox.posterior import Posterior, SidePosterior, factors_of
+from matchlake.recommender.matchbox.posterior import Posterior, SidePosterior, factors_of, priors_of
 from matchlake.recommender.matchbox.ratings import ITEM, USER
 from matchlake.recommender.matchbox.row_encoder import RowEncoder
 from matchlake.recommender.packing import Array
@@ -202,8 +202,7 @@ def posterior_of(report: dict[str, Array], others: pa.Table, side: int) -> Poste
             rows = np.empty((count, samples, columns), np.float32)
             rows[:, :, :-1] = factors.reshape(count, samples, -1) * np.float32(np.sqrt(samples))
             rows[:, :, -1] = np.asarray(combined(others["biases"]).flatten()).reshape(count, -1)
-        priors = (report[f"{name}_{number}"] for name in ("means", "precisions", "links", "scales"))
-        sides.append(SidePosterior(rows, *priors))
+        sides.append(SidePosterior(rows, *priors_of(report, number)))
     names = ("variance", "base", "shared")
     response = {name: report[name] for name in names if name in report}
     if side == ITEM:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from matchlake.errors import InputError
 from matchlake.recommender.blocks import Floats
 from matchlake.recommender.matchbox.draws import draw_key
+from matchlake.recommender.matchbox.history import beside, dense_rows
 from matchlake.recommender.matchbox.kernels import (
     Conditional,
     Matrix,
@@ -60,7 +61,8 @@ def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features
     whose covariance is A^-1: with M = sum [q, 1][q, 1]' over all rows of the other side, their
     `prior_share` is tr(A^-1 M) / tr(precision^-1 M), averaged over the samples.
     Where ratings are levels the latent numbers take their means, in turn with the row, at the
-    thresholds that users have in common. Raises InputError for ratings that are not `needed`.
+    thresholds that users have in common. A row without ratings has the `bare` part of the prior
+    mean in the place of its history's. Raises InputError for ratings that are not `needed`.
     """
     refuse_unfit(new.values, posterior.levels)
     columns = posterior.sides[side].rows.shape[2]
@@ -120,14 +122,17 @@ class _Bench:
         names = np.arange(len(stack))
         ids = np.arange(new.count)
         view = View(seen.indptr, seen.others, seen.owners, ids, names, stack.reshape(-1), columns)
-        self._side = Side(side, seen, features, None, view, self._mine)
+        # One more feature: to have no ratings, and so no history.
+        without = dense_rows((np.diff(seen.indptr) == 0).astype(np.float32)[:, None])
+        rows = beside(None if features is None else features.rows, without) or without
+        self._side = Side(side, seen, Features(rows), None, view, self._mine)
 
     def rows(self, sample: int) -> tuple[Floats, Floats]:
         """The rows of one sample, and what ratings leave of their prior's variance."""
         mine = self._posterior.sides[self._number]
         trained = self._posterior.sides[1 - self._number].rows
         self._other[:, : trained.shape[2]] = trained[:, sample]
-        links, scales = mine.links[sample], mine.scales[sample]
+        links, scales = np.vstack([mine.links[sample], mine.bare[sample]]), mine.scales[sample]
         prior = Prior(mine.means[sample], mine.precisions[sample], links, scales)
         self._mine[:] = 0.0
         weights = self._weights(sample)

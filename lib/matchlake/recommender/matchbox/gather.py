@@ -1,6 +1,6 @@
 """From the kept samples of a distributed fit to the frames of a model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -15,7 +15,7 @@ from matchlake.recommender.matchbox.compact import compact_grams
 from matchlake.recommender.matchbox.distributed import Kept
 from matchlake.recommender.matchbox.messages import MESSAGES, Outbox, opened, summed
 from matchlake.recommender.matchbox.output import float_lists
-from matchlake.recommender.matchbox.posterior import factors_of
+from matchlake.recommender.matchbox.posterior import bare_part, factors_of
 from matchlake.recommender.matchbox.ratings import ITEM, USER
 from matchlake.recommender.packing import Array
 from matchlake.recommender.partition import Layout
@@ -36,8 +36,10 @@ ROWS = StructType(
 """What `gathered_rows` gives."""
 
 
-def gathered_report(kept: list[Kept], layout: Layout, loss: float) -> dict[str, Array]:
-    """All of a model that is not a row. One action a side."""
+def gathered_report(
+    kept: list[Kept], layout: Layout, loss: float, usual: Sequence[Floats]
+) -> dict[str, Array]:
+    """All of a model that is not a row; `usual` as in `run_chains`. One action a side."""
     report: dict[str, Array] = {
         "mean": np.array(kept[0].response.mean),
         "sizes": np.array(layout.sizes),
@@ -61,6 +63,7 @@ def gathered_report(kept: list[Kept], layout: Layout, loss: float) -> dict[str, 
         links = np.stack([prior.links for prior in priors])
         report[f"links_{side}"] = links.astype(np.float32)
         report[f"scales_{side}"] = np.stack([prior.scales for prior in priors])
+        report[f"bare_{side}"] = bare_part(links, usual[side])
     few = compact_grams((grams[USER], grams[ITEM]), layout.sizes, loss)
     return report | {"compact_users": few.users, "compact_items": few.items}
 
@@ -144,7 +147,10 @@ class _Rows:
 
 @dataclass(frozen=True)
 class ColdRows:
-    """Rows known by their features only, from `idx` and `x`; a task for mapInArrow, to ROWS."""
+    """Rows known by their features only, from `idx` and `x`; a task for mapInArrow, to ROWS.
+
+    `means` are those of rows without history.
+    """
 
     means: Array
     links: Array

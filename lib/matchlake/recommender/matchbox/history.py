@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from matchlake.recommender.blocks import Csr, Ints, csr_from_pairs
+from matchlake.recommender.blocks import Csr, Floats, Ints, csr_from_pairs
 from matchlake.recommender.matchbox.links import Source
 from matchlake.recommender.matchbox.ratings import ITEM, USER, Ratings
 
@@ -26,6 +26,19 @@ def history_rows(ratings: Ratings, side: int, columns: Ints) -> Csr:
     return history_of(
         ratings.places[:, side], ratings.places[:, other], ratings.sizes[side], columns
     )
+
+
+def usual_history(ratings: Ratings, side: int, columns: Ints) -> Floats:
+    """What stands for the history of a row of `side` that has none: its mean over all ratings.
+
+    A history of zeros would be that of no row, as all have length 1; and rows with many ratings
+    differ from others, so that the mean over rows would be too low for popular items.
+    """
+    counts = np.bincount(ratings.places[:, side], minlength=ratings.sizes[side])
+    other = ITEM if side == USER else USER
+    weights = np.sqrt(counts)[ratings.places[:, side]]
+    totals = np.bincount(ratings.places[:, other], weights, ratings.sizes[other])
+    return (totals / len(ratings.places))[columns].astype(np.float32)
 
 
 def history_of(rows: Places, others: Places, count: int, columns: Ints) -> Csr:

@@ -17,6 +17,7 @@ from matchlake.recommender.matchbox.posterior import (
     Posterior,
     SidePosterior,
     compact_row,
+    priors_of,
 )
 from matchlake.recommender.matchbox.predict import (
     Prediction,
@@ -186,9 +187,8 @@ class NumpyMatchboxModel:
         sides = []
         for number in (USER, ITEM):
             count = 0 if number == side else int(self.report["sizes"][number])
-            names = ("means", "precisions", "links", "scales")
-            priors = (self.report[f"{name}_{number}"] for name in names)
-            sides.append(SidePosterior(self.samples[number][:count], *priors))
+            rows = self.samples[number][:count]
+            sides.append(SidePosterior(rows, *priors_of(self.report, number)))
         shared = ("variance", "base", "shared")
         response = {name: self.report[name] for name in shared if name in self.report}
         response["users"] = np.ascontiguousarray(self.response.transpose(1, 0, 2))

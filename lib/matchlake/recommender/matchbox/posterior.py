@@ -1,6 +1,6 @@
 """The kept samples of a fit as arrays, and what they predict."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,7 +22,8 @@ class SidePosterior:
     """One side's samples: `rows` (rows, samples, columns), the bias last, and its priors.
 
     `means` (samples, columns), `precisions` (samples, columns, columns), `links` (samples,
-    features, columns), `scales` (samples, sources).
+    features, columns), `scales` (samples, sources); `bare` (samples, columns) is what is added to
+    the prior mean of a row without history, see `usual_history`.
     """
 
     rows: Floats
@@ -30,6 +31,7 @@ class SidePosterior:
     precisions: Matrix
     links: Matrix
     scales: Matrix
+    bare: Matrix
 
     @cached_property
     def design_roots(self) -> Matrix:
@@ -51,7 +53,7 @@ class SidePosterior:
         samples, columns = self.means.shape
         out = np.empty((count, samples, columns), np.float32)
         for number in range(samples):
-            out[:, number] = self.means[number]
+            out[:, number] = self.means[number] + self.bare[number]
             if features is not None:
                 out[:, number] += features.times(self.links[number])
         return out
@@ -71,10 +73,18 @@ class Posterior:
     levels: Matrix | None = None
 
     @staticmethod
-    def of(samples: Iterable[Sample], mean: float, levels: Matrix | None) -> "Posterior":
-        """The samples side by side."""
+    def of(
+        samples: Iterable[Sample],
+        mean: float,
+        levels: Matrix | None,
+        usual: Sequence[Floats] = (),
+    ) -> "Posterior":
+        """The samples side by side; `usual` has the `usual_history` of users and of items."""
         kept = list(samples)
-        sides = tuple(_gather(kept, side) for side in range(len(kept[0].rows)))
+        sides = tuple(
+            _gather(kept, side, usual[side] if side < len(usual) else None)
+            for side in range(len(kept[0].rows))
+        )
         response = {
             name: np.stack([sample.response[name] for sample in kept]) for name in kept[0].response
         }
@@ -103,6 +113,7 @@ class Posterior:
                 f"precisions_{number}": side.precisions,
                 f"links_{number}": side.links.astype(np.float32),
                 f"scales_{number}": side.scales,
+                f"bare_{number}": side.bare,
             }
         return arrays
 
@@ -148,12 +159,28 @@ def compact_row(
     return (factors_of(row[None]) @ few)[0], float(row[:, -1].mean())
 
 
-def _gather(samples: list[Sample], side: int) -> SidePosterior:
+def priors_of(report: Mapping[str, Array], side: int) -> Iterator[Array]:
+    """What a `SidePosterior` has beside its rows."""
+    for name in ("means", "precisions", "links", "scales"):
+        yield report[f"{name}_{side}"]
+    yield report.get(f"bare_{side}", np.zeros_like(report[f"means_{side}"]))
+
+
+def bare_part(links: Matrix, usual: Floats | None) -> Matrix:
+    """What a usual history adds to a prior mean, by the last of the links of each sample."""
+    if usual is None or not len(usual):
+        return np.zeros((len(links), links.shape[2]))
+    return np.asarray(usual.astype(np.float64) @ links[:, -len(usual) :])
+
+
+def _gather(samples: list[Sample], side: int, usual: Floats | None) -> SidePosterior:
     priors = [sample.priors[side] for sample in samples]
+    links = np.stack([prior.links for prior in priors])
     return SidePosterior(
         np.stack([sample.rows[side] for sample in samples], axis=1),
         np.stack([prior.mean for prior in priors]),
         np.stack([prior.precision for prior in priors]),
-        np.stack([prior.links for prior in priors]),
+        links,
         np.stack([prior.scales for prior in priors]),
+        bare_part(links, usual),
     )

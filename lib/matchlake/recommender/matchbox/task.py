@@ -20,6 +20,7 @@ from matchlake.recommender.matchbox.history import (
     dense_rows,
     history_rows,
     most_rated,
+    usual_history,
 )
 from matchlake.recommender.matchbox.links import Features, Source
 from matchlake.recommender.matchbox.output import Emitter, problem
@@ -75,7 +76,9 @@ class Task:
         features = [
             self._features(ratings, sides[side], side, seen[1 - side]) for side in (USER, ITEM)
         ]
-        posterior, trace = run_chains(ratings, (*features, None)[: len(ratings.sizes)], self.params)
+        usual = [usual_history(ratings, side, seen[1 - side]) for side in (USER, ITEM)]
+        given = (*features, None)[: len(ratings.sizes)]
+        posterior, trace = run_chains(ratings, given, self.params, usual)
         emitter = Emitter.of(types, posterior, self.params.compact_loss)
         for side in (USER, ITEM):
             yield from _rows(emitter, ratings, sides[side], side, seen[1 - side])
