@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 CELL = "_cell"
 BLOCK_BYTES = 64 << 20
-_NEEDED = ("mean", "levels", "average_", "precisions_", "variance", "base", "shared")
+_COLD = "cold_share_"
+_NEEDED = ("mean", "levels", "average_", "precisions_", "variance", "base", "shared", _COLD)
 """What of a report a cell needs."""
 USER_BLOCKS = 4
 """Blocks of users at least: pairs of one block are scored by one task."""
@@ -80,11 +81,11 @@ class Grid:
         item_cell = F.col("_n") * F.lit(self.items) + self._block(F.col(ITEM_ID), self.items)
         users = model.users.withColumn("_n", every_item).select(
             user_cell.alias(CELL), F.lit(USER).alias("side"), USER_ID, "factors", "biases",
-            "observed", _prior_share(model.users), "response",
+            "observed", _prior_share(model, USER), "response",
         )  # fmt: skip
         items = model.items.withColumn("_n", every_user).select(
             item_cell.alias(CELL), F.lit(ITEM).alias("side"), ITEM_ID, "factors", "biases",
-            "observed", _prior_share(model.items),
+            "observed", _prior_share(model, ITEM),
         )  # fmt: skip
         rows = users.unionByName(items, allowMissingColumns=True)
         if model.days is None:
@@ -100,9 +101,10 @@ class Grid:
         return F.pmod(F.hash(key), F.lit(blocks))
 
 
-def _prior_share(rows: DataFrame) -> Column:
+def _prior_share(model: "MatchboxModel", side: int) -> Column:
     """What a `Predictor` wants of each row; only rows that were folded in say it themselves."""
-    known = F.when(F.col("observed") > 0, 0.0).otherwise(1.0)
+    rows, cold = (model.users, model.items)[side], float(model.report.get(_COLD + str(side), 1.0))
+    known = F.when(F.col("observed") > 0, 0.0).otherwise(cold)
     said = F.col("prior_share") if "prior_share" in rows.columns else F.lit(None)
     return F.coalesce(said, known).cast("float").alias("prior_share")
 
@@ -155,7 +157,8 @@ class _SideRows:
         observed = np.asarray(self._table["observed"])
         self.known = np.append(observed > 0, False)
         share = np.asarray(self._table["prior_share"])
-        self.prior_share = np.append(share, np.float32(1.0)).astype(np.float32)
+        cold = np.float32(report.get(f"{_COLD}{side}", 1.0))
+        self.prior_share = np.append(share, cold).astype(np.float32)
 
     def places(self, *keys: pa.ChunkedArray) -> npt.NDArray[np.int64]:
         """Place of each key (for days: user and day) in `rows`."""

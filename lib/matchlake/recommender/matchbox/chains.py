@@ -31,7 +31,7 @@ def run_chains(
 
     `usual` has the `usual_history` of users and of items, where they have histories.
     """
-    share = -(-params.samples // params.chains)
+    share, sizes = -(-params.samples // params.chains), ratings.sizes[:2]
     each = params.model_copy(update={"samples": share})
     samples: list[Sample] = []
     traces: list[list[dict[str, float]]] = []
@@ -44,7 +44,9 @@ def run_chains(
         PREFIX + name: np.array([[facts[name] for facts in one] for one in traces])
         for name in names
     }
-    return Posterior.of(samples, gibbs.response.mean, gibbs.response.levels, usual), trace
+    found = Posterior.of(samples, gibbs.response.mean, gibbs.response.levels, usual)
+    counts = [np.bincount(ratings.places[:, side], minlength=n) for side, n in enumerate(sizes)]
+    return found.with_cold(counts) if usual else found, trace
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class NewRatings:
 class Folded(NamedTuple):
     """Rows (count, samples, columns), and the part of their prior variance that is left (count,).
 
-    That part is 1 without ratings, and falls towards 0 as they come.
+    That part is 1 or more without ratings, and falls towards 0 as they come.
     """
 
     rows: Floats
@@ -73,6 +73,8 @@ def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features
         rows, left = bench.rows(sample)
         out[:, sample] = rows[:, :columns]
         share += left / np.float32(posterior.samples)
+    without = np.bincount(new.rows, minlength=new.count) == 0
+    share[without] *= np.float32(posterior.sides[side].cold_share)
     return Folded(out, share)
 
 

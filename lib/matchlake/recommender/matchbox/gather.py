@@ -15,7 +15,14 @@ from matchlake.recommender.matchbox.compact import compact_grams
 from matchlake.recommender.matchbox.distributed import Kept
 from matchlake.recommender.matchbox.messages import MESSAGES, Outbox, opened, summed
 from matchlake.recommender.matchbox.output import float_lists
-from matchlake.recommender.matchbox.posterior import bare_part, factors_of
+from matchlake.recommender.matchbox.posterior import (
+    Averages,
+    bare_part,
+    cold_bias,
+    cold_share,
+    factors_of,
+    weighted_sums,
+)
 from matchlake.recommender.matchbox.ratings import ITEM, USER
 from matchlake.recommender.packing import Array
 from matchlake.recommender.partition import Layout
@@ -50,13 +57,15 @@ def gathered_report(
         report[name] = np.stack([state[name] for state in states])
     if kept[0].response.levels is not None:
         report["levels"] = kept[0].response.levels
-    grams = []
+    grams, averages = [], []
     for side in (USER, ITEM):
         total = _Total(side)
         sums = _stacked(kept, side).applyInArrow(lambda key, table: total(key, table), MESSAGES)  # noqa: B023, PLW0108
         parts = opened(sums.toArrow(), _TOTALS)
         grams.append(summed(parts, "gram"))
         report[f"average_{side}"] = summed(parts, "total") / layout.sizes[side]
+        count = summed(parts, "count")
+        averages.append(Averages(summed(parts, "mean") / count, summed(parts, "square") / count))
         priors = [sample.priors[side] for sample in kept]
         report[f"means_{side}"] = np.stack([prior.mean for prior in priors])
         report[f"precisions_{side}"] = np.stack([prior.precision for prior in priors])
@@ -64,8 +73,21 @@ def gathered_report(
         report[f"links_{side}"] = links.astype(np.float32)
         report[f"scales_{side}"] = np.stack([prior.scales for prior in priors])
         report[f"bare_{side}"] = bare_part(links, usual[side])
+    _settle_cold(report, averages)
     few = compact_grams((grams[USER], grams[ITEM]), layout.sizes, loss)
     return report | {"compact_users": few.users, "compact_items": few.items}
+
+
+def _settle_cold(report: dict[str, Array], averages: list[Averages]) -> None:
+    """As `Posterior.with_cold`."""
+    lack = 0.0 if "levels" in report else cold_bias(*averages)
+    for side in (USER, ITEM):
+        share = 1.0
+        if report[f"bare_{side}"].any():
+            report[f"bare_{side}"][:, -1] += lack
+            own, other = averages[side], averages[1 - side]
+            share = cold_share(own, other, report[f"precisions_{side}"])
+        report[f"cold_share_{side}"] = np.array(share)
 
 
 def gathered_rows(
@@ -104,16 +126,19 @@ def _rows_of(parts: list[dict[str, Array]]) -> Floats:
 
 @dataclass(frozen=True)
 class _Total:
-    """Sums over a block's rows: the Gram matrix of concatenated factors, and the rows' sum."""
+    """Sums over a block: the Gram matrix of all factors, the rows, what `Averages` are of."""
 
     side: int
 
     def __call__(self, key: tuple[pa.Scalar], table: pa.Table) -> pa.Table:
-        rows = _rows_of(list(_samples(table, self.side)))
+        parts = list(_samples(table, self.side))
+        rows, counts = _rows_of(parts), parts[0]["observed"]
         factors = factors_of(rows).astype(np.float64)
         out = Outbox(key[0].as_py())
         total = rows.sum(axis=0, dtype=np.float64)
-        out.add(0, _TOTALS, {"gram": factors.T @ factors, "total": total})
+        mean, square = weighted_sums(rows, counts)
+        sums = {"gram": factors.T @ factors, "total": total, "mean": mean, "square": square}
+        out.add(0, _TOTALS, sums | {"count": np.array(counts.sum())})
         return out.table()
 
 

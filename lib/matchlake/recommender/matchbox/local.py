@@ -218,7 +218,8 @@ class NumpyMatchboxModel:
         rows[places < 0] = self.report[f"average_{side}"]
         observed = self.flat.user_observed if side == USER else self.flat.item_observed
         trained = np.ones(len(self.samples[side])) if observed is None else observed
-        shares = np.where((places >= 0) & (trained[places] > 0), 0.0, 1.0).astype(np.float32)
+        cold = float(self.report.get(f"cold_share_{side}", 1.0))
+        shares = np.where((places >= 0) & (trained[places] > 0), 0.0, cold).astype(np.float32)
         for number, entry in enumerate(asked):
             if isinstance(entry, MatchboxRow):
                 rows[number], shares[number] = entry.samples, entry.prior_share

@@ -1,18 +1,18 @@
 """The kept samples of a fit as arrays, and what they predict."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from matchlake.recommender.blocks import Floats, Positions
+from matchlake.recommender.blocks import Floats, Ints, Positions
 from matchlake.recommender.matchbox.kernels import Matrix
 from matchlake.recommender.matchbox.links import Features
 from matchlake.recommender.matchbox.predict import Predictor, user_spread
-from matchlake.recommender.matchbox.ratings import USER, stack_offsets
+from matchlake.recommender.matchbox.ratings import ITEM, USER, stack_offsets
 from matchlake.recommender.matchbox.sampler import Sample
 from matchlake.recommender.packing import Array
 
@@ -23,7 +23,8 @@ class SidePosterior:
 
     `means` (samples, columns), `precisions` (samples, columns, columns), `links` (samples,
     features, columns), `scales` (samples, sources); `bare` (samples, columns) is what is added to
-    the prior mean of a row without history, see `usual_history`.
+    the prior mean of a row without history, see `usual_history`, and `cold_share` how much more
+    than that of the prior its variance is.
     """
 
     rows: Floats
@@ -32,6 +33,7 @@ class SidePosterior:
     links: Matrix
     scales: Matrix
     bare: Matrix
+    cold_share: float = 1.0
 
     @cached_property
     def design_roots(self) -> Matrix:
@@ -90,6 +92,20 @@ class Posterior:
         }
         return Posterior(mean, sides, response, levels)
 
+    def with_cold(self, counts: Sequence[Ints]) -> "Posterior":
+        """With what rows without history have, given how many ratings users and items have."""
+        users, items = (Averages.of(self.sides[side].rows, counts[side]) for side in (USER, ITEM))
+        lack = 0.0 if self.levels is not None else cold_bias(users, items)
+        sides = list(self.sides)
+        for number, (own, other) in enumerate(((users, items), (items, users))):
+            side = self.sides[number]
+            if side.bare.any():
+                bare = side.bare.copy()
+                bare[:, -1] += lack
+                share = cold_share(own, other, side.precisions)
+                sides[number] = replace(side, bare=bare, cold_share=share)
+        return replace(self, sides=tuple(sides))
+
     @property
     def samples(self) -> int:
         """How many samples there are."""
@@ -114,6 +130,7 @@ class Posterior:
                 f"links_{number}": side.links.astype(np.float32),
                 f"scales_{number}": side.scales,
                 f"bare_{number}": side.bare,
+                f"cold_share_{number}": np.array(side.cold_share),
             }
         return arrays
 
@@ -159,11 +176,58 @@ def compact_row(
     return (factors_of(row[None]) @ few)[0], float(row[:, -1].mean())
 
 
-def priors_of(report: Mapping[str, Array], side: int) -> Iterator[Array]:
+class Averages(NamedTuple):
+    """Means over all ratings of one side's rows."""
+
+    mean: Matrix
+    """(samples, columns)"""
+    square: Matrix
+    """Of their outer products, (samples, columns, columns)."""
+
+    @staticmethod
+    def of(rows: Floats, counts: Ints) -> "Averages":
+        """Of rows (rows, samples, columns) that have so many ratings."""
+        total = weighted_sums(rows, counts)
+        return Averages(*(part / counts.sum() for part in total))
+
+
+def weighted_sums(rows: Floats, counts: Ints) -> tuple[Matrix, Matrix]:
+    """What `Averages` are of, summed."""
+    means, squares = [], []
+    for number in range(rows.shape[1]):
+        exact = rows[:, number].astype(np.float64)
+        weighted = exact * counts[:, None]
+        means.append(weighted.sum(axis=0))
+        squares.append(weighted.T @ exact)
+    return np.stack(means), np.stack(squares)
+
+
+def cold_bias(users: Averages, items: Averages) -> Matrix:
+    """What the bias of a row without history lacks in each sample, (samples,).
+
+    A rating's user likes its item more than an average one would: scores of ratings are 0 on
+    average, that of the average rows is less.
+    """
+    both = np.sum(users.mean[:, :-1] * items.mean[:, :-1], axis=1)
+    return np.asarray(-(both + users.mean[:, -1] + items.mean[:, -1]))
+
+
+def cold_share(side: Averages, other: Averages, precisions: Matrix) -> float:
+    """Variance of scores of rows without history, over that of rows around their prior means."""
+    design = other.square.copy()
+    design[:, -1], design[:, :, -1] = other.mean, other.mean
+    design[:, -1, -1] = 1.0
+    spread = side.square - side.mean[:, :, None] * side.mean[:, None, :]
+    both = (np.sum(part * design) for part in (spread, np.linalg.inv(precisions)))
+    return max(1.0, float(next(both) / next(both)))
+
+
+def priors_of(report: Mapping[str, Array], side: int) -> Iterator[Any]:
     """What a `SidePosterior` has beside its rows."""
     for name in ("means", "precisions", "links", "scales"):
         yield report[f"{name}_{side}"]
     yield report.get(f"bare_{side}", np.zeros_like(report[f"means_{side}"]))
+    yield float(report.get(f"cold_share_{side}", 1.0))
 
 
 def bare_part(links: Matrix, usual: Floats | None) -> Matrix:
