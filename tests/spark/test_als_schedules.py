@@ -91,7 +91,6 @@ def test_schedules_agree_with_the_oracle_on_any_partitions(pairs: DataFrame, fee
     assert np.array_equal(results[2][1][0], results[3][1][0])
 
 
-@pytest.mark.soak
 def test_hu_koren_with_nu_1_is_what_mllib_solves(spark: SparkSession) -> None:
     """MLlib solves for the users last, so theirs are the rows that belong to its items."""
     values, seen = dense()
@@ -110,6 +109,7 @@ def test_hu_koren_with_nu_1_is_what_mllib_solves(spark: SparkSession) -> None:
     assert np.allclose(found, sides[0], atol=1e-4)
 
 
+@pytest.mark.soak
 def test_gradients_agree_across_schedules_and_a_start_continues(pairs: DataFrame) -> None:
     params = AlsParams(rank=20, solver="cg", iterations=4, blocks=2)
     seen: dict[str, list[Progress]] = {"one-task": [], "distributed": []}

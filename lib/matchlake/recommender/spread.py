@@ -6,7 +6,7 @@ it needs to know before the rows it streams.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import reduce
 from typing import TypeVar
 
 import numpy as np
@@ -47,14 +47,10 @@ class Spread:
         return F.array(*[F.lit(key) for key in self.keys])
 
     @property
-    def number(self) -> Column:
-        """The number of the partition of a row's `query`, from 0."""
-        return F.pmod(F.xxhash64("query"), F.lit(len(self.keys))).cast("int")
-
-    @property
     def home(self) -> Column:
-        """The key of that partition."""
-        return F.element_at(self.array, self.number + 1)
+        """The key of the partition of a row's `query`."""
+        number = F.pmod(F.xxhash64("query"), F.lit(len(self.keys))) + 1
+        return F.element_at(self.array, number.cast("int"))
 
     def gather(self, *frames: DataFrame) -> DataFrame:
         """All frames in one, each row in its partition, by `kind` there; lazy."""
@@ -90,23 +86,19 @@ def sent_packed(pairs: DataFrame, spread: Spread, kind: int) -> DataFrame:
     There are many more of them than of other rows, and Spark asks each row that goes to Python
     for the size of all columns of the scene, slowly where lists are among them.
     """
-    bound = pairs.select(spread.number.alias("number"), "*")
-    packed = bound.mapInArrow(partial(_packed, keys=spread.keys), "part INT, data BINARY")
+    bound = pairs.select(spread.home.alias("part"), "*")
+    packed = bound.mapInArrow(_packed, "part INT, data BINARY")
     return packed.select("part", F.lit(kind).alias("kind"), "data")
 
 
-def _packed(batches: Iterator[pa.RecordBatch], keys: list[int]) -> Iterator[pa.RecordBatch]:
+def _packed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for table in in_chunks(batches):
-        # Few numbers, so they are narrow, and NumPy sorts narrow integers by their digits.
-        numbers = np.asarray(table["number"]).astype(np.min_scalar_type(len(keys)))
-        order = np.argsort(numbers, kind="stable")
-        pairs = table.drop_columns("number").take(pa.array(order))
-        ends = np.cumsum(np.bincount(numbers, minlength=len(keys)))
-        for key, start, end in zip(keys, [0, *ends[:-1]], ends, strict=True):
-            if start < end:
-                data = binary_array([pack_table(pairs.slice(start, end - start))])
-                part = pa.array([key], pa.int32())
-                yield pa.RecordBatch.from_arrays([part, *data.chunks], ["part", "data"])
+        by_part = table.sort_by("part")
+        parts, starts = np.unique(np.asarray(by_part["part"]), return_index=True)
+        pairs = by_part.drop_columns("part")
+        for part, start, end in zip(parts, starts, [*starts[1:], len(pairs)], strict=True):
+            data = binary_array([pack_table(pairs.slice(start, end - start))])
+            yield pa.RecordBatch.from_arrays([pa.array([part]), *data.chunks], ["part", "data"])
 
 
 def scene_of(targets: DataFrame, queries: DataFrame, given: DataFrame | None) -> DataFrame:
