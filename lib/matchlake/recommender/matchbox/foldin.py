@@ -73,8 +73,7 @@ def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features
         rows, left = bench.rows(sample)
         out[:, sample] = rows[:, :columns]
         share += left / np.float32(posterior.samples)
-    without = np.bincount(new.rows, minlength=new.count) == 0
-    share[without] *= np.float32(posterior.sides[side].cold_share)
+    share[bench.bare] *= np.float32(posterior.sides[side].cold_share)
     return Folded(out, share)
 
 
@@ -125,7 +124,8 @@ class _Bench:
         ids = np.arange(new.count)
         view = View(seen.indptr, seen.others, seen.owners, ids, names, stack.reshape(-1), columns)
         # One more feature: to have no ratings, and so no history.
-        without = dense_rows((np.diff(seen.indptr) == 0).astype(np.float32)[:, None])
+        self.bare = np.diff(seen.indptr) == 0
+        without = dense_rows(self.bare.astype(np.float32)[:, None])
         rows = beside(None if features is None else features.rows, without) or without
         self._side = Side(side, seen, Features(rows), None, view, self._mine)
 

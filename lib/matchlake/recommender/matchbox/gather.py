@@ -18,9 +18,8 @@ from matchlake.recommender.matchbox.output import float_lists
 from matchlake.recommender.matchbox.posterior import (
     Averages,
     bare_part,
-    cold_bias,
-    cold_share,
     factors_of,
+    settle_cold,
     weighted_sums,
 )
 from matchlake.recommender.matchbox.ratings import ITEM, USER
@@ -73,21 +72,17 @@ def gathered_report(
         report[f"links_{side}"] = links.astype(np.float32)
         report[f"scales_{side}"] = np.stack([prior.scales for prior in priors])
         report[f"bare_{side}"] = bare_part(links, usual[side])
-    _settle_cold(report, averages)
+    for side in (USER, ITEM):
+        bare, share = settle_cold(
+            report[f"bare_{side}"],
+            report[f"precisions_{side}"],
+            averages,
+            side,
+            numbers="levels" not in report,
+        )
+        report[f"bare_{side}"], report[f"cold_share_{side}"] = bare, np.array(share)
     few = compact_grams((grams[USER], grams[ITEM]), layout.sizes, loss)
     return report | {"compact_users": few.users, "compact_items": few.items}
-
-
-def _settle_cold(report: dict[str, Array], averages: list[Averages]) -> None:
-    """As `Posterior.with_cold`."""
-    lack = 0.0 if "levels" in report else cold_bias(*averages)
-    for side in (USER, ITEM):
-        share = 1.0
-        if report[f"bare_{side}"].any():
-            report[f"bare_{side}"][:, -1] += lack
-            own, other = averages[side], averages[1 - side]
-            share = cold_share(own, other, report[f"precisions_{side}"])
-        report[f"cold_share_{side}"] = np.array(share)
 
 
 def gathered_rows(

@@ -160,8 +160,8 @@ class MatchboxModel:
         Reads `user_id`, `item_id` and `rating` of `history`, and the users' columns of `features`;
         a user is in either or both. Gives `user_id`, `factors`, `biases`, `compact`, `observed` and
         `prior_share` (float: the part of the prior's variance that ratings leave, which widens the
-        `deviation` of scores) for `with_users`; lazy. From no ratings (the prior mean, share 1) to
-        many the hand-over is smooth.
+        `deviation` of scores) for `with_users`; lazy. From no ratings (the prior mean, a
+        share of 1 or more) to many the hand-over is smooth.
         Ratings of items that had no ratings in the fit do not count, nor do days. Features that are
         not given count as missing. What computes the rows fails, and shows one, on ratings that are
         null, not finite or, where they are levels, none of them.

@@ -94,17 +94,15 @@ class Posterior:
 
     def with_cold(self, counts: Sequence[Ints]) -> "Posterior":
         """With what rows without history have, given how many ratings users and items have."""
-        users, items = (Averages.of(self.sides[side].rows, counts[side]) for side in (USER, ITEM))
-        lack = 0.0 if self.levels is not None else cold_bias(users, items)
-        sides = list(self.sides)
-        for number, (own, other) in enumerate(((users, items), (items, users))):
+        averages = [Averages.of(self.sides[side].rows, counts[side]) for side in (USER, ITEM)]
+        settled = []
+        for number in (USER, ITEM):
             side = self.sides[number]
-            if side.bare.any():
-                bare = side.bare.copy()
-                bare[:, -1] += lack
-                share = cold_share(own, other, side.precisions)
-                sides[number] = replace(side, bare=bare, cold_share=share)
-        return replace(self, sides=tuple(sides))
+            bare, share = settle_cold(
+                side.bare, side.precisions, averages, number, numbers=self.levels is None
+            )
+            settled.append(replace(side, bare=bare, cold_share=share))
+        return replace(self, sides=(*settled, *self.sides[len(settled) :]))
 
     @property
     def samples(self) -> int:
@@ -220,6 +218,21 @@ def cold_share(side: Averages, other: Averages, precisions: Matrix) -> float:
     spread = side.square - side.mean[:, :, None] * side.mean[:, None, :]
     both = (np.sum(part * design) for part in (spread, np.linalg.inv(precisions)))
     return max(1.0, float(next(both) / next(both)))
+
+
+def settle_cold(
+    bare: Matrix, precisions: Matrix, averages: Sequence[Averages], side: int, *, numbers: bool
+) -> tuple[Matrix, float]:
+    """`bare` and `cold_share` of a side, from its `bare_part`; without a history there is neither.
+
+    Where ratings are `numbers` their scores are 0 on average, and the bias is moved to that.
+    """
+    if not bare.any():
+        return bare, 1.0
+    moved = bare.copy()
+    if numbers:
+        moved[:, -1] += cold_bias(averages[USER], averages[ITEM])
+    return moved, cold_share(averages[side], averages[1 - side], precisions)
 
 
 def priors_of(report: Mapping[str, Array], side: int) -> Iterator[Any]:

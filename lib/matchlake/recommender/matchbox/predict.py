@@ -32,7 +32,8 @@ class Predictor:
     `rows` (rows, samples, columns) has all sides' rows one after another, the users' first;
     `prior_share` (rows,) says how much of the prior's `covariances` (sides, samples, columns,
     columns) widens a prediction: 0 for trained rows, whose samples differ themselves, 1 for prior
-    means, what ratings left of it for rows that were folded in. `response` belongs to the users,
+    means (more where histories are unknown), what ratings left of it for rows that were folded in.
+    `response` belongs to the users,
     (users, samples, width): the variance of a rating, or the thresholds where there are `levels`.
     """
 
