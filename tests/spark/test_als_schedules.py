@@ -91,6 +91,7 @@ def test_schedules_agree_with_the_oracle_on_any_partitions(pairs: DataFrame, fee
     assert np.array_equal(results[2][1][0], results[3][1][0])
 
 
+@pytest.mark.local_only
 def test_hu_koren_with_nu_1_is_what_mllib_solves(spark: SparkSession) -> None:
     """MLlib solves for the users last, so theirs are the rows that belong to its items."""
     values, seen = dense()
