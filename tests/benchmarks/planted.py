@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-GROUPS, HELD_OUT_USERS, OWN_TASTE = 50, 3000, 0.7
+GROUPS, HELD_OUT_USERS, OWN_TASTE = 50, 30_000, 0.7
 
 _ARRAYS = ("users", "items", "strengths", "ratings")
 _HELD_OUT = ("held_users", "held_items", "held_ratings")
