@@ -125,10 +125,10 @@ def _total(_typing: Any, lanes: Any) -> Any:
     return types.float32(lanes), generate
 
 
-def _above(_typing: Any, a: Any, b: Any) -> Any:
+def _reaches(_typing: Any, a: Any, b: Any) -> Any:
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        above = builder.fcmp_ordered(">", *arguments)
-        return builder.zext(builder.bitcast(above, ir.IntType(LANES)), _INDEX)
+        reaches = builder.fcmp_ordered(">=", *arguments)
+        return builder.zext(builder.bitcast(reaches, ir.IntType(LANES)), _INDEX)
 
     return types.uint32(a, b), generate
 
@@ -157,7 +157,7 @@ fma = intrinsic(_fma)
 """`fma(a, b, c)`: a * b + c, lane by lane."""
 total = intrinsic(_total)
 """`total(lanes)`: the sum of the sixteen lanes."""
-above = intrinsic(_above)
-"""`above(a, b)`: a bit for each lane, from the lowest on: whether a is larger than b there."""
+reaches = intrinsic(_reaches)
+"""`reaches(a, b)`: a bit for each lane, from the lowest on: whether a is b or larger there."""
 lowest = intrinsic(_lowest)
 """`lowest(bits)`: the place of the lowest bit that is set; there has to be one."""

@@ -1,8 +1,9 @@
 """The k best targets of each query: scores in registers, and a selection that seldom keeps one.
 
-Targets lie in panels of sixteen. Six queries at a time pass a panel, and a score that does not
-beat its query's limit is never written anywhere: memory is the targets and, for each of some
-queries, room for a few times k candidates, whatever there is to leave out. Every score is one chain
+Targets lie in panels of sixteen, the longest rows first, among which most queries find their best.
+Six queries at a time pass a panel, and a score that does not reach its query's limit is never
+written anywhere: memory is the targets and, for each of some queries, room for a few times k
+candidates and a bit for each target, whatever there is to leave out. Every score is one chain
 of fused multiply-adds in the order of the columns, so that it is the same to the bit whatever
 stands beside it, on every machine. Ties go to the target that comes first: a rerun gives the same
 lists.
@@ -17,11 +18,11 @@ from matchlake.errors import ParameterError
 from matchlake.recommender.blocks import Floats, Ints, Positions, csr_from_pairs
 from matchlake.recommender.simd import (
     LANES,
-    above,
     compiled,
     fma,
     load,
     lowest,
+    reaches,
     repeat,
     splat,
     store,
@@ -35,6 +36,7 @@ _BLOCK = 1 << 18
 """Bytes of a block of panels, which stays near the core."""
 _SPARE = 4
 """Lists have room for so many times k candidates before they are cut back to k."""
+_WORD = 64
 _SIGN, _REST, _PLACE = 0x80000000, 0x7FFFFFFF, 0xFFFFFFFF
 _NOTHING = np.float32(-np.inf)
 
@@ -43,13 +45,15 @@ class Targets(NamedTuple):
     """A matrix of targets as `top_k` reads it; `pack_targets` makes it."""
 
     panels: Floats
-    """Shape (panels, columns, LANES); NaN past the last target, which no score beats."""
+    """Shape (panels, columns, LANES); NaN past the last target, which reaches no limit."""
+    places: Positions
+    """The row of the matrix that stands in each lane of the panels, one after another."""
     size: int
     """Rows of the matrix."""
 
 
 class Lists(NamedTuple):
-    """For each query the places of some targets, ascending.
+    """For each query the places of some targets.
 
     Those of query `q` stand at `indptr[q]:indptr[q + 1]`.
     """
@@ -78,13 +82,15 @@ def require_k(k: int) -> None:
 
 
 def pack_targets(matrix: Floats) -> Targets:
-    """A matrix of shape (targets, columns) in panels."""
+    """A matrix of shape (targets, columns) in panels, the rows of greatest length first."""
     count, columns = matrix.shape
     panels = -(-count // LANES)
+    places = np.zeros(panels * LANES, np.int32)
+    places[:count] = np.argsort(-np.einsum("tc,tc->t", matrix, matrix), kind="stable")
     padded = np.full((panels * LANES, columns), np.nan, np.float32)
-    padded[:count] = matrix
+    padded[:count] = matrix[places[:count]]
     turned = padded.reshape(panels, LANES, columns).transpose(0, 2, 1)
-    return Targets(np.ascontiguousarray(turned), count)
+    return Targets(np.ascontiguousarray(turned), places, count)
 
 
 def top_k(
@@ -104,54 +110,56 @@ def top_k(
     panels, columns = targets.panels.shape[:2]
     common = np.full(panels * LANES, np.nan, np.float32)
     if plain is not None:
-        common[: targets.size] = plain
-    packed = targets.panels.reshape(-1), common
+        common[: targets.size] = plain[targets.places[: targets.size]]
+    packed = targets.panels.reshape(-1), common, targets.places
     step = max(1, _BLOCK // (4 * LANES * max(1, columns)))
     height = min(_QUERIES, max(1, -(-len(queries) // _TOGETHER)) * _TOGETHER)
     chunk = np.zeros((height // _TOGETHER, columns, _TOGETHER), np.float32)
-    room = _empty_room(height, k)
+    room = _empty_room(height, k, targets.size)
     for top in range(0, len(queries), height):
         rows = slice(top, min(top + height, len(queries)))
         padded = np.zeros((height, columns), np.float32)
         padded[: rows.stop - top] = queries[rows]
         chunk[:] = padded.reshape(-1, _TOGETHER, columns).transpose(0, 2, 1)
-        room.restart(padded, without.indptr[top : rows.stop + 1])
+        bounds = without.indptr[top : rows.stop + 1]
+        room.restart(padded, len(bounds) - 1)
+        _mark(room.refused, bounds, without.places, True)  # noqa: FBT003 - numba has no keywords
         for begin in range(0, panels, step):
             block = begin, min(begin + step, panels)
-            _scan(chunk.reshape(-1), packed, block, k, without.places, room)
+            _scan(chunk.reshape(-1), packed, block, k, room)
         _finish(room, k, best.scores[rows], best.places[rows])
+        _mark(room.refused, bounds, without.places, False)  # noqa: FBT003
     return best
 
 
 class _Room(NamedTuple):
     """Candidates of each query of a chunk: the first `used` of its keys.
 
-    A score up to the query's limit has no place in the list any more. What it may not be given
-    stands in the lists from `passed`, before which the targets were looked at, to `last`.
+    A key up to the query's `least` has no place among the best any more, nor has a score below its
+    `limits`. `refused` has a bit for each target that a query may not be given.
     """
 
     keys: npt.NDArray[np.uint64]
     used: Ints
+    least: npt.NDArray[np.uint64]
     limits: Floats
-    passed: Ints
-    last: Ints
+    refused: npt.NDArray[np.uint64]
     unknown: npt.NDArray[np.bool_]
 
-    def restart(self, queries: Floats, bounds: Ints) -> None:
-        """Empties it for the next queries, which have the lists between `bounds`."""
-        count = len(bounds) - 1
-        self.used[:], self.limits[:count], self.limits[count:] = 0, _NOTHING, np.inf
-        self.passed[:count], self.last[:count] = bounds[:-1], bounds[1:]
+    def restart(self, queries: Floats, count: int) -> None:
+        """Empties it for the next `count` queries."""
+        self.used[:], self.least[:] = 0, 0
+        self.limits[:count], self.limits[count:] = _NOTHING, np.inf
         self.unknown[:] = np.isnan(queries[:, 0])
 
 
-def _empty_room(height: int, k: int) -> _Room:
+def _empty_room(height: int, k: int, targets: int) -> _Room:
     return _Room(
         np.empty((height, _SPARE * k + LANES), np.uint64),
         np.empty(height, np.int64),
+        np.empty(height, np.uint64),
         np.empty(height, np.float32),
-        np.empty(height, np.int64),
-        np.empty(height, np.int64),
+        np.zeros((height, -(-targets // _WORD)), np.uint64),
         np.empty(height, np.bool_),
     )
 
@@ -192,19 +200,32 @@ def _score_of(key: np.uint64) -> np.float32:
 
 
 @compiled
+def _mark(
+    refused: npt.NDArray[np.uint64],
+    bounds: Ints,
+    places: Positions,
+    put: bool,  # noqa: FBT001 - numba has no keywords
+) -> None:
+    """Puts a bit at each place of each query's list, or takes them all away again."""
+    for row in range(len(bounds) - 1):
+        for at in range(bounds[row], bounds[row + 1]):
+            word, bit = places[at] // _WORD, np.uint64(1) << np.uint64(places[at] % _WORD)
+            refused[row, word] = refused[row, word] | bit if put else np.uint64(0)
+
+
+@compiled
 def _scan(
     queries: Floats,
-    targets: tuple[Floats, Floats],
+    targets: tuple[Floats, Floats, Positions],
     block: tuple[int, int],
     k: int,
-    without: Positions,
     room: _Room,
 ) -> None:
     """Offers the targets of a block of panels to a chunk of queries.
 
-    `targets` are all panels, and the scores that unknown queries get.
+    `targets` are all panels, the scores that unknown queries get, and the lanes' places.
     """
-    panels, common = targets
+    panels, common, places = targets
     columns, end = len(queries) // len(room.used), room.keys.shape[1] - LANES
     scores = np.empty(_TOGETHER * LANES, np.float32)
     for first in range(0, len(room.used), _TOGETHER):
@@ -214,24 +235,23 @@ def _scan(
                 row, at = first + i, i * LANES
                 if room.unknown[row]:
                     store(scores, at, load(common, panel * LANES))
-                bits = above(load(scores, at), splat(room.limits[row]))
+                bits = reaches(load(scores, at), splat(room.limits[row]))
                 if not bits:  # As it is mostly, once a query has good candidates.
                     continue
-                keys, used = room.keys[row], room.used[row]
-                passed, last = room.passed[row], room.last[row]
+                keys, used, least = room.keys[row], room.used[row], room.least[row]
                 while bits:
                     lane = lowest(bits)
                     bits &= bits - np.uint32(1)
-                    place = panel * LANES + lane
-                    while passed < last and without[passed] < place:
-                        passed += 1
-                    if passed == last or without[passed] != place:
-                        keys[used] = _key(scores[at + lane], place)
-                        used += 1
+                    place = places[panel * LANES + lane]
+                    word = room.refused[row, place // _WORD]
+                    allowed = not word >> np.uint64(place % _WORD) & np.uint64(1)
+                    keys[used] = key = _key(scores[at + lane], place)
+                    used += allowed and key > least
                 if used > end:
-                    room.limits[row] = _cut_back(keys, used, k)
+                    room.least[row] = least = _cut_back(keys, used, k)
+                    room.limits[row] = _score_of(least)
                     used = k
-                room.used[row], room.passed[row] = used, passed
+                room.used[row] = used
 
 
 @compiled
@@ -255,8 +275,8 @@ def _score(q: Floats, at: int, panels: Floats, panel: int, columns: int, scores:
 
 
 @compiled
-def _cut_back(keys: npt.NDArray[np.uint64], used: int, k: int) -> np.float32:
-    """Moves the k largest of the first `used` keys to the front; returns their smallest score."""
+def _cut_back(keys: npt.NDArray[np.uint64], used: int, k: int) -> np.uint64:
+    """Moves the k largest of the first `used` keys to the front; returns the smallest of them."""
     low, high = 0, used
     while high - low > 1:
         middle = (low + high) // 2
@@ -274,7 +294,7 @@ def _cut_back(keys: npt.NDArray[np.uint64], used: int, k: int) -> np.float32:
             low = at + 1
         else:
             high = at
-    return _score_of(np.min(keys[:k]))
+    return np.min(keys[:k])
 
 
 @compiled
