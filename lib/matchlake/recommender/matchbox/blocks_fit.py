@@ -1,9 +1,11 @@
 """A distributed fit from frames to a model: ids, blocks, stations, sweeps, and what they leave."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -25,6 +27,7 @@ from matchlake.recommender.matchbox.gather import (
 from matchlake.recommender.matchbox.history import all_sources
 from matchlake.recommender.matchbox.links import Source
 from matchlake.recommender.matchbox.params import MatchboxParams
+from matchlake.recommender.matchbox.posterior import Usual
 from matchlake.recommender.matchbox.ratings import ITEM, USER
 from matchlake.recommender.matchbox.response import Response, normal_response, ordinal_response
 from matchlake.recommender.matchbox.station import Stations
@@ -69,7 +72,11 @@ def fit_blocks(given: Input, params: MatchboxParams, cut: Cut) -> Gathered:
     (seen_users, of_items), (seen_items, of_users) = (
         _most_rated(given, ids[side], side, limit) for side in (USER, ITEM)
     )
-    seen, usual = (seen_users, seen_items), (of_users, of_items)
+    seen = seen_users, seen_items
+    usual = [
+        Usual(np.concatenate([_usual_given(given, side), history]), len(history))
+        for side, history in ((USER, of_users), (ITEM, of_items))
+    ]
     stations = Stations(blocks, layout, seen)
     made = [stations.of(side, _indexed(given, ids, side)) for side in (USER, ITEM)]
     ready = cut(made[USER].unionByName(made[ITEM]))
@@ -102,8 +109,29 @@ def _response(given: Input, params: MatchboxParams) -> tuple[Response, DataFrame
     return response, given.ratings.withColumn(VALUE, code.cast("float"))
 
 
+def _usual_given(given: Input, side: int) -> Floats:
+    """The mean of given features over all ratings; an action where there are any."""
+    vectors, key = given.vectors[side], KEYS[side]
+    if vectors is None:
+        return np.zeros(0, np.float32)
+    counts = given.ratings.groupBy(key).agg(F.count(F.lit(1)).alias("count"))
+    rows = vectors.join(counts, key).select("count", VECTOR)
+    found = rows.mapInArrow(_weighted_sums, "sums array<double>").toArrow()
+    sums = np.array(found["sums"].to_pylist()).sum(axis=0) / given.size.interactions
+    return np.asarray(sums, np.float32)
+
+
+def _weighted_sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        if len(batch):
+            counts = np.asarray(batch["count"]).astype(np.float64)
+            vectors = np.asarray(batch[VECTOR].flatten()).reshape(len(batch), -1)
+            sums = pa.array([counts @ vectors], pa.list_(pa.float64()))
+            yield pa.RecordBatch.from_arrays([sums], ["sums"])
+
+
 def _most_rated(given: Input, ids: DataFrame, side: int, limit: int) -> tuple[Ints, Floats]:
-    """The rows of `side` that are history features, and the `usual_history` of the others."""
+    """The rows of `side` that are history features, and the usual history of the others."""
     if not limit:
         return np.zeros(0, np.int64), np.zeros(0, np.float32)
     key, other, ratings = KEYS[side], KEYS[1 - side], given.ratings

@@ -1,17 +1,16 @@
 """Several chains over the same ratings, their samples pooled, and how well they have mixed."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from matchlake.recommender.blocks import Floats
+from matchlake.recommender.matchbox.history import usual_features
 from matchlake.recommender.matchbox.links import Features
 from matchlake.recommender.matchbox.params import MatchboxParams
-from matchlake.recommender.matchbox.posterior import Posterior
+from matchlake.recommender.matchbox.posterior import Posterior, Usual
 from matchlake.recommender.matchbox.ratings import Ratings
 from matchlake.recommender.matchbox.sampler import Gibbs, Sample
 
@@ -25,11 +24,11 @@ def run_chains(
     ratings: Ratings,
     features: tuple[Features | None, ...],
     params: MatchboxParams,
-    usual: Sequence[Floats] = (),
+    histories: tuple[int, int] = (0, 0),
 ) -> tuple[Posterior, Trace]:
     """Runs `params.chains` chains, each for its share of the samples, one after another.
 
-    `usual` has the `usual_history` of users and of items, where they have histories.
+    `histories` says how many of the features of users and of items, the last ones, are history.
     """
     share, sizes = -(-params.samples // params.chains), ratings.sizes[:2]
     each = params.model_copy(update={"samples": share})
@@ -44,9 +43,13 @@ def run_chains(
         PREFIX + name: np.array([[facts[name] for facts in one] for one in traces])
         for name in names
     }
-    found = Posterior.of(samples, gibbs.response.mean, gibbs.response.levels, usual)
+    found = Posterior.of(samples, gibbs.response.mean, gibbs.response.levels)
     counts = [np.bincount(ratings.places[:, side], minlength=n) for side, n in enumerate(sizes)]
-    return found.with_cold(counts) if usual else found, trace
+    usual = [
+        Usual(np.zeros(0, np.float32) if of is None else usual_features(of.rows, n), history)
+        for of, n, history in zip(features, counts, histories, strict=False)
+    ]
+    return found.with_cold(counts, usual), trace
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from matchlake.recommender.matchbox.messages import MESSAGES, Outbox, opened, su
 from matchlake.recommender.matchbox.output import float_lists
 from matchlake.recommender.matchbox.posterior import (
     Averages,
-    bare_part,
+    Cold,
+    Usual,
+    cold_share,
     factors_of,
-    settle_cold,
     weighted_sums,
 )
 from matchlake.recommender.matchbox.ratings import ITEM, USER
@@ -43,9 +44,9 @@ ROWS = StructType(
 
 
 def gathered_report(
-    kept: list[Kept], layout: Layout, loss: float, usual: Sequence[Floats]
+    kept: list[Kept], layout: Layout, loss: float, usual: Sequence[Usual]
 ) -> dict[str, Array]:
-    """All of a model that is not a row; `usual` as in `run_chains`. One action a side."""
+    """All of a model that is not a row, by each side's usual features. One action a side."""
     report: dict[str, Array] = {
         "mean": np.array(kept[0].response.mean),
         "sizes": np.array(layout.sizes),
@@ -62,25 +63,20 @@ def gathered_report(
         sums = _stacked(kept, side).applyInArrow(lambda key, table: total(key, table), MESSAGES)  # noqa: B023, PLW0108
         parts = opened(sums.toArrow(), _TOTALS)
         grams.append(summed(parts, "gram"))
-        report[f"average_{side}"] = summed(parts, "total") / layout.sizes[side]
         count = summed(parts, "count")
         averages.append(Averages(summed(parts, "mean") / count, summed(parts, "square") / count))
         priors = [sample.priors[side] for sample in kept]
         report[f"means_{side}"] = np.stack([prior.mean for prior in priors])
         report[f"precisions_{side}"] = np.stack([prior.precision for prior in priors])
-        links = np.stack([prior.links for prior in priors])
-        report[f"links_{side}"] = links.astype(np.float32)
+        report[f"links_{side}"] = np.stack([prior.links for prior in priors]).astype(np.float32)
         report[f"scales_{side}"] = np.stack([prior.scales for prior in priors])
-        report[f"bare_{side}"] = bare_part(links, usual[side])
     for side in (USER, ITEM):
-        bare, share = settle_cold(
-            report[f"bare_{side}"],
-            report[f"precisions_{side}"],
-            averages,
-            side,
-            numbers="levels" not in report,
-        )
-        report[f"bare_{side}"], report[f"cold_share_{side}"] = bare, np.array(share)
+        links = np.stack([sample.priors[side].links for sample in kept])
+        met = None if "levels" in report else averages[1 - side]
+        cold = Cold.of(report[f"means_{side}"], links, usual[side], met)
+        report[f"bare_{side}"], report[f"average_{side}"] = cold.bare, cold.average
+        share = cold_share(averages[side], averages[1 - side], report[f"precisions_{side}"])
+        report[f"cold_share_{side}"] = np.array(share if usual[side].history else 1.0)
     few = compact_grams((grams[USER], grams[ITEM]), layout.sizes, loss)
     return report | {"compact_users": few.users, "compact_items": few.items}
 
@@ -121,7 +117,7 @@ def _rows_of(parts: list[dict[str, Array]]) -> Floats:
 
 @dataclass(frozen=True)
 class _Total:
-    """Sums over a block: the Gram matrix of all factors, the rows, what `Averages` are of."""
+    """Sums over a block: the Gram matrix of all factors, and what `Averages` are of."""
 
     side: int
 
@@ -130,9 +126,8 @@ class _Total:
         rows, counts = _rows_of(parts), parts[0]["observed"]
         factors = factors_of(rows).astype(np.float64)
         out = Outbox(key[0].as_py())
-        total = rows.sum(axis=0, dtype=np.float64)
         mean, square = weighted_sums(rows, counts)
-        sums = {"gram": factors.T @ factors, "total": total, "mean": mean, "square": square}
+        sums = {"gram": factors.T @ factors, "mean": mean, "square": square}
         out.add(0, _TOTALS, sums | {"count": np.array(counts.sum())})
         return out.table()
 

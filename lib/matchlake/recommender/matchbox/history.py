@@ -28,17 +28,17 @@ def history_rows(ratings: Ratings, side: int, columns: Ints) -> Csr:
     )
 
 
-def usual_history(ratings: Ratings, side: int, columns: Ints) -> Floats:
-    """What stands for the history of a row of `side` that has none: its mean over all ratings.
+def usual_features(rows: Csr, counts: Ints) -> Floats:
+    """The features of a side's rows, which have so many ratings, as a mean over all ratings.
 
-    A history of zeros would be that of no row, as all have length 1; and rows with many ratings
-    differ from others, so that the mean over rows would be too low for popular items.
+    Its last part stands for the history of a row that has none: one of zeros would be that of no
+    row, as all have length 1; and rows with many ratings differ from others, so that the mean over
+    rows would be too low for popular items.
     """
-    counts = np.bincount(ratings.places[:, side], minlength=ratings.sizes[side])
-    other = ITEM if side == USER else USER
-    weights = np.sqrt(counts)[ratings.places[:, side]]
-    totals = np.bincount(ratings.places[:, other], weights, ratings.sizes[other])
-    return (totals / len(ratings.places))[columns].astype(np.float32)
+    weights = np.repeat(counts, rows.counts()) * rows.values
+    totals = np.bincount(rows.columns, weights, rows.width)
+    found: Floats = (totals / counts.sum()).astype(np.float32)
+    return found
 
 
 def history_of(rows: Places, others: Places, count: int, columns: Ints) -> Csr:

@@ -23,8 +23,8 @@ class SidePosterior:
 
     `means` (samples, columns), `precisions` (samples, columns, columns), `links` (samples,
     features, columns), `scales` (samples, sources); `bare` (samples, columns) is what is added to
-    the prior mean of a row without history, see `usual_history`, and `cold_share` how much more
-    than that of the prior its variance is.
+    the prior mean of a row without ratings, and `cold_share` how much more than that of the prior
+    its variance is; `average` (samples, columns) is the row of which nothing is known, see `Cold`.
     """
 
     rows: Floats
@@ -34,6 +34,7 @@ class SidePosterior:
     scales: Matrix
     bare: Matrix
     cold_share: float = 1.0
+    average: Matrix | None = None
 
     @cached_property
     def design_roots(self) -> Matrix:
@@ -61,6 +62,13 @@ class SidePosterior:
         return out
 
 
+class Usual(NamedTuple):
+    """A side's `usual_features`, and how many of them, the last ones, are history."""
+
+    features: Floats
+    history: int
+
+
 @dataclass(frozen=True)
 class Posterior:
     """All kept samples; `levels` are None where a rating is a number.
@@ -79,29 +87,32 @@ class Posterior:
         samples: Iterable[Sample],
         mean: float,
         levels: Matrix | None,
-        usual: Sequence[Floats] = (),
     ) -> "Posterior":
-        """The samples side by side; `usual` has the `usual_history` of users and of items."""
+        """The samples side by side."""
         kept = list(samples)
-        sides = tuple(
-            _gather(kept, side, usual[side] if side < len(usual) else None)
-            for side in range(len(kept[0].rows))
-        )
+        sides = tuple(_gather(kept, side) for side in range(len(kept[0].rows)))
         response = {
             name: np.stack([sample.response[name] for sample in kept]) for name in kept[0].response
         }
         return Posterior(mean, sides, response, levels)
 
-    def with_cold(self, counts: Sequence[Ints]) -> "Posterior":
-        """With what rows without history have, given how many ratings users and items have."""
+    def with_cold(self, counts: Sequence[Ints], usual: Sequence[Usual]) -> "Posterior":
+        """With what rows without ratings have, given how many ratings users and items have."""
         averages = [Averages.of(self.sides[side].rows, counts[side]) for side in (USER, ITEM)]
         settled = []
         for number in (USER, ITEM):
-            side = self.sides[number]
-            bare, share = settle_cold(
-                side.bare, side.precisions, averages, number, numbers=self.levels is None
+            side, other = self.sides[number], averages[1 - number]
+            met = other if self.levels is None else None
+            cold = Cold.of(side.means, side.links, usual[number], met)
+            share = cold_share(averages[number], other, side.precisions)
+            settled.append(
+                replace(
+                    side,
+                    bare=cold.bare,
+                    average=cold.average,
+                    cold_share=share if usual[number].history else 1.0,
+                )
             )
-            settled.append(replace(side, bare=bare, cold_share=share))
         return replace(self, sides=(*settled, *self.sides[len(settled) :]))
 
     @property
@@ -122,7 +133,9 @@ class Posterior:
             arrays["levels"] = self.levels
         for number, side in enumerate(self.sides):
             arrays |= {
-                f"average_{number}": side.rows.mean(axis=0, dtype=np.float64),
+                f"average_{number}": side.rows.mean(axis=0, dtype=np.float64)
+                if side.average is None
+                else side.average,
                 f"means_{number}": side.means,
                 f"precisions_{number}": side.precisions,
                 f"links_{number}": side.links.astype(np.float32),
@@ -200,14 +213,32 @@ def weighted_sums(rows: Floats, counts: Ints) -> tuple[Matrix, Matrix]:
     return np.stack(means), np.stack(squares)
 
 
-def cold_bias(users: Averages, items: Averages) -> Matrix:
-    """What the bias of a row without history lacks in each sample, (samples,).
+class Cold(NamedTuple):
+    """What is known of a side's rows without ratings, in each sample: (samples, columns) each."""
 
-    A rating's user likes its item more than an average one would: scores of ratings are 0 on
-    average, that of the average rows is less.
-    """
-    both = np.sum(users.mean[:, :-1] * items.mean[:, :-1], axis=1)
-    return np.asarray(-(both + users.mean[:, -1] + items.mean[:, -1]))
+    bare: Matrix
+    """What is added to their prior means: the part of a usual history, and a bias."""
+    average: Matrix
+    """The row of which nothing is known: it has the usual features."""
+
+    @staticmethod
+    def of(means: Matrix, links: Matrix, usual: Usual, other: Averages | None) -> "Cold":
+        """From a side's prior means and links in each sample.
+
+        `other` is of the other side where ratings are numbers. Then the bias is moved so that the
+        average row's scores are 0 on average over all ratings, as those of ratings are: rows that
+        are rated are better liked than they would be by chance, and more so those rated much.
+        """
+        known = usual.features.astype(np.float64)
+        first = len(known) - usual.history
+        bare = np.asarray(known[first:] @ links[:, first:])
+        average = means + known[:first] @ links[:, :first] + bare
+        if other is not None:
+            scores = np.sum(average[:, :-1] * other.mean[:, :-1], axis=1)
+            moved = scores + average[:, -1] + other.mean[:, -1]
+            bare[:, -1] -= moved
+            average[:, -1] -= moved
+        return Cold(bare, average)
 
 
 def cold_share(side: Averages, other: Averages, precisions: Matrix) -> float:
@@ -220,21 +251,6 @@ def cold_share(side: Averages, other: Averages, precisions: Matrix) -> float:
     return max(1.0, float(next(both) / next(both)))
 
 
-def settle_cold(
-    bare: Matrix, precisions: Matrix, averages: Sequence[Averages], side: int, *, numbers: bool
-) -> tuple[Matrix, float]:
-    """`bare` and `cold_share` of a side, from its `bare_part`; without a history there is neither.
-
-    Where ratings are `numbers` their scores are 0 on average, and the bias is moved to that.
-    """
-    if not bare.any():
-        return bare, 1.0
-    moved = bare.copy()
-    if numbers:
-        moved[:, -1] += cold_bias(averages[USER], averages[ITEM])
-    return moved, cold_share(averages[side], averages[1 - side], precisions)
-
-
 def priors_of(report: Mapping[str, Array], side: int) -> Iterator[Any]:
     """What a `SidePosterior` has beside its rows."""
     for name in ("means", "precisions", "links", "scales"):
@@ -243,21 +259,14 @@ def priors_of(report: Mapping[str, Array], side: int) -> Iterator[Any]:
     yield float(report.get(f"cold_share_{side}", 1.0))
 
 
-def bare_part(links: Matrix, usual: Floats | None) -> Matrix:
-    """What a usual history adds to a prior mean, by the last of the links of each sample."""
-    if usual is None or not len(usual):
-        return np.zeros((len(links), links.shape[2]))
-    return np.asarray(usual.astype(np.float64) @ links[:, -len(usual) :])
-
-
-def _gather(samples: list[Sample], side: int, usual: Floats | None) -> SidePosterior:
+def _gather(samples: list[Sample], side: int) -> SidePosterior:
     priors = [sample.priors[side] for sample in samples]
-    links = np.stack([prior.links for prior in priors])
+    means = np.stack([prior.mean for prior in priors])
     return SidePosterior(
         np.stack([sample.rows[side] for sample in samples], axis=1),
-        np.stack([prior.mean for prior in priors]),
+        means,
         np.stack([prior.precision for prior in priors]),
-        links,
+        np.stack([prior.links for prior in priors]),
         np.stack([prior.scales for prior in priors]),
-        bare_part(links, usual),
+        np.zeros_like(means),
     )

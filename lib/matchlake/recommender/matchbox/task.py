@@ -20,7 +20,6 @@ from matchlake.recommender.matchbox.history import (
     dense_rows,
     history_rows,
     most_rated,
-    usual_history,
 )
 from matchlake.recommender.matchbox.links import Features, Source
 from matchlake.recommender.matchbox.output import Emitter, problem
@@ -76,9 +75,9 @@ class Task:
         features = [
             self._features(ratings, sides[side], side, seen[1 - side]) for side in (USER, ITEM)
         ]
-        usual = [usual_history(ratings, side, seen[1 - side]) for side in (USER, ITEM)]
         given = (*features, None)[: len(ratings.sizes)]
-        posterior, trace = run_chains(ratings, given, self.params, usual)
+        histories = len(seen[ITEM]), len(seen[USER])
+        posterior, trace = run_chains(ratings, given, self.params, histories)
         emitter = Emitter.of(types, posterior, self.params.compact_loss)
         for side in (USER, ITEM):
             yield from _rows(emitter, ratings, sides[side], side, seen[1 - side])
