@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from pyspark.ml.recommendation import ALS
 from pyspark.sql import DataFrame, SparkSession
@@ -12,6 +13,7 @@ from pyspark.sql import functions as F
 from tests.support.als_oracle import Problem, solve_side
 
 from matchlake.errors import InputError, ParameterError, SchemaError
+from matchlake.io.cuts import Cuts
 from matchlake.recommender.als import AlsParams, Progress, continued, fit_als
 from matchlake.recommender.blocks import csr_from_pairs
 from matchlake.recommender.fit import initial_rows
@@ -277,3 +279,14 @@ def test_repeated_pairs_follow_the_rule(
     expected = arrays(fit_als(once, params.model_copy(update={"duplicates": "error"})))
     assert found[0] == expected[0]
     assert all(np.array_equal(a, b) for a, b in zip(found[1], expected[1], strict=True))
+
+
+def test_what_a_run_keeps_is_read_in_small_pieces(spark: SparkSession, tmp_path: Path) -> None:
+    text = F.concat("id", F.repeat(F.lit("x"), 500_000))
+    large = spark.range(0, 96, 1, 1).select(text.cast("binary").alias("data"))
+    assert Cuts(spark, tmp_path)(large).count() == 96
+    (written,) = tmp_path.rglob("*.parquet")
+    groups = pq.ParquetFile(written).metadata
+    sizes = [groups.row_group(n).total_byte_size for n in range(groups.num_row_groups)]
+    assert sum(sizes) > 46 << 20
+    assert max(sizes) < 20 << 20

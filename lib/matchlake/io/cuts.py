@@ -21,6 +21,15 @@ from matchlake.io.states import save_state
 
 _log = logging.getLogger(__name__)
 
+_WRITTEN = {
+    # Factors do not shrink; packing them takes longer than writing them.
+    "compression": "none",
+    # Spark reads a column of a row group into one array of the JVM. Rows of half a MiB would make
+    # that hundreds of MiB, which a small heap has not in one piece; so sizes are looked at early.
+    "parquet.block.size": str(16 << 20),
+    "parquet.page.size.row.check.min": "8",
+}
+
 
 @dataclass
 class Cuts:
@@ -32,8 +41,7 @@ class Cuts:
     def __call__(self, frame: DataFrame) -> DataFrame:
         """Writes `frame` and gives it back as what was written."""
         place = self.folder / str(max([0, *self._numbers(self.folder)]) + 1)
-        # Factors do not shrink; packing them takes longer than writing them.
-        frame.write.option("compression", "none").parquet(str(place))
+        frame.write.options(**_WRITTEN).parquet(str(place))
         return self.spark.read.schema(frame.schema).parquet(str(place))
 
     def of(self, name: str) -> "Cuts":
