@@ -176,16 +176,21 @@ def test_a_usual_history_is_the_mean_over_ratings() -> None:
     np.testing.assert_allclose(found, [4 * 0.5 / 5, (4 * 0.5 + 1) / 5])
 
 
-def test_a_row_without_history_is_rated_as_a_rating_is_on_average() -> None:
-    """The popular items are the good ones, so that a history of zeros would stand for bad ones."""
+@pytest.mark.parametrize(("history", "missed"), [(True, 0.5), (False, 0.2)])
+def test_a_row_without_ratings_is_rated_as_a_rating_is_on_average(
+    history: bool,  # noqa: FBT001 - a case
+    missed: float,
+) -> None:
+    """Popular items are the good ones: a history of zeros, or a mean over items, is of bad ones."""
     rng = np.random.default_rng(4)
     shares = np.linspace(0.05, 0.8, 60)
     users, items = np.nonzero(rng.random((150, 60)) < shares)
     values = 3.0 + 2.0 * (shares[items] - 0.4) + 0.3 * rng.normal(size=len(users))
     places = np.stack([users, items], axis=1).astype(np.int32)
     ratings = Ratings(places, values.astype(np.float32), (150, 60))
-    seen = [most_rated(ratings, side, 1000) for side in (USER, ITEM)]
-    features = tuple(Features(history_rows(ratings, s, seen[1 - s])) for s in (USER, ITEM))
+    seen = [most_rated(ratings, side, 1000 if history else 0) for side in (USER, ITEM)]
+    rows = (history_rows(ratings, side, seen[1 - side]) for side in (USER, ITEM))
+    features = tuple(Features(of) if history else None for of in rows)
     params = MatchboxParams(rank=2, burn_in=50, samples=50, thinning=1, threads=1)
     found, _ = run_chains(ratings, features, params, (len(seen[ITEM]), len(seen[USER])))
     bare, zero = (
@@ -193,7 +198,7 @@ def test_a_row_without_history_is_rated_as_a_rating_is_on_average() -> None:
         for given in (found.sides[ITEM].bare, np.zeros_like(found.sides[ITEM].bare))
     )
     assert bare == pytest.approx(values.mean(), abs=0.03)
-    assert zero < values.mean() - 0.5
+    assert zero < values.mean() - missed
     # Nor does one of which nothing is known differ from it, as there are no other features.
     np.testing.assert_allclose(found.sides[ITEM].average, found.sides[ITEM].prior_rows(None, 1)[0])
 

@@ -37,6 +37,7 @@ _BLOCK = 1 << 18
 _SPARE = 4
 """Lists have room for so many times k candidates before they are cut back to k."""
 _WORD = 64
+"""Targets whose bits are one word."""
 _SIGN, _REST, _PLACE = 0x80000000, 0x7FFFFFFF, 0xFFFFFFFF
 _NOTHING = np.float32(-np.inf)
 
@@ -53,7 +54,7 @@ class Targets(NamedTuple):
 
 
 class Lists(NamedTuple):
-    """For each query the places of some targets.
+    """For each query the places of some targets, ascending.
 
     Those of query `q` stand at `indptr[q]:indptr[q + 1]`.
     """
@@ -123,12 +124,11 @@ def top_k(
         chunk[:] = padded.reshape(-1, _TOGETHER, columns).transpose(0, 2, 1)
         bounds = without.indptr[top : rows.stop + 1]
         room.restart(padded, len(bounds) - 1)
-        _mark(room.refused, bounds, without.places, True)  # noqa: FBT003 - numba has no keywords
+        _refuse(room.refused, bounds, without.places)
         for begin in range(0, panels, step):
             block = begin, min(begin + step, panels)
             _scan(chunk.reshape(-1), packed, block, k, room)
         _finish(room, k, best.scores[rows], best.places[rows])
-        _mark(room.refused, bounds, without.places, False)  # noqa: FBT003
     return best
 
 
@@ -148,7 +148,7 @@ class _Room(NamedTuple):
 
     def restart(self, queries: Floats, count: int) -> None:
         """Empties it for the next `count` queries."""
-        self.used[:], self.least[:] = 0, 0
+        self.used[:], self.least[:], self.refused[:] = 0, 0, 0
         self.limits[:count], self.limits[count:] = _NOTHING, np.inf
         self.unknown[:] = np.isnan(queries[:, 0])
 
@@ -159,7 +159,7 @@ def _empty_room(height: int, k: int, targets: int) -> _Room:
         np.empty(height, np.int64),
         np.empty(height, np.uint64),
         np.empty(height, np.float32),
-        np.zeros((height, -(-targets // _WORD)), np.uint64),
+        np.empty((height, -(-targets // _WORD)), np.uint64),
         np.empty(height, np.bool_),
     )
 
@@ -200,17 +200,11 @@ def _score_of(key: np.uint64) -> np.float32:
 
 
 @compiled
-def _mark(
-    refused: npt.NDArray[np.uint64],
-    bounds: Ints,
-    places: Positions,
-    put: bool,  # noqa: FBT001 - numba has no keywords
-) -> None:
-    """Puts a bit at each place of each query's list, or takes them all away again."""
+def _refuse(refused: npt.NDArray[np.uint64], bounds: Ints, places: Positions) -> None:
+    """Puts a bit at each place of each query's list."""
     for row in range(len(bounds) - 1):
         for at in range(bounds[row], bounds[row + 1]):
-            word, bit = places[at] // _WORD, np.uint64(1) << np.uint64(places[at] % _WORD)
-            refused[row, word] = refused[row, word] | bit if put else np.uint64(0)
+            refused[row, places[at] // _WORD] |= np.uint64(1) << np.uint64(places[at] % _WORD)
 
 
 @compiled

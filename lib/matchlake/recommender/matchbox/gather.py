@@ -19,7 +19,6 @@ from matchlake.recommender.matchbox.posterior import (
     Averages,
     Cold,
     Usual,
-    cold_share,
     factors_of,
     weighted_sums,
 )
@@ -65,18 +64,18 @@ def gathered_report(
         grams.append(summed(parts, "gram"))
         count = summed(parts, "count")
         averages.append(Averages(summed(parts, "mean") / count, summed(parts, "square") / count))
-        priors = [sample.priors[side] for sample in kept]
-        report[f"means_{side}"] = np.stack([prior.mean for prior in priors])
-        report[f"precisions_{side}"] = np.stack([prior.precision for prior in priors])
-        report[f"links_{side}"] = np.stack([prior.links for prior in priors]).astype(np.float32)
-        report[f"scales_{side}"] = np.stack([prior.scales for prior in priors])
+        drawn = [sample.priors[side] for sample in kept]
+        report[f"means_{side}"] = np.stack([prior.mean for prior in drawn])
+        report[f"precisions_{side}"] = np.stack([prior.precision for prior in drawn])
+        report[f"links_{side}"] = np.stack([prior.links for prior in drawn]).astype(np.float32)
+        report[f"scales_{side}"] = np.stack([prior.scales for prior in drawn])
     for side in (USER, ITEM):
         links = np.stack([sample.priors[side].links for sample in kept])
-        met = None if "levels" in report else averages[1 - side]
-        cold = Cold.of(report[f"means_{side}"], links, usual[side], met)
+        priors = report[f"means_{side}"], report[f"precisions_{side}"], links
+        both = averages[side], averages[1 - side]
+        cold = Cold.of(priors, usual[side], both, numbers="levels" not in report)
         report[f"bare_{side}"], report[f"average_{side}"] = cold.bare, cold.average
-        share = cold_share(averages[side], averages[1 - side], report[f"precisions_{side}"])
-        report[f"cold_share_{side}"] = np.array(share if usual[side].history else 1.0)
+        report[f"cold_share_{side}"] = np.array(cold.share)
     few = compact_grams((grams[USER], grams[ITEM]), layout.sizes, loss)
     return report | {"compact_users": few.users, "compact_items": few.items}
 

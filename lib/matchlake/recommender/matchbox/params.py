@@ -35,7 +35,8 @@ class MatchboxParams(Params):
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of every random number of the fit."""
     history: bool = True
-    """Use 'which items has this user rated' and 'who has rated this item' as features too."""
+    """Use 'which items has this user rated' and 'who has rated this item' as features too: better
+    for who has ratings, worse for who has none."""
     history_limit: int = Field(4000, ge=1)
     """The most items (and the most users) that history features stand for: those most rated."""
     noise: Literal["user", "shared"] = "user"

@@ -83,11 +83,7 @@ class Posterior:
     levels: Matrix | None = None
 
     @staticmethod
-    def of(
-        samples: Iterable[Sample],
-        mean: float,
-        levels: Matrix | None,
-    ) -> "Posterior":
+    def of(samples: Iterable[Sample], mean: float, levels: Matrix | None) -> "Posterior":
         """The samples side by side."""
         kept = list(samples)
         sides = tuple(_gather(kept, side) for side in range(len(kept[0].rows)))
@@ -101,17 +97,12 @@ class Posterior:
         averages = [Averages.of(self.sides[side].rows, counts[side]) for side in (USER, ITEM)]
         settled = []
         for number in (USER, ITEM):
-            side, other = self.sides[number], averages[1 - number]
-            met = other if self.levels is None else None
-            cold = Cold.of(side.means, side.links, usual[number], met)
-            share = cold_share(averages[number], other, side.precisions)
+            side = self.sides[number]
+            priors = side.means, side.precisions, side.links
+            both = averages[number], averages[1 - number]
+            cold = Cold.of(priors, usual[number], both, numbers=self.levels is None)
             settled.append(
-                replace(
-                    side,
-                    bare=cold.bare,
-                    average=cold.average,
-                    cold_share=share if usual[number].history else 1.0,
-                )
+                replace(side, bare=cold.bare, average=cold.average, cold_share=cold.share)
             )
         return replace(self, sides=(*settled, *self.sides[len(settled) :]))
 
@@ -220,28 +211,39 @@ class Cold(NamedTuple):
     """What is added to their prior means: the part of a usual history, and a bias."""
     average: Matrix
     """The row of which nothing is known: it has the usual features."""
+    share: float
+    """How much more than that of the prior their variance is: 1 without a history."""
 
     @staticmethod
-    def of(means: Matrix, links: Matrix, usual: Usual, other: Averages | None) -> "Cold":
-        """From a side's prior means and links in each sample.
+    def of(
+        priors: tuple[Matrix, Matrix, Matrix],
+        usual: Usual,
+        averages: tuple[Averages, Averages],
+        *,
+        numbers: bool,
+    ) -> "Cold":
+        """From a side's prior means, precisions and links, and the averages of it and the other.
 
-        `other` is of the other side where ratings are numbers. Then the bias is moved so that the
-        average row's scores are 0 on average over all ratings, as those of ratings are: rows that
-        are rated are better liked than they would be by chance, and more so those rated much.
+        Where ratings are `numbers` the bias is moved so that the average row's scores are 0 on
+        average over all ratings, as those of ratings are: rows that are rated are better liked than
+        they would be by chance, and more so those rated much.
         """
+        means, precisions, links = priors
+        own, other = averages
         known = usual.features.astype(np.float64)
         first = len(known) - usual.history
         bare = np.asarray(known[first:] @ links[:, first:])
         average = means + known[:first] @ links[:, :first] + bare
-        if other is not None:
+        if numbers:
             scores = np.sum(average[:, :-1] * other.mean[:, :-1], axis=1)
             moved = scores + average[:, -1] + other.mean[:, -1]
             bare[:, -1] -= moved
             average[:, -1] -= moved
-        return Cold(bare, average)
+        share = _cold_share(own, other, precisions) if usual.history else 1.0
+        return Cold(bare, average, share)
 
 
-def cold_share(side: Averages, other: Averages, precisions: Matrix) -> float:
+def _cold_share(side: Averages, other: Averages, precisions: Matrix) -> float:
     """Variance of scores of rows without history, over that of rows around their prior means."""
     design = other.square.copy()
     design[:, -1], design[:, :, -1] = other.mean, other.mean
