@@ -14,9 +14,7 @@ ALTER TABLE bronze.users ALTER COLUMN zip_code SET TAGS ('pii' = 'postal_code');
 ALTER TABLE bronze.rating_events SET TAGS ('data_class' = 'personal');
 ALTER TABLE bronze.rating_events ALTER COLUMN user_id SET TAGS ('pii' = 'pseudonym');
 -- Bad records are kept as they came: nobody knows what is in them.
-ALTER TABLE bronze.rating_events ALTER COLUMN raw_key SET TAGS ('pii' = 'unknown');
-ALTER TABLE bronze.rating_events ALTER COLUMN raw_value SET TAGS ('pii' = 'unknown');
-ALTER TABLE bronze.rating_events ALTER COLUMN raw_headers SET TAGS ('pii' = 'unknown');
+ALTER TABLE bronze.rating_events ALTER COLUMN raw SET TAGS ('pii' = 'unknown');
 ALTER TABLE bronze.rating_events ALTER COLUMN detail SET TAGS ('pii' = 'unknown');
 ALTER TABLE bronze.lake_quarantine SET TAGS ('data_class' = 'personal');
 ALTER TABLE bronze.lake_quarantine ALTER COLUMN row_text SET TAGS ('pii' = 'unknown');

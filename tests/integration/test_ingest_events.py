@@ -49,14 +49,13 @@ def test_every_kind_of_bad_record_has_one_row_and_its_reason(
         assert (before.status, before.user_id, before.reason) == ("good", f"u{number}", None)
         assert (one.kind, row.reason) == (one.kind, one.reason)
         assert row.status == ("quarantined" if one.reason else "good")
-        assert row.raw_value == (one.event.value if one.reason else None)
-        assert row.raw_key == (b"k" if one.reason else None)
+        assert row.raw == ((b"k", one.event.value, None) if one.reason else None)
         assert (row.user_id is None) == bool(one.reason)
         assert bool(row.detail) == bool(one.reason)
     assert rows(runtime, "kinds.good").count() == sum(r.status == "good" for r in found.values())
     refused = rows(runtime, "kinds.quarantine").where("reason = 'malformed_json'").first()
     assert refused is not None
-    assert refused.text.encode() == bytes(refused.raw_value)
+    assert refused.text.encode() == bytes(refused.raw.value)
     history = spark.sql(f"DESCRIBE HISTORY {runtime.lakehouse.name('kinds.events')}")
     assert history.where("operation = 'WRITE'").count() == 1, "good and bad in one commit"
 

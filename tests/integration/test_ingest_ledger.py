@@ -155,8 +155,8 @@ def test_a_replay_turns_what_passes_now_into_good_rows_in_their_place(
     produce(broker, "replayed", [good(1), b"oops", good(2, rating=8), good(3, rating=70)])
     ingest(runtime)
     first = runtime.lakehouse.read("replayed.quarantine").where("offset = 0").collect()[0]
-    assert first.raw_headers == [("trace", b"\x01")]
-    assert (first.raw_key, first.schema_version, first.attempt) == (b"k", 1, 1)
+    assert first.raw.headers == [("trace", b"\x01")]
+    assert (first.raw.key, first.schema_version, first.attempt) == (b"k", 1, 1)
 
     stream = runtime.config.streams["replayed"]
     wider = stream.columns["rating"].model_copy(update={"max": 10})
@@ -169,7 +169,7 @@ def test_a_replay_turns_what_passes_now_into_good_rows_in_their_place(
     assert quarantine(changed, "replayed") == [(2, "malformed_json", 1), (4, "out_of_range", 2)]
     row = changed.lakehouse.read("replayed.events").where("offset = 0").collect()[0]
     assert (row.status, row.user_id, row.rating, row.reason) == ("good", "u0", 7.0, None)
-    assert (row.attempt, row.schema_version, row.raw_value) == (2, 2, None)
+    assert (row.attempt, row.schema_version, row.raw) == (2, 2, None)
     counts = ledger.reconcile()
     assert (counts.offsets, counts.good, counts.quarantined) == (5, 3, 2)
 
@@ -180,7 +180,7 @@ def test_a_replay_turns_what_passes_now_into_good_rows_in_their_place(
     assert Replay(entry, changed.lakehouse, ("out_of_range",), fix=fix).run(ledger).passed == 1
     fixed = changed.lakehouse.read("replayed.events").where("offset = 4").collect()[0]
     assert (fixed.status, fixed.rating, fixed.attempt) == ("good", 7.0, 4)
-    assert b'"rating": 70' in fixed.raw_value, "what came stays where a fix made it pass"
+    assert b'"rating": 70' in fixed.raw.value, "what came stays where a fix made it pass"
     assert replay.run(ledger) == Replayed(0, 0)
     assert ingest(changed).quarantined == 1
     with pytest.raises(ParameterError, match="No reason late: there is tombstone, empty"):

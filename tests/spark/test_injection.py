@@ -182,8 +182,8 @@ def test_who_is_erased_is_one_user_whatever_the_id(lakehouse: Lakehouse) -> None
 
 def test_records_that_name_an_evil_user_are_found_and_no_others(lakehouse: Lakehouse) -> None:
     texts = [json.dumps({"user_id": text})[:-1] for text in EVIL]
-    rows = [(at, text, text.encode(), b"") for at, text in enumerate(texts)]
-    schema = "at int, row_text string, raw_value binary, raw_key binary"
+    rows = [(at, text, (text.encode(), b"")) for at, text in enumerate(texts)]
+    schema = "at int, row_text string, raw struct<value: binary, key: binary>"
     frame = lakehouse.spark.createDataFrame(rows, schema)
     found = frame.selectExpr(
         "at", *(f"({row_names_user({'user_id'}, text)}) AS r{at}" for at, text in enumerate(EVIL))

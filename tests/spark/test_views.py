@@ -77,10 +77,12 @@ def _append_events(lake: Lakehouse, config: JobConfig) -> None:
     lake.create(spec)
     lake.spark.sql(f"""
         INSERT INTO {spec.name} (status, user_id, event_time, topic, partition, offset,
-                                 kafka_timestamp, reason, detail, raw_value) VALUES
+                                 kafka_timestamp, reason, detail, raw) VALUES
         ('good', 'few', TIMESTAMP'2024-01-05', 't', 0, 0, TIMESTAMP'2024-01-06', null, null, null),
-        ('quarantined', null, null, 't', 0, 1, TIMESTAMP'2024-01-07', 'empty', 'first', X''),
-        ('quarantined', null, null, 't', 0, 2, TIMESTAMP'2024-01-08', 'empty', 'last', X'20'),
+        ('quarantined', null, null, 't', 0, 1, TIMESTAMP'2024-01-07', 'empty', 'first',
+         named_struct('key', X'', 'value', X'', 'headers', null)),
+        ('quarantined', null, null, 't', 0, 2, TIMESTAMP'2024-01-08', 'empty', 'last',
+         named_struct('key', X'', 'value', X'20', 'headers', null)),
         ('quarantined', null, null, 't', 0, 3, TIMESTAMP'2024-01-09', 'tombstone', 'no value', null)
     """)
 

@@ -9,7 +9,6 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from tests.support.streams import good, runtime_in, stream_entry
 
-from matchlake.ingest.columns import RAW_HEADERS
 from matchlake.io import streams
 from matchlake.io.brokers import Broker
 from matchlake.io.checkpoint import Checkpoint
@@ -77,7 +76,7 @@ def messages(at: Ingest, values: list[tuple[int, bytes]]) -> DataFrame:
     found = at.lakehouse.spark.createDataFrame(values, "offset BIGINT, value BINARY")
     rest = {
         "key": F.lit(None).cast("binary"),
-        "headers": F.lit(None).cast(RAW_HEADERS.type),
+        "headers": F.lit(None).cast("array<struct<key: string, value: binary>>"),
         "partition": F.lit(0),
         "timestamp": F.lit("2024-05-01 10:00:00").cast("timestamp"),
     }

@@ -16,7 +16,7 @@ from matchlake.views import jobs_before
 RULES = ROOT / "conf" / "governance.sql"
 PERSONAL = {
     *("user_id", "related_user_id", "age", "gender", "occupation", "zip_code"),
-    *("raw_key", "raw_value", "raw_headers", "row_text", "detail"),
+    *("raw", "row_text", "detail"),
 }
 CONFIG = load_config("prod", conf_dir=ROOT / "conf")
 

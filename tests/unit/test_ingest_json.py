@@ -109,7 +109,7 @@ def test_each_kind_among_the_others_has_its_own_verdict(copies: int) -> None:
     for (name, value, reason), row in zip(CASES * copies, rows, strict=True):
         assert (name, row["reason"]) == (name, reason)
         assert row["status"] == ("quarantined" if reason else "good")
-        assert row["raw_value"] == (value if reason else None)
+        assert row["raw"] == ({"key": b"k", "value": value, "headers": None} if reason else None)
         assert (row["user_id"] is None) == (reason is not None)
 
 

@@ -61,9 +61,9 @@ def test_table_and_views_follow_the_declaration() -> None:
     names = stream_table(stream).column_names
     assert names[:5] == ["status", "user_id", "item_id", "rating", "event_time"]
     assert names[5:9] == ["topic", "partition", "offset", "kafka_timestamp"]
-    assert names[9:14] == ["reason", "detail", "raw_key", "raw_value", "raw_headers"]
-    assert names[14:16] == ["value_bytes", "schema_version"]
-    assert names[16:] == ["attempt", "checkpoint_id", "batch_id"]
+    assert names[9:12] == ["reason", "detail", "raw"]
+    assert names[12:14] == ["value_bytes", "schema_version"]
+    assert names[14:] == ["attempt", "checkpoint_id", "batch_id"]
     good, bad = stream_views(stream)
     assert (good.name, bad.name) == ("bronze.ratings", "bronze.ratings_quarantine")
     assert good.needs == bad.needs == ("bronze.rating_events",)

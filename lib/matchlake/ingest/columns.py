@@ -26,15 +26,10 @@ REFUSAL = (
 )
 RESCUED = Column("rescued", "STRING", "Fields of the record that are not declared, as JSON")
 """The column of streams that keep what they do not declare."""
-RAW_HEADERS = Column(
-    "raw_headers",
-    "ARRAY<STRUCT<key: STRING, value: BINARY>>",
-    "The message's headers as they came; null when good or without any",
-)
-RAW = (
-    Column("raw_key", "BINARY", "The message's key as it came; null when good"),
-    Column("raw_value", "BINARY", "The message's value as it came; null when good"),
-    RAW_HEADERS,
+RAW = Column(
+    "raw",
+    "STRUCT<key: BINARY, value: BINARY, headers: ARRAY<STRUCT<key: STRING, value: BINARY>>>",
+    "The message as it came: key, value and headers; null when good",
 )
 BATCH = (
     Column("value_bytes", "INT", "Length of the message's value as it came; null without one"),
@@ -78,5 +73,5 @@ FILE_COLUMNS = (
     Column("loaded_at", "TIMESTAMP", "When it was loaded, UTC"),
 )
 """The columns of the ledger of lake files."""
-RECORD_COLUMNS = (STATUS, *POSITION, *REFUSAL, *RAW, *BATCH)
+RECORD_COLUMNS = (STATUS, *POSITION, *REFUSAL, RAW, *BATCH)
 """The columns that every stream's table has, beside those declared."""

@@ -1,11 +1,11 @@
 """Reads batches of JSON values with Arrow, so that no value can run into the next.
 
-The values are joined by newlines and read in one go. Two things make that safe. Every value that
-is joined begins with `{` and ends with `}`, and a newline cannot stand inside a JSON string. So
-where Arrow reads the whole without an error, no object can span a newline: inside an object,
-what follows a `}` must be a comma or a closing bracket, and there stands a `{`. Each value is
-therefore one object or more, and when there are as many objects as values, exactly one.
-(Arrow takes a NUL byte for the end and NaN for a number, so values with those are kept out.)
+They come as lines, each a value and a newline, and are read in one go, where they lie. Two things
+make that safe. Every value among them begins with `{` and ends with `}`, and a newline cannot stand
+inside a JSON string. So where Arrow reads the whole without an error, no object can span a newline:
+inside an object, what follows a `}` must be a comma or a closing bracket, and there stands a `{`.
+Each value is therefore one object or more, and when there are as many objects as values, exactly
+one. (Arrow takes a NUL byte for the end and NaN for a number, so values with those are kept out.)
 
 Where the whole cannot be read, Python's own reader tells the values that are at fault, and Arrow
 reads the others. Arrow alone decides what is accepted: a value's fate never depends on others.
@@ -54,32 +54,32 @@ class JsonReader:
         self._judge = Judge(columns)
         self._integers: frozenset[str] = frozenset()
 
-    def read(self, values: pa.Array) -> tuple[dict[str, pa.Array], dict[int, Finding]]:
+    def read(self, lines: pa.Array) -> tuple[dict[str, pa.Array], dict[int, Finding]]:
         """The columns as JSON has them, and the rows that could not be read, with the reason.
 
         Texts and times are strings, integers are 64-bit; a field that is missing or null is null,
         and so is every field of a row that could not be read.
 
         Args:
-            values: binary, one JSON object each; null for a message without a value.
+            lines: binary, one JSON object each and a newline; null for a message without a value.
         """
-        values = values.cast(pa.large_binary())
+        lines = lines.cast(pa.large_binary())
         findings: dict[int, Finding] = {}
-        rows = self._objects(values, findings)
+        rows = self._objects(lines, findings)
         pieces = [
-            piece for some in _shares(values, rows) for piece in self._some(values, some, findings)
+            piece for some in _shares(lines, rows) for piece in self._some(lines, some, findings)
         ]
-        return self._put_together(pieces, len(values)), findings
+        return self._put_together(pieces, len(lines)), findings
 
-    def why_null(self, values: pa.Array, row: int, name: str) -> Reason:
+    def why_null(self, lines: pa.Array, row: int, name: str) -> Reason:
         """Whether a column that is null in a row's value is missing there, or null."""
-        return self._judge.why_null(values[row].as_py(), name)
+        return self._judge.why_null(lines[row].as_py(), name)
 
-    def _objects(self, values: pa.Array, findings: dict[int, Finding]) -> Rows:
+    def _objects(self, lines: pa.Array, findings: dict[int, Finding]) -> Rows:
         """The rows that begin and end as an object does; the others become findings."""
-        likely = _in_braces(values)
+        likely = _in_braces(lines)
         for row in np.flatnonzero(~likely):
-            raw = values[row].as_py()
+            raw = _value(lines[row].as_py())
             text = (raw or b"").strip(_SPACE)
             if text.startswith(b"{") and text.endswith(b"}"):
                 likely[row] = True
@@ -87,15 +87,15 @@ class JsonReader:
                 findings[int(row)] = self._judge.refuse(raw)
         return np.flatnonzero(likely)
 
-    def _some(self, values: pa.Array, rows: Rows, findings: dict[int, Finding]) -> list[_Piece]:
-        text = _join(values, rows)
+    def _some(self, lines: pa.Array, rows: Rows, findings: dict[int, Finding]) -> list[_Piece]:
+        text = _text(lines, rows)
         if _is_clean(text):
             columns, _ = self._parse(text, len(rows), self._integers)
             if columns is not None:
                 return [_Piece(rows, columns)]
         alike: dict[frozenset[str], list[int]] = {}
-        for row, raw in zip(rows, _take(values, rows).to_pylist(), strict=True):
-            verdict = self._judge.judge(raw)
+        for row, line in zip(rows, _take(lines, rows).to_pylist(), strict=True):
+            verdict = self._judge.judge(_value(line))
             if isinstance(verdict, Finding):
                 findings[int(row)] = verdict
             else:
@@ -105,17 +105,17 @@ class JsonReader:
         return [
             piece
             for integers, those in alike.items()
-            for piece in self._halves(values, np.array(those), integers, findings)
+            for piece in self._halves(lines, np.array(those), integers, findings)
         ]
 
     def _halves(
-        self, values: pa.Array, rows: Rows, integers: frozenset[str], findings: dict[int, Finding]
+        self, lines: pa.Array, rows: Rows, integers: frozenset[str], findings: dict[int, Finding]
     ) -> Iterable[_Piece]:
         """Reads what Python had nothing against; what Arrow still refuses is found by halving."""
         waiting = [rows]
         while waiting:
             rows = waiting.pop()
-            columns, why = self._parse(_join(values, rows), len(rows), integers)
+            columns, why = self._parse(_text(lines, rows), len(rows), integers)
             if columns is not None:
                 yield _Piece(rows, columns)
             elif len(rows) == 1:
@@ -190,39 +190,45 @@ def _at(table: pa.Table, path: tuple[str, ...]) -> pa.Array:
     return pc.struct_field(column, list(path[1:])) if path[1:] else column
 
 
-def _in_braces(values: pa.Array) -> npt.NDArray[np.bool_]:
-    """Which values have `{` as their first and `}` as their last byte."""
-    _, offsets, data = values.buffers()
-    count = len(values)
-    if not count or data is None or not data.size:
-        return np.zeros(count, bool)
-    bounds = np.frombuffer(offsets, np.int64)[values.offset : values.offset + count + 1]
+def _in_braces(lines: pa.Array) -> npt.NDArray[np.bool_]:
+    """Of which lines the value has `{` as its first and `}` as its last byte."""
+    bounds, data = _bytes(lines)
+    if not len(data):
+        return np.zeros(len(lines), bool)
     text = np.frombuffer(data, np.uint8)
-    likely = np.diff(bounds) > 1
+    likely: npt.NDArray[np.bool_] = np.diff(bounds) > len("{}")
     likely &= text[np.minimum(bounds[:-1], len(text) - 1)] == ord("{")
-    likely &= text[bounds[1:] - 1] == ord("}")
-    present: npt.NDArray[np.bool_] = values.is_valid().to_numpy(zero_copy_only=False)
-    return likely & present
+    likely &= text[bounds[1:] - len("}\n")] == ord("}")
+    return likely
 
 
-def _shares(values: pa.Array, rows: Rows) -> list[Rows]:
-    """The rows, cut so that the values of a share are not much more than `_AT_ONCE` bytes."""
+def _shares(lines: pa.Array, rows: Rows) -> list[Rows]:
+    """The rows, cut so that the lines of a share are not much more than `_AT_ONCE` bytes."""
     if not len(rows):
         return []
-    sizes = pc.binary_length(_take(values, rows)).to_numpy(zero_copy_only=False)
+    sizes = np.diff(_bytes(lines)[0])[rows]
     share = np.cumsum(sizes) // _AT_ONCE
     return np.split(rows, np.flatnonzero(np.diff(share)) + 1)
 
 
-def _take(values: pa.Array, rows: Rows) -> pa.Array:
-    return values if len(rows) == len(values) else values.take(pa.array(rows))
+def _take(lines: pa.Array, rows: Rows) -> pa.Array:
+    return lines if len(rows) == len(lines) else lines.take(pa.array(rows))
 
 
-def _join(values: pa.Array, rows: Rows) -> bytes:
-    some = _take(values, rows)
-    listed = pa.LargeListArray.from_arrays(pa.array([0, len(some)], pa.int64()), some)
-    text: bytes = pc.binary_join(listed, pa.scalar(b"\n", pa.large_binary()))[0].as_py()
-    return text + b"\n"
+def _text(lines: pa.Array, rows: Rows) -> bytes:
+    bounds, data = _bytes(_take(lines, rows))
+    return bytes(data[bounds[0] : bounds[-1]])
+
+
+def _bytes(lines: pa.Array) -> tuple[Rows, memoryview]:
+    """Where each line begins, and the last one ends, in the bytes of all; a null has no bytes."""
+    _, offsets, data = lines.buffers()
+    bounds = np.frombuffer(offsets, np.int64) if offsets else np.zeros(1, np.int64)
+    return bounds[lines.offset : lines.offset + len(lines) + 1], memoryview(data or b"")
+
+
+def _value(line: bytes | None) -> bytes | None:
+    return line and line.removesuffix(b"\n")
 
 
 def _is_clean(text: bytes) -> bool:

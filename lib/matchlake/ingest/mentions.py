@@ -6,7 +6,7 @@ import re
 from matchlake.ingest.params import StreamParams
 from matchlake.schemas import quote_text
 
-KEY, VALUE = (f"make_valid_utf8(CAST(raw_{name} AS STRING))" for name in ("key", "value"))
+KEY, VALUE = (f"make_valid_utf8(CAST(raw.{name} AS STRING))" for name in ("key", "value"))
 ROW = "row_text"
 """The text of a refused row of a file."""
 
@@ -24,7 +24,7 @@ def names_user(stream: StreamParams, column: str, user: str) -> str:
         fields = {column, (declared.path or column).rpartition(".")[2]}
         said = _field(VALUE, fields, user) if stream.format == "json" else _cell(VALUE, user)
     else:
-        said = f"contains(raw_value, X'{_with_length(stream.format, user).hex()}')"
+        said = f"contains(raw.value, X'{_with_length(stream.format, user).hex()}')"
     return f"coalesce({is_key}, false) OR coalesce({said}, false)"
 
 

@@ -1,7 +1,11 @@
 """From Kafka's messages to the rows of a stream's bronze table, good and bad together."""
 
+import json
+from base64 import b64decode
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,16 +14,22 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.ingest.checks import check_columns
-from matchlake.ingest.columns import GOOD, QUARANTINED, RAW_HEADERS, RESCUED
+from matchlake.ingest.columns import GOOD, QUARANTINED, RAW, RESCUED
 from matchlake.ingest.decoders import schema_id
 from matchlake.ingest.params import StreamParams
 from matchlake.ingest.readers import reader_of
 from matchlake.ingest.reasons import Finding
 from matchlake.ingest.tables import stream_table
-from matchlake.schemas import TableSpec
 
 MESSAGE = ("key", "value", "headers", "partition", "offset", "timestamp")
 """The columns of a message that a row is made of."""
+_RAW = pa.struct(
+    {
+        "key": pa.binary(),
+        "value": pa.binary(),
+        "headers": pa.list_(pa.struct({"key": pa.string(), "value": pa.binary()})),
+    }
+)
 _READ_FROM = ("checkpoint_id", "batch_id")
 
 
@@ -51,19 +61,20 @@ def parse_messages(
         same["checkpoint_id"], number = F.lit(batch[0]), batch[1]
     absent = {name for name in _READ_FROM if not batch and name not in passing}
     columns = [column for column in table.columns if column.name not in absent]
+    travelling = replace(table, columns=tuple(c for c in columns if c.name not in same))
     # Nor may a list: Spark asks each row on its way for the size of its columns, 5 us for a list.
-    text = RAW_HEADERS._replace(type="STRING")
-    travelling = TableSpec(
-        table.name,
-        table.comment,
-        tuple(text if c == RAW_HEADERS else c for c in columns if c.name not in same),
-    )
     sent = messages.select(*MESSAGE, *passing).withColumn("headers", F.to_json("headers"))
+    if _is_ended(stream):
+        sent = sent.withColumn("value", F.concat("value", F.lit(b"\n")))
     rows = sent.mapInArrow(
         partial(parse_batches, stream=stream, passing=passing, number=number), travelling.struct()
     )
-    same[text.name] = F.from_json(text.name, RAW_HEADERS.type)
     return rows.withColumns(same).select([column.name for column in columns])
+
+
+def _is_ended(stream: StreamParams) -> bool:
+    """Whether values travel with a newline behind them: then Arrow reads them where they lie."""
+    return stream.format == "json"
 
 
 def parse_batches(
@@ -72,7 +83,10 @@ def parse_batches(
     passing: Sequence[str] = (),
     number: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of `parse_messages`, without what is the same in all, batch by batch."""
+    """The rows of `parse_messages`, without what is the same in all, batch by batch.
+
+    `value` is the message's, for JSON with a newline behind it, and `headers` is JSON text.
+    """
     reader = reader_of(stream)
     for batch in batches:
         values = batch.column("value")
@@ -87,7 +101,7 @@ def parse_batches(
             kept = {row: text for row, text in reader.rescued.items() if row not in findings}
             texts = pa.array(map(kept.get, range(batch.num_rows)), pa.string())
             columns[RESCUED.name] = texts
-        rows = _rows(batch, columns, findings)
+        rows = _rows(batch, columns, findings, ended=_is_ended(stream))
         if stream.format == "confluent_avro":
             rows["schema_version"] = pa.array(map(schema_id, values.to_pylist()), pa.int32())
         if number is not None:
@@ -96,38 +110,70 @@ def parse_batches(
 
 
 def _rows(
-    batch: pa.RecordBatch, columns: dict[str, pa.Array], findings: dict[int, Finding]
+    batch: pa.RecordBatch,
+    columns: dict[str, pa.Array],
+    findings: dict[int, Finding],
+    *,
+    ended: bool,
 ) -> dict[str, pa.Array]:
-    bad = np.zeros(batch.num_rows, bool)
-    bad[list(findings)] = True
-    flags = pa.array(bad)
-    raw = {
-        f"raw_{name}": pc.if_else(
-            flags, batch.column(name), pa.scalar(None, batch.column(name).type)
-        )
-        for name in ("key", "value", "headers")
-    }
+    lengths = pc.binary_length(batch.column("value")).cast(pa.int32())
     return {
-        "status": pc.if_else(flags, QUARANTINED, GOOD),
+        "status": _status(findings, batch.num_rows),
         **columns,
         "partition": batch.column("partition"),
         "offset": batch.column("offset"),
         "kafka_timestamp": batch.column("timestamp"),
         **refusals(findings, batch.num_rows),
-        **raw,
-        "value_bytes": pc.binary_length(batch.column("value")).cast(pa.int32()),
+        RAW.name: _raw(batch, findings, ended=ended),
+        "value_bytes": pc.subtract(lengths, pa.scalar(1, pa.int32())) if ended else lengths,
     }
+
+
+def _status(findings: dict[int, Finding], count: int) -> pa.Array:
+    if not findings:
+        return pa.repeat(GOOD, count)
+    bad = np.zeros(count, bool)
+    bad[list(findings)] = True
+    return pc.if_else(pa.array(bad), QUARANTINED, GOOD)
+
+
+def _raw(batch: pa.RecordBatch, findings: dict[int, Finding], *, ended: bool) -> pa.Array:
+    """Key, value and headers of the messages that have a finding; null for the others."""
+    if not findings:
+        return pa.nulls(batch.num_rows, _RAW)
+    rows = sorted(findings)
+    bad = batch.select(["key", "value", "headers"]).take(pa.array(rows, pa.int64()))
+    headers = [text and _headers(text) for text in bad.column("headers").to_pylist()]
+    value = pc.binary_slice(bad.column("value"), 0, -1) if ended else bad.column("value")
+    parts = [bad.column("key"), value, pa.array(headers, _RAW.field("headers").type)]
+    raw = pa.StructArray.from_arrays(parts, fields=list(_RAW))
+    return raw.take(_places(rows, batch.num_rows))
+
+
+def _headers(text: str) -> list[dict[str, Any]]:
+    """Headers as Spark writes them as JSON: their bytes as Base64."""
+    return [
+        {"key": each.get("key"), "value": b64decode(each["value"]) if "value" in each else None}
+        for each in json.loads(text)
+    ]
 
 
 def refusals(findings: dict[int, Finding], count: int) -> dict[str, pa.Array]:
     """The columns reason and detail of `count` rows, null where there is no finding."""
+    if not findings:
+        return {name: pa.nulls(count, pa.string()) for name in ("reason", "detail")}
     rows = sorted(findings)
-    places = np.zeros(count, np.int64)
-    places[rows] = np.arange(len(rows))
-    absent = np.ones(count, bool)
-    absent[rows] = False
-    indices = pa.array(places, mask=absent)
+    indices = _places(rows, count)
     return {
         name: pa.array([str(findings[row][part]) for row in rows], pa.string()).take(indices)
         for part, name in enumerate(("reason", "detail"))
     }
+
+
+def _places(rows: list[int], count: int) -> pa.Array:
+    """For each of `count` rows its place among `rows`; null for those that are not among them."""
+    places = np.zeros(count, np.int64)
+    places[rows] = np.arange(len(rows))
+    absent = np.ones(count, bool)
+    absent[rows] = False
+    return pa.array(places, mask=absent)

@@ -83,7 +83,7 @@ def _placed(rows: DataFrame, source: LakeSource) -> DataFrame:
     )
     folders = [_folder(source.columns[name].path or name).alias(name) for name in source.folders]
     if source.format == "json":
-        line = F.col(VALUE).cast("binary").alias(_LINE)
+        line = F.concat(VALUE, F.lit("\n")).cast("binary").alias(_LINE)
         return rows.select(line, *folders, F.col(VALUE).alias("row_text"), *place)
     fields = [_field(source, name).alias(name) for name in source.in_rows]
     if source.format == "csv":

@@ -43,7 +43,7 @@ def stream_table(stream: StreamParams) -> TableSpec:
     return TableSpec(
         stream.table,
         f"{stream.comment} Every record of topic {stream.topic} as it came, good or quarantined.",
-        (STATUS, *stream_columns(stream), *POSITION, *REFUSAL, *RAW, *BATCH),
+        (STATUS, *stream_columns(stream), *POSITION, *REFUSAL, RAW, *BATCH),
         checks=_RECORDS,
         changes=True,
         statistics=(*_PASSED_OVER_BY, *filter(None, [stream.event_time])),
@@ -80,7 +80,7 @@ def lake_files(name: str) -> TableSpec:
 def stream_views(stream: StreamParams) -> list[ViewSpec]:
     """The view of the stream's good records and that of its bad ones."""
     good = _described((*stream_columns(stream), *POSITION))
-    bad = _described((*POSITION, *REFUSAL, *RAW, *BATCH))
+    bad = _described((*POSITION, *REFUSAL, RAW, *BATCH))
     return [
         ViewSpec(
             stream.good_view,
@@ -97,7 +97,7 @@ def stream_views(stream: StreamParams) -> list[ViewSpec]:
                 [name for name, _ in bad],
                 stream.table,
                 QUARANTINED,
-                ", make_valid_utf8(CAST(raw_value AS STRING)) AS text",
+                ", make_valid_utf8(CAST(raw.value AS STRING)) AS text",
             ),
             (stream.table,),
         ),

@@ -160,8 +160,8 @@ class Lakehouse:
     def version(self, table: str) -> int:
         """The table's current Delta version."""
         self.require(table)
-        history = self.spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT 1")
-        return int(history.select("version").collect()[0][0])
+        newest = self.spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT 1").collect()
+        return int(newest[0].version)
 
     def changes(self, table: str, first: int, last: int) -> DataFrame:
         """The rows that the versions from `first` to `last` changed, with `_change_type`; lazy."""

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 INGEST = "matchlake_ingest"
 """The key of what the product says of a batch in its commit's user metadata."""
 
-_AT_ONCE = 50
+_AT_ONCE = 10
 _REPLACING = ("RESTORE", "CLONE", "TRUNCATE")
 
 
@@ -49,15 +49,8 @@ def commits(spark: SparkSession, table: str) -> Iterator[Commit]:
     """The commits of a table, by its full name, newest first; reads as many as are asked for."""
     count, before = _AT_ONCE, None
     while True:
-        history = spark.sql(f"DESCRIBE HISTORY {table} LIMIT {count}")
-        rows = history.select(
-            "version",
-            "timestamp",
-            "operation",
-            "operationParameters",
-            "operationMetrics",
-            "userMetadata",
-        ).collect()
+        # Not a column is selected: what a command gives is there, a query of it would be a job.
+        rows = spark.sql(f"DESCRIBE HISTORY {table} LIMIT {count}").collect()
         for row in rows:
             if before is None or row.version < before:
                 before = row.version
@@ -69,7 +62,7 @@ def commits(spark: SparkSession, table: str) -> Iterator[Commit]:
 
 def table_id(spark: SparkSession, table: str) -> str:
     """The id that Delta gave the table when it was made or replaced."""
-    return str(spark.sql(f"DESCRIBE DETAIL {table}").select("id").collect()[0][0])
+    return str(spark.sql(f"DESCRIBE DETAIL {table}").collect()[0].id)
 
 
 def _commit(row: Any) -> Commit:

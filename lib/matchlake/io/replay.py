@@ -88,23 +88,18 @@ class Replay:
         until_alone(lambda: spark.sql(merge).collect(), WRITTEN_BY_ANOTHER, self.stream.table)
 
     def _read_again(self, rows: DataFrame) -> DataFrame:
-        value = F.col("raw_value")
+        messages = rows.select(
+            F.col("kafka_timestamp").alias("timestamp"), "raw.*", "reason", "detail", *_PLACE
+        )
         if self.fix:
-            text = rows.withColumns(
-                {"value": F.col("raw_value").cast("string"), "key": F.col("raw_key").cast("string")}
-            )
+            texts = {name: F.col(name).cast("string") for name in ("key", "value")}
+            fixed = F.expr(self.fix).cast("string").cast("binary")
             try:
-                rows = text.withColumn("raw_value", F.expr(self.fix).cast("string").cast("binary"))
-                _ = rows.columns
+                messages = messages.withColumns(texts).withColumn("value", fixed)
+                messages = messages.withColumn("key", F.col("key").cast("binary"))
+                _ = messages.columns
             except AnalysisException as error:
                 raise ParameterError(f"--fix {self.fix!r}: {error.getErrorClass()}") from None
-        messages = rows.select(
-            F.col("raw_key").alias("key"),
-            value.alias("value"),
-            F.col("raw_headers").alias("headers"),
-            F.col("kafka_timestamp").alias("timestamp"),
-            *_PLACE,
-        )
         return parse_messages(messages, self.stream, passing=("checkpoint_id", "batch_id"))
 
     def _merge(self) -> str:
@@ -113,7 +108,7 @@ class Replay:
         good = [f"{name} = s.{name}" for name in columns]
         good += ["status = s.status", "reason = NULL", "detail = NULL"]
         if not self.fix:
-            good += [f"raw_{name} = NULL" for name in ("key", "value", "headers")]
+            good += ["raw = NULL"]
         again = ["attempt = t.attempt + 1"]
         both = ["schema_version = s.schema_version", *again]
         bad = again if self.fix else ["reason = s.reason", "detail = s.detail", *both]
