@@ -37,7 +37,9 @@ ALARM = 1e-4
 """A p-value below this is a fault; there are a few dozen of them in all."""
 
 
-def forward_prior(columns: int, widths: tuple[int, ...], chance: Chance) -> tuple[Prior, Array]:
+def forward_prior(
+    columns: int, widths: tuple[int, ...], x: Array, chance: Chance
+) -> tuple[Prior, Array]:
     root = chance.standard_normal((columns, columns))  # Wishart(I, columns)
     precision = root @ root.T
     half = np.linalg.inv(root)  # half' half = precision^-1
@@ -45,7 +47,8 @@ def forward_prior(columns: int, widths: tuple[int, ...], chance: Chance) -> tupl
     mean = chance.standard_normal(columns) @ half / np.sqrt(2.0)
     each = np.repeat(scales, widths)[:, None]
     links = chance.standard_normal((sum(widths), columns)) @ half / np.sqrt(each)
-    return Prior(mean, precision, links, scales), half
+    means = x @ links
+    return Prior(mean, precision, links, scales, means.T @ means), half
 
 
 def forward_rows(prior: Prior, half: Array, x: Array, chance: Chance) -> Array:
@@ -85,7 +88,7 @@ def prior_runs(
     links = solver(features)
     begin, end = [], []
     for run in range(2 * count):
-        prior, half = forward_prior(3, widths, chance)
+        prior, half = forward_prior(3, widths, x, chance)
         rows = forward_rows(prior, half, x, chance)
         if run % 2:
             begin.append(prior_facts(prior, rows, x, widths))
@@ -152,13 +155,14 @@ def tiny(sizes: tuple[int, ...], kind: str, seed: int = 3) -> tuple[Gibbs, Array
 def put_forward_state(gibbs: Gibbs, x: Array, chance: Chance) -> None:
     for number, side in enumerate(gibbs.sides):
         features = x if number == 0 else np.zeros((len(side.rows), 0))
-        prior, half = forward_prior(3, WIDTHS[: 2 * (number == 0)], chance)
+        prior, half = forward_prior(3, WIDTHS[: 2 * (number == 0)], features, chance)
         gibbs.state.priors[number] = prior
         side.rows[:, :3] = forward_rows(prior, half, features, chance)
     response = gibbs.response
     if gibbs.params.ordinal:
-        prior, half = forward_prior(gibbs.users.shape[1], (), chance)
-        gibbs.users[:] = forward_rows(prior, half, np.zeros((len(x), 0)), chance)
+        nothing = np.zeros((len(x), 0))
+        prior, half = forward_prior(gibbs.users.shape[1], (), nothing, chance)
+        gibbs.users[:] = forward_rows(prior, half, nothing, chance)
         gibbs.response = replace(response, prior=prior)
     elif gibbs.params.noise == "shared":
         gibbs.users[:] = chance.gamma(1.0)

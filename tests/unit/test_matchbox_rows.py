@@ -150,25 +150,24 @@ def test_moments_and_spectrum_are_those_of_dense_matrices() -> None:
     spectrum = Spectra.of(features.gram(), features.sums(), np.array([300]))
     target, nothing = chance.normal(0, 1, (300, 4)), np.zeros((300, 4))
     solved, scale = np.linalg.solve(x.T @ x + 1.5 * np.eye(300), target), np.array([1.5])
-    np.testing.assert_allclose(
-        spectrum.draw(Links(nothing, scale), target, nothing, None).links, solved, atol=1e-9
-    )
-    np.testing.assert_allclose(spectrum.quadratic(target), (x @ target).T @ (x @ target), atol=1e-7)
+    drawn = spectrum.draw(Links(nothing, scale, np.eye(4)), target, nothing, None)
+    np.testing.assert_allclose(drawn.links, solved, atol=1e-9)
+    np.testing.assert_allclose(drawn.scatter, (x @ solved).T @ (x @ solved), atol=1e-7)
     scales = np.array([40.0, 90.0])
     spectra = Spectra.of(spectrum.gram, spectrum.sums, features.widths)
     diagonal = np.diag(np.repeat(scales, features.widths))
-    links, exact = Links(nothing, scales), np.linalg.solve(x.T @ x + diagonal, target)
+    links, exact = Links(nothing, scales, np.eye(4)), np.linalg.solve(x.T @ x + diagonal, target)
     for _ in range(30):
         links = spectra.draw(links, target, nothing, None)
     np.testing.assert_allclose(links.links, exact, atol=1e-9)
+    np.testing.assert_allclose(links.scatter, (x @ exact).T @ (x @ exact), atol=1e-7)
     iterative = Iterative.of(features)
-    np.testing.assert_allclose(iterative.quadratic(target), spectrum.quadratic(target), atol=1e-7)
     noise = chance.normal(0, 1, (iterative.noise_rows, 4))
     moved = target + x.T @ noise[300:] + np.sqrt(diagonal) @ noise[:300]
     exact = np.linalg.solve(x.T @ x + diagonal, moved)
-    np.testing.assert_allclose(
-        iterative.draw(Links(nothing, scales), target, noise, None).links, exact, atol=1e-4
-    )
+    solved = iterative.draw(Links(nothing, scales, np.eye(4)), target, noise, None)
+    np.testing.assert_allclose(solved.links, exact, atol=1e-4)
+    np.testing.assert_allclose(solved.scatter, (x @ exact).T @ (x @ exact), rtol=1e-3)
     none = np.zeros((300, 300))
-    root = spectrum.draw(Links(none, scale), none, np.eye(300), None).links
+    root = spectrum.draw(Links(none, scale, none), none, np.eye(300), None).links
     np.testing.assert_allclose(root @ root.T, np.linalg.inv(x.T @ x + 1.5 * np.eye(300)), atol=1e-9)

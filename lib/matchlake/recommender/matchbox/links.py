@@ -1,6 +1,8 @@
 """Side features of one side and the link matrix that maps them to prior means."""
 
+import itertools
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -30,10 +32,11 @@ class Source(NamedTuple):
 
 
 class Links(NamedTuple):
-    """Links (features, columns), and the scale of each source's."""
+    """Links (features, columns), the scale of each source's, and `scatter`, links'X'X links."""
 
     links: Matrix
     scales: Matrix
+    scatter: Matrix
 
 
 class LinkSolver(Protocol):
@@ -54,9 +57,6 @@ class LinkSolver(Protocol):
     @property
     def noise_rows(self) -> int:
         """Rows of noise for `draw`."""
-
-    def quadratic(self, links: Matrix) -> Matrix:
-        """The quadratic form of X'X in links."""
 
     def draw(self, last: Links, target: Matrix, noise: Matrix, draws: ScaleDraws | None) -> Links:
         """Links after `last` and their scales, a chain that leaves one distribution alone.
@@ -115,7 +115,7 @@ class Features:
         """How links are drawn: by the decomposition of X'X, or without X'X where it is large."""
         if self.count > DENSE_UP_TO:
             return Iterative.of(self)
-        return Spectra.of(self.gram(), self.sums(), self.widths)
+        return Spectra.of(self.gram(), self.sums(), self.widths, self.threads)
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -153,43 +153,58 @@ class Spectra:
     sums: Matrix
     widths: Widths
     spectra: tuple[tuple[Matrix, Matrix], ...]
+    threads: int = 1
 
     @staticmethod
-    def of(gram: Matrix, sums: Matrix, widths: Widths) -> "Spectra":
+    def of(gram: Matrix, sums: Matrix, widths: Widths, threads: int = 1) -> "Spectra":
         """The spectra of X'X, whose rounding below zero is taken away."""
         spectra = []
         for part in _parts(widths):
             values, vectors = np.linalg.eigh(gram[part, part])
             spectra.append((np.maximum(values, 0.0), vectors))
-        return Spectra(gram, sums, widths, tuple(spectra))
+        return Spectra(gram, sums, widths, tuple(spectra), threads)
 
     @property
     def noise_rows(self) -> int:
         """One a feature."""
         return len(self.sums)
 
-    def quadratic(self, links: Matrix) -> Matrix:
-        """The quadratic form of X'X in links."""
-        return links.T @ (self.gram @ links)
-
     def draw(self, last: Links, target: Matrix, noise: Matrix, draws: ScaleDraws | None) -> Links:
         """For each source its scale, then (X'X + scale I)^-1 left + (X'X + scale I)^-1/2 noise.
 
-        `left` is what the links of all other sources leave of the target.
+        `left` is what the links of all other sources leave of the target. The noise is as good
+        turned by V as it is.
         """
         links, scales, parts = last.links.copy(), last.scales.copy(), _parts(self.widths)
+        scatter = np.zeros_like(last.scatter)
         for number, (part, (values, vectors)) in enumerate(zip(parts, self.spectra, strict=True)):
             left = target[part].copy()
             for other in parts:
                 if other != part:
                     left -= self.gram[part, other] @ links[other]
-            turned = vectors.T @ left
+            turned = _product(vectors.T, left, self.threads)
             if draws is not None:
                 scales[number] = draws.given_rows(values, turned)
             shrunk = (values + scales[number])[:, None]
-            drawn = turned / shrunk + (vectors.T @ noise[part]) / np.sqrt(shrunk)
-            links[part] = vectors @ drawn
-        return Links(links, scales)
+            drawn = turned / shrunk + noise[part] / np.sqrt(shrunk)
+            links[part] = _product(vectors, drawn, self.threads)
+            scatter += drawn.T @ (values[:, None] * drawn)
+            for before in parts[:number]:
+                crossed = links[before].T @ (self.gram[before, part] @ links[part])
+                scatter += crossed + crossed.T
+        return Links(links, scales, scatter)
+
+
+def _product(left: Matrix, right: Matrix, threads: int) -> Matrix:
+    """The product by rows, on threads: in a task of Spark's BLAS has one."""
+    if threads == 1:
+        return left @ right
+    out = np.empty((len(left), right.shape[1]))
+    bounds = np.linspace(0, len(left), threads + 1).astype(np.int64)
+    with ThreadPoolExecutor(threads) as pool:
+        parts = [slice(a, b) for a, b in itertools.pairwise(bounds)]
+        list(pool.map(lambda part: np.matmul(left[part], right, out=out[part]), parts))
+    return out
 
 
 def _parts(widths: Widths) -> list[slice]:
@@ -223,11 +238,6 @@ class Iterative:
         """One a feature, then one a row."""
         return self.features.count + self.features.rows.rows
 
-    def quadratic(self, links: Matrix) -> Matrix:
-        """The quadratic form of X'X in links."""
-        scores = self.features.times(links)
-        return scores.T @ scores
-
     def draw(self, last: Links, target: Matrix, noise: Matrix, draws: ScaleDraws | None) -> Links:
         """As `LinkSolver.draw`; `noise` has the rows of E2, then those of E1."""
         count, each = self.features.count, np.repeat(last.scales, self.widths)[:, None]
@@ -236,7 +246,8 @@ class Iterative:
         if draws is not None:
             parts = _parts(self.widths)
             scales = np.array([draws.given_links(links[part]) for part in parts])
-        return Links(links, scales)
+        means = self.features.times(links)
+        return Links(links, scales, means.T @ means)
 
     def _solve(self, target: Matrix, scales: Matrix) -> Matrix:
         weights = 1.0 / (self.diagonal[:, None] + scales)

@@ -3,7 +3,7 @@
 Blocks that hold a part of the rows each add up the same sums, and so draw the same prior.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +21,15 @@ class Prior:
     """Rows are N(mean + x @ links, precision^-1), x being the row's features.
 
     `mean` has shape (columns,), `precision` (columns, columns), `links` (features, columns);
-    `scales` (sources,) is the prior precision of each source's links, in units of `precision`.
+    `scales` (sources,) is the prior precision of each source's links, in units of `precision`;
+    `scatter` (columns, columns) is links'X'X links, for the next draw; empty where none follows.
     """
 
     mean: Matrix
     precision: Matrix
     links: Matrix
     scales: Matrix
+    scatter: Matrix = field(default_factory=lambda: np.zeros((0, 0)))
 
     def means(self, features: Features | None, rows: int) -> Matrix:
         """Prior means of all rows, (rows, columns)."""
@@ -58,7 +60,8 @@ def first_prior(columns: int, solver: LinkSolver | None = None) -> Prior:
     """Where the chain starts: small rows around zero, no links."""
     widths = np.zeros(0, np.int64) if solver is None else solver.widths
     links = np.zeros((int(widths.sum()), columns))
-    return Prior(np.zeros(columns), 10.0 * np.eye(columns), links, np.ones(len(widths)))
+    nothing = np.zeros((columns, columns))
+    return Prior(np.zeros(columns), 10.0 * np.eye(columns), links, np.ones(len(widths)), nothing)
 
 
 def draw_prior(
@@ -75,11 +78,11 @@ def draw_prior(
     """
     columns, count = len(moments.total), moments.rows
     total, square = moments.total, moments.square
-    links, scales = last.links, last.scales
+    links, scales, scatter = last.links, last.scales, last.scatter
     if solver is not None:
         total = total - solver.sums @ links
         crossed = moments.cross.T @ links
-        square = square - crossed - crossed.T + solver.quadratic(links)
+        square = square - crossed - crossed.T + scatter
         square += links.T @ (np.repeat(scales, solver.widths)[:, None] * links)
     spread = np.eye(columns) + square
     spread -= np.outer(total, total) / (count + MEAN_STRENGTH)
@@ -90,8 +93,8 @@ def draw_prior(
         target = moments.cross - np.outer(solver.sums, mean)
         drawn = chance.standard_normal((solver.noise_rows, columns)) @ root
         draws = ScaleDraws(precision, chance)
-        links, scales = solver.draw(Links(links, scales), target, drawn, draws)
-    return Prior(mean, precision, links, scales)
+        links, scales, scatter = solver.draw(Links(links, scales, scatter), target, drawn, draws)
+    return Prior(mean, precision, links, scales, scatter)
 
 
 def draw_wishart(
