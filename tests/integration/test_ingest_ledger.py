@@ -187,6 +187,8 @@ def test_a_replay_turns_what_passes_now_into_good_rows_in_their_place(
         Replay(entry, changed.lakehouse, ("late",)).run(ledger)
     with pytest.raises(ParameterError, match="--fix 'nothing"):
         Replay(entry, changed.lakehouse, fix="nothing(value)").run(ledger)
+    with pytest.raises(ParameterError, match="--fix 'lower"):
+        Replay(entry, changed.lakehouse, fix="lower(value").run(ledger)
 
 
 @pytest.mark.soak

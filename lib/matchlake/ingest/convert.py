@@ -44,6 +44,14 @@ def convert(values: pa.Array, column: ColumnParams) -> tuple[pa.Array, Mask]:
         return _instants(values)
 
 
+def places_among(rows: npt.ArrayLike, count: int) -> pa.Array:
+    """For each of `count` rows its place among `rows`; null for those that are not among them."""
+    chosen = np.asarray(rows, np.int64)
+    places, absent = np.zeros(count, np.int64), np.ones(count, bool)
+    places[chosen], absent[chosen] = np.arange(len(chosen)), False
+    return pa.array(places, mask=absent)
+
+
 def _instants(values: pa.Array) -> tuple[pa.Array, Mask]:
     values = pc.replace_substring_regex(values, _FINER, r"\1")
     zoned = pc.match_substring_regex(values, _HAS_ZONE)

@@ -1,6 +1,6 @@
 """Reads batches of JSON values with Arrow, so that no value can run into the next.
 
-They come as lines, each a value and a newline, and are read in one go, where they lie. Two things
+They come as lines, each a value and a newline, and are read in one go, as they lie. Two things
 make that safe. Every value among them begins with `{` and ends with `}`, and a newline cannot stand
 inside a JSON string. So where Arrow reads the whole without an error, no object can span a newline:
 inside an object, what follows a `}` must be a comma or a closing bracket, and there stands a `{`.
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from matchlake.ingest.convert import ARROW
+from matchlake.ingest.convert import ARROW, places_among
 from matchlake.ingest.judge import Judge, path_of
 from matchlake.ingest.params import Columns
 from matchlake.ingest.reasons import Finding, Reason
@@ -167,11 +167,7 @@ class JsonReader:
         if not pieces:
             return {name: pa.nulls(count, kind) for name, kind in types.items()}
         order = np.concatenate([piece.rows for piece in pieces])
-        places = np.zeros(count, np.int64)
-        places[order] = np.arange(len(order))
-        absent = np.ones(count, bool)
-        absent[order] = False
-        indices = pa.array(places, mask=absent)
+        indices = places_among(order, count)
         return {
             name: pa.concat_arrays([piece.columns[name] for piece in pieces]).take(indices)
             for name in types

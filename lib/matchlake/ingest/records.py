@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from matchlake.ingest.checks import check_columns
 from matchlake.ingest.columns import GOOD, QUARANTINED, RAW, RESCUED
+from matchlake.ingest.convert import places_among
 from matchlake.ingest.decoders import schema_id
 from matchlake.ingest.params import StreamParams
 from matchlake.ingest.readers import reader_of
@@ -73,7 +74,7 @@ def parse_messages(
 
 
 def _is_ended(stream: StreamParams) -> bool:
-    """Whether values travel with a newline behind them: then Arrow reads them where they lie."""
+    """Whether values travel with a newline behind them: then Arrow reads them as they lie."""
     return stream.format == "json"
 
 
@@ -147,14 +148,15 @@ def _raw(batch: pa.RecordBatch, findings: dict[int, Finding], *, ended: bool) ->
     value = pc.binary_slice(bad.column("value"), 0, -1) if ended else bad.column("value")
     parts = [bad.column("key"), value, pa.array(headers, _RAW.field("headers").type)]
     raw = pa.StructArray.from_arrays(parts, fields=list(_RAW))
-    return raw.take(_places(rows, batch.num_rows))
+    return raw.take(places_among(rows, batch.num_rows))
 
 
 def _headers(text: str) -> list[dict[str, Any]]:
     """Headers as Spark writes them as JSON: their bytes as Base64."""
     return [
-        {"key": each.get("key"), "value": b64decode(each["value"]) if "value" in each else None}
+        {"key": each.get("key"), "value": None if value is None else b64decode(value)}
         for each in json.loads(text)
+        for value in [each.get("value")]
     ]
 
 
@@ -163,17 +165,8 @@ def refusals(findings: dict[int, Finding], count: int) -> dict[str, pa.Array]:
     if not findings:
         return {name: pa.nulls(count, pa.string()) for name in ("reason", "detail")}
     rows = sorted(findings)
-    indices = _places(rows, count)
+    indices = places_among(rows, count)
     return {
         name: pa.array([str(findings[row][part]) for row in rows], pa.string()).take(indices)
         for part, name in enumerate(("reason", "detail"))
     }
-
-
-def _places(rows: list[int], count: int) -> pa.Array:
-    """For each of `count` rows its place among `rows`; null for those that are not among them."""
-    places = np.zeros(count, np.int64)
-    places[rows] = np.arange(len(rows))
-    absent = np.ones(count, bool)
-    absent[rows] = False
-    return pa.array(places, mask=absent)

@@ -93,8 +93,8 @@ class Replay:
         )
         if self.fix:
             texts = {name: F.col(name).cast("string") for name in ("key", "value")}
-            fixed = F.expr(self.fix).cast("string").cast("binary")
             try:
+                fixed = F.expr(self.fix).cast("string").cast("binary")
                 messages = messages.withColumns(texts).withColumn("value", fixed)
                 messages = messages.withColumn("key", F.col("key").cast("binary"))
                 _ = messages.columns

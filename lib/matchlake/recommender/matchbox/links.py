@@ -1,8 +1,6 @@
 """Side features of one side and the link matrix that maps them to prior means."""
 
-import itertools
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -176,7 +174,7 @@ class Spectra:
         turned by V as it is.
         """
         links, scales, parts = last.links.copy(), last.scales.copy(), _parts(self.widths)
-        scatter = np.zeros_like(last.scatter)
+        scatter = np.zeros((links.shape[1], links.shape[1]))
         for number, (part, (values, vectors)) in enumerate(zip(parts, self.spectra, strict=True)):
             left = target[part].copy()
             for other in parts:
@@ -197,13 +195,12 @@ class Spectra:
 
 def _product(left: Matrix, right: Matrix, threads: int) -> Matrix:
     """The product by rows, on threads: in a task of Spark's BLAS has one."""
-    if threads == 1:
-        return left @ right
     out = np.empty((len(left), right.shape[1]))
-    bounds = np.linspace(0, len(left), threads + 1).astype(np.int64)
-    with ThreadPoolExecutor(threads) as pool:
-        parts = [slice(a, b) for a, b in itertools.pairwise(bounds)]
-        list(pool.map(lambda part: np.matmul(left[part], right, out=out[part]), parts))
+
+    def work(start: int, stop: int) -> None:
+        np.matmul(left[start:stop], right, out=out[start:stop])
+
+    on_threads(work, np.arange(len(left) + 1), threads)
     return out
 
 
