@@ -1,14 +1,16 @@
 """RMSE and MAE of predicted ratings, fold by fold, of the product's models and of its peers.
 
-    python tests/benchmarks/bench_accuracy.py --folds 1,2,3,4,5 --seeds 0,1,2 --json
+    python tests/benchmarks/bench_accuracy.py --out figures --json
 
 Sets: MovieLens-100K with the published folds u1..u5, ml-latest-small and InstEval in five random
-folds, and each of them in folds of whole users and of whole items. The test rows of a fold never
-reach a fit, its features or its history. RMSE and MAE come from one vector of scores, clipped once.
+folds, and each of them in folds of whole users and of whole items; all of them take four hours of
+one core. The test rows of a fold never reach a fit, its features or its history. RMSE and MAE come
+from one vector of scores, clipped once.
 
 How things were chosen: rank, samples, chains, noise, features with `--validation`, which sees the
 training rows of a fold only and tests on a part of them; peers as their authors set them. With
-`--out` each figure is kept in a file as soon as it is there, and not measured again.
+`--out` each figure is kept as soon as it is there, in a file for each set, and not measured again:
+several processes can take sets each, and one with all sets then prints what they found.
 """
 
 import argparse
@@ -43,7 +45,6 @@ COLD = {
     for name, load in WARM.items()
     for side in ("user", "item")
 }
-SETS = [*WARM, *COLD]
 ALS = {"feedback": "explicit", "rank": 16, "iterations": 15, "regularization": 0.12, "nu": 1.0}
 
 Figures = dict[str, float]
@@ -145,18 +146,47 @@ METHODS: dict[str, Callable[[Fold], DataFrame | pd.DataFrame]] = {
 }
 
 
+OTHERS = ["Spark ALS", "myFM", "myFM, ordered probit", "Surprise SVD++", "LensKit BiasedMF"]
+KNOWN = ["bias", "als", "features+history", *OTHERS]
+COLD_METHODS = ["bias", "features", "feature means", "myFM", "myFM, ordered probit"]
+DATED = "features+history+dates, ordinal"
+SHORT = {"samples": 100, "thinning": 1}
+FEW = {"rank": 10, "noise": "shared"}
+CHOSEN: dict[str, dict[str, Any]] = {
+    "ml-100k": {"methods": [*KNOWN, "plain", "features", "history", DATED]},
+    "ml-latest-small": {"methods": KNOWN},
+    "InstEval": {"methods": KNOWN, "chains": 4, "samples": 400, "thinning": 1, **FEW},
+    "ml-100k cold users": {"methods": COLD_METHODS, **SHORT},
+    "ml-100k cold items": {"methods": COLD_METHODS, **SHORT},
+    "ml-latest-small cold users": {"methods": COLD_METHODS, **SHORT},
+    "ml-latest-small cold items": {"methods": COLD_METHODS, **SHORT},
+    "InstEval cold users": {"methods": COLD_METHODS, **SHORT, **FEW},
+    "InstEval cold items": {"methods": COLD_METHODS, **SHORT, **FEW},
+}
+"""What a set is measured with where the command line says nothing; the rest is the default."""
+
+THRICE = {"ml-100k": ["plain", "features+history", DATED]}
+"""The methods of a set that have three seeds where the command line says nothing."""
+
+SETTINGS = ("rank", "samples", "burn_in", "thinning", "chains", "noise")
+
+
 def main() -> None:
     """Runs the benchmark that the command line describes."""
     options = arguments()
-    notes = Notes(Path(options.out) if options.out else None)
+    names = options.sets.split(",")
+    chosen = {name: settings(name, options) for name in names}
+    notes = {name: Notes(name, options.out) for name in names}
     with tempfile.TemporaryDirectory() as folder:
         spark = session(options, Path(folder))
-        for name in options.sets.split(","):
-            run_set(spark, load_set(name), notes, options)
+        for name in names:
+            run_set(spark, load_set(name), notes[name], chosen[name])
         spark.stop()
-    result = {name: notes.means(name, options) for name in options.sets.split(",")}
+    result = {name: notes[name].means(chosen[name]) for name in names}
     if options.json:
-        print(json.dumps({"bench": "accuracy", **settings_of(options), **result}))
+        said = {name: {k: getattr(chosen[name], k) for k in SETTINGS} for name in names}
+        shared = {"threads": options.threads, "validation": options.validation}
+        print(json.dumps({"bench": "accuracy", **shared, "settings": said, **result}))
 
 
 def load_set(name: str) -> Ratings:
@@ -168,42 +198,41 @@ def load_set(name: str) -> Ratings:
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sets", default="ml-100k", help=f"with commas between: {', '.join(SETS)}")
+    """The command line; what is None there is the set's own."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sets", default=",".join(CHOSEN), help="with commas between; default all")
     parser.add_argument("--folds", default="1,2,3,4,5")
-    parser.add_argument("--seeds", default="0")
-    parser.add_argument("--methods", default=";".join(METHODS), help="names, with ; between them")
-    parser.add_argument("--rank", type=int, default=MatchboxParams().rank)
-    parser.add_argument("--samples", type=int, default=MatchboxParams().samples)
-    parser.add_argument("--burn-in", type=int, default=MatchboxParams().burn_in)
-    parser.add_argument("--thinning", type=int, default=MatchboxParams().thinning)
-    parser.add_argument("--chains", type=int, default=MatchboxParams().chains)
-    parser.add_argument("--noise", choices=("user", "shared"), default=MatchboxParams().noise)
+    parser.add_argument("--seeds", help="default 0, and three for what the marks are on")
+    parser.add_argument("--methods", help=f"names, with ; between them: {'; '.join(METHODS)}")
+    for name in SETTINGS[:-1]:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int)
+    parser.add_argument("--noise", choices=("user", "shared"))
     parser.add_argument(
         "--validation", action="store_true", help="test on a tenth of each fold's training rows"
     )
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", help="a JSON file that keeps figures from run to run")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="a folder that keeps figures from run to run")
     parser.add_argument("--json", action="store_true", help="print one JSON object as last line")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if unknown := {*options.sets.split(",")} - {*CHOSEN}:
+        parser.error(f"no such set: {', '.join(sorted(unknown))}; there are {', '.join(CHOSEN)}")
+    return options
 
 
-def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """What a reader of the JSON needs to repeat the run."""
-    names = (
-        "folds",
-        "seeds",
-        "rank",
-        "samples",
-        "burn_in",
-        "thinning",
-        "chains",
-        "noise",
-        "validation",
-        "threads",
-    )
-    return {name: getattr(options, name) for name in names}
+def settings(name: str, options: argparse.Namespace) -> argparse.Namespace:
+    """The options of one set: the command line's, else its own, else the product's defaults."""
+    given = {key: value for key, value in vars(options).items() if value is not None}
+    defaults = MatchboxParams().model_dump(include=set(SETTINGS)) | {"seeds": None}
+    methods = options.methods.split(";") if options.methods else CHOSEN[name]["methods"]
+    return argparse.Namespace(**defaults | CHOSEN[name] | given | {"methods": methods})
+
+
+def seeds_of(name: str, method: str, options: argparse.Namespace) -> list[str]:
+    """The seeds of a method."""
+    own = "0,1,2" if method in THRICE.get(name, []) else "0"
+    return str(options.seeds or own).split(",")
 
 
 def session(options: argparse.Namespace, folder: Path) -> SparkSession:
@@ -227,12 +256,15 @@ def session(options: argparse.Namespace, folder: Path) -> SparkSession:
 
 
 class Notes:
-    """Figures by set, method, fold and seed, kept in a file where there is one."""
+    """A set's figures by method, fold and seed, kept in a file where there is a folder."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        known = path is not None and path.exists()
-        self._found: dict[str, Figures] = json.loads(path.read_text()) if path and known else {}
+    def __init__(self, name: str, folder: Path | None) -> None:
+        self._name = name
+        self._path = folder / f"{name}.json" if folder else None
+        known = self._path is not None and self._path.exists()
+        self._found: dict[str, Figures] = (
+            json.loads(self._path.read_text()) if self._path and known else {}
+        )
 
     def __contains__(self, key: str) -> bool:
         return key in self._found
@@ -241,22 +273,24 @@ class Notes:
         """Keeps the figures of one measurement."""
         self._found[key] = figures
         if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.write_text(json.dumps(self._found, indent=1))
 
-    def means(self, name: str, options: argparse.Namespace) -> dict[str, Figures]:
+    def means(self, options: argparse.Namespace) -> dict[str, Figures]:
         """Each method's means over the folds and seeds that are there, printed too."""
         found: dict[str, Figures] = {}
-        for method in options.methods.split(";"):
+        for method in options.methods:
             rows = [
                 self._found[key]
                 for fold in options.folds.split(",")
-                for seed in options.seeds.split(",")
-                if (key := key_of(name, method, fold, seed)) in self._found
+                for seed in seeds_of(self._name, method, options)
+                if (key := key_of(self._name, method, fold, seed)) in self._found
             ]
             if rows:
                 means = {k: round(float(np.mean([row[k] for row in rows])), 5) for k in rows[0]}
                 found[method] = means | {"runs": len(rows)}
-                print(f"{name} mean  {method:32s}", *(f"{k} {v}" for k, v in found[method].items()))
+                shown = (f"{k} {v}" for k, v in found[method].items())
+                print(f"{self._name} mean  {method:32s}", *shown)
         return found
 
 
@@ -270,8 +304,8 @@ def run_set(spark: SparkSession, data: Ratings, notes: Notes, options: argparse.
     for number in options.folds.split(","):
         wanted = [
             (seed, method, key)
-            for seed in options.seeds.split(",")
-            for method in options.methods.split(";")
+            for method in options.methods
+            for seed in seeds_of(data.name, method, options)
             if (key := key_of(data.name, method, number, seed)) not in notes
         ]
         if not wanted:
