@@ -37,7 +37,11 @@ BATCH = (
         "schema_version", "INT", "Version of its columns in conf, or its schema's id in a registry"
     ),
     Column("attempt", "INT", "How often it has been read: 1, and 1 more with each replay"),
-    Column("checkpoint_id", "STRING", "Checkpoint of the query that read it"),
+    Column(
+        "checkpoint_id",
+        "BIGINT",
+        "Checkpoint of the query that read it: the first 15 hex digits of the query's id",
+    ),
     Column("batch_id", "BIGINT", "Number of its micro-batch in that checkpoint"),
 )
 LAKE_COLUMNS = (

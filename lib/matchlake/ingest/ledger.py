@@ -30,7 +30,7 @@ class Gap(StrEnum):
 
 _COLUMNS = (
     Column("stream", "STRING", "Name of the stream in conf", nullable=False),
-    Column("checkpoint_id", "STRING", "Checkpoint of the query that read it", nullable=False),
+    Column("checkpoint_id", "BIGINT", "Checkpoint of the query that read it", nullable=False),
     Column("batch_id", "BIGINT", "Number of the batch in that checkpoint", nullable=False),
     Column("partition", "INT", "Kafka partition", nullable=False),
     Column("topic", "STRING", "Kafka topic", nullable=False),

@@ -38,7 +38,7 @@ def parse_messages(
     messages: DataFrame,
     stream: StreamParams,
     passing: Sequence[str] = (),
-    batch: tuple[str, int] | None = None,
+    batch: tuple[int, int] | None = None,
 ) -> DataFrame:
     """One row a message, as `stream_table(stream)` has it; lazy, no shuffle.
 
@@ -59,7 +59,7 @@ def parse_messages(
     if batch:
         # The number comes from Python: as a literal it would stand in the code that Spark makes
         # of the plan, and have it compiled and warmed up anew for each batch.
-        same["checkpoint_id"], number = F.lit(batch[0]), batch[1]
+        same["checkpoint_id"], number = F.lit(batch[0]).cast("bigint"), batch[1]
     absent = {name for name in _READ_FROM if not batch and name not in passing}
     columns = [column for column in table.columns if column.name not in absent]
     travelling = replace(table, columns=tuple(c for c in columns if c.name not in same))

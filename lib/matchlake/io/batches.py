@@ -46,7 +46,12 @@ class BatchWriter:
         """
         began = time.time()
         checkpoint = Checkpoint(messages.sparkSession, self.checkpoint, self.told["topic"])
-        own = str(checkpoint.id())
+        own = checkpoint.id()
+        if own is None:
+            raise IdentityError(
+                f"{self.told['stream']}: the checkpoint at {self.checkpoint} was removed while it "
+                "was written to. Nothing was written since."
+            )
         told = {
             **self.told,
             **({} if batch else self.begun),
@@ -60,7 +65,7 @@ class BatchWriter:
         self.require_few_bad(rows, batch)
         self.write(rows, told)
 
-    def require_undisturbed(self, rows: DataFrame, checkpoint: str) -> int:
+    def require_undisturbed(self, rows: DataFrame, checkpoint: int) -> int:
         """Looks at what happened to the table since it was looked at last, and returns up to when.
 
         That is before the stream's newest commit, not at it: something may have come in between.

@@ -18,6 +18,15 @@ Ranges = dict[int, tuple[int, int]]
 """For each partition, the first offset and the one after the last."""
 
 
+def checkpoint_id(query: str) -> int:
+    """What rows are known by: the first 15 hexadecimal digits of the UUID that Spark gave a query.
+
+    Every row has it, and a number of 8 bytes is written and grouped by in a fraction of the time
+    that a text of 36 takes.
+    """
+    return int(query.replace("-", "")[:15], 16)
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """The folder in which Spark keeps a stream's progress, wherever it lies."""
@@ -26,10 +35,10 @@ class Checkpoint:
     path: str
     topic: str
 
-    def id(self) -> str | None:
-        """The name that Spark gave the query; None where no query has started here."""
+    def id(self) -> int | None:
+        """`checkpoint_id` of the query; None where no query has started here."""
         for line in self._lines("metadata"):
-            return str(json.loads(line)["id"])
+            return checkpoint_id(json.loads(line)["id"])
         return None
 
     def planned_batch(self) -> int | None:

@@ -32,6 +32,11 @@ class Commit(NamedTuple):
         return int(self.told.get("judged", self.version))
 
     @property
+    def undone(self) -> dict[int, int]:
+        """Checkpoints whose batches from that number on do not count any more."""
+        return {int(each): batch for each, batch in self.told.get("undone", {}).items()}
+
+    @property
     def replaces(self) -> bool:
         """Whether it may have taken rows away from the table without saying which."""
         overwrites = self.parameters.get("mode") == "Overwrite" and "ADD" not in self.operation

@@ -13,7 +13,6 @@ from matchlake.io.checkpoint import Checkpoint, Offsets
 from matchlake.io.delta import Lakehouse
 from matchlake.io.history import Commit, commits, table_id
 from matchlake.io.topics import TopicState
-from matchlake.schemas import quote_text
 
 
 class Standing(NamedTuple):
@@ -26,7 +25,7 @@ class Standing(NamedTuple):
     """The newest commit of a batch, or of a beginning, that the table's history has."""
     replaced: Commit | None
     """A commit after those it had judged that may have taken rows away."""
-    checkpoint_id: str | None
+    checkpoint_id: int | None
     planned: int
     """Newest batch that the checkpoint has planned; -1 before the first."""
     done: int
@@ -37,7 +36,7 @@ class Standing(NamedTuple):
     """Whether the table has any rows."""
 
     @property
-    def owner(self) -> str | None:
+    def owner(self) -> int | None:
         """The checkpoint from which the table was last written."""
         return self.last.told["checkpoint"] if self.last else None
 
@@ -194,13 +193,13 @@ class Identity:
         which = f"batch {newest} is" if first == newest else f"batches {first} to {newest} are"
         return f", and {which} no longer in it; Delta keeps their marks and would skip them"
 
-    def _newest_row(self, checkpoint: str | None, below: int | None = None) -> int:
+    def _newest_row(self, checkpoint: int | None, below: int | None = None) -> int:
         if checkpoint is None:
             return -1
         older = "" if below is None else f" AND batch_id < {below}"
         newest = self.lakehouse.spark.sql(
             f"SELECT max(batch_id) FROM {self.lakehouse.name(self.table)}"
-            f" WHERE checkpoint_id = {quote_text(checkpoint)}{older}"
+            f" WHERE checkpoint_id = {checkpoint:d}{older}"
         ).collect()[0][0]
         return -1 if newest is None else int(newest)
 

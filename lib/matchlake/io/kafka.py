@@ -21,6 +21,9 @@ logging.getLogger("kafka").setLevel(logging.ERROR)
 # What may stand in a log; every other option of the source might hold a secret.
 _LOGGED = ("subscribe", "kafka.bootstrap.servers", "startingOffsets", "maxOffsetsPerTrigger")
 _NAMED = 12
+# Spark asks the broker twice more after each poll, for the first and the last offset that it holds:
+# with Kafka's own 500 records a poll that costs more than reading them.
+_RECORDS_A_POLL = "10000"
 
 
 def require_topic(broker: Broker, topic: str, patience: float) -> int:
@@ -122,6 +125,7 @@ def read_messages(
         "startingOffsets": json.dumps({stream.topic: begin}) if begin else "earliest",
         "failOnDataLoss": str(stream.on_data_loss == "fail").lower(),
         "includeHeaders": "true",
+        "kafka.max.poll.records": _RECORDS_A_POLL,
     }
     if stream.max_offsets_per_batch is not None:
         options["maxOffsetsPerTrigger"] = str(stream.max_offsets_per_batch)

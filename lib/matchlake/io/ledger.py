@@ -1,7 +1,7 @@
 """Keeps the ledger of ingested batches, and proves from it and the table that nothing is lost."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import takewhile
@@ -23,10 +23,11 @@ from matchlake.schemas import quote_text
 
 _BY = KEYS[1:]
 _STATUSES = ("read", "good", "quarantined", "erased")
-_FOUND = (*_STATUSES, "distinct", "bytes", "late", "lowest", "highest", "first_event", "last_event")
+_PROVED = (*_STATUSES, "distinct", "lowest", "highest")
+_FOUND = (*_PROVED, "bytes", "late", "first_event", "last_event")
 _SHOWN = 10
 
-Batch = tuple[str, int]
+Batch = tuple[int, int]
 """A checkpoint and the number of a batch in it."""
 Key = tuple[Any, ...]
 """Checkpoint, batch and partition."""
@@ -85,7 +86,7 @@ class Ledger:
         last, unsettled = self._entered()
         new = list(takewhile(lambda at: rebuild or _batch_of(at) != last, self._batches()))
         for commit in new:
-            for checkpoint, batch in commit.told.get("undone", {}).items():
+            for checkpoint, batch in commit.undone.items():
                 self.forget(checkpoint, batch)
         entries: dict[Key, Entry] = {}
         if unsettled:
@@ -103,11 +104,11 @@ class Ledger:
         lost = self._entries(self._compared().where(_differs()))
         return self._write(list(lost.values()), all_adopted)
 
-    def forget(self, checkpoint: str, batch: int) -> None:
+    def forget(self, checkpoint: int, batch: int) -> None:
         """Takes out the batches from `batch` on, because their rows are taken out of the table."""
         self.lakehouse.spark.sql(
             f"DELETE FROM {self.lakehouse.name(self.table)} WHERE stream = {quote_text(self.name)}"
-            f" AND checkpoint_id = {quote_text(checkpoint)} AND batch_id >= {int(batch)}"
+            f" AND checkpoint_id = {checkpoint:d} AND batch_id >= {batch:d}"
         )
 
     def prove(self, explain: Explain, *, rebuild: bool = False) -> Counts:
@@ -132,7 +133,8 @@ class Ledger:
         by_then = F.lit(True)  # noqa: FBT003 - a condition, not a flag
         if version is not None:
             by_then = F.coalesce(F.col("table_version"), F.lit(0)) <= version
-        compared = self._compared(rows=self.lakehouse.read(self.stream.table, version))
+        rows = self.lakehouse.read(self.stream.table, version)
+        compared = self._compared(rows=rows, found=_PROVED)
         different = compared.where(by_then & _differs()).orderBy(*_BY).limit(_SHOWN).collect()
         told = [problem for row in different for problem in self._differences(row)]
         told += [_unlinked(row) for row in self._unlinked()]
@@ -143,7 +145,7 @@ class Ledger:
         found = self.rows().where(by_then).agg(*sums).collect()[0]
         return Counts(*(int(number or 0) for number in found))
 
-    def checkpoints(self) -> list[str]:
+    def checkpoints(self) -> list[int]:
         """The checkpoints of which the ledger has batches."""
         return [row[0] for row in self.rows().select("checkpoint_id").distinct().collect()]
 
@@ -163,11 +165,11 @@ class Ledger:
 
     def _batches(self) -> Iterator[Commit]:
         """The commits of batches, newest first, without those that a new beginning undid."""
-        undone: dict[str, int] = {}
+        undone: dict[int, int] = {}
         for commit in commits(self.lakehouse.spark, self.lakehouse.name(self.stream.table)):
             if commit.told.get("stream") != self.name:
                 continue
-            for checkpoint, first in commit.told.get("undone", {}).items():
+            for checkpoint, first in commit.undone.items():
                 undone[checkpoint] = min(first, undone.get(checkpoint, first))
             checkpoint, batch = commit.told["checkpoint"], commit.told.get("batch")
             if batch is not None and not batch >= undone.get(checkpoint, batch + 1):
@@ -252,14 +254,19 @@ class Ledger:
         counted = count_rows(rows if where is None else rows.where(where), self.stream)
         return counted.select(*_BY, *_FOUND)
 
-    def _compared(self, where: Column | None = None, rows: DataFrame | None = None) -> DataFrame:
+    def _compared(
+        self,
+        where: Column | None = None,
+        rows: DataFrame | None = None,
+        found: Sequence[str] = _FOUND,
+    ) -> DataFrame:
         """The ledger's rows, each with what is `found` in the table; each may be null.
 
         `rows` are the table's where it is not to be read as it is now.
         """
         entered = self.rows() if where is None else self.rows().where(where)
-        found = self._counted(where, rows).select(*_BY, F.struct(*_FOUND).alias("found"))
-        return entered.join(found, list(_BY), "full_outer")
+        counted = self._counted(where, rows).select(*_BY, F.struct(*found).alias("found"))
+        return entered.join(counted, list(_BY), "full_outer")
 
     def _entries(self, compared: DataFrame) -> dict[Key, Entry]:
         """Of compared rows those that the ledger has, as they are found now."""
@@ -296,7 +303,7 @@ class Ledger:
 
     def _unlinked(self) -> list[Row]:
         """Where a batch does not begin at the offset at which the one before it ended."""
-        topic = F.coalesce("topic_id", "checkpoint_id")
+        topic = F.coalesce("topic_id", F.col("checkpoint_id").cast("string"))
         order = Window.partitionBy(topic, "partition").orderBy("first_offset", "end_offset")
         linked = self.rows().withColumn("before", F.lag("end_offset").over(order))
         return linked.where("first_offset <> before").orderBy(*_BY).limit(_SHOWN).collect()
@@ -315,7 +322,7 @@ def _batch_of(commit: Commit) -> Batch:
 
 def among(batches: set[Batch]) -> Column:
     """Whether a row is of one of the batches; between the least and the greatest of each."""
-    numbers: dict[str, list[int]] = {}
+    numbers: dict[int, list[int]] = {}
     for checkpoint, batch in batches:
         numbers.setdefault(checkpoint, []).append(batch)
     return reduce(

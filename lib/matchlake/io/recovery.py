@@ -20,7 +20,6 @@ from matchlake.io.identity import Identity, Standing
 from matchlake.io.ledger import Ledger
 from matchlake.io.places import is_local
 from matchlake.io.topics import TopicState
-from matchlake.schemas import quote_text
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +32,7 @@ class Beginning(NamedTuple):
     way: Way
     offsets: Offsets | None
     """Where each partition begins; None: at its first record that is held."""
-    undone: Mapping[str, int]
+    undone: Mapping[int, int]
     """Checkpoints whose batches from that number on do not count any more."""
 
 
@@ -110,7 +109,7 @@ class Recovery:
         undone = dict(beginning.undone)
         return {"begun": beginning.way, "undone": undone, "before": self.standing.owner}
 
-    def record(self, beginning: Beginning, checkpoint: str, told: Mapping[str, Any]) -> None:
+    def record(self, beginning: Beginning, checkpoint: int, told: Mapping[str, Any]) -> None:
         """Commits, without rows, that the stream began anew in this checkpoint."""
         said = {
             **told,
@@ -145,9 +144,9 @@ class Recovery:
             return {int(part): ends[1] for part, ends in last["offsets"].items()}
         return checkpoint.committed() if own and is_owner else None
 
-    def _begin_of(self, owner: str, batch: int) -> Offsets:
+    def _begin_of(self, owner: int, batch: int) -> Offsets:
         self._enter_all()
-        rows = self.ledger.rows().where(f"checkpoint_id = {quote_text(owner)}")
+        rows = self.ledger.rows().where(f"checkpoint_id = {owner:d}")
         first = rows.where(f"batch_id = {batch}").select("partition", "first_offset").collect()
         end = rows.where(f"batch_id = {batch - 1}").select("partition", "end_offset").collect()
         if not first and not end:
@@ -178,7 +177,7 @@ class Recovery:
         known = [last.told.get("topic_id")] if last else [row[0] for row in rows.head(1)]
         return topic.id is not None and any(each not in (None, topic.id) for each in known)
 
-    def _require_held(self, owner: str, batch: int, topic: TopicState) -> None:
+    def _require_held(self, owner: int, batch: int, topic: TopicState) -> None:
         """Raises SourceError where rows would be taken out that cannot be read again."""
         found = self.identity.lakehouse.spark.sql(
             "SELECT partition, min(offset), max(offset) FROM "
@@ -196,6 +195,6 @@ class Recovery:
                 "can be gone back to, or --adopt goes on after what was read last."
             )
 
-    def _rows_from(self, owner: str, batch: int) -> str:
+    def _rows_from(self, owner: int, batch: int) -> str:
         table = self.identity.lakehouse.name(self.identity.table)
-        return f"{table} WHERE checkpoint_id = {quote_text(owner)} AND batch_id >= {int(batch)}"
+        return f"{table} WHERE checkpoint_id = {owner:d} AND batch_id >= {batch:d}"

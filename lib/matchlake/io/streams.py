@@ -27,7 +27,7 @@ from matchlake.ingest.records import MESSAGE
 from matchlake.ingest.tables import stream_table, stream_views
 from matchlake.io.batches import BatchWriter
 from matchlake.io.brokers import Broker
-from matchlake.io.checkpoint import Checkpoint
+from matchlake.io.checkpoint import Checkpoint, checkpoint_id
 from matchlake.io.delta import Lakehouse
 from matchlake.io.gaps import AskBroker, require_held
 from matchlake.io.identity import Identity, Standing
@@ -190,7 +190,7 @@ class Prepared:
         except (PySparkException, Py4JError) as error:
             raise _explained(self.name, self.stream, error) from error
         if begin:
-            self.recovery.record(begin, query.id, self.told())
+            self.recovery.record(begin, checkpoint_id(query.id), self.told())
         return query
 
     def writer(self) -> BatchWriter:
