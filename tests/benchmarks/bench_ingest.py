@@ -90,6 +90,8 @@ class Bench:
         options = self.options
         result: dict[str, Any] = {"bench": "ingest", "events": options.events, "better": "higher"}
         result |= {"ratio": {}, "rates": {}, "partitions": options.partitions, "cores": 2}
+        self.fill("small", _WARM, bad=100)
+        self.ours("warm", "small")
         if options.events:
             result |= self.throughput()
         if options.replay:
@@ -113,8 +115,6 @@ class Bench:
             sides["one_percent_bad"] = lambda name: self.ours(name, "mixed")
         peers = [name for name in options.peers.split(",") if name != "none"]
         sides |= {name: self.peer_side(PEERS[name]) for name in peers}
-        self.fill("small", min(_WARM, options.events), bad=100)
-        self.ours("warm", "small")
         for name in (each for each in peers if PEERS[each].most is None):
             folder = self.root / "peers" / f"warm_{name}"
             PEERS[name].run(self.spark, self.broker, "small", folder, options)
