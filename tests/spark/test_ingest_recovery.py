@@ -1,13 +1,15 @@
 """The ways out of a stream's trouble, and what they refuse before they change anything."""
 
 import dataclasses
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
-from tests.support.committed import TOPIC, ingest_in, offsets, prepared, write
+from tests.support.committed import TOPIC, ingest_in, messages, offsets, prepared, write
+from tests.support.streams import good
 
 from matchlake.errors import ConfigError, IdentityError, SourceError
 from matchlake.io.batches import BatchWriter
@@ -88,3 +90,15 @@ def test_a_beginning_is_known_from_its_first_batch_on(
     counts = at.ledger.reconcile()
     assert (counts.offsets, counts.good) == (12, 12)
     assert at.ledger.checkpoints() == [0xC2]
+
+
+def test_a_checkpoint_that_is_removed_under_its_stream_stops_it(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "removed")
+    write(prepared(at, monkeypatch), 0, 4)
+    writer = prepared(at, monkeypatch).writer()
+    shutil.rmtree(at.checkpoint.path)
+    with pytest.raises(IdentityError, match=r"checkpoints/removed was removed while it"):
+        writer(messages(at, [(4, good(4))]), 1)
+    assert offsets(at) == [0, 1, 2, 3]

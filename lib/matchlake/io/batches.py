@@ -41,7 +41,8 @@ class BatchWriter:
         once: a second try adds nothing.
 
         Raises:
-            IdentityError: the table was changed under the stream, or has another writer.
+            IdentityError: the table was changed under the stream, or has another writer; or the
+                checkpoint is gone.
             InputError: more of the batch is bad than may be. Nothing of it was written.
         """
         began = time.time()
