@@ -106,10 +106,9 @@ CASES: list[tuple[str, bytes | None, str | None]] = [
 @pytest.mark.parametrize("copies", [1, 7])
 def test_each_kind_among_the_others_has_its_own_verdict(copies: int) -> None:
     rows = parse([value for _, value, _ in CASES * copies])
-    for (name, value, reason), row in zip(CASES * copies, rows, strict=True):
+    for (name, _, reason), row in zip(CASES * copies, rows, strict=True):
         assert (name, row["reason"]) == (name, reason)
         assert row["status"] == ("quarantined" if reason else "good")
-        assert row["raw"] == ({"key": b"k", "value": value, "headers": None} if reason else None)
         assert (row["user_id"] is None) == (reason is not None)
 
 
@@ -117,7 +116,7 @@ def test_each_kind_alone_has_the_same_verdict() -> None:
     together = parse([value for _, value, _ in CASES])
     for (name, value, _), row in zip(CASES, together, strict=True):
         (alone,) = parse([value])
-        assert (name, alone | {"offset": 0}) == (name, row | {"offset": 0})
+        assert (name, alone) == (name, row)
 
 
 def test_values_are_what_the_json_says() -> None:
@@ -170,7 +169,7 @@ def test_values_cannot_make_up_for_each_other(others: tuple[str, str]) -> None:
 def test_one_bad_value_in_ten_thousand_is_alone_bad() -> None:
     values = [with_(user_id=f"u{n}") for n in range(10_000)]
     values[6_543] = values[6_543][:-1]
-    bad = [row["offset"] for row in parse(values) if row["reason"]]
+    bad = [place for place, row in enumerate(parse(values)) if row["reason"]]
     assert bad == [6_543]
 
 

@@ -1,37 +1,32 @@
 """From Kafka's messages to the rows of a stream's bronze table, good and bad together."""
 
-import json
-from base64 import b64decode
+import gc
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from functools import partial
-from typing import Any
+from functools import cache
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructField, StructType
 
 from matchlake.ingest.checks import check_columns
-from matchlake.ingest.columns import GOOD, QUARANTINED, RAW, RESCUED
+from matchlake.ingest.columns import BATCH, GOOD, QUARANTINED, RAW, REFUSAL, RESCUED
 from matchlake.ingest.convert import places_among
 from matchlake.ingest.decoders import schema_id
 from matchlake.ingest.params import StreamParams
 from matchlake.ingest.readers import reader_of
 from matchlake.ingest.reasons import Finding
-from matchlake.ingest.tables import stream_table
+from matchlake.ingest.tables import stream_columns, stream_table
+from matchlake.schemas import quote_identifier
 
 MESSAGE = ("key", "value", "headers", "partition", "offset", "timestamp")
 """The columns of a message that a row is made of."""
-_RAW = pa.struct(
-    {
-        "key": pa.binary(),
-        "value": pa.binary(),
-        "headers": pa.list_(pa.struct({"key": pa.string(), "value": pa.binary()})),
-    }
-)
 _READ_FROM = ("checkpoint_id", "batch_id")
+_READ = "_read"
+_arrow_udf = getattr(F, "arrow_udf", None)
+"""Spark has it from 4.1 on."""
 
 
 def parse_messages(
@@ -46,31 +41,66 @@ def parse_messages(
     batch_id are those of `batch`, or else there only where they are among the columns `passing`
     through.
     """
-    table = stream_table(stream)
-    # What is the same in every row need not travel to Python and back.
-    same = {
+    fields = _fields(stream, numbered=batch is not None)
+    rows = _read(messages.select(*MESSAGE, *passing), stream, fields, batch and batch[1])
+    bad = F.col(_READ)["reason"].isNotNull()
+    made = {
+        "status": F.when(bad, QUARANTINED).otherwise(GOOD),
         "topic": F.lit(stream.topic),
+        "kafka_timestamp": F.col("timestamp"),
+        RAW.name: F.when(bad, F.struct("key", "value", "headers")),
+        "value_bytes": F.length("value"),
         "schema_version": F.lit(stream.schema_version),
         "attempt": F.lit(1),
+        **{field.name: F.col(_READ)[field.name] for field in fields},
     }
-    if stream.format == "confluent_avro":
-        del same["schema_version"]
-    number = None
     if batch:
-        # The number comes from Python: as a literal it would stand in the code that Spark makes
-        # of the plan, and have it compiled and warmed up anew for each batch.
-        same["checkpoint_id"], number = F.lit(batch[0]).cast("bigint"), batch[1]
+        made["checkpoint_id"] = F.lit(batch[0]).cast("bigint")
     absent = {name for name in _READ_FROM if not batch and name not in passing}
-    columns = [column for column in table.columns if column.name not in absent]
-    travelling = replace(table, columns=tuple(c for c in columns if c.name not in same))
-    # Nor may a list: Spark asks each row on its way for the size of its columns, 5 us for a list.
-    sent = messages.select(*MESSAGE, *passing).withColumn("headers", F.to_json("headers"))
+    names = [name for name in stream_table(stream).column_names if name not in absent]
+    return rows.select([made.get(name, F.col(name)).alias(name) for name in names])
+
+
+def _fields(stream: StreamParams, *, numbered: bool) -> StructType:
+    """The columns that only Python can tell, of which each message gets one struct, `_read`."""
+    told = {"schema_version"} if stream.format == "confluent_avro" else set()
+    if numbered:
+        # As a literal the batch's number would stand in the code that Spark makes of the plan, and
+        # have it compiled and warmed up anew for each batch.
+        told.add("batch_id")
+    columns = (*stream_columns(stream), *REFUSAL, *(c for c in BATCH if c.name in told))
+    # Without comments: with them it would be another type than that of what Python sends.
+    bare = (f"{quote_identifier(column.name)} {column.type}" for column in columns)
+    return cast("StructType", StructType.fromDDL(", ".join(bare)))
+
+
+def _read(
+    messages: DataFrame, stream: StreamParams, fields: StructType, number: int | None
+) -> DataFrame:
+    """The messages with `_read`.
+
+    Spark asks each row on its way to Python for the size of its columns, which takes as long as
+    sending them. Where it has Arrow functions, nothing but the value travels. Else whole rows do,
+    with headers as JSON: to ask a list takes 5 us.
+    """
+
+    def read_all(values: Iterator[pa.Array]) -> Iterator[pa.Array]:
+        return read_values(values, stream, number)
+
+    def add_read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            (read,) = read_all(iter([batch.column("value")]))
+            yield batch.append_column(_READ, read)
+
+    value = F.concat("value", F.lit(b"\n")) if _is_ended(stream) else F.col("value")
+    if _arrow_udf:
+        return messages.withColumn(_READ, _arrow_udf(read_all, fields)(value))
+    sent = messages.withColumns({"value": value, "headers": F.to_json("headers")})
+    rows = sent.mapInArrow(add_read, StructType([*sent.schema, StructField(_READ, fields)]))
+    back = {"headers": F.from_json("headers", messages.schema["headers"].dataType.simpleString())}
     if _is_ended(stream):
-        sent = sent.withColumn("value", F.concat("value", F.lit(b"\n")))
-    rows = sent.mapInArrow(
-        partial(parse_batches, stream=stream, passing=passing, number=number), travelling.struct()
-    )
-    return rows.withColumns(same).select([column.name for column in columns])
+        back["value"] = F.substring("value", F.lit(1), F.length("value") - 1)
+    return rows.withColumns(back)
 
 
 def _is_ended(stream: StreamParams) -> bool:
@@ -78,19 +108,18 @@ def _is_ended(stream: StreamParams) -> bool:
     return stream.format == "json"
 
 
-def parse_batches(
-    batches: Iterable[pa.RecordBatch],
-    stream: StreamParams,
-    passing: Sequence[str] = (),
-    number: int | None = None,
-) -> Iterator[pa.RecordBatch]:
-    """The rows of `parse_messages`, without what is the same in all, batch by batch.
+def read_values(
+    batches: Iterable[pa.Array], stream: StreamParams, number: int | None = None
+) -> Iterator[pa.StructArray]:
+    """For each value the declared columns, reason and detail, array by array.
 
-    `value` is the message's, for JSON with a newline behind it, and `headers` is JSON text.
+    Besides `rescued` and the schema's id, where the stream has them, and batch_id, where there is
+    a `number`. A value is the message's, for JSON with a newline behind it.
     """
     reader = reader_of(stream)
-    for batch in batches:
-        values = batch.column("value")
+    _spare_imports()
+    for values in batches:
+        count = len(values)
         found, findings = reader.read(values)
         columns = check_columns(
             stream.columns,
@@ -100,64 +129,22 @@ def parse_batches(
         )
         if stream.undeclared == "rescue":
             kept = {row: text for row, text in reader.rescued.items() if row not in findings}
-            texts = pa.array(map(kept.get, range(batch.num_rows)), pa.string())
-            columns[RESCUED.name] = texts
-        rows = _rows(batch, columns, findings, ended=_is_ended(stream))
+            columns[RESCUED.name] = pa.array(map(kept.get, range(count)), pa.string())
+        columns |= refusals(findings, count)
         if stream.format == "confluent_avro":
-            rows["schema_version"] = pa.array(map(schema_id, values.to_pylist()), pa.int32())
+            columns["schema_version"] = pa.array(map(schema_id, values.to_pylist()), pa.int32())
         if number is not None:
-            rows["batch_id"] = pa.array(np.full(batch.num_rows, number, np.int64))
-        yield pa.RecordBatch.from_pydict(rows | {name: batch.column(name) for name in passing})
+            columns["batch_id"] = pa.array(np.full(count, number, np.int64))
+        yield pa.StructArray.from_arrays(list(columns.values()), names=list(columns))
 
 
-def _rows(
-    batch: pa.RecordBatch,
-    columns: dict[str, pa.Array],
-    findings: dict[int, Finding],
-    *,
-    ended: bool,
-) -> dict[str, pa.Array]:
-    lengths = pc.binary_length(batch.column("value")).cast(pa.int32())
-    return {
-        "status": _status(findings, batch.num_rows),
-        **columns,
-        "partition": batch.column("partition"),
-        "offset": batch.column("offset"),
-        "kafka_timestamp": batch.column("timestamp"),
-        **refusals(findings, batch.num_rows),
-        RAW.name: _raw(batch, findings, ended=ended),
-        "value_bytes": pc.subtract(lengths, pa.scalar(1, pa.int32())) if ended else lengths,
-    }
+@cache
+def _spare_imports() -> None:
+    """Once in a process: what is there by now is left out of the collection of garbage.
 
-
-def _status(findings: dict[int, Finding], count: int) -> pa.Array:
-    if not findings:
-        return pa.repeat(GOOD, count)
-    bad = np.zeros(count, bool)
-    bad[list(findings)] = True
-    return pc.if_else(pa.array(bad), QUARANTINED, GOOD)
-
-
-def _raw(batch: pa.RecordBatch, findings: dict[int, Finding], *, ended: bool) -> pa.Array:
-    """Key, value and headers of the messages that have a finding; null for the others."""
-    if not findings:
-        return pa.nulls(batch.num_rows, _RAW)
-    rows = sorted(findings)
-    bad = batch.select(["key", "value", "headers"]).take(pa.array(rows, pa.int64()))
-    headers = [text and _headers(text) for text in bad.column("headers").to_pylist()]
-    value = pc.binary_slice(bad.column("value"), 0, -1) if ended else bad.column("value")
-    parts = [bad.column("key"), value, pa.array(headers, _RAW.field("headers").type)]
-    raw = pa.StructArray.from_arrays(parts, fields=list(_RAW))
-    return raw.take(places_among(rows, batch.num_rows))
-
-
-def _headers(text: str) -> list[dict[str, Any]]:
-    """Headers as Spark writes them as JSON: their bytes as Base64."""
-    return [
-        {"key": each.get("key"), "value": None if value is None else b64decode(value)}
-        for each in json.loads(text)
-        for value in [each.get("value")]
-    ]
+    Spark has a worker collect it after each task, which takes 30 ms with all that is imported.
+    """
+    gc.freeze()
 
 
 def refusals(findings: dict[int, Finding], count: int) -> dict[str, pa.Array]:
