@@ -48,7 +48,7 @@ def reconcile(
             typer.echo(f"{ledger.name}: no table {ledger.stream.table} yet.")
             continue
         try:
-            typer.echo(_told(ledger, ledger.prove(ask, rebuild=rebuild)))
+            typer.echo(_told(ledger, ledger.prove(ask, rebuild=rebuild).whole))
         except ReconciliationError as error:
             typer.echo(f"{ledger.name}: NOT reconciled. {error}", err=True)
             failed += 1
@@ -85,7 +85,7 @@ def replay_quarantine(
         f"{stream}: {done.tried} quarantined records read again: {done.passed} are good now, "
         f"{done.tried - done.passed} still quarantined."
     )
-    typer.echo(_told(ledger, ledger.prove(_asking(runtime, ledger.stream.topic))))
+    typer.echo(_told(ledger, ledger.prove(_asking(runtime, ledger.stream.topic)).whole))
 
 
 def watch(

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from tests.support.committed import ingest_in, prepared, write
 from tests.support.streams import COLUMNS, good, runtime_in, stream_entry
 from typer.testing import CliRunner
@@ -72,22 +73,100 @@ def test_a_proof_beside_a_stream_is_of_what_was_there_when_it_began(
     stream = prepared(at, monkeypatch)
     # A time that Python cannot hold: the zero of Go and .NET.
     write(stream, 0, 3, bad={1: good(1, event_time="0001-01-01T00:00:00Z")})
-    update = Ledger.update
+    enter = Ledger._enter
 
-    def while_the_stream_goes_on(ledger: Ledger, *given: Any, **more: Any) -> Counts:
+    def while_the_stream_goes_on(ledger: Ledger, *given: Any, **more: Any) -> Any:
         write(stream, 1, 5)
-        entered = update(ledger, *given, **more)
+        entered = enter(ledger, *given, **more)
         write(stream, 2, 9)
         return entered
 
-    monkeypatch.setattr(Ledger, "update", while_the_stream_goes_on)
-    assert at.ledger.prove(no_reason) == Counts(offsets=3, good=3)
+    monkeypatch.setattr(Ledger, "_enter", while_the_stream_goes_on)
+    assert at.ledger.prove(no_reason).whole == Counts(offsets=3, good=3)
     monkeypatch.undo()
     with pytest.raises(ReconciliationError, match=r"4 rows .* that the ledger does not know"):
         at.ledger.reconcile()
-    assert at.ledger.prove(no_reason).offsets == 9
+    assert at.ledger.prove(no_reason).whole.offsets == 9
     first = at.ledger.rows().where("batch_id = 0").collect()[0]
     assert first.first_event.isoformat() == "2024-05-01T10:00:00"
+
+
+def test_a_proof_counts_each_row_once_and_sees_them_all(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of new batches are counted for the ledger alone, the others for the proof alone."""
+    at = ingest_in(spark, tmp_path, "once")
+    stream = prepared(at, monkeypatch)
+    counted: list[int] = []
+    count = Ledger._counted
+
+    def counting(ledger: Ledger, rows: DataFrame) -> DataFrame:
+        counted.append(rows.count())
+        return count(ledger, rows)
+
+    monkeypatch.setattr(Ledger, "_counted", counting)
+    write(stream, 0, 3)
+    assert at.ledger.prove(no_reason) == (Counts(3, 3), Counts(3, 3))
+    write(stream, 1, 7, bad={4: b"{"})
+    assert at.ledger.prove(no_reason) == (Counts(4, 3, 1), Counts(7, 6, 1))
+    assert at.ledger.prove(no_reason) == (Counts(), Counts(7, 6, 1))
+    assert counted == [3, 0, 4, 3, 7]
+
+
+@pytest.mark.parametrize(
+    ("name", "stray", "told"),
+    [
+        (
+            "stray_a",
+            {"checkpoint_id": 5},
+            "1 rows from offset 1 to 1 that the ledger does not know",
+        ),
+        ("stray_b", {"batch_id": None}, "1 rows from offset 1 to 1 that the ledger does not know"),
+        ("stray_c", {"batch_id": 0}, "more than once: offset 1"),
+        ("stray_d", {"batch_id": 1, "offset": 6}, "more than once: offset 6"),
+        ("stray_e", {"batch_id": 1, "offset": 2}, "not of this batch: offset 2"),
+    ],
+)
+def test_a_proof_finds_a_stray_row_wherever_it_is(
+    spark: SparkSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    stray: dict[str, int | None],
+    told: str,
+) -> None:
+    at = ingest_in(spark, tmp_path, name)
+    stream = prepared(at, monkeypatch)
+    write(stream, 0, 3)
+    at.ledger.update(no_reason)
+    write(stream, 1, 7)
+    rows = at.lakehouse.read(at.stream.table)
+    types = {name: rows.schema[name].dataType for name in stray}
+    one = rows.where("offset = 1").withColumn("batch_id", F.lit(1).cast("bigint"))
+    one = one.withColumns({name: F.lit(stray[name]).cast(types[name]) for name in stray})
+    one.write.format("delta").mode("append").saveAsTable(at.lakehouse.name(at.stream.table))
+    for _ in range(2):  # batch 1 is new at first
+        with pytest.raises(ReconciliationError, match=told):
+            at.ledger.prove(no_reason)
+    with pytest.raises(ReconciliationError, match=told):
+        at.ledger.reconcile()
+
+
+def test_a_proof_tells_what_another_table_in_its_place_has_not(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "replaced")
+    stream = prepared(at, monkeypatch)
+    write(stream, 0, 3)
+    write(stream, 1, 7)
+    at.ledger.update(no_reason)
+    table = at.lakehouse.name(at.stream.table)
+    kept = at.lakehouse.read(at.stream.table).where("batch_id = 0").collect()
+    schema = at.lakehouse.read(at.stream.table).schema
+    spark.sql(f"DROP TABLE {table}")
+    spark.createDataFrame(kept, schema).write.format("delta").saveAsTable(table)
+    with pytest.raises(ReconciliationError, match="missing: offsets 3 to 6"):
+        at.ledger.prove(no_reason)
 
 
 def test_an_erased_user_is_gone_from_columns_that_are_declared_no_longer(

@@ -1,19 +1,31 @@
 """Keeps the ledger of ingested batches, and proves from it and the table that nothing is lost."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
 from itertools import takewhile
-from operator import or_
 from typing import Any, NamedTuple
 
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
-from pyspark.sql.window import Window
 
 from matchlake.errors import ReconciliationError
-from matchlake.ingest.ledger import KEYS, count_reasons, count_rows, ledger_table
+from matchlake.ingest.agreement import (
+    BY,
+    FOUND,
+    PROVED,
+    STATUSES,
+    Batch,
+    among,
+    compared,
+    differs,
+    is_unlinked,
+    is_unsettled,
+    linked,
+    size_of_gaps,
+    unlinked_told,
+)
+from matchlake.ingest.ledger import count_reasons, count_rows, ledger_table
 from matchlake.ingest.offsets import Offsets, missing_ranges, problems, without
 from matchlake.ingest.params import StreamParams
 from matchlake.io.delta import Lakehouse
@@ -21,14 +33,8 @@ from matchlake.io.gaps import Explain, all_adopted, no_reason
 from matchlake.io.history import Commit, commits
 from matchlake.schemas import quote_text
 
-_BY = KEYS[1:]
-_STATUSES = ("read", "good", "quarantined", "erased")
-_PROVED = (*_STATUSES, "distinct", "lowest", "highest")
-_FOUND = (*_PROVED, "bytes", "late", "first_event", "last_event")
 _SHOWN = 10
 
-Batch = tuple[int, int]
-"""A checkpoint and the number of a batch in it."""
 Key = tuple[Any, ...]
 """Checkpoint, batch and partition."""
 Entry = dict[str, Any]
@@ -36,6 +42,36 @@ Entry = dict[str, Any]
 
 `whole`, where it is there, tells whether all rows that the batch wrote are there.
 """
+
+
+class _Seen(NamedTuple):
+    """What a version of the table has of the batches that are numbered `first` to `last`."""
+
+    first: int
+    last: int
+    counts: list[Row]
+
+    @property
+    def has(self) -> Column:
+        """Whether a row is of such a batch."""
+        return F.col("batch_id").between(self.first, self.last)
+
+    @property
+    def has_not(self) -> Column:
+        """Whether it is of another batch, or of none; so written that Delta can pass files over."""
+        number = F.col("batch_id")
+        return number.isNull() | (number < self.first) | (number > self.last)
+
+
+class _Entered(NamedTuple):
+    """What the ledger has before it is written to."""
+
+    last: Batch | None
+    """The newest batch."""
+    unsettled: set[Batch]
+    """Those of which offsets have neither a row nor a gap."""
+    version: int
+    """The greatest version of the table that it knows."""
 
 
 class Counts(NamedTuple):
@@ -47,6 +83,13 @@ class Counts(NamedTuple):
     erased: int = 0
     gaps: int = 0
     """Offsets without a row, for a reason that the ledger knows."""
+
+
+class Proof(NamedTuple):
+    """What was entered in the ledger, and what all of it adds up to."""
+
+    entered: Counts
+    whole: Counts
 
 
 def summed(counts: Iterable[Counts]) -> Counts:
@@ -83,25 +126,15 @@ class Ledger:
             ReconciliationError: a batch's rows are not those that it was to read, and `explain`
                 has no reason for it. The ledger holds what was found.
         """
-        last, unsettled = self._entered()
-        new = list(takewhile(lambda at: rebuild or _batch_of(at) != last, self._batches()))
-        for commit in new:
-            for checkpoint, batch in commit.undone.items():
-                self.forget(checkpoint, batch)
-        entries: dict[Key, Entry] = {}
-        if unsettled:
-            new += [commit for commit in self._batches() if _batch_of(commit) in unsettled]
-            compared = self._compared(among(unsettled)).where(_is_unsettled())
-            entries = {key: {**row, "whole": False} for key, row in self._entries(compared).items()}
-        return self._write(list((entries | self._planned_in(new)).values()), explain)
+        return self._enter(self._entered(), explain, rebuild=rebuild)[0]
 
     def renew(self, batches: set[Batch]) -> Counts:
         """Counts batches, by checkpoint and number, again: rows of theirs have changed."""
-        return self._write(list(self._entries(self._compared(among(batches))).values()), no_reason)
+        return self._write(list(self._entries(self._recounted(among(batches))).values()), no_reason)
 
     def accept_losses(self) -> Counts:
         """Enters everything that is missing now as a gap."""
-        lost = self._entries(self._compared().where(_differs()))
+        lost = self._entries(self._recounted().where(differs()))
         return self._write(list(lost.values()), all_adopted)
 
     def forget(self, checkpoint: int, batch: int) -> None:
@@ -111,38 +144,53 @@ class Ledger:
             f" AND checkpoint_id = {checkpoint:d} AND batch_id >= {batch:d}"
         )
 
-    def prove(self, explain: Explain, *, rebuild: bool = False) -> Counts:
+    def prove(self, explain: Explain, *, rebuild: bool = False) -> Proof:
         """Enters what is committed now, as `update`, and reconciles that; raises what these raise.
 
-        What a stream that is under way commits meanwhile is not looked at.
+        What a stream that is under way commits meanwhile is not looked at. Each row is counted
+        once: what is counted for the ledger is that of the proof.
         """
+        before = self._entered()
         version = self.lakehouse.version(self.stream.table)
-        self.update(explain, rebuild=rebuild)
-        return self.reconcile(version)
+        entered, seen = self._enter(before, explain, rebuild=rebuild, version=version)
+        # A batch of a later version was there already: another table stands in this one's place.
+        return Proof(entered, self._reconcile(version, seen, max(version, before.version)))
 
-    def reconcile(self, version: int | None = None) -> Counts:
+    def reconcile(self) -> Counts:
         """Proves from table and ledger alone that each offset is in exactly one place.
 
         From the first offset on that the ledger has, each is that of one row, good, quarantined
-        or erased, or in a gap whose reason is known. One pass over the table, as it is or as it
-        was at a `version`, for the batches that it had by then.
+        or erased, or in a gap whose reason is known. One pass over the table.
 
         Raises:
             ReconciliationError: it is not so; names the ranges.
         """
+        return self._reconcile(None, None, None)
+
+    def _reconcile(self, version: int | None, seen: _Seen | None, last: int | None) -> Counts:
+        """As `reconcile`, of the table at a version, without batches that came after the `last`.
+
+        Rows of that version that were `seen` are not counted again.
+        """
         by_then = F.lit(True)  # noqa: FBT003 - a condition, not a flag
-        if version is not None:
-            by_then = F.coalesce(F.col("table_version"), F.lit(0)) <= version
+        if last is not None:
+            by_then = F.coalesce(F.col("table_version"), F.lit(0)) <= last
         rows = self.lakehouse.read(self.stream.table, version)
-        compared = self._compared(rows=rows, found=_PROVED)
-        different = compared.where(by_then & _differs()).orderBy(*_BY).limit(_SHOWN).collect()
-        told = [problem for row in different for problem in self._differences(row)]
-        told += [_unlinked(row) for row in self._unlinked()]
-        if told:
-            raise self._error(told)
+        counted = self._counted(rows if seen is None else rows.where(seen.has_not))
+        if seen:
+            spark = self.lakehouse.spark
+            counted = counted.unionByName(spark.createDataFrame(seen.counts, counted.schema))
+        both = compared(linked(self.rows()), counted, PROVED)
+        wrong = F.count_if(by_then & differs()) + F.count_if(is_unlinked())
         offsets = F.col("end_offset") - F.col("first_offset")
-        sums = [F.sum(column) for column in (offsets, *_STATUSES[1:], _size_of_gaps())]
-        found = self.rows().where(by_then).agg(*sums).collect()[0]
+        parts = (offsets, *map(F.col, STATUSES[1:]), size_of_gaps())
+        sums = [F.sum(F.when(by_then, part)) for part in parts]
+        count, *found = both.agg(wrong, *sums).collect()[0]
+        if count:
+            different = both.where(by_then & differs()).orderBy(*BY).limit(_SHOWN).collect()
+            told = [problem for row in different for problem in self._differences(row)]
+            unlinked = linked(self.rows()).where(is_unlinked()).orderBy(*BY).limit(_SHOWN).collect()
+            raise self._error([*told, *map(unlinked_told, unlinked)])
         return Counts(*(int(number or 0) for number in found))
 
     def checkpoints(self) -> list[int]:
@@ -155,19 +203,48 @@ class Ledger:
         size = F.sum(F.col("gap.end_offset") - F.col("gap.first_offset"))
         return {row[0]: int(row[1]) for row in each.agg(size).orderBy("reason").collect()}
 
-    def _entered(self) -> tuple[Batch | None, set[Batch]]:
-        """The newest batch, and those of which offsets have neither a row nor a gap."""
+    def _enter(
+        self, before: _Entered, explain: Explain, *, rebuild: bool, version: int | None = None
+    ) -> tuple[Counts, _Seen | None]:
+        """As `update`, of the commits up to `version`, and what it saw of the table as of then."""
+        last, unsettled, _ = before
+        new = list(takewhile(lambda at: rebuild or _batch_of(at) != last, self._batches(version)))
+        for commit in new:
+            for checkpoint, batch in commit.undone.items():
+                self.forget(checkpoint, batch)
+        entries: dict[Key, Entry] = {}
+        if unsettled:
+            new += [commit for commit in self._batches(version) if _batch_of(commit) in unsettled]
+            compared = self._recounted(among(unsettled)).where(is_unsettled())
+            entries = {key: {**row, "whole": False} for key, row in self._entries(compared).items()}
+        seen = self._see(new, version) if new else None
+        if seen:
+            known = self._known_gaps(new) if last else {}
+            entries |= self._planned_in(new, seen, known)
+        return self._write(list(entries.values()), explain), seen
+
+    def _see(self, batches: list[Commit], version: int | None) -> _Seen:
+        """Counts the rows that have the numbers of these batches, whatever their checkpoint."""
+        numbers = [commit.told["batch"] for commit in batches]
+        seen = _Seen(min(numbers), max(numbers), [])
+        rows = self.lakehouse.read(self.stream.table, version).where(seen.has)
+        return seen._replace(counts=self._counted(rows).collect())
+
+    def _entered(self) -> _Entered:
         batch = F.struct("checkpoint_id", "batch_id")
         newest = F.max_by(batch, F.struct("committed_at", "batch_id"))
-        unsettled = F.collect_set(F.when(_is_unsettled(), batch))
-        last, left = self.rows().agg(newest, unsettled).collect()[0]
-        return last and (last[0], last[1]), {(each[0], each[1]) for each in left}
+        unsettled = F.collect_set(F.when(is_unsettled(), batch))
+        found = self.rows().agg(newest, unsettled, F.max("table_version")).collect()[0]
+        last, left, version = found
+        return _Entered(last and (last[0], last[1]), {(a, b) for a, b in left}, version or 0)
 
-    def _batches(self) -> Iterator[Commit]:
-        """The commits of batches, newest first, without those that a new beginning undid."""
+    def _batches(self, version: int | None) -> Iterator[Commit]:
+        """The commits of batches up to a version, newest first; not what a new beginning undid."""
         undone: dict[int, int] = {}
         for commit in commits(self.lakehouse.spark, self.lakehouse.name(self.stream.table)):
-            if commit.told.get("stream") != self.name:
+            if commit.told.get("stream") != self.name or commit.version > (
+                version or commit.version
+            ):
                 continue
             for checkpoint, first in commit.undone.items():
                 undone[checkpoint] = min(first, undone.get(checkpoint, first))
@@ -175,16 +252,15 @@ class Ledger:
             if batch is not None and not batch >= undone.get(checkpoint, batch + 1):
                 yield commit
 
-    def _planned_in(self, batches: list[Commit]) -> dict[Key, Entry]:
-        """What commits say of their batches, with what is in the table."""
-        if not batches:
-            return {}
-        where = among({_batch_of(commit) for commit in batches})
-        found = {tuple(row[:3]): row.asDict() for row in self._counted(where).collect()}
-        known = {
-            tuple(row[:3]): row.gaps
-            for row in self.rows().where(where).select(*_BY, "gaps").collect()
-        }
+    def _known_gaps(self, batches: list[Commit]) -> dict[Key, list[Row]]:
+        rows = self.rows().where(among({_batch_of(commit) for commit in batches}))
+        return {tuple(row[:3]): row.gaps for row in rows.select(*BY, "gaps").collect()}
+
+    def _planned_in(
+        self, batches: list[Commit], seen: _Seen, known: Mapping[Key, list[Row]]
+    ) -> dict[Key, Entry]:
+        """What commits say of their batches, with what is in the table and the `known` gaps."""
+        found = {tuple(row[:3]): row.asDict() for row in seen.counts}
         there = Counter[Key]()
         for key, row in found.items():
             there[key[:2]] += row["read"]
@@ -201,7 +277,7 @@ class Ledger:
     def _planned(self, commit: Commit, key: Key, ends: list[int]) -> Entry:
         """What a commit says of one partition of its batch."""
         return {
-            **dict(zip(_BY, key, strict=True)),
+            **dict(zip(BY, key, strict=True)),
             "stream": self.name,
             "topic": commit.told["topic"],
             "topic_id": commit.told.get("topic_id"),
@@ -223,7 +299,7 @@ class Ledger:
                 reasons.setdefault(tuple(key), []).append((reason, records))
         told = []
         for entry in entries:
-            entry["reasons"] = reasons.get(tuple(entry[name] for name in _BY), [])
+            entry["reasons"] = reasons.get(tuple(entry[name] for name in BY), [])
             entry["late"] = None if self.stream.late_after is None else entry["late"]
             told += self._settle(entry, explain)
         spec = ledger_table(self.table)
@@ -249,29 +325,20 @@ class Ledger:
         entry["gaps"] = sorted([*gaps, *known], key=lambda gap: gap[1])
         return list(problems(entry, offsets))
 
-    def _counted(self, where: Column | None = None, rows: DataFrame | None = None) -> DataFrame:
-        rows = self.lakehouse.read(self.stream.table) if rows is None else rows
-        counted = count_rows(rows if where is None else rows.where(where), self.stream)
-        return counted.select(*_BY, *_FOUND)
+    def _counted(self, rows: DataFrame) -> DataFrame:
+        return count_rows(rows, self.stream).select(*BY, *FOUND)
 
-    def _compared(
-        self,
-        where: Column | None = None,
-        rows: DataFrame | None = None,
-        found: Sequence[str] = _FOUND,
-    ) -> DataFrame:
-        """The ledger's rows, each with what is `found` in the table; each may be null.
-
-        `rows` are the table's where it is not to be read as it is now.
-        """
-        entered = self.rows() if where is None else self.rows().where(where)
-        counted = self._counted(where, rows).select(*_BY, F.struct(*found).alias("found"))
-        return entered.join(counted, list(_BY), "full_outer")
+    def _recounted(self, where: Column | None = None) -> DataFrame:
+        """The ledger's rows, each with what is `found` in the table now; each may be null."""
+        entered, rows = self.rows(), self.lakehouse.read(self.stream.table)
+        if where is not None:
+            entered, rows = entered.where(where), rows.where(where)
+        return compared(entered, self._counted(rows), FOUND)
 
     def _entries(self, compared: DataFrame) -> dict[Key, Entry]:
         """Of compared rows those that the ledger has, as they are found now."""
         rows = compared.where("stream IS NOT NULL").collect()
-        return {tuple(row[name] for name in _BY): self._entry(row) for row in rows}
+        return {tuple(row[name] for name in BY): self._entry(row) for row in rows}
 
     def _entry(self, row: Row) -> Entry:
         return {**row.asDict(), "gaps": row.gaps or [], **_found(row.found)}
@@ -289,24 +356,17 @@ class Ledger:
         yield from told
         if not told:
             says, has = (
-                ", ".join(f"{each[name]} {name}" for name in _STATUSES)
+                ", ".join(f"{each[name]} {name}" for name in STATUSES)
                 for each in (row.asDict(), entry)
             )
             yield f"{where}: the ledger says {says}, but the table has {has}"
 
     def _offsets(self, entry: Mapping[str, Any]) -> Offsets:
         rows = self.lakehouse.read(self.stream.table)
-        for name in _BY:
+        for name in BY:
             rows = rows.where(F.col(name) == entry[name])
         found: Offsets = rows.select("offset").toArrow().column(0).to_numpy()
         return found
-
-    def _unlinked(self) -> list[Row]:
-        """Where a batch does not begin at the offset at which the one before it ended."""
-        topic = F.coalesce("topic_id", F.col("checkpoint_id").cast("string"))
-        order = Window.partitionBy(topic, "partition").orderBy("first_offset", "end_offset")
-        linked = self.rows().withColumn("before", F.lag("end_offset").over(order))
-        return linked.where("first_offset <> before").orderBy(*_BY).limit(_SHOWN).collect()
 
     def _error(self, told: list[str]) -> ReconciliationError:
         more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
@@ -320,27 +380,11 @@ def _batch_of(commit: Commit) -> Batch:
     return commit.told["checkpoint"], commit.told["batch"]
 
 
-def among(batches: set[Batch]) -> Column:
-    """Whether a row is of one of the batches; between the least and the greatest of each."""
-    numbers: dict[int, list[int]] = {}
-    for checkpoint, batch in batches:
-        numbers.setdefault(checkpoint, []).append(batch)
-    return reduce(
-        or_,
-        (
-            (F.col("checkpoint_id") == checkpoint)
-            & F.col("batch_id").between(min(of_it), max(of_it))
-            for checkpoint, of_it in numbers.items()
-        ),
-        F.lit(False),  # noqa: FBT003 - a condition, not a flag
-    )
-
-
 def _found(row: Row | Mapping[str, Any] | None) -> Entry:
     """What was found of a batch; nothing, where there is no row of it."""
     values = {} if row is None else row.asDict() if isinstance(row, Row) else row
     none = dict.fromkeys(("lowest", "highest", "first_event", "last_event"))
-    return {name: values.get(name) if name in none else values.get(name) or 0 for name in _FOUND}
+    return {name: values.get(name) if name in none else values.get(name) or 0 for name in FOUND}
 
 
 def _counts(entry: Entry) -> Counts:
@@ -350,36 +394,4 @@ def _counts(entry: Entry) -> Counts:
         entry["quarantined"],
         entry["erased"],
         sum(end - first for _, first, end in entry["gaps"]),
-    )
-
-
-def _size_of_gaps() -> Column:
-    size = "aggregate(gaps, 0L, (sum, gap) -> sum + gap.end_offset - gap.first_offset)"
-    return F.coalesce(F.expr(size), F.lit(0))
-
-
-def _is_unsettled() -> Column:
-    """Whether the ledger itself says that offsets of a batch have neither a row nor a gap."""
-    return F.col("read") + _size_of_gaps() != F.col("end_offset") - F.col("first_offset")
-
-
-def _differs() -> Column:
-    """Whether what the ledger says of a batch, and what was found of it, do not agree."""
-    found = {name: F.coalesce(F.col("found")[name], F.lit(0)) for name in (*_STATUSES, "distinct")}
-    first, end = F.col("first_offset"), F.col("end_offset")
-    inside = (F.col("found")["lowest"] >= first) & (F.col("found")["highest"] < end)
-    agrees = [
-        *(found[name] == F.col(name) for name in _STATUSES),
-        found["read"] == found["distinct"],
-        found["read"] + _size_of_gaps() == end - first,
-        F.coalesce(inside, found["read"] == 0),
-    ]
-    all_agree = reduce(lambda one, other: one & other, agrees)
-    return ~F.coalesce(all_agree, F.lit(False))  # noqa: FBT003 - a condition, not a flag
-
-
-def _unlinked(row: Row) -> str:
-    return (
-        f"partition {row.partition}: batch {row.batch_id} of checkpoint {row.checkpoint_id} begins "
-        f"at offset {row.first_offset}, but the one before it ended at {row.before}"
     )

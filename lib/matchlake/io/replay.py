@@ -9,13 +9,14 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import ParameterError
+from matchlake.ingest.agreement import Batch, among
 from matchlake.ingest.columns import GOOD, QUARANTINED
 from matchlake.ingest.params import StreamParams
 from matchlake.ingest.reasons import Reason
 from matchlake.ingest.records import parse_messages
 from matchlake.ingest.tables import stream_columns
 from matchlake.io.delta import WRITTEN_BY_ANOTHER, Lakehouse, until_alone
-from matchlake.io.ledger import Batch, Ledger, among
+from matchlake.io.ledger import Ledger
 from matchlake.schemas import quote_identifier
 
 _PLACE = ("checkpoint_id", "batch_id", "partition", "offset")

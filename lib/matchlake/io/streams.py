@@ -62,7 +62,9 @@ class IngestParams(Params):
     trigger: str = AVAILABLE_NOW
     """`available_now`: what is there, then end; `10 seconds`: a batch that often, until stopped."""
     reconcile_seconds: float = Field(60, gt=0)
-    """How often a stream that does not end is reconciled."""
+    """How often a stream that does not end is accounted for."""
+    prove: bool = False
+    """Whether the whole table is proved at the end of a run, as `matchlake reconcile` does."""
 
     ledger: TableName = "bronze.ingest_batches"
     """The table of what each batch read, and what became of it."""
@@ -211,14 +213,17 @@ class Prepared:
         except StreamingQueryException as error:
             raise _explained(self.name, self.stream, error) from error
 
-    def account(self) -> Counts:
+    def account(self, *, prove: bool = False) -> Counts:
         """Enters what was committed since in the ledger, each offset accounted for.
+
+        With `prove` it reconciles all that the ledger has besides.
 
         Raises:
             ReconciliationError: the table does not hold every offset exactly once.
             IdentityError: the topic was made anew under the stream.
         """
-        return self.ingest.ledger.update(AskBroker(self.ingest.client, self.stream.topic))
+        ledger, explain = self.ingest.ledger, AskBroker(self.ingest.client, self.stream.topic)
+        return ledger.prove(explain).entered if prove else ledger.update(explain)
 
     def require_same_topic(self) -> None:
         """Raises IdentityError where the topic was made anew while it was read.
@@ -269,7 +274,7 @@ def follow(streams: Sequence[Prepared], params: IngestParams) -> Iterator[tuple[
                 turn = params.reconcile_seconds / len(waiting)
                 ended = each.ended(queries[each.name], turn)
                 try:
-                    counts = each.account()
+                    counts = each.account(prove=ended and params.prove)
                 except UnreachableError as error:
                     if ended:
                         raise
