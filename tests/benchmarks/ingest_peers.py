@@ -9,11 +9,19 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 from kafka import KafkaConsumer, TopicPartition
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+
+from matchlake.ingest.columns import RAW
 
 _AT_ONCE = 250_000
 SCHEMA = "user_id STRING, item_id STRING, rating DOUBLE, event_time TIMESTAMP"
+
+
+NARROW = (
+    *("user_id", "item_id", "rating", "event_time"),
+    *("topic", "partition", "offset", "kafka_timestamp"),
+)
 
 
 class Peer(NamedTuple):
@@ -23,12 +31,40 @@ class Peer(NamedTuple):
     """Takes session, broker, topic, folder of `table` and `checkpoint`, options."""
     most: int | None = None
     """How many of the events it reads, where it is too slow for all; its rate is what counts."""
+    columns: tuple[str, ...] = NARROW
+    """Those in which its table has to be equal to ours."""
 
 
 def from_json(
     spark: SparkSession, broker: str, topic: str, folder: Path, options: argparse.Namespace
 ) -> None:
-    """Kafka, `from_json`, Delta append: what does not parse becomes null."""
+    """Kafka, `from_json`, Delta append of the columns that ours has; no guarantee stands behind.
+
+    What does not parse becomes null. Of which batch a row is it cannot tell: null.
+    """
+    made = {
+        "status": F.lit("good"),
+        "reason": F.lit(None).cast("string"),
+        "detail": F.lit(None).cast("string"),
+        RAW.name: F.lit(None).cast(RAW.type),
+        "value_bytes": F.length("value"),
+        "schema_version": F.lit(1),
+        "attempt": F.lit(1),
+        "checkpoint_id": F.lit(None).cast("bigint"),
+        "batch_id": F.lit(None).cast("bigint"),
+    }
+    rows = _events(spark, broker, topic, options).withColumns(made)
+    _append(["status", *NARROW, *list(made)[1:]], rows, folder)
+
+
+def from_json_narrow(
+    spark: SparkSession, broker: str, topic: str, folder: Path, options: argparse.Namespace
+) -> None:
+    """The same with the event's own columns and its position, and nothing else."""
+    _append(list(NARROW), _events(spark, broker, topic, options), folder)
+
+
+def _events(spark: SparkSession, broker: str, topic: str, options: argparse.Namespace) -> DataFrame:
     messages = (
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", broker)
@@ -38,13 +74,20 @@ def from_json(
         .load()
     )
     record = F.from_json(F.col("value").cast("string"), SCHEMA)
-    rows = messages.select(
-        record.alias("record"), "topic", "partition", "offset", F.col("timestamp")
-    ).select(
-        "record.*", "topic", "partition", "offset", F.col("timestamp").alias("kafka_timestamp")
+    return messages.withColumn("record", record).select(
+        "record.*",
+        "value",
+        "topic",
+        "partition",
+        "offset",
+        F.col("timestamp").alias("kafka_timestamp"),
     )
+
+
+def _append(columns: list[str], rows: DataFrame, folder: Path) -> None:
     query = (
-        rows.writeStream.format("delta")
+        rows.select(columns)
+        .writeStream.format("delta")
         .option("checkpointLocation", str(folder / "checkpoint"))
         .trigger(availableNow=True)
         .start(str(folder / "table"))
@@ -89,4 +132,9 @@ def one_process(
     consumer.close()
 
 
-PEERS = {"from_json": Peer(from_json), "one_process": Peer(one_process, most=1_000_000)}
+_SAME = ("reason", "detail", RAW.name, "value_bytes", "schema_version", "attempt")
+PEERS = {
+    "from_json": Peer(from_json, columns=("status", *NARROW, *_SAME)),
+    "from_json_narrow": Peer(from_json_narrow),
+    "one_process": Peer(one_process, most=1_000_000),
+}

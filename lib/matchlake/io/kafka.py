@@ -24,6 +24,8 @@ _NAMED = 12
 # Spark asks the broker twice more after each poll, for the first and the last offset that it holds:
 # with Kafka's own 500 records a poll that costs more than reading them.
 _RECORDS_A_POLL = "10000"
+# And with its 1 MiB a fetch it asks for records four times as often, and waits for them.
+_BYTES_A_FETCH = str(4 * 2**20)
 # At a topic's end the broker keeps a fetch waiting for new records, and with it those questions:
 # half a second, for each partition, of a batch that has all its records.
 _WAIT_AT_THE_END = "20"
@@ -129,6 +131,7 @@ def read_messages(
         "failOnDataLoss": str(stream.on_data_loss == "fail").lower(),
         "includeHeaders": "true",
         "kafka.max.poll.records": _RECORDS_A_POLL,
+        "kafka.max.partition.fetch.bytes": _BYTES_A_FETCH,
         "kafka.fetch.max.wait.ms": _WAIT_AT_THE_END,
     }
     if stream.max_offsets_per_batch is not None:
