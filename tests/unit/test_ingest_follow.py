@@ -16,6 +16,7 @@ class Stream:
 
     def __init__(self, *away: int) -> None:
         self.name, self.turn, self.away = "s", 0, away
+        self.proved: list[int] = []
 
     def start(self, _trigger: str) -> Any:
         return SimpleNamespace(stop=lambda: None)
@@ -24,7 +25,8 @@ class Stream:
         self.turn += 1
         return self.turn == 3
 
-    def account(self) -> Counts:
+    def account(self, *, prove: bool) -> Counts:
+        self.proved += [self.turn] if prove else []
         if self.turn in self.away:
             raise UnreachableError("nobody answers")
         return Counts(offsets=1, good=1)
@@ -33,8 +35,8 @@ class Stream:
         pass
 
 
-def followed(stream: Stream) -> list[int]:
-    told = follow([cast("Prepared", stream)], IngestParams())
+def followed(stream: Stream, **keys: Any) -> list[int]:
+    told = follow([cast("Prepared", stream)], IngestParams(**keys))
     return [stream.turn for _ in told]
 
 
@@ -49,3 +51,12 @@ def test_a_broker_that_is_away_for_a_while_ends_no_stream(
 def test_at_its_end_a_stream_has_to_be_accounted_for() -> None:
     with pytest.raises(UnreachableError):
         followed(Stream(3))
+
+
+@pytest.mark.parametrize(("prove", "turns"), [(False, []), (True, [3])])
+def test_a_run_is_proved_at_its_end_where_that_is_asked_for(
+    *, prove: bool, turns: list[int]
+) -> None:
+    stream = Stream()
+    assert followed(stream, prove=prove) == [1, 2, 3]
+    assert stream.proved == turns
