@@ -190,7 +190,9 @@ class Ledger:
             different = both.where(by_then & differs()).orderBy(*BY).limit(_SHOWN).collect()
             told = [problem for row in different for problem in self._differences(row)]
             unlinked = linked(self.rows()).where(is_unlinked()).orderBy(*BY).limit(_SHOWN).collect()
-            raise self._error([*told, *map(unlinked_told, unlinked)])
+            told += [unlinked_told(row) for row in unlinked]
+            if told:  # else another run has entered meanwhile what was missing
+                raise self._error(told)
         return Counts(*(int(number or 0) for number in found))
 
     def checkpoints(self) -> list[int]:
