@@ -118,11 +118,8 @@ class Bench:
         peers = [name for name in options.peers.split(",") if name != "none"]
         sides |= {name: self.peer_side(PEERS[name]) for name in peers}
         for name in (each for each in peers if PEERS[each].most is None):
-            folder, small = (
-                self.root / "peers" / f"warm_{name}",
-                argparse.Namespace(**vars(options)),
-            )
-            small.batch = _WARM // 10
+            folder = self.root / "peers" / f"warm_{name}"
+            small = argparse.Namespace(**{**vars(options), "batch": _WARM // 10})
             PEERS[name].run(self.spark, self.broker, "small", folder, small)
         seconds: dict[str, list[float]] = {name: [] for name in sides}
         for round_ in range(options.rounds):
@@ -179,8 +176,8 @@ class Bench:
             begin = time.perf_counter()
             peer.run(self.spark, self.broker, "good", folder, self.options)
             seconds = time.perf_counter() - begin
-            round_ = int(name.rpartition("_")[2])
             if peer.most is None:
+                round_ = int(name.rpartition("_")[2])
                 ours = self.spark.table(f"matchlake_{round_}.events").select(*peer.columns)
                 theirs = self.spark.read.format("delta").load(str(folder / "table"))
                 assert theirs.count() == ours.count()

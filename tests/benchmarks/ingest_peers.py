@@ -54,7 +54,7 @@ def from_json(
         "batch_id": F.lit(None).cast("bigint"),
     }
     rows = _events(spark, broker, topic, options).withColumns(made)
-    _append(["status", *NARROW, *list(made)[1:]], rows, folder)
+    _append([*NARROW, *made], rows, folder)
 
 
 def from_json_narrow(
@@ -132,9 +132,9 @@ def one_process(
     consumer.close()
 
 
-_SAME = ("reason", "detail", RAW.name, "value_bytes", "schema_version", "attempt")
+_SAME = ("status", "reason", "detail", RAW.name, "value_bytes", "schema_version", "attempt")
 PEERS = {
-    "from_json": Peer(from_json, columns=("status", *NARROW, *_SAME)),
+    "from_json": Peer(from_json, columns=(*NARROW, *_SAME)),
     "from_json_narrow": Peer(from_json_narrow),
     "one_process": Peer(one_process, most=1_000_000),
 }

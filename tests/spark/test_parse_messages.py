@@ -1,10 +1,14 @@
 """Messages become rows with Arrow functions and, where Spark has none, without: the same law."""
 
+import io
 from datetime import UTC, datetime
 
+import fastavro
 import pytest
 from pyspark.sql import DataFrame, SparkSession
-from tests.support.streams import good, stream_entry
+from pyspark.sql import functions as F
+from tests.support.registry import schema_registry
+from tests.support.streams import COLUMNS, good, stream_entry
 
 from matchlake.ingest import records
 from matchlake.ingest.params import StreamParams
@@ -54,6 +58,31 @@ def test_each_message_is_one_row_as_it_came(
         assert (row.topic, row.partition, row.attempt) == ("events", 3, 1)
         assert (row.checkpoint_id, row.batch_id) == (batch or (11, 12))
         assert row.kafka_timestamp.year == 2024
+
+
+@pytest.mark.usefixtures("way")
+def test_a_task_asks_a_registry_for_a_schema_once(spark: SparkSession) -> None:
+    fields = [{"name": name, "type": "string"} for name in ("user_id", "item_id")]
+    schema = {"type": "record", "name": "Event", "fields": fields}
+    value = io.BytesIO()
+    value.write(b"\0\0\0\0\1")
+    fastavro.schemaless_writer(value, schema, {"user_id": "u", "item_id": "i"})
+    columns = {name: COLUMNS[name] for name in ("user_id", "item_id")}
+    asked: list[str] = []
+    at_once = "spark.sql.execution.arrow.maxRecordsPerBatch"
+    before = spark.conf.get(at_once)
+    spark.conf.set(at_once, 2)
+    try:
+        with schema_registry({1: schema}, asked) as address:
+            told = {"format": "confluent_avro", "reading": {"registry": address}}
+            entry = stream_entry("events", "events", columns=columns, event_time=None, **told)
+            stream = StreamParams.model_validate(entry)
+            one = messages(spark).coalesce(1).withColumn("value", F.lit(value.getvalue()))
+            rows = parse_messages(one, stream, batch=(1, 1)).select("user_id", "status").collect()
+    finally:
+        spark.conf.set(at_once, before)
+    assert rows == [("u", "good")] * len(CASES)
+    assert asked == ["/schemas/ids/1"]
 
 
 def messages(spark: SparkSession) -> DataFrame:

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import tee
 from typing import cast
 
 import numpy as np
@@ -91,9 +92,10 @@ def _read(
         return read_values(values, stream, number)
 
     def add_read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            (read,) = read_all(iter([batch.column("value")]))
-            yield batch.append_column(_READ, read)
+        kept, given = tee(batches)
+        read = read_all(batch.column("value") for batch in given)
+        for batch, one in zip(kept, read, strict=True):
+            yield batch.append_column(_READ, one)
 
     value = F.concat("value", F.lit(b"\n")) if _is_ended(stream) else F.col("value")
     if _arrow_udf:

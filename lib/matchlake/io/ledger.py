@@ -217,8 +217,8 @@ class Ledger:
         entries: dict[Key, Entry] = {}
         if unsettled:
             new += [commit for commit in self._batches(version) if _batch_of(commit) in unsettled]
-            compared = self._recounted(among(unsettled)).where(is_unsettled())
-            entries = {key: {**row, "whole": False} for key, row in self._entries(compared).items()}
+            again = self._entries(self._recounted(among(unsettled)).where(is_unsettled()))
+            entries = {key: {**row, "whole": False} for key, row in again.items()}
         seen = self._see(new, version) if new else None
         if seen:
             known = self._known_gaps(new) if last else {}
@@ -244,9 +244,8 @@ class Ledger:
         """The commits of batches up to a version, newest first; not what a new beginning undid."""
         undone: dict[int, int] = {}
         for commit in commits(self.lakehouse.spark, self.lakehouse.name(self.stream.table)):
-            if commit.told.get("stream") != self.name or commit.version > (
-                version or commit.version
-            ):
+            later = version is not None and commit.version > version
+            if later or commit.told.get("stream") != self.name:
                 continue
             for checkpoint, first in commit.undone.items():
                 undone[checkpoint] = min(first, undone.get(checkpoint, first))
@@ -337,9 +336,9 @@ class Ledger:
             entered, rows = entered.where(where), rows.where(where)
         return compared(entered, self._counted(rows), FOUND)
 
-    def _entries(self, compared: DataFrame) -> dict[Key, Entry]:
+    def _entries(self, both: DataFrame) -> dict[Key, Entry]:
         """Of compared rows those that the ledger has, as they are found now."""
-        rows = compared.where("stream IS NOT NULL").collect()
+        rows = both.where("stream IS NOT NULL").collect()
         return {tuple(row[name] for name in BY): self._entry(row) for row in rows}
 
     def _entry(self, row: Row) -> Entry:
