@@ -10,7 +10,7 @@ UV := UV_PYTHON_DOWNLOADS=never .uv/bin/uv
 BIN := .venv/bin
 # What reads and writes nothing has to run on Spark Connect too, and what serverless compute refuses.
 ON_CONNECT = $(wildcard tests/spark/test_split_*.py tests/spark/test_metrics_*.py tests/spark/test_als_*.py \
-	tests/spark/test_features_fit.py tests/spark/test_features_interactions.py tests/spark/test_serverless_rules.py)
+	tests/spark/features/test_fit.py tests/spark/features/test_interactions.py tests/spark/test_serverless_rules.py)
 # What Databricks runtime 17.3 LTS brings.
 RUNTIME := pyspark==4.0.0 delta-spark==4.0.1 'pandas==2.2.*' 'numpy==2.1.*' 'pyarrow>=18,<22'
 ON_RUNTIME := tests/integration/test_bundle_jobs.py tests/integration/test_ingest_events.py \
@@ -37,7 +37,7 @@ test: install  ## unit, Spark (classic and Connect), contract, integration and b
 soak: install .venv-runtime/.installed  ## the long tests: many kills, whole demos, clusters, Spark 4.0
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m soak
 	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration/test_bundle_jobs.py \
-		tests/spark/test_features_training_set.py
+		tests/spark/training/test_training_set.py
 	@.venv-runtime/bin/python -m pytest -n 2 --dist loadfile $(ON_RUNTIME)
 
 check: install bundle-check  ## lint, format, types, import layers, the bundle
@@ -80,27 +80,27 @@ lock: .uv/bin/uv  ## resolves the requirement locks anew
 		rm -rf .uv; echo "error: uv could not be installed: the first install needs the" \
 			"network (a package index)." >&2; exit 1; }
 
-.venv/.installed: $(LOCKS) pyproject.toml lib/matchlake/sandbox/connectors.lock \
-		lib/matchlake/sandbox/broker.lock | .uv/bin/uv
+.venv/.installed: $(LOCKS) pyproject.toml lib/matchlake/dev/sandbox/connectors.lock \
+		lib/matchlake/dev/sandbox/broker.lock | .uv/bin/uv
 	@[ -x $(BIN)/python ] || $(UV) venv --quiet --python $(PYTHON) .venv
 	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes $(LOCKS)
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
-	@$(BIN)/python -m matchlake.sandbox.jars
+	@$(BIN)/python -m matchlake.dev.sandbox.jars
 	@touch $@
 
 # The packages and jars of a Databricks runtime, beside those of the lock file.
 .venv-runtime/.installed: requirements-runtime.lock requirements-data.lock pyproject.toml \
-		lib/matchlake/sandbox/connectors-4.0.lock | .venv/.installed
+		lib/matchlake/dev/sandbox/connectors-4.0.lock | .venv/.installed
 	@[ -x .venv-runtime/bin/python ] || $(UV) venv --quiet --python $(PYTHON) .venv-runtime
 	@$(UV) pip sync --quiet --python .venv-runtime/bin/python --require-hashes \
 		requirements-runtime.lock requirements-data.lock
 	@$(UV) pip install --quiet --python .venv-runtime/bin/python --no-deps --no-build-isolation -e .
-	@.venv-runtime/bin/python -m matchlake.sandbox.jars
+	@.venv-runtime/bin/python -m matchlake.dev.sandbox.jars
 	@touch $@
 
 .venv/.installed-bench: requirements-bench.lock .venv/.installed
 	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes \
 		requirements-bench.lock requirements-data.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
-	@$(BIN)/python -m matchlake.sandbox.jars
+	@$(BIN)/python -m matchlake.dev.sandbox.jars
 	@touch .venv/.installed $@

@@ -23,11 +23,11 @@ from matchlake.features.tables import (
     set_rows,
     vocabulary_rows,
 )
+from matchlake.io.delta_properties import add_constraints, drop_constraints, set_properties
 from matchlake.io.states import save_state
-from matchlake.io.table_facts import add_constraints, drop_constraints, set_properties
+from matchlake.lakehouse.views import publish_views
 from matchlake.runtime import Runtime, run_job
 from matchlake.schemas import INTERACTIONS
-from matchlake.views import publish_views
 
 _log = logging.getLogger("matchlake.build_features")
 

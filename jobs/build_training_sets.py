@@ -3,8 +3,9 @@
 import logging
 import sys
 
-from matchlake.io.table_facts import set_properties
-from matchlake.models.training_set import (
+from matchlake.io.delta_properties import set_properties
+from matchlake.runtime import Runtime, run_job
+from matchlake.training.training_set import (
     TrainingSetTable,
     digest,
     log_training_set,
@@ -13,7 +14,6 @@ from matchlake.models.training_set import (
     recorded_training_set,
     training_set_table,
 )
-from matchlake.runtime import Runtime, run_job
 
 _log = logging.getLogger("matchlake.build_training_sets")
 

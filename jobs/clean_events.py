@@ -8,7 +8,7 @@ import logging
 import sys
 
 from matchlake.ingest.silver import cleanings
-from matchlake.io.silver import Clean
+from matchlake.ingest.silver_merge import Clean
 from matchlake.runtime import Flag, Runtime, run_job
 
 _log = logging.getLogger("matchlake.clean_events")

@@ -3,8 +3,8 @@
 import logging
 import sys
 
+from matchlake.lakehouse.views import create_views
 from matchlake.runtime import Runtime, run_job
-from matchlake.views import create_views
 
 _log = logging.getLogger("matchlake.create_views")
 

@@ -7,11 +7,11 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
-from matchlake.features.charts import draw_column
-from matchlake.features.describe import DESCRIPTIONS, DRIFT, describe, described_before
-from matchlake.features.drift import drift
 from matchlake.io.delta import is_gone
-from matchlake.io.tracking import Run
+from matchlake.io.mlflow_tracking import Run
+from matchlake.profiling.drift import drift
+from matchlake.profiling.plots import draw_column
+from matchlake.profiling.profile import DESCRIPTIONS, DRIFT, describe, described_before
 from matchlake.runtime import Runtime, run_job
 
 _log = logging.getLogger("matchlake.describe_tables")

@@ -2,7 +2,7 @@
 
 import sys
 
-from matchlake.governance import apply_rules
+from matchlake.lakehouse.grants import apply_rules
 from matchlake.runtime import Runtime, run_job
 
 

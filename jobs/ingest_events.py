@@ -7,12 +7,12 @@ ends; with `--set ingest.trigger="10 seconds"` it goes on until it is stopped.
 import logging
 import sys
 
+from matchlake.ingest.streams.audit import Ledger
+from matchlake.ingest.streams.checkpoint import Checkpoint
+from matchlake.ingest.streams.progress import reporting
+from matchlake.ingest.streams.runner import Ingest, Prepared, chosen_streams, follow
 from matchlake.io.brokers import configured_broker
-from matchlake.io.checkpoint import Checkpoint
 from matchlake.io.kafka import require_topic
-from matchlake.io.ledger import Ledger
-from matchlake.io.progress import reporting
-from matchlake.io.streams import Ingest, Prepared, chosen_streams, follow
 from matchlake.runtime import Flag, Runtime, run_job
 
 _log = logging.getLogger("matchlake.ingest_events")

@@ -7,7 +7,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-from matchlake.io.lake import lake_folder, lake_load
+from matchlake.ingest.files.loader import lake_folder, lake_load
 from matchlake.runtime import Flag, Runtime, run_job
 
 _log = logging.getLogger("matchlake.load_lake")

@@ -8,10 +8,10 @@ import logging
 import sys
 
 from matchlake.errors import TableError
-from matchlake.io.maintain import Maintenance
+from matchlake.io.delta_maintenance import Maintenance
+from matchlake.lakehouse.declared_tables import declared_tables
+from matchlake.lakehouse.views import table_names
 from matchlake.runtime import Runtime, run_job
-from matchlake.tables import declared_tables
-from matchlake.views import table_names
 
 _log = logging.getLogger("matchlake.maintain_tables")
 

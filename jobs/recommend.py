@@ -5,14 +5,14 @@ import sys
 
 from pyspark.sql import functions as F
 
-from matchlake.io.cuts import run_cuts
-from matchlake.models.answers import TABLES, Answers, users_of
-from matchlake.models.folder import load_model
-from matchlake.models.pyfunc import FACTORS
-from matchlake.models.training import read_sides, trained_with, with_strength
+from matchlake.io.fit_checkpoints import run_cuts
+from matchlake.lakehouse.views import publish_views
+from matchlake.model_store.mlflow_flavor import FACTORS
+from matchlake.model_store.spark import load_model
 from matchlake.runtime import Runtime, run_job
 from matchlake.schemas import INTERACTIONS
-from matchlake.views import publish_views
+from matchlake.training.scoring import TABLES, Answers, users_of
+from matchlake.training.steps import read_sides, trained_with, with_strength
 
 _log = logging.getLogger("matchlake.recommend")
 

@@ -5,16 +5,24 @@ import sys
 
 from pyspark.sql import DataFrame
 
-from matchlake.fit_bar import fit_bar
-from matchlake.io.cuts import Cuts, run_cuts
+from matchlake.io.fit_checkpoints import Cuts, run_cuts
 from matchlake.io.task_values import set_task_value
-from matchlake.models.evaluation import Recommender, evaluate, flat_figures, not_beaten
-from matchlake.models.folder import save_model
-from matchlake.models.gate import SPLIT_TAG, judge
-from matchlake.models.params import TrainParams
-from matchlake.models.plots import training_plots
-from matchlake.models.pyfunc import EVALUATED, FACTORS, pyfunc_flavor
-from matchlake.models.training import (
+from matchlake.model_store.mlflow_flavor import EVALUATED, FACTORS, pyfunc_flavor
+from matchlake.model_store.spark import save_model
+from matchlake.recommender.als.model import FactorModel
+from matchlake.recommender.baselines.bias import fit_bias
+from matchlake.recommender.baselines.popularity import fit_popularity
+from matchlake.recommender.matchbox.model import MatchboxModel
+from matchlake.recommender.progress import OnProgress
+from matchlake.recommender.split import Split, split
+from matchlake.runtime import Runtime, run_job
+from matchlake.schemas import INTERACTIONS
+from matchlake.training.evaluation import Recommender, evaluate, flat_figures, not_beaten
+from matchlake.training.params import TrainParams
+from matchlake.training.plots import training_plots
+from matchlake.training.progress_bar import fit_bar
+from matchlake.training.promotion import SPLIT_TAG, judge
+from matchlake.training.steps import (
     Sides,
     fit_model,
     input_versions,
@@ -24,14 +32,6 @@ from matchlake.models.training import (
     read_sides,
     with_strength,
 )
-from matchlake.recommender.baselines.bias import fit_bias
-from matchlake.recommender.baselines.popularity import fit_popularity
-from matchlake.recommender.matchbox.model import MatchboxModel
-from matchlake.recommender.model import FactorModel
-from matchlake.recommender.progress import OnProgress
-from matchlake.recommender.split import Split, split
-from matchlake.runtime import Runtime, run_job
-from matchlake.schemas import INTERACTIONS
 
 _log = logging.getLogger("matchlake.train_recommender")
 

@@ -26,7 +26,7 @@ lake = runtime.lakehouse
 
 # COMMAND ----------
 
-from matchlake.pictures import activity, rating_counts
+from matchlake.training.notebook_plots import activity, rating_counts
 
 interactions = lake.read("silver.interactions")
 rating_counts(interactions)

@@ -63,7 +63,7 @@ model.transform(odd).toPandas().T
 
 # COMMAND ----------
 
-from matchlake.pictures import pairs_of_bars
+from matchlake.training.notebook_plots import pairs_of_bars
 
 table = model.transform(users)
 names = [name for name in table.columns if name.startswith("occupation_")]

@@ -45,14 +45,14 @@ model = fit_features(train, runtime.config.features.tables["users"].features)
 # COMMAND ----------
 
 from matchlake.features.least_squares import least_squares
-from matchlake.features.split import compare_split
+from matchlake.features.per_category import compare_split
 
 found = compare_split(train, test, (model, "occupation"), "mean_rating", least_squares).toPandas()
 found.sort_values("rows", ascending=False)
 
 # COMMAND ----------
 
-from matchlake.pictures import pairs_of_bars
+from matchlake.training.notebook_plots import pairs_of_bars
 
 judged = found.dropna().sort_values("rows", ascending=False)
 pairs_of_bars(

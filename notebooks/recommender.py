@@ -19,7 +19,7 @@ lake = runtime.lakehouse
 
 # COMMAND ----------
 
-from matchlake.recommender.als import AlsParams, fit_als
+from matchlake.recommender.als.fit import AlsParams, fit_als
 from matchlake.recommender.split import split
 
 interactions = lake.read("silver.interactions")
@@ -30,7 +30,7 @@ parts = split(interactions, runtime.config.train.split)
 
 from pathlib import Path
 
-from matchlake.io.cuts import Cuts
+from matchlake.io.fit_checkpoints import Cuts
 
 # Serverless compute keeps nothing in memory between cells: a fit writes its states.
 cuts = Cuts(runtime.spark, Path(runtime.config.checkpoints).absolute() / "notebook_recommender")
@@ -49,7 +49,7 @@ scored.limit(5).toPandas()
 
 # COMMAND ----------
 
-from matchlake.models.plots import residual_counts, residuals
+from matchlake.training.plots import residual_counts, residuals
 
 residuals(residual_counts(scored))
 
@@ -93,7 +93,7 @@ model.similar_items(top.limit(3).select("item_id"), 3).toPandas()
 
 # COMMAND ----------
 
-from matchlake.pictures import item_map
+from matchlake.training.notebook_plots import item_map
 
 item_map(model, top)
 

@@ -25,7 +25,7 @@ lake = runtime.lakehouse
 
 # COMMAND ----------
 
-from matchlake.pictures import batches
+from matchlake.training.notebook_plots import batches
 
 ledger = lake.read(runtime.config.ingest.ledger)
 batches(ledger)
@@ -49,7 +49,7 @@ ledger.select(*columns).orderBy("batch_id", "partition").limit(20).toPandas()
 
 # COMMAND ----------
 
-from matchlake.views import FRESHNESS, QUARANTINE, create_views
+from matchlake.lakehouse.views import FRESHNESS, QUARANTINE, create_views
 
 create_views(lake, runtime.config, [FRESHNESS, QUARANTINE])
 lake.read(QUARANTINE).select("source", "reason", "refused", "example").toPandas()
@@ -73,7 +73,7 @@ lake.read(FRESHNESS).toPandas()
 
 # COMMAND ----------
 
-from matchlake.io.checkpoint import Checkpoint
+from matchlake.ingest.streams.checkpoint import Checkpoint
 
 stream = runtime.config.streams["rating_events"]
 checkpoint = Checkpoint(runtime.spark, f"{runtime.config.checkpoints}/rating_events", stream.topic)

@@ -16,24 +16,24 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from matchlake.errors import ConfigError
-from matchlake.features.describe import DescribeParams
 from matchlake.features.feature_set import FeatureSet, FeaturesParams
-from matchlake.ingest.lake_params import LakeParams
+from matchlake.ingest.files.params import LakeParams
 from matchlake.ingest.params import StreamParams
 from matchlake.ingest.silver import SilverParams
+from matchlake.ingest.streams.runner import IngestParams
 from matchlake.io.brokers import KafkaParams
-from matchlake.io.maintain import MaintainParams
+from matchlake.io.delta_maintenance import MaintainParams
+from matchlake.io.mlflow_tracking import TrackingParams
 from matchlake.io.secrets import (
     SecretsParams,
     refuse_foreign_secrets,
     refuse_redirected_secrets,
 )
 from matchlake.io.storage import StorageParams, check_below, check_place, refuse_keys
-from matchlake.io.streams import IngestParams
-from matchlake.io.tracking import TrackingParams
-from matchlake.models.params import RecommendParams, TrainParams
-from matchlake.models.training_set import TrainingSetTable
 from matchlake.params import Params
+from matchlake.profiling.profile import DescribeParams
+from matchlake.training.params import RecommendParams, TrainParams
+from matchlake.training.training_set import TrainingSetTable
 
 
 class JobConfig(Params):

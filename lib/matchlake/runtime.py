@@ -19,12 +19,12 @@ from pyspark.sql import SparkSession
 
 from matchlake.config import JobConfig, find_conf, load_config
 from matchlake.errors import ConfigError, MatchlakeError
-from matchlake.executors import log_executors
 from matchlake.io.delta import Lakehouse
+from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.secrets import CachedSecrets, SecretStore, mask_log, secret_chain
+from matchlake.io.spark_executors import log_executors
 from matchlake.io.storage import storage_settings
-from matchlake.io.tracking import Tracker
-from matchlake.views import fixed_views
+from matchlake.lakehouse.views import fixed_views
 
 _log = logging.getLogger("matchlake")
 

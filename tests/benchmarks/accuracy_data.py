@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from matchlake.sandbox.movielens import bundled_movielens
+from matchlake.dev.sandbox.movielens import bundled_movielens
 
 AGES = (0, 18, 25, 35, 45, 50, 56, 200)
 """Age groups: those that the later MovieLens sets are published with."""

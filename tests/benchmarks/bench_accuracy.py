@@ -30,7 +30,7 @@ from pyspark.sql import DataFrame, SparkSession
 from tests.benchmarks.accuracy_data import Ratings, insteval, ml_100k, ml_latest_small
 from tests.benchmarks.accuracy_peers import PEERS, Given, Peer
 
-from matchlake.recommender.als import AlsParams, fit_als
+from matchlake.recommender.als.fit import AlsParams, fit_als
 from matchlake.recommender.baselines.bias import fit_bias
 from matchlake.recommender.matchbox.fit import fit_matchbox
 from matchlake.recommender.matchbox.params import MatchboxParams

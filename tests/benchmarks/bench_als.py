@@ -25,10 +25,10 @@ from tests.benchmarks.planted import Planted, planted, sizes
 from tests.benchmarks.quality import hu_koren_loss, quality
 from tests.benchmarks.runs import pin, session, versions
 
-from matchlake.io.cuts import Cuts
-from matchlake.recommender.als import AlsParams, Progress, fit_als
-from matchlake.recommender.blocks import csr_from_pairs
-from matchlake.recommender.fit import Fitted, fit_rows, initial_rows
+from matchlake.engine.csr import csr_from_pairs
+from matchlake.io.fit_checkpoints import Cuts
+from matchlake.recommender.als.fit import AlsParams, Progress, fit_als
+from matchlake.recommender.als.in_memory import Fitted, fit_rows, initial_rows
 
 
 def main() -> None:

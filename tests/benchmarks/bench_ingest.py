@@ -31,10 +31,10 @@ from tests.benchmarks.memory import PeakMemory
 from tests.support.streams import INGEST_EVENTS, ledger_of, one_stream, with_ingest, with_stream
 
 from matchlake.config import load_config
-from matchlake.io.replay import Replay
+from matchlake.dev.sandbox.broker import start_broker, stop_broker
+from matchlake.dev.sandbox.topics import create_topic
+from matchlake.ingest.streams.replay import Replay
 from matchlake.runtime import Runtime, spark_session
-from matchlake.sandbox.broker import start_broker, stop_broker
-from matchlake.sandbox.topics import create_topic
 
 _WARM = 1_000_000
 """Events that each side in the JVM reads, in ten batches, before it is measured: it compiles."""

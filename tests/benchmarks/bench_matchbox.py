@@ -25,20 +25,20 @@ from tests.benchmarks.memory import PeakMemory
 from tests.benchmarks.planted import Planted, plant, sizes
 from threadpoolctl import threadpool_limits
 
-from matchlake.recommender.blocks import Csr, csr_from_pairs
-from matchlake.recommender.fit import Fitted, fit_rows, initial_rows
+from matchlake.engine.csr import Csr, csr_from_pairs
+from matchlake.recommender.als.in_memory import Fitted, fit_rows, initial_rows
+from matchlake.recommender.als.params import AlsParams
 from matchlake.recommender.matchbox.fit import fit_matchbox
-from matchlake.recommender.matchbox.history import (
+from matchlake.recommender.matchbox.params import MatchboxParams
+from matchlake.recommender.matchbox.sampler.gibbs import Gibbs
+from matchlake.recommender.matchbox.sampler.history_features import (
     all_sources,
     beside,
     history_rows,
     most_rated,
 )
-from matchlake.recommender.matchbox.links import Features, Source
-from matchlake.recommender.matchbox.params import MatchboxParams
-from matchlake.recommender.matchbox.ratings import Ratings
-from matchlake.recommender.matchbox.sampler import Gibbs
-from matchlake.recommender.params import AlsParams
+from matchlake.recommender.matchbox.sampler.link_matrix import Features, Source
+from matchlake.recommender.matchbox.sampler.ratings import Ratings
 
 CATEGORIES = (20, 7, 2)
 """Categories of a row's three features."""

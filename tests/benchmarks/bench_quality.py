@@ -23,10 +23,10 @@ import pandas as pd
 from pyspark.sql import SparkSession
 from tests.benchmarks.runs import pin, session, versions
 
-from matchlake.recommender.als import AlsParams, fit_als
+from matchlake.dev.sandbox.movielens import bundled_movielens
+from matchlake.engine.top_k import lists_of, pack_targets, top_k
+from matchlake.recommender.als.fit import AlsParams, fit_als
 from matchlake.recommender.split import SplitParams, split
-from matchlake.recommender.topk import lists_of, pack_targets, top_k
-from matchlake.sandbox.movielens import bundled_movielens
 
 Floats = npt.NDArray[np.float32]
 Sides = tuple[Floats, Floats]

@@ -31,10 +31,10 @@ from tests.benchmarks.memory import PeakMemory
 from tests.benchmarks.planted import Planted, planted
 from tests.benchmarks.runs import pin, session, versions
 
-from matchlake.recommender.als import AlsParams
-from matchlake.recommender.blocks import csr_from_pairs
-from matchlake.recommender.fit import fit_rows
-from matchlake.recommender.model import FactorModel
+from matchlake.engine.csr import csr_from_pairs
+from matchlake.recommender.als.fit import AlsParams
+from matchlake.recommender.als.in_memory import fit_rows
+from matchlake.recommender.als.model import FactorModel
 
 CHECKED = 1000
 """Users whose lists are compared with those of `implicit`."""

@@ -11,7 +11,7 @@ from kafka import KafkaProducer
 from pyspark.sql import SparkSession
 from tests.support.streams import good, ledger_of, one_stream, prepared_streams, with_ingest
 
-from matchlake.io.streams import follow
+from matchlake.ingest.streams.runner import follow
 
 _TICKS = 50
 """How often a second the producer sends its share."""

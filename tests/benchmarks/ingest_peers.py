@@ -12,7 +12,7 @@ from kafka import KafkaConsumer, TopicPartition
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from matchlake.ingest.columns import RAW
+from matchlake.ingest.schema import RAW
 
 _AT_ONCE = 250_000
 SCHEMA = "user_id STRING, item_id STRING, rating DOUBLE, event_time TIMESTAMP"

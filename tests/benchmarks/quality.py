@@ -5,7 +5,7 @@ import numpy.typing as npt
 from tests.benchmarks.peers import Outcome
 from tests.benchmarks.planted import Planted
 
-from matchlake.recommender.topk import lists_of, pack_targets, top_k
+from matchlake.engine.top_k import lists_of, pack_targets, top_k
 
 
 def quality(data: Planted, found: Outcome, *, explicit: bool) -> dict[str, float]:

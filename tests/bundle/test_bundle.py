@@ -6,12 +6,12 @@ from databricks.sdk.service.jobs import JobSettings
 from tests.support.sources import ROOT
 from typer.testing import CliRunner
 
-from matchlake.bundle.check import check_bundle
-from matchlake.bundle.commands import bundle_app
-from matchlake.bundle.resolve import Resolved, read_bundle, resolve, walk_tasks
-from matchlake.bundle.tasks import script_of
-from matchlake.bundle.tree import leaves
 from matchlake.config import load_config
+from matchlake.dev.bundle.check import check_bundle
+from matchlake.dev.bundle.commands import bundle_app
+from matchlake.dev.bundle.resolve import Resolved, read_bundle, resolve, walk_tasks
+from matchlake.dev.bundle.tasks import script_of
+from matchlake.dev.bundle.tree import leaves
 from matchlake.runtime import _REDACTION
 
 TARGETS = ("dev", "staging", "prod")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tests.support.sources import ROOT
 
-from matchlake.bundle import check
-from matchlake.bundle.resolve import read_bundle, resolve
+from matchlake.dev.bundle import check
+from matchlake.dev.bundle.resolve import read_bundle, resolve
 
 
 def test_they_are_asked_where_they_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from matchlake.bundle.cron import cron_problem
+from matchlake.dev.bundle.cron import cron_problem
 
 
 @pytest.mark.parametrize(

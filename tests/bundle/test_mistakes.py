@@ -9,8 +9,8 @@ import pytest
 from tests.support.sources import ROOT
 from typer.testing import CliRunner
 
-from matchlake.bundle.check import check_bundle
-from matchlake.bundle.commands import bundle_app
+from matchlake.dev.bundle.check import check_bundle
+from matchlake.dev.bundle.commands import bundle_app
 from matchlake.errors import BundleError
 
 

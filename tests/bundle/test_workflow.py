@@ -9,11 +9,11 @@ from databricks.sdk.service.jobs import RunIf
 from tests.support.sources import ROOT
 from typer.testing import CliRunner
 
-from matchlake.bundle.commands import bundle_app
-from matchlake.bundle.resolve import read_bundle, resolve
-from matchlake.bundle.tree import Keyed
-from matchlake.bundle.workflow import TaskRun, Workflow, _left_out, local_overrides
 from matchlake.config import load_config
+from matchlake.dev.bundle.commands import bundle_app
+from matchlake.dev.bundle.resolve import read_bundle, resolve
+from matchlake.dev.bundle.tree import Keyed
+from matchlake.dev.bundle.workflow import TaskRun, Workflow, _left_out, local_overrides
 from matchlake.errors import BundleError
 
 BUNDLE = """

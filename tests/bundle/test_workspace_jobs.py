@@ -12,8 +12,8 @@ from tests.support.clouds import running_cloud, workspace
 from tests.support.deployed import deploy_jobs, workflow_runner
 from tests.support.sources import ROOT
 
-from matchlake.bundle.resolve import read_bundle, resolve
-from matchlake.sandbox.cloud.jobs import Jobs
+from matchlake.dev.bundle.resolve import read_bundle, resolve
+from matchlake.dev.sandbox.cloud.jobs import Jobs
 
 SCRIPT = """
 import sys

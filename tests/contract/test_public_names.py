@@ -6,27 +6,29 @@ from importlib import import_module
 import pytest
 
 TAKES = {
-    "matchlake.recommender.als:fit_als": "interactions params",
-    "matchlake.recommender.matchbox.fit:fit_matchbox": "ratings user_features item_features params",
-    "matchlake.recommender.model:FactorModel.score": "pairs",
-    "matchlake.recommender.model:FactorModel.recommend_items": "users k exclude_seen candidates",
-    "matchlake.recommender.model:FactorModel.recommend_users": "items k",
-    "matchlake.recommender.model:FactorModel.similar_items": "items k",
-    "matchlake.recommender.model:FactorModel.similar_users": "users k",
-    "matchlake.recommender.model:FactorModel.fold_in_users": "",
-    "matchlake.models.folder:save_model": "model",
-    "matchlake.models.folder:load_model": "spark",
+    "matchlake.recommender.als.fit:fit_als": "interactions params",
+    "matchlake.recommender.matchbox.fit:fit_matchbox": (
+        "ratings user_features item_features params"
+    ),
+    "matchlake.recommender.als.model:FactorModel.score": "pairs",
+    "matchlake.recommender.als.model:FactorModel.recommend_items": "users k exclude_seen candidates",
+    "matchlake.recommender.als.model:FactorModel.recommend_users": "items k",
+    "matchlake.recommender.als.model:FactorModel.similar_items": "items k",
+    "matchlake.recommender.als.model:FactorModel.similar_users": "users k",
+    "matchlake.recommender.als.model:FactorModel.fold_in_users": "",
+    "matchlake.model_store.spark:save_model": "model",
+    "matchlake.model_store.spark:load_model": "spark",
     "matchlake.features.fit:fit_features": "",
     "matchlake.features.model:FeatureModel.transform": "",
     "matchlake.features.model:FeatureModel.to_sql": "relation dialect",
     "matchlake.features.model:FeatureModel.transform_pandas": "",
     "matchlake.features.model:FeatureModel.transform_numpy": "",
-    "matchlake.features.split:split_by": "",
+    "matchlake.features.per_category:split_by": "",
     "matchlake.config:load_config": "env overrides conf_dir",
     "matchlake.runtime:start": "config name",
 }
 CLASSES = (
-    "matchlake.recommender.als:AlsParams",
+    "matchlake.recommender.als.fit:AlsParams",
     "matchlake.recommender.matchbox.params:MatchboxParams",
     "matchlake.features.feature_set:FeatureSet",
     "matchlake.features.categories:OneHot",

@@ -23,15 +23,15 @@ ARGUMENTS = 6
 CLASSIC_ONLY = {"rdd", "RDD", "sparkContext", "_jvm", "_jsc", "_sc", "_jsparkSession", "_jdf"}
 ALLOWED = {
     # Spark's Thrift server has no Python API.
-    "lib/matchlake/sandbox/sql_server.py": {"_jvm", "_jsparkSession"},
+    "lib/matchlake/cli/sql/server.py": {"_jvm", "_jsparkSession"},
     # Which executors worked: asked on clusters of our own only, and only on classic Spark.
-    "lib/matchlake/executors.py": {"_jsc"},
+    "lib/matchlake/io/spark_executors.py": {"_jsc"},
 }
 ACTIONS = {"collect", "count", "toPandas", "toArrow", "first", "head", "take", "show", "isEmpty"}
 ACTIONS |= {"toLocalIterator", "foreach", "foreachPartition", "cache", "persist", "checkpoint"}
 LAZY = ("transform", "score", "recommend_", "similar_")
 # What may look at the environment; only the first of them builds sessions.
-OUTWARD = ("lib/matchlake/runtime.py", "lib/matchlake/io/", "lib/matchlake/sandbox/")
+OUTWARD = ("lib/matchlake/runtime.py", "lib/matchlake/io/", "lib/matchlake/dev/sandbox/")
 
 
 def _found(pairs: Iterator[tuple[str, int]], banned: set[str], source: Source) -> list[str]:
@@ -65,7 +65,7 @@ def test_only_the_runtime_builds_sessions_and_reads_the_environment() -> None:
 
 def test_nothing_prints_but_the_command_line() -> None:
     # jars.py runs at install time, before anything of the product's own can be imported.
-    allowed = {"lib/matchlake/sandbox/jars.py"}
+    allowed = {"lib/matchlake/dev/sandbox/jars.py"}
     found = [
         each
         for source in sources("lib", "jobs")

@@ -100,7 +100,7 @@ def run(folder: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
 def test_no_stand_in_is_in_it(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    assert "matchlake/cli.py" in names
+    assert "matchlake/cli/main.py" in names
     assert "matchlake/io/secrets/scopes.py" in names
     assert "matchlake/py.typed" in names
     assert [name for name in names if "sandbox" in name] == []
@@ -151,7 +151,7 @@ def test_a_command_that_needs_spark_says_so(programs: Path, tmp_path: Path) -> N
 
 
 def test_help_imports_nothing_that_takes_seconds(tmp_path: Path) -> None:
-    told = "import sys, matchlake.cli; print(*{name.split('.')[0] for name in sys.modules})"
+    told = "import sys, matchlake.cli.main; print(*{name.split('.')[0] for name in sys.modules})"
     done = run(tmp_path, sys.executable, "-c", told)
     assert done.returncode == 0, done.stderr
     assert not {"pyspark", *HEAVY} & {*done.stdout.split()}

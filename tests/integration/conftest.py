@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from matchlake.sandbox.broker import start_broker
+from matchlake.dev.sandbox.broker import start_broker
 
 # Stops the broker when its standard input ends: when the session closes it, and also when the
 # session is killed, so that no broker outlives its tests.
 _STOPPER = """
 import sys
 from pathlib import Path
-from matchlake.sandbox.broker import stop_broker
+from matchlake.dev.sandbox.broker import stop_broker
 sys.stdin.read()
 stop_broker(Path(sys.argv[1]))
 """

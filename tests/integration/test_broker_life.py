@@ -10,14 +10,14 @@ import psutil
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from matchlake.dev.sandbox.broker import broker_status, start_broker, stop_broker
+from matchlake.dev.sandbox.topics import create_topic
 from matchlake.errors import SandboxError
-from matchlake.sandbox.broker import broker_status, start_broker, stop_broker
-from matchlake.sandbox.topics import create_topic
 
 STARTER = """
 import sys
 from pathlib import Path
-from matchlake.sandbox import broker
+from matchlake.dev.sandbox import broker
 def announce(home, state, timeout):
     print("waiting", flush=True)
     sys.stdin.read()
@@ -100,7 +100,7 @@ def test_killed_starter_leaves_a_broker_that_stop_ends(broker_root: Path) -> Non
 
 
 def test_two_starts_at_once_make_one_broker(broker_root: Path) -> None:
-    start = "import sys; from pathlib import Path; from matchlake.sandbox.broker import *; "
+    start = "import sys; from pathlib import Path; from matchlake.dev.sandbox.broker import *; "
     start += "print(start_broker(Path(sys.argv[1]), heap='256m').pid)"
     command = [sys.executable, "-c", start, str(broker_root)]
     runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -112,7 +112,7 @@ def test_port_taken_in_the_meantime_is_named(
     broker_root: Path, monkeypatch: pytest.MonkeyPatch, broker: str
 ) -> None:
     taken = int(broker.rpartition(":")[2])
-    monkeypatch.setattr("matchlake.sandbox.process.is_port_free", lambda _: True)
+    monkeypatch.setattr("matchlake.dev.sandbox.process.is_port_free", lambda _: True)
     with pytest.raises(SandboxError, match="its port was taken by another program"):
         start_broker(broker_root, port=taken, heap="256m")
     assert broker_status(broker_root).phase == "stopped"

@@ -13,18 +13,19 @@ from tests.support.clouds import running_cloud
 from tests.support.leaks import scan
 from tests.support.streams import produce, stream_entry
 
+from matchlake.dev.sandbox.broker import Login, start_broker
+from matchlake.dev.sandbox.cloud.logins import TENANT, Application
+from matchlake.dev.sandbox.cloud.service import Cloud
+from matchlake.dev.sandbox.topics import create_topic
 from matchlake.errors import SecretError, SourceError
 from matchlake.ingest.params import StreamParams
+from matchlake.ingest.streams.source import read_messages
 from matchlake.io.brokers import Broker, LoginParams, TlsParams, jaas_text
-from matchlake.io.kafka import read_messages, require_topic
+from matchlake.io.kafka import require_topic
 from matchlake.io.oauth import OAuthParams
 from matchlake.io.secrets import Secret, SecretRef
 from matchlake.io.secrets.masking import written_forms
 from matchlake.runtime import _REDACTION
-from matchlake.sandbox.broker import Login, start_broker
-from matchlake.sandbox.cloud.logins import TENANT, Application
-from matchlake.sandbox.cloud.service import Cloud
-from matchlake.sandbox.topics import create_topic
 
 REF = SecretRef(scope="test", key="password")
 PASSWORD = "canary-Pa55-of-the-broker"  # noqa: S105 - of a broker that lives for one test

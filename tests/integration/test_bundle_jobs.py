@@ -20,8 +20,8 @@ from tests.support.lakes import forget_tables
 from tests.support.serverless import serverless_rules
 from tests.support.sources import ROOT
 
-from matchlake.bundle.workflow import LOCAL_CATALOG, TaskRun
-from matchlake.notebooks import read_notebook
+from matchlake.dev.bundle.workflow import LOCAL_CATALOG, TaskRun
+from matchlake.dev.notebooks import read_notebook
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 

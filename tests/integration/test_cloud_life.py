@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from matchlake.dev.sandbox.cloud.process import find_cloud, start_cloud, stop_cloud
+from matchlake.dev.sandbox.services import sandbox_login
 from matchlake.errors import SandboxError
 from matchlake.io.secrets import SecretRef, SecretsParams, secret_chain
-from matchlake.sandbox.cloud.process import find_cloud, start_cloud, stop_cloud
-from matchlake.sandbox.services import sandbox_login
 
 REF = SecretRef(scope="matchlake", key="kafka-password")
 STORES = SecretsParams(stores=("databricks",))

@@ -23,10 +23,10 @@ from tests.support.programs import CONF, JOBS, run_program, running_program
 from tests.support.sources import ROOT
 
 from matchlake.config import load_config
-from matchlake.models.training import with_strength
-from matchlake.recommender.als import Progress, fit_als
+from matchlake.dev.sandbox.process import choose_port
+from matchlake.recommender.als.fit import Progress, fit_als
 from matchlake.recommender.split import split
-from matchlake.sandbox.process import choose_port
+from matchlake.training.steps import with_strength
 
 # Every executor is there before the first task is given out, so that each gets some.
 SUBMIT = ["--conf", "spark.scheduler.minRegisteredResourcesRatio=1.0", "--driver-memory", "1g"]

@@ -14,7 +14,7 @@ from tests.support.jvm import QUICK_JVM
 from tests.support.leaks import scan
 from tests.support.programs import run_program, shell_environment
 
-from matchlake.sandbox.services import sandbox_login
+from matchlake.dev.sandbox.services import sandbox_login
 
 RATINGS = 4000
 _QUICK = (

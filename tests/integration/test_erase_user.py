@@ -11,14 +11,14 @@ from pyspark.sql import SparkSession
 from tests.support.lakes import forget_tables
 from tests.support.streams import good, ingest, produce, runtime_in, stream_entry
 
-from matchlake.erase_commands import erasure, files_of_user
-from matchlake.features.describe import DESCRIPTIONS
-from matchlake.ingest.columns import ERASED
-from matchlake.io.erase import Erased
+from matchlake.cli.erase import erasure, files_of_user
+from matchlake.dev.sandbox.topics import create_topic
+from matchlake.ingest.schema import ERASED
+from matchlake.lakehouse.erasure import Erased
+from matchlake.lakehouse.views import table_names
+from matchlake.profiling.profile import DESCRIPTIONS
 from matchlake.runtime import Runtime
-from matchlake.sandbox.topics import create_topic
 from matchlake.schemas import RELATED_USERS
-from matchlake.views import table_names
 
 clean = runpy.run_path("jobs/clean_events.py")["run"]
 load = runpy.run_path("jobs/load_lake.py")["run"]

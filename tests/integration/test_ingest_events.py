@@ -10,10 +10,10 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from tests.support.streams import INGEST_EVENTS, good, one_stream, produce, runtime_in, stream_entry
 
+from matchlake.dev.sandbox.broken_events import broken_events
+from matchlake.dev.sandbox.topics import create_topic
 from matchlake.errors import SourceError, TableError
 from matchlake.runtime import Runtime
-from matchlake.sandbox.broken_events import broken_events
-from matchlake.sandbox.topics import create_topic
 
 
 def rows(runtime: Runtime, table: str) -> DataFrame:

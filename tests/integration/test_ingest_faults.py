@@ -23,9 +23,9 @@ from tests.support.streams import (
 )
 
 from matchlake.config import load_config
-from matchlake.io.streams import follow
-from matchlake.sandbox.broker import start_broker, stop_broker
-from matchlake.sandbox.topics import create_topic
+from matchlake.dev.sandbox.broker import start_broker, stop_broker
+from matchlake.dev.sandbox.topics import create_topic
+from matchlake.ingest.streams.runner import follow
 
 
 @pytest.mark.soak

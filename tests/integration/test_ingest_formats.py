@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from tests.support.registry import schema_registry
 from tests.support.streams import produce, runtime_in, stream_entry
 
-from matchlake.sandbox.topics import create_topic
+from matchlake.dev.sandbox.topics import create_topic
 
 run = runpy.run_path("jobs/ingest_events.py")["run"]
 

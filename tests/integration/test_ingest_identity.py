@@ -16,9 +16,9 @@ from tests.support.streams import (
     with_ingest,
 )
 
+from matchlake.dev.sandbox.topics import create_topic
 from matchlake.errors import IdentityError, ReconciliationError
 from matchlake.runtime import Runtime
-from matchlake.sandbox.topics import create_topic
 
 
 def offsets(runtime: Runtime, table: str) -> list[int]:

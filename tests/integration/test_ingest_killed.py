@@ -13,7 +13,7 @@ from tests.support.killed_ingest import POINTS
 from tests.support.streams import good, ingest, ledger_of, produce, runtime_in
 
 from matchlake.config import load_config
-from matchlake.sandbox.topics import create_topic
+from matchlake.dev.sandbox.topics import create_topic
 
 FIVE = [point for point in POINTS if point not in ("before the table commit", "after the ledger")]
 # Processes that live for seconds compile as little as can be.

@@ -18,8 +18,8 @@ from tests.support.streams import (
 )
 
 from matchlake.errors import InputError, ParameterError, ReconciliationError, SourceError
-from matchlake.io.gaps import no_reason
-from matchlake.io.replay import Replay, Replayed
+from matchlake.ingest.streams.gaps import no_reason
+from matchlake.ingest.streams.replay import Replay, Replayed
 from matchlake.runtime import Runtime
 
 
@@ -110,7 +110,7 @@ def test_records_removed_under_the_reader_stop_it_with_what_can_be_done(
     ingest(runtime)
     produce(broker, "cut", [good(n) for n in range(6, 9)])
     monkeypatch.setattr(
-        "matchlake.io.streams.require_held", lambda *_: delete_records(broker, "cut", 8)
+        "matchlake.ingest.streams.runner.require_held", lambda *_: delete_records(broker, "cut", 8)
     )
     with pytest.raises(SourceError, match=r"cut: Kafka no longer holds all .*on_data_loss=record"):
         ingest(runtime)

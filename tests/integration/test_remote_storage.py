@@ -15,7 +15,7 @@ from tests.support.programs import shell_environment
 from tests.support.sources import ROOT
 from tests.support.streams import produce, runtime_in, stream_entry
 
-from matchlake.sandbox.topics import create_topic
+from matchlake.dev.sandbox.topics import create_topic
 
 pytestmark = [pytest.mark.soak, pytest.mark.local_only, pytest.mark.timeout(900)]
 

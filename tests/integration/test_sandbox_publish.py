@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from matchlake.dev.sandbox.broken_events import broken_events, mix_in
+from matchlake.dev.sandbox.broker import start_broker
+from matchlake.dev.sandbox.events import rating_events
+from matchlake.dev.sandbox.publish import partition_of, publish_events
+from matchlake.dev.sandbox.topics import Event, end_offsets, read_record
 from matchlake.errors import SandboxError
-from matchlake.sandbox.broken_events import broken_events, mix_in
-from matchlake.sandbox.broker import start_broker
-from matchlake.sandbox.events import rating_events
-from matchlake.sandbox.publish import partition_of, publish_events
-from matchlake.sandbox.topics import Event, end_offsets, read_record
 
 PARTITIONS = 3
 
@@ -26,7 +26,7 @@ CUT = """
 import sys
 sys.path.insert(0, sys.argv[3])
 from tests.integration.test_sandbox_publish import PARTITIONS, events, wait_for_some
-from matchlake.sandbox.publish import publish_events
+from matchlake.dev.sandbox.publish import publish_events
 bootstrap, topic = sys.argv[1:3]
 def hold(done):
     if done == 3000:
@@ -127,7 +127,7 @@ def test_record_too_large_is_one_sentence(broker: str) -> None:
 def test_broker_that_dies_in_mid_stream_is_one_sentence(
     broker_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("matchlake.sandbox.publish._PATIENCE_MS", 3_000)
+    monkeypatch.setattr("matchlake.dev.sandbox.publish._PATIENCE_MS", 3_000)
     state = start_broker(broker_root, heap="256m")
 
     def kill(done: int) -> None:

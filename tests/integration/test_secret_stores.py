@@ -19,10 +19,10 @@ from tests.support.clouds import (
     workspace,
 )
 
+from matchlake.dev.sandbox.cloud.service import SCOPE, Cloud
+from matchlake.dev.sandbox.cloud.web import Answer
 from matchlake.errors import SecretError, SecretMissingError
 from matchlake.io.secrets import CachedSecrets, SecretRef
-from matchlake.sandbox.cloud.service import SCOPE, Cloud
-from matchlake.sandbox.cloud.web import Answer
 
 ODD = {
     "quotes": "a'b\"c`d\\e$f",

@@ -11,9 +11,9 @@ from tests.support.clouds import ADMIN, TOKEN, running_cloud, workspace
 from tests.support.sources import ROOT
 from typer.testing import CliRunner, Result
 
+from matchlake.cli.secrets import secrets_app
+from matchlake.dev.sandbox.cloud.service import RESOURCE_ID, Cloud
 from matchlake.errors import SecretError
-from matchlake.sandbox.cloud.service import RESOURCE_ID, Cloud
-from matchlake.secrets_commands import secrets_app
 
 VALUE = "canary-of-the-commands"
 

@@ -15,12 +15,12 @@ import psutil
 import pytest
 from tests.support.saved_models import USERS, saved, tracker_in
 
+from matchlake.dev.sandbox.process import choose_port
+from matchlake.dev.sandbox.tracking_page import page_command, serve_page
 from matchlake.errors import ModelError, SandboxError
-from matchlake.io.tracking import Tracker, TrackingParams
-from matchlake.models.folder import load_numpy
-from matchlake.models.pyfunc import FACTORS, pyfunc_flavor
-from matchlake.sandbox.process import choose_port
-from matchlake.sandbox.tracking_page import page_command, serve_page
+from matchlake.io.mlflow_tracking import Tracker, TrackingParams
+from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor
+from matchlake.model_store.spark import load_numpy
 
 _UP = 120
 
@@ -29,8 +29,8 @@ _UP = 120
 def page_of(folder: Path, port: int) -> Iterator[psutil.Process]:
     """The page on the store in `folder`, in a process that becomes the server."""
     code = (
-        "import sys; from matchlake.io.tracking import *; "
-        "from matchlake.sandbox.tracking_page import serve_page; "
+        "import sys; from matchlake.io.mlflow_tracking import *; "
+        "from matchlake.dev.sandbox.tracking_page import serve_page; "
         "serve_page(Tracker(TrackingParams(), sys.argv[1]), int(sys.argv[2]))"
     )
     command = [sys.executable, "-c", code, str(folder), str(port)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from matchlake.recommender.params import AlsParams
+from matchlake.recommender.als.params import AlsParams
 
 Dense = npt.NDArray[np.float64]
 

@@ -10,12 +10,12 @@ import yaml
 from tests.support.sources import ROOT
 from tests.support.streams import produce
 
-from matchlake.bundle.resolve import Resolved, read_bundle, resolve
-from matchlake.bundle.tasks import script_of
-from matchlake.bundle.workflow import LOCAL_CATALOG, TaskRun, Workflow, local_overrides
 from matchlake.config import load_config
-from matchlake.sandbox.topics import create_topic
-from matchlake.views import JOBS
+from matchlake.dev.bundle.resolve import Resolved, read_bundle, resolve
+from matchlake.dev.bundle.tasks import script_of
+from matchlake.dev.bundle.workflow import LOCAL_CATALOG, TaskRun, Workflow, local_overrides
+from matchlake.dev.sandbox.topics import create_topic
+from matchlake.lakehouse.views import JOBS
 
 USERS, ITEMS = 30, 20
 RATED = [(u, i) for u in range(USERS) for i in range(ITEMS) if (u + i) % 3]

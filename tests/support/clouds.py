@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from matchlake.dev.sandbox.cloud.logins import TENANT
+from matchlake.dev.sandbox.cloud.service import ADMIN, PLATFORM, USER, Cloud, Credentials
 from matchlake.io.secrets.scopes import ScopeSecrets
 from matchlake.io.secrets.vaults import VaultSecrets, connect_vault
-from matchlake.sandbox.cloud.logins import TENANT
-from matchlake.sandbox.cloud.service import ADMIN, PLATFORM, USER, Cloud, Credentials
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient

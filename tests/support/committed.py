@@ -9,11 +9,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from tests.support.streams import good, runtime_in, stream_entry
 
-from matchlake.io import streams
+from matchlake.ingest.streams import runner as streams
+from matchlake.ingest.streams.audit import Ledger
+from matchlake.ingest.streams.checkpoint import Checkpoint
+from matchlake.ingest.streams.runner import Ingest, IngestParams, Prepared
 from matchlake.io.brokers import Broker
-from matchlake.io.checkpoint import Checkpoint
-from matchlake.io.ledger import Ledger
-from matchlake.io.streams import Ingest, IngestParams, Prepared
 from matchlake.io.topics import TopicState
 
 TOPIC = TopicState("t1", {0: 0}, {0: 100})

@@ -7,10 +7,10 @@ from typing import Any
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.service.jobs import JobSettings
 
-from matchlake.bundle.resolve import Resolved
-from matchlake.bundle.tree import Keyed
-from matchlake.bundle.workflow import TaskRun, Workflow
-from matchlake.sandbox.cloud.jobs import RunJob, Tell
+from matchlake.dev.bundle.resolve import Resolved
+from matchlake.dev.bundle.tree import Keyed
+from matchlake.dev.bundle.workflow import TaskRun, Workflow
+from matchlake.dev.sandbox.cloud.jobs import RunJob, Tell
 
 
 def workflow_runner(root: Path) -> RunJob:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from matchlake.sandbox.jars import Jar, broker_folder, fetch_jars, spark_jars_folder
-from matchlake.sandbox.java import require_java
-from matchlake.sandbox.process import HOST, choose_port
+from matchlake.dev.sandbox.jars import Jar, broker_folder, fetch_jars, spark_jars_folder
+from matchlake.dev.sandbox.process import HOST, choose_port
+from matchlake.io.java import require_java
 
 _JAR = Jar(
     "org.apache.hadoop",

@@ -17,7 +17,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 
-from matchlake.io.batches import BatchWriter
+from matchlake.ingest.streams.batch_writer import BatchWriter
 from matchlake.io.delta import Lakehouse
 from matchlake.runtime import run_job
 

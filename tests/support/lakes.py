@@ -9,9 +9,9 @@ from tests.support.sources import ROOT
 from matchlake.config import JobConfig, load_config
 from matchlake.io.delta import Lakehouse
 from matchlake.io.secrets import EnvironmentSecrets
+from matchlake.lakehouse.views import SCHEMAS, fixed_views
 from matchlake.runtime import Runtime
 from matchlake.schemas import INTERACTIONS
-from matchlake.views import SCHEMAS, fixed_views
 
 USERS, ITEMS = 60, 40
 

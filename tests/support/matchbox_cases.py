@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from matchlake.recommender.blocks import Csr, csr_from_pairs
-from matchlake.recommender.matchbox.links import Features
+from matchlake.engine.csr import Csr, csr_from_pairs
 from matchlake.recommender.matchbox.params import MatchboxParams
-from matchlake.recommender.matchbox.ratings import Ratings
-from matchlake.recommender.matchbox.sampler import Gibbs
+from matchlake.recommender.matchbox.sampler.gibbs import Gibbs
+from matchlake.recommender.matchbox.sampler.link_matrix import Features
+from matchlake.recommender.matchbox.sampler.ratings import Ratings
 
 Array = npt.NDArray[np.float64]
 

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from matchlake.ingest.params import StreamParams
-from matchlake.ingest.records import read_values
+from matchlake.ingest.parse.messages import read_values
 
 
 def parsed(values: Sequence[bytes | None], stream: StreamParams) -> list[dict[str, Any]]:

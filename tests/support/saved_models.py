@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from matchlake.io.tracking import Tracker, TrackingParams
-from matchlake.models.folder import save_model
-from matchlake.recommender.model import FactorModel
-from matchlake.recommender.params import AlsParams
+from matchlake.io.mlflow_tracking import Tracker, TrackingParams
+from matchlake.model_store.spark import save_model
+from matchlake.recommender.als.model import FactorModel
+from matchlake.recommender.als.params import AlsParams
 
 USERS = ["ann", "bob", "cid"]
 ITEMS = ["i0", "i1", "i2", "i3", "i4"]

@@ -11,14 +11,14 @@ from kafka import KafkaProducer
 from pyspark.sql import SparkSession
 
 from matchlake.config import JobConfig
+from matchlake.dev.sandbox.topics import client_options, create_topic
+from matchlake.ingest.streams.audit import Counts, Ledger
+from matchlake.ingest.streams.runner import Prepared
 from matchlake.io.brokers import Broker
 from matchlake.io.delta import Lakehouse
-from matchlake.io.ledger import Counts, Ledger
+from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.secrets import EnvironmentSecrets
-from matchlake.io.streams import Prepared
-from matchlake.io.tracking import Tracker
 from matchlake.runtime import Runtime
-from matchlake.sandbox.topics import client_options, create_topic
 
 COLUMNS: dict[str, Any] = {
     "user_id": {"type": "string", "comment": "user"},

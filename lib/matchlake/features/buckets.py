@@ -5,8 +5,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from matchlake.features.expressions import Constant, Expression, when
 from matchlake.features.scaling import NumberFeature, NumberStatistics
+from matchlake.formulas.tree import Constant, Expression, when
 
 
 class Bucket(NumberFeature):

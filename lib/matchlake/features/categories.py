@@ -7,7 +7,7 @@ from pydantic import Field
 
 from matchlake.features.names import between
 from matchlake.features.outputs import Output
-from matchlake.features.sql import Dialect, refuse, text_input
+from matchlake.formulas.sql import Dialect, refuse, text_input
 from matchlake.params import Params
 
 ABSENT = -1

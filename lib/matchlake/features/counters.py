@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from matchlake.features.categories import FittedCategories
 from matchlake.features.numbers import FittedNumber
-from matchlake.features.sql import SPARK, number_text, render, text_input
+from matchlake.formulas.sql import SPARK, number_text, render, text_input
 
 Fitted = FittedNumber | FittedCategories
 

@@ -3,10 +3,10 @@
 import math
 from typing import ClassVar, Literal
 
-from matchlake.features.expressions import MISSING, Constant, Expression, clip, exp, log, tanh, when
 from matchlake.features.normal import normal_cdf
 from matchlake.features.scalers import centre_and_width
 from matchlake.features.scaling import NumberFeature, NumberStatistics
+from matchlake.formulas.tree import MISSING, Constant, Expression, clip, exp, log, tanh, when
 
 
 class CurveFeature(NumberFeature):

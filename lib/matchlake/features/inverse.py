@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from matchlake.features.categories import FittedCategories
-from matchlake.features.evaluate import ARRAYS, bind
 from matchlake.features.numbers import FittedNumber
-from matchlake.features.sql import SPARK, render
+from matchlake.formulas.numpy import ARRAYS, bind
+from matchlake.formulas.sql import SPARK, render
 
 Fitted = FittedNumber | FittedCategories
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from matchlake.features.split import Predictor
+from matchlake.features.per_category import Predictor
 
 _RIDGE = 1e-3
 

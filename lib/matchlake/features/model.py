@@ -16,7 +16,7 @@ from matchlake.features.numbers import FittedNumber
 from matchlake.features.numpy_features import Matrix, NumpyFeatures, SparseRows
 from matchlake.features.outputs import Output
 from matchlake.features.sparse import slot_stages, sparse_slots, sparse_stages
-from matchlake.features.sql import SPARK, Dialect, find_dialect
+from matchlake.formulas.sql import SPARK, Dialect, find_dialect
 from matchlake.params import Params
 
 Layout = Literal["columns", "sparse", "slots"]

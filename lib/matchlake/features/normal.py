@@ -7,7 +7,7 @@ Computation 23 (1969), pages 631 to 637. Coefficients stand from the highest pow
 import math
 from collections.abc import Sequence
 
-from matchlake.features.expressions import Constant, Expression, absolute, exp, when
+from matchlake.formulas.tree import Constant, Expression, absolute, exp, when
 
 
 def _coefficients(text: str) -> tuple[float, ...]:

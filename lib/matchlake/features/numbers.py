@@ -6,7 +6,12 @@ from pydantic import Field
 
 from matchlake.features.buckets import Bucket
 from matchlake.features.curves import LogNormal, Sigmoid, Tanh
-from matchlake.features.expressions import (
+from matchlake.features.names import between
+from matchlake.features.outputs import Output
+from matchlake.features.scalers import MaxAbs, Robust, ZScore
+from matchlake.features.scaling import MinMax, Number, NumberStatistics
+from matchlake.formulas.sql import Dialect, render
+from matchlake.formulas.tree import (
     MISSING,
     Column,
     Expression,
@@ -15,11 +20,6 @@ from matchlake.features.expressions import (
     is_missing,
     when,
 )
-from matchlake.features.names import between
-from matchlake.features.outputs import Output
-from matchlake.features.scalers import MaxAbs, Robust, ZScore
-from matchlake.features.scaling import MinMax, Number, NumberStatistics
-from matchlake.features.sql import Dialect, render
 from matchlake.params import Params
 
 AnyNumber = Annotated[

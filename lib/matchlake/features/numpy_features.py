@@ -10,7 +10,6 @@ import pandas as pd
 
 from matchlake.errors import InputError, SchemaError
 from matchlake.features.categories import REFUSED, FittedCategories
-from matchlake.features.evaluate import ARRAYS, NUMBERS, bind
 from matchlake.features.numbers import FittedNumber
 from matchlake.features.texts import (
     Places,
@@ -21,6 +20,7 @@ from matchlake.features.texts import (
     listed,
     text_of,
 )
+from matchlake.formulas.numpy import ARRAYS, NUMBERS, bind
 
 Matrix = npt.NDArray[np.float64]
 Fitted = FittedNumber | FittedCategories

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from matchlake.features.expressions import Expression
 from matchlake.features.scaling import NumberFeature, NumberStatistics
+from matchlake.formulas.tree import Expression
 
 
 class LinearFeature(NumberFeature):

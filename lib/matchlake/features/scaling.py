@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import model_validator
 
 from matchlake.errors import InputError
-from matchlake.features.expressions import MISSING, Constant, Expression, Refuse, clip, when
+from matchlake.formulas.tree import MISSING, Constant, Expression, Refuse, clip, when
 from matchlake.params import Params
 
 

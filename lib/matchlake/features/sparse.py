@@ -15,7 +15,7 @@ from matchlake.features.categories import ABSENT, FittedCategories
 from matchlake.features.names import between
 from matchlake.features.numbers import FittedNumber
 from matchlake.features.outputs import Output
-from matchlake.features.sql import SPARK, Dialect
+from matchlake.formulas.sql import SPARK, Dialect
 
 Fitted = FittedNumber | FittedCategories
 

@@ -5,8 +5,8 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from matchlake.errors import SchemaError
-from matchlake.ingest.columns import RECORD_COLUMNS, RESCUED
 from matchlake.ingest.format_params import WithFormat
+from matchlake.ingest.schema import RECORD_COLUMNS, RESCUED
 from matchlake.params import Params
 from matchlake.schemas import check_name
 

@@ -9,9 +9,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import ConfigError
-from matchlake.ingest.columns import GOOD, POSITION, STATUS
-from matchlake.ingest.ledger import is_late
 from matchlake.ingest.params import StreamParams, checked_name
+from matchlake.ingest.schema import GOOD, POSITION, STATUS
+from matchlake.ingest.streams.audit_table import is_late
 from matchlake.ingest.tables import allowed_values, stream_columns
 from matchlake.params import Params
 from matchlake.schemas import Column, TableSpec

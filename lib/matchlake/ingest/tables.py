@@ -1,13 +1,12 @@
-"""The bronze tables of streams and lake files, and the views of good and bad records."""
+"""The bronze tables of streams, and the views of good and bad records."""
 
 from collections.abc import Iterator
 
-from matchlake.ingest.columns import (
+from matchlake.ingest.params import Columns, StreamParams
+from matchlake.ingest.schema import (
     BATCH,
     ERASED,
-    FILE_COLUMNS,
     GOOD,
-    LAKE_COLUMNS,
     POSITION,
     QUARANTINED,
     RAW,
@@ -15,8 +14,6 @@ from matchlake.ingest.columns import (
     RESCUED,
     STATUS,
 )
-from matchlake.ingest.lake_params import LakeSource
-from matchlake.ingest.params import Columns, StreamParams
 from matchlake.schemas import Column, TableSpec, ViewSpec, quote_identifier, quote_text
 
 _RECORDS = (
@@ -48,33 +45,6 @@ def stream_table(stream: StreamParams) -> TableSpec:
         changes=True,
         statistics=(*_PASSED_OVER_BY, *filter(None, [stream.event_time])),
     )
-
-
-def lake_table(source: LakeSource) -> TableSpec:
-    """The declared columns, one row a key."""
-    columns = tuple(
-        column._replace(nullable=column.name not in source.keys)
-        for column in declared_columns(source.columns)
-    )
-    return TableSpec(
-        source.table,
-        source.comment,
-        columns,
-        keys=source.keys,
-        checks=tuple(allowed_values(source.columns)),
-    )
-
-
-def lake_quarantine(name: str) -> TableSpec:
-    """The rows that were refused when their file was last loaded; a corrupt file is one row."""
-    comment = "Rows of lake files that the last load of their file refused, with the reason."
-    return TableSpec(name, comment, LAKE_COLUMNS)
-
-
-def lake_files(name: str) -> TableSpec:
-    """The ledger of lake files: each once a source, with what became of its rows."""
-    comment = "Every file of the lake that was found, and what became of its rows."
-    return TableSpec(name, comment, FILE_COLUMNS, keys=("source", "file"))
 
 
 def stream_views(stream: StreamParams) -> list[ViewSpec]:

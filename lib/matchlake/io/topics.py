@@ -11,10 +11,11 @@ from kafka.errors import BrokerResponseError, KafkaError
 from kafka.protocol.consumer import OffsetSpec
 
 from matchlake.errors import SourceError, UnreachableError
-from matchlake.io.checkpoint import Offsets
 
 _PATIENCE_MS = 10_000
 
+Offsets = dict[int, int]
+"""For each partition, the offset after the last one read."""
 Client = Mapping[str, Any]
 """How kafka-python connects: the options of its clients."""
 

@@ -1,120 +1,236 @@
-"""Interactions as compressed rows (CSR), the form in which kernels read them."""
+"""Interactions to blocks: which rows a block has, what it needs of the others and they of it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
-from matchlake.recommender.simd import compiled
+from matchlake.engine.csr import Csr, csr_from_pairs
+from matchlake.engine.packing import binary_array, pack, pieces_of, spread_keys, unpack
+from matchlake.recommender.als.in_memory import ITEM_SIDE, USER_SIDE
+from matchlake.recommender.als.params import AlsParams
+from matchlake.recommender.als.solver import stored_width
+from matchlake.recommender.checkpoint import Cut
+from matchlake.recommender.ids import dense_ids
+from matchlake.recommender.interactions import SHOWN, VALUE, Survey, refuse_repeated
+from matchlake.schemas import ITEM_ID, USER_ID
 
-Ints = npt.NDArray[np.int64]
-Positions = npt.NDArray[np.int32]
-Floats = npt.NDArray[np.float32]
-Arrays = dict[str, npt.NDArray[Any]]
+BLOCKS_SCHEMA = (
+    "side int, key int, piece int, data binary, repeated long, user_idx long, item_idx long"
+)
+_PIECES_SCHEMA = "side int, key int, data binary"
 
-_LEVELS, _SAMPLE = 1 << 8, 1 << 16
-_HALF = 16
-"""Bits of a column that travel apart from those above them."""
+BLOCK_BYTES = 96 << 20
+"""Interactions that a block may hold, in bytes."""
+
+ROWS_BYTES = 512 << 20
+"""Factor rows of both sides that a block may have to hold, in bytes."""
+
+FLUSH = 1 << 21
+"""Interactions that a task gathers before it hands them on, sorted by block."""
 
 
 @dataclass(frozen=True)
-class Csr:
-    """Compressed rows: those of row `r` stand at `indptr[r]:indptr[r + 1]`, by ascending column."""
+class Layout:
+    """How both sides are cut: row `idx` is row `idx // blocks` of block `idx % blocks`.
 
-    indptr: Ints
-    columns: Positions
-    values: Floats
-    width: int
+    So busy rows, which often lie together, spread over all blocks. `keys[b]` is what Spark
+    partitions by to bring block `b` of either side into partition `b`.
+    """
+
+    sizes: tuple[int, int]
+    blocks: int
 
     @property
-    def rows(self) -> int:
-        """Number of rows, empty ones included."""
-        return len(self.indptr) - 1
+    def keys(self) -> list[int]:
+        """The partitioning key of each block."""
+        return spread_keys(self.blocks)
 
-    def counts(self) -> Ints:
-        """Interactions of each row."""
-        return np.diff(self.indptr)
+    def rows(self, side: int, block: int) -> npt.NDArray[np.int64]:
+        """The indices of a block's rows, in their order."""
+        return np.arange(block, self.sizes[side], self.blocks)
 
-    def repeats(self) -> Ints:
-        """Places in `columns` that repeat the column before them in the same row."""
-        same = np.flatnonzero(self.columns[1:] == self.columns[:-1]) + 1
-        return same[~np.isin(same, self.indptr)]
 
-    def row_of(self, places: Ints) -> Ints:
-        """The rows that hold these places of `columns`."""
-        return np.searchsorted(self.indptr, places, "right") - 1
+@dataclass(frozen=True)
+class Block:
+    """One block of a side: its interactions, and its links to the blocks of the other side.
 
-    def transpose(self) -> "Csr":
-        """The same interactions with the other side as rows."""
-        indptr, columns, values = _transpose(self.indptr, self.columns, self.values, self.width)
-        return Csr(indptr, columns, values, self.rows)
+    Columns count through the rows that arrive, those of block 0 first, and only rows this block
+    has interactions with: `links[d]` names the rows that block `d` needs, and the other side's
+    links say the same of the rows that come here, so both ends agree without being told. `near`
+    names those of the other side's block of the same number, which are at hand as they are.
+    """
 
-    def narrowed(self) -> Arrays:
-        """All of it for `Csr.widened`, exactly, in three bytes an interaction where that will do.
+    csr: Csr
+    links: list[npt.NDArray[np.int32]]
+    near: npt.NDArray[np.int32]
 
-        A distributed fit sends every block to a worker in each half, so its bytes are its time.
-        Columns go as their low and high bits, values of few levels as the numbers of these.
-        """
-        found: Arrays = {"indptr": self.indptr, "width": np.array([self.width])}
-        found["low"] = self.columns.astype(np.uint16)
-        if self.width > 1 << _HALF:
-            kind = np.min_scalar_type(self.width >> _HALF)
-            found["high"] = (self.columns >> _HALF).astype(kind)
-        if len(np.unique(self.values[:_SAMPLE])) <= _LEVELS:
-            coded = pa.array(self.values).dictionary_encode()
-            if len(coded.dictionary) <= _LEVELS:
-                found["codes"] = np.asarray(coded.indices).astype(np.uint8)
-                found["levels"] = np.asarray(coded.dictionary)
-        if "codes" not in found:
-            found["values"] = self.values
-        return found
+    def packed(self) -> memoryview:
+        """The block as bytes."""
+        return pack(
+            {
+                **self.csr.narrowed(),
+                "counts": np.array([len(link) for link in self.links]),
+                "links": np.concatenate(self.links),
+                "near": self.near,
+            }
+        )
 
     @classmethod
-    def widened(cls, found: Arrays) -> "Csr":
-        """What `narrowed` was given."""
-        columns = found["low"].astype(np.int32)
-        if "high" in found:
-            columns |= found["high"].astype(np.int32) << _HALF
-        values = found["levels"][found["codes"]] if "codes" in found else found["values"]
-        return cls(found["indptr"], columns, values, int(found["width"][0]))
+    def read(cls, table: pa.Table) -> "Block":
+        """The block whose pieces are the rows of `table`."""
+        order = np.argsort(np.asarray(table["piece"]))
+        data: Any = unpack([table["data"][int(row)].as_buffer() for row in order])
+        links = np.split(data["links"], np.cumsum(data["counts"])[:-1])
+        return cls(Csr.widened(data), links, data["near"])
 
 
-def csr_from_pairs(
-    rows: Positions, columns: Positions, values: Floats, shape: tuple[int, int]
-) -> Csr:
-    """Sorts triples in any order into compressed rows, columns ascending in each."""
-    by_column = _group(columns, rows, values, shape[1])
-    indptr, positions, floats = _transpose(*by_column, shape[0])
-    return Csr(indptr, positions, floats, shape[1])
+def block_frame(indexed: DataFrame, layout: Layout) -> DataFrame:
+    """All blocks of both sides from `user_idx`, `item_idx`, `value`; lazy.
+
+    One row a piece of a block. `repeated` counts pairs that come again in the block, of which
+    `user_idx`, `item_idx` is one.
+    """
+    pieces = indexed.mapInArrow(_Scatter(layout), _PIECES_SCHEMA)
+    gather = _Gather(layout)
+    # A lambda, here and below: Spark counts the arguments, and would count `self`.
+    grouped = pieces.groupBy("side", "key")
+    return grouped.applyInArrow(
+        lambda key, table: gather(key, table),  # noqa: PLW0108
+        BLOCKS_SCHEMA,
+    )
 
 
-@compiled
-def _group(
-    rows: Positions, columns: Positions, values: Floats, count: int
-) -> tuple[Ints, Positions, Floats]:
-    """Stable counting sort by row."""
-    indptr = np.zeros(count + 1, np.int64)
-    for row in rows:
-        indptr[row + 1] += 1
-    indptr = np.cumsum(indptr)
-    place = indptr[:-1].copy()
-    out_columns = np.empty(len(columns), np.int32)
-    out_values = np.empty(len(values), np.float32)
-    for j in range(len(rows)):
-        k = place[rows[j]]
-        place[rows[j]] = k + 1
-        out_columns[k] = columns[j]
-        out_values[k] = values[j]
-    return indptr, out_columns, out_values
+def partition(
+    pairs: DataFrame, size: Survey, params: AlsParams, cut: Cut
+) -> tuple[DataFrame, tuple[DataFrame, DataFrame], Layout]:
+    """Ids and blocks for the distributed schedule.
+
+    Five actions: two an id column (see `dense_ids`) and the cut of the blocks, whose few numbers
+    are then read; raises InputError where pairs repeat.
+    """
+    users, user_count = dense_ids(pairs, USER_ID, cut)
+    items, item_count = dense_ids(pairs, ITEM_ID, cut)
+    layout = Layout((user_count, item_count), block_count(size, (user_count, item_count), params))
+    indexed = pairs.join(users.withColumnRenamed("idx", "user_idx"), USER_ID)
+    indexed = indexed.join(items.withColumnRenamed("idx", "item_idx"), ITEM_ID)
+    blocks = cut(block_frame(indexed.select("user_idx", "item_idx", VALUE), layout))
+    repeated = blocks.where((F.col("repeated") > 0) & (F.col("side") == USER_SIDE))
+    shown = repeated.select("user_idx", "item_idx").distinct().limit(SHOWN)
+    shown = shown.join(users.withColumnRenamed("idx", "user_idx"), "user_idx")
+    shown = shown.join(items.withColumnRenamed("idx", "item_idx"), "item_idx")
+    refuse_repeated([tuple(row) for row in shown.select(USER_ID, ITEM_ID).collect()])
+    return blocks, (users, items), layout
 
 
-@compiled
-def _transpose(
-    indptr: Ints, columns: Positions, values: Floats, count: int
-) -> tuple[Ints, Positions, Floats]:
-    rows = np.empty(len(columns), np.int32)
-    for row in range(len(indptr) - 1):
-        rows[indptr[row] : indptr[row + 1]] = row
-    return _group(columns, rows, values, count)
+def block_count(size: Survey, rows: tuple[int, int], params: AlsParams) -> int:
+    """Blocks a side: what `params` say, or as many as keep a block and its rows in bounds."""
+    bytes_in_blocks = 8 * size.interactions
+    bytes_of_rows = 4 * sum(rows) * stored_width(params)
+    wanted = max(2, -(-bytes_in_blocks // BLOCK_BYTES), -(-bytes_of_rows // ROWS_BYTES))
+    return min(params.blocks or wanted, *rows)
+
+
+@dataclass(frozen=True)
+class _Scatter:
+    """Sends each interaction to its user's block and to its item's, many in one row."""
+
+    layout: Layout
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        waiting: list[pa.RecordBatch] = []
+        for batch in batches:
+            waiting.append(batch)
+            if sum(map(len, waiting)) >= FLUSH:
+                yield from self._flush(waiting)
+                waiting = []
+        if waiting:
+            yield from self._flush(waiting)
+
+    def _flush(self, batches: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        table = pa.Table.from_batches(batches)
+        users = np.asarray(table["user_idx"]).astype(np.int32)
+        items = np.asarray(table["item_idx"]).astype(np.int32)
+        values = np.asarray(table[VALUE])
+        keys = self.layout.keys
+        for side, own in ((USER_SIDE, users), (ITEM_SIDE, items)):
+            block = own % self.layout.blocks
+            order = np.argsort(block, kind="stable")
+            ends = np.searchsorted(block[order], np.arange(self.layout.blocks + 1))
+            for number, key in enumerate(keys):
+                part = order[ends[number] : ends[number + 1]]
+                if len(part):
+                    arrays = {"users": users[part], "items": items[part], "values": values[part]}
+                    yield pa.RecordBatch.from_pydict(
+                        {
+                            "side": pa.array([side], pa.int32()),
+                            "key": pa.array([key], pa.int32()),
+                            "data": binary_array([pack(arrays)]).chunk(0),
+                        }
+                    )
+
+
+@dataclass(frozen=True)
+class _Gather:
+    """Builds one block from all that was sent to it."""
+
+    layout: Layout
+
+    def __call__(self, key: tuple[pa.Scalar, pa.Scalar], table: pa.Table) -> pa.Table:
+        side, number = key[0].as_py(), self.layout.keys.index(key[1].as_py())
+        parts: list[Any] = [unpack([piece.as_buffer()]) for piece in table["data"]]
+        users, items, values = (
+            np.concatenate([part[name] for part in parts]) for name in ("users", "items", "values")
+        )
+        del parts
+        own, others = (users, items) if side == USER_SIDE else (items, users)
+        block = self._block(side, number, (own, others, values))
+        repeats = block.csr.repeats()
+        pieces = pieces_of(block.packed())
+        size = len(pieces)
+        pair: list[int | None] = [None, None]
+        if len(repeats):
+            row = int(block.csr.row_of(repeats[:1])[0])
+            mine = np.flatnonzero(own == row * self.layout.blocks + number)
+            again = others[mine]
+            unique, counts = np.unique(again, return_counts=True)
+            pair[side] = row * self.layout.blocks + number
+            pair[1 - side] = int(unique[np.argmax(counts)])
+        return pa.table(
+            {
+                "side": pa.array([side] * size, pa.int32()),
+                "key": pa.array([key[1].as_py()] * size, pa.int32()),
+                "piece": pa.array(range(size), pa.int32()),
+                "data": binary_array(pieces),
+                "repeated": pa.array([len(repeats)] * size, pa.int64()),
+                "user_idx": pa.array([pair[USER_SIDE]] * size, pa.int64()),
+                "item_idx": pa.array([pair[ITEM_SIDE]] * size, pa.int64()),
+            }
+        )
+
+    def _block(
+        self,
+        side: int,
+        number: int,
+        triples: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]],
+    ) -> Block:
+        own, others, values = triples
+        blocks, tall = self.layout.blocks, len(self.layout.rows(side, number))
+        depth = -(-self.layout.sizes[1 - side] // blocks)
+        source, local = others % blocks, own // blocks
+        # Arriving rows in the order (source block, row there); those without interactions stay out.
+        place = source.astype(np.int64) * depth + others // blocks
+        needed = np.zeros(blocks * depth, bool)
+        needed[place] = True
+        position = (np.cumsum(needed) - 1).astype(np.int32)
+        linked = np.zeros((blocks, tall), bool)
+        linked[source, local] = True
+        csr = csr_from_pairs(local, position[place], values, (tall, int(needed.sum())))
+        links = [np.flatnonzero(row).astype(np.int32) for row in linked]
+        near = np.flatnonzero(needed[number * depth : (number + 1) * depth])
+        return Block(csr, links, near.astype(np.int32))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from matchlake.recommender.blocks import Floats
+from matchlake.engine.csr import Floats
 
 _FLAT = 1e-9
 

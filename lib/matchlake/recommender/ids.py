@@ -3,7 +3,7 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from matchlake.recommender.cut import Cut
+from matchlake.recommender.checkpoint import Cut
 
 _PLACES = 33
 """Bits below the partition number in `monotonically_increasing_id`."""

@@ -10,8 +10,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import InputError
+from matchlake.recommender.als.params import AlsParams, needed
 from matchlake.recommender.columns import require_columns
-from matchlake.recommender.params import AlsParams, needed
 from matchlake.schemas import EVENT_TIME, ITEM_ID, USER_ID
 
 VALUE = "value"

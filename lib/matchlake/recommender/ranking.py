@@ -24,10 +24,10 @@ from pyspark.sql.types import (
     StructType,
 )
 
-from matchlake.recommender.arrow_lists import combined
-from matchlake.recommender.blocks import Floats, Ints
-from matchlake.recommender.spread import given_lists, scene_of, streamed
-from matchlake.recommender.topk import Lists, Targets, pack_targets, pick_lists, top_k, top_k_among
+from matchlake.engine.arrow import combined
+from matchlake.engine.broadcast import given_lists, scene_of, streamed
+from matchlake.engine.csr import Floats, Ints
+from matchlake.engine.top_k import Lists, Targets, pack_targets, pick_lists, top_k, top_k_among
 from matchlake.schemas import RANK, SCORE
 
 _BATCH = 1024

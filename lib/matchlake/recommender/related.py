@@ -11,12 +11,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, FloatType, IntegerType, StructField, StructType
 
-from matchlake.recommender.arrow_lists import combined
-from matchlake.recommender.blocks import Floats
+from matchlake.engine.arrow import combined
+from matchlake.engine.broadcast import given_lists, scene_of, streamed
+from matchlake.engine.csr import Floats
+from matchlake.engine.packing import pack, unpack
+from matchlake.engine.top_k import Lists, pick_lists
 from matchlake.recommender.densities import Geometry, log_densities
-from matchlake.recommender.packing import pack, unpack
-from matchlake.recommender.spread import given_lists, scene_of, streamed
-from matchlake.recommender.topk import Lists, pick_lists
 from matchlake.schemas import RANK, SCORE
 
 _BATCH = 128

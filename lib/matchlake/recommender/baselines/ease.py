@@ -10,8 +10,9 @@ import pyarrow as pa
 from pydantic import Field
 from pyspark.sql import DataFrame
 
+from matchlake.engine.arrow import list_array
+from matchlake.engine.csr import Csr
 from matchlake.errors import InputError
-from matchlake.recommender.arrow_lists import list_array
 from matchlake.recommender.baselines.histories import (
     COLUMNS,
     ITEM_IDX,
@@ -22,8 +23,7 @@ from matchlake.recommender.baselines.histories import (
 from matchlake.recommender.baselines.item_scores import TARGETS, WEIGHTS
 from matchlake.recommender.baselines.item_weights import ItemWeightModel, ItemWeightParams
 from matchlake.recommender.baselines.kernels import Doubles, Floats, add_rows, rows_of
-from matchlake.recommender.blocks import Csr
-from matchlake.recommender.cut import Cut, keep_locally
+from matchlake.recommender.checkpoint import Cut, keep_locally
 
 _SCHEMA = f"{ITEM_IDX} int, {TARGETS} array<int>, {WEIGHTS} array<float>"
 

@@ -7,11 +7,11 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from matchlake.engine.arrow import combined, offsets_of
+from matchlake.engine.csr import Csr
 from matchlake.errors import InputError
-from matchlake.recommender.arrow_lists import combined, offsets_of
-from matchlake.recommender.blocks import Csr
+from matchlake.recommender.checkpoint import Cut
 from matchlake.recommender.columns import require_columns
-from matchlake.recommender.cut import Cut
 from matchlake.recommender.ids import dense_ids
 from matchlake.schemas import ITEM_ID, USER_ID
 

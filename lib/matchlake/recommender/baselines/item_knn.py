@@ -10,7 +10,8 @@ import pyarrow as pa
 from pydantic import Field
 from pyspark.sql import DataFrame
 
-from matchlake.recommender.arrow_lists import list_array
+from matchlake.engine.arrow import list_array
+from matchlake.engine.csr import Csr, csr_from_pairs
 from matchlake.recommender.baselines.histories import (
     COLUMNS,
     ITEM_IDX,
@@ -27,8 +28,7 @@ from matchlake.recommender.baselines.kernels import (
     largest,
     rows_of,
 )
-from matchlake.recommender.blocks import Csr, csr_from_pairs
-from matchlake.recommender.cut import Cut, keep_locally
+from matchlake.recommender.checkpoint import Cut, keep_locally
 
 _SCHEMA = f"{ITEM_IDX} int, {TARGETS} array<int>, {WEIGHTS} array<float>"
 

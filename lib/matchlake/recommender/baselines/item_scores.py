@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from matchlake.recommender.arrow_lists import combined, offsets_of
+from matchlake.engine.arrow import combined, offsets_of
+from matchlake.engine.csr import Csr
 from matchlake.recommender.baselines.histories import (
     COLUMNS,
     ITEM_IDX,
@@ -24,7 +25,6 @@ from matchlake.recommender.baselines.kernels import (
     mark_rows,
     rows_of,
 )
-from matchlake.recommender.blocks import Csr
 from matchlake.schemas import RANK, SCORE, USER_ID
 
 TARGETS, WEIGHTS = "targets", "weights"

@@ -9,12 +9,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, IntegerType, StructField, StructType
 
+from matchlake.engine.packing import spread_keys
 from matchlake.params import Params
 from matchlake.recommender.baselines.histories import ITEM_IDX, OBSERVED
 from matchlake.recommender.baselines.item_scores import OPEN, OWN, WITHOUT, Scorer
 from matchlake.recommender.baselines.one_order import first_unseen
 from matchlake.recommender.columns import require_columns
-from matchlake.recommender.packing import spread_keys
 from matchlake.schemas import ITEM_ID, RANK, SCORE, USER_ID
 
 _TASK = "_task"

@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from matchlake.recommender.blocks import Csr
-from matchlake.recommender.simd import compiled
+from matchlake.engine.csr import Csr
+from matchlake.engine.simd import compiled
 
 Positions = npt.NDArray[np.int32]
 Places = npt.NDArray[np.int64]

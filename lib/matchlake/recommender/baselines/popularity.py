@@ -8,8 +8,8 @@ from pyspark.sql import functions as F
 
 from matchlake.params import Params
 from matchlake.recommender.baselines.one_order import first_unseen, with_cold
+from matchlake.recommender.checkpoint import Cut, keep_locally
 from matchlake.recommender.columns import require_columns
-from matchlake.recommender.cut import Cut, keep_locally
 from matchlake.schemas import ITEM_ID, SCORE, USER_ID
 
 

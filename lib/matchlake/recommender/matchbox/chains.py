@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from matchlake.recommender.matchbox.history import usual_features
-from matchlake.recommender.matchbox.links import Features
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.posterior import Posterior, Usual
-from matchlake.recommender.matchbox.ratings import Ratings
-from matchlake.recommender.matchbox.sampler import Gibbs, Sample
+from matchlake.recommender.matchbox.sampler.gibbs import Gibbs, Sample
+from matchlake.recommender.matchbox.sampler.history_features import usual_features
+from matchlake.recommender.matchbox.sampler.link_matrix import Features
+from matchlake.recommender.matchbox.sampler.ratings import Ratings
 
 Trace = dict[str, npt.NDArray[Any]]
 """By name, a number of every sweep: (chains, sweeps)."""

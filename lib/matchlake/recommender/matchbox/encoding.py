@@ -18,7 +18,7 @@ from matchlake.features.model import FeatureModel
 from matchlake.features.names import Names
 from matchlake.features.scalers import MaxAbs
 from matchlake.recommender.columns import require_columns
-from matchlake.recommender.matchbox.links import Source
+from matchlake.recommender.matchbox.sampler.link_matrix import Source
 
 VECTOR = "x"
 """The column of a feature vector: array<float>."""

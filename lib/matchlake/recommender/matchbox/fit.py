@@ -6,11 +6,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, FloatType
 
+from matchlake.engine.packing import Array, unpack
 from matchlake.errors import InputError
+from matchlake.recommender.als.params import AlsParams
+from matchlake.recommender.checkpoint import Cut, keep_locally
 from matchlake.recommender.columns import require_columns
-from matchlake.recommender.cut import Cut, keep_locally
 from matchlake.recommender.interactions import SHOWN, VALUE, Survey, survey
-from matchlake.recommender.matchbox.blocks_fit import Input, fit_blocks
+from matchlake.recommender.matchbox.distributed.fit import Input, fit_blocks
 from matchlake.recommender.matchbox.encoding import (
     VECTOR,
     Encoders,
@@ -19,14 +21,12 @@ from matchlake.recommender.matchbox.encoding import (
     fit_encoder,
     sources_of,
 )
-from matchlake.recommender.matchbox.links import DENSE_UP_TO
 from matchlake.recommender.matchbox.model import MatchboxModel
-from matchlake.recommender.matchbox.output import PROBLEM, REPORT, state_schema
 from matchlake.recommender.matchbox.params import MatchboxParams
-from matchlake.recommender.matchbox.ratings import DAY, ITEM, USER
-from matchlake.recommender.matchbox.task import DATE, KIND, RATING_KIND, Task
-from matchlake.recommender.packing import Array, unpack
-from matchlake.recommender.params import AlsParams
+from matchlake.recommender.matchbox.sampler.link_matrix import DENSE_UP_TO
+from matchlake.recommender.matchbox.sampler.ratings import DAY, ITEM, USER
+from matchlake.recommender.matchbox.single_task import DATE, KIND, RATING_KIND, Task
+from matchlake.recommender.matchbox.single_task_output import PROBLEM, REPORT, state_schema
 from matchlake.schemas import EVENT_TIME, ITEM_ID, RATING, USER_ID
 
 _log = logging.getLogger(__name__)

@@ -5,18 +5,18 @@ from dataclasses import dataclass, field, replace
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from matchlake.engine.packing import Array
+from matchlake.recommender.als.model import FactorModel
+from matchlake.recommender.als.params import AlsParams
 from matchlake.recommender.columns import KEYS, require_columns
-from matchlake.recommender.matchbox.cells import score_cells
 from matchlake.recommender.matchbox.chains import PREFIX, Mixing, measure_mixing
 from matchlake.recommender.matchbox.encoding import FittedEncoders
-from matchlake.recommender.matchbox.fold_frames import fold_in_rows
+from matchlake.recommender.matchbox.feature_weights import link_weights
+from matchlake.recommender.matchbox.fold_in_spark import fold_in_rows
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.posterior import compact_row
-from matchlake.recommender.matchbox.ratings import ITEM, USER
-from matchlake.recommender.matchbox.weights import link_weights
-from matchlake.recommender.model import FactorModel
-from matchlake.recommender.packing import Array
-from matchlake.recommender.params import AlsParams
+from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER
+from matchlake.recommender.matchbox.scoring import score_cells
 from matchlake.schemas import EVENT_TIME, ITEM_ID, SCORE, USER_ID
 
 _LATER = 1 << 62

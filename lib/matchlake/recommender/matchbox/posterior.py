@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from matchlake.recommender.blocks import Floats, Ints, Positions
-from matchlake.recommender.matchbox.kernels import Matrix
-from matchlake.recommender.matchbox.links import Features
-from matchlake.recommender.matchbox.predict import Predictor, user_spread
-from matchlake.recommender.matchbox.ratings import ITEM, USER, stack_offsets
-from matchlake.recommender.matchbox.sampler import Sample
-from matchlake.recommender.packing import Array
+from matchlake.engine.csr import Floats, Ints, Positions
+from matchlake.engine.packing import Array
+from matchlake.recommender.matchbox.prediction import Predictor, user_spread
+from matchlake.recommender.matchbox.sampler.gibbs import Sample
+from matchlake.recommender.matchbox.sampler.kernels import Matrix
+from matchlake.recommender.matchbox.sampler.link_matrix import Features
+from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER, stack_offsets
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, TypeAdapter
 
+from matchlake.engine.csr import Floats
 from matchlake.errors import SchemaError
 from matchlake.features.categories import FittedCategories
 from matchlake.features.numbers import FittedNumber
 from matchlake.features.numpy_features import NumpyFeatures
-from matchlake.recommender.blocks import Floats
 
 _FITTED: TypeAdapter[tuple[FittedNumber | FittedCategories, ...]] = TypeAdapter(
     tuple[Annotated[FittedNumber | FittedCategories, Field(discriminator="form")], ...]

@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from matchlake.engine.arrow import combined, offsets_of
+from matchlake.engine.packing import spread_keys
+from matchlake.engine.simd import compiled
 from matchlake.errors import InputError
-from matchlake.recommender.arrow_lists import combined, offsets_of
 from matchlake.recommender.metrics.lists import ITEMS
 from matchlake.recommender.metrics.shape import figure
-from matchlake.recommender.packing import spread_keys
-from matchlake.recommender.simd import compiled
 from matchlake.schemas import ITEM_ID, USER_ID
 
 VECTOR = "vector"

@@ -1,0 +1,162 @@
+"""An analyst's session: tables and views appear as they are mentioned, and nothing is written."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Thread
+from typing import TypeVar
+
+from pyspark.errors import AnalysisException, ParseException, PySparkException
+from pyspark.sql import DataFrame, SparkSession
+
+from matchlake.cli.sql.messages import SPARK_ERRORS, describe_error, missing_table
+from matchlake.cli.sql.statements import (
+    READING_WORDS,
+    first_word,
+    mentioned_names,
+    mentions_writing,
+)
+from matchlake.config import JobConfig
+from matchlake.errors import InputError, MatchlakeError, TableError
+from matchlake.io.delta import Lakehouse
+from matchlake.lakehouse.views import SCHEMAS, create_views, jobs_before, view_names
+from matchlake.schemas import quote_text
+
+T = TypeVar("T")
+
+LIST_TABLES = "TABLES"
+"""The one statement that is not SQL: lists tables and views with their comments."""
+
+
+@dataclass(frozen=True)
+class Analyst:
+    """Answers queries on the lakehouse of one environment."""
+
+    lakehouse: Lakehouse
+    config: JobConfig
+
+    @property
+    def spark(self) -> SparkSession:
+        """The session that computes the answers."""
+        return self.lakehouse.spark
+
+    def query(self, statement: str) -> DataFrame:
+        """The rows that one reading statement asks for, not yet computed.
+
+        The word `tables` alone lists them. Tables and views that the statement mentions are
+        attached to the session first; SHOW attaches all.
+        Raises InputError for a statement that is not valid or does not only read, and TableError
+        for a table or view that is not there.
+        """
+        word = first_word(statement)
+        if word == LIST_TABLES:
+            return self._listing()
+        if word not in READING_WORDS:
+            raise _only_reads(word)
+        with self.errors_explained():
+            self.attach(None if word == "SHOW" else set(mentioned_names(statement)))
+            if word in ("WITH", "FROM") or mentions_writing(statement):
+                self._refuse_hidden_write(statement)
+            return self.spark.sql(statement)
+
+    def attach(self, names: set[str] | None = None) -> list[str]:
+        """Makes the tables and views of `names`, or all, known to the session; names those.
+
+        Where a catalog keeps them there is nothing to do.
+        """
+        if not self.lakehouse.folder:
+            return []
+        tables = [each for each in self.lakehouse.tables() if names is None or each in names]
+        attached = [table for table in tables if self.lakehouse.exists(table)]
+        return attached + create_views(self.lakehouse, self.config, names)
+
+    def names(self) -> list[str]:
+        """All tables and views that are there, sorted."""
+        if self.lakehouse.folder:
+            tables = list(self.lakehouse.tables())
+            return sorted(tables + view_names(self.config, tables))
+        listed = ((schema, f"{self.lakehouse.catalog}.{schema}") for schema in SCHEMAS)
+        return sorted(
+            f"{schema}.{table.name}"
+            for schema, place in listed
+            for table in self.spark.catalog.listTables(place)
+        )
+
+    @contextmanager
+    def errors_explained(self) -> Iterator[None]:
+        """Turns what Spark raises into one message; computing a query's rows needs it as well."""
+        try:
+            yield
+        except SPARK_ERRORS as error:
+            raise self._explain(error) from None
+
+    def _listing(self) -> DataFrame:
+        self.attach()
+        prefix = f"{self.lakehouse.catalog}." if self.lakehouse.catalog else ""
+        found = [(name, self.spark.catalog.getTable(prefix + name)) for name in self.names()]
+        rows = ", ".join(
+            f"({quote_text(name)}, {quote_text('view' if table.tableType == 'VIEW' else 'table')},"
+            f" {quote_text(table.description or '')})"
+            for name, table in found
+        )
+        empty = "(CAST(NULL AS STRING), CAST(NULL AS STRING), CAST(NULL AS STRING))"
+        return self.spark.sql(
+            f"SELECT * FROM VALUES {rows or empty} AS listing(name, kind, comment)"
+            " WHERE name IS NOT NULL"
+        )
+
+    def _refuse_hidden_write(self, statement: str) -> None:
+        """Refuses `WITH ... INSERT`, `FROM ... INSERT` and the like: they are no subqueries."""
+        try:
+            self.spark.sql(f"EXPLAIN SELECT * FROM (\n{statement}\n)")
+        except ParseException:
+            # EXPLAIN runs nothing. What it cannot parse either is a mistake, told when it is run.
+            if self._parses(f"EXPLAIN {statement}"):
+                raise _only_reads("a statement that writes") from None
+
+    def _parses(self, statement: str) -> bool:
+        try:
+            self.spark.sql(statement)
+        except AnalysisException as error:
+            return not isinstance(error, ParseException)
+        return True
+
+    def _explain(self, error: Exception) -> MatchlakeError:
+        if (
+            isinstance(error, PySparkException)
+            and error.getCondition() == "TABLE_OR_VIEW_NOT_FOUND"
+        ):
+            relation = (error.getMessageParameters() or {}).get("relationName", "")
+            name = ".".join(relation.replace("`", "").lower().split(".")[-2:])
+            return TableError(missing_table(name, self.names(), jobs_before(self.config, name)))
+        return InputError(describe_error(error))
+
+
+def interruptible(spark: SparkSession, work: Callable[[], T]) -> T:
+    """What `work` returns; Ctrl-C cancels the Spark jobs it waits for.
+
+    The work runs beside the main thread: an interrupt in the middle of a call to Spark's process
+    would leave the call's answer behind, for the next call to read as its own.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    try:
+        return future.result()
+    except KeyboardInterrupt:
+        spark.interruptAll()
+        raise
+
+
+def _only_reads(word: str) -> InputError:
+    return InputError(
+        f"`matchlake sql` only reads, and {word or 'this'} is not one of "
+        f"{', '.join(READING_WORDS)}. Tables are written by the jobs: `matchlake run --help`."
+    )

@@ -1,0 +1,136 @@
+"""The command line's `sql` and `sql-server`."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from io import TextIOWrapper
+from pathlib import Path
+from threading import Event
+from typing import Annotated, TextIO
+
+import typer
+from rich.console import Console
+
+from matchlake.cli.sql.analyst import Analyst, interruptible
+from matchlake.cli.sql.launch import start_quietly
+from matchlake.cli.sql.output import Format, fetch_answer, print_answer, write_rows
+from matchlake.cli.sql.prompt import line_editing, run_prompt
+from matchlake.cli.sql.refresh import Refresher
+from matchlake.cli.sql.server import sql_server
+from matchlake.cli.sql.statements import split_statements
+from matchlake.config import load_config
+from matchlake.dev.sandbox.process import HOST, choose_port
+from matchlake.errors import ConfigError
+
+TABLE_LIMIT = 100
+_HISTORY = Path.home() / ".matchlake_sql_history"
+_INTERRUPTED = 130
+_USUAL_PORT = 10_000
+
+Environment = Annotated[str, typer.Option("--env", help="conf/ENV.yml over conf/base.yml")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="overrides one key of conf")
+]
+ConfDir = Annotated[Path | None, typer.Option(help="the folder of base.yml; found by itself")]
+
+
+def sql(
+    query: Annotated[str | None, typer.Argument(help="a query, or several with ; between")] = None,
+    style: Annotated[
+        Format, typer.Option("--format", help="csv and json: all rows")
+    ] = Format.TABLE,
+    limit: Annotated[
+        int | None, typer.Option(min=0, help="at most so many rows; 0: all; tables: 100")
+    ] = None,
+    env: Environment = "local",
+    overrides: Overrides = None,
+    conf_dir: ConfDir = None,
+) -> None:
+    """Reads the tables and views in SQL: one query, or a prompt when there is none.
+
+    Only reads. Without a query and with piped input, the statements come from there. Times are
+    in UTC. `matchlake sql tables` lists what there is.
+    """
+    piped = query is None and not sys.stdin.isatty()
+    text = sys.stdin.read() if piped else query
+    runtime = start_quietly(load_config(env, overrides or [], conf_dir), "sql")
+    analyst = Analyst(runtime.lakehouse, runtime.config)
+    rows = (TABLE_LIMIT if style is Format.TABLE else None) if limit is None else limit or None
+    if text is None:
+        with line_editing(_HISTORY, analyst.names()):
+            run_prompt(analyst, Console(), rows)
+        return
+    statements, rest = split_statements(text)
+    with _quiet_ends():
+        for statement in [*statements, *([rest] if rest else [])]:
+            interruptible(analyst.spark, partial(_print, analyst, statement, style, rows))
+
+
+def _print(analyst: Analyst, statement: str, style: Format, limit: int | None) -> None:
+    with analyst.errors_explained():
+        frame = analyst.query(statement)
+        if style is Format.TABLE:
+            print_answer(fetch_answer(frame, limit), Console())
+            return
+        cut = write_rows(frame, style, limit, _utf8_stdout())
+    sys.stdout.flush()
+    if cut:
+        typer.echo(f"note: only the first {limit} rows are shown (--limit 0: all)", err=True)
+
+
+def _utf8_stdout() -> TextIO:
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    return sys.stdout
+
+
+@contextmanager
+def _quiet_ends() -> Iterator[None]:
+    """Ends without a traceback when the reader of a pipe has gone, or on Ctrl-C."""
+    try:
+        yield
+    except BrokenPipeError:
+        # Python flushes stdout once more at its end: into nothing, then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def sql_server_command(
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="else 10000, or any free one")
+    ] = None,
+    refresh: Annotated[
+        float, typer.Option(min=0.5, help="seconds between looks for new tables")
+    ] = 5.0,
+    env: Environment = "local",
+    overrides: Overrides = None,
+    conf_dir: ConfDir = None,
+) -> None:
+    """Serves tables and views to any JDBC client on this machine, until Ctrl-C or SIGTERM.
+
+    Spark's Thrift server, without passwords: whoever can connect to the port can read and write.
+    """
+    config = load_config(env, overrides or [], conf_dir)
+    if not config.lakehouse:
+        raise ConfigError(f"--env {env} has its tables in a catalog: use its own SQL warehouse.")
+    chosen = choose_port(port, _USUAL_PORT)
+    runtime = start_quietly(config, "sql-server", quick=False)
+    stopped = Event()
+    # Now, not sooner: Spark's start puts a handler of its own on Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    refresher = Refresher(runtime.lakehouse, config)
+    names = refresher.refresh()
+    with sql_server(runtime.spark, chosen):
+        url = f"jdbc:hive2://{HOST}:{chosen}/gold"
+        typer.echo(f"{len(names)} tables and views at {url} (any user, no password).")
+        typer.echo(f'Try: beeline -u {url} -e "SELECT * FROM top_items LIMIT 5"')
+        typer.echo("Ctrl-C stops it.")
+        while not stopped.wait(refresh):
+            refresher.refresh()
+    runtime.spark.stop()
+    typer.echo("The SQL server has stopped.")

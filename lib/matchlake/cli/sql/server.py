@@ -1,0 +1,61 @@
+"""Spark's Thrift server on a session's catalog: what JDBC clients on this machine connect to.
+
+It runs inside the session's own process, with the session's in-memory catalog, so that it needs
+no Hive metastore; Hive's client, which it cannot do without, works in a temporary folder.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from matchlake.dev.sandbox.process import HOST, is_port_free
+from matchlake.errors import SandboxError
+
+_GRACE_SECONDS = 30.0
+
+
+@contextmanager
+def sql_server(spark: SparkSession, port: int) -> Iterator[None]:
+    """Serves the catalog of `spark` to JDBC clients on `port` while the block runs.
+
+    It listens on this machine only and asks nobody who he is. Raises SandboxError when it does
+    not come up.
+    """
+    with tempfile.TemporaryDirectory(prefix="matchlake-sql-") as folder:
+        for key, value in _settings(port, folder).items():
+            spark.conf.set(key, value)
+        # Derby, below Hive's client, would write its log into the working folder.
+        jvm: Any = spark._jvm  # noqa: SLF001 - Spark has no Python API for it
+        jvm.java.lang.System.setProperty("derby.stream.error.file", f"{folder}/derby.log")
+        thrift = jvm.org.apache.spark.sql.hive.thriftserver.HiveThriftServer2
+        server = thrift.startWithContext(spark._jsparkSession.sqlContext())  # noqa: SLF001
+        try:
+            _wait_until_it_listens(port)
+            yield
+        finally:
+            server.stop()
+
+
+def _settings(port: int, folder: str) -> dict[str, str]:
+    return {
+        "hive.server2.thrift.bind.host": HOST,
+        "hive.server2.thrift.port": str(port),
+        "hive.server2.authentication": "NONE",
+        "hive.server2.logging.operation.enabled": "false",
+        "hive.exec.scratchdir": f"{folder}/scratch",
+        "hive.exec.local.scratchdir": f"{folder}/local",
+        "hive.downloaded.resources.dir": f"{folder}/resources",
+        "hive.querylog.location": f"{folder}/queries",
+    }
+
+
+def _wait_until_it_listens(port: int) -> None:
+    deadline = time.monotonic() + _GRACE_SECONDS
+    while is_port_free(port):
+        if time.monotonic() > deadline:
+            raise SandboxError(f"The SQL server did not open port {port}: try another --port.")
+        time.sleep(0.1)

@@ -1,0 +1,1 @@
+"""Tools for one's own machine: the sandbox, the bundle check, the demo and notebooks."""

@@ -1,0 +1,103 @@
+"""The whole check of a bundle, target by target."""
+
+import importlib
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matchlake.config import load_config
+from matchlake.dev.bundle.resolve import Resolved, read_bundle, resolve, walk_tasks
+from matchlake.dev.bundle.rules import conf_rules, job_rules, production_rules, sharing_rules
+from matchlake.dev.bundle.shapes import type_problems
+from matchlake.dev.bundle.tasks import task_problems
+from matchlake.dev.bundle.tree import Problem, leaves, problem
+from matchlake.errors import ConfigError
+
+_MODULES = {
+    "jobs": ("databricks.bundles.jobs", "Job"),
+    "schemas": ("databricks.bundles.schemas", "Schema"),
+    "volumes": ("databricks.bundles.volumes", "Volume"),
+}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the check of one target has looked at, and found."""
+
+    target: str
+    jobs: int
+    tasks: int
+    resources: int
+    values: int
+    problems: tuple[Problem, ...]
+
+
+def check_bundle(root: Path, variables: Mapping[str, Any] | None = None) -> list[Checked]:
+    """Checks every target of the bundle in `root`; raises BundleError where it cannot be read."""
+    tree = read_bundle(root)
+    found = []
+    for target in tree.get("targets", {}):
+        resolved = resolve(tree, target, variables)
+        problems = sorted(set(target_problems(resolved, root, _given_to_jobs(variables))))
+        groups = resolved.tree.get("resources", {}).values()
+        found.append(
+            Checked(
+                target,
+                len(resolved.jobs),
+                sum(1 for _ in walk_tasks(resolved)),
+                sum(map(len, groups)),
+                sum(1 for _ in leaves(resolved.tree)),
+                tuple(problems),
+            )
+        )
+    return found
+
+
+def _given_to_jobs(variables: Mapping[str, Any] | None) -> list[str]:
+    """What jobs get as `--set` of variables that were given: their conf is another one then."""
+    return [f"catalog={variables['catalog']}"] if variables and "catalog" in variables else []
+
+
+def target_problems(
+    resolved: Resolved, root: Path, overrides: Sequence[str] = ()
+) -> Iterator[Problem]:
+    """Everything that is wrong with one resolved target, whose jobs have `overrides` of conf."""
+    wrong = [*type_problems(resolved.tree), *bundles_problems(resolved)]
+    yield from (*resolved.problems, *wrong)
+    if wrong:  # the other checks rely on values being of their types
+        return
+    yield from task_problems(resolved, root)
+    yield from job_rules(resolved)
+    yield from sharing_rules(resolved)
+    if resolved.production:
+        yield from production_rules(resolved)
+    try:
+        config = load_config(resolved.target, overrides, conf_dir=root / "conf")
+    except ConfigError as error:
+        yield problem(resolved.tree, (), f"target {resolved.target} is no environment: {error}")
+        return
+    yield from conf_rules(resolved, config)
+
+
+def has_bundles() -> bool:
+    """Whether databricks-bundles is installed, whose licence is for customers of Databricks."""
+    return (
+        importlib.util.find_spec("databricks") is not None
+        and importlib.util.find_spec("databricks.bundles") is not None
+    )
+
+
+def bundles_problems(resolved: Resolved) -> Iterator[Problem]:
+    """What the types of databricks-bundles refuse; nothing where they are not installed."""
+    if not has_bundles():
+        return
+    for kind, (module, name) in _MODULES.items():
+        wanted = getattr(importlib.import_module(module), name)
+        for key, each in resolved.tree.get("resources", {}).get(kind, {}).items():
+            try:
+                wanted.from_dict(dict(each))
+            except (TypeError, ValueError) as error:
+                text = f"databricks-bundles refuses it: {error}"
+                yield problem(resolved.tree, ("resources", kind, key), text)

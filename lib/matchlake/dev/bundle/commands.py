@@ -1,0 +1,93 @@
+"""`matchlake bundle`: checks the bundle without a workspace, and runs its jobs here."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from matchlake.errors import BundleError
+
+bundle_app = typer.Typer(
+    no_args_is_help=True, help="The Databricks bundle: checks it, and runs its jobs here."
+)
+
+_ROOT = typer.Option(help="the folder of databricks.yml")
+_VARIABLE = typer.Option("--var", metavar="NAME=VALUE", help="sets a variable; may be repeated")
+Root = Annotated[Path, _ROOT]
+Variables = Annotated[list[str] | None, _VARIABLE]
+
+
+@bundle_app.command()
+def check(root: Root = Path(), var: Variables = None) -> None:
+    """Holds databricks.yml, its jobs and conf to the SDK's types and to each other.
+
+    Needs no workspace and no network. Exits with 1 when something is wrong.
+    """
+    from matchlake.dev.bundle.check import check_bundle, has_bundles  # noqa: PLC0415 - seconds
+
+    console = Console()
+    checked = check_bundle(root.resolve(), _assignments(var))
+    targets: dict[Any, list[str]] = {}
+    for each in checked:
+        for problem in each.problems:
+            targets.setdefault(problem, []).append(each.target)
+    for problem, where in sorted(targets.items()):
+        only = "" if len(where) == len(checked) else f" (in {', '.join(where)})"
+        console.print(f"{problem}{only}", markup=False, highlight=False, soft_wrap=True)
+    for each in checked:
+        console.print(
+            f"{each.target}: {each.jobs} jobs, {each.tasks} tasks, {each.resources} resources, "
+            f"{each.values} values: {len(each.problems) or 'no'} problem(s)",
+            highlight=False,
+        )
+    if not has_bundles():
+        console.print("databricks-bundles is not installed: its types were not asked.", style="dim")
+    if targets:
+        raise typer.Exit(1)
+
+
+@bundle_app.command()
+def run(
+    job: Annotated[str, typer.Argument(help="a job of the bundle, by its key")],
+    target: Annotated[str, typer.Option(help="the target to run it as")] = "dev",
+    root: Root = Path(),
+    var: Variables = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="as for a job")
+    ] = None,
+) -> None:
+    """Runs a job from its YAML on local Spark: its tasks in order, parameters, conditions.
+
+    Tables, checkpoints and tracking are the laptop's, names of tables and models the target's.
+    """
+    from matchlake.dev.bundle.resolve import read_bundle, resolve  # noqa: PLC0415 - seconds
+    from matchlake.dev.bundle.workflow import (  # noqa: PLC0415
+        LOCAL_CATALOG,
+        TaskRun,
+        Workflow,
+        local_overrides,
+    )
+
+    console = Console()
+
+    def tell(run: TaskRun) -> None:
+        told = f"{run.job}.{run.task}: {run.state}"
+        console.print(told + (f", {run.value}" * bool(run.value)) + f", {run.seconds:.1f} s")
+
+    root = root.resolve()
+    variables = {"catalog": LOCAL_CATALOG, **_assignments(var)}
+    resolved = resolve(read_bundle(root), target, variables)
+    if resolved.problems:
+        raise BundleError("; ".join(map(str, resolved.problems)))
+    arguments = local_overrides(target, root / "conf")
+    arguments += [part for text in overrides or [] for part in ("--set", text)]
+    Workflow(resolved, root, arguments, tell).run(job)
+
+
+def _assignments(texts: list[str] | None) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts or []]
+    wrong = [name for name, equals, _ in pairs if not equals]
+    if wrong:
+        raise BundleError(f"--var {wrong[0]!r} is not of the form NAME=VALUE.")
+    return {name: value for name, _, value in pairs}

@@ -1,0 +1,264 @@
+"""A bundle as one target deploys it: files joined, the target laid over, references replaced.
+
+What the Databricks CLI does before it talks to a workspace, as far as that needs no workspace.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from matchlake.dev.bundle.tree import Keyed, Path_, Problem, merge, problem, read_yaml
+from matchlake.errors import BundleError
+
+_REFERENCE = re.compile(r"\$\{([A-Za-z][\w.\[\]-]*)\}")
+_DEPTH = 10
+USER = "someone"
+"""Stands for the short name of whoever deploys."""
+_OF_TARGETS = ("variables", "default", "mode")
+_OF_VARIABLES = {"default", "description", "lookup", "type"}
+_FIRST_JOB_ID = 1001
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The tree of one target, and what could not be resolved in it."""
+
+    target: str
+    tree: Keyed
+    problems: tuple[Problem, ...]
+    job_ids: Mapping[int, str] = field(default_factory=dict)
+    """Which job each id stands for: ids are made up, a workspace gives real ones."""
+
+    @property
+    def jobs(self) -> dict[str, Keyed]:
+        """The jobs by their key."""
+        return dict(self.tree.get("resources", {}).get("jobs", {}))
+
+    @property
+    def production(self) -> bool:
+        """Whether the target is one of production."""
+        return bool(self.tree["bundle"].get("mode") == "production")
+
+
+def read_bundle(root: Path) -> Keyed:
+    """databricks.yml in `root` with all it includes; raises BundleError where it cannot be read."""
+    main = root / "databricks.yml"
+    if not main.is_file():
+        raise BundleError(f"No databricks.yml in {root}: run from the project's folder.")
+    tree = read_yaml(root, main)
+    for pattern in tree.get("include", []):
+        found = sorted(root.glob(pattern))
+        if not found:
+            raise BundleError(f"databricks.yml includes {pattern}, but there is no such file.")
+        for path in found:
+            tree = _joined(tree, read_yaml(root, path))
+    return tree
+
+
+def _joined(tree: Keyed, more: Keyed) -> Keyed:
+    for kind, resources in more.get("resources", {}).items():
+        twice = set(resources) & set(tree.get("resources", {}).get(kind, {}))
+        if twice:
+            raise BundleError(f"{more.file}: {kind} {', '.join(twice)} is declared already.")
+    merged: Keyed = merge(tree, more)
+    return merged
+
+
+def resolve(tree: Keyed, target: str, variables: Mapping[str, Any] | None = None) -> Resolved:
+    """The bundle as `target` deploys it; `variables` come first, as `--var` on a command line."""
+    targets = tree.get("targets", {})
+    if target not in targets:
+        raise BundleError(f"No target {target!r}: there is {', '.join(targets)}.")
+    chosen = targets[target] or Keyed()
+    rest = {key: value for key, value in tree.items() if key not in ("targets", "include")}
+    over = {key: value for key, value in chosen.items() if key not in _OF_TARGETS}
+    whole: Keyed = merge(tree.like(rest), chosen.like(over))
+    about = {"target": target} | ({"mode": chosen["mode"]} if "mode" in chosen else {})
+    settings = whole.get("bundle", Keyed(tree.file))
+    whole["bundle"] = settings.like({**settings, **about})
+    values, problems = _variables(tree, chosen, variables or {})
+    whole["workspace"] = _workspace(whole, target)
+    whole = _with_presets(whole)
+    names = _References(whole, values)
+    filled = names.fill(whole, ())
+    return Resolved(target, filled, (*problems, *names.problems), names.job_ids)
+
+
+def _variables(
+    tree: Keyed, chosen: Keyed, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Each variable's value in a target; one that nothing sets is missing from the answer."""
+    declared, own = tree.get("variables", {}), chosen.get("variables", {})
+    values: dict[str, Any] = {}
+    for name, variable in declared.items():
+        for source in (given.get(name), _chosen(own.get(name)), _chosen(variable or {})):
+            if source is not None:
+                values[name] = source
+                break
+    unknown = [name for name in (*own, *given) if name not in declared]
+    return values, [
+        problem(chosen, ("variables", name), f"no variable {name} is declared") for name in unknown
+    ]
+
+
+def _chosen(variable: Any) -> Any:
+    """What a declaration or a target says of a variable: a value, a default or a look-up."""
+    if not isinstance(variable, dict) or not variable.keys() <= _OF_VARIABLES:
+        return variable
+    if "lookup" in variable:
+        kind, name = next(iter(variable["lookup"].items()))
+        return f"<id of {kind} {name}>"
+    return variable.get("default")
+
+
+def _workspace(whole: Keyed, target: str) -> Keyed:
+    given: Keyed = whole.get("workspace", Keyed(whole.file))
+    home = f"/Workspace/Users/{USER}@example.com"
+    root = given.get("root_path", f"{home}/.bundle/{whole['bundle'].get('name')}/{target}")
+    paths = {f"{name}_path": f"{root}/{name}s" for name in ("file", "artifact", "resource")}
+    user = {"userName": f"{USER}@example.com", "short_name": USER, "domain_friendly_name": USER}
+    known = {"host": "https://workspace", "root_path": root, **paths}
+    return given.like({**known, **given, "current_user": user})
+
+
+def _with_presets(whole: Keyed) -> Keyed:
+    """Prefixes, tags and pauses, as a target's mode and presets ask for."""
+    presets = dict(whole.get("presets", {}))
+    if whole["bundle"].get("mode") == "development":
+        presets.setdefault("name_prefix", f"[dev {USER}] ")
+        presets.setdefault("trigger_pause_status", "PAUSED")
+        presets["tags"] = {"dev": USER, **presets.get("tags", {})}
+    prefix, pause = presets.get("name_prefix", ""), presets.get("trigger_pause_status")
+    plain = re.sub(r"[^A-Za-z0-9]+", "_", prefix.strip("[ ]")) + "_" if prefix else ""
+    skip = whole.get("experimental", {}).get("skip_name_prefix_for_schema")
+    resources = whole.get("resources", Keyed())
+    made: dict[str, Any] = {}
+    for kind, group in resources.items():
+        made[kind] = group.like({
+            key: _preset(kind, each, {"name": prefix, "plain": plain, "skip": skip, "pause": pause,
+                                      "tags": presets.get("tags", {})})
+            for key, each in group.items()
+        })  # fmt: skip
+    return whole.like({**whole, "resources": resources.like(made)})
+
+
+def _preset(kind: str, resource: Keyed, presets: Mapping[str, Any]) -> Keyed:
+    made = resource.like(resource)
+    match kind:
+        case "jobs":
+            made["name"] = f"{presets['name']}{made.get('name', '')}"
+            if presets["tags"]:
+                made["tags"] = {**presets["tags"], **made.get("tags", {})}
+            for key in ("schedule", "continuous", "trigger"):
+                if key in made and presets["pause"]:
+                    made[key] = made[key].like({"pause_status": presets["pause"], **made[key]})
+        case "experiments":
+            folder, slash, name = str(made.get("name", "")).rpartition("/")
+            made["name"] = f"{folder}{slash}{presets['name']}{name}"
+        case "registered_models":
+            made["name"] = f"{presets['plain']}{made.get('name', '')}"
+        case "schemas" if not presets["skip"]:
+            made["name"] = f"{presets['plain']}{made.get('name', '')}"
+        case "alerts":
+            made["display_name"] = f"{presets['name']}{made.get('display_name', '')}"
+    return made
+
+
+class _References:
+    """Replaces `${...}` by what it refers to; notes what there is not."""
+
+    def __init__(self, whole: Keyed, variables: Mapping[str, Any]) -> None:
+        self._whole = whole
+        self._variables = variables
+        self.problems: list[Problem] = []
+        jobs = whole.get("resources", {}).get("jobs", {})
+        self.job_ids = {_FIRST_JOB_ID + at: key for at, key in enumerate(jobs)}
+
+    def fill(self, value: Any, path: Path_) -> Any:
+        """`value` with its references replaced; one that is a whole text keeps its type."""
+        if isinstance(value, Keyed):
+            return value.like({key: self.fill(each, (*path, key)) for key, each in value.items()})
+        if isinstance(value, dict):
+            return {key: self.fill(each, (*path, key)) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self.fill(each, (*path, at)) for at, each in enumerate(value)]
+        if not isinstance(value, str) or path[:1] == ("variables",):
+            return value
+        return self._text(value, path)
+
+    def _text(self, text: str, path: Path_) -> Any:
+        found: Any = text
+        for _ in range(_DEPTH):
+            if not isinstance(found, str):
+                return self.fill(found, path)
+            if not _REFERENCE.search(found):
+                return found
+            whole = _REFERENCE.fullmatch(found)
+            found = (
+                self._look_up(whole[1], path)
+                if whole
+                else _REFERENCE.sub(lambda hit: str(self._look_up(hit[1], path)), found)
+            )
+        self.problems.append(problem(self._whole, path, f"{text} refers to itself"))
+        return ""
+
+    def _look_up(self, name: str, path: Path_) -> Any:
+        scope, *rest = name.split(".")
+        match scope, rest:
+            case "var", [key]:
+                if key in self._variables:
+                    return self._variables[key]
+                there = self._whole.get("variables", {})
+                unset = "is not set and has no default"
+                known = f"is not declared; there is {', '.join(there) or 'none'}"
+                self._missing(path, name, unset if key in there else known)
+            case "resources", [kind, key, attribute]:
+                found = self._resource(kind, key, attribute)
+                if found is not None:
+                    return found
+                self._missing(path, name, "refers to no such resource or attribute")
+            case (("bundle" | "workspace"), [*keys]):
+                found = self._whole.get(scope)
+                for key in keys:
+                    found = found.get(key) if isinstance(found, dict) else None
+                if found is not None:
+                    return found
+                self._missing(path, name, "is not known")
+            case _:
+                self._missing(path, name, "begins with none of var, bundle, workspace, resources")
+        return ""
+
+    def _resource(self, kind: str, key: str, attribute: str) -> Any:
+        found = self._whole.get("resources", {}).get(kind, {}).get(key)
+        if found is None:
+            return None
+        named = (found.get("catalog_name"), found.get("schema_name"), found.get("name"))
+        full = ".".join(str(part) for part in named if part)
+        match kind, attribute:
+            case "jobs", "id":
+                return next(number for number, job in self.job_ids.items() if job == key)
+            case (("schemas" | "volumes" | "registered_models"), ("id" | "full_name")):
+                return full
+            case "volumes", "volume_path":
+                return "/Volumes/" + full.replace(".", "/")
+            case _, "id":
+                return found.get("name", key)
+        return found.get(attribute)
+
+    def _missing(self, path: Path_, name: str, text: str) -> None:
+        self.problems.append(problem(self._whole, path, f"${{{name}}} {text}"))
+
+
+def walk_jobs(resolved: Resolved) -> Iterator[tuple[Path_, Keyed]]:
+    """Every job with its path."""
+    for key, job in resolved.jobs.items():
+        yield ("resources", "jobs", key), job
+
+
+def walk_tasks(resolved: Resolved) -> Iterator[tuple[Path_, Keyed, Keyed]]:
+    """Every task with its path and its job."""
+    for path, job in walk_jobs(resolved):
+        for at, task in enumerate(job.get("tasks", [])):
+            yield (*path, "tasks", at), task, job

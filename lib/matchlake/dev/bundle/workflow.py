@@ -1,0 +1,201 @@
+"""Runs a job of the bundle from its YAML, as Databricks would, in this process on local Spark.
+
+Tasks in the order of their dependencies, with their parameters, conditions, task values and the
+jobs that they run. What only a workspace has is left out: clusters, schedules, retries, the queue.
+"""
+
+import json
+import logging
+import runpy
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from matchlake.config import environment, find_conf
+from matchlake.dev.bundle.resolve import Resolved
+from matchlake.dev.bundle.tasks import on_disk, script_of, task_graph, task_kind
+from matchlake.dev.bundle.tree import Keyed
+from matchlake.dev.bundle.values import filled, holds
+from matchlake.errors import BundleError
+from matchlake.io.task_values import collected_task_values
+
+_log = logging.getLogger("matchlake.dev.bundle")
+
+LOCAL_CATALOG = "spark_catalog"
+"""The one catalog of local Spark: with it, names of three levels work as in Unity Catalog."""
+SUCCESS, FAILED, EXCLUDED = "SUCCESS", "FAILED", "EXCLUDED"
+UPSTREAM_FAILED = "UPSTREAM_FAILED"
+_OURS = ("catalog", "tracking.model", "tracking.experiment")
+# What --set may not change, and the login, which may not go to the laptop's own broker.
+_SECRET = ("secrets.", "kafka.login.")
+
+
+@dataclass(frozen=True)
+class TaskRun:
+    """How one task of a job ended."""
+
+    job: str
+    task: str
+    state: str
+    seconds: float = 0.0
+    value: str = ""
+    """What a condition came to."""
+
+
+def local_overrides(target: str, conf: Path | None = None) -> list[str]:
+    """`--set` arguments that turn the conf of a target into a laptop's, but for names."""
+    folder = conf or find_conf()
+    there, here = _flat(environment(target, folder)), _flat(environment("local", folder))
+    different = {key: value for key, value in here.items() if there.get(key) != value}
+    keys = [key for key in different if key not in _OURS and not key.startswith(_SECRET)]
+    texts = [f"{key}={json.dumps(different[key])}" for key in sorted(keys)] + ["kafka.login=null"]
+    return [part for text in texts for part in ("--set", text)]
+
+
+def _flat(data: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Every value that is no mapping, by its dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        below = isinstance(value, dict) and bool(value)
+        flat |= _flat(value, f"{before}{key}.") if below else {f"{before}{key}": value}
+    return flat
+
+
+def _log_run(run: TaskRun) -> None:
+    _log.info("%s.%s: %s %s", run.job, run.task, run.state, run.value)
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """The jobs of a resolved bundle whose files lie below `root`.
+
+    `arguments` are added to those of every task, after them.
+    """
+
+    resolved: Resolved
+    root: Path
+    arguments: Sequence[str] = ()
+    on_task: Callable[[TaskRun], None] = _log_run
+
+    def run(self, key: str, parameters: Mapping[str, Any] | None = None) -> list[TaskRun]:
+        """Runs a job to its end; raises BundleError where it fails.
+
+        `parameters` come before the defaults that the job declares.
+        """
+        runs, nested = self._job(key, parameters or {})
+        failed = self._failed(key, runs)
+        if failed:
+            raise BundleError(f"Job {key}: {', '.join(failed)} failed; the log says why.")
+        return [*runs.values(), *nested]
+
+    def _job(
+        self, key: str, parameters: Mapping[str, Any]
+    ) -> tuple[dict[str, TaskRun], list[TaskRun]]:
+        """How the tasks of a job ended, and those of the jobs that it called."""
+        if key not in self.resolved.jobs:
+            raise BundleError(f"No job {key!r}: there is {', '.join(self.resolved.jobs)}.")
+        job = self.resolved.jobs[key]
+        given = {each["name"]: each["default"] for each in job.get("parameters", [])}
+        given |= parameters
+        values = {f"job.parameters.{name}": value for name, value in given.items()}
+        values |= {"job.name": job.get("name", key)}
+        tasks = {task["task_key"]: task for task in job["tasks"]}
+        runs: dict[str, TaskRun] = {}
+        nested: list[TaskRun] = []
+        for name in TopologicalSorter(task_graph(job)).static_order():
+            runs[name] = self._task(key, tasks[name], values, runs, nested)
+            self.on_task(runs[name])
+        return runs, nested
+
+    def _failed(self, key: str, runs: Mapping[str, TaskRun]) -> list[str]:
+        """The tasks that failed, where the job did: its last tasks decide, as on the platform."""
+        before = set().union(*task_graph(self.resolved.jobs[key]).values())
+        last = {run.state for name, run in runs.items() if name not in before}
+        failed = [name for name, run in runs.items() if run.state == FAILED]
+        return failed if last & {FAILED, UPSTREAM_FAILED} else []
+
+    def _task(
+        self,
+        key: str,
+        task: Keyed,
+        values: dict[str, Any],
+        runs: Mapping[str, TaskRun],
+        nested: list[TaskRun],
+    ) -> TaskRun:
+        name = task["task_key"]
+        left_out = _left_out(task, runs)
+        if left_out:
+            values[f"tasks.{name}.result_state"] = left_out.lower()
+            return TaskRun(key, name, left_out)
+        began = time.monotonic()
+        state, outcome = SUCCESS, ""
+        match task_kind(task):
+            case "spark_python_task":
+                with collected_task_values() as left:
+                    code = self._script(task, values)
+                values |= {f"tasks.{name}.values.{each}": value for each, value in left.items()}
+                state = FAILED if code else SUCCESS
+            case "condition_task":
+                outcome = str(holds(task["condition_task"], values)).lower()
+            case "run_job_task":
+                called = task["run_job_task"]
+                texts = called.get("job_parameters", {})
+                given = {name: filled(str(text), values) for name, text in texts.items()}
+                inner = self.resolved.job_ids[called["job_id"]]
+                ended, below = self._job(inner, given)
+                nested += [*ended.values(), *below]
+                state = FAILED if self._failed(inner, ended) else SUCCESS
+            case kind:
+                raise BundleError(f"{key}.{name}: a {kind} cannot be run here.")
+        values[f"tasks.{name}.result_state"] = state.lower()
+        return TaskRun(key, name, state, time.monotonic() - began, outcome)
+
+    def _script(self, task: Keyed, values: Mapping[str, Any]) -> int:
+        """Runs the task's script as `python script PARAMETERS` would; its exit code."""
+        script = script_of(task, self.root)
+        given = task["spark_python_task"].get("parameters", [])
+        texts = on_disk([filled(str(text), values) for text in given], self.resolved, self.root)
+        before = sys.argv
+        sys.argv = [str(script), *texts, *self.arguments]
+        _log.info("task %s: %s", task["task_key"], " ".join(texts))
+        try:
+            runpy.run_path(str(script), run_name="__main__")
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:
+            sys.argv = before
+        return 0
+
+
+def _left_out(task: Keyed, runs: Mapping[str, TaskRun]) -> str:
+    """The state of a task that does not run because of what it depends on; empty where it runs.
+
+    As https://docs.databricks.com/jobs/run-if.html has it: what was excluded counts as a success,
+    but a task of which all dependencies were excluded is excluded too, whatever its `run_if`.
+    """
+    states = []
+    for before in task.get("depends_on", []):
+        run = runs[before["task_key"]]
+        if run.state == SUCCESS and before.get("outcome", run.value) != run.value:
+            return EXCLUDED
+        states.append(run.state)
+    if not states:
+        return ""
+    if set(states) == {EXCLUDED}:
+        return EXCLUDED
+    failed = [state in (FAILED, UPSTREAM_FAILED) for state in states]
+    run_if = task.get("run_if", "ALL_SUCCESS")
+    allowed = {
+        "ALL_SUCCESS": not any(failed),
+        "NONE_FAILED": not any(failed),
+        "AT_LEAST_ONE_SUCCESS": SUCCESS in states,
+        "AT_LEAST_ONE_FAILED": any(failed),
+        "ALL_FAILED": all(failed),
+        "ALL_DONE": True,
+    }
+    handles_failures = run_if in ("AT_LEAST_ONE_FAILED", "ALL_FAILED")
+    return "" if allowed[run_if] else EXCLUDED if handles_failures else UPSTREAM_FAILED

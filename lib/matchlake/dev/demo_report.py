@@ -1,0 +1,147 @@
+"""The demo's closing page: what was read, written, learnt and recommended, from the tables."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from matchlake.dev.sandbox.publish import Published
+from matchlake.lakehouse.views import create_views
+from matchlake.runtime import Runtime
+
+_USERS = ("1", "405", "943")
+_BEST = 3
+_METRICS = ("ndcg_at_10", "recall_at_20", "hit_rate_at_10", "rmse", "mae", "inside_90")
+_QUERIES = (
+    (
+        "What a newcomer, a student of 24 without ratings, is expected to rate highest",
+        ("title", "rating", "low", "high", "cold"),
+        (
+            "SELECT title, rating, low, high, cold FROM gold.predicted_ratings_with_titles "
+            "WHERE user_id = 'newcomer' ORDER BY rating DESC, title LIMIT 5"
+        ),
+    ),
+    (
+        "Related films",
+        ("title", "rank", "related", "score"),
+        (
+            "SELECT r.title, r.rank, related_title, score FROM gold.related_items_with_titles r "
+            "JOIN (SELECT item_id FROM bronze.items WHERE title IN ('Toy Story', 'Alien', "
+            "'Star Wars')) USING (item_id) WHERE r.rank <= 3 ORDER BY r.title, r.rank"
+        ),
+    ),
+    (
+        "Related users",
+        ("user_id", "rank", "related_user_id", "score"),
+        (
+            "SELECT user_id, rank, related_user_id, score FROM gold.related_users "
+            "WHERE user_id IN ('1', '405', '943') AND rank <= 2 ORDER BY user_id, rank"
+        ),
+    ),
+    (
+        "What pulls ratings up and down",
+        ("side", "feature", "pull", "deviation", "taste"),
+        (
+            "SELECT side, feature, pull, deviation, taste FROM gold.feature_weights "
+            "ORDER BY abs(pull) DESC LIMIT 6"
+        ),
+    ),
+)
+_NEXT = (
+    '.venv/bin/matchlake sql "SELECT * FROM gold.top_items ORDER BY rank LIMIT 10"',
+    ".venv/bin/matchlake mlflow",
+    "make test",
+)
+
+
+def print_page(
+    console: Console,
+    runtimes: tuple[Runtime, Runtime],
+    published: Published,
+    seconds: Mapping[str, float],
+) -> None:
+    """Prints the page; runs the few queries it needs.
+
+    The second runtime is that of the model of ratings.
+    """
+    runtime, rater = runtimes
+    create_views(runtime.lakehouse, runtime.config)
+    console.rule("[bold]matchlake demo")
+    console.print(_records(runtime, published))
+    console.print(_tables(runtime))
+    console.print(_metrics(runtime))
+    console.print(_metrics(rater))
+    console.print(_recommendations(runtime))
+    for title, columns, query in _QUERIES:
+        rows = runtime.spark.sql(query).collect()
+        console.print(_grid(title, columns, map(tuple, rows)))
+    took = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
+    console.print(f"[bold]{sum(seconds.values()):.0f} s in all[/]: {took}", highlight=False)
+    console.print("[bold]Try next[/]")
+    for command in _NEXT:
+        console.print(f"  {command}", highlight=False, markup=False)
+
+
+def _grid(title: str, columns: Iterable[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A table of texts and numbers, the numbers to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    cells = [list(row) for row in rows]
+    for at, name in enumerate(columns):
+        numeric = all(isinstance(row[at], int | float) for row in cells)
+        table.add_column(name, justify="right" if numeric else "left", header_style="dim")
+    for row in cells:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    return table
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _records(runtime: Runtime, published: Published) -> Text:
+    """What lies in the topic, against the good and the bad rows of all runs."""
+    name = runtime.lakehouse.name(runtime.config.streams["rating_events"].table)
+    rows = runtime.spark.sql(f"SELECT status, count(*) FROM {name} GROUP BY status").collect()
+    found: dict[str, int] = {row[0]: row[1] for row in rows}
+    good, bad = found.get("good", 0), found.get("quarantined", 0)
+    in_topic = published.sent + published.found
+    verdict = "reconciled" if good + bad == in_topic else "NOT RECONCILED"
+    return Text(
+        f"Records in the topic {in_topic:,} = good {good:,} + quarantined {bad:,} ({verdict}); "
+        f"published now: {published.sent:,}, there before: {published.found:,}"
+    )
+
+
+def _tables(runtime: Runtime) -> Table:
+    lake = runtime.lakehouse
+    rows = [(name, lake.read(name).count()) for name in lake.attach_all()]
+    return _grid("Tables", ("table", "rows"), rows)
+
+
+def _metrics(runtime: Runtime) -> Table:
+    """The champion's figures beside the baselines', all on the same test part."""
+    champion = runtime.tracker.require_champion()
+    found = runtime.tracker.metrics(champion)
+    shown = [metric for metric in _METRICS if metric in found]
+    others = sorted({name.split("/")[0] for name in found if name.partition("/")[2] in shown})
+    rows = [("champion", *(found[metric] for metric in shown))]
+    rows += [
+        (other, *(found.get(f"{other}/{metric}", "-") for metric in shown)) for other in others
+    ]
+    title = f"Held-out figures ({champion.name}, version {champion.version})"
+    return _grid(title, ("model", *shown), rows)
+
+
+def _recommendations(runtime: Runtime) -> Table:
+    name = runtime.lakehouse.name("gold.recommendations_with_titles")
+    users = ", ".join(f"'{user}'" for user in _USERS)
+    rows = runtime.spark.sql(
+        f"SELECT user_id, rank, title, score FROM {name} "
+        f"WHERE user_id IN ({users}) AND rank <= {_BEST} ORDER BY user_id, rank"
+    ).collect()
+    return _grid("Recommendations", ("user_id", "rank", "title", "score"), map(tuple, rows))

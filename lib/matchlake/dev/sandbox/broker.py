@@ -1,0 +1,311 @@
+"""The sandbox's broker: a real Kafka, one node, started and stopped by commands that do not stay.
+
+Everything it owns lies in `<root>/kafka`: its data, its settings, its logs, and `state.json`,
+which keeps its ports. Its process is known by the settings file on its command line, so no other
+process is ever taken for it, whatever a crash or a reboot left in `state.json`.
+"""
+
+import json
+import logging
+import re
+import secrets
+import shutil
+import subprocess
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import psutil
+
+from matchlake.dev.sandbox.broker_log import why_it_ended
+from matchlake.dev.sandbox.broker_settings import (
+    forget_inner_password,
+    java_command,
+    write_settings,
+)
+from matchlake.dev.sandbox.jars import broker_folder, install_jars
+from matchlake.dev.sandbox.process import (
+    HOST,
+    alone,
+    choose_port,
+    end_process,
+    find_process,
+    spawn_detached,
+)
+from matchlake.dev.sandbox.topics import broker_answers
+from matchlake.errors import SandboxError
+from matchlake.io.brokers import Broker, LoginParams, TlsParams, jaas_text
+from matchlake.io.java import require_java
+from matchlake.io.secrets import Secret, SecretRef, masked, write_private
+
+_LOG = logging.getLogger(__name__)
+_SERVER = "kafka.Kafka"
+MIN_FREE_BYTES = 512 * 2**20
+_GRACE_SECONDS = 30.0
+_MISSED = 3
+"""After so many looks in a row that do not find it the process is held to have ended."""
+_MECHANISM: Literal["SCRAM-SHA-512"] = "SCRAM-SHA-512"
+_ANY = SecretRef(scope="sandbox", key="broker")
+
+
+@dataclass(frozen=True)
+class BrokerState:
+    """What is known of a root's broker."""
+
+    phase: Literal["absent", "stopped", "crashed", "running"]
+    """`absent`: never started here; `crashed`: ended, but not by `stop_broker`."""
+    port: int = 0
+    """Where clients connect; kept across restarts when still free. 0 when absent."""
+    controller_port: int = 0
+    pid: int = 0
+    """The process while it runs, else 0."""
+    started: float = 0.0
+    """When that process began, in seconds since 1970."""
+    asks_login: bool = False
+    """Whether clients have to log in; decided once, when its data folder is made."""
+
+    @property
+    def bootstrap(self) -> str:
+        """The address that Kafka clients ask for, `host:port`."""
+        return f"{HOST}:{self.port}"
+
+
+def broker_status(root: Path) -> BrokerState:
+    """The broker of `root` as it is now, told from the processes that run, not from a file."""
+    home = _home(root)
+    try:
+        last = BrokerState(**json.loads((home / "state.json").read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+        last = _state_of_settings(home)
+    if last.phase == "absent":
+        return last
+    process = _find(home)
+    if process is not None:
+        return replace(last, phase="running", pid=process.pid, started=process.create_time())
+    if last.phase == "running":
+        return replace(last, phase="crashed", pid=0, started=0.0)
+    return last
+
+
+def _state_of_settings(home: Path) -> BrokerState:
+    """What the broker's settings tell where `state.json` is gone or torn."""
+    try:
+        text = (home / "server.properties").read_text(encoding="ascii")
+    except OSError:
+        return BrokerState("absent")
+    ports = re.search(r"^listeners=CLIENT://[^,]*:(\d+),CONTROLLER://.*:(\d+)$", text, re.MULTILINE)
+    client, controller = map(int, ports.groups()) if ports else (0, 0)
+    return BrokerState("stopped", client, controller, asks_login="SASL_PLAINTEXT" in text)
+
+
+class Login(NamedTuple):
+    """The user as whom clients log in."""
+
+    username: str
+    password: Secret
+    ca: str | None = None
+    """The authorities of the broker's certificate, where its settings encrypt the listener."""
+
+    def get(self, _: SecretRef) -> Secret:
+        """The password, whatever it is called: so that a login serves as a store of secrets."""
+        return self.password
+
+
+def start_broker(
+    root: Path,
+    *,
+    port: int | None = None,
+    heap: str = "768m",
+    timeout: float = 120.0,
+    login: Login | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> BrokerState:
+    """Starts the broker of `root` and returns once it answers; one that runs is left alone.
+
+    Args:
+        root: the sandbox's folder; data from an earlier start is taken up again.
+        port: where clients shall connect; None for the last one, or any free one.
+        heap: Java's memory, such as `512m`.
+        timeout: seconds to wait for its first answer; it is ended when there was none.
+        login: who clients have to log in as, by SCRAM; None: whoever is on this machine may in.
+        settings: more of Kafka's own settings.
+
+    Raises:
+        SandboxError: no fit Java, no jars and no network to fetch them, a full disk, a folder
+            that cannot be written, a taken port, or a broker that ended or did not answer.
+    """
+    with _alone(root) as home:
+        state = broker_status(root)
+        if state.phase == "running":
+            _LOG.info("the broker already runs on %s", state.bootstrap)
+            _refuse_to_move(state, port)
+            _wait_until_it_answers(home, connection(state, login), timeout)
+            return state
+        _refuse_to_change_locks(home, state, login)
+        try:
+            state = _launch(home, state, port, heap, login, settings)
+            _wait_until_it_answers(home, connection(state, login), timeout)
+        except BaseException:
+            _stop(home)
+            raise
+    return state
+
+
+def connection(state: BrokerState, login: Login | None) -> Broker:
+    """The way to a sandbox's broker, for kafka-python and for Spark."""
+    if login is None:
+        return Broker(state.bootstrap)
+    params = LoginParams(mechanism=_MECHANISM, username=login.username, password=_ANY)
+    tls = TlsParams(ca=login.ca) if login.ca else None
+    return Broker(state.bootstrap, tls, params, secrets=login)
+
+
+def stop_broker(root: Path) -> bool:
+    """Ends the broker of `root`, keeping its data; returns whether there was one to end."""
+    if broker_status(root).phase == "absent":
+        return False
+    with _alone(root) as home:
+        return _stop(home)
+
+
+def _home(root: Path) -> Path:
+    return root.resolve() / "kafka"
+
+
+def _find(home: Path) -> psutil.Process | None:
+    return find_process(_SERVER, str(home / "server.properties"))
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[Path]:
+    home = _home(root)
+    with alone(home):
+        (home / "logs").mkdir(exist_ok=True)
+        yield home
+
+
+def _check_disk(home: Path) -> None:
+    free = shutil.disk_usage(home).free
+    if free < MIN_FREE_BYTES:
+        raise SandboxError(
+            f"The disk of {home} has {free // 2**20} MiB left, and the broker needs "
+            f"{MIN_FREE_BYTES // 2**20}: free some, or give a --root on another disk."
+        )
+
+
+def _launch(
+    home: Path,
+    last: BrokerState,
+    port: int | None,
+    heap: str,
+    login: Login | None,
+    settings: Mapping[str, str] | None,
+) -> BrokerState:
+    java = require_java()
+    install_jars("broker", broker_folder())
+    _check_disk(home)
+    chosen = choose_port(port, last.port)
+    controller = choose_port(None, last.controller_port, avoid=chosen)
+    state = BrokerState("running", chosen, controller, asks_login=login is not None)
+    # New at each start, and for as long as that takes in a file of the owner's only.
+    inner = secrets.token_hex(16) if login else ""
+    write_settings(home, state.port, state.controller_port, inner, settings)
+    _format_once(home, java, heap, login)
+    # Before the process, so that whatever happens to us its ports are known.
+    _save(home, state)
+    for log in (home / "logs").iterdir():
+        log.unlink()
+    server = java_command(java, home, heap, _SERVER, str(home / "server.properties"))
+    pid = spawn_detached(server, _console(home))
+    state = replace(state, pid=pid, started=time.time())
+    _save(home, state)
+    return state
+
+
+def _format_once(home: Path, java: str, heap: str, login: Login | None) -> None:
+    if (home / "data" / "meta.properties").is_file():
+        return
+    cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    command = java_command(java, home, heap, "kafka.tools.StorageTool", "format")
+    # --ignore-formatted finishes what a crash in mid-format left.
+    command += [f"--cluster-id={cluster}", "--ignore-formatted"]
+    command += ["--config", str(home / "server.properties")]
+    for mechanism in ("SCRAM-SHA-512", "SCRAM-SHA-256") if login else ():
+        password = f"name={login.username},password={login.password.reveal()}" if login else ""
+        command += ["--add-scram", f"{mechanism}=[{password}]"]
+    # From a file, because every user of the machine can read a command line.
+    arguments = home / "format.arguments"
+    write_private(arguments, "\n".join(jaas_text(part) for part in command[1:]))
+    try:
+        done = subprocess.run(  # noqa: S603
+            [java, f"@{arguments}"], capture_output=True, text=True, check=False
+        )
+    finally:
+        arguments.unlink()
+    if done.returncode:
+        _console(home).write_text(masked(done.stdout + done.stderr), encoding="utf-8")
+        raise SandboxError(f"The broker's data folder could not be formatted: {why_it_ended(home)}")
+
+
+def _refuse_to_change_locks(home: Path, last: BrokerState, login: Login | None) -> None:
+    if not (home / "data" / "meta.properties").is_file() or last.asks_login == (login is not None):
+        return
+    was = "with" if last.asks_login else "without"
+    raise SandboxError(
+        f"The broker's data in {home} was made {was} a login, which cannot be changed: keep to "
+        "that, or remove the data with `make clean`."
+    )
+
+
+def _cluster(home: Path) -> str:
+    lines = (home / "data" / "meta.properties").read_text(encoding="ascii").splitlines()
+    return next(line for line in lines if line.startswith("cluster.id=")).partition("=")[2]
+
+
+def _save(home: Path, state: BrokerState) -> None:
+    staged = home / "state.json.partial"
+    staged.write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
+    staged.replace(home / "state.json")
+
+
+def _stop(home: Path) -> bool:
+    process = _find(home)
+    if process is not None:
+        end_process(process, _GRACE_SECONDS)
+    state = broker_status(home.parent)
+    if state.phase != "absent":
+        _save(home, replace(state, phase="stopped"))
+    return process is not None
+
+
+def _refuse_to_move(state: BrokerState, port: int | None) -> None:
+    if port not in (None, state.port):
+        raise SandboxError(
+            f"The broker already runs on port {state.port}: stop it first to start it on {port}."
+        )
+
+
+def _wait_until_it_answers(home: Path, broker: Broker, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    cluster, missed = _cluster(home), 0
+    while not broker_answers(broker, cluster):
+        # A process shows no command line for the moment in which it becomes another program.
+        missed = missed + 1 if _find(home) is None else 0
+        if missed == _MISSED:
+            raise SandboxError(f"The broker ended while it started: {why_it_ended(home)}")
+        if time.monotonic() > deadline:
+            raise SandboxError(
+                f"The broker did not answer on {broker} within {timeout:.0f} s and was "
+                f"ended: {why_it_ended(home)}"
+            )
+        time.sleep(0.1)
+    forget_inner_password(home)
+
+
+def _console(home: Path) -> Path:
+    return home / "logs" / "console.log"

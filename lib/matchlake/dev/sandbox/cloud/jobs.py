@@ -1,0 +1,92 @@
+"""The stand-in for a Databricks workspace's jobs: made, started, and asked how their runs ended."""
+
+import itertools
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from matchlake.dev.sandbox.cloud.workspace import RefusalError
+
+Tell = Callable[[str, str], None]
+"""Is told of each task that has ended: its key and the state in which it ended."""
+RunJob = Callable[[Mapping[int, Mapping[str, Any]], int, Mapping[str, str], Tell], None]
+"""Of the settings of all jobs runs one, by its id and with parameters; raises where it fails."""
+
+
+class Jobs:
+    """Answers `/api/2.2/jobs/...`: create, list, get, run-now, runs/submit and runs/get.
+
+    A run goes on in a thread of its own, by `run`, while the client asks for its state.
+    """
+
+    def __init__(self, run: RunJob) -> None:
+        self._run = run
+        self._ids = itertools.count(1)
+        self._jobs: dict[int, Mapping[str, Any]] = {}
+        self._submitted: dict[int, Mapping[str, Any]] = {}
+        self._runs: dict[int, dict[str, Any]] = {}
+
+    def act(self, action: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to one request."""
+        match action:
+            case "create":
+                job = next(self._ids)
+                self._jobs[job] = _checked(asked)
+                return {"job_id": job}
+            case "list":
+                return {"jobs": [_shown(job, self._jobs[job]) for job in self._jobs]}
+            case "get":
+                return _shown(*_found("Job", asked.get("job_id"), self._jobs))
+            case "run-now":
+                job, _ = _found("Job", asked.get("job_id"), self._jobs)
+                return self._start(job, asked.get("job_parameters", {}))
+            case "runs/submit":
+                job = next(self._ids)
+                self._submitted[job] = _checked(asked)
+                return self._start(job, {})
+            case "runs/get":
+                run: dict[str, Any] = _found("Run", asked.get("run_id"), self._runs)[1]
+                return run
+        raise RefusalError(404, "ENDPOINT_NOT_FOUND", f"No API for jobs/{action}.")
+
+    def _start(self, job: int, parameters: Mapping[str, str]) -> dict[str, Any]:
+        number = next(self._ids)
+        state = {"life_cycle_state": "RUNNING"}
+        self._runs[number] = {"run_id": number, "job_id": job, "state": state, "tasks": []}
+        threading.Thread(target=self._go, args=(number, job, parameters), daemon=True).start()
+        return {"run_id": number}
+
+    def _go(self, number: int, job: int, parameters: Mapping[str, str]) -> None:
+        run, why = self._runs[number], ""
+
+        def tell(task: str, state: str) -> None:
+            run["tasks"].append({"task_key": task, "state": _ended(state)})
+
+        try:
+            self._run({**self._jobs, **self._submitted}, job, parameters, tell)
+            failed = any(task["state"]["result_state"] == "FAILED" for task in run["tasks"])
+            result = "SUCCESS_WITH_FAILURES" if failed else "SUCCESS"
+        except Exception as error:  # noqa: BLE001 - whatever ended it, the run has failed
+            result, why = "FAILED", str(error)
+        run["state"] = _ended(result, why)
+
+
+def _ended(result: str, why: str = "") -> dict[str, str]:
+    return {"life_cycle_state": "TERMINATED", "result_state": result, "state_message": why}
+
+
+def _checked(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not settings.get("tasks"):
+        raise RefusalError(400, "INVALID_PARAMETER_VALUE", "A job has at least one task.")
+    return settings
+
+
+def _found(kind: str, given: Any, there: Mapping[int, Any]) -> tuple[int, Any]:
+    number = int(given or 0)
+    if number not in there:
+        raise RefusalError(400, "INVALID_PARAMETER_VALUE", f"{kind} {number} does not exist.")
+    return number, there[number]
+
+
+def _shown(job: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {"job_id": job, "settings": settings}

@@ -1,0 +1,173 @@
+"""Puts the locked jars where they belong, once, at install time: nothing is resolved at run time.
+
+`connectors.lock` lists the jars Spark needs beyond what pyspark holds; they are copied into
+`pyspark/jars`, so that spark-submit, the Thrift server and every shell find them. `broker.lock`
+lists the sandbox's Kafka broker, kept in a folder of its own in the environment. Ivy, which
+pyspark carries, fetches them; each jar must have the sha256 its lock line names.
+
+Standard library only: it runs before anything else of the product has to work.
+"""
+
+import hashlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from matchlake.errors import SandboxError
+from matchlake.io.java import require_java
+
+_HERE = Path(__file__).parent
+# No local Maven resolver: a POM that Maven left without its jar would stop Ivy.
+_SETTINGS = """<ivysettings>
+  <settings defaultResolver="central"/>
+  <timeout-constraints>
+    <timeout-constraint name="patient" connectionTimeout="15000" readTimeout="60000"/>
+  </timeout-constraints>
+  <caches defaultCacheDir="{cache}"/>
+  <resolvers>
+    <ibiblio name="central" m2compatible="true" timeoutConstraint="patient"/>
+  </resolvers>
+</ivysettings>"""
+_CAUSE = re.compile(r"Host \S+ not found|java\.[\w.]+Exception[^)]*")
+_DEPENDENCY = (
+    '<dependency org="{0.group}" name="{0.name}" rev="{0.version}"'
+    ' transitive="false" conf="default->master"/>'
+)
+_MODULE = """<ivy-module version="2.0"><info organisation="matchlake" module="sandbox"/>
+<dependencies>{dependencies}</dependencies></ivy-module>"""
+
+
+class Jar(NamedTuple):
+    """One line of a lock file."""
+
+    group: str
+    name: str
+    version: str
+    sha256: str
+
+    @property
+    def file_name(self) -> str:
+        """The jar's name in any folder."""
+        return f"{self.name}-{self.version}.jar"
+
+
+def read_lock(name: str) -> list[Jar]:
+    """The jars of `connectors` or `broker`, in the order of the lock file."""
+    jars = []
+    for line in (_HERE / f"{name}.lock").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            coordinates, digest = line.split()
+            group, artifact, version = coordinates.split(":")
+            jars.append(Jar(group, artifact, version, digest.removeprefix("sha256:")))
+    return jars
+
+
+def spark_jars_folder() -> Path:
+    """`pyspark/jars` of this environment; raises SandboxError where pyspark is not installed."""
+    spec = importlib.util.find_spec("pyspark")
+    if spec is None or spec.origin is None:
+        raise SandboxError(
+            "pyspark is not installed in this environment. "
+            "On a laptop run `make install`; elsewhere `pip install 'matchlake[spark]'`."
+        )
+    return Path(spec.origin).parent / "jars"
+
+
+def connectors_lock() -> str:
+    """The name of the lock of this environment's Spark: one of an older version has its own."""
+    spark_jars_folder()  # says clearly where there is no Spark
+    minor = ".".join(version("pyspark").split(".")[:2])
+    own = f"connectors-{minor}"
+    return own if (_HERE / f"{own}.lock").is_file() else "connectors"
+
+
+def broker_folder() -> Path:
+    """Where this environment keeps the jars of the sandbox's broker."""
+    return Path(sys.prefix) / "share" / "matchlake" / "broker"
+
+
+def missing_jars(lock: str, folder: Path) -> list[Jar]:
+    """The locked jars that `folder` does not hold; by name, since contents are checked on entry."""
+    return [jar for jar in read_lock(lock) if not (folder / jar.file_name).is_file()]
+
+
+def install_jars(lock: str, folder: Path) -> int:
+    """Fetches what `folder` lacks of `lock` and returns how many jars came; raises SandboxError."""
+    missing = missing_jars(lock, folder)
+    if not missing:
+        return 0
+    folder.mkdir(parents=True, exist_ok=True)
+    # One first: where the network swallows everything, one time-out tells, not one a jar.
+    for jars in filter(None, (missing[:1], missing[1:])):
+        _install(jars, folder)
+    return len(missing)
+
+
+def _install(jars: list[Jar], folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="matchlake-ivy-") as scratch:
+        fetched = fetch_jars(jars, Path(scratch))
+        for jar in jars:
+            _check(jar, fetched / jar.file_name)
+            staged = folder / f".{jar.file_name}.{os.getpid()}.partial"
+            staged.write_bytes((fetched / jar.file_name).read_bytes())
+            staged.replace(folder / jar.file_name)
+
+
+def fetch_jars(jars: list[Jar], scratch: Path) -> Path:
+    """Fetches jars, unchecked, and returns their folder below `scratch`; raises SandboxError."""
+    settings, module, out = scratch / "settings.xml", scratch / "ivy.xml", scratch / "jars"
+    settings.write_text(_SETTINGS.format(cache=scratch / "cache"), encoding="utf-8")
+    dependencies = "".join(_DEPENDENCY.format(jar) for jar in jars)
+    module.write_text(_MODULE.format(dependencies=dependencies), encoding="utf-8")
+    ivy = next(spark_jars_folder().glob("ivy-*.jar"))
+    command: list[str | Path] = [require_java(), "-jar", ivy, "-settings", settings, "-ivy", module]
+    command += ["-confs", "default", "-retrieve", out / "[artifact]-[revision].[ext]"]
+    done = subprocess.run(  # noqa: S603 - our own arguments, no shell
+        [os.fspath(part) for part in command], capture_output=True, text=True, check=False
+    )
+    absent = [jar.file_name for jar in jars if not (out / jar.file_name).is_file()]
+    if done.returncode or absent:
+        raise SandboxError(
+            f"{', '.join(absent[:3]) or 'A jar'} could not be fetched from Maven Central "
+            f"({_cause(done.stdout + done.stderr)}): the first install needs the network; behind "
+            "a proxy set JAVA_TOOL_OPTIONS=-Dhttps.proxyHost=HOST -Dhttps.proxyPort=PORT; "
+            "then run `make install` again."
+        )
+    return out
+
+
+def _cause(output: str) -> str:
+    found = _CAUSE.search(output)
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return found.group() if found else (lines or ["Ivy said nothing"])[-1]
+
+
+def _check(jar: Jar, path: Path) -> None:
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != jar.sha256:
+        raise SandboxError(
+            f"{jar.file_name} has sha256 {found}, its lock says {jar.sha256}: not installed. "
+            "Either the download was altered on its way, or the lock is out of date."
+        )
+
+
+def install_all() -> dict[str, int]:
+    """Installs connectors and broker; returns how many jars came for each."""
+    return {
+        "connectors": install_jars(connectors_lock(), spark_jars_folder()),
+        "broker": install_jars("broker", broker_folder()),
+    }
+
+
+if __name__ == "__main__":
+    try:
+        counts = install_all()
+    except SandboxError as error:
+        sys.exit(f"error: {error}")
+    print(", ".join(f"{name}: {count} jars added" for name, count in counts.items()))  # noqa: T201

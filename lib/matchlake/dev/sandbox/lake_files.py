@@ -1,0 +1,50 @@
+"""Writes a data set's users and items as the files that a lake folder receives."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from matchlake.dev.sandbox.movielens import MovieLens
+
+
+def write_lake_files(dataset: MovieLens, folder: Path) -> list[Path]:
+    """Writes `users.csv` and `items.jsonl` into `folder`; the same set gives the same bytes.
+
+    `users.csv` has a header and user_id, age, gender, occupation, zip_code, and is left out for a
+    set without users. `items.jsonl` has one object a line: item_id, title, year (or null), genres.
+    Files that hold just that are let be. Returns all of them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    users = dataset.read_users()
+    written = [write_file(folder / "items.jsonl", _json_lines(dataset.read_items()))]
+    if users is not None:
+        written.append(write_file(folder / "users.csv", _csv(users)))
+    return written
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    text = io.StringIO()
+    frame.to_csv(text, index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+    return text.getvalue()
+
+
+def _json_lines(frame: pd.DataFrame) -> str:
+    rows = frame.to_dict("records")
+    lines = (
+        {name: None if value is pd.NA else value for name, value in row.items()} for row in rows
+    )
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def write_file(path: Path, text: str) -> Path:
+    """Writes `text` where the file does not hold it already: what is as it was keeps its time."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return path
+    # A reader of the folder must never see half a file, nor take the half for one of its own.
+    staged = path.with_name(f".{path.name}.partial")
+    staged.write_text(text, encoding="utf-8", newline="")
+    staged.replace(path)
+    return path

@@ -1,0 +1,147 @@
+"""Publishes a known sequence of events once, however often it is run and wherever it was cut.
+
+The topic itself tells how far an earlier run came. Each event's partition follows from its key,
+and within a partition events lie in their order: so what a partition holds must be the
+beginning of what belongs there, and the last record is compared to make sure that it is.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+from kafka.partitioner.default import murmur2
+
+from matchlake.dev.sandbox.topics import (
+    Event,
+    client_options,
+    create_topic,
+    end_offsets,
+    read_record,
+)
+from matchlake.errors import SandboxError
+from matchlake.io.brokers import Broker
+
+_PROGRESS_EVERY = 1_000
+_PATIENCE_MS = 30_000
+
+
+class Published(NamedTuple):
+    """What `publish_events` did."""
+
+    sent: int
+    """Events sent now."""
+    found: int
+    """Events that were there already."""
+
+
+def partition_of(event: Event, partitions: int) -> int:
+    """The partition of `event`: by its key, as Kafka's own clients choose, else by its value."""
+    basis = event.key if event.key is not None else event.value or b""
+    return int((murmur2(basis) & 0x7FFFFFFF) % partitions)
+
+
+def publish_events(
+    bootstrap: Broker | str,
+    topic: str,
+    events: Iterable[Event],
+    *,
+    partitions: int,
+    progress: Callable[[int], None] | None = None,
+) -> Published:
+    """Makes `topic` hold `events`, sending only those that it does not hold yet.
+
+    Events that others add after ours do no harm; `progress` is told now and then how many of the
+    events are in the topic.
+
+    Raises:
+        SandboxError: no broker answers, it refuses records, the topic has another number of
+            partitions, or it holds records that are not the beginning of `events`; what was sent
+            to other partitions before that was seen stays.
+    """
+    create_topic(bootstrap, topic, partitions)
+    run = _Run(bootstrap, topic, end_offsets(bootstrap, topic))
+    with _producer(bootstrap, topic) as producer:
+        for number, event in enumerate(events, 1):
+            run.take(producer, event)
+            if progress is not None and number % _PROGRESS_EVERY == 0:
+                progress(number)
+        producer.flush(timeout=_PATIENCE_MS / 1000)
+        run.check_end()
+    return Published(run.sent, run.found)
+
+
+@contextmanager
+def _producer(bootstrap: Broker | str, topic: str) -> Iterator[KafkaProducer]:
+    try:
+        producer = KafkaProducer(
+            **client_options(bootstrap),
+            linger_ms=20,
+            batch_size=2**17,
+            max_block_ms=_PATIENCE_MS,
+            delivery_timeout_ms=_PATIENCE_MS,
+            request_timeout_ms=_PATIENCE_MS // 2,
+        )
+        try:
+            yield producer
+        except BaseException:
+            # Or close() would wait for a broker that may be gone, and leave its thread behind.
+            producer._sender.force_close()  # noqa: SLF001 - there is no public way
+            raise
+        finally:
+            producer.close()
+    except KafkaError as error:
+        raise SandboxError(f"Topic {topic} at {bootstrap} takes no more: {error}") from error
+
+
+class _Run:
+    def __init__(self, bootstrap: Broker | str, topic: str, ends: Sequence[int]) -> None:
+        self._bootstrap = bootstrap
+        self._topic = topic
+        self._ends = ends
+        self._places = [0] * len(ends)
+        self._last: dict[int, Event] = {}
+        self._failure: BaseException | None = None
+        self.sent = 0
+        self.found = 0
+
+    def take(self, producer: KafkaProducer, event: Event) -> None:
+        partition = partition_of(event, len(self._ends))
+        place = self._places[partition]
+        self._places[partition] += 1
+        if place >= self._ends[partition]:
+            self._send(producer, event, partition)
+            return
+        self.found += 1
+        self._last[partition] = event
+        if place == self._ends[partition] - 1:
+            self._compare(partition, place, event)
+
+    def check_end(self) -> None:
+        """Checks that all was taken, and that where the topic holds more, ours come first."""
+        self._check_failure()
+        for partition, event in self._last.items():
+            if self._places[partition] < self._ends[partition]:
+                self._compare(partition, self._places[partition] - 1, event)
+
+    def _send(self, producer: KafkaProducer, event: Event, partition: int) -> None:
+        self._check_failure()
+        future = producer.send(self._topic, event.value, event.key, partition=partition)
+        future.add_errback(self._note_failure)
+        self.sent += 1
+
+    def _note_failure(self, failure: BaseException) -> None:
+        self._failure = self._failure or failure
+
+    def _check_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _compare(self, partition: int, offset: int, event: Event) -> None:
+        if read_record(self._bootstrap, self._topic, partition, offset) != event:
+            raise SandboxError(
+                f"Topic {self._topic} holds other records than those to be published (partition "
+                f"{partition}, offset {offset}): give another topic, or remove the sandbox's data "
+                "(`make clean`)."
+            )

@@ -1,0 +1,50 @@
+"""MLflow's page on the laptop's own tracking store."""
+
+import logging
+import os
+import sys
+from typing import NoReturn
+
+from matchlake.dev.sandbox.process import HOST, choose_port
+from matchlake.errors import SandboxError
+from matchlake.io.mlflow_tracking import Tracker
+
+_log = logging.getLogger(__name__)
+
+
+def page_command(tracker: Tracker, port: int) -> list[str]:
+    """The command that serves the page of a local store on `port`, for this machine only.
+
+    Raises SandboxError where there is no such store: the tracking is a server's, or no job has
+    logged a run yet.
+    """
+    store = tracker.store
+    if store is None:
+        raise SandboxError(
+            f"Runs are tracked at {tracker.uri}, which has a page of its own: open it there."
+        )
+    if not store.is_file():
+        raise SandboxError(
+            f"There are no runs yet, {store} does not exist: run `matchlake run train_recommender`."
+        )
+    return [
+        *(sys.executable, "-m", "mlflow", "server"),
+        *("--backend-store-uri", tracker.uri),
+        *("--artifacts-destination", store.with_name("mlartifacts").as_uri()),
+        *("--host", HOST, "--port", str(port), "--workers", "1"),
+    ]
+
+
+def serve_page(tracker: Tracker, port: int | None = None) -> NoReturn:
+    """Becomes the page's server, in the foreground until Ctrl-C; on a free port if none is given.
+
+    Raises SandboxError where `port` is taken, or there is nothing to show.
+    """
+    command = page_command(tracker, chosen := choose_port(port))
+    _log.info("runs, plots and models: http://%s:%d (Ctrl-C ends it)", HOST, chosen)
+    # The server alone remains: it gets the signals itself, and leaves no process behind.
+    os.execve(command[0], command, {**os.environ, **_QUIET})  # noqa: S606 - our own interpreter
+
+
+# The page needs neither the assistant's job workers nor reports of use.
+_QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}

@@ -1,0 +1,1 @@
+"""Kernels that know no model: top-k, linear algebra, random numbers, packing."""

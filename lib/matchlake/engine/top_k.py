@@ -1,0 +1,325 @@
+"""The k best targets of each query: scores in registers, and a selection that seldom keeps one.
+
+Targets lie in panels of sixteen, the longest rows first, among which most queries find their best.
+Six queries at a time pass a panel, and a score that does not reach its query's limit is never
+written anywhere: memory is the targets and, for each of some queries, room for a few times k
+candidates and a bit for each target, whatever there is to leave out. Every score is one chain
+of fused multiply-adds in the order of the columns, so that it is the same to the bit whatever
+stands beside it, on every machine. Ties go to the target that comes first: a rerun gives the same
+lists.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from matchlake.engine.csr import Floats, Ints, Positions, csr_from_pairs
+from matchlake.engine.simd import (
+    LANES,
+    compiled,
+    fma,
+    load,
+    lowest,
+    reaches,
+    repeat,
+    splat,
+    store,
+)
+from matchlake.errors import ParameterError
+
+_TOGETHER = 6
+"""Queries whose scores with a panel are held in registers: 12 of the 16 of AVX2."""
+_QUERIES = 20 * _TOGETHER
+"""Queries that pass a block of panels before the next one."""
+_BLOCK = 1 << 18
+"""Bytes of a block of panels, which stays near the core."""
+_SPARE = 4
+"""Lists have room for so many times k candidates before they are cut back to k."""
+_WORD = 64
+"""Targets whose bits are one word."""
+_SIGN, _REST, _PLACE = 0x80000000, 0x7FFFFFFF, 0xFFFFFFFF
+_NOTHING = np.float32(-np.inf)
+
+
+class Targets(NamedTuple):
+    """A matrix of targets as `top_k` reads it; `pack_targets` makes it."""
+
+    panels: Floats
+    """Shape (panels, columns, LANES); NaN past the last target, which reaches no limit."""
+    places: Positions
+    """The row of the matrix that stands in each lane of the panels, one after another."""
+    size: int
+    """Rows of the matrix."""
+
+
+class Lists(NamedTuple):
+    """For each query the places of some targets, ascending.
+
+    Those of query `q` stand at `indptr[q]:indptr[q + 1]`.
+    """
+
+    indptr: Ints
+    places: Positions
+
+
+class Best(NamedTuple):
+    """Shape (queries, k), best first; `places` is -1 past the last target a query may have.
+
+    There are no more columns than targets.
+    """
+
+    places: Positions
+    scores: Floats
+
+
+def require_k(k: int) -> None:
+    """Raises ParameterError unless lists of length `k` can be asked for."""
+    if k < 1:
+        raise ParameterError(
+            f"k={k} must be 1 or more: it is the length of a list. Lists are shorter of themselves "
+            "where fewer are left."
+        )
+
+
+def pack_targets(matrix: Floats) -> Targets:
+    """A matrix of shape (targets, columns) in panels, the rows of greatest length first."""
+    count, columns = matrix.shape
+    panels = -(-count // LANES)
+    places = np.zeros(panels * LANES, np.int32)
+    places[:count] = np.argsort(-np.einsum("tc,tc->t", matrix, matrix), kind="stable")
+    padded = np.full((panels * LANES, columns), np.nan, np.float32)
+    padded[:count] = matrix[places[:count]]
+    turned = padded.reshape(panels, LANES, columns).transpose(0, 2, 1)
+    return Targets(np.ascontiguousarray(turned), places, count)
+
+
+def top_k(
+    queries: Floats, targets: Targets, k: int, without: Lists, plain: Floats | None = None
+) -> Best:
+    """The `k` targets with the largest products of their row with the query's, for each query.
+
+    Args:
+        queries: Shape (queries, columns); a row of NaN stands for a query that is unknown.
+        targets: As many columns.
+        k: How many.
+        without: For each query the targets to leave out.
+        plain: The scores that an unknown query gets, shape (targets,).
+    """
+    k = min(k, targets.size)
+    best = _empty(len(queries), k)
+    panels, columns = targets.panels.shape[:2]
+    common = np.full(panels * LANES, np.nan, np.float32)
+    if plain is not None:
+        common[: targets.size] = plain[targets.places[: targets.size]]
+    packed = targets.panels.reshape(-1), common, targets.places
+    step = max(1, _BLOCK // (4 * LANES * max(1, columns)))
+    height = min(_QUERIES, max(1, -(-len(queries) // _TOGETHER)) * _TOGETHER)
+    chunk = np.zeros((height // _TOGETHER, columns, _TOGETHER), np.float32)
+    room = _empty_room(height, k, targets.size)
+    for top in range(0, len(queries), height):
+        rows = slice(top, min(top + height, len(queries)))
+        padded = np.zeros((height, columns), np.float32)
+        padded[: rows.stop - top] = queries[rows]
+        chunk[:] = padded.reshape(-1, _TOGETHER, columns).transpose(0, 2, 1)
+        bounds = without.indptr[top : rows.stop + 1]
+        room.restart(padded, len(bounds) - 1)
+        _refuse(room.refused, bounds, without.places)
+        for begin in range(0, panels, step):
+            block = begin, min(begin + step, panels)
+            _scan(chunk.reshape(-1), packed, block, k, room)
+        _finish(room, k, best.scores[rows], best.places[rows])
+    return best
+
+
+class _Room(NamedTuple):
+    """Candidates of each query of a chunk: the first `used` of its keys.
+
+    A key up to the query's `least` has no place among the best any more, nor has a score below its
+    `limits`. `refused` has a bit for each target that a query may not be given.
+    """
+
+    keys: npt.NDArray[np.uint64]
+    used: Ints
+    least: npt.NDArray[np.uint64]
+    limits: Floats
+    refused: npt.NDArray[np.uint64]
+    unknown: npt.NDArray[np.bool_]
+
+    def restart(self, queries: Floats, count: int) -> None:
+        """Empties it for the next `count` queries."""
+        self.used[:], self.least[:], self.refused[:] = 0, 0, 0
+        self.limits[:count], self.limits[count:] = _NOTHING, np.inf
+        self.unknown[:] = np.isnan(queries[:, 0])
+
+
+def _empty_room(height: int, k: int, targets: int) -> _Room:
+    return _Room(
+        np.empty((height, _SPARE * k + LANES), np.uint64),
+        np.empty(height, np.int64),
+        np.empty(height, np.uint64),
+        np.empty(height, np.float32),
+        np.empty((height, -(-targets // _WORD)), np.uint64),
+        np.empty(height, np.bool_),
+    )
+
+
+def top_k_among(
+    queries: Floats, targets: Floats, k: int, among: Lists, plain: Floats | None = None
+) -> Best:
+    """As `top_k`, but from each query's own list of targets, rows of a matrix."""
+    k = min(k, len(targets))
+    best = _empty(len(queries), k)
+    for row, query in enumerate(queries):
+        places = among.places[among.indptr[row] : among.indptr[row + 1]]
+        unknown = plain is not None and len(query) > 0 and np.isnan(query[0])
+        scores = plain[places] if plain is not None and unknown else targets[places] @ query
+        order = np.argsort(-scores, kind="stable")[:k]
+        best.places[row, : len(order)] = places[order]
+        best.scores[row, : len(order)] = scores[order]
+    return best
+
+
+def _empty(queries: int, k: int) -> Best:
+    return Best(np.full((queries, k), -1, np.int32), np.full((queries, k), _NOTHING, np.float32))
+
+
+@compiled
+def _key(score: np.float32, place: int) -> np.uint64:
+    """One integer that orders candidates: a better score first, among equals an earlier place."""
+    bits = np.int64(np.float32(score).view(np.int32))
+    ordered = bits + _SIGN if bits >= 0 else ~bits & _REST
+    return np.uint64(ordered << 32 | (_REST - place))
+
+
+@compiled
+def _score_of(key: np.uint64) -> np.float32:
+    ordered = np.int64(key >> np.uint64(32))
+    bits = ordered - _SIGN if ordered >= _SIGN else ~ordered | -_SIGN
+    return np.float32(np.int32(bits).view(np.float32))
+
+
+@compiled
+def _refuse(refused: npt.NDArray[np.uint64], bounds: Ints, places: Positions) -> None:
+    """Puts a bit at each place of each query's list."""
+    for row in range(len(bounds) - 1):
+        for at in range(bounds[row], bounds[row + 1]):
+            refused[row, places[at] // _WORD] |= np.uint64(1) << np.uint64(places[at] % _WORD)
+
+
+@compiled
+def _scan(
+    queries: Floats,
+    targets: tuple[Floats, Floats, Positions],
+    block: tuple[int, int],
+    k: int,
+    room: _Room,
+) -> None:
+    """Offers the targets of a block of panels to a chunk of queries.
+
+    `targets` are all panels, the scores that unknown queries get, and the lanes' places.
+    """
+    panels, common, places = targets
+    columns, end = len(queries) // len(room.used), room.keys.shape[1] - LANES
+    scores = np.empty(_TOGETHER * LANES, np.float32)
+    for first in range(0, len(room.used), _TOGETHER):
+        for panel in range(block[0], block[1]):
+            _score(queries, first * columns, panels, panel * columns * LANES, columns, scores)
+            for i in range(_TOGETHER):
+                row, at = first + i, i * LANES
+                if room.unknown[row]:
+                    store(scores, at, load(common, panel * LANES))
+                bits = reaches(load(scores, at), splat(room.limits[row]))
+                if not bits:  # As it is mostly, once a query has good candidates.
+                    continue
+                keys, used, least = room.keys[row], room.used[row], room.least[row]
+                while bits:
+                    lane = lowest(bits)
+                    bits &= bits - np.uint32(1)
+                    place = places[panel * LANES + lane]
+                    word = room.refused[row, place // _WORD]
+                    allowed = not word >> np.uint64(place % _WORD) & np.uint64(1)
+                    keys[used] = key = _key(scores[at + lane], place)
+                    used += allowed and key > least
+                if used > end:
+                    room.least[row] = least = _cut_back(keys, used, k)
+                    room.limits[row] = _score_of(least)
+                    used = k
+                room.used[row] = used
+
+
+@compiled
+def _score(q: Floats, at: int, panels: Floats, panel: int, columns: int, scores: Floats) -> None:
+    """The scores of six rows of `q`, the first at `at`, with the panel at `panel`."""
+    s0 = s1 = s2 = s3 = s4 = s5 = splat(np.float32(0.0))
+    for c in range(columns):
+        lanes, place = load(panels, panel + c * LANES), at + c * _TOGETHER
+        s0 = fma(repeat(q, place), lanes, s0)
+        s1 = fma(repeat(q, place + 1), lanes, s1)
+        s2 = fma(repeat(q, place + 2), lanes, s2)
+        s3 = fma(repeat(q, place + 3), lanes, s3)
+        s4 = fma(repeat(q, place + 4), lanes, s4)
+        s5 = fma(repeat(q, place + 5), lanes, s5)
+    store(scores, 0, s0)
+    store(scores, LANES, s1)
+    store(scores, 2 * LANES, s2)
+    store(scores, 3 * LANES, s3)
+    store(scores, 4 * LANES, s4)
+    store(scores, 5 * LANES, s5)
+
+
+@compiled
+def _cut_back(keys: npt.NDArray[np.uint64], used: int, k: int) -> np.uint64:
+    """Moves the k largest of the first `used` keys to the front; returns the smallest of them."""
+    low, high = 0, used
+    while high - low > 1:
+        middle = (low + high) // 2
+        keys[low], keys[middle] = keys[middle], keys[low]
+        pivot, at = keys[low], low
+        for j in range(low + 1, high):
+            # Without a branch: which way a key goes cannot be foreseen.
+            larger = keys[j] > pivot
+            keys[at + 1], keys[j] = (keys[j], keys[at + 1]) if larger else (keys[at + 1], keys[j])
+            at += larger
+        keys[low], keys[at] = keys[at], keys[low]
+        if at == k - 1 or at == k:
+            break
+        if at < k:
+            low = at + 1
+        else:
+            high = at
+    return np.min(keys[:k])
+
+
+@compiled
+def _finish(room: _Room, k: int, scores: Floats, places: Positions) -> None:
+    """Writes each row's k best, best first."""
+    for row in range(scores.shape[0]):
+        keys, used = room.keys[row], room.used[row]
+        if used > k:
+            _cut_back(keys, used, k)
+            used = k
+        ordered = np.sort(keys[:used])
+        for rank in range(used):
+            key = ordered[used - 1 - rank]
+            scores[row, rank] = _score_of(key)
+            places[row, rank] = _REST - np.int64(key & np.uint64(_PLACE))
+
+
+def lists_of(
+    owners: Positions | Ints, places: Positions | Ints, queries: int, targets: int
+) -> Lists:
+    """Lists from (owner, place) pairs in any order; a pair with a negative number is left out."""
+    kept = (owners >= 0) & (places >= 0)
+    owners, places = owners[kept].astype(np.int32), places[kept].astype(np.int32)
+    csr = csr_from_pairs(owners, places, np.zeros(len(owners), np.float32), (queries, targets))
+    return Lists(csr.indptr, csr.columns)
+
+
+def pick_lists(lists: Lists, rows: Positions) -> Lists:
+    """The lists of some queries in a new order; a negative row has nothing."""
+    first = np.where(rows >= 0, lists.indptr[rows], 0)
+    counts = np.where(rows >= 0, lists.indptr[rows + 1], 0) - first
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], counts)
+    return Lists(indptr, lists.places[np.repeat(first, counts) + within])

@@ -1,0 +1,131 @@
+"""One table as one frame a category, and the question it stands for: one model or many?"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from matchlake.errors import ParameterError
+from matchlake.features.categories import FittedCategories
+from matchlake.features.model import FeatureModel
+from matchlake.formulas.sql import SPARK
+
+Predictor = Callable[[pd.DataFrame], npt.ArrayLike]
+Learner = Callable[[pd.DataFrame, pd.Series], Predictor]
+
+_RESULT = "approach STRING, category STRING, rows BIGINT, squared_error DOUBLE"
+_GROUP, _CATEGORY, _LABEL = "split_group", "split_category", "split_label"
+
+
+def split_by(frame: DataFrame, model: FeatureModel, feature: str) -> dict[str, DataFrame]:
+    """The rows of each category of the one-hot `feature`, by the category's text. Lazy.
+
+    `frame` holds the column that the feature reads. Rows that are null or of another value are in
+    none. Each frame reads the table anew: for many of them have `build_features` write the table
+    in one pass with `split_by`, of which each frame then reads its own part alone.
+    """
+    fitted = _one_hot(model, feature)
+    column = F.col(SPARK.identifier(fitted.column)).cast("string")
+    return {c.value: frame.where(column == F.lit(c.value)) for c in fitted.categories}
+
+
+def compare_split(
+    train: DataFrame,
+    test: DataFrame,
+    features: tuple[FeatureModel, str],
+    label: str,
+    learn: Learner,
+) -> DataFrame:
+    """How a model for each category does on held-out rows, and how one for all does. Lazy.
+
+    `features` are a fitted set and the name of one of its one-hot features; both frames hold the
+    columns it reads and `label`, a number. `learn(X, y)` returns a function from X to predictions;
+    X has the set's columns, for a single category without those of the one-hot feature. It runs
+    in Spark's workers: once for each category of `train` with that category's rows, once with all
+    of them. Gives category, rows (of `test`), separate_error and one_error, the mean squared errors
+    on these rows, null where a category had none to learn from; and a last row without category
+    for all those that both could judge.
+    """
+    model, feature = features
+    fitted = _one_hot(model, feature)
+    own = [output.name for output in fitted.outputs()]
+    both = [_prepared(frame, model, fitted, label) for frame in (train, test)]
+    separate = _evaluate(both, "separate", F.col(_CATEGORY), own, learn)
+    one = _evaluate(both, "one", F.lit("all"), [], learn)
+    return _compared(separate.unionByName(one))
+
+
+def _compared(found: DataFrame) -> DataFrame:
+    """Both approaches side by side, by category and over all categories that both could judge."""
+
+    def error(approach: str) -> Column:
+        return F.max(F.when(F.col("approach") == approach, F.col("squared_error")))
+
+    by = found.groupBy("category").agg(
+        F.max("rows").alias("rows"),
+        error("separate").alias("separate_error"),
+        error("one").alias("one_error"),
+    )
+    errors = ("separate_error", "one_error")
+    judged = F.when(F.col(errors[0]).isNotNull() & F.col(errors[1]).isNotNull(), F.col("rows"))
+
+    def together(each: Column, overall: Column) -> Column:
+        return F.when(F.grouping("category") == 0, F.max(each)).otherwise(overall)
+
+    means = [
+        together(F.col(name), F.sum(F.col(name) * judged) / F.sum(judged)).alias(name)
+        for name in errors
+    ]
+    rows = together(F.col("rows"), F.sum(judged)).alias("rows")
+    return by.rollup("category").agg(rows, *means)
+
+
+def _one_hot(model: FeatureModel, feature: str) -> FittedCategories:
+    found = {f.name: f for f in model.features if isinstance(f, FittedCategories) and not f.is_list}
+    if feature not in found:
+        raise ParameterError(
+            f"{feature!r} is no one-hot feature of {model.name}: there is "
+            f"{', '.join(found) or 'none'}."
+        )
+    return found[feature]
+
+
+def _prepared(
+    frame: DataFrame, model: FeatureModel, fitted: FittedCategories, label: str
+) -> DataFrame:
+    """The set's columns with the label and the category, where there is one."""
+    category = F.col(SPARK.identifier(fitted.column)).cast("string")
+    given = frame.withColumns({_LABEL: F.col(label).cast("double"), _CATEGORY: category})
+    bare = model.model_copy(update={"keys": (_LABEL, _CATEGORY)})
+    return bare.transform(given.where(category.isNotNull()))
+
+
+def _evaluate(
+    both: list[DataFrame], approach: str, group: Column, left_out: list[str], learn: Learner
+) -> DataFrame:
+    def score(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
+        return _scores(train, test, approach, [_GROUP, _LABEL, _CATEGORY, *left_out], learn)
+
+    train, test = (frame.withColumn(_GROUP, group).groupBy(_GROUP) for frame in both)
+    return train.cogroup(test).applyInPandas(score, _RESULT)
+
+
+def _scores(
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    approach: str,
+    left_out: list[str],
+    learn: Learner,
+) -> pd.DataFrame:
+    """The error of one group's model on each of its categories."""
+    rows = test[[_CATEGORY, _LABEL]].assign(error=float("nan"))
+    if len(train) and len(test):
+        predict = learn(train.drop(columns=left_out), train[_LABEL])
+        predicted = np.asarray(predict(test.drop(columns=left_out)), dtype=np.float64)
+        rows["error"] = (predicted - test[_LABEL].to_numpy()) ** 2
+    by = rows.groupby(_CATEGORY)["error"]
+    found = pd.DataFrame({"rows": by.size(), "squared_error": by.mean()}).reset_index()
+    return found.rename(columns={_CATEGORY: "category"}).assign(approach=approach)

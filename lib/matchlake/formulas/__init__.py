@@ -1,0 +1,1 @@
+"""The expression tree of features and its renderers."""

@@ -1,0 +1,1 @@
+"""From files of the lake to rows of bronze tables."""

@@ -1,0 +1,200 @@
+"""Reads the rows of lake files, once, and tells which files cannot be read to their end."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StringType, StructType
+
+from matchlake.errors import SchemaError
+from matchlake.ingest.files.discovery import LakeFile
+from matchlake.ingest.files.params import LakeSource
+from matchlake.ingest.files.parse import CORRUPT, VALUE, parse_rows
+from matchlake.ingest.parse.bisect import failing
+
+Corrupt = dict[LakeFile, str]
+"""Files that cannot be read to their end, and what the reader said."""
+
+
+class Unfit(NamedTuple):
+    """Files of which there is nothing to parse."""
+
+    empty: set[LakeFile]
+    corrupt: Corrupt
+
+
+class Parsed(NamedTuple):
+    """What was read of some files."""
+
+    rows: DataFrame | None
+    """As `parse_rows` gives them; None where all files are corrupt."""
+    read: int
+    """How many rows the reader gave."""
+    corrupt: Corrupt
+
+
+_FAILED = (PySparkException, Py4JError)
+# What readers say of bytes that are not what they should be. Whatever else goes wrong, a storage
+# that does not answer or a login that has run out, fails the job and refuses no file.
+_BROKEN = re.compile(
+    r"[^\n]*(EOFException: (Unexpected|Premature|Reached the) end|not a gzip file|gzip stream"
+    r"|DataFormatException|ZipException|incorrect header check|bad block header|not BZip2"
+    r"|FAILED_TO_UNCOMPRESS|is not a Parquet file|could not read page"
+    r"|[Cc]an ?not read class org\.apache\.parquet"
+    r"|[Cc]orrupt(ed)? (file|page|block|footer|statistics))[^\n]*"
+)
+_SHOWN = 300
+
+
+@dataclass(frozen=True)
+class LakeRows:
+    """Reads files of one declared source; keeps what it has parsed in the folder `staging`."""
+
+    name: str
+    source: LakeSource
+    spark: SparkSession = field(repr=False)
+    staging: str
+
+    def check(self, files: Sequence[LakeFile]) -> Unfit:
+        """The files without anything in them, and those whose very beginning cannot be read.
+
+        Raises:
+            SchemaError: a file's columns are not those declared.
+        """
+        unfit = Unfit(set(), {})
+        for file in files:
+            try:
+                found = self._columns(file) if file.size else []
+            except _FAILED as error:
+                unfit.corrupt[file] = _told(error)
+                continue
+            if found == []:
+                unfit.empty.add(file)
+            elif found is not None:
+                self._require_declared(file, found)
+        return unfit
+
+    def parse(self, files: Sequence[LakeFile]) -> Parsed:
+        """The rows of all files but the corrupt ones, parsed in one reading of them.
+
+        Only where that fails are halves of the files read until the corrupt ones are found.
+        """
+        try:
+            return self._stage(files, Corrupt())
+        except _FAILED as error:
+            _told(error)
+            corrupt = self._corrupt(files)
+            if not corrupt:
+                raise
+        return self._stage([file for file in files if file not in corrupt], corrupt)
+
+    def files_with(self, files: Sequence[LakeFile], column: str, value: str) -> list[str]:
+        """Those that hold the value in the column; of files of text anywhere."""
+        if not files:
+            return []
+        paths = [file.path for file in files]
+        if self.source.format == "parquet" and column in self.source.in_rows:
+            name = self.source.columns[column].path or column
+            found = self.spark.read.parquet(*paths).where(F.col(name).cast("string") == value)
+        else:
+            found = self.spark.read.text(paths).where(F.contains(VALUE, F.lit(value)))
+        named = found.select("_metadata.file_path").distinct().orderBy("file_path")
+        return [row[0] for row in named.collect()]
+
+    def forget(self) -> None:
+        """Leaves nothing of what was parsed."""
+        empty = self.spark.createDataFrame([], "nothing INT")
+        empty.write.mode("overwrite").parquet(self.staging)
+
+    def _stage(self, files: Sequence[LakeFile], corrupt: Corrupt) -> Parsed:
+        if not files:
+            return Parsed(None, 0, corrupt)
+        seen = Observation()
+        read = self._read(files).observe(seen, F.count(F.lit(1)).alias("rows"))
+        parsed = parse_rows(read, self.source)
+        parsed.write.mode("overwrite").parquet(self.staging)
+        rows = self.spark.read.schema(parsed.schema).parquet(self.staging)
+        return Parsed(rows, seen.get["rows"], corrupt)
+
+    def _corrupt(self, files: Sequence[LakeFile]) -> Corrupt:
+        corrupt = Corrupt()
+
+        def passes(start: int, stop: int) -> bool:
+            read = self._read(files[start:stop])
+            try:
+                read.agg(F.bit_xor(F.xxhash64(*read.columns))).collect()
+            except _FAILED as error:
+                corrupt[files[start]] = _told(error)
+                return False
+            return True
+
+        return {files[at]: corrupt[files[at]] for at in failing(len(files), passes)}
+
+    def _columns(self, file: LakeFile) -> list[str] | None:
+        """A file's columns; None where nothing is said of them before its rows."""
+        match self.source.format:
+            case "parquet":
+                return list(_fields(self.spark.read.parquet(file.path).schema))
+            case "csv" if self.source.reading.header:
+                return self.spark.read.csv(file.path, **self._dialect()).columns
+        return None
+
+    def _require_declared(self, file: LakeFile, found: list[str]) -> None:
+        expected = [column.path or name for name, column in self.source.in_rows.items()]
+        is_csv = self.source.format == "csv"
+        if found != expected if is_csv else not set(expected) <= set(found):
+            raise SchemaError(
+                f"{file.file} has the columns {', '.join(found)}; expected were "
+                f"{', '.join(expected)}. Nothing was loaded into {self.source.table}. Mend the "
+                f"file, or declare its columns in lake.sources.{self.name}."
+            )
+
+    def _read(self, files: Sequence[LakeFile]) -> DataFrame:
+        paths = [file.path for file in files]
+        match self.source.format:
+            case "json":
+                return self.spark.read.text(paths).where(f"trim({VALUE}) != ''")
+            case "parquet":
+                return self.spark.read.parquet(*paths)
+        fields = StructType()
+        for name, column in self.source.in_rows.items():
+            fields = fields.add(column.path or name, StringType())
+        return self.spark.read.csv(
+            paths,
+            fields.add(CORRUPT, StringType()),
+            columnNameOfCorruptRecord=CORRUPT,
+            **self._dialect(),
+        )
+
+    def _dialect(self) -> dict[str, Any]:
+        reading = self.source.reading
+        return {
+            "sep": reading.separator,
+            "quote": reading.quote,
+            "escape": reading.escape,
+            "header": reading.header,
+            "encoding": reading.encoding,
+            "nullValue": reading.null_value,
+            "multiLine": reading.multiline,
+        }
+
+
+def _fields(schema: StructType, within: str = "") -> Iterator[str]:
+    """The names of all fields, those of a struct's after its own and a dot."""
+    for field_ in schema:
+        yield within + field_.name
+        if isinstance(field_.dataType, StructType):
+            yield from _fields(field_.dataType, f"{within}{field_.name}.")
+
+
+def _told(error: Exception) -> str:
+    """What the reader says of a corrupt file; raises the error where it is another one."""
+    found = _BROKEN.search(str(error))
+    if not found:
+        raise error
+    return found[0].strip().removeprefix("Caused by: ")[:_SHOWN]

@@ -1,0 +1,33 @@
+"""The bronze tables of lake files, with their quarantine and ledger."""
+
+from matchlake.ingest.files.params import LakeSource
+from matchlake.ingest.schema import FILE_COLUMNS, LAKE_COLUMNS
+from matchlake.ingest.tables import allowed_values, declared_columns
+from matchlake.schemas import TableSpec
+
+
+def lake_table(source: LakeSource) -> TableSpec:
+    """The declared columns, one row a key."""
+    columns = tuple(
+        column._replace(nullable=column.name not in source.keys)
+        for column in declared_columns(source.columns)
+    )
+    return TableSpec(
+        source.table,
+        source.comment,
+        columns,
+        keys=source.keys,
+        checks=tuple(allowed_values(source.columns)),
+    )
+
+
+def lake_quarantine(name: str) -> TableSpec:
+    """The rows that were refused when their file was last loaded; a corrupt file is one row."""
+    comment = "Rows of lake files that the last load of their file refused, with the reason."
+    return TableSpec(name, comment, LAKE_COLUMNS)
+
+
+def lake_files(name: str) -> TableSpec:
+    """The ledger of lake files: each once a source, with what became of its rows."""
+    comment = "Every file of the lake that was found, and what became of its rows."
+    return TableSpec(name, comment, FILE_COLUMNS, keys=("source", "file"))

@@ -1,0 +1,1 @@
+"""From bytes to typed rows, or to the reason why not."""

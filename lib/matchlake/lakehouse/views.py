@@ -1,0 +1,346 @@
+"""The views that analysts read: what each shows, what it needs, and how they are made.
+
+On a platform the views live in its catalog, and the jobs renew them with `create_views`. On a
+laptop there is no catalog to keep them: every session makes those that it is asked for.
+"""
+
+import logging
+from collections.abc import Collection, Mapping
+
+from pyspark.sql.types import TimestampType
+
+from matchlake.config import JobConfig
+from matchlake.features.tables import FEATURE_COUNTS, FEATURE_SETS, FEATURE_VOCABULARY
+from matchlake.ingest.tables import stream_views
+from matchlake.io.delta import Lakehouse
+from matchlake.profiling.profile import DESCRIPTIONS, DRIFT
+from matchlake.schemas import (
+    EVENT_TIME,
+    INTERACTIONS,
+    PREDICTED_RATINGS,
+    RECOMMENDATIONS,
+    RELATED_ITEMS,
+    RELATED_USERS,
+    TableSpec,
+    ViewSpec,
+    quote_identifier,
+    quote_text,
+)
+from matchlake.training.scoring import TABLES as ANSWERS
+
+_log = logging.getLogger(__name__)
+
+SCHEMAS = ("bronze", "silver", "gold")
+"""The schemas in which tables and views stand."""
+JOBS = (
+    "ingest_events",
+    "clean_events",
+    "load_lake",
+    "build_features",
+    "describe_tables",
+    "build_training_sets",
+    "train_recommender",
+    "recommend",
+)
+"""The jobs in the order in which each finds what it reads."""
+DAMPING = 10
+"""Ratings of the overall mean that `gold.top_items` adds to each item's own."""
+FEW_RATINGS = 20
+"""A user with at most this many ratings is in `gold.users_with_few_ratings`."""
+
+FRESHNESS = "gold.data_freshness"
+QUARANTINE = "gold.quarantine_by_reason"
+
+TOP_ITEMS = ViewSpec(
+    "gold.top_items",
+    f"Items by damped mean rating: (sum + {DAMPING} * overall mean) / (ratings + {DAMPING}), so "
+    "that a few high ratings do not lead the list.",
+    (
+        ("rank", "Place by damped mean, 1 is the best; ties by number of ratings, then item_id"),
+        ("item_id", "Business key of the item"),
+        ("title", "Title of the item; null where bronze.items does not have it"),
+        ("ratings", "How many users rated the item"),
+        ("mean_rating", "Plain mean of its ratings"),
+        ("damped_mean", f"Its mean after adding {DAMPING} ratings of the overall mean"),
+    ),
+    f"""
+    WITH overall AS (SELECT avg(rating) AS mean FROM silver.interactions),
+    rated AS (
+        SELECT item_id, count(*) AS ratings, avg(rating) AS mean_rating,
+               (sum(rating) + {DAMPING} * any_value(overall.mean)) / (count(*) + {DAMPING})
+                   AS damped_mean
+        FROM silver.interactions CROSS JOIN overall
+        GROUP BY item_id)
+    SELECT row_number() OVER (ORDER BY damped_mean DESC, ratings DESC, item_id) AS rank,
+           item_id, title, ratings, mean_rating, damped_mean
+    FROM rated LEFT JOIN bronze.items USING (item_id)
+    """,
+    needs=(INTERACTIONS.name, "bronze.items"),
+)
+
+USERS_WITH_FEW_RATINGS = ViewSpec(
+    "gold.users_with_few_ratings",
+    f"Users with at most {FEW_RATINGS} ratings, those with none included: recommendations for "
+    "them say little about them.",
+    (
+        ("user_id", "Business key of the user"),
+        ("ratings", "How many items the user rated"),
+        ("last_event_time", "When the user rated last, UTC; null without a rating"),
+    ),
+    f"""
+    SELECT user_id, count(item_id) AS ratings, max(event_time) AS last_event_time
+    FROM bronze.users FULL OUTER JOIN silver.interactions USING (user_id)
+    GROUP BY user_id HAVING count(item_id) <= {FEW_RATINGS}
+    """,
+    needs=(INTERACTIONS.name, "bronze.users"),
+)
+
+_USER = ("user_id", "Business key of the user")
+_ITEM = ("item_id", "Business key of the item")
+_TITLE = ("title", "Title of the item; null where bronze.items does not have it")
+_VERSION = ("model_version", "Version of the registered model that made the row")
+
+RECOMMENDATIONS_WITH_TITLES = ViewSpec(
+    "gold.recommendations_with_titles",
+    "The recommendations, with what the items are called.",
+    (
+        _USER,
+        ("rank", "Place in the user's list, 1 is the best"),
+        _ITEM,
+        _TITLE,
+        ("score", "Predicted rating, or strength for implicit models"),
+        _VERSION,
+    ),
+    """
+    SELECT user_id, rank, item_id, title, score, model_version
+    FROM gold.recommendations LEFT JOIN bronze.items USING (item_id)
+    """,
+    needs=(RECOMMENDATIONS.name, "bronze.items"),
+)
+
+RELATED_ITEMS_WITH_TITLES = ViewSpec(
+    "gold.related_items_with_titles",
+    "The related items, with what both items are called.",
+    (
+        _ITEM,
+        _TITLE,
+        ("rank", "Place in the item's list, 1 is the most related"),
+        ("related_item_id", "Business key of the other item"),
+        ("related_title", "Title of the other item"),
+        ("score", "Log density of equal ratings: the larger the more alike"),
+        _VERSION,
+    ),
+    """
+    SELECT r.item_id, a.title, r.rank, r.related_item_id, b.title AS related_title, r.score,
+           r.model_version
+    FROM gold.related_items r
+    LEFT JOIN bronze.items a ON a.item_id = r.item_id
+    LEFT JOIN bronze.items b ON b.item_id = r.related_item_id
+    """,
+    needs=(RELATED_ITEMS.name, "bronze.items"),
+)
+
+PREDICTED_RATINGS_WITH_TITLES = ViewSpec(
+    "gold.predicted_ratings_with_titles",
+    "The predicted ratings, with what the items are called and how sure the model is.",
+    (
+        _USER,
+        _ITEM,
+        _TITLE,
+        ("rating", "The rating expected"),
+        ("low", "Nine of ten ratings are expected between this and high; not cut to the scale"),
+        ("high", "The upper end of that interval"),
+        ("cold", "Whether user or item had no ratings to learn from"),
+        _VERSION,
+    ),
+    """
+    SELECT user_id, item_id, title, rating, rating - 1.645 * deviation AS low,
+           rating + 1.645 * deviation AS high, cold, model_version
+    FROM gold.predicted_ratings LEFT JOIN bronze.items USING (item_id)
+    """,
+    needs=(PREDICTED_RATINGS.name, "bronze.items"),
+)
+
+
+def wide_views(config: JobConfig) -> tuple[ViewSpec, ...]:
+    """Lists in the form of Azure ML's Matchbox modules: a row an entity, a column a place."""
+    few = config.recommend.related
+    return (
+        _wide(RECOMMENDATIONS, ("User", "Item"), config.recommend.k),
+        _wide(RELATED_ITEMS, ("Item", "Related Item"), few),
+        _wide(RELATED_USERS, ("User", "Related User"), few),
+    )
+
+
+def _wide(table: TableSpec, names: tuple[str, str], k: int) -> ViewSpec:
+    key, _, target = table.column_names[:3]
+    places = [
+        (f"{names[1]} {n}", f"max(CASE WHEN rank = {n} THEN {target} END)", f"At place {n}")
+        for n in range(1, k + 1)
+    ]
+    named = (f"{expression} AS place_{n}" for n, (_, expression, _) in enumerate(places, 1))
+    expressions = ", ".join(named)
+    return ViewSpec(
+        f"{table.name}_wide",
+        f"{table.name} in the form of Azure ML's Matchbox modules, a row for each {names[0]}.",
+        ((names[0], f"Business key of the {names[0].lower()}"), *((n, c) for n, _, c in places)),
+        f"SELECT {key}, {expressions} FROM {table.name} GROUP BY {key}",
+        needs=(table.name,),
+    )
+
+
+def fixed_views(config: JobConfig) -> tuple[ViewSpec, ...]:
+    """The views whose queries do not depend on which tables there are: each stream's, and gold's.
+
+    A laptop's `Lakehouse` is given them, to make each when it is first asked for.
+    """
+    streams = (view for stream in config.streams.values() for view in stream_views(stream))
+    titled = (RECOMMENDATIONS_WITH_TITLES, RELATED_ITEMS_WITH_TITLES, PREDICTED_RATINGS_WITH_TITLES)
+    return (*streams, TOP_ITEMS, USERS_WITH_FEW_RATINGS, *titled, *wide_views(config))
+
+
+def data_freshness(event_times: Mapping[str, str | None]) -> ViewSpec:
+    """How old each table is; `event_times` names the column of its events' time, if it has one."""
+    branches = [
+        f"SELECT {quote_text(table)} AS table_name, count(*) AS row_count,"
+        f" {f'max({quote_identifier(column)})' if column else 'CAST(NULL AS TIMESTAMP)'}"
+        " AS last_event_time, max(_metadata.file_modification_time) AS last_written_at"
+        f" FROM {table}"
+        for table, column in event_times.items()
+    ]
+    return ViewSpec(
+        FRESHNESS,
+        "How fresh each table is, as of the moment the view is read.",
+        (
+            ("table_name", "The table, as schema.table"),
+            ("row_count", "How many rows it has"),
+            ("last_event_time", "Time of its youngest event, UTC; null for tables without events"),
+            ("last_written_at", "When rows were last written or rewritten, UTC; null when empty"),
+            ("age_minutes", "Whole minutes since then"),
+        ),
+        "SELECT *, timestampdiff(MINUTE, last_written_at, current_timestamp()) AS age_minutes"
+        f" FROM ({' UNION ALL '.join(branches)})",
+        needs=tuple(event_times),
+    )
+
+
+def quarantine_by_reason(streams: Mapping[str, str], lake: str | None) -> ViewSpec:
+    """What was refused and why: of `streams`, name to quarantine view, and in the table `lake`."""
+    branches = [
+        f"SELECT {quote_text(name)} AS source, {quote_text(view)} AS held_in, reason,"
+        " count(*) AS refused, min(kafka_timestamp) AS first_time,"
+        " max(kafka_timestamp) AS last_time,"
+        f" max_by(detail, struct(kafka_timestamp, partition, offset)) AS example FROM {view}"
+        " GROUP BY reason"
+        for name, view in streams.items()
+    ]
+    if lake:
+        branches.append(
+            f"SELECT source, {quote_text(lake)}, reason, count(*), min(loaded_at), max(loaded_at),"
+            f" max_by(detail, struct(loaded_at, detail)) FROM {lake} GROUP BY source, reason"
+        )
+    return ViewSpec(
+        QUARANTINE,
+        "How much was refused, by source and reason.",
+        (
+            ("source", "The stream, or the kind of lake files, as conf names it"),
+            ("held_in", "The table or view that holds what was refused, as it came"),
+            ("reason", "Why it was refused"),
+            ("refused", "How many records or rows"),
+            ("first_time", "When the first of them came, UTC: to Kafka, or by a load of files"),
+            ("last_time", "When the last of them came, UTC"),
+            ("example", "What exactly was wrong with one of the last of them"),
+        ),
+        " UNION ALL ".join(branches),
+        needs=(*streams.values(), *([lake] if lake else [])),
+    )
+
+
+def create_views(
+    lakehouse: Lakehouse, config: JobConfig, names: Collection[str] | None = None
+) -> list[str]:
+    """Creates or renews the views, or those of `names`; names those made.
+
+    A view is left out while a table that it needs is missing. Freshness and quarantine span the
+    tables that are there now.
+    """
+    specs = [spec for spec in fixed_views(config) if names is None or spec.name in names]
+    if names is None or FRESHNESS in names:
+        times = _event_times(lakehouse, config)
+        specs += [data_freshness(times)] if times else []
+    if names is None or QUARANTINE in names:
+        views = {name: stream.quarantine_view for name, stream in config.streams.items()}
+        there = {name: view for name, view in views.items() if lakehouse.exists(view)}
+        files = config.lake.quarantine if lakehouse.exists(config.lake.quarantine) else None
+        specs += [quarantine_by_reason(there, files)] if there or files else []
+    return [spec.name for spec in specs if lakehouse.create_view(spec)]
+
+
+def publish_views(lakehouse: Lakehouse, config: JobConfig) -> None:
+    """Renews all views where a catalog keeps them; a laptop's sessions make their own."""
+    if lakehouse.catalog:
+        made = create_views(lakehouse, config)
+        _log.info("views of catalog %s: %s", lakehouse.catalog, ", ".join(made))
+
+
+def view_names(config: JobConfig, tables: Collection[str]) -> list[str]:
+    """The views that can be made where there are these `tables`; looks at no session."""
+    there = set(tables)
+    for spec in fixed_views(config):
+        if there.issuperset(spec.needs):
+            there.add(spec.name)
+    refused = [stream.quarantine_view for stream in config.streams.values()]
+    there |= {FRESHNESS} if tables else set()
+    there |= {QUARANTINE} if there.intersection([*refused, config.lake.quarantine]) else set()
+    return sorted(there.difference(tables))
+
+
+def jobs_before(config: JobConfig, name: str) -> list[str]:
+    """The jobs after which the table or view `name` is there; none where no job makes it."""
+    if name in (FRESHNESS, QUARANTINE):
+        return [JOBS[0]]
+    jobs = _jobs_of_tables(config)
+    needs = [need for spec in fixed_views(config) if spec.name == name for need in spec.needs]
+    wanted = {jobs[table] for table in needs or [name] if table in jobs}
+    return [job for job in JOBS if job in wanted]
+
+
+def _jobs_of_tables(config: JobConfig) -> dict[str, str]:
+    """Which job writes each table that `config` speaks of."""
+    return {
+        **{stream.table: "ingest_events" for stream in config.streams.values()},
+        config.ingest.ledger: "ingest_events",
+        **{silver.table: "clean_events" for silver in config.silver.tables.values()},
+        **{source.table: "load_lake" for source in config.lake.sources.values()},
+        config.lake.quarantine: "load_lake",
+        INTERACTIONS.name: "build_features",
+        **{each.table: "build_features" for each in config.features.tables.values()},
+        FEATURE_SETS.name: "build_features",
+        FEATURE_VOCABULARY.name: "build_features",
+        FEATURE_COUNTS.name: "build_features",
+        DESCRIPTIONS.name: "describe_tables",
+        DRIFT.name: "describe_tables",
+        **{each.table: "build_training_sets" for each in config.training_sets.values()},
+        **{spec.name: "recommend" for spec in ANSWERS.values()},
+    }
+
+
+def table_names(lakehouse: Lakehouse, config: JobConfig) -> list[str]:
+    """The tables that are there: all of a laptop's, and of a catalog's those that conf names."""
+    # Where a catalog holds the tables it may hold other people's too: ours are those conf names.
+    named = lakehouse.attach_all() if lakehouse.folder else _jobs_of_tables(config)
+    return [table for table in named if lakehouse.exists(table)]
+
+
+def _event_times(lakehouse: Lakehouse, config: JobConfig) -> dict[str, str | None]:
+    """The tables that are there, each with the column that says when its events happened."""
+    declared = {stream.table: stream.event_time for stream in config.streams.values()}
+    return {
+        table: declared.get(table, _own_event_time(lakehouse, table))
+        for table in table_names(lakehouse, config)
+    }
+
+
+def _own_event_time(lakehouse: Lakehouse, table: str) -> str | None:
+    kinds = {field.name: field.dataType for field in lakehouse.read(table).schema}
+    return EVENT_TIME if isinstance(kinds.get(EVENT_TIME), TimestampType) else None

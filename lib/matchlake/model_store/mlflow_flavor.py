@@ -1,0 +1,72 @@
+"""How a saved factor model becomes an MLflow model that serves without this project installed.
+
+It takes its factor files, a copy of this package (`code_paths`: matchlake is on no registry that
+a serving machine could reach) and stated requirements with it, so that logging infers nothing and
+needs no network. The model is a script (`mlflow_serving.py`), not a pickle: it loads under any Python.
+"""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from matchlake.errors import ModelError
+from matchlake.model_store.manifest import Side, read_manifest
+
+FACTORS = "factors"
+"""Folder of the model that serves, among the artifacts."""
+
+EVALUATED = "evaluated"
+"""Folder of the model that was measured: fitted without the test part."""
+
+_NEEDS = ("mlflow", "numba", "numpy", "pandas", "pyarrow", "pydantic")
+
+
+def pyfunc_flavor(folder: Path) -> dict[str, Any]:
+    """Arguments of `mlflow.pyfunc.log_model` for the model saved in `folder / FACTORS`.
+
+    All else in `folder` travels along.
+    """
+    from mlflow.models import ModelSignature  # noqa: PLC0415
+    from mlflow.types.schema import Array, ColSpec, ParamSchema, ParamSpec, Schema  # noqa: PLC0415
+
+    example = _example(folder / FACTORS)
+    user, item = ("long" if kind == "int64" else "string" for kind in example.dtypes)
+    signature = ModelSignature(
+        inputs=Schema(
+            [
+                ColSpec(user, "user_id"),
+                ColSpec(item, "item_id", required=False),
+                ColSpec(Array(item), "exclude", required=False),
+            ]
+        ),
+        outputs=Schema([ColSpec("double", "score"), ColSpec("boolean", "cold")]),
+        params=ParamSchema([ParamSpec("mode", "string", "score"), ParamSpec("k", "long", 10)]),
+    )
+    return {
+        "python_model": str(Path(__file__).with_name("mlflow_serving.py")),
+        "artifacts": {path.name: str(path) for path in sorted(folder.iterdir())},
+        "code_paths": [str(Path(__file__).parents[1])],
+        "signature": signature,
+        "input_example": example,
+        "pip_requirements": [f"{name}=={version(name)}" for name in _NEEDS],
+        "metadata": {"matchlake_version": version("matchlake")},
+    }
+
+
+def _example(folder: Path) -> pd.DataFrame:
+    """One pair of the model's own ids, in the types that its callers have to use."""
+    return pd.DataFrame(
+        {"user_id": _first_id(folder, "user"), "item_id": _first_id(folder, "item")}
+    )
+
+
+def _first_id(folder: Path, side: Side) -> pd.Series:
+    name = f"{side}_id"
+    for path in read_manifest(folder).paths(folder, side):
+        for batch in pq.ParquetFile(path).iter_batches(1, columns=[name]):
+            value = batch.column(0)[0].as_py()
+            return pd.Series([value], dtype="int64" if isinstance(value, int) else object)
+    raise ModelError(f"{folder} has no {side}s: a model of nothing cannot be logged.")

@@ -1,0 +1,1 @@
+"""Distributions of columns, and how they change between table versions."""

@@ -1,0 +1,82 @@
+"""Held-out measurements during a fit, and the decision to stop."""
+
+import math
+from dataclasses import dataclass, field
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from matchlake.errors import InputError
+from matchlake.recommender.als.model import FactorModel
+from matchlake.recommender.als.params import AlsParams
+from matchlake.recommender.columns import require_columns
+from matchlake.schemas import ITEM_ID, SCORE, USER_ID
+
+LIST_LENGTH = 20
+"""Items that the recall of an implicit fit looks at."""
+
+
+def require_measurable(held_out: DataFrame, params: AlsParams) -> None:
+    """Raises SchemaError or InputError unless `held_out` has a pair to measure; one action."""
+    explicit = params.feedback == "explicit"
+    needed = [USER_ID, ITEM_ID, *([params.value_column] if explicit else [])]
+    require_columns(held_out, needed, "the held-out part")
+    if held_out.select(*needed).dropna().isEmpty():
+        raise InputError(
+            f"No row of held_out has {', '.join(needed)} that are not null, so there is nothing to "
+            "measure: give some interactions, or leave held_out out."
+        )
+
+
+@dataclass
+class Watch:
+    """Measures a fit at its cuts and keeps its best state.
+
+    `held_out` is measured by RMSE (explicit, less is better) or by the share of its pairs that
+    are among the 20 best items the user has not `seen` (implicit, more is better).
+    """
+
+    held_out: DataFrame | None
+    seen: DataFrame
+    params: AlsParams
+    _best: tuple[float, DataFrame | None] = (math.inf, None)
+    _worse: int = field(default=0)
+
+    @property
+    def spent(self) -> bool:
+        """Whether the last `patience` measurements brought no gain."""
+        return self.params.patience is not None and self._worse >= self.params.patience
+
+    def measure(self, model: FactorModel, state: DataFrame) -> float | None:
+        """Measures `model`, remembering `state` if it is the best yet; an action or two."""
+        if self.held_out is None:
+            return None
+        explicit = self.params.feedback == "explicit"
+        metric = (
+            self._rmse(model, self.held_out) if explicit else self._recall(model, self.held_out)
+        )
+        regret = metric if explicit else -metric
+        self._worse = 0 if regret < self._best[0] else self._worse + 1
+        if regret < self._best[0]:
+            self._best = regret, state
+        return metric
+
+    def best_state(self, last: DataFrame) -> DataFrame:
+        """The state to take: the best measured where stopping early was asked for, or the last."""
+        best = self._best[1]
+        return last if self.params.patience is None or best is None else best
+
+    def _rmse(self, model: FactorModel, pairs: DataFrame) -> float:
+        error = F.col(SCORE) - F.col(self.params.value_column)
+        row = model.score(pairs).agg(F.sqrt(F.avg(error * error)).alias("rmse")).collect()[0]
+        return math.inf if row["rmse"] is None else float(row["rmse"])
+
+    def _recall(self, model: FactorModel, pairs: DataFrame) -> float:
+        pairs = pairs.select(USER_ID, ITEM_ID).distinct()
+        lists = model.recommend_items(pairs.select(USER_ID), LIST_LENGTH, exclude_seen=self.seen)
+        hits = pairs.join(
+            lists.select(USER_ID, ITEM_ID, F.lit(1).alias("hit")), [USER_ID, ITEM_ID], "left"
+        )
+        row = hits.agg(F.sum("hit").alias("hits"), F.count(F.lit(1)).alias("all")).collect()[0]
+        hit_count, pair_count = int(row["hits"] or 0), int(row["all"])
+        return hit_count / max(1, pair_count)

@@ -1,0 +1,125 @@
+"""Rows with factors at or above zero: projected Newton steps, compiled.
+
+The columns at zero that are pushed below it are held, the others take the exact step of their own
+system, and what falls below zero on the way is set to zero, at a length that gains (Bertsekas 1982,
+"Projected Newton methods for optimization problems with simple constraints"). Where no such length
+does, the step goes as far as the first column that reaches zero, as Lawson and Hanson's active set
+(1974) does. Once the right columns are held the step is the solution, however badly the system is
+conditioned.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from matchlake.engine.cholesky import factorize, substitute
+from matchlake.engine.simd import LANES, compiled, fma, load, splat, store
+
+Floats = npt.NDArray[np.float32]
+
+_ZERO, _HALF = np.float32(0.0), np.float32(0.5)
+_STEPS, _HALVINGS, _SETTLED, _ENOUGH = 100, 4, 1e-7, 0.1
+_ROUNDING = np.float32(1e-6)
+"""What is left of a column, as a part of it, that counts as zero."""
+
+
+@compiled
+def solve_bounded(matrix: Floats, residual: Floats, x: Floats, bounded: int) -> None:
+    """Minimises `x' matrix x / 2 - b . x` in place, the first `bounded` columns at or above zero.
+
+    `matrix` is symmetric, of which the upper triangle is read and the rest filled in; `residual`,
+    which is used up, is `b - matrix x` for the `x` given, where the bounded columns are at or
+    above zero already.
+    """
+    size, gained = x.shape[0], 0.0
+    for a in range(size):
+        for b in range(a):
+            matrix[a * size + b] = matrix[b * size + a]
+    factor, step = np.empty_like(matrix), np.empty_like(x)
+    move, product = np.empty_like(x), np.empty_like(x)
+    for _ in range(_STEPS):
+        _newton(matrix, residual, x, bounded, factor, step)
+        promised = 0.5 * _dot(step, residual)
+        length = np.float32(1.0)
+        for halving in range(_HALVINGS + 1):
+            if halving == _HALVINGS:
+                length = _room(x, step, bounded)
+            _project(x, step, length, bounded, move)
+            _multiply(matrix, move, product)
+            gain = _dot(move, residual) - 0.5 * _dot(move, product)
+            if gain >= _ENOUGH * promised:
+                break
+            length *= _HALF
+        if not gain > 0.0:
+            break
+        x += move
+        residual -= product
+        gained += gain
+        if promised <= _SETTLED * gained:
+            break
+
+
+@compiled
+def _newton(
+    matrix: Floats, residual: Floats, x: Floats, bounded: int, factor: Floats, step: Floats
+) -> None:
+    """The step of the columns that are not held; zero for those that are.
+
+    Held are the columns at zero that the residual, or else the step itself, would push below it.
+    """
+    size = x.shape[0]
+    held = np.zeros(size, np.bool_)
+    for a in range(min(bounded, size)):
+        held[a] = x[a] <= _ZERO and residual[a] <= _ZERO
+    again = True
+    while again:
+        factor[:] = matrix
+        step[:] = residual
+        for a in range(size):
+            if held[a]:
+                for k in range(size):
+                    factor[a * size + k] = factor[k * size + a] = _ZERO
+                factor[a * size + a] = np.float32(1.0)
+                step[a] = _ZERO
+        factorize(factor, size)
+        substitute(factor, size, step)
+        again = False
+        for a in range(min(bounded, size)):
+            if x[a] <= _ZERO and step[a] < _ZERO:
+                held[a] = again = True
+
+
+@compiled
+def _room(x: Floats, step: Floats, bounded: int) -> np.float32:
+    """How far the step can go before a column reaches zero; all of it, at most."""
+    length = np.float32(1.0)
+    for k in range(min(bounded, x.shape[0])):
+        if x[k] + length * step[k] < _ZERO:
+            length = -x[k] / step[k]
+    return length
+
+
+@compiled
+def _project(x: Floats, step: Floats, length: np.float32, bounded: int, move: Floats) -> None:
+    """What `x + length step` moves `x` by, once it is back at or above zero."""
+    for k in range(x.shape[0]):
+        move[k] = length * step[k]
+        if k < bounded and x[k] + move[k] <= _ROUNDING * x[k]:
+            move[k] = -x[k]
+
+
+@compiled
+def _multiply(matrix: Floats, vector: Floats, out: Floats) -> None:
+    size = vector.shape[0]
+    out[:] = _ZERO
+    for a in range(size):
+        factor = splat(vector[a])
+        for k in range(0, size, LANES):
+            store(out, k, fma(factor, load(matrix, a * size + k), load(out, k)))
+
+
+@compiled
+def _dot(a: Floats, b: Floats) -> float:
+    total = 0.0
+    for k in range(a.shape[0]):
+        total += np.float64(a[k]) * np.float64(b[k])
+    return total

@@ -1,0 +1,1 @@
+"""The Matchbox fit spread over the tasks of a cluster."""

@@ -1,0 +1,152 @@
+"""What a block keeps through a distributed fit: its ratings, links, names and feature rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from matchlake.engine.arrow import combined
+from matchlake.engine.csr import Csr, Ints
+from matchlake.engine.packing import Array
+from matchlake.recommender.blocks import Block, Layout
+from matchlake.recommender.matchbox.encoding import VECTOR
+from matchlake.recommender.matchbox.sampler.history_features import beside, dense_rows, history_of
+from matchlake.recommender.matchbox.sampler.link_matrix import Features
+from matchlake.recommender.messages import MESSAGES, Outbox, opened
+
+STATION, NAMES, VECTORS, GRAM = 10, 11, 12, 13
+"""Kinds of messages: a station, ids of rows that will arrive, feature rows, X'X of a block."""
+
+
+@dataclass(frozen=True)
+class Station:
+    """A block and its surroundings; `names` are the indices of the rows that arrive."""
+
+    block: Block
+    names: Ints
+    features: Features | None
+
+    def arrays(self) -> dict[str, Array]:
+        """All of it, for a message."""
+        found: dict[str, Array] = {
+            **self.block.csr.narrowed(),
+            "names": self.names,
+            "counts": np.array([len(link) for link in self.block.links]),
+            "links": np.concatenate(self.block.links),
+            "near": self.block.near,
+        }
+        if self.features is not None:
+            rows = self.features.rows
+            found |= {"x_indptr": rows.indptr, "x_columns": rows.columns, "x_values": rows.values}
+            found["x_width"] = np.array([rows.width])
+        return found
+
+    @staticmethod
+    def read(table: pa.Table) -> "Station":
+        """The station whose pieces are the rows of `table`."""
+        found = opened(table, STATION)[0]
+        links = np.split(found["links"], np.cumsum(found["counts"])[:-1])
+        features = None
+        if "x_width" in found:
+            width = int(found["x_width"][0])
+            rows = Csr(found["x_indptr"], found["x_columns"], found["x_values"], width)
+            features = Features(rows)
+        block = Block(Csr.widened(found), links, found["near"])
+        return Station(block, found["names"], features)
+
+
+@dataclass(frozen=True)
+class Stations:
+    """Makes stations from blocks, for one side after another."""
+
+    blocks: DataFrame
+    layout: Layout
+    seen: tuple[Ints, Ints]
+    """Rows of users and items that are history features of the other side."""
+
+    def of(self, side: int, vectors: DataFrame | None) -> DataFrame:
+        """Stations of one side, and each one's X'X, as MESSAGES with `side`; lazy.
+
+        `vectors` has `idx` and `x`, a row for every row of the side.
+        """
+        count = self.layout.blocks
+        others = self.blocks.where(F.col("side") == 1 - side).select("key", "piece", "data")
+        name = _Name(self.layout)
+        parts = others.groupBy("key").applyInArrow(lambda key, table: name(key, table), MESSAGES)  # noqa: PLW0108
+        if vectors is not None:
+            number = (F.col("idx") % count).cast("int")
+            key = F.element_at(F.array(*[F.lit(k) for k in self.layout.keys]), number + 1)
+            keyed = vectors.select(key.alias("key"), "idx", VECTOR)
+            pack_vectors = _PackVectors(self.layout)
+            packed = keyed.groupBy("key").applyInArrow(
+                lambda key, table: pack_vectors(key, table),  # noqa: PLW0108
+                MESSAGES,
+            )
+            parts = parts.unionByName(packed)
+        mine = self.blocks.where(F.col("side") == side).select("key", "piece", "data")
+        left = mine.repartition(count, "key").groupBy("key")
+        right = parts.repartition(count, "key").groupBy("key")
+        build = _Build(self.layout, self.seen[1 - side], vectors is not None)
+        made = left.cogroup(right).applyInArrow(
+            lambda key, a, b: build(key, a, b),  # noqa: PLW0108
+            MESSAGES,
+        )
+        return made.withColumn("side", F.lit(side))
+
+
+@dataclass(frozen=True)
+class _Name:
+    """Tells every block of the other side which rows of this block it will get."""
+
+    layout: Layout
+
+    def __call__(self, key: tuple[pa.Scalar], table: pa.Table) -> pa.Table:
+        number = self.layout.keys.index(key[0].as_py())
+        out = Outbox(number)
+        for to, link in zip(self.layout.keys, Block.read(table).links, strict=True):
+            out.add(to, NAMES, {"names": link.astype(np.int64) * self.layout.blocks + number})
+        return out.table()
+
+
+@dataclass(frozen=True)
+class _PackVectors:
+    """A block's feature rows in one message, in the order of its rows."""
+
+    layout: Layout
+
+    def __call__(self, key: tuple[pa.Scalar], table: pa.Table) -> pa.Table:
+        out = Outbox(self.layout.keys.index(key[0].as_py()))
+        vectors = np.asarray(combined(table[VECTOR]).flatten()).reshape(table.num_rows, -1)
+        order = np.argsort(np.asarray(table["idx"]))
+        out.add(key[0].as_py(), VECTORS, {"x": vectors[order]})
+        return out.table()
+
+
+@dataclass(frozen=True)
+class _Build:
+    """Makes one station from its block, the names that were sent to it and its feature rows."""
+
+    layout: Layout
+    seen: Ints
+    featured: bool
+
+    def __call__(self, key: tuple[pa.Scalar], left: pa.Table, right: pa.Table) -> pa.Table:
+        number = self.layout.keys.index(key[0].as_py())
+        block = Block.read(left)
+        names = np.concatenate([part["names"] for part in opened(right, NAMES)])
+        vectors = dense_rows(opened(right, VECTORS)[0]["x"]) if self.featured else None
+        rows = beside(vectors, self._history(block.csr, names))
+        features = None if rows is None else Features(rows)
+        out = Outbox(number)
+        out.add(key[0].as_py(), STATION, Station(block, names, features).arrays())
+        if features is not None:
+            out.add(key[0].as_py(), GRAM, {"gram": features.gram(), "sums": features.sums()})
+        return out.table()
+
+    def _history(self, csr: Csr, names: Ints) -> Csr | None:
+        if not len(self.seen):
+            return None
+        rows = np.repeat(np.arange(csr.rows, dtype=np.int32), csr.counts())
+        return history_of(rows, names[csr.columns].astype(np.int32), csr.rows, self.seen)

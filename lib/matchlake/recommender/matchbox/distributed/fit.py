@@ -1,0 +1,198 @@
+"""A distributed fit from frames to a model: ids, blocks, stations, sweeps, and what they leave."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from matchlake.engine.csr import Floats, Ints
+from matchlake.engine.packing import Array
+from matchlake.errors import InputError
+from matchlake.recommender.als.params import AlsParams
+from matchlake.recommender.blocks import Layout, partition
+from matchlake.recommender.checkpoint import Cut
+from matchlake.recommender.columns import KEYS
+from matchlake.recommender.ids import dense_ids
+from matchlake.recommender.interactions import SHOWN, VALUE, Survey
+from matchlake.recommender.matchbox.chains import PREFIX
+from matchlake.recommender.matchbox.distributed.block_state import Stations
+from matchlake.recommender.matchbox.distributed.collect import (
+    ROWS,
+    ColdRows,
+    gathered_report,
+    gathered_rows,
+)
+from matchlake.recommender.matchbox.distributed.sweeps import Distributed
+from matchlake.recommender.matchbox.encoding import VECTOR
+from matchlake.recommender.matchbox.params import MatchboxParams
+from matchlake.recommender.matchbox.posterior import Usual
+from matchlake.recommender.matchbox.sampler.history_features import all_sources
+from matchlake.recommender.matchbox.sampler.likelihood import (
+    Response,
+    normal_response,
+    ordinal_response,
+)
+from matchlake.recommender.matchbox.sampler.link_matrix import Source
+from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER
+
+_COLUMNS = ("idx", "factors", "biases", "compact", "response", "observed")
+
+
+class Input(NamedTuple):
+    """What a fit learns from: ratings (`user_id`, `item_id`, `value`) and feature vectors."""
+
+    ratings: DataFrame
+    vectors: tuple[DataFrame | None, DataFrame | None]
+    sources: tuple[tuple[Source, ...] | None, tuple[Source, ...] | None]
+    size: Survey
+
+
+class Gathered(NamedTuple):
+    """Rows of users and items, and the report."""
+
+    users: DataFrame
+    items: DataFrame
+    report: dict[str, Array]
+
+
+def fit_blocks(given: Input, params: MatchboxParams, cut: Cut) -> Gathered:
+    """Runs the distributed schedule; see `fit_matchbox` for its actions."""
+    if params.dates or params.chains > 1 or (params.noise == "shared" and not params.ordinal):
+        raise InputError(
+            "The distributed schedule has neither dates nor several chains nor shared noise: leave "
+            "out dates=True, chains and noise='shared', or force schedule='one-task' on a machine "
+            "with memory for it."
+        )
+    response, ratings = _response(given, params)
+    sizing = AlsParams(feedback="explicit", rank=params.rank, blocks=params.blocks)
+    blocks, ids, layout = partition(ratings, given.size, sizing, cut)
+    for side in (USER, ITEM):
+        _check_vectors(given.vectors[side], ids[side], KEYS[side])
+    limit = params.history_limit if params.history else 0
+    (seen_users, of_items), (seen_items, of_users) = (
+        _most_rated(given, ids[side], side, limit) for side in (USER, ITEM)
+    )
+    seen = seen_users, seen_items
+    usual = [
+        Usual(np.concatenate([_usual_given(given, side), history]), len(history))
+        for side, history in ((USER, of_users), (ITEM, of_items))
+    ]
+    stations = Stations(blocks, layout, seen)
+    made = [stations.of(side, _indexed(given, ids, side)) for side in (USER, ITEM)]
+    ready = cut(made[USER].unionByName(made[ITEM]))
+    sources = [all_sources(given.sources[side], seen[1 - side]) for side in (USER, ITEM)]
+    chain = Distributed(ready, layout, params, response, cut, sources)
+    kept = chain.run()
+    report = gathered_report(kept, layout, params.compact_loss, usual)
+    names = chain.trace[0]
+    report |= {PREFIX + n: np.array([[facts[n] for facts in chain.trace]]) for n in names}
+    report |= {"seen_users": seen[USER], "seen_items": seen[ITEM]}
+    finish = _Finish(given, ids, layout, cut)
+    users, items = (
+        finish.rows(gathered_rows(kept, side, layout, report), side, report)
+        for side in (USER, ITEM)
+    )
+    return Gathered(users, items, report)
+
+
+def _response(given: Input, params: MatchboxParams) -> tuple[Response, DataFrame]:
+    """The response, and the ratings with the values it takes."""
+    value = F.col(VALUE)
+    if not params.ordinal:
+        mean = given.size.mean
+        centred = given.ratings.withColumn(VALUE, value - F.lit(mean).cast("float"))
+        return normal_response(mean, given.size.least, given.size.most), centred
+    rows = given.ratings.groupBy(VALUE).count().orderBy(VALUE).collect()
+    levels = np.array([row[VALUE] for row in rows])
+    response = ordinal_response(levels, np.array([row["count"] for row in rows]))
+    code = F.array_position(F.array(*[F.lit(float(x)).cast("float") for x in levels]), value) - 1
+    return response, given.ratings.withColumn(VALUE, code.cast("float"))
+
+
+def _usual_given(given: Input, side: int) -> Floats:
+    """The mean of given features over all ratings; an action where there are any."""
+    vectors, key = given.vectors[side], KEYS[side]
+    if vectors is None:
+        return np.zeros(0, np.float32)
+    counts = given.ratings.groupBy(key).agg(F.count(F.lit(1)).alias("count"))
+    rows = vectors.join(counts, key).select("count", VECTOR)
+    found = rows.mapInArrow(_weighted_sums, "sums array<double>").toArrow()
+    sums = np.array(found["sums"].to_pylist()).sum(axis=0) / given.size.interactions
+    return np.asarray(sums, np.float32)
+
+
+def _weighted_sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        if len(batch):
+            counts = np.asarray(batch["count"]).astype(np.float64)
+            vectors = np.asarray(batch[VECTOR].flatten()).reshape(len(batch), -1)
+            sums = pa.array([counts @ vectors], pa.list_(pa.float64()))
+            yield pa.RecordBatch.from_arrays([sums], ["sums"])
+
+
+def _most_rated(given: Input, ids: DataFrame, side: int, limit: int) -> tuple[Ints, Floats]:
+    """The rows of `side` that are history features, and the usual history of the others."""
+    if not limit:
+        return np.zeros(0, np.int64), np.zeros(0, np.float32)
+    key, other, ratings = KEYS[side], KEYS[1 - side], given.ratings
+    others = ratings.groupBy(other).agg(F.sqrt(F.count(F.lit(1))).alias("root"))
+    counted = ratings.join(others, other).groupBy(key)
+    counts = counted.agg(F.count(F.lit(1)).alias("count"), F.sum("root").alias("total"))
+    ranked = counts.join(ids, key).orderBy(F.desc("count"), "idx")
+    top = ranked.limit(limit).select("idx", "total").collect()
+    rows, totals = ([row[name] for row in top] for name in ("idx", "total"))
+    return np.array(rows, np.int64), (np.array(totals) / given.size.interactions).astype(np.float32)
+
+
+def _indexed(given: Input, ids: tuple[DataFrame, DataFrame], side: int) -> DataFrame | None:
+    vectors = given.vectors[side]
+    return None if vectors is None else vectors.join(ids[side], KEYS[side]).select("idx", VECTOR)
+
+
+def _check_vectors(vectors: DataFrame | None, ids: DataFrame, key: str) -> None:
+    """One feature row an id, and one for every id with ratings. Two actions."""
+    if vectors is None:
+        return
+    again = vectors.groupBy(key).count().where("count > 1").limit(SHOWN).collect()
+    if again:
+        raise InputError(
+            f"Some {key}(s) have more than one feature row: keep one row an id. Among them "
+            f"{[row[key] for row in again]}."
+        )
+    lacking = ids.join(vectors, key, "anti").orderBy("idx").limit(SHOWN).collect()
+    if lacking:
+        raise InputError(
+            f"Some {key}(s) have ratings but no feature row: add one, or leave the features out. "
+            f"Among them {[row[key] for row in lacking]}."
+        )
+
+
+@dataclass(frozen=True)
+class _Finish:
+    """Puts ids to gathered rows, and rows of ids without ratings below them."""
+
+    given: Input
+    ids: tuple[DataFrame, DataFrame]
+    layout: Layout
+    cut: Cut
+
+    def rows(self, gathered: DataFrame, side: int, report: dict[str, Array]) -> DataFrame:
+        """One side's rows by id."""
+        key = KEYS[side]
+        trained = gathered.join(self.ids[side], "idx").select(key, *_COLUMNS)
+        vectors = self.given.vectors[side]
+        if vectors is None:
+            return self.cut(trained)
+        cold = vectors.join(self.ids[side], key, "anti")
+        numbered, _ = dense_ids(cold, key, self.cut)
+        numbered = numbered.withColumn("idx", F.col("idx") + self.layout.sizes[side])
+        projection = report["compact_users" if side == USER else "compact_items"]
+        means = report[f"means_{side}"] + report[f"bare_{side}"]
+        task = ColdRows(means, report[f"links_{side}"], projection)
+        rows = cold.join(numbered, key).select("idx", VECTOR).mapInArrow(task, ROWS)
+        found = rows.join(numbered, "idx").select(key, *_COLUMNS)
+        return self.cut(trained.unionByName(found))

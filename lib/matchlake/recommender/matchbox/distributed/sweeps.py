@@ -1,0 +1,227 @@
+"""The distributed schedule: blocks draw their rows, the driver draws what all rows share.
+
+A sweep is two halves, users then items. A half is one cogroup of the stations with a state, the
+messages in flight: rows that others need, every block's own rows on their way home, and sums. The
+driver reads the sums after each half and draws that side's next prior from them, so that every
+block is told the same one. Draws are keyed by global numbers: the chain is that of one task, up
+to the rounding of sums.
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from matchlake.engine.csr import Floats
+from matchlake.engine.packing import Array
+from matchlake.recommender.blocks import Layout
+from matchlake.recommender.checkpoint import Cut
+from matchlake.recommender.matchbox.distributed.block_state import GRAM, STATION, Station
+from matchlake.recommender.matchbox.params import MatchboxParams
+from matchlake.recommender.matchbox.sampler.gibbs import (
+    PRIOR,
+    ROWS,
+    Side,
+    condition,
+    first_rows,
+    scale_facts,
+    stored_columns,
+)
+from matchlake.recommender.matchbox.sampler.kernels import View
+from matchlake.recommender.matchbox.sampler.likelihood import Arrays, Response
+from matchlake.recommender.matchbox.sampler.link_matrix import Source, Spectra, widths_of
+from matchlake.recommender.matchbox.sampler.prior import Moments, Prior, draw_prior, first_prior
+from matchlake.recommender.matchbox.sampler.random import draw_key
+from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER, Sorted
+from matchlake.recommender.messages import MESSAGES, Outbox, messages, opened, summed
+
+_log = logging.getLogger(__name__)
+
+ROWS_FOR_OTHERS, SUMS = 2, 3
+"""Values of `kind` beside USER and ITEM, which mark a block's own rows."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One kept sample: a frame of all blocks' own rows, priors, and the response."""
+
+    rows: DataFrame
+    priors: tuple[Prior, Prior]
+    response: Response
+
+
+@dataclass
+class Distributed:
+    """A chain over stations that were cut; `sources` are those of both sides' features."""
+
+    stations: DataFrame
+    layout: Layout
+    params: MatchboxParams
+    response: Response
+    cut: Cut
+    sources: list[tuple[Source, ...]]
+    trace: list[dict[str, float]] = field(default_factory=list)
+
+    def run(self) -> list[Kept]:
+        """All sweeps; one cut and one small read a half."""
+        solvers = [read_spectra(self.stations, side, self.sources[side]) for side in (USER, ITEM)]
+        priors = [first_prior(self.params.columns, solver) for solver in solvers]
+        state = self.stations.sparkSession.createDataFrame([], MESSAGES)
+        sums: list[Arrays] = [{}, {}]
+        for side in (USER, ITEM):
+            half = _Half(side, self.layout, self.params, self.response, priors[side], 0)
+            state, sums[side] = self._advance(state, half)
+        kept = []
+        for sweep in range(1, self.params.sweeps + 1):
+            for side in (USER, ITEM):
+                parts = self.params.seed, 0, sweep, side
+                chance = np.random.default_rng(int(draw_key(*parts, PRIOR)))
+                moments = _moments(sums[side])
+                priors[side] = draw_prior(moments, solvers[side], priors[side], chance)
+                half = _Half(side, self.layout, self.params, self.response, priors[side], sweep)
+                state, sums[side] = self._advance(state, half)
+                if side == USER:
+                    self._share(sums[side], parts)
+            self.trace[-1] |= scale_facts(self.sources, priors)
+            _log.info("sweep %d of %d: %s", sweep, self.params.sweeps, self.trace[-1])
+            past = sweep - self.params.burn_in
+            if past > 0 and past % self.params.thinning == 0:
+                rows = self.cut(state.where(F.col("kind") <= ITEM))
+                kept.append(Kept(rows, (priors[USER], priors[ITEM]), self.response))
+        return kept
+
+    def _share(self, sums: Arrays, parts: tuple[int, ...]) -> None:
+        """What users share is drawn from their sums, as in one task."""
+        error = float(sums["error"][0] / sums["error"][1])
+        given = {name[5:]: array for name, array in sums.items() if name.startswith("user_")}
+        self.response = self.response.drawn(given, parts)
+        self.trace.append(self.response.facts(error, given))
+
+    def _advance(self, state: DataFrame, half: "_Half") -> tuple[DataFrame, Arrays]:
+        count = self.layout.blocks
+        mine = self.stations.where(F.col("side") == half.side).where(F.col("kind") == STATION)
+        mine = mine.select("key", "kind", "source", "piece", "data")
+        left = mine.repartition(count, "key").groupBy("key")
+        right = state.where(F.col("kind") != SUMS).repartition(count, "key").groupBy("key")
+        after = left.cogroup(right).applyInArrow(
+            lambda key, a, b: half(key, a, b),  # noqa: PLW0108
+            MESSAGES,
+        )
+        after = self.cut(after)
+        return after, read_sums(after.where(F.col("kind") == SUMS))
+
+
+def read_sums(frame: DataFrame) -> Arrays:
+    """The sums over all blocks, added up in the order of the blocks. One action."""
+    parts = opened(frame.toArrow(), SUMS)
+    return {name: summed(parts, name) for name in parts[0]}
+
+
+def read_spectra(stations: DataFrame, side: int, sources: tuple[Source, ...]) -> Spectra | None:
+    """X'X of one side's features, decomposed; None without features. One action."""
+    if not sources:
+        return None
+    mine = stations.where((F.col("side") == side) & (F.col("kind") == GRAM)).drop("side")
+    parts = opened(mine.toArrow(), GRAM)
+    return Spectra.of(summed(parts, "gram"), summed(parts, "sums"), widths_of(sources))
+
+
+def _moments(sums: Arrays) -> Moments:
+    return Moments(int(sums["rows"][0]), sums["total"], sums["square"], sums["cross"])
+
+
+@dataclass(frozen=True)
+class _Half:
+    """One block's part of a half sweep: messages in, its rows drawn, messages out.
+
+    Sweep 0 draws nothing: it sends the first rows.
+    """
+
+    side: int
+    layout: Layout
+    params: MatchboxParams
+    response: Response
+    prior: Prior
+    sweep: int
+
+    def __call__(self, key: tuple[pa.Scalar], left: pa.Table, right: pa.Table) -> pa.Table:
+        number, home = self.layout.keys.index(key[0].as_py()), key[0].as_py()
+        station = Station.read(left)
+        rows, users = self._own(station, number, right)
+        extra: dict[str, Array] = {}
+        if self.sweep:
+            users, extra = self._draw(station, number, (rows, users), right)
+        columns, out = self.params.columns, Outbox(number)
+        for to, link in zip(self.layout.keys, station.block.links, strict=True):
+            if to == home:
+                continue  # It gets all rows below: they are its own on their way home.
+            arrays: dict[str, Array] = {"rows": rows[link, :columns]}
+            if self.side == USER:
+                arrays["users"] = users[link]
+            out.add(to, ROWS_FOR_OTHERS, arrays)
+        mine: dict[str, Array] = {"rows": rows[:, :columns]}
+        if self.side == USER:
+            mine["users"] = users
+        mine["observed"] = station.block.csr.counts()
+        out.add(home, self.side, mine)
+        for data in messages(right, 1 - self.side):
+            out.pass_on(home, 1 - self.side, memoryview(data))
+        moments = Moments.of(rows[:, :columns], station.features)
+        extra |= {"rows": np.array([moments.rows]), "total": moments.total}
+        out.add(home, SUMS, extra | {"square": moments.square, "cross": moments.cross})
+        return out.table()
+
+    def _own(self, station: Station, number: int, right: pa.Table) -> tuple[Floats, Floats]:
+        """This block's rows and, of users, their part of the response."""
+        ids = self.layout.rows(self.side, number)
+        known = opened(right, self.side)
+        if not known:
+            users = self.response.first_users(len(ids) if self.side == USER else 0)
+            seen = station.block.csr
+            return first_rows((0, self.side), ids, seen, self.response, self.params), users
+        rows = np.zeros((len(ids), stored_columns(self.params)), np.float32)
+        rows[:, : self.params.columns] = known[0]["rows"]
+        return rows, known[0].get("users", np.zeros((0, 0), np.float32))
+
+    def _draw(
+        self, station: Station, number: int, own: tuple[Floats, Floats], right: pa.Table
+    ) -> tuple[Floats, dict[str, Array]]:
+        rows, users = own
+        arrived = opened(right, ROWS_FOR_OTHERS)
+        (same,) = opened(right, 1 - self.side)
+        near = station.block.near
+        arrived.insert(number, {n: same[n][near] for n in ("rows", "users") if n in same})
+        if self.side == ITEM:
+            users = np.concatenate([part["users"] for part in arrived])
+        side = self._view(station, number, rows, arrived)
+        parts = self.params.seed, 0, self.sweep, self.side
+        scored, extra = side.scored(self.response, 1), {}
+        if self.side == USER:
+            self.response.draw_users(scored, users, parts, 1)
+            sums = self.response.sums(users)
+            extra = {f"user_{name}": array for name, array in sums.items()}
+            error = self.response.error(scored, users)
+            extra["error"] = np.array([error, len(scored.values)])
+        targets = self.response.targets(scored, users, parts, 1)
+        side.draw(condition(side, self.prior, targets, draw_key(*parts, ROWS)), 1)
+        return users, extra
+
+    def _view(
+        self, station: Station, number: int, rows: Floats, arrived: list[dict[str, Array]]
+    ) -> Side:
+        csr = station.block.csr
+        stack = np.zeros((csr.width, rows.shape[1]), np.float32)
+        np.concatenate([part["rows"] for part in arrived], out=stack[:, : self.params.columns])
+        others = np.ascontiguousarray(csr.columns[:, None])
+        owners: npt.NDArray[np.int32] = csr.columns
+        if self.side == USER:
+            owners = np.repeat(np.arange(csr.rows, dtype=np.int32), csr.counts())
+        ids = self.layout.rows(self.side, number)
+        seen = Sorted(csr.indptr, np.zeros(0, np.int64), others, owners, csr.values)
+        names, columns = station.names, self.params.columns
+        view = View(csr.indptr, others, owners, ids, names, stack.reshape(-1), columns)
+        return Side(self.side, seen, station.features, None, view, rows)

@@ -1,0 +1,185 @@
+"""Rows of users or items that were not trained, or have changed: their means, a sample each."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from matchlake.engine.csr import Floats
+from matchlake.engine.simd import LANES
+from matchlake.errors import InputError
+from matchlake.recommender.matchbox.posterior import Posterior
+from matchlake.recommender.matchbox.sampler.gibbs import Side, condition
+from matchlake.recommender.matchbox.sampler.history_features import beside, dense_rows
+from matchlake.recommender.matchbox.sampler.kernels import (
+    Conditional,
+    Matrix,
+    Scored,
+    View,
+    draw_rows,
+    score_rows,
+    spread_rows,
+)
+from matchlake.recommender.matchbox.sampler.link_matrix import Features
+from matchlake.recommender.matchbox.sampler.ordinal import FAR, edges_of, mean_latents
+from matchlake.recommender.matchbox.sampler.prior import Prior
+from matchlake.recommender.matchbox.sampler.random import draw_key
+from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER, Ratings, sort_for
+
+_ROUNDS = 30
+"""Rounds of latent means and rows, where ratings are levels."""
+
+
+@dataclass(frozen=True)
+class NewRatings:
+    """Ratings of `count` rows to fold in; `others` are trained rows of the other side."""
+
+    rows: npt.NDArray[np.int32]
+    others: npt.NDArray[np.int32]
+    values: Floats
+    count: int
+
+
+class Folded(NamedTuple):
+    """Rows (count, samples, columns), and the part of their prior variance that is left (count,).
+
+    That part is 1 or more without ratings, and falls towards 0 as they come.
+    """
+
+    rows: Floats
+    prior_share: Floats
+
+
+def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features | None) -> Folded:
+    """Rows of users or items, given their ratings and features.
+
+    In every sample, with the other side's rows, a row's prior mean m, and beta the precision of
+    each rating's user (a new user's is the mean one): A = precision + beta sum [q, 1][q, 1]',
+    row = A^-1 (precision m + beta sum (rating - mean - c)[q, 1]). It is the mean of a row's draw,
+    whose covariance is A^-1: with M = sum [q, 1][q, 1]' over all rows of the other side, their
+    `prior_share` is tr(A^-1 M) / tr(precision^-1 M), averaged over the samples.
+    Where ratings are levels the latent numbers take their means, in turn with the row, at the
+    thresholds that users have in common. A row without ratings has the `bare` part of the prior
+    mean in the place of its history's. Raises InputError for ratings that are not `needed`.
+    """
+    refuse_unfit(new.values, posterior.levels)
+    columns = posterior.sides[side].rows.shape[2]
+    bench = _Bench(posterior, side, new, features)
+    out = np.empty((new.count, posterior.samples, columns), np.float32)
+    share = np.zeros(new.count, np.float32)
+    for sample in range(posterior.samples):
+        rows, left = bench.rows(sample)
+        out[:, sample] = rows[:, :columns]
+        share += left / np.float32(posterior.samples)
+    share[bench.bare] *= np.float32(posterior.sides[side].cold_share)
+    return Folded(out, share)
+
+
+_SHOWN = 5
+"""Offending ratings that an error shows."""
+
+
+def needed(levels: Iterable[float] | None) -> str:
+    """What a rating has to be, in words."""
+    if levels is None:
+        return "a finite number"
+    return f"one of the levels of the fit, {', '.join(f'{float(level):g}' for level in levels)}"
+
+
+def refuse_unfit(values: Floats, levels: Matrix | None) -> None:
+    """Raises InputError that shows some of `values`, where some are not `needed`."""
+    fit = np.isfinite(values) if levels is None else np.isin(values, levels.astype(np.float32))
+    if not fit.all():
+        shown = ", ".join(f"{value:g}" for value in values[~fit][:_SHOWN])
+        raise InputError(
+            f"{np.sum(~fit)} of {len(values)} rating(s) cannot be folded in, among them {shown}: "
+            f"a rating must be {needed(levels)}. Filter or fix these."
+        )
+
+
+class _Bench:
+    """The new ratings in kernel form, with the trained side's rows put in sample by sample."""
+
+    def __init__(
+        self, posterior: Posterior, side: int, new: NewRatings, features: Features | None
+    ) -> None:
+        self._posterior, self._number = posterior, side
+        trained = posterior.sides[1 - side].rows
+        columns = trained.shape[2]
+        sizes = (new.count, len(trained)) if side == USER else (len(trained), new.count)
+        pair = (new.rows, new.others) if side == USER else (new.others, new.rows)
+        self._codes = posterior.levels is not None
+        values = new.values - np.float32(posterior.mean)
+        if posterior.levels is not None:
+            levels = posterior.levels.astype(np.float32)
+            values = np.searchsorted(levels, new.values).astype(np.float32)
+        ratings = Ratings(np.stack(pair, axis=1).astype(np.int32), values, sizes)
+        seen = sort_for(ratings, side)
+        stack = np.zeros((sum(sizes), -(-columns // LANES) * LANES), np.float32)
+        parts = np.split(stack, [sizes[USER]])
+        self._mine, self._other = parts[side], parts[1 - side]
+        names = np.arange(len(stack))
+        ids = np.arange(new.count)
+        view = View(seen.indptr, seen.others, seen.owners, ids, names, stack.reshape(-1), columns)
+        # One more feature: to have no ratings, and so no history.
+        self.bare = np.diff(seen.indptr) == 0
+        without = dense_rows(self.bare.astype(np.float32)[:, None])
+        rows = beside(None if features is None else features.rows, without) or without
+        self._side = Side(side, seen, Features(rows), None, view, self._mine)
+
+    def rows(self, sample: int) -> tuple[Floats, Floats]:
+        """The rows of one sample, and what ratings leave of their prior's variance."""
+        mine = self._posterior.sides[self._number]
+        trained = self._posterior.sides[1 - self._number].rows
+        self._other[:, : trained.shape[2]] = trained[:, sample]
+        links, scales = np.vstack([mine.links[sample], mine.bare[sample]]), mine.scales[sample]
+        prior = Prior(mine.means[sample], mine.precisions[sample], links, scales)
+        self._mine[:] = 0.0
+        weights = self._weights(sample)
+        if not self._codes:
+            given = self._solve(prior, (self._side.sorted.values, weights))
+            return self._mine, self._share(sample, prior, given)
+        latents = np.empty_like(self._side.sorted.values)
+        for _ in range(_ROUNDS):
+            scores = np.empty_like(latents)
+            view, count = self._side.view, len(self._mine)
+            score_rows(view, self._mine, 0, count, scores)
+            scored = Scored(view, scores, self._side.sorted.values)
+            mean_latents(scored, self._edges(sample), 0, count, latents)
+            given = self._solve(prior, (latents, weights))
+        return self._mine, self._share(sample, prior, given)
+
+    def _solve(self, prior: Prior, response: tuple[Floats, Floats]) -> Conditional:
+        given = condition(self._side, prior, response, draw_key(0), noise=0.0)
+        draw_rows(self._side.view, given, 0, len(self._mine), self._mine)
+        return given
+
+    def _share(self, sample: int, prior: Prior, given: Conditional) -> Floats:
+        columns = self._side.view.columns
+        factors = self._posterior.sides[1 - self._number].design_roots[sample]
+        roots = np.zeros((columns, self._mine.shape[1]), np.float32)
+        roots[:, :columns] = factors
+        left = np.empty(len(self._mine), np.float32)
+        spread_rows(self._side.view, given, roots, 0, len(left), left)
+        return left / np.float32(np.sum(factors.T * np.linalg.solve(prior.precision, factors.T)))
+
+    def _users(self) -> int:
+        return len(self._mine) if self._number == USER else len(self._other)
+
+    def _weights(self, sample: int) -> Floats:
+        response = self._posterior.response
+        if self._codes:
+            return np.ones(self._users(), np.float32)
+        if self._number == ITEM:
+            return np.ascontiguousarray(response["users"][sample][:, 0])
+        return np.full(self._users(), 1.0 / response["variance"][sample], np.float32)
+
+    def _edges(self, sample: int) -> Matrix:
+        response = self._posterior.response
+        if self._number == ITEM:
+            return edges_of(response["users"][sample], float(response["base"][sample]))
+        inner = response["shared"][sample]
+        edges = np.concatenate([[-FAR], inner, [FAR]])
+        return np.tile(edges, (self._users(), 1))

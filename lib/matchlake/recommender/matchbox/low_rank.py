@@ -1,0 +1,81 @@
+"""The posterior mean in few columns: the same dot products, up to a stated loss."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from matchlake.engine.csr import Floats
+from matchlake.recommender.matchbox.sampler.kernels import Matrix
+
+_ROWS = 4096
+_ROUNDING = 1e-10
+
+_Root = tuple[Matrix, Matrix]
+"""R with R R' = rows' rows, and T with rows @ T orthonormal."""
+
+
+class Projections(NamedTuple):
+    """Maps concatenated factors of users and items to compact ones: (samples * rank, columns)."""
+
+    users: Floats
+    items: Floats
+
+
+def compact(users: Floats, items: Floats, loss: float) -> Projections:
+    """The fewest columns whose dot products are off by `loss` at most; see `compact_grams`."""
+    roots = _root_of(users), _root_of(items)
+    return _projections(roots, (len(users), len(items)), loss)
+
+
+def compact_grams(grams: tuple[Matrix, Matrix], sizes: tuple[int, int], loss: float) -> Projections:
+    """As `compact`, from U'U and V'V of the rows U and V of the two sides, which have `sizes`.
+
+    The loss is a root mean square over all pairs. With roots R_u, R_v of the Gram matrices the
+    singular values of R_u' R_v are those of U V', so that nothing of the size of all pairs is ever
+    made; what is cut are the last of them (Eckart and Young 1936).
+    """
+    return _projections((_root(grams[0]), _root(grams[1])), sizes, loss)
+
+
+def _projections(roots: tuple[_Root, _Root], sizes: tuple[int, int], loss: float) -> Projections:
+    (left, left_inverse), (right, right_inverse) = roots
+    u, values, v = np.linalg.svd(left.T @ right, full_matrices=False)
+    energy = np.cumsum(values[::-1] ** 2)[::-1]
+    columns = max(1, int(np.sum(energy > loss**2 * sizes[0] * sizes[1])))
+    scale = np.sqrt(values[:columns])
+    return Projections(
+        (left_inverse @ (u[:, :columns] * scale)).astype(np.float32),
+        (right_inverse @ (v[:columns].T * scale)).astype(np.float32),
+    )
+
+
+def _root_of(rows: Floats) -> _Root:
+    """The root of rows' Gram matrix, from the smaller of rows' rows and rows rows'."""
+    if len(rows) >= rows.shape[1]:
+        return _root(_gram(rows))
+    exact = rows.astype(np.float64)
+    values, vectors = np.linalg.eigh(exact @ exact.T)
+    kept = _telling(values)
+    root = exact.T @ vectors[:, kept]
+    return root, root / values[kept]
+
+
+def _gram(rows: Floats) -> Matrix:
+    total = np.zeros((rows.shape[1], rows.shape[1]))
+    for start in range(0, len(rows), _ROWS):
+        piece = rows[start : start + _ROWS].astype(np.float64)
+        total += piece.T @ piece
+    return total
+
+
+def _root(gram: Matrix) -> _Root:
+    values, vectors = np.linalg.eigh(gram)
+    kept = _telling(values)
+    roots = np.sqrt(values[kept])
+    return vectors[:, kept] * roots, vectors[:, kept] / roots
+
+
+def _telling(values: Matrix) -> npt.NDArray[np.bool_]:
+    """Which eigenvalues, ascending, are more than rounding."""
+    return np.asarray(values > _ROUNDING * max(values[-1], _ROUNDING))

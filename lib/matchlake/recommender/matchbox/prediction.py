@@ -1,0 +1,169 @@
+"""From rows in every sample to a rating: its expectation, its spread, the chance of each level."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from matchlake.engine.csr import Floats, Positions
+from matchlake.engine.simd import compiled
+from matchlake.recommender.matchbox.sampler.kernels import Matrix
+from matchlake.recommender.matchbox.sampler.ordinal import WIDEST
+from matchlake.recommender.matchbox.sampler.random import normal_cdf
+
+_AT_ONCE = 16384
+"""Pairs scored at a time, so that memory does not grow with them."""
+
+
+class Prediction(NamedTuple):
+    """Expected rating and predictive deviation, (pairs,), and chances (pairs, levels) or None."""
+
+    scores: Floats
+    deviations: Floats
+    chances: Floats | None
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """All that predictions need, in memory.
+
+    `rows` (rows, samples, columns) has all sides' rows one after another, the users' first;
+    `prior_share` (rows,) says how much of the prior's `covariances` (sides, samples, columns,
+    columns) widens a prediction: 0 for trained rows, whose samples differ themselves, 1 for prior
+    means (more where histories are unknown), what ratings left of it for rows that were folded in.
+    `response` belongs to the users,
+    (users, samples, width): the variance of a rating, or the thresholds where there are `levels`.
+    """
+
+    mean: float
+    rows: Floats
+    prior_share: Floats
+    covariances: Floats
+    response: Floats
+    levels: Matrix | None
+
+    def predict(self, places: Positions, clip: tuple[float, float] | None = None) -> Prediction:
+        """Predicts for places (pairs, sides) in `rows`; scores are kept within `clip`."""
+        parts = [
+            self._predict(places[begin : begin + _AT_ONCE])
+            for begin in range(0, len(places), _AT_ONCE)
+        ] or [self._predict(places)]
+        scores = np.concatenate([part.scores for part in parts])
+        deviations = np.concatenate([part.deviations for part in parts])
+        chances = [part.chances for part in parts if part.chances is not None]
+        if clip is not None:
+            scores = np.clip(scores, np.float32(clip[0]), np.float32(clip[1]))
+        return Prediction(scores, deviations, np.concatenate(chances) if chances else None)
+
+    def _predict(self, places: Positions) -> Prediction:
+        samples = self.rows.shape[1]
+        scores = np.zeros((len(places), samples), np.float32)
+        spread = np.zeros((len(places), samples), np.float32)
+        score_pairs(places, self.rows, scores)
+        if self.prior_share[places].any():
+            spread_pairs(places, self.rows, self.prior_share, self.covariances, spread)
+        users = places[:, 0]
+        if self.levels is None:
+            exact = scores.astype(np.float64)
+            noise = self.response[users, :, 0] + spread
+            variance = exact.var(axis=1) + noise.mean(axis=1, dtype=np.float64)
+            expected = exact.mean(axis=1) + self.mean
+            return Prediction(_single(expected), _single(np.sqrt(variance)), None)
+        chances = np.zeros((len(places), len(self.levels)))
+        add_chances(scores, spread, users, self.response, chances)
+        chances /= samples
+        expected = chances @ self.levels
+        variance = np.maximum(chances @ self.levels**2 - expected**2, 0.0)
+        return Prediction(_single(expected), _single(np.sqrt(variance)), _single(chances))
+
+
+def covariances(report: Mapping[str, npt.NDArray[Any]], sides: int) -> Floats:
+    """Prior covariances (sides, samples, columns, columns)."""
+    found = [np.linalg.inv(report[f"precisions_{side}"]) for side in range(sides)]
+    return np.stack(found).astype(np.float32)
+
+
+def user_spread(users: Floats, base: Matrix | None) -> Floats:
+    """A `Predictor`'s response from users' rows (users, samples, width) of the samples.
+
+    Precisions become variances; gaps, where there is a `base` (samples,), thresholds.
+    """
+    if base is None:
+        return 1.0 / users
+    thresholds = np.empty((*users.shape[:2], users.shape[2] + 1), np.float32)
+    thresholds[:, :, 0] = base
+    thresholds[:, :, 1:] = base[:, None] + np.cumsum(np.exp(np.minimum(users, WIDEST)), axis=2)
+    return thresholds
+
+
+def _single(values: npt.NDArray[np.float64]) -> Floats:
+    return values.astype(np.float32)
+
+
+@compiled
+def score_pairs(places: Positions, rows: Floats, out: Floats) -> None:
+    """Scores (pairs, samples) without the mean: biases, and dot products of every two sides."""
+    rank = rows.shape[2] - 1
+    for pair in range(len(places)):
+        for sample in range(rows.shape[1]):
+            score = np.float32(0.0)
+            for side in range(places.shape[1]):
+                row = rows[places[pair, side], sample]
+                score += row[rank]
+                for other in range(side):
+                    left = rows[places[pair, other], sample]
+                    for k in range(rank):
+                        score += left[k] * row[k]
+            out[pair, sample] = score
+
+
+@compiled
+def spread_pairs(
+    places: Positions, rows: Floats, share: Floats, covariances: Floats, out: Floats
+) -> None:
+    """Variances of scores (pairs, samples) from the `share` of its prior's that each row keeps.
+
+    For such a row d' C d, C its covariance and d what its factors and bias are multiplied with;
+    for every two of them the trace of the product of their factors' covariances too.
+    """
+    columns = rows.shape[2]
+    design = np.empty(columns, np.float32)
+    for pair in range(len(places)):
+        for side in range(places.shape[1]):
+            kept = share[places[pair, side]]
+            if kept == np.float32(0.0):
+                continue
+            for sample in range(rows.shape[1]):
+                design[:] = 0.0
+                total = np.float32(0.0)
+                for other in range(places.shape[1]):
+                    if other != side:
+                        design += rows[places[pair, other], sample]
+                    theirs = share[places[pair, other]]
+                    if other < side and theirs != np.float32(0.0):
+                        left, right = covariances[side, sample], covariances[other, sample]
+                        total += theirs * np.sum(left[:-1, :-1] * right[:-1, :-1])
+                design[columns - 1] = 1.0
+                for a in range(columns):
+                    for b in range(columns):
+                        total += design[a] * covariances[side, sample, a, b] * design[b]
+                out[pair, sample] += kept * total
+
+
+@compiled
+def add_chances(
+    scores: Floats, spread: Floats, users: Positions, thresholds: Floats, out: Matrix
+) -> None:
+    """Adds each sample's chance of every level to `out` (pairs, levels)."""
+    last = out.shape[1] - 1
+    for pair in range(len(scores)):
+        for sample in range(scores.shape[1]):
+            below, scale = 0.0, 1.0 / np.sqrt(1.0 + spread[pair, sample])
+            for level in range(last):
+                edge = thresholds[users[pair], sample, level]
+                chance = normal_cdf((edge - scores[pair, sample]) * scale)
+                out[pair, level] += chance - below
+                below = chance
+            out[pair, last] += 1.0 - below

@@ -1,0 +1,80 @@
+"""Feature rows in memory: given ones, and 'which of the others has this row been rated with'."""
+
+import numpy as np
+import numpy.typing as npt
+
+from matchlake.engine.csr import Csr, Floats, Ints, csr_from_pairs
+from matchlake.recommender.matchbox.sampler.link_matrix import Source
+from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER, Ratings
+
+Places = npt.NDArray[np.int32]
+
+
+def most_rated(ratings: Ratings, side: int, limit: int) -> Ints:
+    """The rows of `side` with the most ratings, `limit` at most; equal ones by their number."""
+    counts = np.bincount(ratings.places[:, side], minlength=ratings.sizes[side])
+    order = np.argsort(-counts, kind="stable")[:limit]
+    return order[counts[order] > 0]
+
+
+def history_rows(ratings: Ratings, side: int, columns: Ints) -> Csr:
+    """History of each row of `side` (users or items): 1 / sqrt(its ratings) where it has one.
+
+    `columns` are the rows of the other side that have a feature, in the order of the features.
+    """
+    other = ITEM if side == USER else USER
+    return history_of(
+        ratings.places[:, side], ratings.places[:, other], ratings.sizes[side], columns
+    )
+
+
+def usual_features(rows: Csr, counts: Ints) -> Floats:
+    """The features of a side's rows, which have so many ratings, as a mean over all ratings.
+
+    Its last part stands for the history of a row that has none: one of zeros would be that of no
+    row, as all have length 1; and rows with many ratings differ from others, so that the mean over
+    rows would be too low for popular items.
+    """
+    weights = np.repeat(counts, rows.counts()) * rows.values
+    totals = np.bincount(rows.columns, weights, rows.width)
+    found: Floats = (totals / counts.sum()).astype(np.float32)
+    return found
+
+
+def history_of(rows: Places, others: Places, count: int, columns: Ints) -> Csr:
+    """History features of `count` rows from pairs (row, other side's row)."""
+    place = np.full(int(max(columns.max(initial=-1), others.max(initial=-1))) + 1, -1, np.int64)
+    place[columns] = np.arange(len(columns))
+    rated = np.maximum(np.bincount(rows, minlength=count), 1)
+    found = place[others]
+    kept = found >= 0
+    values = (1.0 / np.sqrt(rated))[rows[kept]].astype(np.float32)
+    shape = count, len(columns)
+    return csr_from_pairs(rows[kept], found[kept].astype(np.int32), values, shape)
+
+
+def all_sources(given: tuple[Source, ...] | None, seen: Ints) -> tuple[Source, ...]:
+    """The sources of feature rows, if any, then the history of `seen` rows, if any."""
+    return (*(given or ()), *([Source("history", len(seen))] if len(seen) else []))
+
+
+def dense_rows(values: npt.NDArray[np.float32]) -> Csr:
+    """A dense (rows, features) matrix as sparse rows."""
+    rows, columns = np.nonzero(values)
+    shape = values.shape[0], values.shape[1]
+    return csr_from_pairs(
+        rows.astype(np.int32), columns.astype(np.int32), values[rows, columns], shape
+    )
+
+
+def beside(left: Csr | None, right: Csr | None) -> Csr | None:
+    """Two feature matrices of the same rows as one, columns of `left` first."""
+    if left is None or right is None:
+        return right if left is None else left
+    rows = [
+        np.repeat(np.arange(part.rows, dtype=np.int32), part.counts()) for part in (left, right)
+    ]
+    columns = [left.columns, right.columns + np.int32(left.width)]
+    values = np.concatenate([left.values, right.values])
+    shape = left.rows, left.width + right.width
+    return csr_from_pairs(np.concatenate(rows), np.concatenate(columns), values, shape)

@@ -1,0 +1,234 @@
+"""The Gibbs draws of rows, compiled: scores of ratings, and rows given everything else.
+
+A rating has one row on every side: user, item and, perhaps, day. Seen from one side, its score is
+`design . z + offset`: z is that side's row, design the sum of the other sides' factors and a one
+for the bias, offset their biases and their dot products with each other.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from matchlake.engine.cholesky import (
+    back_substitute,
+    factorize,
+    forward_substitute,
+    rank_update,
+    substitute,
+)
+from matchlake.engine.csr import Floats, Ints, Positions
+from matchlake.engine.simd import LANES, compiled, fetch, fma, load, splat, store, total
+from matchlake.recommender.matchbox.sampler.random import normal, placed
+
+Flat = npt.NDArray[np.float32]
+Matrix = npt.NDArray[np.float64]
+
+GATHERED = 64
+"""Ratings gathered before one rank-k update: with the matrix they stay in the L1/L2 cache."""
+_AHEAD = 8
+"""Ratings by which the other sides' rows are asked for before they are needed."""
+_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
+
+
+class View(NamedTuple):
+    """All ratings as one side sees them: those of row `r` stand at `indptr[r]:indptr[r + 1]`.
+
+    `others` (ratings, other sides) holds numbers of rows in `stack`, where the rows of all sides
+    lie one after another: `columns` values, the bias last, then zeros up to a multiple of LANES.
+    `owners` is each rating's user. `ids` numbers this side's rows, and `names` those of `stack`,
+    over all partitions.
+    """
+
+    indptr: Ints
+    others: Positions
+    owners: Positions
+    ids: Ints
+    names: Ints
+    stack: Flat
+    columns: int
+
+
+class Scored(NamedTuple):
+    """Ratings as one side sees them, their scores, and their values (or codes of levels)."""
+
+    ratings: View
+    scores: Flat
+    values: Flat
+
+
+@compiled
+def _meet(view: View, rating: int, both: Flat) -> np.float32:
+    """Writes the sum of a rating's two other rows, and returns its offset.
+
+    What stands at the bias's place is of no use.
+    """
+    width, bias = both.shape[0], view.columns - 1
+    first, second = view.others[rating, 0] * width, view.others[rating, 1] * width
+    lanes, one = splat(_ZERO), splat(_ONE)
+    for c in range(0, width, LANES):
+        a, b = load(view.stack, first + c), load(view.stack, second + c)
+        lanes = fma(a, b, lanes)
+        store(both, c, fma(a, one, b))
+    a_bias, b_bias = view.stack[first + bias], view.stack[second + bias]
+    return np.float32(total(lanes) - a_bias * b_bias + a_bias + b_bias)
+
+
+@compiled
+def _ask(view: View, rating: int, width: int) -> None:
+    """Asks for the rows of a rating that comes soon."""
+    soon = min(rating + _AHEAD, view.others.shape[0] - 1)
+    for side in range(view.others.shape[1]):
+        place = view.others[soon, side] * width
+        for c in range(0, width, LANES):
+            fetch(view.stack, place + c)
+
+
+@compiled
+def _dot(rows: Flat, place: int, vector: Flat) -> np.float32:
+    lanes = splat(_ZERO)
+    for c in range(0, vector.shape[0], LANES):
+        lanes = fma(load(rows, place + c), load(vector, c), lanes)
+    return np.float32(total(lanes))
+
+
+@compiled
+def score_rows(view: View, rows: Floats, start: int, stop: int, out: Flat) -> None:
+    """Scores of all ratings of rows [start, stop), without the mean."""
+    width, bias, two = rows.shape[1], view.columns - 1, view.others.shape[1] > 1
+    both, own = np.empty(width, np.float32), np.empty(width, np.float32)
+    for row in range(start, stop):
+        own[:] = rows[row]
+        own[bias] = 0.0
+        for j in range(view.indptr[row], view.indptr[row + 1]):
+            _ask(view, j, width)
+            if two:
+                out[j] = rows[row, bias] + _meet(view, j, both) + _dot(both, 0, own)
+            else:
+                place = view.others[j, 0] * width
+                offset = view.stack[place + bias]
+                out[j] = rows[row, bias] + offset + _dot(view.stack, place, own)
+
+
+class Conditional(NamedTuple):
+    """What a side's draw is conditioned on, beside the other sides' rows.
+
+    Rows are N(prior mean, precision^-1) before their ratings, `pull` (rows, width) being
+    precision @ prior mean; a rating's target is N(score, 1 / weights[its owner]).
+    """
+
+    precision: Flat
+    pull: Floats
+    targets: Flat
+    weights: Flat
+    key: np.uint64
+    noise: float
+
+
+class _Scratch(NamedTuple):
+    solution: Flat
+    matrix: Flat
+    gathered: Flat
+    both: Flat
+
+
+@compiled
+def _gather(
+    rows: Flat, place: int, pull: np.float32, root: np.float32, count: int, scratch: _Scratch
+) -> None:
+    """Adds `pull` times a row to the solution, and `root` times it to the gathered ones."""
+    solution, width = scratch.solution, scratch.solution.shape[0]
+    pulls, roots, zero = splat(pull), splat(root), splat(_ZERO)
+    for c in range(0, width, LANES):
+        lanes = load(rows, place + c)
+        store(solution, c, fma(pulls, lanes, load(solution, c)))
+        store(scratch.gathered, count * width + c, fma(roots, lanes, zero))
+
+
+@compiled
+def _factor_row(view: View, given: Conditional, row: int, scratch: _Scratch) -> None:
+    """A row's A, factorized, and h, in `scratch.matrix` and `scratch.solution`."""
+    solution, matrix, gathered, both = scratch
+    width, bias, two = solution.shape[0], view.columns - 1, view.others.shape[1] > 1
+    solution[:] = given.pull[row]
+    matrix[:] = given.precision
+    pulled, count = solution[bias], 0
+    for j in range(view.indptr[row], view.indptr[row + 1]):
+        _ask(view, j, width)
+        place = view.others[j, 0] * width
+        offset = _meet(view, j, both) if two else view.stack[place + bias]
+        weight = given.weights[view.owners[j]]
+        pull, root = np.float32(weight * (given.targets[j] - offset)), np.sqrt(weight)
+        if two:
+            _gather(both, 0, pull, root, count, scratch)
+        else:
+            _gather(view.stack, place, pull, root, count, scratch)
+        gathered[count * width + bias] = root
+        pulled += pull
+        count += 1
+        if count == GATHERED:
+            rank_update(gathered, count, width, matrix)
+            count = 0
+    rank_update(gathered, count, width, matrix)
+    solution[bias] = pulled
+    factorize(matrix, width)
+
+
+@compiled
+def draw_rows(view: View, given: Conditional, start: int, stop: int, out: Floats) -> None:
+    """Draws rows [start, stop) of one side; with `given.noise` 0 these are conditional means.
+
+    Row: N(A^-1 h, A^-1), A = precision + sum w d d', h = pull + sum w (target - offset) d.
+    """
+    width, bias = out.shape[1], view.columns - 1
+    gathered = np.empty(GATHERED * width, np.float32)
+    matrix, both = np.empty(width * width, np.float32), np.empty(width, np.float32)
+    chance = np.empty(width, np.float32)
+    for row in range(start, stop):
+        solution = out[row]
+        _factor_row(view, given, row, _Scratch(solution, matrix, gathered, both))
+        substitute(matrix, width, solution)
+        if given.noise != 0.0:
+            key = placed(given.key, view.ids[row])
+            chance[:] = 0.0
+            for c in range(bias + 1):
+                chance[c] = given.noise * normal(key, c)
+            back_substitute(matrix, width, chance)
+            solution += chance
+
+
+@compiled
+def spread_rows(
+    view: View, given: Conditional, roots: Floats, start: int, stop: int, out: Flat
+) -> None:
+    """Sums of g' A^-1 g over the rows g of `roots`, A that of `draw_rows`: traces of A^-1 G'G."""
+    width = roots.shape[1]
+    gathered = np.empty(GATHERED * width, np.float32)
+    matrix, both = np.empty(width * width, np.float32), np.empty(width, np.float32)
+    solution = np.empty(width, np.float32)
+    for row in range(start, stop):
+        _factor_row(view, given, row, _Scratch(solution, matrix, gathered, both))
+        out[row] = 0.0
+        for k in range(len(roots)):
+            solution[:] = roots[k]
+            forward_substitute(matrix, width, solution)
+            out[row] += _dot(solution, 0, solution)
+
+
+class Sparse(NamedTuple):
+    """The arrays of a `Csr`."""
+
+    indptr: Ints
+    columns: Positions
+    values: Flat
+
+
+@compiled
+def sparse_times_dense(sparse: Sparse, dense: Matrix, start: int, stop: int, out: Matrix) -> None:
+    """Rows [start, stop) of sparse @ dense, in f64."""
+    for row in range(start, stop):
+        out[row] = 0.0
+        for j in range(sparse.indptr[row], sparse.indptr[row + 1]):
+            value, place = np.float64(sparse.values[j]), sparse.columns[j]
+            for k in range(dense.shape[1]):
+                out[row, k] += value * dense[place, k]

@@ -1,0 +1,260 @@
+"""What a rating is, given its score: a number with its user's noise, or one of ordered levels.
+
+A response is what all users share; what each has for itself is a row of `users`, (users, width).
+Its methods are functions of both, so that a block can hold its own users only.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from matchlake.engine.csr import Floats
+from matchlake.engine.threads import on_threads
+from matchlake.recommender.matchbox.params import MatchboxParams
+from matchlake.recommender.matchbox.sampler.kernels import Matrix, Scored
+from matchlake.recommender.matchbox.sampler.noise import Noise, draw_noise, draw_precisions
+from matchlake.recommender.matchbox.sampler.ordinal import (
+    FIRST_SPREAD,
+    GapPrior,
+    draw_gaps,
+    draw_latents,
+    edges_of,
+    first_cuts,
+    first_means,
+    sum_log_chances,
+)
+from matchlake.recommender.matchbox.sampler.prior import Moments, Prior, draw_prior, first_prior
+from matchlake.recommender.matchbox.sampler.random import draw_key
+
+OWN, SHARED, LATENT = 3, 4, 5
+"""What a key is for: a user's own noise or gaps, what users share, latent numbers."""
+
+Parts = tuple[int, ...]
+"""What names a half sweep: seed, chain, sweep and side."""
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+class Response(Protocol):
+    """How ratings depend on scores."""
+
+    @property
+    def mean(self) -> float:
+        """What is added to scores."""
+
+    @property
+    def spread(self) -> float:
+        """Roughly the standard deviation of what scores are fitted to."""
+
+    @property
+    def levels(self) -> Matrix | None:
+        """The levels a rating can have, ascending; None where it is a number."""
+
+    def first_users(self, count: int) -> Floats:
+        """The users' rows before the first sweep."""
+
+    def first_targets(self, values: Floats) -> Floats:
+        """What scores are fitted to, for want of any, before the first sweep."""
+
+    def draw_users(self, scored: Scored, users: Floats, key: Parts, threads: int) -> None:
+        """Draws the users' rows in place, given all their ratings."""
+
+    def targets(
+        self, scored: Scored, users: Floats, key: Parts, threads: int
+    ) -> tuple[Floats, Floats]:
+        """Numbers around the scores, one a rating, and the users' weights of them.
+
+        No scores are needed where ratings are numbers.
+        """
+
+    def error(self, scored: Scored, users: Floats) -> float:
+        """Summed over the ratings, what `facts` makes an error of."""
+
+    def sums(self, users: Floats) -> Arrays:
+        """Sums over users from which the shared part is drawn."""
+
+    def drawn(self, sums: Arrays, key: Parts) -> "Response":
+        """The response with its shared part drawn anew."""
+
+    def facts(self, error: float, sums: Arrays) -> dict[str, float]:
+        """`error` and `noise` of a sweep, to see whether a chain has settled."""
+
+    def state(self, users: Floats) -> Arrays:
+        """What a sample keeps."""
+
+
+def response_for(values: Floats, params: MatchboxParams) -> tuple[Response, Floats]:
+    """The response to ratings `values`, and these as it takes them."""
+    if not params.ordinal:
+        mean = float(np.float32(values.mean(dtype=np.float64)))
+        ends = float(values.min()), float(values.max())
+        response = normal_response(mean, *ends, own=params.noise == "user")
+        return response, values - np.float32(mean)
+    levels, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return ordinal_response(levels.astype(np.float64), counts), codes.astype(np.float32)
+
+
+def normal_response(
+    mean: float, least: float, most: float, *, own: bool = True
+) -> "NormalResponse":
+    """The first response to numbers of this mean, between these ends."""
+    return NormalResponse(mean, (most - least) / 4, own=own)
+
+
+@dataclass(frozen=True)
+class NormalResponse:
+    """rating ~ N(mean + score, 1 / its user's precision); a user's row is the precision.
+
+    Where precisions are not their `own`, all users have one, Gamma(1, rate 1).
+    """
+
+    mean: float
+    spread: float
+    noise: Noise = field(default_factory=Noise)
+    own: bool = True
+    levels: None = None
+
+    def first_users(self, count: int) -> Floats:
+        """Precision 1."""
+        return np.ones((count, 1), np.float32)
+
+    def first_targets(self, values: Floats) -> Floats:
+        """The centred ratings."""
+        return values
+
+    def draw_users(self, scored: Scored, users: Floats, key: Parts, threads: int) -> None:
+        """New precisions."""
+        if not self.own:
+            chance = np.random.default_rng(int(draw_key(*key, OWN)))
+            rate = 1.0 + self.error(scored, users) / 2
+            users[:] = chance.gamma(1.0 + len(scored.values) / 2) / rate
+            return
+        prior = self.noise.shape, self.noise.rate, draw_key(*key, OWN)
+        on_threads(
+            lambda a, b: draw_precisions(scored, prior, a, b, users),
+            scored.ratings.indptr,
+            threads,
+        )
+
+    def targets(
+        self, scored: Scored, users: Floats, key: Parts, threads: int
+    ) -> tuple[Floats, Floats]:
+        """The centred ratings and the precisions."""
+        del key, threads
+        return scored.values, users[:, 0].copy()
+
+    def error(self, scored: Scored, users: Floats) -> float:
+        """The squared errors."""
+        del users
+        return float(np.sum((scored.values - scored.scores) ** 2, dtype=np.float64))
+
+    def sums(self, users: Floats) -> Arrays:
+        """Count, sum, sum of logarithms, and sum of standard deviations."""
+        exact = users[:, 0].astype(np.float64)
+        found = len(exact), exact.sum(), np.log(exact).sum(), (exact**-0.5).sum()
+        return {"users": np.array(found)}
+
+    def drawn(self, sums: Arrays, key: Parts) -> "NormalResponse":
+        """New shape and rate of the users' own precisions."""
+        if not self.own:
+            return self
+        chance = np.random.default_rng(int(draw_key(*key, SHARED)))
+        count, total, logs, _ = sums["users"]
+        return replace(self, noise=draw_noise((count, total, logs), self.noise, chance))
+
+    def facts(self, error: float, sums: Arrays) -> dict[str, float]:
+        """Root mean squared error, and the users' mean standard deviation."""
+        count, _, _, deviations = sums["users"]
+        return {"error": error**0.5, "noise": float(deviations / count)}
+
+    def state(self, users: Floats) -> Arrays:
+        """`users` (users, 1), and `variance` (), that of a user without ratings."""
+        variance = self.noise.variance if self.own else 1.0 / float(users[0, 0])
+        return {"users": users.copy(), "variance": np.array(variance)}
+
+
+def ordinal_response(levels: Matrix, counts: npt.NDArray[Any]) -> "OrdinalResponse":
+    """The first response to levels that came so often."""
+    cuts = first_cuts(counts)
+    start = np.log(np.diff(cuts))
+    prior = replace(first_prior(len(start)), mean=start)
+    return OrdinalResponse(levels, first_means(counts), float(cuts[0]), prior)
+
+
+@dataclass(frozen=True)
+class OrdinalResponse:
+    """rating = the level between whose edges, its user's own, N(score, 1) falls.
+
+    A user's row has the logarithmic gaps between thresholds; `base` is the first of these. `first`
+    (levels,) is where the latent numbers of a level are guessed before the first sweep.
+    """
+
+    levels: Matrix
+    first: Matrix
+    base: float
+    prior: Prior
+    mean: float = 0.0
+    spread: float = FIRST_SPREAD
+
+    def first_users(self, count: int) -> Floats:
+        """The mean gaps."""
+        return np.tile(self.prior.mean, (count, 1)).astype(np.float32)
+
+    def first_targets(self, values: Floats) -> Floats:
+        """The guess for each level."""
+        return self.first[values.astype(np.int64)].astype(np.float32)
+
+    def draw_users(self, scored: Scored, users: Floats, key: Parts, threads: int) -> None:
+        """New gaps."""
+        prior = GapPrior(self.prior.mean, self.prior.precision, draw_key(*key, OWN))
+        edges = edges_of(users, self.base)
+        on_threads(
+            lambda a, b: draw_gaps(scored, prior, a, b, users, edges),
+            scored.ratings.indptr,
+            threads,
+        )
+
+    def targets(
+        self, scored: Scored, users: Floats, key: Parts, threads: int
+    ) -> tuple[Floats, Floats]:
+        """New latent numbers, and unit weights."""
+        edges, latents = edges_of(users, self.base), np.empty_like(scored.scores)
+        latent_key = draw_key(*key, LATENT)
+        on_threads(
+            lambda a, b: draw_latents(scored, edges, latent_key, a, b, latents),
+            scored.ratings.indptr,
+            threads,
+        )
+        return latents, np.ones(len(users), np.float32)
+
+    def error(self, scored: Scored, users: Floats) -> float:
+        """The negative logarithms of the levels' chances."""
+        return -sum_log_chances(scored, edges_of(users, self.base))
+
+    def sums(self, users: Floats) -> Arrays:
+        """Count, sum, sum of products of the gaps, and sum of the inner levels' width."""
+        moments = Moments.of(users, None)
+        width = (edges_of(users, self.base)[:, -2] - self.base).sum()
+        found = np.array([moments.rows, width])
+        return {"users": found, "total": moments.total, "square": moments.square}
+
+    def drawn(self, sums: Arrays, key: Parts) -> "OrdinalResponse":
+        """New mean and precision of the users' gaps."""
+        if not len(sums["total"]):
+            return self
+        chance = np.random.default_rng(int(draw_key(*key, SHARED)))
+        none = np.zeros((0, len(sums["total"])))
+        moments = Moments(int(sums["users"][0]), sums["total"], sums["square"], none)
+        return replace(self, prior=draw_prior(moments, None, self.prior, chance))
+
+    def facts(self, error: float, sums: Arrays) -> dict[str, float]:
+        """Mean negative logarithm of the levels' chances, and the inner levels' mean width."""
+        count, width = sums["users"]
+        return {"error": error, "noise": float(width / count)}
+
+    def state(self, users: Floats) -> Arrays:
+        """`users` (users, gaps), and `shared` (levels - 1,), thresholds at the mean gaps."""
+        shared = edges_of(self.prior.mean[None], self.base)[0, 1:-1]
+        return {"users": users.copy(), "shared": shared, "base": np.array(self.base)}

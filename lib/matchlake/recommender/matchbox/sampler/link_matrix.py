@@ -1,0 +1,269 @@
+"""Side features of one side and the link matrix that maps them to prior means."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from matchlake.engine.csr import Csr
+from matchlake.engine.threads import on_threads
+from matchlake.recommender.matchbox.sampler.kernels import Matrix, Sparse, sparse_times_dense
+from matchlake.recommender.matchbox.sampler.link_scales import ScaleDraws
+
+Widths = npt.NDArray[np.int64]
+
+DENSE_UP_TO = 8192
+"""Features up to which X'X is made and decomposed: 512 MiB, and minutes of one core."""
+
+_CLOSE, _STEPS = 1e-6, 200
+"""When conjugate gradients stop: residual over target, and at the latest."""
+
+
+class Source(NamedTuple):
+    """Neighbouring features that one column became, or the history: their links have one scale."""
+
+    name: str
+    width: int
+
+
+class Links(NamedTuple):
+    """Links (features, columns), the scale of each source's, and `scatter`, links'X'X links."""
+
+    links: Matrix
+    scales: Matrix
+    scatter: Matrix
+
+
+class LinkSolver(Protocol):
+    """Draws links given all else; `sums` are the features' sums over the rows.
+
+    `widths` counts the features of each source; `noise_rows` says how many rows of noise a draw
+    takes.
+    """
+
+    @property
+    def widths(self) -> Widths:
+        """Features of each source."""
+
+    @property
+    def sums(self) -> Matrix:
+        """Sum of each feature."""
+
+    @property
+    def noise_rows(self) -> int:
+        """Rows of noise for `draw`."""
+
+    def draw(self, last: Links, target: Matrix, noise: Matrix, draws: ScaleDraws | None) -> Links:
+        """Links after `last` and their scales, a chain that leaves one distribution alone.
+
+        Given the scales, links have mean (X'X + L)^-1 target and row covariance (X'X + L)^-1, the
+        diagonal of L being each feature's scale, that of its source. Without `draws` the scales
+        stay as they are.
+        """
+
+
+@dataclass(frozen=True)
+class Features:
+    """Feature rows X of one side: (rows, features), sparse.
+
+    `named` says which features are of one source, in their order; all are of one by default.
+    """
+
+    rows: Csr
+    threads: int = 1
+    named: tuple[Source, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Number of features."""
+        return self.rows.width
+
+    @cached_property
+    def _by_feature(self) -> Csr:
+        return self.rows.transpose()
+
+    def times(self, links: Matrix) -> Matrix:
+        """X @ links."""
+        return _multiply(self.rows, links, self.threads)
+
+    def transposed_times(self, dense: Matrix) -> Matrix:
+        """X' @ dense."""
+        return _multiply(self._by_feature, dense, self.threads)
+
+    def sums(self) -> Matrix:
+        """Sum of each feature over the rows."""
+        return self.transposed_times(np.ones((self.rows.rows, 1)))[:, 0]
+
+    def gram(self) -> Matrix:
+        """X'X, dense, from a stretch of features at a time."""
+        size = self.count
+        out = np.empty((size, size))
+        for start in range(0, size, 256):
+            stop = min(start + 256, size)
+            unit = np.zeros((size, stop - start))
+            unit[np.arange(start, stop), np.arange(stop - start)] = 1.0
+            out[:, start:stop] = self.transposed_times(self.times(unit))
+        return out
+
+    @cached_property
+    def solver(self) -> "LinkSolver":
+        """How links are drawn: by the decomposition of X'X, or without X'X where it is large."""
+        if self.count > DENSE_UP_TO:
+            return Iterative.of(self)
+        return Spectra.of(self.gram(), self.sums(), self.widths, self.threads)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Which features are of one source."""
+        return self.named or (Source("features", self.count),)
+
+    @property
+    def widths(self) -> Widths:
+        """Features of each source."""
+        return widths_of(self.sources)
+
+
+def _multiply(sparse: Csr, dense: Matrix, threads: int) -> Matrix:
+    out = np.empty((sparse.rows, dense.shape[1]))
+    left = Sparse(sparse.indptr, sparse.columns, sparse.values)
+    right = np.ascontiguousarray(dense)
+    work: Callable[[int, int], None] = lambda a, b: sparse_times_dense(left, right, a, b, out)  # noqa: E731
+    on_threads(work, sparse.indptr, threads)
+    return out
+
+
+def widths_of(sources: Iterable[Source]) -> Widths:
+    """Features of each source."""
+    return np.array([source.width for source in sources], np.int64)
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """X'X, and of each source's part of it V S V', decomposed once for all sweeps.
+
+    Links are drawn source by source, each given all others.
+    """
+
+    gram: Matrix
+    sums: Matrix
+    widths: Widths
+    spectra: tuple[tuple[Matrix, Matrix], ...]
+    threads: int = 1
+
+    @staticmethod
+    def of(gram: Matrix, sums: Matrix, widths: Widths, threads: int = 1) -> "Spectra":
+        """The spectra of X'X, whose rounding below zero is taken away."""
+        spectra = []
+        for part in _parts(widths):
+            values, vectors = np.linalg.eigh(gram[part, part])
+            spectra.append((np.maximum(values, 0.0), vectors))
+        return Spectra(gram, sums, widths, tuple(spectra), threads)
+
+    @property
+    def noise_rows(self) -> int:
+        """One a feature."""
+        return len(self.sums)
+
+    def draw(self, last: Links, target: Matrix, noise: Matrix, draws: ScaleDraws | None) -> Links:
+        """For each source its scale, then (X'X + scale I)^-1 left + (X'X + scale I)^-1/2 noise.
+
+        `left` is what the links of all other sources leave of the target. The noise is as good
+        turned by V as it is.
+        """
+        links, scales, parts = last.links.copy(), last.scales.copy(), _parts(self.widths)
+        scatter = np.zeros((links.shape[1], links.shape[1]))
+        for number, (part, (values, vectors)) in enumerate(zip(parts, self.spectra, strict=True)):
+            left = target[part].copy()
+            for other in parts:
+                if other != part:
+                    left -= self.gram[part, other] @ links[other]
+            turned = _product(vectors.T, left, self.threads)
+            if draws is not None:
+                scales[number] = draws.given_rows(values, turned)
+            shrunk = (values + scales[number])[:, None]
+            drawn = turned / shrunk + noise[part] / np.sqrt(shrunk)
+            links[part] = _product(vectors, drawn, self.threads)
+            scatter += drawn.T @ (values[:, None] * drawn)
+            for before in parts[:number]:
+                crossed = links[before].T @ (self.gram[before, part] @ links[part])
+                scatter += crossed + crossed.T
+        return Links(links, scales, scatter)
+
+
+def _product(left: Matrix, right: Matrix, threads: int) -> Matrix:
+    """The product by rows, on threads: in a task of Spark's BLAS has one."""
+    out = np.empty((len(left), right.shape[1]))
+
+    def work(start: int, stop: int) -> None:
+        np.matmul(left[start:stop], right, out=out[start:stop])
+
+    on_threads(work, np.arange(len(left) + 1), threads)
+    return out
+
+
+def _parts(widths: Widths) -> list[slice]:
+    """Where each source's features are."""
+    ends = np.cumsum(widths)
+    return [slice(int(end - width), int(end)) for end, width in zip(ends, widths, strict=True)]
+
+
+@dataclass(frozen=True)
+class Iterative:
+    """X'X only ever applied, through the sparse rows: for hundreds of thousands of features.
+
+    A draw solves (X'X + L) links = target + X'E1 + L^1/2 E2 by conjugate gradients, all columns at
+    a time, scaled by the diagonal (Macau, Simm et al. 2017); all sources at once.
+    """
+
+    features: Features
+    diagonal: Matrix
+    sums: Matrix
+    widths: Widths
+
+    @staticmethod
+    def of(features: Features) -> "Iterative":
+        """For the given rows; one pass over them."""
+        squares = features.rows.values.astype(np.float64) ** 2
+        diagonal: Matrix = np.bincount(features.rows.columns, squares, features.count).astype(float)
+        return Iterative(features, diagonal, features.sums(), features.widths)
+
+    @property
+    def noise_rows(self) -> int:
+        """One a feature, then one a row."""
+        return self.features.count + self.features.rows.rows
+
+    def draw(self, last: Links, target: Matrix, noise: Matrix, draws: ScaleDraws | None) -> Links:
+        """As `LinkSolver.draw`; `noise` has the rows of E2, then those of E1."""
+        count, each = self.features.count, np.repeat(last.scales, self.widths)[:, None]
+        moved = target + self.features.transposed_times(noise[count:])
+        links, scales = self._solve(moved + np.sqrt(each) * noise[:count], each), last.scales
+        if draws is not None:
+            parts = _parts(self.widths)
+            scales = np.array([draws.given_links(links[part]) for part in parts])
+        means = self.features.times(links)
+        return Links(links, scales, means.T @ means)
+
+    def _solve(self, target: Matrix, scales: Matrix) -> Matrix:
+        weights = 1.0 / (self.diagonal[:, None] + scales)
+        links = np.zeros_like(target)
+        residual = target.copy()
+        pace = weights * residual
+        energy = np.einsum("dk,dk->k", residual, pace)
+        goal = _CLOSE * np.linalg.norm(target, axis=0)
+        for _ in range(_STEPS):
+            if (np.linalg.norm(residual, axis=0) <= goal).all():
+                break
+            along = self.features.transposed_times(self.features.times(pace)) + scales * pace
+            curved = np.einsum("dk,dk->k", pace, along)
+            step = np.divide(energy, curved, out=np.zeros_like(energy), where=curved > 0)
+            links += step * pace
+            residual -= step * along
+            scaled = weights * residual
+            last, energy = energy, np.einsum("dk,dk->k", residual, scaled)
+            pace = (
+                scaled + np.divide(energy, last, out=np.zeros_like(energy), where=last > 0) * pace
+            )
+        return links

@@ -1,0 +1,167 @@
+"""The body of the one task that holds a whole fit: ratings and feature rows in, a model out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from matchlake.engine.arrow import combined
+from matchlake.engine.csr import Ints
+from matchlake.recommender.columns import KEYS
+from matchlake.recommender.interactions import SHOWN, VALUE
+from matchlake.recommender.matchbox.chains import run_chains
+from matchlake.recommender.matchbox.encoding import VECTOR
+from matchlake.recommender.matchbox.params import MatchboxParams
+from matchlake.recommender.matchbox.sampler.gibbs import threads_of
+from matchlake.recommender.matchbox.sampler.history_features import (
+    all_sources,
+    beside,
+    dense_rows,
+    history_rows,
+    most_rated,
+)
+from matchlake.recommender.matchbox.sampler.link_matrix import Features, Source
+from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER, Ratings
+from matchlake.recommender.matchbox.single_task_output import Emitter, problem
+from matchlake.schemas import ITEM_ID, USER_ID
+
+KIND, DATE = "kind", "day"
+"""What an incoming row is, a side's feature row or RATING_KIND, and a rating's UTC day."""
+
+RATING_KIND = 2
+
+
+class _Refused(Exception):  # noqa: N818 - carries a message out of the task, not up
+    """Input that cannot be fitted."""
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Ids of one side, the rated ones first, and their feature vectors (ids, features)."""
+
+    ids: pa.Array
+    rated: int
+    vectors: npt.NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """Fits what arrives; `given` are the sources of each side's feature rows, None without."""
+
+    params: MatchboxParams
+    given: tuple[tuple[Source, ...] | None, tuple[Source, ...] | None]
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """All rows of the fit in; `state_schema` rows out."""
+        table = pa.Table.from_batches(list(batches))
+        types = table.schema.field(USER_ID).type, table.schema.field(ITEM_ID).type
+        try:
+            yield from self._fit(table, types)
+        except _Refused as refused:
+            yield problem(types, str(refused))
+
+    def _fit(
+        self, table: pa.Table, types: tuple[pa.DataType, pa.DataType]
+    ) -> Iterator[pa.RecordBatch]:
+        rated = table.filter(pc.equal(table[KIND], RATING_KIND))
+        sides = [_side(table, rated, side, self.given[side] is not None) for side in (USER, ITEM)]
+        ratings, days = _ratings(rated, sides, self.params)
+        del table, rated
+        limit = self.params.history_limit if self.params.history else 0
+        seen = [most_rated(ratings, side, limit) for side in (USER, ITEM)]
+        features = [
+            self._features(ratings, sides[side], side, seen[1 - side]) for side in (USER, ITEM)
+        ]
+        given = (*features, None)[: len(ratings.sizes)]
+        histories = len(seen[ITEM]), len(seen[USER])
+        posterior, trace = run_chains(ratings, given, self.params, histories)
+        emitter = Emitter.of(types, posterior, self.params.compact_loss)
+        for side in (USER, ITEM):
+            yield from _rows(emitter, ratings, sides[side], side, seen[1 - side])
+        if days is not None:
+            yield from emitter.days(sides[USER].ids.take(pa.array(days[:, 0])), days[:, 1])
+        yield from emitter.report(trace, seen)
+
+    def _features(self, ratings: Ratings, side: _Side, number: int, seen: Ints) -> Features | None:
+        vectors = None if side.vectors is None else dense_rows(side.vectors[: side.rated])
+        history = history_rows(ratings, number, seen) if len(seen) else None
+        rows = beside(vectors, history)
+        sources = all_sources(self.given[number], seen)
+        return None if rows is None else Features(rows, threads_of(self.params), sources)
+
+
+def _side(table: pa.Table, rated: pa.Table, side: int, featured: bool) -> _Side:  # noqa: FBT001
+    key = KEYS[side]
+    ids = _sorted(pc.unique(rated[key]))
+    if not featured:
+        return _Side(ids, len(ids), None)
+    given = table.filter(pc.equal(table[KIND], side))
+    keys = combined(given[key])
+    _refuse(key, _repeated(keys), "have more than one feature row: keep one row an id")
+    lacking = ids.filter(pc.invert(pc.is_in(ids, value_set=keys)))
+    _refuse(key, lacking, "have ratings but no feature row: add one, or leave the features out")
+    cold = _sorted(keys.filter(pc.invert(pc.is_in(keys, value_set=ids))))
+    every = pa.concat_arrays([ids, cold])
+    place = np.asarray(pc.index_in(every, keys))
+    vectors = np.asarray(combined(given[VECTOR]).flatten()).reshape(len(keys), -1)
+    return _Side(every, len(ids), np.ascontiguousarray(vectors[place]))
+
+
+def _ratings(
+    rated: pa.Table, sides: list[_Side], params: MatchboxParams
+) -> tuple[Ratings, npt.NDArray[np.int64] | None]:
+    """The ratings by place, and the days' (user place, day) where there are days."""
+    places = [np.asarray(pc.index_in(rated[key], sides[n].ids)) for n, key in enumerate(KEYS)]
+    sizes = [side.rated for side in sides]
+    pairs = places[USER].astype(np.int64) * sizes[ITEM] + places[ITEM]
+    order = np.argsort(pairs, kind="stable")
+    again = order[1:][pairs[order][1:] == pairs[order][:-1]]
+    if len(again):
+        shown = rated.select(list(KEYS)).take(pa.array(again[:SHOWN])).to_pylist()
+        raise _Refused(
+            f"{len(again)} rating(s) repeat an earlier (user_id, item_id), among them {shown}. "
+            "Keep one rating of each pair."
+        )
+    days = None
+    if params.dates:
+        # One number a user and day, in the order of both; days before 1970 are negative.
+        stamped = (places[USER].astype(np.int64) << 32) + np.asarray(rated[DATE]) + (1 << 31)
+        codes, which = np.unique(stamped, return_inverse=True)
+        days = np.stack([codes >> 32, (codes & 0xFFFFFFFF) - (1 << 31)], axis=1)
+        places.append(which)
+        sizes.append(len(codes))
+    stacked = np.ascontiguousarray(np.stack(places, axis=1).astype(np.int32))
+    return Ratings(stacked, np.asarray(rated[VALUE]), tuple(sizes)), days
+
+
+def _rows(
+    emitter: Emitter, ratings: Ratings, side: _Side, number: int, seen: Ints
+) -> Iterator[pa.RecordBatch]:
+    """The trained rows, then those known by their features only: prior means."""
+    counts = np.bincount(ratings.places[:, number], minlength=side.rated)
+    mine = emitter.posterior.sides[number]
+    yield from emitter.rows(number, side.ids[: side.rated], mine.rows, counts)
+    if side.vectors is not None and len(side.ids) > side.rated:
+        cold = side.vectors[side.rated :]
+        empty = np.zeros((len(cold), len(seen)), np.float32)
+        rows = mine.prior_rows(Features(dense_rows(np.hstack([cold, empty]))), len(cold))
+        none = np.zeros(len(cold), np.int64)
+        yield from emitter.rows(number, side.ids[side.rated :], rows, none, side.rated)
+
+
+def _sorted(keys: pa.Array) -> pa.Array:
+    return keys.take(pc.sort_indices(keys))
+
+
+def _repeated(keys: pa.Array) -> pa.Array:
+    counts = pc.value_counts(keys)
+    return counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+
+
+def _refuse(key: str, ids: pa.Array, why: str) -> None:
+    if len(ids):
+        shown = ids[:SHOWN].to_pylist()
+        raise _Refused(f"{len(ids)} {key}(s) {why}. Among them {shown}.")

@@ -1,0 +1,155 @@
+"""What leaves the task of a fit: rows of all sides, then a report with all else, in pieces."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    DataType,
+    FloatType,
+    IntegerType,
+    LongType,
+    StructField,
+    StructType,
+)
+
+from matchlake.engine.csr import Floats, Ints
+from matchlake.engine.packing import pack, pieces_of
+from matchlake.recommender.matchbox.chains import Trace
+from matchlake.recommender.matchbox.low_rank import Projections, compact
+from matchlake.recommender.matchbox.posterior import Posterior, factors_of
+from matchlake.recommender.matchbox.sampler.ratings import DAY, ITEM, USER
+from matchlake.schemas import ITEM_ID, USER_ID
+
+REPORT, PROBLEM = 3, 4
+"""Values of `side` beside those of users, items and days."""
+
+_BATCH = 16 << 20
+
+
+def state_schema(user_type: DataType, item_type: DataType) -> StructType:
+    """Columns of what a fit's task gives."""
+    floats = ArrayType(FloatType())
+    return StructType(
+        [
+            StructField("side", IntegerType()),
+            StructField(USER_ID, user_type),
+            StructField(ITEM_ID, item_type),
+            StructField("day", IntegerType()),
+            StructField("idx", LongType()),
+            StructField("factors", floats),
+            StructField("biases", floats),
+            StructField("compact", floats),
+            StructField("response", floats),
+            StructField("observed", LongType()),
+            StructField("data", BinaryType()),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Emitter:
+    """Makes record batches of a posterior; the types are those of the ids."""
+
+    types: tuple[pa.DataType, pa.DataType]
+    posterior: Posterior
+    projections: Projections
+
+    @staticmethod
+    def of(types: tuple[pa.DataType, pa.DataType], posterior: Posterior, loss: float) -> "Emitter":
+        """With compact factors whose loss is `loss` at most."""
+        users, items = (factors_of(posterior.sides[side].rows) for side in (USER, ITEM))
+        return Emitter(types, posterior, compact(users, items, loss))
+
+    def rows(
+        self, side: int, ids: pa.Array, rows: Floats, counts: Ints, first: int = 0
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows (ids, samples, columns) of users or items, the first of them number `first`."""
+        key = USER_ID if side == USER else ITEM_ID
+        response = self.posterior.user_response() if side == USER and not first else None
+        for part in _parts(rows):
+            columns: dict[str, Any] = {
+                key: ids[part],
+                "idx": pa.array(np.arange(part.start, part.stop) + first),
+                "observed": pa.array(counts[part]),
+                "compact": float_lists(factors_of(rows[part]) @ self.projections[side]),
+                **_lists(rows[part]),
+            }
+            if response is not None:
+                columns["response"] = float_lists(
+                    response[part].reshape(part.stop - part.start, -1)
+                )
+            yield self._batch(side, part.stop - part.start, columns)
+
+    def days(self, users: pa.Array, days: npt.NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
+        """The rows of users' days."""
+        rows = self.posterior.sides[DAY].rows
+        for part in _parts(rows):
+            stamps = pa.array(days[part].astype(np.int32))
+            columns = {USER_ID: users[part], "day": stamps, **_lists(rows[part])}
+            yield self._batch(DAY, part.stop - part.start, columns)
+
+    def report(self, trace: Trace, seen: list[Ints]) -> Iterator[pa.RecordBatch]:
+        """All that is not a row: priors, shared response, traces, and what history stands for."""
+        arrays = self.posterior.shared() | trace
+        arrays |= {"seen_users": seen[USER], "seen_items": seen[ITEM]}
+        arrays |= {"compact_users": self.projections.users, "compact_items": self.projections.items}
+        for number, piece in enumerate(pieces_of(pack(arrays))):
+            columns = {"idx": pa.array([number]), "data": pa.array([bytes(piece)], pa.binary())}
+            yield self._batch(REPORT, 1, columns)
+
+    def _batch(self, side: int, size: int, columns: dict[str, Any]) -> pa.RecordBatch:
+        return _batch(self.types, side, size, columns)
+
+
+def problem(types: tuple[pa.DataType, pa.DataType], message: str) -> pa.RecordBatch:
+    """The one row that leaves instead of a model."""
+    return _batch(types, PROBLEM, 1, {"data": pa.array([message.encode()], pa.binary())})
+
+
+def _batch(
+    types: tuple[pa.DataType, pa.DataType], side: int, size: int, columns: dict[str, Any]
+) -> pa.RecordBatch:
+    floats = pa.list_(pa.float32())
+    fields = {
+        "side": pa.int32(),
+        USER_ID: types[0],
+        ITEM_ID: types[1],
+        "day": pa.int32(),
+        "idx": pa.int64(),
+        "factors": floats,
+        "biases": floats,
+        "compact": floats,
+        "response": floats,
+        "observed": pa.int64(),
+        "data": pa.binary(),
+    }
+    columns = {"side": pa.array(np.full(size, side, np.int32)), **columns}
+    arrays = [
+        columns[name].cast(kind) if name in columns else pa.nulls(size, kind)
+        for name, kind in fields.items()
+    ]
+    return pa.RecordBatch.from_arrays(arrays, names=list(fields))
+
+
+def _parts(rows: Floats) -> Iterator[slice]:
+    step = max(1, _BATCH // (4 * rows.shape[1] * rows.shape[2]))
+    for begin in range(0, len(rows), step):
+        yield slice(begin, min(begin + step, len(rows)))
+
+
+def _lists(rows: Floats) -> dict[str, pa.Array]:
+    return {"factors": float_lists(factors_of(rows)), "biases": float_lists(rows[:, :, -1])}
+
+
+def float_lists(rows: Floats) -> pa.Array:
+    """A matrix as a column of lists."""
+    bounds = np.arange(len(rows) + 1, dtype=np.int64) * rows.shape[1]
+    return pa.ListArray.from_arrays(
+        pa.array(bounds, pa.int32()), pa.array(np.ascontiguousarray(rows).ravel())
+    )

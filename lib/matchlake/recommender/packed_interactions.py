@@ -1,0 +1,143 @@
+"""Interactions as a fit reads them: packed in one pass, counted on the way, kept until it ends.
+
+The caller's plan runs once, however often a fit reads its result, and need not give the same rows
+twice. A row of the packed frame holds many interactions as an Arrow stream, their ids by their
+place among the distinct ones.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql.types import StructType
+
+from matchlake.engine.packing import binary_array, in_chunks, pack_table, unpack_tables
+from matchlake.recommender.als.params import AlsParams
+from matchlake.recommender.checkpoint import Cut
+from matchlake.recommender.interactions import VALUE, Counts, Survey, checked
+from matchlake.schemas import ITEM_ID, USER_ID
+
+Hashes = npt.NDArray[np.uint64]
+
+_COUNTS = "rows long, bad long, total double, least double, most double"
+_SCHEMA = f"data binary, {_COUNTS}, users binary, items binary"
+
+_SKETCH = 2048
+"""Hashes that stand for the distinct ids of a side: the estimate is off by 2 % (1 / sqrt)."""
+
+
+@dataclass(frozen=True)
+class PackedPairs:
+    """Interactions of `schema` (`user_id`, `item_id`, `value`) in the column `data` of `frame`."""
+
+    frame: DataFrame
+    schema: StructType
+    mean: float
+
+    def unpacked(self) -> DataFrame:
+        """The interactions one by one, `mean` taken from every value; lazy."""
+        return self.frame.mapInArrow(_Unpack(self.mean), self.schema)
+
+
+def pack_pairs(pairs: DataFrame, params: AlsParams, cut: Cut) -> tuple[PackedPairs, Survey]:
+    """Packs and counts what `prepare` gave: the cut, and an action that reads the counts.
+
+    Raises InputError for what cannot be fitted.
+    """
+    packed = cut(pairs.mapInArrow(_Pack(params.feedback == "implicit"), _SCHEMA))
+    size = checked(_counts(packed.drop("data").toArrow()), pairs, params)
+    return PackedPairs(packed.select("data"), pairs.schema, size.mean), size
+
+
+def unpack_pairs(data: pa.ChunkedArray) -> pa.Table:
+    """The interactions of several packed rows, ids by their place in one dictionary."""
+    return pa.concat_tables(unpack_tables(data)).unify_dictionaries().combine_chunks()
+
+
+@dataclass(frozen=True)
+class _Pack:
+    """The task of `pack_pairs`; strengths below 0 are bad where feedback is `implicit`."""
+
+    implicit: bool
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for table in in_chunks(batches):
+            if len(table):
+                yield self._packed(table.combine_chunks())
+
+    def _packed(self, table: pa.Table) -> pa.RecordBatch:
+        values = table[VALUE].to_numpy()
+        good = np.isfinite(values)
+        if self.implicit:
+            good &= values >= 0
+        sketches = []
+        for place, name in ((0, USER_ID), (1, ITEM_ID)):
+            good &= np.asarray(table[name].is_valid())
+            encoded = table[name].combine_chunks().dictionary_encode()
+            sketches.append(_sketch(encoded.dictionary).tobytes())
+            table = table.set_column(place, name, encoded)
+        fit = values[good]
+        row = {
+            "rows": len(table),
+            "bad": len(table) - len(fit),
+            "total": float(fit.sum(dtype=np.float64)),
+            "least": float(fit.min()) if len(fit) else None,
+            "most": float(fit.max()) if len(fit) else None,
+            "users": sketches[0],
+            "items": sketches[1],
+        }
+        arrays = [pa.array([value], _TYPES[name]) for name, value in row.items()]
+        data = binary_array([pack_table(table)]).chunk(0)
+        return pa.RecordBatch.from_arrays([data, *arrays], names=["data", *row])
+
+
+_TYPES = {
+    **dict.fromkeys(("rows", "bad"), pa.int64()),
+    **dict.fromkeys(("total", "least", "most"), pa.float64()),
+    **dict.fromkeys(("users", "items"), pa.binary()),
+}
+
+
+@dataclass(frozen=True)
+class _Unpack:
+    """The task of `PackedPairs.unpacked`."""
+
+    mean: float
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for table in unpack_tables(batch["data"]):
+                columns = [table[name].combine_chunks() for name in (USER_ID, ITEM_ID, VALUE)]
+                users, items = (column.dictionary_decode() for column in columns[:2])
+                values = np.asarray(columns[2]) - np.float32(self.mean)
+                names = [USER_ID, ITEM_ID, VALUE]
+                yield from pa.table([users, items, values], names=names).to_batches(1 << 16)
+
+
+def _sketch(ids: pa.Array) -> Hashes:
+    """The least hashes of distinct ids (k minimum values: Bar-Yossef et al. 2002)."""
+    hashes = pd.util.hash_array(ids.drop_null().to_numpy(zero_copy_only=False), categorize=False)
+    return np.partition(hashes, _SKETCH)[:_SKETCH] if len(hashes) > _SKETCH else hashes
+
+
+def _distinct(sketches: pa.ChunkedArray) -> int:
+    """How many distinct ids the sketches stand for; exact below `_SKETCH`."""
+    parts = [np.frombuffer(sketch.as_buffer(), np.uint64) for sketch in sketches]
+    least = np.unique(np.concatenate(parts))[:_SKETCH] if parts else np.zeros(0)
+    if len(least) < _SKETCH:
+        return len(least)
+    return round((_SKETCH - 1) * 2.0**64 / float(least[-1]))
+
+
+def _counts(table: pa.Table) -> Counts:
+    rows, bad = (pc.sum(table[name]).as_py() or 0 for name in ("rows", "bad"))
+    mean = math.fsum(table["total"].to_pylist()) / (rows - bad) if rows > bad else None
+    least, most = pc.min(table["least"]).as_py(), pc.max(table["most"]).as_py()
+    users, items = _distinct(table["users"]), _distinct(table["items"])
+    return Counts(rows, bad, users, items, mean, least, most)

@@ -1,0 +1,102 @@
+"""Pictures of tables and models for notebooks: Spark counts, Matplotlib draws what it counted."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from matchlake.recommender.als.model import FactorModel
+from matchlake.schemas import EVENT_TIME, ITEM_ID, RATING, USER_ID
+from matchlake.training.plots import COLORS, finish_panels, make_panels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LABELLED = 12
+
+
+def rating_counts(interactions: DataFrame) -> "Figure":
+    """How often each rating was given, and how the number of ratings went by week; two jobs."""
+    counts = interactions.groupBy(RATING).count().orderBy(RATING).collect()
+    week = F.date_trunc("week", EVENT_TIME).alias("week")
+    weeks = interactions.groupBy(week).count().orderBy("week").collect()
+    figure, (left, right) = make_panels(2)
+    left.bar([f"{row[0]:g}" for row in counts], [row[1] for row in counts], color=COLORS[0])
+    left.set(title="ratings by value", ylabel="ratings")
+    right.plot([row[0] for row in weeks], [row[1] for row in weeks], color=COLORS[1])
+    right.set(title="ratings by week")
+    right.tick_params(axis="x", rotation=45)
+    finish_panels(figure, (left, right), x="")
+    return figure
+
+
+def activity(interactions: DataFrame) -> "Figure":
+    """How ratings spread over users and over items, most active first; two jobs."""
+    figure, found = make_panels(2)
+    for panel, key, color in zip(found, (USER_ID, ITEM_ID), COLORS, strict=False):
+        counts = interactions.groupBy(key).count().select("count").toPandas()["count"]
+        ordered = np.sort(counts.to_numpy())[::-1]
+        panel.loglog(np.arange(1, len(ordered) + 1), ordered, color=color)
+        half = int(np.searchsorted(np.cumsum(ordered), ordered.sum() / 2)) + 1
+        panel.axvline(half, color="black", lw=0.8)
+        panel.set(title=f"half of all ratings: {half:,} of {len(ordered):,} {key}s")
+    found[0].set(ylabel="ratings")
+    finish_panels(figure, found, x="rank, most ratings first")
+    return figure
+
+
+def batches(ledger: DataFrame) -> "Figure":
+    """Records of each batch in the ledger of `ingest_events`, good and quarantined; one job."""
+    sums = [F.sum(name).alias(name) for name in ("good", "quarantined")]
+    by = ledger.groupBy("stream", "checkpoint_id", "batch_id")
+    rows = by.agg(F.max("committed_at").alias("at"), *sums).orderBy("at", "batch_id").collect()
+    figure, (panel,) = make_panels(1)
+    places = np.arange(len(rows))
+    good = np.array([row["good"] for row in rows])
+    panel.bar(places, good, color=COLORS[0], label="good")
+    bad = [row["quarantined"] for row in rows]
+    panel.bar(places, bad, bottom=good, color=COLORS[1], label="quarantined")
+    panel.set_xticks(places, [f"{row['at']:%H:%M:%S}" for row in rows], rotation=45)
+    panel.set(title="records by batch", ylabel="records")
+    panel.legend(frameon=False)
+    finish_panels(figure, [panel], x="committed at, UTC")
+    return figure
+
+
+def item_map(model: FactorModel, titles: DataFrame, most: int = 300) -> "Figure":
+    """Items by the two directions in which their factors differ most; the most rated are named.
+
+    `titles` has item_id, title and ratings; the `most` rated of them are drawn. One job.
+    """
+    rows = (
+        model.items.join(titles, ITEM_ID).orderBy(F.desc("ratings"), ITEM_ID).limit(most)
+    ).collect()
+    factors = np.array([row["factors"] for row in rows], dtype=np.float64)
+    centred = factors - factors.mean(axis=0)
+    places = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+    figure, (panel,) = make_panels(1)
+    figure.set_size_inches(9, 6)
+    sizes = np.sqrt([row["ratings"] for row in rows])
+    panel.scatter(places[:, 0], places[:, 1], s=sizes * 2, color=COLORS[0], alpha=0.35, lw=0)
+    for (x, y), row in zip(places[:_LABELLED], rows, strict=False):
+        panel.annotate(row["title"] or row[ITEM_ID], (x, y), fontsize="small")
+    panel.set(title="items that the same users like lie together")
+    finish_panels(figure, [panel], x="first direction")
+    return figure
+
+
+def pairs_of_bars(names: Sequence[str], sides: dict[str, Sequence[float]], label: str) -> "Figure":
+    """Two or more values side by side for each name, such as the errors of two models."""
+    figure, (panel,) = make_panels(1)
+    figure.set_size_inches(max(6, 0.7 * len(names)), 4)
+    width = 0.8 / len(sides)
+    for at, (side, values) in enumerate(sides.items()):
+        places = np.arange(len(names)) + (at - (len(sides) - 1) / 2) * width
+        panel.bar(places, values, width, label=side, color=COLORS[at])
+    panel.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    panel.set(ylabel=label)
+    panel.legend(frameon=False)
+    finish_panels(figure, [panel], x="")
+    return figure

@@ -1,0 +1,124 @@
+"""Whether a new version becomes champion.
+
+Both are measured on today's test part. The champion that is measured is not the one that serves,
+which may have been fitted again on all interactions of its day and would then be asked about rows
+it was fitted to: it is the model as evaluated on its day, which travels with the version. Under
+the same split params its training part can be made again, and what of it is in today's test part,
+because a user has met the same item once more since, is asked of neither. Under others nothing is
+known, so the new version is left as challenger for a person to decide.
+"""
+
+import logging
+from dataclasses import dataclass
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from matchlake.errors import InputError, ModelError
+from matchlake.io.delta import Lakehouse, is_gone
+from matchlake.io.mlflow_tracking import CHALLENGER, CHAMPION, ModelVersion, Tracker
+from matchlake.model_store.mlflow_flavor import EVALUATED
+from matchlake.model_store.spark import load_model
+from matchlake.recommender.checkpoint import Cut, keep_locally
+from matchlake.recommender.split import Split, split
+from matchlake.schemas import INTERACTIONS, ITEM_ID, USER_ID
+from matchlake.training.evaluation import Figures, Recommender, evaluate, is_better, value_of
+from matchlake.training.params import TrainParams
+
+_log = logging.getLogger(__name__)
+
+SPLIT_TAG = "split"
+"""Tag of a version: the split params under which it was evaluated, as JSON."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The alias of a new version, and why."""
+
+    alias: str
+    reason: str
+
+
+def judge(
+    tracker: Tracker,
+    lakehouse: Lakehouse,
+    new: tuple[Recommender, Figures],
+    parts: Split,
+    params: TrainParams,
+    cut: Cut = keep_locally,
+) -> Decision:
+    """Decides on a new model, whose figures were measured on `parts`; see `unseen_by`."""
+    model, figures = new
+    champion = tracker.champion()
+    if champion is None:
+        return Decision(CHAMPION, "the first model: there was no champion")
+    if champion.tags.get(SPLIT_TAG) != params.split.model_dump_json():
+        return Decision(CHALLENGER, f"champion {champion.version} was evaluated on another split")
+    try:
+        both = unseen_by(champion, tracker, lakehouse, parts, params, cut)
+        theirs = _measure(tracker, lakehouse.spark, champion, both, params)
+        if both is not parts:
+            found = evaluate({"new": model}, both, params.ranking, params.modes)
+            figures = found["new"]
+    except (ModelError, InputError) as error:
+        return Decision(CHALLENGER, f"champion {champion.version} cannot be measured: {error}")
+    return decide(params.metric, figures, theirs, champion.version)
+
+
+def unseen_by(
+    champion: ModelVersion,
+    tracker: Tracker,
+    lakehouse: Lakehouse,
+    parts: Split,
+    params: TrainParams,
+    cut: Cut = keep_locally,
+) -> Split:
+    """`parts` without the test rows whose pair the champion was fitted to; else `parts` itself.
+
+    What is left of the test part is made once, by `cut`, as several figures are measured on it.
+    Raises ModelError where it is not known any more to what it was fitted.
+    """
+    version = tracker.input_version(champion, INTERACTIONS.name)
+    if version is None:
+        raise ModelError(f"its run does not say which {INTERACTIONS.name} it was fitted to")
+    pair = [USER_ID, ITEM_ID]
+    try:
+        then = lakehouse.read(INTERACTIONS.name, version)
+        fitted = split(then, params.split).train.select(*pair)
+        known = parts.test.join(fitted, pair, "semi").count()
+    except (PySparkException, Py4JError) as error:
+        if not is_gone(error):
+            raise
+        told = f"version {version} of {INTERACTIONS.name}, to which it was fitted, is kept no more"
+        raise ModelError(told) from error
+    if not known:
+        return parts
+    _log.info("%d test row(s) left out: champion %s was fitted to them", known, champion.version)
+    return Split(parts.train, cut(parts.test.join(fitted, pair, "anti")))
+
+
+def decide(metric: str, new: Figures, champion: Figures, version: str) -> Decision:
+    """Champion if strictly better than the figures of the champion, `version`; a tie is not.
+
+    Raises InputError where the new model has no value of `metric`.
+    """
+    mine = value_of(new, metric)
+    if metric not in champion:
+        return Decision(CHALLENGER, f"champion {version} has no {metric} to compare with")
+    compared = f"{metric} {mine:.6f} against {champion[metric]:.6f} of champion {version}"
+    if is_better(metric, mine, champion[metric]):
+        return Decision(CHAMPION, f"better: {compared}, on the same test part")
+    return Decision(CHALLENGER, f"not better: {compared}, on the same test part")
+
+
+def _measure(
+    tracker: Tracker,
+    spark: SparkSession,
+    champion: ModelVersion,
+    parts: Split,
+    params: TrainParams,
+) -> Figures:
+    with tracker.files(champion, f"artifacts/{EVALUATED}") as folder:
+        model = load_model(spark, folder)
+        return evaluate({"champion": model}, parts, params.ranking, params.modes)["champion"]

@@ -1,0 +1,170 @@
+"""Training sets that can be built again: labels and histories at recorded versions."""
+
+from itertools import groupby
+from operator import itemgetter
+from typing import Self
+
+from pydantic import Field, ValidationError
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import AtomicType, DataType
+
+from matchlake.errors import ModelError, ReconciliationError
+from matchlake.features.as_of import AsOf, join_as_of
+from matchlake.io.delta import Lakehouse
+from matchlake.io.mlflow_tracking import Run, Tracker
+from matchlake.params import Params
+from matchlake.schemas import Column as TableColumn
+from matchlake.schemas import TableName, TableSpec, quote_identifier
+
+RECORD = "training_set.json"
+"""The artifact of a run that holds the record of its training set."""
+
+
+class History(AsOf):
+    """A table whose values are joined to the labels as of their time."""
+
+    table: TableName
+    version: int | None = None
+    """The Delta version that is read; null: the current one."""
+    columns: tuple[str, ...] | None = None
+    """The columns that are read beside keys and times; null: all."""
+    prefix: str = ""
+    """Put before the names of what is joined, where the labels have columns of these names."""
+
+    def read(self, lake: Lakehouse) -> DataFrame:
+        """The columns that are joined, under the names that they get there. Lazy."""
+        frame = lake.read(self.table, self.version)
+        if self.columns is not None:
+            times = [time for time in (self.event_time, self.known_at) if time]
+            frame = frame.select(*dict.fromkeys([*self.keys, *times, *self.columns]))
+        renamed = {n: self.prefix + n for n in frame.columns if n not in self.keys}
+        return frame.withColumnsRenamed(renamed)
+
+    def join(self) -> AsOf:
+        """How it is joined, by the names that `read` gives."""
+        times = {"event_time": self.prefix + self.event_time}
+        if self.known_at is not None:
+            times["known_at"] = self.prefix + self.known_at
+        return self.model_copy(update=times)
+
+
+class TrainingSet(Params):
+    """Labels, and what was known when each of them happened; with versions it is a record."""
+
+    labels: TableName
+    """The table of labels."""
+    labels_version: int | None = None
+    """The Delta version that is read; null: the current one."""
+    histories: tuple[History, ...] = Field(min_length=1)
+    digest: str | None = None
+    """Of the rows that were built, whatever their order; a rebuild must have the same."""
+
+    def pinned(self, lake: Lakehouse) -> Self:
+        """The same with the current version of every table that names none.
+
+        Where a table stands in it more than once, all that name no version read it at the same.
+        """
+        current = {t: lake.version(t) for t, version in self.inputs() if version is None}
+
+        def version(table: str, named: int | None) -> int:
+            return current[table] if named is None else named
+
+        histories = tuple(
+            history.model_copy(update={"version": version(history.table, history.version)})
+            for history in self.histories
+        )
+        labels = version(self.labels, self.labels_version)
+        return self.model_copy(update={"labels_version": labels, "histories": histories})
+
+    def inputs(self) -> set[tuple[str, int | None]]:
+        """Every table with the version that is read."""
+        return {(self.labels, self.labels_version)} | {(h.table, h.version) for h in self.histories}
+
+
+class TrainingSetTable(Params):
+    """A table that holds a training set, and which."""
+
+    table: TableName
+    """The table it is written to."""
+    comment: str
+    """What the table holds, for those who find it in the catalog."""
+    rows: TrainingSet
+    """The labels and the histories that are joined to them."""
+    run: str | None = None
+    """An MLflow run, by its id: build what it recorded once more, in place of `rows`."""
+
+
+def read_training_set(lake: Lakehouse, wanted: TrainingSet) -> DataFrame:
+    """The labels with every history joined as of their time, at the versions wanted. Lazy."""
+    frame = lake.read(wanted.labels, wanted.labels_version)
+    for history in wanted.histories:
+        frame = join_as_of(frame, history.read(lake), history.join())
+    return frame
+
+
+def record_training_set(lake: Lakehouse, wanted: TrainingSet) -> tuple[DataFrame, TrainingSet]:
+    """The training set and its record, which `log_training_set` gives to the run.
+
+    Starts the Spark jobs that find the versions, and one for the digest.
+    """
+    pinned = wanted.pinned(lake)
+    frame = read_training_set(lake, pinned)
+    return frame, pinned.model_copy(update={"digest": digest(frame)})
+
+
+def rebuild_training_set(lake: Lakehouse, record: TrainingSet) -> DataFrame:
+    """The training set of a record again; raises ReconciliationError where a row differs.
+
+    Starts one Spark job, for the digest. Versions that were vacuumed cannot be read any more.
+    """
+    frame = read_training_set(lake, record)
+    found = digest(frame)
+    if found != record.digest:
+        raise ReconciliationError(
+            f"The training set on {record.labels} has digest {found}, its record {record.digest}: "
+            "a table was rewritten under its version, or the join has changed since."
+        )
+    return frame
+
+
+def log_training_set(run: Run, record: TrainingSet) -> None:
+    """Records the tables with their versions, and all that a rebuild needs, with the run."""
+    inputs = sorted((table, v) for table, v in record.inputs() if v is not None)
+    for table, pairs in groupby(inputs, itemgetter(0)):
+        run.log_input(table, *(version for _, version in pairs))
+    run.log_text(record.model_dump_json(indent=1), RECORD)
+
+
+def recorded_training_set(tracker: Tracker, run_id: str) -> TrainingSet:
+    """What `log_training_set` recorded with the run; raises ModelError where it has no record."""
+    try:
+        return TrainingSet.model_validate_json(tracker.read_text(run_id, RECORD))
+    except ValidationError as error:
+        raise ModelError(f"{RECORD} of run {run_id} is no record of a training set.") from error
+
+
+def training_set_table(wanted: TrainingSetTable, frame: DataFrame) -> TableSpec:
+    """The table that holds the rows of `frame`; comments are those of the tables they are from."""
+    columns = [
+        TableColumn(field.name, field.dataType.simpleString(), field.metadata.get("comment", ""))
+        for field in frame.schema
+    ]
+    return TableSpec(wanted.table, wanted.comment, tuple(columns))
+
+
+def digest(frame: DataFrame) -> str:
+    """Rows and a sum of their hashes, equal for equal rows in any order; starts one Spark job."""
+    parts = [part for field in frame.schema for part in _hashed(field.name, field.dataType)]
+    hashed = F.xxhash64(*parts)
+    total = F.sum(hashed.cast("decimal(38,0)"))
+    rows, sum_ = frame.agg(F.count(F.lit(1)), total).collect()[0]
+    return f"{rows}-{int(sum_ or 0) % 2**64:016x}"
+
+
+def _hashed(name: str, kind: DataType) -> list[Column]:
+    """The column, and what its hash alone passes over: where nulls stand."""
+    column = F.col(quote_identifier(name))
+    if isinstance(kind, AtomicType):
+        return [column, column.isNull()]
+    return [column, column.cast("string")]

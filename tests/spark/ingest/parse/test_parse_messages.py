@@ -1,0 +1,95 @@
+"""Messages become rows with Arrow functions and, where Spark has none, without: the same law."""
+
+import io
+from datetime import UTC, datetime
+
+import fastavro
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from tests.support.registry import schema_registry
+from tests.support.streams import COLUMNS, good, stream_entry
+
+from matchlake.ingest.params import StreamParams
+from matchlake.ingest.parse import messages as records
+from matchlake.ingest.parse.messages import parse_messages
+from matchlake.ingest.tables import stream_table
+
+SCHEMA = """key BINARY, value BINARY, headers ARRAY<STRUCT<key: STRING, value: BINARY>>,
+    partition INT, offset BIGINT, timestamp TIMESTAMP, checkpoint_id BIGINT, batch_id BIGINT"""
+HEADERS = [("trace", b"\x01\xff"), ("trace", None), ("empty", b"")]
+CASES: list[tuple[bytes | None, str | None]] = [
+    (good(1), None),
+    (None, "tombstone"),
+    (b"", "empty"),
+    (b"\n\n", "empty"),
+    (b'{"user_id":', "malformed_json"),
+    (b"\xff\xfe", "invalid_utf8"),
+    (good(2) + b"\n", None),
+    (good(3) + good(4), "malformed_json"),
+    ('{"user_id":"ü€\U0001f600"}'.encode(), "missing_field"),
+    (good(5), None),
+]
+
+
+@pytest.fixture(params=["arrow_udf", "mapInArrow"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How the values travel to Python."""
+    if request.param == "mapInArrow":
+        monkeypatch.setattr(records, "_arrow_udf", None)
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("batch", [(2**60 - 1, 7), None])
+def test_each_message_is_one_row_as_it_came(
+    spark: SparkSession, batch: tuple[int, int] | None
+) -> None:
+    stream = StreamParams.model_validate(stream_entry("events", "events"))
+    passing = () if batch else ("checkpoint_id", "batch_id")
+    found = parse_messages(messages(spark), stream, passing, batch)
+    assert found.columns == stream_table(stream).column_names
+    rows = found.orderBy("offset").collect()
+    for place, ((value, reason), row) in enumerate(zip(CASES, rows, strict=True)):
+        raw = (b"k%d" % place, value, HEADERS if place % 2 else None) if reason else None
+        assert (row.offset, row.reason, row.raw) == (100 + place, reason, raw)
+        assert row.status == ("quarantined" if reason else "good")
+        assert row.value_bytes == (None if value is None else len(value))
+        assert (row.detail is None) == (row.user_id is not None) == (reason is None)
+        assert (row.topic, row.partition, row.attempt) == ("events", 3, 1)
+        assert (row.checkpoint_id, row.batch_id) == (batch or (11, 12))
+        assert row.kafka_timestamp.year == 2024
+
+
+@pytest.mark.usefixtures("way")
+def test_a_task_asks_a_registry_for_a_schema_once(spark: SparkSession) -> None:
+    fields = [{"name": name, "type": "string"} for name in ("user_id", "item_id")]
+    schema = {"type": "record", "name": "Event", "fields": fields}
+    value = io.BytesIO()
+    value.write(b"\0\0\0\0\1")
+    fastavro.schemaless_writer(value, schema, {"user_id": "u", "item_id": "i"})
+    columns = {name: COLUMNS[name] for name in ("user_id", "item_id")}
+    asked: list[str] = []
+    at_once = "spark.sql.execution.arrow.maxRecordsPerBatch"
+    before = spark.conf.get(at_once)
+    spark.conf.set(at_once, 2)
+    try:
+        with schema_registry({1: schema}, asked) as address:
+            told = {"format": "confluent_avro", "reading": {"registry": address}}
+            entry = stream_entry("events", "events", columns=columns, event_time=None, **told)
+            stream = StreamParams.model_validate(entry)
+            one = messages(spark).coalesce(1).withColumn("value", F.lit(value.getvalue()))
+            rows = parse_messages(one, stream, batch=(1, 1)).select("user_id", "status").collect()
+    finally:
+        spark.conf.set(at_once, before)
+    assert rows == [("u", "good")] * len(CASES)
+    assert asked == ["/schemas/ids/1"]
+
+
+def messages(spark: SparkSession) -> DataFrame:
+    """The cases in their order, each with a key, and every other with headers."""
+    noon = datetime(2024, 5, 1, 12, tzinfo=UTC)
+    each = [
+        (b"k%d" % place, value, HEADERS if place % 2 else None, 3, 100 + place, noon, 11, 12)
+        for place, (value, _) in enumerate(CASES)
+    ]
+    return spark.createDataFrame(each, SCHEMA)

@@ -1,0 +1,208 @@
+"""The ledger and `matchlake reconcile` over tables that no broker stands behind."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from tests.support.committed import ingest_in, prepared, write
+from tests.support.streams import COLUMNS, good, runtime_in, stream_entry
+from typer.testing import CliRunner
+
+from matchlake.cli import streams as ingest_commands
+from matchlake.cli.main import app
+from matchlake.errors import ParameterError, ReconciliationError
+from matchlake.ingest.streams.audit import Counts, Ledger
+from matchlake.ingest.streams.audit_table import Gap
+from matchlake.ingest.streams.gaps import all_adopted, no_reason
+from matchlake.ingest.streams.replay import Replay, Replayed
+from matchlake.lakehouse.erasure import Erasure
+
+
+@pytest.mark.soak
+def test_what_is_missing_is_told_each_time_until_there_is_a_reason(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "untold")
+    stream = prepared(at, monkeypatch)
+    write(stream, 0, 6, missing=[2, 3])
+    for batch in (1, 2):
+        with pytest.raises(ReconciliationError, match=r"batch 0 .* missing: offsets 2 to 3"):
+            at.ledger.update(no_reason)
+        write(stream, batch, 6 + batch)
+    counts = at.ledger.update(lambda *given: [(Gap.TRANSACTION, *given[-1][0])])
+    assert (counts.offsets, counts.gaps) == (7, 2)
+    assert at.ledger.update(no_reason, rebuild=True) == at.ledger.reconcile()
+    assert at.ledger.gaps() == {"transaction": 2}
+    spark.sql(f"DELETE FROM {at.lakehouse.name(at.stream.table)} WHERE offset = 5")
+    with pytest.raises(ReconciliationError, match="missing: offset 5"):
+        at.ledger.update(all_adopted, rebuild=True)
+
+
+@pytest.mark.soak
+def test_reconcile_exits_with_the_ranges_that_are_missing(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "proved")
+    stream = prepared(at, monkeypatch)
+    write(stream, 0, 6)
+    streams = {"proved": stream_entry("proved", "proved")}
+    runtime = runtime_in(spark, tmp_path, streams=streams, ingest={"ledger": at.ledger.table})
+    monkeypatch.setattr(ingest_commands, "start_quietly", lambda *_: runtime)
+    done = CliRunner().invoke(app, ["reconcile"])
+    assert (done.exit_code, done.stdout) == (
+        0,
+        "proved: reconciled. 6 offsets = 6 good + 0 quarantined + 0 erased + 0 in gaps.\n",
+    )
+    spark.sql(f"DELETE FROM {at.lakehouse.name(at.stream.table)} WHERE offset IN (1, 4, 5)")
+    write(stream, 1, 9, missing=[7])
+    for more in ([], ["--rebuild"]):
+        done = CliRunner().invoke(app, ["reconcile", "proved", *more])
+        assert done.exit_code == 1
+        assert "proved: NOT reconciled." in done.stderr
+        assert "missing: offset 7" in done.stderr
+    assert "missing: offset 1, offsets 4 to 5" in done.stderr
+    assert "Topic proved: the broker cannot be asked for gaps. No broker" in done.stderr
+
+
+def test_a_proof_beside_a_stream_is_of_what_was_there_when_it_began(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "beside")
+    stream = prepared(at, monkeypatch)
+    # A time that Python cannot hold: the zero of Go and .NET.
+    write(stream, 0, 3, bad={1: good(1, event_time="0001-01-01T00:00:00Z")})
+    enter = Ledger._enter
+
+    def while_the_stream_goes_on(ledger: Ledger, *given: Any, **more: Any) -> Any:
+        write(stream, 1, 5)
+        entered = enter(ledger, *given, **more)
+        write(stream, 2, 9)
+        return entered
+
+    monkeypatch.setattr(Ledger, "_enter", while_the_stream_goes_on)
+    assert at.ledger.prove(no_reason).whole == Counts(offsets=3, good=3)
+    monkeypatch.undo()
+    with pytest.raises(ReconciliationError, match=r"4 rows .* that the ledger does not know"):
+        at.ledger.reconcile()
+    assert at.ledger.prove(no_reason).whole.offsets == 9
+    first = at.ledger.rows().where("batch_id = 0").collect()[0]
+    assert first.first_event.isoformat() == "2024-05-01T10:00:00"
+
+
+def test_a_proof_counts_each_row_once_and_sees_them_all(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of new batches are counted for the ledger alone, the others for the proof alone."""
+    at = ingest_in(spark, tmp_path, "once")
+    stream = prepared(at, monkeypatch)
+    counted: list[int] = []
+    count = Ledger._counted
+
+    def counting(ledger: Ledger, rows: DataFrame) -> DataFrame:
+        counted.append(rows.count())
+        return count(ledger, rows)
+
+    monkeypatch.setattr(Ledger, "_counted", counting)
+    write(stream, 0, 3)
+    assert at.ledger.prove(no_reason) == (Counts(3, 3), Counts(3, 3))
+    write(stream, 1, 7, bad={4: b"{"})
+    assert at.ledger.prove(no_reason) == (Counts(4, 3, 1), Counts(7, 6, 1))
+    assert at.ledger.prove(no_reason) == (Counts(), Counts(7, 6, 1))
+    assert counted == [3, 0, 4, 3, 7]
+
+
+@pytest.mark.parametrize(
+    ("name", "stray", "told"),
+    [
+        (
+            "stray_a",
+            {"checkpoint_id": 5},
+            "1 rows from offset 1 to 1 that the ledger does not know",
+        ),
+        ("stray_b", {"batch_id": None}, "1 rows from offset 1 to 1 that the ledger does not know"),
+        ("stray_c", {"batch_id": 0}, "more than once: offset 1"),
+        ("stray_d", {"batch_id": 1, "offset": 6}, "more than once: offset 6"),
+        ("stray_e", {"batch_id": 1, "offset": 2}, "not of this batch: offset 2"),
+    ],
+)
+def test_a_proof_finds_a_stray_row_wherever_it_is(
+    spark: SparkSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    stray: dict[str, int | None],
+    told: str,
+) -> None:
+    at = ingest_in(spark, tmp_path, name)
+    stream = prepared(at, monkeypatch)
+    write(stream, 0, 3)
+    at.ledger.update(no_reason)
+    write(stream, 1, 7)
+    rows = at.lakehouse.read(at.stream.table)
+    types = {name: rows.schema[name].dataType for name in stray}
+    one = rows.where("offset = 1").withColumn("batch_id", F.lit(1).cast("bigint"))
+    one = one.withColumns({name: F.lit(stray[name]).cast(types[name]) for name in stray})
+    one.write.format("delta").mode("append").saveAsTable(at.lakehouse.name(at.stream.table))
+    for _ in range(2):  # batch 1 is new at first
+        with pytest.raises(ReconciliationError, match=told):
+            at.ledger.prove(no_reason)
+    with pytest.raises(ReconciliationError, match=told):
+        at.ledger.reconcile()
+
+
+def test_a_proof_tells_what_another_table_in_its_place_has_not(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "replaced")
+    stream = prepared(at, monkeypatch)
+    write(stream, 0, 3)
+    write(stream, 1, 7)
+    at.ledger.update(no_reason)
+    table = at.lakehouse.name(at.stream.table)
+    kept = at.lakehouse.read(at.stream.table).where("batch_id = 0").collect()
+    schema = at.lakehouse.read(at.stream.table).schema
+    spark.sql(f"DROP TABLE {table}")
+    spark.createDataFrame(kept, schema).write.format("delta").saveAsTable(table)
+    with pytest.raises(ReconciliationError, match="missing: offsets 3 to 6"):
+        at.ledger.prove(no_reason)
+
+
+def test_an_erased_user_is_gone_from_columns_that_are_declared_no_longer(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    email = {"email": {"type": "string", "required": False, "comment": "e"}}
+    wide = prepared(ingest_in(spark, tmp_path, "gone", columns=COLUMNS | email), monkeypatch)
+    write(wide, 0, 2, bad={1: good(1, email="u1@example.org")})
+    at = ingest_in(spark, tmp_path, "gone")
+    at.ledger.update(no_reason)
+    (done,) = Erasure("u1", [at.ledger], {}, at.lakehouse).run([at.stream.table])
+    assert (done.rows, done.left) == (1, 0)
+    row = at.lakehouse.read(at.stream.table).where("offset = 1").collect()[0]
+    assert (row.status, row.user_id, row.email, row.topic) == ("erased", None, None, "gone")
+    assert at.ledger.reconcile() == Counts(offsets=2, good=1, erased=1)
+
+
+@pytest.mark.soak
+def test_a_replay_counts_and_changes_only_what_was_there_when_it_began(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "again")
+    narrow = COLUMNS | {"rating": COLUMNS["rating"] | {"max": 3}}
+    stream = prepared(ingest_in(spark, tmp_path, "again", columns=narrow), monkeypatch)
+    write(stream, 0, 3, bad={1: good(1, rating=4), 2: good(2, rating=9)})
+    at.ledger.update(no_reason)
+    merge = Replay._merge_with_patience
+
+    def while_the_stream_goes_on(replay: Replay) -> None:
+        write(stream, 1, 6, bad={4: good(4, rating=4), 5: good(5, rating=9)})
+        at.ledger.update(no_reason)
+        merge(replay)
+
+    monkeypatch.setattr(Replay, "_merge_with_patience", while_the_stream_goes_on)
+    assert Replay(at.stream, at.lakehouse).run(at.ledger) == Replayed(2, 1)
+    counts = at.ledger.reconcile()
+    assert (counts.good, counts.quarantined) == (3, 3)
+    with pytest.raises(ParameterError, match="--since 'yesterday' is no time"):
+        Replay(at.stream, at.lakehouse, since="yesterday").run(at.ledger)

@@ -1,0 +1,104 @@
+"""The ways out of a stream's trouble, and what they refuse before they change anything."""
+
+import dataclasses
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+from tests.support.committed import TOPIC, ingest_in, messages, offsets, prepared, write
+from tests.support.streams import good
+
+from matchlake.errors import ConfigError, IdentityError, SourceError
+from matchlake.ingest.streams.batch_writer import BatchWriter
+from matchlake.ingest.streams.gaps import no_reason
+
+
+@pytest.mark.soak
+def test_rows_that_kafka_cannot_give_again_are_not_taken_out(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "back")
+    first = prepared(at, monkeypatch)
+    write(first, 0, 4)
+    write(first, 1, 8)
+    recovery = dataclasses.replace(first.recovery, standing=first.recovery.identity.look())
+    with pytest.raises(SourceError, match=r"partition 0: 4 to 7, held: 5 to 99"):
+        recovery.rewind_to(1, TOPIC._replace(earliest={0: 5}))
+    with pytest.raises(SourceError, match=r"partition 0: 0 to 7, held: 0 to 5"):
+        recovery.rewind_to(0, TOPIC._replace(latest={0: 6}))
+    remade = TOPIC._replace(id="t2")
+    for way in (partial(recovery.rewind_to, 1), recovery.adopt):
+        with pytest.raises(IdentityError, match=r"made anew since .* --new-identity back reads"):
+            way(remade)
+    far = dataclasses.replace(at.checkpoint, path=f"file:{at.checkpoint.path}")
+    with pytest.raises(ConfigError, match="has to be moved away first"):
+        prepared(dataclasses.replace(at, checkpoint=far), monkeypatch, rewind_to={"back": 1})
+
+    spark.sql(f"DELETE FROM {at.lakehouse.name(at.stream.table)} WHERE offset IN (4, 5)")
+    removed = TOPIC._replace(earliest={0: 5})
+    with pytest.raises(SourceError, match=r"partition 0: offset 4\). Nothing was read"):
+        prepared(at, monkeypatch, removed, rewind_to={"back": 1})
+    assert (offsets(at), at.checkpoint.id()) == ([0, 1, 2, 3, 6, 7], 0xC1), "nothing was changed"
+    record = at.stream.model_copy(update={"on_data_loss": "record"})
+    at = dataclasses.replace(at, stream=record)
+    begun = prepared(at, monkeypatch, removed, rewind_to={"back": 1}).beginning
+    assert begun
+    assert (begun.offsets, offsets(at), at.checkpoint.id()) == ({0: 4}, [0, 1, 2, 3], None)
+
+
+def test_a_restore_that_a_batch_overtook_is_noticed(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "overtaken")
+    stream = prepared(at, monkeypatch)
+    write(stream, 0, 2)
+
+    def restored_meanwhile(writer: BatchWriter, *_: Any) -> None:
+        spark.sql(f"RESTORE TABLE {writer.table} TO VERSION AS OF 0")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchWriter, "require_few_bad", restored_meanwhile)
+        write(stream, 1, 4)
+    assert offsets(at) == [2, 3]
+    with pytest.raises(IdentityError, match=r"was changed by RESTORE to version 0 .* while it was"):
+        write(stream, 2, 6)
+    with pytest.raises(IdentityError) as stopped:
+        prepared(at, monkeypatch)
+    assert "before its last batch, and batch 0 is no longer in it" in str(stopped.value)
+    assert "--rewind-to overtaken=0 reads again from batch 0 on" in str(stopped.value)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("recorded", ["not", "late"])
+def test_a_beginning_is_known_from_its_first_batch_on(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: str
+) -> None:
+    """Whether it is killed before `record`, or its first batch overtakes that."""
+    name = f"begun_{recorded}"
+    at = ingest_in(spark, tmp_path, name)
+    write(prepared(at, monkeypatch), 0, 8)
+    anew = prepared(at, monkeypatch, rewind_to={name: 0})
+    write(anew, 0, 9, checkpoint="c2")
+    if recorded == "late":
+        assert anew.beginning
+        anew.recovery.record(anew.beginning, 0xC2, anew.told())
+    write(prepared(at, monkeypatch), 1, 12, checkpoint="c2")
+    at.ledger.update(no_reason)
+    counts = at.ledger.reconcile()
+    assert (counts.offsets, counts.good) == (12, 12)
+    assert at.ledger.checkpoints() == [0xC2]
+
+
+def test_a_checkpoint_that_is_removed_under_its_stream_stops_it(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "removed")
+    write(prepared(at, monkeypatch), 0, 4)
+    writer = prepared(at, monkeypatch).writer()
+    shutil.rmtree(at.checkpoint.path)
+    with pytest.raises(IdentityError, match=r"checkpoints/removed was removed while it"):
+        writer(messages(at, [(4, good(4))]), 1)
+    assert offsets(at) == [0, 1, 2, 3]

@@ -1,0 +1,181 @@
+"""The job `clean_events`: each event once in whatever order, late ones marked, ranges made anew."""
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from tests.support.streams import runtime_in, stream_entry
+
+from matchlake.config import load_config
+from matchlake.errors import ConfigError
+from matchlake.features.interactions import latest_interactions
+from matchlake.ingest.tables import stream_table
+from matchlake.io.delta import CHANGES, Lakehouse
+from matchlake.io.delta_properties import read_properties, set_properties
+from matchlake.runtime import Runtime, job_arguments
+
+JOB = runpy.run_path("jobs/clean_events.py")
+run = JOB["run"]
+
+NOTE = "matchlake.made_from"
+KEYS = ["user_id", "item_id", "event_time"]
+
+
+TABLES = {"pairs": KEYS, "items": ["item_id"]}
+
+
+def runtime(
+    spark: SparkSession,
+    folder: Path,
+    *tables: str,
+    late_after: float = 3600,
+    **changes: Any,
+) -> Runtime:
+    """A stream and silver tables: `pairs` by KEYS, `items` by item alone, as an event's id is."""
+    name = folder.name.replace("-", "_")
+    silver = {
+        short: {"stream": "events", "table": f"{name}.{short}", "comment": "c", "keys": keys}
+        for short, keys in TABLES.items()
+        if short in tables
+    }
+    return runtime_in(
+        spark,
+        folder,
+        streams={"events": stream_entry("t", name, late_after=late_after)},
+        silver={"tables": silver, **changes},
+    )
+
+
+def add(at: Runtime, events: str) -> None:
+    """Rows (status, user, item, rating, day, hours until Kafka took it, offset) into bronze."""
+    spec = stream_table(at.config.streams["events"])
+    at.lakehouse.create(spec)
+    rows = at.spark.sql(f"""
+        SELECT status, 't' AS topic, 0 AS partition, CAST(offset AS BIGINT) AS offset,
+               if(status = 'good', user, null) AS user_id,
+               if(status = 'good', item, null) AS item_id,
+               if(status = 'good', CAST(rating AS DOUBLE), null) AS rating,
+               if(status = 'good', happened, null) AS event_time,
+               timestampadd(HOUR, hours, happened) AS kafka_timestamp
+        FROM (SELECT *, timestampadd(DAY, day, TIMESTAMP'2024-05-01') AS happened
+              FROM VALUES {events} AS t(status, user, item, rating, day, hours, offset))
+    """)
+    rows.write.format("delta").mode("append").saveAsTable(at.lakehouse.name(spec.name))
+
+
+def content(lakehouse: Lakehouse, table: str) -> list[tuple[Any, ...]]:
+    chosen = lakehouse.read(table).selectExpr(
+        "user_id", "item_id", "rating", "day(event_time) AS day", "offset", "late"
+    )
+    return sorted(map(tuple, chosen.collect()))
+
+
+def same(one: DataFrame, other: DataFrame) -> bool:
+    return one.exceptAll(other).isEmpty() and other.exceptAll(one).isEmpty()
+
+
+@pytest.mark.soak
+def test_repeated_and_late_events_in_any_order_and_a_range_made_anew(
+    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "matchlake")
+    both = runtime(spark, tmp_path, *TABLES)
+    lake, bronze = both.lakehouse, both.config.streams["events"].table
+    pairs, items = (table.table for table in both.config.silver.tables.values())
+    add(
+        both,
+        "('good', 'a', 'i', 1, 0, 0, 10), ('good', 'a', 'i', 2, 0, 5, 12), ('good', 'b', 'i', 3,"
+        " 1, 5, 13), ('quarantined', 'c', 'i', 3, 1, 0, 14), ('good', 'a', 'j', 3, 2, 1, 15)",
+    )
+    run(both)
+    # a's first record came in time and its last one counts; b's only one came late.
+    second, third = ("a", "j", 3.0, 3, 15, False), ("b", "i", 3.0, 2, 13, False)
+    assert content(lake, pairs) == [("a", "i", 2.0, 1, 12, False), second, (*third[:5], True)]
+    assert content(lake, items) == [second, third]
+    told = "pairs, made anew: 4 good record(s), 2 of them late = 3 event(s) + 1 repeated"
+    assert told in caplog.text
+    good = lake.read(bronze).where("status = 'good'")
+    assert same(latest_interactions(lake.read(pairs)), latest_interactions(good))
+
+    # What comes then is merged: an earlier record of b's event, as a replay finds it, in time
+    # after all; a later one of a's; a new event.
+    at = runtime(spark, tmp_path, "pairs")
+    run(at)
+    assert "pairs: nothing new in" in caplog.text
+    add(
+        at,
+        "('good', 'b', 'i', 9, 1, 0, 3), ('good', 'a', 'i', 4, 0, 9, 20),"
+        " ('good', 'c', 'k', 1, 3, 9, 21)",
+    )
+    spark.sql(f"UPDATE {lake.name(bronze)} SET detail = 'x' WHERE offset = 14")
+    run(at)
+    assert "pairs: 3 good record(s), 2 of them late = 1 event(s) + 2 repeated" in caplog.text
+    last = ("c", "k", 1.0, 4, 21, True)
+    rows = [("a", "i", 4.0, 1, 20, False), second, third, last]
+    assert content(lake, pairs) == rows
+    # The same again, as after a crash before the table noted how far it was.
+    before = lake.read(pairs, lake.version(pairs))
+    made = json.loads(read_properties(lake, pairs)[NOTE])
+    assert made["version"] == lake.version(bronze)
+    set_properties(lake, pairs, {NOTE: json.dumps(made | {"version": 1})})
+    run(at)
+    assert same(lake.read(pairs), before)
+
+    for each in (pairs, items):
+        spark.sql(f"DELETE FROM {lake.name(each)} WHERE user_id = 'b'")
+    spark.sql(f"UPDATE {lake.name(pairs)} SET rating = 0 WHERE day(event_time) < 3")
+    run(runtime(spark, tmp_path, *TABLES, rebuild_from="2024-05-01", until="2024-05-03T00:00:00Z"))
+    assert same(lake.read(pairs), before)
+    assert content(lake, items) == [second, third, last]
+    told = "pairs, made anew: 5 good record(s), 3 of them late = 2 event(s) + 3 repeated"
+    assert told in caplog.text
+
+
+@pytest.mark.soak
+def test_what_cannot_be_merged_is_made_anew(
+    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "matchlake")
+    at = runtime(spark, tmp_path, "pairs")
+    lake, pairs = at.lakehouse, at.config.silver.tables["pairs"].table
+    bronze = at.config.streams["events"].table
+    add(at, "('good', 'a', 'i', 1, 0, 0, 1), ('good', 'b', 'i', 1, 0, 2, 2)")
+    run(at)
+    spark.sql(f"UPDATE {lake.name(bronze)} SET status = 'erased', user_id = NULL WHERE offset = 1")
+    run(at)
+    assert "1 good record(s) are there no more" in caplog.text
+    assert content(lake, pairs) == [("b", "i", 1.0, 1, 2, True)]
+
+    run(runtime(spark, tmp_path, "pairs", late_after=7200))
+    assert content(lake, pairs) == [("b", "i", 1.0, 1, 2, False)]
+
+    run(at)
+    set_properties(lake, bronze, {CHANGES: "false"})
+    add(at, "('good', 'c', 'i', 1, 0, 0, 3)")
+    run(at)
+    assert [row[0] for row in content(lake, pairs)] == ["b", "c"]
+    assert "what changed is no longer known there" in caplog.text
+
+
+def test_a_key_has_to_be_a_required_column_and_a_stream_declared(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    wrong = {"pairs": {"stream": "events", "table": "s.p", "comment": "c", "keys": ["colour"]}}
+    with pytest.raises(ConfigError, match=r"key colour of s\.p has to be a required column"):
+        run(runtime(spark, tmp_path, tables=wrong))
+    wrong["pairs"]["stream"] = "nothing"
+    with pytest.raises(ConfigError, match=r"speaks of stream nothing: declared .* is events"):
+        run(runtime(spark, tmp_path, tables=wrong))
+
+
+def test_the_range_is_given_by_two_options() -> None:
+    given = ["--rebuild-from", "2024-05-01", "--until", "2024-06-01T12:00:00+02:00"]
+    silver = load_config("local", job_arguments("clean_events", given, JOB["RANGE"]).set).silver
+    assert str(silver.rebuild_from) == "2024-05-01 00:00:00+00:00"
+    assert str(silver.until) == "2024-06-01 12:00:00+02:00"
+    for wrong in (given[:2], [*given[:2], "--until", "2024-05-01"]):
+        with pytest.raises(ConfigError, match=r"go together|before until"):
+            load_config("local", job_arguments("clean_events", wrong, JOB["RANGE"]).set)

@@ -1,0 +1,29 @@
+"""What `sql` and `sql-server` say before any Spark is started."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from matchlake.cli.sql import commands
+from matchlake.errors import ConfigError, SandboxError
+
+
+def test_a_taken_port_is_told_with_its_owner(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SandboxError, match=f"Port {port} is taken by .*another --port"):
+            commands.sql_server_command(port=port, overrides=[f"lakehouse={tmp_path}"])
+
+
+def test_where_a_catalog_holds_the_tables_there_is_no_server_of_ours() -> None:
+    with pytest.raises(ConfigError, match="--env dev has its tables in a catalog"):
+        commands.sql_server_command(env="dev")
+
+
+def test_an_unknown_environment_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No environment 'nowhere'"):
+        commands.sql(query="SELECT 1", env="nowhere")
+    assert not list(tmp_path.iterdir())

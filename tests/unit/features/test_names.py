@@ -1,0 +1,107 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from pyspark.sql.types import DoubleType, StringType, StructType
+
+from matchlake.features.categories import OneHot
+from matchlake.features.feature_set import FeatureSet, FeaturesParams
+from matchlake.features.names import Names
+from matchlake.features.scaling import MinMax
+from matchlake.recommender.matchbox.encoding import declare_features
+from matchlake.training.params import SideFeatures
+
+
+@pytest.mark.parametrize(
+    ("category", "name"),
+    [
+        ("student", "f_student"),
+        ("Sci-Fi", "f_Sci_Fi"),
+        ("  a  b ", "f_a_b"),
+        ("", "f_empty"),
+        ("?!", "f_blank"),
+        ("1995", "f_1995"),
+        ("Москва", "f_Москва"),
+        ("Sa\u0303o", "f_São"),
+        ("हिन्दी - தமிழ்", "f_हिन्दी_தமிழ்"),
+        ("ที่ดิน", "f_ที่ดิน"),
+        ("❤\ufe0f", "f_blank"),
+        ("_a_", "f_a"),
+        ("x" * 200, "f_" + "x" * 98),
+    ],
+)
+def test_names_are_readable(category: str, name: str) -> None:
+    assert Names().claim("f", category) == name
+
+
+def test_names_that_an_engine_may_confuse_get_a_number() -> None:
+    names = Names()
+    claimed = [
+        names.claim("f", text) for text in ("a b", "A-B", "á_b", "a_b_2", "\u0131", "I", "İ")
+    ]
+    assert claimed == ["f_a_b", "f_A_B_2", "f_á_b_3", "f_a_b_2_2", "f_\u0131", "f_I_2", "f_İ_3"]
+
+
+def test_names_collide_across_features_too() -> None:
+    names = Names()
+    assert names.claim("a", "b_c") == "a_b_c"
+    assert names.claim("a_b", "c") == "a_b_c_2"
+
+
+@pytest.mark.parametrize(
+    ("keys", "features", "told"),
+    [
+        (("age",), {"Age": MinMax()}, "Age: a key or feature of this name"),
+        ((), {"age": MinMax(flag_nulls=True), "age_null": MinMax()}, "age_null: a key or feature"),
+        (("in:age",), {"age": MinMax()}, "in:age: a key is not called features.* has no colon"),
+        (("Features",), {"age": MinMax()}, "Features: a key is not called features"),
+        ((), {}, "at least 1 item"),
+    ],
+)
+def test_a_set_refuses_names_that_collide(
+    keys: tuple[str, ...], features: dict[str, MinMax], told: str
+) -> None:
+    with pytest.raises(ValidationError, match=told):
+        FeatureSet(name="t", keys=keys, features=features)
+
+
+@pytest.mark.parametrize("name", ["my age", "âge", "1st", "", "a:b", "a\n", "x" * 101])
+def test_a_name_that_no_table_takes_is_refused_where_it_is_declared(name: str) -> None:
+    features = {name: {"kind": "min_max"}}
+    with pytest.raises(ValidationError, match="should match pattern"):
+        FeatureSet(name="t", features=features)
+    with pytest.raises(ValidationError, match="should match pattern"):
+        SideFeatures(source="a.b", features=features)
+
+
+def test_two_tables_cannot_share_the_states_of_one_set() -> None:
+    table = {
+        "source": "a.b",
+        "comment": "",
+        "features": {"name": "t", "features": {"a": {"kind": "number"}}},
+    }
+    tables = {name: table | {"table": f"gold.{name}"} for name in ("x", "y")}
+    with pytest.raises(ValidationError, match="x and y would share the fitted states of one"):
+        FeaturesParams(tables=tables)
+
+
+def test_columns_of_any_name_are_features_of_matchbox_by_default() -> None:
+    schema = StructType()
+    for column in ("user_id", "my age", "City", "column_1"):
+        schema.add(column, StringType() if column == "City" else DoubleType())
+    frame: Any = SimpleNamespace(schema=schema)
+    declared = declare_features(frame, "user_id")
+    read = {name: feature.column for name, feature in declared.features.items()}
+    assert read == {"column_1_2": "my age", "City": "City", "column_1": "column_1"}
+
+
+def test_a_set_reads_from_plain_data() -> None:
+    plain = {"name": "t", "features": {"a": {"kind": "one_hot"}, "b": {"kind": "min_max"}}}
+    assert FeatureSet.model_validate(plain).features == {"a": OneHot(), "b": MinMax()}
+
+
+@pytest.mark.parametrize("range_", [(1, 1), (2, 1)])
+def test_an_empty_range_is_refused(range_: tuple[float, float]) -> None:
+    with pytest.raises(ValidationError, match="the first must be less"):
+        MinMax(range=range_)

@@ -1,0 +1,176 @@
+"""Runs, versions and aliases in a real sqlite store."""
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from pydantic import ValidationError
+from tests.support.saved_models import USERS, saved, tracker_in
+
+from matchlake.errors import ModelError
+from matchlake.io.mlflow_tracking import ModelVersion, Tracker, TrackingParams
+from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor
+from matchlake.model_store.spark import load_numpy
+
+
+def register(tracker: Tracker, folder: Path, alias: str = "champion") -> ModelVersion:
+    with tracker.run("train") as run:
+        saved(folder / FACTORS)
+        return run.register(run.log_model(pyfunc_flavor(folder)), alias, {"decision": "first"})
+
+
+def test_a_laptop_tracks_in_sqlite_below_its_lakehouse(tmp_path: Path) -> None:
+    tracker = Tracker(TrackingParams(), str(tmp_path))
+    assert tracker.uri == tracker.registry == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_a_platform_tracks_in_its_own_and_a_server_goes_before_both(tmp_path: Path) -> None:
+    assert Tracker(TrackingParams()).uri == "databricks"
+    assert Tracker(TrackingParams()).registry == "databricks-uc"
+    server = Tracker(TrackingParams(uri="http://mlflow:5000"), str(tmp_path))
+    assert (server.uri, server.registry) == ("http://mlflow:5000", "http://mlflow:5000")
+    assert server.store is None
+
+
+def test_a_password_in_the_address_is_refused_and_not_told() -> None:
+    with pytest.raises(ValidationError, match="MLFLOW_TRACKING_PASSWORD") as told:
+        TrackingParams(uri="https://me:hunter2@mlflow")
+    assert "hunter2" not in str(told.value)
+
+
+def test_starting_a_job_imports_neither_mlflow_nor_what_it_brings() -> None:
+    code = (
+        "import sys, matchlake.runtime; "
+        "print([m for m in ('mlflow', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_model_can_have_a_name_of_three_levels(tmp_path: Path) -> None:
+    tracker = tracker_in(tmp_path, model="lake.gold.recommender")
+    made = register(tracker, tmp_path / "model")
+    assert made.name == "lake.gold.recommender"
+    assert tracker.require_champion().version == made.version == "1"
+
+
+def test_a_run_holds_what_was_logged(tmp_path: Path) -> None:
+    tracker = tracker_in(tmp_path)
+    with tracker.run("train") as run:
+        run.log_params({"als": {"rank": 8, "seed": 1}, "metric": "rmse"})
+        run.log_input("silver.interactions", 12)
+        run.log_metrics({"rmse": 0.91, "bias/rmse": 0.95})
+        run.log_metrics({"loss": 4.0}, step=1)
+        run.log_table(pd.DataFrame({"a": [1]}), "table.json")
+        run.log_figure(Figure(), "plot.png")
+    found = mlflow.MlflowClient().get_run(run.run_id)
+    assert found.info.status == "FINISHED"
+    assert found.data.params["als.rank"] == "8"
+    assert found.data.params["silver.interactions.version"] == "12"
+    assert found.data.metrics == {"rmse": 0.91, "bias/rmse": 0.95, "loss": 4.0}
+    (used,) = found.inputs.dataset_inputs
+    assert json.loads(used.dataset.source)["delta_table_version"] == 12
+    artifacts = mlflow.artifacts.list_artifacts(run_id=run.run_id)
+    assert {a.path for a in artifacts} == {"table.json", "plot.png"}
+    assert list((tmp_path / "mlartifacts").iterdir())
+
+
+def test_a_job_that_fails_leaves_a_failed_run_and_no_version(tmp_path: Path) -> None:
+    tracker = tracker_in(tmp_path)
+    saved(tmp_path / "model" / FACTORS)
+    runs = []
+
+    def train() -> None:
+        with tracker.run("train") as run:
+            runs.append(run.run_id)
+            run.log_model(pyfunc_flavor(tmp_path / "model"))
+            raise RuntimeError("executor lost")
+
+    with pytest.raises(RuntimeError, match="executor lost"):
+        train()
+    assert mlflow.MlflowClient().get_run(runs[0]).info.status == "FAILED"
+    assert mlflow.MlflowClient().search_registered_models() == []
+    assert tracker.champion() is None
+
+
+def test_the_registered_version_has_alias_and_tags_and_gives_its_files(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tracker = tracker_in(tmp_path)
+    with caplog.at_level(logging.INFO):
+        made = register(tracker, tmp_path / "model")
+    assert tracker.champion() == tracker.require_champion() == made
+    assert (made.version, made.tags) == ("1", {"decision": "first"})
+    with tracker.files(made, f"artifacts/{FACTORS}") as folder:
+        assert list(load_numpy(folder).user_ids) == USERS
+    assert not folder.exists()
+    assert {record.name.split(".")[0] for record in caplog.records} <= {"matchlake"}
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_files_that_are_gone_are_a_model_error(tmp_path: Path) -> None:
+    tracker = tracker_in(tmp_path)
+    made = register(tracker, tmp_path / "model")
+    with (
+        pytest.raises(ModelError, match=r"models:/recommender/1/artifacts/other cannot be fetched"),
+        tracker.files(made, "artifacts/other"),
+    ):
+        pytest.fail("there are no such files")
+
+
+def test_an_alias_that_cannot_be_set_takes_the_version_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = tracker_in(tmp_path)
+    first = register(tracker, tmp_path / "model")
+
+    def refuse(*_: object) -> None:
+        raise ConnectionError("server gone")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "set_registered_model_alias", refuse)
+    with pytest.raises(ConnectionError):
+        register(tracker, tmp_path / "second")
+    assert tracker.champion() == first
+    versions = mlflow.MlflowClient().search_model_versions("name='recommender'")
+    assert [version.version for version in versions] == [1]
+
+
+def test_a_process_killed_before_the_alias_leaves_the_champion(tmp_path: Path) -> None:
+    tracker = tracker_in(tmp_path)
+    first = register(tracker, tmp_path / "model")
+    code = f"""
+import mlflow, os, pathlib, signal
+from tests.support.saved_models import tracker_in
+from tests.unit.test_tracking_runs import register
+kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+mlflow.MlflowClient.set_registered_model_alias = kill
+register(tracker_in(pathlib.Path({str(tmp_path)!r})), pathlib.Path({str(tmp_path / "second")!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == -9, done.stderr
+    assert tracker.champion() == first
+    third = register(tracker, tmp_path / "third")
+    assert tracker.champion() == third
+
+
+def test_without_a_champion_the_message_says_what_to_run(tmp_path: Path) -> None:
+    tracker = tracker_in(tmp_path)
+    with pytest.raises(ModelError, match=r"'recommender' has the alias 'champion'.*train_recomm"):
+        tracker.require_champion()
+    register(tracker, tmp_path / "model", alias="challenger")
+    assert tracker.champion() is None
+
+
+def test_a_store_that_does_not_answer_is_a_model_error(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("this is no database")
+    tracker = Tracker(TrackingParams(), str(tmp_path))
+    with pytest.raises(ModelError, match=r"does not answer.*Check tracking\.uri"):
+        tracker.champion()
+    with pytest.raises(ModelError, match="does not answer"), tracker.run("train"):
+        pytest.fail("there is no run")

@@ -1,0 +1,155 @@
+"""The model as MLflow serves it: the same numbers as the factors give, and no Spark."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from tests.support.saved_models import ITEMS, USERS, saved, tracker_in
+
+from matchlake.errors import ParameterError, SchemaError
+from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor
+from matchlake.model_store.spark import load_numpy
+from matchlake.recommender.als.numpy_model import NumpyFactorModel
+
+PAIRS = pd.DataFrame({"user_id": [u for u in USERS for _ in ITEMS], "item_id": ITEMS * len(USERS)})
+
+
+def logged(folder: Path, **ids: Any) -> str:
+    """A copy of the model as MLflow stored it."""
+    with tracker_in(folder).run("train") as run:
+        saved(folder / "model" / FACTORS, **ids)
+        uri = run.log_model(pyfunc_flavor(folder / "model"))
+    return str(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder / "copy")))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pyfunc")
+
+
+@pytest.fixture(scope="module")
+def uri(folder: Path) -> str:
+    return logged(folder)
+
+
+@pytest.fixture
+def model(uri: str) -> Iterator[Any]:
+    path, modules = list(sys.path), set(sys.modules)
+    yield mlflow.pyfunc.load_model(uri)
+    # Loading puts the model's own copy of the package first; later tests want the tree's.
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name.split(".")[0] == "matchlake":
+            del sys.modules[name]
+
+
+def expected(folder: Path) -> np.ndarray:
+    """Scores of all pairs from the definition, in double precision."""
+    m = load_numpy(folder / "model" / FACTORS)
+    dots = m.user_factors.astype(float) @ m.item_factors.astype(float).T
+    return m.mean + m.user_bias[:, None] + m.item_bias[None, :] + dots
+
+
+def test_scores_are_those_of_the_factors(model: Any, folder: Path) -> None:
+    answer = model.predict(PAIRS)
+    assert list(answer.columns) == ["score", "cold"]
+    np.testing.assert_allclose(answer["score"], expected(folder).ravel(), rtol=1e-6)
+    assert not answer["cold"].any()
+
+
+def test_unknown_ids_get_the_biases_and_are_told(model: Any, folder: Path) -> None:
+    m = load_numpy(folder / "model" / FACTORS)
+    rows = pd.DataFrame({"user_id": ["ann", "zoe", "zoe"], "item_id": ["new", "i1", "new"]})
+    answer = model.predict(rows)
+    biases = [m.user_bias[0], m.item_bias[1], 0.0]
+    np.testing.assert_allclose(answer["score"], m.mean + np.array(biases), rtol=1e-6)
+    assert answer["cold"].all()
+
+
+def test_an_id_without_ratings_at_training_is_cold(folder: Path) -> None:
+    m = load_numpy(folder / "model" / FACTORS)
+    assert isinstance(m, NumpyFactorModel)
+    cold = replace(m, user_observed=np.array([0, 2, 3]), item_observed=None)
+    assert cold.trained_ids == ({"bob", "cid"}, set(ITEMS))
+
+
+def test_recommends_the_best_items_best_first(model: Any, folder: Path) -> None:
+    users = pd.DataFrame({"user_id": USERS[::-1]})
+    answer = model.predict(users, params={"mode": "recommend_items", "k": 2})
+    scores = expected(folder)[::-1]
+    best = np.argsort(-scores, axis=1)[:, :2]
+    assert answer["item_id"].tolist() == [[ITEMS[i] for i in row] for row in best]
+    np.testing.assert_allclose(
+        answer["score"].tolist(), np.take_along_axis(scores, best, axis=1), rtol=1e-6
+    )
+
+
+def test_excluded_items_are_not_recommended(model: Any) -> None:
+    users = pd.DataFrame({"user_id": ["ann", "bob"], "exclude": [ITEMS[1:], ["no such item"]]})
+    answer = model.predict(users, params={"mode": "recommend_items"})
+    assert answer["item_id"][0] == [ITEMS[0]]
+    assert sorted(answer["item_id"][1]) == ITEMS
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"mode": "rank"}, ParameterError, "'score' or 'recommend_items'"),
+        ({"mode": "recommend_items", "k": 0}, ParameterError, "k is 0"),
+        ({}, SchemaError, "lacks item_id; it has user_id"),
+    ],
+)
+def test_a_question_that_cannot_be_answered_is_an_error(
+    uri: str, params: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    # The errors are those of the model's own copy of the package, hence the names.
+    with pytest.raises(Exception, match=message) as told:
+        mlflow.pyfunc.load_model(uri).predict(pd.DataFrame({"user_id": ["ann"]}), params=params)
+    assert type(told.value).__name__ == error.__name__
+
+
+def test_integer_ids_are_in_the_signature(tmp_path: Path) -> None:
+    model = mlflow.pyfunc.load_model(logged(tmp_path, users=[10, 20, 30], items=[1, 2, 3, 4, 5]))
+    assert str(model.metadata.get_input_schema().input_dict()["user_id"].type) == "DataType.long"
+    answer = model.predict(pd.DataFrame({"user_id": [20, 99], "item_id": [3, 3]}))
+    assert answer["cold"].tolist() == [False, True]
+
+
+def test_says_what_it_needs_and_carries_an_example(uri: str, model: Any) -> None:
+    assert model.metadata.signature.outputs.input_names() == ["score", "cold"]
+    assert len(model.predict(model.input_example)) == 1
+    needs = (Path(uri) / "requirements.txt").read_text()
+    assert {line.split("==")[0] for line in needs.split()} == {
+        *("mlflow", "numba", "numpy", "pandas", "pyarrow", "pydantic")
+    }
+
+
+def test_serves_without_spark_and_without_matchlake_installed(uri: str, folder: Path) -> None:
+    code = f"""
+import sys
+sys.path = [p for p in sys.path if not p.endswith("/lib") or "python" in p]
+class Blocked:
+    def find_spec(self, name, *_):
+        if name.split(".")[0] in ("pyspark", "py4j", "delta"):
+            raise ModuleNotFoundError(name)
+        if name == "matchlake" and not any({uri!r} in p for p in sys.path):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Blocked())
+import mlflow.pyfunc
+model = mlflow.pyfunc.load_model({uri!r})
+print(model.predict(model.input_example)["score"][0])
+import matchlake
+assert matchlake.__file__.startswith({uri!r}), matchlake.__file__
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == pytest.approx(expected(folder)[0, 0], rel=1e-6)
