@@ -9,12 +9,13 @@ UV_VERSION := 0.13.9
 UV := UV_PYTHON_DOWNLOADS=never .uv/bin/uv
 BIN := .venv/bin
 # What reads and writes nothing has to run on Spark Connect too, and what serverless compute refuses.
-ON_CONNECT = $(wildcard tests/spark/test_split_*.py tests/spark/test_metrics_*.py tests/spark/test_als_*.py \
-	tests/spark/features/test_fit.py tests/spark/features/test_interactions.py tests/spark/test_serverless_rules.py)
+ON_CONNECT := $(addprefix tests/spark/,recommender/split recommender/metrics recommender/als/test_schedules.py \
+	features/test_fit.py features/test_interactions.py test_serverless_rules.py)
 # What Databricks runtime 17.3 LTS brings.
 RUNTIME := pyspark==4.0.0 delta-spark==4.0.1 'pandas==2.2.*' 'numpy==2.1.*' 'pyarrow>=18,<22'
 ON_RUNTIME := tests/integration/test_bundle_jobs.py tests/integration/test_ingest_events.py \
-	$(addprefix tests/spark/test_,features_job.py load_lake.py train_job.py matchbox_job.py)
+	$(addprefix tests/spark/,features/test_job.py ingest/files/test_loader.py training/test_job.py \
+	recommender/matchbox/test_job.py)
 LOCKS := requirements.lock requirements-data.lock
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-find-links --custom-compile-command "make lock"

@@ -11,7 +11,9 @@ TAKES = {
         "ratings user_features item_features params"
     ),
     "matchlake.recommender.als.model:FactorModel.score": "pairs",
-    "matchlake.recommender.als.model:FactorModel.recommend_items": "users k exclude_seen candidates",
+    "matchlake.recommender.als.model:FactorModel.recommend_items": (
+        "users k exclude_seen candidates"
+    ),
     "matchlake.recommender.als.model:FactorModel.recommend_users": "items k",
     "matchlake.recommender.als.model:FactorModel.similar_items": "items k",
     "matchlake.recommender.als.model:FactorModel.similar_users": "users k",

@@ -2,7 +2,8 @@
 
 It takes its factor files, a copy of this package (`code_paths`: matchlake is on no registry that
 a serving machine could reach) and stated requirements with it, so that logging infers nothing and
-needs no network. The model is a script (`mlflow_serving.py`), not a pickle: it loads under any Python.
+needs no network. The model is a script (`mlflow_serving.py`), not a pickle: it loads
+under any Python.
 """
 
 from importlib.metadata import version

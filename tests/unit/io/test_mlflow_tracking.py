@@ -147,7 +147,7 @@ def test_a_process_killed_before_the_alias_leaves_the_champion(tmp_path: Path) -
     code = f"""
 import mlflow, os, pathlib, signal
 from tests.support.saved_models import tracker_in
-from tests.unit.test_tracking_runs import register
+from tests.unit.io.test_mlflow_tracking import register
 kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 mlflow.MlflowClient.set_registered_model_alias = kill
 register(tracker_in(pathlib.Path({str(tmp_path)!r})), pathlib.Path({str(tmp_path / "second")!r}))
