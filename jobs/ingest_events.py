@@ -9,6 +9,7 @@ import sys
 
 from matchlake.io.brokers import configured_broker
 from matchlake.io.checkpoint import Checkpoint
+from matchlake.io.erasure_marks import warn_of_erasures
 from matchlake.io.kafka import require_topic
 from matchlake.io.ledger import Ledger
 from matchlake.io.progress import reporting
@@ -36,6 +37,7 @@ def prepare(runtime: Runtime) -> list[Prepared]:
         ingest = Ingest(name, stream, runtime.lakehouse, checkpoint, ledger, broker)
         streams.append(ingest.prepare(config.ingest))
         _log.info("%s: topic %s, %d partition(s)", name, stream.topic, partitions)
+        warn_of_erasures(runtime.lakehouse, [stream.table])
     return streams
 
 

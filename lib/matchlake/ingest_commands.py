@@ -12,6 +12,7 @@ from rich.table import Table
 from matchlake.config import load_config
 from matchlake.errors import ConfigError, ReconciliationError, SecretError, SourceError
 from matchlake.io.brokers import configured_broker
+from matchlake.io.erasure_marks import pending_erasure
 from matchlake.io.gaps import AskBroker, Explain, Gaps
 from matchlake.io.ledger import Counts, Ledger
 from matchlake.io.progress import Progress, read_progress
@@ -47,6 +48,9 @@ def reconcile(
         if not runtime.lakehouse.exists(ledger.stream.table):
             typer.echo(f"{ledger.name}: no table {ledger.stream.table} yet.")
             continue
+        pending = pending_erasure(runtime.lakehouse, ledger.stream.table)
+        if pending:
+            typer.echo(pending, err=True)
         try:
             typer.echo(_told(ledger, ledger.prove(ask, rebuild=rebuild).whole))
         except ReconciliationError as error:
