@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,50 +32,42 @@ def _kill() -> None:
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
+def _watch(table: Path) -> None:
+    """Kills at the first file that goes."""
+    before = set(table.rglob("*.parquet"))
+    while before <= set(table.rglob("*.parquet")):
+        time.sleep(0.0005)
+    _kill()
+
+
 def install(point: str, table: Path) -> None:
     """Puts the point into the program."""
-    sql, remove = Erasure._sql, erase.remove_old_files
-    mark, clear = erase.mark_erasure, erase.clear_erasure
 
-    def at(here: str) -> None:
-        if here == point:
-            _kill()
+    def around(owner: Any, name: str, before: str, after: Callable[..., str] = str) -> None:
+        plain = getattr(owner, name)
 
-    def watch() -> None:
-        before = set(table.rglob("*.parquet"))
-        while before <= set(table.rglob("*.parquet")):
-            time.sleep(0.0005)
-        _kill()
+        def called(*given: Any) -> Any:
+            if before == point:
+                _kill()
+            done = plain(*given)
+            if after(*given) == point:
+                _kill()
+            return done
 
-    def told(self: Erasure, query: str) -> Any:
-        done = sql(self, query)
-        if query.startswith("DELETE"):
-            at("after the delete")
-        if query.startswith("REORG"):
-            at("after the purge")
-        return done
+        setattr(owner, name, called)
 
-    def marked(*given: Any) -> None:
-        at("before the mark")
-        mark(*given)
-        at("after the mark")
+    def after_statement(_: Erasure, query: str) -> str:
+        return {"DELETE": "after the delete", "REORG": "after the purge"}.get(query.split()[0], "")
 
-    def removed(*given: Any) -> float:
-        if point == "while files are removed":
-            threading.Thread(target=watch, daemon=True).start()
-        return remove(*given)
+    def begin_watch(*_: Any) -> str:
+        threading.Thread(target=_watch, args=[table], daemon=True).start()
+        return ""
 
-    def cleared(*given: Any) -> None:
-        at("before the mark is cleared")
-        clear(*given)
-
-    for owner, name, function in (
-        (Erasure, "_sql", told),
-        (erase, "mark_erasure", marked),
-        (erase, "remove_old_files", removed),
-        (erase, "clear_erasure", cleared),
-    ):
-        setattr(owner, name, function)
+    around(Erasure, "_sql", "", after_statement)
+    around(erase, "mark_erasure", "before the mark", lambda *_: "after the mark")
+    around(erase, "clear_erasure", "before the mark is cleared", lambda *_: "")
+    if point == "while files are removed":
+        around(Erasure, "_sql", "", begin_watch)
 
 
 if __name__ == "__main__":

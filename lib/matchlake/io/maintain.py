@@ -75,20 +75,19 @@ class Maintenance:
 
     def _allow_vacuum(self, wanted: float | None) -> None:
         hours = kept_hours(self.lakehouse, self.table)
+        if hours < LEAST_HOURS:  # whatever is wanted: newer versions of Delta go by the table
+            raise TableError(
+                f"{self.table} keeps its old files for {hours:g} hours. A VACUUM below "
+                f"{LEAST_HOURS:g} hour also removes files of writes that have not committed, and "
+                f"their rows are lost. No table was touched. Set the table's {KEPT} to 'interval "
+                f"{LEAST_HOURS:g} hour' or more, or leave the table out of maintain.tables."
+            )
         if wanted is not None and wanted < hours:
             raise TableError(
                 f"{self.table} keeps its old files for {hours:g} hours; maintain.vacuum_hours "
                 f"{wanted:g} would remove some that running queries, streams and RESTORE still "
                 f"need. No table was touched. Set it to {hours:g} or more, or lower the table's "
                 f"own {KEPT} if nobody reads its past."
-            )
-        if (hours if wanted is None else wanted) < LEAST_HOURS:
-            given = f"its {KEPT}" if wanted is None else "maintain.vacuum_hours"
-            raise TableError(
-                f"{self.table} would be vacuumed of files {hours if wanted is None else wanted:g} "
-                f"hours old, as {given} says. A VACUUM below {LEAST_HOURS:g} hour removes files of "
-                "writes that have not committed, and their rows are lost. No table was touched. "
-                f"Set {KEPT}, or maintain.vacuum_hours, to {LEAST_HOURS:g} hour or more."
             )
 
     def declare(self) -> list[str]:

@@ -49,7 +49,8 @@ def remove_old_files(lake: Lakehouse, table: str) -> float:
     """Removes every file that a commit has removed; the table's retention stays as it is.
 
     Writes that are under way keep their files. Returns 0. Where it is not possible, the log
-    says why, files older than the table's retention go, and that many hours are returned.
+    says why, files older than the table's retention go, and that many hours are returned, at
+    least LEAST_HOURS.
     Files of failed writes, which no commit names, always stay until a VACUUM by age.
     """
     why = _remove_at_once(lake, table)
@@ -57,7 +58,8 @@ def remove_old_files(lake: Lakehouse, table: str) -> float:
         return 0
     kept = kept_hours(lake, table)
     hours = max(kept, LEAST_HOURS)
-    vacuum(lake, table, None if kept == hours else hours)
+    if kept == hours:  # RETAIN would not help: newer versions of Delta go by the table
+        vacuum(lake, table)
     # After a VACUUM by age Delta knows from which commit on the log has to be read.
     if why == _LOG_CLEANED and _remove_at_once(lake, table) is None:
         return 0
