@@ -202,7 +202,7 @@ def test_no_table_is_vacuumed_of_files_younger_than_an_hour(
     for hours in (None, 0, 1, 200):
         with pytest.raises(TableError, match=told):
             maintain(runtime(spark, tmp_path, vacuum_hours=hours))
-    set_properties(at.lakehouse, "bronze.events", {name: "interval 1 hour" for name in keep})
+    set_properties(at.lakehouse, "bronze.events", dict.fromkeys(keep, "interval 1 hour"))
     maintain(at)
     assert unwritten.exists()
 

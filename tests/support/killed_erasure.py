@@ -57,7 +57,9 @@ def install(point: str, table: Path) -> None:
         setattr(owner, name, called)
 
     def after_statement(_: Erasure, query: str) -> str:
-        return {"DELETE": "after the delete", "REORG": "after the purge"}.get(query.split()[0], "")
+        return {"DELETE": "after the delete", "REORG": "after the purge"}.get(
+            query.split(maxsplit=1)[0], ""
+        )
 
     def begin_watch(*_: Any) -> str:
         threading.Thread(target=_watch, args=[table], daemon=True).start()
