@@ -107,7 +107,7 @@ class BatchWriter:
         Returns besides the newest commit of the generation: of a batch, or that which began it.
         """
         newest, judged, last = self.seen, self.seen, None
-        for commit in commits(spark, self.table):
+        for commit in commits(spark, self.table, at_once=3):
             if commit.version <= judged and last:
                 break
             newest = max(newest, commit.version)
@@ -161,7 +161,7 @@ class BatchWriter:
         already, but also that of a stale run, or of one that another run has written.
         """
         passed = []
-        for commit in commits(spark, self.table):
+        for commit in commits(spark, self.table, at_once=2):
             if self._is_of_generation(commit):
                 names = ("checkpoint", "batch")
                 same = all(commit.told.get(name) == told[name] for name in names)

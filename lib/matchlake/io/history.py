@@ -80,9 +80,12 @@ def mark_of(stream: str, generation: int) -> str:
     return f"{INGEST}/{stream}/{generation}"
 
 
-def commits(spark: SparkSession, table: str) -> Iterator[Commit]:
-    """The commits of a table, by its full name, newest first; reads as many as are asked for."""
-    count, before = _AT_ONCE, None
+def commits(spark: SparkSession, table: str, at_once: int = _AT_ONCE) -> Iterator[Commit]:
+    """The commits of a table, by its full name, newest first; reads as many as are asked for.
+
+    It asks for `at_once` at first, and then for ten times as many.
+    """
+    count, before = at_once, None
     while True:
         # Not a column is selected: what a command gives is there, a query of it would be a job.
         rows = spark.sql(f"DESCRIBE HISTORY {table} LIMIT {count}").collect()
