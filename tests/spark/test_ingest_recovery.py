@@ -70,12 +70,17 @@ def test_a_restore_that_a_batch_overtook_is_noticed(
     assert "--rewind-to overtaken=0 reads again from batch 0 on" in str(stopped.value)
 
 
-@pytest.mark.parametrize("step", ["fence", "begin", "finish"])
+@pytest.mark.parametrize(
+    ("step", "way"), [("fence", "rewind_to"), ("begin", ""), ("begin", "adopt"), ("finish", "")]
+)
 def test_a_way_out_that_is_killed_can_be_run_again(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, way: str
 ) -> None:
-    """Killed after the step `fence` it has to be taken again, later the next run goes on."""
-    name = f"killed_{step}"
+    """Killed after the step `fence` it has to be taken again, later the next run goes on.
+
+    Or another way out is taken, which also undoes what that was to undo.
+    """
+    name = f"killed_{step}_{way}"
     at = ingest_in(spark, tmp_path, name)
     stalled = prepared(at, monkeypatch)
     write(stalled, 0, 4)
@@ -95,8 +100,9 @@ def test_a_way_out_that_is_killed_can_be_run_again(
     if step == "fence":
         with pytest.raises(IdentityError, match=r"--rewind-to was begun in .* Take it again\."):
             prepared(at, monkeypatch)
-    anew = prepared(at, monkeypatch, **({"rewind_to": {name: 1}} if step == "fence" else {}))
-    assert anew.ingest.checkpoint.generation == 1
+    ways = {"": {}, "rewind_to": {"rewind_to": {name: 1}}, "adopt": {"adopt": (name,)}}
+    anew = prepared(at, monkeypatch, **ways[way])
+    assert anew.ingest.checkpoint.generation == (2 if way == "adopt" else 1)
     write(anew, 0, 9, checkpoint="c2")
     write(prepared(at, monkeypatch), 1, 12, checkpoint="c2")
     assert offsets(at) == list(range(12))

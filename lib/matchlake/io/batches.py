@@ -236,11 +236,12 @@ class BatchWriter:
             return
         if found > self.generation or (found == self.generation and FENCE in commit.told):
             way = commit.told.get(FENCE) or commit.told.get("begun")
+            by = f"--{way}" if way else f"checkpoint generation {found}"
             raise IdentityError(
-                f"{self._name}: this is a stale run: a way out{f' (--{way})' if way else ''} was "
-                f"taken while it stood still, and version {commit.version} of {self.table} ended "
-                f"its checkpoint generation {self.generation}. Nothing was written since. Let this "
-                "run end: the stream goes on in a later generation."
+                f"{self._name}: this is a stale run: a way out was taken while it stood still, and "
+                f"ended its checkpoint generation {self.generation} (version {commit.version} of "
+                f"{self.table}: {by}). Nothing was written since. Let this run end: the stream "
+                "goes on in a later generation."
             )
 
 

@@ -109,6 +109,17 @@ class Recovery:
             raise self._taken_by_another()
         return after
 
+    def carried(self, beginning: Beginning) -> Beginning:
+        """The beginning with what the one before was to undo, where that has no batch yet.
+
+        It may have been killed before it did.
+        """
+        standing, undone = self.standing, dict(beginning.undone)
+        if standing.last and standing.is_begun:
+            for owner, batch in standing.last.undone.items():
+                undone[owner] = min(batch, undone.get(owner, batch))
+        return beginning._replace(undone=undone)
+
     def begin(self, beginning: Beginning, told: Mapping[str, Any]) -> Standing:
         """Begins the next generation, and returns what stands after it.
 

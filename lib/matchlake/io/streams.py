@@ -158,7 +158,7 @@ class Ingest:
         topic = topic_state(self.client, self.stream.topic)
         told = self.told(topic, recovery.standing)
         fenced = replace(recovery, standing=recovery.fence(beginning.way, told))
-        now = self._beginning(fenced, params, topic) or beginning
+        now = fenced.carried(self._beginning(fenced, params, topic) or beginning)
         begun = replace(fenced, standing=fenced.begin(now, told))
         begun.finish(now)
         return self._prepared(begun, topic, now)
