@@ -44,7 +44,7 @@ class JobConfig(Params):
     catalog: str | None = None
     """The catalog that holds the tables; null where tables lie below `lakehouse`."""
     lakehouse: str | None = None
-    """The laptop's folder for tables, checkpoints, broker and tracking; null on a platform."""
+    """The local folder for tables, checkpoints, broker and tracking; null on a platform."""
     checkpoints: str
     """Folder or volume that holds the streams' checkpoints."""
     spark: dict[str, str] = Field(default_factory=dict)
@@ -101,7 +101,7 @@ class JobConfig(Params):
 
     @property
     def warehouse(self) -> str | None:
-        """The folder of the tables on a laptop."""
+        """The folder of the tables on a local machine."""
         return f"{self.lakehouse}/warehouse" if self.lakehouse else None
 
 

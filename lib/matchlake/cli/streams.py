@@ -1,4 +1,4 @@
-"""The command line's `reconcile`, `replay-quarantine` and `watch`."""
+"""The command line's `reconcile`, `replay-quarantine` and `streams status`."""
 
 import time
 from datetime import UTC, datetime
@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from matchlake.cli.sql.commands import ConfDir, Environment, Overrides
-from matchlake.cli.sql.launch import start_quietly
+from matchlake.cli.launch import start_quietly
+from matchlake.cli.options import ConfDir, Environment, Overrides
 from matchlake.config import load_config
 from matchlake.errors import ConfigError, ReconciliationError, SecretError, SourceError
 from matchlake.ingest.streams.audit import Counts, Ledger
@@ -20,6 +20,10 @@ from matchlake.ingest.streams.replay import Replay
 from matchlake.ingest.streams.runner import IngestParams, chosen_streams
 from matchlake.io.brokers import configured_broker
 from matchlake.runtime import Runtime
+
+streams_app = typer.Typer(
+    no_args_is_help=True, help="Shows the state of the streams that `ingest_events` reads."
+)
 
 Streams = Annotated[list[str] | None, typer.Argument(help="streams of conf; else all")]
 
@@ -34,11 +38,13 @@ def reconcile(
     overrides: Overrides = None,
     conf_dir: ConfDir = None,
 ) -> None:
-    """Proves from the tables alone that each offset that was read is in exactly one place.
+    """Checks that the tables account for every offset that was read.
 
-    That is one row, good, quarantined or erased, or a gap whose reason is known. The broker is
-    asked only for the reason of a gap that is new. Exits with 1, and names the ranges, where it
-    is not so.
+    An offset has one row, good, quarantined or erased, or lies in a gap with a recorded cause.
+    The broker is asked only for the cause of a new gap. Exits with 1 and names the offset ranges
+    that are not accounted for.
+
+    For example: matchlake reconcile ratings --env dev
     """
     runtime = start_quietly(load_config(env, overrides or [], conf_dir), "reconcile")
     failed = 0
@@ -71,11 +77,12 @@ def replay_quarantine(
     env: Environment = "local",
     overrides: Overrides = None,
 ) -> None:
-    """Reads quarantined records again with the columns that conf declares now.
+    """Parses quarantined records again with the columns that conf declares now.
 
-    Those that pass become good rows where they are, in one commit, and the ledger follows; the
-    others get their new reason, or keep theirs where a fix was tried. For example:
-    --reason not_allowed --fix "lower(value)"
+    Records that pass become good rows at the same offset, in one commit, and the ledger follows.
+    The others get their new reason; with --fix they keep the old one.
+
+    For example: matchlake replay-quarantine ratings --reason not_allowed --fix "lower(value)"
     """
     runtime = start_quietly(load_config(env, overrides or []), "replay-quarantine")
     (ledger,) = _ledgers(runtime, [stream])
@@ -88,19 +95,32 @@ def replay_quarantine(
     typer.echo(_told(ledger, ledger.prove(_asking(runtime, ledger.stream.topic)).whole))
 
 
-def watch(
+@streams_app.callback()
+def streams() -> None:
+    """Shows the state of the streams that `ingest_events` reads."""
+
+
+@streams_app.command()
+def status(
     *,
-    once: Annotated[bool, typer.Option("--once", help="shows it once, and ends")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="shows it again each second, until Ctrl-C")
+    ] = False,
     env: Environment = "local",
     overrides: Overrides = None,
     conf_dir: ConfDir = None,
 ) -> None:
-    """Shows what the streams of `ingest_events` do, live, until Ctrl-C."""
+    """Shows batch, rate and lag of each stream that `ingest_events` reads on this machine.
+
+    For example: matchlake streams status --follow
+    """
     config = load_config(env, overrides or [], conf_dir)
     if not config.lakehouse:
-        raise ConfigError(f"--env {env} is no laptop: its streams tell their progress in the log.")
+        raise ConfigError(
+            f"--env {env} has no local lakehouse: its streams write progress to the log of the job."
+        )
     console = Console()
-    if once:
+    if not follow:
         console.print(progress_table(read_progress(config.lakehouse), datetime.now(UTC)))
         return
     try:
@@ -114,7 +134,7 @@ def watch(
 
 
 def progress_table(streams: list[Progress], now: datetime) -> Table:
-    """One row a stream, and how long ago it told."""
+    """One row per stream, with the age of its last report."""
     table = Table(caption=None if streams else "No stream has run yet: matchlake run ingest_events")
     table.add_column("stream")
     table.add_column("state")
