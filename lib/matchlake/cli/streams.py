@@ -1,8 +1,8 @@
-"""The command line's `reconcile`, `replay-quarantine` and `streams status`."""
+"""`matchlake reconcile`, `replay-quarantine` and `streams status`."""
 
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,27 +12,24 @@ from rich.table import Table
 from matchlake.cli.launch import start_quietly
 from matchlake.cli.options import ConfDir, Environment, Overrides
 from matchlake.config import load_config
-from matchlake.errors import ConfigError, ReconciliationError, SecretError, SourceError
-from matchlake.ingest.streams.audit import Counts, Ledger
-from matchlake.ingest.streams.gaps import AskBroker, Explain, Gaps
+from matchlake.errors import ConfigError
+from matchlake.ingest.params import ReconcileParams, ReplayParams
 from matchlake.ingest.streams.progress import Progress, read_progress
-from matchlake.ingest.streams.replay import Replay
-from matchlake.ingest.streams.runner import IngestParams, chosen_streams
-from matchlake.io.brokers import configured_broker
-from matchlake.runtime import Runtime
+from matchlake.lakehouse.stream_operations import reconcile_streams
+from matchlake.lakehouse.stream_operations import replay_quarantine as replay
 
 streams_app = typer.Typer(
     no_args_is_help=True, help="Shows the state of the streams that `ingest_events` reads."
 )
 
-Streams = Annotated[list[str] | None, typer.Argument(help="streams of conf; else all")]
+Streams = Annotated[list[str] | None, typer.Argument(help="streams of conf; default: all")]
 
 
 def reconcile(
     streams: Streams = None,
     *,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="first writes the ledger anew from the tables")
+        bool, typer.Option("--rebuild", help="first write the ledger anew from the tables")
     ] = False,
     env: Environment = "local",
     overrides: Overrides = None,
@@ -47,17 +44,14 @@ def reconcile(
     For example: matchlake reconcile ratings --env dev
     """
     runtime = start_quietly(load_config(env, overrides or [], conf_dir), "reconcile")
-    failed = 0
-    for ledger in _ledgers(runtime, streams):
-        ask = _asking(runtime, ledger.stream.topic)
-        if not runtime.lakehouse.exists(ledger.stream.table):
-            typer.echo(f"{ledger.name}: no table {ledger.stream.table} yet.")
-            continue
-        try:
-            typer.echo(_told(ledger, ledger.prove(ask, rebuild=rebuild).whole))
-        except ReconciliationError as error:
-            typer.echo(f"{ledger.name}: NOT reconciled. {error}", err=True)
-            failed += 1
+    config, lakehouse, secrets = runtime.config, runtime.lakehouse, runtime.secrets
+    declared = config.reconcile
+    chosen = tuple(streams) if streams else declared.streams
+    params = ReconcileParams(streams=chosen, rebuild=rebuild or declared.rebuild)
+    failed = False
+    for report in reconcile_streams(config, lakehouse, secrets, params):
+        typer.echo(report.text, err=not report.is_reconciled)
+        failed |= not report.is_reconciled
     if failed:
         raise typer.Exit(1)
 
@@ -66,13 +60,15 @@ def replay_quarantine(
     stream: Annotated[str, typer.Argument(help="the stream, as conf names it")],
     *,
     reason: Annotated[
-        list[str] | None, typer.Option(help="only with this reason; may be repeated")
+        list[str] | None, typer.Option(help="only records with this reason; may be repeated")
     ] = None,
     since: Annotated[
-        str | None, typer.Option(help="only what Kafka took from then on: 2024-05-01T10:00:00Z")
+        str | None,
+        typer.Option(help="only records received from then on: 2024-05-01T10:00:00Z"),
     ] = None,
     fix: Annotated[
-        str | None, typer.Option(help="SQL of the text to read instead, of value, key, detail")
+        str | None,
+        typer.Option(help="SQL of the text to parse instead, of value, key, detail"),
     ] = None,
     env: Environment = "local",
     overrides: Overrides = None,
@@ -85,14 +81,9 @@ def replay_quarantine(
     For example: matchlake replay-quarantine ratings --reason not_allowed --fix "lower(value)"
     """
     runtime = start_quietly(load_config(env, overrides or []), "replay-quarantine")
-    (ledger,) = _ledgers(runtime, [stream])
-    replay = Replay(ledger.stream, runtime.lakehouse, tuple(reason or ()), since, fix)
-    done = replay.run(ledger)
-    typer.echo(
-        f"{stream}: {done.tried} quarantined records read again: {done.passed} are good now, "
-        f"{done.tried - done.passed} still quarantined."
-    )
-    typer.echo(_told(ledger, ledger.prove(_asking(runtime, ledger.stream.topic)).whole))
+    params = ReplayParams(stream=stream, reasons=tuple(reason or ()), since=since, fix=fix)
+    for line in replay(runtime.config, runtime.lakehouse, runtime.secrets, params):
+        typer.echo(line)
 
 
 @streams_app.callback()
@@ -154,42 +145,3 @@ def progress_table(streams: list[Progress], now: datetime) -> Table:
             f"{ago:.0f}",
         )
     return table
-
-
-def _ledgers(runtime: Runtime, streams: list[str] | None) -> list[Ledger]:
-    config = runtime.config
-    if not config.streams:
-        raise ConfigError("Conf declares no streams.")
-    chosen = chosen_streams(
-        config.streams, IngestParams(streams=tuple(streams) if streams else None)
-    )
-    ledgers = [
-        Ledger(name, stream, config.ingest.ledger, runtime.lakehouse)
-        for name, stream in chosen.items()
-    ]
-    ledgers[0].prepare()
-    return ledgers
-
-
-def _asking(runtime: Runtime, topic: str) -> Explain:
-    """Asks the broker why offsets have no row; where it cannot be reached, nobody."""
-
-    def ask(*missing: Any) -> Gaps:
-        config = runtime.config
-        try:
-            broker = configured_broker(config.kafka, config.lakehouse, runtime.secrets)
-            return AskBroker(broker.client_options(), topic)(*missing)
-        except (ConfigError, SecretError, SourceError) as error:
-            typer.echo(f"Topic {topic}: the broker cannot be asked for gaps. {error}", err=True)
-            return []
-
-    return ask
-
-
-def _told(ledger: Ledger, counts: Counts) -> str:
-    gaps = ", ".join(f"{records} {reason}" for reason, records in ledger.gaps().items())
-    return (
-        f"{ledger.name}: reconciled. {counts.offsets} offsets = {counts.good} good + "
-        f"{counts.quarantined} quarantined + {counts.erased} erased + {counts.gaps} in gaps"
-        f"{f' ({gaps})' if gaps else ''}."
-    )
