@@ -14,7 +14,7 @@
     ├── SecretError                a secret reference does not resolve (never holds the value)
     │   └── SecretMissingError     the store has no such scope or key
     ├── BundleError                databricks.yml or a file it includes is not what it has to be
-    └── SandboxError               the laptop's sandbox: Java, jars, broker, disk, ports
+    └── SandboxError               the local sandbox: Java, jars, broker, disk, ports
 
 A message says what was given, what was possible, and what to do.
 """
@@ -77,4 +77,4 @@ class BundleError(MatchlakeError):
 
 
 class SandboxError(MatchlakeError):
-    """Something of the laptop's sandbox is missing or broken: Java, jars, broker, disk, ports."""
+    """Something of the local sandbox is missing or broken: Java, jars, broker, disk, ports."""

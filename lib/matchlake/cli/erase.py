@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from matchlake.cli.sql.commands import ConfDir, Environment, Overrides
-from matchlake.cli.sql.launch import start_quietly
+from matchlake.cli.launch import start_quietly
+from matchlake.cli.options import ConfDir, Environment, Overrides
 from matchlake.config import JobConfig, load_config
 from matchlake.errors import ReconciliationError
 from matchlake.ingest.files.loader import lake_folder, lake_load
@@ -45,11 +45,12 @@ def erase_user(
 ) -> None:
     """Erases one user from bronze, quarantine, silver and gold, and from the tables' old files.
 
-    A record of a stream leaves its position, so that the streams still reconcile. Older versions
-    of the tables can no longer be read after it. Stop jobs that write them first: their appends
-    fail while it runs. An erasure that was interrupted is completed by the same command; until
-    then its tables are marked, and maintain_tables does not vacuum them. Asks before it begins; a
-    script answers by `yes | matchlake erase-user ...`.
+    The offset of an erased record stays, so the streams still reconcile. Older versions of the
+    tables cannot be read afterwards. Stop the jobs that write these tables first: their appends
+    fail meanwhile. The same command completes an interrupted erasure. The command asks for
+    confirmation.
+
+    For example: matchlake erase-user 42 --env dev --report erased.json (scripts: `yes | ...`)
     """
     config = load_config(env, overrides or [], conf_dir)
     typer.confirm(f"Erase {user!r} from all tables, and their older versions?", abort=True)

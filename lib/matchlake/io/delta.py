@@ -1,7 +1,7 @@
 """Delta tables of the lakehouse: named, created, read and written in one place.
 
-On a platform with a catalog (Unity Catalog) tables are managed by it. On a laptop there is no
-metastore to share between processes, so the tables are found by their place: a table
+On a platform with a catalog (Unity Catalog) tables are managed by it. On a local machine there is
+no metastore to share between processes, so the tables are found by their place: a table
 `schema.name` lies in `<folder>/schema/name`, and a session attaches it on first use. Any number
 of processes can therefore read and write the same lakehouse at once.
 """
@@ -66,7 +66,7 @@ class Lakehouse:
     catalog: str | None = None
     folder: str | None = None
     views: tuple[ViewSpec, ...] = field(default=(), repr=False)
-    """Views that a laptop's session makes when they are first asked for."""
+    """Views that a local session makes when they are first asked for."""
 
     def name(self, table: str) -> str:
         """The full, quoted name of `schema.table`; raises SchemaError for anything else."""
@@ -75,14 +75,14 @@ class Lakehouse:
         return ".".join(quote_identifier(part) for part in parts)
 
     def path(self, table: str) -> str | None:
-        """The folder of `schema.table` on a laptop; None where a catalog manages the tables."""
+        """The local folder of `schema.table`; None where a catalog manages the tables."""
         schema, short = check_name(table).split(".")
         return str(Path(self.folder).absolute() / schema / short) if self.folder else None
 
     def exists(self, table: str) -> bool:
         """Whether the table or view is there.
 
-        On a laptop a table found by its place is attached, and a view of `views` is made.
+        On a local machine a table found by its place is attached, and a view of `views` is made.
         """
         if self.spark.catalog.tableExists(self.name(table)):
             return True

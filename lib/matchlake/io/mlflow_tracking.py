@@ -87,7 +87,7 @@ class ModelVersion:
 class Tracker:
     """Logs runs and registers models; connects on first use.
 
-    `folder` is the laptop's lakehouse folder, None on a platform.
+    `folder` is the local lakehouse folder, None on a platform.
     """
 
     def __init__(self, params: TrackingParams, folder: str | None = None) -> None:

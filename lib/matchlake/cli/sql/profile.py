@@ -10,8 +10,8 @@ from pyspark.sql import DataFrame
 from rich.console import Console
 from rich.table import Table
 
-from matchlake.cli.sql.commands import Environment, Overrides
-from matchlake.cli.sql.launch import start_quietly
+from matchlake.cli.launch import start_quietly
+from matchlake.cli.options import Environment, Overrides
 from matchlake.cli.sql.messages import SPARK_ERRORS, describe_error
 from matchlake.config import load_config
 from matchlake.errors import TableError
@@ -35,6 +35,8 @@ def describe_command(
     `--set describe.bins=50` and `--set describe.top=5` choose how many bins, of a width that is a
     power of two, and bars. The job describe_tables keeps the same in gold.descriptions and
     gold.drift.
+
+    For example: matchlake describe silver.interactions --column rating
     """
     runtime = start_quietly(load_config(env, overrides or []), "describe")
     lake, params, console = runtime.lakehouse, runtime.config.describe, Console()

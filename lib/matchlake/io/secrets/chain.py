@@ -125,7 +125,7 @@ def secrets_file(params: SecretsParams, lakehouse: str | None) -> Path:
 
 
 def connect_workspace(lakehouse: str | None, patience: float) -> "WorkspaceClient":
-    """The workspace of the platform or the login we have; a laptop's sandbox where there is one."""
+    """The workspace of the platform or the login we have; the local sandbox where there is one."""
     from databricks.sdk import WorkspaceClient  # noqa: PLC0415 - a second to import
     from databricks.sdk.core import Config  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Secrets of a laptop: from the environment, or from a file that only its owner can read."""
+"""Secrets of a local machine: from the environment, or from a file that only its owner can read."""
 
 import json
 import os
