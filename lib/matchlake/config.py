@@ -18,8 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from matchlake.errors import ConfigError
 from matchlake.features.feature_set import FeatureSet, FeaturesParams
 from matchlake.ingest.files.params import LakeParams
-from matchlake.ingest.params import StreamParams
-from matchlake.ingest.silver import SilverParams
+from matchlake.ingest.params import SilverParams, StreamParams
 from matchlake.ingest.streams.runner import IngestParams
 from matchlake.io.brokers import KafkaParams
 from matchlake.io.delta_maintenance import MaintainParams
@@ -56,7 +55,7 @@ class JobConfig(Params):
     """The declared streams by name; the name also is that of the checkpoint."""
     ingest: IngestParams = IngestParams()
     silver: SilverParams = SilverParams()
-    """What `clean_events` makes."""
+    """The tables that `build_silver` writes."""
     lake: LakeParams = LakeParams()
     features: FeaturesParams = FeaturesParams()
     """What `build_features` makes."""

@@ -20,7 +20,7 @@ from matchlake.profiling.profile import DESCRIPTIONS
 from matchlake.runtime import Runtime
 from matchlake.schemas import RELATED_USERS
 
-clean = runpy.run_path("jobs/clean_events.py")["run"]
+clean = runpy.run_path("jobs/build_silver.py")["run"]
 load = runpy.run_path("jobs/load_lake.py")["run"]
 
 USER, OTHER = "Zoë-77", "Zoë-777"

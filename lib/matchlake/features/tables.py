@@ -205,3 +205,12 @@ def latest_model(sets: DataFrame, name: str) -> FeatureModel | None:
     states = sets.where(F.col("feature_set") == name).orderBy(F.desc("version")).limit(1)
     rows = states.select("state").collect()
     return FeatureModel.from_json(rows[0]["state"]) if rows else None
+
+
+def unknown_keys(interactions: DataFrame, entities: DataFrame, key: str) -> DataFrame:
+    """The number of interactions, and of distinct keys, whose `key` is not in `entities`. Lazy.
+
+    One row: interactions, keys.
+    """
+    missing = interactions.join(entities.select(key).distinct(), key, "left_anti")
+    return missing.agg(F.count("*").alias("interactions"), F.count_distinct(key).alias("keys"))

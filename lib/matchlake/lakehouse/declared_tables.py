@@ -3,7 +3,7 @@
 from matchlake.config import JobConfig
 from matchlake.features.tables import FEATURE_COUNTS, FEATURE_SETS, FEATURE_VOCABULARY
 from matchlake.ingest.files.tables import lake_quarantine, lake_table
-from matchlake.ingest.silver import cleanings
+from matchlake.ingest.silver import silver_specs
 from matchlake.ingest.streams.audit_table import ledger_table
 from matchlake.ingest.tables import stream_table
 from matchlake.profiling.profile import DESCRIPTIONS, DRIFT
@@ -21,7 +21,7 @@ def declared_tables(config: JobConfig) -> dict[str, TableSpec]:
         ledger_table(config.ingest.ledger),
         *map(lake_table, config.lake.sources.values()),
         lake_quarantine(config.lake.quarantine),
-        *(cleaning.spec() for cleaning in cleanings(config.silver, config.streams).values()),
+        *(silver.spec() for silver in silver_specs(config.silver, config.streams).values()),
         INTERACTIONS,
         *(FEATURE_SETS, FEATURE_VOCABULARY, FEATURE_COUNTS, DESCRIPTIONS, DRIFT),
         *ANSWERS.values(),

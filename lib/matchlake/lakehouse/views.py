@@ -34,7 +34,7 @@ SCHEMAS = ("bronze", "silver", "gold")
 """The schemas in which tables and views stand."""
 JOBS = (
     "ingest_events",
-    "clean_events",
+    "build_silver",
     "load_lake",
     "build_features",
     "describe_tables",
@@ -310,10 +310,10 @@ def _jobs_of_tables(config: JobConfig) -> dict[str, str]:
     return {
         **{stream.table: "ingest_events" for stream in config.streams.values()},
         config.ingest.ledger: "ingest_events",
-        **{silver.table: "clean_events" for silver in config.silver.tables.values()},
+        **{silver.table: "build_silver" for silver in config.silver.tables.values()},
         **{source.table: "load_lake" for source in config.lake.sources.values()},
         config.lake.quarantine: "load_lake",
-        INTERACTIONS.name: "build_features",
+        INTERACTIONS.name: "build_silver",
         **{each.table: "build_features" for each in config.features.tables.values()},
         FEATURE_SETS.name: "build_features",
         FEATURE_VOCABULARY.name: "build_features",

@@ -249,8 +249,8 @@ def test_without_tables_there_are_no_views(
         ["ingest_events"],
         ["ingest_events"],
         ["ingest_events"],
-        ["load_lake", "build_features"],
-        ["load_lake", "build_features"],
+        ["build_silver", "load_lake"],
+        ["build_silver", "load_lake"],
         *[["load_lake", "recommend"]] * 3,
         *[["recommend"]] * 3,
     ]
