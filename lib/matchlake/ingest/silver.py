@@ -70,6 +70,7 @@ class SilverSpec(NamedTuple):
             (*columns, *POSITION, LATE),
             keys=self.silver.keys,
             checks=tuple(allowed_values(self.stream.columns)),
+            written_by="build_silver",
         )
 
     def rows(self, bronze: DataFrame) -> DataFrame:

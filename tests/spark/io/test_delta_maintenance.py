@@ -15,7 +15,7 @@ from matchlake.ingest.files.tables import lake_table
 from matchlake.ingest.tables import stream_table
 from matchlake.io.delta_maintenance import MaintainParams
 from matchlake.io.delta_properties import read_properties
-from matchlake.lakehouse.views import table_names
+from matchlake.lakehouse.table_registry import table_names
 from matchlake.runtime import Runtime
 
 load = runpy.run_path("jobs/load_lake.py")["run"]
