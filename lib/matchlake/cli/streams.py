@@ -19,6 +19,7 @@ from matchlake.ingest.streams.progress import Progress, read_progress
 from matchlake.ingest.streams.replay import Replay
 from matchlake.ingest.streams.runner import IngestParams, chosen_streams
 from matchlake.io.brokers import configured_broker
+from matchlake.io.erasure_marks import pending_erasure
 from matchlake.runtime import Runtime
 
 Streams = Annotated[list[str] | None, typer.Argument(help="streams of conf; else all")]
@@ -47,6 +48,9 @@ def reconcile(
         if not runtime.lakehouse.exists(ledger.stream.table):
             typer.echo(f"{ledger.name}: no table {ledger.stream.table} yet.")
             continue
+        pending = pending_erasure(runtime.lakehouse, ledger.stream.table)
+        if pending:
+            typer.echo(pending, err=True)
         try:
             typer.echo(_told(ledger, ledger.prove(ask, rebuild=rebuild).whole))
         except ReconciliationError as error:
