@@ -1,4 +1,4 @@
-"""Bronze to silver and gold: the latest ratings, and features of users and items."""
+"""Bronze and silver -> gold: features of users and items, and their fitted states."""
 
 import logging
 import sys
@@ -8,7 +8,6 @@ from pyspark.sql import DataFrame
 
 from matchlake.features.feature_set import FeatureTable
 from matchlake.features.fit import changed_since, fit_features
-from matchlake.features.interactions import latest_interactions, unknown_keys
 from matchlake.features.model import FeatureModel
 from matchlake.features.tables import (
     FEATURE_COUNTS,
@@ -21,6 +20,7 @@ from matchlake.features.tables import (
     feature_table,
     latest_model,
     set_rows,
+    unknown_keys,
     vocabulary_rows,
 )
 from matchlake.io.delta_properties import add_constraints, drop_constraints, set_properties
@@ -33,19 +33,18 @@ _log = logging.getLogger("matchlake.build_features")
 
 
 def run(runtime: Runtime) -> None:
-    """Writes silver.interactions, then each gold feature table and its fitted state."""
-    wanted, lake = runtime.config.features, runtime.lakehouse
-    lake.replace(latest_interactions(lake.read(wanted.ratings)), INTERACTIONS)
-    interactions = lake.read(INTERACTIONS.name)
-    _log.info("%s: %d rows", INTERACTIONS.name, interactions.count())
-    for table in wanted.tables.values():
+    """Writes each gold feature table and its fitted state."""
+    lake = runtime.lakehouse
+    interactions = lake.read(INTERACTIONS.name) if lake.exists(INTERACTIONS.name) else None
+    for table in runtime.config.features.tables.values():
         if not table.required and not (
             lake.exists(table.source) and lake.read(table.source).head(1)
         ):
             _log.warning("%s is left out: %s has no rows", table.table, table.source)
             continue
         model = build_table(runtime, table)
-        report_unknown(interactions, lake.read(table.source), model.keys)
+        if interactions is not None:
+            report_unknown(interactions, lake.read(table.source), model.keys)
     publish_views(lake, runtime.config)
 
 

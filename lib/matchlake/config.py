@@ -18,8 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from matchlake.errors import ConfigError
 from matchlake.features.feature_set import FeatureSet, FeaturesParams
 from matchlake.ingest.files.params import LakeParams
-from matchlake.ingest.params import ReconcileParams, ReplayParams, StreamParams
-from matchlake.ingest.silver import SilverParams
+from matchlake.ingest.params import ReconcileParams, ReplayParams, SilverParams, StreamParams
 from matchlake.ingest.streams.runner import IngestParams
 from matchlake.io.brokers import KafkaParams
 from matchlake.io.delta_maintenance import MaintainParams
@@ -60,7 +59,7 @@ class JobConfig(Params):
     replay: ReplayParams = ReplayParams()
     """What the job `replay_quarantine` parses again."""
     silver: SilverParams = SilverParams()
-    """What `clean_events` makes."""
+    """The tables that `build_silver` writes."""
     lake: LakeParams = LakeParams()
     features: FeaturesParams = FeaturesParams()
     """What `build_features` makes."""

@@ -92,8 +92,6 @@ class FeaturesParams(Params):
 
     folder: str | None = None
     """Folder or volume that keeps each fitted state as a JSON file; null: only in the table."""
-    ratings: TableName = "bronze.ratings"
-    """The table or view of rating events that become silver.interactions."""
     tables: dict[str, FeatureTable] = Field(default_factory=dict)
     """The gold tables, by any name; `user_id` and `item_id` among a set's keys tie it to
     interactions. Each has a set of its own, by whose name its fitted states are kept."""

@@ -25,6 +25,7 @@ DESCRIPTIONS = TableSpec(
         Column("share", "DOUBLE", "Their share of all values of the column", nullable=False),
         Column("density", "DOUBLE", "Share of the finite values, divided by the bin's width"),
     ),
+    written_by="describe_tables",
 )
 
 DRIFT = TableSpec(
@@ -44,6 +45,7 @@ DRIFT = TableSpec(
         Column("null_share_before", "DOUBLE", "Share of nulls in the earlier version"),
         Column("null_share_after", "DOUBLE", "Share of nulls in the later version"),
     ),
+    written_by="describe_tables",
 )
 
 

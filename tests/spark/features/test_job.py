@@ -19,13 +19,13 @@ from matchlake.errors import TableError
 from matchlake.features.feature_set import FeatureSet, FeatureTable
 from matchlake.features.fit import fit_features
 from matchlake.features.scaling import MinMax, Number
-from matchlake.features.tables import feature_rows
+from matchlake.features.tables import feature_rows, unknown_keys
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import read_properties
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.secrets import EnvironmentSecrets
 from matchlake.runtime import Runtime
-from matchlake.schemas import Column, TableSpec
+from matchlake.schemas import INTERACTIONS, Column, TableSpec
 
 JOB = runpy.run_path("jobs/build_features.py")
 RUN = JOB["run"]
@@ -46,19 +46,10 @@ def write(
     lake.replace(lake.spark.createDataFrame(rows, spec.struct()), spec)
 
 
-def write_bronze(lake: Lakehouse) -> None:
+def write_sources(lake: Lakehouse) -> None:
     time = datetime(2024, 5, 1)
-    event = {
-        "user_id": "STRING",
-        "item_id": "STRING",
-        "rating": "DOUBLE",
-        "event_time": "TIMESTAMP",
-    }
-    event |= {"kafka_timestamp": "TIMESTAMP", "topic": "STRING"}
-    event |= {"partition": "INT", "offset": "BIGINT"}
-    ratings = [("u1", "i1", 3.0, time, time, "t", 0, 1), ("u1", "i1", 4.0, time, time, "t", 0, 2)]
-    ratings += [("u9", "i2", 5.0, time, time, "t", 0, 3), ("u9", "i1", 5.0, time, time, "t", 0, 4)]
-    write(lake, "bronze.ratings", event, ratings)
+    ratings = [("u1", "i1", 4.0, time), ("u9", "i2", 5.0, time), ("u9", "i1", 5.0, time)]
+    lake.replace(lake.spark.createDataFrame(ratings, INTERACTIONS.struct()), INTERACTIONS)
     user = {"user_id": "STRING", "age": "INT", "gender": "STRING", "occupation": "STRING"}
     users = [("u1", 20, "F", "student"), ("u2", 60, "M", None), ("u3", 30, "F", "none")]
     write(lake, "bronze.users", user, users)
@@ -85,9 +76,9 @@ def test_a_rerun_changes_nothing_and_new_data_raises_the_version(
 ) -> None:
     at = runtime(spark, tmp_path)
     lake = at.lakehouse
-    with pytest.raises(TableError, match=r"No table bronze\.ratings"):
+    with pytest.raises(TableError, match=r"No table bronze\.items"):
         RUN(at)
-    write_bronze(lake)
+    write_sources(lake)
     with caplog.at_level(logging.INFO, "matchlake"):
         RUN(at)
     assert "2 interactions are of 1 unknown user_id value(s); they are kept" in caplog.text
@@ -165,7 +156,7 @@ def test_a_state_can_be_kept_and_a_source_can_be_missing(
 ) -> None:
     at = runtime(spark, tmp_path, "features.tables.items.refit=false")
     lake = at.lakehouse
-    write_bronze(lake)
+    write_sources(lake)
     spark.sql("DROP TABLE bronze.users")
     shutil.rmtree(tmp_path / "warehouse" / "bronze" / "users")
     with caplog.at_level(logging.INFO, "matchlake"):
@@ -195,13 +186,19 @@ def test_a_state_can_be_kept_and_a_source_can_be_missing(
     assert f"{told}year_scaled (refit is false)" in caplog.text
 
 
+def test_unknown_keys_two_rows_of_one_key_count_once(spark: SparkSession) -> None:
+    ratings = spark.createDataFrame([("a",), ("b",), ("b",), ("c",)], "user_id STRING")
+    users = spark.createDataFrame([("a",), ("a",)], "user_id STRING")
+    assert tuple(unknown_keys(ratings, users, "user_id").collect()[0]) == (3, 2)
+
+
 @pytest.mark.soak
 def test_a_sparse_layout_is_one_column_and_a_split_table_lies_in_a_folder_a_value(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     at = runtime(spark, tmp_path, "features.tables.items.layout=sparse")
     lake = at.lakehouse
-    write_bronze(lake)
+    write_sources(lake)
     RUN(at)
     items = lake.read("gold.item_features")
     assert items.columns == ["item_id", "features"]
