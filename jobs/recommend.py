@@ -12,7 +12,8 @@ from matchlake.model_store.spark import load_model
 from matchlake.runtime import Runtime, run_job
 from matchlake.schemas import INTERACTIONS
 from matchlake.training.scoring import TABLES, Answers, users_of
-from matchlake.training.steps import read_sides, trained_with, with_strength
+from matchlake.training.side_features import load_side_tables, read_sides
+from matchlake.training.steps import trained_with, with_strength
 
 _log = logging.getLogger("matchlake.recommend")
 
@@ -32,7 +33,7 @@ def run(runtime: Runtime) -> None:
         model = load_model(runtime.spark, folder)
         trained = trained_with(folder, config.train)
         history = with_strength(lakehouse.read(INTERACTIONS.name), trained)
-        sides = read_sides(lakehouse, trained, history)
+        sides = read_sides(lakehouse, load_side_tables(folder, config.side_tables), history)
         answers = Answers(model, history, sides, params, pairs, cut=cuts)
         for name, rows in answers.tables().items():
             spec = TABLES[name]

@@ -22,14 +22,19 @@ from matchlake.training.params import TrainParams
 from matchlake.training.plots import training_plots
 from matchlake.training.progress_bar import fit_bar
 from matchlake.training.promotion import SPLIT_TAG, judge
-from matchlake.training.steps import (
+from matchlake.training.side_features import (
     Sides,
-    fit_model,
+    fit_encoders,
     input_versions,
+    read_encoders,
+    read_sides,
+    save_side_tables,
+)
+from matchlake.training.steps import (
+    fit_model,
     log_posterior,
     note_training,
     progress_to,
-    read_sides,
     with_strength,
 )
 
@@ -40,11 +45,12 @@ def run(runtime: Runtime) -> None:
     """Trains, measures against the baselines and the champion, registers with the alias earned."""
     params, tracker = runtime.config.train, runtime.tracker
     lakehouse, name = runtime.lakehouse, params.algorithm
-    versions = input_versions(lakehouse, params)
+    tables = runtime.config.side_tables
+    versions = input_versions(lakehouse, tables)
     history = lakehouse.read(INTERACTIONS.name, versions[INTERACTIONS.name])
     interactions = with_strength(history, params)
-    sides = read_sides(lakehouse, params, interactions, versions)
-    what = f"versions {versions}, {params.model_dump_json(exclude={'resume'})}"
+    sides = read_sides(lakehouse, tables, interactions, versions)
+    what = f"versions {versions}, {params.model_dump_json(exclude={'resume'})}, {tables}"
     place = f"{runtime.config.checkpoints}/train_recommender"
     with (
         run_cuts(runtime.spark, place, what, resume=params.resume) as cuts,
@@ -55,7 +61,8 @@ def run(runtime: Runtime) -> None:
         run.log_params(params.model_dump(mode="json"))
         for table, version in versions.items():
             run.log_input(table, version)
-        model = _fit(parts.train, params, sides, cuts.of("fit"), progress_to(run))
+        evaluated = fit_encoders(sides, tables, parts.train)
+        model = _fit(parts.train, params, evaluated, cuts.of("fit"), progress_to(run))
         models = {name: model, **_baselines(parts, cuts.of("baselines"))}
         figures = evaluate(models, parts, params.ranking, params.modes)
         run.log_metrics(flat_figures(figures, name))
@@ -67,9 +74,13 @@ def run(runtime: Runtime) -> None:
             run.log_figure(figure, file)
         decision = judge(tracker, lakehouse, (model, figures[name]), parts, params, cuts.of("gate"))
         save_model(model, scratch / EVALUATED)
-        served = _fit(interactions, params, sides, cuts.of("refit")) if params.refit else model
+        served = model
+        if params.refit:
+            sides = read_encoders(lakehouse, sides, tables, versions)
+            served = _fit(interactions, params, sides, cuts.of("refit"))
         save_model(served, scratch / FACTORS)
         note_training(scratch / FACTORS, params)
+        save_side_tables(scratch / FACTORS, tables)
         uri = run.log_model(pyfunc_flavor(scratch))
         tags = {SPLIT_TAG: params.split.model_dump_json(), "decision": decision.reason}
         registered = run.register(uri, decision.alias, tags)

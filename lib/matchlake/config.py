@@ -31,7 +31,7 @@ from matchlake.io.secrets import (
 from matchlake.io.storage import StorageParams, check_below, check_place, refuse_keys
 from matchlake.params import Params
 from matchlake.profiling.profile import DescribeParams
-from matchlake.training.params import RecommendParams, TrainParams
+from matchlake.training.params import RecommendParams, SideTables, TrainParams
 from matchlake.training.training_set import TrainingSetTable
 
 
@@ -101,6 +101,24 @@ class JobConfig(Params):
             _check_plain(name, "source")
             check_below(source.path)
         return self
+
+    @model_validator(mode="after")
+    def _validate_feature_sets(self) -> Self:
+        for side, name in self.train.features:
+            try:
+                _ = name and self.features.table_of(name)
+            except ValueError as error:
+                raise ValueError(f"train.features.{side}: {error}") from None
+        return self
+
+    @property
+    def side_tables(self) -> SideTables:
+        """The feature tables of the sets that `train.features` names; none for a fit without."""
+        if self.train.algorithm != "matchbox":
+            return SideTables()
+        return SideTables(
+            **{side: self.features.table_of(name) for side, name in self.train.features if name}
+        )
 
     @property
     def warehouse(self) -> str | None:

@@ -213,7 +213,6 @@ NAMED = {
             "features.tables.users.source",
             "features.tables.users.table",
             "features.tables.users.features.name",
-            "train.features.users.source",
             "recommend.pairs",
             "streams.rating_events.table",
             "streams.rating_events.topic",

@@ -96,6 +96,14 @@ class FeaturesParams(Params):
     """The gold tables, by any name; `user_id` and `item_id` among a set's keys tie it to
     interactions. Each has a set of its own, by whose name its fitted states are kept."""
 
+    def table_of(self, name: str) -> FeatureTable:
+        """The table with the set `name`; raises ValueError, which names those that are declared."""
+        sets = {table.features.name: table for table in self.tables.values()}
+        if name not in sets:
+            declared = ", ".join(sets) or "none"
+            raise ValueError(f"{name} is no feature set: features.tables declares {declared}")
+        return sets[name]
+
     @model_validator(mode="after")
     def _check_sets(self) -> Self:
         tables: dict[str, str] = {}

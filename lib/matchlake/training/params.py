@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from matchlake.features.feature_set import Feature, FeatureName, FeatureSet
+from matchlake.features.feature_set import FeatureTable
 from matchlake.params import Params
 from matchlake.recommender.als.params import AlsParams
 from matchlake.recommender.matchbox.params import MatchboxParams
@@ -24,24 +24,20 @@ AnswerTable = Literal[
 """What the job recommend can write, each to gold."""
 
 
-class SideFeatures(Params):
-    """What describes the users, or the items, of a Matchbox fit."""
+class FeatureSetNames(Params):
+    """The feature sets that describe users and items, as `features.tables` names them."""
 
-    source: TableName
-    """The table, one row an id."""
-    features: dict[FeatureName, Feature] = Field(min_length=1)
-    """Features by name, as a feature set of conf declares them."""
-
-    def feature_set(self, name: str) -> FeatureSet:
-        """The features as a set."""
-        return FeatureSet(name=name, features=self.features)
+    users: str | None = None
+    """The set of the users; null: they have no features."""
+    items: str | None = None
+    """The set of the items; null: they have no features."""
 
 
-class DescribedBy(Params):
-    """The features of each side; null: none."""
+class SideTables(Params):
+    """The feature tables of users and items that a fit reads; null: none."""
 
-    users: SideFeatures | None = None
-    items: SideFeatures | None = None
+    users: FeatureTable | None = None
+    items: FeatureTable | None = None
 
 
 class ModesParams(Params):
@@ -78,8 +74,8 @@ class TrainParams(Params):
     """The fit of `als`."""
     matchbox: MatchboxParams = MatchboxParams()
     """The fit of `matchbox`."""
-    features: DescribedBy = DescribedBy()
-    """What `matchbox` knows of users and items; encoded by the fit and saved with the model."""
+    features: FeatureSetNames = FeatureSetNames()
+    """The feature sets that `matchbox` reads; their encoders are saved with the model."""
     strength: str = "1.0"
     """SQL expression over the columns of silver.interactions: what an interaction weighs in an
     implicit fit, such as `rating * rating`, or `exp(-datediff(current_date(), event_time) / 365)`

@@ -26,7 +26,8 @@ from matchlake.schemas import (
     TableSpec,
 )
 from matchlake.training.params import RecommendParams
-from matchlake.training.steps import Sides, known_and_new_users, with_newcomers
+from matchlake.training.side_features import Sides
+from matchlake.training.steps import known_and_new_users, with_newcomers
 
 _log = logging.getLogger(__name__)
 

@@ -1,9 +1,7 @@
 """The small steps between the big ones of the jobs train_recommender and recommend."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from pydantic import ValidationError
 from pyspark.errors import AnalysisException
@@ -11,19 +9,17 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import ConfigError
-from matchlake.io.delta import Lakehouse
 from matchlake.io.fit_checkpoints import Cuts
 from matchlake.io.mlflow_tracking import Run
 from matchlake.recommender.als.fit import AlsParams, fit_als
 from matchlake.recommender.als.model import FactorModel
 from matchlake.recommender.checkpoint import Cut
-from matchlake.recommender.columns import require_columns
-from matchlake.recommender.matchbox.encoding import Encoders
 from matchlake.recommender.matchbox.fit import fit_matchbox
 from matchlake.recommender.matchbox.model import MatchboxModel
 from matchlake.recommender.progress import OnProgress, Progress
-from matchlake.schemas import INTERACTIONS, ITEM_ID, STRENGTH, USER_ID
-from matchlake.training.params import SideFeatures, TrainParams
+from matchlake.schemas import ITEM_ID, STRENGTH, USER_ID
+from matchlake.training.params import TrainParams
+from matchlake.training.side_features import Sides
 
 _log = logging.getLogger(__name__)
 
@@ -61,40 +57,6 @@ def trained_with(folder: Path, today: TrainParams) -> TrainParams:
         return today
 
 
-class Sides(NamedTuple):
-    """What is known of users and items, a row an id; None where nothing is."""
-
-    users: DataFrame | None = None
-    items: DataFrame | None = None
-
-
-def input_versions(lakehouse: Lakehouse, params: TrainParams) -> dict[str, int]:
-    """The current version of each table that a fit reads, by name; of sides, where they exist."""
-    sides = (params.features.users, params.features.items)
-    named = [side.source for side in sides if side and params.algorithm == "matchbox"]
-    tables = [INTERACTIONS.name, *filter(lakehouse.exists, named)]
-    return {table: lakehouse.version(table) for table in tables}
-
-
-def read_sides(
-    lakehouse: Lakehouse,
-    params: TrainParams,
-    interactions: DataFrame,
-    versions: Mapping[str, int] | None = None,
-) -> Sides:
-    """The feature columns that a Matchbox fit reads, a row for every id of `interactions` too.
-
-    They are read as of `versions`, else as they are now. An id without a row of its own gets one
-    without values, which the encoders then count as missing; how many there are is logged. One
-    Spark job a side.
-    """
-    wanted = params.features
-    if params.algorithm != "matchbox":
-        return Sides()
-    each = ((wanted.users, USER_ID), (wanted.items, ITEM_ID))
-    return Sides(*(_side(lakehouse, side, interactions, key, versions or {}) for side, key in each))
-
-
 def fit_model(
     interactions: DataFrame, params: TrainParams, sides: Sides, cuts: Cuts, *told: OnProgress
 ) -> FactorModel | MatchboxModel:
@@ -104,9 +66,8 @@ def fit_model(
     """
     if params.algorithm == "als":
         return fit_with_cuts(interactions, params.als, cuts, *told)
-    named = (("users", params.features.users), ("items", params.features.items))
-    encoders = Encoders(*(side.feature_set(name) if side else None for name, side in named))
-    return fit_matchbox(interactions, *sides, params.matchbox, encoders=encoders, cut=cuts)
+    users, items, encoders = sides
+    return fit_matchbox(interactions, users, items, params.matchbox, encoders=encoders, cut=cuts)
 
 
 def log_posterior(run: Run, model: FactorModel | MatchboxModel) -> None:
@@ -150,31 +111,6 @@ def _newcomers(
     if rated.isEmpty() and (described is None or described.isEmpty()):
         return None
     return rated, described
-
-
-def _side(
-    lakehouse: Lakehouse,
-    wanted: SideFeatures | None,
-    interactions: DataFrame,
-    key: str,
-    versions: Mapping[str, int],
-) -> DataFrame | None:
-    if wanted is None:
-        return None
-    if not lakehouse.exists(wanted.source):
-        _log.warning("%s is not there: the fit has no features by %s", wanted.source, key)
-        return None
-    declared = wanted.feature_set("side")
-    columns = dict.fromkeys(declared.column(name) for name in declared.features)
-    source = lakehouse.read(wanted.source, versions.get(wanted.source))
-    require_columns(source, (key, *columns), wanted.source)
-    known = source.select(key, *columns)
-    lacking = interactions.select(key).distinct().join(known, key, "anti")
-    count = lacking.count()
-    if count:
-        text = "%d %s(s) with ratings have no row in %s: their features count as missing"
-        _log.warning(text, count, key, wanted.source)
-    return known.unionByName(lacking, allowMissingColumns=True)
 
 
 def known_and_new_users(model: FactorModel, history: DataFrame) -> DataFrame:

@@ -10,7 +10,6 @@ from matchlake.features.feature_set import FeatureSet, FeaturesParams
 from matchlake.features.names import Names
 from matchlake.features.scaling import MinMax
 from matchlake.recommender.matchbox.encoding import declare_features
-from matchlake.training.params import SideFeatures
 
 
 @pytest.mark.parametrize(
@@ -71,8 +70,6 @@ def test_a_name_that_no_table_takes_is_refused_where_it_is_declared(name: str) -
     features = {name: {"kind": "min_max"}}
     with pytest.raises(ValidationError, match="should match pattern"):
         FeatureSet(name="t", features=features)
-    with pytest.raises(ValidationError, match="should match pattern"):
-        SideFeatures(source="a.b", features=features)
 
 
 def test_two_tables_cannot_share_the_states_of_one_set() -> None:

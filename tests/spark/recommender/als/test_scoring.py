@@ -17,7 +17,7 @@ from matchlake.recommender.azure_modes import related_users
 from matchlake.recommender.weights import log_strength, time_decay
 from matchlake.training.params import RecommendParams
 from matchlake.training.scoring import Answers
-from matchlake.training.steps import Sides
+from matchlake.training.side_features import Sides
 
 USERS, ITEMS, RANK = 30, 20, 4
 _SIDE = "{0}_id string, {0}_idx long, factors array<float>, bias float, observed long"
