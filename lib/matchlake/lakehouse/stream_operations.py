@@ -13,6 +13,7 @@ from matchlake.ingest.streams.replay import Replay
 from matchlake.ingest.streams.runner import IngestParams, chosen_streams
 from matchlake.io.brokers import configured_broker
 from matchlake.io.delta import Lakehouse
+from matchlake.io.erasure_marks import warn_of_erasures
 from matchlake.io.secrets import SecretStore
 
 _log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ def reconcile_streams(
             text = f"{ledger.name}: no table {ledger.stream.table} yet."
             yield StreamReport(ledger.name, text, is_reconciled=True)
             continue
+        warn_of_erasures(lakehouse, [ledger.stream.table])
         explain = gap_causes(config, secrets, ledger.stream.topic)
         try:
             counts = ledger.prove(explain, rebuild=params.rebuild).whole
