@@ -71,11 +71,11 @@ def save_model(runtime: Runtime, model: FeatureModel) -> None:
     spark, lake = runtime.spark, runtime.lakehouse
     this = {"feature_set": model.name, "version": model.version}
     vocabulary = spark.createDataFrame(vocabulary_rows(model), FEATURE_VOCABULARY.struct())
-    lake.replace_part(vocabulary, FEATURE_VOCABULARY, this)
+    lake.replace_where(vocabulary, FEATURE_VOCABULARY, this)
     if runtime.config.features.folder:
         save_state(runtime.config.features.folder, model.name, model.version, model.to_json())
     state = spark.createDataFrame(set_rows(model), FEATURE_SETS.struct())
-    lake.replace_part(state, FEATURE_SETS, this)
+    lake.replace_where(state, FEATURE_SETS, this)
 
 
 def write_features(
@@ -102,7 +102,7 @@ def save_counts(runtime: Runtime, table: str, model: FeatureModel, source: DataF
     rows = count_rows(model, counted, (table, version, datetime.now(UTC)))
     frame = runtime.spark.createDataFrame(rows, FEATURE_COUNTS.struct())
     this = {"table_name": table, "table_version": version}
-    lake.replace_part(frame, FEATURE_COUNTS, this)
+    lake.replace_where(frame, FEATURE_COUNTS, this)
     unknown = [f"{name} {count}" for name, count in counted.items() if count and name != "rows"]
     _log.info("%s: beyond the fit: %s", table, ", ".join(unknown) or "nothing")
 

@@ -34,7 +34,7 @@ def describe_table(runtime: Runtime, table: str, tracked: Run) -> None:
     frame = lake.read(table, version)
     known = lake.read(DESCRIPTIONS.name) if lake.exists(DESCRIPTIONS.name) else None
     before = described_before(known, table, version) if known is not None else None
-    lake.replace_part(describe(frame, params).withColumns(mark), DESCRIPTIONS, this)
+    lake.replace_where(describe(frame, params).withColumns(mark), DESCRIPTIONS, this)
     if before is not None and not write_drift(runtime, table, before, version):
         _log.warning("%s: version %d is vacuumed: nothing to compare with", table, before)
         before = None
@@ -53,7 +53,7 @@ def write_drift(runtime: Runtime, table: str, before: int, version: int) -> bool
     try:
         frames = lake.read(table, before), lake.read(table, version)
         moved = drift(*frames, runtime.config.describe.bins)
-        lake.replace_part(moved.withColumns(mark), DRIFT, this)
+        lake.replace_where(moved.withColumns(mark), DRIFT, this)
     except (PySparkException, Py4JError) as error:
         if not is_gone(error):
             raise

@@ -108,7 +108,7 @@ class Lakehouse:
                 except SchemaError as error:
                     _warn_once(f"{log.parent} is left out: {error}")
 
-    def attach_all(self) -> list[str]:
+    def register_tables(self) -> list[str]:
         """Attaches every table below the local folder to the session and names them."""
         return [table for table in self.tables() if self.exists(table)]
 
@@ -118,7 +118,7 @@ class Lakehouse:
         With `add_columns` one that only lacks columns gets them, null in the rows it has. Of
         several runs that create it in the same moment one does, and the others find it.
         """
-        until_alone(lambda: self._create(spec, add_columns), _CREATED_BY_ANOTHER, spec.name)
+        retry_conflicts(lambda: self._create(spec, add_columns), _CREATED_BY_ANOTHER, spec.name)
 
     def _create(self, spec: TableSpec, add_columns: bool) -> None:  # noqa: FBT001 - as it was given
         if self.exists(spec.name):
@@ -190,19 +190,17 @@ class Lakehouse:
         else:
             rows.writeTo(name).overwrite(F.lit(True))  # noqa: FBT003 - a condition, not a flag
 
-    def replace_part(self, frame: DataFrame, spec: TableSpec, part: Mapping[str, Any]) -> None:
-        """Replaces the rows whose columns equal those of `part`, in one commit; a rerun is safe."""
-        condition = F.lit(True)  # noqa: FBT003 - a condition, not a flag
-        for name, value in part.items():
-            condition = condition & (F.col(name) == F.lit(value))
-        self.replace_where(frame, spec, condition)
+    def replace_where(
+        self, frame: DataFrame, spec: TableSpec, where: Column | Mapping[str, Any]
+    ) -> None:
+        """Replaces the rows that `where` selects, in one commit; a rerun is safe.
 
-    def replace_where(self, frame: DataFrame, spec: TableSpec, condition: Column) -> None:
-        """Replaces the rows of which the condition holds, in one commit; a rerun is safe.
-
-        It fails where another run wrote such rows meanwhile: `frame` cannot know of them.
+        `where` is a condition, or a mapping of column names to values that all have to be equal.
+        It fails where another run has written such rows in the meantime, because `frame` cannot
+        contain them.
         """
         self.create(spec)
+        condition = where if isinstance(where, Column) else _all_equal(where)
         _rows(frame, spec).writeTo(self.name(spec.name)).overwrite(condition)
 
     def merge(
@@ -211,14 +209,14 @@ class Lakehouse:
         spec: TableSpec,
         matched: str | None = None,
         *,
-        insist: bool = False,
+        retry_on_conflict: bool = False,
     ) -> int:
         """Updates or inserts by `spec.keys`, in one commit; a rerun with equal rows adds nothing.
 
         `frame` must hold one row a key. Rows that are equal already are not rewritten; other
         clauses for rows that are there, `s` the new and `t` the old, can be given as `matched`.
-        Where another run wrote meanwhile it fails, or with `insist` tries again: that is for
-        ledgers, whose rows are what the run itself has done, not what it read before the other.
+        It fails where another run wrote to the table in the meantime. With `retry_on_conflict` it
+        tries again: for audit tables, whose rows do not depend on what the table held before.
         Returns how many rows were inserted.
         """
         if not spec.keys:
@@ -240,8 +238,8 @@ class Lakehouse:
             f" {matched} WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({values})"
         )
         try:
-            conflicts = WRITTEN_BY_ANOTHER if insist else ()
-            done = until_alone(lambda: self.spark.sql(merge).collect(), conflicts, spec.name)
+            conflicts = WRITTEN_BY_ANOTHER if retry_on_conflict else ()
+            done = retry_conflicts(lambda: self.spark.sql(merge).collect(), conflicts, spec.name)
         finally:
             self.spark.catalog.dropTempView(source)
         return int(done[0]["num_inserted_rows"])
@@ -320,7 +318,7 @@ def shape_differences(found: StructType, declared: StructType, *, extra: bool = 
     return problems
 
 
-def until_alone(action: Callable[[], T], conflicts: Sequence[str], table: str) -> T:
+def retry_conflicts(action: Callable[[], T], conflicts: Sequence[str], table: str) -> T:
     """What `action` gives, which is tried again where it failed of one of `conflicts`.
 
     These are texts of Delta that say that another run has just written to the table.
@@ -351,6 +349,14 @@ def _rows(frame: DataFrame, spec: TableSpec) -> DataFrame:
     """
     fields = [StructField(f.name, f.dataType, metadata=f.metadata) for f in spec.struct()]
     return frame.select(spec.column_names).to(StructType(fields))
+
+
+def _all_equal(values: Mapping[str, Any]) -> Column:
+    """The condition that each of the columns has its value."""
+    condition = F.lit(True)  # noqa: FBT003 - a condition, not a flag
+    for name, value in values.items():
+        condition = condition & (F.col(name) == F.lit(value))
+    return condition
 
 
 def _pairs(names: Sequence[str]) -> str:

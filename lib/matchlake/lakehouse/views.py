@@ -328,7 +328,7 @@ def _jobs_of_tables(config: JobConfig) -> dict[str, str]:
 def table_names(lakehouse: Lakehouse, config: JobConfig) -> list[str]:
     """The tables that are there: all of a laptop's, and of a catalog's those that conf names."""
     # Where a catalog holds the tables it may hold other people's too: ours are those conf names.
-    named = lakehouse.attach_all() if lakehouse.folder else _jobs_of_tables(config)
+    named = lakehouse.register_tables() if lakehouse.folder else _jobs_of_tables(config)
     return [table for table in named if lakehouse.exists(table)]
 
 

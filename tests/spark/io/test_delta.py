@@ -101,13 +101,13 @@ def test_another_session_finds_the_table_by_its_place(lakehouse: Lakehouse) -> N
     lakehouse.append(rows(lakehouse, ("a", 1.0)), SPEC)
     lakehouse.spark.sql("DROP TABLE shop.prices")
     again = Lakehouse(lakehouse.spark, None, lakehouse.folder)
-    assert list(again.tables()) == again.attach_all() == ["shop.prices"]
+    assert list(again.tables()) == again.register_tables() == ["shop.prices"]
     assert content(again) == [("a", 1.0)]
 
 
 def test_a_table_without_a_version_is_not_there_yet(lakehouse: Lakehouse) -> None:
     (Path(str(lakehouse.folder)) / "shop" / "prices" / "_delta_log").mkdir(parents=True)
-    assert lakehouse.attach_all() == list(lakehouse.tables()) == []
+    assert lakehouse.register_tables() == list(lakehouse.tables()) == []
     assert not lakehouse.exists(SPEC.name)
 
 
@@ -118,7 +118,7 @@ def test_a_folder_whose_name_is_no_tables_is_left_out_and_told_of_once(
     folder = Path(str(lakehouse.folder)) / "shop"
     shutil.copytree(folder / "prices", folder / "prices-old")
     for _ in range(2):
-        assert lakehouse.attach_all() == list(lakehouse.tables()) == ["shop.prices"]
+        assert lakehouse.register_tables() == list(lakehouse.tables()) == ["shop.prices"]
     (told,) = [text for text in caplog.messages if "is left out" in text]
     assert "prices-old" in told
 

@@ -69,7 +69,7 @@ class Noting:
             for column in spec.columns
             if column.name not in given.columns
         }
-        lakehouse.merge(given.withColumns(rest), spec, matched="", insist=True)
+        lakehouse.merge(given.withColumns(rest), spec, matched="", retry_on_conflict=True)
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ class LakeFiles:
         spec = lake_files(self.ledger)
         rows = [tuple(entry.get(name) for name in spec.column_names) for entry in entries]
         frame = self.lakehouse.spark.createDataFrame(rows, spec.struct())
-        self.lakehouse.merge(frame, spec, insist=True)
+        self.lakehouse.merge(frame, spec, retry_on_conflict=True)
 
 
 def _as_glob(path: str) -> str:

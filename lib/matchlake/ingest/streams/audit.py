@@ -306,7 +306,7 @@ class Ledger:
         spec = ledger_table(self.table)
         values = [tuple(entry[name] for name in spec.column_names) for entry in entries]
         frame = self.lakehouse.spark.createDataFrame(values, spec.struct())
-        self.lakehouse.merge(frame, spec, insist=True)
+        self.lakehouse.merge(frame, spec, retry_on_conflict=True)
         if told:
             raise self._error(told)
         return summed(_counts(entry) for entry in entries)
