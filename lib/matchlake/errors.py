@@ -16,8 +16,12 @@
     ├── BundleError                databricks.yml or a file it includes is not what it has to be
     └── SandboxError               the laptop's sandbox: Java, jars, broker, disk, ports
 
-A message says what was given, what was possible, and what to do.
+A message names the value given, the possible values, and the way to fix it.
 """
+
+import difflib
+from collections.abc import Iterable
+from typing import Self
 
 
 class MatchlakeError(Exception):
@@ -34,6 +38,19 @@ class InputError(MatchlakeError):
 
 class SchemaError(InputError):
     """Columns or types are not those declared."""
+
+    @classmethod
+    def missing(cls, where: str, names: Iterable[str], available: Iterable[str]) -> Self:
+        """The error that `where` lacks columns `names`; it lists what is available."""
+        names, available = list(names), list(available)
+        text = (
+            f"Missing column(s) in {where}: {', '.join(names)}. "
+            f"Available: {', '.join(available) or 'none'}."
+        )
+        for name in names:
+            near = difflib.get_close_matches(name, available, n=1, cutoff=0.6)
+            text += f" Did you mean {near[0]} instead of {name}?" if near else ""
+        return cls(text)
 
 
 class ParameterError(InputError, ValueError):

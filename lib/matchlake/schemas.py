@@ -2,10 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple, cast
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator
-from pyspark.sql.types import StructType
 
 from matchlake.errors import SchemaError
 
@@ -99,10 +98,10 @@ class TableSpec:
         """Names of the columns in their order."""
         return [column.name for column in self.columns]
 
-    def struct(self) -> StructType:
-        """The Spark schema: names, types and nullability."""
-        ddl = ", ".join(column.ddl for column in self.columns)
-        return cast("StructType", StructType.fromDDL(ddl))
+    @property
+    def ddl(self) -> str:
+        """The columns as they stand in CREATE TABLE."""
+        return ", ".join(column.ddl for column in self.columns)
 
 
 @dataclass(frozen=True)

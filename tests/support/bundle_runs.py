@@ -23,13 +23,13 @@ RATED = [(u, i) for u in range(USERS) for i in range(ITEMS) if (u + i) % 3]
 QUICK = {"train.als.iterations": 2, "train.als.rank": 4, "recommend.k": 3, "recommend.related": 2}
 TOPIC = "bundle-jobs"
 # Each rating with the one that its user gave last before it or at its time.
-_LAST = {"table": "silver.interactions", "keys": ["user_id"], "label_time": "event_time"}
+_LAST = {"table": "silver.interactions", "keys": ["user_id"], "label_timestamp": "event_time"}
 LABELLED = {
     "table": "gold.rated",
     "comment": "Ratings beside the last one of the same user.",
     "rows": {
         "labels": "silver.interactions",
-        "histories": [_LAST | {"event_time": "event_time", "prefix": "last_"}],
+        "history_tables": [_LAST | {"event_time": "event_time", "prefix": "last_"}],
     },
 }
 

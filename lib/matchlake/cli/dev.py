@@ -35,9 +35,9 @@ LAPTOP = (
         "Serves tables and views to any JDBC client on this machine, until Ctrl-C or SIGTERM.",
     ),
     LazyCommand(
-        "describe",
-        "matchlake.cli.sql.profile:describe_command",
-        "Shows histograms and counts of a table's columns, or what moved since a version.",
+        "profile",
+        "matchlake.cli.sql.profile:profile_command",
+        "Shows histograms and counts of a table's columns, or their drift since a version.",
     ),
     LazyCommand(
         "reconcile",

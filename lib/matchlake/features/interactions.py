@@ -1,4 +1,4 @@
-"""Rating events to interactions: what a user last said of an item."""
+"""Rating events to interactions: the last rating of each user for each item."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -12,9 +12,9 @@ def latest_interactions(ratings: DataFrame) -> DataFrame:
     """The last rating of each user for each item. Lazy.
 
     Reads user_id, item_id, rating, event_time and the broker's kafka_timestamp, topic, partition
-    and offset; gives the columns of `silver.interactions`, one row a user and item. The latest
-    event_time wins; among equal ones the later kafka_timestamp, then the greater topic, partition
-    and offset, so that the same events give the same rows in whatever order they are read.
+    and offset. Gives the columns of `silver.interactions`, one row per user and item. The latest
+    event_time wins; ties are broken by kafka_timestamp, then topic, partition and offset. The same
+    events therefore give the same rows, in whatever order they are read.
     """
     order = F.struct(EVENT_TIME, *_BROKER_ORDER, RATING)
     last = ratings.groupBy(USER_ID, ITEM_ID).agg(F.max(order).alias("last"))
@@ -22,7 +22,7 @@ def latest_interactions(ratings: DataFrame) -> DataFrame:
 
 
 def unknown_keys(interactions: DataFrame, entities: DataFrame, key: str) -> DataFrame:
-    """How many interactions, and distinct keys, refer to a `key` that `entities` lacks. Lazy.
+    """Counts the interactions, and the distinct keys, whose `key` is not in `entities`. Lazy.
 
     One row: interactions, keys.
     """

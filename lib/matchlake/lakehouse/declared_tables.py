@@ -1,12 +1,12 @@
 """The tables that conf speaks of, as the product declares them."""
 
 from matchlake.config import JobConfig
-from matchlake.features.tables import FEATURE_COUNTS, FEATURE_SETS, FEATURE_VOCABULARY
+from matchlake.features.feature_tables import FEATURE_COUNTS, FEATURE_SETS, FEATURE_VOCABULARY
 from matchlake.ingest.files.tables import lake_quarantine, lake_table
 from matchlake.ingest.silver import cleanings
 from matchlake.ingest.streams.audit_table import ledger_table
 from matchlake.ingest.tables import stream_table
-from matchlake.profiling.profile import DESCRIPTIONS, DRIFT
+from matchlake.profiling.profile import COLUMN_PROFILES, DRIFT
 from matchlake.schemas import INTERACTIONS, TableSpec
 from matchlake.training.scoring import TABLES as ANSWERS
 
@@ -23,7 +23,7 @@ def declared_tables(config: JobConfig) -> dict[str, TableSpec]:
         lake_quarantine(config.lake.quarantine),
         *(cleaning.spec() for cleaning in cleanings(config.silver, config.streams).values()),
         INTERACTIONS,
-        *(FEATURE_SETS, FEATURE_VOCABULARY, FEATURE_COUNTS, DESCRIPTIONS, DRIFT),
+        *(FEATURE_SETS, FEATURE_VOCABULARY, FEATURE_COUNTS, COLUMN_PROFILES, DRIFT),
         *ANSWERS.values(),
     ]
     return {spec.name: spec for spec in specs}

@@ -10,10 +10,10 @@ from collections.abc import Collection, Mapping
 from pyspark.sql.types import TimestampType
 
 from matchlake.config import JobConfig
-from matchlake.features.tables import FEATURE_COUNTS, FEATURE_SETS, FEATURE_VOCABULARY
+from matchlake.features.feature_tables import FEATURE_COUNTS, FEATURE_SETS, FEATURE_VOCABULARY
 from matchlake.ingest.tables import stream_views
 from matchlake.io.delta import Lakehouse
-from matchlake.profiling.profile import DESCRIPTIONS, DRIFT
+from matchlake.profiling.profile import COLUMN_PROFILES, DRIFT
 from matchlake.schemas import (
     EVENT_TIME,
     INTERACTIONS,
@@ -37,7 +37,7 @@ JOBS = (
     "clean_events",
     "load_lake",
     "build_features",
-    "describe_tables",
+    "profile_tables",
     "build_training_sets",
     "train_recommender",
     "recommend",
@@ -318,8 +318,8 @@ def _jobs_of_tables(config: JobConfig) -> dict[str, str]:
         FEATURE_SETS.name: "build_features",
         FEATURE_VOCABULARY.name: "build_features",
         FEATURE_COUNTS.name: "build_features",
-        DESCRIPTIONS.name: "describe_tables",
-        DRIFT.name: "describe_tables",
+        COLUMN_PROFILES.name: "profile_tables",
+        DRIFT.name: "profile_tables",
         **{each.table: "build_training_sets" for each in config.training_sets.values()},
         **{spec.name: "recommend" for spec in ANSWERS.values()},
     }

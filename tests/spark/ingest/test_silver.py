@@ -13,8 +13,9 @@ from matchlake.config import load_config
 from matchlake.errors import ConfigError
 from matchlake.features.interactions import latest_interactions
 from matchlake.ingest.tables import stream_table
-from matchlake.io.delta import CHANGES, Lakehouse
+from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import read_properties, set_properties
+from matchlake.io.delta_schema import CHANGES
 from matchlake.runtime import Runtime, job_arguments
 
 JOB = runpy.run_path("jobs/clean_events.py")

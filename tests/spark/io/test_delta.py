@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from matchlake.errors import TableError
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import add_constraints
+from matchlake.io.delta_schema import struct_type
 from matchlake.schemas import Column, TableSpec, ViewSpec
 
 SPEC = TableSpec(
@@ -125,7 +126,7 @@ def test_a_folder_whose_name_is_no_tables_is_left_out_and_told_of_once(
 
 def test_a_missing_table_names_what_there_is(lakehouse: Lakehouse) -> None:
     lakehouse.append(rows(lakehouse, ("a", 1.0)), SPEC)
-    with pytest.raises(TableError, match=r"No table shop\.costs .*there is: shop\.prices"):
+    with pytest.raises(TableError, match=r"No table shop\.costs .*tables: shop\.prices"):
         lakehouse.read("shop.costs")
 
 
@@ -148,7 +149,7 @@ def test_a_folder_with_a_quote_in_its_name_works(spark: SparkSession, tmp_path: 
 
 def test_a_spec_gives_the_schema_with_nullability_and_comments(spark: SparkSession) -> None:
     assert spark.version
-    field = SPEC.struct()["item"]
+    field = struct_type(SPEC)["item"]
     assert (field.dataType.simpleString(), field.nullable) == ("string", False)
     assert field.metadata["comment"] == "the item's key"
 

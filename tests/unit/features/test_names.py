@@ -6,9 +6,10 @@ from pydantic import ValidationError
 from pyspark.sql.types import DoubleType, StringType, StructType
 
 from matchlake.features.categories import OneHot
-from matchlake.features.feature_set import FeatureSet, FeaturesParams
+from matchlake.features.feature_set import FeatureSet
 from matchlake.features.names import Names
-from matchlake.features.scaling import MinMax
+from matchlake.features.params import FeaturesParams
+from matchlake.features.scalers import MinMax
 from matchlake.recommender.matchbox.encoding import declare_features
 from matchlake.training.params import SideFeatures
 
@@ -52,10 +53,14 @@ def test_names_collide_across_features_too() -> None:
 @pytest.mark.parametrize(
     ("keys", "features", "told"),
     [
-        (("age",), {"Age": MinMax()}, "Age: a key or feature of this name"),
-        ((), {"age": MinMax(flag_nulls=True), "age_null": MinMax()}, "age_null: a key or feature"),
-        (("in:age",), {"age": MinMax()}, "in:age: a key is not called features.* has no colon"),
-        (("Features",), {"age": MinMax()}, "Features: a key is not called features"),
+        (("age",), {"Age": MinMax()}, "Age: another key or feature already"),
+        (
+            (),
+            {"age": MinMax(add_indicator=True), "age_null": MinMax()},
+            "age_null: another key or feature",
+        ),
+        (("in:age",), {"age": MinMax()}, "in:age: a key cannot be called features.* have a colon"),
+        (("Features",), {"age": MinMax()}, "Features: a key cannot be called features"),
         ((), {}, "at least 1 item"),
     ],
 )
@@ -82,7 +87,7 @@ def test_two_tables_cannot_share_the_states_of_one_set() -> None:
         "features": {"name": "t", "features": {"a": {"kind": "number"}}},
     }
     tables = {name: table | {"table": f"gold.{name}"} for name in ("x", "y")}
-    with pytest.raises(ValidationError, match="x and y would share the fitted states of one"):
+    with pytest.raises(ValidationError, match="x and y both keep their fitted states"):
         FeaturesParams(tables=tables)
 
 
@@ -103,5 +108,5 @@ def test_a_set_reads_from_plain_data() -> None:
 
 @pytest.mark.parametrize("range_", [(1, 1), (2, 1)])
 def test_an_empty_range_is_refused(range_: tuple[float, float]) -> None:
-    with pytest.raises(ValidationError, match="the first must be less"):
+    with pytest.raises(ValidationError, match="the first number must be the smaller"):
         MinMax(range=range_)

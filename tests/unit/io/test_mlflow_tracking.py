@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from tests.support.saved_models import USERS, saved, tracker_in
 
 from matchlake.errors import ModelError
-from matchlake.io.mlflow_tracking import ModelVersion, Tracker, TrackingParams
+from matchlake.io.mlflow_tracking import ModelVersion, Tracker
+from matchlake.io.params import TrackingParams
 from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor
 from matchlake.model_store.spark import load_numpy
 

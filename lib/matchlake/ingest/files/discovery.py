@@ -231,7 +231,7 @@ class LakeFiles:
     def _write(self, entries: list[dict[str, Any]]) -> None:
         spec = lake_files(self.ledger)
         rows = [tuple(entry.get(name) for name in spec.column_names) for entry in entries]
-        frame = self.lakehouse.spark.createDataFrame(rows, spec.struct())
+        frame = self.lakehouse.frame(rows, spec)
         self.lakehouse.merge(frame, spec, retry_on_conflict=True)
 
 

@@ -17,8 +17,8 @@ from matchlake.ingest.streams.commits import INGEST
 from matchlake.ingest.streams.consistency import Identity, Standing
 from matchlake.ingest.streams.gaps import no_reason
 from matchlake.ingest.tables import stream_table
-from matchlake.io.places import is_local
-from matchlake.io.topics import Offsets, TopicState
+from matchlake.io.kafka import Offsets, TopicState
+from matchlake.io.storage import is_local
 
 _log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class Recovery:
             "offsets": {part: [at, at] for part, at in (beginning.offsets or {}).items()},
         }
         lakehouse, table = self.identity.lakehouse, self.identity.table
-        empty = lakehouse.spark.createDataFrame([], stream_table(self.ledger.stream).struct())
+        empty = lakehouse.frame([], stream_table(self.ledger.stream))
         writer = empty.write.format("delta").mode("append")
         # Without rows Delta would leave out the commit, but not one that sets a mark.
         writer = writer.option("txnAppId", f"{INGEST}/{checkpoint}/begun").option("txnVersion", "0")
