@@ -57,7 +57,7 @@ fix: install  ## repairs what lint and format can repair
 bench: install-bench  ## the benchmarks against their peers
 	@for bench in tests/benchmarks/bench_*.py; do $(BIN)/python $$bench; done
 
-sql: install  ## a SQL prompt on the laptop's tables
+sql: install  ## a SQL prompt on the local tables
 	@$(BIN)/matchlake sql
 
 clean:  ## stops the sandbox and removes its tables, checkpoints, broker data and tracking

@@ -1,7 +1,8 @@
 """Cares for the tables: small files joined, old ones removed, what is declared of them upheld.
 
-Refuses to remove files that a table's own retention still protects. Rows that break a declared
-constraint are told at the end, when every table has had its care.
+Refuses to remove files that a table's own retention still protects, or that are younger than an
+hour. Rows that break a declared constraint, and tables that are not vacuumed because an erasure of
+theirs is not complete, are told at the end, when every table has had its care.
 """
 
 import logging
@@ -35,8 +36,9 @@ def run(runtime: Runtime) -> None:
             problems.append(str(error))
             done = []
         joined = table.optimize() if wanted.optimize else None
-        if wanted.vacuum:
-            table.vacuum(wanted.vacuum_hours)
+        refused = table.vacuum(wanted.vacuum_hours) if wanted.vacuum else None
+        if refused:
+            problems.append(refused)
         told = [*done, joined] if joined else done
         _log.info("%s: %s", table.table, ", ".join(told) or "nothing to do")
     if problems:

@@ -19,7 +19,7 @@ from matchlake.errors import ConfigError
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.params import FeaturesParams
 from matchlake.ingest.files.params import LakeParams
-from matchlake.ingest.params import StreamParams
+from matchlake.ingest.params import ReconcileParams, ReplayParams, StreamParams
 from matchlake.ingest.silver import SilverParams
 from matchlake.ingest.streams.runner import IngestParams
 from matchlake.io.delta_maintenance import MaintainParams
@@ -44,7 +44,7 @@ class JobConfig(Params):
     catalog: str | None = None
     """The catalog that holds the tables; null where tables lie below `lakehouse`."""
     lakehouse: str | None = None
-    """The laptop's folder for tables, checkpoints, broker and tracking; null on a platform."""
+    """The local folder for tables, checkpoints, broker and tracking; null on a platform."""
     checkpoints: str
     """Folder or volume that holds the streams' checkpoints."""
     spark: dict[str, str] = Field(default_factory=dict)
@@ -55,6 +55,10 @@ class JobConfig(Params):
     streams: dict[str, StreamParams] = Field(default_factory=dict)
     """The declared streams by name; the name also is that of the checkpoint."""
     ingest: IngestParams = IngestParams()
+    reconcile: ReconcileParams = ReconcileParams()
+    """What the job and the command `reconcile` check."""
+    replay: ReplayParams = ReplayParams()
+    """What the job `replay_quarantine` parses again."""
     silver: SilverParams = SilverParams()
     """What `clean_events` makes."""
     lake: LakeParams = LakeParams()
@@ -101,7 +105,7 @@ class JobConfig(Params):
 
     @property
     def warehouse(self) -> str | None:
-        """The folder of the tables on a laptop."""
+        """The folder of the tables on a local machine."""
         return f"{self.lakehouse}/warehouse" if self.lakehouse else None
 
 

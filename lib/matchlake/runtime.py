@@ -34,7 +34,7 @@ _DELTA = {
 }
 # What a small machine wants: small tables read their log in few tasks, nothing listens on a port,
 # and a job's own log is not lost among Spark's.
-_LAPTOP = {
+_LOCAL = {
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "2",
     # A VACUUM lists files in so many tasks, whatever the size of the table; Spark's own is 10000.
@@ -171,7 +171,7 @@ def start(config: JobConfig, name: str) -> Runtime:
 
 
 def start_notebook(name: str, env: str | None = None, overrides: Sequence[str] = ()) -> Runtime:
-    """The runtime of a notebook: the laptop's, on Databricks that of dev, or that of `env`."""
+    """The runtime of a notebook, for `env`; default: `dev` on Databricks, else `local`."""
     start_logging("WARNING")
     chosen = env or ("dev" if _on_databricks() else "local")
     project = find_conf().resolve().parent
@@ -183,13 +183,13 @@ def start_notebook(name: str, env: str | None = None, overrides: Sequence[str] =
 def spark_session(config: JobConfig, name: str) -> SparkSession:
     """The session: what started us decides master, jars and memory, and is logged.
 
-    Only a plain Python process on a laptop gets a master and a heap of our choosing.
+    Only a plain Python process on a local machine gets a master and a heap from here.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if _on_databricks():  # it has a session, whose settings are the platform's
         return SparkSession.builder.getOrCreate()
     builder = SparkSession.builder.appName(f"matchlake {name}")
-    settings = {**_DELTA, **_SESSION, **_REDACTION, **_LAPTOP, **config.spark}
+    settings = {**_DELTA, **_SESSION, **_REDACTION, **_LOCAL, **config.spark}
     if config.warehouse:
         settings["spark.sql.warehouse.dir"] = str(Path(config.warehouse).absolute())
     if "PYSPARK_GATEWAY_PORT" not in os.environ and "SPARK_REMOTE" not in os.environ:

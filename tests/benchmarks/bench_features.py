@@ -45,6 +45,7 @@ from tests.benchmarks.feature_peers import (
     unlike_scikit_learn,
 )
 from tests.benchmarks.flights import CATEGORIES, NUMBERS, read_flights, write_flights, write_wide
+from tests.benchmarks.marks import with_marks
 from tests.benchmarks.memory import PeakMemory
 from tests.benchmarks.rounds import Side, in_turn, ratio
 from tests.support.executions import executions
@@ -78,7 +79,7 @@ class Bench:
     def compare(self, name: str, part: str, theirs: str) -> None:
         """Adds the ratios of our medians to a peer's: by its name that of `index`, and of lists."""
         sides = self.answer["sides"][part]
-        self.answer["ratio"][name] = ratio(sides, "matchlake_slots", theirs)
+        self.answer["ratio"][name] = ratio(sides, "matchlake_index", theirs)
         self.answer["ratio"][f"{name}_sparse"] = ratio(sides, "matchlake_sparse", theirs)
 
 
@@ -109,7 +110,7 @@ def report(answer: Answer, *, in_json: bool) -> None:
         if key != "sides":
             print(f"{key:33} {value}")
     if in_json:
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(with_marks("features", answer)), flush=True)
 
 
 def arguments() -> argparse.Namespace:

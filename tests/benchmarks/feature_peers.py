@@ -153,9 +153,9 @@ def entries(frame: DataFrame, model: FeatureModel, layout: Layout) -> DataFrame:
     if layout == "sparse":
         return frame.select("id", "features.*")
     numbers = [f"`{o.name}`" for o in model.outputs() if o.role == "number"]
-    slots = [f"`{fitted.name}`" for fitted in model.features if fitted.form == "categories"]
-    places = [*map(str, range(len(numbers))), *slots]
-    ones = [f"IF({slot} IS NULL, NULL, 1.0e0)" for slot in slots]
+    indexed = [f"`{fitted.name}`" for fitted in model.features if fitted.form == "categories"]
+    places = [*map(str, range(len(numbers))), *indexed]
+    ones = [f"IF({name} IS NULL, NULL, 1.0e0)" for name in indexed]
     return frame.selectExpr(
         "id",
         f"array_compact(array({', '.join(places)})) AS indices",

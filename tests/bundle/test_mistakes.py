@@ -30,7 +30,7 @@ MISTAKES = {
         TRAIN,
         "timeout_seconds: 14400",
         "timeout_second: 14400",
-        "train_recommender.job.yml:29: resources.jobs.train_recommender.tasks[0].timeout_second: "
+        "train_recommender.job.yml:24: resources.jobs.train_recommender.tasks[0].timeout_second: "
         "unknown key; did you mean timeout_seconds?",
     ),
     "an unset variable": Mistake(

@@ -212,7 +212,7 @@ def test_the_command_line_runs_a_job_and_tells_how_its_tasks_ended(root: Path) -
     assert said.endswith("--set recommend.k=3\n")
 
 
-def test_conf_of_a_target_becomes_a_laptops_but_for_its_names() -> None:
+def test_conf_of_a_target_becomes_local_except_for_its_names() -> None:
     texts = local_overrides("prod")
     overrides = ["catalog=spark_catalog", *texts[1::2]]
     found, local = load_config("prod", overrides), load_config("local")
@@ -224,7 +224,7 @@ def test_conf_of_a_target_becomes_a_laptops_but_for_its_names() -> None:
     }
 
 
-def test_a_targets_login_does_not_go_to_the_laptops_broker(tmp_path: Path) -> None:
+def test_a_targets_login_does_not_reach_the_local_broker(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     login = "{mechanism: SCRAM-SHA-512, username: u, password: {scope: prod, key: broker}}"
     prod = tmp_path / "conf" / "prod.yml"

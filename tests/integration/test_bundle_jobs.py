@@ -60,7 +60,7 @@ def place(
     made.write_conf()
     with pytest.MonkeyPatch.context() as patch, serverless_rules() if CONNECT else nullcontext():
         if CONNECT:
-            # The platform gives its session, and the laptop's settings are not set again.
+            # The platform gives its session, and the local settings are not set again.
             patch.setattr("matchlake.runtime._on_databricks", lambda: True)
             patch.setenv("PYSPARK_REMOTE_INIT_CONF_LEN", "0")
         yield made

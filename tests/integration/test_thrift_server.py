@@ -13,8 +13,8 @@ from pyspark.sql import SparkSession
 from tests.support.lakes import forget_tables, small_lake
 from tests.support.programs import CONF, run_program, running_program, shell_environment
 
-from matchlake.dev.sandbox.process import choose_port, is_port_free
 from matchlake.io.delta import Lakehouse
+from matchlake.io.ports import choose_port, is_port_free
 from matchlake.schemas import INTERACTIONS, RECOMMENDATIONS, Column, TableSpec
 
 ITEMS = TableSpec(

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from matchlake.cli.sql.commands import ConfDir, Environment, Overrides
-from matchlake.cli.sql.launch import start_quietly
+from matchlake.cli.launch import start_quietly
+from matchlake.cli.options import ConfDir, Environment, Overrides
 from matchlake.config import JobConfig, load_config
 from matchlake.errors import ReconciliationError
 from matchlake.ingest.files.loader import lake_folder, lake_load
@@ -24,8 +24,10 @@ from matchlake.schemas import USER_ID, quote_text
 
 _ELSEWHERE = (
     "Not touched: Kafka's topics until their retention, the lake's own files, runs and registered "
-    "models until the next training, and the least and greatest values of columns that a table's "
-    "log notes of its files, until Delta cleans the log (delta.logRetentionDuration, 30 days)."
+    "models until the next training, files that writers which failed left in a table's folder, "
+    "until maintain_tables removes them by their age, and the least and greatest values of columns "
+    "that a table's log notes of its files, until Delta cleans the log "
+    "(delta.logRetentionDuration, 30 days)."
 )
 
 
@@ -43,9 +45,12 @@ def erase_user(
 ) -> None:
     """Erases one user from bronze, quarantine, silver and gold, and from the tables' old files.
 
-    A record of a stream leaves its position, so that the streams still reconcile. Older versions
-    of the tables can no longer be read after it. Stop jobs that write them first. Asks before it
-    begins; a script answers by `yes | matchlake erase-user ...`.
+    The offset of an erased record stays, so the streams still reconcile. Older versions of the
+    tables cannot be read afterwards. Stop the jobs that write these tables first: their appends
+    fail meanwhile. The same command completes an interrupted erasure. The command asks for
+    confirmation.
+
+    For example: matchlake erase-user 42 --env dev --report erased.json (scripts: `yes | ...`)
     """
     config = load_config(env, overrides or [], conf_dir)
     typer.confirm(f"Erase {user!r} from all tables, and their older versions?", abort=True)
@@ -106,6 +111,12 @@ def _print(erased: list[Erased], files: list[str], console: Console) -> None:
         numbers = (each.rows, each.quarantined, each.mentions, each.left)
         page.add_row(each.table, *map(str, numbers))
     console.print(page)
+    for each in erased:
+        if each.hours:
+            console.print(
+                f"{each.table}: old files still hold the user. They cannot be removed now, and can "
+                f"be when they are {each.hours:g} hours old: run maintain_tables then."
+            )
     if files:
         console.print(
             f"Files that hold the user; loaded anew, they bring him back: {', '.join(files)}."

@@ -15,8 +15,8 @@ class PerfectHash:
     """A perfect hash table from texts to indices, as SQL: one comparison per value.
 
     Let h be the CRC-32 of a text's UTF-8 bytes. Its slot is `h div buckets + shift[h % buckets]`
-    modulo the number of slots, with shifts that give each text a slot of its own. The few texts
-    with the CRC-32 of an earlier text are compared one by one.
+    modulo the number of slots. The shifts give each text a slot of its own. The few texts with the
+    CRC-32 of an earlier text are compared one by one.
     """
 
     def __init__(self, indices: Mapping[str, int], unknown: int) -> None:

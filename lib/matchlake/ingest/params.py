@@ -109,6 +109,38 @@ class StreamParams(WithFormat):
         return self
 
 
+class ReconcileParams(Params):
+    """What `reconcile` checks."""
+
+    streams: tuple[str, ...] | None = None
+    """Names of the streams; null: all."""
+    rebuild: bool = False
+    """Whether to write the ledger anew from the tables first."""
+
+
+class ReplayParams(Params):
+    """What `replay_quarantine` parses again. An empty text counts as null."""
+
+    stream: str | None = None
+    """Name of the stream."""
+    reasons: tuple[str, ...] = ()
+    """Only records with one of these reasons; empty: all."""
+    since: str | None = None
+    """Only records that Kafka received at or after this ISO 8601 time, UTC."""
+    fix: str | None = None
+    """SQL expression of the text to parse instead, of `value`, `key`, `reason`, `detail`."""
+
+    @field_validator("stream", "since", "fix")
+    @classmethod
+    def _empty_is_null(cls, text: str | None) -> str | None:
+        return text or None
+
+    @field_validator("reasons")
+    @classmethod
+    def _without_empty(cls, reasons: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(filter(None, reasons))
+
+
 def checked_name(name: str, parts: int) -> str:
     """The name when it is one; raises ValueError, which pydantic reports with its place."""
     try:

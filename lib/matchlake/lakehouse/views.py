@@ -1,7 +1,7 @@
 """The views that analysts read: what each shows, what it needs, and how they are made.
 
 On a platform the views live in its catalog, and the jobs renew them with `create_views`. On a
-laptop there is no catalog to keep them: every session makes those that it is asked for.
+local machine there is no catalog: every session makes the views that it needs.
 """
 
 import logging
@@ -192,7 +192,7 @@ def _wide(table: TableSpec, names: tuple[str, str], k: int) -> ViewSpec:
 def fixed_views(config: JobConfig) -> tuple[ViewSpec, ...]:
     """The views whose queries do not depend on which tables there are: each stream's, and gold's.
 
-    A laptop's `Lakehouse` is given them, to make each when it is first asked for.
+    A local `Lakehouse` gets them, and makes each when it is first read.
     """
     streams = (view for stream in config.streams.values() for view in stream_views(stream))
     titled = (RECOMMENDATIONS_WITH_TITLES, RELATED_ITEMS_WITH_TITLES, PREDICTED_RATINGS_WITH_TITLES)
@@ -277,7 +277,7 @@ def create_views(
 
 
 def publish_views(lakehouse: Lakehouse, config: JobConfig) -> None:
-    """Renews all views where a catalog keeps them; a laptop's sessions make their own."""
+    """Renews all views where a catalog keeps them; local sessions make their own."""
     if lakehouse.catalog:
         made = create_views(lakehouse, config)
         _log.info("views of catalog %s: %s", lakehouse.catalog, ", ".join(made))
@@ -326,7 +326,7 @@ def _jobs_of_tables(config: JobConfig) -> dict[str, str]:
 
 
 def table_names(lakehouse: Lakehouse, config: JobConfig) -> list[str]:
-    """The tables that are there: all of a laptop's, and of a catalog's those that conf names."""
+    """The tables that are there: all of a local lakehouse, of a catalog those that conf names."""
     # Where a catalog holds the tables it may hold other people's too: ours are those conf names.
     named = lakehouse.register_tables() if lakehouse.folder else _jobs_of_tables(config)
     return [table for table in named if lakehouse.exists(table)]

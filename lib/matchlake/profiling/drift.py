@@ -18,10 +18,10 @@ def drift(
     Gives column_name, before_rows, after_rows (values, nulls among them), psi, ks, new_categories
     and gone_categories (arrays, sorted), null_fraction_before, null_fraction_after.
 
-    psi, the population stability index, is `sum (a - b) * ln(a / b)` over the bins of the
-    histogram, or over the categories, null and not_finite included. b and a are the fractions of
-    the rows before and after. The bins cover the range of both frames, and their width is a power
-    of two. Every bin counts half a row more than it has, so that empty bins have a logarithm.
+    psi, the population stability index, is `sum (a - b) * ln(a / b)`. The sum is over the bins of
+    the histogram, or over the categories, null and not_finite included. b and a are the fractions
+    of the rows before and after. The bins cover the range of both frames, and their width is a
+    power of two. Every bin counts half a row more than it has, so that empty bins have a logarithm.
 
     ks, for numbers only, is the largest distance of the two cumulative fractions of the finite
     values. It is measured at the cells of `count_cells`.

@@ -1,8 +1,8 @@
 """Counts of a table's values in fine cells, from one pass, that merge into any histogram.
 
 The width of a histogram's bins depends on the range, which is known only after the pass. So the
-pass counts cells. The cell of a number x starts at `floor(x / u) * u`, with a unit u that splits
-the octave of x into 4,096 cells; u is a power of two. A bin starts at a multiple of its width,
+pass counts cells. The cell of a number x starts at `floor(x / u) * u`. The unit u is the power of
+two that splits the octave of x into 4,096 cells. A bin starts at a multiple of its width,
 which is a power of two and at least u. Each cell then lies in exactly one bin, so that merged
 cells give exact counts.
 """

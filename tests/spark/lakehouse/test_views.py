@@ -224,7 +224,7 @@ def test_a_second_stream_joins_the_views_once_it_is_there(
         lakehouse.spark.sql(f"TRUNCATE TABLE {spec.name}")
 
 
-def test_a_catalog_is_given_the_views_and_a_laptop_is_not(
+def test_a_catalog_gets_the_views_and_a_local_lakehouse_does_not(
     lakehouse: Lakehouse, config: JobConfig
 ) -> None:
     spark = lakehouse.spark

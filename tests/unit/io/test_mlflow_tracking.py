@@ -26,7 +26,7 @@ def register(tracker: Tracker, folder: Path, alias: str = "champion") -> ModelVe
         return run.register(run.log_model(pyfunc_flavor(folder)), alias, {"decision": "first"})
 
 
-def test_a_laptop_tracks_in_sqlite_below_its_lakehouse(tmp_path: Path) -> None:
+def test_a_local_machine_tracks_in_sqlite_below_its_lakehouse(tmp_path: Path) -> None:
     tracker = Tracker(TrackingParams(), str(tmp_path))
     assert tracker.uri == tracker.registry == f"sqlite:///{tmp_path}/mlflow.db"
 

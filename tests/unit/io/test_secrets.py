@@ -1,4 +1,4 @@
-"""A secret prints as a mask, whatever prints it; laptop's stores; what is kept and for how long."""
+"""A secret prints as a mask, whatever prints it; local stores; what is kept and for how long."""
 
 import copy
 import json

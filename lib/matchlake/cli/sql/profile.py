@@ -10,8 +10,8 @@ from pyspark.sql import DataFrame
 from rich.console import Console
 from rich.table import Table
 
-from matchlake.cli.sql.commands import Environment, Overrides
-from matchlake.cli.sql.launch import start_quietly
+from matchlake.cli.launch import start_quietly
+from matchlake.cli.options import Environment, Overrides
 from matchlake.cli.sql.messages import SPARK_ERRORS, describe_error
 from matchlake.config import load_config
 from matchlake.errors import TableError
@@ -37,6 +37,8 @@ def profile_command(
     `--set profile.bins=50` and `--set profile.top=5` set the number of bins, whose width is a power
     of two, and of categories. The job profile_tables writes the same to gold.column_profiles and
     gold.drift.
+
+    For example: matchlake profile silver.interactions --column rating
     """
     runtime = start_quietly(load_config(env, overrides or []), "profile")
     lake, params, console = runtime.lakehouse, runtime.config.profile, Console()

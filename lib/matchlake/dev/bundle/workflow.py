@@ -30,7 +30,7 @@ LOCAL_CATALOG = "spark_catalog"
 SUCCESS, FAILED, EXCLUDED = "SUCCESS", "FAILED", "EXCLUDED"
 UPSTREAM_FAILED = "UPSTREAM_FAILED"
 _OURS = ("catalog", "tracking.model", "tracking.experiment")
-# What --set may not change, and the login, which may not go to the laptop's own broker.
+# What --set may not change, and the login, which must not reach the local broker.
 _SECRET = ("secrets.", "kafka.sasl.")
 
 
@@ -47,7 +47,7 @@ class TaskRun:
 
 
 def local_overrides(target: str, conf: Path | None = None) -> list[str]:
-    """`--set` arguments that turn the conf of a target into a laptop's, but for names."""
+    """`--set` arguments that make the conf of a target local; names of tables and models stay."""
     folder = conf or find_conf()
     there, here = _flat(environment(target, folder)), _flat(environment("local", folder))
     different = {key: value for key, value in here.items() if there.get(key) != value}

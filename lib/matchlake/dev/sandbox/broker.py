@@ -29,19 +29,13 @@ from matchlake.dev.sandbox.broker_settings import (
     write_settings,
 )
 from matchlake.dev.sandbox.jars import broker_folder, install_jars
-from matchlake.dev.sandbox.process import (
-    HOST,
-    alone,
-    choose_port,
-    end_process,
-    find_process,
-    spawn_detached,
-)
+from matchlake.dev.sandbox.process import alone, end_process, find_process, spawn_detached
 from matchlake.dev.sandbox.topics import broker_answers
 from matchlake.errors import SandboxError
 from matchlake.io.brokers import Broker, jaas_text
 from matchlake.io.java import require_java
 from matchlake.io.params import SaslParams, SslParams
+from matchlake.io.ports import HOST, choose_port
 from matchlake.io.secrets import Secret, SecretRef, masked, write_private
 
 _LOG = logging.getLogger(__name__)

@@ -194,7 +194,7 @@ def lake_load(
 
 
 def lake_folder(params: LakeParams, lakehouse: str | None) -> str:
-    """The folder of the files: the one declared, else `lake` below the laptop's lakehouse."""
+    """The folder of the files: the one declared, else `lake` below the local lakehouse."""
     if params.folder or lakehouse:
         return params.folder or f"{lakehouse}/lake"
     raise ConfigError("No folder of lake files: set lake.folder in conf.")

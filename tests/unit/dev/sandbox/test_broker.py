@@ -18,9 +18,10 @@ from matchlake.dev.sandbox.broker_settings import (
     listener_settings,
     write_settings,
 )
-from matchlake.dev.sandbox.process import choose_port, end_process, find_process, is_port_free
+from matchlake.dev.sandbox.process import end_process, find_process
 from matchlake.dev.sandbox.topics import create_topic
 from matchlake.errors import SandboxError
+from matchlake.io.ports import choose_port, is_port_free
 from matchlake.io.secrets import Secret
 
 

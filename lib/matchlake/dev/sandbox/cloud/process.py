@@ -13,15 +13,9 @@ from urllib.error import HTTPError
 import psutil
 
 from matchlake.dev.sandbox.cloud.files import PrivateFile
-from matchlake.dev.sandbox.process import (
-    HOST,
-    alone,
-    choose_port,
-    end_process,
-    find_process,
-    spawn_detached,
-)
+from matchlake.dev.sandbox.process import alone, end_process, find_process, spawn_detached
 from matchlake.errors import SandboxError
+from matchlake.io.ports import HOST, choose_port
 from matchlake.io.secrets.local import write_private
 
 _log = logging.getLogger(__name__)

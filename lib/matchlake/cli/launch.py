@@ -1,4 +1,4 @@
-"""A Spark session for people: quick to start, and silent on the terminal."""
+"""A Spark session for a command: quick to start, and silent on the terminal."""
 
 import os
 import sys
@@ -15,19 +15,19 @@ from matchlake.errors import SandboxError
 from matchlake.io.java import require_java
 from matchlake.runtime import Runtime, start
 
-# A query's process lives for seconds: the quick compiler alone halves the time of its start.
-# By itself that keeps 48 MiB of code, and stops when they are full: too little for a long session.
+# A query's process lives for seconds: with the quick compiler alone it starts in half the time.
+# That compiler keeps 48 MiB of code by default and then stops: too little for a long session.
 _OPTIONS = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
 _QUICK = {"spark.driver.extraJavaOptions": _OPTIONS}
 
 
 def start_quietly(config: JobConfig, name: str, *, quick: bool = True) -> Runtime:
-    """The runtime of one process, whose Spark never writes to the terminal.
+    """The runtime of one process; its Spark never writes to the terminal.
 
-    `quick` trades the speed of long queries for that of the start. Raises SandboxError, with
-    Spark's last words, when Spark does not start.
+    `quick` starts sooner and runs long queries more slowly. Raises SandboxError, with the last
+    lines of Spark's log, if Spark does not start.
     """
-    # pyspark logs each failed query as a line of JSON; we tell it in a sentence.
+    # pyspark logs each failed query as a line of JSON; the command prints one sentence instead.
     PySparkLogger.getLogger("SQLQueryContextLogger").disabled = True
     if config.lakehouse:
         require_java()
@@ -44,10 +44,9 @@ def start_quietly(config: JobConfig, name: str, *, quick: bool = True) -> Runtim
 
 @contextmanager
 def _output_redirected() -> Iterator[BinaryIO]:
-    """What is written to stdout and stderr, by us or a process we start, goes to a file.
+    """Redirects stdout and stderr of this process, and of the processes it starts, to a file.
 
-    The process that Spark starts here keeps the file for all its life; it has no name and goes
-    with the process.
+    Spark's process keeps the file open until it ends. The file has no name: it disappears then.
     """
     with tempfile.TemporaryFile() as log:
         sys.stdout.flush()

@@ -1,5 +1,5 @@
 -- Who may read what, and which columns hold personal data. Unity Catalog keeps both beside the tables;
--- the job `govern` applies this file, to the tables and views that are there; those that are not yet,
+-- the job `apply_grants` applies this file, to the tables and views that are there; those that are not yet,
 -- it names in its log. Reviewed like code: nothing is granted or tagged by hand.
 -- Grants on whole schemas, volumes and the model are the bundle's (databricks.yml).
 
