@@ -1,4 +1,4 @@
-"""Builds silver.interactions, and the gold feature tables with their fitted states."""
+"""Builds the gold feature tables of users and items, and their fitted states."""
 
 import logging
 import sys
@@ -17,10 +17,10 @@ from matchlake.features.feature_tables import (
     feature_table,
     latest_model,
     set_rows,
+    unknown_keys,
     vocabulary_rows,
 )
 from matchlake.features.fit import changed_since, fit_features
-from matchlake.features.interactions import latest_interactions, unknown_keys
 from matchlake.features.model import FeatureModel
 from matchlake.features.params import FeatureTable
 from matchlake.io.delta_properties import add_constraints, drop_constraints, set_properties
@@ -33,19 +33,18 @@ _log = logging.getLogger("matchlake.build_features")
 
 
 def run(runtime: Runtime) -> None:
-    """Writes silver.interactions, then each gold feature table and its fitted state."""
-    params, lake = runtime.config.features, runtime.lakehouse
-    lake.replace(latest_interactions(lake.read(params.ratings)), INTERACTIONS)
-    interactions = lake.read(INTERACTIONS.name)
-    _log.info("%s: %d rows", INTERACTIONS.name, interactions.count())
-    for table in params.tables.values():
+    """Writes each gold feature table and its fitted state."""
+    lake = runtime.lakehouse
+    interactions = lake.read(INTERACTIONS.name) if lake.exists(INTERACTIONS.name) else None
+    for table in runtime.config.features.tables.values():
         if not table.required and not (
             lake.exists(table.source) and lake.read(table.source).head(1)
         ):
             _log.warning("%s is left out: %s has no rows", table.table, table.source)
             continue
         model = build_table(runtime, table)
-        report_unknown(interactions, lake.read(table.source), model.keys)
+        if interactions is not None:
+            report_unknown(interactions, lake.read(table.source), model.keys)
     publish_views(lake, runtime.config)
 
 

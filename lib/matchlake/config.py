@@ -19,8 +19,7 @@ from matchlake.errors import ConfigError
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.params import FeaturesParams
 from matchlake.ingest.files.params import LakeParams
-from matchlake.ingest.params import ReconcileParams, ReplayParams, StreamParams
-from matchlake.ingest.silver import SilverParams
+from matchlake.ingest.params import ReconcileParams, ReplayParams, SilverParams, StreamParams
 from matchlake.ingest.streams.runner import IngestParams
 from matchlake.io.delta_maintenance import MaintainParams
 from matchlake.io.params import KafkaParams, StorageParams, TrackingParams
@@ -60,7 +59,7 @@ class JobConfig(Params):
     replay: ReplayParams = ReplayParams()
     """What the job `replay_quarantine` parses again."""
     silver: SilverParams = SilverParams()
-    """What `clean_events` makes."""
+    """The tables that `build_silver` writes."""
     lake: LakeParams = LakeParams()
     features: FeaturesParams = FeaturesParams()
     """What `build_features` makes."""

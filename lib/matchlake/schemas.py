@@ -79,6 +79,7 @@ class TableSpec:
     name: str
     comment: str
     columns: tuple[Column, ...]
+    """Empty where a job gives the table the columns of what it reads."""
     keys: tuple[str, ...] = ()
     cluster_by: tuple[str, ...] = ()
     partition_by: tuple[str, ...] = ()
@@ -89,6 +90,8 @@ class TableSpec:
     statistics: tuple[str, ...] = ()
     """The columns with a minimum and maximum per file, which let reads skip files. For all columns
     they cost a quarter of a write; empty: Delta's default, the first 32 columns."""
+    written_by: str = ""
+    """The job that writes the table; every table of the registry has one."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -124,7 +127,7 @@ class ViewSpec:
 
 INTERACTIONS = TableSpec(
     "silver.interactions",
-    "The last rating of each user for each item; ties by broker position, so that reruns agree.",
+    "The last event per user and item, from a silver table of events.",
     (
         Column(USER_ID, "STRING", "Business key of the user", nullable=False),
         Column(ITEM_ID, "STRING", "Business key of the item", nullable=False),
@@ -132,6 +135,7 @@ INTERACTIONS = TableSpec(
         Column(EVENT_TIME, "TIMESTAMP", "When the user gave the rating, UTC", nullable=False),
     ),
     keys=(USER_ID, ITEM_ID),
+    written_by="build_silver",
 )
 
 MODEL_VERSION = Column(
@@ -150,6 +154,7 @@ RECOMMENDATIONS = TableSpec(
         Column("cold", "BOOLEAN", "Whether the user had no ratings to learn from"),
     ),
     keys=(USER_ID, RANK),
+    written_by="recommend",
 )
 
 RELATED_ITEMS = TableSpec(
@@ -163,6 +168,7 @@ RELATED_ITEMS = TableSpec(
         MODEL_VERSION,
     ),
     keys=(ITEM_ID, RANK),
+    written_by="recommend",
 )
 
 RELATED_USERS = TableSpec(
@@ -176,6 +182,7 @@ RELATED_USERS = TableSpec(
         MODEL_VERSION,
     ),
     keys=(USER_ID, RANK),
+    written_by="recommend",
 )
 
 PREDICTED_RATINGS = TableSpec(
@@ -190,6 +197,7 @@ PREDICTED_RATINGS = TableSpec(
         MODEL_VERSION,
     ),
     keys=(USER_ID, ITEM_ID),
+    written_by="recommend",
 )
 
 FEATURE_WEIGHTS = TableSpec(
@@ -206,4 +214,5 @@ FEATURE_WEIGHTS = TableSpec(
         MODEL_VERSION,
     ),
     keys=("side", "feature"),
+    written_by="recommend",
 )

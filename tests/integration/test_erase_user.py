@@ -15,12 +15,12 @@ from matchlake.cli.erase import erasure, files_of_user
 from matchlake.dev.sandbox.topics import create_topic
 from matchlake.ingest.schema import ERASED
 from matchlake.lakehouse.erasure import Erased
-from matchlake.lakehouse.views import table_names
+from matchlake.lakehouse.table_registry import table_names
 from matchlake.profiling.profile import COLUMN_PROFILES
 from matchlake.runtime import Runtime
 from matchlake.schemas import RELATED_USERS
 
-clean = runpy.run_path("jobs/clean_events.py")["run"]
+clean = runpy.run_path("jobs/build_silver.py")["run"]
 load = runpy.run_path("jobs/load_lake.py")["run"]
 
 USER, OTHER = "Zoë-77", "Zoë-777"

@@ -15,7 +15,7 @@ from matchlake.dev.bundle.resolve import Resolved, read_bundle, resolve
 from matchlake.dev.bundle.tasks import script_of
 from matchlake.dev.bundle.workflow import LOCAL_CATALOG, TaskRun, Workflow, local_overrides
 from matchlake.dev.sandbox.topics import create_topic
-from matchlake.lakehouse.views import JOBS
+from matchlake.lakehouse.job_order import job_order
 
 USERS, ITEMS = 30, 20
 RATED = [(u, i) for u in range(USERS) for i in range(ITEMS) if (u + i) % 3]
@@ -106,10 +106,12 @@ def job_names(*, serverless: bool) -> set[str]:
 def _in_order(resolved: Resolved) -> list[str]:
     """The jobs, each after those that write what it reads; those of SQL alone at the end."""
 
+    order = job_order(load_config("dev", conf_dir=ROOT / "conf"))
+
     def at(key: str) -> int:
         scripts = [script_of(task, ROOT) for task in resolved.jobs[key]["tasks"]]
         names = [path.stem for path in scripts if path]
-        return max((JOBS.index(name) for name in names if name in JOBS), default=len(JOBS))
+        return max((order.index(name) for name in names if name in order), default=len(order))
 
     return sorted(resolved.jobs, key=at)
 

@@ -210,7 +210,6 @@ NAMED = {
             "catalog",
             "ingest.ledger",
             "lake.quarantine",
-            "features.ratings",
             "features.tables.users.source",
             "features.tables.users.table",
             "features.tables.users.features.name",

@@ -18,7 +18,7 @@ from matchlake.ingest.streams.audit import Ledger
 from matchlake.ingest.user_match import row_names_user
 from matchlake.io.delta import Lakehouse
 from matchlake.lakehouse.erasure import COLUMNS, Erased, Erasure
-from matchlake.lakehouse.views import table_names
+from matchlake.lakehouse.table_registry import table_names
 from matchlake.profiling.profile import COLUMN_PROFILES, DRIFT
 from matchlake.schemas import USER_ID, quote_text
 

@@ -25,6 +25,7 @@ FEATURE_SETS = TableSpec(
         Column("state", "STRING", "The fitted state as JSON", nullable=False),
     ),
     keys=("feature_set", "version"),
+    written_by="build_features",
 )
 
 FEATURE_VOCABULARY = TableSpec(
@@ -44,6 +45,7 @@ FEATURE_VOCABULARY = TableSpec(
         Column("meaning", "STRING", "The meaning of the column, in words", nullable=False),
     ),
     keys=("feature_set", "version", "position"),
+    written_by="build_features",
 )
 
 FEATURE_COUNTS = TableSpec(
@@ -63,6 +65,7 @@ FEATURE_COUNTS = TableSpec(
         Column("unknown_category", "BIGINT", "Rows with an unknown category; null for numbers"),
     ),
     keys=("table_name", "table_version", "feature"),
+    written_by="build_features",
 )
 
 
@@ -99,6 +102,7 @@ def feature_table(model: FeatureModel, params: FeatureTable, source: StructType)
             for key in model.keys
             if key != params.split_by and isinstance(source[key].dataType, _LOOKED_UP_BY)
         ),
+        written_by="build_features",
     )
 
 
@@ -205,3 +209,12 @@ def latest_model(sets: DataFrame, name: str) -> FeatureModel | None:
     states = sets.where(F.col("feature_set") == name).orderBy(F.desc("version")).limit(1)
     rows = states.select("state").collect()
     return FeatureModel.from_json(rows[0]["state"]) if rows else None
+
+
+def unknown_keys(interactions: DataFrame, entities: DataFrame, key: str) -> DataFrame:
+    """The number of interactions, and of distinct keys, whose `key` is not in `entities`. Lazy.
+
+    One row: interactions, keys.
+    """
+    missing = interactions.join(entities.select(key).distinct(), key, "left_anti")
+    return missing.agg(F.count("*").alias("interactions"), F.count_distinct(key).alias("keys"))

@@ -45,8 +45,6 @@ class FeaturesParams(Params):
 
     folder: str | None = None
     """Folder or volume for each fitted state as a JSON file; null: only in gold.feature_sets."""
-    ratings: TableName = "bronze.ratings"
-    """The table or view of rating events from which silver.interactions is built."""
     tables: dict[str, FeatureTable] = Field(default_factory=dict)
     """The gold tables, by any name. A set with the key `user_id` or `item_id` belongs to the users
     or items of interactions. Each table needs a set of its own, because fitted states are kept by

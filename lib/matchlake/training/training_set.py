@@ -153,7 +153,7 @@ def training_set_table(wanted: TrainingSetTable, frame: DataFrame) -> TableSpec:
         TableColumn(field.name, field.dataType.simpleString(), field.metadata.get("comment", ""))
         for field in frame.schema
     ]
-    return TableSpec(wanted.table, wanted.comment, tuple(columns))
+    return TableSpec(wanted.table, wanted.comment, tuple(columns), written_by="build_training_sets")
 
 
 def digest(frame: DataFrame) -> str:

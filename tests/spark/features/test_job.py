@@ -17,7 +17,7 @@ from tests.support.lakes import forget_tables
 from matchlake.config import load_config
 from matchlake.errors import TableError
 from matchlake.features.feature_set import FeatureSet
-from matchlake.features.feature_tables import feature_rows
+from matchlake.features.feature_tables import feature_rows, unknown_keys
 from matchlake.features.fit import fit_features
 from matchlake.features.params import FeatureTable
 from matchlake.features.scalers import MinMax, Number
@@ -26,7 +26,7 @@ from matchlake.io.delta_properties import read_properties
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.secrets import EnvironmentSecrets
 from matchlake.runtime import Runtime
-from matchlake.schemas import Column, TableSpec
+from matchlake.schemas import INTERACTIONS, Column, TableSpec
 
 JOB = runpy.run_path("jobs/build_features.py")
 RUN = JOB["run"]
@@ -47,19 +47,10 @@ def write(
     lake.replace(lake.frame(rows, spec), spec)
 
 
-def write_bronze(lake: Lakehouse) -> None:
+def write_sources(lake: Lakehouse) -> None:
     time = datetime(2024, 5, 1)
-    event = {
-        "user_id": "STRING",
-        "item_id": "STRING",
-        "rating": "DOUBLE",
-        "event_time": "TIMESTAMP",
-    }
-    event |= {"kafka_timestamp": "TIMESTAMP", "topic": "STRING"}
-    event |= {"partition": "INT", "offset": "BIGINT"}
-    ratings = [("u1", "i1", 3.0, time, time, "t", 0, 1), ("u1", "i1", 4.0, time, time, "t", 0, 2)]
-    ratings += [("u9", "i2", 5.0, time, time, "t", 0, 3), ("u9", "i1", 5.0, time, time, "t", 0, 4)]
-    write(lake, "bronze.ratings", event, ratings)
+    ratings = [("u1", "i1", 4.0, time), ("u9", "i2", 5.0, time), ("u9", "i1", 5.0, time)]
+    lake.replace(lake.frame(ratings, INTERACTIONS), INTERACTIONS)
     user = {"user_id": "STRING", "age": "INT", "gender": "STRING", "occupation": "STRING"}
     users = [("u1", 20, "F", "student"), ("u2", 60, "M", None), ("u3", 30, "F", "none")]
     write(lake, "bronze.users", user, users)
@@ -86,9 +77,9 @@ def test_a_rerun_changes_nothing_and_new_data_raises_the_version(
 ) -> None:
     at = runtime(spark, tmp_path)
     lake = at.lakehouse
-    with pytest.raises(TableError, match=r"No table bronze\.ratings"):
+    with pytest.raises(TableError, match=r"No table bronze\.items"):
         RUN(at)
-    write_bronze(lake)
+    write_sources(lake)
     with caplog.at_level(logging.INFO, "matchlake"):
         RUN(at)
     assert "2 interactions have one of 1 unknown user_id value(s)" in caplog.text
@@ -166,7 +157,7 @@ def test_a_state_can_be_kept_and_a_source_can_be_missing(
 ) -> None:
     at = runtime(spark, tmp_path, "features.tables.items.reuse_fitted_state=true")
     lake = at.lakehouse
-    write_bronze(lake)
+    write_sources(lake)
     spark.sql("DROP TABLE bronze.users")
     shutil.rmtree(tmp_path / "warehouse" / "bronze" / "users")
     with caplog.at_level(logging.INFO, "matchlake"):
@@ -198,13 +189,19 @@ def test_a_state_can_be_kept_and_a_source_can_be_missing(
     assert f"{expected}year_scaled" in caplog.text
 
 
+def test_unknown_keys_two_rows_of_one_key_count_once(spark: SparkSession) -> None:
+    ratings = spark.createDataFrame([("a",), ("b",), ("b",), ("c",)], "user_id STRING")
+    users = spark.createDataFrame([("a",), ("a",)], "user_id STRING")
+    assert tuple(unknown_keys(ratings, users, "user_id").collect()[0]) == (3, 2)
+
+
 @pytest.mark.soak
 def test_a_sparse_layout_is_one_column_and_a_split_table_lies_in_a_folder_a_value(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     at = runtime(spark, tmp_path, "features.tables.items.layout=sparse")
     lake = at.lakehouse
-    write_bronze(lake)
+    write_sources(lake)
     RUN(at)
     items = lake.read("gold.item_features")
     assert items.columns == ["item_id", "features"]

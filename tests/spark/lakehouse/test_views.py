@@ -14,6 +14,7 @@ from matchlake.dev.bundle.workflow import LOCAL_CATALOG
 from matchlake.ingest.files.tables import lake_quarantine
 from matchlake.ingest.tables import stream_table
 from matchlake.io.delta import Lakehouse
+from matchlake.lakehouse.job_order import jobs_before
 from matchlake.lakehouse.views import (
     DAMPING,
     FEW_RATINGS,
@@ -22,7 +23,6 @@ from matchlake.lakehouse.views import (
     SCHEMAS,
     create_views,
     fixed_views,
-    jobs_before,
     publish_views,
     view_names,
 )
@@ -249,8 +249,8 @@ def test_without_tables_there_are_no_views(
         ["ingest_events"],
         ["ingest_events"],
         ["ingest_events"],
-        ["load_lake", "build_features"],
-        ["load_lake", "build_features"],
+        ["load_lake", "build_silver"],
+        ["load_lake", "build_silver"],
         *[["load_lake", "recommend"]] * 3,
         *[["recommend"]] * 3,
     ]
