@@ -56,7 +56,7 @@ def build_table(runtime: Runtime, params: FeatureTable) -> FeatureModel:
     previous = latest_model(known, params.features.name) if known is not None else None
     reused = previous if params.reuse_fitted_state else None
     if reused is not None and (changed := changed_since(reused, params.features)):
-        text = "%s reuses %s version %d, whose declaration has changed since in: %s"
+        text = "%s reuses %s version %d. The declaration has changed since then in: %s"
         _log.warning(text, params.table, reused.name, reused.version, ", ".join(changed))
     model = reused or fit_features(source, params.features, previous)
     if model != previous:

@@ -14,7 +14,7 @@ from matchlake.features.statistics import collect_statistics
 def fit_features(
     frame: DataFrame, features: FeatureSet, previous: FeatureModel | None = None
 ) -> FeatureModel:
-    """Learns a feature set from `frame`, whose columns it reads; starts one Spark job.
+    """Learns a feature set from the columns of `frame`; starts one Spark job.
 
     With the `previous` model of the set, all its categories keep their order and their columns,
     and new categories follow them. If the new model differs, its version is one higher; otherwise

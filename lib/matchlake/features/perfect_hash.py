@@ -39,7 +39,7 @@ class PerfectHash:
         return f"CAST(({code} DIV {buckets} + {shift}) % {self._size} AS INT)"
 
     def sql_cases(self, value: str, slot: str) -> list[str]:
-        """The branches of a CASE that find the index of `value`, whose slot is `slot`."""
+        """The branches of a CASE that find the index of `value` in the slot `slot`."""
         # A free slot holds the empty text. A lookup of it gives the right index all the same.
         found = [self._indices.get(text, self._unknown) for text in self._texts]
         compared = [

@@ -24,7 +24,7 @@ class CategoryRequest:
     limit: int
     min_rows: int = 1
     known: tuple[str, ...] = ()
-    """Values whose rows are counted even where they are rare."""
+    """Values that are counted even if they are rare."""
 
 
 Request = NumberRequest | CategoryRequest

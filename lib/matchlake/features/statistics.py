@@ -35,7 +35,7 @@ _AGGREGATES: dict[str, Callable[[Column], Column]] = {
 
 
 def collect_statistics(frame: DataFrame, requests: Mapping[str, Request]) -> Statistics:
-    """The answers to all requests; starts one Spark job, whose result the limits bound.
+    """The answers to all requests; starts one Spark job, with a result that the limits bound.
 
     Two branches of one plan read disjoint columns: one aggregates the numbers, the other explodes
     the category columns into (position, value) pairs and counts them.
@@ -143,7 +143,7 @@ def _pair(position: int, value: Column) -> Column:
 
 
 def _column(request: Request) -> Column:
-    """The request's column, whose name may have dots or blanks."""
+    """The request's column; its name may have dots or blanks."""
     return F.col("`" + request.column.replace("`", "``") + "`")
 
 

@@ -172,7 +172,7 @@ class Lakehouse:
         return self.spark.createDataFrame(rows, struct_type(spec))
 
     def append(self, frame: DataFrame, spec: TableSpec) -> None:
-        """Adds the rows of `frame`, whose columns must be those of `spec`, in one commit."""
+        """Adds the rows of `frame`, with the columns of `spec`, in one commit."""
         self.create(spec)
         typed_rows(frame, spec).writeTo(self.name(spec.name)).append()
 
@@ -220,7 +220,7 @@ class Lakehouse:
         `frame` must hold one row per key. Equal rows are not rewritten. `matched` can give other
         clauses for existing rows, in which `s` is the new row and `t` the old one.
         It fails where another run wrote to the table in the meantime. With `retry_on_conflict` it
-        tries again: for audit tables, whose rows do not depend on what the table held before.
+        tries again: for audit tables, where rows do not depend on the rows before.
         Returns the number of inserted rows.
         """
         if not spec.keys:

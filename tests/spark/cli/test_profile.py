@@ -43,7 +43,7 @@ def change(lake: Lakehouse) -> None:
 
 
 @pytest.mark.soak
-def test_a_run_keeps_distributions_pictures_and_drift(runtime: Runtime) -> None:
+def test_profile_tables_writes_profiles_plots_and_drift(runtime: Runtime) -> None:
     lake = runtime.lakehouse
     RUN(runtime)
     assert not lake.exists("gold.drift")
@@ -71,7 +71,7 @@ def test_a_run_keeps_distributions_pictures_and_drift(runtime: Runtime) -> None:
 
 
 @pytest.mark.soak
-def test_a_version_that_was_vacuumed_is_not_compared_with(
+def test_profile_tables_vacuumed_version_gives_no_drift(
     spark: SparkSession, runtime: Runtime
 ) -> None:
     lake, write_drift = runtime.lakehouse, JOB["write_drift"]
@@ -90,7 +90,7 @@ def test_a_version_that_was_vacuumed_is_not_compared_with(
         write_drift(runtime, "silver.none", before, after)
 
 
-def test_the_command_shows_columns_drift_and_pictures(
+def test_profile_command_shows_columns_drift_and_plots(
     runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(profile_cli, "start_quietly", lambda *_: runtime)

@@ -230,7 +230,7 @@ def assert_equal(
     np.testing.assert_allclose(found[:, close], expected[:, close], rtol=1e-12, atol=0)
 
 
-def test_duckdb_gives_what_spark_gives(
+def test_to_sql_duckdb_equals_spark(
     rows: list[tuple[Any, ...]], model: FeatureModel, in_spark: pd.DataFrame
 ) -> None:
     found = in_duckdb(model, rows)
@@ -238,7 +238,7 @@ def test_duckdb_gives_what_spark_gives(
     assert_equal(matrix(found, model), matrix(in_spark, model), model)
 
 
-def test_duckdb_gives_the_same_over_the_files_of_a_delta_table(
+def test_to_sql_duckdb_over_files_of_a_delta_table_equals_spark(
     spark: SparkSession,
     rows: list[tuple[Any, ...]],
     model: FeatureModel,
@@ -258,7 +258,7 @@ def test_duckdb_gives_the_same_over_the_files_of_a_delta_table(
     assert_equal(matrix(found, model), matrix(in_spark, model), model)
 
 
-def test_pandas_gives_what_spark_gives(
+def test_transform_pandas_equals_spark(
     rows: list[tuple[Any, ...]], model: FeatureModel, in_spark: pd.DataFrame
 ) -> None:
     frame = in_pandas(rows)
@@ -268,7 +268,7 @@ def test_pandas_gives_what_spark_gives(
     assert_equal(matrix(found, model), matrix(in_spark, model), model)
 
 
-def test_numpy_gives_what_spark_gives_in_arrays_and_row_by_row(
+def test_transform_numpy_arrays_and_rows_equal_spark(
     rows: list[tuple[Any, ...]], model: FeatureModel, in_spark: pd.DataFrame
 ) -> None:
     columns = {name: values.to_numpy(dtype=object) for name, values in in_pandas(rows).items()}
@@ -349,7 +349,7 @@ def test_index_layout_equals_the_wide_one(
 
 
 @pytest.mark.parametrize("features", SETS.values(), ids=SETS)
-def test_sets_of_other_features_and_types_are_equal_too(
+def test_transform_other_features_and_types_equal_in_all_engines(
     spark: SparkSession, rows: list[tuple[Any, ...]], features: Mapping[str, Feature]
 ) -> None:
     """In all engines and layouts; fitted on some rows, so that others are unseen."""
@@ -377,7 +377,7 @@ def test_sets_of_other_features_and_types_are_equal_too(
         assert_equal(found, expected, model)
 
 
-def test_the_cases_reach_what_they_are_for(
+def test_cases_every_column_has_a_value(
     rows: list[tuple[Any, ...]], model: FeatureModel, in_spark: pd.DataFrame
 ) -> None:
     """Every column is something else than zero somewhere, but for a third boolean."""

@@ -33,7 +33,7 @@ def fitted(spark: SparkSession, **features: object) -> FeatureModel:
     return fit_features(people(spark), FeatureSet(name="t", keys=("id",), features=features))
 
 
-def test_columns_are_readable_in_order_of_count_and_without_collisions(spark: SparkSession) -> None:
+def test_fit_column_names_are_readable_ordered_and_unique(spark: SparkSession) -> None:
     model = fit_features(people(spark), SET)
     assert [output.name for output in model.outputs()] == [
         "city_BLR",
@@ -58,7 +58,7 @@ def test_columns_are_readable_in_order_of_count_and_without_collisions(spark: Sp
     ]
 
 
-def test_transform_gives_known_answers(spark: SparkSession) -> None:
+def test_transform_known_answers(spark: SparkSession) -> None:
     frame = people(spark)
     rows = fit_features(frame, SET).transform(frame).orderBy("id").collect()
     found = [tuple(row) for row in rows]
@@ -74,7 +74,9 @@ def test_transform_gives_known_answers(spark: SparkSession) -> None:
     ]
 
 
-def test_unseen_null_and_out_of_range_values_follow_their_policies(spark: SparkSession) -> None:
+def test_transform_unseen_null_and_out_of_range_values_follow_the_options(
+    spark: SparkSession,
+) -> None:
     new = spark.createDataFrame(
         [(1, "XXX", 100, None), (2, None, 0, ["old", "never"])],
         "id INT, city STRING, age INT, tags ARRAY<STRING>",
@@ -104,7 +106,7 @@ def test_unseen_null_and_out_of_range_values_follow_their_policies(spark: SparkS
         (MultiHot(column="tags", handle_unknown="error"), "array('never') AS tags"),
     ],
 )
-def test_a_policy_of_error_fails_the_action_and_names_the_feature(
+def test_transform_option_error_fails_the_action_and_names_the_feature(
     spark: SparkSession, feature: OneHot, value: str
 ) -> None:
     frame = people(spark).where("id IN (1, 2)")
@@ -114,7 +116,7 @@ def test_a_policy_of_error_fails_the_action_and_names_the_feature(
         model.transform(spark.sql(f"SELECT {value}")).collect()
 
 
-def test_a_fit_refuses_what_its_policies_refuse_at_once(spark: SparkSession) -> None:
+def test_fit_option_error_raises(spark: SparkSession) -> None:
     for feature, told in [
         (OneHot(column="city", handle_null="error"), r"1 null\(s\)"),
         (OneHot(column="city", handle_unknown="error", min_rows=2), r"leave 4 value\(s\)"),
@@ -127,7 +129,7 @@ def test_a_fit_refuses_what_its_policies_refuse_at_once(spark: SparkSession) -> 
 @pytest.mark.parametrize(
     ("policy", "inside"), [("low", -2.0), ("middle", 1.0), ("high", 4.0), ("null", None)]
 )
-def test_a_constant_column_becomes_what_its_policy_says(
+def test_min_max_constant_column_follows_the_option(
     spark: SparkSession, policy: str, inside: float | None
 ) -> None:
     frame = spark.sql("SELECT 7 AS n UNION ALL SELECT 7")
@@ -137,7 +139,7 @@ def test_a_constant_column_becomes_what_its_policy_says(
     assert [row[0] for row in model.transform(new).collect()] == [-2.0, inside, 4.0]
 
 
-def test_integers_booleans_and_dates_are_categories(spark: SparkSession) -> None:
+def test_one_hot_takes_integers_booleans_and_dates(spark: SparkSession) -> None:
     frame = spark.sql(
         "SELECT CAST(n AS BIGINT) n, n > 0 AS b, DATE '2024-02-29' AS d, array(n) AS l"
         " FROM VALUES (-1), (10) AS (n)"
@@ -151,7 +153,7 @@ def test_integers_booleans_and_dates_are_categories(spark: SparkSession) -> None
     ]
 
 
-def test_a_refit_keeps_old_categories_in_place_and_appends(spark: SparkSession) -> None:
+def test_fit_with_previous_model_keeps_categories_and_appends(spark: SparkSession) -> None:
     features = FeatureSet(name="t", features={"c": OneHot(max_categories=4)})
     frame = spark.sql("SELECT * FROM VALUES ('a'), ('b'), ('b'), ('null') AS (c)")
     first = fit_features(frame, features)
@@ -164,7 +166,7 @@ def test_a_refit_keeps_old_categories_in_place_and_appends(spark: SparkSession) 
     ]
 
 
-def test_a_refit_refuses_a_number_by_the_name_of_an_old_category(spark: SparkSession) -> None:
+def test_fit_number_with_the_name_of_an_old_category_raises(spark: SparkSession) -> None:
     frame = people(spark)
     old = FeatureSet(name="t", features={"city": OneHot()})
     first = fit_features(frame, old)
@@ -173,7 +175,7 @@ def test_a_refit_refuses_a_number_by_the_name_of_an_old_category(spark: SparkSes
         fit_features(frame, old.model_copy(update={"features": more}), first)
 
 
-def test_wrong_columns_and_types_are_named_before_any_job(spark: SparkSession) -> None:
+def test_fit_wrong_columns_and_types_raise_before_any_job(spark: SparkSession) -> None:
     frame = people(spark)
     with pytest.raises(SchemaError, match=r"feature set t: town\. Available: id, city"):
         fitted(spark, town=OneHot())
@@ -188,7 +190,7 @@ def test_wrong_columns_and_types_are_named_before_any_job(spark: SparkSession) -
         model.transform(frame.drop("age"))
 
 
-def test_a_frame_of_other_types_than_at_fit_is_refused(spark: SparkSession) -> None:
+def test_transform_other_types_than_at_fit_raise(spark: SparkSession) -> None:
     """NaN in a column that had none at fit, or `1.0` for `1`, would be taken for other values."""
     model = fitted(spark, age=MinMax(), years=OneHot(column="age"), tags=MultiHot())
     frame = people(spark)
@@ -199,7 +201,7 @@ def test_a_frame_of_other_types_than_at_fit_is_refused(spark: SparkSession) -> N
             model.transform(frame.withColumn(column, frame[column].cast(kind)))
 
 
-def test_a_null_can_count_as_the_most_frequent_category(spark: SparkSession) -> None:
+def test_handle_null_mode_is_the_most_frequent_category(spark: SparkSession) -> None:
     frame = spark.sql("SELECT stack(4, 'a', 'b', 'b', NULL) AS c, array('x') AS l")
     features = {
         "c": OneHot(handle_null="mode"),
@@ -210,7 +212,7 @@ def test_a_null_can_count_as_the_most_frequent_category(spark: SparkSession) -> 
     assert model.count_unknown(frame).collect()[0]["c.null"] == 1
 
 
-def test_no_rows_or_no_finite_value_is_an_error(spark: SparkSession) -> None:
+def test_fit_no_rows_or_no_finite_value_raises(spark: SparkSession) -> None:
     frame = people(spark)
     features = FeatureSet(name="t", features={"height": MinMax()})
     with pytest.raises(InputError, match="there are no rows"):
@@ -219,7 +221,7 @@ def test_no_rows_or_no_finite_value_is_an_error(spark: SparkSession) -> None:
         fit_features(frame.where("id IN (3, 4, 5)"), features)
 
 
-def test_text_that_sql_could_take_for_its_own_is_only_text(spark: SparkSession) -> None:
+def test_transform_text_with_sql_characters_stays_text(spark: SparkSession) -> None:
     values = [
         "it's",
         '"',
@@ -244,14 +246,14 @@ def test_text_that_sql_could_take_for_its_own_is_only_text(spark: SparkSession) 
 
 
 @pytest.mark.local_only
-def test_a_fit_is_one_execution_and_a_transform_none(spark: SparkSession) -> None:
+def test_fit_is_one_execution_and_transform_none(spark: SparkSession) -> None:
     frame = people(spark)
     model = fit_features(frame, SET)
     assert executions(spark, lambda: fit_features(frame, SET)) == 1
     assert executions(spark, lambda: model.transform(frame)) == 0
 
 
-def test_the_inverse_leads_back_to_the_source_columns(spark: SparkSession) -> None:
+def test_inverse_transform_returns_the_source_columns(spark: SparkSession) -> None:
     features = {
         "city": OneHot(handle_null="indicator", handle_unknown="indicator", drop="first"),
         "age": MinMax(range=(-3, 5), handle_null="keep"),
@@ -273,7 +275,7 @@ def test_the_inverse_leads_back_to_the_source_columns(spark: SparkSession) -> No
     ]
 
 
-def test_what_is_learned_of_numbers_is_what_numpy_finds(spark: SparkSession) -> None:
+def test_collect_statistics_numbers_equal_numpy(spark: SparkSession) -> None:
     drawn = np.random.default_rng(7).lognormal(1, 2, 999)
     drawn[::7], drawn[::11], drawn[::13] = np.round(drawn[::7]), -drawn[::11], 0.0
     values = [*drawn.tolist(), None, NAN, INF, -INF]
@@ -294,7 +296,7 @@ def test_what_is_learned_of_numbers_is_what_numpy_finds(spark: SparkSession) -> 
     assert found == pytest.approx(close, rel=1e-12)
 
 
-def test_limits_choose_the_most_frequent_categories(spark: SparkSession) -> None:
+def test_fit_limits_keep_the_most_frequent_categories(spark: SparkSession) -> None:
     frame = spark.sql("SELECT stack(10, 'a','a','a','a','b','b','b','c','c','d') AS c")
     for chosen, kept in [
         ({"max_categories": 2}, "ab"),
@@ -311,7 +313,7 @@ def test_limits_choose_the_most_frequent_categories(spark: SparkSession) -> None
         assert fitted_.unknown_rows == 10 - sum({"a": 4, "b": 3, "c": 2}[value] for value in kept)
 
 
-def test_ties_at_the_cap_go_by_bytes_however_the_rows_lie(spark: SparkSession) -> None:
+def test_fit_ties_at_the_limit_are_ordered_by_bytes(spark: SparkSession) -> None:
     values = ["z", "É", "a", "B", "e", "ä", "Z", "é", "b", "💥", ""]
     features = FeatureSet(name="t", features={"c": OneHot(max_categories=6)})
     found = []
@@ -322,7 +324,7 @@ def test_ties_at_the_cap_go_by_bytes_however_the_rows_lie(spark: SparkSession) -
     assert found == [["é", "", "B", "Z", "a", "b"]] * 2
 
 
-def test_what_the_fit_has_not_seen_is_counted(spark: SparkSession) -> None:
+def test_count_unknown_counts_what_the_fit_has_not_seen(spark: SparkSession) -> None:
     model = fit_features(people(spark).where("id IN (1, 2)"), SET.model_copy(update={"keys": ()}))
     found = model.count_unknown(people(spark)).collect()[0].asDict()
     assert found == {

@@ -72,7 +72,7 @@ def counts(lake: Lakehouse, table: str) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.soak
-def test_a_rerun_changes_nothing_and_new_data_raises_the_version(
+def test_build_features_rerun_changes_nothing_and_new_data_raises_the_version(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     at = runtime(spark, tmp_path)
@@ -134,7 +134,7 @@ def test_a_rerun_changes_nothing_and_new_data_raises_the_version(
     assert set(first["gold.feature_vocabulary"]) <= set(kept)
 
 
-def test_an_empty_text_in_the_key_of_a_split_is_refused_and_a_null_is_not(
+def test_feature_rows_empty_string_in_split_key_raises_and_null_does_not(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     """Delta makes a null of an empty text that it partitions by."""
@@ -152,7 +152,7 @@ def test_an_empty_text_in_the_key_of_a_split_is_refused_and_a_null_is_not(
 
 
 @pytest.mark.soak
-def test_a_state_can_be_kept_and_a_source_can_be_missing(
+def test_build_features_reuses_a_state_and_skips_a_missing_source(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     at = runtime(spark, tmp_path, "features.tables.items.reuse_fitted_state=true")
@@ -180,12 +180,14 @@ def test_a_state_can_be_kept_and_a_source_can_be_missing(
         (1, "genres", 2, 1, None, None, 1),
         (1, "year_scaled", 2, 0, 1, 1, None),
     ]
-    assert "declaration has changed" not in caplog.text
+    assert "The declaration has changed" not in caplog.text
     items = at.config.features.tables["items"]
     declared = items.features.features | {"year_scaled": Number(column="year")}
     changed = items.features.model_copy(update={"features": declared})
     JOB["build_table"](at, items.model_copy(update={"features": changed}))
-    expected = "gold.item_features reuses items version 1, whose declaration has changed since in: "
+    expected = (
+        "gold.item_features reuses items version 1. The declaration has changed since then in: "
+    )
     assert f"{expected}year_scaled" in caplog.text
 
 
@@ -196,9 +198,7 @@ def test_unknown_keys_two_rows_of_one_key_count_once(spark: SparkSession) -> Non
 
 
 @pytest.mark.soak
-def test_a_sparse_layout_is_one_column_and_a_split_table_lies_in_a_folder_a_value(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_build_features_sparse_layout_and_split_by(spark: SparkSession, tmp_path: Path) -> None:
     at = runtime(spark, tmp_path, "features.tables.items.layout=sparse")
     lake = at.lakehouse
     write_sources(lake)

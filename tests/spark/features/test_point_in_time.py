@@ -50,7 +50,7 @@ def expected(labels: list[Any], history: list[Any]) -> list[tuple[Any, ...]]:
     return sorted(found, key=repr)
 
 
-def test_agrees_with_looking_at_every_row(spark: SparkSession) -> None:
+def test_point_in_time_join_equals_plain_python(spark: SparkSession) -> None:
     labels = [(i, *row) for i, row in enumerate(many(st.tuples(KEY, MOMENT), 300))]
     history = many(st.tuples(KEY, MOMENT, MOMENT, st.integers(0, 3)), 40)
     found = point_in_time_join(
@@ -62,7 +62,7 @@ def test_agrees_with_looking_at_every_row(spark: SparkSession) -> None:
     assert collected(found) == expected(labels, history)
 
 
-def test_what_was_not_yet_known_does_not_leak(spark: SparkSession) -> None:
+def test_point_in_time_join_later_knowledge_does_not_leak(spark: SparkSession) -> None:
     history = [("a", 1, 1, 10), ("a", 2, 8, 20), ("a", 9, 3, 30)]
     labels = [(0, "a", 4), (1, "a", 8), (2, "a", 9), (3, "a", 20)]
     for on, values in [
@@ -80,7 +80,7 @@ def test_what_was_not_yet_known_does_not_leak(spark: SparkSession) -> None:
         assert {row.label_id: row.v for row in joined.collect()} == values
 
 
-def test_wrong_columns_are_named(spark: SparkSession) -> None:
+def test_point_in_time_join_wrong_columns_raise(spark: SparkSession) -> None:
     labels = spark.createDataFrame([], LABELS)
     history = spark.createDataFrame([], HISTORY)
     with pytest.raises(SchemaError, match=r"in the labels: when\. Available: label_id, k, at"):
@@ -92,6 +92,6 @@ def test_wrong_columns_are_named(spark: SparkSession) -> None:
 
 
 @pytest.mark.local_only
-def test_starts_no_execution(spark: SparkSession) -> None:
+def test_point_in_time_join_starts_no_execution(spark: SparkSession) -> None:
     labels, history = spark.createDataFrame([], LABELS), spark.createDataFrame([], HISTORY)
     assert executions(spark, lambda: point_in_time_join(labels, history, ON)) == 0

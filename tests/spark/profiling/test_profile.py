@@ -41,7 +41,7 @@ def of(profiled: pd.DataFrame, column: str, kind: str) -> pd.DataFrame:
     return profiled[chosen].sort_values(["bin_low", "rows"])
 
 
-def test_histograms_count_exactly(profiled: pd.DataFrame) -> None:
+def test_profile_histogram_counts_are_exact(profiled: pd.DataFrame) -> None:
     found = of(profiled, "x", "histogram")
     widths = (found["bin_high"] - found["bin_low"]).unique()
     assert widths.tolist() == [16.0]
@@ -53,14 +53,14 @@ def test_histograms_count_exactly(profiled: pd.DataFrame) -> None:
     assert of(profiled, "x", "not_finite")["rows"].tolist() == [2]
 
 
-def test_whole_numbers_have_bins_of_at_least_one(profiled: pd.DataFrame) -> None:
+def test_profile_integers_have_bins_of_at_least_one(profiled: pd.DataFrame) -> None:
     found = of(profiled, "n", "histogram")
     assert found["bin_low"].tolist() == list(range(7))
     assert (found["bin_high"] - found["bin_low"] == 1).all()
     assert of(profiled, "n", "null")["rows"].tolist() == [1]
 
 
-def test_bars_are_the_most_frequent_and_the_rest(profiled: pd.DataFrame) -> None:
+def test_profile_bars_are_the_most_frequent_and_the_rest(profiled: pd.DataFrame) -> None:
     bars = of(profiled, "c", "bar").set_index("category")["rows"]
     assert bars.to_dict() == {"d": 162, "a": 82}
     assert of(profiled, "c", "other")["rows"].tolist() == [len(X) - 162 - 82 + 1]
@@ -71,7 +71,7 @@ def test_bars_are_the_most_frequent_and_the_rest(profiled: pd.DataFrame) -> None
 
 
 @pytest.mark.parametrize("bins", [1, 3, 20, 500])
-def test_bins_merge_exactly_at_any_width_and_scale(spark: SparkSession, bins: int) -> None:
+def test_profile_bins_are_exact_at_any_width_and_scale(spark: SparkSession, bins: int) -> None:
     scales = np.array([1e-300, 1e-3, 1.0, 1e9, 1e300])
     values = [float(v) for v in np.outer(scales, GENERATOR.normal(size=40)).ravel()]
     given = spark.createDataFrame([(v, 1e6 + v % 1) for v in values], "wide DOUBLE, far DOUBLE")
@@ -85,7 +85,7 @@ def test_bins_merge_exactly_at_any_width_and_scale(spark: SparkSession, bins: in
         assert rows.set_index("bin_low")["rows"].to_dict() == counted.to_dict()
 
 
-def test_what_cannot_be_described_is_named(spark: SparkSession) -> None:
+def test_profile_other_types_raise_and_are_named(spark: SparkSession) -> None:
     given = spark.sql("SELECT 1 AS a, map('k', 1) AS m")
     assert profile(given, ProfileParams()).select("column_name").distinct().count() == 1
     with pytest.raises(SchemaError, match=r"m, z cannot be profiled\. Columns that can: a"):
@@ -94,14 +94,14 @@ def test_what_cannot_be_described_is_named(spark: SparkSession) -> None:
         profile(given.select("m"), ProfileParams())
 
 
-def test_nothing_moves_between_equal_tables(spark: SparkSession) -> None:
+def test_drift_equal_tables_is_zero(spark: SparkSession) -> None:
     for row in drift(frame(spark), frame(spark)).collect():
         assert row.psi == pytest.approx(0, abs=1e-12)
         assert row.ks in (0, None)
         assert row.new_categories == row.gone_categories == []
 
 
-def test_drift_measures_what_moved(spark: SparkSession) -> None:
+def test_drift_measures_the_change(spark: SparkSession) -> None:
     before = spark.createDataFrame(
         [(float(i), "a" if i < 60 else "b") for i in range(100)], "x DOUBLE, c STRING"
     )
@@ -129,7 +129,7 @@ def test_drift_measures_what_moved(spark: SparkSession) -> None:
     assert x.psi == pytest.approx(psi(counts[0][there], counts[1][there]))
 
 
-def test_pictures_show_every_bin_and_bar(profiled: pd.DataFrame) -> None:
+def test_draw_column_shows_every_bin_and_bar(profiled: pd.DataFrame) -> None:
     for column, rows in profiled.groupby("column_name"):
         axes = draw_column(rows, f"a.{column}").axes[0]
         assert str(column) in axes.get_title("left")
@@ -137,7 +137,7 @@ def test_pictures_show_every_bin_and_bar(profiled: pd.DataFrame) -> None:
         assert len(axes.patches) == (bins or len(rows))
 
 
-def test_a_column_without_any_value_has_a_picture_too(spark: SparkSession) -> None:
+def test_draw_column_without_values_draws(spark: SparkSession) -> None:
     given = spark.sql(
         "SELECT stack(2, CAST('NaN' AS DOUBLE), NULL) AS x, CAST(NULL AS STRING) AS c"
     )
@@ -148,7 +148,7 @@ def test_a_column_without_any_value_has_a_picture_too(spark: SparkSession) -> No
 
 
 @pytest.mark.local_only
-def test_describing_starts_no_execution_and_reads_the_table_once(spark: SparkSession) -> None:
+def test_profile_starts_no_execution_and_reads_the_table_once(spark: SparkSession) -> None:
     given = frame(spark)
     assert executions(spark, lambda: profile(given, ProfileParams())) == 0
     assert executions(spark, lambda: drift(given, given)) == 0

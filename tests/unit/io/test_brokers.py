@@ -43,7 +43,7 @@ def configured(**keys: Any) -> Broker:
     return configured_broker(params(**keys), None, One())
 
 
-def test_a_plain_broker_is_an_address() -> None:
+def test_broker_without_ssl_and_sasl_is_an_address() -> None:
     broker = configured(bootstrap_servers="a:1,b:2")
     assert str(broker) == "a:1,b:2"
     assert broker.spark_options() == {
@@ -56,7 +56,7 @@ def test_a_plain_broker_is_an_address() -> None:
     }
 
 
-def test_a_login_over_tls(tmp_path: Path) -> None:
+def test_broker_options_with_ssl_and_sasl(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----")
     broker = configured(
         bootstrap_servers="a:1", ssl={"ca_file": str(tmp_path / "ca.pem")}, sasl=SCRAM
@@ -79,7 +79,7 @@ def test_a_login_over_tls(tmp_path: Path) -> None:
     assert VALUE not in f"{broker!r} {broker}"
 
 
-def test_the_secret_is_resolved_only_when_connecting() -> None:
+def test_broker_resolves_the_secret_only_when_connecting() -> None:
     store = One()
     broker = configured_broker(params(bootstrap_servers="a:1", sasl=SCRAM), None, store)
     assert store.asked == 0
@@ -88,7 +88,7 @@ def test_the_secret_is_resolved_only_when_connecting() -> None:
     assert store.asked == 2, "each time anew: the cache decides, and a rotation is seen"
 
 
-def test_databricks_shades_the_login_modules() -> None:
+def test_broker_login_module_prefix_is_added() -> None:
     keys = {"bootstrap_servers": "a:1", "ssl": {}, "login_module_prefix": "kafkashaded."}
     scram = configured(**keys, sasl=SCRAM).spark_options()
     assert scram["kafka.sasl.jaas.config"].startswith("kafkashaded.org.apache.kafka.common.sec")
@@ -110,9 +110,7 @@ def test_databricks_shades_the_login_modules() -> None:
         ),
     ],
 )
-def test_event_hubs_needs_its_namespace_and_a_connection_string(
-    namespace: str, address: str
-) -> None:
+def test_event_hubs_needs_a_namespace_and_a_connection_string(namespace: str, address: str) -> None:
     options = configured(event_hubs={"namespace": namespace, "connection": REF}).spark_options()
     assert options["kafka.bootstrap.servers"] == address
     assert options["kafka.security.protocol"] == "SASL_SSL"
@@ -141,13 +139,15 @@ def test_event_hubs_needs_its_namespace_and_a_connection_string(
         ),
     ],
 )
-def test_what_cannot_be_is_refused_without_repeating_it(keys: dict[str, Any], message: str) -> None:
+def test_kafka_params_invalid_values_raise_without_repeating_them(
+    keys: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message) as caught:
         params(**keys)
     assert "hunter2" not in str(caught.value)
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_broker_missing_file_or_secret_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere.pem cannot be read as PEM"):
         configured(
             bootstrap_servers="a:1", ssl={"ca_file": f"{tmp_path}/nowhere.pem"}

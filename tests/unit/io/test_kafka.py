@@ -14,7 +14,7 @@ def refuse(**_: Any) -> None:
     raise KafkaError("no such broker")
 
 
-def test_a_broker_that_does_not_answer_is_an_error_of_our_own(
+def test_topic_state_without_an_answer_raises_unreachable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for client in ("KafkaAdminClient", "KafkaConsumer"):

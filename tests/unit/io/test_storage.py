@@ -32,7 +32,7 @@ class One:
         return Secret("canary-value")
 
 
-def test_settings_are_built_in_one_place() -> None:
+def test_storage_settings_of_an_account() -> None:
     params = StorageParams.model_validate({"accounts": {"mylake": ACCOUNT}})
     settings = storage_settings(params, One())
     assert settings == {
@@ -73,13 +73,13 @@ def test_settings_are_built_in_one_place() -> None:
         ("spark.hadoop.fs.s3a.bucket.mylake.session.token", "references to secrets"),
     ],
 )
-def test_a_key_is_refused_with_a_reason(key: str, why: str) -> None:
+def test_refuse_keys_names_the_reason(key: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why) as caught:
         load_config("local", [f"spark={{{key}: canary-value}}"], ROOT / "conf")
     assert "canary-value" not in str(caught.value)
 
 
-def test_a_cluster_refers_to_a_principals_secret_and_to_no_accounts_key() -> None:
+def test_cluster_settings_hold_references_and_no_account_key() -> None:
     params = StorageParams.model_validate({"accounts": {"mylake": ACCOUNT}})
     assert refuse_keys(cluster_settings(params)) == cluster_settings(params)
     with pytest.raises(ValueError, match="gives access to the whole account"):
@@ -100,18 +100,18 @@ def test_a_cluster_refers_to_a_principals_secret_and_to_no_accounts_key() -> Non
         ("lake.sources.users.path='a/../../b'", "relative path without"),
     ],
 )
-def test_odd_places_are_refused(override: str, why: str) -> None:
+def test_paths_with_refused_protocol_login_or_steps_raise(override: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why) as caught:
         load_config("local", [override], ROOT / "conf")
     assert "canary" not in str(caught.value)
 
 
-def test_plain_places_are_taken() -> None:
+def test_paths_plain_ones_are_accepted() -> None:
     for place in ("abfss://c@a.dfs.core.windows.net/x", "hdfs://h:8020/x", "/Volumes/a", "../x"):
         assert load_config("local", [f"lake.folder={place}"], ROOT / "conf").lake.folder == place
 
 
 @pytest.mark.parametrize("name", ["UPPER", "a", "a.b", "x/../y", "a" * 25])
-def test_an_account_is_a_name(name: str) -> None:
+def test_storage_params_invalid_account_name_raises(name: str) -> None:
     with pytest.raises(ValidationError, match="is not the name of a storage account"):
         StorageParams.model_validate({"accounts": {name: ACCOUNT}})
