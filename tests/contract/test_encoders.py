@@ -17,7 +17,7 @@ GENERIC = (
 """The modules of features that run any encoder."""
 OWN = (
     *("bucketize", "categories", "fitted_categories", "fitted_number", "nonlinear", "numeric"),
-    *("perfect_hash", "scalers"),
+    *("perfect_hash", "scalers", "vocabulary"),
 )
 """The modules of single kinds of encoders."""
 

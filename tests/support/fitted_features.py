@@ -7,11 +7,12 @@ import numpy as np
 
 from matchlake.features.categories import MultiHot, OneHot
 from matchlake.features.fitted import Declared
-from matchlake.features.fitted_categories import Category, FittedCategories
+from matchlake.features.fitted_categories import FittedCategories
 from matchlake.features.fitted_number import FittedNumber
 from matchlake.features.model import FeatureModel
 from matchlake.features.names import Names
 from matchlake.features.numeric import NumericEncoder
+from matchlake.features.vocabulary import Category
 
 X = np.array([0.5, 1.0, 2.0, 2.0, 7.5, 40.0])
 

@@ -16,21 +16,13 @@ from matchlake.features.names import Names, stage_column
 from matchlake.features.numpy_blocks import ABSENT, REFUSED, CategoryBlock, CategoryLookup
 from matchlake.features.perfect_hash import PerfectHash
 from matchlake.features.requests import CategoryCounts
+from matchlake.features.vocabulary import Category, choose_categories
 from matchlake.formulas.sql import SPARK, Dialect, refuse, text_input
-from matchlake.params import Params
 
 _log = logging.getLogger(__name__)
 
 _FEW = 8
 """SQL compares a value with up to this many categories one by one, with more by a hash table."""
-
-
-class Category(Params):
-    """One category: its value as text, its output column, and its number of rows at fit."""
-
-    value: str
-    column: str
-    rows: int
 
 
 class Positions(NamedTuple):
@@ -70,7 +62,8 @@ class FittedCategories(FittedFeature):
                 "and its handle_null is error. Fix the column, or choose another handle_null."
             )
         null_column, unknown_column = _extra_columns(declared.name, encoder, previous, names)
-        categories = _categories(declared.name, encoder, counts, previous, names)
+        before = previous.categories if previous else ()
+        categories = choose_categories(declared.name, encoder, counts, before, names)
         beyond = counts.present - sum(category.rows for category in categories)
         if beyond and encoder.handle_unknown == "error":
             raise InputError(
@@ -317,30 +310,6 @@ def _extra_columns(
     if encoder.handle_unknown == "indicator":
         unknown = (previous.unknown_column if previous else None) or names.claim(name, "unknown")
     return null, unknown
-
-
-def _categories(
-    name: str,
-    encoder: CategoryEncoder,
-    counts: CategoryCounts,
-    previous: FittedCategories | None,
-    names: Names,
-) -> tuple[Category, ...]:
-    """The previous categories in their order, then the most frequent new ones in the limits."""
-    rows = dict(counts.values)
-    before = previous.categories if previous else ()
-    categories = [c.model_copy(update={"rows": rows.get(c.value, 0)}) for c in before]
-    covered = sum(category.rows for category in categories)
-    known = {category.value for category in before}
-    for value, count in counts.values:
-        if value in known or count < encoder.min_rows:
-            continue
-        full = len(categories) >= encoder.max_categories
-        if full or covered >= encoder.min_coverage * counts.present:
-            break
-        categories.append(Category(value=value, column=names.claim(name, value), rows=count))
-        covered += count
-    return tuple(categories)
 
 
 def _any_integer(type_name: str) -> str:
