@@ -32,13 +32,13 @@ PARAMETERS = {
 }
 """What a run gives a job beside the defaults of its parameters."""
 # Each rating with the one that its user gave last before it or at its time.
-_LAST = {"table": "silver.interactions", "keys": ["user_id"], "label_time": "event_time"}
+_LAST = {"table": "silver.interactions", "keys": ["user_id"], "label_timestamp": "event_time"}
 LABELLED = {
     "table": "gold.rated",
     "comment": "Ratings beside the last one of the same user.",
     "rows": {
         "labels": "silver.interactions",
-        "histories": [_LAST | {"event_time": "event_time", "prefix": "last_"}],
+        "history_tables": [_LAST | {"event_time": "event_time", "prefix": "last_"}],
     },
 }
 
