@@ -10,8 +10,7 @@ import sys
 
 from matchlake.errors import TableError
 from matchlake.io.delta_maintenance import Maintenance
-from matchlake.lakehouse.declared_tables import declared_tables
-from matchlake.lakehouse.views import table_names
+from matchlake.lakehouse.table_registry import declared_tables, table_names
 from matchlake.runtime import Runtime, run_job
 
 _log = logging.getLogger("matchlake.maintain_tables")
@@ -20,7 +19,8 @@ _log = logging.getLogger("matchlake.maintain_tables")
 def run(runtime: Runtime) -> None:
     """Cares for the chosen tables, one after the other."""
     config, lake = runtime.config, runtime.lakehouse
-    wanted, specs = config.maintain, declared_tables(config)
+    wanted = config.maintain
+    specs = {name: spec for name, spec in declared_tables(config).items() if spec.columns}
     names = table_names(lake, config) if wanted.tables is None else wanted.tables
     lake.require(*names)
     tables = [

@@ -17,13 +17,13 @@ from matchlake.dev.sandbox.topics import create_topic
 from matchlake.ingest.params import EraseParams
 from matchlake.ingest.schema import ERASED
 from matchlake.lakehouse.erasure import Erased
+from matchlake.lakehouse.table_registry import table_names
 from matchlake.lakehouse.user_erasure import files_of_user, user_erasure
-from matchlake.lakehouse.views import table_names
-from matchlake.profiling.profile import DESCRIPTIONS
+from matchlake.profiling.profile import COLUMN_PROFILES
 from matchlake.runtime import Runtime
 from matchlake.schemas import RELATED_USERS
 
-clean = runpy.run_path("jobs/clean_events.py")["run"]
+clean = runpy.run_path("jobs/build_silver.py")["run"]
 load = runpy.run_path("jobs/load_lake.py")["run"]
 erase = runpy.run_path("jobs/erase_user.py")["run"]
 
@@ -61,8 +61,8 @@ def filled(at: Runtime) -> None:
     bars = [
         ("silver.r", 1, "user_id", "bar", None, None, each, 1, 0.5, None) for each in (USER, OTHER)
     ]
-    for spec, values in ((RELATED_USERS, pairs), (DESCRIPTIONS, bars)):
-        lake.append(at.spark.createDataFrame(values, spec.struct()), spec)
+    for spec, values in ((RELATED_USERS, pairs), (COLUMN_PROFILES, bars)):
+        lake.append(lake.frame(values, spec), spec)
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_erase_user_empties_tables_and_files_and_the_stream_reconciles(
         "erased.users": Erased("erased.users", 1),
         "erased.refused": Erased("erased.refused", 1),
         RELATED_USERS.name: Erased(RELATED_USERS.name, 1),
-        DESCRIPTIONS.name: Erased(DESCRIPTIONS.name, 1),
+        COLUMN_PROFILES.name: Erased(COLUMN_PROFILES.name, 1),
     }
     status = at.lakehouse.read("erased.events").orderBy("offset").select("status").collect()
     assert [row[0] for row in status] == [

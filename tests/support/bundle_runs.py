@@ -15,7 +15,7 @@ from matchlake.dev.bundle.resolve import Resolved, read_bundle, resolve
 from matchlake.dev.bundle.tasks import script_of
 from matchlake.dev.bundle.workflow import LOCAL_CATALOG, TaskRun, Workflow, local_overrides
 from matchlake.dev.sandbox.topics import create_topic
-from matchlake.lakehouse.views import JOBS
+from matchlake.lakehouse.job_order import job_order
 
 USERS, ITEMS = 30, 20
 RATED = [(u, i) for u in range(USERS) for i in range(ITEMS) if (u + i) % 3]
@@ -32,13 +32,13 @@ PARAMETERS = {
 }
 """What a run gives a job beside the defaults of its parameters."""
 # Each rating with the one that its user gave last before it or at its time.
-_LAST = {"table": "silver.interactions", "keys": ["user_id"], "label_time": "event_time"}
+_LAST = {"table": "silver.interactions", "keys": ["user_id"], "label_timestamp": "event_time"}
 LABELLED = {
     "table": "gold.rated",
     "comment": "Ratings beside the last one of the same user.",
     "rows": {
         "labels": "silver.interactions",
-        "histories": [_LAST | {"event_time": "event_time", "prefix": "last_"}],
+        "history_tables": [_LAST | {"event_time": "event_time", "prefix": "last_"}],
     },
 }
 
@@ -114,10 +114,12 @@ def job_names(*, serverless: bool) -> set[str]:
 def _in_order(resolved: Resolved) -> list[str]:
     """The jobs, each after those that write what it reads; those of SQL alone at the end."""
 
+    order = job_order(load_config("dev", conf_dir=ROOT / "conf"))
+
     def at(key: str) -> int:
         scripts = [script_of(task, ROOT) for task in resolved.jobs[key]["tasks"]]
         names = [path.stem for path in scripts if path]
-        return max((JOBS.index(name) for name in names if name in JOBS), default=len(JOBS))
+        return max((order.index(name) for name in names if name in order), default=len(order))
 
     return sorted(resolved.jobs, key=at)
 

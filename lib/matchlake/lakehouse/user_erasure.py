@@ -10,8 +10,8 @@ from matchlake.ingest.streams.audit import Ledger
 from matchlake.ingest.user_match import row_names_user
 from matchlake.io.delta import Lakehouse
 from matchlake.lakehouse.erasure import COLUMNS, Erased, Erasure
-from matchlake.lakehouse.views import table_names
-from matchlake.profiling.profile import DESCRIPTIONS, DRIFT
+from matchlake.lakehouse.table_registry import table_names
+from matchlake.profiling.profile import COLUMN_PROFILES, DRIFT
 from matchlake.schemas import USER_ID, quote_text
 
 NOT_ERASED = (
@@ -104,6 +104,6 @@ def _conditions(config: JobConfig, user: str) -> dict[str, str]:
     refused = {config.lake.quarantine: " OR ".join(rows)} if rows else {}
     return {
         **refused,
-        DESCRIPTIONS.name: f"{of_users} AND category = {text}",
+        COLUMN_PROFILES.name: f"{of_users} AND category = {text}",
         DRIFT.name: f"{of_users} AND ({in_lists})",
     }

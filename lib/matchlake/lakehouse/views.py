@@ -10,10 +10,9 @@ from collections.abc import Collection, Mapping
 from pyspark.sql.types import TimestampType
 
 from matchlake.config import JobConfig
-from matchlake.features.tables import FEATURE_COUNTS, FEATURE_SETS, FEATURE_VOCABULARY
 from matchlake.ingest.tables import stream_views
 from matchlake.io.delta import Lakehouse
-from matchlake.profiling.profile import DESCRIPTIONS, DRIFT
+from matchlake.lakehouse.table_registry import table_names
 from matchlake.schemas import (
     EVENT_TIME,
     INTERACTIONS,
@@ -26,23 +25,11 @@ from matchlake.schemas import (
     quote_identifier,
     quote_text,
 )
-from matchlake.training.scoring import TABLES as ANSWERS
 
 _log = logging.getLogger(__name__)
 
 SCHEMAS = ("bronze", "silver", "gold")
 """The schemas in which tables and views stand."""
-JOBS = (
-    "ingest_events",
-    "clean_events",
-    "load_lake",
-    "build_features",
-    "describe_tables",
-    "build_training_sets",
-    "train_recommender",
-    "recommend",
-)
-"""The jobs in the order in which each finds what it reads."""
 DAMPING = 10
 """Ratings of the overall mean that `gold.top_items` adds to each item's own."""
 FEW_RATINGS = 20
@@ -293,43 +280,6 @@ def view_names(config: JobConfig, tables: Collection[str]) -> list[str]:
     there |= {FRESHNESS} if tables else set()
     there |= {QUARANTINE} if there.intersection([*refused, config.lake.quarantine]) else set()
     return sorted(there.difference(tables))
-
-
-def jobs_before(config: JobConfig, name: str) -> list[str]:
-    """The jobs after which the table or view `name` is there; none where no job makes it."""
-    if name in (FRESHNESS, QUARANTINE):
-        return [JOBS[0]]
-    jobs = _jobs_of_tables(config)
-    needs = [need for spec in fixed_views(config) if spec.name == name for need in spec.needs]
-    wanted = {jobs[table] for table in needs or [name] if table in jobs}
-    return [job for job in JOBS if job in wanted]
-
-
-def _jobs_of_tables(config: JobConfig) -> dict[str, str]:
-    """Which job writes each table that `config` speaks of."""
-    return {
-        **{stream.table: "ingest_events" for stream in config.streams.values()},
-        config.ingest.ledger: "ingest_events",
-        **{silver.table: "clean_events" for silver in config.silver.tables.values()},
-        **{source.table: "load_lake" for source in config.lake.sources.values()},
-        config.lake.quarantine: "load_lake",
-        INTERACTIONS.name: "build_features",
-        **{each.table: "build_features" for each in config.features.tables.values()},
-        FEATURE_SETS.name: "build_features",
-        FEATURE_VOCABULARY.name: "build_features",
-        FEATURE_COUNTS.name: "build_features",
-        DESCRIPTIONS.name: "describe_tables",
-        DRIFT.name: "describe_tables",
-        **{each.table: "build_training_sets" for each in config.training_sets.values()},
-        **{spec.name: "recommend" for spec in ANSWERS.values()},
-    }
-
-
-def table_names(lakehouse: Lakehouse, config: JobConfig) -> list[str]:
-    """The tables that are there: all of a local lakehouse, of a catalog those that conf names."""
-    # Where a catalog holds the tables it may hold other people's too: ours are those conf names.
-    named = lakehouse.attach_all() if lakehouse.folder else _jobs_of_tables(config)
-    return [table for table in named if lakehouse.exists(table)]
 
 
 def _event_times(lakehouse: Lakehouse, config: JobConfig) -> dict[str, str | None]:

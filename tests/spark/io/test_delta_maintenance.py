@@ -20,7 +20,7 @@ from matchlake.io.delta_maintenance import MaintainParams
 from matchlake.io.delta_properties import read_properties, set_properties
 from matchlake.io.erasure_marks import mark_erasure, warn_of_erasures
 from matchlake.lakehouse.erasure import Erasure
-from matchlake.lakehouse.views import table_names
+from matchlake.lakehouse.table_registry import table_names
 from matchlake.runtime import Runtime
 
 load = runpy.run_path("jobs/load_lake.py")["run"]

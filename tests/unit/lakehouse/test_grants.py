@@ -9,9 +9,9 @@ from tests.support.sources import ROOT
 from matchlake.config import load_config
 from matchlake.errors import ConfigError
 from matchlake.io.delta import Lakehouse
-from matchlake.lakehouse.declared_tables import declared_tables
 from matchlake.lakehouse.grants import apply_rules, check_rules, read_rules
-from matchlake.lakehouse.views import jobs_before
+from matchlake.lakehouse.job_order import jobs_before
+from matchlake.lakehouse.table_registry import declared_tables
 
 RULES = ROOT / "conf" / "grants.sql"
 PERSONAL = {
