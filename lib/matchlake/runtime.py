@@ -96,7 +96,10 @@ class Flag(NamedTuple):
 
 
 def job_arguments(name: str, argv: Sequence[str], flags: Sequence[Flag] = ()) -> argparse.Namespace:
-    """Parses the arguments every job takes, --env, --set, --conf-dir, --log-level, and `flags`."""
+    """Parses the arguments of every job, --env, --set, --conf-dir, --log-level, and `flags`.
+
+    A flag with an empty value, such as the default of a job parameter, leaves conf as it is.
+    """
     parser = argparse.ArgumentParser(prog=name, description=f"Runs the job {name}.")
     parser.add_argument("--env", default="local", help="conf/ENV.yml over conf/base.yml")
     parser.add_argument(
@@ -113,8 +116,9 @@ def job_arguments(name: str, argv: Sequence[str], flags: Sequence[Flag] = ()) ->
             flag.name, action="append", metavar=flag.metavar, help=flag.help, dest=flag.key
         )
     args = parser.parse_args(argv)
-    given = [(flag, getattr(args, flag.key)) for flag in flags]
-    args.set += [flag.setting(values) for flag, values in given if values]
+    for flag in flags:
+        values = [value for value in getattr(args, flag.key) or () if value]
+        args.set += [flag.setting(values)] if values else []
     return args
 
 

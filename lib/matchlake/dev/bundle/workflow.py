@@ -161,7 +161,7 @@ class Workflow:
         texts = on_disk([filled(str(text), values) for text in given], self.resolved, self.root)
         before = sys.argv
         sys.argv = [str(script), *texts, *self.arguments]
-        _log.info("task %s: %s", task["task_key"], " ".join(texts))
+        _log.info("task %s runs %s", task["task_key"], script)  # its parameters may name a user
         try:
             runpy.run_path(str(script), run_name="__main__")
         except SystemExit as end:
