@@ -19,7 +19,13 @@ from matchlake.errors import ConfigError
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.params import FeaturesParams
 from matchlake.ingest.files.params import LakeParams
-from matchlake.ingest.params import ReconcileParams, ReplayParams, SilverParams, StreamParams
+from matchlake.ingest.params import (
+    EraseParams,
+    ReconcileParams,
+    ReplayParams,
+    SilverParams,
+    StreamParams,
+)
 from matchlake.ingest.streams.runner import IngestParams
 from matchlake.io.delta_maintenance import MaintainParams
 from matchlake.io.params import KafkaParams, StorageParams, TrackingParams
@@ -58,6 +64,8 @@ class JobConfig(Params):
     """What the job and the command `reconcile` check."""
     replay: ReplayParams = ReplayParams()
     """What the job `replay_quarantine` parses again."""
+    erase: EraseParams = EraseParams()
+    """The user that the job `erase_user` erases."""
     silver: SilverParams = SilverParams()
     """The tables that `build_silver` writes."""
     lake: LakeParams = LakeParams()
