@@ -56,7 +56,7 @@ def test_the_example_of_the_recommender_gives_what_it_says(spark: SparkSession) 
     fresh = names["fresh"].toPandas()
     assert fresh["rank"].tolist() == [1, 2, 3, 4, 5]
     assert set(fresh["user_id"]) == {"new"}
-    assert not fresh["cold"].any()
+    assert not fresh["is_cold_start"].any()
     assert names["alike"].count() == 3 * plays.select("item_id").distinct().count()
     assert names["baseline"].count() > 0
     assert "new" in names["served"].user_ids
