@@ -4,7 +4,7 @@ import logging
 import runpy
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -27,6 +27,7 @@ from matchlake.recommender.als.numpy_model import NumpyFactorModel
 from matchlake.recommender.split import split
 from matchlake.runtime import Runtime
 from matchlake.schemas import INTERACTIONS, RECOMMENDATIONS
+from matchlake.training import scoring
 from matchlake.training.promotion import without_champion_training_rows
 
 TRAIN = runpy.run_path(str(ROOT / "jobs" / "train_recommender.py"))["run"]
@@ -287,13 +288,11 @@ def test_a_failure_while_writing_leaves_the_table_as_it_was(
     before = product.recommend()
     break_down: Callable[..., Any] = F.udf(lambda _: 1 // 0, "int")
 
-    def broken(model: Any, history: Any) -> Any:
-        del history
-        return model.user_factors.withColumn(
-            "bias", model.user_factors.bias + break_down("user_id")
-        )
+    def broken(model: Any, *_: Any) -> Any:
+        bias = model.user_factors.bias + break_down("user_id")
+        return replace(model, user_factors=model.user_factors.withColumn("bias", bias))
 
-    monkeypatch.setattr(answers, "known_and_new_users", broken)
+    monkeypatch.setattr(scoring, "with_newcomers", broken)
     with pytest.raises(Exception, match="ZeroDivisionError"):
         product.recommend()
     rows = product.runtime().lakehouse.read(RECOMMENDATIONS.name).collect()
