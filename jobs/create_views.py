@@ -10,7 +10,7 @@ _log = logging.getLogger("matchlake.create_views")
 
 
 def run(runtime: Runtime) -> None:
-    """Creates every view whose tables are there; on a laptop they last as long as the session."""
+    """Creates every view that has its tables; without a catalog they last for the session."""
     made = create_views(runtime.lakehouse, runtime.config)
     _log.info("%d view(s): %s", len(made), ", ".join(made))
 

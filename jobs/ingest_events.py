@@ -12,6 +12,7 @@ from matchlake.ingest.streams.checkpoint import Checkpoint
 from matchlake.ingest.streams.progress import reporting
 from matchlake.ingest.streams.runner import Ingest, Prepared, chosen_streams, follow
 from matchlake.io.brokers import configured_broker
+from matchlake.io.erasure_marks import warn_of_erasures
 from matchlake.io.kafka import require_topic
 from matchlake.runtime import Flag, Runtime, run_job
 
@@ -30,12 +31,13 @@ def prepare(runtime: Runtime) -> list[Prepared]:
     broker = configured_broker(config.kafka, config.lakehouse, runtime.secrets)
     streams = []
     for name, stream in chosen_streams(config.streams, config.ingest).items():
-        partitions = require_topic(broker, stream.topic, config.kafka.patience)
+        partitions = require_topic(broker, stream.topic, config.kafka.timeout_seconds)
         checkpoint = Checkpoint(runtime.spark, f"{config.checkpoints}/{name}", stream.topic)
         ledger = Ledger(name, stream, config.ingest.ledger, runtime.lakehouse)
         ingest = Ingest(name, stream, runtime.lakehouse, checkpoint, ledger, broker)
         streams.append(ingest.prepare(config.ingest))
         _log.info("%s: topic %s, %d partition(s)", name, stream.topic, partitions)
+        warn_of_erasures(runtime.lakehouse, [stream.table])
     return streams
 
 

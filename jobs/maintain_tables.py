@@ -1,7 +1,8 @@
 """Cares for the tables: small files joined, old ones removed, what is declared of them upheld.
 
-Refuses to remove files that a table's own retention still protects. Rows that break a declared
-constraint are told at the end, when every table has had its care.
+Refuses to remove files that a table's own retention still protects, or that are younger than an
+hour. Rows that break a declared constraint, and tables that are not vacuumed because an erasure of
+theirs is not complete, are told at the end, when every table has had its care.
 """
 
 import logging
@@ -9,8 +10,7 @@ import sys
 
 from matchlake.errors import TableError
 from matchlake.io.delta_maintenance import Maintenance
-from matchlake.lakehouse.declared_tables import declared_tables
-from matchlake.lakehouse.views import table_names
+from matchlake.lakehouse.table_registry import declared_tables, table_names
 from matchlake.runtime import Runtime, run_job
 
 _log = logging.getLogger("matchlake.maintain_tables")
@@ -19,7 +19,8 @@ _log = logging.getLogger("matchlake.maintain_tables")
 def run(runtime: Runtime) -> None:
     """Cares for the chosen tables, one after the other."""
     config, lake = runtime.config, runtime.lakehouse
-    wanted, specs = config.maintain, declared_tables(config)
+    wanted = config.maintain
+    specs = {name: spec for name, spec in declared_tables(config).items() if spec.columns}
     names = table_names(lake, config) if wanted.tables is None else wanted.tables
     lake.require(*names)
     tables = [
@@ -35,8 +36,9 @@ def run(runtime: Runtime) -> None:
             problems.append(str(error))
             done = []
         joined = table.optimize() if wanted.optimize else None
-        if wanted.vacuum:
-            table.vacuum(wanted.vacuum_hours)
+        refused = table.vacuum(wanted.vacuum_hours) if wanted.vacuum else None
+        if refused:
+            problems.append(refused)
         told = [*done, joined] if joined else done
         _log.info("%s: %s", table.table, ", ".join(told) or "nothing to do")
     if problems:

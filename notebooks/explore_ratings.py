@@ -2,7 +2,7 @@
 # MAGIC %md
 # MAGIC # Explore the ratings
 # MAGIC
-# MAGIC What was rated, how often, when and by whom: `silver.interactions`, which `build_features` writes.
+# MAGIC What was rated, how often, when and by whom: `silver.interactions`, which `build_silver` writes.
 # MAGIC On a laptop run `matchlake demo` first. This notebook only reads.
 
 # COMMAND ----------

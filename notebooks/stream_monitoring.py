@@ -77,4 +77,4 @@ from matchlake.ingest.streams.checkpoint import Checkpoint
 
 stream = runtime.config.streams["rating_events"]
 checkpoint = Checkpoint(runtime.spark, f"{runtime.config.checkpoints}/rating_events", stream.topic)
-checkpoint.committed()
+checkpoint.newest().committed()

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 import pytest
 from pyspark.sql import SparkSession
 
-from matchlake.dev.sandbox.process import choose_port
+from matchlake.io.ports import choose_port
 from tests.support.jvm import QUICK_JVM
 
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")

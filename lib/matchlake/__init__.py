@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from matchlake.features.fit import fit_features as fit_features
     from matchlake.features.model import FeatureModel as FeatureModel
     from matchlake.features.scalers import MaxAbs as MaxAbs
+    from matchlake.features.scalers import MinMax as MinMax
     from matchlake.features.scalers import Robust as Robust
     from matchlake.features.scalers import ZScore as ZScore
-    from matchlake.features.scaling import MinMax as MinMax
     from matchlake.io.secrets import Secret as Secret
     from matchlake.io.secrets import SecretRef as SecretRef
     from matchlake.model_store.numpy import load_numpy as load_numpy
@@ -73,8 +73,7 @@ _MODULES = {
     "features.feature_set": ("FeatureSet",),
     "features.fit": ("fit_features",),
     "features.model": ("FeatureModel",),
-    "features.scalers": ("MaxAbs", "Robust", "ZScore"),
-    "features.scaling": ("MinMax",),
+    "features.scalers": ("MaxAbs", "MinMax", "Robust", "ZScore"),
     "io.secrets": ("Secret", "SecretRef"),
     "model_store.numpy": ("load_numpy",),
     "model_store.spark": ("load_model", "save_model"),

@@ -16,22 +16,27 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from matchlake.errors import ConfigError
-from matchlake.features.feature_set import FeatureSet, FeaturesParams
+from matchlake.features.feature_set import FeatureSet
+from matchlake.features.params import FeaturesParams
 from matchlake.ingest.files.params import LakeParams
-from matchlake.ingest.params import StreamParams
-from matchlake.ingest.silver import SilverParams
+from matchlake.ingest.params import (
+    EraseParams,
+    ReconcileParams,
+    ReplayParams,
+    SilverParams,
+    StreamParams,
+)
 from matchlake.ingest.streams.runner import IngestParams
-from matchlake.io.brokers import KafkaParams
 from matchlake.io.delta_maintenance import MaintainParams
-from matchlake.io.mlflow_tracking import TrackingParams
+from matchlake.io.params import KafkaParams, StorageParams, TrackingParams
 from matchlake.io.secrets import (
     SecretsParams,
     refuse_foreign_secrets,
     refuse_redirected_secrets,
 )
-from matchlake.io.storage import StorageParams, check_below, check_place, refuse_keys
+from matchlake.io.storage import check_below, check_place, refuse_keys
 from matchlake.params import Params
-from matchlake.profiling.profile import DescribeParams
+from matchlake.profiling.params import ProfileParams
 from matchlake.training.params import RecommendParams, TrainParams
 from matchlake.training.training_set import TrainingSetTable
 
@@ -44,7 +49,7 @@ class JobConfig(Params):
     catalog: str | None = None
     """The catalog that holds the tables; null where tables lie below `lakehouse`."""
     lakehouse: str | None = None
-    """The laptop's folder for tables, checkpoints, broker and tracking; null on a platform."""
+    """The local folder for tables, checkpoints, broker and tracking; null on a platform."""
     checkpoints: str
     """Folder or volume that holds the streams' checkpoints."""
     spark: dict[str, str] = Field(default_factory=dict)
@@ -55,13 +60,19 @@ class JobConfig(Params):
     streams: dict[str, StreamParams] = Field(default_factory=dict)
     """The declared streams by name; the name also is that of the checkpoint."""
     ingest: IngestParams = IngestParams()
+    reconcile: ReconcileParams = ReconcileParams()
+    """What the job and the command `reconcile` check."""
+    replay: ReplayParams = ReplayParams()
+    """What the job `replay_quarantine` parses again."""
+    erase: EraseParams = EraseParams()
+    """The user that the job `erase_user` erases."""
     silver: SilverParams = SilverParams()
-    """What `clean_events` makes."""
+    """The tables that `build_silver` writes."""
     lake: LakeParams = LakeParams()
     features: FeaturesParams = FeaturesParams()
     """What `build_features` makes."""
-    describe: DescribeParams = DescribeParams()
-    """What `describe_tables` describes."""
+    profile: ProfileParams = ProfileParams()
+    """The tables that `profile_tables` profiles."""
     training_sets: dict[str, TrainingSetTable] = Field(default_factory=dict)
     """What `build_training_sets` makes, by any name."""
     storage: StorageParams = StorageParams()
@@ -101,7 +112,7 @@ class JobConfig(Params):
 
     @property
     def warehouse(self) -> str | None:
-        """The folder of the tables on a laptop."""
+        """The folder of the tables on a local machine."""
         return f"{self.lakehouse}/warehouse" if self.lakehouse else None
 
 

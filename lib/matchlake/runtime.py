@@ -34,7 +34,7 @@ _DELTA = {
 }
 # What a small machine wants: small tables read their log in few tasks, nothing listens on a port,
 # and a job's own log is not lost among Spark's.
-_LAPTOP = {
+_LOCAL = {
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "2",
     # A VACUUM lists files in so many tasks, whatever the size of the table; Spark's own is 10000.
@@ -96,7 +96,10 @@ class Flag(NamedTuple):
 
 
 def job_arguments(name: str, argv: Sequence[str], flags: Sequence[Flag] = ()) -> argparse.Namespace:
-    """Parses the arguments every job takes, --env, --set, --conf-dir, --log-level, and `flags`."""
+    """Parses the arguments of every job, --env, --set, --conf-dir, --log-level, and `flags`.
+
+    A flag with an empty value, such as the default of a job parameter, leaves conf as it is.
+    """
     parser = argparse.ArgumentParser(prog=name, description=f"Runs the job {name}.")
     parser.add_argument("--env", default="local", help="conf/ENV.yml over conf/base.yml")
     parser.add_argument(
@@ -113,8 +116,9 @@ def job_arguments(name: str, argv: Sequence[str], flags: Sequence[Flag] = ()) ->
             flag.name, action="append", metavar=flag.metavar, help=flag.help, dest=flag.key
         )
     args = parser.parse_args(argv)
-    given = [(flag, getattr(args, flag.key)) for flag in flags]
-    args.set += [flag.setting(values) for flag, values in given if values]
+    for flag in flags:
+        values = [value for value in getattr(args, flag.key) or () if value]
+        args.set += [flag.setting(values)] if values else []
     return args
 
 
@@ -171,7 +175,7 @@ def start(config: JobConfig, name: str) -> Runtime:
 
 
 def start_notebook(name: str, env: str | None = None, overrides: Sequence[str] = ()) -> Runtime:
-    """The runtime of a notebook: the laptop's, on Databricks that of dev, or that of `env`."""
+    """The runtime of a notebook, for `env`; default: `dev` on Databricks, else `local`."""
     start_logging("WARNING")
     chosen = env or ("dev" if _on_databricks() else "local")
     project = find_conf().resolve().parent
@@ -183,13 +187,13 @@ def start_notebook(name: str, env: str | None = None, overrides: Sequence[str] =
 def spark_session(config: JobConfig, name: str) -> SparkSession:
     """The session: what started us decides master, jars and memory, and is logged.
 
-    Only a plain Python process on a laptop gets a master and a heap of our choosing.
+    Only a plain Python process on a local machine gets a master and a heap from here.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if _on_databricks():  # it has a session, whose settings are the platform's
         return SparkSession.builder.getOrCreate()
     builder = SparkSession.builder.appName(f"matchlake {name}")
-    settings = {**_DELTA, **_SESSION, **_REDACTION, **_LAPTOP, **config.spark}
+    settings = {**_DELTA, **_SESSION, **_REDACTION, **_LOCAL, **config.spark}
     if config.warehouse:
         settings["spark.sql.warehouse.dir"] = str(Path(config.warehouse).absolute())
     if "PYSPARK_GATEWAY_PORT" not in os.environ and "SPARK_REMOTE" not in os.environ:
@@ -206,9 +210,9 @@ def spark_session(config: JobConfig, name: str) -> SparkSession:
 
 def _token_settings(config: JobConfig, settings: Mapping[str, str]) -> dict[str, str]:
     """Kafka's Java client asks nobody for tokens whom its JVM was not told of at its start."""
-    if config.kafka.login is None or config.kafka.login.oauth is None:
+    if config.kafka.sasl is None or config.kafka.sasl.oauth is None:
         return {}
-    endpoint = config.kafka.login.oauth.token_endpoint
+    endpoint = config.kafka.sasl.oauth.token_endpoint
     told = f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={endpoint}"
     keys = ("spark.driver.extraJavaOptions", "spark.executor.extraJavaOptions")
     return {key: f"{settings.get(key, '')} {told}".strip() for key in keys}

@@ -29,6 +29,7 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from tests.benchmarks.accuracy_data import Ratings, insteval, ml_100k, ml_latest_small
 from tests.benchmarks.accuracy_peers import PEERS, Given, Peer
+from tests.benchmarks.marks import with_marks
 
 from matchlake.recommender.als.fit import AlsParams, fit_als
 from matchlake.recommender.baselines.bias import fit_bias
@@ -185,7 +186,8 @@ def main() -> None:
     if options.json:
         said = {name: {k: getattr(chosen[name], k) for k in SETTINGS} for name in names}
         shared = {key: getattr(options, key) for key in ("folds", "seeds", "threads", "validation")}
-        print(json.dumps({"bench": "accuracy", **shared, "settings": said, **result}))
+        figures = {"bench": "accuracy", **shared, "settings": said, **result}
+        print(json.dumps(with_marks("accuracy", figures)))
 
 
 def load_set(name: str) -> Ratings:
@@ -365,8 +367,8 @@ def calibration(scored: pd.DataFrame) -> Figures:
     constant = -np.log(error.std(ddof=0)) - 0.5
     return {
         "interval_coverage_90": float(inside.mean()),
-        "inside_90_least": float(shares.min()),
-        "inside_90_most": float(shares.max()),
+        "interval_coverage_90_min": float(shares.min()),
+        "interval_coverage_90_max": float(shares.max()),
         "log_density_gain": float(density.mean() - constant),
     }
 

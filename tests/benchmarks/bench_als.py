@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from pyspark.sql import SparkSession
+from tests.benchmarks.marks import with_marks
 from tests.benchmarks.memory import PeakMemory
 from tests.benchmarks.peers import EXPLICIT_RIDGE, IMPLICIT_RIDGE, IRSPACK, PEERS, Outcome, Task
 from tests.benchmarks.planted import Planted, planted, sizes
@@ -71,7 +72,7 @@ def main() -> None:
         result[f"race_to_{options.race}"] = race(data, params, outcomes[options.race])
     show(result)
     if options.json:
-        print(json.dumps(result))
+        print(json.dumps(with_marks("als", result)))
 
 
 def arguments() -> argparse.Namespace:

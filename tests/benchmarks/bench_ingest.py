@@ -27,6 +27,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from tests.benchmarks.ingest_peers import PEERS, Peer
+from tests.benchmarks.marks import with_marks
 from tests.benchmarks.memory import PeakMemory
 from tests.support.streams import INGEST_EVENTS, ledger_of, one_stream, with_ingest, with_stream
 
@@ -57,7 +58,7 @@ def main() -> None:
         result["peak_mib"] = memory.peak
     show(result)
     if options.json:
-        print(json.dumps(result))
+        print(json.dumps(with_marks("ingest", result)))
 
 
 def arguments() -> argparse.Namespace:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from tests.benchmarks.bench_als import session
+from tests.benchmarks.marks import with_marks
 from tests.benchmarks.memory import PeakMemory
 from tests.benchmarks.planted import Planted, plant, sizes
 from threadpoolctl import threadpool_limits
@@ -56,7 +57,7 @@ def main() -> None:
     for name, value in result.items():
         print(f"{name:28} {value}")
     if options.json:
-        print(json.dumps(result))
+        print(json.dumps(with_marks("matchbox", result)))
 
 
 def arguments() -> argparse.Namespace:

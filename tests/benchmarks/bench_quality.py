@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pyspark.sql import SparkSession
+from tests.benchmarks.marks import with_marks
 from tests.benchmarks.runs import pin, session, versions
 
 from matchlake.dev.sandbox.movielens import bundled_movielens
@@ -75,7 +76,7 @@ def main() -> None:
     del result["ratio"]["matchlake"]
     show(result)
     if options.json:
-        print(json.dumps(result))
+        print(json.dumps(with_marks("quality", result)))
 
 
 def arguments() -> argparse.Namespace:

@@ -27,6 +27,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
+from tests.benchmarks.marks import with_marks
 from tests.benchmarks.memory import PeakMemory
 from tests.benchmarks.planted import Planted, planted
 from tests.benchmarks.runs import pin, session, versions
@@ -88,7 +89,7 @@ def main() -> None:
     show(result | {"interactions_seen": held, "before_mib": memory.first, "peak_mib": peak})
     if options.json:
         more = {"interactions_seen": held, "before_mib": memory.first, "peak_mib": peak}
-        print(json.dumps(result | more))
+        print(json.dumps(with_marks("recommend", result | more)))
 
 
 def arguments() -> argparse.Namespace:

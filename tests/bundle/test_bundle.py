@@ -91,7 +91,7 @@ def test_alerts_are_raised_in_prod_alone(bundle: dict[str, Resolved]) -> None:
     assert found == {"dev": {"PAUSED"}, "staging": {"PAUSED"}, "prod": {"UNPAUSED"}}
 
 
-def test_every_cluster_keeps_logins_out_of_plans_as_the_laptop_does(
+def test_every_cluster_keeps_logins_out_of_plans_as_the_local_session_does(
     bundle: dict[str, Resolved],
 ) -> None:
     for job in bundle["prod"].jobs.values():

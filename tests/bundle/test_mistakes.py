@@ -30,7 +30,7 @@ MISTAKES = {
         TRAIN,
         "timeout_seconds: 14400",
         "timeout_second: 14400",
-        "train_recommender.job.yml:29: resources.jobs.train_recommender.tasks[0].timeout_second: "
+        "train_recommender.job.yml:24: resources.jobs.train_recommender.tasks[0].timeout_second: "
         "unknown key; did you mean timeout_seconds?",
     ),
     "an unset variable": Mistake(
@@ -147,7 +147,7 @@ MISTAKES = {
         INGEST,
         "            spark_conf: ${var.redaction}\n",
         "            spark_conf: {fs.azure.account.key.lake: '{{secrets/matchlake/key}}'}\n",
-        "fs.azure.account.key.lake is refused: an account's key opens all of it",
+        "fs.azure.account.key.lake is refused: an account key gives access",
     ),
     "a misspelt key of the workspace": Mistake(
         "databricks.yml",

@@ -212,24 +212,24 @@ def test_the_command_line_runs_a_job_and_tells_how_its_tasks_ended(root: Path) -
     assert said.endswith("--set recommend.k=3\n")
 
 
-def test_conf_of_a_target_becomes_a_laptops_but_for_its_names() -> None:
+def test_conf_of_a_target_becomes_local_except_for_its_names() -> None:
     texts = local_overrides("prod")
     overrides = ["catalog=spark_catalog", *texts[1::2]]
     found, local = load_config("prod", overrides), load_config("local")
     assert found.tracking.model == "spark_catalog.gold.recommender"
-    assert found.kafka == local.kafka.model_copy(update={"login": None}), "no secret comes along"
+    assert found.kafka == local.kafka.model_copy(update={"sasl": None}), "no secret comes along"
     same = {"checkpoints", "lakehouse", "lake", "features", "streams", "spark"}
     assert {name: getattr(found, name) for name in same} == {
         name: getattr(local, name) for name in same
     }
 
 
-def test_a_targets_login_does_not_go_to_the_laptops_broker(tmp_path: Path) -> None:
+def test_a_targets_login_does_not_reach_the_local_broker(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     login = "{mechanism: SCRAM-SHA-512, username: u, password: {scope: prod, key: broker}}"
     prod = tmp_path / "conf" / "prod.yml"
-    broker = f"kafka:\n  bootstrap_servers: b:9093\n  tls: {{}}\n  login: {login}\n"
+    broker = f"kafka:\n  bootstrap_servers: b:9093\n  ssl: {{}}\n  sasl: {login}\n"
     prod.write_text(prod.read_text().replace("kafka:\n", broker))
     overrides = ["catalog=spark_catalog", *local_overrides("prod", tmp_path / "conf")[1::2]]
     kafka = load_config("prod", overrides, tmp_path / "conf").kafka
-    assert (kafka.bootstrap_servers, kafka.tls, kafka.login) == (None, None, None)
+    assert (kafka.bootstrap_servers, kafka.ssl, kafka.sasl) == (None, None, None)

@@ -112,7 +112,7 @@ def test_port_taken_in_the_meantime_is_named(
     broker_root: Path, monkeypatch: pytest.MonkeyPatch, broker: str
 ) -> None:
     taken = int(broker.rpartition(":")[2])
-    monkeypatch.setattr("matchlake.dev.sandbox.process.is_port_free", lambda _: True)
+    monkeypatch.setattr("matchlake.io.ports.is_port_free", lambda _: True)
     with pytest.raises(SandboxError, match="its port was taken by another program"):
         start_broker(broker_root, port=taken, heap="256m")
     assert broker_status(broker_root).phase == "stopped"

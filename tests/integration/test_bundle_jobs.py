@@ -9,6 +9,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,13 @@ from tests.support.bundle_runs import ITEMS, RATED, USERS, Place, job_names, run
 from tests.support.lakes import forget_tables
 from tests.support.serverless import serverless_rules
 from tests.support.sources import ROOT
+from tests.support.table_reads import recorded_reads
 
+from matchlake.config import load_config
 from matchlake.dev.bundle.workflow import LOCAL_CATALOG, TaskRun
 from matchlake.dev.notebooks import read_notebook
+from matchlake.lakehouse.job_order import tables_read
+from matchlake.lakehouse.table_registry import declared_tables
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 
@@ -60,16 +65,30 @@ def place(
     made.write_conf()
     with pytest.MonkeyPatch.context() as patch, serverless_rules() if CONNECT else nullcontext():
         if CONNECT:
-            # The platform gives its session, and the laptop's settings are not set again.
+            # The platform gives its session, and the local settings are not set again.
             patch.setattr("matchlake.runtime._on_databricks", lambda: True)
             patch.setenv("PYSPARK_REMOTE_INIT_CONF_LEN", "0")
         yield made
     forget_tables(spark)
 
 
+@dataclass(frozen=True)
+class Runs:
+    """The tasks of all jobs, and the tables that each job read."""
+
+    tasks: list[TaskRun]
+    reads: dict[str, set[str]]
+
+
 @pytest.fixture(scope="module")
-def runs(place: Place) -> list[TaskRun]:
-    return list(run_jobs(place, serverless=CONNECT))
+def all_runs(place: Place) -> Runs:
+    with recorded_reads() as reads:
+        return Runs(list(run_jobs(place, serverless=CONNECT)), reads)
+
+
+@pytest.fixture(scope="module")
+def runs(all_runs: Runs) -> list[TaskRun]:
+    return all_runs.tasks
 
 
 def test_every_job_runs_from_its_yaml(
@@ -95,6 +114,19 @@ def test_every_job_runs_from_its_yaml(
     assert count("gold.rated WHERE last_rating = rating AND last_event_time = event_time") > 0
     assert count("gold.recommendations WHERE model_version = '1'") == 3 * USERS
     assert count("gold.data_freshness WHERE table_name = 'gold.recommendations'") == 1
+
+
+def test_jobs_read_the_tables_that_they_declare(
+    all_runs: Runs, place: Place, tell: Callable[[str], None]
+) -> None:
+    config = load_config("dev", place.arguments()[1::2], ROOT / "conf")
+    tables = declared_tables(config)
+    for job, declared in tables_read(config).items():
+        read = all_runs.reads[job]
+        tell(f"{job} reads {', '.join(sorted(read)) or 'no table'}")
+        own = {name for name in read if name in tables and tables[name].written_by == job}
+        assert set(declared) <= read, job
+        assert read - own <= set(declared), job
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

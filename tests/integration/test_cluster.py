@@ -23,7 +23,7 @@ from tests.support.programs import CONF, JOBS, run_program, running_program
 from tests.support.sources import ROOT
 
 from matchlake.config import load_config
-from matchlake.dev.sandbox.process import choose_port
+from matchlake.io.ports import choose_port
 from matchlake.recommender.als.fit import Progress, fit_als
 from matchlake.recommender.split import split
 from matchlake.training.steps import with_weight

@@ -69,8 +69,8 @@ def test_two_runs_that_make_one_checkpoint_at_once_are_told_apart(
     jvm = spark._jvm
     assert jvm is not None
     streaming = jvm.org.apache.spark.sql.execution.streaming.runtime.StreamMetadata
-    file = jvm.org.apache.hadoop.fs.Path(f"{tmp_path}/checkpoints/twin/metadata")
-    (tmp_path / "checkpoints" / "twin").mkdir(parents=True)
+    file = jvm.org.apache.hadoop.fs.Path(f"{tmp_path}/checkpoints/twin/0/metadata")
+    (tmp_path / "checkpoints" / "twin" / "0").mkdir(parents=True)
 
     def start_second(_: DataStreamWriter) -> None:
         """What Spark does when it has found no file and another run writes it first."""
@@ -100,7 +100,7 @@ def test_a_checkpoint_that_is_gone_or_of_another_stream_stops_it(
     checkpoint.rename(tmp_path / "kept")
 
     with pytest.raises(
-        IdentityError, match=r"no checkpoint at .*parted, but parted\.events has 1 b"
+        IdentityError, match=r"no checkpoint at .*parted/0, but parted\.events has 1 b"
     ):
         ingest(runtime)
     shutil.copytree(tmp_path / "checkpoints" / "stranger", checkpoint)
@@ -113,6 +113,9 @@ def test_a_checkpoint_that_is_gone_or_of_another_stream_stops_it(
 
     shutil.rmtree(checkpoint)
     shutil.copytree(tmp_path / "kept", checkpoint)
+    with pytest.raises(IdentityError, match=r"no checkpoint at .*parted/1, but"):
+        ingest(runtime)
+    shutil.copytree(checkpoint / "0", checkpoint / "1")
     with pytest.raises(IdentityError, match=r"but parted\.events was written by stream parted f"):
         ingest(runtime)
 
@@ -176,7 +179,7 @@ def test_a_second_writer_of_the_same_table_is_stopped(
     ingest(runtime)
     elsewhere = runtime.config.model_copy(update={"checkpoints": str(tmp_path / "elsewhere")})
     second = Runtime(spark, elsewhere, runtime.lakehouse, runtime.secrets, runtime.tracker)
-    with pytest.raises(IdentityError, match=r"no checkpoint at .*elsewhere.shared, but shared\."):
+    with pytest.raises(IdentityError, match=r"no checkpoint at .*elsewhere.shared/0, but shared\."):
         ingest(second)
     assert ingest(runtime).good == 3
 

@@ -26,7 +26,7 @@ _QUICK = (
 def settings(folder: Path, broker: str, topic: str, batch: int) -> list[str]:
     return [
         f"kafka.bootstrap_servers={broker}",
-        "kafka.login=null",
+        "kafka.sasl=null",
         f"lakehouse={folder}",
         f"checkpoints={folder}/checkpoints",
         f"streams.rating_events.topic={topic}",
@@ -48,7 +48,9 @@ def job(program: list[str], arguments: list[str]) -> list[str]:
 def kill(point: str, after: int, folder: Path, topic: str, arguments: list[str]) -> bool:
     """Whether the job was killed, and not done before."""
     table = folder / "warehouse" / topic / "events"
-    command = job(["-m", "tests.support.killed_ingest", point, str(after), str(table)], arguments)
+    command = job(
+        ["-m", "tests.support.killed_ingest", "SIGKILL", point, str(after), str(table)], arguments
+    )
     done = subprocess.run(
         command, start_new_session=True, check=False, capture_output=True, text=True
     )
@@ -74,7 +76,9 @@ def finish(spark: SparkSession, folder: Path, arguments: list[str], records: int
     assert (lost, doubled) == (0, 0)
     assert (counts.good, counts.quarantined, counts.gaps) == (records * 9 // 10, records // 10, 0)
     ledger = ledger_of(runtime).rows()
-    assert ledger.count() == ledger.select("batch_id", "partition").distinct().count()
+    assert (
+        ledger.count() == ledger.select("checkpoint_id", "batch_id", "partition").distinct().count()
+    )
     return f"{records} records, {lost} lost, {doubled} doubled"
 
 

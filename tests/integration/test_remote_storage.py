@@ -13,9 +13,10 @@ from pyspark.sql import SparkSession
 from tests.support.hdfs import running_hdfs
 from tests.support.programs import shell_environment
 from tests.support.sources import ROOT
-from tests.support.streams import produce, runtime_in, stream_entry
+from tests.support.streams import produce, runtime_in, stream_entry, with_ingest
 
 from matchlake.dev.sandbox.topics import create_topic
+from matchlake.ingest.streams.checkpoint import Checkpoint
 
 pytestmark = [pytest.mark.soak, pytest.mark.local_only, pytest.mark.timeout(900)]
 
@@ -110,6 +111,11 @@ def test_a_stream_keeps_its_checkpoint_there(
         produce(broker, "far", [json.dumps(event).encode()] * 5, part)
         ingest(runtime)
     assert runtime.lakehouse.read("far.good").count() == 15
+    for generation in (1, 2):
+        produce(broker, "far", [json.dumps(event).encode()] * 5, 1)
+        ingest(with_ingest(runtime, adopt=("far",)))
+        assert Checkpoint(spark, f"{hdfs}/checkpoints/far", "far").newest().generation == generation
+    assert runtime.lakehouse.read("far.good").count() == 25
 
 
 def test_lake_files_are_read_from_there(spark: SparkSession, hdfs: str, tmp_path: Path) -> None:

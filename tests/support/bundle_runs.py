@@ -15,21 +15,30 @@ from matchlake.dev.bundle.resolve import Resolved, read_bundle, resolve
 from matchlake.dev.bundle.tasks import script_of
 from matchlake.dev.bundle.workflow import LOCAL_CATALOG, TaskRun, Workflow, local_overrides
 from matchlake.dev.sandbox.topics import create_topic
-from matchlake.lakehouse.views import JOBS
+from matchlake.lakehouse.job_order import job_order
 
 USERS, ITEMS = 30, 20
 RATED = [(u, i) for u in range(USERS) for i in range(ITEMS) if (u + i) % 3]
 # Small enough to be quick; every step is the product's.
 QUICK = {"train.als.iterations": 2, "train.als.rank": 4, "recommend.k": 3, "recommend.related": 2}
 TOPIC = "bundle-jobs"
+OPERATIONS = ("reconcile", "replay_quarantine", "erase_user")
+"""Jobs of no workflow, which have to run on both kinds of Spark."""
+PARAMETERS = {
+    # Otherwise the stream would go on without end.
+    "ingest_events_continuous": {"trigger": "available_now"},
+    "replay_quarantine": {"stream": "rating_events", "reason": "malformed_json"},
+    "erase_user": {"user_id": "absent"},
+}
+"""What a run gives a job beside the defaults of its parameters."""
 # Each rating with the one that its user gave last before it or at its time.
-_LAST = {"table": "silver.interactions", "keys": ["user_id"], "label_time": "event_time"}
+_LAST = {"table": "silver.interactions", "keys": ["user_id"], "label_timestamp": "event_time"}
 LABELLED = {
     "table": "gold.rated",
     "comment": "Ratings beside the last one of the same user.",
     "rows": {
         "labels": "silver.interactions",
-        "histories": [_LAST | {"event_time": "event_time", "prefix": "last_"}],
+        "history_tables": [_LAST | {"event_time": "event_time", "prefix": "last_"}],
     },
 }
 
@@ -78,11 +87,9 @@ def run_jobs(place: Place, *, serverless: bool) -> Iterator[TaskRun]:
     assert resolved.problems == ()
     for key in _in_order(resolved):
         job = resolved.jobs[key]
-        if bool(job.get("environments")) is serverless:
+        if key in OPERATIONS or bool(job.get("environments")) is serverless:
             runs: list[TaskRun] = []
-            # A stream without end would go on; the parameter that says so is the job's own.
-            ends = {"trigger": "available_now"} if "continuous" in job else {}
-            Workflow(resolved, ROOT, place.arguments(), runs.append).run(key, ends)
+            Workflow(resolved, ROOT, place.arguments(), runs.append).run(key, PARAMETERS.get(key))
             yield from runs
 
 
@@ -100,16 +107,19 @@ def _settings(keys: dict[str, Any]) -> list[str]:
 def job_names(*, serverless: bool) -> set[str]:
     """The jobs that `run_jobs` runs."""
     jobs = resolve(read_bundle(ROOT), "dev", {"catalog": LOCAL_CATALOG}).jobs
-    return {key for key, job in jobs.items() if bool(job.get("environments")) is serverless}
+    ours = {key for key, job in jobs.items() if bool(job.get("environments")) is serverless}
+    return ours | set(OPERATIONS)
 
 
 def _in_order(resolved: Resolved) -> list[str]:
     """The jobs, each after those that write what it reads; those of SQL alone at the end."""
 
+    order = job_order(load_config("dev", conf_dir=ROOT / "conf"))
+
     def at(key: str) -> int:
         scripts = [script_of(task, ROOT) for task in resolved.jobs[key]["tasks"]]
         names = [path.stem for path in scripts if path]
-        return max((JOBS.index(name) for name in names if name in JOBS), default=len(JOBS))
+        return max((order.index(name) for name in names if name in order), default=len(order))
 
     return sorted(resolved.jobs, key=at)
 

@@ -14,7 +14,7 @@ from matchlake.ingest.streams.audit import Ledger
 from matchlake.ingest.streams.checkpoint import Checkpoint
 from matchlake.ingest.streams.runner import Ingest, IngestParams, Prepared
 from matchlake.io.brokers import Broker
-from matchlake.io.topics import TopicState
+from matchlake.io.kafka import TopicState
 
 TOPIC = TopicState("t1", {0: 0}, {0: 100})
 
@@ -68,7 +68,8 @@ def plan(at: Prepared, batch: int, end: int, checkpoint: str = "c1") -> None:
         (f"offsets/{batch}", f"v1\n{{}}\n{json.dumps({topic: {0: end}})}"),
     ):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_text(text)
+        if not (folder / file).exists():  # Spark writes none of them anew
+            (folder / file).write_text(text)
 
 
 def messages(at: Ingest, values: list[tuple[int, bytes]]) -> DataFrame:

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from matchlake.dev.sandbox.jars import Jar, broker_folder, fetch_jars, spark_jars_folder
-from matchlake.dev.sandbox.process import HOST, choose_port
 from matchlake.io.java import require_java
+from matchlake.io.ports import HOST, choose_port
 
 _JAR = Jar(
     "org.apache.hadoop",

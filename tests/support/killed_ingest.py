@@ -1,8 +1,9 @@
-"""Runs `ingest_events` and kills it, Spark and all, at a named point of its way.
+"""Runs `ingest_events` and kills or stops it, Spark and all, at a named point of its way.
 
-    python -m tests.support.killed_ingest POINT COUNT TABLE [the job's own arguments]
+    python -m tests.support.killed_ingest SIGNAL POINT COUNT TABLE [the job's own arguments]
 
-COUNT says how often the point is passed before, TABLE is the folder of the table.
+SIGNAL is that of the kill, SIGKILL or SIGSTOP, COUNT says how often the point is passed before,
+TABLE is the folder of the table.
 """
 
 import os
@@ -33,17 +34,17 @@ POINTS = (
 
 
 class Killer:
-    """Counts how often its point is passed, and kills the process group at the last."""
+    """Counts how often its point is passed, and signals the process group at the last."""
 
-    def __init__(self, point: str, count: int) -> None:
-        self._point, self._left = point, count
+    def __init__(self, kill: signal.Signals, point: str, count: int) -> None:
+        self._kill, self._point, self._left = kill, point, count
 
     def at(self, point: str) -> None:
         """The program is at `point` now."""
         if point == self._point:
             self._left -= 1
-            if self._left < 0:
-                os.killpg(os.getpgrp(), signal.SIGKILL)
+            if self._left == -1:
+                os.killpg(os.getpgrp(), self._kill)
 
     def soon(self, point: str) -> None:
         """The program will be at `point` once the caller has returned."""
@@ -106,6 +107,6 @@ def _replace(owner: type, name: str, function: Callable[..., None]) -> None:
 
 
 if __name__ == "__main__":
-    chosen, passed, folder, *arguments = sys.argv[1:]
-    install(Killer(chosen, int(passed)), Path(folder))
+    named, chosen, passed, folder, *arguments = sys.argv[1:]
+    install(Killer(signal.Signals[named], chosen, int(passed)), Path(folder))
     sys.exit(run_job("ingest_events", runpy.run_path("jobs/ingest_events.py")["run"], arguments))

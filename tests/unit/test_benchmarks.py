@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.benchmarks.marks import with_marks
 from tests.benchmarks.memory import PeakMemory
 from tests.benchmarks.rounds import in_turn, ratio
 from tests.support.sources import ROOT
@@ -44,3 +45,14 @@ def test_sides_take_turns_and_one_that_fails_costs_no_other(tmp_path: Path) -> N
     del found["dies"]["median"]
     assert ratio(found, "ours", "theirs") == 0.25
     assert ratio(found, "ours", "dies") is None
+
+
+def test_marks_judge_only_what_was_measured() -> None:
+    result = {"feedback": "implicit", "rank": 64, "ratio": {"implicit": 0.36, "mllib": 0.5}}
+    found = {entry["peer"]: entry for entry in with_marks("als", result)["marks"]}
+    assert found["implicit"]["reached"] is True
+    assert (found["mllib"]["value"], found["mllib"]["reached"]) == (0.5, False)
+    assert "irspack" not in found
+    assert with_marks("als", {**result, "rank": 32})["marks"] == []
+    higher = with_marks("ingest", {"ratio": {"from_json": 1.19}})["marks"]
+    assert [entry["reached"] for entry in higher] == [False]

@@ -1,1 +1,1 @@
-"""Every command of the command line."""
+"""The command line `matchlake`; each command is imported when it is called."""

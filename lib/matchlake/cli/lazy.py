@@ -1,4 +1,4 @@
-"""Commands whose modules are imported when they are called: `--help` needs no Spark."""
+"""Commands that are imported when they are called: `--help` starts no Spark."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,33 +7,41 @@ from importlib import import_module
 import typer
 from typer.main import get_command, get_group
 
-# The command's own parser gets all of its arguments, `--help` too.
-_UNREAD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+# The command's own parser reads all its arguments, `--help` too.
+_PASS_ALL = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
 @dataclass(frozen=True)
 class LazyCommand:
-    """A command or group of commands, `module:attribute`, and the line that tells of it."""
+    """A command or group of commands: its name, `module:attribute`, and one line of help."""
 
     name: str
     target: str
     help: str
 
-    def add_to(self, app: typer.Typer) -> None:
-        """Adds it to a command line, as what is looked up when it is called."""
+    def load(self) -> Callable[..., None] | typer.Typer:
+        """Imports the module and returns its function or its group of commands."""
+        module, _, attribute = self.target.partition(":")
+        loaded: Callable[..., None] | typer.Typer = getattr(import_module(module), attribute)
+        return loaded
+
+    def add_to(self, app: typer.Typer, panel: str) -> None:
+        """Adds the command to `app`, on a panel of `--help`; calling it imports its module."""
 
         def call(context: typer.Context) -> None:
-            module, _, attribute = self.target.partition(":")
-            found = getattr(import_module(module), attribute)
-            group = isinstance(found, typer.Typer)
-            command = get_group(found) if group else get_command(_alone(found))
-            command.main(context.args, prog_name=context.command_path)
+            loaded = self.load()
+            if isinstance(loaded, typer.Typer):
+                get_group(loaded).main(context.args, prog_name=context.command_path)
+            else:
+                get_command(_app_of(loaded)).main(context.args, prog_name=context.command_path)
 
-        app.command(self.name, help=self.help, context_settings=_UNREAD)(call)
+        app.command(self.name, help=self.help, context_settings=_PASS_ALL, rich_help_panel=panel)(
+            call
+        )
 
 
-def _alone(function: Callable[..., None]) -> typer.Typer:
-    """A command line of one command."""
+def _app_of(function: Callable[..., None]) -> typer.Typer:
+    """A command line with one command."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(function)
     return app

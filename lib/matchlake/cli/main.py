@@ -1,4 +1,4 @@
-"""The one command line, `matchlake`. Only the commands that need Spark import it."""
+"""The command line `matchlake`. Only a command that needs Spark imports it."""
 
 import ast
 import logging
@@ -6,7 +6,6 @@ import runpy
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -15,28 +14,107 @@ from rich.console import Console
 from rich.markup import escape
 
 from matchlake.cli.lazy import LazyCommand
-from matchlake.dev.bundle.commands import bundle_app
 from matchlake.errors import ConfigError, MatchlakeError
 from matchlake.io.secrets import mask_log, masked
 
-SECRETS = LazyCommand(
-    "secrets",
-    "matchlake.cli.secrets:secrets_app",
-    "Where secrets come from; values never show.",
+PRODUCTION = (
+    LazyCommand(
+        "sql",
+        "matchlake.cli.sql.commands:sql",
+        "Queries tables and views: one query, or a prompt without one.",
+    ),
+    LazyCommand(
+        "sql-server",
+        "matchlake.cli.sql.commands:sql_server_command",
+        "Serves tables and views to JDBC clients on this machine, until Ctrl-C or SIGTERM.",
+    ),
+    LazyCommand(
+        "profile",
+        "matchlake.cli.sql.profile:profile_command",
+        "Shows histograms and counts of a table's columns, or their drift since a version.",
+    ),
+    LazyCommand(
+        "streams",
+        "matchlake.cli.streams:streams_app",
+        "Shows the state of the streams that `ingest_events` reads.",
+    ),
+    LazyCommand(
+        "reconcile",
+        "matchlake.cli.streams:reconcile",
+        "Checks that the tables account for every offset that was read.",
+    ),
+    LazyCommand(
+        "replay-quarantine",
+        "matchlake.cli.streams:replay_quarantine",
+        "Parses quarantined records again with the columns that conf declares now.",
+    ),
+    LazyCommand(
+        "erase-user",
+        "matchlake.cli.erase:erase_user",
+        "Erases one user from bronze, quarantine, silver and gold, and from the tables' old files.",
+    ),
+    LazyCommand(
+        "secrets",
+        "matchlake.cli.secrets:secrets_app",
+        "Checks and stores the secrets that conf refers to; never prints a value.",
+    ),
 )
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-SECRETS.add_to(app)
-app.add_typer(bundle_app, name="bundle")
-if find_spec("matchlake.dev.sandbox"):
-    from matchlake.cli.dev import add_laptop_commands
+"""The commands of an installed wheel; they need conf/ and jobs/, and Spark to read tables."""
 
-    add_laptop_commands(app)
+LOCAL = (
+    LazyCommand(
+        "demo",
+        "matchlake.dev.commands:demo",
+        "Runs the whole product on MovieLens-100K: broker, tables, features, model, SQL.",
+    ),
+    LazyCommand(
+        "sandbox",
+        "matchlake.dev.sandbox.commands:sandbox_app",
+        "Starts and stops a local Kafka broker, Key Vault and Databricks workspace.",
+    ),
+    LazyCommand(
+        "doctor",
+        "matchlake.dev.sandbox.commands:doctor",
+        "Checks this machine for what matchlake needs; exits with 1 if something is missing.",
+    ),
+    LazyCommand(
+        "bundle",
+        "matchlake.dev.bundle.commands:bundle_app",
+        "Checks the Databricks bundle, and runs its jobs on this machine.",
+    ),
+    LazyCommand(
+        "notebooks",
+        "matchlake.dev.commands:notebooks",
+        "Writes the notebooks in Jupyter's format; Databricks opens them as they are.",
+    ),
+    LazyCommand(
+        "mlflow",
+        "matchlake.dev.commands:mlflow",
+        "Serves the MLflow page of the local runs and models, until Ctrl-C.",
+    ),
+)
+"""The commands for a development machine; their packages are the extra `local`."""
+
+# The extra that brings a package which the wheel alone does not.
+_EXTRAS = {
+    "pyspark": "spark",
+    "py4j": "spark",
+    "delta": "spark",
+    "cryptography": "local",
+    "psutil": "local",
+}
+_PRODUCTION_PANEL, _LOCAL_PANEL = "Commands", "Development machine (extra `local`)"
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 _err = Console(stderr=True)
 
 
 @app.callback(invoke_without_command=True)
 def root(*, show_version: Annotated[bool, typer.Option("--version")] = False) -> None:
-    """Features and recommenders on Spark, Kafka and Delta: jobs, secrets, SQL, tracking."""
+    """Features and recommenders on Spark, Kafka and Delta: jobs, secrets, SQL, tracking.
+
+    For example: matchlake run ingest_events --env dev
+    """
     if show_version:
         typer.echo(version("matchlake"))
         raise typer.Exit
@@ -49,37 +127,44 @@ def job_folder() -> Path:
     return find_conf().parent / "jobs"
 
 
-# --help before the job's name asks about `run`, after it about the job: so it is ours to read.
+# `--help` before the job's name is for `run`, after it for the job: `run` reads both itself.
 _RUN = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
-@app.command(context_settings=_RUN)
+@app.command(context_settings=_RUN, rich_help_panel=_PRODUCTION_PANEL)
 def run(
     context: typer.Context, name: Annotated[str, typer.Argument(help="the job")] = "--help"
 ) -> None:
-    """Runs a job of jobs/, as spark-submit would; its own options follow the name."""
+    """Runs a job of jobs/, as spark-submit would; the job's own options follow its name."""
     jobs = {path.stem: path for path in sorted(job_folder().glob("*.py"))}
     if name == "--help":
         typer.echo(_usage(jobs))
         return
     if name not in jobs:
-        raise ConfigError(f"No job {name!r}: there is {', '.join(jobs)}.")
+        raise ConfigError(f"No job {name!r}. Jobs: {', '.join(jobs)}.")
     sys.argv = [str(jobs[name]), *context.args]
     runpy.run_path(str(jobs[name]), run_name="__main__")
+
+
+for _command in PRODUCTION:
+    _command.add_to(app, _PRODUCTION_PANEL)
+for _command in LOCAL:
+    _command.add_to(app, _LOCAL_PANEL)
 
 
 def _usage(jobs: Mapping[str, Path]) -> str:
     lines = ["Usage: matchlake run JOB [--env ENV] [--set KEY=VALUE]... [options of the job]", ""]
     for name, path in jobs.items():
-        told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        lines.append(f"  {name:20} {told.splitlines()[0]}")
-    return "\n".join([*lines, "", "matchlake run JOB --help tells a job's own options."])
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        lines.append(f"  {name:20} {docstring.splitlines()[0]}")
+    example = "For example: matchlake run ingest_events --env dev --set ingest.trigger='10 seconds'"
+    return "\n".join([*lines, "", "matchlake run JOB --help lists a job's own options.", example])
 
 
 def main() -> None:
     """Runs the command line; an expected error is one message and exit code 1."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    # kafka-python warns of its own scheduling, and at each login of the sandbox's plain listener.
+    # kafka-python warns about its own scheduling, and at each login to the sandbox's broker.
     logging.getLogger("kafka").setLevel(logging.ERROR)
     mask_log()
     try:
@@ -87,12 +172,18 @@ def main() -> None:
     except MatchlakeError as error:
         _fail(masked(str(error)))
     except ModuleNotFoundError as error:
-        if error.name != "pyspark":
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
             raise
-        _fail(
-            "This command needs pyspark, which is not installed: pip install 'matchlake[spark]'. "
-            "On Databricks the runtime brings it."
-        )
+        _fail(_missing(package, _EXTRAS[package]))
+
+
+def _missing(package: str, extra: str) -> str:
+    on_platform = " On Databricks the runtime brings it." if extra == "spark" else ""
+    return (
+        f"This command needs {package}, which is not installed: "
+        f"it needs pip install 'matchlake[{extra}]'.{on_platform}"
+    )
 
 
 def _fail(message: str) -> NoReturn:

@@ -19,7 +19,10 @@ from matchlake.io.secrets import (
     secrets_file,
 )
 
-secrets_app = typer.Typer(no_args_is_help=True, help="Where secrets come from; values never show.")
+secrets_app = typer.Typer(
+    no_args_is_help=True,
+    help="Checks and stores the secrets that conf refers to; never prints a value.",
+)
 scope_app = typer.Typer(no_args_is_help=True, help="Databricks secret scopes.")
 secrets_app.add_typer(scope_app, name="scope")
 
@@ -28,7 +31,10 @@ Env = Annotated[str, typer.Option("--env", help="conf/ENV.yml over conf/base.yml
 
 @secrets_app.command()
 def check(env: Env = "local") -> None:
-    """Resolves every reference that conf of an environment holds; exits with 1 if one fails."""
+    """Resolves every secret that the conf of an environment refers to; exits with 1 if one fails.
+
+    For example: matchlake secrets check --env dev
+    """
     config = load_config(env)
     chain = secret_chain(config.secrets, config.lakehouse)
     table = Table("", "reference", "named by", "answer", box=None, pad_edge=False)
@@ -56,7 +62,10 @@ def put(
     key: Annotated[str, typer.Argument(help="key in it")],
     env: Env = "local",
 ) -> None:
-    """Puts a secret into the laptop's file; its value is asked for, or read from a pipe."""
+    """Puts a secret into the local file; asks for its value, or reads it from a pipe.
+
+    For example: matchlake secrets put kafka password
+    """
     config = load_config(env)
     if "file" not in config.secrets.stores:
         stores = ", ".join(config.secrets.stores)
@@ -83,10 +92,13 @@ def create_keyvault(
         bool, typer.Option(help="let every user of the workspace manage the scope")
     ] = False,
 ) -> None:
-    """Makes a scope whose secrets lie in Azure Key Vault; needs a login by Entra ID, not a token.
+    """Creates a Databricks scope that reads Azure Key Vault; needs a login by Entra ID, no token.
 
-    The workspace comes from DATABRICKS_HOST and the login that Databricks' tools use. After it
-    the vault has to let the application AzureDatabricks get and list secrets.
+    The workspace comes from DATABRICKS_HOST and the login of the Databricks tools. Afterwards
+    the vault must let the application AzureDatabricks get and list secrets.
+
+    For example: matchlake secrets scope create-keyvault matchlake-dev
+    --dns-name https://NAME.vault.azure.net --resource-id /subscriptions/...
     """
     from databricks.sdk.errors.base import DatabricksError  # noqa: PLC0415 - a second to import
     from databricks.sdk.service.workspace import (  # noqa: PLC0415
@@ -97,7 +109,7 @@ def create_keyvault(
     config = load_config(env)
     _check_vault(dns_name, resource_id)
     try:
-        connect_workspace(config.lakehouse, config.secrets.patience).secrets.create_scope(
+        connect_workspace(config.lakehouse, config.secrets.timeout_seconds).secrets.create_scope(
             _reference(name, "any").scope,
             scope_backend_type=ScopeBackendType.AZURE_KEYVAULT,
             backend_azure_keyvault=AzureKeyVaultSecretScopeMetadata(

@@ -28,7 +28,14 @@ from matchlake.io.brokers import Broker, configured_broker
 from matchlake.io.secrets import secret_chain
 from matchlake.runtime import Runtime, start, start_logging
 
-JOBS = ("ingest_events", "load_lake", "build_features", "train_recommender", "recommend")
+JOBS = (
+    "ingest_events",
+    "build_silver",
+    "load_lake",
+    "build_features",
+    "train_recommender",
+    "recommend",
+)
 STREAM = "rating_events"
 RANKER = ("recommend.tables=[recommendations]", f"ingest.streams=[{STREAM}]")
 """The first model ranks items; what is related to what the second one says."""

@@ -1,5 +1,6 @@
-"""What a user declares of the records that come in: columns, and whole streams of them."""
+"""Declarations of streams and of the silver tables that are built from them."""
 
+from datetime import UTC, datetime
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -106,6 +107,123 @@ class StreamParams(WithFormat):
             declared = self.columns.get(self.event_time)
             if declared is None or declared.type != "timestamp":
                 raise ValueError(f"event_time {self.event_time} is no declared timestamp column")
+        return self
+
+
+class ReconcileParams(Params):
+    """What `reconcile` checks."""
+
+    streams: tuple[str, ...] | None = None
+    """Names of the streams; null: all."""
+    rebuild: bool = False
+    """Whether to write the ledger anew from the tables first."""
+
+
+class ReplayParams(Params):
+    """What `replay_quarantine` parses again. An empty text counts as null."""
+
+    stream: str | None = None
+    """Name of the stream."""
+    reasons: tuple[str, ...] = ()
+    """Only records with one of these reasons; empty: all."""
+    since: str | None = None
+    """Only records that Kafka received at or after this ISO 8601 time, UTC."""
+    fix: str | None = None
+    """SQL expression of the text to parse instead, of `value`, `key`, `reason`, `detail`."""
+
+    @field_validator("stream", "since", "fix")
+    @classmethod
+    def _empty_is_null(cls, text: str | None) -> str | None:
+        return text or None
+
+    @field_validator("reasons")
+    @classmethod
+    def _without_empty(cls, reasons: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(filter(None, reasons))
+
+
+class EraseParams(Params):
+    """The user that `erase_user` erases."""
+
+    user_id: str | None = Field(None, repr=False)
+    """The user's `user_id`, as text."""
+    include_unparsed_matches: bool = False
+    """Whether to erase quarantined records that hold the id anywhere, too."""
+
+    @field_validator("user_id", mode="before")
+    @classmethod
+    def _is_text(cls, user_id: object) -> object:
+        if user_id is not None and not isinstance(user_id, str):  # 007 would become 7
+            raise ValueError("an id is text: pass it as --user-id ID, or quote it for YAML")
+        return user_id
+
+
+class SilverTable(Params):
+    """The silver table of one stream."""
+
+    stream: str
+    """The stream, as `streams` names it."""
+    table: str
+    """The table of its good records, one row per key."""
+    comment: str
+    """The meaning of a row; stands in the table."""
+    keys: tuple[str, ...] = Field(min_length=1)
+    """Of the records with equal values in these columns, the last that Kafka took is kept."""
+
+    @field_validator("table")
+    @classmethod
+    def _name_of_a_table(cls, name: str) -> str:
+        return checked_name(name, 2)
+
+
+class InteractionsParams(Params):
+    """The columns of a silver table that fill `silver.interactions`.
+
+    The event time is the stream's own. All columns are required columns of the stream.
+    """
+
+    source: str
+    """The name of the silver table in `silver.tables`."""
+    user_id: str = "user_id"
+    """The column with the user's key."""
+    item_id: str = "item_id"
+    """The column with the item's key."""
+    rating: str | None = "rating"
+    """The numeric column with the rating; null: every event has the rating 1."""
+
+
+class SilverParams(Params):
+    """The tables that `build_silver` writes, and the range of time that it rebuilds."""
+
+    tables: dict[str, SilverTable] = Field(default_factory=dict)
+    """The silver tables by name."""
+    interactions: InteractionsParams | None = None
+    """The source of `silver.interactions`; null: the table is not built."""
+    rebuild_from: datetime | None = None
+    """Rebuilds the events from this time on from bronze; a time without a zone is UTC."""
+    until: datetime | None = None
+    """The end of the rebuilt range, exclusive."""
+
+    @field_validator("rebuild_from", "until")
+    @classmethod
+    def _in_a_zone(cls, time: datetime | None) -> datetime | None:
+        return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
+
+    @model_validator(mode="after")
+    def _validate_range(self) -> Self:
+        if (self.rebuild_from is None) != (self.until is None):
+            raise ValueError("rebuild_from and until go together: both or none")
+        if self.rebuild_from and self.until and self.rebuild_from >= self.until:
+            raise ValueError("rebuild_from has to be before until")
+        return self
+
+    @model_validator(mode="after")
+    def _validate_interactions(self) -> Self:
+        if self.interactions and self.interactions.source not in self.tables:
+            raise ValueError(
+                f"interactions.source {self.interactions.source} is no silver table: "
+                f"silver.tables declares {', '.join(self.tables) or 'none'}"
+            )
         return self
 
 

@@ -1,117 +1,94 @@
-"""From a stream's good records to its silver table: one row a key, and whether it came late."""
+"""Silver tables as plans: one row per key of a stream's good records, and the interactions."""
 
-from datetime import UTC, datetime
-from typing import NamedTuple, Self
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
 
-from pydantic import Field, field_validator, model_validator
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import ConfigError
-from matchlake.ingest.params import StreamParams, checked_name
+from matchlake.ingest.params import (
+    NUMBERS,
+    InteractionsParams,
+    SilverParams,
+    SilverTable,
+    StreamParams,
+)
 from matchlake.ingest.schema import GOOD, POSITION, STATUS
 from matchlake.ingest.streams.audit_table import is_late
 from matchlake.ingest.tables import allowed_values, stream_columns
-from matchlake.params import Params
-from matchlake.schemas import Column, TableSpec
+from matchlake.schemas import EVENT_TIME, INTERACTIONS, ITEM_ID, RATING, USER_ID, Column, TableSpec
 
 LATE = Column(
     "late",
     "BOOLEAN",
-    "Whether even the first record of it came later after it happened than is allowed",
+    "Whether even the first record of the event came later than the stream allows",
     nullable=False,
 )
 ORDER = ("kafka_timestamp", "topic", "partition", "offset")
-"""Of records with the same key the greatest counts: the one that Kafka took last."""
+"""The order in which Kafka took records: the greatest is the last."""
 
 
-class SilverTable(Params):
-    """The silver table of one stream."""
+def last_per_key(
+    rows: DataFrame, keys: Sequence[str], order: Sequence[str], *aggregates: SparkColumn
+) -> DataFrame:
+    """The row with the greatest `order` per key, and the named aggregates of its group. Lazy.
 
-    stream: str
-    """The stream, as `streams` names it."""
-    table: str
-    """The table of its good records, one row a key."""
-    comment: str
-    """What a row is; stands in the table."""
-    keys: tuple[str, ...] = Field(min_length=1)
-    """Of records that agree in these columns, the last that Kafka took counts."""
-
-    @field_validator("table")
-    @classmethod
-    def _name_of_a_table(cls, name: str) -> str:
-        return checked_name(name, 2)
+    The only rule by which the product chooses among rows of one key. Gives the columns of `rows`,
+    then those of `aggregates`. Where `order` differs in all rows of a key, the result does not
+    depend on the order in which rows are read.
+    """
+    last = F.max_by(F.struct(*rows.columns), F.struct(*order)).alias("last")
+    found = rows.groupBy(*keys).agg(last, *aggregates)
+    return found.select("last.*", *found.columns[len(keys) + 1 :])
 
 
-class SilverParams(Params):
-    """What `clean_events` makes, and which events it makes anew."""
-
-    tables: dict[str, SilverTable] = Field(default_factory=dict)
-    """The silver tables by name."""
-    rebuild_from: datetime | None = None
-    """Makes the events from this time on anew from bronze; a time without a zone is UTC."""
-    until: datetime | None = None
-    """The end of what is made anew; that time itself is not part of it."""
-
-    @field_validator("rebuild_from", "until")
-    @classmethod
-    def _in_a_zone(cls, time: datetime | None) -> datetime | None:
-        return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
-
-    @model_validator(mode="after")
-    def _both_ends(self) -> Self:
-        if (self.rebuild_from is None) != (self.until is None):
-            raise ValueError("rebuild_from and until go together: both or none")
-        if self.rebuild_from and self.until and self.rebuild_from >= self.until:
-            raise ValueError("rebuild_from has to be before until")
-        return self
-
-
-class Cleaning(NamedTuple):
-    """A stream and its silver table: what is read, and what of it is kept."""
+class SilverSpec(NamedTuple):
+    """A stream and its silver table: the rows that are read and the rows that are kept."""
 
     stream: StreamParams
     silver: SilverTable
 
     @property
     def event_time(self) -> str:
-        """The column that says when an event happened; raises ConfigError without one."""
-        return self._required(self.stream.event_time or "event_time", "event_time")
+        """The column with the time of the event; raises ConfigError without one."""
+        return self.require(self.stream.event_time or EVENT_TIME, "event_time")
 
     def spec(self) -> TableSpec:
-        """The silver table: what records fill, Kafka's position, and `late`.
+        """The silver table: the columns that records fill, Kafka's position, and `late`.
 
         Raises ConfigError where a key or the event time is no required column of the stream.
         """
-        needed = {self.event_time, *(self._required(key, "key") for key in self.silver.keys)}
-        columns = (c._replace(nullable=c.name not in needed) for c in stream_columns(self.stream))
+        required = {self.event_time, *(self.require(key, "key") for key in self.silver.keys)}
+        columns = (c._replace(nullable=c.name not in required) for c in stream_columns(self.stream))
         return TableSpec(
             self.silver.table,
-            f"{self.silver.comment} Of the good records of {self.stream.table} that agree in "
-            f"{', '.join(self.silver.keys)} the last.",
+            f"{self.silver.comment} The last good record of {self.stream.table} per "
+            f"{', '.join(self.silver.keys)}.",
             (*columns, *POSITION, LATE),
             keys=self.silver.keys,
             checks=tuple(allowed_values(self.stream.columns)),
+            written_by="build_silver",
         )
 
-    def kept(self, rows: DataFrame) -> DataFrame:
-        """Of the good rows of the bronze table the last of each key, with `late`. Lazy."""
+    def rows(self, bronze: DataFrame) -> DataFrame:
+        """The last good row per key of the bronze table, with `late`. Lazy."""
         *columns, _ = self.spec().column_names
-        last = F.max_by(F.struct(*columns), F.struct(*ORDER)).alias("last")
-        good = rows.where(F.col(STATUS.name) == GOOD)
+        good = bronze.where(F.col(STATUS.name) == GOOD)
         late = F.bool_and(self.is_late()).alias(LATE.name)
-        return good.groupBy(*self.silver.keys).agg(last, late).select("last.*", LATE.name)
+        return last_per_key(good.select(*columns), self.silver.keys, ORDER, late)
 
-    def kept_between(self, rows: DataFrame, start: datetime, end: datetime) -> DataFrame:
-        """Those of `kept` that happened from `start` on and before `end`. Lazy.
+    def rows_between(self, bronze: DataFrame, start: datetime, end: datetime) -> DataFrame:
+        """The rows of `rows` with an event time from `start` on and before `end`. Lazy.
 
         Where the event time is a key, no other row of the bronze table is read.
         """
         inside = self.happened(start, end)
         if self.event_time in self.silver.keys:
-            return self.kept(rows.where(inside))
-        return self.kept(rows).where(inside)
+            return self.rows(bronze.where(inside))
+        return self.rows(bronze).where(inside)
 
     def happened(self, start: datetime, end: datetime) -> SparkColumn:
         """Whether an event happened from `start` on and before `end`."""
@@ -123,7 +100,8 @@ class Cleaning(NamedTuple):
         late = is_late(F.col(self.event_time), self.stream)
         return F.coalesce(late, F.lit(False))  # noqa: FBT003 - a value
 
-    def _required(self, name: str, role: str) -> str:
+    def require(self, name: str, role: str) -> str:
+        """`name`, if it is a required column of the stream; raises ConfigError otherwise."""
         column = self.stream.columns.get(name)
         if column is None or not column.required:
             raise ConfigError(
@@ -133,12 +111,60 @@ class Cleaning(NamedTuple):
         return name
 
 
-def cleanings(params: SilverParams, streams: dict[str, StreamParams]) -> dict[str, Cleaning]:
+class InteractionsSpec(NamedTuple):
+    """The silver table of events that `silver.interactions` is built from, and its columns."""
+
+    params: InteractionsParams
+    source: SilverSpec
+
+    def rows(self, events: DataFrame) -> DataFrame:
+        """The last event per user and item, with the columns of `silver.interactions`. Lazy.
+
+        The latest event time wins. Among equal ones the record that Kafka took last wins, as it
+        does in the silver table itself. Raises ConfigError for a column that the stream does not
+        require, and for a rating that is no number.
+        """
+        source, columns = self.source, self.params
+        chosen = events.select(
+            F.col(source.require(columns.user_id, "user_id")).cast("string").alias(USER_ID),
+            F.col(source.require(columns.item_id, "item_id")).cast("string").alias(ITEM_ID),
+            self._rating().cast("double").alias(RATING),
+            F.col(source.event_time).alias(EVENT_TIME),
+            *ORDER,
+        )
+        last = last_per_key(chosen, INTERACTIONS.keys, (EVENT_TIME, *ORDER))
+        return last.select(*INTERACTIONS.column_names)
+
+    def _rating(self) -> SparkColumn:
+        if self.params.rating is None:
+            return F.lit(1.0)
+        name = self.source.require(self.params.rating, "rating")
+        kind = self.source.stream.columns[name].type
+        if kind not in NUMBERS:
+            raise ConfigError(
+                f"rating {name} of silver.interactions is {kind} in stream "
+                f"{self.source.silver.stream}: choose a column of type {', '.join(NUMBERS)}, or "
+                "null, with which every event has the rating 1."
+            )
+        return F.col(name)
+
+
+def silver_specs(params: SilverParams, streams: dict[str, StreamParams]) -> dict[str, SilverSpec]:
     """The declared silver tables, each with its stream; raises ConfigError for an unknown one."""
     unknown = {each.stream for each in params.tables.values()} - streams.keys()
     if unknown:
         raise ConfigError(
-            f"silver.tables speaks of stream {', '.join(sorted(unknown))}: declared below "
-            f"`streams` is {', '.join(streams) or 'none'}."
+            f"silver.tables names stream {', '.join(sorted(unknown))}, but `streams` declares "
+            f"{', '.join(streams) or 'none'}."
         )
-    return {name: Cleaning(streams[each.stream], each) for name, each in params.tables.items()}
+    return {name: SilverSpec(streams[each.stream], each) for name, each in params.tables.items()}
+
+
+def interactions_spec(
+    params: SilverParams, streams: dict[str, StreamParams]
+) -> InteractionsSpec | None:
+    """How `silver.interactions` is built; None where conf declares no source of it."""
+    if params.interactions is None:
+        return None
+    source = silver_specs(params, streams)[params.interactions.source]
+    return InteractionsSpec(params.interactions, source)

@@ -1,4 +1,4 @@
-"""Keeps a silver table in step with its bronze table: by what that gained, or made anew."""
+"""Brings silver tables up to date with bronze: merges what bronze gained, or rebuilds."""
 
 import json
 import logging
@@ -12,141 +12,167 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from matchlake.ingest.schema import GOOD, STATUS
-from matchlake.ingest.silver import LATE, ORDER, Cleaning
+from matchlake.ingest.silver import LATE, ORDER, InteractionsSpec, SilverSpec
 from matchlake.ingest.streams.commits import table_id
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import drop_constraints, read_properties, set_properties
-from matchlake.schemas import quote_identifier
+from matchlake.schemas import INTERACTIONS, quote_identifier
 
 _log = logging.getLogger(__name__)
 
-_MADE_FROM = "matchlake.made_from"
-"""The property that says of which bronze table, version and declaration a silver table is made."""
+_BUILT_FROM = "matchlake.built_from"
+"""The table property with the source table, its version and the declaration of the last build."""
 
 State = dict[str, Any]
 
 
-class CleanCounts(NamedTuple):
-    """What became of good records of a bronze table."""
+class SilverCounts(NamedTuple):
+    """Counts of the good records that one merge or rebuild read."""
 
     good: int
-    """How many were read."""
+    """Good records that were read."""
     late: int
-    """How many of them came late."""
+    """Late ones among them."""
     new: int
-    """How many events they are that the silver table had not; of one made anew, all it has."""
-    anew: bool = False
-    """Whether the table, or a range of it, was made anew."""
+    """Events that the silver table did not have; after a rebuild, all events in it."""
+    rebuilt: bool = False
+    """Whether the table, or a range of it, was rebuilt."""
 
     @property
     def repeated(self) -> int:
-        """Records of an event that the table had already, or that others are of too."""
+        """Records of an event that another record, here or in the table, stands for."""
         return self.good - self.new
 
 
 @dataclass(frozen=True)
-class Clean:
-    """One silver table, and the bronze table it is made from.
+class SilverMerge:
+    """One silver table, and the bronze table it is built from.
 
-    After each call its rows are those that all good records of bronze give, whatever was there
-    before and in whatever steps they came.
+    After each call the table holds what all good records of bronze give. Neither its earlier rows
+    nor the number of runs change that.
     """
 
-    cleaning: Cleaning
+    silver: SilverSpec
     lakehouse: Lakehouse = field(repr=False)
 
-    def catch_up(self) -> CleanCounts | None:
-        """Merges what bronze gained since the last time; None where nothing changed there.
+    def catch_up(self) -> SilverCounts | None:
+        """Merges what bronze gained since the last run; None where nothing changed there.
 
-        One commit, and then a note in the table of how far it is: after a crash between them the
-        same records are merged again, which changes nothing. Where records are gone from bronze,
-        its changes are no longer kept, or the declaration is another, the table is made anew.
+        The merge is one commit. A table property then records the version of bronze. After a crash
+        between the two, the next run merges the same records again, which changes nothing. The
+        table is rebuilt where records are gone from bronze, where bronze no longer keeps its
+        changes, and where the declaration has changed.
 
         Raises:
-            TableError: the table is there in another shape than declared.
+            TableError: the table exists with other columns than declared.
         """
-        bronze, spec = self.cleaning.stream.table, self.cleaning.spec()
+        bronze, spec = self.silver.stream.table, self.silver.spec()
         self.lakehouse.require(bronze)
-        add = self.cleaning.stream.new_columns == "add"
+        add = self.silver.stream.new_columns == "add"
         self.lakehouse.create(spec, add_columns=add)
         drop_constraints(self.lakehouse, spec.name, dict(spec.checks))
-        before, now = self._noted(), self._state()
+        before, now = _read_state(self.lakehouse, spec.name), self._state()
         if before == now:
             return None
-        counts = self._merged(before, now) or self._made_anew(now)
-        set_properties(self.lakehouse, spec.name, {_MADE_FROM: json.dumps(now)})
+        counts = self._merge(before, now) or self._rebuild_all(now)
+        _write_state(self.lakehouse, spec.name, now)
         return counts
 
-    def rebuild(self, start: datetime, end: datetime) -> CleanCounts:
-        """Makes the events from `start` on and before `end` anew from bronze, in one commit."""
-        spec, inside = self.cleaning.spec(), self.cleaning.happened(start, end)
+    def rebuild(self, start: datetime, end: datetime) -> SilverCounts:
+        """Rebuilds the events from `start` on and before `end` from bronze, in one commit."""
+        spec, inside = self.silver.spec(), self.silver.happened(start, end)
         self.catch_up()
-        rows = self.lakehouse.read(self.cleaning.stream.table, self._noted()["version"])
-        kept = self.cleaning.kept_between(rows, start, end)
-        self.lakehouse.replace_where(kept, spec, inside)
-        found = self._counted(rows, _good() & inside)
-        there = self.lakehouse.read(spec.name).where(inside).count()
-        return CleanCounts(found["good"], found["late"], there, anew=True)
-
-    def _noted(self) -> State:
-        """Of what the table was made last; nothing where it never was."""
-        properties = read_properties(self.lakehouse, self.cleaning.silver.table)
-        noted: State = json.loads(properties.get(_MADE_FROM, "{}"))
-        return noted
+        version = _read_state(self.lakehouse, spec.name)["version"]
+        bronze = self.lakehouse.read(self.silver.stream.table, version)
+        rows = self.silver.rows_between(bronze, start, end)
+        self.lakehouse.replace_where(rows, spec, inside)
+        counts = self._count(bronze, _good() & inside)
+        events = self.lakehouse.read(spec.name).where(inside).count()
+        return SilverCounts(counts["good"], counts["late"], events, rebuilt=True)
 
     def _state(self) -> State:
-        """Of what the table would be made now."""
-        bronze = self.cleaning.stream.table
-        return {
-            "table": table_id(self.lakehouse.spark, self.lakehouse.name(bronze)),
-            "version": self.lakehouse.version(bronze),
-            "keys": list(self.cleaning.silver.keys),
-            "late_after": self.cleaning.stream.late_after,
+        """The source and the declaration of a build now."""
+        declared = {
+            "keys": list(self.silver.silver.keys),
+            "late_after": self.silver.stream.late_after,
         }
+        return _source_state(self.lakehouse, self.silver.stream.table) | declared
 
-    def _merged(self, before: State, now: State) -> CleanCounts | None:
-        """Merges what bronze gained since; None where that is not known, or not all there is."""
+    def _merge(self, before: State, now: State) -> SilverCounts | None:
+        """Merges what bronze gained; None where that is unknown, or where bronze lost records."""
         if before | {"version": None} != now | {"version": None}:
             return None
-        bronze = self.cleaning.stream.table
+        bronze = self.silver.stream.table
         try:
             changes = self.lakehouse.changes(bronze, before["version"] + 1, now["version"])
-            found = self._counted(changes, _good() & _added(), gone=_good() & ~_added())
+            counts = self._count(changes, _good() & _added(), gone=_good() & ~_added())
         except (PySparkException, Py4JError) as error:
-            told = str(error).splitlines()[0]
-            _log.warning("%s: what changed is no longer known there: %s", bronze, told)
+            message = str(error).splitlines()[0]
+            _log.warning("%s: its changes are no longer kept: %s", bronze, message)
             return None
-        if found["gone"]:
-            _log.info("%s: %d good record(s) are there no more", bronze, found["gone"])
+        if counts["gone"]:
+            _log.info("%s: %d good record(s) are gone", bronze, counts["gone"])
             return None
-        rows = changes.where(_added())
-        new = self.lakehouse.merge(self.cleaning.kept(rows), self.cleaning.spec(), self._matched())
-        return CleanCounts(found["good"], found["late"], new)
+        rows = self.silver.rows(changes.where(_added()))
+        new = self.lakehouse.merge(rows, self.silver.spec(), self._matched())
+        return SilverCounts(counts["good"], counts["late"], new)
 
-    def _made_anew(self, now: State) -> CleanCounts:
-        spec = self.cleaning.spec()
-        rows = self.lakehouse.read(self.cleaning.stream.table, now["version"])
-        found = self._counted(rows, _good())
-        self.lakehouse.replace(self.cleaning.kept(rows), spec)
-        there = self.lakehouse.read(spec.name).count()
-        return CleanCounts(found["good"], found["late"], there, anew=True)
+    def _rebuild_all(self, now: State) -> SilverCounts:
+        spec = self.silver.spec()
+        bronze = self.lakehouse.read(self.silver.stream.table, now["version"])
+        counts = self._count(bronze, _good())
+        self.lakehouse.replace(self.silver.rows(bronze), spec)
+        events = self.lakehouse.read(spec.name).count()
+        return SilverCounts(counts["good"], counts["late"], events, rebuilt=True)
 
-    def _counted(self, rows: DataFrame, chosen: Column, gone: Column | None = None) -> Row:
+    def _count(self, rows: DataFrame, chosen: Column, gone: Column | None = None) -> Row:
         lost = F.lit(0) if gone is None else F.count_if(gone)
-        late = F.count_if(chosen & self.cleaning.is_late())
+        late = F.count_if(chosen & self.silver.is_late())
         counts = (F.count_if(chosen).alias("good"), late.alias("late"), lost.alias("gone"))
         return rows.agg(*counts).collect()[0]
 
     def _matched(self) -> str:
-        """A later record takes the place of an earlier one; an event in time stays in time."""
+        """A later record replaces an earlier one; an event in time stays in time."""
         newer = " > ".join(f"struct({', '.join(f'{t}.{c}' for c in ORDER)})" for t in "st")
-        names = map(quote_identifier, self.cleaning.spec().column_names[:-1])
+        names = map(quote_identifier, self.silver.spec().column_names[:-1])
         columns = ", ".join(f"{name} = s.{name}" for name in names)
         late = LATE.name
         return (
             f"WHEN MATCHED AND {newer} THEN UPDATE SET {columns}, {late} = s.{late} AND t.{late}"
             f" WHEN MATCHED AND t.{late} AND NOT s.{late} THEN UPDATE SET {late} = false"
         )
+
+
+def build_interactions(spec: InteractionsSpec, lakehouse: Lakehouse) -> int | None:
+    """Replaces `silver.interactions` from its silver table; None where nothing changed there.
+
+    The table is replaced as a whole, in one commit: a rebuilt range or an erased user can take
+    away the last event of a pair, which a merge by key would keep. Returns its number of rows.
+    """
+    source = spec.source.silver.table
+    now = _source_state(lakehouse, source) | {"columns": spec.params.model_dump()}
+    if lakehouse.exists(INTERACTIONS.name) and now == _read_state(lakehouse, INTERACTIONS.name):
+        return None
+    lakehouse.replace(spec.rows(lakehouse.read(source, now["version"])), INTERACTIONS)
+    _write_state(lakehouse, INTERACTIONS.name, now)
+    return lakehouse.read(INTERACTIONS.name).count()
+
+
+def _source_state(lakehouse: Lakehouse, table: str) -> State:
+    return {
+        "table": table_id(lakehouse.spark, lakehouse.name(table)),
+        "version": lakehouse.version(table),
+    }
+
+
+def _read_state(lakehouse: Lakehouse, table: str) -> State:
+    """The source and the declaration of the last build; empty where there was none."""
+    state: State = json.loads(read_properties(lakehouse, table).get(_BUILT_FROM, "{}"))
+    return state
+
+
+def _write_state(lakehouse: Lakehouse, table: str, state: State) -> None:
+    set_properties(lakehouse, table, {_BUILT_FROM: json.dumps(state)})
 
 
 def _good() -> Column:

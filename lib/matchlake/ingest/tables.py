@@ -44,6 +44,7 @@ def stream_table(stream: StreamParams) -> TableSpec:
         checks=_RECORDS,
         changes=True,
         statistics=(*_PASSED_OVER_BY, *filter(None, [stream.event_time])),
+        written_by="ingest_events",
     )
 
 

@@ -7,18 +7,18 @@ from pydantic import Field, field_validator
 from pyspark.sql import DataFrame
 
 from matchlake.errors import SchemaError, TableError
-from matchlake.io.delta import CHANGES, STATISTICS, Lakehouse
+from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import (
     add_constraints,
     drop_constraints,
     read_properties,
     set_properties,
 )
+from matchlake.io.delta_schema import CHANGES, STATISTICS
+from matchlake.io.erasure_marks import pending_erasure
+from matchlake.io.old_files import KEPT, LEAST_HOURS, kept_hours, vacuum
 from matchlake.params import Params
 from matchlake.schemas import TableSpec, check_name, quote_identifier, quote_text
-
-_KEPT = "delta.deletedFileRetentionDuration"
-_WEEK = "interval 1 week"
 
 
 class MaintainParams(Params):
@@ -33,7 +33,10 @@ class MaintainParams(Params):
     vacuum: bool = True
     """Whether files are removed that no version of the table still needs."""
     vacuum_hours: float | None = Field(None, ge=0)
-    """How long a removed row's file is kept; null: each table's own retention, and never less."""
+    """How long a removed row's file is kept; null: each table's own retention, and never less.
+
+    Never less than an hour: a younger file may belong to a write that has not committed.
+    """
 
     @field_validator("tables")
     @classmethod
@@ -59,7 +62,7 @@ class Maintenance:
         """Raises TableError for what cannot be done to the table; changes nothing.
 
         That is to cluster by a column that it has not, and a VACUUM that would remove what its
-        retention protects.
+        retention, or a running write, still needs.
         """
         there = self.lakehouse.read(self.table).columns
         missing = [name for name in self.cluster_by if name not in there]
@@ -68,13 +71,24 @@ class Maintenance:
                 f"{self.table} has no column {', '.join(missing)} to cluster by; it has "
                 f"{', '.join(there)}. No table was touched."
             )
-        hours = self._kept_hours()
-        if wanted.vacuum and wanted.vacuum_hours is not None and wanted.vacuum_hours < hours:
+        if wanted.vacuum:
+            self._allow_vacuum(wanted.vacuum_hours)
+
+    def _allow_vacuum(self, wanted: float | None) -> None:
+        hours = kept_hours(self.lakehouse, self.table)
+        if hours < LEAST_HOURS:  # whatever is wanted: newer versions of Delta go by the table
+            raise TableError(
+                f"{self.table} keeps its old files for {hours:g} hours. A VACUUM below "
+                f"{LEAST_HOURS:g} hour also removes files of writes that have not committed, and "
+                f"their rows are lost. No table was touched. Set the table's {KEPT} to 'interval "
+                f"{LEAST_HOURS:g} hour' or more, or leave the table out of maintain.tables."
+            )
+        if wanted is not None and wanted < hours:
             raise TableError(
                 f"{self.table} keeps its old files for {hours:g} hours; maintain.vacuum_hours "
-                f"{wanted.vacuum_hours:g} would remove some that running queries, streams and "
-                f"RESTORE still need. No table was touched. Set it to {hours:g} or more, or lower "
-                f"the table's own {_KEPT} if nobody reads its past."
+                f"{wanted:g} would remove some that running queries, streams and RESTORE still "
+                f"need. No table was touched. Set it to {hours:g} or more, or lower the table's "
+                f"own {KEPT} if nobody reads its past."
             )
 
     def declare(self) -> list[str]:
@@ -98,16 +112,16 @@ class Maintenance:
         removed, added = metrics["numFilesRemoved"], metrics["numFilesAdded"]
         return f"{removed} file(s) became {added}" if removed or added else None
 
-    def vacuum(self, hours: float | None) -> None:
-        """Removes files unused for `hours`, null: as long as the table itself keeps them."""
-        kept = "" if hours is None else f" RETAIN {hours:g} HOURS"
-        self._sql(f"VACUUM {self._name}{kept}")
+    def vacuum(self, hours: float | None) -> str | None:
+        """Removes files unused for `hours`, null: as long as the table itself keeps them.
 
-    def _kept_hours(self) -> float:
-        kept = read_properties(self.lakehouse, self.table).get(_KEPT, _WEEK)
-        kept = kept.lower().removeprefix("interval ")
-        query = f"SELECT unix_seconds(timestamp_seconds(0) + INTERVAL {kept}) / 3600"
-        return float(self._sql(query).collect()[0][0])
+        A table whose erasure is not complete is left alone; then it returns what is to be done.
+        """
+        told = pending_erasure(self.lakehouse, self.table)
+        if told is None:
+            vacuum(self.lakehouse, self.table, hours)
+            return None
+        return f"{told} It was not vacuumed: old files go with the erasure."
 
     def _clustering(self) -> list[str]:
         if not self.cluster_by or self._detail("clusteringColumns") == list(self.cluster_by):

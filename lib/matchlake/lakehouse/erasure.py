@@ -1,7 +1,8 @@
 """Erases one user from the lakehouse: from tables, from quarantine, and from the old files."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from pyspark.sql import DataFrame
 
@@ -9,15 +10,13 @@ from matchlake.ingest.schema import BATCH, ERASED, GOOD, POSITION, QUARANTINED, 
 from matchlake.ingest.streams.audit import Ledger
 from matchlake.ingest.user_match import mentions_user, names_user
 from matchlake.io.delta import Lakehouse
-from matchlake.io.delta_properties import read_properties, set_properties
+from matchlake.io.erasure_marks import clear_erasure, mark_erasure
+from matchlake.io.old_files import remove_old_files
 from matchlake.schemas import USER_ID, quote_identifier, quote_text
 
 COLUMNS = (USER_ID, "related_user_id")
 """Columns in which a table names users."""
 
-_KEPT = "delta.deletedFileRetentionDuration"
-_KEPT_BEFORE = "matchlake.kept_before_erasure"
-"""The property with what `_KEPT` was, empty where it was not set, until it is so again."""
 _STAYS = {column.name for column in (STATUS, *POSITION, *BATCH)}
 """The columns of a stream's table that tell nothing of what a record said."""
 
@@ -35,6 +34,8 @@ class Erased:
     """Other quarantined records that hold the user's id; they stay unless asked for."""
     left: int = 0
     """Rows that still are the user's: 0, or a job has written meanwhile."""
+    hours: float = 0
+    """Age at which `maintain_tables` removes the old files; 0: they are removed already."""
 
 
 @dataclass(frozen=True)
@@ -53,23 +54,34 @@ class Erasure:
     def run(self, tables: Sequence[str]) -> list[Erased]:
         """Erases the user from each of the tables, and then the files of all older versions.
 
-        A table that knows no users is left alone. Run again it changes nothing, and after a crash
-        it goes on. Who reads an older version of a table meanwhile fails.
+        A table that knows no users is left alone. All others are marked before the first is
+        touched; a table loses its mark when it is done. A run after a crash completes the erasure.
+        Readers of older versions fail; an append that was under way at a mark fails, and loses
+        no committed row.
         """
-        return [done for table in tables if (done := self._erase(table))]
+        steps = {table: step for table in tables if (step := self._step(table))}
+        for table in steps:
+            mark_erasure(self.lakehouse, table, self.user)
+        return [self._erase(table, step) for table, step in steps.items()]
 
-    def _erase(self, table: str) -> Erased | None:
+    def _step(self, table: str) -> Callable[[], Erased] | None:
+        """What erases the user's rows; None where the table knows no users."""
         ledgers = [each for each in self.ledgers if each.stream.table == table]
         condition = self._condition(table)
         if ledgers:
-            done = self._empty(ledgers, condition or "false")
-        elif condition:
-            (row,) = self._sql(f"DELETE FROM {self._name(table)} WHERE {condition}").collect()
-            done = Erased(table, int(row["num_affected_rows"]), left=self._count(table, condition))
-        else:
-            return None
-        self._purge(table)
-        return done
+            return partial(self._empty, ledgers, condition or "false")
+        return partial(self._delete, table, condition) if condition else None
+
+    def _erase(self, table: str, step: Callable[[], Erased]) -> Erased:
+        done = step()
+        self._sql(f"REORG TABLE {self._name(table)} APPLY (PURGE)")
+        hours = remove_old_files(self.lakehouse, table)
+        clear_erasure(self.lakehouse, table, self.user)
+        return replace(done, hours=hours)
+
+    def _delete(self, table: str, condition: str) -> Erased:
+        (row,) = self._sql(f"DELETE FROM {self._name(table)} WHERE {condition}").collect()
+        return Erased(table, int(row["num_affected_rows"]), left=self._count(table, condition))
 
     def _condition(self, table: str) -> str | None:
         """SQL of the table's rows that are the user's; None where it knows no users."""
@@ -107,24 +119,6 @@ class Erasure:
         found = rows.select("checkpoint_id", "batch_id").distinct().collect()
         if found:
             ledger.renew({(row.checkpoint_id, row.batch_id) for row in found})
-
-    def _purge(self, table: str) -> None:
-        """Removes every file that is no part of the current version, deletion vectors applied.
-
-        For that the table keeps none for a while; what it kept before outlives a crash.
-        """
-        properties = read_properties(self.lakehouse, table)
-        kept = properties.get(_KEPT_BEFORE, properties.get(_KEPT, ""))
-        self._sql(f"REORG TABLE {self._name(table)} APPLY (PURGE)")
-        nothing = {_KEPT: "interval 0 hours", _KEPT_BEFORE: kept}
-        set_properties(self.lakehouse, table, nothing)
-        try:
-            self._sql(f"VACUUM {self._name(table)} RETAIN 0 HOURS")
-        finally:
-            if kept:
-                set_properties(self.lakehouse, table, {_KEPT: kept})
-            gone = quote_text(_KEPT_BEFORE) if kept else ", ".join(map(quote_text, nothing))
-            self._sql(f"ALTER TABLE {self._name(table)} UNSET TBLPROPERTIES ({gone})")
 
     def _count(self, table: str, condition: str) -> int:
         return self.lakehouse.read(table).where(condition).count()

@@ -29,8 +29,8 @@ _FORMS = (
         r" (?:TO|FROM) `[\w .@-]+`"
     ),
 )
-# A laptop's folder, and the catalog that every Spark has.
-_NOT_GOVERNED = (None, "spark_catalog")
+# A local folder, and the catalog that every Spark has.
+_WITHOUT_GRANTS = (None, "spark_catalog")
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,11 @@ def apply_rules(lakehouse: Lakehouse, path: Path) -> None:
     rules, missing = check_rules(
         path, lambda name: lakehouse.read(name).columns if lakehouse.exists(name) else None
     )
-    governed = lakehouse.catalog not in _NOT_GOVERNED
-    for rule in rules if governed else ():
+    has_grants = lakehouse.catalog not in _WITHOUT_GRANTS
+    for rule in rules if has_grants else ():
         lakehouse.spark.sql(rule.text)
     if missing:
         _log.warning("not there yet, so left for another time: %s", ", ".join(missing))
-    _log.info("%d statements %s", len(rules), "executed" if governed else "checked, none executed")
+    _log.info(
+        "%d statements %s", len(rules), "executed" if has_grants else "checked, none executed"
+    )

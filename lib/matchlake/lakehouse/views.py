@@ -1,7 +1,7 @@
 """The views that analysts read: what each shows, what it needs, and how they are made.
 
 On a platform the views live in its catalog, and the jobs renew them with `create_views`. On a
-laptop there is no catalog to keep them: every session makes those that it is asked for.
+local machine there is no catalog: every session makes the views that it needs.
 """
 
 import logging
@@ -10,10 +10,9 @@ from collections.abc import Collection, Mapping
 from pyspark.sql.types import TimestampType
 
 from matchlake.config import JobConfig
-from matchlake.features.tables import FEATURE_COUNTS, FEATURE_SETS, FEATURE_VOCABULARY
 from matchlake.ingest.tables import stream_views
 from matchlake.io.delta import Lakehouse
-from matchlake.profiling.profile import DESCRIPTIONS, DRIFT
+from matchlake.lakehouse.table_registry import table_names
 from matchlake.schemas import (
     EVENT_TIME,
     INTERACTIONS,
@@ -26,23 +25,11 @@ from matchlake.schemas import (
     quote_identifier,
     quote_text,
 )
-from matchlake.training.scoring import TABLES as ANSWERS
 
 _log = logging.getLogger(__name__)
 
 SCHEMAS = ("bronze", "silver", "gold")
 """The schemas in which tables and views stand."""
-JOBS = (
-    "ingest_events",
-    "clean_events",
-    "load_lake",
-    "build_features",
-    "describe_tables",
-    "build_training_sets",
-    "train_recommender",
-    "recommend",
-)
-"""The jobs in the order in which each finds what it reads."""
 DAMPING = 10
 """Ratings of the overall mean that `gold.top_items` adds to each item's own."""
 FEW_RATINGS = 20
@@ -192,7 +179,7 @@ def _wide(table: TableSpec, names: tuple[str, str], k: int) -> ViewSpec:
 def fixed_views(config: JobConfig) -> tuple[ViewSpec, ...]:
     """The views whose queries do not depend on which tables there are: each stream's, and gold's.
 
-    A laptop's `Lakehouse` is given them, to make each when it is first asked for.
+    A local `Lakehouse` gets them, and makes each when it is first read.
     """
     streams = (view for stream in config.streams.values() for view in stream_views(stream))
     titled = (RECOMMENDATIONS_WITH_TITLES, RELATED_ITEMS_WITH_TITLES, PREDICTED_RATINGS_WITH_TITLES)
@@ -277,7 +264,7 @@ def create_views(
 
 
 def publish_views(lakehouse: Lakehouse, config: JobConfig) -> None:
-    """Renews all views where a catalog keeps them; a laptop's sessions make their own."""
+    """Renews all views where a catalog keeps them; local sessions make their own."""
     if lakehouse.catalog:
         made = create_views(lakehouse, config)
         _log.info("views of catalog %s: %s", lakehouse.catalog, ", ".join(made))
@@ -293,43 +280,6 @@ def view_names(config: JobConfig, tables: Collection[str]) -> list[str]:
     there |= {FRESHNESS} if tables else set()
     there |= {QUARANTINE} if there.intersection([*refused, config.lake.quarantine]) else set()
     return sorted(there.difference(tables))
-
-
-def jobs_before(config: JobConfig, name: str) -> list[str]:
-    """The jobs after which the table or view `name` is there; none where no job makes it."""
-    if name in (FRESHNESS, QUARANTINE):
-        return [JOBS[0]]
-    jobs = _jobs_of_tables(config)
-    needs = [need for spec in fixed_views(config) if spec.name == name for need in spec.needs]
-    wanted = {jobs[table] for table in needs or [name] if table in jobs}
-    return [job for job in JOBS if job in wanted]
-
-
-def _jobs_of_tables(config: JobConfig) -> dict[str, str]:
-    """Which job writes each table that `config` speaks of."""
-    return {
-        **{stream.table: "ingest_events" for stream in config.streams.values()},
-        config.ingest.ledger: "ingest_events",
-        **{silver.table: "clean_events" for silver in config.silver.tables.values()},
-        **{source.table: "load_lake" for source in config.lake.sources.values()},
-        config.lake.quarantine: "load_lake",
-        INTERACTIONS.name: "build_features",
-        **{each.table: "build_features" for each in config.features.tables.values()},
-        FEATURE_SETS.name: "build_features",
-        FEATURE_VOCABULARY.name: "build_features",
-        FEATURE_COUNTS.name: "build_features",
-        DESCRIPTIONS.name: "describe_tables",
-        DRIFT.name: "describe_tables",
-        **{each.table: "build_training_sets" for each in config.training_sets.values()},
-        **{spec.name: "recommend" for spec in ANSWERS.values()},
-    }
-
-
-def table_names(lakehouse: Lakehouse, config: JobConfig) -> list[str]:
-    """The tables that are there: all of a laptop's, and of a catalog's those that conf names."""
-    # Where a catalog holds the tables it may hold other people's too: ours are those conf names.
-    named = lakehouse.attach_all() if lakehouse.folder else _jobs_of_tables(config)
-    return [table for table in named if lakehouse.exists(table)]
 
 
 def _event_times(lakehouse: Lakehouse, config: JobConfig) -> dict[str, str | None]:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
-from matchlake.features.feature_set import Feature, FeatureName, FeatureSet
+from matchlake.features.feature_set import FeatureName, FeatureSet
+from matchlake.features.kinds import Feature
 from matchlake.params import Params
 from matchlake.recommender.algorithms import ALGORITHMS, algorithm_of
 from matchlake.recommender.fit_params import FitParams

@@ -108,7 +108,7 @@ def test_a_mistake_is_one_message(analyst: Analyst, statement: str, message: str
     ("name", "message"),
     [
         ("gold.recommendations", "no gold.recommendations yet.*`matchlake run recommend`"),
-        ("gold.top_items", "`matchlake run load_lake`, then `matchlake run build_features`"),
+        ("gold.top_items", "`matchlake run load_lake`, then `matchlake run build_silver`"),
         ("bronze.ratings", "`matchlake run ingest_events`"),
         ("silver.interaction", r"Did you mean silver.interactions\? There is: gold.data_fresh"),
         ("interactions", r"Did you mean silver.interactions\?"),

@@ -1,4 +1,4 @@
-"""The job `clean_events`: each event once in whatever order, late ones marked, ranges made anew."""
+"""The job `build_silver`: each event once in any order, late ones marked, ranges rebuilt."""
 
 import json
 import runpy
@@ -11,16 +11,16 @@ from tests.support.streams import runtime_in, stream_entry
 
 from matchlake.config import load_config
 from matchlake.errors import ConfigError
-from matchlake.features.interactions import latest_interactions
 from matchlake.ingest.tables import stream_table
-from matchlake.io.delta import CHANGES, Lakehouse
+from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import read_properties, set_properties
+from matchlake.io.delta_schema import CHANGES
 from matchlake.runtime import Runtime, job_arguments
 
-JOB = runpy.run_path("jobs/clean_events.py")
+JOB = runpy.run_path("jobs/build_silver.py")
 run = JOB["run"]
 
-NOTE = "matchlake.made_from"
+STATE = "matchlake.built_from"
 KEYS = ["user_id", "item_id", "event_time"]
 
 
@@ -78,7 +78,7 @@ def same(one: DataFrame, other: DataFrame) -> bool:
 
 
 @pytest.mark.soak
-def test_repeated_and_late_events_in_any_order_and_a_range_made_anew(
+def test_repeated_and_late_events_in_any_order_and_a_rebuilt_range(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "matchlake")
@@ -95,10 +95,8 @@ def test_repeated_and_late_events_in_any_order_and_a_range_made_anew(
     second, third = ("a", "j", 3.0, 3, 15, False), ("b", "i", 3.0, 2, 13, False)
     assert content(lake, pairs) == [("a", "i", 2.0, 1, 12, False), second, (*third[:5], True)]
     assert content(lake, items) == [second, third]
-    told = "pairs, made anew: 4 good record(s), 2 of them late = 3 event(s) + 1 repeated"
-    assert told in caplog.text
-    good = lake.read(bronze).where("status = 'good'")
-    assert same(latest_interactions(lake.read(pairs)), latest_interactions(good))
+    message = "pairs, rebuilt: 4 good record(s), 2 of them late = 3 event(s) + 1 repeated"
+    assert message in caplog.text
 
     # What comes then is merged: an earlier record of b's event, as a replay finds it, in time
     # after all; a later one of a's; a new event.
@@ -116,11 +114,11 @@ def test_repeated_and_late_events_in_any_order_and_a_range_made_anew(
     last = ("c", "k", 1.0, 4, 21, True)
     rows = [("a", "i", 4.0, 1, 20, False), second, third, last]
     assert content(lake, pairs) == rows
-    # The same again, as after a crash before the table noted how far it was.
+    # The same again, as after a crash before the table records the version of bronze.
     before = lake.read(pairs, lake.version(pairs))
-    made = json.loads(read_properties(lake, pairs)[NOTE])
-    assert made["version"] == lake.version(bronze)
-    set_properties(lake, pairs, {NOTE: json.dumps(made | {"version": 1})})
+    built = json.loads(read_properties(lake, pairs)[STATE])
+    assert built["version"] == lake.version(bronze)
+    set_properties(lake, pairs, {STATE: json.dumps(built | {"version": 1})})
     run(at)
     assert same(lake.read(pairs), before)
 
@@ -130,12 +128,12 @@ def test_repeated_and_late_events_in_any_order_and_a_range_made_anew(
     run(runtime(spark, tmp_path, *TABLES, rebuild_from="2024-05-01", until="2024-05-03T00:00:00Z"))
     assert same(lake.read(pairs), before)
     assert content(lake, items) == [second, third, last]
-    told = "pairs, made anew: 5 good record(s), 3 of them late = 2 event(s) + 3 repeated"
-    assert told in caplog.text
+    message = "pairs, rebuilt: 5 good record(s), 3 of them late = 2 event(s) + 3 repeated"
+    assert message in caplog.text
 
 
 @pytest.mark.soak
-def test_what_cannot_be_merged_is_made_anew(
+def test_what_cannot_be_merged_is_rebuilt(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "matchlake")
@@ -146,7 +144,7 @@ def test_what_cannot_be_merged_is_made_anew(
     run(at)
     spark.sql(f"UPDATE {lake.name(bronze)} SET status = 'erased', user_id = NULL WHERE offset = 1")
     run(at)
-    assert "1 good record(s) are there no more" in caplog.text
+    assert "1 good record(s) are gone" in caplog.text
     assert content(lake, pairs) == [("b", "i", 1.0, 1, 2, True)]
 
     run(runtime(spark, tmp_path, "pairs", late_after=7200))
@@ -157,7 +155,7 @@ def test_what_cannot_be_merged_is_made_anew(
     add(at, "('good', 'c', 'i', 1, 0, 0, 3)")
     run(at)
     assert [row[0] for row in content(lake, pairs)] == ["b", "c"]
-    assert "what changed is no longer known there" in caplog.text
+    assert "its changes are no longer kept" in caplog.text
 
 
 def test_a_key_has_to_be_a_required_column_and_a_stream_declared(
@@ -167,15 +165,15 @@ def test_a_key_has_to_be_a_required_column_and_a_stream_declared(
     with pytest.raises(ConfigError, match=r"key colour of s\.p has to be a required column"):
         run(runtime(spark, tmp_path, tables=wrong))
     wrong["pairs"]["stream"] = "nothing"
-    with pytest.raises(ConfigError, match=r"speaks of stream nothing: declared .* is events"):
+    with pytest.raises(ConfigError, match=r"names stream nothing, but `streams` declares events"):
         run(runtime(spark, tmp_path, tables=wrong))
 
 
 def test_the_range_is_given_by_two_options() -> None:
     given = ["--rebuild-from", "2024-05-01", "--until", "2024-06-01T12:00:00+02:00"]
-    silver = load_config("local", job_arguments("clean_events", given, JOB["RANGE"]).set).silver
+    silver = load_config("local", job_arguments("build_silver", given, JOB["RANGE"]).set).silver
     assert str(silver.rebuild_from) == "2024-05-01 00:00:00+00:00"
     assert str(silver.until) == "2024-06-01 12:00:00+02:00"
     for wrong in (given[:2], [*given[:2], "--until", "2024-05-01"]):
         with pytest.raises(ConfigError, match=r"go together|before until"):
-            load_config("local", job_arguments("clean_events", wrong, JOB["RANGE"]).set)
+            load_config("local", job_arguments("build_silver", wrong, JOB["RANGE"]).set)

@@ -1,6 +1,9 @@
 """The job `maintain_tables`: tables brought to what is declared, and nothing removed too early."""
 
+import os
+import re
 import runpy
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,10 @@ from matchlake.errors import TableError
 from matchlake.ingest.files.tables import lake_table
 from matchlake.ingest.tables import stream_table
 from matchlake.io.delta_maintenance import MaintainParams
-from matchlake.io.delta_properties import read_properties
-from matchlake.lakehouse.views import table_names
+from matchlake.io.delta_properties import read_properties, set_properties
+from matchlake.io.erasure_marks import mark_erasure, warn_of_erasures
+from matchlake.lakehouse.erasure import Erasure
+from matchlake.lakehouse.table_registry import table_names
 from matchlake.runtime import Runtime
 
 load = runpy.run_path("jobs/load_lake.py")["run"]
@@ -174,11 +179,58 @@ def test_nothing_is_removed_below_the_retention_of_a_table(
         maintain(runtime(spark, tmp_path, tables=["bronze.nothing"]))
 
     # A table whose past nobody reads says so itself.
-    gone = "SET TBLPROPERTIES ('delta.deletedFileRetentionDuration' = 'interval 0 hours')"
-    spark.sql(f"ALTER TABLE bronze.events {gone}")
+    kept = "SET TBLPROPERTIES ('delta.deletedFileRetentionDuration' = 'interval 1 hour')"
+    spark.sql(f"ALTER TABLE bronze.events {kept}")
+    orphan = Path(lake.path("bronze.events") or "") / "orphan.parquet"
+    orphan.touch()
+    os.utime(orphan, (0, 0))
     maintain(runtime(spark, tmp_path, tables=["bronze.events"], optimize=False))
-    assert not files <= set(Path(lake.path("bronze.events") or "").glob("*.parquet"))
+    assert not orphan.exists()
     assert [row.rating for row in lake.read("bronze.events").collect()] == [4]
+
+
+def test_no_table_is_vacuumed_of_files_younger_than_an_hour(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    at = runtime(spark, tmp_path)
+    add_events(at, 1, 3)
+    unwritten = Path(at.lakehouse.path("bronze.events") or "") / "part-not-committed.parquet"
+    unwritten.touch()
+    os.utime(unwritten, (time.time() - 60,) * 2)
+    keep = {"delta.deletedFileRetentionDuration": "interval 0 hours"}
+    set_properties(at.lakehouse, "bronze.events", keep)
+    told = r"bronze.events keeps its old files for 0 hours\. A VACUUM below 1 hour .* Set the"
+    for hours in (None, 0, 1, 200):
+        with pytest.raises(TableError, match=told):
+            maintain(runtime(spark, tmp_path, vacuum_hours=hours))
+    set_properties(at.lakehouse, "bronze.events", dict.fromkeys(keep, "interval 1 hour"))
+    maintain(at)
+    assert unwritten.exists()
+
+
+def test_a_table_with_a_pending_erasure_is_named_and_not_vacuumed(
+    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    at = runtime(spark, tmp_path)
+    add_events(at, 1, 3)
+    add_users(at, "'a', 30, 'M'")
+    orphans = [
+        Path(at.lakehouse.path(f"bronze.{name}") or "") / "o" for name in ("events", "users")
+    ]
+    for orphan in orphans:
+        orphan.touch()
+        os.utime(orphan, (0, 0))
+    mark_erasure(at.lakehouse, "bronze.events", "a")
+    told = r"bronze.events: the erasure of a user was begun at .* complete it: matchlake erase-user"
+    with pytest.raises(TableError, match=told):
+        maintain(at)
+    assert [orphan.exists() for orphan in orphans] == [True, False]
+    warn_of_erasures(at.lakehouse, ["bronze.events", "bronze.users"])
+    (warning,) = (record for record in caplog.records if record.levelname == "WARNING")
+    assert re.match(told, warning.getMessage())
+    Erasure("a", [], {}, at.lakehouse).run(["bronze.events"])
+    maintain(at)
+    assert not any(orphan.exists() for orphan in orphans)
 
 
 def test_tables_are_named_with_their_schema() -> None:

@@ -14,6 +14,7 @@ from matchlake.dev.bundle.workflow import LOCAL_CATALOG
 from matchlake.ingest.files.tables import lake_quarantine
 from matchlake.ingest.tables import stream_table
 from matchlake.io.delta import Lakehouse
+from matchlake.lakehouse.job_order import jobs_before
 from matchlake.lakehouse.views import (
     DAMPING,
     FEW_RATINGS,
@@ -22,7 +23,6 @@ from matchlake.lakehouse.views import (
     SCHEMAS,
     create_views,
     fixed_views,
-    jobs_before,
     publish_views,
     view_names,
 )
@@ -60,11 +60,11 @@ def lakehouse(spark: SparkSession, config: JobConfig) -> Iterator[Lakehouse]:
     frame = spark.createDataFrame(ratings, "user_id string, item_id string, rating double")
     lake.append(frame.selectExpr("*", "TIMESTAMP'2024-02-29 12:00:00' AS event_time"), INTERACTIONS)
     titles = [("i00", 'Tïtle, "0"'), ("i01", None)]
-    lake.append(spark.createDataFrame(titles, ITEMS.struct()), ITEMS)
+    lake.append(lake.frame(titles, ITEMS), ITEMS)
     users = [("few",), ("many",), ("none",)]
-    lake.append(spark.createDataFrame(users, USERS.struct()), USERS)
+    lake.append(lake.frame(users, USERS), USERS)
     best = [("few", 1, "i00", 4.5, "7", False), ("few", 2, "i09", 4.0, "7", False)]
-    lake.append(spark.createDataFrame(best, RECOMMENDATIONS.struct()), RECOMMENDATIONS)
+    lake.append(lake.frame(best, RECOMMENDATIONS), RECOMMENDATIONS)
     _append_events(lake, config)
     refused = "SELECT 'users' AS source, 'f' AS file, 'row' AS row_text, 'out_of_range' AS reason,"
     refused += " 'too old' AS detail, TIMESTAMP'2024-01-10' AS loaded_at"
@@ -224,7 +224,7 @@ def test_a_second_stream_joins_the_views_once_it_is_there(
         lakehouse.spark.sql(f"TRUNCATE TABLE {spec.name}")
 
 
-def test_a_catalog_is_given_the_views_and_a_laptop_is_not(
+def test_a_catalog_gets_the_views_and_a_local_lakehouse_does_not(
     lakehouse: Lakehouse, config: JobConfig
 ) -> None:
     spark = lakehouse.spark
@@ -249,8 +249,8 @@ def test_without_tables_there_are_no_views(
         ["ingest_events"],
         ["ingest_events"],
         ["ingest_events"],
-        ["load_lake", "build_features"],
-        ["load_lake", "build_features"],
+        ["load_lake", "build_silver"],
+        ["load_lake", "build_silver"],
         *[["load_lake", "recommend"]] * 3,
         *[["recommend"]] * 3,
     ]

@@ -268,7 +268,7 @@ class RecommenderContract:
             case.model.recommend_items(None, 0)
         with pytest.raises(ParameterError, match="k=0 must be 1 or more"):
             case.local.recommend_items("u01", 0)
-        with pytest.raises(SchemaError, match=r"lacks column.s. item_id"):
+        with pytest.raises(SchemaError, match="item_id"):
             case.model.score(case.interactions.drop("item_id"))
 
 

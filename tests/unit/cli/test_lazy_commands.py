@@ -1,31 +1,41 @@
-"""Commands that are imported when they are called, told of before in words of their own."""
+"""Commands that are imported when they are called: their help, arguments and exit codes."""
 
 import os
 import runpy
 import signal
 import sys
 import time
-from importlib import import_module
 
 import pytest
 import typer
 from tests.support.sources import ROOT
 from typer.testing import CliRunner
 
-from matchlake.cli.dev import LAPTOP
 from matchlake.cli.lazy import LazyCommand
-from matchlake.cli.main import SECRETS, app
+from matchlake.cli.main import LOCAL, PRODUCTION, app
 
 
-@pytest.mark.parametrize("command", [SECRETS, *LAPTOP], ids=lambda command: command.name)
-def test_the_line_that_tells_of_it_is_its_own(command: LazyCommand) -> None:
-    module, _, attribute = command.target.partition(":")
-    found = getattr(import_module(module), attribute)
-    told = found.info.help if isinstance(found, typer.Typer) else found.__doc__
-    assert told.partition("\n")[0] == command.help
+@pytest.mark.parametrize("command", [*PRODUCTION, *LOCAL], ids=lambda command: command.name)
+def test_lazy_command_help_equals_the_first_line_of_its_target(command: LazyCommand) -> None:
+    loaded = command.load()
+    text = loaded.info.help if isinstance(loaded, typer.Typer) else loaded.__doc__
+    assert str(text).partition("\n")[0] == command.help
 
 
-def test_its_own_parser_gets_its_arguments() -> None:
+@pytest.mark.parametrize("command", [*PRODUCTION, *LOCAL], ids=lambda command: command.name)
+def test_every_command_help_has_an_example(command: LazyCommand) -> None:
+    loaded = command.load()
+    functions = (
+        [each.callback for each in loaded.registered_commands]
+        if isinstance(loaded, typer.Typer)
+        else [loaded]
+    )
+    assert [
+        each.__name__ for each in functions if "For example: matchlake " not in each.__doc__
+    ] == []
+
+
+def test_lazy_command_passes_all_arguments_to_its_own_parser() -> None:
     shown = CliRunner().invoke(app, ["sql", "--help"])
     assert shown.exit_code == 0
     assert "--format" in shown.output
@@ -35,13 +45,13 @@ def test_its_own_parser_gets_its_arguments() -> None:
     assert "--scope" in refused.output
 
 
-def test_its_exit_code_is_that_of_the_command_line(tmp_path: str) -> None:
+def test_lazy_command_exit_code_becomes_that_of_matchlake(tmp_path: str) -> None:
     done = CliRunner().invoke(app, ["sandbox", "status", "--root", f"{tmp_path}/none"])
     assert done.exit_code == 3
     assert "No broker was ever started" in done.output
 
 
-def test_the_help_of_run_lists_the_jobs_and_a_job_tells_its_own(
+def test_run_help_lists_the_jobs_and_job_help_goes_to_the_job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told = CliRunner().invoke(app, ["run", "--help"]).output
@@ -53,7 +63,7 @@ def test_the_help_of_run_lists_the_jobs_and_a_job_tells_its_own(
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
-def test_a_demo_that_is_ended_stops_what_it_started(
+def test_demo_ended_by_a_signal_stops_what_it_started(
     monkeypatch: pytest.MonkeyPatch, ending: signal.Signals
 ) -> None:
     stopped = []
@@ -65,7 +75,7 @@ def test_a_demo_that_is_ended_stops_what_it_started(
         finally:
             stopped.append(True)
 
-    monkeypatch.setattr("matchlake.dev.demo.run_demo", run_demo)
+    monkeypatch.setattr("matchlake.dev.commands.run_demo", run_demo)
     before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
     try:
         assert CliRunner().invoke(app, ["demo"]).exit_code == 128 + ending

@@ -9,11 +9,11 @@ from tests.support.sources import ROOT
 from matchlake.config import load_config
 from matchlake.errors import ConfigError
 from matchlake.io.delta import Lakehouse
-from matchlake.lakehouse.declared_tables import declared_tables
 from matchlake.lakehouse.grants import apply_rules, check_rules, read_rules
-from matchlake.lakehouse.views import jobs_before
+from matchlake.lakehouse.job_order import jobs_before
+from matchlake.lakehouse.table_registry import declared_tables
 
-RULES = ROOT / "conf" / "governance.sql"
+RULES = ROOT / "conf" / "grants.sql"
 PERSONAL = {
     *("user_id", "related_user_id", "age", "gender", "occupation", "zip_code"),
     *("raw", "row_text", "detail"),
@@ -48,7 +48,7 @@ def lakehouse(catalog: str) -> Mock:
     return lake
 
 
-def test_what_is_there_is_governed_and_the_rest_is_named(
+def test_existing_tables_get_grants_and_missing_ones_are_named(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     lake = lakehouse("matchlake_dev")
@@ -62,7 +62,7 @@ def test_what_is_there_is_governed_and_the_rest_is_named(
     assert "bronze.users" not in told
 
 
-def test_on_a_laptop_nothing_is_executed() -> None:
+def test_on_a_local_machine_nothing_is_executed() -> None:
     lake = lakehouse("spark_catalog")
     apply_rules(lake, RULES)
     lake.spark.sql.assert_not_called()

@@ -20,7 +20,8 @@ from matchlake.cli.sql.statements import (
 from matchlake.config import JobConfig
 from matchlake.errors import InputError, MatchlakeError, TableError
 from matchlake.io.delta import Lakehouse
-from matchlake.lakehouse.views import SCHEMAS, create_views, jobs_before, view_names
+from matchlake.lakehouse.job_order import jobs_before
+from matchlake.lakehouse.views import SCHEMAS, create_views, view_names
 from matchlake.schemas import quote_text
 
 T = TypeVar("T")

@@ -14,27 +14,22 @@ from typing import Annotated, TextIO
 import typer
 from rich.console import Console
 
+from matchlake.cli.launch import start_quietly
+from matchlake.cli.options import ConfDir, Environment, Overrides
 from matchlake.cli.sql.analyst import Analyst, interruptible
-from matchlake.cli.sql.launch import start_quietly
 from matchlake.cli.sql.output import Format, fetch_answer, print_answer, write_rows
 from matchlake.cli.sql.prompt import line_editing, run_prompt
 from matchlake.cli.sql.refresh import Refresher
 from matchlake.cli.sql.server import sql_server
 from matchlake.cli.sql.statements import split_statements
 from matchlake.config import load_config
-from matchlake.dev.sandbox.process import HOST, choose_port
 from matchlake.errors import ConfigError
+from matchlake.io.ports import HOST, choose_port
 
 TABLE_LIMIT = 100
 _HISTORY = Path.home() / ".matchlake_sql_history"
 _INTERRUPTED = 130
 _USUAL_PORT = 10_000
-
-Environment = Annotated[str, typer.Option("--env", help="conf/ENV.yml over conf/base.yml")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="overrides one key of conf")
-]
-ConfDir = Annotated[Path | None, typer.Option(help="the folder of base.yml; found by itself")]
 
 
 def sql(
@@ -49,10 +44,12 @@ def sql(
     overrides: Overrides = None,
     conf_dir: ConfDir = None,
 ) -> None:
-    """Reads the tables and views in SQL: one query, or a prompt when there is none.
+    """Queries tables and views: one query, or a prompt without one.
 
-    Only reads. Without a query and with piped input, the statements come from there. Times are
-    in UTC. `matchlake sql tables` lists what there is.
+    It only reads. Without a query, piped input supplies the statements. Times are in UTC.
+    `matchlake sql tables` lists tables and views.
+
+    For example: matchlake sql "SELECT * FROM gold.top_items LIMIT 5" --format csv
     """
     piped = query is None and not sys.stdin.isatty()
     text = sys.stdin.read() if piped else query
@@ -110,9 +107,12 @@ def sql_server_command(
     overrides: Overrides = None,
     conf_dir: ConfDir = None,
 ) -> None:
-    """Serves tables and views to any JDBC client on this machine, until Ctrl-C or SIGTERM.
+    """Serves tables and views to JDBC clients on this machine, until Ctrl-C or SIGTERM.
 
-    Spark's Thrift server, without passwords: whoever can connect to the port can read and write.
+    This is Spark's Thrift server without passwords: every program that can connect to the port
+    can read and write.
+
+    For example: matchlake sql-server --port 10000
     """
     config = load_config(env, overrides or [], conf_dir)
     if not config.lakehouse:

@@ -12,8 +12,8 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from matchlake.dev.sandbox.process import HOST, is_port_free
 from matchlake.errors import SandboxError
+from matchlake.io.ports import HOST, is_port_free
 
 _GRACE_SECONDS = 30.0
 

@@ -1,1 +1,1 @@
-"""The Databricks bundle, held to what the platform accepts, and run from its YAML on a laptop."""
+"""The Databricks bundle: an offline check, and local runs of its jobs from their YAML."""

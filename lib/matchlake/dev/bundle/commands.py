@@ -9,7 +9,7 @@ from rich.console import Console
 from matchlake.errors import BundleError
 
 bundle_app = typer.Typer(
-    no_args_is_help=True, help="The Databricks bundle: checks it, and runs its jobs here."
+    no_args_is_help=True, help="Checks the Databricks bundle, and runs its jobs on this machine."
 )
 
 _ROOT = typer.Option(help="the folder of databricks.yml")
@@ -20,9 +20,11 @@ Variables = Annotated[list[str] | None, _VARIABLE]
 
 @bundle_app.command()
 def check(root: Root = Path(), var: Variables = None) -> None:
-    """Holds databricks.yml, its jobs and conf to the SDK's types and to each other.
+    """Checks databricks.yml, its jobs and conf against the SDK's types and each other.
 
-    Needs no workspace and no network. Exits with 1 when something is wrong.
+    Needs no workspace and no network. Exits with 1 if there is a problem.
+
+    For example: matchlake bundle check --var catalog=my_catalog
     """
     from matchlake.dev.bundle.check import check_bundle, has_bundles  # noqa: PLC0415 - seconds
 
@@ -59,7 +61,9 @@ def run(
 ) -> None:
     """Runs a job from its YAML on local Spark: its tasks in order, parameters, conditions.
 
-    Tables, checkpoints and tracking are the laptop's, names of tables and models the target's.
+    Tables, checkpoints and tracking are local; tables and models keep the target's names.
+
+    For example: matchlake bundle run train_recommender --target dev
     """
     from matchlake.dev.bundle.resolve import read_bundle, resolve  # noqa: PLC0415 - seconds
     from matchlake.dev.bundle.workflow import (  # noqa: PLC0415

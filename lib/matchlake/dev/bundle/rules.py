@@ -12,7 +12,7 @@ from matchlake.dev.bundle.tree import Keyed, Path_, Problem, leaves, problem
 from matchlake.errors import SchemaError
 from matchlake.io.secrets import secret_references
 from matchlake.io.storage import refuse_keys
-from matchlake.lakehouse.views import jobs_before
+from matchlake.lakehouse.job_order import jobs_before
 from matchlake.schemas import check_name
 
 _STARTS = ("schedule", "continuous", "trigger", "triggers")

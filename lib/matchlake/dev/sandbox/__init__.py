@@ -1,1 +1,1 @@
-"""A laptop's stand-ins for the platform: a real Kafka broker, the warehouse folder, data sets."""
+"""Local stand-ins for the platform: a real Kafka broker, Key Vault, workspace, data sets."""

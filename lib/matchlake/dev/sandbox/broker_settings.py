@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from matchlake.dev.sandbox.jars import broker_folder
-from matchlake.dev.sandbox.process import HOST
 from matchlake.errors import SandboxError
+from matchlake.io.ports import HOST
 from matchlake.io.secrets import write_private
 
 _NODE = 1
-# A laptop's broker: one node, so one copy of everything; few threads; nothing ever expires,
+# A local broker: one node, so one copy of everything; few threads; nothing ever expires,
 # because the demo recognises what it published by the offsets that are there.
 _PROPERTIES = {
     "process.roles": "broker,controller",

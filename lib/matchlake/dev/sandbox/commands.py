@@ -16,7 +16,8 @@ from matchlake.dev.sandbox.topics import Event
 from matchlake.errors import SandboxError
 
 sandbox_app = typer.Typer(
-    no_args_is_help=True, help="A laptop's own Kafka broker, Key Vault and Databricks scope."
+    no_args_is_help=True,
+    help="Starts and stops a local Kafka broker, Key Vault and Databricks workspace.",
 )
 
 Root = Annotated[Path, typer.Option("--root", help="the sandbox's folder")]
@@ -33,7 +34,10 @@ def start(
     port: Annotated[int | None, typer.Option(help="where clients connect; else a free one")] = None,
     heap: Annotated[str, typer.Option(help="the broker's Java memory")] = "768m",
 ) -> None:
-    """Starts broker, vault and workspace, and returns once they answer; data is taken up again."""
+    """Starts broker, vault and workspace, and returns once they answer; earlier data is kept.
+
+    For example: matchlake sandbox start --port 9092
+    """
     before = broker_status(root)
     state, cloud = start_sandbox(root, port=port, heap=heap)
     already = before.phase == "running" and before.pid == state.pid
@@ -43,7 +47,10 @@ def start(
 
 @sandbox_app.command()
 def stop(root: Root = _ROOT) -> None:
-    """Ends broker, vault and workspace, and keeps their data."""
+    """Stops broker, vault and workspace, and keeps their data.
+
+    For example: matchlake sandbox stop
+    """
     if stop_sandbox(root):
         _tell("The broker is stopped; its data is kept.")
     else:
@@ -52,7 +59,10 @@ def stop(root: Root = _ROOT) -> None:
 
 @sandbox_app.command()
 def status(root: Root = _ROOT) -> None:
-    """Says whether the broker runs, and where; exits with 3 when it does not."""
+    """Shows whether the broker runs, and its address; exits with 3 if it does not.
+
+    For example: matchlake sandbox status
+    """
     state = broker_status(root)
     if state.phase == "running":
         _tell(f"The broker runs {_where(state)}.")
@@ -77,7 +87,12 @@ def publish(
     root: Root = _ROOT,
     partitions: Annotated[int, typer.Option(min=1, help="of a topic that is made")] = 4,
 ) -> None:
-    """Sends the lines of a file to a topic, made where it is missing; none twice when run again."""
+    """Sends the lines of a file to a topic; a second run sends no line again.
+
+    A missing topic is created.
+
+    For example: matchlake sandbox publish rating-events events.jsonl
+    """
     from matchlake.dev.sandbox.publish import publish_events  # noqa: PLC0415 - brings Kafka
 
     try:
@@ -95,7 +110,10 @@ def publish(
 
 
 def doctor(root: Root = _ROOT) -> None:
-    """Shows what is here and what is missing; exits with 1 when something is."""
+    """Checks this machine for what matchlake needs; exits with 1 if something is missing.
+
+    For example: matchlake doctor
+    """
     from matchlake.dev.sandbox.doctor import checks  # noqa: PLC0415 - brings pandas, a second
 
     found = checks(root)

@@ -21,9 +21,9 @@ from matchlake.dev.sandbox.jars import (
     spark_jars_folder,
 )
 from matchlake.dev.sandbox.movielens import bundled_movielens
-from matchlake.dev.sandbox.process import is_port_free, port_owner
 from matchlake.errors import MatchlakeError
 from matchlake.io.java import java_version, lacks_vector_module, require_java
+from matchlake.io.ports import is_port_free, port_owner
 
 _GIB = 2**30
 _OLDEST_PYTHON = (3, 11)

@@ -74,7 +74,7 @@ def spark_jars_folder() -> Path:
     if spec is None or spec.origin is None:
         raise SandboxError(
             "pyspark is not installed in this environment. "
-            "On a laptop run `make install`; elsewhere `pip install 'matchlake[spark]'`."
+            "Run `make install` in the project; elsewhere `pip install 'matchlake[spark]'`."
         )
     return Path(spec.origin).parent / "jars"
 

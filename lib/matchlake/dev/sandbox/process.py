@@ -1,9 +1,7 @@
-"""Processes that outlive the command that started them, and the ports they listen on."""
+"""Processes that outlive the command that started them."""
 
 import fcntl
 import os
-import random
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,11 +10,6 @@ from pathlib import Path
 import psutil
 
 from matchlake.errors import SandboxError
-
-HOST = "127.0.0.1"
-# Below the range from which Linux and macOS take ports for outgoing connections, so that no
-# passing connection sits on a port that was free when it was chosen.
-_PORTS = range(20_000, 32_000)
 
 
 @contextmanager
@@ -88,49 +81,3 @@ def _is_alive(process: psutil.Process) -> bool:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def is_port_free(port: int) -> bool:
-    """Whether a server could listen on `port` of this machine now."""
-    with socket.socket() as probe:
-        # As servers do: a port whose last connections are still closing counts as free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def port_owner(port: int) -> str:
-    """Who listens on `port`, for a message: `java (process 4711)`, or `another program`."""
-    try:
-        for found in psutil.net_connections("tcp"):
-            if found.status == psutil.CONN_LISTEN and found.laddr.port == port and found.pid:
-                return f"{psutil.Process(found.pid).name()} (process {found.pid})"
-    except psutil.Error:
-        # Some systems let only root ask.
-        return "another program"
-    return "another program"
-
-
-def choose_port(requested: int | None, last: int = 0, avoid: int = 0) -> int:
-    """`requested`, or else the `last` one if still free, or else any free one but `avoid`.
-
-    Raises SandboxError when `requested` is taken, naming who has it.
-    """
-    if requested is not None:
-        if is_port_free(requested):
-            return requested
-        raise SandboxError(
-            f"Port {requested} is taken by {port_owner(requested)}: "
-            "end that, or give another --port, or none to have a free one chosen."
-        )
-    tries = [last, *random.sample(_PORTS, 100)]
-    for port in tries:
-        if port and port != avoid and is_port_free(port):
-            return port
-    raise SandboxError(
-        f"None of {len(tries)} ports tried between {_PORTS.start} and {_PORTS.stop} is free: "
-        "name a free one with --port."
-    )

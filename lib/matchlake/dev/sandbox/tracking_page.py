@@ -1,13 +1,13 @@
-"""MLflow's page on the laptop's own tracking store."""
+"""The MLflow page of the local tracking store."""
 
 import logging
 import os
 import sys
 from typing import NoReturn
 
-from matchlake.dev.sandbox.process import HOST, choose_port
 from matchlake.errors import SandboxError
 from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.ports import HOST, choose_port
 
 _log = logging.getLogger(__name__)
 

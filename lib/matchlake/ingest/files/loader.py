@@ -168,7 +168,7 @@ class LakeLoad:
                 (self.name, file.file, None, str(Reason.CORRUPT_FILE), told, when)
                 for file, told in corrupt.items()
             ]
-            bad = self.lakehouse.spark.createDataFrame(whole, spec.struct())
+            bad = self.lakehouse.frame(whole, spec)
             if rows:
                 columns = spec.column_names
                 bad = bad.union(refused_rows(rows, self.name, loaded_at).select(columns))
@@ -194,7 +194,7 @@ def lake_load(
 
 
 def lake_folder(params: LakeParams, lakehouse: str | None) -> str:
-    """The folder of the files: the one declared, else `lake` below the laptop's lakehouse."""
+    """The folder of the files: the one declared, else `lake` below the local lakehouse."""
     if params.folder or lakehouse:
         return params.folder or f"{lakehouse}/lake"
     raise ConfigError("No folder of lake files: set lake.folder in conf.")

@@ -18,16 +18,17 @@ def lake_table(source: LakeSource) -> TableSpec:
         columns,
         keys=source.keys,
         checks=tuple(allowed_values(source.columns)),
+        written_by="load_lake",
     )
 
 
 def lake_quarantine(name: str) -> TableSpec:
     """The rows that were refused when their file was last loaded; a corrupt file is one row."""
     comment = "Rows of lake files that the last load of their file refused, with the reason."
-    return TableSpec(name, comment, LAKE_COLUMNS)
+    return TableSpec(name, comment, LAKE_COLUMNS, written_by="load_lake")
 
 
 def lake_files(name: str) -> TableSpec:
     """The ledger of lake files: each once a source, with what became of its rows."""
     comment = "Every file of the lake that was found, and what became of its rows."
-    return TableSpec(name, comment, FILE_COLUMNS, keys=("source", "file"))
+    return TableSpec(name, comment, FILE_COLUMNS, keys=("source", "file"), written_by="load_lake")

@@ -21,6 +21,8 @@ from matchlake.ingest.streams.reconciliation import (
     PROVED,
     STATUSES,
     Batch,
+    Entered,
+    Seen,
     among,
     compared,
     differs,
@@ -42,36 +44,6 @@ Entry = dict[str, Any]
 
 `whole`, where it is there, tells whether all rows that the batch wrote are there.
 """
-
-
-class _Seen(NamedTuple):
-    """What a version of the table has of the batches that are numbered `first` to `last`."""
-
-    first: int
-    last: int
-    counts: list[Row]
-
-    @property
-    def has(self) -> Column:
-        """Whether a row is of such a batch."""
-        return F.col("batch_id").between(self.first, self.last)
-
-    @property
-    def has_not(self) -> Column:
-        """Whether it is of another batch, or of none; so written that Delta can pass files over."""
-        number = F.col("batch_id")
-        return number.isNull() | (number < self.first) | (number > self.last)
-
-
-class _Entered(NamedTuple):
-    """What the ledger has before it is written to."""
-
-    last: Batch | None
-    """The newest batch."""
-    unsettled: set[Batch]
-    """Those of which offsets have neither a row nor a gap."""
-    version: int
-    """The greatest version of the table that it knows."""
 
 
 class Counts(NamedTuple):
@@ -124,9 +96,13 @@ class Ledger:
 
         Raises:
             ReconciliationError: a batch's rows are not those that it was to read, and `explain`
-                has no reason for it. The ledger holds what was found.
+                has no reason for it, or do not begin where the batch before ended. The ledger
+                holds what was found.
         """
-        return self._enter(self._entered(), explain, rebuild=rebuild)[0]
+        counts, _ = self._enter(self._entered(), explain, rebuild=rebuild)
+        if self._relinked() and (told := self._unlinked()):
+            raise self._error(told)
+        return counts
 
     def renew(self, batches: set[Batch]) -> Counts:
         """Counts batches, by checkpoint and number, again: rows of theirs have changed."""
@@ -153,6 +129,7 @@ class Ledger:
         before = self._entered()
         version = self.lakehouse.version(self.stream.table)
         entered, seen = self._enter(before, explain, rebuild=rebuild, version=version)
+        self._relinked()
         # A batch of a later version was there already: another table stands in this one's place.
         return Proof(entered, self._reconcile(version, seen, max(version, before.version)))
 
@@ -167,7 +144,7 @@ class Ledger:
         """
         return self._reconcile(None, None, None)
 
-    def _reconcile(self, version: int | None, seen: _Seen | None, last: int | None) -> Counts:
+    def _reconcile(self, version: int | None, seen: Seen | None, last: int | None) -> Counts:
         """As `reconcile`, of the table at a version, without batches that came after the `last`.
 
         Rows of that version that were `seen` are not counted again.
@@ -189,11 +166,29 @@ class Ledger:
         if count:
             different = both.where(by_then & differs()).orderBy(*BY).limit(_SHOWN).collect()
             told = [problem for row in different for problem in self._differences(row)]
-            unlinked = linked(self.rows()).where(is_unlinked()).orderBy(*BY).limit(_SHOWN).collect()
-            told += [unlinked_told(row) for row in unlinked]
+            told += self._unlinked()
             if told:  # else another run has entered meanwhile what was missing
                 raise self._error(told)
         return Counts(*(int(number or 0) for number in found))
+
+    def _unlinked(self) -> list[str]:
+        """Which batches do not begin at the offset at which the one before ended, in words."""
+        rows = linked(self.rows()).where(is_unlinked()).orderBy(*BY).limit(_SHOWN).collect()
+        return [unlinked_told(row) for row in rows]
+
+    def _relinked(self) -> bool:
+        """Whether batches did not link up until what a stale run had entered was taken out."""
+        unlinked = bool(self._unlinked())
+        if unlinked:
+            self._forget_undone()
+        return unlinked
+
+    def _forget_undone(self) -> None:
+        """Takes out batches that a way out has undone: a stale run may have entered them after."""
+        for commit in commits(self.lakehouse.spark, self.lakehouse.name(self.stream.table)):
+            if commit.told.get("stream") == self.name:
+                for checkpoint, batch in commit.undone.items():
+                    self.forget(checkpoint, batch)
 
     def checkpoints(self) -> list[int]:
         """The checkpoints of which the ledger has batches."""
@@ -206,14 +201,13 @@ class Ledger:
         return {row[0]: int(row[1]) for row in each.agg(size).orderBy("reason").collect()}
 
     def _enter(
-        self, before: _Entered, explain: Explain, *, rebuild: bool, version: int | None = None
-    ) -> tuple[Counts, _Seen | None]:
+        self, before: Entered, explain: Explain, *, rebuild: bool, version: int | None = None
+    ) -> tuple[Counts, Seen | None]:
         """As `update`, of the commits up to `version`, and what it saw of the table as of then."""
         last, unsettled, _ = before
         new = list(takewhile(lambda at: rebuild or _batch_of(at) != last, self._batches(version)))
-        for commit in new:
-            for checkpoint, batch in commit.undone.items():
-                self.forget(checkpoint, batch)
+        if rebuild:
+            self._forget_undone()
         entries: dict[Key, Entry] = {}
         if unsettled:
             new += [commit for commit in self._batches(version) if _batch_of(commit) in unsettled]
@@ -225,20 +219,20 @@ class Ledger:
             entries |= self._planned_in(new, seen, known)
         return self._write(list(entries.values()), explain), seen
 
-    def _see(self, batches: list[Commit], version: int | None) -> _Seen:
+    def _see(self, batches: list[Commit], version: int | None) -> Seen:
         """Counts the rows that have the numbers of these batches, whatever their checkpoint."""
         numbers = [commit.told["batch"] for commit in batches]
-        seen = _Seen(min(numbers), max(numbers), [])
+        seen = Seen(min(numbers), max(numbers), [])
         rows = self.lakehouse.read(self.stream.table, version).where(seen.has)
         return seen._replace(counts=self._counted(rows).collect())
 
-    def _entered(self) -> _Entered:
+    def _entered(self) -> Entered:
         batch = F.struct("checkpoint_id", "batch_id")
         newest = F.max_by(batch, F.struct("committed_at", "batch_id"))
         unsettled = F.collect_set(F.when(is_unsettled(), batch))
         found = self.rows().agg(newest, unsettled, F.max("table_version")).collect()[0]
         last, left, version = found
-        return _Entered(last and (last[0], last[1]), {(a, b) for a, b in left}, version or 0)
+        return Entered(last and (last[0], last[1]), {(a, b) for a, b in left}, version or 0)
 
     def _batches(self, version: int | None) -> Iterator[Commit]:
         """The commits of batches up to a version, newest first; not what a new beginning undid."""
@@ -249,8 +243,9 @@ class Ledger:
                 continue
             for checkpoint, first in commit.undone.items():
                 undone[checkpoint] = min(first, undone.get(checkpoint, first))
-            checkpoint, batch = commit.told["checkpoint"], commit.told.get("batch")
-            if batch is not None and not batch >= undone.get(checkpoint, batch + 1):
+            if commit.batch is None:
+                continue
+            if commit.batch < undone.get(commit.told["checkpoint"], commit.batch + 1):
                 yield commit
 
     def _known_gaps(self, batches: list[Commit]) -> dict[Key, list[Row]]:
@@ -258,7 +253,7 @@ class Ledger:
         return {tuple(row[:3]): row.gaps for row in rows.select(*BY, "gaps").collect()}
 
     def _planned_in(
-        self, batches: list[Commit], seen: _Seen, known: Mapping[Key, list[Row]]
+        self, batches: list[Commit], seen: Seen, known: Mapping[Key, list[Row]]
     ) -> dict[Key, Entry]:
         """What commits say of their batches, with what is in the table and the `known` gaps."""
         found = {tuple(row[:3]): row.asDict() for row in seen.counts}
@@ -305,8 +300,8 @@ class Ledger:
             told += self._settle(entry, explain)
         spec = ledger_table(self.table)
         values = [tuple(entry[name] for name in spec.column_names) for entry in entries]
-        frame = self.lakehouse.spark.createDataFrame(values, spec.struct())
-        self.lakehouse.merge(frame, spec, insist=True)
+        frame = self.lakehouse.frame(values, spec)
+        self.lakehouse.merge(frame, spec, retry_on_conflict=True)
         if told:
             raise self._error(told)
         return summed(_counts(entry) for entry in entries)

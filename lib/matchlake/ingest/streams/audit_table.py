@@ -64,7 +64,7 @@ _COLUMNS = (
 def ledger_table(name: str) -> TableSpec:
     """The ledger: one row for each batch and partition."""
     comment = "What each batch of each stream was to read from Kafka, and what became of it."
-    return TableSpec(name, comment, _COLUMNS, keys=KEYS)
+    return TableSpec(name, comment, _COLUMNS, keys=KEYS, written_by="ingest_events")
 
 
 def count_rows(rows: DataFrame, stream: StreamParams) -> DataFrame:

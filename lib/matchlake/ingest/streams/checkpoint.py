@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from matchlake.io.places import is_local
-from matchlake.io.topics import Offsets
+from matchlake.io.kafka import Offsets
+from matchlake.io.storage import is_local
 
 Ranges = dict[int, tuple[int, int]]
 """For each partition, the first offset and the one after the last."""
@@ -28,11 +28,30 @@ def checkpoint_id(query: str) -> int:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The folder in which Spark keeps a stream's progress, wherever it lies."""
+    """A folder in which Spark keeps a stream's progress, wherever it lies.
+
+    Each checkpoint generation of a stream has a folder of its own, which no other ever gets: a
+    stale run goes on writing into its own folder, and cannot steer the generation after it.
+    """
 
     spark: SparkSession = field(repr=False)
-    path: str
+    folder: str
+    """The folder of all generations of the stream."""
     topic: str
+    generation: int = 0
+
+    @property
+    def path(self) -> str:
+        """The folder of this generation."""
+        return f"{self.folder}/{self.generation}"
+
+    def of(self, generation: int) -> "Checkpoint":
+        """The checkpoint of another generation."""
+        return replace(self, generation=generation)
+
+    def newest(self) -> "Checkpoint":
+        """That of the greatest generation whose folder is there; generation 0 before the first."""
+        return self.of(self._generations())
 
     def id(self) -> int | None:
         """`checkpoint_id` of the query; None where no query has started here."""
@@ -71,11 +90,21 @@ class Checkpoint:
                 return {int(part): int(at) for part, at in found[self.topic].items()}
         return None
 
+    def _generations(self) -> int:
+        if is_local(self.folder):
+            return _greatest(self.folder) or 0
+        try:
+            files = self.spark.read.text(f"{self.folder}/*/metadata").select("_metadata.file_path")
+            numbers = [path.split("/")[-2] for (path,) in files.collect()]
+        except AnalysisException as error:
+            _require_missing(error)
+            return 0
+        return max((int(number) for number in numbers if number.isdigit()), default=0)
+
     def _newest(self, folder: str) -> int | None:
         path = f"{self.path}/{folder}"
         if is_local(path):
-            there = Path(path).iterdir() if Path(path).is_dir() else ()
-            return max((int(file.name) for file in there if file.name.isdigit()), default=None)
+            return _greatest(path)
         try:
             name = F.col("_metadata.file_name").try_cast("bigint")
             newest = self.spark.read.text(path).agg(F.max(name)).collect()[0][0]
@@ -94,6 +123,11 @@ class Checkpoint:
             yield from (line for (line,) in self.spark.read.text(path).collect())
         except AnalysisException as error:
             _require_missing(error)
+
+
+def _greatest(path: str) -> int | None:
+    there = Path(path).iterdir() if Path(path).is_dir() else ()
+    return max((int(file.name) for file in there if file.name.isdigit()), default=None)
 
 
 def _require_missing(error: AnalysisException) -> None:

@@ -10,6 +10,11 @@ from pyspark.sql import SparkSession
 INGEST = "matchlake_ingest"
 """The key of what the product says of a batch in its commit's user metadata."""
 
+FENCE = "fence"
+"""The key of the commit that fences a checkpoint generation: no batch of it is taken any more."""
+FENCED = 2**62
+"""The mark that it sets: greater than the number of any batch."""
+
 _AT_ONCE = 10
 _REPLACING = ("RESTORE", "CLONE", "TRUNCATE")
 
@@ -32,6 +37,22 @@ class Commit(NamedTuple):
         return int(self.told.get("judged", self.version))
 
     @property
+    def generation(self) -> int | None:
+        """The checkpoint generation that it belongs to; None for those not the product's own."""
+        return self.told.get("generation")
+
+    @property
+    def batch(self) -> int | None:
+        """The number of its batch; None where it is not that of a batch."""
+        return self.told.get("batch")
+
+    @property
+    def offsets(self) -> dict[int, tuple[int, int]]:
+        """For each partition of its batch, the first offset and the one after the last."""
+        ranges = self.told.get("offsets", {}).items()
+        return {int(part): (first, end) for part, (first, end) in ranges}
+
+    @property
     def undone(self) -> dict[int, int]:
         """Checkpoints whose batches from that number on do not count any more."""
         return {int(each): batch for each, batch in self.told.get("undone", {}).items()}
@@ -50,9 +71,21 @@ class Commit(NamedTuple):
         return f"{self.operation}{back} (version {self.version}, {self.at:%Y-%m-%d %H:%M:%S})"
 
 
-def commits(spark: SparkSession, table: str) -> Iterator[Commit]:
-    """The commits of a table, by its full name, newest first; reads as many as are asked for."""
-    count, before = _AT_ONCE, None
+def mark_of(stream: str, generation: int) -> str:
+    """The name under which Delta keeps the newest batch of a checkpoint generation.
+
+    Delta skips a batch that is not greater, without an error. Of two writers that began at one
+    version and set one mark it lets one win.
+    """
+    return f"{INGEST}/{stream}/{generation}"
+
+
+def commits(spark: SparkSession, table: str, at_once: int = _AT_ONCE) -> Iterator[Commit]:
+    """The commits of a table, by its full name, newest first; reads as many as are asked for.
+
+    It asks for `at_once` at first, and then for ten times as many.
+    """
+    count, before = at_once, None
     while True:
         # Not a column is selected: what a command gives is there, a query of it would be a job.
         rows = spark.sql(f"DESCRIBE HISTORY {table} LIMIT {count}").collect()

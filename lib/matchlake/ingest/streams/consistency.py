@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from matchlake.errors import IdentityError
 from matchlake.ingest.streams.checkpoint import Checkpoint
-from matchlake.ingest.streams.commits import Commit, commits, table_id
+from matchlake.ingest.streams.commits import FENCE, Commit, commits, table_id
 from matchlake.io.delta import Lakehouse
-from matchlake.io.topics import Offsets, TopicState
+from matchlake.io.kafka import Offsets, TopicState
 
 
 class Standing(NamedTuple):
@@ -25,6 +25,10 @@ class Standing(NamedTuple):
     """The newest commit of a batch, or of a beginning, that the table's history has."""
     replaced: Commit | None
     """A commit after those it had judged that may have taken rows away."""
+    fenced: Commit | None
+    """The commit that fenced the generation in use, where no other was begun after it."""
+    checkpoint: Checkpoint
+    """That of the generation in use."""
     checkpoint_id: int | None
     planned: int
     """Newest batch that the checkpoint has planned; -1 before the first."""
@@ -38,7 +42,12 @@ class Standing(NamedTuple):
     @property
     def owner(self) -> int | None:
         """The checkpoint from which the table was last written."""
-        return self.last.told["checkpoint"] if self.last else None
+        return _owner(self.last)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the generation in use was begun by a way out, and has no batch yet."""
+        return self.last is not None and self.last.batch is None
 
     @property
     def overtaken(self) -> bool:
@@ -53,31 +62,35 @@ class Identity:
     name: str
     table: str
     checkpoint: Checkpoint
+    """Of any generation: which one is in use, the table says."""
     lakehouse: Lakehouse = field(repr=False)
 
     def look(self) -> Standing:
         """Looks at checkpoint, history and rows; a few small jobs."""
         spark, table = self.lakehouse.spark, self.lakehouse.name(self.table)
-        version, last, replaced = -1, None, None
+        version, last, replaced, fenced = -1, None, None, None
         for commit in commits(spark, table):
             version = max(version, commit.version)
             if last and commit.version <= last.judged:
                 break
-            of_last = not last or commit.told.get("checkpoint") == last.told["checkpoint"]
-            if commit.told and of_last and (last is None or "batch" not in last.told):
+            if FENCE in commit.told:
+                fenced = fenced or (commit if last is None else None)
+            elif commit.told and last is None:
                 last = commit
-            elif commit.replaces or (commit.told and not of_last):
+            elif commit.replaces or (commit.told and not _is_of(last, commit)):
                 replaced = replaced or commit
-        own = self.checkpoint.id()
-        planned, done = self.checkpoint.planned_batch(), self.checkpoint.committed_batch()
-        held = self._newest_row(own or (last.told["checkpoint"] if last else None))
+        at = self._in_use(fenced or last)
+        own, planned, done = at.id(), at.planned_batch(), at.committed_batch()
+        held = self._newest_row(own or _owner(last))
         if last and replaced and replaced.version < last.version:
-            held = self._newest_row(last.told["checkpoint"], last.told.get("batch"))
+            held = self._newest_row(_owner(last), last.batch)
         return Standing(
             version,
             table_id(spark, table),
             last,
             replaced,
+            fenced,
+            at,
             own,
             -1 if planned is None else planned,
             -1 if done is None else done,
@@ -87,7 +100,8 @@ class Identity:
 
     def require(self, standing: Standing, topic: TopicState) -> None:
         """Raises IdentityError, with the ways out, unless all belong together."""
-        wrong = self._of_table(standing) or self._of_checkpoint(standing)
+        wrong = self._of_way_out(standing) or self._of_table(standing)
+        wrong = wrong or self._of_checkpoint(standing)
         if wrong:
             raise self.error(wrong, standing)
         told = standing.last.told if standing.last else {}
@@ -99,7 +113,7 @@ class Identity:
                 f"records now, so nothing was read. --new-identity {self.name} reads the new topic "
                 "from its first record into the same table, beside the rows of the old one."
             )
-        self._require_not_beyond(topic.latest)
+        self._require_not_beyond(standing.checkpoint.committed() or {}, topic.latest)
 
     def error(self, wrong: str, standing: Standing) -> IdentityError:
         """The error with what can be done about it."""
@@ -120,6 +134,16 @@ class Identity:
             "stream"
         )
         return IdentityError(f"{name}: {wrong} Nothing was written. Ways out: {'; '.join(ways)}.")
+
+    def _of_way_out(self, found: Standing) -> str | None:
+        """What is wrong where a way out was begun, and not led to its end."""
+        if found.fenced is None:
+            return None
+        return (
+            f"--{found.fenced.told[FENCE]} was begun in version {found.fenced.version} of "
+            f"{self.table}, and ended checkpoint generation {found.checkpoint.generation}, but no "
+            "other one was begun: it was stopped, or is still under way. Take it again."
+        )
 
     def _of_table(self, found: Standing) -> str | None:
         """What is wrong with the table, seen from the checkpoint."""
@@ -143,20 +167,23 @@ class Identity:
 
     def _of_checkpoint(self, found: Standing) -> str | None:
         """What is wrong with the checkpoint, seen from the table."""
+        at = found.checkpoint.path
         if found.last is None:
             unknown = found.rows and found.held < 0
-            told = f"{self.table} has rows that no checkpoint at {self._at} accounts for."
+            told = f"{self.table} has rows that no checkpoint at {at} accounts for."
             return told if unknown else None
-        batch = found.last.told.get("batch")
+        batch = found.last.batch
+        if found.last.told["stream"] == self.name and found.is_begun:
+            return self._of_batches(found, found.last, -1)
         if found.checkpoint_id is None:
             return (
-                f"there is no checkpoint at {self._at}, but {self.table} has {_batches(batch)} of "
+                f"there is no checkpoint at {at}, but {self.table} has {_batches(batch)} of "
                 f"checkpoint {found.owner}: it was removed, or another one writes this table. "
                 "Started anew, all records would be written twice."
             )
         if found.checkpoint_id != found.owner or found.last.told["stream"] != self.name:
             return (
-                f"the checkpoint at {self._at} is {found.checkpoint_id}, but {self.table} was "
+                f"the checkpoint at {at} is {found.checkpoint_id}, but {self.table} was "
                 f"written by stream {found.last.told['stream']} from checkpoint {found.owner}."
             )
         return self._of_batches(found, found.last, -1 if batch is None else batch)
@@ -170,8 +197,8 @@ class Identity:
             )
         if newest > found.planned:
             return (
-                f"{self.table} has batch {newest}, but the checkpoint at {self._at} has planned "
-                f"no more than {found.planned}: the checkpoint is an older copy."
+                f"{self.table} has batch {newest}, but the checkpoint at {found.checkpoint.path} "
+                f"has planned no more than {found.planned}: the checkpoint is an older copy."
             )
         if last.rows and found.held < newest:
             return (
@@ -180,12 +207,14 @@ class Identity:
             )
         return None
 
-    @property
-    def _at(self) -> str:
-        return self.checkpoint.path
+    def _in_use(self, newest: Commit | None) -> Checkpoint:
+        """The checkpoint of the generation that the newest commit names; else the newest there."""
+        is_own = newest is not None and newest.told["stream"] == self.name
+        generation = newest.generation if newest and is_own else None
+        return self.checkpoint.newest() if generation is None else self.checkpoint.of(generation)
 
     def _lost(self, found: Standing) -> str:
-        newest = found.last.told.get("batch") if found.last else found.done
+        newest = found.last.batch if found.last else found.done
         if newest is None or newest - found.overtaken <= found.held:
             return ""
         newest -= found.overtaken
@@ -203,8 +232,7 @@ class Identity:
         ).collect()[0][0]
         return -1 if newest is None else int(newest)
 
-    def _require_not_beyond(self, latest: Offsets) -> None:
-        read = self.checkpoint.committed() or {}
+    def _require_not_beyond(self, read: Offsets, latest: Offsets) -> None:
         beyond = {part: at for part, at in read.items() if at > latest.get(part, 0)}
         if beyond:
             part, at = next(iter(beyond.items()))
@@ -214,6 +242,20 @@ class Identity:
                 "or another broker, or it lost its data. Nothing was read. --new-identity "
                 f"{self.name} reads the topic from its first record that is held."
             )
+
+
+def _owner(commit: Commit | None) -> int | None:
+    """The checkpoint that a commit was made from; of one that began a generation, the one before.
+
+    Its own checkpoint is made after it.
+    """
+    return commit.told.get("checkpoint", commit.told.get("before")) if commit else None
+
+
+def _is_of(last: Commit | None, commit: Commit) -> bool:
+    """Whether a commit is one of the same stream and generation."""
+    names = ("stream", "generation")
+    return last is not None and all(last.told.get(each) == commit.told.get(each) for each in names)
 
 
 def _batches(batch: int | None) -> str:

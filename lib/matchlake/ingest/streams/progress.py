@@ -21,7 +21,7 @@ from pyspark.sql.streaming.listener import (
 _log = logging.getLogger(__name__)
 
 FOLDER = "progress"
-"""Below a laptop's lakehouse: one file a stream."""
+"""Below a local lakehouse: one file a stream."""
 
 
 class Progress(NamedTuple):
@@ -60,7 +60,7 @@ def progress_of(event: StreamingQueryProgress) -> Progress:
 
 
 def read_progress(lakehouse: str) -> list[Progress]:
-    """What the streams of a laptop's lakehouse said last, by name."""
+    """What the streams of a local lakehouse said last, by name."""
     found = []
     for file in sorted((Path(lakehouse) / FOLDER).glob("*.json")):
         with suppress(OSError, ValueError, TypeError):

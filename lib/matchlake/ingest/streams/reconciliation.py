@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import reduce
 from operator import and_, or_
+from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
@@ -20,6 +21,36 @@ FOUND = (*PROVED, "bytes", "late", "first_event", "last_event")
 
 Batch = tuple[int, int]
 """A checkpoint and the number of a batch in it."""
+
+
+class Seen(NamedTuple):
+    """What a version of the table has of the batches that are numbered `first` to `last`."""
+
+    first: int
+    last: int
+    counts: list[Row]
+
+    @property
+    def has(self) -> Column:
+        """Whether a row is of such a batch."""
+        return F.col("batch_id").between(self.first, self.last)
+
+    @property
+    def has_not(self) -> Column:
+        """Whether it is of another batch, or of none; so written that Delta can pass files over."""
+        number = F.col("batch_id")
+        return number.isNull() | (number < self.first) | (number > self.last)
+
+
+class Entered(NamedTuple):
+    """What the ledger has before it is written to."""
+
+    last: Batch | None
+    """The newest batch."""
+    unsettled: set[Batch]
+    """Those of which offsets have neither a row nor a gap."""
+    version: int
+    """The greatest version of the table that it knows."""
 
 
 def compared(entered: DataFrame, counted: DataFrame, names: Sequence[str]) -> DataFrame:

@@ -6,19 +6,19 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
-from matchlake.errors import ConfigError, IdentityError, ReconciliationError, SourceError
+from matchlake.errors import IdentityError, ReconciliationError, SourceError
 from matchlake.ingest.streams.audit import Ledger
-from matchlake.ingest.streams.commits import INGEST
+from matchlake.ingest.streams.commits import FENCE, FENCED, INGEST, Commit, commits, mark_of
 from matchlake.ingest.streams.consistency import Identity, Standing
 from matchlake.ingest.streams.gaps import no_reason
 from matchlake.ingest.tables import stream_table
-from matchlake.io.places import is_local
-from matchlake.io.topics import Offsets, TopicState
+from matchlake.io.kafka import Offsets, TopicState
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +35,21 @@ class Beginning(NamedTuple):
     """Checkpoints whose batches from that number on do not count any more."""
 
 
+def beginning_of(commit: Commit, topic: TopicState) -> Beginning:
+    """What the commit of a way out says; partitions that came since begin at their first record."""
+    begin = {part: first for part, (first, _) in commit.offsets.items()}
+    offsets = topic.earliest | begin if begin else None
+    return Beginning(cast("Way", commit.told["begun"]), offsets, commit.undone)
+
+
 @dataclass(frozen=True)
 class Recovery:
-    """One stream about to begin anew."""
+    """One stream about to begin anew, in a checkpoint generation that no run has used.
+
+    The steps are a fence, the beginning, and what it undoes; each is one commit or can be done
+    again. Killed before the beginning, the way out has to be taken again; killed after it, the
+    next run goes on from there.
+    """
 
     identity: Identity
     ledger: Ledger
@@ -75,56 +87,100 @@ class Recovery:
                 f"would be there twice. --adopt {self._name} goes on after them, --rewind-to "
                 f"{self._name}=0 takes them out and reads them again; or empty the table first."
             )
-        gone = {} if self.standing.rows else dict.fromkeys(self.ledger.checkpoints(), 0)
-        return Beginning("new-identity", None, gone)
+        gone = [] if self.standing.rows else [*self.ledger.checkpoints(), *self._written_from()]
+        return Beginning("new-identity", None, dict.fromkeys(gone, 0))
 
-    def make_room(self, beginning: Beginning) -> None:
-        """Takes out what the beginning undoes, and moves the old checkpoint's folder away.
+    def fence(self, way: Way, told: Mapping[str, Any]) -> Standing:
+        """Ends the generation in use, and returns what stands after it.
 
-        Raises ConfigError, and changes nothing, where the folder has to be moved by other tools.
+        A run of it, stalled or not, writes no batch from here on: Delta refuses one that is under
+        way, and skips those after it. What was found before may be of an older table by now.
         """
-        path = self.identity.checkpoint.path
-        aside = f"{path}.{time.strftime('%Y%m%d-%H%M%S')}"
-        if self.standing.checkpoint_id and not is_local(path):
-            raise ConfigError(
-                f"The checkpoint {path} has to be moved away first, which only your storage's own "
-                f"tools can do there: move it to {aside}, then run this again."
-            )
+        standing = self.standing
+        if standing.fenced is None:
+            newest = standing.last.told if standing.last else told
+            generation = newest.get("generation", standing.checkpoint.generation)
+            mark = mark_of(newest["stream"], generation)
+            said = {**told, "generation": standing.checkpoint.generation, FENCE: way}
+            self._commit(said, mark, FENCED)
+        after = self.identity.look()
+        if after.fenced is None or after.checkpoint.generation != standing.checkpoint.generation:
+            raise self._taken_by_another()
+        return after
+
+    def carried(self, beginning: Beginning) -> Beginning:
+        """The beginning with what the one before was to undo, where that has no batch yet.
+
+        It may have been killed before it did.
+        """
+        standing, undone = self.standing, dict(beginning.undone)
+        if standing.last and standing.is_begun:
+            for owner, batch in standing.last.undone.items():
+                undone[owner] = min(batch, undone.get(owner, batch))
+        return beginning._replace(undone=undone)
+
+    def begin(self, beginning: Beginning, told: Mapping[str, Any]) -> Standing:
+        """Begins the next generation, and returns what stands after it.
+
+        It is one that neither a commit nor a folder has used.
+        """
+        standing = self.standing
+        used = max(standing.checkpoint.generation, standing.checkpoint.newest().generation)
+        said = {
+            **told,
+            "generation": used + 1,
+            "begun": beginning.way,
+            "undone": dict(beginning.undone),
+            "before": standing.owner,
+            "offsets": {part: [at, at] for part, at in (beginning.offsets or {}).items()},
+            "judged": standing.version,
+        }
+        self._commit(said, f"{mark_of(self._name, used + 1)}/begun", 0)
+        after = self.identity.look()
+        if not after.is_begun or after.checkpoint.generation != used + 1:
+            raise self._taken_by_another()
+        _log.warning("%s: %s, in checkpoint generation %s", self._name, beginning.way, used + 1)
+        return after
+
+    def finish(self, beginning: Beginning) -> None:
+        """Takes out what the beginning undoes, and accepts what it accepts; again, if need be."""
         if beginning.way == "adopt":
             self._enter_all()
             self.ledger.accept_losses()
         for owner, batch in beginning.undone.items():
             self.identity.lakehouse.spark.sql(f"DELETE FROM {self._rows_from(owner, batch)}")
-        if self.standing.checkpoint_id:
-            Path(path).rename(aside)
-            _log.info("%s: the old checkpoint is at %s", self._name, aside)
+            self.ledger.forget(owner, batch)
 
-    def told(self, beginning: Beginning) -> dict[str, Any]:
-        """What commits say of it: that of the first batch, and one of its own.
+    def _commit(self, said: Mapping[str, Any], mark: str, number: int) -> None:
+        """Commits, without rows, what is said of the stream.
 
-        The first batch may be committed before `record`, or be all that is before a crash; or
-        there is no first batch yet.
+        Raises IdentityError where a run has taken the mark before, or in the same moment.
         """
-        undone = dict(beginning.undone)
-        return {"begun": beginning.way, "undone": undone, "before": self.standing.owner}
-
-    def record(self, beginning: Beginning, checkpoint: int, told: Mapping[str, Any]) -> None:
-        """Commits, without rows, that the stream began anew in this checkpoint."""
-        said = {
-            **told,
-            **self.told(beginning),
-            "checkpoint": checkpoint,
-            "offsets": {part: [at, at] for part, at in (beginning.offsets or {}).items()},
-        }
+        said = json.loads(json.dumps({**said, "at": time.time()}))
         lakehouse, table = self.identity.lakehouse, self.identity.table
-        empty = lakehouse.spark.createDataFrame([], stream_table(self.ledger.stream).struct())
+        empty = lakehouse.frame([], stream_table(self.ledger.stream))
         writer = empty.write.format("delta").mode("append")
         # Without rows Delta would leave out the commit, but not one that sets a mark.
-        writer = writer.option("txnAppId", f"{INGEST}/{checkpoint}/begun").option("txnVersion", "0")
-        writer.option("userMetadata", json.dumps({INGEST: said})).saveAsTable(lakehouse.name(table))
-        for owner, batch in beginning.undone.items():
-            self.ledger.forget(owner, batch)
-        _log.warning("%s: %s, in checkpoint %s", self._name, beginning.way, checkpoint)
+        writer = writer.option("txnAppId", mark).option("txnVersion", str(number))
+        writer = writer.option("userMetadata", json.dumps({INGEST: said}))
+        try:
+            writer.saveAsTable(lakehouse.name(table))
+        except (PySparkException, Py4JError) as error:
+            if "concurrent" not in str(error).lower():
+                raise
+            raise self._taken_by_another() from error
+        for commit in commits(lakehouse.spark, lakehouse.name(table)):
+            if commit.told == said:
+                return
+            if commit.version <= self.standing.version:
+                break
+        raise self._taken_by_another()
+
+    def _taken_by_another(self) -> IdentityError:
+        return IdentityError(
+            f"{self._name}: another run wrote {self.identity.table} while this way out was taken. "
+            "Nothing was read. Stop the other run; if it is needed still, take the way out again."
+        )
 
     @property
     def _name(self) -> str:
@@ -132,7 +188,7 @@ class Recovery:
 
     def _read_last(self) -> Offsets | None:
         """The end of the newest batch that either side knows of."""
-        standing, checkpoint = self.standing, self.identity.checkpoint
+        standing, checkpoint = self.standing, self.standing.checkpoint
         last = standing.last.told if standing.last else {}
         own = standing.checkpoint_id is not None
         is_owner = standing.owner in (None, standing.checkpoint_id)
@@ -142,6 +198,16 @@ class Recovery:
         if last:
             return {int(part): ends[1] for part, ends in last["offsets"].items()}
         return checkpoint.committed() if own and is_owner else None
+
+    def _written_from(self) -> set[int]:
+        """The checkpoints of the stream of which the table's history has batches."""
+        spark, table = self.identity.lakehouse.spark, self.identity.table
+        found = commits(spark, self.identity.lakehouse.name(table))
+        return {
+            commit.told["checkpoint"]
+            for commit in found
+            if commit.batch is not None and commit.told["stream"] == self._name
+        }
 
     def _begin_of(self, owner: int, batch: int) -> Offsets:
         self._enter_all()

@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,16 +26,16 @@ from matchlake.ingest.params import StreamParams
 from matchlake.ingest.parse.messages import MESSAGE
 from matchlake.ingest.streams.audit import Counts, Ledger
 from matchlake.ingest.streams.batch_writer import BatchWriter
-from matchlake.ingest.streams.checkpoint import Checkpoint, checkpoint_id
+from matchlake.ingest.streams.checkpoint import Checkpoint
 from matchlake.ingest.streams.consistency import Identity, Standing
 from matchlake.ingest.streams.gaps import AskBroker, require_held
-from matchlake.ingest.streams.recovery import Beginning, Recovery
+from matchlake.ingest.streams.recovery import Beginning, Recovery, beginning_of
 from matchlake.ingest.streams.source import read_messages
 from matchlake.ingest.tables import stream_table, stream_views
 from matchlake.io.brokers import Broker
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import set_properties
-from matchlake.io.topics import Client, TopicState, topic_state
+from matchlake.io.kafka import Client, TopicState, topic_state
 from matchlake.params import Params
 from matchlake.schemas import TableName
 
@@ -125,24 +125,68 @@ class Ingest:
         self.ledger.prepare()
         topic = topic_state(self.client, self.stream.topic)
         identity = Identity(self.name, self.stream.table, self.checkpoint, self.lakehouse)
-        standing = identity.look()
-        recovery = Recovery(identity, self.ledger, standing)
+        recovery = Recovery(identity, self.ledger, identity.look())
         beginning = self._beginning(recovery, params, topic)
-        if beginning is None:
-            identity.require(standing, topic)
-        if self.stream.on_data_loss == "fail":
-            begin = beginning.offsets if beginning else self.checkpoint.committed()
-            require_held(self.name, self.stream.topic, begin or {}, topic.earliest)
         if beginning:
-            recovery.make_room(beginning)
-        return Prepared(self, topic, standing, recovery, beginning)
+            return self._begin(recovery, beginning, params)
+        standing = recovery.standing
+        identity.require(standing, topic)
+        if standing.last and standing.is_begun:
+            beginning = beginning_of(standing.last, topic)
+            recovery.finish(beginning)
+        self._require_held(beginning, standing.checkpoint, topic)
+        return self._prepared(recovery, topic, beginning)
 
     @cached_property
     def client(self) -> Client:
         """How kafka-python connects; the login is resolved once, as that of the query is."""
         return self.broker.client_options()
 
+    def told(self, topic: TopicState, standing: Standing) -> dict[str, Any]:
+        """What each commit says of the stream."""
+        return {
+            "stream": self.name,
+            "topic": self.stream.topic,
+            "topic_id": topic.id,
+            "table_id": standing.table_id,
+            "generation": standing.checkpoint.generation,
+            "judged": standing.version,
+        }
+
+    def _begin(self, recovery: Recovery, beginning: Beginning, params: IngestParams) -> "Prepared":
+        """Takes a way out: where it begins is found out anew once no other run can write."""
+        topic = topic_state(self.client, self.stream.topic)
+        told = self.told(topic, recovery.standing)
+        fenced = replace(recovery, standing=recovery.fence(beginning.way, told))
+        now = fenced.carried(self._beginning(fenced, params, topic) or beginning)
+        begun = replace(fenced, standing=fenced.begin(now, told))
+        begun.finish(now)
+        return self._prepared(begun, topic, now)
+
+    def _prepared(
+        self, recovery: Recovery, topic: TopicState, beginning: Beginning | None
+    ) -> "Prepared":
+        standing = recovery.standing
+        at = replace(self, checkpoint=standing.checkpoint)
+        return Prepared(at, topic, standing, recovery, beginning)
+
+    def _require_held(
+        self, beginning: Beginning | None, checkpoint: Checkpoint, topic: TopicState
+    ) -> None:
+        if self.stream.on_data_loss == "fail":
+            begin = beginning.offsets if beginning else checkpoint.committed()
+            require_held(self.name, self.stream.topic, begin or {}, topic.earliest)
+
     def _beginning(
+        self, recovery: Recovery, params: IngestParams, topic: TopicState
+    ) -> Beginning | None:
+        """The way out that is to be taken, once nothing is found that forbids it."""
+        found = self._way_out(recovery, params, topic)
+        if found:
+            self._require_held(found, self.checkpoint, topic)
+        return found
+
+    def _way_out(
         self, recovery: Recovery, params: IngestParams, topic: TopicState
     ) -> Beginning | None:
         if self.name in params.adopt:
@@ -188,22 +232,21 @@ class Prepared:
         )
         every = {"availableNow": True} if trigger == AVAILABLE_NOW else {"processingTime": trigger}
         try:
-            query = writer.trigger(**every).start()
+            return writer.trigger(**every).start()
         except (PySparkException, Py4JError) as error:
             raise _explained(self.name, self.stream, error) from error
-        if begin:
-            self.recovery.record(begin, checkpoint_id(query.id), self.told())
-        return query
 
     def writer(self) -> BatchWriter:
         """What writes each batch."""
         return BatchWriter(
             self.ingest.lakehouse.name(self.stream.table),
             self.stream,
-            self.ingest.checkpoint.path,
-            self.told(),
+            self.ingest.checkpoint.folder,
+            self.ingest.checkpoint.generation,
+            self.ingest.told(self.topic, self.standing),
             self.standing.version,
-            self.recovery.told(self.beginning) if self.beginning else {},
+            self.standing.checkpoint_id,
+            self.standing.done + 1,
         )
 
     def ended(self, query: StreamingQuery, seconds: float) -> bool:
@@ -220,10 +263,13 @@ class Prepared:
 
         Raises:
             ReconciliationError: the table does not hold every offset exactly once.
-            IdentityError: the topic was made anew under the stream.
+            IdentityError: this is a stale run: a way out was taken since it began.
         """
         ledger, explain = self.ingest.ledger, AskBroker(self.ingest.client, self.stream.topic)
-        return ledger.prove(explain).entered if prove else ledger.update(explain)
+        try:
+            return ledger.prove(explain).entered if prove else ledger.update(explain)
+        finally:
+            self.writer().require_not_fenced(self.ingest.lakehouse.spark)
 
     def require_same_topic(self) -> None:
         """Raises IdentityError where the topic was made anew while it was read.
@@ -241,16 +287,6 @@ class Prepared:
                 f"read: its id was {self.topic.id}, and is {now.id}. Run the job again for the "
                 "ways out."
             )
-
-    def told(self) -> dict[str, Any]:
-        """What each commit says of the stream."""
-        return {
-            "stream": self.name,
-            "topic": self.stream.topic,
-            "topic_id": self.topic.id,
-            "table_id": self.standing.table_id,
-            "judged": self.standing.version,
-        }
 
 
 def follow(streams: Sequence[Prepared], params: IngestParams) -> Iterator[tuple[Prepared, Counts]]:

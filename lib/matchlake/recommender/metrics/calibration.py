@@ -34,14 +34,14 @@ def calibration_by_width(scored: DataFrame) -> DataFrame:
 
 
 def calibration_metrics(scored: DataFrame) -> DataFrame:
-    """Figures of the predictive distribution N(score, deviation^2); lazy.
+    """Metrics of the predictive distribution N(score, rating_std^2); lazy.
 
-    - `interval_coverage_90`: share of ratings in the 90 % interval; `inside_90_least` and
-    `inside_90_most`:
-      the share in the worst tenths of the ratings by width (`calibration_by_width`)
-    - `log_likelihood`: mean log density of the ratings; `log_density_constant`: that of the best
-    one
-      width for all about the same scores, which a useful deviation exceeds
+    - `interval_coverage_90`: fraction of ratings in the 90 % interval.
+    - `interval_coverage_90_min`, `interval_coverage_90_max`: the fraction in the worst tenths of
+      the ratings by width (`calibration_by_width`).
+    - `log_likelihood`: mean log density of the ratings.
+    - `log_likelihood_constant`: the same for the best single width around the same scores. A
+      useful `rating_std` exceeds it.
     """
     rows = _judged(scored)
     error, deviation = F.col(_ERROR), F.col(DEVIATION)
@@ -54,15 +54,15 @@ def calibration_metrics(scored: DataFrame) -> DataFrame:
         [
             figure("interval_coverage_90", F.avg(_INSIDE), known, every),
             figure("log_likelihood", F.avg(density), known, every),
-            figure("log_density_constant", constant, known, every),
+            figure("log_likelihood_constant", constant, known, every),
         ],
     )
     total = F.sum("n_rows")
     worst = unpivoted(
         calibration_by_width(scored),
         [
-            figure("inside_90_least", F.min("inside"), total, total),
-            figure("inside_90_most", F.max("inside"), total, total),
+            figure("interval_coverage_90_min", F.min("inside"), total, total),
+            figure("interval_coverage_90_max", F.max("inside"), total, total),
         ],
     )
     return figures.unionByName(worst)

@@ -11,9 +11,10 @@ from pyspark.sql import SparkSession
 from tests.support.committed import TOPIC, ingest_in, messages, offsets, prepared, write
 from tests.support.streams import good
 
-from matchlake.errors import ConfigError, IdentityError, SourceError
+from matchlake.errors import IdentityError, SourceError
 from matchlake.ingest.streams.batch_writer import BatchWriter
 from matchlake.ingest.streams.gaps import no_reason
+from matchlake.ingest.streams.recovery import Recovery
 
 
 @pytest.mark.soak
@@ -33,10 +34,6 @@ def test_rows_that_kafka_cannot_give_again_are_not_taken_out(
     for way in (partial(recovery.rewind_to, 1), recovery.adopt):
         with pytest.raises(IdentityError, match=r"made anew since .* --new-identity back reads"):
             way(remade)
-    far = dataclasses.replace(at.checkpoint, path=f"file:{at.checkpoint.path}")
-    with pytest.raises(ConfigError, match="has to be moved away first"):
-        prepared(dataclasses.replace(at, checkpoint=far), monkeypatch, rewind_to={"back": 1})
-
     spark.sql(f"DELETE FROM {at.lakehouse.name(at.stream.table)} WHERE offset IN (4, 5)")
     removed = TOPIC._replace(earliest={0: 5})
     with pytest.raises(SourceError, match=r"partition 0: offset 4\). Nothing was read"):
@@ -44,9 +41,11 @@ def test_rows_that_kafka_cannot_give_again_are_not_taken_out(
     assert (offsets(at), at.checkpoint.id()) == ([0, 1, 2, 3, 6, 7], 0xC1), "nothing was changed"
     record = at.stream.model_copy(update={"on_data_loss": "record"})
     at = dataclasses.replace(at, stream=record)
-    begun = prepared(at, monkeypatch, removed, rewind_to={"back": 1}).beginning
-    assert begun
-    assert (begun.offsets, offsets(at), at.checkpoint.id()) == ({0: 4}, [0, 1, 2, 3], None)
+    begun = prepared(at, monkeypatch, removed, rewind_to={"back": 1})
+    assert begun.beginning
+    assert (begun.beginning.offsets, offsets(at)) == ({0: 4}, [0, 1, 2, 3])
+    new = begun.ingest.checkpoint
+    assert (new.generation, new.id(), at.checkpoint.id()) == (1, None, 0xC1)
 
 
 def test_a_restore_that_a_batch_overtook_is_noticed(
@@ -71,25 +70,46 @@ def test_a_restore_that_a_batch_overtook_is_noticed(
     assert "--rewind-to overtaken=0 reads again from batch 0 on" in str(stopped.value)
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("recorded", ["not", "late"])
-def test_a_beginning_is_known_from_its_first_batch_on(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: str
+@pytest.mark.parametrize(
+    ("step", "way"), [("fence", "rewind_to"), ("begin", ""), ("begin", "adopt"), ("finish", "")]
+)
+def test_a_way_out_that_is_killed_can_be_run_again(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, way: str
 ) -> None:
-    """Whether it is killed before `record`, or its first batch overtakes that."""
-    name = f"begun_{recorded}"
+    """Killed after the step `fence` it has to be taken again, later the next run goes on.
+
+    Or another way out is taken, which also undoes what that was to undo.
+    """
+    name = f"killed_{step}_{way}"
     at = ingest_in(spark, tmp_path, name)
-    write(prepared(at, monkeypatch), 0, 8)
-    anew = prepared(at, monkeypatch, rewind_to={name: 0})
+    stalled = prepared(at, monkeypatch)
+    write(stalled, 0, 4)
+    write(stalled, 1, 8)
+    done = getattr(Recovery, step)
+
+    def kill(recovery: Recovery, *given: Any) -> None:
+        done(recovery, *given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recovery, step, kill)
+        with pytest.raises(KeyboardInterrupt):
+            prepared(at, monkeypatch, rewind_to={name: 1})
+    with pytest.raises(IdentityError, match="stale run"):
+        write(stalled, 2, 12)
+    if step == "fence":
+        with pytest.raises(IdentityError, match=r"--rewind-to was begun in .* Take it again\."):
+            prepared(at, monkeypatch)
+    ways = {"": {}, "rewind_to": {"rewind_to": {name: 1}}, "adopt": {"adopt": (name,)}}
+    anew = prepared(at, monkeypatch, **ways[way])
+    assert anew.ingest.checkpoint.generation == (2 if way == "adopt" else 1)
     write(anew, 0, 9, checkpoint="c2")
-    if recorded == "late":
-        assert anew.beginning
-        anew.recovery.record(anew.beginning, 0xC2, anew.told())
     write(prepared(at, monkeypatch), 1, 12, checkpoint="c2")
+    assert offsets(at) == list(range(12))
     at.ledger.update(no_reason)
     counts = at.ledger.reconcile()
     assert (counts.offsets, counts.good) == (12, 12)
-    assert at.ledger.checkpoints() == [0xC2]
+    assert sorted(at.ledger.checkpoints()) == [0xC1, 0xC2]
 
 
 def test_a_checkpoint_that_is_removed_under_its_stream_stops_it(
@@ -99,6 +119,6 @@ def test_a_checkpoint_that_is_removed_under_its_stream_stops_it(
     write(prepared(at, monkeypatch), 0, 4)
     writer = prepared(at, monkeypatch).writer()
     shutil.rmtree(at.checkpoint.path)
-    with pytest.raises(IdentityError, match=r"checkpoints/removed was removed while it"):
+    with pytest.raises(IdentityError, match=r"checkpoints/removed/0 was removed while it"):
         writer(messages(at, [(4, good(4))]), 1)
     assert offsets(at) == [0, 1, 2, 3]

@@ -244,7 +244,7 @@ def test_a_start_and_a_held_out_part_are_checked_before_the_fit(spark: SparkSess
         ParameterError, match=r"initial_model has rank 2, but params have rank=3.*Take rank=2"
     ):
         fit_als(frame, AlsParams(rank=3), initial_model=start, checkpoint=no_cut)
-    with pytest.raises(SchemaError, match=r"the validation part lacks column.* item_id"):
+    with pytest.raises(SchemaError, match="in the validation part: item_id"):
         fit_als(frame, params, validation=frame.drop("item_id"), checkpoint=no_cut)
     nothing = frame.withColumn("item_id", F.lit(None).cast("string"))
     with pytest.raises(InputError, match="No row of validation has user_id, item_id"):

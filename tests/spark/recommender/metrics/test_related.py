@@ -95,15 +95,15 @@ def test_calibration_counts_what_lies_inside_and_finds_wrong_widths(spark: Spark
     )
     assert (
         0.86
-        < figures["inside_90_least"]
+        < figures["interval_coverage_90_min"]
         < figures["interval_coverage_90"]
-        < figures["inside_90_most"]
+        < figures["interval_coverage_90_max"]
     )
     density = stats.norm.logpdf(error, 0.0, deviation).mean()
     constant = stats.norm.logpdf(error, 0.0, np.sqrt((error**2).mean())).mean()
     assert figures["log_likelihood"] == pytest.approx(density)
-    assert figures["log_density_constant"] == pytest.approx(constant)
-    assert figures["log_likelihood"] > figures["log_density_constant"]
+    assert figures["log_likelihood_constant"] == pytest.approx(constant)
+    assert figures["log_likelihood"] > figures["log_likelihood_constant"]
     # One width for all: too wide where errors are small, too narrow where they are large.
     table = calibration_by_width(scored).orderBy("tenth").collect()
     assert [row["tenth"] for row in table] == list(range(1, 11))

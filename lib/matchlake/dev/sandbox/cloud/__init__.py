@@ -1,1 +1,1 @@
-"""Stand-ins for the cloud a laptop lacks: Key Vault, its logins, a Databricks workspace."""
+"""Local stand-ins for Azure and Databricks: Key Vault, logins by Entra ID, a workspace."""

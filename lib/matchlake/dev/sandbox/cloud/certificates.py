@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from matchlake.dev.sandbox.process import HOST
+from matchlake.io.ports import HOST
 from matchlake.io.secrets.local import write_private
 
 _DAYS = 3650

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from matchlake.dev.sandbox.process import HOST
+from matchlake.io.ports import HOST
 
 _LARGEST = 2**20
 

@@ -1,0 +1,27 @@
+"""Parses the quarantined records of one stream again, with the columns that conf declares now."""
+
+import logging
+import sys
+
+from matchlake.lakehouse.stream_operations import replay_quarantine
+from matchlake.runtime import Flag, Runtime, run_job
+
+_log = logging.getLogger("matchlake.replay_quarantine")
+
+FLAGS = (
+    Flag("--stream", "replay.stream", "STREAM", "the stream", single=True),
+    Flag("--reason", "replay.reasons", "REASON", "only records with this reason"),
+    Flag("--since", "replay.since", "TIME", "only records received from then on", single=True),
+    Flag("--fix", "replay.fix", "SQL", "expression of the text to parse instead", single=True),
+)
+
+
+def run(runtime: Runtime) -> None:
+    """Turns the records that pass now into good rows in one commit, then reconciles the stream."""
+    config = runtime.config
+    for line in replay_quarantine(config, runtime.lakehouse, runtime.secrets, config.replay):
+        _log.info("%s", line)
+
+
+if __name__ == "__main__":
+    sys.exit(run_job("replay_quarantine", run, flags=FLAGS))

@@ -1,0 +1,66 @@
+"""Free ports of this machine, and the error that names the owner of a taken one."""
+
+import random
+import socket
+
+from matchlake.errors import SandboxError
+
+HOST = "127.0.0.1"
+"""Servers of this machine listen here only."""
+# Below the range from which Linux and macOS take ports for outgoing connections: no passing
+# connection takes a port that was free when it was chosen.
+_PORTS = range(20_000, 32_000)
+_UNKNOWN_OWNER = "another program"
+
+
+def is_port_free(port: int) -> bool:
+    """Whether a server could listen on `port` of this machine now."""
+    with socket.socket() as probe:
+        # As servers do: a port with closing connections counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def port_owner(port: int) -> str:
+    """The program that listens on `port`: `java (process 4711)`, or `another program`.
+
+    Only psutil, of the extra `local`, can name it, and on some systems only for root.
+    """
+    try:
+        import psutil  # noqa: PLC0415 - optional
+    except ModuleNotFoundError:
+        return _UNKNOWN_OWNER
+    try:
+        for connection in psutil.net_connections("tcp"):
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            if listens and connection.pid:
+                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    except psutil.Error:
+        return _UNKNOWN_OWNER
+    return _UNKNOWN_OWNER
+
+
+def choose_port(requested: int | None, last: int = 0, avoid: int = 0) -> int:
+    """The `requested` port; without one the `last` port if it is free, else any free one.
+
+    A chosen port is never `avoid`. Raises SandboxError if `requested` is taken, with its owner.
+    """
+    if requested is not None:
+        if is_port_free(requested):
+            return requested
+        raise SandboxError(
+            f"Port {requested} is taken by {port_owner(requested)}: end that program, choose "
+            "another --port, or leave out --port to get a free one."
+        )
+    tries = [last, *random.sample(_PORTS, 100)]
+    for port in tries:
+        if port and port != avoid and is_port_free(port):
+            return port
+    raise SandboxError(
+        f"None of {len(tries)} ports tried between {_PORTS.start} and {_PORTS.stop} is free: "
+        "name a free one with --port."
+    )

@@ -1,0 +1,86 @@
+"""The order of the jobs, from the tables that each reads and writes."""
+
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+
+from matchlake.config import JobConfig
+from matchlake.features.feature_tables import FEATURE_SETS
+from matchlake.ingest.silver import interactions_spec, silver_specs
+from matchlake.lakehouse.table_registry import declared_tables
+from matchlake.lakehouse.views import FRESHNESS, QUARANTINE, fixed_views
+from matchlake.profiling.profile import COLUMN_PROFILES
+from matchlake.schemas import INTERACTIONS
+
+MODEL_OF = {"recommend": "train_recommender"}
+"""Jobs that read a registered model, and the job that registers it."""
+
+
+def tables_read(config: JobConfig) -> dict[str, list[str]]:
+    """The tables and views from which each job builds a table or a model, sorted.
+
+    One that the job writes itself is there where another table is built from it. Jobs that care
+    for all tables, such as `maintain_tables`, are not listed.
+    """
+    tables, described = config.features.tables.values(), config.train.features
+    interactions = [INTERACTIONS.name] if config.silver.interactions else []
+    sides = [side.source for side in (described.users, described.items) if side]
+    sides = sides if config.train.algorithm == "matchbox" else []
+    silver = silver_specs(config.silver, config.streams).values()
+    events = interactions_spec(config.silver, config.streams)
+    sets = [each.rows for each in config.training_sets.values()]
+    found = {
+        "ingest_events": [],
+        "load_lake": [],
+        "build_silver": [
+            *(spec.stream.table for spec in silver),
+            *([events.source.silver.table] if events else []),
+        ],
+        "build_features": [*interactions, FEATURE_SETS.name, *(table.source for table in tables)],
+        "profile_tables": [COLUMN_PROFILES.name, *config.profile.tables],
+        "build_training_sets": [
+            *(each.labels for each in sets),
+            *(history.table for each in sets for history in each.history_tables),
+        ],
+        "train_recommender": [INTERACTIONS.name, *sides],
+        "recommend": [
+            INTERACTIONS.name,
+            *sides,
+            *filter(None, [config.recommend.score_pairs_table]),
+        ],
+    }
+    return {job: sorted(set(names)) for job, names in found.items()}
+
+
+def job_order(config: JobConfig) -> list[str]:
+    """The jobs that write tables or models, each after those that write what it reads.
+
+    Where jobs read each other's tables, the loop is broken at one of its edges.
+    """
+    graph = {}
+    for job, names in tables_read(config).items():
+        before = [*_writers(config, names), *filter(None, [MODEL_OF.get(job)])]
+        graph[job] = dict.fromkeys(each for each in before if each != job)
+    while True:
+        try:
+            return list(TopologicalSorter(graph).static_order())
+        except CycleError as error:
+            before, after, *_ = error.args[1]
+            del graph[after][before]
+
+
+def jobs_before(config: JobConfig, name: str) -> list[str]:
+    """The jobs that write what the table or view `name` needs; none where no job writes it."""
+    if name in (FRESHNESS, QUARANTINE):
+        return ["ingest_events"]
+    writers = set(_writers(config, [name]))
+    return [job for job in job_order(config) if job in writers]
+
+
+def _writers(config: JobConfig, names: list[str]) -> Iterator[str]:
+    """The jobs that write the tables of `names`, and those that its views need."""
+    tables = declared_tables(config)
+    needs = {view.name: view.needs for view in fixed_views(config)}
+    for name in names:
+        for table in needs.get(name, (name,)):
+            if table in tables:
+                yield tables[table].written_by

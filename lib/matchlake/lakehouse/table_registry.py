@@ -1,0 +1,48 @@
+"""The registry of tables: every table that conf and the product declare, and who writes it."""
+
+from matchlake.config import JobConfig
+from matchlake.features.feature_tables import FEATURE_COUNTS, FEATURE_SETS, FEATURE_VOCABULARY
+from matchlake.ingest.files.tables import lake_files, lake_quarantine, lake_table
+from matchlake.ingest.silver import silver_specs
+from matchlake.ingest.streams.audit_table import ledger_table
+from matchlake.ingest.tables import stream_table
+from matchlake.io.delta import Lakehouse
+from matchlake.profiling.profile import COLUMN_PROFILES, DRIFT
+from matchlake.schemas import INTERACTIONS, TableSpec
+from matchlake.training.scoring import TABLES as ANSWERS
+
+
+def declared_tables(config: JobConfig) -> dict[str, TableSpec]:
+    """Every table that the jobs write, by name, with its comment and `written_by`.
+
+    Feature tables and training sets have no columns here: these follow from what the job reads.
+    """
+    specs = [
+        *map(stream_table, config.streams.values()),
+        ledger_table(config.ingest.ledger),
+        *map(lake_table, config.lake.sources.values()),
+        lake_quarantine(config.lake.quarantine),
+        lake_files(config.lake.ledger),
+        *(silver.spec() for silver in silver_specs(config.silver, config.streams).values()),
+        *([INTERACTIONS] if config.silver.interactions else []),
+        *(
+            TableSpec(each.table, each.comment, (), written_by="build_features")
+            for each in config.features.tables.values()
+        ),
+        *(FEATURE_SETS, FEATURE_VOCABULARY, FEATURE_COUNTS, COLUMN_PROFILES, DRIFT),
+        *(
+            TableSpec(each.table, each.comment, (), written_by="build_training_sets")
+            for each in config.training_sets.values()
+        ),
+        *ANSWERS.values(),
+    ]
+    return {spec.name: spec for spec in specs}
+
+
+def table_names(lakehouse: Lakehouse, config: JobConfig) -> list[str]:
+    """The tables that exist: all below a local folder, and the declared ones of a catalog.
+
+    A catalog may hold tables of others too, so there the registry decides.
+    """
+    named = lakehouse.register_tables() if lakehouse.folder else declared_tables(config)
+    return [table for table in named if lakehouse.exists(table)]

@@ -1,0 +1,132 @@
+"""The claims of the benchmarks, and whether a run reaches them."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+
+class Claim(NamedTuple):
+    """One figure of a benchmark's result that has to be at least, or at most, so much."""
+
+    work: str
+    """What is measured, with its unit."""
+    peer: str
+    """The other side of the comparison; `none` for a figure of our own."""
+    mark: float
+    better: Literal["lower", "higher"]
+    figure: tuple[str, ...]
+    """The keys that lead to the figure in the result."""
+    only: Mapping[str, Any] = {}
+    """Values that the result must have for the claim to apply."""
+
+    def judge(self, result: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The entry of `marks`; None where the run did not measure this."""
+        value: Any = result
+        for key in self.figure:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is None or any(result.get(key) != given for key, given in self.only.items()):
+            return None
+        reached = value <= self.mark if self.better == "lower" else value >= self.mark
+        return {
+            "work": self.work,
+            "peer": self.peer,
+            "value": value,
+            "mark": self.mark,
+            "better": self.better,
+            "reached": bool(reached),
+        }
+
+
+def _ratios(
+    work: str, marks: Mapping[str, float], better: Literal["lower", "higher"], **only: Any
+) -> tuple[Claim, ...]:
+    """Claims on the entries of `ratio`, which are ours divided by theirs."""
+    return tuple(
+        Claim(work, peer, mark, better, ("ratio", peer), only) for peer, mark in marks.items()
+    )
+
+
+_IMPLICIT = {"feedback": "implicit", "rank": 64}
+CLAIMS: dict[str, tuple[Claim, ...]] = {
+    "als": (
+        *_ratios(
+            "implicit ALS, rank 64: seconds per iteration, ours / theirs",
+            {"implicit": 0.4, "irspack": 0.6, "mllib": 0.03},
+            "lower",
+            **_IMPLICIT,
+        ),
+        *_ratios(
+            "implicit ALS, rank 128: seconds per iteration, ours / theirs",
+            {"implicit": 0.45},
+            "lower",
+            feedback="implicit",
+            rank=128,
+        ),
+        *_ratios(
+            "explicit ALS, rank 64: seconds per iteration, ours / theirs",
+            {"cmfrec": 0.5, "libmf": 0.3, "mllib": 0.03},
+            "lower",
+            feedback="explicit",
+            rank=64,
+        ),
+    ),
+    "recommend": _ratios(
+        "best unseen items of all users: seconds, ours / theirs",
+        {"implicit": 0.75, "mllib": 0.3, "mllib_all": 0.1},
+        "lower",
+    ),
+    "ingest": _ratios(
+        "10 million JSON events: records per second, ours / theirs",
+        {"from_json": 1.2, "from_json_narrow": 1.0, "one_process": 3.0, "clean": 0.9},
+        "higher",
+    ),
+    "features": _ratios(
+        "fit, transform and write: seconds, ours / theirs",
+        {
+            "spark_ml": 0.3,
+            "spark_ml_sparse": 0.45,
+            "sklearn": 1.0,
+            "wide_spark_ml_top": 0.25,
+            "wide_spark_ml": 0.12,
+        },
+        "lower",
+    ),
+    "matchbox": (
+        Claim(
+            "Gibbs sweep / Cholesky iteration of fit_als, seconds",
+            "fit_als",
+            1.5,
+            "lower",
+            ("ratio",),
+            {"history": False},
+        ),
+        Claim(
+            "Gibbs sweep with history features / Cholesky iteration of fit_als, seconds",
+            "fit_als",
+            1.75,
+            "lower",
+            ("ratio",),
+            {"history": True},
+        ),
+    ),
+    "quality": _ratios(
+        "MovieLens-100K: NDCG at 10, ours / theirs",
+        {"implicit": 1.0, "mllib": 0.99, "lenskit": 0.99},
+        "higher",
+    ),
+    "accuracy": tuple(
+        Claim(f"{data}: {metric}", "none", mark, "lower", (data, "features+history", metric))
+        for data, rmse, mae in (
+            ("ml-100k", 0.876, 0.687),
+            ("ml-latest-small", 0.83, 0.634),
+            ("InstEval", 1.189, 0.9905),
+        )
+        for metric, mark in (("rmse", rmse), ("mae", mae))
+    ),
+}
+"""By benchmark what README and its tables claim; a run prints those that it measured."""
+
+
+def with_marks(bench: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    """The result with `marks`: one entry per claim that the run measured."""
+    judged = (claim.judge(result) for claim in CLAIMS[bench])
+    return {**result, "marks": [entry for entry in judged if entry]}

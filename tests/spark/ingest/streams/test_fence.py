@@ -1,0 +1,140 @@
+"""A stale run, and every other way in which a batch would be lost or doubled without a word."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+from tests.support.committed import ingest_in, offsets, plan, prepared, write
+
+from matchlake.errors import IdentityError, ReconciliationError
+from matchlake.ingest.streams.audit import Ledger
+from matchlake.ingest.streams.batch_writer import BatchWriter
+from matchlake.ingest.streams.gaps import no_reason
+
+LAWS = {
+    "fence": "_require_harmless",
+    "offsets": "is_next",
+    "look for its own commit": "require_written",
+}
+"""The laws of a batch writer, and where it keeps them."""
+
+
+def without_laws(patch: pytest.MonkeyPatch, *kept: str) -> None:
+    """Has a batch writer keep no law but those."""
+    for law, method in LAWS.items():
+        if law not in kept:
+            patch.setattr(BatchWriter, method, lambda *_: True)
+
+
+def test_a_stale_run_is_refused_and_nothing_is_lost_or_doubled(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "stale")
+    stalled = prepared(at, monkeypatch)
+    for batch in range(3):
+        write(stalled, batch, 10 * batch + 10)
+    anew = prepared(at, monkeypatch, rewind_to={"stale": 1})
+    write(anew, 0, 15, checkpoint="c2")
+
+    with pytest.raises(IdentityError, match=r"stale: this is a stale run: .* generation 1\)"):
+        write(stalled, 3, 40)
+    for batch, end in enumerate((20, 30, 45, 54), start=1):
+        write(anew, batch, end, checkpoint="c2")
+    assert offsets(at) == list(range(54)), "0 lost, 0 doubled"
+    at.ledger.update(no_reason)
+    assert at.ledger.reconcile().offsets == 54
+
+
+@pytest.mark.parametrize("law", ["fence", "look for its own commit", "none"])
+def test_each_law_by_itself_stops_a_stale_run(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, law: str
+) -> None:
+    """Delta skips what it would write, as its generation is fenced: also where nobody looks."""
+    name = f"law_{law[:4]}"
+    at = ingest_in(spark, tmp_path, name)
+    stalled = prepared(at, monkeypatch)
+    write(stalled, 0, 10)
+    anew = prepared(at, monkeypatch, adopt=(name,))
+    with monkeypatch.context() as patch:
+        without_laws(patch, law)
+        if law == "none":
+            write(stalled, 1, 20)
+        else:
+            with pytest.raises(IdentityError, match="this is a stale run: a way out"):
+                write(stalled, 1, 20)
+    assert offsets(at) == list(range(10))
+    write(anew, 0, 15, checkpoint="c2")
+    assert offsets(at) == list(range(15))
+    at.ledger.update(no_reason)
+    assert at.ledger.reconcile().offsets == 15
+
+
+def test_a_batch_that_delta_skips_is_told_from_one_that_is_written_already(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "skipped")
+    stream = prepared(at, monkeypatch)
+    write(stream, 0, 10)
+    write(stream, 1, 20)
+    write(stream, 1, 20)  # as after a kill before Spark held it for done
+    without_laws(monkeypatch, "look for its own commit")
+    write(stream, 1, 20)
+    Path(stream.ingest.checkpoint.path, "offsets/1").unlink()
+    with pytest.raises(IdentityError, match="Delta did not take batch 1 of checkpoint generation"):
+        write(stream, 1, 23)
+    assert offsets(at) == list(range(20))
+
+
+def test_a_batch_that_does_not_link_up_is_refused(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "refused")
+    stream = prepared(at, monkeypatch)
+    write(stream, 0, 10)
+    without_laws(monkeypatch, "offsets")
+    plan(stream, 1, 45)  # a batch that never came here
+    with pytest.raises(IdentityError, match=r"batch 2 .* version \d+ is batch 0"):
+        write(stream, 2, 54)
+    assert offsets(at) == list(range(10))
+
+
+@pytest.mark.parametrize("begin", [45, 15])
+def test_the_default_account_finds_batches_that_do_not_link_up(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: int
+) -> None:
+    """Batch 1 ends at 20: 25 offsets are in no batch, or 5 in two."""
+    at = ingest_in(spark, tmp_path, f"unlinked_{begin}")
+    stream = prepared(at, monkeypatch)
+    write(stream, 0, 10)
+    write(stream, 1, 20)
+    logged = Path(stream.ingest.checkpoint.path) / "offsets/1"
+    logged.write_text(logged.read_text().replace("20", str(begin)))
+    without_laws(monkeypatch)
+    write(stream, 2, 54)
+    told = rf"batch 2 of .* begins at offset {begin}, but the one before it ended at 20"
+    for _ in range(2):  # and each time again
+        with pytest.raises(ReconciliationError, match=told):
+            at.ledger.update(no_reason)
+
+
+def test_what_a_stale_run_enters_late_is_taken_out_of_the_ledger(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "late")
+    stalled = prepared(at, monkeypatch)
+    write(stalled, 0, 4)
+    write(stalled, 1, 8)
+    enter = Ledger._write
+
+    def after_a_way_out(ledger: Ledger, *given: Any) -> Any:
+        monkeypatch.setattr(Ledger, "_write", enter)
+        prepared(at, monkeypatch, rewind_to={"late": 1})
+        return enter(ledger, *given)
+
+    monkeypatch.setattr(Ledger, "_write", after_a_way_out)
+    with pytest.raises(IdentityError, match="this is a stale run"):
+        stalled.account()
+    assert at.ledger.rows().where("batch_id = 1").count() == 1, "of rows that are gone"
+    write(prepared(at, monkeypatch), 0, 9, checkpoint="c2")
+    assert at.ledger.prove(no_reason).whole.offsets == 9
