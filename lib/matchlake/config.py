@@ -16,21 +16,27 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from matchlake.errors import ConfigError
-from matchlake.features.feature_set import FeatureSet, FeaturesParams
+from matchlake.features.feature_set import FeatureSet
+from matchlake.features.params import FeaturesParams
 from matchlake.ingest.files.params import LakeParams
-from matchlake.ingest.params import ReconcileParams, ReplayParams, SilverParams, StreamParams
+from matchlake.ingest.params import (
+    EraseParams,
+    ReconcileParams,
+    ReplayParams,
+    SilverParams,
+    StreamParams,
+)
 from matchlake.ingest.streams.runner import IngestParams
-from matchlake.io.brokers import KafkaParams
 from matchlake.io.delta_maintenance import MaintainParams
-from matchlake.io.mlflow_tracking import TrackingParams
+from matchlake.io.params import KafkaParams, StorageParams, TrackingParams
 from matchlake.io.secrets import (
     SecretsParams,
     refuse_foreign_secrets,
     refuse_redirected_secrets,
 )
-from matchlake.io.storage import StorageParams, check_below, check_place, refuse_keys
+from matchlake.io.storage import check_below, check_place, refuse_keys
 from matchlake.params import Params
-from matchlake.profiling.profile import DescribeParams
+from matchlake.profiling.params import ProfileParams
 from matchlake.training.params import RecommendParams, SideTables, TrainParams
 from matchlake.training.training_set import TrainingSetTable
 
@@ -55,16 +61,18 @@ class JobConfig(Params):
     """The declared streams by name; the checkpoint has the same name."""
     ingest: IngestParams = IngestParams()
     reconcile: ReconcileParams = ReconcileParams()
-    """What the job and the command `reconcile` check."""
+    """The scope of the job and the command `reconcile`."""
     replay: ReplayParams = ReplayParams()
-    """What the job `replay_quarantine` parses again."""
+    """The records that the job `replay_quarantine` parses again."""
+    erase: EraseParams = EraseParams()
+    """The user that the job `erase_user` erases."""
     silver: SilverParams = SilverParams()
     """The tables that `build_silver` writes."""
     lake: LakeParams = LakeParams()
     features: FeaturesParams = FeaturesParams()
     """The feature tables that `build_features` writes."""
-    describe: DescribeParams = DescribeParams()
-    """What `describe_tables` describes."""
+    profile: ProfileParams = ProfileParams()
+    """The tables that `profile_tables` profiles."""
     training_sets: dict[str, TrainingSetTable] = Field(default_factory=dict)
     """The training sets that `build_training_sets` writes, by name."""
     storage: StorageParams = StorageParams()
@@ -114,7 +122,7 @@ class JobConfig(Params):
     @property
     def side_tables(self) -> SideTables:
         """The feature tables of the sets that `train.features` names; none for a fit without."""
-        if self.train.algorithm != "matchbox":
+        if not self.train.fit_params.reads_features:
             return SideTables()
         return SideTables(
             **{side: self.features.table_of(name) for side, name in self.train.features if name}

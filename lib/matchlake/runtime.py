@@ -96,7 +96,10 @@ class Flag(NamedTuple):
 
 
 def job_arguments(name: str, argv: Sequence[str], flags: Sequence[Flag] = ()) -> argparse.Namespace:
-    """Parses the arguments every job takes, --env, --set, --conf-dir, --log-level, and `flags`."""
+    """Parses the arguments of every job, --env, --set, --conf-dir, --log-level, and `flags`.
+
+    A flag with an empty value, such as the default of a job parameter, leaves conf as it is.
+    """
     parser = argparse.ArgumentParser(prog=name, description=f"Runs the job {name}.")
     parser.add_argument("--env", default="local", help="conf/ENV.yml over conf/base.yml")
     parser.add_argument(
@@ -113,8 +116,9 @@ def job_arguments(name: str, argv: Sequence[str], flags: Sequence[Flag] = ()) ->
             flag.name, action="append", metavar=flag.metavar, help=flag.help, dest=flag.key
         )
     args = parser.parse_args(argv)
-    given = [(flag, getattr(args, flag.key)) for flag in flags]
-    args.set += [flag.setting(values) for flag, values in given if values]
+    for flag in flags:
+        values = [value for value in getattr(args, flag.key) or () if value]
+        args.set += [flag.setting(values)] if values else []
     return args
 
 
@@ -206,9 +210,9 @@ def spark_session(config: JobConfig, name: str) -> SparkSession:
 
 def _token_settings(config: JobConfig, settings: Mapping[str, str]) -> dict[str, str]:
     """Kafka's Java client asks nobody for tokens whom its JVM was not told of at its start."""
-    if config.kafka.login is None or config.kafka.login.oauth is None:
+    if config.kafka.sasl is None or config.kafka.sasl.oauth is None:
         return {}
-    endpoint = config.kafka.login.oauth.token_endpoint
+    endpoint = config.kafka.sasl.oauth.token_endpoint
     told = f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={endpoint}"
     keys = ("spark.driver.extraJavaOptions", "spark.executor.extraJavaOptions")
     return {key: f"{settings.get(key, '')} {told}".strip() for key in keys}

@@ -1,18 +1,17 @@
-"""Names and shapes that more than one part of the product relies on."""
+"""Names, columns and tables that several rooms share."""
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple, cast
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator
-from pyspark.sql.types import StructType
 
 from matchlake.errors import SchemaError
 
 USER_ID = "user_id"
 ITEM_ID = "item_id"
 RATING = "rating"
-STRENGTH = "strength"
+WEIGHT = "weight"
 EVENT_TIME = "event_time"
 SCORE = "score"
 RANK = "rank"
@@ -21,9 +20,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
 def check_name(name: str, parts: int = 2) -> str:
-    """Returns `name` when it is `parts` plain identifiers joined by dots; raises SchemaError.
+    """Returns `name` if it is `parts` plain identifiers joined by dots; else raises SchemaError.
 
-    Letters, digits and underscores only: a name that passes can stand in SQL as it is.
+    An identifier has only letters, digits and underscores, so SQL needs no quotes for it.
     """
     pieces = name.split(".")
     if len(pieces) != parts or not all(_NAME.fullmatch(piece) for piece in pieces):
@@ -42,24 +41,24 @@ def _checked_table(name: str) -> str:
 
 
 TableName = Annotated[str, AfterValidator(_checked_table)]
-"""The type of a parameter that names a table or view: what is no such name fails with its key."""
+"""The type of a parameter with the name of a table or view, `schema.table`."""
 
 
 def quote_text(text: str) -> str:
     """`text` as a SQL string literal."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
-    # `$` would start a variable that Spark substitutes even inside a literal.
+    # `$` would start a variable, which Spark substitutes even inside a literal.
     escaped = escaped.replace("$", "\\u0024")
     return f"'{escaped}'"
 
 
 def quote_identifier(name: str) -> str:
-    """`name` as a SQL identifier in backquotes, whatever it holds."""
+    """Any `name` as a SQL identifier in backquotes."""
     return "`" + name.replace("`", "``") + "`"
 
 
 class Column(NamedTuple):
-    """One column of a table or a view: its SQL type, what it means, and whether null may stand."""
+    """One column of a table or view: its SQL type, its meaning, and whether it may be null."""
 
     name: str
     type: str
@@ -68,14 +67,14 @@ class Column(NamedTuple):
 
     @property
     def ddl(self) -> str:
-        """The column as it stands in CREATE TABLE."""
+        """The column for CREATE TABLE."""
         null = "" if self.nullable else " NOT NULL"
         return f"{quote_identifier(self.name)} {self.type}{null} COMMENT {quote_text(self.comment)}"
 
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A Delta table as the product declares it: `name` is `schema.table`."""
+    """A declared Delta table; `name` is `schema.table`."""
 
     name: str
     comment: str
@@ -85,12 +84,12 @@ class TableSpec:
     cluster_by: tuple[str, ...] = ()
     partition_by: tuple[str, ...] = ()
     checks: tuple[tuple[str, str], ...] = ()
-    """Name and SQL condition of what holds of every row; `maintain_tables` adds them."""
+    """Name and SQL condition of each constraint; `maintain_tables` adds them."""
     changes: bool = False
-    """Whether Delta keeps what each commit changed, because a job reads it."""
+    """Whether Delta keeps the changes of each commit, because a job reads them."""
     statistics: tuple[str, ...] = ()
-    """The columns whose least and greatest values Delta keeps of each file, to pass over files.
-    They cost a quarter of a write where all have them; empty: Delta's own, the first 32."""
+    """The columns with a minimum and maximum per file, which let reads skip files. For all columns
+    they cost a quarter of a write; empty: Delta's default, the first 32 columns."""
     written_by: str = ""
     """The job that writes the table; every table of the registry has one."""
 
@@ -102,17 +101,18 @@ class TableSpec:
         """Names of the columns in their order."""
         return [column.name for column in self.columns]
 
-    def struct(self) -> StructType:
-        """The Spark schema: names, types and nullability."""
-        ddl = ", ".join(column.ddl for column in self.columns)
-        return cast("StructType", StructType.fromDDL(ddl))
+    @property
+    def ddl(self) -> str:
+        """The columns for CREATE TABLE."""
+        return ", ".join(column.ddl for column in self.columns)
 
 
 @dataclass(frozen=True)
 class ViewSpec:
     """A view over the product's tables: `query` names them as `schema.table`.
 
-    `needs` are the tables and views the query reads; where one is missing the view is not made.
+    `needs` are the tables and views that the query reads; without one of them the view is not
+    created.
     """
 
     name: str
@@ -149,9 +149,9 @@ RECOMMENDATIONS = TableSpec(
         Column(USER_ID, "STRING", "Business key of the user", nullable=False),
         Column(RANK, "INT", "Place in the user's list, 1 is the best", nullable=False),
         Column(ITEM_ID, "STRING", "Business key of the item", nullable=False),
-        Column(SCORE, "DOUBLE", "Predicted rating, or strength for implicit models"),
+        Column(SCORE, "DOUBLE", "Predicted rating, or preference for implicit models"),
         MODEL_VERSION,
-        Column("cold", "BOOLEAN", "Whether the user had no ratings to learn from"),
+        Column("is_cold_start", "BOOLEAN", "Whether the user had no ratings to learn from"),
     ),
     keys=(USER_ID, RANK),
     written_by="recommend",
@@ -159,12 +159,12 @@ RECOMMENDATIONS = TableSpec(
 
 RELATED_ITEMS = TableSpec(
     "gold.related_items",
-    "For each item those that a random user is likeliest to rate as it, liked or disliked alike.",
+    "Items with similar rating patterns, for each item.",
     (
         Column(ITEM_ID, "STRING", "Business key of the item", nullable=False),
         Column(RANK, "INT", "Place in the item's list, 1 is the most related", nullable=False),
         Column("related_item_id", "STRING", "Business key of the other item", nullable=False),
-        Column(SCORE, "DOUBLE", "Log density of equal ratings: the larger the more alike"),
+        Column(SCORE, "DOUBLE", "Log density of equal ratings; larger means more similar"),
         MODEL_VERSION,
     ),
     keys=(ITEM_ID, RANK),
@@ -173,12 +173,12 @@ RELATED_ITEMS = TableSpec(
 
 RELATED_USERS = TableSpec(
     "gold.related_users",
-    "For each user those who are likeliest to rate a random item as he does.",
+    "Users with similar rating patterns, for each user.",
     (
         Column(USER_ID, "STRING", "Business key of the user", nullable=False),
         Column(RANK, "INT", "Place in the user's list, 1 is the most related", nullable=False),
         Column("related_user_id", "STRING", "Business key of the other user", nullable=False),
-        Column(SCORE, "DOUBLE", "Log density of equal ratings: the larger the more alike"),
+        Column(SCORE, "DOUBLE", "Log density of equal ratings; larger means more similar"),
         MODEL_VERSION,
     ),
     keys=(USER_ID, RANK),
@@ -187,30 +187,36 @@ RELATED_USERS = TableSpec(
 
 PREDICTED_RATINGS = TableSpec(
     "gold.predicted_ratings",
-    "The ratings that the champion model expects, and how sure it is of each.",
+    "Ratings predicted by the champion model, with their uncertainty.",
     (
         Column(USER_ID, "STRING", "Business key of the user", nullable=False),
         Column(ITEM_ID, "STRING", "Business key of the item", nullable=False),
         Column(RATING, "DOUBLE", "The rating expected"),
-        Column("deviation", "DOUBLE", "Its standard deviation; null where the model has none"),
-        Column("cold", "BOOLEAN", "Whether user or item had no ratings to learn from"),
+        Column("rating_std", "DOUBLE", "Its standard deviation; null if the model has none"),
+        Column("is_cold_start", "BOOLEAN", "Whether user or item had no ratings to learn from"),
         MODEL_VERSION,
     ),
     keys=(USER_ID, ITEM_ID),
     written_by="recommend",
 )
 
-FEATURE_WEIGHTS = TableSpec(
-    "gold.feature_weights",
-    "Which feature of users and items pulls ratings which way, in the champion model.",
+FEATURE_EFFECTS = TableSpec(
+    "gold.feature_effects",
+    "Estimated effect of each user and item feature on the rating, in the champion model.",
     (
         Column("side", "STRING", "user or item", nullable=False),
         Column("feature", "STRING", "Name of the feature", nullable=False),
         Column("source", "STRING", "The column it was made from"),
         Column("category", "STRING", "The category it stands for; null for a number"),
-        Column("pull", "DOUBLE", "What one unit of it adds to the rating of a typical pair"),
-        Column("deviation", "DOUBLE", "Standard deviation of that, as far as it is known"),
-        Column("taste", "DOUBLE", "How much what it adds differs over the other side"),
+        Column(
+            "effect", "DOUBLE", "What one unit of the feature adds to the rating of an average pair"
+        ),
+        Column("effect_std", "DOUBLE", "Posterior standard deviation of the effect"),
+        Column(
+            "effect_heterogeneity",
+            "DOUBLE",
+            "Standard deviation of the effect over users or items of the other side",
+        ),
         MODEL_VERSION,
     ),
     keys=("side", "feature"),

@@ -147,7 +147,7 @@ MISTAKES = {
         INGEST,
         "            spark_conf: ${var.redaction}\n",
         "            spark_conf: {fs.azure.account.key.lake: '{{secrets/matchlake/key}}'}\n",
-        "fs.azure.account.key.lake is refused: an account's key opens all of it",
+        "fs.azure.account.key.lake is refused: an account key gives access",
     ),
     "a misspelt key of the workspace": Mistake(
         "databricks.yml",

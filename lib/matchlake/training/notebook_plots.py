@@ -7,9 +7,9 @@ import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from matchlake.profiling.plots import COLORS, finish_panels, make_panels
 from matchlake.recommender.als.model import FactorModel
 from matchlake.schemas import EVENT_TIME, ITEM_ID, RATING, USER_ID
-from matchlake.training.plots import COLORS, finish_panels, make_panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +71,7 @@ def item_map(model: FactorModel, titles: DataFrame, most: int = 300) -> "Figure"
     `titles` has item_id, title and ratings; the `most` rated of them are drawn. One job.
     """
     rows = (
-        model.items.join(titles, ITEM_ID).orderBy(F.desc("ratings"), ITEM_ID).limit(most)
+        model.item_factors.join(titles, ITEM_ID).orderBy(F.desc("ratings"), ITEM_ID).limit(most)
     ).collect()
     factors = np.array([row["factors"] for row in rows], dtype=np.float64)
     centred = factors - factors.mean(axis=0)

@@ -12,13 +12,13 @@ from typing import NamedTuple
 from pydantic import ValidationError
 from pyspark.sql import DataFrame
 
-from matchlake.features.feature_set import FeatureSet, FeatureTable
+from matchlake.features.feature_set import FeatureSet
+from matchlake.features.feature_tables import FEATURE_SETS, latest_model
 from matchlake.features.fit import changed_since, fit_features
 from matchlake.features.model import FeatureModel
-from matchlake.features.tables import FEATURE_SETS, latest_model
+from matchlake.features.params import FeatureTable
 from matchlake.io.delta import Lakehouse
 from matchlake.recommender.columns import require_columns
-from matchlake.recommender.matchbox.encoding import Encoders
 from matchlake.schemas import INTERACTIONS, ITEM_ID, USER_ID
 from matchlake.training.params import SideTables
 
@@ -26,14 +26,16 @@ _log = logging.getLogger(__name__)
 
 _FILE = "side_features.json"
 
+Encoder = FeatureSet | FeatureModel | None
+"""How the columns of a side become numbers: declared, fitted, or None for the fit's default."""
+
 
 class Sides(NamedTuple):
     """The features of users and items, one row per id; None where a side has none."""
 
     users: DataFrame | None = None
     items: DataFrame | None = None
-    encoders: Encoders = Encoders()
-    """How the columns become numbers; None: by their types, see `Encoders`."""
+    encoders: tuple[Encoder, Encoder] = (None, None)
 
 
 def save_side_tables(folder: Path, tables: SideTables) -> None:
@@ -83,8 +85,8 @@ def fit_encoders(sides: Sides, tables: SideTables, train: DataFrame) -> Sides:
     """`sides` with encoders that are fitted on the users and items of `train` alone.
 
     For evaluation: a state fitted on all rows would know the range and the categories of users and
-    items that only the test part has. Without `train.refit` the evaluated model is registered, with
-    these encoders. One Spark job per side.
+    items that only the test part has. Without `train.refit_on_all_data` the evaluated model is
+    registered, with these encoders. One Spark job per side.
     """
     users, items = (
         None if frame is None or table is None else _fit(frame, table, train, key)
@@ -93,7 +95,7 @@ def fit_encoders(sides: Sides, tables: SideTables, train: DataFrame) -> Sides:
             (sides.items, tables.items, ITEM_ID),
         )
     )
-    return sides._replace(encoders=Encoders(users, items))
+    return sides._replace(encoders=(users, items))
 
 
 def read_encoders(
@@ -113,7 +115,7 @@ def read_encoders(
         None if frame is None or table is None else _state(states, table)
         for frame, table in ((sides.users, tables.users), (sides.items, tables.items))
     )
-    return sides._replace(encoders=Encoders(users, items))
+    return sides._replace(encoders=(users, items))
 
 
 def _fit(frame: DataFrame, table: FeatureTable, train: DataFrame, key: str) -> FeatureModel:
@@ -124,7 +126,7 @@ def _fit(frame: DataFrame, table: FeatureTable, train: DataFrame, key: str) -> F
 def _state(states: DataFrame | None, table: FeatureTable) -> FeatureSet | FeatureModel:
     declared = table.features
     state = latest_model(states, declared.name) if states is not None else None
-    if state is not None and (not table.refit or not changed_since(state, declared)):
+    if state is not None and (table.reuse_fitted_state or not changed_since(state, declared)):
         return state
     _log.warning(
         "%s has no state of feature set %s as declared, so the model fits its own: run the job "

@@ -16,8 +16,8 @@ from tests.support.sources import ROOT
 from matchlake.config import JobConfig, load_config
 from matchlake.errors import ConfigError
 from matchlake.features.feature_set import FeatureSet
+from matchlake.features.feature_tables import FEATURE_SETS, latest_model
 from matchlake.features.model import FeatureModel
-from matchlake.features.tables import FEATURE_SETS, latest_model
 from matchlake.io.delta import Lakehouse
 from matchlake.model_store.mlflow_flavor import EVALUATED, FACTORS
 from matchlake.model_store.spark import load_model, load_numpy
@@ -85,7 +85,7 @@ def run_jobs(spark: SparkSession, folder: Path, model: str, *overrides: str) -> 
     encoders = []
     for path in (FACTORS, EVALUATED):
         with tracker.files(champion, f"artifacts/{path}") as files:
-            loaded, local = load_model(spark, files), load_numpy(files)
+            loaded, local = load_model(files, spark), load_numpy(files)
             assert isinstance(loaded, MatchboxModel)
             encoders.append(loaded.encoders.users)
             if path == FACTORS:
@@ -171,11 +171,14 @@ def test_read_encoders_takes_the_state_of_gold_or_fits_and_says_so(
     BUILD(lake_runtime(spark, folder, *MATCHBOX))
     versions = {FEATURE_SETS.name: lake.version(FEATURE_SETS.name)}
     state = latest_model(lake.read(FEATURE_SETS.name), "users")
-    assert read_encoders(lake, sides, declared, versions).encoders.users == state
+    assert read_encoders(lake, sides, declared, versions).encoders[0] == state
     assert "as declared" not in caplog.text
-    for overrides, expected in (((), FeatureSet), (("features.tables.users.refit=false",), None)):
+    for overrides, expected in (
+        ((), FeatureSet),
+        (("features.tables.users.reuse_fitted_state=true",), None),
+    ):
         _, changed = in_lake(spark, folder, f"{AGE}=z_score", *overrides)
-        found = read_encoders(lake, sides, tables(changed), versions).encoders.users
+        found = read_encoders(lake, sides, tables(changed), versions).encoders[0]
         assert isinstance(found, expected) if expected else found == state
 
 

@@ -48,9 +48,11 @@ def interactions(spark: SparkSession) -> DataFrame:
     return spark.createDataFrame([*rows, *rows[:100]], SCHEMA)
 
 
-def parts(cut: Split) -> tuple[Rows, Rows]:
+def parts(split_where: Split) -> tuple[Rows, Rows]:
     """Both parts from one Spark job."""
-    both = cut.train.withColumn("part", F.lit(0)).unionByName(cut.test.withColumn("part", F.lit(1)))
+    both = split_where.train.withColumn("part", F.lit(0)).unionByName(
+        split_where.test.withColumn("part", F.lit(1))
+    )
     rows = both.collect()
     train, test = (Counter(tuple(row)[:-1] for row in rows if row.part == part) for part in (0, 1))
     return train, test
@@ -86,5 +88,5 @@ def test_a_split_is_lazy(spark: SparkSession, interactions: DataFrame, params: S
 
 
 def test_missing_columns_are_named(interactions: DataFrame) -> None:
-    with pytest.raises(SchemaError, match=r"interactions lacks column.s. event_time"):
+    with pytest.raises(SchemaError, match=r"in interactions: event_time"):
         split(interactions.drop("event_time"), SplitParams(kind="last_n"))
