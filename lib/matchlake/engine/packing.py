@@ -88,7 +88,7 @@ def unpack_tables(column: pa.Array | pa.ChunkedArray) -> list[pa.Table]:
 
 
 def spread_keys(count: int) -> list[int]:
-    """`count` integers, each of which Spark's hash partitioning puts into another partition.
+    """`count` integers that Spark's hash partitioning puts into different partitions.
 
     Spark puts an int key into partition `murmur3(key, seed 42) mod count` (x86, 32 bits).
     """

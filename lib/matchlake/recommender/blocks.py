@@ -82,7 +82,7 @@ class Block:
 
     @classmethod
     def read(cls, table: pa.Table) -> "Block":
-        """The block whose pieces are the rows of `table`."""
+        """The block of the pieces in `table`."""
         order = np.argsort(np.asarray(table["piece"]))
         data: Any = unpack([table["data"][int(row)].as_buffer() for row in order])
         links = np.split(data["links"], np.cumsum(data["counts"])[:-1])
@@ -106,11 +106,11 @@ def partition(
     blocks: int | None,
     checkpoint: Checkpointer,
 ) -> tuple[DataFrame, tuple[DataFrame, DataFrame], Layout]:
-    """Ids and blocks of a distributed fit whose stored rows have `width` float32 columns.
+    """Ids and blocks of a distributed fit; stored rows have `width` float32 columns.
 
     `blocks` per side are as requested, or as many as their bytes need. Starts five actions: two
-    per id column (see `dense_ids`) and the checkpoint of the blocks, of which a few numbers are
-    read. Raises InputError if pairs repeat.
+    per id column (see `dense_ids`) and the checkpoint of the blocks, then a look for repeated
+    pairs. Raises InputError if pairs repeat.
     """
     users, user_count = dense_ids(pairs, USER_ID, checkpoint)
     items, item_count = dense_ids(pairs, ITEM_ID, checkpoint)

@@ -29,7 +29,7 @@ _TRAINED_WITH = "train.json"
 
 
 def with_weight(interactions: DataFrame, params: TrainParams) -> DataFrame:
-    """Adds `weight` (double) as `params` say; raises ConfigError where that is no expression."""
+    """Adds `weight` (double) by `params.weight`; raises ConfigError if it is no expression."""
     try:
         added = interactions.withColumn(WEIGHT, F.expr(params.weight).cast("double"))
         added.schema  # noqa: B018 - Spark Connect analyses a plan only when it is asked about it
@@ -42,32 +42,32 @@ def with_weight(interactions: DataFrame, params: TrainParams) -> DataFrame:
 
 
 def save_training_params(folder: Path, params: TrainParams) -> None:
-    """Notes beside a saved model what it was trained with: answers have to read history alike."""
+    """Saves the training parameters beside a model: `recommend` weighs the history by them."""
     (folder / _TRAINED_WITH).write_text(params.model_dump_json(), encoding="utf-8")
 
 
 def load_training_params(folder: Path, today: TrainParams) -> TrainParams:
-    """What `note_training` noted of the model in `folder`.
+    """The training parameters of the model in `folder`.
 
-    Those of `today`, and a warning, where nothing is noted, or nothing that conf could say now.
+    Without readable ones, logs a warning and returns those of `today`.
     """
     try:
         return TrainParams.model_validate_json((folder / _TRAINED_WITH).read_bytes())
     except (OSError, ValidationError) as error:
-        told = str(error).splitlines()[0]
-        _log.warning("the model does not say what it was trained with, so conf does: %s", told)
+        reason = str(error).splitlines()[0]
+        _log.warning("the model has no readable training parameters, conf is used: %s", reason)
         return today
 
 
 class Sides(NamedTuple):
-    """What is known of users and items, a row an id; None where nothing is."""
+    """Features of users and items, one row per id; None without features."""
 
     users: DataFrame | None = None
     items: DataFrame | None = None
 
 
 def input_versions(lakehouse: Lakehouse, params: TrainParams) -> dict[str, int]:
-    """The current version of each table that a fit reads, by name; of sides, where they exist."""
+    """The current version of each table that a fit reads, by name."""
     sides = (params.features.users, params.features.items)
     named = [side.source for side in sides if side and params.fit_params.reads_features]
     tables = [INTERACTIONS.name, *filter(lakehouse.exists, named)]
@@ -80,11 +80,10 @@ def read_sides(
     interactions: DataFrame,
     versions: Mapping[str, int] | None = None,
 ) -> Sides:
-    """The feature columns that a Matchbox fit reads, a row for every id of `interactions` too.
+    """The feature columns of a fit, with one row for every id of `interactions`.
 
-    They are read as of `versions`, else as they are now. An id without a row of its own gets one
-    without values, which the encoders then count as missing; how many there are is logged. One
-    Spark job a side.
+    Tables are read at `versions`, by default at the current ones. An id without a row gets one with
+    nulls, which the encoders treat as missing; their number is logged. One Spark job per side.
     """
     wanted = params.features
     if not params.fit_params.reads_features:
@@ -189,7 +188,7 @@ def _side(
 
 
 def progress_to(run: Run) -> ProgressCallback:
-    """What a fit calls at every cut: logs loss and seconds to `run`, by iteration."""
+    """A callback that logs loss and seconds to `run`, by iteration."""
 
     def log(progress: Progress) -> None:
         metrics = {"loss": progress.loss, "fit_seconds": progress.seconds}

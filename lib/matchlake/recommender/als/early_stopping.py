@@ -32,8 +32,8 @@ def require_measurable(validation: DataFrame, params: AlsParams) -> None:
 class EarlyStopping:
     """Measures a fit at its checkpoints and keeps its best state.
 
-    `validation` is measured by RMSE (explicit, less is better) or by the fraction of its pairs that
-    are among the 20 best items that the user has not `seen` (implicit, more is better).
+    `validation` is measured by RMSE (explicit, less is better) or by recall (implicit, more is
+    better): the fraction of its pairs among the user's 20 best items without the `seen` ones.
     """
 
     validation: DataFrame | None

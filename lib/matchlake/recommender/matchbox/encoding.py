@@ -45,7 +45,7 @@ class FittedEncoders(NamedTuple):
 
 
 def declare_features(frame: DataFrame, key: str) -> FeatureSet:
-    """The default feature set of `frame`, whose ids are in `key`; see `Encoders`.
+    """The default feature set of `frame` with ids in `key`; see `Encoders`.
 
     A feature has its column's name or, if that is no name of a feature, the column's number.
     """

@@ -31,10 +31,10 @@ class Predictor:
 
     `rows` (rows, samples, columns) has all sides' rows one after another, the users' first.
     `prior_share` (rows,) is the part of the prior's `covariances` (sides, samples, columns,
-    columns) that widens a prediction. It is 0 for trained rows, whose samples differ, and 1 for
-    prior means (more if histories are unknown); rows that were folded in have a part in between.
-    `response` (users, samples, width) is the variance of a user's rating, or the thresholds if
-    there are `levels`.
+    columns) that widens a prediction. It is 0 for trained rows, since their samples differ, and
+    1 for prior means (more if histories are unknown); rows that were folded in have a part in
+    between. `response` (users, samples, width) is the variance of a user's rating, or the
+    thresholds if there are `levels`.
     """
 
     mean: float

@@ -34,7 +34,7 @@ def split_time(interactions: DataFrame, test_share: float = 0.2) -> Split:
     """One cutoff for all: the test part has the latest rows, up to `test_share` of them.
 
     Rows of one instant stay together. So the test part has at most that fraction (rounded half up)
-    of the rows with a time, and less if many rows share the instant at the cutoff. The split is
+    of the rows with a time; less if many rows share the instant at the cutoff. The split is
     exact and lazy: the plan reads the times three times, first by the hour, then within one hour.
     """
     require_columns(interactions, (EVENT_TIME,), "interactions")

@@ -46,7 +46,7 @@ class BlockState:
 
     @staticmethod
     def read(table: pa.Table) -> "BlockState":
-        """The station whose pieces are the rows of `table`."""
+        """The block state of the pieces in `table`."""
         found = unpack_messages(table, STATE)[0]
         links = np.split(found["links"], np.cumsum(found["counts"])[:-1])
         features = None
@@ -90,7 +90,7 @@ class BlockStates:
 
 @dataclass(frozen=True)
 class _Name:
-    """Tells every block of the other side which rows of this block it will get."""
+    """Sends every block of the other side the indices of the rows that it will get."""
 
     layout: Layout
 
@@ -118,7 +118,7 @@ class _PackVectors:
 
 @dataclass(frozen=True)
 class _Build:
-    """Makes one station from its block, the names that were sent to it and its feature rows."""
+    """Makes one block state from its block, the received names and its feature rows."""
 
     layout: Layout
     seen: Ints

@@ -1,8 +1,8 @@
 """The Gibbs draws of rows, compiled: scores of ratings, and rows given everything else.
 
 A rating has one row on every side: user, item and, optionally, day. For one side, its score is
-`design . z + offset`: z is that side's row, design the sum of the other sides' factors and a one
-for the bias, offset their biases and their dot products with each other.
+`design . z + offset`, with z the row of that side. design is the sum of the other sides' factors
+and a one for the bias; offset is the sum of their biases and dot products.
 """
 
 from typing import NamedTuple

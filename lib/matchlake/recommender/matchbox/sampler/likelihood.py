@@ -183,7 +183,7 @@ def ordinal_probit(levels: Matrix, counts: npt.NDArray[Any]) -> "OrdinalProbit":
 
 @dataclass(frozen=True)
 class OrdinalProbit:
-    """The rating is the level whose edges, per user, enclose a draw of N(score, 1).
+    """The rating is the level of a draw of N(score, 1) between the user's thresholds.
 
     A user's row has the logarithmic gaps between thresholds; `base` is the first of these. `first`
     (levels,) are initial latent numbers of the levels.

@@ -213,8 +213,8 @@ def _parts(widths: Widths) -> list[slice]:
 class Iterative:
     """X'X applied through the sparse rows, never built: for hundreds of thousands of features.
 
-    A draw solves (X'X + L) links = target + X'E1 + L^1/2 E2 by conjugate gradients, all columns at
-    a time, scaled by the diagonal (Macau, Simm et al. 2017); all sources at once.
+    A draw solves (X'X + L) links = target + X'E1 + L^1/2 E2 by conjugate gradients, scaled by the
+    diagonal (Macau, Simm et al. 2017). All columns and all sources are solved at once.
     """
 
     features: Features
