@@ -1,4 +1,4 @@
-"""The champion of the model registry -> gold.recommendations and what else it can answer."""
+"""The champion of the model registry -> gold.recommendations and its other tables."""
 
 import logging
 import sys
@@ -19,7 +19,7 @@ _log = logging.getLogger("matchlake.recommend")
 
 
 def run(runtime: Runtime) -> None:
-    """Replaces each table in one commit by the champion's answers."""
+    """Replaces each table in one commit by the rows of the champion."""
     lakehouse, config = runtime.lakehouse, runtime.config
     params = config.recommend
     pairs = lakehouse.read(params.score_pairs_table) if params.score_pairs_table else None
@@ -38,8 +38,8 @@ def run(runtime: Runtime) -> None:
         for name, rows in answers.tables().items():
             spec = TABLES[name]
             lakehouse.replace(rows.withColumn("model_version", F.lit(champion.version)), spec)
-            told = describe_rows(lakehouse.read(spec.name))
-            _log.info("%s: %s by version %s", spec.name, told, champion.version)
+            summary = describe_rows(lakehouse.read(spec.name))
+            _log.info("%s: %s by version %s", spec.name, summary, champion.version)
     publish_views(lakehouse, config)
 
 

@@ -41,7 +41,7 @@ _log = logging.getLogger("matchlake.train_recommender")
 
 
 def run(runtime: Runtime) -> None:
-    """Trains, measures against the baselines and the champion, registers with the alias earned."""
+    """Fits, compares with the baselines and the champion, registers the version with its alias."""
     params, tracker = runtime.config.train, runtime.tracker
     lakehouse, name = runtime.lakehouse, params.algorithm
     tables = runtime.config.side_tables

@@ -1,8 +1,8 @@
-"""What a training run keeps on its way, as Parquet: it outlives executors and, on request, the run.
+"""Checkpoints of fits, as Parquet: they outlive executors and, on request, the run.
 
-Below the folder of checkpoints each run has a folder of its own, named by what it trains on, which
-goes once the run is done. What a failed run left there is taken up by a run that resumes it, and
-removed by one of the same that starts anew.
+Each run has a folder below the folder of checkpoints, named by its inputs and parameters. It is
+removed when the run succeeds. A later run with the same inputs and parameters resumes from the
+checkpoints of a failed one, or removes them and starts anew.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ _WRITTEN = {
     # Factors do not shrink; packing them takes longer than writing them.
     "compression": "none",
     # Spark reads a column of a row group into one array of the JVM. Rows of half a MiB would make
-    # that hundreds of MiB, which a small heap has not in one piece; so sizes are looked at early.
+    # that hundreds of MiB, more than a small heap has in one piece. So sizes are checked early.
     "parquet.block.size": str(16 << 20),
     "parquet.page.size.row.check.min": "8",
 }
@@ -32,28 +32,28 @@ _WRITTEN = {
 
 @dataclass
 class FitCheckpoints:
-    """Computes frames, each into a folder of its own below `folder`, and reads them back."""
+    """Computes frames, each into its own folder below `folder`, and reads them back."""
 
     spark: SparkSession = field(repr=False)
     folder: Path
 
     def __call__(self, frame: DataFrame) -> DataFrame:
-        """Writes `frame` and gives it back as what was written."""
+        """Writes `frame` and returns the written rows as a frame."""
         place = self.folder / str(max([0, *self._numbers(self.folder)]) + 1)
         frame.write.options(**_WRITTEN).parquet(str(place))
         return self.spark.read.schema(frame.schema).parquet(str(place))
 
     def of(self, name: str) -> "FitCheckpoints":
-        """The cuts of one step of the run, kept apart from those of others."""
+        """The checkpoints of one step of the run."""
         return FitCheckpoints(self.spark, self.folder / name)
 
     def mark(self, iteration: int) -> None:
-        """Notes that the frame written last is a fit's state after so many iterations."""
+        """Records that the last written frame is the state of a fit after so many iterations."""
         number = max(self._numbers(self.folder))
         write_json(str(self.folder), "states", number, f'{{"iteration": {iteration}}}\n')
 
     def last_state(self) -> DataFrame | None:
-        """The last state that was marked; None where there is none."""
+        """The last marked state; None if there is none."""
         states = self._numbers(self.folder / "states")
         if not states:
             return None
@@ -70,14 +70,14 @@ class FitCheckpoints:
 def fit_checkpoints(
     spark: SparkSession, folder: str, what: str, *, resume: bool
 ) -> Iterator[FitCheckpoints]:
-    """The cuts of a run below `folder`; gone when it ends well, kept where it fails.
+    """The checkpoints of a run below `folder`; removed when it succeeds, kept when it fails.
 
-    `what` says all that the run depends on: only a run with the same is resumed.
+    `what` names everything that the run depends on: only a run with the same text is resumed.
     """
     if not is_local(folder):
         raise ConfigError(
-            f"checkpoints is {folder!r}, which only Spark can open: training keeps its cuts there "
-            "and needs a folder that every machine sees, such as /Volumes/catalog/schema/volume."
+            f"checkpoints is {folder!r}, which only Spark can open: training keeps its checkpoints "
+            "there, in a folder that every machine sees, such as /Volumes/catalog/schema/volume."
         )
     place = Path(folder).absolute() / hashlib.sha256(what.encode()).hexdigest()[:16]
     if not resume:

@@ -27,7 +27,7 @@ _TRAINED_WITH = "train.json"
 
 
 def with_weight(interactions: DataFrame, params: TrainParams) -> DataFrame:
-    """Adds `weight` (double) as `params` say; raises ConfigError where that is no expression."""
+    """Adds `weight` (double) by `params.weight`; raises ConfigError if it is no expression."""
     try:
         added = interactions.withColumn(WEIGHT, F.expr(params.weight).cast("double"))
         added.schema  # noqa: B018 - Spark Connect analyses a plan only when it is asked about it
