@@ -30,12 +30,14 @@ parts = split(interactions, runtime.config.train.split)
 
 from pathlib import Path
 
-from matchlake.io.fit_checkpoints import Cuts
+from matchlake.io.fit_checkpoints import FitCheckpoints
 
 # Serverless compute keeps nothing in memory between cells: a fit writes its states.
-cuts = Cuts(runtime.spark, Path(runtime.config.checkpoints).absolute() / "notebook_recommender")
+checkpoints = FitCheckpoints(
+    runtime.spark, Path(runtime.config.checkpoints).absolute() / "notebook_recommender"
+)
 explicit = AlsParams(feedback="explicit", rank=16, regularization=0.15, iterations=8)
-model = fit_als(parts.train, explicit, cut=cuts)
+model = fit_als(parts.train, explicit, checkpoint=checkpoints)
 
 # COMMAND ----------
 
@@ -101,4 +103,4 @@ item_map(model, top)
 
 import shutil
 
-shutil.rmtree(cuts.folder)
+shutil.rmtree(checkpoints.folder)

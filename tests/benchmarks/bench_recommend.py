@@ -68,21 +68,21 @@ def main() -> None:
     del data
     with tempfile.TemporaryDirectory() as folder, PeakMemory() as memory:
         spark = session(options, Path(folder))
-        scene = make_scene(spark, Path(folder), (users, items), seen, options)
+        combined_rows = make_scene(spark, Path(folder), (users, items), seen, options)
         each: dict[str, list[float]] = defaultdict(list)
-        warm(scene)
+        warm(combined_rows)
         memory.restart()
-        found = {"matchlake": lists_of_some(scene)} if options.peers else {}
+        found = {"matchlake": lists_of_some(combined_rows)} if options.peers else {}
         peers = [name for name in options.peers.split(",") if name]
         for number in range(options.rounds):
-            each["matchlake"].append(timed(lambda: nowhere(recommended(scene))))
+            each["matchlake"].append(timed(lambda: nowhere(recommended(combined_rows))))
             if not number:
                 peak = memory.peak
             if "mllib" in peers:
-                every = scene.model.recommend_items(None, scene.k)
+                every = combined_rows.model.recommend_items(None, combined_rows.k)
                 each["matchlake_all"].append(timed(partial(nowhere, every)))
             for name in peers:
-                seconds, found[name] = PEERS[name](scene)
+                seconds, found[name] = PEERS[name](combined_rows)
                 each[name].append(seconds)
         spark.stop()
     result = describe(options, each, found)
@@ -144,7 +144,7 @@ def make_scene(
                 f"{name}_idx": np.arange(size),
                 "factors": pa.ListArray.from_arrays(bounds, matrix.ravel()),
                 "bias": np.zeros(size, np.float32),
-                "observed": np.ones(size, np.int64),
+                "n_interactions": np.ones(size, np.int64),
             }
         )
         frames.append(write_parts(spark, folder / name, table))
@@ -163,15 +163,17 @@ def write_parts(spark: SparkSession, folder: Path, table: pa.Table, parts: int =
     return spark.read.parquet(str(folder))
 
 
-def recommended(scene: Scene, users: DataFrame | None = None) -> DataFrame:
+def recommended(combined_rows: Scene, users: DataFrame | None = None) -> DataFrame:
     """The lists, seen items left out."""
-    return scene.model.recommend_items(users, scene.k, exclude_seen=scene.seen_frame)
+    return combined_rows.model.recommend_items(
+        users, combined_rows.k, exclude_seen=combined_rows.seen_frame
+    )
 
 
-def warm(scene: Scene) -> None:
+def warm(combined_rows: Scene) -> None:
     """Starts the workers and loads the compiled code."""
-    few = scene.model.users.where("user_idx < 200").select("user_id")
-    nowhere(recommended(scene, few))
+    few = combined_rows.model.users.where("user_idx < 200").select("user_id")
+    nowhere(recommended(combined_rows, few))
 
 
 def nowhere(frame: DataFrame) -> None:
@@ -186,48 +188,53 @@ def timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - begin
 
 
-def lists_of_some(scene: Scene) -> npt.NDArray[np.int64]:
+def lists_of_some(combined_rows: Scene) -> npt.NDArray[np.int64]:
     """The engine's lists of the first users, shape (users, k)."""
-    few = scene.model.users.where(f"user_idx < {CHECKED}").select("user_id")
-    table = recommended(scene, few).orderBy("user_id", "rank").toArrow()
-    lists = np.full((min(CHECKED, len(scene.users)), scene.k), -1)
+    few = combined_rows.model.users.where(f"user_idx < {CHECKED}").select("user_id")
+    table = recommended(combined_rows, few).orderBy("user_id", "rank").toArrow()
+    lists = np.full((min(CHECKED, len(combined_rows.users)), combined_rows.k), -1)
     places = np.asarray(table["user_id"]), np.asarray(table["rank"]) - 1
     lists[places] = np.asarray(table["item_id"])
     return lists
 
 
-def implicit(scene: Scene) -> tuple[float, npt.NDArray[np.int64]]:
+def implicit(combined_rows: Scene) -> tuple[float, npt.NDArray[np.int64]]:
     """`implicit`'s recommend for all users in batches, as its documentation does it."""
     from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415
     from scipy.sparse import csr_matrix  # noqa: PLC0415
 
-    shape = len(scene.users), len(scene.items)
-    liked = csr_matrix((np.ones(len(scene.seen[0]), np.float32), scene.seen), shape)
-    model = AlternatingLeastSquares(factors=scene.users.shape[1], num_threads=scene.threads)
-    model.user_factors, model.item_factors = scene.users, scene.items
+    shape = len(combined_rows.users), len(combined_rows.items)
+    liked = csr_matrix((np.ones(len(combined_rows.seen[0]), np.float32), combined_rows.seen), shape)
+    model = AlternatingLeastSquares(
+        factors=combined_rows.users.shape[1], num_threads=combined_rows.threads
+    )
+    model.user_factors, model.item_factors = combined_rows.users, combined_rows.items
     parts = []
 
     def work() -> None:
         for start in range(0, shape[0], 1000):
             users = np.arange(start, min(start + 1000, shape[0]))
-            parts.append(model.recommend(users, liked[users], N=scene.k)[0])
+            parts.append(model.recommend(users, liked[users], N=combined_rows.k)[0])
 
     seconds = timed(work)
     return seconds, np.vstack(parts)[:CHECKED]
 
 
-def mllib(scene: Scene) -> tuple[float, None]:
+def mllib(combined_rows: Scene) -> tuple[float, None]:
     """Spark's own recommendForAllUsers, on a model put together from the same factors."""
     from pyspark.ml.recommendation import ALSModel  # noqa: PLC0415
 
     sides = []
-    for frame, key in ((scene.model.users, "user_id"), (scene.model.items, "item_id")):
+    for frame, key in (
+        (combined_rows.model.users, "user_id"),
+        (combined_rows.model.items, "item_id"),
+    ):
         sides.append(frame.selectExpr(f"CAST({key} AS int) AS id", "factors AS features"))
-    rank = scene.users.shape[1]
-    jvm = scene.seen_frame.sparkSession._jvm
+    rank = combined_rows.users.shape[1]
+    jvm = combined_rows.seen_frame.sparkSession._jvm
     java = jvm.org.apache.spark.ml.recommendation.ALSModel("als", rank, *[s._jdf for s in sides])
     model = ALSModel(java.setUserCol("user_id").setItemCol("item_id"))
-    return timed(lambda: nowhere(model.recommendForAllUsers(scene.k))), None
+    return timed(lambda: nowhere(model.recommendForAllUsers(combined_rows.k))), None
 
 
 PEERS: dict[str, Callable[[Scene], tuple[float, npt.NDArray[np.int64] | None]]] = {

@@ -45,7 +45,7 @@ def side(name: str, ids: Sequence[Any], seed: int, rank: int = RANK) -> pa.Table
                 random.normal(size=(count, rank)).astype("float32").tolist(), pa.list_(pa.float32())
             ),
             "bias": pa.array(random.normal(size=count).astype("float32")),
-            "observed": pa.array(range(1, count + 1), pa.int64()),
+            "n_interactions": pa.array(range(1, count + 1), pa.int64()),
         }
     )
     return table.take(list(reversed(range(count))))

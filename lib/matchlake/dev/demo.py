@@ -44,8 +44,8 @@ RATER = (
     "train.algorithm=matchbox",
     "train.matchbox={rank: 8, samples: 40, burn_in: 80, thinning: 2}",
     "train.metric=rmse",
-    "train.modes={}",
-    "recommend.tables=[related_items, related_users, predicted_ratings, feature_weights]",
+    "train.azure_ml_modes={}",
+    "recommend.tables=[related_items, related_users, predicted_ratings, feature_effects]",
 )
 """Overrides for the second model, which predicts ratings."""
 NEWCOMER = "newcomer"

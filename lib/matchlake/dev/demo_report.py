@@ -12,13 +12,14 @@ from matchlake.runtime import Runtime
 
 _USERS = ("1", "405", "943")
 _BEST = 3
-_METRICS = ("ndcg_at_10", "recall_at_20", "hit_rate_at_10", "rmse", "mae", "inside_90")
+_METRICS = ("ndcg_at_10", "recall_at_20", "hit_rate_at_10", "rmse", "mae", "interval_coverage_90")
 _QUERIES = (
     (
         "What a newcomer, a student of 24 without ratings, is expected to rate highest",
-        ("title", "rating", "low", "high", "cold"),
+        ("title", "rating", "low", "high", "is_cold_start"),
         (
-            "SELECT title, rating, low, high, cold FROM gold.predicted_ratings_with_titles "
+            "SELECT title, rating, low, high, is_cold_start "
+            "FROM gold.predicted_ratings_with_titles "
             "WHERE user_id = 'newcomer' ORDER BY rating DESC, title LIMIT 5"
         ),
     ),
@@ -41,10 +42,11 @@ _QUERIES = (
     ),
     (
         "What pulls ratings up and down",
-        ("side", "feature", "pull", "deviation", "taste"),
+        ("side", "feature", "effect", "effect_std", "effect_heterogeneity"),
         (
-            "SELECT side, feature, pull, deviation, taste FROM gold.feature_weights "
-            "ORDER BY abs(pull) DESC LIMIT 6"
+            "SELECT side, feature, effect, effect_std, effect_heterogeneity "
+            "FROM gold.feature_effects "
+            "ORDER BY abs(effect) DESC LIMIT 6"
         ),
     ),
 )

@@ -53,7 +53,7 @@ class Targets(NamedTuple):
     """Rows of the matrix."""
 
 
-class Lists(NamedTuple):
+class TargetLists(NamedTuple):
     """For each query the places of some targets, ascending.
 
     Those of query `q` stand at `indptr[q]:indptr[q + 1]`.
@@ -77,8 +77,8 @@ def require_k(k: int) -> None:
     """Raises ParameterError unless lists of length `k` can be asked for."""
     if k < 1:
         raise ParameterError(
-            f"k={k} must be 1 or more: it is the length of a list. Lists are shorter of themselves "
-            "where fewer are left."
+            f"k={k} must be 1 or more: it is the length of a list. A list may be shorter when "
+            "fewer candidates remain."
         )
 
 
@@ -95,7 +95,7 @@ def pack_targets(matrix: Floats) -> Targets:
 
 
 def top_k(
-    queries: Floats, targets: Targets, k: int, without: Lists, plain: Floats | None = None
+    queries: Floats, targets: Targets, k: int, without: TargetLists, plain: Floats | None = None
 ) -> Best:
     """The `k` targets with the largest products of their row with the query's, for each query.
 
@@ -165,7 +165,7 @@ def _empty_room(height: int, k: int, targets: int) -> _Room:
 
 
 def top_k_among(
-    queries: Floats, targets: Floats, k: int, among: Lists, plain: Floats | None = None
+    queries: Floats, targets: Floats, k: int, among: TargetLists, plain: Floats | None = None
 ) -> Best:
     """As `top_k`, but from each query's own list of targets, rows of a matrix."""
     k = min(k, len(targets))
@@ -178,6 +178,44 @@ def top_k_among(
         best.places[row, : len(order)] = places[order]
         best.scores[row, : len(order)] = scores[order]
     return best
+
+
+def select_top_k(scores: Floats, k: int, among: TargetLists | None = None) -> Best:
+    """The `k` targets with the largest of the `scores` (queries, targets), for each query.
+
+    A score of minus infinity is never chosen. With `among` only those targets are.
+    """
+    k = min(k, scores.shape[1])
+    best = _empty(len(scores), k)
+    every = np.arange(scores.shape[1], dtype=np.int32)
+    for row, own in enumerate(scores):
+        places = every if among is None else among.places[slice(*among.indptr[row : row + 2])]
+        _select(own, places, best.scores[row], best.places[row])
+    return best
+
+
+@compiled
+def _select(scores: Floats, among: Positions, chosen: Floats, places: Positions) -> None:
+    """Writes the best of some places of `scores`, as many as there is room for."""
+    k, used, least = len(chosen), 0, np.uint64(0)
+    keys = np.empty(_SPARE * k + LANES, np.uint64)
+    for place in among:
+        score = scores[place] + np.float32(0.0)  # -0 becomes 0: both are equal.
+        key = _key(score, place)
+        if score > _NOTHING and key > least:
+            keys[used] = key
+            used += 1
+            if used == len(keys):
+                least = _cut_back(keys, used, k)
+                used = k
+    if used > k:
+        _cut_back(keys, used, k)
+        used = k
+    ordered = np.sort(keys[:used])
+    for rank in range(used):
+        key = ordered[used - 1 - rank]
+        chosen[rank] = _score_of(key)
+        places[rank] = _REST - np.int64(key & np.uint64(_PLACE))
 
 
 def _empty(queries: int, k: int) -> Best:
@@ -308,18 +346,18 @@ def _finish(room: _Room, k: int, scores: Floats, places: Positions) -> None:
 
 def lists_of(
     owners: Positions | Ints, places: Positions | Ints, queries: int, targets: int
-) -> Lists:
+) -> TargetLists:
     """Lists from (owner, place) pairs in any order; a pair with a negative number is left out."""
     kept = (owners >= 0) & (places >= 0)
     owners, places = owners[kept].astype(np.int32), places[kept].astype(np.int32)
     csr = csr_from_pairs(owners, places, np.zeros(len(owners), np.float32), (queries, targets))
-    return Lists(csr.indptr, csr.columns)
+    return TargetLists(csr.indptr, csr.columns)
 
 
-def pick_lists(lists: Lists, rows: Positions) -> Lists:
+def pick_lists(lists: TargetLists, rows: Positions) -> TargetLists:
     """The lists of some queries in a new order; a negative row has nothing."""
     first = np.where(rows >= 0, lists.indptr[rows], 0)
     counts = np.where(rows >= 0, lists.indptr[rows + 1], 0) - first
     indptr = np.concatenate([[0], np.cumsum(counts)])
     within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], counts)
-    return Lists(indptr, lists.places[np.repeat(first, counts) + within])
+    return TargetLists(indptr, lists.places[np.repeat(first, counts) + within])

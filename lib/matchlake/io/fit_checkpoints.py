@@ -31,7 +31,7 @@ _WRITTEN = {
 
 
 @dataclass
-class Cuts:
+class FitCheckpoints:
     """Computes frames, each into a folder of its own below `folder`, and reads them back."""
 
     spark: SparkSession = field(repr=False)
@@ -43,9 +43,9 @@ class Cuts:
         frame.write.options(**_WRITTEN).parquet(str(place))
         return self.spark.read.schema(frame.schema).parquet(str(place))
 
-    def of(self, name: str) -> "Cuts":
+    def of(self, name: str) -> "FitCheckpoints":
         """The cuts of one step of the run, kept apart from those of others."""
-        return Cuts(self.spark, self.folder / name)
+        return FitCheckpoints(self.spark, self.folder / name)
 
     def mark(self, iteration: int) -> None:
         """Notes that the frame written last is a fit's state after so many iterations."""
@@ -67,7 +67,9 @@ class Cuts:
 
 
 @contextmanager
-def run_cuts(spark: SparkSession, folder: str, what: str, *, resume: bool) -> Iterator[Cuts]:
+def fit_checkpoints(
+    spark: SparkSession, folder: str, what: str, *, resume: bool
+) -> Iterator[FitCheckpoints]:
     """The cuts of a run below `folder`; gone when it ends well, kept where it fails.
 
     `what` says all that the run depends on: only a run with the same is resumed.
@@ -82,5 +84,5 @@ def run_cuts(spark: SparkSession, folder: str, what: str, *, resume: bool) -> It
         shutil.rmtree(place, ignore_errors=True)
     elif not place.exists():
         _log.info("nothing to resume in %s: starting anew", place)
-    yield Cuts(spark, place)
+    yield FitCheckpoints(spark, place)
     shutil.rmtree(place, ignore_errors=True)

@@ -42,7 +42,11 @@ def tables_read(config: JobConfig) -> dict[str, list[str]]:
             *(history.table for each in sets for history in each.history_tables),
         ],
         "train_recommender": [INTERACTIONS.name, *sides],
-        "recommend": [INTERACTIONS.name, *sides, *filter(None, [config.recommend.pairs])],
+        "recommend": [
+            INTERACTIONS.name,
+            *sides,
+            *filter(None, [config.recommend.score_pairs_table]),
+        ],
     }
     return {job: sorted(set(names)) for job, names in found.items()}
 

@@ -95,7 +95,7 @@ RECOMMENDATIONS_WITH_TITLES = ViewSpec(
         ("rank", "Place in the user's list, 1 is the best"),
         _ITEM,
         _TITLE,
-        ("score", "Predicted rating, or strength for implicit models"),
+        ("score", "Predicted rating, or preference for implicit models"),
         _VERSION,
     ),
     """
@@ -137,12 +137,12 @@ PREDICTED_RATINGS_WITH_TITLES = ViewSpec(
         ("rating", "The rating expected"),
         ("low", "Nine of ten ratings are expected between this and high; not cut to the scale"),
         ("high", "The upper end of that interval"),
-        ("cold", "Whether user or item had no ratings to learn from"),
+        ("is_cold_start", "Whether user or item had no ratings to learn from"),
         _VERSION,
     ),
     """
-    SELECT user_id, item_id, title, rating, rating - 1.645 * deviation AS low,
-           rating + 1.645 * deviation AS high, cold, model_version
+    SELECT user_id, item_id, title, rating, rating - 1.645 * rating_std AS low,
+           rating + 1.645 * rating_std AS high, is_cold_start, model_version
     FROM gold.predicted_ratings LEFT JOIN bronze.items USING (item_id)
     """,
     needs=(PREDICTED_RATINGS.name, "bronze.items"),

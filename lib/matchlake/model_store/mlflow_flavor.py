@@ -1,6 +1,6 @@
-"""How a saved factor model becomes an MLflow model that serves without this project installed.
+"""How a saved model becomes an MLflow model that serves without this project installed.
 
-It takes its factor files, a copy of this package (`code_paths`: matchlake is on no registry that
+It carries its files, a copy of this package (`code_paths`: matchlake is on no registry that
 a serving machine could reach) and stated requirements with it, so that logging infers nothing and
 needs no network. The model is a script (`mlflow_serving.py`), not a pickle: it loads
 under any Python.
@@ -40,10 +40,10 @@ def pyfunc_flavor(folder: Path) -> dict[str, Any]:
             [
                 ColSpec(user, "user_id"),
                 ColSpec(item, "item_id", required=False),
-                ColSpec(Array(item), "exclude", required=False),
+                ColSpec(Array(item), "exclude_seen", required=False),
             ]
         ),
-        outputs=Schema([ColSpec("double", "score"), ColSpec("boolean", "cold")]),
+        outputs=Schema([ColSpec("double", "score"), ColSpec("boolean", "is_cold_start")]),
         params=ParamSchema([ParamSpec("mode", "string", "score"), ParamSpec("k", "long", 10)]),
     )
     return {
@@ -70,4 +70,4 @@ def _first_id(folder: Path, side: Side) -> pd.Series:
         for batch in pq.ParquetFile(path).iter_batches(1, columns=[name]):
             value = batch.column(0)[0].as_py()
             return pd.Series([value], dtype="int64" if isinstance(value, int) else object)
-    raise ModelError(f"{folder} has no {side}s: a model of nothing cannot be logged.")
+    raise ModelError(f"{folder} has no {side}s: cannot log an empty model.")

@@ -1,4 +1,4 @@
-"""What comes into a fit: checked, each (user, item) once, with its size known."""
+"""The interactions of a fit: checked, each (user, item) once, with their size."""
 
 import math
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import InputError
-from matchlake.recommender.als.params import AlsParams, needed
 from matchlake.recommender.columns import require_columns
+from matchlake.recommender.interaction_spec import InteractionSpec
 from matchlake.schemas import EVENT_TIME, ITEM_ID, USER_ID
 
 VALUE = "value"
-"""The column that is fitted, once `rating` or `strength` has become a float."""
+"""The column that is fitted, the spec's value column as float."""
 
 SHOWN = 5
 """Offending rows that an error shows."""
 
 
 @dataclass(frozen=True)
-class Survey:
+class InteractionStats:
     """Size of the interactions; `users` and `items` are estimates within a few per cent.
 
     `least` and `most` are the values' ends.
@@ -48,16 +48,16 @@ class Counts(NamedTuple):
     most: float | None
 
 
-def prepare(interactions: DataFrame, params: AlsParams) -> DataFrame:
-    """`user_id`, `item_id`, `value` (float), with `params.duplicates` applied; lazy.
+def prepare(interactions: DataFrame, spec: InteractionSpec) -> DataFrame:
+    """`user_id`, `item_id`, `value` (float), with `spec.duplicates` applied; lazy.
 
     With `duplicates="error"` repeated pairs are still there: the fit finds them as it sorts.
     """
-    column = params.value_column
-    timed = (EVENT_TIME,) if params.duplicates == "last" else ()
+    column = spec.value_column
+    timed = (EVENT_TIME,) if spec.duplicates == "last" else ()
     require_columns(interactions, (USER_ID, ITEM_ID, column, *timed), "the interactions")
     value = F.col(column).cast("double")
-    if params.duplicates != "error":
+    if spec.duplicates != "error":
         # Equal times leave the larger value, so that a rerun agrees.
         aggregates = {
             "sum": F.sum(value),
@@ -65,14 +65,14 @@ def prepare(interactions: DataFrame, params: AlsParams) -> DataFrame:
             "last": F.max(F.struct(EVENT_TIME, value.alias(VALUE)))[VALUE],
         }
         interactions = interactions.groupBy(USER_ID, ITEM_ID).agg(
-            aggregates[params.duplicates].alias(column)
+            aggregates[spec.duplicates].alias(column)
         )
     return interactions.select(USER_ID, ITEM_ID, F.col(column).cast("float").alias(VALUE))
 
 
-def survey(pairs: DataFrame, params: AlsParams) -> Survey:
+def summarize(pairs: DataFrame, spec: InteractionSpec) -> InteractionStats:
     """Counts what `prepare` gave, in one action; raises InputError for what cannot be fitted."""
-    bad = unfit(params)
+    bad = invalid_rows(spec)
     row = pairs.agg(
         F.count(F.lit(1)).alias("rows"),
         F.count_if(bad).alias("bad"),
@@ -82,40 +82,40 @@ def survey(pairs: DataFrame, params: AlsParams) -> Survey:
         F.min(VALUE).alias("least"),
         F.max(VALUE).alias("most"),
     ).collect()[0]
-    return checked(Counts(**row.asDict()), pairs, params)
+    return validate(Counts(**row.asDict()), pairs, spec)
 
 
-def checked(counts: Counts, pairs: DataFrame, params: AlsParams) -> Survey:
+def validate(counts: Counts, pairs: DataFrame, spec: InteractionSpec) -> InteractionStats:
     """The survey of `pairs` that were counted; raises InputError for what cannot be fitted."""
     if counts.bad:
-        shown = [tuple(found) for found in pairs.where(unfit(params)).limit(SHOWN).collect()]
+        shown = [tuple(found) for found in pairs.where(invalid_rows(spec)).limit(SHOWN).collect()]
         raise InputError(
             f"{counts.bad} of {counts.rows} interaction(s) cannot be fitted, among them {shown}. "
-            + needed(params)
+            + spec.requirement
         )
     if not counts.rows or counts.mean is None or counts.least is None or counts.most is None:
         raise InputError("There are no interactions to fit: the frame given is empty.")
-    if params.has_bias and counts.least == counts.most and counts.rows > 1:
+    if spec.centered and counts.least == counts.most and counts.rows > 1:
         raise InputError(
             f"All {counts.rows} ratings are {counts.least}: there is nothing to learn from them. "
             "Where an interaction itself is the signal, fit als with feedback='implicit'."
         )
     # Rounded to float32, so that the order in which partitions were summed leaves no trace.
-    mean = float(np.float32(counts.mean)) if params.has_bias else 0.0
+    mean = float(np.float32(counts.mean)) if spec.centered else 0.0
     sizes = counts.rows, max(1, counts.users), max(1, counts.items)
-    return Survey(*sizes, mean, counts.least, counts.most)
+    return InteractionStats(*sizes, mean, counts.least, counts.most)
 
 
-def unfit(params: AlsParams) -> Column:
+def invalid_rows(spec: InteractionSpec) -> Column:
     """Whether a row of `prepare` cannot be fitted."""
-    fit = F.col(USER_ID).isNotNull() & F.col(ITEM_ID).isNotNull() & fits(F.col(VALUE), params)
+    fit = F.col(USER_ID).isNotNull() & F.col(ITEM_ID).isNotNull() & is_valid(F.col(VALUE), spec)
     return ~F.coalesce(fit, F.lit(False))  # noqa: FBT003
 
 
-def fits(value: Column, params: AlsParams) -> Column:
+def is_valid(value: Column, spec: InteractionSpec) -> Column:
     """Whether a rating or strength can be fitted; null for null."""
     finite = F.abs(value) < F.lit(math.inf)
-    return finite & (value >= 0) if params.feedback == "implicit" else finite
+    return finite & (value >= 0) if spec.nonnegative else finite
 
 
 def refuse_repeated(pairs: Sequence[tuple[Any, Any]]) -> None:

@@ -18,9 +18,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql.types import StructType
 
 from matchlake.engine.packing import binary_array, in_chunks, pack_table, unpack_tables
-from matchlake.recommender.als.params import AlsParams
-from matchlake.recommender.checkpoint import Cut
-from matchlake.recommender.interactions import VALUE, Counts, Survey, checked
+from matchlake.recommender.checkpoint import Checkpointer
+from matchlake.recommender.interaction_spec import InteractionSpec
+from matchlake.recommender.interactions import VALUE, Counts, InteractionStats, validate
 from matchlake.schemas import ITEM_ID, USER_ID
 
 Hashes = npt.NDArray[np.uint64]
@@ -45,13 +45,15 @@ class PackedPairs:
         return self.frame.mapInArrow(_Unpack(self.mean), self.schema)
 
 
-def pack_pairs(pairs: DataFrame, params: AlsParams, cut: Cut) -> tuple[PackedPairs, Survey]:
+def pack_pairs(
+    pairs: DataFrame, spec: InteractionSpec, checkpoint: Checkpointer
+) -> tuple[PackedPairs, InteractionStats]:
     """Packs and counts what `prepare` gave: the cut, and an action that reads the counts.
 
     Raises InputError for what cannot be fitted.
     """
-    packed = cut(pairs.mapInArrow(_Pack(params.feedback == "implicit"), _SCHEMA))
-    size = checked(_counts(packed.drop("data").toArrow()), pairs, params)
+    packed = checkpoint(pairs.mapInArrow(_Pack(spec.nonnegative), _SCHEMA))
+    size = validate(_counts(packed.drop("data").toArrow()), pairs, spec)
     return PackedPairs(packed.select("data"), pairs.schema, size.mean), size
 
 
@@ -61,10 +63,27 @@ def unpack_pairs(data: pa.ChunkedArray) -> pa.Table:
 
 
 @dataclass(frozen=True)
-class _Pack:
-    """The task of `pack_pairs`; strengths below 0 are bad where feedback is `implicit`."""
+class DenseIds:
+    """Ids of one side in their order, and for each interaction the place of its id."""
 
-    implicit: bool
+    ids: pa.Array
+    places: npt.NDArray[np.int32]
+
+
+def dense_places(column: pa.ChunkedArray) -> DenseIds:
+    """Sorted distinct ids (strings by their UTF-8 bytes, as Spark sorts them) and places."""
+    encoded = column.combine_chunks()
+    order = pc.sort_indices(encoded.dictionary)
+    rank = np.empty(len(order), np.int32)
+    rank[np.asarray(order)] = np.arange(len(order), dtype=np.int32)
+    return DenseIds(encoded.dictionary.take(order), rank[np.asarray(encoded.indices)])
+
+
+@dataclass(frozen=True)
+class _Pack:
+    """The task of `pack_pairs`; values below 0 are invalid if `nonnegative`."""
+
+    nonnegative: bool
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for table in in_chunks(batches):
@@ -74,7 +93,7 @@ class _Pack:
     def _packed(self, table: pa.Table) -> pa.RecordBatch:
         values = table[VALUE].to_numpy()
         good = np.isfinite(values)
-        if self.implicit:
+        if self.nonnegative:
             good &= values >= 0
         sketches = []
         for place, name in ((0, USER_ID), (1, ITEM_ID)):

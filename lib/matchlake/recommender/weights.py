@@ -1,4 +1,4 @@
-"""Weights of interactions as plain column expressions, for the column `strength`."""
+"""Weights of interactions as plain column expressions, for the column `weight`."""
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -23,7 +23,7 @@ def time_decay(event_time: Column, now: Column, half_life_days: float) -> Column
     return F.when(event_time.isNotNull() & now.isNotNull(), decayed)
 
 
-def log_strength(count: Column, scale: float = 1.0) -> Column:
+def log_weight(count: Column, scale: float = 1.0) -> Column:
     """`log(1 + count / scale)`: many repetitions count for more, but less and less each."""
     if not scale > 0:
         raise ParameterError(

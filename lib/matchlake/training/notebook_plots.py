@@ -71,7 +71,7 @@ def item_map(model: FactorModel, titles: DataFrame, most: int = 300) -> "Figure"
     `titles` has item_id, title and ratings; the `most` rated of them are drawn. One job.
     """
     rows = (
-        model.items.join(titles, ITEM_ID).orderBy(F.desc("ratings"), ITEM_ID).limit(most)
+        model.item_factors.join(titles, ITEM_ID).orderBy(F.desc("ratings"), ITEM_ID).limit(most)
     ).collect()
     factors = np.array([row["factors"] for row in rows], dtype=np.float64)
     centred = factors - factors.mean(axis=0)

@@ -14,12 +14,14 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from matchlake.recommender.progress import OnProgress
 from matchlake.recommender.progress import Progress as FitProgress
+from matchlake.recommender.progress import ProgressCallback
 
 
 @contextmanager
-def fit_bar(name: str, iterations: int, console: Console | None = None) -> Iterator[OnProgress]:
+def fit_bar(
+    name: str, iterations: int, console: Console | None = None
+) -> Iterator[ProgressCallback]:
     """Shows a bar on stderr while the context lasts, where that is a terminal.
 
     Yields what the fit is to call at every cut.

@@ -20,10 +20,11 @@ from matchlake.io.delta import Lakehouse, is_gone
 from matchlake.io.mlflow_tracking import CHALLENGER, CHAMPION, ModelVersion, Tracker
 from matchlake.model_store.mlflow_flavor import EVALUATED
 from matchlake.model_store.spark import load_model
-from matchlake.recommender.checkpoint import Cut, keep_locally
+from matchlake.recommender.checkpoint import Checkpointer, local_checkpoint
+from matchlake.recommender.protocol import Recommender
 from matchlake.recommender.split import Split, split
 from matchlake.schemas import INTERACTIONS, ITEM_ID, USER_ID
-from matchlake.training.evaluation import Figures, Recommender, evaluate, is_better, value_of
+from matchlake.training.evaluation import Figures, evaluate, is_better, value_of
 from matchlake.training.params import TrainParams
 
 _log = logging.getLogger(__name__)
@@ -40,13 +41,13 @@ class Decision:
     reason: str
 
 
-def judge(
+def decide_promotion(
     tracker: Tracker,
     lakehouse: Lakehouse,
     new: tuple[Recommender, Figures],
     parts: Split,
     params: TrainParams,
-    cut: Cut = keep_locally,
+    checkpoint: Checkpointer = local_checkpoint,
 ) -> Decision:
     """Decides on a new model, whose figures were measured on `parts`; see `unseen_by`."""
     model, figures = new
@@ -56,23 +57,25 @@ def judge(
     if champion.tags.get(SPLIT_TAG) != params.split.model_dump_json():
         return Decision(CHALLENGER, f"champion {champion.version} was evaluated on another split")
     try:
-        both = unseen_by(champion, tracker, lakehouse, parts, params, cut)
+        both = without_champion_training_rows(
+            champion, tracker, lakehouse, parts, params, checkpoint
+        )
         theirs = _measure(tracker, lakehouse.spark, champion, both, params)
         if both is not parts:
-            found = evaluate({"new": model}, both, params.ranking, params.modes)
+            found = evaluate({"new": model}, both, params.ranking, params.azure_ml_modes)
             figures = found["new"]
     except (ModelError, InputError) as error:
         return Decision(CHALLENGER, f"champion {champion.version} cannot be measured: {error}")
     return decide(params.metric, figures, theirs, champion.version)
 
 
-def unseen_by(
+def without_champion_training_rows(
     champion: ModelVersion,
     tracker: Tracker,
     lakehouse: Lakehouse,
     parts: Split,
     params: TrainParams,
-    cut: Cut = keep_locally,
+    checkpoint: Checkpointer = local_checkpoint,
 ) -> Split:
     """`parts` without the test rows whose pair the champion was fitted to; else `parts` itself.
 
@@ -95,7 +98,7 @@ def unseen_by(
     if not known:
         return parts
     _log.info("%d test row(s) left out: champion %s was fitted to them", known, champion.version)
-    return Split(parts.train, cut(parts.test.join(fitted, pair, "anti")))
+    return Split(parts.train, checkpoint(parts.test.join(fitted, pair, "anti")))
 
 
 def decide(metric: str, new: Figures, champion: Figures, version: str) -> Decision:
@@ -120,5 +123,7 @@ def _measure(
     params: TrainParams,
 ) -> Figures:
     with tracker.files(champion, f"artifacts/{EVALUATED}") as folder:
-        model = load_model(spark, folder)
-        return evaluate({"champion": model}, parts, params.ranking, params.modes)["champion"]
+        model = load_model(folder, spark)
+        return evaluate({"champion": model}, parts, params.ranking, params.azure_ml_modes)[
+            "champion"
+        ]

@@ -23,10 +23,9 @@ from matchlake.recommender.als.solver import (
     solve_half,
     stored_width,
 )
+from matchlake.recommender.sides import ITEM, USER
 
 _log = logging.getLogger(__name__)
-
-USER_SIDE, ITEM_SIDE = 0, 1
 
 
 @dataclass
@@ -59,8 +58,8 @@ def fit_rows(rows: Csr, params: AlsParams, start: Fitted | None = None) -> Fitte
     """
     columns = rows.transpose()
     fitted = start or Fitted(
-        initial_rows(USER_SIDE, np.arange(rows.rows), params),
-        initial_rows(ITEM_SIDE, np.arange(columns.rows), params),
+        initial_rows(USER, np.arange(rows.rows), params),
+        initial_rows(ITEM, np.arange(columns.rows), params),
     )
     threads = params.threads or numba.config.NUMBA_NUM_THREADS
     solve = row_solver(params)

@@ -10,9 +10,10 @@ import numpy.typing as npt
 from matchlake.engine.csr import Floats
 from matchlake.engine.simd import LANES
 from matchlake.errors import InputError
-from matchlake.recommender.matchbox.posterior import Posterior
+from matchlake.recommender.matchbox.posterior import Posterior, side_of
+from matchlake.recommender.matchbox.report import PosteriorReport
 from matchlake.recommender.matchbox.sampler.gibbs import Side, condition
-from matchlake.recommender.matchbox.sampler.history_features import beside, dense_rows
+from matchlake.recommender.matchbox.sampler.history_features import dense_rows, history_of, hstack
 from matchlake.recommender.matchbox.sampler.kernels import (
     Conditional,
     Matrix,
@@ -26,7 +27,8 @@ from matchlake.recommender.matchbox.sampler.link_matrix import Features
 from matchlake.recommender.matchbox.sampler.ordinal import FAR, edges_of, mean_latents
 from matchlake.recommender.matchbox.sampler.prior import Prior
 from matchlake.recommender.matchbox.sampler.random import draw_key
-from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER, Ratings, sort_for
+from matchlake.recommender.matchbox.sampler.ratings import Ratings, sort_for
+from matchlake.recommender.sides import ITEM, USER
 
 _ROUNDS = 30
 """Rounds of latent means and rows, where ratings are levels."""
@@ -40,6 +42,38 @@ class NewRatings:
     others: npt.NDArray[np.int32]
     values: Floats
     count: int
+
+
+def posterior_of(
+    report: PosteriorReport, side: int, others: Floats, users: Floats | None
+) -> Posterior:
+    """The posterior to fold rows of `side` into: trained rows of the other side, none of its own.
+
+    `others` has shape (rows, samples, columns). `users` (users, samples, width) is the users' part
+    of the likelihood, which items need.
+    """
+    none = np.zeros((0, *others.shape[1:]), np.float32)
+    sides = [side_of(report.sides[n], none if n == side else others) for n in (USER, ITEM)]
+    likelihood = report.likelihood
+    if users is not None:
+        likelihood["users"] = np.ascontiguousarray(users.transpose(1, 0, 2))
+    return Posterior(report.mean, tuple(sides), likelihood, report.rating_levels)
+
+
+def features_of(
+    report: PosteriorReport, side: int, new: NewRatings, vectors: Floats | None
+) -> Features | None:
+    """The features of new rows, as in the fit: given ones (rows, features), then history.
+
+    Here `new.others` are indices of the fit. Missing vectors count as zeros.
+    """
+    seen = report.sides[1 - side].seen
+    width = report.sides[side].links.shape[1] - len(seen)
+    given = np.zeros((new.count, width), np.float32) if vectors is None else vectors
+    rows = dense_rows(given) if width else None
+    history = history_of(new.rows, new.others, new.count, seen) if len(seen) else None
+    rows = hstack(rows, history)
+    return None if rows is None else Features(rows)
 
 
 class Folded(NamedTuple):
@@ -62,18 +96,18 @@ def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features
     `prior_share` is tr(A^-1 M) / tr(precision^-1 M), averaged over the samples.
     Where ratings are levels the latent numbers take their means, in turn with the row, at the
     thresholds that users have in common. A row without ratings has the `bare` part of the prior
-    mean in the place of its history's. Raises InputError for ratings that are not `needed`.
+    mean in the place of its history's. Raises InputError for ratings that are invalid.
     """
-    refuse_unfit(new.values, posterior.levels)
+    require_valid(new.values, posterior.levels)
     columns = posterior.sides[side].rows.shape[2]
-    bench = _Bench(posterior, side, new, features)
+    problem = _FoldInProblem(posterior, side, new, features)
     out = np.empty((new.count, posterior.samples, columns), np.float32)
     share = np.zeros(new.count, np.float32)
     for sample in range(posterior.samples):
-        rows, left = bench.rows(sample)
+        rows, left = problem.rows(sample)
         out[:, sample] = rows[:, :columns]
         share += left / np.float32(posterior.samples)
-    share[bench.bare] *= np.float32(posterior.sides[side].cold_share)
+    share[problem.baseline_shift] *= np.float32(posterior.sides[side].cold_share)
     return Folded(out, share)
 
 
@@ -81,25 +115,25 @@ _SHOWN = 5
 """Offending ratings that an error shows."""
 
 
-def needed(levels: Iterable[float] | None) -> str:
-    """What a rating has to be, in words."""
+def requirement(levels: Iterable[float] | None) -> str:
+    """What a rating must be, for error messages."""
     if levels is None:
         return "a finite number"
     return f"one of the levels of the fit, {', '.join(f'{float(level):g}' for level in levels)}"
 
 
-def refuse_unfit(values: Floats, levels: Matrix | None) -> None:
-    """Raises InputError that shows some of `values`, where some are not `needed`."""
+def require_valid(values: Floats, levels: Matrix | None) -> None:
+    """Raises InputError that shows some of `values`, where some are invalid."""
     fit = np.isfinite(values) if levels is None else np.isin(values, levels.astype(np.float32))
     if not fit.all():
         shown = ", ".join(f"{value:g}" for value in values[~fit][:_SHOWN])
         raise InputError(
             f"{np.sum(~fit)} of {len(values)} rating(s) cannot be folded in, among them {shown}: "
-            f"a rating must be {needed(levels)}. Filter or fix these."
+            f"a rating must be {requirement(levels)}. Filter or fix these."
         )
 
 
-class _Bench:
+class _FoldInProblem:
     """The new ratings in kernel form, with the trained side's rows put in sample by sample."""
 
     def __init__(
@@ -124,9 +158,9 @@ class _Bench:
         ids = np.arange(new.count)
         view = View(seen.indptr, seen.others, seen.owners, ids, names, stack.reshape(-1), columns)
         # One more feature: to have no ratings, and so no history.
-        self.bare = np.diff(seen.indptr) == 0
-        without = dense_rows(self.bare.astype(np.float32)[:, None])
-        rows = beside(None if features is None else features.rows, without) or without
+        self.baseline_shift = np.diff(seen.indptr) == 0
+        without = dense_rows(self.baseline_shift.astype(np.float32)[:, None])
+        rows = hstack(None if features is None else features.rows, without) or without
         self._side = Side(side, seen, Features(rows), None, view, self._mine)
 
     def rows(self, sample: int) -> tuple[Floats, Floats]:
@@ -134,7 +168,10 @@ class _Bench:
         mine = self._posterior.sides[self._number]
         trained = self._posterior.sides[1 - self._number].rows
         self._other[:, : trained.shape[2]] = trained[:, sample]
-        links, scales = np.vstack([mine.links[sample], mine.bare[sample]]), mine.scales[sample]
+        links, scales = (
+            np.vstack([mine.links[sample], mine.baseline_shift[sample]]),
+            mine.scales[sample],
+        )
         prior = Prior(mine.means[sample], mine.precisions[sample], links, scales)
         self._mine[:] = 0.0
         weights = self._weights(sample)

@@ -1,14 +1,14 @@
 """From rows in every sample to a rating: its expectation, its spread, the chance of each level."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from matchlake.engine.csr import Floats, Positions
 from matchlake.engine.simd import compiled
+from matchlake.recommender.matchbox.report import PosteriorReport
 from matchlake.recommender.matchbox.sampler.kernels import Matrix
 from matchlake.recommender.matchbox.sampler.ordinal import WIDEST
 from matchlake.recommender.matchbox.sampler.random import normal_cdf
@@ -21,8 +21,8 @@ class Prediction(NamedTuple):
     """Expected rating and predictive deviation, (pairs,), and chances (pairs, levels) or None."""
 
     scores: Floats
-    deviations: Floats
-    chances: Floats | None
+    rating_std: Floats
+    level_probabilities: Floats | None
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,15 @@ class Predictor:
             for begin in range(0, len(places), _AT_ONCE)
         ] or [self._predict(places)]
         scores = np.concatenate([part.scores for part in parts])
-        deviations = np.concatenate([part.deviations for part in parts])
-        chances = [part.chances for part in parts if part.chances is not None]
+        rating_std = np.concatenate([part.rating_std for part in parts])
+        level_probabilities = [
+            part.level_probabilities for part in parts if part.level_probabilities is not None
+        ]
         if clip is not None:
             scores = np.clip(scores, np.float32(clip[0]), np.float32(clip[1]))
-        return Prediction(scores, deviations, np.concatenate(chances) if chances else None)
+        return Prediction(
+            scores, rating_std, np.concatenate(level_probabilities) if level_probabilities else None
+        )
 
     def _predict(self, places: Positions) -> Prediction:
         samples = self.rows.shape[1]
@@ -71,18 +75,31 @@ class Predictor:
             variance = exact.var(axis=1) + noise.mean(axis=1, dtype=np.float64)
             expected = exact.mean(axis=1) + self.mean
             return Prediction(_single(expected), _single(np.sqrt(variance)), None)
-        chances = np.zeros((len(places), len(self.levels)))
-        add_chances(scores, spread, users, self.response, chances)
-        chances /= samples
-        expected = chances @ self.levels
-        variance = np.maximum(chances @ self.levels**2 - expected**2, 0.0)
-        return Prediction(_single(expected), _single(np.sqrt(variance)), _single(chances))
+        level_probabilities = np.zeros((len(places), len(self.levels)))
+        add_level_probabilities(scores, spread, users, self.response, level_probabilities)
+        level_probabilities /= samples
+        expected = level_probabilities @ self.levels
+        variance = np.maximum(level_probabilities @ self.levels**2 - expected**2, 0.0)
+        return Prediction(
+            _single(expected), _single(np.sqrt(variance)), _single(level_probabilities)
+        )
 
 
-def covariances(report: Mapping[str, npt.NDArray[Any]], sides: int) -> Floats:
+def covariances(report: PosteriorReport, sides: int) -> Floats:
     """Prior covariances (sides, samples, columns, columns)."""
-    found = [np.linalg.inv(report[f"precisions_{side}"]) for side in range(sides)]
+    found = [np.linalg.inv(side.precisions) for side in report.sides[:sides]]
     return np.stack(found).astype(np.float32)
+
+
+def user_responses(report: PosteriorReport, own: npt.NDArray[np.bool_], rows: Floats) -> Floats:
+    """A `Predictor`'s response: `rows` of the users that are their `own`, else the shared one."""
+    shared = report.shared
+    if shared is None and report.variance is not None:
+        shared = report.variance[:, None]
+    out = np.tile(np.asarray(shared, np.float32), (len(own), 1, 1))
+    if own.any():
+        out[own] = user_spread(rows, report.base)
+    return out
 
 
 def user_spread(users: Floats, base: Matrix | None) -> Floats:
@@ -153,7 +170,7 @@ def spread_pairs(
 
 
 @compiled
-def add_chances(
+def add_level_probabilities(
     scores: Floats, spread: Floats, users: Positions, thresholds: Floats, out: Matrix
 ) -> None:
     """Adds each sample's chance of every level to `out` (pairs, levels)."""

@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 
 from matchlake.engine.arrow import combined
 from matchlake.engine.csr import Ints
-from matchlake.recommender.columns import KEYS
 from matchlake.recommender.interactions import SHOWN, VALUE
 from matchlake.recommender.matchbox.chains import run_chains
 from matchlake.recommender.matchbox.encoding import VECTOR
@@ -18,14 +17,15 @@ from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.sampler.gibbs import threads_of
 from matchlake.recommender.matchbox.sampler.history_features import (
     all_sources,
-    beside,
     dense_rows,
     history_rows,
+    hstack,
     most_rated,
 )
 from matchlake.recommender.matchbox.sampler.link_matrix import Features, Source
-from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER, Ratings
-from matchlake.recommender.matchbox.single_task_output import Emitter, problem
+from matchlake.recommender.matchbox.sampler.ratings import Ratings
+from matchlake.recommender.matchbox.single_task_output import ResultWriter, problem
+from matchlake.recommender.sides import ITEM, KEYS, USER
 from matchlake.schemas import ITEM_ID, USER_ID
 
 KIND, DATE = "kind", "day"
@@ -70,7 +70,7 @@ class Task:
         sides = [_side(table, rated, side, self.given[side] is not None) for side in (USER, ITEM)]
         ratings, days = _ratings(rated, sides, self.params)
         del table, rated
-        limit = self.params.history_limit if self.params.history else 0
+        limit = self.params.max_history_features if self.params.history_features else 0
         seen = [most_rated(ratings, side, limit) for side in (USER, ITEM)]
         features = [
             self._features(ratings, sides[side], side, seen[1 - side]) for side in (USER, ITEM)
@@ -78,17 +78,17 @@ class Task:
         given = (*features, None)[: len(ratings.sizes)]
         histories = len(seen[ITEM]), len(seen[USER])
         posterior, trace = run_chains(ratings, given, self.params, histories)
-        emitter = Emitter.of(types, posterior, self.params.compact_loss)
+        writer = ResultWriter.of(types, posterior, self.params.low_rank_tolerance)
         for side in (USER, ITEM):
-            yield from _rows(emitter, ratings, sides[side], side, seen[1 - side])
+            yield from _rows(writer, ratings, sides[side], side, seen[1 - side])
         if days is not None:
-            yield from emitter.days(sides[USER].ids.take(pa.array(days[:, 0])), days[:, 1])
-        yield from emitter.report(trace, seen)
+            yield from writer.days(sides[USER].ids.take(pa.array(days[:, 0])), days[:, 1])
+        yield from writer.report(trace, seen)
 
     def _features(self, ratings: Ratings, side: _Side, number: int, seen: Ints) -> Features | None:
         vectors = None if side.vectors is None else dense_rows(side.vectors[: side.rated])
         history = history_rows(ratings, number, seen) if len(seen) else None
-        rows = beside(vectors, history)
+        rows = hstack(vectors, history)
         sources = all_sources(self.given[number], seen)
         return None if rows is None else Features(rows, threads_of(self.params), sources)
 
@@ -126,7 +126,7 @@ def _ratings(
             "Keep one rating of each pair."
         )
     days = None
-    if params.dates:
+    if params.day_effects:
         # One number a user and day, in the order of both; days before 1970 are negative.
         stamped = (places[USER].astype(np.int64) << 32) + np.asarray(rated[DATE]) + (1 << 31)
         codes, which = np.unique(stamped, return_inverse=True)
@@ -138,18 +138,18 @@ def _ratings(
 
 
 def _rows(
-    emitter: Emitter, ratings: Ratings, side: _Side, number: int, seen: Ints
+    writer: ResultWriter, ratings: Ratings, side: _Side, number: int, seen: Ints
 ) -> Iterator[pa.RecordBatch]:
     """The trained rows, then those known by their features only: prior means."""
     counts = np.bincount(ratings.places[:, number], minlength=side.rated)
-    mine = emitter.posterior.sides[number]
-    yield from emitter.rows(number, side.ids[: side.rated], mine.rows, counts)
+    mine = writer.posterior.sides[number]
+    yield from writer.rows(number, side.ids[: side.rated], mine.rows, counts)
     if side.vectors is not None and len(side.ids) > side.rated:
         cold = side.vectors[side.rated :]
         empty = np.zeros((len(cold), len(seen)), np.float32)
         rows = mine.prior_rows(Features(dense_rows(np.hstack([cold, empty]))), len(cold))
         none = np.zeros(len(cold), np.int64)
-        yield from emitter.rows(number, side.ids[side.rated :], rows, none, side.rated)
+        yield from writer.rows(number, side.ids[side.rated :], rows, none, side.rated)
 
 
 def _sorted(keys: pa.Array) -> pa.Array:

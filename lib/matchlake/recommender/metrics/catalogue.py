@@ -43,15 +43,16 @@ def catalogue_metrics(
 
     Reads recommendations as `ranking_metrics` does, and a catalogue as `item_catalogue` makes it.
 
-    - `coverage`: share of the catalogue's items that are in any user's list; `n` is the catalogue
+    - `coverage`: share of the catalogue's items that are in any user's list; `n_samples` is the
+    catalogue
     - `novelty`: -log2(popularity), averaged over a list's items, then over users (Zhou et al.
       2010): 10 bits are an item that one user in 1,024 has met
     - `diversity`: 1 - cosine, averaged over a list's pairs of items, then over users (Ziegler et
       al. 2005); a zero vector has cosine 0 with all others
 
     Items that are not in the catalogue (for diversity: have no vector) are passed over. A user
-    left with no item, for diversity fewer than two, counts in `skipped`. Returns `metric`, `k`,
-    `value`, `n`, `skipped` in one lazy plan.
+    left with no item, for diversity fewer than two, counts in `n_skipped`. Returns `metric`, `k`,
+    `value`, `n_samples`, `n_skipped` in one lazy plan.
     """
     params = params or RankingParams()
     require_columns(catalogue, (ITEM_ID, POPULARITY), "catalogue")

@@ -55,7 +55,11 @@ def diversity(lists: DataFrame, catalogue: DataFrame, ks: tuple[int, ...]) -> Da
     mean = F.try_divide(F.sum("total"), judged)
     summed = found.groupBy("k").agg(figure("diversity", mean, judged, users).alias("figure"))
     return summed.select(
-        F.lit("diversity").alias("metric"), "k", "figure.value", "figure.n", "figure.skipped"
+        F.lit("diversity").alias("metric"),
+        "k",
+        "figure.value",
+        "figure.n_samples",
+        "figure.n_skipped",
     )
 
 

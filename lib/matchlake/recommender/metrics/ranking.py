@@ -17,15 +17,15 @@ def ranking_metrics(
 ) -> DataFrame:
     """Means over users of `ranking_metrics_by_user`, in one lazy plan for all metrics and ks.
 
-    Returns `metric`, `k`, `value`, `n` (the users averaged) and `skipped` (users of the truth for
-    whom the metric has no value, having nothing relevant).
+    Returns `metric`, `k`, `value`, `n_samples` (the users averaged) and `n_skipped` (users of the
+    truth for whom the metric has no value, having nothing relevant).
     """
     users = ranking_metrics_by_user(recommendations, truth, params)
     judged = F.count("value")
     return users.groupBy("metric", "k").agg(
         F.avg("value").alias("value"),
-        judged.alias("n"),
-        (F.count("*") - judged).alias("skipped"),
+        judged.alias("n_samples"),
+        (F.count("*") - judged).alias("n_skipped"),
     )
 
 

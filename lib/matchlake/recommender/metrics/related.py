@@ -41,8 +41,8 @@ def related_metrics(
     Reads `key`, `rank` and `related_<key>` of `lists`. A list's gains, a related entity that
     cannot be compared having none, are discounted by log2(rank + 1), and divided by those of the
     best list of its length among all that can be compared with the query. Entities of the truth
-    for whom nothing can be compared count in `skipped`. Returns `metric`, such as
-    `related_items_ndcg_l1`, `k`, `value`, `n` and `skipped`.
+    for whom nothing can be compared count in `n_skipped`. Returns `metric`, such as
+    `related_items_ndcg_l1`, `k`, `value`, `n_samples` and `n_skipped`.
     """
     related = f"related_{key}"
     require_columns(lists, (key, RANK, related), "the related lists")

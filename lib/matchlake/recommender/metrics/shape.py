@@ -12,8 +12,8 @@ def figure(metric: str, value: Column, n: Column, of: Column, k: int | None = No
         F.lit(metric).alias("metric"),
         F.lit(k).cast("int").alias("k"),
         value.cast("double").alias("value"),
-        n.cast("bigint").alias("n"),
-        (of - n).cast("bigint").alias("skipped"),
+        n.cast("bigint").alias("n_samples"),
+        (of - n).cast("bigint").alias("n_skipped"),
     )
 
 

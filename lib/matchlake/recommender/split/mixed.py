@@ -9,9 +9,9 @@ from matchlake.recommender.split.parts import (
     PLACE,
     PLACES,
     Split,
-    cut,
     draw,
     share_of,
+    split_where,
     with_places,
 )
 from matchlake.schemas import ITEM_ID, USER_ID
@@ -38,7 +38,7 @@ def split_recommender(interactions: DataFrame, params: SplitParams) -> Split:
     kept = F.greatest(share_of(F.col(PLACES), params.kept_ratings), F.lit(1))
     shared_out = (F.col(_USER) == "shared") & (F.col(PLACE) > kept)
     in_test = F.col(_COLD_ITEM) | (F.col(_USER) == "cold") | shared_out
-    parts = cut(placed, in_test, [*interactions.columns, _COLD_ITEM])
+    parts = split_where(placed, in_test, [*interactions.columns, _COLD_ITEM])
     test = _without_stray_items(parts) if params.drop_stray_cold_items else parts.test
     return Split(parts.train.drop(_COLD_ITEM), test.drop(_COLD_ITEM))
 

@@ -30,7 +30,9 @@ def draw(seed: int, purpose: str, *ids: str) -> Column:
     return F.shiftrightunsigned(hashed, 11) * F.lit(2.0**-53)
 
 
-def cut(interactions: DataFrame, in_test: Column, columns: Sequence[str] | None = None) -> Split:
+def split_where(
+    interactions: DataFrame, in_test: Column, columns: Sequence[str] | None = None
+) -> Split:
     """Rows where `in_test` holds, and the others; where it is null, a row is train.
 
     `columns` are those to keep, all by default.

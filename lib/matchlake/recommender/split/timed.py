@@ -12,9 +12,9 @@ from matchlake.recommender.split.parts import (
     PLACES,
     Split,
     check_share,
-    cut,
     draw,
     share_of,
+    split_where,
     with_places,
 )
 from matchlake.schemas import EVENT_TIME, ITEM_ID, USER_ID
@@ -27,7 +27,7 @@ def split_from(interactions: DataFrame, cutoff: datetime) -> Split:
     require_columns(interactions, (EVENT_TIME,), "interactions")
     if cutoff.utcoffset() is None:
         raise ParameterError(f"cutoff {cutoff} has no time zone; add one, such as UTC.")
-    return cut(interactions, F.col(EVENT_TIME) >= F.lit(cutoff))
+    return split_where(interactions, F.col(EVENT_TIME) >= F.lit(cutoff))
 
 
 def split_time(interactions: DataFrame, test_share: float = 0.2) -> Split:
@@ -60,12 +60,12 @@ def _split_latest(interactions: DataFrame, wanted: Column, seed: int) -> Split:
     order = [F.asc_nulls_first(EVENT_TIME), draw(seed, "tie", USER_ID, ITEM_ID), F.col(ITEM_ID)]
     placed = with_places(interactions, [USER_ID], order)
     first_of_test = F.col(PLACES) - F.least(wanted, F.col(PLACES) - 1)
-    return cut(placed, F.col(PLACE) > first_of_test, interactions.columns)
+    return split_where(placed, F.col(PLACE) > first_of_test, interactions.columns)
 
 
 def _cut_after(interactions: DataFrame, moment: DataFrame) -> Split:
     known = interactions.crossJoin(F.broadcast(moment))
-    return cut(known, F.col(EVENT_TIME) > F.col(_CUT), interactions.columns)
+    return split_where(known, F.col(EVENT_TIME) > F.col(_CUT), interactions.columns)
 
 
 def _last_train_moment(interactions: DataFrame, test_share: float) -> DataFrame:

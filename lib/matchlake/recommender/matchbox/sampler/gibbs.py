@@ -18,18 +18,18 @@ from matchlake.recommender.matchbox.sampler.kernels import (
     draw_rows,
     score_rows,
 )
-from matchlake.recommender.matchbox.sampler.likelihood import Response, response_for
+from matchlake.recommender.matchbox.sampler.likelihood import Likelihood, response_for
 from matchlake.recommender.matchbox.sampler.link_matrix import Features, LinkSolver, Source
 from matchlake.recommender.matchbox.sampler.prior import Moments, Prior, draw_prior, first_prior
 from matchlake.recommender.matchbox.sampler.random import draw_key
 from matchlake.recommender.matchbox.sampler.ratings import (
     DAY,
-    USER,
     Ratings,
     Sorted,
     sort_for,
     stack_offsets,
 )
+from matchlake.recommender.sides import USER
 
 PRIOR, ROWS = 1, 2
 """What a key is for, its last number; `response` has further ones."""
@@ -52,7 +52,7 @@ class Side:
     view: View
     rows: Floats
 
-    def scored(self, response: Response, threads: int) -> Scored:
+    def scored(self, response: Likelihood, threads: int) -> Scored:
         """All ratings, with their scores by the rows as they are where the response needs them."""
         if self.number != USER and response.levels is None:
             return Scored(self.view, np.empty(0, np.float32), self.sorted.values)
@@ -175,7 +175,7 @@ def first_rows(
     place: tuple[int, int],
     ids: Ints,
     seen: Csr | Sorted,
-    response: Response,
+    response: Likelihood,
     params: MatchboxParams,
 ) -> Floats:
     """Where the rows of `place`, chain and side, start: normal factors, and damped means as biases.
@@ -198,7 +198,7 @@ def first_rows(
 def make_sides(
     ratings: Ratings,
     features: tuple[Features | None, ...],
-    response: Response,
+    response: Likelihood,
     params: MatchboxParams,
     chain: int,
 ) -> list[Side]:

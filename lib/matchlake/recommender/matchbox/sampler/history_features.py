@@ -5,7 +5,8 @@ import numpy.typing as npt
 
 from matchlake.engine.csr import Csr, Floats, Ints, csr_from_pairs
 from matchlake.recommender.matchbox.sampler.link_matrix import Source
-from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER, Ratings
+from matchlake.recommender.matchbox.sampler.ratings import Ratings
+from matchlake.recommender.sides import ITEM, USER
 
 Places = npt.NDArray[np.int32]
 
@@ -28,7 +29,7 @@ def history_rows(ratings: Ratings, side: int, columns: Ints) -> Csr:
     )
 
 
-def usual_features(rows: Csr, counts: Ints) -> Floats:
+def mean_feature_row(rows: Csr, counts: Ints) -> Floats:
     """The features of a side's rows, which have so many ratings, as a mean over all ratings.
 
     Its last part stands for the history of a row that has none: one of zeros would be that of no
@@ -67,7 +68,7 @@ def dense_rows(values: npt.NDArray[np.float32]) -> Csr:
     )
 
 
-def beside(left: Csr | None, right: Csr | None) -> Csr | None:
+def hstack(left: Csr | None, right: Csr | None) -> Csr | None:
     """Two feature matrices of the same rows as one, columns of `left` first."""
     if left is None or right is None:
         return right if left is None else left

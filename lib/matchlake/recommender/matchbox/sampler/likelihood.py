@@ -37,7 +37,7 @@ Parts = tuple[int, ...]
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-class Response(Protocol):
+class Likelihood(Protocol):
     """How ratings depend on scores."""
 
     @property
@@ -75,7 +75,7 @@ class Response(Protocol):
     def sums(self, users: Floats) -> Arrays:
         """Sums over users from which the shared part is drawn."""
 
-    def drawn(self, sums: Arrays, key: Parts) -> "Response":
+    def drawn(self, sums: Arrays, key: Parts) -> "Likelihood":
         """The response with its shared part drawn anew."""
 
     def facts(self, error: float, sums: Arrays) -> dict[str, float]:
@@ -85,26 +85,24 @@ class Response(Protocol):
         """What a sample keeps."""
 
 
-def response_for(values: Floats, params: MatchboxParams) -> tuple[Response, Floats]:
+def response_for(values: Floats, params: MatchboxParams) -> tuple[Likelihood, Floats]:
     """The response to ratings `values`, and these as it takes them."""
     if not params.ordinal:
         mean = float(np.float32(values.mean(dtype=np.float64)))
         ends = float(values.min()), float(values.max())
-        response = normal_response(mean, *ends, own=params.noise == "user")
+        response = gaussian(mean, *ends, own=params.noise_variance == "per_user")
         return response, values - np.float32(mean)
     levels, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return ordinal_response(levels.astype(np.float64), counts), codes.astype(np.float32)
+    return ordinal_probit(levels.astype(np.float64), counts), codes.astype(np.float32)
 
 
-def normal_response(
-    mean: float, least: float, most: float, *, own: bool = True
-) -> "NormalResponse":
+def gaussian(mean: float, least: float, most: float, *, own: bool = True) -> "Gaussian":
     """The first response to numbers of this mean, between these ends."""
-    return NormalResponse(mean, (most - least) / 4, own=own)
+    return Gaussian(mean, (most - least) / 4, own=own)
 
 
 @dataclass(frozen=True)
-class NormalResponse:
+class Gaussian:
     """rating ~ N(mean + score, 1 / its user's precision); a user's row is the precision.
 
     Where precisions are not their `own`, all users have one, Gamma(1, rate 1).
@@ -156,7 +154,7 @@ class NormalResponse:
         found = len(exact), exact.sum(), np.log(exact).sum(), (exact**-0.5).sum()
         return {"users": np.array(found)}
 
-    def drawn(self, sums: Arrays, key: Parts) -> "NormalResponse":
+    def drawn(self, sums: Arrays, key: Parts) -> "Gaussian":
         """New shape and rate of the users' own precisions."""
         if not self.own:
             return self
@@ -175,16 +173,16 @@ class NormalResponse:
         return {"users": users.copy(), "variance": np.array(variance)}
 
 
-def ordinal_response(levels: Matrix, counts: npt.NDArray[Any]) -> "OrdinalResponse":
+def ordinal_probit(levels: Matrix, counts: npt.NDArray[Any]) -> "OrdinalProbit":
     """The first response to levels that came so often."""
-    cuts = first_cuts(counts)
-    start = np.log(np.diff(cuts))
+    checkpoints = first_cuts(counts)
+    start = np.log(np.diff(checkpoints))
     prior = replace(first_prior(len(start)), mean=start)
-    return OrdinalResponse(levels, first_means(counts), float(cuts[0]), prior)
+    return OrdinalProbit(levels, first_means(counts), float(checkpoints[0]), prior)
 
 
 @dataclass(frozen=True)
-class OrdinalResponse:
+class OrdinalProbit:
     """rating = the level between whose edges, its user's own, N(score, 1) falls.
 
     A user's row has the logarithmic gaps between thresholds; `base` is the first of these. `first`
@@ -240,7 +238,7 @@ class OrdinalResponse:
         found = np.array([moments.rows, width])
         return {"users": found, "total": moments.total, "square": moments.square}
 
-    def drawn(self, sums: Arrays, key: Parts) -> "OrdinalResponse":
+    def drawn(self, sums: Arrays, key: Parts) -> "OrdinalProbit":
         """New mean and precision of the users' gaps."""
         if not len(sums["total"]):
             return self

@@ -8,9 +8,10 @@ import numpy.typing as npt
 
 from matchlake.engine.csr import Floats, Ints, Positions
 from matchlake.engine.simd import compiled
+from matchlake.recommender.sides import USER
 
-USER, ITEM, DAY = 0, 1, 2
-"""Sides, by their column in `Ratings.places`."""
+DAY = 2
+"""The third side beside USER and ITEM, which also are columns of `Ratings.places`."""
 
 
 @dataclass(frozen=True)
