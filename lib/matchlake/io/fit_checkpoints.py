@@ -48,7 +48,7 @@ class FitCheckpoints:
         return FitCheckpoints(self.spark, self.folder / name)
 
     def mark(self, iteration: int) -> None:
-        """Records that the last written frame is the state of a fit after `iteration` iterations."""
+        """Records that the last written frame is the state of a fit after these iterations."""
         number = max(self._numbers(self.folder))
         write_json(str(self.folder), "states", number, f'{{"iteration": {iteration}}}\n')
 
