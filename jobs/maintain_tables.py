@@ -1,8 +1,8 @@
-"""Cares for the tables: small files joined, old ones removed, what is declared of them upheld.
+"""Maintains tables: compacts small files, removes old ones, checks declared constraints.
 
-Refuses to remove files that a table's own retention still protects, or that are younger than an
-hour. Rows that break a declared constraint, and tables that are not vacuumed because an erasure of
-theirs is not complete, are told at the end, when every table has had its care.
+Refuses to remove files that a table's retention protects, or that are younger than an hour. The
+job fails at the end, after all tables, if rows break a declared constraint, or if a table was not
+vacuumed because its erasure is not complete.
 """
 
 import logging
@@ -17,7 +17,7 @@ _log = logging.getLogger("matchlake.maintain_tables")
 
 
 def run(runtime: Runtime) -> None:
-    """Cares for the chosen tables, one after the other."""
+    """Maintains the chosen tables, one after the other."""
     config, lake = runtime.config, runtime.lakehouse
     wanted = config.maintain
     specs = {name: spec for name, spec in declared_tables(config).items() if spec.columns}

@@ -12,7 +12,8 @@ from matchlake.model_store.spark import load_model
 from matchlake.runtime import Runtime, run_job
 from matchlake.schemas import INTERACTIONS
 from matchlake.training.scoring import TABLES, BatchScoring, describe_rows
-from matchlake.training.steps import load_training_params, read_sides, with_weight
+from matchlake.training.side_features import load_side_tables, read_sides
+from matchlake.training.steps import load_training_params, with_weight
 
 _log = logging.getLogger("matchlake.recommend")
 
@@ -32,7 +33,7 @@ def run(runtime: Runtime) -> None:
         model = load_model(folder, runtime.spark)
         trained = load_training_params(folder, config.train)
         history = with_weight(lakehouse.read(INTERACTIONS.name), trained)
-        sides = read_sides(lakehouse, trained, history)
+        sides = read_sides(lakehouse, load_side_tables(folder, config.side_tables), history)
         answers = BatchScoring(model, history, sides, params, pairs, checkpoint=checkpoints)
         for name, rows in answers.tables().items():
             spec = TABLES[name]
