@@ -12,15 +12,14 @@
 
 # COMMAND ----------
 
-from matchlake.runtime import start_notebook
+from matchlake import start_notebook
 
 runtime = start_notebook("recommender")
 lake = runtime.lakehouse
 
 # COMMAND ----------
 
-from matchlake.recommender.als.fit import AlsParams, fit_als
-from matchlake.recommender.split import split
+from matchlake import AlsParams, fit_als, split
 
 interactions = lake.read("silver.interactions")
 parts = split(interactions, runtime.config.train.split)

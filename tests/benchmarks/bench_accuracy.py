@@ -31,7 +31,8 @@ from tests.benchmarks.accuracy_data import Ratings, insteval, ml_100k, ml_latest
 from tests.benchmarks.accuracy_peers import PEERS, Given, Peer
 from tests.benchmarks.marks import with_marks
 
-from matchlake.recommender.als.fit import AlsParams, fit_als
+from matchlake.recommender.als.fit import fit_als
+from matchlake.recommender.als.params import AlsParams
 from matchlake.recommender.baselines.bias import fit_bias
 from matchlake.recommender.matchbox.fit import fit_matchbox
 from matchlake.recommender.matchbox.params import MatchboxParams
@@ -92,8 +93,9 @@ def matchbox(*, features: bool = False, **choices: Any) -> Callable[[Fold], Data
                 **choices,
             }
         )
-        sides = (fold.users, fold.items) if features else (None, None)
-        return fit_matchbox(fold.train, *sides, params).score(fold.test)
+        users, items = (fold.users, fold.items) if features else (None, None)
+        model = fit_matchbox(fold.train, user_features=users, item_features=items, params=params)
+        return model.score(fold.test)
 
     return run
 

@@ -28,8 +28,10 @@ from tests.benchmarks.runs import pin, session, versions
 
 from matchlake.engine.csr import csr_from_pairs
 from matchlake.io.fit_checkpoints import FitCheckpoints
-from matchlake.recommender.als.fit import AlsParams, Progress, fit_als
+from matchlake.recommender.als.fit import fit_als
 from matchlake.recommender.als.in_memory import Fitted, fit_rows, initial_rows
+from matchlake.recommender.als.params import AlsParams
+from matchlake.recommender.progress import Progress
 
 
 def main() -> None:
@@ -60,7 +62,9 @@ def main() -> None:
         if options.smaller:
             less = planted(options.smaller, sizes(options.smaller), options.keep)
             task = task_of(spark, less, options, Path(folder) / "less")
-            smaller = engine(task, params, Path(folder) / "less-cuts").iteration / len(less.users)
+            smaller = engine(task, params, Path(folder) / "less-checkpoints").iteration / len(
+                less.users
+            )
         spark.stop()
     result = describe(options, data, outcomes)
     result |= {"compile_seconds": round(compiling, 2), "before_mib": before, "peak_mib": peak}
@@ -188,8 +192,8 @@ def engine(task: Task, params: AlsParams, checkpoints: Path) -> Outcome:
         each = [p.seconds / (p.iteration - d) for p, d in zip(told, done, strict=False)]
     sides = []
     for frame, key, size in (
-        (model.users, "user_id", task.shape[0]),
-        (model.items, "item_id", task.shape[1]),
+        (model.user_factors, "user_id", task.shape[0]),
+        (model.item_factors, "item_id", task.shape[1]),
     ):
         table = frame.select(key, "factors", "bias").toArrow()
         dense, bias = np.zeros((size, task.rank), np.float32), np.zeros(size, np.float32)
@@ -277,7 +281,7 @@ def show(result: dict[str, Any]) -> None:
     """The figures as a table."""
     print(
         f"{result['feedback']}, rank {result['rank']}, {result['interactions']:,} interactions "
-        f"({result['users']:,} x {result['items']:,}), {result['schedule']}, "
+        f"({result['users']:,} x {result['items']:,}), {result['execution']}, "
         f"{result['cores']} cores; kernels ready after {result['compile_seconds']} s, "
         f"peak {result['peak_mib']} MiB"
     )

@@ -142,12 +142,18 @@ def distributed(data: Planted, options: argparse.Namespace) -> dict[str, Any]:
             samples=10,
             thinning=1,
             burn_in=options.sweeps - 10,
-            history=options.history,
+            history_features=options.history,
             execution="distributed",
             blocks=options.blocks,
         )
         begin = time.perf_counter()
-        model = fit_matchbox(frame, users, items, params, checkpoint=cut_to(spark, folder / "cuts"))
+        model = fit_matchbox(
+            frame,
+            user_features=users,
+            item_features=items,
+            params=params,
+            checkpoint=checkpoint_to(spark, folder / "checkpoints"),
+        )
         seconds = time.perf_counter() - begin
         held = data.validation
         pairs = spark.createDataFrame(
@@ -176,7 +182,7 @@ def described(spark: SparkSession, rows: int, side: int) -> DataFrame:
     return spark.createDataFrame(frame).localCheckpoint()
 
 
-def cut_to(spark: SparkSession, folder: Path) -> Any:
+def checkpoint_to(spark: SparkSession, folder: Path) -> Any:
     """A cut that writes Parquet, as a job's does."""
     numbers = count()
 

@@ -26,7 +26,8 @@ from tests.benchmarks.runs import pin, session, versions
 
 from matchlake.dev.sandbox.movielens import bundled_movielens
 from matchlake.engine.top_k import lists_of, pack_targets, top_k
-from matchlake.recommender.als.fit import AlsParams, fit_als
+from matchlake.recommender.als.fit import fit_als
+from matchlake.recommender.als.params import AlsParams
 from matchlake.recommender.split import SplitParams, split
 
 Floats = npt.NDArray[np.float32]
@@ -172,7 +173,7 @@ def matchlake(spark: SparkSession, train: pd.DataFrame, drawn: Drawn, seed: int)
     model = fit_als(spark.createDataFrame(train), params)
     sides = []
     for frame, key, size in zip(
-        (model.users, model.items), ("user_id", "item_id"), SHAPE, strict=True
+        (model.user_factors, model.item_factors), ("user_id", "item_id"), SHAPE, strict=True
     ):
         table = frame.select(key, "factors").toArrow()
         rows = np.asarray(table["factors"].combine_chunks().flatten()).reshape(-1, params.rank)

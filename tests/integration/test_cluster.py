@@ -24,7 +24,8 @@ from tests.support.sources import ROOT
 
 from matchlake.config import load_config
 from matchlake.io.ports import choose_port
-from matchlake.recommender.als.fit import Progress, fit_als
+from matchlake.recommender.als.fit import fit_als
+from matchlake.recommender.progress import Progress
 from matchlake.recommender.split import split
 from matchlake.training.steps import with_weight
 
@@ -95,10 +96,10 @@ def test_training_outlives_an_executor_and_resumes_after_its_driver(
     assert re.search(r"fit resumes from \S+", resumed)
     assert "version 1 is champion" in resumed
     assert not list((lake / "checkpoints" / "train_recommender").iterdir())
-    is_valid = re.findall(r"iteration (\d) of 6: \S+ s, loss (\S+),", resumed)
-    assert [int(done) for done, _ in is_valid[-6:]] == [1, 2, 3, 4, 5, 6]
-    at, loss = is_valid[-7]
-    assert int(is_valid[0][0]) >= 5
+    lines = re.findall(r"iteration (\d) of 6: \S+ s, loss (\S+),", resumed)
+    assert [int(done) for done, _ in lines[-6:]] == [1, 2, 3, 4, 5, 6]
+    at, loss = lines[-7]
+    assert int(lines[0][0]) >= 5
     assert int(at) == 6
     assert float(loss) == pytest.approx(undisturbed_loss(spark, lake, blocks), rel=1e-4)
 
