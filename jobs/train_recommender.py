@@ -21,13 +21,18 @@ from matchlake.training.params import TrainParams
 from matchlake.training.plots import training_plots
 from matchlake.training.progress_bar import fit_bar
 from matchlake.training.promotion import SPLIT_TAG, decide_promotion
-from matchlake.training.steps import (
+from matchlake.training.side_features import (
     Sides,
-    fit_model,
+    fit_encoders,
     input_versions,
+    read_encoders,
+    read_sides,
+    save_side_tables,
+)
+from matchlake.training.steps import (
+    fit_model,
     log_diagnostics,
     progress_to,
-    read_sides,
     save_training_params,
     with_weight,
 )
@@ -36,14 +41,15 @@ _log = logging.getLogger("matchlake.train_recommender")
 
 
 def run(runtime: Runtime) -> None:
-    """Trains, measures against the baselines and the champion, registers with the alias earned."""
+    """Fits, compares with the baselines and the champion, registers the version with its alias."""
     params, tracker = runtime.config.train, runtime.tracker
     lakehouse, name = runtime.lakehouse, params.algorithm
-    versions = input_versions(lakehouse, params)
+    tables = runtime.config.side_tables
+    versions = input_versions(lakehouse, tables)
     history = lakehouse.read(INTERACTIONS.name, versions[INTERACTIONS.name])
     interactions = with_weight(history, params)
-    sides = read_sides(lakehouse, params, interactions, versions)
-    what = f"versions {versions}, {params.model_dump_json(exclude={'resume'})}"
+    sides = read_sides(lakehouse, tables, interactions, versions)
+    what = f"versions {versions}, {params.model_dump_json(exclude={'resume'})}, {tables}"
     place = f"{runtime.config.checkpoints}/train_recommender"
     with (
         fit_checkpoints(runtime.spark, place, what, resume=params.resume) as checkpoints,
@@ -54,7 +60,8 @@ def run(runtime: Runtime) -> None:
         run.log_params(params.model_dump(mode="json"))
         for table, version in versions.items():
             run.log_input(table, version)
-        model = _fit(parts.train, params, sides, checkpoints.of("fit"), progress_to(run))
+        evaluated = fit_encoders(sides, tables, parts.train)
+        model = _fit(parts.train, params, evaluated, checkpoints.of("fit"), progress_to(run))
         models = {**_baselines(parts, checkpoints.of("baselines")), name: model}
         figures = evaluate(models, parts, params.ranking, params.azure_ml_modes)
         run.log_metrics(flat_figures(figures, name))
@@ -68,13 +75,13 @@ def run(runtime: Runtime) -> None:
             tracker, lakehouse, (model, figures[name]), parts, params, checkpoints.of("gate")
         )
         save_model(model, scratch / EVALUATED)
-        served = (
-            _fit(interactions, params, sides, checkpoints.of("refit"))
-            if params.refit_on_all_data
-            else model
-        )
+        served = model
+        if params.refit_on_all_data:
+            sides = read_encoders(lakehouse, sides, tables, versions)
+            served = _fit(interactions, params, sides, checkpoints.of("refit"))
         save_model(served, scratch / FACTORS)
         save_training_params(scratch / FACTORS, params)
+        save_side_tables(scratch / FACTORS, tables)
         uri = run.log_model(pyfunc_flavor(scratch))
         tags = {SPLIT_TAG: params.split.model_dump_json(), "decision": decision.reason}
         registered = run.register(uri, decision.alias, tags)

@@ -139,7 +139,7 @@ INTERACTIONS = TableSpec(
 )
 
 MODEL_VERSION = Column(
-    "model_version", "STRING", "Version of the registered model that made the row"
+    "model_version", "STRING", "Version of the registered model that wrote the row"
 )
 
 RECOMMENDATIONS = TableSpec(
@@ -147,7 +147,7 @@ RECOMMENDATIONS = TableSpec(
     "The champion model's best items for each user, without the items the user has rated.",
     (
         Column(USER_ID, "STRING", "Business key of the user", nullable=False),
-        Column(RANK, "INT", "Place in the user's list, 1 is the best", nullable=False),
+        Column(RANK, "INT", "Position in the user's list, 1 is the best", nullable=False),
         Column(ITEM_ID, "STRING", "Business key of the item", nullable=False),
         Column(SCORE, "DOUBLE", "Predicted rating, or preference for implicit models"),
         MODEL_VERSION,
@@ -162,7 +162,7 @@ RELATED_ITEMS = TableSpec(
     "Items with similar rating patterns, for each item.",
     (
         Column(ITEM_ID, "STRING", "Business key of the item", nullable=False),
-        Column(RANK, "INT", "Place in the item's list, 1 is the most related", nullable=False),
+        Column(RANK, "INT", "Position in the item's list, 1 is the most related", nullable=False),
         Column("related_item_id", "STRING", "Business key of the other item", nullable=False),
         Column(SCORE, "DOUBLE", "Log density of equal ratings; larger means more similar"),
         MODEL_VERSION,
@@ -176,7 +176,7 @@ RELATED_USERS = TableSpec(
     "Users with similar rating patterns, for each user.",
     (
         Column(USER_ID, "STRING", "Business key of the user", nullable=False),
-        Column(RANK, "INT", "Place in the user's list, 1 is the most related", nullable=False),
+        Column(RANK, "INT", "Position in the user's list, 1 is the most related", nullable=False),
         Column("related_user_id", "STRING", "Business key of the other user", nullable=False),
         Column(SCORE, "DOUBLE", "Log density of equal ratings; larger means more similar"),
         MODEL_VERSION,
@@ -191,7 +191,7 @@ PREDICTED_RATINGS = TableSpec(
     (
         Column(USER_ID, "STRING", "Business key of the user", nullable=False),
         Column(ITEM_ID, "STRING", "Business key of the item", nullable=False),
-        Column(RATING, "DOUBLE", "The rating expected"),
+        Column(RATING, "DOUBLE", "The predicted rating"),
         Column("rating_std", "DOUBLE", "Its standard deviation; null if the model has none"),
         Column("is_cold_start", "BOOLEAN", "Whether user or item had no ratings to learn from"),
         MODEL_VERSION,
@@ -206,11 +206,9 @@ FEATURE_EFFECTS = TableSpec(
     (
         Column("side", "STRING", "user or item", nullable=False),
         Column("feature", "STRING", "Name of the feature", nullable=False),
-        Column("source", "STRING", "The column it was made from"),
-        Column("category", "STRING", "The category it stands for; null for a number"),
-        Column(
-            "effect", "DOUBLE", "What one unit of the feature adds to the rating of an average pair"
-        ),
+        Column("source", "STRING", "The column that the feature reads"),
+        Column("category", "STRING", "The category; null for a number"),
+        Column("effect", "DOUBLE", "Change of an average pair's rating per unit of the feature"),
         Column("effect_std", "DOUBLE", "Posterior standard deviation of the effect"),
         Column(
             "effect_heterogeneity",

@@ -1,9 +1,8 @@
 """How a saved model becomes an MLflow model that serves without this project installed.
 
-It carries its files, a copy of this package (`code_paths`: matchlake is on no registry that
-a serving machine could reach) and stated requirements with it, so that logging infers nothing and
-needs no network. The model is a script (`mlflow_serving.py`), not a pickle: it loads
-under any Python.
+The MLflow model has the files of the model, a copy of this package (`code_paths`, since serving
+machines cannot install matchlake) and explicit requirements. So logging infers nothing and needs no
+network. The model is a script (`mlflow_serving.py`), not a pickle: it loads under any Python.
 """
 
 from importlib.metadata import version
@@ -28,7 +27,7 @@ _NEEDS = ("mlflow", "numba", "numpy", "pandas", "pyarrow", "pydantic")
 def pyfunc_flavor(folder: Path) -> dict[str, Any]:
     """Arguments of `mlflow.pyfunc.log_model` for the model saved in `folder / FACTORS`.
 
-    All else in `folder` travels along.
+    All other files of `folder` are logged, too.
     """
     from mlflow.models import ModelSignature  # noqa: PLC0415
     from mlflow.types.schema import Array, ColSpec, ParamSchema, ParamSpec, Schema  # noqa: PLC0415
@@ -58,7 +57,7 @@ def pyfunc_flavor(folder: Path) -> dict[str, Any]:
 
 
 def _example(folder: Path) -> pd.DataFrame:
-    """One pair of the model's own ids, in the types that its callers have to use."""
+    """One pair of the model's ids, in the types that callers must use."""
     return pd.DataFrame(
         {"user_id": _first_id(folder, "user"), "item_id": _first_id(folder, "item")}
     )

@@ -25,12 +25,12 @@ class FactorPyfunc(PythonModel):  # type: ignore[misc]
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Answers in the `mode` that `params` name.
+        """Scores or recommends, by the `mode` of `params`.
 
         `score` (the default) reads `user_id`, `item_id` and returns `score` and `is_cold_start`
-        (true where either had no rating at training). `recommend_items` reads `user_id` and, where
-        given, `exclude_seen`, a list of item ids to leave out; it returns the lists `item_id` and
-        `score`, best first, of the `k` best items.
+        (true if either had no rating in the fit). `recommend_items` reads `user_id` and,
+        optionally, `exclude_seen`, a list of item ids. It returns the lists `item_id` and `score`
+        of the `k` best items, best first.
         """
         del context
         chosen: dict[str, Any] = {"mode": "score", "k": 10} | (params or {})

@@ -38,8 +38,8 @@ def read_side(folder: Path, manifest: Manifest, side: Side) -> pa.Table:
     index = table[f"{side}_idx"].to_numpy()
     if not np.array_equal(index, np.arange(manifest.count(side))):
         raise ModelError(
-            f"{folder}: {len(index)} {side} rows, whose indices are not 0 to "
-            f"{manifest.count(side) - 1} as the manifest says. Train and save the model again."
+            f"{folder}: {len(index)} {side} rows with indices other than 0 to "
+            f"{manifest.count(side) - 1} of the manifest. Train and save the model again."
         )
     return table
 

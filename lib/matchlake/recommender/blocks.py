@@ -1,4 +1,4 @@
-"""Interactions to blocks: which rows a block has, what it needs of the others and they of it."""
+"""Interactions as blocks: the rows of a block, and the rows that blocks exchange."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,21 +25,21 @@ BLOCKS_SCHEMA = (
 _PIECES_SCHEMA = "side int, key int, data binary"
 
 BLOCK_BYTES = 96 << 20
-"""Interactions that a block may hold, in bytes."""
+"""Maximum size of the interactions of a block, in bytes."""
 
 ROWS_BYTES = 512 << 20
-"""Factor rows of both sides that a block may have to hold, in bytes."""
+"""Maximum size of the factor rows of both sides in a block, in bytes."""
 
 FLUSH = 1 << 21
-"""Interactions that a task gathers before it hands them on, sorted by block."""
+"""Interactions that a task sorts by block at a time."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How both sides are cut: row `idx` is row `idx // blocks` of block `idx % blocks`.
+    """The blocks of both sides: row `idx` is row `idx // blocks` of block `idx % blocks`.
 
-    So busy rows, which often lie together, spread over all blocks. `keys[b]` is what Spark
-    partitions by to bring block `b` of either side into partition `b`.
+    So rows with many interactions, which are often neighbours, spread over all blocks. Spark's hash
+    partitioning puts `keys[b]`, the key of block `b` of either side, into partition `b`.
     """
 
     sizes: tuple[int, int]
@@ -59,10 +59,10 @@ class Layout:
 class Block:
     """One block of a side: its interactions, and its links to the blocks of the other side.
 
-    Columns count through the rows that arrive, those of block 0 first, and only rows this block
-    has interactions with: `links[d]` names the rows that block `d` needs, and the other side's
-    links say the same of the rows that come here, so both ends agree without being told. `near`
-    names those of the other side's block of the same number, which are at hand as they are.
+    Columns number the rows that arrive, those of block 0 first; only rows with interactions in this
+    block arrive. `links[d]` are the rows that block `d` needs. The other side's links are the
+    same for the rows that arrive here, so both ends agree. `near` are the needed rows of the other
+    side's block of the same number, which is in the same partition.
     """
 
     csr: Csr
@@ -82,7 +82,7 @@ class Block:
 
     @classmethod
     def read(cls, table: pa.Table) -> "Block":
-        """The block whose pieces are the rows of `table`."""
+        """The block of the pieces in `table`."""
         order = np.argsort(np.asarray(table["piece"]))
         data: Any = unpack([table["data"][int(row)].as_buffer() for row in order])
         links = np.split(data["links"], np.cumsum(data["counts"])[:-1])
@@ -92,8 +92,8 @@ class Block:
 def block_frame(indexed: DataFrame, layout: Layout) -> DataFrame:
     """All blocks of both sides from `user_idx`, `item_idx`, `value`; lazy.
 
-    One row a piece of a block. `repeated` counts pairs that come again in the block, of which
-    `user_idx`, `item_idx` is one.
+    One row per piece of a block. `repeated` counts repeated pairs in the block; `user_idx`,
+    `item_idx` is one of them.
     """
     pieces = indexed.mapInArrow(_Scatter(layout), _PIECES_SCHEMA)
     return apply_by_group(pieces, ("side", "key"), _Gather(layout), BLOCKS_SCHEMA)
@@ -106,11 +106,11 @@ def partition(
     blocks: int | None,
     checkpoint: Checkpointer,
 ) -> tuple[DataFrame, tuple[DataFrame, DataFrame], Layout]:
-    """Ids and blocks of a distributed fit whose stored rows have `width` float32 columns.
+    """Ids and blocks of a distributed fit; stored rows have `width` float32 columns.
 
     `blocks` per side are as requested, or as many as their bytes need. Starts five actions: two
-    per id column (see `dense_ids`) and the checkpoint of the blocks, of which a few numbers are
-    read. Raises InputError if pairs repeat.
+    per id column (see `dense_ids`) and the checkpoint of the blocks, then a look for repeated
+    pairs. Raises InputError if pairs repeat.
     """
     users, user_count = dense_ids(pairs, USER_ID, checkpoint)
     items, item_count = dense_ids(pairs, ITEM_ID, checkpoint)
@@ -224,7 +224,7 @@ class _Gather:
         blocks, tall = self.layout.blocks, len(self.layout.rows(side, number))
         depth = -(-self.layout.sizes[1 - side] // blocks)
         source, local = others % blocks, own // blocks
-        # Arriving rows in the order (source block, row there); those without interactions stay out.
+        # Arriving rows in the order (source block, row there); each has an interaction.
         place = source.astype(np.int64) * depth + others // blocks
         needed = np.zeros(blocks * depth, bool)
         needed[place] = True

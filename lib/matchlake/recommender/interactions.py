@@ -25,40 +25,40 @@ SHOWN = 5
 class InteractionStats:
     """Size of the interactions; `users` and `items` are estimates within a few per cent.
 
-    `least` and `most` are the values' ends.
+    `minimum` and `maximum` are those of the values.
     """
 
     interactions: int
     users: int
     items: int
     mean: float
-    least: float
-    most: float
+    minimum: float
+    maximum: float
 
 
 class Counts(NamedTuple):
-    """What was counted of interactions; `mean`, `least` and `most` are None where all are bad."""
+    """Counts of interactions; `mean`, `minimum` and `maximum` are None if all rows are invalid."""
 
     rows: int
     bad: int
     users: int
     items: int
     mean: float | None
-    least: float | None
-    most: float | None
+    minimum: float | None
+    maximum: float | None
 
 
 def prepare(interactions: DataFrame, spec: InteractionSpec) -> DataFrame:
     """`user_id`, `item_id`, `value` (float), with `spec.duplicates` applied; lazy.
 
-    With `duplicates="error"` repeated pairs are still there: the fit finds them as it sorts.
+    With `duplicates="error"` repeated pairs remain; the fit finds them when it sorts.
     """
     column = spec.value_column
     timed = (EVENT_TIME,) if spec.duplicates == "last" else ()
     require_columns(interactions, (USER_ID, ITEM_ID, column, *timed), "the interactions")
     value = F.col(column).cast("double")
     if spec.duplicates != "error":
-        # Equal times leave the larger value, so that a rerun agrees.
+        # Of equal times the larger value remains, so reruns agree.
         aggregates = {
             "sum": F.sum(value),
             "mean": F.avg(value),
@@ -71,7 +71,7 @@ def prepare(interactions: DataFrame, spec: InteractionSpec) -> DataFrame:
 
 
 def summarize(pairs: DataFrame, spec: InteractionSpec) -> InteractionStats:
-    """Counts what `prepare` gave, in one action; raises InputError for what cannot be fitted."""
+    """Counts the rows of `prepare`, in one action; raises InputError for invalid rows."""
     bad = invalid_rows(spec)
     row = pairs.agg(
         F.count(F.lit(1)).alias("rows"),
@@ -79,31 +79,31 @@ def summarize(pairs: DataFrame, spec: InteractionSpec) -> InteractionStats:
         F.approx_count_distinct(USER_ID).alias("users"),
         F.approx_count_distinct(ITEM_ID).alias("items"),
         F.avg(F.when(~bad, F.col(VALUE))).alias("mean"),
-        F.min(VALUE).alias("least"),
-        F.max(VALUE).alias("most"),
+        F.min(VALUE).alias("minimum"),
+        F.max(VALUE).alias("maximum"),
     ).collect()[0]
     return validate(Counts(**row.asDict()), pairs, spec)
 
 
 def validate(counts: Counts, pairs: DataFrame, spec: InteractionSpec) -> InteractionStats:
-    """The survey of `pairs` that were counted; raises InputError for what cannot be fitted."""
+    """The size of `pairs` by their counts; raises InputError for invalid rows."""
     if counts.bad:
         shown = [tuple(found) for found in pairs.where(invalid_rows(spec)).limit(SHOWN).collect()]
         raise InputError(
             f"{counts.bad} of {counts.rows} interaction(s) cannot be fitted, among them {shown}. "
             + spec.requirement
         )
-    if not counts.rows or counts.mean is None or counts.least is None or counts.most is None:
-        raise InputError("There are no interactions to fit: the frame given is empty.")
-    if spec.centered and counts.least == counts.most and counts.rows > 1:
+    if not counts.rows or counts.mean is None or counts.minimum is None or counts.maximum is None:
+        raise InputError("There are no interactions to fit: the frame is empty.")
+    if spec.centered and counts.minimum == counts.maximum and counts.rows > 1:
         raise InputError(
-            f"All {counts.rows} ratings are {counts.least}: there is nothing to learn from them. "
+            f"All {counts.rows} ratings are {counts.minimum}: there is nothing to learn from them. "
             "Where an interaction itself is the signal, fit als with feedback='implicit'."
         )
-    # Rounded to float32, so that the order in which partitions were summed leaves no trace.
+    # Rounded to float32, so the order of the partitions in the sum does not matter.
     mean = float(np.float32(counts.mean)) if spec.centered else 0.0
     sizes = counts.rows, max(1, counts.users), max(1, counts.items)
-    return InteractionStats(*sizes, mean, counts.least, counts.most)
+    return InteractionStats(*sizes, mean, counts.minimum, counts.maximum)
 
 
 def invalid_rows(spec: InteractionSpec) -> Column:
@@ -113,16 +113,15 @@ def invalid_rows(spec: InteractionSpec) -> Column:
 
 
 def is_valid(value: Column, spec: InteractionSpec) -> Column:
-    """Whether a rating or strength can be fitted; null for null."""
+    """Whether a rating or weight can be fitted; null for null."""
     finite = F.abs(value) < F.lit(math.inf)
     return finite & (value >= 0) if spec.nonnegative else finite
 
 
 def refuse_repeated(pairs: Sequence[tuple[Any, Any]]) -> None:
-    """Raises InputError that shows `pairs`, where a fit found (user_id, item_id) more than once."""
+    """Raises InputError, which shows `pairs`, if a fit found repeated (user_id, item_id)."""
     if pairs:
         raise InputError(
             f"Some (user_id, item_id) come more than once, among them {list(pairs)}. "
-            "Keep one row of each pair; of an als fit duplicates='last', 'sum' or 'mean' says what "
-            "they mean."
+            "Keep one row of each pair; for als, duplicates='last', 'sum' or 'mean' merges them."
         )

@@ -1,8 +1,8 @@
-"""Interactions as a fit reads them: packed in one pass, counted on the way, kept until it ends.
+"""Interactions as a fit reads them: packed and counted in one pass, and kept until it ends.
 
-The caller's plan runs once, however often a fit reads its result, and need not give the same rows
-twice. A row of the packed frame holds many interactions as an Arrow stream, their ids by their
-place among the distinct ones.
+The caller's plan runs once, even if a fit reads its result often, and need not give the same rows
+twice. A row of the packed frame holds many interactions as an Arrow stream, with dictionary-encoded
+ids.
 """
 
 import math
@@ -25,11 +25,11 @@ from matchlake.schemas import ITEM_ID, USER_ID
 
 Hashes = npt.NDArray[np.uint64]
 
-_COUNTS = "rows long, bad long, total double, least double, most double"
+_COUNTS = "rows long, bad long, total double, minimum double, maximum double"
 _SCHEMA = f"data binary, {_COUNTS}, users binary, items binary"
 
 _SKETCH = 2048
-"""Hashes that stand for the distinct ids of a side: the estimate is off by 2 % (1 / sqrt)."""
+"""Hashes in the sketch of the distinct ids of a side: the standard error is 2 % (1 / sqrt)."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ class PackedPairs:
     mean: float
 
     def unpacked(self) -> DataFrame:
-        """The interactions one by one, `mean` taken from every value; lazy."""
+        """The interactions one by one, with `mean` subtracted from every value; lazy."""
         return self.frame.mapInArrow(_Unpack(self.mean), self.schema)
 
 
 def pack_pairs(
     pairs: DataFrame, spec: InteractionSpec, checkpoint: Checkpointer
 ) -> tuple[PackedPairs, InteractionStats]:
-    """Packs and counts what `prepare` gave: the cut, and an action that reads the counts.
+    """Packs and counts the rows of `prepare`: a checkpoint, and an action for the counts.
 
-    Raises InputError for what cannot be fitted.
+    Raises InputError for invalid rows.
     """
     packed = checkpoint(pairs.mapInArrow(_Pack(spec.nonnegative), _SCHEMA))
     size = validate(_counts(packed.drop("data").toArrow()), pairs, spec)
@@ -58,7 +58,7 @@ def pack_pairs(
 
 
 def unpack_pairs(data: pa.ChunkedArray) -> pa.Table:
-    """The interactions of several packed rows, ids by their place in one dictionary."""
+    """The interactions of several packed rows, their ids encoded by one dictionary."""
     return pa.concat_tables(unpack_tables(data)).unify_dictionaries().combine_chunks()
 
 
@@ -106,8 +106,8 @@ class _Pack:
             "rows": len(table),
             "bad": len(table) - len(fit),
             "total": float(fit.sum(dtype=np.float64)),
-            "least": float(fit.min()) if len(fit) else None,
-            "most": float(fit.max()) if len(fit) else None,
+            "minimum": float(fit.min()) if len(fit) else None,
+            "maximum": float(fit.max()) if len(fit) else None,
             "users": sketches[0],
             "items": sketches[1],
         }
@@ -118,7 +118,7 @@ class _Pack:
 
 _TYPES = {
     **dict.fromkeys(("rows", "bad"), pa.int64()),
-    **dict.fromkeys(("total", "least", "most"), pa.float64()),
+    **dict.fromkeys(("total", "minimum", "maximum"), pa.float64()),
     **dict.fromkeys(("users", "items"), pa.binary()),
 }
 
@@ -140,13 +140,13 @@ class _Unpack:
 
 
 def _sketch(ids: pa.Array) -> Hashes:
-    """The least hashes of distinct ids (k minimum values: Bar-Yossef et al. 2002)."""
+    """The smallest hashes of distinct ids (k minimum values: Bar-Yossef et al. 2002)."""
     hashes = pd.util.hash_array(ids.drop_null().to_numpy(zero_copy_only=False), categorize=False)
     return np.partition(hashes, _SKETCH)[:_SKETCH] if len(hashes) > _SKETCH else hashes
 
 
 def _distinct(sketches: pa.ChunkedArray) -> int:
-    """How many distinct ids the sketches stand for; exact below `_SKETCH`."""
+    """The estimated number of distinct ids; exact below `_SKETCH`."""
     parts = [np.frombuffer(sketch.as_buffer(), np.uint64) for sketch in sketches]
     least = np.unique(np.concatenate(parts))[:_SKETCH] if parts else np.zeros(0)
     if len(least) < _SKETCH:
@@ -157,6 +157,6 @@ def _distinct(sketches: pa.ChunkedArray) -> int:
 def _counts(table: pa.Table) -> Counts:
     rows, bad = (pc.sum(table[name]).as_py() or 0 for name in ("rows", "bad"))
     mean = math.fsum(table["total"].to_pylist()) / (rows - bad) if rows > bad else None
-    least, most = pc.min(table["least"]).as_py(), pc.max(table["most"]).as_py()
+    minimum, maximum = pc.min(table["minimum"]).as_py(), pc.max(table["maximum"]).as_py()
     users, items = _distinct(table["users"]), _distinct(table["items"])
-    return Counts(rows, bad, users, items, mean, least, most)
+    return Counts(rows, bad, users, items, mean, minimum, maximum)

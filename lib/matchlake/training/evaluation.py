@@ -38,7 +38,7 @@ def evaluate(
     """The metrics of each model: of its lists, and RMSE and MAE if it predicts ratings.
 
     Models with uncertainty are measured for calibration, too; with `azure_ml_modes` so are related
-    users and items. Every user of the test part is asked for, without the items of their training
+    users and items. Every user of the test part gets a list, without the items of their training
     rows. One Spark job per model collects the few metrics (with `azure_ml_modes` one more per
     side). Raises InputError on an empty test part.
     """
@@ -137,7 +137,7 @@ def _collect(rows: DataFrame) -> Figures:
 
 
 def flat_figures(figures: Mapping[str, Figures], own: str) -> Figures:
-    """All figures in one mapping: those of model `own` as they are, others as `model/metric`."""
+    """All metrics in one mapping: those of model `own` by name, others as `model/metric`."""
     return {
         metric if name == own else f"{name}/{metric}": value
         for name, found in figures.items()

@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
-from matchlake.features.feature_set import FeatureName, FeatureSet
-from matchlake.features.kinds import Feature
+from matchlake.features.params import FeatureTable
 from matchlake.params import Params
 from matchlake.recommender.algorithms import ALGORITHMS, algorithm_of
 from matchlake.recommender.fit_params import FitParams
@@ -49,24 +48,20 @@ else:
     )
 
 
-class SideFeatures(Params):
-    """What describes the users, or the items, of a Matchbox fit."""
+class FeatureSetNames(Params):
+    """The feature sets that describe users and items, as `features.tables` names them."""
 
-    source: TableName
-    """The table, one row an id."""
-    features: dict[FeatureName, Feature] = Field(min_length=1)
-    """Features by name, as a feature set of conf declares them."""
-
-    def feature_set(self, name: str) -> FeatureSet:
-        """The features as a set."""
-        return FeatureSet(name=name, features=self.features)
+    users: str | None = None
+    """The set of the users; null: they have no features."""
+    items: str | None = None
+    """The set of the items; null: they have no features."""
 
 
-class DescribedBy(Params):
-    """The features of each side; null: none."""
+class SideTables(Params):
+    """The feature tables of users and items that a fit reads; null: none."""
 
-    users: SideFeatures | None = None
-    items: SideFeatures | None = None
+    users: FeatureTable | None = None
+    items: FeatureTable | None = None
 
 
 class AzureMlModesParams(Params):
@@ -98,8 +93,8 @@ class TrainParams(AlgorithmsParams):
 
     algorithm: Annotated[str, AfterValidator(_known_algorithm)] = "als"
     """The algorithm to fit, by its name in the registry: als, matchbox, ease, popularity, bias."""
-    features: DescribedBy = DescribedBy()
-    """The features of users and items for `matchbox`; encoded by the fit, saved with the model."""
+    features: FeatureSetNames = FeatureSetNames()
+    """The feature sets that `matchbox` reads; their encoders are saved with the model."""
     weight: str = "1.0"
     """SQL expression over the columns of silver.interactions: the weight of an interaction in an
     implicit fit, such as `rating * rating`, or `exp(-datediff(current_date(), event_time) / 365)`

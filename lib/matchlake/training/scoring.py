@@ -24,7 +24,8 @@ from matchlake.schemas import (
     TableSpec,
 )
 from matchlake.training.params import RecommendParams
-from matchlake.training.steps import Sides, with_newcomers
+from matchlake.training.side_features import Sides
+from matchlake.training.steps import with_newcomers
 
 _log = logging.getLogger(__name__)
 

@@ -1,9 +1,8 @@
 """Small steps of the jobs train_recommender and recommend."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 from pydantic import ValidationError
 from pyspark.errors import AnalysisException
@@ -11,17 +10,16 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import ConfigError
-from matchlake.io.delta import Lakehouse
 from matchlake.io.fit_checkpoints import FitCheckpoints
 from matchlake.io.mlflow_tracking import Run
 from matchlake.recommender.algorithms import algorithm_of
 from matchlake.recommender.checkpoint import Checkpointer
-from matchlake.recommender.columns import require_columns
 from matchlake.recommender.progress import Progress, ProgressCallback
 from matchlake.recommender.protocol import FitContext, Recommender, TrainingInputs
 from matchlake.recommender.sides import ITEM, USER
-from matchlake.schemas import INTERACTIONS, ITEM_ID, USER_ID, WEIGHT
-from matchlake.training.params import SideFeatures, TrainParams
+from matchlake.schemas import ITEM_ID, USER_ID, WEIGHT
+from matchlake.training.params import TrainParams
+from matchlake.training.side_features import Sides
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +27,7 @@ _TRAINED_WITH = "train.json"
 
 
 def with_weight(interactions: DataFrame, params: TrainParams) -> DataFrame:
-    """Adds `weight` (double) as `params` say; raises ConfigError where that is no expression."""
+    """Adds `weight` (double) by `params.weight`; raises ConfigError if it is no expression."""
     try:
         added = interactions.withColumn(WEIGHT, F.expr(params.weight).cast("double"))
         added.schema  # noqa: B018 - Spark Connect analyses a plan only when it is asked about it
@@ -42,55 +40,21 @@ def with_weight(interactions: DataFrame, params: TrainParams) -> DataFrame:
 
 
 def save_training_params(folder: Path, params: TrainParams) -> None:
-    """Notes beside a saved model what it was trained with: answers have to read history alike."""
+    """Writes the parameters beside a saved model, so that scoring weighs history as the fit did."""
     (folder / _TRAINED_WITH).write_text(params.model_dump_json(), encoding="utf-8")
 
 
 def load_training_params(folder: Path, today: TrainParams) -> TrainParams:
-    """What `note_training` noted of the model in `folder`.
+    """The parameters that `save_training_params` wrote into `folder`.
 
-    Those of `today`, and a warning, where nothing is noted, or nothing that conf could say now.
+    Where there are none, or none that conf could state now, logs a warning and returns `today`.
     """
     try:
         return TrainParams.model_validate_json((folder / _TRAINED_WITH).read_bytes())
     except (OSError, ValidationError) as error:
-        told = str(error).splitlines()[0]
-        _log.warning("the model does not say what it was trained with, so conf does: %s", told)
+        message = str(error).splitlines()[0]
+        _log.warning("the model has no training parameters, conf's are used: %s", message)
         return today
-
-
-class Sides(NamedTuple):
-    """What is known of users and items, a row an id; None where nothing is."""
-
-    users: DataFrame | None = None
-    items: DataFrame | None = None
-
-
-def input_versions(lakehouse: Lakehouse, params: TrainParams) -> dict[str, int]:
-    """The current version of each table that a fit reads, by name; of sides, where they exist."""
-    sides = (params.features.users, params.features.items)
-    named = [side.source for side in sides if side and params.fit_params.reads_features]
-    tables = [INTERACTIONS.name, *filter(lakehouse.exists, named)]
-    return {table: lakehouse.version(table) for table in tables}
-
-
-def read_sides(
-    lakehouse: Lakehouse,
-    params: TrainParams,
-    interactions: DataFrame,
-    versions: Mapping[str, int] | None = None,
-) -> Sides:
-    """The feature columns that a Matchbox fit reads, a row for every id of `interactions` too.
-
-    They are read as of `versions`, else as they are now. An id without a row of its own gets one
-    without values, which the encoders then count as missing; how many there are is logged. One
-    Spark job a side.
-    """
-    wanted = params.features
-    if not params.fit_params.reads_features:
-        return Sides()
-    each = ((wanted.users, USER_ID), (wanted.items, ITEM_ID))
-    return Sides(*(_side(lakehouse, side, interactions, key, versions or {}) for side, key in each))
 
 
 def fit_model(
@@ -111,9 +75,8 @@ def fit_model(
         for call in callbacks:
             call(progress)
 
-    named = (("users", params.features.users), ("items", params.features.items))
-    users, items = (side.feature_set(name) if side else None for name, side in named)
-    inputs = TrainingInputs(interactions, *sides, encoders=(users, items))
+    users, items, encoders = sides
+    inputs = TrainingInputs(interactions, users, items, encoders)
     context = FitContext(checkpoints, checkpoints.last_state(), callback)
     algorithm = algorithm_of(params.algorithm)
     return cast("Recommender", algorithm.resolve(algorithm.fit)(inputs, params.fit_params, context))
@@ -163,33 +126,8 @@ def _newcomers(
     return rated, described
 
 
-def _side(
-    lakehouse: Lakehouse,
-    wanted: SideFeatures | None,
-    interactions: DataFrame,
-    key: str,
-    versions: Mapping[str, int],
-) -> DataFrame | None:
-    if wanted is None:
-        return None
-    if not lakehouse.exists(wanted.source):
-        _log.warning("%s is not there: the fit has no features by %s", wanted.source, key)
-        return None
-    declared = wanted.feature_set("side")
-    columns = dict.fromkeys(declared.column(name) for name in declared.features)
-    source = lakehouse.read(wanted.source, versions.get(wanted.source))
-    require_columns(source, (key, *columns), wanted.source)
-    known = source.select(key, *columns)
-    lacking = interactions.select(key).distinct().join(known, key, "anti")
-    count = lacking.count()
-    if count:
-        text = "%d %s(s) with ratings have no row in %s: their features count as missing"
-        _log.warning(text, count, key, wanted.source)
-    return known.unionByName(lacking, allowMissingColumns=True)
-
-
 def progress_to(run: Run) -> ProgressCallback:
-    """What a fit calls at every cut: logs loss and seconds to `run`, by iteration."""
+    """A callback for a fit: logs loss and seconds to `run` after every checkpoint, by iteration."""
 
     def log(progress: Progress) -> None:
         metrics = {"loss": progress.loss, "fit_seconds": progress.seconds}

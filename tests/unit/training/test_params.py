@@ -33,7 +33,7 @@ def test_a_model_says_what_it_was_trained_with(
     then = load_config("local", ["train.algorithm=matchbox", "train.weight=rating"]).train
     assert then.features.users
     assert load_training_params(tmp_path, today) == today
-    assert "does not say what it was trained with" in caplog.text
+    assert "has no training parameters" in caplog.text
     save_training_params(tmp_path, then)
     assert load_training_params(tmp_path, today) == then
     (tmp_path / "train.json").write_text('{"algorithm": "another"}')

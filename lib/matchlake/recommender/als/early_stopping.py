@@ -32,8 +32,8 @@ def require_measurable(validation: DataFrame, params: AlsParams) -> None:
 class EarlyStopping:
     """Measures a fit at its checkpoints and keeps its best state.
 
-    `validation` is measured by RMSE (explicit, less is better) or by the share of its pairs that
-    are among the 20 best items the user has not `seen` (implicit, more is better).
+    `validation` is measured by RMSE (explicit, less is better) or by recall (implicit, more is
+    better): the fraction of its pairs among the user's 20 best items without the `seen` ones.
     """
 
     validation: DataFrame | None
@@ -44,11 +44,11 @@ class EarlyStopping:
 
     @property
     def spent(self) -> bool:
-        """Whether the last `patience` measurements brought no gain."""
+        """Whether the last `patience` measurements brought no improvement."""
         return self.params.patience is not None and self._worse >= self.params.patience
 
     def measure(self, model: FactorModel, state: DataFrame) -> float | None:
-        """Measures `model`, remembering `state` if it is the best yet; an action or two."""
+        """Measures `model` and keeps `state` if it is the best so far; one or two actions."""
         if self.validation is None:
             return None
         explicit = self.params.feedback == "explicit"
@@ -62,7 +62,7 @@ class EarlyStopping:
         return metric
 
     def best_state(self, last: DataFrame) -> DataFrame:
-        """The state to take: the best measured where stopping early was asked for, or the last."""
+        """The final state: with `patience` the best measured one, otherwise the last."""
         best = self._best[1]
         return last if self.params.patience is None or best is None else best
 

@@ -1,4 +1,4 @@
-"""The fit itself, on one machine's memory: initial rows, then half after half."""
+"""The fit in the memory of one machine: initial rows, then half after half."""
 
 import logging
 import time
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Fitted:
-    """Stored rows of both sides, and what each iteration took; `loss` after the last one."""
+    """Stored rows of both sides, seconds of each iteration, and the loss after the last one."""
 
     users: Matrix
     items: Matrix
@@ -41,7 +41,7 @@ class Fitted:
 def initial_rows(side: int, rows: npt.NDArray[np.int64], params: AlsParams) -> Matrix:
     """Initial stored rows of one side for the given indices: normal factors, zero bias.
 
-    A number depends on (seed, side, index, column) only, so every schedule starts alike.
+    A number depends on (seed, side, index, column) only, so every execution starts equally.
     """
     matrix = np.zeros((len(rows), stored_width(params)), np.float32)
     scale = np.float32(params.init_std / params.rank**0.5)
@@ -54,7 +54,7 @@ def initial_rows(side: int, rows: npt.NDArray[np.int64], params: AlsParams) -> M
 def fit_rows(rows: Csr, params: AlsParams, start: Fitted | None = None) -> Fitted:
     """Fits users x items held in memory, from `start` (changed in place) or the initial rows.
 
-    With biases the values have to be centred.
+    With biases the values must be centred.
     """
     columns = rows.transpose()
     fitted = start or Fitted(

@@ -28,9 +28,9 @@ class AlsParams(FitParams):
       + regularization * sum (n + unobserved_weight * m)^nu * |row|^2` with `c = alpha * weight`
       (Rendle et al. 2022, arXiv 2110.14037; there `unobserved_weight` is alpha0);
     * implicit, `objective="hu_koren"`: `sum over all pairs (1 + c) (t - p_u.q_i)^2
-      + regularization * sum n^nu * |row|^2`, t and c being 0 for pairs without an interaction
-      and t being 1 for the others (Hu, Koren and Volinsky 2008). With `nu=1` this is the objective
-      of Spark MLlib, with `nu=0` that of `implicit`.
+      + regularization * sum n^nu * |row|^2`. Here t is 1 for pairs with an interaction; t and c
+      are 0 for all others (Hu, Koren and Volinsky 2008). With `nu=1` this is the objective of
+      Spark MLlib, with `nu=0` that of `implicit`.
     """
 
     feedback: Literal["explicit", "implicit"] = "implicit"

@@ -1,4 +1,4 @@
-"""Half an iteration: every row of one side solved with the other side fixed, on threads."""
+"""Half an iteration: all rows of one side are solved with the other side fixed, on threads."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ RowSolver = Callable[[Half, Matrix, int, int], None]
 
 
 def solver_name(params: AlsParams) -> str:
-    """The solver that `params` name, or for `auto` the one that suits the rank."""
+    """The solver of `params`; `auto` depends on the rank."""
     if params.solver != "auto":
         return params.solver
     if params.nonnegative:
@@ -41,7 +41,7 @@ def solver_name(params: AlsParams) -> str:
 
 
 def work_of_a_column(params: AlsParams) -> int:
-    """Multiplications an iteration does for each interaction and column of a stored row."""
+    """Multiplications of an iteration per interaction and column of a stored row."""
     name = solver_name(params)
     if name == "cg":
         return 4 * params.cg_steps + 4
@@ -61,8 +61,7 @@ def row_solver(params: AlsParams) -> RowSolver:
 def prepare_half(rows: Csr, other: Matrix, gram: Matrix, ridge: Matrix, params: AlsParams) -> Half:
     """The problems of one side, given the other side's stored rows and their Gram matrix.
 
-    `other` may leave out rows that no interaction of `rows` points to; `gram` and `ridge` count
-    them all.
+    `other` may lack rows without an interaction in `rows`; `gram` and `ridge` count all rows.
     """
     design, offsets = other, np.zeros(len(other), np.float32)
     if params.has_bias:
@@ -99,7 +98,7 @@ def solve_half(solve: RowSolver, half: Half, x: Matrix, threads: int) -> None:
 
 
 def objective(half: Half, x: Matrix, threads: int) -> float:
-    """The objective's value, but for the penalty of the side that is held fixed."""
+    """The value of the objective, without the penalty of the fixed side."""
     return sum(on_threads(lambda a, b: kernels.sum_losses(half, x, a, b), half.indptr, threads))
 
 

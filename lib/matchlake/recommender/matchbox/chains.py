@@ -1,4 +1,4 @@
-"""Several chains over the same ratings, their samples pooled, and how well they have mixed."""
+"""Several chains over the same ratings, their pooled samples, and convergence diagnostics."""
 
 import math
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ def run_chains(
 ) -> tuple[Posterior, Trace]:
     """Runs `params.chains` chains, each for its share of the samples, one after another.
 
-    `histories` says how many of the features of users and of items, the last ones, are history.
+    `histories` counts the history features of users and of items, which are the last ones.
     """
     share, sizes = -(-params.samples // params.chains), ratings.sizes[:2]
     each = params.model_copy(update={"samples": share})
@@ -48,7 +48,7 @@ def run_chains(
 
 @dataclass(frozen=True)
 class Convergence:
-    """How well the chains have mixed in one number: `r_hat` near 1, `effective` samples many."""
+    """Convergence of one traced number; good are `r_hat` near 1 and many effective samples."""
 
     name: str
     mean: float
@@ -76,7 +76,7 @@ def _mixing(chains: npt.NDArray[np.float64]) -> tuple[float, float]:
     between = float(chains.mean(axis=1).var(ddof=1))
     pooled = within * (length - 1) / length + between
     if within == 0.0:
-        # Chains that stand still have mixed only where they stand at the same number.
+        # Constant chains have converged only if they are equal.
         return (1.0, float(count * length)) if between == 0.0 else (math.inf, float(count))
     centred = chains - chains.mean(axis=1, keepdims=True)
     total = 0.0

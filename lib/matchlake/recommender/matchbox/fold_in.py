@@ -1,4 +1,4 @@
-"""Rows of users or items that were not trained, or have changed: their means, a sample each."""
+"""Fold-in: conditional means, sample by sample, of new or changed users and items."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from matchlake.recommender.matchbox.sampler.ratings import Ratings, sort_for
 from matchlake.recommender.sides import ITEM, USER
 
 _ROUNDS = 30
-"""Rounds of latent means and rows, where ratings are levels."""
+"""Alternations between latent means and rows, for rating levels."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ def features_of(
 
 
 class Folded(NamedTuple):
-    """Rows (count, samples, columns), and the part of their prior variance that is left (count,).
+    """Rows (count, samples, columns), and the part of the prior variance that is left (count,).
 
-    That part is 1 or more without ratings, and falls towards 0 as they come.
+    That part is 1 or more without ratings, and falls towards 0 with more ratings.
     """
 
     rows: Floats
@@ -89,14 +89,17 @@ class Folded(NamedTuple):
 def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features | None) -> Folded:
     """Rows of users or items, given their ratings and features.
 
-    In every sample, with the other side's rows, a row's prior mean m, and beta the precision of
-    each rating's user (a new user's is the mean one): A = precision + beta sum [q, 1][q, 1]',
-    row = A^-1 (precision m + beta sum (rating - mean - c)[q, 1]). It is the mean of a row's draw,
-    whose covariance is A^-1: with M = sum [q, 1][q, 1]' over all rows of the other side, their
-    `prior_share` is tr(A^-1 M) / tr(precision^-1 M), averaged over the samples.
-    Where ratings are levels the latent numbers take their means, in turn with the row, at the
-    thresholds that users have in common. A row without ratings has the `bare` part of the prior
-    mean in the place of its history's. Raises InputError for ratings that are invalid.
+    In every sample, q are rows of the other side and m is the prior mean of the row. beta is the
+    precision of the rating's user, for a new user the mean one. Then
+
+        A = precision + beta sum [q, 1][q, 1]'
+        row = A^-1 (precision m + beta sum (rating - mean - c)[q, 1])
+
+    is the mean of a row's draw, and A^-1 its covariance. With M = sum [q, 1][q, 1]' over all rows
+    of the other side, `prior_share` is tr(A^-1 M) / tr(precision^-1 M), averaged over the samples.
+    For rating levels, the latent numbers and the row take their means in turn, at the thresholds
+    that users share. The `baseline_shift` replaces the history part of the prior mean of a row
+    without ratings. Raises InputError for invalid ratings.
     """
     require_valid(new.values, posterior.levels)
     columns = posterior.sides[side].rows.shape[2]
@@ -112,7 +115,7 @@ def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features
 
 
 _SHOWN = 5
-"""Offending ratings that an error shows."""
+"""Number of invalid ratings in an error message."""
 
 
 def requirement(levels: Iterable[float] | None) -> str:
@@ -123,7 +126,7 @@ def requirement(levels: Iterable[float] | None) -> str:
 
 
 def require_valid(values: Floats, levels: Matrix | None) -> None:
-    """Raises InputError that shows some of `values`, where some are invalid."""
+    """Raises InputError, which shows some of `values`, if any is invalid."""
     fit = np.isfinite(values) if levels is None else np.isin(values, levels.astype(np.float32))
     if not fit.all():
         shown = ", ".join(f"{value:g}" for value in values[~fit][:_SHOWN])
@@ -134,7 +137,7 @@ def require_valid(values: Floats, levels: Matrix | None) -> None:
 
 
 class _FoldInProblem:
-    """The new ratings in kernel form, with the trained side's rows put in sample by sample."""
+    """The new ratings in kernel form; the rows of the trained side are set sample by sample."""
 
     def __init__(
         self, posterior: Posterior, side: int, new: NewRatings, features: Features | None
@@ -157,14 +160,14 @@ class _FoldInProblem:
         names = np.arange(len(stack))
         ids = np.arange(new.count)
         view = View(seen.indptr, seen.others, seen.owners, ids, names, stack.reshape(-1), columns)
-        # One more feature: to have no ratings, and so no history.
+        # One more feature: no ratings, and so no history.
         self.baseline_shift = np.diff(seen.indptr) == 0
         without = dense_rows(self.baseline_shift.astype(np.float32)[:, None])
         rows = hstack(None if features is None else features.rows, without) or without
         self._side = Side(side, seen, Features(rows), None, view, self._mine)
 
     def rows(self, sample: int) -> tuple[Floats, Floats]:
-        """The rows of one sample, and what ratings leave of their prior's variance."""
+        """The rows of one sample, and the part of the prior's variance that ratings leave."""
         mine = self._posterior.sides[self._number]
         trained = self._posterior.sides[1 - self._number].rows
         self._other[:, : trained.shape[2]] = trained[:, sample]

@@ -16,11 +16,15 @@ from matchlake.recommender.sides import INDICES, USER
 class MatchboxFrames:
     """A fitted posterior as lazy frames, with the small parts as arrays.
 
-    `user_factors` has `user_id`, `user_idx`, `factors` (the factors of all samples side by side,
-    each divided by the root of the number of samples), `biases` (one per sample), `low_rank` (few
-    columns with nearly the same dot products), `n_interactions` (ratings that trained the row, 0
-    for a row that is the prior mean of its features) and `response` (the user's precision in every
-    sample, or gaps between thresholds). `item_factors` has the same without the last column.
+    `user_factors` has these columns; `item_factors` the same without `response`:
+
+    - `user_id`, `user_idx`
+    - `factors`: those of all samples side by side, divided by the root of the number of samples
+    - `biases`: one per sample
+    - `low_rank`: few columns with nearly the same dot products
+    - `n_interactions`: ratings that trained the row; 0 for a prior mean of features
+    - `response`: the user's precision in every sample, or gaps between thresholds
+
     `days` has `user_id`, `day` (days since 1970), `factors` and `biases`.
     """
 

@@ -23,7 +23,7 @@ class Projections(NamedTuple):
 
 
 def low_rank_of_rows(users: Floats, items: Floats, tolerance: float) -> Projections:
-    """The fewest columns whose dot products are off by at most `tolerance`; see `low_rank`."""
+    """The fewest columns with dot products that are off by at most `tolerance`; see `low_rank`."""
     roots = _root_of(users), _root_of(items)
     return _projections(roots, (len(users), len(items)), tolerance)
 
@@ -31,9 +31,9 @@ def low_rank_of_rows(users: Floats, items: Floats, tolerance: float) -> Projecti
 def low_rank(grams: tuple[Matrix, Matrix], sizes: tuple[int, int], tolerance: float) -> Projections:
     """From U'U and V'V of the rows U and V of the two sides, which have `sizes`.
 
-    The tolerance is a root mean square over all pairs. With roots R_u, R_v of the Gram matrices the
-    singular values of R_u' R_v are those of U V', so that nothing of the size of all pairs is ever
-    made; what is cut are the last of them (Eckart and Young 1936).
+    The tolerance is a root mean square over all pairs. R_u and R_v are roots of the Gram matrices.
+    R_u' R_v has the singular values of U V', so nothing of the size of all pairs is built. The
+    smallest ones are dropped (Eckart and Young 1936).
     """
     return _projections((_root(grams[0]), _root(grams[1])), sizes, tolerance)
 
@@ -53,7 +53,7 @@ def _projections(
 
 
 def _root_of(rows: Floats) -> _Root:
-    """The root of rows' Gram matrix, from the smaller of rows' rows and rows rows'."""
+    """The root of rows' rows, computed from the smaller matrix of it and rows rows'."""
     if len(rows) >= rows.shape[1]:
         return _root(_gram(rows))
     exact = rows.astype(np.float64)
@@ -79,5 +79,5 @@ def _root(gram: Matrix) -> _Root:
 
 
 def _significant(values: Matrix) -> npt.NDArray[np.bool_]:
-    """Which eigenvalues, ascending, are more than rounding."""
+    """The eigenvalues, ascending, that exceed rounding errors."""
     return np.asarray(values > _ROUNDING * max(values[-1], _ROUNDING))

@@ -37,8 +37,8 @@ _DAYS = "days"
 class MatchboxModel(MatchboxFrames, FactorRecommender):
     """A fitted posterior; see `MatchboxFrames` for its data.
 
-    Its low-rank posterior mean, of which `params.low_rank_tolerance` bounds the error, ranks users
-    and items; `score` uses all samples. Days have no part in rankings.
+    The low-rank posterior mean ranks users and items, with an error within
+    `params.low_rank_tolerance`. `score` uses all samples. Days have no part in rankings.
     """
 
     algorithm: ClassVar[str] = "matchbox"

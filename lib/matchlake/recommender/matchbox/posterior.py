@@ -1,4 +1,4 @@
-"""The kept samples of a fit as arrays, and what they predict."""
+"""The samples of a fit as arrays."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -23,10 +23,7 @@ from matchlake.recommender.sides import ITEM, USER
 class SidePosterior:
     """One side's samples: `rows` (rows, samples, columns), the bias last, and its priors.
 
-    `means` (samples, columns), `precisions` (samples, columns, columns), `links` (samples,
-    features, columns), `scales` (samples, sources); `bare` (samples, columns) is what is added to
-    the prior mean of a row without ratings, and `cold_share` how much more than that of the prior
-    its variance is; `average` (samples, columns) is the row of which nothing is known, see `Cold`.
+    The other fields are those of `SideReport`.
     """
 
     rows: Floats
@@ -40,9 +37,9 @@ class SidePosterior:
 
     @cached_property
     def design_roots(self) -> Matrix:
-        """Of each sample columns whose sum of outer products is that of all [factors, 1].
+        """Per sample, vectors with the same sum of outer products as all [factors, 1].
 
-        (samples, columns, columns), a root in each row: what a rating of the other side meets.
+        Shape (samples, columns, columns), one vector per row.
         """
         samples, columns = self.means.shape
         roots = np.empty((samples, columns, columns))
@@ -54,7 +51,7 @@ class SidePosterior:
         return roots
 
     def prior_rows(self, features: Features | None, count: int) -> Floats:
-        """Prior means of `count` rows in every sample: what stands for rows without ratings."""
+        """Prior means of `count` rows without ratings, in every sample."""
         samples, columns = self.means.shape
         out = np.empty((count, samples, columns), np.float32)
         for number in range(samples):
@@ -65,7 +62,7 @@ class SidePosterior:
 
 
 class MeanFeatures(NamedTuple):
-    """A side's `usual_features`, and how many of them, the last ones, are history."""
+    """The mean features of a side, and the number of history features, which are the last ones."""
 
     features: Floats
     history: int
@@ -73,9 +70,9 @@ class MeanFeatures(NamedTuple):
 
 @dataclass(frozen=True)
 class Posterior:
-    """All kept samples; `levels` are None where a rating is a number.
+    """All samples; `levels` are None for ratings that are numbers.
 
-    `response` stacks what the samples' responses hold: `users` (samples, users, width), and
+    `response` has the likelihoods of the samples: `users` (samples, users, width), and
     `variance` (samples,) or `base` (samples,) and `shared` (samples, levels - 1).
     """
 
@@ -97,7 +94,7 @@ class Posterior:
     def with_cold(
         self, counts: Sequence[Ints], mean_features: Sequence[MeanFeatures]
     ) -> "Posterior":
-        """With what rows without ratings have, given how many ratings users and items have."""
+        """With the prior of rows without ratings, from the ratings per user and per item."""
         averages = [Averages.of(self.sides[side].rows, counts[side]) for side in (USER, ITEM)]
         settled = []
         for number in (USER, ITEM):
@@ -119,11 +116,11 @@ class Posterior:
 
     @property
     def samples(self) -> int:
-        """How many samples there are."""
+        """The number of samples."""
         return len(self.sides[0].means)
 
     def user_response(self) -> Floats:
-        """What the response knows of each user: (users, samples, width)."""
+        """The users' part of the likelihood: (users, samples, width)."""
         return np.ascontiguousarray(self.response["users"].transpose(1, 0, 2), np.float32)
 
     def report(
@@ -158,7 +155,7 @@ class Posterior:
         )
 
     def predictor(self) -> Predictor:
-        """What predicts for trained rows; places count the rows of all sides one after another."""
+        """The predictor of trained rows; places count the rows of all sides one after another."""
         rows = np.concatenate([side.rows for side in self.sides])
         precisions = np.stack([side.precisions for side in self.sides])
         return Predictor(
@@ -177,9 +174,9 @@ class Posterior:
 
 
 def factors_of(rows: Floats) -> Floats:
-    """All samples' factors (rows, samples * rank), over the root of the samples.
+    """All samples' factors (rows, samples * rank), divided by the root of the number of samples.
 
-    Dot products of them are the mean of the samples' dot products.
+    Their dot products are the means of the samples' dot products.
     """
     count, samples, columns = rows.shape
     factors: Floats = rows[:, :, :-1] / np.float32(np.sqrt(samples))
@@ -213,19 +210,19 @@ class Averages(NamedTuple):
     """Means over all ratings of one side's rows."""
 
     mean: Matrix
-    """(samples, columns)"""
+    """Means, (samples, columns)."""
     square: Matrix
-    """Of their outer products, (samples, columns, columns)."""
+    """Means of outer products, (samples, columns, columns)."""
 
     @staticmethod
     def of(rows: Floats, counts: Ints) -> "Averages":
-        """Of rows (rows, samples, columns) that have so many ratings."""
+        """Of rows (rows, samples, columns) with these numbers of ratings."""
         total = weighted_sums(rows, counts)
         return Averages(*(part / counts.sum() for part in total))
 
 
 def weighted_sums(rows: Floats, counts: Ints) -> tuple[Matrix, Matrix]:
-    """What `Averages` are of, summed."""
+    """The sums of rows and of their outer products, weighted by `counts`."""
     means, squares = [], []
     for number in range(rows.shape[1]):
         exact = rows[:, number].astype(np.float64)
@@ -236,14 +233,14 @@ def weighted_sums(rows: Floats, counts: Ints) -> tuple[Matrix, Matrix]:
 
 
 class ColdStartPrior(NamedTuple):
-    """What is known of a side's rows without ratings, in each sample: (samples, columns) each."""
+    """The prior of a side's rows without ratings, in each sample: (samples, columns) each."""
 
     baseline_shift: Matrix
-    """What is added to their prior means: the part of a usual history, and a bias."""
+    """Added to their prior means: the part of a mean history, and a bias."""
     average: Matrix
-    """The row of which nothing is known: it has the usual features."""
+    """The row of an unknown id: it has the mean features."""
     share: float
-    """How much more than that of the prior their variance is: 1 without a history."""
+    """Their variance relative to the prior: 1 without history features."""
 
     @staticmethod
     def of(
@@ -255,9 +252,9 @@ class ColdStartPrior(NamedTuple):
     ) -> "ColdStartPrior":
         """From a side's prior means, precisions and links, and the averages of it and the other.
 
-        Where ratings are `numbers` the bias is moved so that the average row's scores are 0 on
-        average over all ratings, as those of ratings are: rows that are rated are better liked than
-        they would be by chance, and more so those rated much.
+        For ratings that are `numbers` the bias is shifted, so that the average row's scores are 0
+        on average over all ratings, as the centred ratings are. Rated rows have better ratings than
+        chance, and the more so the more ratings they have.
         """
         means, precisions, links = priors
         own, other = averages
@@ -275,7 +272,7 @@ class ColdStartPrior(NamedTuple):
 
 
 def _cold_share(side: Averages, other: Averages, precisions: Matrix) -> float:
-    """Variance of scores of rows without history, over that of rows around their prior means."""
+    """Score variance of rows without history, relative to rows around their prior means."""
     design = other.square.copy()
     design[:, -1], design[:, :, -1] = other.mean, other.mean
     design[:, -1, -1] = 1.0

@@ -1,4 +1,4 @@
-"""From rows in every sample to a rating: its expectation, its spread, the chance of each level."""
+"""Predictions from rows in every sample: expected rating, spread, level probabilities."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,11 +14,11 @@ from matchlake.recommender.matchbox.sampler.ordinal import WIDEST
 from matchlake.recommender.matchbox.sampler.random import normal_cdf
 
 _AT_ONCE = 16384
-"""Pairs scored at a time, so that memory does not grow with them."""
+"""Pairs scored at a time."""
 
 
 class Prediction(NamedTuple):
-    """Expected rating and predictive deviation, (pairs,), and chances (pairs, levels) or None."""
+    """Expected ratings and standard deviations (pairs,); probabilities (pairs, levels) or None."""
 
     scores: Floats
     rating_std: Floats
@@ -27,14 +27,14 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class Predictor:
-    """All that predictions need, in memory.
+    """The data of predictions, in memory.
 
-    `rows` (rows, samples, columns) has all sides' rows one after another, the users' first;
-    `prior_share` (rows,) says how much of the prior's `covariances` (sides, samples, columns,
-    columns) widens a prediction: 0 for trained rows, whose samples differ themselves, 1 for prior
-    means (more where histories are unknown), what ratings left of it for rows that were folded in.
-    `response` belongs to the users,
-    (users, samples, width): the variance of a rating, or the thresholds where there are `levels`.
+    `rows` (rows, samples, columns) has all sides' rows one after another, the users' first.
+    `prior_share` (rows,) is the part of the prior's `covariances` (sides, samples, columns,
+    columns) that widens a prediction. It is 0 for trained rows, since their samples differ, and
+    1 for prior means (more if histories are unknown); rows that were folded in have a part in
+    between. `response` (users, samples, width) is the variance of a user's rating, or the
+    thresholds if there are `levels`.
     """
 
     mean: float
@@ -45,7 +45,7 @@ class Predictor:
     levels: Matrix | None
 
     def predict(self, places: Positions, clip: tuple[float, float] | None = None) -> Prediction:
-        """Predicts for places (pairs, sides) in `rows`; scores are kept within `clip`."""
+        """Predicts for places (pairs, sides) in `rows`; scores are within `clip`."""
         parts = [
             self._predict(places[begin : begin + _AT_ONCE])
             for begin in range(0, len(places), _AT_ONCE)
@@ -105,7 +105,7 @@ def user_responses(report: PosteriorReport, own: npt.NDArray[np.bool_], rows: Fl
 def user_spread(users: Floats, base: Matrix | None) -> Floats:
     """A `Predictor`'s response from users' rows (users, samples, width) of the samples.
 
-    Precisions become variances; gaps, where there is a `base` (samples,), thresholds.
+    Precisions become variances; with a `base` (samples,), gaps become thresholds.
     """
     if base is None:
         return 1.0 / users
@@ -140,10 +140,10 @@ def score_pairs(places: Positions, rows: Floats, out: Floats) -> None:
 def spread_pairs(
     places: Positions, rows: Floats, share: Floats, covariances: Floats, out: Floats
 ) -> None:
-    """Variances of scores (pairs, samples) from the `share` of its prior's that each row keeps.
+    """Variances of scores (pairs, samples) from the `share` of the prior's variance of each row.
 
-    For such a row d' C d, C its covariance and d what its factors and bias are multiplied with;
-    for every two of them the trace of the product of their factors' covariances too.
+    A row with covariance C adds d' C d, d being the vector that multiplies its factors and bias.
+    Each two such rows add the trace of the product of their factors' covariances.
     """
     columns = rows.shape[2]
     design = np.empty(columns, np.float32)
@@ -173,7 +173,7 @@ def spread_pairs(
 def add_level_probabilities(
     scores: Floats, spread: Floats, users: Positions, thresholds: Floats, out: Matrix
 ) -> None:
-    """Adds each sample's chance of every level to `out` (pairs, levels)."""
+    """Adds each sample's probability of every level to `out` (pairs, levels)."""
     last = out.shape[1] - 1
     for pair in range(len(scores)):
         for sample in range(scores.shape[1]):

@@ -1,4 +1,4 @@
-"""The body of the one task that holds a whole fit: ratings and feature rows in, a model out."""
+"""Single-task execution: ratings and feature rows in, a model out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ from matchlake.recommender.sides import ITEM, KEYS, USER
 from matchlake.schemas import ITEM_ID, USER_ID
 
 KIND, DATE = "kind", "day"
-"""What an incoming row is, a side's feature row or RATING_KIND, and a rating's UTC day."""
+"""Columns: the kind of a row (a side's feature row, or RATING_KIND), and a rating's UTC day."""
 
 RATING_KIND = 2
 
 
-class _Refused(Exception):  # noqa: N818 - carries a message out of the task, not up
-    """Input that cannot be fitted."""
+class _InvalidInput(Exception):  # noqa: N818 - becomes a message row, not an error
+    """Raised inside the task; turned into a message row."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class _Side:
 
 @dataclass(frozen=True)
 class Task:
-    """Fits what arrives; `given` are the sources of each side's feature rows, None without."""
+    """Fits the rows of the task; `given` are the sources of each side's feature rows."""
 
     params: MatchboxParams
     given: tuple[tuple[Source, ...] | None, tuple[Source, ...] | None]
@@ -60,7 +60,7 @@ class Task:
         types = table.schema.field(USER_ID).type, table.schema.field(ITEM_ID).type
         try:
             yield from self._fit(table, types)
-        except _Refused as refused:
+        except _InvalidInput as refused:
             yield problem(types, str(refused))
 
     def _fit(
@@ -100,7 +100,7 @@ def _side(table: pa.Table, rated: pa.Table, side: int, featured: bool) -> _Side:
         return _Side(ids, len(ids), None)
     given = table.filter(pc.equal(table[KIND], side))
     keys = combined(given[key])
-    _refuse(key, _repeated(keys), "have more than one feature row: keep one row an id")
+    _refuse(key, _repeated(keys), "have more than one feature row: keep one row per id")
     lacking = ids.filter(pc.invert(pc.is_in(ids, value_set=keys)))
     _refuse(key, lacking, "have ratings but no feature row: add one, or leave the features out")
     cold = _sorted(keys.filter(pc.invert(pc.is_in(keys, value_set=ids))))
@@ -113,7 +113,7 @@ def _side(table: pa.Table, rated: pa.Table, side: int, featured: bool) -> _Side:
 def _ratings(
     rated: pa.Table, sides: list[_Side], params: MatchboxParams
 ) -> tuple[Ratings, npt.NDArray[np.int64] | None]:
-    """The ratings by place, and the days' (user place, day) where there are days."""
+    """The ratings by place, and (user place, day) of the days if there are any."""
     places = [np.asarray(pc.index_in(rated[key], sides[n].ids)) for n, key in enumerate(KEYS)]
     sizes = [side.rated for side in sides]
     pairs = places[USER].astype(np.int64) * sizes[ITEM] + places[ITEM]
@@ -121,13 +121,13 @@ def _ratings(
     again = order[1:][pairs[order][1:] == pairs[order][:-1]]
     if len(again):
         shown = rated.select(list(KEYS)).take(pa.array(again[:SHOWN])).to_pylist()
-        raise _Refused(
+        raise _InvalidInput(
             f"{len(again)} rating(s) repeat an earlier (user_id, item_id), among them {shown}. "
             "Keep one rating of each pair."
         )
     days = None
     if params.day_effects:
-        # One number a user and day, in the order of both; days before 1970 are negative.
+        # One number per user and day, in the order of both; days before 1970 are negative.
         stamped = (places[USER].astype(np.int64) << 32) + np.asarray(rated[DATE]) + (1 << 31)
         codes, which = np.unique(stamped, return_inverse=True)
         days = np.stack([codes >> 32, (codes & 0xFFFFFFFF) - (1 << 31)], axis=1)
@@ -140,7 +140,7 @@ def _ratings(
 def _rows(
     writer: ResultWriter, ratings: Ratings, side: _Side, number: int, seen: Ints
 ) -> Iterator[pa.RecordBatch]:
-    """The trained rows, then those known by their features only: prior means."""
+    """The trained rows, then the prior means of rows without ratings."""
     counts = np.bincount(ratings.places[:, number], minlength=side.rated)
     mine = writer.posterior.sides[number]
     yield from writer.rows(number, side.ids[: side.rated], mine.rows, counts)
@@ -164,4 +164,4 @@ def _repeated(keys: pa.Array) -> pa.Array:
 def _refuse(key: str, ids: pa.Array, why: str) -> None:
     if len(ids):
         shown = ids[:SHOWN].to_pylist()
-        raise _Refused(f"{len(ids)} {key}(s) {why}. Among them {shown}.")
+        raise _InvalidInput(f"{len(ids)} {key}(s) {why}. Among them {shown}.")

@@ -1,4 +1,4 @@
-"""What leaves the task of a fit: rows of all sides, then a report with all else, in pieces."""
+"""Serialises a fitted posterior: rows of each side, then a report, as record batches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ _BATCH = 16 << 20
 
 
 def state_schema(user_type: DataType, item_type: DataType) -> StructType:
-    """Columns of what a fit's task gives."""
+    """Columns of the output of a fit's task."""
     floats = ArrayType(FloatType())
     return StructType(
         [
@@ -110,7 +110,7 @@ class ResultWriter:
 
 
 def problem(types: tuple[pa.DataType, pa.DataType], message: str) -> pa.RecordBatch:
-    """The one row that leaves instead of a model."""
+    """The one row of a failed fit."""
     return _batch(types, PROBLEM, 1, {"data": pa.array([message.encode()], pa.binary())})
 
 

@@ -1,7 +1,7 @@
 """Metrics of scores and of recommendations: frames in, one lazy frame of metrics out.
 
 Each metric is a row `metric`, `k` (null if there is none), `value`, `n_samples` (the users or
-ratings averaged) and `n_skipped` (those that could not be measured), so results of several
+ratings averaged) and `n_skipped` (those that could not be measured). So results of several
 functions can be united. `value` is null if `n_samples` is 0.
 """
 

@@ -1,4 +1,4 @@
-"""Whether predicted deviations are as wide as the errors turn out to be."""
+"""Calibration: predicted standard deviations against the errors."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -9,7 +9,7 @@ from matchlake.schemas import RATING, SCORE
 
 DEVIATION = "rating_std"
 HALF_WIDTH = 1.6448536269514722
-"""Deviations on either side of the score that hold 90 % of a normal distribution."""
+"""Standard deviations on either side of the score with 90 % of a normal distribution."""
 
 _TENTHS = [n / 10 for n in range(1, 10)]
 _ACCURACY = 10_000
@@ -17,10 +17,10 @@ _ERROR, _INSIDE = "_error", "_inside"
 
 
 def calibration_by_width(scored: DataFrame) -> DataFrame:
-    """`tenth` (1 to 10, by deviation), `rating_std` (their mean), `inside`, `n_rows`; lazy.
+    """`tenth` (1 to 10, by `rating_std`), `rating_std` (its mean), `inside`, `n_rows`; lazy.
 
-    Reads `rating`, `score` and `rating_std`. `inside` is the share of the ratings that lie in the
-    central 90 % interval of N(score, deviation^2). Rows with a null in any of them are left out.
+    Reads `rating`, `score` and `rating_std`. `inside` is the fraction of the ratings in the
+    central 90 % interval of N(score, rating_std^2). Rows with a null in any of them are excluded.
     """
     rows = _judged(scored)
     edges = rows.agg(F.percentile_approx(DEVIATION, _TENTHS, _ACCURACY).alias("_edges"))

@@ -1,15 +1,15 @@
 """Splits interactions into a training and a test part: lazily, and equally in every run.
 
-Chance comes from a hash of the seed and the ids. So a part depends on nothing but the rows
-themselves: not on their order, their partitions or the cluster; both rows of a (user, item) pair
-that comes twice fall alike; and a user or item drawn once stays drawn when rows are added. The
-price is that a drawn share is an expectation: a tenth of 1,000 users is 100 give or take 9.5.
-The same id as a string and as an integer hashes differently. A part that was drawn is cut again,
-for validation, with another seed: with the same one the second cut finds nothing.
+Random draws hash the seed and the ids, so a part depends on the rows alone: not on their order,
+their partitions or the cluster. Both rows of a repeated (user, item) pair go to the same part, and
+a drawn user or item stays drawn when rows are added. A drawn fraction is an expectation: a tenth of
+1,000 users is 100 with a standard deviation of 9.5. The same id as a string and as an integer
+hashes differently. To split a drawn part again, for validation, use another seed: with the same
+seed the second split finds nothing.
 
-Where rows have an order (by time, within a user), rows alike in user, item and time are one event
+In splits with an order (by time, within a user), rows of equal user, item and time are one event
 and stay together. Ties in time are broken by the hash, then by item id. A null time is the oldest.
-Shares of a count are rounded half up, and every user keeps one event at least for training.
+Fractions of a count are rounded half up, and every user keeps at least one event for training.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""`split`: interactions divided as parameters say."""
+"""`split`: the kind of split that the parameters name."""
 
 from pyspark.sql import DataFrame
 
@@ -22,9 +22,9 @@ _BY_SHARE = {
 
 
 def split(interactions: DataFrame, params: SplitParams) -> Split:
-    """Cuts `interactions` (user_id, item_id; event_time for the kinds of time) as `params` say.
+    """Splits `interactions` (user_id, item_id; event_time for the kinds of time) by `params`.
 
-    Starts no Spark job. Raises SchemaError when a column is missing.
+    Starts no Spark job. Raises SchemaError if a column is missing.
     """
     if params.kind in _BY_SHARE:
         return _BY_SHARE[params.kind](interactions, params.test_share, seed=params.seed)

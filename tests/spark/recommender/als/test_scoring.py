@@ -18,7 +18,7 @@ from matchlake.recommender.sides import ITEM, USER
 from matchlake.recommender.weights import log_weight, time_decay
 from matchlake.training.params import RecommendParams
 from matchlake.training.scoring import BatchScoring
-from matchlake.training.steps import Sides
+from matchlake.training.side_features import Sides
 
 USERS, ITEMS, RANK = 30, 20, 4
 _SIDE = "{0}_id string, {0}_idx long, factors array<float>, bias float, n_interactions long"

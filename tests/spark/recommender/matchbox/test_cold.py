@@ -19,7 +19,8 @@ from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.sides import USER
 from matchlake.training.params import RecommendParams
 from matchlake.training.scoring import BatchScoring
-from matchlake.training.steps import Sides, with_newcomers
+from matchlake.training.side_features import Sides
+from matchlake.training.steps import with_newcomers
 
 PARAMS = MatchboxParams(rank=2, samples=12, burn_in=20, thinning=1, max_history_features=30)
 NEW_USER = {"one": "b", "three": 0.0}

@@ -17,7 +17,8 @@ from matchlake.recommender.matchbox.model import MatchboxModel
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.split import split_cold_users
 from matchlake.training.params import TrainParams
-from matchlake.training.steps import Sides, fit_model
+from matchlake.training.side_features import Sides
+from matchlake.training.steps import fit_model
 
 PARAMS = MatchboxParams(rank=2, samples=3, burn_in=2, thinning=1, max_history_features=20)
 TOLERANCE = 2e-3

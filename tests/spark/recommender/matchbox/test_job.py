@@ -9,7 +9,7 @@ import mlflow
 import numpy as np
 import pytest
 from pyspark.sql import SparkSession
-from tests.support.lakes import forget_tables, lake_runtime, small_lake
+from tests.support.lakes import add_users_and_items, forget_tables, lake_runtime, small_lake
 from tests.support.saved_models import tracker_in
 from tests.support.sources import ROOT
 
@@ -19,7 +19,6 @@ from matchlake.model_store.mlflow_flavor import FACTORS
 from matchlake.model_store.spark import load_numpy
 from matchlake.recommender.matchbox.numpy_model import NumpyMatchboxModel
 from matchlake.runtime import Runtime
-from matchlake.schemas import Column, TableSpec
 
 TRAIN = runpy.run_path(str(ROOT / "jobs" / "train_recommender.py"))["run"]
 RECOMMEND = runpy.run_path(str(ROOT / "jobs" / "recommend.py"))["run"]
@@ -51,20 +50,7 @@ class Product:
 def product(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     folder = tmp_path_factory.mktemp("matchbox")
     lake, _ = small_lake(spark, folder)
-    users = spark.sql("""
-        SELECT concat('u', u) AS user_id, CAST(18 + u % 40 AS INT) AS age,
-               IF(u % 2 = 0, 'M', 'F') AS gender, IF(u % 3 = 0, 'student', 'writer') AS occupation
-        FROM (SELECT explode(sequence(1, 59)) AS u)
-        UNION ALL SELECT 'newcomer', 24, NULL, 'student'
-    """)
-    items = spark.sql("""
-        SELECT concat('i', i) AS item_id, concat('Film ', i) AS title,
-               CAST(1950 + i AS INT) AS year, array(IF(i % 2 = 0, 'Drama', 'Comedy')) AS genres
-        FROM (SELECT explode(sequence(0, 40)) AS i)
-    """)
-    for name, frame in (("bronze.users", users), ("bronze.items", items)):
-        kinds = tuple(Column(f.name, f.dataType.simpleString(), f.name) for f in frame.schema)
-        lake.replace(frame, TableSpec(name, name, kinds))
+    add_users_and_items(lake)
     made = Product(spark, folder)
     TRAIN(made.runtime())
     yield made
@@ -93,7 +79,7 @@ def test_the_run_holds_all_modes_calibration_and_convergence(product: Product) -
     assert {"rated_ndcg_at_3", "related_users_ndcg_l1_at_3", "related_items_ndcg_l2_at_3"} <= (
         figures.keys()
     )
-    for name in ("error", "user_link_scale_age", "item_link_scale_history"):
+    for name in ("error", "user_link_scale_age_scaled", "item_link_scale_history"):
         assert figures[f"convergence/{name}/r_hat"] > 0
         assert figures[f"convergence/{name}/ess"] > 0
     run_id = tracker.require_champion().run_id
@@ -131,7 +117,13 @@ def test_every_mode_has_its_table(written: Product) -> None:
     }
     assert all(1 <= row["rating"] <= 5 and row["rating_std"] > 0 for row in rated)
     weights = {row["feature"]: row for row in lake.read("gold.feature_effects").collect()}
-    assert {"age", "occupation_student", "gender_null", "genres_Drama", "year"} <= weights.keys()
+    assert {
+        "age_scaled",
+        "occupation_student",
+        "gender_null",
+        "genres_Drama",
+        "year_scaled",
+    } <= weights.keys()
     assert weights["genres_Drama"]["side"] == "item"
 
 

@@ -1,4 +1,4 @@
-"""What a block keeps through a distributed fit: its ratings, links, names and feature rows."""
+"""The constant state of a block of a distributed fit: ratings, links, names and feature rows."""
 
 from dataclasses import dataclass
 
@@ -18,12 +18,12 @@ from matchlake.recommender.matchbox.sampler.link_matrix import Features
 from matchlake.recommender.messages import MESSAGES, Outbox, unpack_messages
 
 STATE, NAMES, VECTORS, GRAM = 10, 11, 12, 13
-"""Kinds of messages: a station, ids of rows that will arrive, feature rows, X'X of a block."""
+"""Kinds of messages: a block state, indices of arriving rows, feature rows, X'X of a block."""
 
 
 @dataclass(frozen=True)
 class BlockState:
-    """A block and its surroundings; `names` are the indices of the rows that arrive."""
+    """A block with its features; `names` are the indices of the rows that arrive."""
 
     block: Block
     names: Ints
@@ -46,7 +46,7 @@ class BlockState:
 
     @staticmethod
     def read(table: pa.Table) -> "BlockState":
-        """The station whose pieces are the rows of `table`."""
+        """The block state of the pieces in `table`."""
         found = unpack_messages(table, STATE)[0]
         links = np.split(found["links"], np.cumsum(found["counts"])[:-1])
         features = None
@@ -60,7 +60,7 @@ class BlockState:
 
 @dataclass(frozen=True)
 class BlockStates:
-    """Makes stations from blocks, for one side after another."""
+    """Makes block states from blocks, for one side after another."""
 
     blocks: DataFrame
     layout: Layout
@@ -90,7 +90,7 @@ class BlockStates:
 
 @dataclass(frozen=True)
 class _Name:
-    """Tells every block of the other side which rows of this block it will get."""
+    """Sends every block of the other side the indices of the rows that it will get."""
 
     layout: Layout
 
@@ -118,7 +118,7 @@ class _PackVectors:
 
 @dataclass(frozen=True)
 class _Build:
-    """Makes one station from its block, the names that were sent to it and its feature rows."""
+    """Makes one block state from its block, the received names and its feature rows."""
 
     layout: Layout
     seen: Ints

@@ -1,4 +1,4 @@
-"""From the kept samples of a distributed fit to the frames of a model."""
+"""The samples of a distributed fit as the frames of a model."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -42,7 +42,7 @@ ROWS = StructType(
         StructField("n_interactions", LongType()),
     ]
 )
-"""What `gathered_rows` gives."""
+"""The columns of `collect_rows`."""
 
 
 def collect_report(
@@ -136,7 +136,7 @@ def _rows_of(parts: list[dict[str, Array]]) -> Floats:
 
 @dataclass(frozen=True)
 class _Total:
-    """Sums over a block: the Gram matrix of all factors, and what `Averages` are of."""
+    """Sums over a block: the Gram matrix of all factors, and the weighted sums of `Averages`."""
 
     side: int
 

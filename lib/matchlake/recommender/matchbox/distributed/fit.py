@@ -1,4 +1,4 @@
-"""A distributed fit from frames to a model: ids, blocks, stations, sweeps, and what they leave."""
+"""A distributed fit from frames to a model: ids, blocks, block states, sweeps, results."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -41,7 +41,7 @@ _COLUMNS = ("idx", "factors", "biases", "low_rank", "response", "n_interactions"
 
 
 class Input(NamedTuple):
-    """What a fit learns from: ratings (`user_id`, `item_id`, `value`) and feature vectors."""
+    """The inputs of a fit: ratings (`user_id`, `item_id`, `value`) and feature vectors."""
 
     ratings: DataFrame
     vectors: tuple[DataFrame | None, DataFrame | None]
@@ -101,12 +101,12 @@ def fit_blocks(given: Input, params: MatchboxParams, checkpoint: Checkpointer) -
 
 
 def _response(given: Input, params: MatchboxParams) -> tuple[Likelihood, DataFrame]:
-    """The response, and the ratings with the values it takes."""
+    """The likelihood, and the ratings with the values in its terms."""
     value = F.col(VALUE)
     if not params.ordinal:
         mean = given.size.mean
         centred = given.ratings.withColumn(VALUE, value - F.lit(mean).cast("float"))
-        return gaussian(mean, given.size.least, given.size.most), centred
+        return gaussian(mean, given.size.minimum, given.size.maximum), centred
     rows = given.ratings.groupBy(VALUE).count().orderBy(VALUE).collect()
     levels = np.array([row[VALUE] for row in rows])
     response = ordinal_probit(levels, np.array([row["count"] for row in rows]))
@@ -115,7 +115,7 @@ def _response(given: Input, params: MatchboxParams) -> tuple[Likelihood, DataFra
 
 
 def _usual_given(given: Input, side: int) -> Floats:
-    """The mean of given features over all ratings; an action where there are any."""
+    """The mean of given features over all ratings; one action if there are any."""
     vectors, key = given.vectors[side], KEYS[side]
     if vectors is None:
         return np.zeros(0, np.float32)
@@ -136,7 +136,7 @@ def _weighted_sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch
 
 
 def _most_rated(given: Input, ids: DataFrame, side: int, limit: int) -> tuple[Ints, Floats]:
-    """The rows of `side` that are history features, and the usual history of the others."""
+    """The rows of `side` that are history features, and the mean history of the others."""
     if not limit:
         return np.zeros(0, np.int64), np.zeros(0, np.float32)
     key, other, ratings = KEYS[side], KEYS[1 - side], given.ratings
@@ -155,13 +155,13 @@ def _indexed(given: Input, ids: tuple[DataFrame, DataFrame], side: int) -> DataF
 
 
 def _check_vectors(vectors: DataFrame | None, ids: DataFrame, key: str) -> None:
-    """One feature row an id, and one for every id with ratings. Two actions."""
+    """Checks for one feature row per id, and for each id with ratings. Two actions."""
     if vectors is None:
         return
     again = vectors.groupBy(key).count().where("count > 1").limit(SHOWN).collect()
     if again:
         raise InputError(
-            f"Some {key}(s) have more than one feature row: keep one row an id. Among them "
+            f"Some {key}(s) have more than one feature row: keep one row per id. Among them "
             f"{[row[key] for row in again]}."
         )
     lacking = ids.join(vectors, key, "anti").orderBy("idx").limit(SHOWN).collect()
@@ -174,7 +174,7 @@ def _check_vectors(vectors: DataFrame | None, ids: DataFrame, key: str) -> None:
 
 @dataclass(frozen=True)
 class _Finish:
-    """Puts ids to gathered rows, and rows of ids without ratings below them."""
+    """Adds ids to collected rows, and the rows of ids without ratings."""
 
     given: Input
     ids: tuple[DataFrame, DataFrame]

@@ -1,10 +1,9 @@
-"""The distributed schedule: blocks draw their rows, the driver draws what all rows share.
+"""Distributed execution: blocks draw their rows, the driver draws the shared parts.
 
-A sweep is two halves, users then items. A half is one cogroup of the stations with a state, the
-messages in flight: rows that others need, every block's own rows on their way home, and sums. The
-driver reads the sums after each half and draws that side's next prior from them, so that every
-block is told the same one. Draws are keyed by global numbers: the chain is that of one task, up
-to the rounding of sums.
+A sweep is two halves, users then items. A half is one cogroup of the block states with a state, the
+messages in flight: rows that others need, each block's own rows, and sums. The driver reads the
+sums after each half and draws the next prior of that side, so it is the same for all blocks. Draws
+are keyed by global numbers: the chain equals that of one task, up to the rounding of sums.
 """
 
 import logging
@@ -49,7 +48,7 @@ ROWS_FOR_OTHERS, SUMS = 2, 3
 
 @dataclass(frozen=True)
 class Kept:
-    """One kept sample: a frame of all blocks' own rows, priors, and the response."""
+    """One sample: a frame of all blocks' own rows, the priors, and the likelihood."""
 
     rows: DataFrame
     priors: tuple[Prior, Prior]
@@ -58,7 +57,7 @@ class Kept:
 
 @dataclass
 class Distributed:
-    """A chain over stations that were cut; `sources` are those of both sides' features."""
+    """A chain over checkpointed block states; `sources` are those of both sides' features."""
 
     block_states: DataFrame
     layout: Layout
@@ -69,7 +68,7 @@ class Distributed:
     trace: list[dict[str, float]] = field(default_factory=list)
 
     def run(self) -> list[Kept]:
-        """All sweeps; one cut and one small read a half."""
+        """All sweeps; one checkpoint and one small read per half."""
         solvers = [
             read_spectra(self.block_states, side, self.sources[side]) for side in (USER, ITEM)
         ]
@@ -99,7 +98,7 @@ class Distributed:
         return kept
 
     def _share(self, sums: Arrays, parts: tuple[int, ...]) -> None:
-        """What users share is drawn from their sums, as in one task."""
+        """Draws what users share from their sums, as in one task."""
         error = float(sums["error"][0] / sums["error"][1])
         given = {name[5:]: array for name, array in sums.items() if name.startswith("user_")}
         self.response = self.response.drawn(given, parts)
@@ -159,7 +158,7 @@ class _Half:
         columns, out = self.params.columns, Outbox(number)
         for to, link in zip(self.layout.keys, block_state.block.links, strict=True):
             if to == home:
-                continue  # It gets all rows below: they are its own on their way home.
+                continue  # It gets all rows below: they are its own, coming back.
             arrays: dict[str, Array] = {"rows": rows[link, :columns]}
             if self.side == USER:
                 arrays["users"] = users[link]
@@ -177,7 +176,7 @@ class _Half:
         return out.table()
 
     def _own(self, block_state: BlockState, number: int, right: pa.Table) -> tuple[Floats, Floats]:
-        """This block's rows and, of users, their part of the response."""
+        """This block's rows and, for users, their part of the likelihood."""
         ids = self.layout.rows(self.side, number)
         known = unpack_messages(right, self.side)
         if not known:
