@@ -70,7 +70,7 @@ class Place:
         return [*local_overrides("dev", ROOT / "conf"), *_settings(keys)]
 
     def write_conf(self) -> None:
-        """The same as a `conf` in the folder, for what is told of no arguments."""
+        """The same as a `conf` in the folder, for code without arguments."""
         overrides = [f"catalog={LOCAL_CATALOG}", *self.arguments()[1::2]]
         config = load_config("dev", overrides, ROOT / "conf")
         kept = config.model_dump(mode="json", exclude={"env", "conf_dir"})
