@@ -12,7 +12,8 @@ from pyspark.sql import SparkSession
 
 from matchlake.config import JobConfig
 from matchlake.dev.sandbox.topics import client_options, create_topic
-from matchlake.ingest.streams.audit import Counts, Ledger
+from matchlake.ingest.streams.audit import Ledger
+from matchlake.ingest.streams.entries import Counts
 from matchlake.ingest.streams.runner import Prepared
 from matchlake.io.brokers import Broker
 from matchlake.io.delta import Lakehouse

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from matchlake.config import JobConfig
 from matchlake.errors import ConfigError, ReconciliationError, SecretError, SourceError
 from matchlake.ingest.params import ReconcileParams, ReplayParams
-from matchlake.ingest.streams.audit import Counts, Ledger
+from matchlake.ingest.streams.audit import Ledger
+from matchlake.ingest.streams.entries import Counts
 from matchlake.ingest.streams.gaps import AskBroker, Explain, Gaps
 from matchlake.ingest.streams.replay import Replay
 from matchlake.ingest.streams.runner import IngestParams, chosen_streams

@@ -1,7 +1,7 @@
 """Keeps the ledger of ingested batches, and proves from it and the table that nothing is lost."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, NamedTuple
@@ -12,7 +12,19 @@ from pyspark.sql import functions as F
 from matchlake.errors import ReconciliationError
 from matchlake.ingest.params import StreamParams
 from matchlake.ingest.streams.audit_table import count_reasons, count_rows, ledger_table
+from matchlake.ingest.streams.checkpoint import Ranges
 from matchlake.ingest.streams.commits import Commit, commits
+from matchlake.ingest.streams.entries import (
+    Counts,
+    Entry,
+    Key,
+    accepted_entry,
+    batch_of,
+    counts_of,
+    found_counts,
+    planned_entry,
+    summed,
+)
 from matchlake.ingest.streams.gaps import Explain, all_adopted, no_reason
 from matchlake.ingest.streams.offsets import Offsets, missing_ranges, problems, without
 from matchlake.ingest.streams.reconciliation import (
@@ -30,6 +42,7 @@ from matchlake.ingest.streams.reconciliation import (
     is_unsettled,
     linked,
     size_of_gaps,
+    topic_of_rows,
     unlinked_told,
 )
 from matchlake.io.delta import Lakehouse
@@ -37,36 +50,12 @@ from matchlake.schemas import quote_text
 
 _SHOWN = 10
 
-Key = tuple[Any, ...]
-"""Checkpoint, batch and partition."""
-Entry = dict[str, Any]
-"""A row of the ledger with what was found in the table: `distinct`, `lowest` and `highest`.
-
-`whole`, where it is there, tells whether all rows that the batch wrote are there.
-"""
-
-
-class Counts(NamedTuple):
-    """What became of a stretch of a topic."""
-
-    offsets: int = 0
-    good: int = 0
-    quarantined: int = 0
-    erased: int = 0
-    gaps: int = 0
-    """Offsets without a row, for a reason that the ledger knows."""
-
 
 class Proof(NamedTuple):
     """What was entered in the ledger, and what all of it adds up to."""
 
     entered: Counts
     whole: Counts
-
-
-def summed(counts: Iterable[Counts]) -> Counts:
-    """All together."""
-    return Counts(*(sum(each) for each in zip(Counts(), *counts, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -112,6 +101,28 @@ class Ledger:
         """Enters everything that is missing now as a gap."""
         lost = self._entries(self._recounted().where(differs()))
         return self._write(list(lost.values()), all_adopted)
+
+    def accept_unwritten(self, begun: Commit, unwritten: Ranges) -> None:
+        """Enters ranges that were read, and are in no batch of the table, as one batch of gaps.
+
+        Only what the log has no batch of, so a second call changes nothing. The batch follows
+        those of the checkpoint that read them. `begun` is the commit that accepts the loss.
+        """
+        topic, before = begun.told.get("topic_id"), begun.told["before"]
+        known = self.rows().where(topic_of_rows() == (topic or str(before)))
+        newest_ends = known.groupBy("partition").agg(F.max("end_offset")).collect()
+        ends: dict[int, int] = dict(map(tuple, newest_ends))
+        ranges = {part: (max(a, ends.get(part, a)), b) for part, (a, b) in unwritten.items()}
+        if all(first >= end for first, end in ranges.values()):
+            return
+        is_own = F.col("checkpoint_id") == before
+        newest = self.rows().where(is_own).agg(F.max("batch_id")).collect()[0][0]
+        number = 0 if newest is None else newest + 1
+        entries = [
+            accepted_entry(begun, number, part, first, max(first, end))
+            for part, (first, end) in ranges.items()
+        ]
+        self._write(entries, no_reason)
 
     def forget(self, checkpoint: int, batch: int) -> None:
         """Takes out the batches from `batch` on, because their rows are taken out of the table."""
@@ -205,12 +216,12 @@ class Ledger:
     ) -> tuple[Counts, Seen | None]:
         """As `update`, of the commits up to `version`, and what it saw of the table as of then."""
         last, unsettled, _ = before
-        new = list(takewhile(lambda at: rebuild or _batch_of(at) != last, self._batches(version)))
+        new = list(takewhile(lambda at: rebuild or batch_of(at) != last, self._batches(version)))
         if rebuild:
             self._forget_undone()
         entries: dict[Key, Entry] = {}
         if unsettled:
-            new += [commit for commit in self._batches(version) if _batch_of(commit) in unsettled]
+            new += [commit for commit in self._batches(version) if batch_of(commit) in unsettled]
             again = self._entries(self._recounted(among(unsettled)).where(is_unsettled()))
             entries = {key: {**row, "whole": False} for key, row in again.items()}
         seen = self._see(new, version) if new else None
@@ -249,7 +260,7 @@ class Ledger:
                 yield commit
 
     def _known_gaps(self, batches: list[Commit]) -> dict[Key, list[Row]]:
-        rows = self.rows().where(among({_batch_of(commit) for commit in batches}))
+        rows = self.rows().where(among({batch_of(commit) for commit in batches}))
         return {tuple(row[:3]): row.gaps for row in rows.select(*BY, "gaps").collect()}
 
     def _planned_in(
@@ -262,27 +273,13 @@ class Ledger:
             there[key[:2]] += row["read"]
         entries = {}
         for commit in batches:
-            whole = commit.rows in (None, there[_batch_of(commit)])
-            for part, ends in commit.told["offsets"].items():
-                key = (*_batch_of(commit), int(part))
-                planned = self._planned(commit, key, ends)
+            whole = commit.rows in (None, there[batch_of(commit)])
+            for part in commit.offsets:
+                key = (*batch_of(commit), part)
+                planned = planned_entry(commit, part)
                 planned |= {"gaps": known.get(key) or [], "whole": whole}
-                entries[key] = planned | _found(found.get(key))
+                entries[key] = planned | found_counts(found.get(key))
         return entries
-
-    def _planned(self, commit: Commit, key: Key, ends: list[int]) -> Entry:
-        """What a commit says of one partition of its batch."""
-        return {
-            **dict(zip(BY, key, strict=True)),
-            "stream": self.name,
-            "topic": commit.told["topic"],
-            "topic_id": commit.told.get("topic_id"),
-            "first_offset": ends[0],
-            "end_offset": ends[1],
-            "table_version": commit.version,
-            "committed_at": commit.at,
-            "seconds": max(0.0, commit.at.timestamp() - commit.told["began"]),
-        }
 
     def _write(self, entries: list[Entry], explain: Explain) -> Counts:
         if not entries:
@@ -304,7 +301,7 @@ class Ledger:
         self.lakehouse.merge(frame, spec, insist=True)
         if told:
             raise self._error(told)
-        return summed(_counts(entry) for entry in entries)
+        return summed(counts_of(entry) for entry in entries)
 
     def _settle(self, entry: Entry, explain: Explain) -> list[str]:
         """Enters what is missing as gaps where there is a reason; tells what is left."""
@@ -337,7 +334,7 @@ class Ledger:
         return {tuple(row[name] for name in BY): self._entry(row) for row in rows}
 
     def _entry(self, row: Row) -> Entry:
-        return {**row.asDict(), "gaps": row.gaps or [], **_found(row.found)}
+        return {**row.asDict(), "gaps": row.gaps or [], **found_counts(row.found)}
 
     def _differences(self, row: Row) -> Iterator[str]:
         where = f"partition {row.partition}, batch {row.batch_id} of checkpoint {row.checkpoint_id}"
@@ -370,24 +367,3 @@ class Ledger:
             f"{self.stream.table} does not hold every record of topic {self.stream.topic} exactly "
             f"once: {'; '.join(told[:_SHOWN])}{more}."
         )
-
-
-def _batch_of(commit: Commit) -> Batch:
-    return commit.told["checkpoint"], commit.told["batch"]
-
-
-def _found(row: Row | Mapping[str, Any] | None) -> Entry:
-    """What was found of a batch; nothing, where there is no row of it."""
-    values = {} if row is None else row.asDict() if isinstance(row, Row) else row
-    none = dict.fromkeys(("lowest", "highest", "first_event", "last_event"))
-    return {name: values.get(name) if name in none else values.get(name) or 0 for name in FOUND}
-
-
-def _counts(entry: Entry) -> Counts:
-    return Counts(
-        entry["end_offset"] - entry["first_offset"],
-        entry["good"],
-        entry["quarantined"],
-        entry["erased"],
-        sum(end - first for _, first, end in entry["gaps"]),
-    )

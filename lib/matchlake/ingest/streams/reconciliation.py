@@ -61,9 +61,13 @@ def compared(entered: DataFrame, counted: DataFrame, names: Sequence[str]) -> Da
 
 def linked(entered: DataFrame) -> DataFrame:
     """Rows of the ledger, each with the offset at which the one `before` it ended. Lazy."""
-    topic = F.coalesce("topic_id", F.col("checkpoint_id").cast("string"))
-    order = Window.partitionBy(topic, "partition").orderBy("first_offset", "end_offset")
+    order = Window.partitionBy(topic_of_rows(), "partition").orderBy("first_offset", "end_offset")
     return entered.withColumn("before", F.lag("end_offset").over(order))
+
+
+def topic_of_rows() -> Column:
+    """The topic that a batch was read from; its checkpoint, where the broker gives topics no id."""
+    return F.coalesce("topic_id", F.col("checkpoint_id").cast("string"))
 
 
 def among(batches: set[Batch]) -> Column:

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 from matchlake.errors import IdentityError, ReconciliationError, SourceError
 from matchlake.ingest.streams.audit import Ledger
+from matchlake.ingest.streams.checkpoint import Ranges
 from matchlake.ingest.streams.commits import FENCE, FENCED, INGEST, Commit, commits, mark_of
 from matchlake.ingest.streams.consistency import Identity, Standing
 from matchlake.ingest.streams.gaps import no_reason
@@ -33,13 +34,16 @@ class Beginning(NamedTuple):
     """Where each partition begins; None: at its first record that is held."""
     undone: Mapping[int, int]
     """Checkpoints whose batches from that number on do not count any more."""
+    unwritten: Ranges = {}  # noqa: RUF012 - a default of a tuple, never changed
+    """The accepted ranges that the checkpoint holds for done, but that are in no batch."""
 
 
 def beginning_of(commit: Commit, topic: TopicState) -> Beginning:
     """What the commit of a way out says; partitions that came since begin at their first record."""
     begin = {part: first for part, (first, _) in commit.offsets.items()}
     offsets = topic.earliest | begin if begin else None
-    return Beginning(cast("Way", commit.told["begun"]), offsets, commit.undone)
+    unwritten = {int(part): (a, b) for part, (a, b) in commit.told["unwritten"].items()}
+    return Beginning(cast("Way", commit.told["begun"]), offsets, commit.undone, unwritten)
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Recovery:
                 f"--adopt {self._name}: neither {self.identity.table} nor the checkpoint says "
                 f"what was read last. --new-identity {self._name} begins anew."
             )
-        return Beginning("adopt", topic.earliest | offsets, {})
+        return Beginning("adopt", topic.earliest | offsets, {}, self._unwritten(offsets))
 
     def rewind_to(self, batch: int, topic: TopicState) -> Beginning:
         """Takes the rows of the batches from `batch` on out, so that they are read again.
@@ -131,7 +135,8 @@ class Recovery:
             "generation": used + 1,
             "begun": beginning.way,
             "undone": dict(beginning.undone),
-            "before": standing.owner,
+            "before": standing.owner or standing.checkpoint_id,
+            "unwritten": {part: list(ends) for part, ends in beginning.unwritten.items()},
             "offsets": {part: [at, at] for part, at in (beginning.offsets or {}).items()},
             "judged": standing.version,
         }
@@ -144,12 +149,15 @@ class Recovery:
 
     def finish(self, beginning: Beginning) -> None:
         """Takes out what the beginning undoes, and accepts what it accepts; again, if need be."""
-        if beginning.way == "adopt":
-            self._enter_all()
-            self.ledger.accept_losses()
         for owner, batch in beginning.undone.items():
             self.identity.lakehouse.spark.sql(f"DELETE FROM {self._rows_from(owner, batch)}")
             self.ledger.forget(owner, batch)
+        if beginning.way == "adopt":
+            self._enter_all()
+            self.ledger.accept_losses()
+        begun = self.standing.last
+        if begun and beginning.unwritten:
+            self.ledger.accept_unwritten(begun, beginning.unwritten)
 
     def _commit(self, said: Mapping[str, Any], mark: str, number: int) -> None:
         """Commits, without rows, what is said of the stream.
@@ -188,16 +196,39 @@ class Recovery:
 
     def _read_last(self) -> Offsets | None:
         """The end of the newest batch that either side knows of."""
-        standing, checkpoint = self.standing, self.standing.checkpoint
-        last = standing.last.told if standing.last else {}
-        own = standing.checkpoint_id is not None
-        is_owner = standing.owner in (None, standing.checkpoint_id)
-        batch = last.get("batch")
-        if own and is_owner and standing.done > (-1 if batch is None else batch):
-            return checkpoint.committed()
+        last, checkpoint = self.standing.last, self.standing.checkpoint
+        if self._is_ahead or not last:
+            return checkpoint.committed() if self._is_owner else None
+        return {part: end for part, (_, end) in last.offsets.items()}
+
+    def _unwritten(self, read: Offsets) -> Ranges:
+        """The ranges of `read` that only the checkpoint knows of: the table has no batch of them.
+
+        The batch log may have one nonetheless.
+        """
+        if not self._is_ahead:
+            return {}
+        last, held = self.standing.last, self.standing.held
         if last:
-            return {int(part): ends[1] for part, ends in last["offsets"].items()}
-        return checkpoint.committed() if own and is_owner else None
+            begin = {part: end for part, (_, end) in last.offsets.items()}
+        else:
+            plan = self.standing.checkpoint.plan(held + 1)
+            begin = {part: first for part, (first, _) in plan.items()}
+        return {part: (begin.get(part, 0), end) for part, end in read.items()}
+
+    @property
+    def _is_owner(self) -> bool:
+        """Whether the table was written from the checkpoint that is there."""
+        standing = self.standing
+        is_there = standing.checkpoint_id is not None
+        return is_there and standing.owner in (None, standing.checkpoint_id)
+
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether the checkpoint holds batches for done that came after all of the table."""
+        last, held = self.standing.last, self.standing.held
+        newest = held if last is None else -1 if last.batch is None else last.batch
+        return self._is_owner and self.standing.done > newest
 
     def _written_from(self) -> set[int]:
         """The checkpoints of the stream of which the table's history has batches."""

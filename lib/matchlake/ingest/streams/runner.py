@@ -24,10 +24,11 @@ from matchlake.errors import (
 )
 from matchlake.ingest.params import StreamParams
 from matchlake.ingest.parse.messages import MESSAGE
-from matchlake.ingest.streams.audit import Counts, Ledger
+from matchlake.ingest.streams.audit import Ledger
 from matchlake.ingest.streams.batch_writer import BatchWriter
 from matchlake.ingest.streams.checkpoint import Checkpoint
 from matchlake.ingest.streams.consistency import Identity, Standing
+from matchlake.ingest.streams.entries import Counts
 from matchlake.ingest.streams.gaps import AskBroker, require_held
 from matchlake.ingest.streams.recovery import Beginning, Recovery, beginning_of
 from matchlake.ingest.streams.source import read_messages

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from matchlake.cli import streams as ingest_commands
 from matchlake.cli.main import app
 from matchlake.errors import ParameterError, ReconciliationError
-from matchlake.ingest.streams.audit import Counts, Ledger
+from matchlake.ingest.streams.audit import Ledger
 from matchlake.ingest.streams.audit_table import Gap
+from matchlake.ingest.streams.entries import Counts
 from matchlake.ingest.streams.gaps import all_adopted, no_reason
 from matchlake.ingest.streams.replay import Replay, Replayed
 from matchlake.lakehouse.erasure import Erasure

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
-from tests.support.committed import TOPIC, ingest_in, messages, offsets, prepared, write
+from tests.support.committed import TOPIC, ingest_in, messages, offsets, plan, prepared, write
 from tests.support.streams import good
 
-from matchlake.errors import IdentityError, SourceError
+from matchlake.errors import IdentityError, ReconciliationError, SourceError
 from matchlake.ingest.streams.batch_writer import BatchWriter
 from matchlake.ingest.streams.gaps import no_reason
 from matchlake.ingest.streams.recovery import Recovery
+from matchlake.ingest.streams.runner import Prepared
 
 
 @pytest.mark.soak
@@ -122,3 +123,60 @@ def test_a_checkpoint_that_is_removed_under_its_stream_stops_it(
     with pytest.raises(IdentityError, match=r"checkpoints/removed/0 was removed while it"):
         writer(messages(at, [(4, good(4))]), 1)
     assert offsets(at) == [0, 1, 2, 3]
+
+
+def hold_for_done(at: Prepared, batch: int, end: int) -> None:
+    """Has the checkpoint hold a batch for done that is in no table: as if those were copies."""
+    plan(at, batch, end)
+    done = Path(at.ingest.checkpoint.path, "commits", str(batch))
+    done.parent.mkdir(exist_ok=True)
+    done.write_text("v1\n{}")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_accepted_loss_of_batches_in_no_table_becomes_a_gap(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, killed: bool
+) -> None:
+    name = f"ahead_{killed}".lower()
+    at = ingest_in(spark, tmp_path, name)
+    stream = prepared(at, monkeypatch)
+    write(stream, 0, 10)
+    for batch, end in ((1, 14), (2, 20)):
+        hold_for_done(stream, batch, end)
+    with pytest.raises(IdentityError, match=r"holds batch 2 for done: the table is an older copy"):
+        prepared(at, monkeypatch)
+    if killed:
+        with monkeypatch.context() as patch:
+            patch.setattr(Recovery, "finish", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                prepared(at, monkeypatch, adopt=(name,))
+        anew = prepared(at, monkeypatch)
+    else:
+        anew = prepared(at, monkeypatch, adopt=(name,))
+    write(anew, 0, 25, checkpoint="c2")
+    for rebuild in (False, True):  # and each time again
+        at.ledger.update(no_reason, rebuild=rebuild)
+        counts = at.ledger.prove(no_reason, rebuild=rebuild).whole
+        assert (counts.offsets, counts.good, counts.gaps) == (25, 15, 10)
+    assert at.ledger.gaps() == {"adopted": 10}
+    prepared(at, monkeypatch)
+    write(anew, 1, 30, checkpoint="c2")
+    logged = at.lakehouse.name(at.ledger.table)
+    spark.sql(f"DELETE FROM {logged} WHERE checkpoint_id = {0xC1} AND batch_id > 0")
+    with pytest.raises(ReconciliationError, match=r"begins at offset 20, .* before it ended at 10"):
+        at.ledger.update(no_reason)
+
+
+def test_accepted_loss_of_the_first_batches_becomes_a_gap(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "first_lost")
+    stream = prepared(at, monkeypatch)
+    hold_for_done(stream, 0, 10)
+    anew = prepared(at, monkeypatch, adopt=("first_lost",))
+    write(anew, 0, 25, checkpoint="c2")
+    assert at.ledger.prove(no_reason).whole.offsets == 25
+    assert at.ledger.gaps() == {"adopted": 10}
+    back = prepared(at, monkeypatch, rewind_to={"first_lost": 0})
+    assert back.beginning
+    assert back.beginning.offsets == {0: 10}

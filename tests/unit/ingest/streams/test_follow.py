@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from matchlake.errors import UnreachableError
-from matchlake.ingest.streams.audit import Counts
+from matchlake.ingest.streams.entries import Counts
 from matchlake.ingest.streams.runner import IngestParams, Prepared, follow
 
 
