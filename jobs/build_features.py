@@ -1,4 +1,4 @@
-"""Bronze and silver -> gold: features of users and items, and their fitted states."""
+"""Builds the gold feature tables of users and items, and their fitted states."""
 
 import logging
 import sys
@@ -6,10 +6,7 @@ from datetime import UTC, datetime
 
 from pyspark.sql import DataFrame
 
-from matchlake.features.feature_set import FeatureTable
-from matchlake.features.fit import changed_since, fit_features
-from matchlake.features.model import FeatureModel
-from matchlake.features.tables import (
+from matchlake.features.feature_tables import (
     FEATURE_COUNTS,
     FEATURE_SETS,
     FEATURE_VOCABULARY,
@@ -23,8 +20,11 @@ from matchlake.features.tables import (
     unknown_keys,
     vocabulary_rows,
 )
+from matchlake.features.fit import changed_since, fit_features
+from matchlake.features.model import FeatureModel
+from matchlake.features.params import FeatureTable
 from matchlake.io.delta_properties import add_constraints, drop_constraints, set_properties
-from matchlake.io.states import save_state
+from matchlake.io.storage import write_json
 from matchlake.lakehouse.views import publish_views
 from matchlake.runtime import Runtime, run_job
 from matchlake.schemas import INTERACTIONS
@@ -48,62 +48,60 @@ def run(runtime: Runtime) -> None:
     publish_views(lake, runtime.config)
 
 
-def build_table(runtime: Runtime, wanted: FeatureTable) -> FeatureModel:
-    """Fits one feature set on its source, or takes its last state; writes state and table."""
+def build_table(runtime: Runtime, params: FeatureTable) -> FeatureModel:
+    """Fits one feature set on its source, or reuses its last state; writes state and table."""
     lake = runtime.lakehouse
-    source = lake.read(wanted.source)
+    source = lake.read(params.source)
     known = lake.read(FEATURE_SETS.name) if lake.exists(FEATURE_SETS.name) else None
-    previous = latest_model(known, wanted.features.name) if known is not None else None
-    kept = previous if not wanted.refit else None
-    if kept is not None and (changed := changed_since(kept, wanted.features)):
-        text = "%s stays as %s version %d was fitted, other than declared in: %s (refit is false)"
-        _log.warning(text, wanted.table, kept.name, kept.version, ", ".join(changed))
-    model = kept or fit_features(source, wanted.features, previous)
+    previous = latest_model(known, params.features.name) if known is not None else None
+    reused = previous if params.reuse_fitted_state else None
+    if reused is not None and (changed := changed_since(reused, params.features)):
+        text = "%s reuses %s version %d. The declaration has changed since then in: %s"
+        _log.warning(text, params.table, reused.name, reused.version, ", ".join(changed))
+    model = reused or fit_features(source, params.features, previous)
     if model != previous:
-        save_model(runtime, model)
-    write_features(runtime, wanted, model, source)
+        save_state(runtime, model)
+    write_features(runtime, params, model, source)
     return model
 
 
-def save_model(runtime: Runtime, model: FeatureModel) -> None:
-    """Writes the state's vocabulary, its file, and last the row that makes it the newest."""
-    spark, lake = runtime.spark, runtime.lakehouse
+def save_state(runtime: Runtime, model: FeatureModel) -> None:
+    """Writes the state's vocabulary and its file, and last the row that makes it the newest."""
+    lake, folder = runtime.lakehouse, runtime.config.features.folder
     this = {"feature_set": model.name, "version": model.version}
-    vocabulary = spark.createDataFrame(vocabulary_rows(model), FEATURE_VOCABULARY.struct())
-    lake.replace_part(vocabulary, FEATURE_VOCABULARY, this)
-    if runtime.config.features.folder:
-        save_state(runtime.config.features.folder, model.name, model.version, model.to_json())
-    state = spark.createDataFrame(set_rows(model), FEATURE_SETS.struct())
-    lake.replace_part(state, FEATURE_SETS, this)
+    vocabulary = lake.frame(vocabulary_rows(model), FEATURE_VOCABULARY)
+    lake.replace_where(vocabulary, FEATURE_VOCABULARY, this)
+    if folder:
+        write_json(folder, model.name, model.version, model.to_json())
+    lake.replace_where(lake.frame(set_rows(model), FEATURE_SETS), FEATURE_SETS, this)
 
 
 def write_features(
-    runtime: Runtime, wanted: FeatureTable, model: FeatureModel, source: DataFrame
+    runtime: Runtime, params: FeatureTable, model: FeatureModel, source: DataFrame
 ) -> None:
-    """Replaces the table, with its constraints and the state's version."""
+    """Replaces the feature table, with its constraints and the state's version."""
     lake = runtime.lakehouse
-    constraints = feature_constraints(model, wanted.layout)
-    if lake.exists(wanted.table):
-        drop_constraints(lake, wanted.table, keep=constraints)
-    spec = feature_table(model, wanted, source.schema)
-    lake.replace(feature_rows(model, wanted, source), spec)
-    add_constraints(lake, wanted.table, constraints)
-    set_properties(lake, wanted.table, feature_properties(model))
+    constraints = feature_constraints(model, params.layout)
+    if lake.exists(params.table):
+        drop_constraints(lake, params.table, keep=constraints)
+    spec = feature_table(model, params, source.schema)
+    lake.replace(feature_rows(model, params, source), spec)
+    add_constraints(lake, params.table, constraints)
+    set_properties(lake, params.table, feature_properties(model))
     text = "%s: %d features by %s version %d"
-    _log.info(text, wanted.table, len(model.outputs()), model.name, model.version)
-    save_counts(runtime, wanted.table, model, source)
+    _log.info(text, params.table, len(model.outputs()), model.name, model.version)
+    save_counts(runtime, params.table, model, source)
 
 
 def save_counts(runtime: Runtime, table: str, model: FeatureModel, source: DataFrame) -> None:
-    """Adds to gold.feature_counts what the fit has not seen, whatever the policies, and logs it."""
+    """Adds the counts of values that the fit has not seen to gold.feature_counts, and logs them."""
     lake, version = runtime.lakehouse, runtime.lakehouse.version(table)
     counted = model.count_unknown(source).collect()[0].asDict()
     rows = count_rows(model, counted, (table, version, datetime.now(UTC)))
-    frame = runtime.spark.createDataFrame(rows, FEATURE_COUNTS.struct())
     this = {"table_name": table, "table_version": version}
-    lake.replace_part(frame, FEATURE_COUNTS, this)
+    lake.replace_where(lake.frame(rows, FEATURE_COUNTS), FEATURE_COUNTS, this)
     unknown = [f"{name} {count}" for name, count in counted.items() if count and name != "rows"]
-    _log.info("%s: beyond the fit: %s", table, ", ".join(unknown) or "nothing")
+    _log.info("%s: values that the fit has not seen: %s", table, ", ".join(unknown) or "none")
 
 
 def report_unknown(interactions: DataFrame, entities: DataFrame, keys: tuple[str, ...]) -> None:
@@ -111,7 +109,7 @@ def report_unknown(interactions: DataFrame, entities: DataFrame, keys: tuple[str
     for key in set(keys) & set(interactions.columns):
         found = unknown_keys(interactions, entities, key).collect()[0]
         if found["interactions"]:
-            text = "%d interactions are of %d unknown %s value(s); they are kept"
+            text = "%d interactions have one of %d unknown %s value(s); they are kept"
             _log.warning(text, found["interactions"], found["keys"], key)
 
 

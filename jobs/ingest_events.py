@@ -31,7 +31,7 @@ def prepare(runtime: Runtime) -> list[Prepared]:
     broker = configured_broker(config.kafka, config.lakehouse, runtime.secrets)
     streams = []
     for name, stream in chosen_streams(config.streams, config.ingest).items():
-        partitions = require_topic(broker, stream.topic, config.kafka.patience)
+        partitions = require_topic(broker, stream.topic, config.kafka.timeout_seconds)
         checkpoint = Checkpoint(runtime.spark, f"{config.checkpoints}/{name}", stream.topic)
         ledger = Ledger(name, stream, config.ingest.ledger, runtime.lakehouse)
         ingest = Ingest(name, stream, runtime.lakehouse, checkpoint, ledger, broker)

@@ -2,8 +2,8 @@
 # MAGIC %md
 # MAGIC # Features, step by step
 # MAGIC
-# MAGIC A feature set is declared in conf, fitted in one Spark job, and then plain data: the same state gives
-# MAGIC the columns in Spark, SQL for any engine, and the vector of one row in a service.
+# MAGIC A feature set is declared in conf and fitted in one Spark job. The fitted state is plain data: it gives
+# MAGIC the columns in Spark, SQL for other engines, and the vector of one row in a service.
 
 # COMMAND ----------
 
@@ -46,10 +46,10 @@ model.transform(users).limit(5).toPandas()
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## What an unseen value and a missing one become
+# MAGIC ## Unseen and missing values
 # MAGIC
-# MAGIC Nothing is guessed: a category that the fit has not seen is all zeros or a column of its own, as the
-# MAGIC feature declares, and so is null.
+# MAGIC A category that the fit has not seen is zero in all columns, or has a column of its own: the feature's
+# MAGIC `handle_unknown` decides. `handle_null` decides the same for a null.
 
 # COMMAND ----------
 
@@ -59,7 +59,7 @@ model.transform(odd).toPandas().T
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## How the columns look
+# MAGIC ## The columns as a plot
 
 # COMMAND ----------
 
@@ -67,9 +67,11 @@ from matchlake.training.notebook_plots import pairs_of_bars
 
 table = model.transform(users)
 names = [name for name in table.columns if name.startswith("occupation_")]
-shares = table.selectExpr(*[f"avg({name}) AS {name}" for name in names]).collect()[0]
+fractions = table.selectExpr(*[f"avg({name}) AS {name}" for name in names]).collect()[0]
 pairs_of_bars(
-    [name.removeprefix("occupation_") for name in names], {"share of users": list(shares)}, "share"
+    [name.removeprefix("occupation_") for name in names],
+    {"fraction of users": list(fractions)},
+    "fraction",
 )
 
 # COMMAND ----------
@@ -77,8 +79,8 @@ pairs_of_bars(
 # MAGIC %md
 # MAGIC ## The same in SQL
 # MAGIC
-# MAGIC `gold.feature_sets` keeps each state by version, so that a model is always served with the features
-# MAGIC that it was trained on.
+# MAGIC `gold.feature_sets` has every version of a state, so that a model is always served with the features
+# MAGIC of its training.
 
 # COMMAND ----------
 

@@ -16,21 +16,27 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from matchlake.errors import ConfigError
-from matchlake.features.feature_set import FeatureSet, FeaturesParams
+from matchlake.features.feature_set import FeatureSet
+from matchlake.features.params import FeaturesParams
 from matchlake.ingest.files.params import LakeParams
-from matchlake.ingest.params import ReconcileParams, ReplayParams, SilverParams, StreamParams
+from matchlake.ingest.params import (
+    EraseParams,
+    ReconcileParams,
+    ReplayParams,
+    SilverParams,
+    StreamParams,
+)
 from matchlake.ingest.streams.runner import IngestParams
-from matchlake.io.brokers import KafkaParams
 from matchlake.io.delta_maintenance import MaintainParams
-from matchlake.io.mlflow_tracking import TrackingParams
+from matchlake.io.params import KafkaParams, StorageParams, TrackingParams
 from matchlake.io.secrets import (
     SecretsParams,
     refuse_foreign_secrets,
     refuse_redirected_secrets,
 )
-from matchlake.io.storage import StorageParams, check_below, check_place, refuse_keys
+from matchlake.io.storage import check_below, check_place, refuse_keys
 from matchlake.params import Params
-from matchlake.profiling.profile import DescribeParams
+from matchlake.profiling.params import ProfileParams
 from matchlake.training.params import RecommendParams, TrainParams
 from matchlake.training.training_set import TrainingSetTable
 
@@ -58,13 +64,15 @@ class JobConfig(Params):
     """What the job and the command `reconcile` check."""
     replay: ReplayParams = ReplayParams()
     """What the job `replay_quarantine` parses again."""
+    erase: EraseParams = EraseParams()
+    """The user that the job `erase_user` erases."""
     silver: SilverParams = SilverParams()
     """The tables that `build_silver` writes."""
     lake: LakeParams = LakeParams()
     features: FeaturesParams = FeaturesParams()
     """What `build_features` makes."""
-    describe: DescribeParams = DescribeParams()
-    """What `describe_tables` describes."""
+    profile: ProfileParams = ProfileParams()
+    """The tables that `profile_tables` profiles."""
     training_sets: dict[str, TrainingSetTable] = Field(default_factory=dict)
     """What `build_training_sets` makes, by any name."""
     storage: StorageParams = StorageParams()

@@ -1,23 +1,27 @@
 """Every error that matchlake raises on purpose.
 
     MatchlakeError                 the product's own: the command line prints it as one message
-    ├── ConfigError                conf/, --env or --set says something that cannot be
-    ├── InputError                 the data or the arguments given are not acceptable
-    │   ├── SchemaError            columns or types are not those declared
-    │   └── ParameterError         a parameter is outside what it may be
+    ├── ConfigError                invalid configuration in conf/, --env or --set
+    ├── InputError                 data or arguments are not acceptable
+    │   ├── SchemaError            columns or types are not as declared
+    │   └── ParameterError         a parameter is outside its range
     ├── SourceError                a source cannot be read: broker, topic, folder, table
-    │   └── UnreachableError       a broker does not answer; later it may
-    ├── TableError                 a Delta table is not in the state its job needs
-    │   └── IdentityError          a stream's checkpoint, table and topic do not belong together
+    │   └── UnreachableError       a broker does not answer at the moment
+    ├── TableError                 a Delta table is not in the state that its job needs
+    │   └── IdentityError          a stream's checkpoint, table and topic do not match
     ├── ReconciliationError        rows read are not rows good + rows quarantined
     ├── ModelError                 a saved or registered model is missing or does not fit
     ├── SecretError                a secret reference does not resolve (never holds the value)
     │   └── SecretMissingError     the store has no such scope or key
-    ├── BundleError                databricks.yml or a file it includes is not what it has to be
+    ├── BundleError                databricks.yml or an included file is invalid
     └── SandboxError               the local sandbox: Java, jars, broker, disk, ports
 
-A message says what was given, what was possible, and what to do.
+A message names the value given, the possible values, and the way to fix it.
 """
+
+import difflib
+from collections.abc import Iterable
+from typing import Self
 
 
 class MatchlakeError(Exception):
@@ -25,19 +29,32 @@ class MatchlakeError(Exception):
 
 
 class ConfigError(MatchlakeError):
-    """Conf, `--env` or `--set` says something that cannot be."""
+    """Invalid configuration in conf/, `--env` or `--set`."""
 
 
 class InputError(MatchlakeError):
-    """The data or the arguments given are not acceptable."""
+    """Data or arguments are not acceptable."""
 
 
 class SchemaError(InputError):
-    """Columns or types are not those declared."""
+    """Columns or types are not as declared."""
+
+    @classmethod
+    def missing(cls, where: str, names: Iterable[str], available: Iterable[str]) -> Self:
+        """The error that `where` lacks columns `names`; it lists what is available."""
+        names, available = list(names), list(available)
+        text = (
+            f"Missing column(s) in {where}: {', '.join(names)}. "
+            f"Available: {', '.join(available) or 'none'}."
+        )
+        for name in names:
+            near = difflib.get_close_matches(name, available, n=1, cutoff=0.6)
+            text += f" Did you mean {near[0]} instead of {name}?" if near else ""
+        return cls(text)
 
 
 class ParameterError(InputError, ValueError):
-    """A parameter is outside what it may be."""
+    """A parameter is outside its range."""
 
 
 class SourceError(MatchlakeError):
@@ -45,15 +62,15 @@ class SourceError(MatchlakeError):
 
 
 class UnreachableError(SourceError):
-    """A broker does not answer; later it may."""
+    """A broker does not answer at the moment."""
 
 
 class TableError(MatchlakeError):
-    """A Delta table is not in the state its job needs."""
+    """A Delta table is not in the state that its job needs."""
 
 
 class IdentityError(TableError):
-    """A stream's checkpoint, table and topic do not belong together, or no longer do."""
+    """A stream's checkpoint, table and topic do not match."""
 
 
 class ReconciliationError(MatchlakeError):
@@ -69,11 +86,11 @@ class SecretError(MatchlakeError):
 
 
 class SecretMissingError(SecretError):
-    """The store asked has no such scope or key; another may have it."""
+    """The store has no such scope or key; another store may have it."""
 
 
 class BundleError(MatchlakeError):
-    """`databricks.yml` or a file it includes is not what it has to be."""
+    """`databricks.yml` or an included file is invalid."""
 
 
 class SandboxError(MatchlakeError):

@@ -1,10 +1,10 @@
-"""The base of every parameter class: chosen once, frozen, and without unknown keys."""
+"""The base of every parameter class: frozen, and without unknown keys."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Params(BaseModel):
-    """Chosen values of one part of the product; unknown keys and later changes are refused."""
+    """Parameters of one part of the product; unknown keys and later changes are errors."""
 
     model_config = ConfigDict(
         frozen=True,

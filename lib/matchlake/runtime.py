@@ -206,9 +206,9 @@ def spark_session(config: JobConfig, name: str) -> SparkSession:
 
 def _token_settings(config: JobConfig, settings: Mapping[str, str]) -> dict[str, str]:
     """Kafka's Java client asks nobody for tokens whom its JVM was not told of at its start."""
-    if config.kafka.login is None or config.kafka.login.oauth is None:
+    if config.kafka.sasl is None or config.kafka.sasl.oauth is None:
         return {}
-    endpoint = config.kafka.login.oauth.token_endpoint
+    endpoint = config.kafka.sasl.oauth.token_endpoint
     told = f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={endpoint}"
     keys = ("spark.driver.extraJavaOptions", "spark.executor.extraJavaOptions")
     return {key: f"{settings.get(key, '')} {told}".strip() for key in keys}

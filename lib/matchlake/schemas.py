@@ -1,11 +1,10 @@
-"""Names and shapes that more than one part of the product relies on."""
+"""Names, columns and tables that several rooms share."""
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple, cast
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator
-from pyspark.sql.types import StructType
 
 from matchlake.errors import SchemaError
 
@@ -21,9 +20,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
 def check_name(name: str, parts: int = 2) -> str:
-    """Returns `name` when it is `parts` plain identifiers joined by dots; raises SchemaError.
+    """Returns `name` if it is `parts` plain identifiers joined by dots; else raises SchemaError.
 
-    Letters, digits and underscores only: a name that passes can stand in SQL as it is.
+    An identifier has only letters, digits and underscores, so SQL needs no quotes for it.
     """
     pieces = name.split(".")
     if len(pieces) != parts or not all(_NAME.fullmatch(piece) for piece in pieces):
@@ -42,24 +41,24 @@ def _checked_table(name: str) -> str:
 
 
 TableName = Annotated[str, AfterValidator(_checked_table)]
-"""The type of a parameter that names a table or view: what is no such name fails with its key."""
+"""The type of a parameter with the name of a table or view, `schema.table`."""
 
 
 def quote_text(text: str) -> str:
     """`text` as a SQL string literal."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
-    # `$` would start a variable that Spark substitutes even inside a literal.
+    # `$` would start a variable, which Spark substitutes even inside a literal.
     escaped = escaped.replace("$", "\\u0024")
     return f"'{escaped}'"
 
 
 def quote_identifier(name: str) -> str:
-    """`name` as a SQL identifier in backquotes, whatever it holds."""
+    """Any `name` as a SQL identifier in backquotes."""
     return "`" + name.replace("`", "``") + "`"
 
 
 class Column(NamedTuple):
-    """One column of a table or a view: its SQL type, what it means, and whether null may stand."""
+    """One column of a table or view: its SQL type, its meaning, and whether it may be null."""
 
     name: str
     type: str
@@ -68,14 +67,14 @@ class Column(NamedTuple):
 
     @property
     def ddl(self) -> str:
-        """The column as it stands in CREATE TABLE."""
+        """The column for CREATE TABLE."""
         null = "" if self.nullable else " NOT NULL"
         return f"{quote_identifier(self.name)} {self.type}{null} COMMENT {quote_text(self.comment)}"
 
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A Delta table as the product declares it: `name` is `schema.table`."""
+    """A declared Delta table; `name` is `schema.table`."""
 
     name: str
     comment: str
@@ -85,12 +84,12 @@ class TableSpec:
     cluster_by: tuple[str, ...] = ()
     partition_by: tuple[str, ...] = ()
     checks: tuple[tuple[str, str], ...] = ()
-    """Name and SQL condition of what holds of every row; `maintain_tables` adds them."""
+    """Name and SQL condition of each constraint; `maintain_tables` adds them."""
     changes: bool = False
-    """Whether Delta keeps what each commit changed, because a job reads it."""
+    """Whether Delta keeps the changes of each commit, because a job reads them."""
     statistics: tuple[str, ...] = ()
-    """The columns whose least and greatest values Delta keeps of each file, to pass over files.
-    They cost a quarter of a write where all have them; empty: Delta's own, the first 32."""
+    """The columns with a minimum and maximum per file, which let reads skip files. For all columns
+    they cost a quarter of a write; empty: Delta's default, the first 32 columns."""
     written_by: str = ""
     """The job that writes the table; every table of the registry has one."""
 
@@ -102,17 +101,18 @@ class TableSpec:
         """Names of the columns in their order."""
         return [column.name for column in self.columns]
 
-    def struct(self) -> StructType:
-        """The Spark schema: names, types and nullability."""
-        ddl = ", ".join(column.ddl for column in self.columns)
-        return cast("StructType", StructType.fromDDL(ddl))
+    @property
+    def ddl(self) -> str:
+        """The columns for CREATE TABLE."""
+        return ", ".join(column.ddl for column in self.columns)
 
 
 @dataclass(frozen=True)
 class ViewSpec:
     """A view over the product's tables: `query` names them as `schema.table`.
 
-    `needs` are the tables and views the query reads; where one is missing the view is not made.
+    `needs` are the tables and views that the query reads; without one of them the view is not
+    created.
     """
 
     name: str

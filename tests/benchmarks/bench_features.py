@@ -8,7 +8,7 @@ a thousand are kept. All sides read the same Parquet files in the same session a
 scikit-learn a matrix), in turn, the median of some rounds, after a small warm-up.
 
 Ours is timed in both layouts that suit so many categories. A ratio by a peer's name alone is that
-of `slots`, which README recommends for them: a column for each number, and one for each feature
+of `index`, which README recommends for them: a column for each number, and one for each feature
 with the index of its one. With `_sparse` behind it, it is that of `sparse`: one column of lists of
 indices and values, the form in which Spark ML writes them. Before anything is timed the pairs of
 index and value of both are compared with Spark ML's on every distinct row; and before scikit-learn
@@ -54,7 +54,7 @@ from matchlake.features.fit import fit_features
 from matchlake.features.model import Layout
 
 FLIGHTS = feature_set(NUMBERS, CATEGORIES)
-LAYOUTS: tuple[Layout, ...] = ("slots", "sparse")
+LAYOUTS: tuple[Layout, ...] = ("index", "sparse")
 DISTINCT = 336_776
 KEPT = 1000
 """Categories of the wide column that are kept."""
@@ -77,9 +77,9 @@ class Bench:
         self.answer["sides"].setdefault(part, {}).update(found)
 
     def compare(self, name: str, part: str, theirs: str) -> None:
-        """Adds the ratios of our medians to a peer's: by its name that of `slots`, and of lists."""
+        """Adds the ratios of our medians to a peer's: by its name that of `index`, and of lists."""
         sides = self.answer["sides"][part]
-        self.answer["ratio"][name] = ratio(sides, "matchlake_slots", theirs)
+        self.answer["ratio"][name] = ratio(sides, "matchlake_index", theirs)
         self.answer["ratio"][f"{name}_sparse"] = ratio(sides, "matchlake_sparse", theirs)
 
 

@@ -24,8 +24,8 @@ from matchlake.features.categories import OneHot
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.fit import fit_features
 from matchlake.features.model import FeatureModel, Layout
-from matchlake.features.scaling import MinMax
-from matchlake.io.delta import STATISTICS
+from matchlake.features.scalers import MinMax
+from matchlake.io.delta_schema import STATISTICS
 
 ML_VECTOR = "features STRUCT<type: TINYINT, size: INT, indices: ARRAY<INT>, values: ARRAY<DOUBLE>>"
 
@@ -120,9 +120,10 @@ def unlike_scikit_learn(
     lists = written.orderBy("id").select("features.indices", "features.values").toArrow()
     indices, values = (lists[name].combine_chunks() for name in lists.column_names)
     ours = sparse.csr_matrix(
-        (values.flatten(), indices.flatten(), indices.offsets), (len(lists), len(model.slots()))
+        (values.flatten(), indices.flatten(), indices.offsets),
+        (len(lists), len(model.indexed_outputs())),
     )
-    places = {(slot.feature, slot.category): at for at, slot in enumerate(model.slots())}
+    places = {(slot.feature, slot.category): at for at, slot in enumerate(model.indexed_outputs())}
     texts = columns.named_transformers_["texts"].categories_
     named = [(name, None) for name in NUMBERS]
     named += [(name, each) for name, found in zip(CATEGORIES, texts, strict=True) for each in found]
@@ -152,9 +153,9 @@ def entries(frame: DataFrame, model: FeatureModel, layout: Layout) -> DataFrame:
     if layout == "sparse":
         return frame.select("id", "features.*")
     numbers = [f"`{o.name}`" for o in model.outputs() if o.role == "number"]
-    slots = [f"`{fitted.name}`" for fitted in model.features if fitted.form == "categories"]
-    places = [*map(str, range(len(numbers))), *slots]
-    ones = [f"IF({slot} IS NULL, NULL, 1.0e0)" for slot in slots]
+    indexed = [f"`{fitted.name}`" for fitted in model.features if fitted.form == "categories"]
+    places = [*map(str, range(len(numbers))), *indexed]
+    ones = [f"IF({name} IS NULL, NULL, 1.0e0)" for name in indexed]
     return frame.selectExpr(
         "id",
         f"array_compact(array({', '.join(places)})) AS indices",

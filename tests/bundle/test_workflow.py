@@ -217,7 +217,7 @@ def test_conf_of_a_target_becomes_local_except_for_its_names() -> None:
     overrides = ["catalog=spark_catalog", *texts[1::2]]
     found, local = load_config("prod", overrides), load_config("local")
     assert found.tracking.model == "spark_catalog.gold.recommender"
-    assert found.kafka == local.kafka.model_copy(update={"login": None}), "no secret comes along"
+    assert found.kafka == local.kafka.model_copy(update={"sasl": None}), "no secret comes along"
     same = {"checkpoints", "lakehouse", "lake", "features", "streams", "spark"}
     assert {name: getattr(found, name) for name in same} == {
         name: getattr(local, name) for name in same
@@ -228,8 +228,8 @@ def test_a_targets_login_does_not_reach_the_local_broker(tmp_path: Path) -> None
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     login = "{mechanism: SCRAM-SHA-512, username: u, password: {scope: prod, key: broker}}"
     prod = tmp_path / "conf" / "prod.yml"
-    broker = f"kafka:\n  bootstrap_servers: b:9093\n  tls: {{}}\n  login: {login}\n"
+    broker = f"kafka:\n  bootstrap_servers: b:9093\n  ssl: {{}}\n  sasl: {login}\n"
     prod.write_text(prod.read_text().replace("kafka:\n", broker))
     overrides = ["catalog=spark_catalog", *local_overrides("prod", tmp_path / "conf")[1::2]]
     kafka = load_config("prod", overrides, tmp_path / "conf").kafka
-    assert (kafka.bootstrap_servers, kafka.tls, kafka.login) == (None, None, None)
+    assert (kafka.bootstrap_servers, kafka.ssl, kafka.sasl) == (None, None, None)

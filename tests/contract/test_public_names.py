@@ -35,7 +35,7 @@ CLASSES = (
     "matchlake.features.feature_set:FeatureSet",
     "matchlake.features.categories:OneHot",
     "matchlake.features.categories:MultiHot",
-    "matchlake.features.scaling:MinMax",
+    "matchlake.features.scalers:MinMax",
     "matchlake.io.secrets:SecretRef",
     "matchlake.io.secrets:Secret",
     "matchlake.runtime:Runtime",

@@ -53,7 +53,7 @@ def test_job_order_each_job_follows_those_it_reads_from(more: tuple[str, ...]) -
     assert len(order) == len(set(order)) == len(tables_read(config()))
     for before, after in (
         ("ingest_events", "build_silver"),
-        ("load_lake", "describe_tables"),
+        ("load_lake", "profile_tables"),
         ("build_silver", "train_recommender"),
         ("train_recommender", "recommend"),
     ):

@@ -1,7 +1,8 @@
-"""The tree: what is committed, what is ignored, and what no file may mention."""
+"""The tree: what is committed, what is ignored, what no file may mention, what pages say."""
 
 import re
 import subprocess
+import tomllib
 
 import pytest
 from tests.support.sources import ROOT
@@ -12,14 +13,14 @@ TOP = {
     *("requirements.lock", "requirements-bench.lock", "requirements-data.lock"),
     "requirements-runtime.lock",
 }
-# Where packages come from is a machine's own setting; a lock names what, never where.
+# The registry is a setting of the machine; a lock names packages, never their source.
 REGISTRIES = re.compile(
     r"pypi\.org|pythonhosted\.org|repo1?\.maven|mvnrepository|jfrog|artifactory|nexus|ghcr\.io|"
     r"docker\.io|index-url|find-links|trusted-host",
     re.IGNORECASE,
 )
 PLACES = re.compile(r"(?<![\w.])/(?:work|root|home/\w+|Users/\w+)/")
-# They name what they forbid, or switch off what would write a place into a lock.
+# They name what they forbid, or the option that keeps a path out of a lock.
 EXEMPT = {"tests/contract/test_tree.py", "Makefile", "CONTRIBUTING.md"}
 
 
@@ -34,11 +35,11 @@ def committed() -> list[str]:
     return [name for name in done.stdout.splitlines() if (ROOT / name).is_file()]
 
 
-def test_the_top_level_is_as_designed(committed: list[str]) -> None:
+def test_top_level_holds_only_the_designed_entries(committed: list[str]) -> None:
     assert {name.partition("/")[0] for name in committed} <= TOP
 
 
-def test_nothing_of_the_source_is_ignored() -> None:
+def test_gitignore_ignores_outputs_and_no_source() -> None:
     kept = [
         "lib/matchlake/new.py",
         "lib/matchlake/io/new.py",
@@ -57,7 +58,7 @@ def test_nothing_of_the_source_is_ignored() -> None:
     assert ignored.stdout.splitlines() == [".lakehouse/x", ".venv/x", "dist/x"]
 
 
-def test_no_file_names_a_registry_or_a_place_on_one_machine(committed: list[str]) -> None:
+def test_no_file_names_a_registry_or_a_machine_path(committed: list[str]) -> None:
     found = []
     for name in committed:
         text = (ROOT / name).read_text(encoding="utf-8", errors="replace")
@@ -66,7 +67,7 @@ def test_no_file_names_a_registry_or_a_place_on_one_machine(committed: list[str]
     assert found == []
 
 
-def test_locks_are_hashed_and_name_no_place() -> None:
+def test_locks_are_hashed_and_name_no_url() -> None:
     for lock in ROOT.glob("requirements*.lock"):
         text = lock.read_text(encoding="utf-8")
         assert "://" not in text
@@ -75,7 +76,7 @@ def test_locks_are_hashed_and_name_no_place() -> None:
         assert text.count("--hash=sha256:") >= len(pinned)
 
 
-def test_each_job_has_its_yaml_and_readme_names_only_jobs_there_are() -> None:
+def test_each_job_has_its_yaml_and_pages_name_only_existing_jobs() -> None:
     jobs = {path.stem for path in (ROOT / "jobs").glob("*.py")}
     yaml = "\n".join(path.read_text() for path in (ROOT / "jobs").glob("*.job.yml"))
     assert {job for job in jobs if f"python_file: {job}.py" not in yaml} == set()
@@ -83,3 +84,12 @@ def test_each_job_has_its_yaml_and_readme_names_only_jobs_there_are() -> None:
         text = (ROOT / page).read_text(encoding="utf-8")
         named = set(re.findall(r"jobs/(\w+)\.py|matchlake run (\w+)", text))
         assert {name for pair in named for name in pair if name} <= jobs, page
+
+
+def test_contributing_states_the_layers_of_the_import_contract() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    stated = re.findall(r"`(cli -> [^`]*)`", text)
+    assert [" ".join(line.split()) for line in stated] == [" -> ".join(layers)]

@@ -29,6 +29,7 @@ OPTIONAL = {"matchlake/io/ports.py": {"psutil"}}
 PRODUCTION_COMMANDS = (
     *("sql", "sql-server", "describe", "streams status", "reconcile", "replay-quarantine"),
     *("erase-user", "secrets check", "run ingest_events"),
+    *("run reconcile", "run replay_quarantine", "run erase_user"),
 )
 RUN_EACH = """
 import io, json, sys

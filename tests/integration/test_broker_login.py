@@ -20,9 +20,9 @@ from matchlake.dev.sandbox.topics import create_topic
 from matchlake.errors import SecretError, SourceError
 from matchlake.ingest.params import StreamParams
 from matchlake.ingest.streams.source import read_messages
-from matchlake.io.brokers import Broker, LoginParams, TlsParams, jaas_text
+from matchlake.io.brokers import Broker, jaas_text
 from matchlake.io.kafka import require_topic
-from matchlake.io.oauth import OAuthParams
+from matchlake.io.params import OAuthParams, SaslParams, SslParams
 from matchlake.io.secrets import Secret, SecretRef
 from matchlake.io.secrets.masking import written_forms
 from matchlake.runtime import _REDACTION
@@ -41,17 +41,17 @@ class Guarded(NamedTuple):
     address: str
     cloud: Cloud
 
-    def by(self, login: LoginParams, secret: str) -> Broker:
+    def by(self, login: SaslParams, secret: str) -> Broker:
         """The way to it by `login`, whose secret is `secret`."""
-        tls = TlsParams(ca=str(self.cloud.ca))
-        return Broker(self.address, tls, login, secrets=Login("", Secret(secret)))
+        ssl = SslParams(ca_file=str(self.cloud.ca))
+        return Broker(self.address, ssl, login, secrets=Login("", Secret(secret)))
 
 
-def password_login(mechanism: Any, username: str = "matchlake") -> LoginParams:
-    return LoginParams(mechanism=mechanism, username=username, password=REF)
+def password_login(mechanism: Any, username: str = "matchlake") -> SaslParams:
+    return SaslParams(mechanism=mechanism, username=username, password=REF)
 
 
-def token_login(cloud: Cloud, client: str = "ingest") -> LoginParams:
+def token_login(cloud: Cloud, client: str = "ingest") -> SaslParams:
     oauth = OAuthParams(
         token_endpoint=f"{cloud.logins.url}/{TENANT}/oauth2/v2.0/token",
         client_id=client,
@@ -59,7 +59,7 @@ def token_login(cloud: Cloud, client: str = "ingest") -> LoginParams:
         scope="kafka/.default",
         ca=str(cloud.ca),
     )
-    return LoginParams(mechanism="OAUTHBEARER", oauth=oauth)
+    return SaslParams(mechanism="OAUTHBEARER", oauth=oauth)
 
 
 def keys_of(cloud: Cloud) -> str:
@@ -132,9 +132,9 @@ def test_spark_logs_in_and_no_plan_shows_the_secret(
     spark: SparkSession, guarded: Guarded, mechanism: str
 ) -> None:
     way = ways(guarded)[mechanism]
-    if way.login and way.login.oauth:
+    if way.sasl and way.sasl.oauth:
         key = "org.apache.kafka.sasl.oauthbearer.allowed.urls"
-        spark._jvm.java.lang.System.setProperty(key, way.login.oauth.token_endpoint)  # type: ignore[union-attr]
+        spark._jvm.java.lang.System.setProperty(key, way.sasl.oauth.token_endpoint)  # type: ignore[union-attr]
     for key, value in _REDACTION.items():
         if key.startswith("spark.sql"):
             spark.conf.set(key, value)
@@ -169,7 +169,7 @@ def test_a_refused_token_says_why(guarded: Guarded) -> None:
 def test_a_certificate_that_is_not_trusted_is_told_as_such(guarded: Guarded) -> None:
     way = Broker(
         guarded.address,
-        TlsParams(),
+        SslParams(),
         password_login("SCRAM-SHA-512"),
         secrets=Login("", Secret(PASSWORD)),
     )
@@ -183,7 +183,7 @@ def test_without_a_login_nobody_comes_in(guarded: Guarded) -> None:
 
 
 def test_a_missing_secret_stops_before_the_broker_is_asked(guarded: Guarded) -> None:
-    way = Broker(guarded.address, login=password_login("SCRAM-SHA-512"))
+    way = Broker(guarded.address, sasl=password_login("SCRAM-SHA-512"))
     with pytest.raises(SecretError, match="MATCHLAKE_SECRET_TEST__PASSWORD"):
         require_topic(way, TOPIC, 2)
 

@@ -1,6 +1,8 @@
 """`erase-user`: one user gone from every table and every file, and the streams still reconcile."""
 
+import dataclasses
 import json
+import logging
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,17 +13,19 @@ from pyspark.sql import SparkSession
 from tests.support.lakes import forget_tables
 from tests.support.streams import good, ingest, produce, runtime_in, stream_entry
 
-from matchlake.cli.erase import erasure, files_of_user
 from matchlake.dev.sandbox.topics import create_topic
+from matchlake.ingest.params import EraseParams
 from matchlake.ingest.schema import ERASED
 from matchlake.lakehouse.erasure import Erased
 from matchlake.lakehouse.table_registry import table_names
-from matchlake.profiling.profile import DESCRIPTIONS
+from matchlake.lakehouse.user_erasure import files_of_user, user_erasure
+from matchlake.profiling.profile import COLUMN_PROFILES
 from matchlake.runtime import Runtime
 from matchlake.schemas import RELATED_USERS
 
 clean = runpy.run_path("jobs/build_silver.py")["run"]
 load = runpy.run_path("jobs/load_lake.py")["run"]
+erase = runpy.run_path("jobs/erase_user.py")["run"]
 
 USER, OTHER = "Zoë-77", "Zoë-777"
 USERS = {
@@ -57,8 +61,8 @@ def filled(at: Runtime) -> None:
     bars = [
         ("silver.r", 1, "user_id", "bar", None, None, each, 1, 0.5, None) for each in (USER, OTHER)
     ]
-    for spec, values in ((RELATED_USERS, pairs), (DESCRIPTIONS, bars)):
-        lake.append(at.spark.createDataFrame(values, spec.struct()), spec)
+    for spec, values in ((RELATED_USERS, pairs), (COLUMN_PROFILES, bars)):
+        lake.append(lake.frame(values, spec), spec)
 
 
 @pytest.fixture
@@ -82,8 +86,8 @@ def at(spark: SparkSession, tmp_path: Path, broker: str) -> Iterator[Runtime]:
     forget_tables(spark)
 
 
-def erased(at: Runtime, tables: list[str], *, mentions: bool) -> dict[str, Erased]:
-    work = erasure(at.config, at.lakehouse, USER, mentions=mentions)
+def erased(at: Runtime, tables: list[str]) -> dict[str, Erased]:
+    work = user_erasure(at.config, at.lakehouse, USER)
     return {each.table: each for each in work.run(tables)}
 
 
@@ -100,17 +104,17 @@ def left(at: Runtime) -> list[Path]:
 
 
 @pytest.mark.soak
-def test_a_user_is_gone_from_tables_and_files_and_the_stream_reconciles(
-    at: Runtime, broker: str
+def test_erase_user_empties_tables_and_files_and_the_stream_reconciles(
+    at: Runtime, broker: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert len(left(at)) >= 6
-    assert erased(at, table_names(at.lakehouse, at.config), mentions=False) == {
+    assert erased(at, table_names(at.lakehouse, at.config)) == {
         "erased.events": Erased("erased.events", 1, 2, mentions=1),
         "erased.ratings": Erased("erased.ratings", 1),
         "erased.users": Erased("erased.users", 1),
         "erased.refused": Erased("erased.refused", 1),
         RELATED_USERS.name: Erased(RELATED_USERS.name, 1),
-        DESCRIPTIONS.name: Erased(DESCRIPTIONS.name, 1),
+        COLUMN_PROFILES.name: Erased(COLUMN_PROFILES.name, 1),
     }
     status = at.lakehouse.read("erased.events").orderBy("offset").select("status").collect()
     assert [row[0] for row in status] == [
@@ -121,8 +125,11 @@ def test_a_user_is_gone_from_tables_and_files_and_the_stream_reconciles(
         "users1.csv"
     ]
 
-    again = erased(at, ["erased.batches", "erased.events"], mentions=True)
-    assert again == {"erased.events": Erased("erased.events", 0, 1)}
+    caplog.set_level(logging.INFO, "matchlake")
+    params = EraseParams(user_id=USER, include_unparsed_matches=True)
+    erase(dataclasses.replace(at, config=at.config.model_copy(update={"erase": params})))
+    assert "erased.events: 0 rows and 1 quarantined records erased" in caplog.text
+    assert USER not in caplog.text.replace(OTHER, "")
     assert left(at) == []
     produce(broker, "erased", [good(3)])
     counts = ingest(at)

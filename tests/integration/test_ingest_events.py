@@ -170,7 +170,7 @@ def test_a_missing_topic_names_those_there_are(
     config = runtime.config.model_validate(
         {**runtime.config.model_dump(), "streams": {"absent": entry}}
     )
-    with pytest.raises(SourceError, match=r"No topic absent at .*there is: .*present"):
+    with pytest.raises(SourceError, match=r"No topic absent at .*topics: .*present"):
         INGEST_EVENTS(Runtime(spark, config, runtime.lakehouse, runtime.secrets, runtime.tracker))
     assert not runtime.lakehouse.exists("absent.events")
 

@@ -26,7 +26,7 @@ _QUICK = (
 def settings(folder: Path, broker: str, topic: str, batch: int) -> list[str]:
     return [
         f"kafka.bootstrap_servers={broker}",
-        "kafka.login=null",
+        "kafka.sasl=null",
         f"lakehouse={folder}",
         f"checkpoints={folder}/checkpoints",
         f"streams.rating_events.topic={topic}",

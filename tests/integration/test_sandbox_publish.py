@@ -127,7 +127,7 @@ def test_record_too_large_is_one_sentence(broker: str) -> None:
 def test_broker_that_dies_in_mid_stream_is_one_sentence(
     broker_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("matchlake.dev.sandbox.publish._PATIENCE_MS", 3_000)
+    monkeypatch.setattr("matchlake.dev.sandbox.publish._TIMEOUT_MS", 3_000)
     state = start_broker(broker_root, heap="256m")
 
     def kill(done: int) -> None:

@@ -77,13 +77,13 @@ def test_a_scope_of_databricks_own_holds_odd_values(cloud: Cloud) -> None:
 
 
 def test_a_missing_scope_and_a_missing_key_are_told_apart(cloud: Cloud) -> None:
-    with pytest.raises(SecretMissingError, match=rf"no scope nowhere \(there is: .*{SCOPE}"):
+    with pytest.raises(SecretMissingError, match=rf"no scope nowhere \(scopes: .*{SCOPE}"):
         scopes_of(cloud).get(ref("x", "nowhere"))
-    with pytest.raises(SecretMissingError, match=rf"scope {SCOPE} has no key x \(there is: .*quo"):
+    with pytest.raises(SecretMissingError, match=rf"scope {SCOPE} has no key x \(keys: .*quo"):
         scopes_of(cloud).get(ref("x"))
     with pytest.raises(SecretMissingError, match=r"has no secret x: set it there"):
         vaults_of(cloud).get(ref("x", "vault"))
-    with pytest.raises(SecretMissingError, match=r"no vault is named x .* \(there is: vault\)"):
+    with pytest.raises(SecretMissingError, match=r"has no vault x \(vaults: vault\)"):
         vaults_of(cloud).get(ref("x", "x"))
 
 
@@ -128,7 +128,9 @@ def test_disabled_and_deleted_secrets_say_how_to_have_them_back(cloud: Cloud) ->
     with pytest.raises(SecretError, match=r"is refused .*[dD]isabled"):
         scopes_of(cloud).get(ref("passing"))
     admin.begin_delete_secret("passing", _polling_interval=0).wait()
-    with pytest.raises(SecretMissingError, match=r"was deleted, .* back until 20.*recover --name"):
+    with pytest.raises(
+        SecretMissingError, match=r"was deleted, .* recovered until 20.*recover --name"
+    ):
         vaults_of(cloud).get(ref("passing", "vault"))
     with pytest.raises(HttpResponseError, match="deleted but recoverable"):
         admin.set_secret("passing", "again")

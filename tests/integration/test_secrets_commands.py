@@ -38,7 +38,7 @@ def test_check_resolves_every_reference_and_shows_no_value(cloud: Cloud) -> None
     missing = call("check")
     assert missing.exit_code == 1
     assert "FAILED" in missing.output
-    assert "kafka.login.password" in missing.output
+    assert "kafka.sasl.password" in missing.output
     cloud.client(cloud.vault_url, ADMIN).set_secret("kafka-password", VALUE)
     found = call("check")
     assert found.exit_code == 0, found.output

@@ -81,9 +81,9 @@ def append_batches(lake: Lakehouse) -> None:
     """What a job does meanwhile: a new table, another, and several commits to an old one."""
     spark = lake.spark
     best = [("u1", 1, "i0", 4.5, "7", False), ("u1", 2, "i1", 4.0, "7", False)]
-    lake.append(spark.createDataFrame(best, RECOMMENDATIONS.struct()), RECOMMENDATIONS)
+    lake.append(lake.frame(best, RECOMMENDATIONS), RECOMMENDATIONS)
     titles = [("i0", "Amélie 映画"), ("i1", None)]
-    lake.append(spark.createDataFrame(titles, ITEMS.struct()), ITEMS)
+    lake.append(lake.frame(titles, ITEMS), ITEMS)
     for batch in range(BATCHES):
         rows = f"SELECT concat('new{batch}-', id) AS user_id, 'i0' AS item_id, 1D AS rating"
         lake.append(spark.sql(f"{rows}, now() AS event_time FROM range({BATCH})"), INTERACTIONS)

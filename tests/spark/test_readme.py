@@ -35,7 +35,7 @@ def test_the_example_of_a_feature_set_gives_what_it_says(spark: SparkSession) ->
     exec(example, names)  # noqa: S102 - our own README
     model, frame = names["model"], spark.sql("SELECT 4 id, 'XYZ' City, 90 age, array('War') genres")
     assert isinstance(model, FeatureModel)
-    expected = {"id": 4, "City_BLR": 0, "City_DEL": 0, "City_null": 0, "City_other": 1}
+    expected = {"id": 4, "City_BLR": 0, "City_DEL": 0, "City_null": 0, "City_unknown": 1}
     expected |= {"age": 1.0, "genres_Drama": 0}
     assert model.transform(frame).collect()[0].asDict() == expected
     assert isinstance(names["served"], FeatureModel)

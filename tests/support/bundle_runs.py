@@ -22,14 +22,23 @@ RATED = [(u, i) for u in range(USERS) for i in range(ITEMS) if (u + i) % 3]
 # Small enough to be quick; every step is the product's.
 QUICK = {"train.als.iterations": 2, "train.als.rank": 4, "recommend.k": 3, "recommend.related": 2}
 TOPIC = "bundle-jobs"
+OPERATIONS = ("reconcile", "replay_quarantine", "erase_user")
+"""Jobs of no workflow, which have to run on both kinds of Spark."""
+PARAMETERS = {
+    # Otherwise the stream would go on without end.
+    "ingest_events_continuous": {"trigger": "available_now"},
+    "replay_quarantine": {"stream": "rating_events", "reason": "malformed_json"},
+    "erase_user": {"user_id": "absent"},
+}
+"""What a run gives a job beside the defaults of its parameters."""
 # Each rating with the one that its user gave last before it or at its time.
-_LAST = {"table": "silver.interactions", "keys": ["user_id"], "label_time": "event_time"}
+_LAST = {"table": "silver.interactions", "keys": ["user_id"], "label_timestamp": "event_time"}
 LABELLED = {
     "table": "gold.rated",
     "comment": "Ratings beside the last one of the same user.",
     "rows": {
         "labels": "silver.interactions",
-        "histories": [_LAST | {"event_time": "event_time", "prefix": "last_"}],
+        "history_tables": [_LAST | {"event_time": "event_time", "prefix": "last_"}],
     },
 }
 
@@ -78,11 +87,9 @@ def run_jobs(place: Place, *, serverless: bool) -> Iterator[TaskRun]:
     assert resolved.problems == ()
     for key in _in_order(resolved):
         job = resolved.jobs[key]
-        if bool(job.get("environments")) is serverless:
+        if key in OPERATIONS or bool(job.get("environments")) is serverless:
             runs: list[TaskRun] = []
-            # A stream without end would go on; the parameter that says so is the job's own.
-            ends = {"trigger": "available_now"} if "continuous" in job else {}
-            Workflow(resolved, ROOT, place.arguments(), runs.append).run(key, ends)
+            Workflow(resolved, ROOT, place.arguments(), runs.append).run(key, PARAMETERS.get(key))
             yield from runs
 
 
@@ -100,7 +107,8 @@ def _settings(keys: dict[str, Any]) -> list[str]:
 def job_names(*, serverless: bool) -> set[str]:
     """The jobs that `run_jobs` runs."""
     jobs = resolve(read_bundle(ROOT), "dev", {"catalog": LOCAL_CATALOG}).jobs
-    return {key for key, job in jobs.items() if bool(job.get("environments")) is serverless}
+    ours = {key for key, job in jobs.items() if bool(job.get("environments")) is serverless}
+    return ours | set(OPERATIONS)
 
 
 def _in_order(resolved: Resolved) -> list[str]:

@@ -14,7 +14,7 @@ from matchlake.ingest.streams.audit import Ledger
 from matchlake.ingest.streams.checkpoint import Checkpoint
 from matchlake.ingest.streams.runner import Ingest, IngestParams, Prepared
 from matchlake.io.brokers import Broker
-from matchlake.io.topics import TopicState
+from matchlake.io.kafka import TopicState
 
 TOPIC = TopicState("t1", {0: 0}, {0: 100})
 

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from matchlake.io.mlflow_tracking import Tracker, TrackingParams
+from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.params import TrackingParams
 from matchlake.model_store.spark import save_model
 from matchlake.recommender.als.model import FactorModel
 from matchlake.recommender.als.params import AlsParams

@@ -128,32 +128,32 @@ SECRETS = """
 secrets: {allowed_scopes: [spare]}
 kafka:
   bootstrap_servers: here:1
-  login: {mechanism: SCRAM-SHA-512, username: u, password: {scope: ours, key: a}}
+  sasl: {mechanism: SCRAM-SHA-512, username: u, password: {scope: ours, key: a}}
 """
 
 
 @pytest.mark.parametrize("scope", ["ours", "spare"])
 def test_set_may_name_secrets_of_the_scopes_of_conf(conf: Path, scope: str) -> None:
     (conf / "base.yml").write_text(BASE + SECRETS)
-    override = f"kafka.login.password={{scope: {scope}, key: b}}"
+    override = f"kafka.sasl.password={{scope: {scope}, key: b}}"
     config = load_config("local", [override], conf)
-    assert config.kafka.login is not None
-    assert str(config.kafka.login.password) == f"secret {scope}/b"
+    assert config.kafka.sasl is not None
+    assert str(config.kafka.sasl.password) == f"secret {scope}/b"
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("kafka.login.password.scope=theirs", "secret theirs/a is in a scope that conf does not"),
+        ("kafka.sasl.password.scope=theirs", "secret theirs/a is in a scope that conf does not"),
         (
-            "kafka.login={mechanism: PLAIN, username: u, password: {scope: theirs, key: b}}",
-            "PLAIN and OAUTHBEARER send what is secret",
+            "kafka.sasl={mechanism: PLAIN, username: u, password: {scope: theirs, key: b}}",
+            "PLAIN and OAUTHBEARER send a secret",
         ),
-        ("secrets.allowed_scopes=[theirs]", "is for conf files to say"),
-        ("secrets.stores=[environment]", "is for conf files to say"),
-        ("secrets={}", "is for conf files to say"),
-        ("kafka.login.password=hunter2", "kafka.login.password: Input should be"),
-        ("kafka.login.password.key=../x", "String should match pattern"),
+        ("secrets.allowed_scopes=[theirs]", "only conf files can change"),
+        ("secrets.stores=[environment]", "only conf files can change"),
+        ("secrets={}", "only conf files can change"),
+        ("kafka.sasl.password=hunter2", "kafka.sasl.password: Input should be"),
+        ("kafka.sasl.password.key=../x", "String should match pattern"),
     ],
 )
 def test_set_reaches_for_no_other_secrets(conf: Path, override: str, message: str) -> None:
@@ -168,20 +168,20 @@ EVIL_TOKENS = (
 )
 REDIRECTED = [
     ["kafka.bootstrap_servers=evil:9093"],
-    ["kafka.bootstrap_servers=evil:9093", "kafka.login.password.key=b"],
-    ["kafka.tls={}"],
-    ["kafka.tls.ca=/tmp/evil.pem"],
-    ["kafka.tls={}", "kafka.login.mechanism=PLAIN"],
-    ["kafka.login.mechanism=SCRAM-SHA-256"],
+    ["kafka.bootstrap_servers=evil:9093", "kafka.sasl.password.key=b"],
+    ["kafka.ssl={}"],
+    ["kafka.ssl.ca_file=/tmp/evil.pem"],
+    ["kafka.ssl={}", "kafka.sasl.mechanism=PLAIN"],
+    ["kafka.sasl.mechanism=SCRAM-SHA-256"],
     ["kafka={event_hubs: {namespace: evil-hubs, connection: {scope: ours, key: a}}}"],
-    ["kafka.tls={}", f"kafka.login={{mechanism: OAUTHBEARER, oauth: {EVIL_TOKENS}}}"],
+    ["kafka.ssl={}", f"kafka.sasl={{mechanism: OAUTHBEARER, oauth: {EVIL_TOKENS}}}"],
 ]
 
 
 @pytest.mark.parametrize("overrides", REDIRECTED)
 def test_set_sends_no_secret_elsewhere(conf: Path, overrides: list[str]) -> None:
     (conf / "base.yml").write_text(BASE + SECRETS)
-    with pytest.raises(ConfigError, match=r"--set kafka\..* would go another way than conf"):
+    with pytest.raises(ConfigError, match=r"--set kafka\..* would send secret .* elsewhere"):
         load_config("local", overrides, conf)
     (conf / "base.yml").write_text(BASE + SECRETS.replace("[spare]", "[ours]"))
     assert load_config("local", overrides, conf).kafka != load_config("local", [], conf).kafka
@@ -191,18 +191,18 @@ def test_set_does_not_give_a_broker_of_its_own_a_secret_of_another_place(conf: P
     account = "{tenant: t, client_id: c, client_secret: {scope: ours, key: lake}}"
     (conf / "base.yml").write_text(f"{BASE}storage: {{accounts: {{mylake: {account}}}}}\n")
     login = "{mechanism: SCRAM-SHA-512, username: u, password: {scope: ours, key: lake}}"
-    with pytest.raises(ConfigError, match="would go another way"):
-        load_config("local", [f"kafka={{bootstrap_servers: 'e:1', login: {login}}}"], conf)
+    with pytest.raises(ConfigError, match=r"would send secret .* elsewhere"):
+        load_config("local", [f"kafka={{bootstrap_servers: 'e:1', sasl: {login}}}"], conf)
 
 
 def test_set_may_name_a_broker_that_is_told_no_secret(conf: Path) -> None:
     (conf / "base.yml").write_text(BASE + SECRETS)
-    overrides = ["kafka.bootstrap_servers=there:1", "kafka.login=null"]
+    overrides = ["kafka.bootstrap_servers=there:1", "kafka.sasl=null"]
     assert load_config("local", overrides, conf).kafka.bootstrap_servers == "there:1"
 
 
 TABLE = """{table: gold.x, comment: c, rows: {labels: a.b,
-    histories: [{table: a.b, keys: [k], label_time: t, event_time: e}]}}"""
+    history_tables: [{table: a.b, keys: [k], label_timestamp: t, event_time: e}]}}"""
 NAMED = {
     **{
         key: f"{key}={{}}"
@@ -220,11 +220,11 @@ NAMED = {
             "silver.tables.ratings.table",
         )
     },
-    "describe.tables.0": "describe.tables=[{}]",
+    "profile.tables.0": "profile.tables=[{}]",
     "maintain.tables": "maintain.tables=[{}]",
     "training_sets.x.table": f"training_sets.x={TABLE.replace('gold.x', '{}')}",
     "training_sets.x.rows.labels": f"training_sets.x={TABLE.replace('labels: a.b', 'labels: {}')}",
-    "training_sets.x.rows.histories.0.table": (
+    "training_sets.x.rows.history_tables.0.table": (
         f"training_sets.x={TABLE.replace('table: a.b', 'table: {}')}"
     ),
 }

@@ -29,9 +29,9 @@ PRODUCTION = (
         "Serves tables and views to JDBC clients on this machine, until Ctrl-C or SIGTERM.",
     ),
     LazyCommand(
-        "describe",
-        "matchlake.cli.sql.profile:describe_command",
-        "Shows histograms and counts of a table's columns, or what moved since a version.",
+        "profile",
+        "matchlake.cli.sql.profile:profile_command",
+        "Shows histograms and counts of a table's columns, or their drift since a version.",
     ),
     LazyCommand(
         "streams",

@@ -109,7 +109,7 @@ def create_keyvault(
     config = load_config(env)
     _check_vault(dns_name, resource_id)
     try:
-        connect_workspace(config.lakehouse, config.secrets.patience).secrets.create_scope(
+        connect_workspace(config.lakehouse, config.secrets.timeout_seconds).secrets.create_scope(
             _reference(name, "any").scope,
             scope_backend_type=ScopeBackendType.AZURE_KEYVAULT,
             backend_azure_keyvault=AzureKeyVaultSecretScopeMetadata(

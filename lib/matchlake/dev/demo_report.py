@@ -119,7 +119,7 @@ def _records(runtime: Runtime, published: Published) -> Text:
 
 def _tables(runtime: Runtime) -> Table:
     lake = runtime.lakehouse
-    rows = [(name, lake.read(name).count()) for name in lake.attach_all()]
+    rows = [(name, lake.read(name).count()) for name in lake.register_tables()]
     return _grid("Tables", ("table", "rows"), rows)
 
 

@@ -1,1 +1,1 @@
-"""Features declared once and fitted in one pass into plain data that Spark, SQL and NumPy share."""
+"""Encoders and scalers: declared once, fitted in one Spark job, run on Spark, in SQL and NumPy."""

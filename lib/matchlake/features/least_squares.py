@@ -1,4 +1,4 @@
-"""The plainest learner there is, for comparisons in which the learner is not the question."""
+"""Least squares: a simple learner for `compare_split`."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ _RIDGE = 1e-3
 
 
 def least_squares(rows: pd.DataFrame, label: pd.Series) -> Predictor:
-    """A linear fit with an intercept, a touch of ridge where columns say the same twice."""
+    """A linear fit with an intercept, and a small ridge for columns that depend on each other."""
     x = _with_intercept(rows)
     left = x.T @ x + _RIDGE * np.eye(x.shape[1])
     weights = np.linalg.solve(left, x.T @ label.to_numpy(dtype=np.float64))

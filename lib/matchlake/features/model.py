@@ -1,45 +1,45 @@
-"""A fitted feature set: plain data with a fixed order, that every engine runs alike."""
+"""A fitted feature set: plain data in a fixed order, with the same results in every engine."""
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 from pydantic import Field, ValidationError
-from pyspark.sql import DataFrame
 
 from matchlake.errors import ModelError, SchemaError
-from matchlake.features.categories import FittedCategories
-from matchlake.features.counters import unknown_counters
-from matchlake.features.inverse import inverse_arrays, inverse_sql
-from matchlake.features.numbers import FittedNumber
-from matchlake.features.numpy_features import Matrix, NumpyFeatures, SparseRows
-from matchlake.features.outputs import Output
-from matchlake.features.sparse import slot_stages, sparse_slots, sparse_stages
+from matchlake.features.fitted import Array, Output
+from matchlake.features.index_layouts import index_stages, indexed_outputs, sparse_stages
+from matchlake.features.kinds import Fitted
+from matchlake.features.numpy_blocks import Matrix
+from matchlake.features.numpy_features import NumpyFeatures, SparseRows
 from matchlake.formulas.sql import SPARK, Dialect, find_dialect
 from matchlake.params import Params
 
-Layout = Literal["columns", "sparse", "slots"]
-Fitted = Annotated[FittedNumber | FittedCategories, Field(discriminator="form")]
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+Layout = Literal["wide", "index", "sparse"]
 
 
 class FeatureModel(Params):
-    """What `fit_features` learned; `to_json` and `from_json` keep it whole."""
+    """The result of `fit_features`; `to_json` and `from_json` keep all of it."""
 
     schema_version: Literal[1] = 1
-    """The shape of this data, raised when a later release changes it."""
+    """The version of this data's schema; a later release that changes the schema raises it."""
     name: str
     """The feature set's name."""
     version: int = Field(1, ge=1)
-    """Counts the fits of the set that differed from the one before."""
+    """The number of fits of the set that differed from the fit before."""
     rows: int
-    """Rows it was fitted on."""
+    """Rows of the table at fit."""
     keys: tuple[str, ...] = ()
+    """Columns that pass through unchanged."""
     features: tuple[Fitted, ...]
 
     @classmethod
     def from_json(cls, text: str) -> "FeatureModel":
-        """The model that `to_json` wrote; raises ModelError for anything else."""
+        """The model that `to_json` wrote; raises ModelError for any other text."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -50,7 +50,7 @@ class FeatureModel(Params):
             ) from None
 
     def to_json(self) -> str:
-        """The whole model as JSON, one line a few words wide."""
+        """The whole model as JSON with short lines."""
         return self.model_dump_json(indent=1, exclude_none=True)
 
     def outputs(self) -> list[Output]:
@@ -61,15 +61,17 @@ class FeatureModel(Params):
         """The table's columns that a transform reads."""
         return list(dict.fromkeys([*self.keys, *(fitted.column for fitted in self.features)]))
 
-    def transform(self, frame: DataFrame, layout: Layout = "columns") -> DataFrame:
+    def transform(self, frame: "DataFrame", layout: Layout = "wide") -> "DataFrame":
         """The keys and the features of every row of `frame`. Lazy.
 
-        As `columns`, those of `outputs` are DOUBLE, or INT for zeros and ones. As `sparse`, one
-        column `features`: a struct of indices, the places in `slots`, rising, and their values.
-        As `slots`, numbers are as in `columns`, and each other feature is one column with the
-        place of its one: INT, null for none; ARRAY<INT>, rising, for lists.
-        Raises SchemaError where `frame` lacks a column, or has one of another type than at fit; a
-        value that a policy refuses fails the action that meets it.
+        `wide` gives the columns of `outputs`: DOUBLE, or INT for indicators and buckets. `sparse`
+        gives one column `features`: a struct of indices in rising order, which count through
+        `indexed_outputs`, and of their values. `index` gives the numbers as in `wide`, and per
+        other feature one column with the index of its one: INT, null for none; for lists
+        ARRAY<INT> in rising order.
+
+        Raises SchemaError if `frame` lacks a column, or has one of another type than at fit. A
+        value that an option refuses fails the action that reads it.
         """
         self._check(frame.columns)
         self._check_types(dict(frame.dtypes))
@@ -77,8 +79,8 @@ class FeatureModel(Params):
             frame = frame.selectExpr(*stage)
         return frame
 
-    def to_sql(self, relation: str, dialect: str = "spark", layout: Layout = "columns") -> str:
-        """A query over `relation`, SQL that stands in FROM as it is, giving what `transform` gives.
+    def to_sql(self, relation: str, dialect: str = "spark", layout: Layout = "wide") -> str:
+        """A query with the result of `transform`, over `relation`: any SQL that FROM takes.
 
         `dialect` is spark or duckdb.
         """
@@ -91,75 +93,90 @@ class FeatureModel(Params):
         listed = ",\n  ".join(last)
         return f"WITH {', '.join(queries)}\nSELECT\n  {listed}\nFROM {relation}"
 
-    def slots(self) -> list[Output]:
-        """What the places of the sparse layout stand for: all numbers, then all categories."""
-        return sparse_slots(self.features)
+    def indexed_outputs(self) -> list[Output]:
+        """The output columns in the order of their indices: of all numbers, then of all others."""
+        return indexed_outputs(self.features)
 
-    def count_unknown(self, frame: DataFrame) -> DataFrame:
-        """How many values of each feature the fit has not seen, whatever the policies. Lazy.
+    def count_unknown(self, frame: "DataFrame") -> "DataFrame":
+        """Counts the values of each feature that the fit has not seen, whatever its options. Lazy.
 
-        One row: rows, FEATURE.null, for numbers FEATURE.below and FEATURE.above the range at fit,
-        for categories FEATURE.other.
+        One row: rows, FEATURE.null, for numbers FEATURE.below_min and FEATURE.above_max of the
+        range at fit, for categories FEATURE.unknown_category.
         """
         self._check(frame.columns)
         self._check_types(dict(frame.dtypes))
-        return frame.agg(*unknown_counters(self.features))
+        counts = {"rows": "count(1)"}
+        for fitted in self.features:
+            for name, condition in fitted.sql_unknown().items():
+                counts[f"{fitted.name}.{name}"] = f"count_if({condition})"
+        return frame.selectExpr(*_named(counts.items(), SPARK))
 
     def transform_numpy(self, columns: Mapping[str, Any]) -> Matrix:
-        """What `transform` gives, as doubles with NaN for null, without Spark.
+        """The result of `transform` as doubles with NaN for null, without Spark.
 
-        Given columns of equal length by their names, rows x output columns; given single values
-        (lists or arrays for list columns), the vector of that one row. The first column that holds
-        no lists says which: a column is an array. Where all hold lists, an array is a column
-        unless it has a single value in it; none is in an empty one, so that a row without any
-        category has to be an empty list. Raises SchemaError where a column is missing, InputError
-        for a value that a policy refuses.
+        Columns of equal length give a matrix (rows, output columns). Single values, with a list or
+        an array for a list column, give the vector of that one row. The first column without lists
+        decides: an array is a column. If all columns hold lists, an array is a column unless it
+        has a single value in it; an empty array is a column, so a row without categories must be
+        an empty list. Raises SchemaError if a column is missing, InputError for a value that an
+        option refuses.
         """
         if self._numpy.are_columns(columns):
             return self._numpy.transform(columns)
         return self._numpy.transform_row(columns)
 
     def sparse_numpy(self, columns: Mapping[str, Any]) -> SparseRows:
-        """What the sparse layout gives, as compressed sparse rows, for arrays of equal length."""
+        """The sparse layout as compressed sparse rows, from arrays of equal length."""
         return self._numpy.sparse(columns)
 
     def transform_pandas(
-        self, frame: pd.DataFrame, layout: Literal["columns", "slots"] = "columns"
+        self, frame: pd.DataFrame, layout: Literal["wide", "index"] = "wide"
     ) -> pd.DataFrame:
-        """What `transform` gives, as a pandas frame with the index of `frame`.
+        """The result of `transform` as a pandas frame with the index of `frame`.
 
-        Numbers and buckets are float64 with NaN for null, zeros and ones int32, slots Int32.
+        Numbers and buckets are float64 with NaN for null, indicators int32, indices Int32.
         """
         self._check(list(frame.columns))
         columns = {name: frame[name] for name in self._numpy.columns}
-        if layout == "slots":
-            return self._with_keys(frame, self._numpy.slots(columns))
+        if layout == "index":
+            return self._with_keys(frame, self._numpy.indices(columns))
         matrix = self._numpy.transform(columns)
         features = {
-            output.name: matrix[:, place].astype("float64" if output.role == "number" else "int32")
-            for place, output in enumerate(self.outputs())
+            output.name: matrix[:, i].astype("float64" if output.role == "number" else "int32")
+            for i, output in enumerate(self.outputs())
         }
         return self._with_keys(frame, features)
 
-    def inverse(self, frame: DataFrame) -> DataFrame:
-        """The keys and the source columns that the feature columns of `frame` lead back to. Lazy.
+    def inverse_transform(self, frame: "DataFrame") -> "DataFrame":
+        """The keys, and the source columns from the feature columns of `frame`. Lazy.
 
-        Numbers are doubles, categories of their column's type and null where they had no column
-        of their own; `inverse_sql` says what `drop_first` makes of that. A source column that no
-        feature leads back to is left out.
+        Numbers are doubles. Categories have their column's type, and are null if they have no
+        column of their own. With `drop: first` a row of zeros is the first category, even if it
+        was a null or an unknown value; lists come back without that category. Of several features
+        of one source column the first with an inverse counts; a column without one is left out.
         """
-        columns = inverse_sql(self.features).items()
+        columns: dict[str, str] = {}
+        for fitted in self.features:
+            text = fitted.sql_inverse()
+            if text is not None:
+                columns.setdefault(fitted.column, text)
         keys = [SPARK.identifier(key) for key in self.keys]
-        return frame.selectExpr(*keys, *_named(columns, SPARK))
+        return frame.selectExpr(*keys, *_named(columns.items(), SPARK))
 
-    def inverse_pandas(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """What `inverse` gives, for a frame that `transform_pandas` gave; categories as text."""
+    def inverse_transform_pandas(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The same for a frame from `transform_pandas`; categories come back as text."""
         columns = {output.name: frame[output.name].to_numpy() for output in self.outputs()}
-        return self._with_keys(frame, inverse_arrays(self.features, columns, len(frame)))
+        found: dict[str, Array] = {}
+        for fitted in self.features:
+            if fitted.column not in found:
+                values = fitted.inverse(columns, len(frame))
+                if values is not None:
+                    found[fitted.column] = values
+        return self._with_keys(frame, found)
 
     @cached_property
     def numpy(self) -> NumpyFeatures:
-        """The features compiled for NumPy; a copy of the model with others compiles its own."""
+        """The features compiled for NumPy; a copy with other features compiles its own."""
         return NumpyFeatures(self.features)
 
     @property
@@ -169,35 +186,32 @@ class FeatureModel(Params):
         return self.numpy
 
     def _with_keys(self, frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
-        """The keys and `columns` by their place: the index of `frame` may name a row twice."""
+        """The keys and `columns`, joined by position: the index of `frame` may repeat a value."""
         keys = frame[list(self.keys)].reset_index(drop=True)
         return keys.join(pd.DataFrame(columns, index=keys.index)).set_axis(frame.index)
 
     def _stages(self, layout: Layout, dialect: Dialect) -> list[list[str]]:
-        """Select lists, each over the one before; the keys pass through all of them."""
+        """Select lists, each over the one before; all of them contain the keys."""
         inputs = [f.sql_inputs(dialect) for f in self.features]
         stages = [dict(pair for texts in inputs for pair in texts.items())]
         if layout == "sparse":
             stages += sparse_stages(self.features, dialect)
-        elif layout == "slots":
-            stages += slot_stages(self.features, dialect)
+        elif layout == "index":
+            stages += index_stages(self.features, dialect)
         else:
             outputs = [f.sql_outputs(dialect) for f in self.features]
             stages.append(dict(pair for texts in outputs for pair in texts.items()))
         keys = [dialect.identifier(key) for key in self.keys]
         return [[*keys, *_named(stage.items(), dialect)] for stage in stages]
 
-    def _check(self, there: Iterable[str]) -> None:
-        missing = [column for column in self.columns() if column not in set(there)]
+    def _check(self, available: Iterable[str]) -> None:
+        missing = [column for column in self.columns() if column not in set(available)]
         if missing:
-            raise SchemaError(
-                f"Feature set {self.name} reads {', '.join(missing)}, which the frame lacks: "
-                f"it has {', '.join(there)}."
-            )
+            raise SchemaError.missing(f"the frame of feature set {self.name}", missing, available)
 
     def _check_types(self, found: Mapping[str, str]) -> None:
         changed = [
-            f"{fitted.column} is {found[fitted.column]}, at fit {fitted.type}"
+            f"{fitted.column} is {found[fitted.column]}, was {fitted.type} at fit"
             for fitted in self.features
             if not fitted.accepts(found[fitted.column])
         ]

@@ -2,65 +2,40 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from matchlake.errors import InputError, SchemaError
-from matchlake.features.categories import REFUSED, FittedCategories
-from matchlake.features.numbers import FittedNumber
-from matchlake.features.texts import (
-    Places,
-    find_places,
-    flatten_lists,
-    floats,
-    is_null,
-    listed,
-    text_of,
-)
-from matchlake.formulas.numpy import ARRAYS, NUMBERS, bind
-
-Matrix = npt.NDArray[np.float64]
-Fitted = FittedNumber | FittedCategories
+from matchlake.errors import SchemaError
+from matchlake.features.fitted import FittedFeature
+from matchlake.features.numpy_blocks import Block, Matrix, OnesBlock
+from matchlake.features.numpy_values import Indices, is_null
 
 
 class SparseRows(NamedTuple):
-    """Compressed sparse rows: the entries of row r are those from starts[r] to starts[r + 1]."""
+    """Compressed sparse rows: row r has the entries from starts[r] to starts[r + 1]."""
 
-    starts: Places
-    indices: Places
+    starts: Indices
+    indices: Indices
     values: Matrix
     width: int
 
 
-class Block(Protocol):
-    """The columns of one feature."""
-
-    width: int
-
-    def fill(self, columns: Mapping[str, npt.ArrayLike], out: Matrix) -> None:
-        """Writes the feature's columns of all rows into `out`, which holds zeros."""
-
-    def fill_row(self, row: Mapping[str, Any], out: Matrix, first: int) -> None:
-        """Writes the feature's values of one row from place `first` on."""
-
-
 class NumpyFeatures:
-    """Runs fitted features without Spark; built once, it holds all look-ups ready."""
+    """Fitted features without Spark; the constructor prepares every lookup once."""
 
-    def __init__(self, features: Sequence[Fitted]) -> None:
+    def __init__(self, features: Sequence[FittedFeature]) -> None:
         self.features = features
         self.columns = list(dict.fromkeys(fitted.column for fitted in features))
-        made = [
-            NumberBlock(f) if isinstance(f, FittedNumber) else CategoryBlock(f) for f in features
-        ]
-        self._numbers = [block for block in made if isinstance(block, NumberBlock)]
-        self._categories = [block for block in made if isinstance(block, CategoryBlock)]
-        self._blocks = _placed(made)
-        self.width = sum(block.width for block in made)
-        single = [f.column for f in features if isinstance(f, FittedNumber) or not f.is_list]
+        blocks = [fitted.numpy() for fitted in features]
+        pairs = list(zip(features, blocks, strict=True))
+        self._numbers = [block for fitted, block in pairs if not fitted.gives_ones]
+        self._ones = [cast("OnesBlock", block) for fitted, block in pairs if fitted.gives_ones]
+        self._blocks = _placed(blocks)
+        self.width = sum(block.width for block in blocks)
+        single = [fitted.column for fitted in features if not fitted.is_list]
         self._single = single[0] if single else None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -69,7 +44,8 @@ class NumpyFeatures:
     def are_columns(self, given: Mapping[str, Any]) -> bool:
         """Whether these are columns of many rows, and not the values of one row.
 
-        The first column without lists tells; where there is none, whether an array holds lists.
+        The first column without lists decides. If all columns hold lists, an array of lists is a
+        column.
         """
         value = given.get(self._single or self.columns[0])
         if self._single is not None or not isinstance(value, np.ndarray):
@@ -77,11 +53,11 @@ class NumpyFeatures:
         return all(np.ndim(each) or is_null(each) for each in value)
 
     def transform(self, columns: Mapping[str, npt.ArrayLike]) -> Matrix:
-        """All rows: columns of equal length to rows x output columns, NaN for null."""
+        """Columns of equal length to a matrix (rows, output columns), NaN for null."""
         return _filled(columns, self._rows(columns), self._blocks)
 
     def transform_row(self, row: Mapping[str, Any]) -> Matrix:
-        """One row: single values, or lists for list columns, to a vector of the output columns."""
+        """One row to a vector of the output columns; a list column has a list as its value."""
         self._check(row)
         out = np.zeros(self.width)
         for first, block in self._blocks:
@@ -89,48 +65,48 @@ class NumpyFeatures:
         return out
 
     def sparse(self, columns: Mapping[str, npt.ArrayLike]) -> SparseRows:
-        """All rows: every number at the first places, then a one for each category there is."""
+        """Columns of equal length to sparse rows: every number first, then the ones."""
         count = self._rows(columns)
         dense = _filled(columns, count, _placed(self._numbers))
         first = dense.shape[1]
         rows = [np.repeat(np.arange(count), first)]
-        places = [np.tile(np.arange(first), count)]
-        for block in self._categories:
-            row, place = block.ones(columns[block.column])
+        indices = [np.tile(np.arange(first), count)]
+        for block in self._ones:
+            row, index = block.ones(columns)
             rows.append(row)
-            places.append(place + first)
+            indices.append(index + first)
             first += block.width
-        row, place = np.concatenate(rows), np.concatenate(places)
+        row, index = np.concatenate(rows), np.concatenate(indices)
         values = np.concatenate([dense.ravel(), np.ones(len(row) - dense.size)])
-        order = np.lexsort((place, row))
+        order = np.lexsort((index, row))
         starts = np.searchsorted(row[order], np.arange(count + 1))
-        return SparseRows(starts, place[order], values[order], first)
+        return SparseRows(starts, index[order], values[order], first)
 
-    def slots(self, columns: Mapping[str, npt.ArrayLike]) -> dict[str, Any]:
-        """All rows, by column: numbers as in `transform`, the slots of each other feature.
+    def indices(self, columns: Mapping[str, npt.ArrayLike]) -> dict[str, Any]:
+        """The index layout by column: numbers as in `transform`, the indices of other features.
 
-        These are Int32 of pandas with its null for none, or lists of slots for a list column.
+        Indices are pandas Int32 with its null for none, or lists of them for a list column.
         """
         count = self._rows(columns)
         first = sum(block.width for block in self._numbers)
         found: dict[str, Any] = {}
         for fitted, (_, block) in zip(self.features, self._blocks, strict=True):
-            if not isinstance(block, CategoryBlock):
+            if not fitted.gives_ones:
                 dense = _filled(columns, count, [(0, block)])
                 names = [output.name for output in fitted.outputs()]
                 found |= dict(zip(names, dense.T, strict=True))
                 continue
-            rows, places = block.ones(columns[block.column])
-            if block.fitted.is_list:
+            rows, positions = cast("OnesBlock", block).ones(columns)
+            if fitted.is_list:
                 ends = np.searchsorted(rows, np.arange(1, count))
-                parts = np.split(places + first, ends)[:count]
+                parts = np.split(positions + first, ends)[:count]
                 found[fitted.name] = [part.tolist() for part in parts]
             else:
                 none = np.full(count, fill_value=True)
                 none[rows] = False
-                slots = np.zeros(count, np.int32)
-                slots[rows] = places + first
-                found[fitted.name] = pd.arrays.IntegerArray(slots, none)
+                indices = np.zeros(count, np.int32)
+                indices[rows] = positions + first
+                found[fitted.name] = pd.arrays.IntegerArray(indices, none)
             first += block.width
         return found
 
@@ -141,17 +117,14 @@ class NumpyFeatures:
             raise SchemaError(f"Columns must be of equal length, not {lengths}.")
         return lengths[self.columns[0]]
 
-    def _check(self, there: Mapping[str, Any]) -> None:
-        missing = [column for column in self.columns if column not in there]
+    def _check(self, given: Mapping[str, Any]) -> None:
+        missing = [column for column in self.columns if column not in given]
         if missing:
-            raise SchemaError(
-                f"The features read {', '.join(missing)}, which is not given: there is "
-                f"{', '.join(map(str, there)) or 'nothing'}."
-            )
+            raise SchemaError.missing("the input of the features", missing, given)
 
 
 def _placed(blocks: Sequence[Block]) -> list[tuple[int, Block]]:
-    """The blocks with the place where each begins."""
+    """The blocks with the position of each one's first column."""
     return list(zip(accumulate((b.width for b in blocks), initial=0), blocks, strict=False))
 
 
@@ -163,88 +136,3 @@ def _filled(
         for first, block in blocks:
             block.fill(columns, out[:, first : first + block.width])
     return out
-
-
-class NumberBlock:
-    """A numeric feature: its formulas bound to arrays and to single numbers."""
-
-    def __init__(self, fitted: FittedNumber) -> None:
-        self.fitted = fitted
-        inputs, formulas = fitted.inputs().items(), fitted.formulas().values()
-        self.width = len(formulas)
-        self._array_inputs = [(name, bind(each, ARRAYS)) for name, each in inputs]
-        self._array_formulas = [bind(each, ARRAYS) for each in formulas]
-        self._row_inputs = [(name, bind(each, NUMBERS)) for name, each in inputs]
-        self._row_formulas = [bind(each, NUMBERS) for each in formulas]
-
-    def fill(self, columns: Mapping[str, npt.ArrayLike], out: Matrix) -> None:
-        """Writes the feature's columns of all rows into `out`."""
-        raw = {self.fitted.column: floats(columns[self.fitted.column])}
-        ready = {name: prepare(raw) for name, prepare in self._array_inputs}
-        for place, formula in enumerate(self._array_formulas):
-            out[:, place] = formula(ready)
-
-    def fill_row(self, row: Mapping[str, Any], out: Matrix, first: int) -> None:
-        """Writes the feature's values of one row from place `first` on."""
-        value = row[self.fitted.column]
-        raw = {self.fitted.column: float("nan") if is_null(value) else float(value)}
-        ready = {name: prepare(raw) for name, prepare in self._row_inputs}
-        for place, formula in enumerate(self._row_formulas, first):
-            out[place] = formula(ready)
-
-
-class CategoryBlock:
-    """A categorical feature: a dictionary from the text of a category to its place."""
-
-    def __init__(self, fitted: FittedCategories) -> None:
-        self.fitted = fitted
-        self.column = fitted.column
-        self.width = len(fitted.outputs())
-        self._text = text_of(fitted.element_type)
-        self._places, self._null, self._other = fitted.places()
-
-    def fill(self, columns: Mapping[str, npt.ArrayLike], out: Matrix) -> None:
-        """Writes the feature's columns of all rows into `out`."""
-        out[self.ones(columns[self.column])] = 1.0
-
-    def ones(self, values: npt.ArrayLike) -> tuple[Places, Places]:
-        """The row and the place of every one, each pair once."""
-        if self.fitted.is_list:
-            rows, elements, null = flatten_lists(values)
-            places, gone = find_places(elements, self._places, self._other, self._text)
-            rows, places = rows[~gone], places[~gone]
-        else:
-            places, null = find_places(values, self._places, self._other, self._text)
-            rows, places = np.flatnonzero(~null), places[~null]
-        self._refuse(null=bool(null.any()), other=bool((places == REFUSED).any()))
-        rows = np.concatenate([rows, np.flatnonzero(null)])
-        places = np.concatenate([places, np.full(null.sum(), self._null)])
-        rows, places = rows[places >= 0], places[places >= 0]
-        if not self.fitted.is_list or not len(rows):
-            return rows, places
-        once = np.unique(rows * self.width + places)
-        return once // self.width, once % self.width
-
-    def fill_row(self, row: Mapping[str, Any], out: Matrix, first: int) -> None:
-        """Writes the feature's values of one row from place `first` on."""
-        value = row[self.column]
-        if is_null(value):
-            self._refuse(null=True, other=False)
-            places = [self._null]
-        else:
-            values = [value]
-            if self.fitted.is_list:
-                values = [each for each in listed(value) if not is_null(each)]
-            places = [self._places.get(self._text(each), self._other) for each in values]
-        for place in places:
-            if place >= 0:
-                out[first + place] = 1.0
-            elif place == REFUSED:
-                self._refuse(null=False, other=True)
-
-    def _refuse(self, *, null: bool, other: bool) -> None:
-        """Raises InputError for what the policies refuse."""
-        if null and self._null == REFUSED:
-            raise InputError(self.fitted.null_message)
-        if other:
-            raise InputError(self.fitted.other_message)

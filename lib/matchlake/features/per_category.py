@@ -1,4 +1,4 @@
-"""One table as one frame a category, and the question it stands for: one model or many?"""
+"""One frame per category, and a comparison: one model per category, or one for all?"""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import ParameterError
-from matchlake.features.categories import FittedCategories
+from matchlake.features.fitted_categories import FittedCategories
 from matchlake.features.model import FeatureModel
 from matchlake.formulas.sql import SPARK
 
@@ -23,9 +23,9 @@ _GROUP, _CATEGORY, _LABEL = "split_group", "split_category", "split_label"
 def split_by(frame: DataFrame, model: FeatureModel, feature: str) -> dict[str, DataFrame]:
     """The rows of each category of the one-hot `feature`, by the category's text. Lazy.
 
-    `frame` holds the column that the feature reads. Rows that are null or of another value are in
-    none. Each frame reads the table anew: for many of them have `build_features` write the table
-    in one pass with `split_by`, of which each frame then reads its own part alone.
+    `frame` needs the column that the feature reads. Rows with a null or an unknown value are in no
+    frame. Each frame reads the table again. For many categories, let `build_features` write the
+    table with `split_by`: each frame then reads only its own partition.
     """
     fitted = _one_hot(model, feature)
     column = F.col(SPARK.identifier(fitted.column)).cast("string")
@@ -39,15 +39,16 @@ def compare_split(
     label: str,
     learn: Learner,
 ) -> DataFrame:
-    """How a model for each category does on held-out rows, and how one for all does. Lazy.
+    """The held-out errors of one model per category, and of one model for all. Lazy.
 
-    `features` are a fitted set and the name of one of its one-hot features; both frames hold the
-    columns it reads and `label`, a number. `learn(X, y)` returns a function from X to predictions;
-    X has the set's columns, for a single category without those of the one-hot feature. It runs
-    in Spark's workers: once for each category of `train` with that category's rows, once with all
-    of them. Gives category, rows (of `test`), separate_error and one_error, the mean squared errors
-    on these rows, null where a category had none to learn from; and a last row without category
-    for all those that both could judge.
+    `features` are a fitted set and the name of one of its one-hot features. Both frames need the
+    columns that the set reads, and `label`, a number. `learn(X, y)` returns a function from X to
+    predictions. X has the set's columns; for a single category those of the one-hot feature are
+    left out. `learn` runs in Spark's workers, once per category of `train` and once for all rows.
+
+    Gives category, rows (of `test`), separate_error and one_error: the mean squared errors on these
+    rows, null for a category without training rows. The last row, without a category, is over the
+    categories with both errors.
     """
     model, feature = features
     fitted = _one_hot(model, feature)
@@ -59,7 +60,7 @@ def compare_split(
 
 
 def _compared(found: DataFrame) -> DataFrame:
-    """Both approaches side by side, by category and over all categories that both could judge."""
+    """Both approaches side by side, per category and over all categories with both errors."""
 
     def error(approach: str) -> Column:
         return F.max(F.when(F.col("approach") == approach, F.col("squared_error")))
@@ -87,7 +88,7 @@ def _one_hot(model: FeatureModel, feature: str) -> FittedCategories:
     found = {f.name: f for f in model.features if isinstance(f, FittedCategories) and not f.is_list}
     if feature not in found:
         raise ParameterError(
-            f"{feature!r} is no one-hot feature of {model.name}: there is "
+            f"{feature!r} is not a one-hot feature of {model.name}. Its one-hot features: "
             f"{', '.join(found) or 'none'}."
         )
     return found[feature]
@@ -96,7 +97,7 @@ def _one_hot(model: FeatureModel, feature: str) -> FittedCategories:
 def _prepared(
     frame: DataFrame, model: FeatureModel, fitted: FittedCategories, label: str
 ) -> DataFrame:
-    """The set's columns with the label and the category, where there is one."""
+    """The set's columns with the label and the category, without rows of no category."""
     category = F.col(SPARK.identifier(fitted.column)).cast("string")
     given = frame.withColumns({_LABEL: F.col(label).cast("double"), _CATEGORY: category})
     bare = model.model_copy(update={"keys": (_LABEL, _CATEGORY)})
@@ -120,7 +121,7 @@ def _scores(
     left_out: list[str],
     learn: Learner,
 ) -> pd.DataFrame:
-    """The error of one group's model on each of its categories."""
+    """The error of one group's model for each category of the group."""
     rows = test[[_CATEGORY, _LABEL]].assign(error=float("nan"))
     if len(train) and len(test):
         predict = learn(train.drop(columns=left_out), train[_LABEL])

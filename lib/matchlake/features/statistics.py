@@ -1,15 +1,22 @@
-"""Everything that fits need to know of a table, in one Spark job for all columns together."""
+"""The statistics that a fit needs of a table, in one Spark job for all columns together."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
+from matchlake.features.requests import (
+    CategoryCounts,
+    CategoryRequest,
+    NumberRequest,
+    Request,
+    Statistics,
+)
+
 ACCURACY = 10_000
-"""Approximate quantiles have a rank within 1/ACCURACY of the rows."""
+"""The rank of an approximate quantile is within 1/ACCURACY of the rows of the exact one."""
 
 _INFINITY = float("inf")
 
@@ -20,61 +27,15 @@ def _logarithm(value: Column) -> Column:
 
 _AGGREGATES: dict[str, Callable[[Column], Column]] = {
     "mean": F.avg,
-    "deviation": F.stddev_pop,
+    "std": F.stddev_pop,
     "log_mean": lambda value: F.avg(_logarithm(value)),
-    "log_deviation": lambda value: F.stddev_pop(_logarithm(value)),
+    "log_std": lambda value: F.stddev_pop(_logarithm(value)),
     "mode": lambda value: F.mode(value, deterministic=True),
 }
 
 
-@dataclass(frozen=True)
-class NumberRequest:
-    """Asks for the counts, the range and more statistics of a numeric column."""
-
-    column: str
-    needs: tuple[str, ...] = ()
-    """mean, deviation, log_mean, log_deviation, mode."""
-    shares: tuple[float, ...] = ()
-    """Quantiles, as shares of the rows."""
-
-
-@dataclass(frozen=True)
-class CategoryRequest:
-    """Asks for the most frequent values of a column, or of the elements of a list column."""
-
-    column: str
-    is_list: bool
-    limit: int
-    min_rows: int = 1
-    known: tuple[str, ...] = ()
-    """Values whose rows are counted however few they are."""
-
-
-@dataclass(frozen=True)
-class CategoryCounts:
-    """Rows a value, the most frequent first, equal ones by their bytes."""
-
-    present: int
-    """Rows that are not null; for lists, elements that are not null, counted once a list."""
-    missing: int
-    """Rows that are null."""
-    values: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """What `collect_statistics` found, by the names of the requests."""
-
-    rows: int
-    numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Arguments of NumberStatistics; None for what no value could tell."""
-    categories: dict[str, CategoryCounts] = field(default_factory=dict)
-
-
-def collect_statistics(
-    frame: DataFrame, requests: Mapping[str, NumberRequest | CategoryRequest]
-) -> Statistics:
-    """Answers all requests together; starts one Spark job, whose result is bounded by the limits.
+def collect_statistics(frame: DataFrame, requests: Mapping[str, Request]) -> Statistics:
+    """The answers to all requests; starts one Spark job, with a result that the limits bound.
 
     Two branches of one plan read disjoint columns: one aggregates the numbers, the other explodes
     the category columns into (position, value) pairs and counts them.
@@ -92,16 +53,14 @@ def collect_statistics(
             totals = row["totals"].asDict()
         else:
             values[row["position"]].append((row["value"], row["rows"]))
-    return Statistics(
-        rows=totals["rows"],
-        numbers={
-            name: _read_number(totals[f"n{i}"], request)
-            for i, (name, request) in enumerate(numbers.items())
-        },
-        categories={
-            name: _read_categories(totals[f"c{i}"], values[i]) for i, name in enumerate(categories)
-        },
-    )
+    found: dict[str, Any] = {
+        name: _read_number(totals[f"n{i}"], request)
+        for i, (name, request) in enumerate(numbers.items())
+    }
+    found |= {
+        name: _read_categories(totals[f"c{i}"], values[i]) for i, name in enumerate(categories)
+    }
+    return Statistics(totals["rows"], found)
 
 
 def _totals(
@@ -129,9 +88,9 @@ def _number_statistics(value: Column, request: NumberRequest) -> list[Column]:
         F.max(finite).alias("maximum"),
     ]
     found += [_AGGREGATES[name](finite).alias(name) for name in request.needs]
-    if request.shares:
-        shares = list(request.shares)
-        found.append(F.percentile_approx(finite, shares, ACCURACY).alias("quantiles"))
+    if request.quantiles:
+        fractions = list(request.quantiles)
+        found.append(F.percentile_approx(finite, fractions, ACCURACY).alias("quantiles"))
     return found
 
 
@@ -145,7 +104,7 @@ def _distinct_size(values: Column) -> Column:
 
 
 def _counts(frame: DataFrame, categories: Sequence[CategoryRequest]) -> DataFrame:
-    """position, value, rows: the `limit` most frequent values of each column, known ones first."""
+    """position, value, rows: the most frequent values of each column, known values first."""
     pairs = frame.select(F.explode(_pairs(categories)).alias("pair")).select("pair.*")
     rows = F.count(F.lit(1)).alias("rows")
     counts = pairs.where("value IS NOT NULL").groupBy("position", "value").agg(rows)
@@ -163,7 +122,7 @@ def _counts(frame: DataFrame, categories: Sequence[CategoryRequest]) -> DataFram
 
 
 def _pairs(categories: Sequence[CategoryRequest]) -> Column:
-    """An array of (position, value) structs: one for each value and each distinct element."""
+    """An array of (position, value) structs: one per value and per distinct list element."""
     singles, lists = [], []
     for position, request in enumerate(categories):
         if request.is_list:
@@ -183,15 +142,15 @@ def _pair(position: int, value: Column) -> Column:
     return F.struct(F.lit(position).alias("position"), value.alias("value"))
 
 
-def _column(request: NumberRequest | CategoryRequest) -> Column:
-    """The request's column by its own name, also where that has dots or blanks."""
+def _column(request: Request) -> Column:
+    """The request's column; its name may have dots or blanks."""
     return F.col("`" + request.column.replace("`", "``") + "`")
 
 
 def _read_number(found: Row, request: NumberRequest) -> dict[str, Any]:
     statistics = found.asDict()
     values = statistics.pop("quantiles", None) or []
-    statistics["quantiles"] = tuple(zip(request.shares, values, strict=False))
+    statistics["quantiles"] = tuple(zip(request.quantiles, values, strict=False))
     return statistics
 
 

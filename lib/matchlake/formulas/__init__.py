@@ -1,1 +1,1 @@
-"""The expression tree of features and its renderers."""
+"""Formulas of features as expression trees, and their renderers for SQL and NumPy."""

@@ -1,4 +1,4 @@
-"""Formulas on NumPy arrays, and on single numbers without NumPy's cost a call."""
+"""Formulas on NumPy arrays, and on single numbers without NumPy's overhead per call."""
 
 import math
 import operator
@@ -79,9 +79,10 @@ NUMBERS: Operations = {
 
 
 def bind(expression: Expression, operations: Operations) -> Callable[[Values], Any]:
-    """A function of the values, by the names of columns and inputs, that runs the formula.
+    """The formula as a function of values by the names of columns and inputs.
 
-    Both branches of a choice run. Raises InputError where the formula refuses a value.
+    Both branches of a choice run. The function raises InputError for a value that the formula
+    refuses.
     """
     match expression:
         case Column(name) | Input(name):
@@ -115,7 +116,7 @@ def _refusing(
 def _calling(
     function: Callable[..., Any], arguments: list[Callable[[Values], Any]]
 ) -> Callable[[Values], Any]:
-    """One closure for each number of arguments: a loop over them would double the time."""
+    """One closure per number of arguments, because a loop over them would double the time."""
     match arguments:
         case [first]:
             return lambda values: function(first(values))

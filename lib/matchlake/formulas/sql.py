@@ -1,7 +1,7 @@
-"""Formulas, names and literals as SQL text of a dialect.
+"""Formulas, names and literals as SQL of a dialect.
 
-The Spark columns of a feature are this text too, parsed by Spark, so that a frame and a query
-over the same table cannot differ.
+Spark parses this SQL for the columns of a frame, too. A frame and a query over the same table
+therefore cannot differ.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ _OPERATIONS = {
 
 @dataclass(frozen=True)
 class Dialect:
-    """What differs between engines; `{}` stands for the arguments."""
+    """The SQL of one engine where engines differ; `{}` is replaced by the arguments."""
 
     name: str
     quote: str
@@ -42,13 +42,13 @@ class Dialect:
     list_type: str
     contains: str
     other_elements: str
-    """Whether the list `value` has an element that is none of `known`, null among them."""
+    """Whether the list `value` has an element that is not in `known`; `known` includes null."""
     list_of: str
     without_absent: str
-    """The list of the places given, without those that are -1."""
+    """The list of the indices, without those that are -1."""
     size: str
     sparse: str
-    """A struct of `indices` and of `values` with `ones` times 1.0 behind them."""
+    """A struct of `indices` and of `values`, followed by `ones` values of 1.0."""
 
     def doubles(self, values: Sequence[str]) -> str:
         """A list of doubles."""
@@ -56,7 +56,7 @@ class Dialect:
         return f"CAST({listed} AS {self.list_type.replace(self.text_type, 'DOUBLE')})"
 
     def identifier(self, name: str) -> str:
-        """`name` quoted, whatever it holds."""
+        """Any `name`, quoted."""
         return self.quote + name.replace(self.quote, self.quote * 2) + self.quote
 
 
@@ -98,7 +98,7 @@ DUCKDB = Dialect(
     contains="COALESCE(list_contains({}, {}), FALSE)",
     other_elements="COALESCE(NOT list_has_all([{known}], {value}), FALSE)",
     list_of="[{}]",
-    without_absent="[place FOR place IN [{}] IF place >= 0]",
+    without_absent="[i FOR i IN [{}] IF i >= 0]",
     size="len({})",
     sparse=(
         "{{'indices': {indices},"
@@ -109,14 +109,14 @@ DIALECTS = {dialect.name: dialect for dialect in (SPARK, DUCKDB)}
 
 
 def find_dialect(name: str) -> Dialect:
-    """The dialect of that name; raises ParameterError, naming those there are."""
+    """The dialect of that name; raises ParameterError with the known names."""
     if name not in DIALECTS:
-        raise ParameterError(f"No SQL dialect {name!r}: there is {', '.join(DIALECTS)}.")
+        raise ParameterError(f"No SQL dialect {name!r}. Known dialects: {', '.join(DIALECTS)}.")
     return DIALECTS[name]
 
 
 def number_text(value: float | None) -> str:
-    """A double as a literal that reads back to the same bits in every dialect."""
+    """A double as a literal with exactly the same bits in every dialect."""
     if value is None:
         return "CAST(NULL AS DOUBLE)"
     text = repr(float(value))
@@ -131,7 +131,7 @@ def number_input(column: str, *, floating: bool, dialect: Dialect) -> str:
 
 
 def text_input(column: str, type_name: str, dialect: Dialect) -> str:
-    """A column, or each element of a list column, as text."""
+    """A column as text, or a list column with its elements as text."""
     name = dialect.identifier(column)
     if type_name.startswith("array"):
         same = type_name == "array<string>"
@@ -140,13 +140,13 @@ def text_input(column: str, type_name: str, dialect: Dialect) -> str:
 
 
 def refuse(condition: str, message: str, value: str, dialect: Dialect) -> str:
-    """`value`, but an error with `message` for every row where `condition` holds."""
+    """`value`, or an error with `message` for a row where `condition` holds."""
     fail = dialect.refuse.format(dialect.text(message))
     return f"CASE WHEN {condition} THEN {fail} ELSE {value} END"
 
 
 def render(expression: Expression, dialect: Dialect) -> str:
-    """A formula as SQL text."""
+    """A formula as SQL."""
     match expression:
         case Input(name):
             return dialect.identifier(name)

@@ -1,15 +1,15 @@
-"""The few operations on numbers that every numeric feature is written in.
+"""Formulas as expression trees of a few operations on numbers.
 
-A formula is plain data: `(x - 7.0) / 66.0` builds a tree, and the tree runs as SQL text (`sql`),
-on NumPy arrays and on single values (`evaluate`). Null and NaN are one thing, a missing value: a
-comparison with it is false, arithmetic with it gives it back.
+A formula is plain data: `(x - 7.0) / 66.0` builds a tree. The tree runs as SQL (`sql`), and on
+NumPy arrays and single numbers (`numpy`). Null and NaN are both a missing value: a comparison with
+it is false, and arithmetic with it gives a missing value.
 """
 
 from dataclasses import dataclass
 
 
 class Expression:
-    """A formula over one row; operators and comparisons build larger ones."""
+    """A formula over one row; operators and comparisons build larger formulas."""
 
     def __add__(self, other: "Expression | float") -> "Call":
         return Call("add", (self, _lift(other)))
@@ -48,12 +48,12 @@ class Column(Expression):
 
     name: str
     floating: bool
-    """Whether its type has NaN at all."""
+    """Whether the column's type has NaN."""
 
 
 @dataclass(frozen=True)
 class Input(Expression):
-    """A value prepared from one column; formulas stand on these."""
+    """A named value that is prepared from one column."""
 
     name: str
 
@@ -75,7 +75,7 @@ class Call(Expression):
 
 @dataclass(frozen=True)
 class Refuse(Expression):
-    """`value`, but an error with `message` for every row where `condition` holds."""
+    """`value`, or an error with `message` for a row where `condition` holds."""
 
     condition: Expression
     message: str
@@ -106,7 +106,7 @@ def exp(value: Expression) -> Call:
 
 
 def log(value: Expression) -> Call:
-    """The natural logarithm; the value must be positive, or its result not used."""
+    """The natural logarithm; for a value that is not positive the result must not be used."""
     return Call("log", (value,))
 
 
@@ -116,7 +116,7 @@ def tanh(value: Expression) -> Call:
 
 
 def clip(value: Expression, low: float, high: float) -> Call:
-    """`value` held between the two; it must not be missing."""
+    """`value` limited to the range from `low` to `high`; it must not be missing."""
     return Call("greatest", (_lift(low), Call("least", (_lift(high), value))))
 
 

@@ -21,7 +21,7 @@ class FormatParams(Params):
     """avro: the schema that the values were written with."""
     registry: str | None = None
     """confluent_avro: the address of the schema registry, http or https."""
-    registry_patience: float = Field(10.0, gt=0)
+    registry_timeout_seconds: float = Field(10.0, gt=0)
     """confluent_avro: seconds to wait for the registry's answer before the batch fails."""
     descriptors: str | None = None
     """protobuf: file of a FileDescriptorSet (`protoc --include_imports -o FILE`), where every

@@ -142,6 +142,22 @@ class ReplayParams(Params):
         return tuple(filter(None, reasons))
 
 
+class EraseParams(Params):
+    """The user that `erase_user` erases."""
+
+    user_id: str | None = Field(None, repr=False)
+    """The user's `user_id`, as text."""
+    include_unparsed_matches: bool = False
+    """Whether to erase quarantined records that hold the id anywhere, too."""
+
+    @field_validator("user_id", mode="before")
+    @classmethod
+    def _is_text(cls, user_id: object) -> object:
+        if user_id is not None and not isinstance(user_id, str):  # 007 would become 7
+            raise ValueError("an id is text: pass it as --user-id ID, or quote it for YAML")
+        return user_id
+
+
 class SilverTable(Params):
     """The silver table of one stream."""
 

@@ -1,1 +1,1 @@
-"""The only code that touches the outside world: broker, lake, Delta tables, secrets, tracking."""
+"""Clients of the outside world: Kafka, storage, Delta tables, secrets, MLflow."""

@@ -1,9 +1,8 @@
 """Delta tables of the lakehouse: named, created, read and written in one place.
 
-On a platform with a catalog (Unity Catalog) tables are managed by it. On a local machine there is
-no metastore to share between processes, so the tables are found by their place: a table
-`schema.name` lies in `<folder>/schema/name`, and a session attaches it on first use. Any number
-of processes can therefore read and write the same lakehouse at once.
+On a platform Unity Catalog manages the tables. Locally, processes share no metastore, so a table is
+found by its folder: `schema.name` is in `<folder>/schema/name`, and a session registers it on first
+use. Any number of processes can therefore read and write the same lakehouse at once.
 """
 
 import logging
@@ -19,19 +18,19 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructField, StructType
 
 from matchlake.errors import SchemaError, TableError
+from matchlake.io.delta_schema import (
+    shape_differences,
+    struct_type,
+    table_properties,
+    typed_rows,
+)
 from matchlake.schemas import TableSpec, ViewSpec, check_name, quote_identifier, quote_text
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-CHANGES = "delta.enableChangeDataFeed"
-"""The property of tables of which Delta keeps what each commit changed."""
-STATISTICS = "delta.dataSkippingStatsColumns"
-"""The property that names the columns whose least and greatest values Delta keeps of each file."""
 
 _TRIES = 4
 _CREATED_BY_ANOTHER = (
@@ -40,9 +39,9 @@ _CREATED_BY_ANOTHER = (
     "DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION",
     "DELTA_SCHEMA_NOT_PROVIDED",
 )
-"""What Delta says of a table that another run creates at the same time."""
+"""Delta's errors for a table that another run creates at the same time."""
 WRITTEN_BY_ANOTHER = ("DELTA_CONCURRENT_APPEND", "DELTA_CONCURRENT_DELETE")
-"""What it says of rows that another run wrote since they were read; nothing was written then."""
+"""Delta's errors for rows that another run wrote after they were read; nothing is written."""
 _GONE = (
     "DELTA_VERSION_NOT_FOUND",
     "Cannot time travel Delta table to version",
@@ -50,7 +49,7 @@ _GONE = (
     "DELTA_FILE_NOT_FOUND",
     "FILE_NOT_EXIST",
 )
-"""What Delta and Spark say of a version whose log or files were cleaned up or vacuumed."""
+"""The errors of Delta and Spark for a version without its log or files, as after VACUUM."""
 
 
 @cache
@@ -60,13 +59,13 @@ def _warn_once(text: str) -> None:
 
 @dataclass(frozen=True)
 class Lakehouse:
-    """Where the tables are: in `catalog`, or, without one, below the local `folder`."""
+    """The tables of `catalog`, or, without one, of the local `folder`."""
 
     spark: SparkSession = field(repr=False)
     catalog: str | None = None
     folder: str | None = None
     views: tuple[ViewSpec, ...] = field(default=(), repr=False)
-    """Views that a local session makes when they are first asked for."""
+    """Views that a local session creates on first use."""
 
     def name(self, table: str) -> str:
         """The full, quoted name of `schema.table`; raises SchemaError for anything else."""
@@ -75,14 +74,14 @@ class Lakehouse:
         return ".".join(quote_identifier(part) for part in parts)
 
     def path(self, table: str) -> str | None:
-        """The local folder of `schema.table`; None where a catalog manages the tables."""
+        """The local folder of `schema.table`; None if a catalog manages the tables."""
         schema, short = check_name(table).split(".")
         return str(Path(self.folder).absolute() / schema / short) if self.folder else None
 
     def exists(self, table: str) -> bool:
-        """Whether the table or view is there.
+        """Whether the table or view exists.
 
-        On a local machine a table found by its place is attached, and a view of `views` is made.
+        A local table is registered with the session, and a view of `views` is created.
         """
         if self.spark.catalog.tableExists(self.name(table)):
             return True
@@ -98,7 +97,7 @@ class Lakehouse:
         return True
 
     def tables(self) -> Iterator[str]:
-        """Names of the tables found below the local folder, sorted; what has none is left out."""
+        """The names of the tables below the local folder, sorted."""
         if self.folder:
             for log in sorted(Path(self.folder).glob("*/*/_delta_log")):
                 if not _is_committed(log):
@@ -108,52 +107,51 @@ class Lakehouse:
                 except SchemaError as error:
                     _warn_once(f"{log.parent} is left out: {error}")
 
-    def attach_all(self) -> list[str]:
-        """Attaches every table below the local folder to the session and names them."""
+    def register_tables(self) -> list[str]:
+        """Registers every table below the local folder with the session; returns their names."""
         return [table for table in self.tables() if self.exists(table)]
 
     def create(self, spec: TableSpec, *, add_columns: bool = False) -> None:
-        """Creates the table where it is missing; raises TableError where it has another shape.
+        """Creates the table if it is missing; raises TableError if it has another shape.
 
-        With `add_columns` one that only lacks columns gets them, null in the rows it has. Of
-        several runs that create it in the same moment one does, and the others find it.
+        With `add_columns` a table that only lacks columns gets them, with null in its rows. If
+        several runs create the table at the same moment, one creates it and the others use it.
         """
-        until_alone(lambda: self._create(spec, add_columns), _CREATED_BY_ANOTHER, spec.name)
+        retry_conflicts(lambda: self._create(spec, add_columns), _CREATED_BY_ANOTHER, spec.name)
 
-    def _create(self, spec: TableSpec, add_columns: bool) -> None:  # noqa: FBT001 - as it was given
+    def _create(self, spec: TableSpec, add_columns: bool) -> None:  # noqa: FBT001 - passed on
         if self.exists(spec.name):
             if add_columns:
                 self._add_columns(spec)
             self._check_shape(spec)
             return
         self._create_schema(spec.name)
-        columns = ", ".join(column.ddl for column in spec.columns)
         cluster = ", ".join(quote_identifier(name) for name in spec.cluster_by)
         partition = ", ".join(quote_identifier(name) for name in spec.partition_by)
         path = self.path(spec.name)
         self.spark.sql(
-            f"CREATE TABLE IF NOT EXISTS {self.name(spec.name)} ({columns}) USING DELTA"
+            f"CREATE TABLE IF NOT EXISTS {self.name(spec.name)} ({spec.ddl}) USING DELTA"
             + (f" PARTITIONED BY ({partition})" if partition else "")
             + (f" CLUSTER BY ({cluster})" if cluster else "")
             + f" COMMENT {quote_text(spec.comment)}"
-            + _properties(spec)
+            + table_properties(spec)
             + (f" LOCATION {quote_text(path)}" if path else "")
         )
 
     def read(self, table: str, version: int | None = None) -> DataFrame:
-        """The table, or its state at a Delta `version`; raises TableError where it is missing."""
+        """The table, or its state at a Delta `version`; raises TableError if it is missing."""
         self.require(table)
         if version is None:
             return self.spark.table(self.name(table))
         return self.spark.sql(f"SELECT * FROM {self.name(table)} VERSION AS OF {int(version)}")
 
     def require(self, *tables: str) -> None:
-        """Raises TableError, naming what there is, unless every table or view exists."""
+        """Raises TableError, with the names of the tables, unless every table or view exists."""
         missing = [table for table in tables if not self.exists(table)]
         if missing:
-            there = ", ".join(self.tables()) if self.folder else f"see catalog {self.catalog}"
+            found = ", ".join(self.tables()) if self.folder else f"see catalog {self.catalog}"
             raise TableError(
-                f"No table {', '.join(missing)} in the lakehouse (there is: {there or 'nothing'})."
+                f"No table {', '.join(missing)} in the lakehouse (tables: {found or 'none'})."
                 " Run the job that writes it first; `matchlake run --help` lists the jobs."
             )
 
@@ -164,46 +162,50 @@ class Lakehouse:
         return int(newest[0].version)
 
     def changes(self, table: str, first: int, last: int) -> DataFrame:
-        """The rows that the versions from `first` to `last` changed, with `_change_type`; lazy."""
+        """The rows that versions `first` to `last` changed, with `_change_type`. Lazy."""
         reader = self.spark.read.option("readChangeFeed", value=True)
         reader = reader.option("startingVersion", first).option("endingVersion", last)
         return reader.table(self.name(table))
 
+    def frame(self, rows: Sequence[tuple[Any, ...]], spec: TableSpec) -> DataFrame:
+        """A frame of Python rows with the columns and types of `spec`. Lazy."""
+        return self.spark.createDataFrame(rows, struct_type(spec))
+
     def append(self, frame: DataFrame, spec: TableSpec) -> None:
-        """Adds the rows of `frame`, whose columns must be those of `spec`, in one commit."""
+        """Adds the rows of `frame`, with the columns of `spec`, in one commit."""
         self.create(spec)
-        _rows(frame, spec).writeTo(self.name(spec.name)).append()
+        typed_rows(frame, spec).writeTo(self.name(spec.name)).append()
 
     def replace(self, frame: DataFrame, spec: TableSpec) -> None:
-        """Replaces all rows in one commit: readers see the old table or the new, never neither.
+        """Replaces all rows in one commit: a reader sees the old rows or the new ones.
 
-        Columns and partitions follow `spec`, also where the table had others before.
+        Columns and partitions follow `spec`, even if the table had others before.
         """
         name = self.name(spec.name)
-        rows = _rows(frame, spec)
+        rows = typed_rows(frame, spec)
         if not self.exists(spec.name):
             self.create(spec)
-        other_shape = shape_differences(self.spark.table(name).schema, spec.struct(), extra=False)
+        other_shape = shape_differences(
+            self.spark.table(name).schema, struct_type(spec), extra=False
+        )
         if other_shape or self._partitions(name) != set(spec.partition_by):
             writer = rows.write.format("delta").mode("overwrite").partitionBy(*spec.partition_by)
             writer.option("overwriteSchema", "true").saveAsTable(name)
         else:
             rows.writeTo(name).overwrite(F.lit(True))  # noqa: FBT003 - a condition, not a flag
 
-    def replace_part(self, frame: DataFrame, spec: TableSpec, part: Mapping[str, Any]) -> None:
-        """Replaces the rows whose columns equal those of `part`, in one commit; a rerun is safe."""
-        condition = F.lit(True)  # noqa: FBT003 - a condition, not a flag
-        for name, value in part.items():
-            condition = condition & (F.col(name) == F.lit(value))
-        self.replace_where(frame, spec, condition)
+    def replace_where(
+        self, frame: DataFrame, spec: TableSpec, where: Column | Mapping[str, Any]
+    ) -> None:
+        """Replaces the rows that `where` selects, in one commit; a rerun is safe.
 
-    def replace_where(self, frame: DataFrame, spec: TableSpec, condition: Column) -> None:
-        """Replaces the rows of which the condition holds, in one commit; a rerun is safe.
-
-        It fails where another run wrote such rows meanwhile: `frame` cannot know of them.
+        `where` is a condition, or a mapping of column names to values that all have to be equal.
+        It fails where another run has written such rows in the meantime, because `frame` cannot
+        contain them.
         """
         self.create(spec)
-        _rows(frame, spec).writeTo(self.name(spec.name)).overwrite(condition)
+        condition = where if isinstance(where, Column) else _all_equal(where)
+        typed_rows(frame, spec).writeTo(self.name(spec.name)).overwrite(condition)
 
     def merge(
         self,
@@ -211,15 +213,15 @@ class Lakehouse:
         spec: TableSpec,
         matched: str | None = None,
         *,
-        insist: bool = False,
+        retry_on_conflict: bool = False,
     ) -> int:
         """Updates or inserts by `spec.keys`, in one commit; a rerun with equal rows adds nothing.
 
-        `frame` must hold one row a key. Rows that are equal already are not rewritten; other
-        clauses for rows that are there, `s` the new and `t` the old, can be given as `matched`.
-        Where another run wrote meanwhile it fails, or with `insist` tries again: that is for
-        ledgers, whose rows are what the run itself has done, not what it read before the other.
-        Returns how many rows were inserted.
+        `frame` must hold one row per key. Equal rows are not rewritten. `matched` can give other
+        clauses for existing rows, in which `s` is the new row and `t` the old one.
+        It fails where another run wrote to the table in the meantime. With `retry_on_conflict` it
+        tries again: for audit tables, where rows do not depend on the rows before.
+        Returns the number of inserted rows.
         """
         if not spec.keys:
             raise SchemaError(f"{spec.name} declares no keys, so rows cannot be merged into it.")
@@ -228,11 +230,13 @@ class Lakehouse:
         frame.select(spec.column_names).createOrReplaceTempView(source)
         rest = [name for name in spec.column_names if name not in spec.keys]
         if matched is None:
-            anew = ", ".join(f"{name} = s.{name}" for name in map(quote_identifier, rest))
+            assignments = ", ".join(f"{name} = s.{name}" for name in map(quote_identifier, rest))
             matched = (
-                f"WHEN MATCHED AND NOT ({_pairs(rest)}) THEN UPDATE SET {anew}" if rest else ""
+                f"WHEN MATCHED AND NOT ({_pairs(rest)}) THEN UPDATE SET {assignments}"
+                if rest
+                else ""
             )
-        # By name: a star would ask for all that the table has, declared still or not.
+        # By name: a star would include columns that are no longer declared.
         names = [quote_identifier(name) for name in spec.column_names]
         values = ", ".join(f"s.{name}" for name in names)
         merge = (
@@ -240,17 +244,17 @@ class Lakehouse:
             f" {matched} WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({values})"
         )
         try:
-            conflicts = WRITTEN_BY_ANOTHER if insist else ()
-            done = until_alone(lambda: self.spark.sql(merge).collect(), conflicts, spec.name)
+            conflicts = WRITTEN_BY_ANOTHER if retry_on_conflict else ()
+            done = retry_conflicts(lambda: self.spark.sql(merge).collect(), conflicts, spec.name)
         finally:
             self.spark.catalog.dropTempView(source)
         return int(done[0]["num_inserted_rows"])
 
     def create_view(self, view: ViewSpec) -> bool:
-        """Creates or renews a view with its comments; False where a table it needs is missing.
+        """Creates or replaces a view with its comments; False if a table it needs is missing.
 
-        The query runs with its `schema.table` names as they are, so the session's current
-        catalog must be that of the lakehouse.
+        The query's `schema.table` names have no catalog, so the session's current catalog must be
+        that of the lakehouse.
         """
         if not all(self.exists(need) for need in view.needs):
             _log.info("view %s is left out: it needs %s", view.name, ", ".join(view.needs))
@@ -266,7 +270,7 @@ class Lakehouse:
         return True
 
     def _partitions(self, name: str) -> set[str]:
-        columns = self.spark.catalog.listColumns(name)  # no job, where DESCRIBE DETAIL runs one
+        columns = self.spark.catalog.listColumns(name)  # starts no job, unlike DESCRIBE DETAIL
         return {column.name for column in columns if column.isPartition}
 
     def _create_schema(self, table: str) -> None:
@@ -282,78 +286,51 @@ class Lakehouse:
             _log.info("%s: added %s", spec.name, ", ".join(column.name for column in new))
 
     def _check_shape(self, spec: TableSpec) -> None:
-        problems = shape_differences(self.spark.table(self.name(spec.name)).schema, spec.struct())
+        problems = shape_differences(
+            self.spark.table(self.name(spec.name)).schema, struct_type(spec)
+        )
         if problems:
             raise TableError(
                 f"{spec.name} is not as declared: {'; '.join(problems)}. Nothing was written. "
-                "Bring the table back to the declared columns, or change the declaration."
+                "Change the table to the declared columns, or change the declaration."
             )
 
 
 def _is_committed(log: Path) -> bool:
-    """Whether a log holds a version; a table that is being made, or was not, has a log of none."""
+    """Whether a log holds a version; the log of an unfinished table does not."""
     return any(log.glob("[0-9]*.json")) or any(log.glob("[0-9]*.checkpoint*.parquet"))
 
 
 def is_gone(error: Exception) -> bool:
-    """Whether the error says that an older version can no longer be read, by log or by files."""
-    return any(told in str(error) for told in _GONE)
+    """Whether the error is that an old version has lost its log or its files."""
+    return any(text in str(error) for text in _GONE)
 
 
-def shape_differences(found: StructType, declared: StructType, *, extra: bool = True) -> list[str]:
-    """What of `declared` the `found` schema lacks or types otherwise.
+def retry_conflicts(action: Callable[[], T], conflicts: Sequence[str], table: str) -> T:
+    """The result of `action`, which is tried again after one of `conflicts`.
 
-    Columns beyond the declared ones are accepted where `extra` is true.
-    """
-    types = {field.name: field.dataType.simpleString() for field in found}
-    problems = []
-    for wanted in declared:
-        kind = wanted.dataType.simpleString()
-        if wanted.name not in types:
-            problems.append(f"column {wanted.name} ({kind}) is missing")
-        elif types[wanted.name] != kind:
-            problems.append(f"column {wanted.name} is {types[wanted.name]}, declared {kind}")
-    if not extra:
-        problems += [
-            f"column {name} is not declared" for name in types if name not in declared.names
-        ]
-    return problems
-
-
-def until_alone(action: Callable[[], T], conflicts: Sequence[str], table: str) -> T:
-    """What `action` gives, which is tried again where it failed of one of `conflicts`.
-
-    These are texts of Delta that say that another run has just written to the table.
+    Conflicts are parts of Delta's messages for a table that another run has just written.
     """
     for attempt in range(1, _TRIES):
         try:
             return action()
         except (PySparkException, Py4JError) as error:
-            if not any(told in str(error) for told in conflicts):
+            if not any(text in str(error) for text in conflicts):
                 raise
-            _log.info("%s: another run wrote at the same moment; trying again", table)
+            _log.info("%s: another run wrote at the same time; trying again", table)
             time.sleep(attempt)
     return action()
 
 
-def _properties(spec: TableSpec) -> str:
-    wanted = {CHANGES: "true"} if spec.changes else {}
-    if spec.statistics:
-        wanted[STATISTICS] = ",".join(map(quote_identifier, spec.statistics))
-    pairs = ", ".join(f"'{key}' = {quote_text(value)}" for key, value in wanted.items())
-    return f" TBLPROPERTIES ({pairs})" if pairs else ""
-
-
-def _rows(frame: DataFrame, spec: TableSpec) -> DataFrame:
-    """The columns of `spec` in its types: Delta 4.0 widens none on the way into a table.
-
-    Null is allowed: it is the table that refuses nulls, not the plan.
-    """
-    fields = [StructField(f.name, f.dataType, metadata=f.metadata) for f in spec.struct()]
-    return frame.select(spec.column_names).to(StructType(fields))
+def _all_equal(values: Mapping[str, Any]) -> Column:
+    """The condition that each of the columns has its value."""
+    condition = F.lit(True)  # noqa: FBT003 - a condition, not a flag
+    for name, value in values.items():
+        condition = condition & (F.col(name) == F.lit(value))
+    return condition
 
 
 def _pairs(names: Sequence[str]) -> str:
-    """`names` equal on both sides of a MERGE, null equal to null."""
+    """The condition that `names` are equal on both sides of a MERGE, null equal to null."""
     quoted = [quote_identifier(name) for name in names]
     return " AND ".join(f"t.{name} <=> s.{name}" for name in quoted)

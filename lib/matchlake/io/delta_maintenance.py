@@ -7,13 +7,14 @@ from pydantic import Field, field_validator
 from pyspark.sql import DataFrame
 
 from matchlake.errors import SchemaError, TableError
-from matchlake.io.delta import CHANGES, STATISTICS, Lakehouse
+from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import (
     add_constraints,
     drop_constraints,
     read_properties,
     set_properties,
 )
+from matchlake.io.delta_schema import CHANGES, STATISTICS
 from matchlake.io.erasure_marks import pending_erasure
 from matchlake.io.old_files import KEPT, LEAST_HOURS, kept_hours, vacuum
 from matchlake.params import Params

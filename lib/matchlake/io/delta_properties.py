@@ -1,4 +1,4 @@
-"""What a Delta table says of itself beside its columns: properties and constraints."""
+"""Properties and constraints of Delta tables."""
 
 import json
 from collections.abc import Mapping
@@ -11,29 +11,30 @@ from matchlake.io.delta import Lakehouse
 from matchlake.schemas import check_name, quote_identifier, quote_text
 
 _CONSTRAINT = "delta.constraints."
-"""Begins the property of a constraint; Delta puts the constraint's name behind in lower case."""
+"""Prefix of the property of a constraint; the name follows in lower case."""
 _DECLARED = "matchlake.checks"
-"""The property with the declared constraints as JSON: Delta itself spaces their SQL anew."""
+"""The property with the declared constraints as JSON, because Delta reformats their SQL."""
 
 
 def read_properties(lake: Lakehouse, table: str) -> dict[str, str]:
-    """All properties of the table; its constraints are among them as `delta.constraints.NAME`."""
+    """All properties of the table, with its constraints as `delta.constraints.NAME`."""
     rows = lake.spark.sql(f"SHOW TBLPROPERTIES {lake.name(table)}").collect()
     return {row["key"]: row["value"] for row in rows}
 
 
-def set_properties(lake: Lakehouse, table: str, wanted: Mapping[str, str]) -> None:
-    """Gives the table these properties, in one commit; none where it has them already."""
-    there = read_properties(lake, table)
-    if any(there.get(key) != value for key, value in wanted.items()):
-        pairs = ", ".join(f"{quote_text(k)} = {quote_text(v)}" for k, v in wanted.items())
+def set_properties(lake: Lakehouse, table: str, properties: Mapping[str, str]) -> None:
+    """Sets properties of the table in one commit; without a commit if it has them already."""
+    present = read_properties(lake, table)
+    if any(present.get(key) != value for key, value in properties.items()):
+        pairs = ", ".join(f"{quote_text(k)} = {quote_text(v)}" for k, v in properties.items())
         lake.spark.sql(f"ALTER TABLE {lake.name(table)} SET TBLPROPERTIES ({pairs})")
 
 
 def drop_constraints(lake: Lakehouse, table: str, keep: Mapping[str, str]) -> None:
-    """Drops what was declared once and is no longer, or not like in `keep`; others' stay.
+    """Drops declared constraints that are not in `keep`, or have another condition there.
 
-    A job calls it before it writes the table: a range that was widened must not refuse its rows.
+    Constraints that were not declared stay. A job calls this before it writes the table, so that
+    the old constraint of a wider range does not refuse its rows.
     """
     for name, condition in _declared(read_properties(lake, table)).items():
         if keep.get(name) != condition:
@@ -41,22 +42,22 @@ def drop_constraints(lake: Lakehouse, table: str, keep: Mapping[str, str]) -> No
             lake.spark.sql(f"ALTER TABLE {lake.name(table)} DROP CONSTRAINT IF EXISTS {quoted}")
 
 
-def add_constraints(lake: Lakehouse, table: str, wanted: Mapping[str, str]) -> list[str]:
-    """Adds the constraints that the table lacks, and returns their names.
+def add_constraints(lake: Lakehouse, table: str, declared: Mapping[str, str]) -> list[str]:
+    """Adds the declared constraints that the table lacks, and returns their names.
 
-    Each reads the table once, to check its rows; raises TableError for those that rows break.
+    Each new constraint reads the table once. Raises TableError for constraints that rows break.
     """
-    there = read_properties(lake, table)
-    known = {key.lower() for key in there if key.startswith(_CONSTRAINT)}
-    new = [n for n in wanted if f"{_CONSTRAINT}{check_name(n, parts=1).lower()}" not in known]
-    broken = [name for name in new if not _add(lake, table, name, wanted[name])]
-    held = {name: condition for name, condition in wanted.items() if name not in broken}
-    if held or _DECLARED in there:
+    present = read_properties(lake, table)
+    known = {key.lower() for key in present if key.startswith(_CONSTRAINT)}
+    new = [n for n in declared if f"{_CONSTRAINT}{check_name(n, parts=1).lower()}" not in known]
+    broken = [name for name in new if not _add(lake, table, name, declared[name])]
+    held = {name: condition for name, condition in declared.items() if name not in broken}
+    if held or _DECLARED in present:
         set_properties(lake, table, {_DECLARED: json.dumps(held)})
     if broken:
-        told = ", ".join(f"{name} ({wanted[name]})" for name in broken)
+        listed = ", ".join(f"{name} ({declared[name]})" for name in broken)
         raise TableError(
-            f"{table} has rows that break {told}: the constraint was not added. Mend the rows or "
+            f"{table} has rows that break {listed}: the constraint was not added. Fix the rows or "
             "the declaration, and run the job again."
         )
     return new
@@ -68,7 +69,7 @@ def _declared(properties: Mapping[str, str]) -> dict[str, str]:
 
 
 def _add(lake: Lakehouse, table: str, name: str, condition: str) -> bool:
-    """Adds a constraint, unless a row breaks it: False."""
+    """Adds a constraint; False if a row breaks it."""
     try:
         lake.spark.sql(
             f"ALTER TABLE {lake.name(table)} ADD CONSTRAINT {quote_identifier(name)}"

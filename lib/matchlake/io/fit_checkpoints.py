@@ -16,8 +16,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 
 from matchlake.errors import ConfigError
-from matchlake.io.places import is_local
-from matchlake.io.states import save_state
+from matchlake.io.storage import is_local, write_json
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ class Cuts:
     def mark(self, iteration: int) -> None:
         """Notes that the frame written last is a fit's state after so many iterations."""
         number = max(self._numbers(self.folder))
-        save_state(str(self.folder), "states", number, f'{{"iteration": {iteration}}}\n')
+        write_json(str(self.folder), "states", number, f'{{"iteration": {iteration}}}\n')
 
     def last_state(self) -> DataFrame | None:
         """The last state that was marked; None where there is none."""

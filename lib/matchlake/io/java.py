@@ -1,4 +1,4 @@
-"""Finds a Java that Spark and Kafka can run on, and says clearly when there is none."""
+"""Finds a Java for Spark and Kafka, or raises a clear error."""
 
 import os
 import re
@@ -20,19 +20,19 @@ def find_java() -> str | None:
 
 
 def java_version(java: str) -> int:
-    """The major version of `java`; 8 for the old `1.8` form; 0 where it cannot be read."""
+    """The major version of `java`; 8 for the old form `1.8`, 0 if it cannot be read."""
     found = re.search(r'version "(?:1\.)?(\d+)', _ask(java, "-version"))
     return int(found.group(1)) if found else 0
 
 
 def lacks_vector_module(java: str) -> bool:
-    """Whether `java` is a stripped one without the module that pyspark starts every JVM with."""
+    """Whether `java` lacks jdk.incubator.vector, which pyspark needs to start a JVM."""
     return "jdk.incubator.vector" not in _ask(java, "--list-modules")
 
 
 def _ask(java: str, question: str) -> str:
     try:
-        done = subprocess.run(  # noqa: S603 - a program we just looked up, no shell
+        done = subprocess.run(  # noqa: S603 - a program that was just looked up, no shell
             [java, question], capture_output=True, text=True, check=False
         )
     except OSError as error:
@@ -41,7 +41,7 @@ def _ask(java: str, question: str) -> str:
 
 
 def require_java() -> str:
-    """The path of a Java of at least OLDEST_JAVA; raises SandboxError in one clear sentence."""
+    """The path of a Java of at least OLDEST_JAVA; raises SandboxError without one."""
     java = find_java()
     if java is None:
         where = os.environ.get("JAVA_HOME")

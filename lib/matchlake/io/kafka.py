@@ -1,48 +1,143 @@
-"""The Kafka broker: whether it answers, and whether it has a topic."""
+"""The Kafka broker: whether it answers, and the partitions, id and offsets of its topics."""
 
 import logging
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any, NamedTuple
 
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import BrokerResponseError, KafkaError
+from kafka.protocol.consumer import OffsetSpec
 
-from matchlake.errors import ConfigError, SourceError
+from matchlake.errors import ConfigError, SourceError, UnreachableError
 from matchlake.io.brokers import Broker
 
-# The client warns of every step that is slow on a busy machine; what fails, it raises.
+# The client warns of every slow step on a busy machine. It raises what fails.
 logging.getLogger("kafka").setLevel(logging.ERROR)
 
 _NAMED = 12
+_TIMEOUT_MS = 10_000
+
+Offsets = dict[int, int]
+"""The offset after the last one read, by partition."""
+Client = Mapping[str, Any]
+"""The options of kafka-python's clients."""
 
 
-def require_topic(broker: Broker, topic: str, patience: float) -> int:
+class TopicState(NamedTuple):
+    """A topic at one moment."""
+
+    id: str | None
+    """A new id each time the topic is created; None if the broker has no such ids."""
+    earliest: Offsets
+    """The first available offset, by partition."""
+    latest: Offsets
+    """The offset of the next record, by partition."""
+
+
+def topic_state(client: Client, topic: str) -> TopicState:
+    """The topic's state; raises UnreachableError without an answer, SourceError for a refusal."""
+    with _explained(topic), KafkaAdminClient(**client, bootstrap_timeout_ms=_TIMEOUT_MS) as admin:
+        metadata = admin.describe_topics([topic])[0]
+        partitions = [TopicPartition(topic, i) for i in range(len(metadata["partitions"]))]
+        earliest, latest = (
+            admin.list_partition_offsets(dict.fromkeys(partitions, spec))
+            for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST)
+        )
+    topic_id = str(metadata.get("topic_id") or "")
+    return TopicState(
+        topic_id if topic_id.strip("0-") else None,
+        {each.partition: earliest[each].offset for each in partitions},
+        {each.partition: latest[each].offset for each in partitions},
+    )
+
+
+def is_compacted(client: Client, topic: str) -> bool:
+    """Whether the topic is compacted: it keeps only the last record of each key."""
+    with _explained(topic), KafkaAdminClient(**client, bootstrap_timeout_ms=_TIMEOUT_MS) as admin:
+        resources = [ConfigResource(ConfigResourceType.TOPIC, topic)]
+        found = admin.describe_configs(resources, config_filter="all")
+    settings = next(iter(next(iter(found.values())).values()))
+    if not settings:
+        raise SourceError(f"Topic {topic}: the broker does not show whether it is compacted.")
+    return "compact" in str(settings["cleanup.policy"]["value"])
+
+
+def held_from(
+    client: Client, topic: str, partition: int, ranges: Iterable[tuple[int, int]]
+) -> dict[int, int]:
+    """The offset at which the broker's records go on, for each range by its first offset.
+
+    This is the offset of the first record in the range. Without a record in the range it is the
+    range's end, or more.
+    """
+    partition_ = TopicPartition(topic, partition)
+    found = {}
+    with (
+        _explained(topic),
+        closing(
+            KafkaConsumer(
+                **client,
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                isolation_level="read_committed",
+                max_poll_records=1,
+            )
+        ) as consumer,
+    ):
+        consumer.assign([partition_])
+        for first, end in ranges:
+            consumer.seek(partition_, first)
+            deadline = time.monotonic() + _TIMEOUT_MS / 1000
+            found[first] = first
+            while found[first] < end and time.monotonic() < deadline:
+                records = consumer.poll(timeout_ms=200).get(partition_)
+                found[first] = records[0].offset if records else consumer.position(partition_)
+                if records:
+                    break
+    return found
+
+
+@contextmanager
+def _explained(topic: str) -> Iterator[None]:
+    """Raises UnreachableError if the broker does not answer, SourceError if it refuses."""
+    try:
+        yield
+    except BrokerResponseError as error:
+        raise SourceError(f"Topic {topic} cannot be described: {error}") from error
+    except (OSError, KafkaError) as error:
+        raise UnreachableError(f"Topic {topic} cannot be described: {error}") from error
+
+
+def require_topic(broker: Broker, topic: str, timeout_seconds: float) -> int:
     """The topic's number of partitions.
 
     Raises:
-        SourceError: no broker answers within `patience` seconds, it refuses our login, or it has
+        SourceError: no broker answers within `timeout_seconds`, it refuses the login, or it has
             no such topic.
     """
-    with connect_admin(broker, patience) as admin:
-        there = sorted(name for name in admin.list_topics() if not name.startswith("__"))
-        if topic in there:
+    with connect_admin(broker, timeout_seconds) as admin:
+        topics = sorted(name for name in admin.list_topics() if not name.startswith("__"))
+        if topic in topics:
             return len(admin.describe_topics([topic])[0]["partitions"])
-    listed = ", ".join(there[:_NAMED]) + (", ..." if len(there) > _NAMED else "")
+    listed = ", ".join(topics[:_NAMED]) + (", ..." if len(topics) > _NAMED else "")
     raise SourceError(
-        f"No topic {topic} at {broker.address} (there is: {listed or 'none'}). Create it, or name "
-        "another one in the stream's `topic`."
+        f"No topic {topic} at {broker.address}. Its topics: {listed or 'none'}. Create the topic, "
+        "or name another one in the stream's `topic`."
     )
 
 
 @contextmanager
-def connect_admin(broker: Broker, patience: float) -> Iterator[KafkaAdminClient]:
-    """A client for topics and offsets; raises SourceError, with the cause, where it has no luck."""
-    _require_answer(broker.address, patience)
-    with _heard() as causes:
+def connect_admin(broker: Broker, timeout_seconds: float) -> Iterator[KafkaAdminClient]:
+    """A client for topics; raises SourceError if it cannot connect."""
+    _require_answer(broker.address, timeout_seconds)
+    with _logged_causes() as causes:
         try:
             with KafkaAdminClient(
-                **broker.client_options(), bootstrap_timeout_ms=int(patience * 1000)
+                **broker.client_options(), bootstrap_timeout_ms=int(timeout_seconds * 1000)
             ) as admin:
                 yield admin
         except (OSError, KafkaError) as error:
@@ -50,31 +145,31 @@ def connect_admin(broker: Broker, patience: float) -> Iterator[KafkaAdminClient]
 
 
 def _refusal(broker: Broker, causes: list[str], error: Exception) -> str:
-    heard = " ".join(causes)
+    text = " ".join(causes)
     token = next((cause for cause in causes if "No token for client" in cause), None)
     if token:
-        return f"The broker at {broker} cannot be logged in to: {token}"
-    if "CERTIFICATE_VERIFY_FAILED" in heard:
+        return f"The login at the broker {broker} failed: {token}"
+    if "CERTIFICATE_VERIFY_FAILED" in text:
         return (
-            f"The certificate of the broker at {broker} is not trusted: name its authorities' PEM "
-            "file in kafka.tls.ca."
+            f"The certificate of the broker at {broker} is not trusted: set kafka.ssl.ca_file to "
+            "the PEM file of its authorities."
         )
-    # A broker says that a login is wrong and hangs up at once, often before that was heard.
-    refused = broker.login is not None and "socket disconnected" in heard
-    if refused or "SaslAuthenticationFailedError" in heard:
+    # A broker reports a wrong login and closes the connection, often before the report is read.
+    refused = broker.sasl is not None and "socket disconnected" in text
+    if refused or "SaslAuthenticationFailedError" in text:
         return (
-            f"The broker at {broker} refuses this login: check kafka.login, that the secret holds "
-            "the user's present password, and kafka.tls."
+            f"The broker at {broker} refuses this login: check kafka.sasl and kafka.ssl, and that "
+            "the secret holds the user's current password."
         )
     return (
-        f"The broker at {broker} does not answer as Kafka: {error}. Check kafka.tls and "
-        "kafka.login: a broker that wants either hangs up on who comes without."
+        f"The broker at {broker} does not answer as Kafka: {error}. Check kafka.ssl and "
+        "kafka.sasl: a broker that needs one of them closes a connection without it."
     )
 
 
 @contextmanager
-def _heard() -> Iterator[list[str]]:
-    """What the client logs of failures: its own error says only that it waited in vain."""
+def _logged_causes() -> Iterator[list[str]]:
+    """The failures that the client logs, because its error only reports a timeout."""
     log, handler = logging.getLogger("kafka"), _Listener()
     log.addHandler(handler)
     propagated, log.propagate = log.propagate, False
@@ -94,19 +189,19 @@ class _Listener(logging.Handler):
         self.causes.append(record.getMessage())
 
 
-def _require_answer(address: str, patience: float) -> None:
-    """Fails fast where nothing listens: Kafka's clients would try for minutes, and log each try."""
+def _require_answer(address: str, timeout_seconds: float) -> None:
+    """Fails fast if nothing listens: Kafka's clients would retry for minutes and log each try."""
     problems = []
     for server in address.split(","):
         host, _, port = server.strip().rpartition(":")
         if not host or not port.isdigit():
-            raise ConfigError(f"{server!r} is no broker's address: it has to be host:port.")
+            raise ConfigError(f"{server!r} is not the address of a broker: it must be host:port.")
         try:
-            with socket.create_connection((host, int(port)), timeout=patience):
+            with socket.create_connection((host, int(port)), timeout=timeout_seconds):
                 return
         except OSError as error:
             problems.append(f"{server.strip()}: {error.strerror or error}")
     raise SourceError(
-        f"No broker answers ({'; '.join(problems)}). Start it, the sandbox's with `matchlake "
-        "sandbox start`, or correct kafka.bootstrap_servers."
+        f"No broker answers ({'; '.join(problems)}). Start it (the sandbox's broker: `matchlake "
+        "sandbox start`), or correct kafka.bootstrap_servers."
     )

@@ -14,12 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-
-from pydantic import field_validator
 
 from matchlake.errors import ModelError
-from matchlake.params import Params
+from matchlake.io.params import TrackingParams
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,45 +25,18 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 CHAMPION = "champion"
-"""Alias of the version that serves."""
+"""Alias of the version in use."""
 
 CHALLENGER = "challenger"
-"""Alias of the latest version that did not become champion."""
+"""Alias of the newest version that did not become champion."""
 
-# Read by MLflow: no reports of use, no progress bars in a job's log, half a minute (not four) until
-# a server that does not answer is given up.
+# Read by MLflow: no usage reports and no progress bars. It gives up on a server without an answer
+# after half a minute, instead of four minutes.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
 }
-
-
-class TrackingParams(Params):
-    """Where runs are tracked and under which names."""
-
-    uri: str | None = None
-    """MLflow's server or store. None: sqlite below `lakehouse`; without one, Databricks' own.
-    A server's credentials are MLflow's to read (MLFLOW_TRACKING_USERNAME, _PASSWORD, _TOKEN)."""
-    registry: str | None = None
-    """The model registry. None: Unity Catalog on Databricks, else the same as `uri`."""
-    experiment: str = "matchlake"
-    """Experiment that holds the runs; on Databricks a workspace path."""
-    model: str = "recommender"
-    """Registered name of the model; with Unity Catalog `catalog.schema.model`."""
-    staging: str | None = None
-    """Folder for model files on their way to and from MLflow. None: the driver's own disk, through
-    its memory. A volume (`/Volumes/...`) lets the executors write and read them instead."""
-
-    @field_validator("uri", "registry")
-    @classmethod
-    def _holds_no_password(cls, uri: str | None) -> str | None:
-        if uri and urlsplit(uri).password:
-            raise ValueError(
-                "holds a password, which conf must not: give it to MLflow with "
-                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-            )
-        return uri
 
 
 @dataclass(frozen=True)
@@ -80,7 +50,7 @@ class ModelVersion:
 
     @property
     def uri(self) -> str:
-        """How MLflow addresses it."""
+        """The version's address in MLflow."""
         return f"models:/{self.name}/{self.version}"
 
 
@@ -96,7 +66,7 @@ class Tracker:
 
     @property
     def store(self) -> Path | None:
-        """The sqlite file below `folder`; None where runs are tracked elsewhere."""
+        """The sqlite file below `folder`; None if runs are tracked elsewhere."""
         return self._folder / "mlflow.db" if self._folder and not self.params.uri else None
 
     @property
@@ -112,7 +82,7 @@ class Tracker:
 
     @contextmanager
     def run(self, name: str) -> Iterator["Run"]:
-        """A run of the experiment; an exception marks it as failed and goes on."""
+        """A run of the experiment; an exception marks it as failed and is raised again."""
         mlflow = self._connect()
         try:
             self._choose_experiment(mlflow)
@@ -123,13 +93,13 @@ class Tracker:
             yield Run(mlflow, self.params.model, active.info.run_id)
 
     def champion(self) -> ModelVersion | None:
-        """The version that has the alias champion; None where there is none yet."""
+        """The version with the alias champion; None without one."""
         mlflow = self._connect()
         try:
             client = mlflow.MlflowClient()
             found = client.get_model_version_by_alias(self.params.model, CHAMPION)
         except Exception as error:
-            # Stores differ in the code they give for a missing model and a missing alias.
+            # Stores use different error codes for a missing model and a missing alias.
             code = getattr(error, "error_code", "")
             if code == "RESOURCE_DOES_NOT_EXIST" or f"alias {CHAMPION} not found" in str(error):
                 return None
@@ -137,41 +107,41 @@ class Tracker:
         return _version(found)
 
     def require_champion(self) -> ModelVersion:
-        """The champion; raises ModelError where there is none."""
+        """The champion; raises ModelError without one."""
         champion = self.champion()
         if champion is None:
             raise ModelError(
                 f"No version of model {self.params.model!r} has the alias {CHAMPION!r} at "
                 f"{self.registry}. Run the job train_recommender first, or give a version the "
-                "alias on MLflow's page."
+                "alias in MLflow."
             )
         return champion
 
     def metrics(self, version: ModelVersion) -> dict[str, float]:
-        """The metrics of the run that made `version`."""
+        """The metrics of the run of `version`."""
         run = self._connect().MlflowClient().get_run(version.run_id)
         return dict(run.data.metrics)
 
     def input_version(self, version: ModelVersion, table: str) -> int | None:
-        """Which version of a table its run read last; None where the run does not say."""
+        """The newest version of a table that its run read; None if the run did not log it."""
         mlflow = self._connect()
         logged = mlflow.MlflowClient().get_run(version.run_id).data.params.get(f"{table}.version")
         return None if logged is None else int(str(logged).rpartition(",")[2])
 
     def read_text(self, run_id: str, path: str) -> str:
-        """The artifact `path` of a run; raises ModelError where there is none."""
+        """The artifact `path` of a run; raises ModelError if the run has none."""
         mlflow = self._connect()
         try:
             return str(mlflow.artifacts.load_text(f"runs:/{run_id}/{path}"))
         except (mlflow.MlflowException, OSError) as error:
             raise ModelError(
-                f"Run {run_id} at {self.uri} has no {path}: {error}. Give the id of a run that "
-                "logged it, as MLflow's page shows it."
+                f"Run {run_id} at {self.uri} has no {path}: {error}. Give the id of a run with "
+                "this artifact; MLflow shows the ids."
             ) from error
 
     @contextmanager
     def files(self, version: ModelVersion, path: str) -> Iterator[Path]:
-        """The folder `path` of a version's files, fetched for as long as the context lasts."""
+        """The folder `path` of a version's files, until the context ends."""
         mlflow = self._connect()
         with self.scratch() as folder:
             source = f"{version.uri}/{path}"
@@ -186,17 +156,17 @@ class Tracker:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A new folder for model files, gone when the context ends; see `staging`."""
+        """A new folder for model files, until the context ends; see `staging`."""
         if self.params.staging:
             Path(self.params.staging).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="matchlake-", dir=self.params.staging) as folder:
             yield Path(folder)
 
     def _no_answer(self, error: Exception) -> ModelError:
-        told = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         return ModelError(
-            f"MLflow at {self.uri} (registry {self.registry}) does not answer: {told}. Check "
-            "tracking.uri in conf, that the server runs, and the credentials it asks for."
+            f"MLflow at {self.uri} (registry {self.registry}) does not answer: {reason}. Check "
+            "tracking.uri in conf, that the server runs, and its credentials."
         )
 
     def _connect(self) -> ModuleType:
@@ -215,7 +185,7 @@ class Tracker:
 
 
 class Run:
-    """What can be logged to a run in progress."""
+    """A run in progress, and what it logs."""
 
     def __init__(self, mlflow: ModuleType, model: str, run_id: str) -> None:
         self._mlflow = mlflow
@@ -223,7 +193,7 @@ class Run:
         self.run_id = run_id
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Logs parameters; those of nested mappings under dotted names."""
+        """Logs parameters; those of nested mappings get dotted names."""
         self._mlflow.log_params(dict(_flat(params)))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -231,7 +201,7 @@ class Run:
         self._mlflow.log_metrics(dict(metrics), step=step)
 
     def log_table(self, rows: "pd.DataFrame", path: str) -> None:
-        """Logs a small table as an artifact that the page shows (`path` ends in .json)."""
+        """Logs a small table as an artifact that MLflow shows; `path` ends in .json."""
         self._mlflow.log_table(rows, path)
 
     def log_text(self, text: str, path: str) -> None:
@@ -239,11 +209,11 @@ class Run:
         self._mlflow.log_text(text, path)
 
     def log_figure(self, figure: "Figure", path: str) -> None:
-        """Logs a plot (`path` ends in .png)."""
+        """Logs a plot; `path` ends in .png."""
         self._mlflow.log_figure(figure, path)
 
     def log_input(self, table: str, *versions: int) -> None:
-        """Logs the Delta table and the versions that the run reads, as data sets and parameter."""
+        """Logs a Delta table and the versions that the run reads, as data sets and parameter."""
         from mlflow.entities import Dataset, DatasetInput, InputTag  # noqa: PLC0415
 
         used = []
@@ -256,17 +226,17 @@ class Run:
 
     def log_model(self, flavor: Mapping[str, Any]) -> str:
         """Logs a pyfunc from the arguments of `mlflow.pyfunc.log_model`; returns its address."""
-        # A logged model has no dots in its name; Unity Catalog's names of three levels are the
-        # registry's alone.
+        # The name of a logged model cannot have dots; only the registry has Unity Catalog's name of
+        # three levels.
         name = self._model.rpartition(".")[2]
         with _quiet():
             return str(self._mlflow.pyfunc.log_model(name=name, **flavor).model_uri)
 
     def register(self, model_uri: str, alias: str, tags: Mapping[str, str]) -> ModelVersion:
-        """Makes a logged model a version of the registered model, with its tags and an alias.
+        """Registers a logged model as a version with tags and an alias.
 
-        The alias comes last, so that it names complete versions only. Where it cannot be set the
-        version is taken back.
+        The alias is set last, so that it only names complete versions. If that fails, the version
+        is deleted.
         """
         client = self._mlflow.MlflowClient()
         with _quiet():
@@ -291,7 +261,7 @@ def _import_mlflow() -> ModuleType:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps out of a job's log what MLflow remarks on its own code and on an absent pip."""
+    """Keeps MLflow's remarks on its own code and on a missing pip out of the log."""
     from mlflow.utils import logging_utils  # noqa: PLC0415
 
     logging_utils.disable_logging()

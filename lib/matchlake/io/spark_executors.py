@@ -1,4 +1,4 @@
-"""Which executors of a cluster worked for a session: the log's proof that work was spread."""
+"""The tasks of each executor, so that the log shows how work was distributed."""
 
 import logging
 from typing import Any
@@ -11,25 +11,25 @@ _DRIVER = "driver"
 
 
 def tasks_by_executor(spark: SparkSession) -> dict[str, int]:
-    """How many tasks each executor has run for this session's application, ended ones too.
+    """The number of tasks per executor of this session's application, ended executors included.
 
-    Spark keeps these counts whether or not its page is on, but gives them to Python in no other
-    way; over Spark Connect, where that way is closed, the answer is empty.
+    Spark keeps these counts even without its web page, but only the JVM gives access to them. Over
+    Spark Connect, which has no such access, the result is empty.
     """
     context: Any = getattr(spark, "_jsc", None)
     if context is None:
         return {}
-    summaries = context.sc().statusStore().executorList(False)  # noqa: FBT003 - ended ones too
+    summaries = context.sc().statusStore().executorList(False)  # noqa: FBT003 - ended ones included
     found = (summaries.apply(at) for at in range(summaries.size()))
     return {each.id(): each.totalTasks() for each in found if each.id() != _DRIVER}
 
 
 def log_executors(spark: SparkSession) -> None:
-    """Logs the tasks of each executor; silent in one process, over Connect and where not told."""
+    """Logs the tasks per executor; nothing for a single process, or if they are not known."""
     try:
         counts = {name: count for name, count in tasks_by_executor(spark).items() if count}
     except Py4JError as error:
-        _log.debug("Spark does not tell which executors ran tasks: %s", error)
+        _log.debug("The tasks per executor are not known: %s", error)
         return
     if counts:
         listed = ", ".join(f"executor {name}: {count}" for name, count in sorted(counts.items()))

@@ -1,4 +1,4 @@
-"""Values that a task of a workflow leaves for the tasks after it."""
+"""Task values: a task of a workflow sets them, later tasks read them."""
 
 import logging
 import os
@@ -11,15 +11,15 @@ _collected: ContextVar[dict[str, str] | None] = ContextVar("task_values", defaul
 
 
 def set_task_value(key: str, value: str) -> None:
-    """Leaves `value` under `key`: for Databricks' workflow, or for whoever collects it here.
+    """Sets `key` for later tasks, on Databricks or within `collected_task_values`.
 
-    Where no workflow runs the task, it is nothing but a line in the log.
+    Without a workflow it only logs the value.
     """
     collected = _collected.get()
     if collected is not None:
         collected[key] = value
     elif "DATABRICKS_RUNTIME_VERSION" in os.environ:
-        # What a cluster's Python is given; elsewhere this import would ask for a workspace.
+        # Only in the Python of a cluster; elsewhere this import would connect to a workspace.
         from databricks.sdk.runtime import dbutils  # noqa: PLC0415
 
         dbutils.jobs.taskValues.set(key=key, value=value)
@@ -28,7 +28,7 @@ def set_task_value(key: str, value: str) -> None:
 
 @contextmanager
 def collected_task_values() -> Iterator[dict[str, str]]:
-    """Within it, the values that tasks of this process leave are in the mapping it gives."""
+    """A context with a mapping of the values that tasks of this process set."""
     values: dict[str, str] = {}
     token = _collected.set(values)
     try:

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 
 from matchlake.config import JobConfig
-from matchlake.features.tables import FEATURE_SETS
+from matchlake.features.feature_tables import FEATURE_SETS
 from matchlake.ingest.silver import interactions_spec, silver_specs
 from matchlake.lakehouse.table_registry import declared_tables
 from matchlake.lakehouse.views import FRESHNESS, QUARANTINE, fixed_views
-from matchlake.profiling.profile import DESCRIPTIONS
+from matchlake.profiling.profile import COLUMN_PROFILES
 from matchlake.schemas import INTERACTIONS
 
 MODEL_OF = {"recommend": "train_recommender"}
@@ -36,10 +36,10 @@ def tables_read(config: JobConfig) -> dict[str, list[str]]:
             *([events.source.silver.table] if events else []),
         ],
         "build_features": [*interactions, FEATURE_SETS.name, *(table.source for table in tables)],
-        "describe_tables": [DESCRIPTIONS.name, *config.describe.tables],
+        "profile_tables": [COLUMN_PROFILES.name, *config.profile.tables],
         "build_training_sets": [
             *(each.labels for each in sets),
-            *(history.table for each in sets for history in each.histories),
+            *(history.table for each in sets for history in each.history_tables),
         ],
         "train_recommender": [INTERACTIONS.name, *sides],
         "recommend": [INTERACTIONS.name, *sides, *filter(None, [config.recommend.pairs])],

@@ -1,13 +1,13 @@
 """The registry of tables: every table that conf and the product declare, and who writes it."""
 
 from matchlake.config import JobConfig
-from matchlake.features.tables import FEATURE_COUNTS, FEATURE_SETS, FEATURE_VOCABULARY
+from matchlake.features.feature_tables import FEATURE_COUNTS, FEATURE_SETS, FEATURE_VOCABULARY
 from matchlake.ingest.files.tables import lake_files, lake_quarantine, lake_table
 from matchlake.ingest.silver import silver_specs
 from matchlake.ingest.streams.audit_table import ledger_table
 from matchlake.ingest.tables import stream_table
 from matchlake.io.delta import Lakehouse
-from matchlake.profiling.profile import DESCRIPTIONS, DRIFT
+from matchlake.profiling.profile import COLUMN_PROFILES, DRIFT
 from matchlake.schemas import INTERACTIONS, TableSpec
 from matchlake.training.scoring import TABLES as ANSWERS
 
@@ -29,7 +29,7 @@ def declared_tables(config: JobConfig) -> dict[str, TableSpec]:
             TableSpec(each.table, each.comment, (), written_by="build_features")
             for each in config.features.tables.values()
         ),
-        *(FEATURE_SETS, FEATURE_VOCABULARY, FEATURE_COUNTS, DESCRIPTIONS, DRIFT),
+        *(FEATURE_SETS, FEATURE_VOCABULARY, FEATURE_COUNTS, COLUMN_PROFILES, DRIFT),
         *(
             TableSpec(each.table, each.comment, (), written_by="build_training_sets")
             for each in config.training_sets.values()
@@ -44,5 +44,5 @@ def table_names(lakehouse: Lakehouse, config: JobConfig) -> list[str]:
 
     A catalog may hold tables of others too, so there the registry decides.
     """
-    named = lakehouse.attach_all() if lakehouse.folder else declared_tables(config)
+    named = lakehouse.register_tables() if lakehouse.folder else declared_tables(config)
     return [table for table in named if lakehouse.exists(table)]

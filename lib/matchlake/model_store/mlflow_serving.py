@@ -66,9 +66,7 @@ class FactorPyfunc(PythonModel):  # type: ignore[misc]
 def _require(rows: pd.DataFrame, *names: str) -> None:
     missing = [name for name in names if name not in rows]
     if missing:
-        raise SchemaError(
-            f"The input lacks {', '.join(missing)}; it has {', '.join(map(str, rows.columns))}."
-        )
+        raise SchemaError.missing("the input", missing, map(str, rows.columns))
 
 
 set_model(FactorPyfunc())

@@ -1,1 +1,1 @@
-"""Distributions of columns, and how they change between table versions."""
+"""Distributions of columns, their changes between table versions, and their plots."""

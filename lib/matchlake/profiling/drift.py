@@ -1,4 +1,4 @@
-"""How the distribution of a table's columns has moved between two states of it."""
+"""Drift: the change of each column's distribution between two states of a table."""
 
 from collections.abc import Sequence
 
@@ -13,16 +13,18 @@ _HALF = 0.5
 def drift(
     before: DataFrame, after: DataFrame, bins: int = 20, columns: Sequence[str] | None = None
 ) -> DataFrame:
-    """How far each column has moved, from one pass over each frame. Lazy.
+    """The change of each column's distribution, from one pass over each frame. Lazy.
 
     Gives column_name, before_rows, after_rows (values, nulls among them), psi, ks, new_categories
-    and gone_categories (arrays, sorted), null_share_before, null_share_after.
+    and gone_categories (arrays, sorted), null_fraction_before, null_fraction_after.
 
-    psi, the population stability index, is `sum (a - b) * ln(a / b)` over the shares b before and
-    a after, of the histogram's bins (their width a power of two, over the range of both) or of the
-    categories, null and not finite among them; every bin counts half a row more than it has, so
-    that empty ones have a logarithm. ks, for numbers only, is the greatest distance of the two
-    cumulative shares of the finite values, seen at cells that split each octave into 4,096.
+    psi, the population stability index, is `sum (a - b) * ln(a / b)`. The sum is over the bins of
+    the histogram, or over the categories, null and not_finite included. b and a are the fractions
+    of the rows before and after. The bins cover the range of both frames, and their width is a
+    power of two. Every bin counts half a row more than it has, so that empty bins have a logarithm.
+
+    ks, for numbers only, is the largest distance of the two cumulative fractions of the finite
+    values. It is measured at the cells of `count_cells`.
     """
     sides = [
         count_cells(frame, columns).withColumn("is_after", F.lit(side))
@@ -48,7 +50,7 @@ def drift(
 
 
 def _both(cells: DataFrame, keys: list[str]) -> DataFrame:
-    """Rows before and after side by side."""
+    """The rows before and after, side by side."""
     rows = F.col("rows")
     return cells.groupBy("column_name", "kind", *keys).agg(
         F.sum(F.when(F.col("is_after") == 0, rows).otherwise(0)).alias("before"),
@@ -57,32 +59,32 @@ def _both(cells: DataFrame, keys: list[str]) -> DataFrame:
 
 
 def _distance() -> Column:
-    """The distance of the two cumulative shares at the end of the cell; null for categories."""
+    """The distance of the cumulative fractions at the end of the cell; null for categories."""
     of_column = Window.partitionBy("column_name", "kind")
     running = of_column.orderBy("cell").rangeBetween(Window.unboundedPreceding, 0)
 
-    def share(side: str) -> Column:
+    def fraction(side: str) -> Column:
         return F.sum(side).over(running) / F.nullif(F.sum(side).over(of_column), F.lit(0))
 
     is_number = F.col("kind") == "histogram"
-    return F.when(is_number, F.abs(share("after") - share("before")))
+    return F.when(is_number, F.abs(fraction("after") - fraction("before")))
 
 
 def _summed(binned: DataFrame) -> DataFrame:
     everything = Window.partitionBy("column_name")
     count = F.count(F.lit(1)).over(everything)
 
-    def share(side: str) -> Column:
+    def fraction(side: str) -> Column:
         return (F.col(side) + _HALF) / (F.sum(side).over(everything) + count * _HALF)
 
-    moved = (share("after") - share("before")) * F.log(share("after") / share("before"))
+    moved = (fraction("after") - fraction("before")) * F.log(fraction("after") / fraction("before"))
     is_bar, is_null = F.col("kind") == "bar", F.col("kind") == "null"
 
-    def categories(met: str, missed: str) -> Column:
-        here = is_bar & (F.col(met) > 0) & (F.col(missed) == 0)
+    def categories(present: str, absent: str) -> Column:
+        here = is_bar & (F.col(present) > 0) & (F.col(absent) == 0)
         return F.array_sort(F.collect_list(F.when(here, F.col("category"))))
 
-    def null_share(side: str) -> Column:
+    def null_fraction(side: str) -> Column:
         return F.sum(F.when(is_null, F.col(side)).otherwise(0)) / F.nullif(F.sum(side), F.lit(0))
 
     return (
@@ -95,7 +97,7 @@ def _summed(binned: DataFrame) -> DataFrame:
             F.max("distance").alias("ks"),
             categories("after", "before").alias("new_categories"),
             categories("before", "after").alias("gone_categories"),
-            null_share("before").alias("null_share_before"),
-            null_share("after").alias("null_share_after"),
+            null_fraction("before").alias("null_fraction_before"),
+            null_fraction("after").alias("null_fraction_after"),
         )
     )

@@ -1,10 +1,10 @@
-"""Counts of a table's values, fine enough for every histogram, from one pass over it.
+"""Counts of a table's values in fine cells, from one pass, that merge into any histogram.
 
-The width of a histogram's bins follows from the range, which only the pass itself finds. So the
-pass counts cells: a number x falls into the cell that starts at `floor(x / u) * u`, where the unit
-u is the power of two that splits the octave of x into 4,096. Cells lie whole in every bin whose
-width is a power of two, no less than u, and that starts at a multiple of its width; merging them
-gives such bins exact counts.
+The width of a histogram's bins depends on the range, which is known only after the pass. So the
+pass counts cells. The cell of a number x starts at `floor(x / u) * u`. The unit u is the power of
+two that splits the octave of x into 4,096 cells. A bin starts at a multiple of its width,
+which is a power of two and at least u. Each cell then lies in exactly one bin, so that merged
+cells give exact counts.
 """
 
 from collections.abc import Sequence
@@ -31,11 +31,11 @@ _TEXTS = (StringType, BooleanType, DateType, TimestampType)
 
 
 def count_cells(frame: DataFrame, columns: Sequence[str] | None = None) -> DataFrame:
-    """How many rows each cell and each category of each column has. Lazy.
+    """The rows of each cell and each category of each column. Lazy.
 
     Gives column_name, kind, cell and unit (double), category, rows. `kind` is histogram for finite
-    numbers, bar for texts, booleans, days and the elements of lists, null, and not_finite. Columns
-    of other types are left out, but named ones raise SchemaError.
+    numbers, bar for strings, booleans, days and the elements of lists, null, or not_finite.
+    Columns of other types are left out; if `columns` names one, SchemaError is raised.
     """
     entries = [
         _entries(field.name, field.dataType)
@@ -50,22 +50,22 @@ def count_cells(frame: DataFrame, columns: Sequence[str] | None = None) -> DataF
 
 
 def bin_width(units: Column, lowest: Column, highest: Column, bins: int) -> Column:
-    """The power of two that cuts the range into at most about `bins` and is no less than `units`.
+    """The bin width, a power of two: it gives about `bins` bins, and is at least `units`.
 
     `lowest` and `highest` are the first and the last cell.
     """
-    wanted = F.pow(F.lit(2.0), F.ceil(F.log2(highest / bins - lowest / bins)))
-    return F.greatest(units, F.coalesce(wanted, units))
+    width = F.pow(F.lit(2.0), F.ceil(F.log2(highest / bins - lowest / bins)))
+    return F.greatest(units, F.coalesce(width, units))
 
 
 def _check(frame: DataFrame, columns: Sequence[str] | None) -> None:
-    there = {field.name: field.dataType for field in frame.schema}
-    bad = [name for name in columns or () if not _is_countable(there.get(name))]
-    possible = [name for name, kind in there.items() if _is_countable(kind)]
+    types = {field.name: field.dataType for field in frame.schema}
+    bad = [name for name in columns or () if not _is_countable(types.get(name))]
+    possible = [name for name, kind in types.items() if _is_countable(kind)]
     if bad or not possible:
         raise SchemaError(
-            f"{', '.join(bad) or 'The table'} cannot be described: possible are "
-            f"{', '.join(possible) or 'no columns'}."
+            f"{', '.join(bad) or 'The table'} cannot be profiled. Columns that can: "
+            f"{', '.join(possible) or 'none'}."
         )
 
 
@@ -76,7 +76,7 @@ def _is_countable(kind: DataType | None) -> bool:
 
 
 def _entries(name: str, kind: DataType) -> Column:
-    """An array of one entry, or of one for each distinct element of a list."""
+    """An array of one entry, or of one entry per distinct element of a list."""
     column = F.col("`" + name.replace("`", "``") + "`")
     if isinstance(kind, ArrayType):
         texts = F.array_distinct(F.array_compact(column.cast("array<string>")))

@@ -1,26 +1,59 @@
-"""Pictures of what `describe` finds."""
+"""Plots of column profiles, and the palette and panels of every plot of the product.
+
+Matplotlib takes a second to import, so the functions that draw import it.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
 
-_COLOUR, _GREY = "#31688e", "#c4c4c4"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLORS = ("#1f5fa8", "#d1803c", "#7a8794", "#3f8f5b", "#8b5aa0")
+"""The palette of all plots."""
+_GREY = "#c4c4c4"
 _REST = ("other", "null", "not_finite")
 _LONGEST = 24
-_LEAST_HEIGHT, _BAR_HEIGHT = 2.4, 0.22
+_MIN_HEIGHT, _BAR_HEIGHT = 2.4, 0.22
 _ROOM = 1.18
 
 
-def draw_column(rows: pd.DataFrame, title: str) -> Figure:
-    """A histogram of densities, or a bar chart of counts, of one column's rows of `describe`.
+def make_panels(count: int) -> "tuple[Figure, list[Axes]]":
+    """A figure with `count` panels, at most three per row."""
+    from matplotlib.figure import Figure  # noqa: PLC0415
 
-    `title` is the column's name, with that of its table.
+    columns = min(3, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(max(5, 3.6 * columns), 1 + 2.6 * rows), layout="constrained")
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for spare in grid[count:]:
+        spare.set_axis_off()
+    return figure, grid[:count]
+
+
+def finish_panels(figure: "Figure", panels: "Sequence[Axes]", x: str) -> None:
+    """Gives all panels the same style, and the figure the label `x` of their common axis."""
+    for panel in panels:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(axis="y", alpha=0.25)
+        panel.set_axisbelow(True)
+    figure.supxlabel(x, fontsize="medium")
+
+
+def draw_column(rows: pd.DataFrame, title: str) -> "Figure":
+    """A histogram of densities, or a bar chart of counts, of one column's rows of `profile`.
+
+    `title` is the column's name, with the name of its table.
     """
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     histogram = rows[rows["kind"] == "histogram"].sort_values("bin_low")
     bars = rows[rows["kind"] == "bar"].sort_values("rows", ascending=False)
     rest = rows[rows["kind"].isin(_REST)].sort_values("kind", ascending=False)
-    height = max(_LEAST_HEIGHT, 1 + _BAR_HEIGHT * (len(bars) + len(rest)))
+    height = max(_MIN_HEIGHT, 1 + _BAR_HEIGHT * (len(bars) + len(rest)))
     figure = Figure(figsize=(7, 4 if len(histogram) else height), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     if len(histogram):
@@ -35,28 +68,30 @@ def draw_column(rows: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def _draw_histogram(axes: Axes, bins: pd.DataFrame) -> None:
+def _draw_histogram(axes: "Axes", bins: pd.DataFrame) -> None:
     width = bins["bin_high"] - bins["bin_low"]
     low, density = bins["bin_low"], bins["density"]
-    axes.bar(low, density, width, align="edge", color=_COLOUR, edgecolor="white", linewidth=0.5)
+    axes.bar(low, density, width, align="edge", color=COLORS[0], edgecolor="white", linewidth=0.5)
     axes.set_ylabel(f"density, in bins of {width.iloc[0]:g}")
 
 
-def _draw_bars(axes: Axes, bars: pd.DataFrame, rest: pd.DataFrame) -> None:
-    """A bar a category; longer ones of the rest are cut at the edge and tell their number."""
+def _draw_bars(axes: "Axes", bars: pd.DataFrame, rest: pd.DataFrame) -> None:
+    """One bar per category; a longer bar of the rest ends at the edge, with its number."""
+    from matplotlib.ticker import StrMethodFormatter  # noqa: PLC0415
+
     shown = pd.concat([bars, rest])
     longest = (bars if len(bars) else rest)["rows"].max()
     lengths = shown["rows"].clip(upper=longest * _ROOM)
     places = range(len(shown))
-    axes.barh(places, lengths, color=[_COLOUR] * len(bars) + [_GREY] * len(rest))
+    axes.barh(places, lengths, color=[COLORS[0]] * len(bars) + [_GREY] * len(rest))
     axes.set_yticks(places, [_label(row) for row in shown.itertuples()], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, longest * _ROOM)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_xlabel("rows")
-    for place, count, share in zip(places, shown["rows"], shown["share"], strict=True):
+    for place, count, fraction in zip(places, shown["rows"], shown["fraction"], strict=True):
         at, side = (longest * _ROOM, "right") if count > longest else (count, "left")
-        axes.text(at, place, f" {count:,} ({share:.1%}) ", va="center", ha=side, fontsize=7)
+        axes.text(at, place, f" {count:,} ({fraction:.1%}) ", va="center", ha=side, fontsize=7)
 
 
 def _label(row: object) -> str:
@@ -67,5 +102,5 @@ def _label(row: object) -> str:
 
 
 def _plain(text: str) -> str:
-    """`text` for matplotlib, where a dollar sign would start a formula."""
+    """`text` with dollar signs escaped, which would start a formula in matplotlib."""
     return text.replace("$", r"\$")

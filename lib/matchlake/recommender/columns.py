@@ -15,7 +15,4 @@ def require_columns(frame: DataFrame, names: Iterable[str], what: str) -> None:
     """Raises SchemaError unless `frame`, called `what` in the message, has all of `names`."""
     missing = [name for name in names if name not in frame.columns]
     if missing:
-        raise SchemaError(
-            f"{what} lacks column(s) {', '.join(missing)}; it has {', '.join(frame.columns)}. "
-            "Rename or add them before the call."
-        )
+        raise SchemaError.missing(what, missing, frame.columns)

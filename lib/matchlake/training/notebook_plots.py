@@ -7,9 +7,9 @@ import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from matchlake.profiling.plots import COLORS, finish_panels, make_panels
 from matchlake.recommender.als.model import FactorModel
 from matchlake.schemas import EVENT_TIME, ITEM_ID, RATING, USER_ID
-from matchlake.training.plots import COLORS, finish_panels, make_panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

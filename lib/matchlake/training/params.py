@@ -4,7 +4,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from matchlake.features.feature_set import Feature, FeatureName, FeatureSet
+from matchlake.features.feature_set import FeatureName, FeatureSet
+from matchlake.features.kinds import Feature
 from matchlake.params import Params
 from matchlake.recommender.als.params import AlsParams
 from matchlake.recommender.matchbox.params import MatchboxParams

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from matchlake.profiling.plots import COLORS, finish_panels, make_panels
 from matchlake.schemas import RATING, SCORE
 from matchlake.training.evaluation import Figures
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLORS = ("#1f5fa8", "#d1803c", "#7a8794", "#3f8f5b", "#8b5aa0")
 _BIN = 0.25
 
 
@@ -94,25 +93,3 @@ def _names(figures: Mapping[str, Figures], *, ranking: bool) -> list[str]:
     metrics = [metric for found in figures.values() for metric in found]
     chosen = [metric for metric in metrics if ("_at_" in metric) == ranking]
     return list(dict.fromkeys(metric.partition("_at_")[0] for metric in chosen))
-
-
-def make_panels(count: int) -> "tuple[Figure, list[Axes]]":
-    """A figure of so many panels, at most three beside each other."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - a second that most jobs never need
-
-    columns = min(3, count)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(max(5, 3.6 * columns), 1 + 2.6 * rows), layout="constrained")
-    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for spare in grid[count:]:
-        spare.set_axis_off()
-    return figure, grid[:count]
-
-
-def finish_panels(figure: "Figure", panels: "Sequence[Axes]", x: str) -> None:
-    """The look that all panels share, and what their common axis is."""
-    for panel in panels:
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(axis="y", alpha=0.25)
-        panel.set_axisbelow(True)
-    figure.supxlabel(x, fontsize="medium")

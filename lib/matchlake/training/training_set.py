@@ -10,7 +10,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import AtomicType, DataType
 
 from matchlake.errors import ModelError, ReconciliationError
-from matchlake.features.as_of import AsOf, join_as_of
+from matchlake.features.params import PointInTimeJoin
+from matchlake.features.point_in_time import point_in_time_join
 from matchlake.io.delta import Lakehouse
 from matchlake.io.mlflow_tracking import Run, Tracker
 from matchlake.params import Params
@@ -21,7 +22,7 @@ RECORD = "training_set.json"
 """The artifact of a run that holds the record of its training set."""
 
 
-class History(AsOf):
+class History(PointInTimeJoin):
     """A table whose values are joined to the labels as of their time."""
 
     table: TableName
@@ -36,16 +37,16 @@ class History(AsOf):
         """The columns that are joined, under the names that they get there. Lazy."""
         frame = lake.read(self.table, self.version)
         if self.columns is not None:
-            times = [time for time in (self.event_time, self.known_at) if time]
+            times = [time for time in (self.event_time, self.created_at) if time]
             frame = frame.select(*dict.fromkeys([*self.keys, *times, *self.columns]))
         renamed = {n: self.prefix + n for n in frame.columns if n not in self.keys}
         return frame.withColumnsRenamed(renamed)
 
-    def join(self) -> AsOf:
+    def join(self) -> PointInTimeJoin:
         """How it is joined, by the names that `read` gives."""
         times = {"event_time": self.prefix + self.event_time}
-        if self.known_at is not None:
-            times["known_at"] = self.prefix + self.known_at
+        if self.created_at is not None:
+            times["created_at"] = self.prefix + self.created_at
         return self.model_copy(update=times)
 
 
@@ -56,7 +57,7 @@ class TrainingSet(Params):
     """The table of labels."""
     labels_version: int | None = None
     """The Delta version that is read; null: the current one."""
-    histories: tuple[History, ...] = Field(min_length=1)
+    history_tables: tuple[History, ...] = Field(min_length=1)
     digest: str | None = None
     """Of the rows that were built, whatever their order; a rebuild must have the same."""
 
@@ -72,14 +73,16 @@ class TrainingSet(Params):
 
         histories = tuple(
             history.model_copy(update={"version": version(history.table, history.version)})
-            for history in self.histories
+            for history in self.history_tables
         )
         labels = version(self.labels, self.labels_version)
-        return self.model_copy(update={"labels_version": labels, "histories": histories})
+        return self.model_copy(update={"labels_version": labels, "history_tables": histories})
 
     def inputs(self) -> set[tuple[str, int | None]]:
         """Every table with the version that is read."""
-        return {(self.labels, self.labels_version)} | {(h.table, h.version) for h in self.histories}
+        return {(self.labels, self.labels_version)} | {
+            (h.table, h.version) for h in self.history_tables
+        }
 
 
 class TrainingSetTable(Params):
@@ -98,8 +101,8 @@ class TrainingSetTable(Params):
 def read_training_set(lake: Lakehouse, wanted: TrainingSet) -> DataFrame:
     """The labels with every history joined as of their time, at the versions wanted. Lazy."""
     frame = lake.read(wanted.labels, wanted.labels_version)
-    for history in wanted.histories:
-        frame = join_as_of(frame, history.read(lake), history.join())
+    for history in wanted.history_tables:
+        frame = point_in_time_join(frame, history.read(lake), history.join())
     return frame
 
 

@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from tests.support.cases import many
 
-from matchlake.features.buckets import Bucket
+from matchlake.features.bucketize import Bucketize
 from matchlake.features.categories import MultiHot, OneHot
-from matchlake.features.curves import LogNormal, Sigmoid, Tanh
-from matchlake.features.feature_set import Feature, FeatureSet
+from matchlake.features.feature_set import FeatureSet
 from matchlake.features.fit import fit_features
+from matchlake.features.kinds import Feature
 from matchlake.features.model import FeatureModel, Layout
-from matchlake.features.scalers import MaxAbs, Robust, ZScore
-from matchlake.features.scaling import MinMax, Number
+from matchlake.features.nonlinear import LogNormal, Sigmoid, Tanh
+from matchlake.features.scalers import MaxAbs, MinMax, Number, Robust, ZScore
 
 CASES = 2000
 SCHEMA = (
@@ -83,61 +83,66 @@ CATEGORICAL = {
     for column, kind in KINDS.items()
     for variant, chosen in {
         "zero": {"max_categories": 12},
-        "own": {"max_categories": 5, "nulls": "column", "other": "column"},
-        "share": {"coverage": 0.5, "max_categories": 30, "drop_first": True, "other": "column"},
-        "mode": {"max_categories": 3, "nulls": "mode", "other": "column"},
+        "own": {"max_categories": 5, "handle_null": "indicator", "handle_unknown": "indicator"},
+        "share": {
+            "min_coverage": 0.5,
+            "max_categories": 30,
+            "drop": "first",
+            "handle_unknown": "indicator",
+        },
+        "mode": {"max_categories": 3, "handle_null": "mode", "handle_unknown": "indicator"},
     }.items()
 }
 CATEGORICAL |= {
-    "c_many": OneHot(column="c", max_categories=500, other="column"),
-    "i_many": OneHot(column="i", max_categories=500, nulls="column", drop_first=True),
+    "c_many": OneHot(column="c", max_categories=500, handle_unknown="indicator"),
+    "i_many": OneHot(column="i", max_categories=500, handle_null="indicator", drop="first"),
 }
 EXACT = {
     "n_clip": MinMax(column="n"),
-    "n_wide": MinMax(column="n", range=(-0.1, 0.2), nulls=0.5, flag_nulls=True),
+    "n_wide": MinMax(column="n", range=(-0.1, 0.2), handle_null=0.5, add_indicator=True),
     "n_keep": MinMax(column="n", out_of_range="keep"),
     "n_null": MinMax(column="n", out_of_range="null"),
-    "f_mode": MinMax(column="f", nulls="mode"),
-    "i_range": MinMax(column="i", nulls="median"),
+    "f_mode": MinMax(column="f", handle_null="mode"),
+    "i_range": MinMax(column="i", handle_null="median"),
     "b_range": MinMax(column="b"),
-    "n_number": Number(column="n", nulls="median", flag_nulls=True),
-    "n_fixed": Bucket(column="n", edges=(-1.5, 0.0, 7.0)),
-    "n_parts": Bucket(column="n", quantiles=7),
+    "n_number": Number(column="n", handle_null="median", add_indicator=True),
+    "n_fixed": Bucketize(column="n", edges=(-1.5, 0.0, 7.0)),
+    "n_parts": Bucketize(column="n", buckets=7),
     "f_abs": MaxAbs(column="f"),
-    "n_robust": Robust(column="n", nulls=1.0),
+    "n_robust": Robust(column="n", handle_null=1.0),
 }
 CLOSE = {
-    "f_z": ZScore(column="p", nulls="mean"),
+    "f_z": ZScore(column="p", handle_null="mean"),
     "n_sigmoid": Sigmoid(column="n"),
     "p_sigmoid": Sigmoid(column="p", standardize=True),
     "n_tanh": Tanh(column="n"),
     "p_tanh": Tanh(column="p", standardize=True),
     "p_log": LogNormal(column="p"),
-    "p_share": LogNormal(column="p", output="share", nulls="mode"),
+    "p_share": LogNormal(column="p", output="cdf", handle_null="mode"),
 }
 
 
 SETS: Mapping[str, Mapping[str, Feature]] = {
     "other types": {
-        "m": MinMax(nulls="mean"),
-        "m_parts": Bucket(column="m", quantiles=5),
-        "s": OneHot(max_categories=9, other="column"),
-        "s_range": MinMax(column="s", range=(-3, 5), nulls="mode"),
-        "t": OneHot(max_categories=200, nulls="column"),
-        "t_abs": MaxAbs(column="t", nulls=0.5, flag_nulls=True),
-        "k": MultiHot(nulls="column"),
-        "k_few": MultiHot(column="k", max_categories=2, other="column", drop_first=True),
-        "e": MultiHot(nulls="mode", other="column"),
+        "m": MinMax(handle_null="mean"),
+        "m_parts": Bucketize(column="m", buckets=5),
+        "s": OneHot(max_categories=9, handle_unknown="indicator"),
+        "s_range": MinMax(column="s", range=(-3, 5), handle_null="mode"),
+        "t": OneHot(max_categories=200, handle_null="indicator"),
+        "t_abs": MaxAbs(column="t", handle_null=0.5, add_indicator=True),
+        "k": MultiHot(handle_null="indicator"),
+        "k_few": MultiHot(column="k", max_categories=2, handle_unknown="indicator", drop="first"),
+        "e": MultiHot(handle_null="mode", handle_unknown="indicator"),
     },
     "names that layouts could take for their own": {
-        **{name: OneHot(column="b") for name in ("c_slot", "in_c_slot", "values", "indices")},
+        **{name: OneHot(column="b") for name in ("c_hash", "in_c_hash", "values", "indices")},
         "features": OneHot(column="b"),
         "c": OneHot(max_categories=40),
         "in_c": Number(column="i"),
     },
-    "only numbers": {"n": Number(nulls="keep"), "i": MinMax(out_of_range="null")},
-    "only lists": {"l": MultiHot(max_categories=9), "k": MultiHot(other="column")},
-    "one category": {"d": OneHot(max_categories=1, drop_first=True, other="column")},
+    "only numbers": {"n": Number(handle_null="keep"), "i": MinMax(out_of_range="null")},
+    "only lists": {"l": MultiHot(max_categories=9), "k": MultiHot(handle_unknown="indicator")},
+    "one category": {"d": OneHot(max_categories=1, drop="first", handle_unknown="indicator")},
 }
 
 
@@ -174,7 +179,7 @@ def in_spark_sql(frame: DataFrame, model: FeatureModel, layout: Layout) -> pd.Da
 
 
 def in_duckdb(
-    model: FeatureModel, rows: Sequence[tuple[Any, ...]], layout: Layout = "columns"
+    model: FeatureModel, rows: Sequence[tuple[Any, ...]], layout: Layout = "wide"
 ) -> pd.DataFrame:
     names = ARROW.names
     given = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], ARROW)
@@ -212,7 +217,7 @@ def model(spark: SparkSession, rows: list[tuple[Any, ...]]) -> FeatureModel:
 
 @pytest.fixture(scope="module")
 def in_spark(spark: SparkSession, rows: list[tuple[Any, ...]], model: FeatureModel) -> pd.DataFrame:
-    return in_spark_sql(spark.createDataFrame(rows, SCHEMA), model, "columns")
+    return in_spark_sql(spark.createDataFrame(rows, SCHEMA), model, "wide")
 
 
 def assert_equal(
@@ -225,7 +230,7 @@ def assert_equal(
     np.testing.assert_allclose(found[:, close], expected[:, close], rtol=1e-12, atol=0)
 
 
-def test_duckdb_gives_what_spark_gives(
+def test_to_sql_duckdb_equals_spark(
     rows: list[tuple[Any, ...]], model: FeatureModel, in_spark: pd.DataFrame
 ) -> None:
     found = in_duckdb(model, rows)
@@ -233,7 +238,7 @@ def test_duckdb_gives_what_spark_gives(
     assert_equal(matrix(found, model), matrix(in_spark, model), model)
 
 
-def test_duckdb_gives_the_same_over_the_files_of_a_delta_table(
+def test_to_sql_duckdb_over_files_of_a_delta_table_equals_spark(
     spark: SparkSession,
     rows: list[tuple[Any, ...]],
     model: FeatureModel,
@@ -253,7 +258,7 @@ def test_duckdb_gives_the_same_over_the_files_of_a_delta_table(
     assert_equal(matrix(found, model), matrix(in_spark, model), model)
 
 
-def test_pandas_gives_what_spark_gives(
+def test_transform_pandas_equals_spark(
     rows: list[tuple[Any, ...]], model: FeatureModel, in_spark: pd.DataFrame
 ) -> None:
     frame = in_pandas(rows)
@@ -263,7 +268,7 @@ def test_pandas_gives_what_spark_gives(
     assert_equal(matrix(found, model), matrix(in_spark, model), model)
 
 
-def test_numpy_gives_what_spark_gives_in_arrays_and_row_by_row(
+def test_transform_numpy_arrays_and_rows_equal_spark(
     rows: list[tuple[Any, ...]], model: FeatureModel, in_spark: pd.DataFrame
 ) -> None:
     columns = {name: values.to_numpy(dtype=object) for name, values in in_pandas(rows).items()}
@@ -277,17 +282,17 @@ def test_numpy_gives_what_spark_gives_in_arrays_and_row_by_row(
 
 def from_sparse(frame: pd.DataFrame, model: FeatureModel) -> np.ndarray[Any, Any]:
     """The matrix in the order of the output columns, out of the sparse column."""
-    slots = [output.name for output in model.slots()]
-    full = np.zeros((len(frame), len(slots)))
+    names = [output.name for output in model.indexed_outputs()]
+    full = np.zeros((len(frame), len(names)))
     for row, entry in enumerate(frame["features"]):
         indices = np.array(entry["indices"])
         assert (np.diff(indices) > 0).all()
         full[row, indices] = np.array(entry["values"], dtype=np.float64)
-    order = [slots.index(output.name) for output in model.outputs()]
+    order = [names.index(output.name) for output in model.outputs()]
     return full[:, order]
 
 
-def test_the_sparse_layout_holds_the_same(
+def test_sparse_layout_equals_the_wide_one(
     spark: SparkSession, rows: list[tuple[Any, ...]], model: FeatureModel, in_spark: pd.DataFrame
 ) -> None:
     expected = matrix(in_spark, model)
@@ -307,44 +312,44 @@ def sparse_numpy(model: FeatureModel, rows: Sequence[tuple[Any, ...]]) -> pd.Dat
     return pd.DataFrame({"features": entries})
 
 
-def from_slots(frame: pd.DataFrame, model: FeatureModel) -> np.ndarray[Any, Any]:
-    """The matrix in the order of the output columns, out of the columns of slots."""
-    slots = [output.name for output in model.slots()]
-    full = np.zeros((len(frame), len(slots)))
+def from_indices(frame: pd.DataFrame, model: FeatureModel) -> np.ndarray[Any, Any]:
+    """The matrix in the order of the output columns, out of the columns of indices."""
+    names = [output.name for output in model.indexed_outputs()]
+    full = np.zeros((len(frame), len(names)))
     for fitted in model.features:
         if fitted.form == "number":
             for output in fitted.outputs():
-                full[:, slots.index(output.name)] = frame[output.name].to_numpy(np.float64)
+                full[:, names.index(output.name)] = frame[output.name].to_numpy(np.float64)
             continue
         for row, found in enumerate(frame[fitted.name]):
             ones = found if fitted.is_list else [] if pd.isna(found) else [found]
             assert (np.diff(ones) > 0).all()
             full[row, [int(one) for one in ones]] = 1
-    order = [slots.index(output.name) for output in model.outputs()]
+    order = [names.index(output.name) for output in model.outputs()]
     return full[:, order]
 
 
-def test_the_slots_layout_holds_the_same(
+def test_index_layout_equals_the_wide_one(
     spark: SparkSession, rows: list[tuple[Any, ...]], model: FeatureModel, in_spark: pd.DataFrame
 ) -> None:
     given = spark.createDataFrame(rows, SCHEMA)
-    kinds = dict(model.transform(given, "slots").dtypes)
+    kinds = dict(model.transform(given, "index").dtypes)
     assert {"id", "c_many", "l_own", "n_clip", "n_number_null"} <= set(kinds)
     assert (kinds["c_many"], kinds["l_own"]) == ("int", "array<int>")
     expected, frame = matrix(in_spark, model), in_pandas(rows)
     for found in (
-        in_spark_sql(given, model, "slots"),
-        in_duckdb(model, rows, "slots"),
-        model.transform_pandas(frame, "slots"),
+        in_spark_sql(given, model, "index"),
+        in_duckdb(model, rows, "index"),
+        model.transform_pandas(frame, "index"),
     ):
         assert list(found.columns) == list(kinds)
-        assert_equal(from_slots(found, model), expected, model)
-    none = model.transform_pandas(frame[:0], "slots")
+        assert_equal(from_indices(found, model), expected, model)
+    none = model.transform_pandas(frame[:0], "index")
     assert (list(none.columns), len(none)) == (list(kinds), 0)
 
 
 @pytest.mark.parametrize("features", SETS.values(), ids=SETS)
-def test_sets_of_other_features_and_types_are_equal_too(
+def test_transform_other_features_and_types_equal_in_all_engines(
     spark: SparkSession, rows: list[tuple[Any, ...]], features: Mapping[str, Feature]
 ) -> None:
     """In all engines and layouts; fitted on some rows, so that others are unseen."""
@@ -352,7 +357,7 @@ def test_sets_of_other_features_and_types_are_equal_too(
     frame = spark.createDataFrame(few, SCHEMA)
     declared = FeatureSet(name="t", keys=("id",), features=dict(features))
     model = fit_features(frame.where("id % 3 > 0"), declared)
-    expected = matrix(in_spark_sql(frame, model, "columns"), model)
+    expected = matrix(in_spark_sql(frame, model, "wide"), model)
     given = in_pandas(few)
     columns = {name: values.to_numpy(dtype=object) for name, values in given.items()}
     single = [model.transform_numpy(dict(zip(ARROW.names, row, strict=True))) for row in few]
@@ -365,14 +370,14 @@ def test_sets_of_other_features_and_types_are_equal_too(
         from_sparse(in_spark_sql(frame, model, "sparse"), model),
         from_sparse(in_duckdb(model, few, "sparse"), model),
         from_sparse(sparse_numpy(model, few), model),
-        from_slots(in_spark_sql(frame, model, "slots"), model),
-        from_slots(in_duckdb(model, few, "slots"), model),
-        from_slots(model.transform_pandas(given, "slots"), model),
+        from_indices(in_spark_sql(frame, model, "index"), model),
+        from_indices(in_duckdb(model, few, "index"), model),
+        from_indices(model.transform_pandas(given, "index"), model),
     ):
         assert_equal(found, expected, model)
 
 
-def test_the_cases_reach_what_they_are_for(
+def test_cases_every_column_has_a_value(
     rows: list[tuple[Any, ...]], model: FeatureModel, in_spark: pd.DataFrame
 ) -> None:
     """Every column is something else than zero somewhere, but for a third boolean."""
@@ -381,7 +386,7 @@ def test_the_cases_reach_what_they_are_for(
     assert len(rows) == CASES
     names = np.array([output.name for output in model.outputs()])
     idle = names[(np.nan_to_num(values) == 0).all(axis=0)]
-    assert set(idle) <= {"b_own_other", "b_share_other", "b_mode_other"}
+    assert set(idle) <= {"b_own_unknown", "b_share_unknown", "b_mode_unknown"}
     numbers = [row[5] for row in rows if row[5] is not None]
     assert np.isnan(numbers).any()
     assert np.isinf(numbers).any()

@@ -8,22 +8,23 @@ from tests.support.executions import collected, executions
 from tests.support.feature_frames import INF, NAN, people
 
 from matchlake.errors import InputError, SchemaError
-from matchlake.features.buckets import Bucket
+from matchlake.features.bucketize import Bucketize
 from matchlake.features.categories import MultiHot, OneHot
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.fit import fit_features
 from matchlake.features.model import FeatureModel
-from matchlake.features.scaling import MinMax
-from matchlake.features.statistics import NumberRequest, collect_statistics
+from matchlake.features.requests import NumberRequest
+from matchlake.features.scalers import MinMax
+from matchlake.features.statistics import collect_statistics
 
 SET = FeatureSet(
     name="people",
     keys=("id",),
     features={
-        "city": OneHot(nulls="column", other="column"),
-        "age": MinMax(nulls=20.0, flag_nulls=True),
+        "city": OneHot(handle_null="indicator", handle_unknown="indicator"),
+        "age": MinMax(handle_null=20.0, add_indicator=True),
         "height": MinMax(range=(-1, 1), out_of_range="keep"),
-        "tags": MultiHot(max_categories=2, nulls="column", other="column"),
+        "tags": MultiHot(max_categories=2, handle_null="indicator", handle_unknown="indicator"),
     },
 )
 
@@ -32,7 +33,7 @@ def fitted(spark: SparkSession, **features: object) -> FeatureModel:
     return fit_features(people(spark), FeatureSet(name="t", keys=("id",), features=features))
 
 
-def test_columns_are_readable_in_order_of_count_and_without_collisions(spark: SparkSession) -> None:
+def test_fit_column_names_are_readable_ordered_and_unique(spark: SparkSession) -> None:
     model = fit_features(people(spark), SET)
     assert [output.name for output in model.outputs()] == [
         "city_BLR",
@@ -41,14 +42,14 @@ def test_columns_are_readable_in_order_of_count_and_without_collisions(spark: Sp
         "city_São_Paulo",
         "city_sao_paulo_2",
         "city_null",
-        "city_other",
+        "city_unknown",
         "age",
         "age_null",
         "height",
         "tags_Sci_Fi",
         "tags_new",
         "tags_null",
-        "tags_other",
+        "tags_unknown",
     ]
     assert [output.rows for output in model.outputs()] == [
         *(2, 1, 1, 1, 1, 1, 0),
@@ -57,7 +58,7 @@ def test_columns_are_readable_in_order_of_count_and_without_collisions(spark: Sp
     ]
 
 
-def test_transform_gives_known_answers(spark: SparkSession) -> None:
+def test_transform_known_answers(spark: SparkSession) -> None:
     frame = people(spark)
     rows = fit_features(frame, SET).transform(frame).orderBy("id").collect()
     found = [tuple(row) for row in rows]
@@ -73,14 +74,16 @@ def test_transform_gives_known_answers(spark: SparkSession) -> None:
     ]
 
 
-def test_unseen_null_and_out_of_range_values_follow_their_policies(spark: SparkSession) -> None:
+def test_transform_unseen_null_and_out_of_range_values_follow_the_options(
+    spark: SparkSession,
+) -> None:
     new = spark.createDataFrame(
         [(1, "XXX", 100, None), (2, None, 0, ["old", "never"])],
         "id INT, city STRING, age INT, tags ARRAY<STRING>",
     )
     model = fitted(
         spark,
-        city=OneHot(max_categories=1, other="column", nulls="column"),
+        city=OneHot(max_categories=1, handle_unknown="indicator", handle_null="indicator"),
         clipped=MinMax(column="age"),
         kept=MinMax(column="age", out_of_range="keep"),
         dropped=MinMax(column="age", out_of_range="null"),
@@ -96,14 +99,14 @@ def test_unseen_null_and_out_of_range_values_follow_their_policies(spark: SparkS
 @pytest.mark.parametrize(
     ("feature", "value"),
     [
-        (OneHot(column="city", other="error"), "'Nowhere' AS city"),
-        (OneHot(column="city", nulls="error"), "CAST(NULL AS STRING) AS city"),
+        (OneHot(column="city", handle_unknown="error"), "'Nowhere' AS city"),
+        (OneHot(column="city", handle_null="error"), "CAST(NULL AS STRING) AS city"),
         (MinMax(column="age", out_of_range="error"), "61 AS age"),
-        (MinMax(column="age", nulls="error"), "CAST(NULL AS INT) AS age"),
-        (MultiHot(column="tags", other="error"), "array('never') AS tags"),
+        (MinMax(column="age", handle_null="error"), "CAST(NULL AS INT) AS age"),
+        (MultiHot(column="tags", handle_unknown="error"), "array('never') AS tags"),
     ],
 )
-def test_a_policy_of_error_fails_the_action_and_names_the_feature(
+def test_transform_option_error_fails_the_action_and_names_the_feature(
     spark: SparkSession, feature: OneHot, value: str
 ) -> None:
     frame = people(spark).where("id IN (1, 2)")
@@ -113,11 +116,11 @@ def test_a_policy_of_error_fails_the_action_and_names_the_feature(
         model.transform(spark.sql(f"SELECT {value}")).collect()
 
 
-def test_a_fit_refuses_what_its_policies_refuse_at_once(spark: SparkSession) -> None:
+def test_fit_option_error_raises(spark: SparkSession) -> None:
     for feature, told in [
-        (OneHot(column="city", nulls="error"), r"1 null\(s\)"),
-        (OneHot(column="city", other="error", min_rows=2), r"leave 4 value\(s\)"),
-        (MinMax(column="age", nulls="error"), r"1 missing value\(s\)"),
+        (OneHot(column="city", handle_null="error"), r"1 null\(s\)"),
+        (OneHot(column="city", handle_unknown="error", min_rows=2), r"leave 4 value\(s\)"),
+        (MinMax(column="age", handle_null="error"), r"1 missing value\(s\)"),
     ]:
         with pytest.raises(InputError, match=told):
             fitted(spark, strict=feature)
@@ -126,7 +129,7 @@ def test_a_fit_refuses_what_its_policies_refuse_at_once(spark: SparkSession) -> 
 @pytest.mark.parametrize(
     ("policy", "inside"), [("low", -2.0), ("middle", 1.0), ("high", 4.0), ("null", None)]
 )
-def test_a_constant_column_becomes_what_its_policy_says(
+def test_min_max_constant_column_follows_the_option(
     spark: SparkSession, policy: str, inside: float | None
 ) -> None:
     frame = spark.sql("SELECT 7 AS n UNION ALL SELECT 7")
@@ -136,7 +139,7 @@ def test_a_constant_column_becomes_what_its_policy_says(
     assert [row[0] for row in model.transform(new).collect()] == [-2.0, inside, 4.0]
 
 
-def test_integers_booleans_and_dates_are_categories(spark: SparkSession) -> None:
+def test_one_hot_takes_integers_booleans_and_dates(spark: SparkSession) -> None:
     frame = spark.sql(
         "SELECT CAST(n AS BIGINT) n, n > 0 AS b, DATE '2024-02-29' AS d, array(n) AS l"
         " FROM VALUES (-1), (10) AS (n)"
@@ -150,7 +153,7 @@ def test_integers_booleans_and_dates_are_categories(spark: SparkSession) -> None
     ]
 
 
-def test_a_refit_keeps_old_categories_in_place_and_appends(spark: SparkSession) -> None:
+def test_fit_with_previous_model_keeps_categories_and_appends(spark: SparkSession) -> None:
     features = FeatureSet(name="t", features={"c": OneHot(max_categories=4)})
     frame = spark.sql("SELECT * FROM VALUES ('a'), ('b'), ('b'), ('null') AS (c)")
     first = fit_features(frame, features)
@@ -163,18 +166,18 @@ def test_a_refit_keeps_old_categories_in_place_and_appends(spark: SparkSession) 
     ]
 
 
-def test_a_refit_refuses_a_number_by_the_name_of_an_old_category(spark: SparkSession) -> None:
+def test_fit_number_with_the_name_of_an_old_category_raises(spark: SparkSession) -> None:
     frame = people(spark)
     old = FeatureSet(name="t", features={"city": OneHot()})
     first = fit_features(frame, old)
     more = old.features | {"city_blr": MinMax(column="age")}
-    with pytest.raises(InputError, match="city_blr is already a key, a number or a flag"):
+    with pytest.raises(InputError, match="city_blr is a key or a feature, and also"):
         fit_features(frame, old.model_copy(update={"features": more}), first)
 
 
-def test_wrong_columns_and_types_are_named_before_any_job(spark: SparkSession) -> None:
+def test_fit_wrong_columns_and_types_raise_before_any_job(spark: SparkSession) -> None:
     frame = people(spark)
-    with pytest.raises(SchemaError, match=r"reads town, .*it has id, city"):
+    with pytest.raises(SchemaError, match=r"feature set t: town\. Available: id, city"):
         fitted(spark, town=OneHot())
     with pytest.raises(SchemaError, match="needs a number or a boolean, but column city is string"):
         fitted(spark, city=MinMax())
@@ -183,30 +186,33 @@ def test_wrong_columns_and_types_are_named_before_any_job(spark: SparkSession) -
     with pytest.raises(SchemaError, match="column city is string"):
         fitted(spark, city=MultiHot())
     model = fitted(spark, age=MinMax())
-    with pytest.raises(SchemaError, match="reads age, which the frame lacks"):
+    with pytest.raises(SchemaError, match=r"in the frame of feature set \w+: age\."):
         model.transform(frame.drop("age"))
 
 
-def test_a_frame_of_other_types_than_at_fit_is_refused(spark: SparkSession) -> None:
+def test_transform_other_types_than_at_fit_raise(spark: SparkSession) -> None:
     """NaN in a column that had none at fit, or `1.0` for `1`, would be taken for other values."""
     model = fitted(spark, age=MinMax(), years=OneHot(column="age"), tags=MultiHot())
     frame = people(spark)
     wider = frame.withColumn("age", frame["age"].cast("bigint"))
     assert model.transform(wider).collect() == model.transform(frame).collect()
     for column, kind in (("age", "double"), ("age", "string"), ("tags", "string")):
-        with pytest.raises(SchemaError, match=f"{column} is {kind}, at fit"):
+        with pytest.raises(SchemaError, match=f"{column} is {kind}, was"):
             model.transform(frame.withColumn(column, frame[column].cast(kind)))
 
 
-def test_a_null_can_count_as_the_most_frequent_category(spark: SparkSession) -> None:
+def test_handle_null_mode_is_the_most_frequent_category(spark: SparkSession) -> None:
     frame = spark.sql("SELECT stack(4, 'a', 'b', 'b', NULL) AS c, array('x') AS l")
-    features = {"c": OneHot(nulls="mode"), "d": OneHot(column="c", nulls="mode", drop_first=True)}
+    features = {
+        "c": OneHot(handle_null="mode"),
+        "d": OneHot(column="c", handle_null="mode", drop="first"),
+    }
     model = fit_features(frame, FeatureSet(name="t", features=features))
     assert collected(model.transform(frame)) == [(0, 1, 1), (1, 0, 0), (1, 0, 0), (1, 0, 0)]
     assert model.count_unknown(frame).collect()[0]["c.null"] == 1
 
 
-def test_no_rows_or_no_finite_value_is_an_error(spark: SparkSession) -> None:
+def test_fit_no_rows_or_no_finite_value_raises(spark: SparkSession) -> None:
     frame = people(spark)
     features = FeatureSet(name="t", features={"height": MinMax()})
     with pytest.raises(InputError, match="there are no rows"):
@@ -215,7 +221,7 @@ def test_no_rows_or_no_finite_value_is_an_error(spark: SparkSession) -> None:
         fit_features(frame.where("id IN (3, 4, 5)"), features)
 
 
-def test_text_that_sql_could_take_for_its_own_is_only_text(spark: SparkSession) -> None:
+def test_transform_text_with_sql_characters_stays_text(spark: SparkSession) -> None:
     values = [
         "it's",
         '"',
@@ -240,23 +246,23 @@ def test_text_that_sql_could_take_for_its_own_is_only_text(spark: SparkSession) 
 
 
 @pytest.mark.local_only
-def test_a_fit_is_one_execution_and_a_transform_none(spark: SparkSession) -> None:
+def test_fit_is_one_execution_and_transform_none(spark: SparkSession) -> None:
     frame = people(spark)
     model = fit_features(frame, SET)
     assert executions(spark, lambda: fit_features(frame, SET)) == 1
     assert executions(spark, lambda: model.transform(frame)) == 0
 
 
-def test_the_inverse_leads_back_to_the_source_columns(spark: SparkSession) -> None:
+def test_inverse_transform_returns_the_source_columns(spark: SparkSession) -> None:
     features = {
-        "city": OneHot(nulls="column", other="column", drop_first=True),
-        "age": MinMax(range=(-3, 5), nulls="keep"),
-        "age_group": Bucket(column="age", edges=(30,)),
-        "tags": MultiHot(nulls="column", max_categories=2),
+        "city": OneHot(handle_null="indicator", handle_unknown="indicator", drop="first"),
+        "age": MinMax(range=(-3, 5), handle_null="keep"),
+        "age_group": Bucketize(column="age", edges=(30,)),
+        "tags": MultiHot(handle_null="indicator", max_categories=2),
     }
     frame = people(spark)
     model = fit_features(frame, FeatureSet(name="t", keys=("id",), features=features))
-    back = model.inverse(model.transform(frame)).orderBy("id")
+    back = model.inverse_transform(model.transform(frame)).orderBy("id")
     assert back.dtypes[1:] == [("city", "string"), ("age", "double"), ("tags", "array<string>")]
     assert [tuple(row) for row in back.collect()] == [
         (1, "BLR", 20.0, ["Sci-Fi", "new"]),
@@ -269,43 +275,45 @@ def test_the_inverse_leads_back_to_the_source_columns(spark: SparkSession) -> No
     ]
 
 
-def test_what_is_learned_of_numbers_is_what_numpy_finds(spark: SparkSession) -> None:
+def test_collect_statistics_numbers_equal_numpy(spark: SparkSession) -> None:
     drawn = np.random.default_rng(7).lognormal(1, 2, 999)
     drawn[::7], drawn[::11], drawn[::13] = np.round(drawn[::7]), -drawn[::11], 0.0
     values = [*drawn.tolist(), None, NAN, INF, -INF]
     frame = spark.createDataFrame([(v,) for v in values], "x DOUBLE").repartition(3)
-    shares = (0.01, 0.25, 0.5, 0.9, 1.0)
-    needs = ("mean", "deviation", "log_mean", "log_deviation", "mode")
-    request = NumberRequest("x", needs, shares)
-    found = dict(collect_statistics(frame, {"x": request}).numbers["x"])
+    fractions = (0.01, 0.25, 0.5, 0.9, 1.0)
+    needs = ("mean", "std", "log_mean", "log_std", "mode")
+    request = NumberRequest("x", needs, fractions)
+    found = dict(collect_statistics(frame, {"x": request}).found["x"])
     logs = np.log(drawn[drawn > 0])
     distinct, counts = np.unique(drawn, return_counts=True)
     exact = {"rows": 999, "missing": 2, "infinite": 2, "mode": distinct[counts.argmax()]}
     exact |= {"minimum": drawn.min(), "maximum": drawn.max()}
-    quantiles = np.quantile(drawn, shares, method="inverted_cdf")
-    assert found.pop("quantiles") == tuple(zip(shares, quantiles, strict=True))
+    quantiles = np.quantile(drawn, fractions, method="inverted_cdf")
+    assert found.pop("quantiles") == tuple(zip(fractions, quantiles, strict=True))
     assert {name: found.pop(name) for name in exact} == exact
-    close = {"mean": drawn.mean(), "deviation": drawn.std()}
-    close |= {"log_mean": logs.mean(), "log_deviation": logs.std()}
+    close = {"mean": drawn.mean(), "std": drawn.std()}
+    close |= {"log_mean": logs.mean(), "log_std": logs.std()}
     assert found == pytest.approx(close, rel=1e-12)
 
 
-def test_limits_choose_the_most_frequent_categories(spark: SparkSession) -> None:
+def test_fit_limits_keep_the_most_frequent_categories(spark: SparkSession) -> None:
     frame = spark.sql("SELECT stack(10, 'a','a','a','a','b','b','b','c','c','d') AS c")
     for chosen, kept in [
         ({"max_categories": 2}, "ab"),
         ({"min_rows": 2}, "abc"),
-        ({"coverage": 0.7}, "ab"),
-        ({"coverage": 0.71}, "abc"),
+        ({"min_coverage": 0.7}, "ab"),
+        ({"min_coverage": 0.71}, "abc"),
         ({"min_rows": 9}, ""),
     ]:
-        features = FeatureSet(name="t", features={"c": OneHot(other="column", **chosen)})
+        features = FeatureSet(
+            name="t", features={"c": OneHot(handle_unknown="indicator", **chosen)}
+        )
         fitted_ = fit_features(frame, features).features[0]
         assert "".join(category.value for category in fitted_.categories) == kept
-        assert fitted_.other_rows == 10 - sum({"a": 4, "b": 3, "c": 2}[value] for value in kept)
+        assert fitted_.unknown_rows == 10 - sum({"a": 4, "b": 3, "c": 2}[value] for value in kept)
 
 
-def test_ties_at_the_cap_go_by_bytes_however_the_rows_lie(spark: SparkSession) -> None:
+def test_fit_ties_at_the_limit_are_ordered_by_bytes(spark: SparkSession) -> None:
     values = ["z", "É", "a", "B", "e", "ä", "Z", "é", "b", "💥", ""]
     features = FeatureSet(name="t", features={"c": OneHot(max_categories=6)})
     found = []
@@ -316,19 +324,19 @@ def test_ties_at_the_cap_go_by_bytes_however_the_rows_lie(spark: SparkSession) -
     assert found == [["é", "", "B", "Z", "a", "b"]] * 2
 
 
-def test_what_the_fit_has_not_seen_is_counted(spark: SparkSession) -> None:
+def test_count_unknown_counts_what_the_fit_has_not_seen(spark: SparkSession) -> None:
     model = fit_features(people(spark).where("id IN (1, 2)"), SET.model_copy(update={"keys": ()}))
     found = model.count_unknown(people(spark)).collect()[0].asDict()
     assert found == {
         "rows": 7,
         "city.null": 1,
-        "city.other": 3,
+        "city.unknown_category": 3,
         "age.null": 1,
-        "age.below": 0,
-        "age.above": 1,
+        "age.below_min": 0,
+        "age.above_max": 1,
         "height.null": 2,
-        "height.below": 1,
-        "height.above": 1,
+        "height.below_min": 1,
+        "height.above_max": 1,
         "tags.null": 1,
-        "tags.other": 1,
+        "tags.unknown_category": 1,
     }

@@ -16,10 +16,11 @@ from tests.support.lakes import forget_tables
 
 from matchlake.config import load_config
 from matchlake.errors import TableError
-from matchlake.features.feature_set import FeatureSet, FeatureTable
+from matchlake.features.feature_set import FeatureSet
+from matchlake.features.feature_tables import feature_rows, unknown_keys
 from matchlake.features.fit import fit_features
-from matchlake.features.scaling import MinMax, Number
-from matchlake.features.tables import feature_rows, unknown_keys
+from matchlake.features.params import FeatureTable
+from matchlake.features.scalers import MinMax, Number
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import read_properties
 from matchlake.io.mlflow_tracking import Tracker
@@ -43,13 +44,13 @@ def write(
     lake: Lakehouse, table: str, columns: dict[str, str], rows: list[tuple[object, ...]]
 ) -> None:
     spec = TableSpec(table, "", tuple(Column(name, kind, "") for name, kind in columns.items()))
-    lake.replace(lake.spark.createDataFrame(rows, spec.struct()), spec)
+    lake.replace(lake.frame(rows, spec), spec)
 
 
 def write_sources(lake: Lakehouse) -> None:
     time = datetime(2024, 5, 1)
     ratings = [("u1", "i1", 4.0, time), ("u9", "i2", 5.0, time), ("u9", "i1", 5.0, time)]
-    lake.replace(lake.spark.createDataFrame(ratings, INTERACTIONS.struct()), INTERACTIONS)
+    lake.replace(lake.frame(ratings, INTERACTIONS), INTERACTIONS)
     user = {"user_id": "STRING", "age": "INT", "gender": "STRING", "occupation": "STRING"}
     users = [("u1", 20, "F", "student"), ("u2", 60, "M", None), ("u3", 30, "F", "none")]
     write(lake, "bronze.users", user, users)
@@ -71,7 +72,7 @@ def counts(lake: Lakehouse, table: str) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.soak
-def test_a_rerun_changes_nothing_and_new_data_raises_the_version(
+def test_build_features_rerun_changes_nothing_and_new_data_raises_the_version(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     at = runtime(spark, tmp_path)
@@ -81,9 +82,9 @@ def test_a_rerun_changes_nothing_and_new_data_raises_the_version(
     write_sources(lake)
     with caplog.at_level(logging.INFO, "matchlake"):
         RUN(at)
-    assert "2 interactions are of 1 unknown user_id value(s); they are kept" in caplog.text
+    assert "2 interactions have one of 1 unknown user_id value(s)" in caplog.text
     assert "gold.user_features: 7 features by users version 1" in caplog.text
-    assert "gold.user_features: beyond the fit: occupation.null 1" in caplog.text
+    assert "gold.user_features: values that the fit has not seen: occupation.null 1" in caplog.text
     first = contents(lake)
     assert {name: len(rows) for name, rows in first.items()} == {
         "gold.feature_counts": 5,
@@ -119,7 +120,7 @@ def test_a_rerun_changes_nothing_and_new_data_raises_the_version(
     versions = lake.read("gold.feature_sets").where("feature_set = 'items'").select("version")
     assert collected(versions) == [(1,), (2,)]
     vocabulary = lake.read("gold.feature_vocabulary").where("feature_set = 'items'")
-    told = ("version", "position", "slot", "column_name", "role", "category", "rows")
+    told = ("version", "position", "feature_index", "column_name", "role", "category", "rows")
     assert [tuple(row) for row in vocabulary.select(*told).orderBy(*told[:2]).collect()] == [
         (1, 0, 1, "genres_Drama", "category", "Drama", 1),
         (1, 1, 2, "genres_Sci_Fi", "category", "Sci-Fi", 1),
@@ -133,7 +134,7 @@ def test_a_rerun_changes_nothing_and_new_data_raises_the_version(
     assert set(first["gold.feature_vocabulary"]) <= set(kept)
 
 
-def test_an_empty_text_in_the_key_of_a_split_is_refused_and_a_null_is_not(
+def test_feature_rows_empty_string_in_split_key_raises_and_null_does_not(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     """Delta makes a null of an empty text that it partitions by."""
@@ -146,15 +147,15 @@ def test_an_empty_text_in_the_key_of_a_split_is_refused_and_a_null_is_not(
     writer.save(folder)
     assert collected(spark.read.format("delta").load(folder)) == [("a", 0.0), (None, 0.5)]
     assert feature_rows(model, wanted, kept).collect() == model.transform(kept).collect()
-    with pytest.raises(PySparkException, match="split_by k has an empty text, which would become"):
+    with pytest.raises(PySparkException, match="split_by k has an empty string"):
         feature_rows(model, wanted, frame).collect()
 
 
 @pytest.mark.soak
-def test_a_state_can_be_kept_and_a_source_can_be_missing(
+def test_build_features_reuses_a_state_and_skips_a_missing_source(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    at = runtime(spark, tmp_path, "features.tables.items.refit=false")
+    at = runtime(spark, tmp_path, "features.tables.items.reuse_fitted_state=true")
     lake = at.lakehouse
     write_sources(lake)
     spark.sql("DROP TABLE bronze.users")
@@ -169,21 +170,25 @@ def test_a_state_can_be_kept_and_a_source_can_be_missing(
         ("items", 1)
     ]
     assert collected(lake.read("gold.item_features")) == [("i1", 0, 0, 0.0), ("i3", 0, 0, 1.0)]
-    counted = "genres.null 1, genres.other 1, year_scaled.below 1, year_scaled.above 1"
-    assert f"gold.item_features: beyond the fit: {counted}" in caplog.text
+    counted = (
+        "genres.null 1, genres.unknown_category 1, year_scaled.below_min 1, year_scaled.above_max 1"
+    )
+    assert f"gold.item_features: values that the fit has not seen: {counted}" in caplog.text
     assert counts(lake, "gold.item_features") == [
         (1, "genres", 2, 0, None, None, 0),
         (1, "year_scaled", 2, 1, 0, 0, None),
         (1, "genres", 2, 1, None, None, 1),
         (1, "year_scaled", 2, 0, 1, 1, None),
     ]
-    assert "other than declared" not in caplog.text
+    assert "The declaration has changed" not in caplog.text
     items = at.config.features.tables["items"]
     declared = items.features.features | {"year_scaled": Number(column="year")}
     changed = items.features.model_copy(update={"features": declared})
     JOB["build_table"](at, items.model_copy(update={"features": changed}))
-    told = "gold.item_features stays as items version 1 was fitted, other than declared in: "
-    assert f"{told}year_scaled (refit is false)" in caplog.text
+    expected = (
+        "gold.item_features reuses items version 1. The declaration has changed since then in: "
+    )
+    assert f"{expected}year_scaled" in caplog.text
 
 
 def test_unknown_keys_two_rows_of_one_key_count_once(spark: SparkSession) -> None:
@@ -193,17 +198,15 @@ def test_unknown_keys_two_rows_of_one_key_count_once(spark: SparkSession) -> Non
 
 
 @pytest.mark.soak
-def test_a_sparse_layout_is_one_column_and_a_split_table_lies_in_a_folder_a_value(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_build_features_sparse_layout_and_split_by(spark: SparkSession, tmp_path: Path) -> None:
     at = runtime(spark, tmp_path, "features.tables.items.layout=sparse")
     lake = at.lakehouse
     write_sources(lake)
     RUN(at)
     items = lake.read("gold.item_features")
     assert items.columns == ["item_id", "features"]
-    slots = lake.read("gold.feature_vocabulary").where("feature_set = 'items'")
-    names = {row["slot"]: row["column_name"] for row in slots.collect()}
+    vocabulary = lake.read("gold.feature_vocabulary").where("feature_set = 'items'")
+    names = {row["feature_index"]: row["column_name"] for row in vocabulary.collect()}
     found = {row["item_id"]: row["features"] for row in items.collect()}
     assert [names[i] for i in found["i1"]["indices"]] == [
         *("year_scaled", "genres_Drama", "genres_Sci_Fi"),
@@ -217,5 +220,5 @@ def test_a_sparse_layout_is_one_column_and_a_split_table_lies_in_a_folder_a_valu
     assert sorted(folder.name for folder in folders) == ["gender=F", "gender=M"]
     women = lake.read("gold.user_features").where("gender = 'F'")
     assert collected(women) == [("u1", "F", 0.0), ("u3", "F", 0.25)]
-    with pytest.raises(ValidationError, match="split_by age is no key of the set"):
+    with pytest.raises(ValidationError, match="split_by age is not a key of the set"):
         FeatureTable.model_validate(users.model_dump() | {"split_by": "age"})

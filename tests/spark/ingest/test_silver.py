@@ -12,8 +12,9 @@ from tests.support.streams import runtime_in, stream_entry
 from matchlake.config import load_config
 from matchlake.errors import ConfigError
 from matchlake.ingest.tables import stream_table
-from matchlake.io.delta import CHANGES, Lakehouse
+from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import read_properties, set_properties
+from matchlake.io.delta_schema import CHANGES
 from matchlake.runtime import Runtime, job_arguments
 
 JOB = runpy.run_path("jobs/build_silver.py")

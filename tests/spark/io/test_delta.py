@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from matchlake.errors import TableError
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import add_constraints
+from matchlake.io.delta_schema import struct_type
 from matchlake.schemas import Column, TableSpec, ViewSpec
 
 SPEC = TableSpec(
@@ -49,7 +50,7 @@ def test_merge_updates_inserts_and_is_idempotent(lakehouse: Lakehouse) -> None:
     assert content(lakehouse) == [("a", 1.0), ("b", 2.0), ("c", 3.0)]
 
 
-def test_a_column_that_is_declared_no_longer_is_let_be(lakehouse: Lakehouse) -> None:
+def test_merge_column_no_longer_declared_stays(lakehouse: Lakehouse) -> None:
     taxed = dataclasses.replace(SPEC, columns=(*SPEC.columns, Column("tax", "INT", "its tax")))
     lakehouse.merge(rows(lakehouse, ("a", 1.0), ("b", 2.0)).selectExpr("*", "7 AS tax"), taxed)
     lakehouse.merge(rows(lakehouse, ("b", 3.0), ("c", 4.0)), SPEC)
@@ -79,14 +80,14 @@ def test_replace_follows_a_changed_declaration(lakehouse: Lakehouse) -> None:
     assert lakehouse.read(SPEC.name).columns == ["item", "price"]
 
 
-def test_a_null_key_is_refused_and_nothing_is_written(lakehouse: Lakehouse) -> None:
+def test_append_null_key_raises_and_writes_nothing(lakehouse: Lakehouse) -> None:
     lakehouse.append(rows(lakehouse, ("a", 1.0)), SPEC)
     with pytest.raises((PySparkException, Py4JError), match="NOT_NULL"):
         lakehouse.append(rows(lakehouse, ("b", 1.0), (None, 2.0)), SPEC)
     assert content(lakehouse) == [("a", 1.0)]
 
 
-def test_a_table_changed_underneath_is_refused(lakehouse: Lakehouse) -> None:
+def test_create_table_of_another_shape_raises(lakehouse: Lakehouse) -> None:
     lakehouse.append(rows(lakehouse, ("a", 1.0)), SPEC)
     other = dataclasses.replace(
         SPEC, columns=(SPEC.columns[0], Column("price", "STRING", ""), Column("tax", "INT", ""))
@@ -97,39 +98,39 @@ def test_a_table_changed_underneath_is_refused(lakehouse: Lakehouse) -> None:
         lakehouse.append(rows(lakehouse, ("b", 1.0)).selectExpr("*", "1 AS tax"), other)
 
 
-def test_another_session_finds_the_table_by_its_place(lakehouse: Lakehouse) -> None:
+def test_tables_another_session_finds_them_by_folder(lakehouse: Lakehouse) -> None:
     lakehouse.append(rows(lakehouse, ("a", 1.0)), SPEC)
     lakehouse.spark.sql("DROP TABLE shop.prices")
     again = Lakehouse(lakehouse.spark, None, lakehouse.folder)
-    assert list(again.tables()) == again.attach_all() == ["shop.prices"]
+    assert list(again.tables()) == again.register_tables() == ["shop.prices"]
     assert content(again) == [("a", 1.0)]
 
 
-def test_a_table_without_a_version_is_not_there_yet(lakehouse: Lakehouse) -> None:
+def test_tables_without_a_version_are_left_out(lakehouse: Lakehouse) -> None:
     (Path(str(lakehouse.folder)) / "shop" / "prices" / "_delta_log").mkdir(parents=True)
-    assert lakehouse.attach_all() == list(lakehouse.tables()) == []
+    assert lakehouse.register_tables() == list(lakehouse.tables()) == []
     assert not lakehouse.exists(SPEC.name)
 
 
-def test_a_folder_whose_name_is_no_tables_is_left_out_and_told_of_once(
+def test_tables_invalid_folder_name_is_left_out_with_one_warning(
     lakehouse: Lakehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
     lakehouse.append(rows(lakehouse, ("a", 1.0)), SPEC)
     folder = Path(str(lakehouse.folder)) / "shop"
     shutil.copytree(folder / "prices", folder / "prices-old")
     for _ in range(2):
-        assert lakehouse.attach_all() == list(lakehouse.tables()) == ["shop.prices"]
+        assert lakehouse.register_tables() == list(lakehouse.tables()) == ["shop.prices"]
     (told,) = [text for text in caplog.messages if "is left out" in text]
     assert "prices-old" in told
 
 
-def test_a_missing_table_names_what_there_is(lakehouse: Lakehouse) -> None:
+def test_require_missing_table_names_the_tables(lakehouse: Lakehouse) -> None:
     lakehouse.append(rows(lakehouse, ("a", 1.0)), SPEC)
-    with pytest.raises(TableError, match=r"No table shop\.costs .*there is: shop\.prices"):
+    with pytest.raises(TableError, match=r"No table shop\.costs .*tables: shop\.prices"):
         lakehouse.read("shop.costs")
 
 
-def test_a_view_carries_its_comments_and_waits_for_its_tables(lakehouse: Lakehouse) -> None:
+def test_create_view_has_comments_and_needs_its_tables(lakehouse: Lakehouse) -> None:
     query = "SELECT item FROM shop.prices WHERE price > 1"
     view = ViewSpec("shop.dear", "It's dear", (("item", "the item's key"),), query, (SPEC.name,))
     assert not lakehouse.create_view(view)
@@ -139,23 +140,21 @@ def test_a_view_carries_its_comments_and_waits_for_its_tables(lakehouse: Lakehou
     assert lakehouse.spark.sql("DESCRIBE shop.dear").collect()[0].comment == "the item's key"
 
 
-def test_a_folder_with_a_quote_in_its_name_works(spark: SparkSession, tmp_path: Path) -> None:
+def test_lakehouse_folder_with_a_quote_works(spark: SparkSession, tmp_path: Path) -> None:
     spark.sql("DROP DATABASE IF EXISTS shop CASCADE")
     odd = Lakehouse(spark, None, str(tmp_path / "it's"))
     odd.append(rows(odd, ("a", 1.0)), SPEC)
     assert content(odd) == [("a", 1.0)]
 
 
-def test_a_spec_gives_the_schema_with_nullability_and_comments(spark: SparkSession) -> None:
+def test_struct_type_has_nullability_and_comments(spark: SparkSession) -> None:
     assert spark.version
-    field = SPEC.struct()["item"]
+    field = struct_type(SPEC)["item"]
     assert (field.dataType.simpleString(), field.nullable) == ("string", False)
     assert field.metadata["comment"] == "the item's key"
 
 
-def test_a_session_makes_a_known_view_when_it_is_asked_for(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_exists_creates_a_known_view(spark: SparkSession, tmp_path: Path) -> None:
     spark.sql("DROP DATABASE IF EXISTS shop CASCADE")
     query, over = "SELECT item FROM shop.prices", "SELECT item FROM shop.all_items"
     comments = (("item", "the item's key"),)
@@ -169,14 +168,14 @@ def test_a_session_makes_a_known_view_when_it_is_asked_for(
     assert [row.item for row in knowing.read("shop.items").collect()] == ["a"]
 
 
-def test_a_constraint_is_found_again_whatever_the_case_of_its_name(lakehouse: Lakehouse) -> None:
+def test_add_constraints_ignores_the_case_of_the_name(lakehouse: Lakehouse) -> None:
     lakehouse.append(rows(lakehouse, ("a", 1.0)), SPEC)
     wanted = {"range_Price": "price > 0"}
     assert add_constraints(lakehouse, SPEC.name, wanted) == ["range_Price"]
     assert add_constraints(lakehouse, SPEC.name, wanted) == []
 
 
-def test_columns_declared_later_are_refused_or_added(lakehouse: Lakehouse) -> None:
+def test_create_later_columns_raise_or_are_added(lakehouse: Lakehouse) -> None:
     lakehouse.merge(rows(lakehouse, ("a", 1.0)), SPEC)
     day = Column("day", "DATE", "when", nullable=False)
     wider = dataclasses.replace(SPEC, columns=(day, *SPEC.columns))

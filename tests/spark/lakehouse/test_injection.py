@@ -82,7 +82,7 @@ def test_odd_columns_and_comments_stay_what_they_are(lakehouse: Lakehouse) -> No
     columns = [Column(name, "STRING", "c") for name in names]
     columns += [Column(f"c{at}", "STRING", text) for at, text in enumerate(comments)]
     spec = TableSpec("witness.odd", EVIL[0], tuple(columns), keys=("c0",))
-    frame = lakehouse.spark.createDataFrame([tuple(map(str, range(len(columns))))], spec.struct())
+    frame = lakehouse.frame([tuple(map(str, range(len(columns))))], spec)
     lakehouse.merge(frame, spec)
     found = lakehouse.read("witness.odd")
     assert found.columns == [column.name for column in columns]
@@ -104,7 +104,7 @@ def test_evil_categories_are_categories(lakehouse: Lakehouse) -> None:
         assert (ones.sum(axis=0) == 1).all()
         many = table[[name for name in table if name.startswith("many_")]]
         assert (many.sum(axis=1) == 2).all()
-    back = model.inverse(model.transform(frame)).toPandas().set_index("id")
+    back = model.inverse_transform(model.transform(frame)).toPandas().set_index("id")
     assert back["one"].to_dict() == {str(at): text for at, text in enumerate(EVIL)}
     assert unharmed(lakehouse)
 
@@ -157,7 +157,7 @@ def test_a_table_parted_by_evil_values_stays_in_its_folder(
     columns = (Column("k", "STRING", ""), Column("n", "INT", ""))
     spec = TableSpec("witness.parted", "", columns, partition_by=("k",))
     rows = [(text, at) for at, text in enumerate(EVIL) if "\x00" not in text]
-    lakehouse.replace(lakehouse.spark.createDataFrame(rows, spec.struct()), spec)
+    lakehouse.replace(lakehouse.frame(rows, spec), spec)
     assert sorted(map(tuple, lakehouse.read(spec.name).collect())) == sorted(rows)
     place = Path(lakehouse.path(spec.name) or "")
     files = [path for path in tmp_path.rglob("*.parquet") if path.name.startswith("part-")]
@@ -171,7 +171,7 @@ def test_a_table_parted_by_evil_values_stays_in_its_folder(
 @pytest.mark.soak
 def test_who_is_erased_is_one_user_whatever_the_id(lakehouse: Lakehouse) -> None:
     spec = TableSpec("witness.users", "", (Column("user_id", "STRING", ""),))
-    lakehouse.append(lakehouse.spark.createDataFrame([(t,) for t in EVIL], spec.struct()), spec)
+    lakehouse.append(lakehouse.frame([(t,) for t in EVIL], spec), spec)
     evil = "x' OR '1'='1"
     (done,) = Erasure(evil, [], {}, lakehouse).run([spec.name])
     assert (done.rows, done.left) == (1, 0)

@@ -60,11 +60,11 @@ def lakehouse(spark: SparkSession, config: JobConfig) -> Iterator[Lakehouse]:
     frame = spark.createDataFrame(ratings, "user_id string, item_id string, rating double")
     lake.append(frame.selectExpr("*", "TIMESTAMP'2024-02-29 12:00:00' AS event_time"), INTERACTIONS)
     titles = [("i00", 'Tïtle, "0"'), ("i01", None)]
-    lake.append(spark.createDataFrame(titles, ITEMS.struct()), ITEMS)
+    lake.append(lake.frame(titles, ITEMS), ITEMS)
     users = [("few",), ("many",), ("none",)]
-    lake.append(spark.createDataFrame(users, USERS.struct()), USERS)
+    lake.append(lake.frame(users, USERS), USERS)
     best = [("few", 1, "i00", 4.5, "7", False), ("few", 2, "i09", 4.0, "7", False)]
-    lake.append(spark.createDataFrame(best, RECOMMENDATIONS.struct()), RECOMMENDATIONS)
+    lake.append(lake.frame(best, RECOMMENDATIONS), RECOMMENDATIONS)
     _append_events(lake, config)
     refused = "SELECT 'users' AS source, 'f' AS file, 'row' AS row_text, 'out_of_range' AS reason,"
     refused += " 'too old' AS detail, TIMESTAMP'2024-01-10' AS loaded_at"

@@ -12,8 +12,9 @@ from tests.support.executions import executions
 from matchlake.errors import SchemaError
 from matchlake.profiling.drift import drift
 from matchlake.profiling.histogram import count_cells
+from matchlake.profiling.params import ProfileParams
 from matchlake.profiling.plots import draw_column
-from matchlake.profiling.profile import DescribeParams, describe
+from matchlake.profiling.profile import profile
 
 SCHEMA = "x DOUBLE, n INT, c STRING, l ARRAY<STRING>, t TIMESTAMP"
 GENERATOR = np.random.default_rng(5)
@@ -31,50 +32,50 @@ def frame(spark: SparkSession) -> DataFrame:
 
 
 @pytest.fixture(scope="module")
-def described(spark: SparkSession) -> pd.DataFrame:
-    return describe(frame(spark), DescribeParams(bins=12, top=2)).toPandas()
+def profiled(spark: SparkSession) -> pd.DataFrame:
+    return profile(frame(spark), ProfileParams(bins=12, top=2)).toPandas()
 
 
-def of(described: pd.DataFrame, column: str, kind: str) -> pd.DataFrame:
-    chosen = (described["column_name"] == column) & (described["kind"] == kind)
-    return described[chosen].sort_values(["bin_low", "rows"])
+def of(profiled: pd.DataFrame, column: str, kind: str) -> pd.DataFrame:
+    chosen = (profiled["column_name"] == column) & (profiled["kind"] == kind)
+    return profiled[chosen].sort_values(["bin_low", "rows"])
 
 
-def test_histograms_count_exactly(described: pd.DataFrame) -> None:
-    found = of(described, "x", "histogram")
+def test_profile_histogram_counts_are_exact(profiled: pd.DataFrame) -> None:
+    found = of(profiled, "x", "histogram")
     widths = (found["bin_high"] - found["bin_low"]).unique()
     assert widths.tolist() == [16.0]
     for row in found.itertuples():
         assert row.rows == ((row.bin_low <= X) & (row.bin_high > X)).sum()
     assert found["rows"].sum() == len(X)
     assert (found["density"] * 16).sum() == pytest.approx(1)
-    assert found["share"].sum() == pytest.approx(len(X) / (len(X) + 2))
-    assert of(described, "x", "not_finite")["rows"].tolist() == [2]
+    assert found["fraction"].sum() == pytest.approx(len(X) / (len(X) + 2))
+    assert of(profiled, "x", "not_finite")["rows"].tolist() == [2]
 
 
-def test_whole_numbers_have_bins_of_at_least_one(described: pd.DataFrame) -> None:
-    found = of(described, "n", "histogram")
+def test_profile_integers_have_bins_of_at_least_one(profiled: pd.DataFrame) -> None:
+    found = of(profiled, "n", "histogram")
     assert found["bin_low"].tolist() == list(range(7))
     assert (found["bin_high"] - found["bin_low"] == 1).all()
-    assert of(described, "n", "null")["rows"].tolist() == [1]
+    assert of(profiled, "n", "null")["rows"].tolist() == [1]
 
 
-def test_bars_are_the_most_frequent_and_the_rest(described: pd.DataFrame) -> None:
-    bars = of(described, "c", "bar").set_index("category")["rows"]
+def test_profile_bars_are_the_most_frequent_and_the_rest(profiled: pd.DataFrame) -> None:
+    bars = of(profiled, "c", "bar").set_index("category")["rows"]
     assert bars.to_dict() == {"d": 162, "a": 82}
-    assert of(described, "c", "other")["rows"].tolist() == [len(X) - 162 - 82 + 1]
-    assert of(described, "c", "null")["rows"].tolist() == [1]
-    lists = of(described, "l", "bar").set_index("category")["rows"]
+    assert of(profiled, "c", "other")["rows"].tolist() == [len(X) - 162 - 82 + 1]
+    assert of(profiled, "c", "null")["rows"].tolist() == [1]
+    lists = of(profiled, "l", "bar").set_index("category")["rows"]
     assert lists.to_dict() == {"p": 304, "q": 202}
-    assert of(described, "t", "bar")["category"].tolist() == ["2024-02-29"]
+    assert of(profiled, "t", "bar")["category"].tolist() == ["2024-02-29"]
 
 
 @pytest.mark.parametrize("bins", [1, 3, 20, 500])
-def test_bins_merge_exactly_at_any_width_and_scale(spark: SparkSession, bins: int) -> None:
+def test_profile_bins_are_exact_at_any_width_and_scale(spark: SparkSession, bins: int) -> None:
     scales = np.array([1e-300, 1e-3, 1.0, 1e9, 1e300])
     values = [float(v) for v in np.outer(scales, GENERATOR.normal(size=40)).ravel()]
     given = spark.createDataFrame([(v, 1e6 + v % 1) for v in values], "wide DOUBLE, far DOUBLE")
-    found = describe(given, DescribeParams(bins=bins)).toPandas()
+    found = profile(given, ProfileParams(bins=bins)).toPandas()
     columns = given.toPandas()
     for name, rows in found.groupby("column_name"):
         width = (rows["bin_high"] - rows["bin_low"]).iloc[0]
@@ -84,23 +85,23 @@ def test_bins_merge_exactly_at_any_width_and_scale(spark: SparkSession, bins: in
         assert rows.set_index("bin_low")["rows"].to_dict() == counted.to_dict()
 
 
-def test_what_cannot_be_described_is_named(spark: SparkSession) -> None:
+def test_profile_other_types_raise_and_are_named(spark: SparkSession) -> None:
     given = spark.sql("SELECT 1 AS a, map('k', 1) AS m")
-    assert describe(given, DescribeParams()).select("column_name").distinct().count() == 1
-    with pytest.raises(SchemaError, match="m, z cannot be described: possible are a"):
-        describe(given, DescribeParams(), ["a", "m", "z"])
-    with pytest.raises(SchemaError, match="The table cannot be described"):
-        describe(given.select("m"), DescribeParams())
+    assert profile(given, ProfileParams()).select("column_name").distinct().count() == 1
+    with pytest.raises(SchemaError, match=r"m, z cannot be profiled\. Columns that can: a"):
+        profile(given, ProfileParams(), ["a", "m", "z"])
+    with pytest.raises(SchemaError, match="The table cannot be profiled"):
+        profile(given.select("m"), ProfileParams())
 
 
-def test_nothing_moves_between_equal_tables(spark: SparkSession) -> None:
+def test_drift_equal_tables_is_zero(spark: SparkSession) -> None:
     for row in drift(frame(spark), frame(spark)).collect():
         assert row.psi == pytest.approx(0, abs=1e-12)
         assert row.ks in (0, None)
         assert row.new_categories == row.gone_categories == []
 
 
-def test_drift_measures_what_moved(spark: SparkSession) -> None:
+def test_drift_measures_the_change(spark: SparkSession) -> None:
     before = spark.createDataFrame(
         [(float(i), "a" if i < 60 else "b") for i in range(100)], "x DOUBLE, c STRING"
     )
@@ -113,7 +114,7 @@ def test_drift_measures_what_moved(spark: SparkSession) -> None:
     assert x.ks == pytest.approx(0.25)
     assert c.ks is None
     assert (c.new_categories, c.gone_categories) == (["z"], ["b"])
-    assert (c.null_share_before, c.null_share_after) == (0, pytest.approx(0.1))
+    assert (c.null_fraction_before, c.null_fraction_after) == (0, pytest.approx(0.1))
     assert (x.before_rows, x.after_rows) == (100, 100)
 
     def psi(b: Any, a: Any) -> float:
@@ -128,28 +129,28 @@ def test_drift_measures_what_moved(spark: SparkSession) -> None:
     assert x.psi == pytest.approx(psi(counts[0][there], counts[1][there]))
 
 
-def test_pictures_show_every_bin_and_bar(described: pd.DataFrame) -> None:
-    for column, rows in described.groupby("column_name"):
+def test_draw_column_shows_every_bin_and_bar(profiled: pd.DataFrame) -> None:
+    for column, rows in profiled.groupby("column_name"):
         axes = draw_column(rows, f"a.{column}").axes[0]
         assert str(column) in axes.get_title("left")
-        bins = len(of(described, str(column), "histogram"))
+        bins = len(of(profiled, str(column), "histogram"))
         assert len(axes.patches) == (bins or len(rows))
 
 
-def test_a_column_without_any_value_has_a_picture_too(spark: SparkSession) -> None:
+def test_draw_column_without_values_draws(spark: SparkSession) -> None:
     given = spark.sql(
         "SELECT stack(2, CAST('NaN' AS DOUBLE), NULL) AS x, CAST(NULL AS STRING) AS c"
     )
-    for column, rows in describe(given, DescribeParams()).toPandas().groupby("column_name"):
+    for column, rows in profile(given, ProfileParams()).toPandas().groupby("column_name"):
         axes = draw_column(rows, f"a.{column}").axes[0]
         assert axes.get_title("left") == f"a.{column}: 2 values, 2 of them missing"
         assert len(axes.patches) == len(rows)
 
 
 @pytest.mark.local_only
-def test_describing_starts_no_execution_and_reads_the_table_once(spark: SparkSession) -> None:
+def test_profile_starts_no_execution_and_reads_the_table_once(spark: SparkSession) -> None:
     given = frame(spark)
-    assert executions(spark, lambda: describe(given, DescribeParams())) == 0
+    assert executions(spark, lambda: profile(given, ProfileParams())) == 0
     assert executions(spark, lambda: drift(given, given)) == 0
     plan = count_cells(given)._jdf.queryExecution().optimizedPlan().toString()
     assert plan.count("LocalRelation") + plan.count("LogicalRDD") == 1

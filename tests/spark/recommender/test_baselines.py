@@ -241,5 +241,5 @@ def test_errors_say_what_to_do(interactions: DataFrame) -> None:
     for fit in (fit_bias, fit_ease):
         with pytest.raises(InputError, match="interactions hold no"):
             fit(interactions.where("false"))
-    with pytest.raises(SchemaError, match=r"interactions lacks column.s. weight"):
+    with pytest.raises(SchemaError, match=r"in interactions: weight"):
         fit_item_knn(interactions, ItemKnnParams(value_column="weight"))

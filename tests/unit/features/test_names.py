@@ -6,9 +6,10 @@ from pydantic import ValidationError
 from pyspark.sql.types import DoubleType, StringType, StructType
 
 from matchlake.features.categories import OneHot
-from matchlake.features.feature_set import FeatureSet, FeaturesParams
+from matchlake.features.feature_set import FeatureSet
 from matchlake.features.names import Names
-from matchlake.features.scaling import MinMax
+from matchlake.features.params import FeaturesParams
+from matchlake.features.scalers import MinMax
 from matchlake.recommender.matchbox.encoding import declare_features
 from matchlake.training.params import SideFeatures
 
@@ -31,11 +32,11 @@ from matchlake.training.params import SideFeatures
         ("x" * 200, "f_" + "x" * 98),
     ],
 )
-def test_names_are_readable(category: str, name: str) -> None:
+def test_claim_gives_readable_names(category: str, name: str) -> None:
     assert Names().claim("f", category) == name
 
 
-def test_names_that_an_engine_may_confuse_get_a_number() -> None:
+def test_claim_names_that_an_engine_may_confuse_get_a_number() -> None:
     names = Names()
     claimed = [
         names.claim("f", text) for text in ("a b", "A-B", "á_b", "a_b_2", "\u0131", "I", "İ")
@@ -43,7 +44,7 @@ def test_names_that_an_engine_may_confuse_get_a_number() -> None:
     assert claimed == ["f_a_b", "f_A_B_2", "f_á_b_3", "f_a_b_2_2", "f_\u0131", "f_I_2", "f_İ_3"]
 
 
-def test_names_collide_across_features_too() -> None:
+def test_claim_names_are_unique_across_features() -> None:
     names = Names()
     assert names.claim("a", "b_c") == "a_b_c"
     assert names.claim("a_b", "c") == "a_b_c_2"
@@ -52,14 +53,18 @@ def test_names_collide_across_features_too() -> None:
 @pytest.mark.parametrize(
     ("keys", "features", "told"),
     [
-        (("age",), {"Age": MinMax()}, "Age: a key or feature of this name"),
-        ((), {"age": MinMax(flag_nulls=True), "age_null": MinMax()}, "age_null: a key or feature"),
-        (("in:age",), {"age": MinMax()}, "in:age: a key is not called features.* has no colon"),
-        (("Features",), {"age": MinMax()}, "Features: a key is not called features"),
+        (("age",), {"Age": MinMax()}, "Age: another key or feature already"),
+        (
+            (),
+            {"age": MinMax(add_indicator=True), "age_null": MinMax()},
+            "age_null: another key or feature",
+        ),
+        (("in:age",), {"age": MinMax()}, "in:age: a key cannot be called features.* have a colon"),
+        (("Features",), {"age": MinMax()}, "Features: a key cannot be called features"),
         ((), {}, "at least 1 item"),
     ],
 )
-def test_a_set_refuses_names_that_collide(
+def test_feature_set_colliding_names_raise(
     keys: tuple[str, ...], features: dict[str, MinMax], told: str
 ) -> None:
     with pytest.raises(ValidationError, match=told):
@@ -67,7 +72,7 @@ def test_a_set_refuses_names_that_collide(
 
 
 @pytest.mark.parametrize("name", ["my age", "âge", "1st", "", "a:b", "a\n", "x" * 101])
-def test_a_name_that_no_table_takes_is_refused_where_it_is_declared(name: str) -> None:
+def test_feature_set_invalid_name_raises(name: str) -> None:
     features = {name: {"kind": "min_max"}}
     with pytest.raises(ValidationError, match="should match pattern"):
         FeatureSet(name="t", features=features)
@@ -75,18 +80,18 @@ def test_a_name_that_no_table_takes_is_refused_where_it_is_declared(name: str) -
         SideFeatures(source="a.b", features=features)
 
 
-def test_two_tables_cannot_share_the_states_of_one_set() -> None:
+def test_features_params_two_tables_with_one_set_raise() -> None:
     table = {
         "source": "a.b",
         "comment": "",
         "features": {"name": "t", "features": {"a": {"kind": "number"}}},
     }
     tables = {name: table | {"table": f"gold.{name}"} for name in ("x", "y")}
-    with pytest.raises(ValidationError, match="x and y would share the fitted states of one"):
+    with pytest.raises(ValidationError, match="x and y both keep their fitted states"):
         FeaturesParams(tables=tables)
 
 
-def test_columns_of_any_name_are_features_of_matchbox_by_default() -> None:
+def test_declare_features_takes_columns_of_any_name() -> None:
     schema = StructType()
     for column in ("user_id", "my age", "City", "column_1"):
         schema.add(column, StringType() if column == "City" else DoubleType())
@@ -96,12 +101,12 @@ def test_columns_of_any_name_are_features_of_matchbox_by_default() -> None:
     assert read == {"column_1_2": "my age", "City": "City", "column_1": "column_1"}
 
 
-def test_a_set_reads_from_plain_data() -> None:
+def test_feature_set_reads_plain_data() -> None:
     plain = {"name": "t", "features": {"a": {"kind": "one_hot"}, "b": {"kind": "min_max"}}}
     assert FeatureSet.model_validate(plain).features == {"a": OneHot(), "b": MinMax()}
 
 
 @pytest.mark.parametrize("range_", [(1, 1), (2, 1)])
-def test_an_empty_range_is_refused(range_: tuple[float, float]) -> None:
-    with pytest.raises(ValidationError, match="the first must be less"):
+def test_min_max_empty_range_raises(range_: tuple[float, float]) -> None:
+    with pytest.raises(ValidationError, match="the first number must be the smaller"):
         MinMax(range=range_)

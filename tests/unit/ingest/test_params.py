@@ -14,7 +14,8 @@ from matchlake.ingest.files.params import LakeParams, LakeSource
 from matchlake.ingest.params import ColumnParams, StreamParams
 from matchlake.ingest.streams.runner import IngestParams, chosen_streams
 from matchlake.ingest.tables import stream_table, stream_views
-from matchlake.io.brokers import KafkaParams, broker_address
+from matchlake.io.brokers import broker_address
+from matchlake.io.params import KafkaParams
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from matchlake.errors import ConfigError, SecretError
-from matchlake.io.brokers import Broker, KafkaParams, configured_broker
+from matchlake.io.brokers import Broker, configured_broker
+from matchlake.io.params import KafkaParams
 from matchlake.io.secrets import Secret, SecretRef
 
 REF = {"scope": "s", "key": "k"}
@@ -42,7 +43,7 @@ def configured(**keys: Any) -> Broker:
     return configured_broker(params(**keys), None, One())
 
 
-def test_a_plain_broker_is_an_address() -> None:
+def test_broker_without_ssl_and_sasl_is_an_address() -> None:
     broker = configured(bootstrap_servers="a:1,b:2")
     assert str(broker) == "a:1,b:2"
     assert broker.spark_options() == {
@@ -55,9 +56,11 @@ def test_a_plain_broker_is_an_address() -> None:
     }
 
 
-def test_a_login_over_tls(tmp_path: Path) -> None:
+def test_broker_options_with_ssl_and_sasl(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----")
-    broker = configured(bootstrap_servers="a:1", tls={"ca": str(tmp_path / "ca.pem")}, login=SCRAM)
+    broker = configured(
+        bootstrap_servers="a:1", ssl={"ca_file": str(tmp_path / "ca.pem")}, sasl=SCRAM
+    )
     assert broker.spark_options() == {
         "kafka.bootstrap.servers": "a:1",
         "kafka.security.protocol": "SASL_SSL",
@@ -76,20 +79,20 @@ def test_a_login_over_tls(tmp_path: Path) -> None:
     assert VALUE not in f"{broker!r} {broker}"
 
 
-def test_the_secret_is_resolved_only_when_connecting() -> None:
+def test_broker_resolves_the_secret_only_when_connecting() -> None:
     store = One()
-    broker = configured_broker(params(bootstrap_servers="a:1", login=SCRAM), None, store)
+    broker = configured_broker(params(bootstrap_servers="a:1", sasl=SCRAM), None, store)
     assert store.asked == 0
     broker.spark_options()
     broker.client_options()
     assert store.asked == 2, "each time anew: the cache decides, and a rotation is seen"
 
 
-def test_databricks_shades_the_login_modules() -> None:
-    keys = {"bootstrap_servers": "a:1", "tls": {}, "login_module_prefix": "kafkashaded."}
-    scram = configured(**keys, login=SCRAM).spark_options()
+def test_broker_login_module_prefix_is_added() -> None:
+    keys = {"bootstrap_servers": "a:1", "ssl": {}, "login_module_prefix": "kafkashaded."}
+    scram = configured(**keys, sasl=SCRAM).spark_options()
     assert scram["kafka.sasl.jaas.config"].startswith("kafkashaded.org.apache.kafka.common.sec")
-    token = configured(**keys, login=TOKEN).spark_options()
+    token = configured(**keys, sasl=TOKEN).spark_options()
     handler = token["kafka.sasl.login.callback.handler.class"]
     assert handler.startswith("kafkashaded.org.apache.kafka.common.security.oauthbearer.")
     assert token["kafka.sasl.oauthbearer.token.endpoint.url"] == "https://login.example.com/token"
@@ -107,9 +110,7 @@ def test_databricks_shades_the_login_modules() -> None:
         ),
     ],
 )
-def test_event_hubs_needs_its_namespace_and_a_connection_string(
-    namespace: str, address: str
-) -> None:
+def test_event_hubs_needs_a_namespace_and_a_connection_string(namespace: str, address: str) -> None:
     options = configured(event_hubs={"namespace": namespace, "connection": REF}).spark_options()
     assert options["kafka.bootstrap.servers"] == address
     assert options["kafka.security.protocol"] == "SASL_SSL"
@@ -120,33 +121,37 @@ def test_event_hubs_needs_its_namespace_and_a_connection_string(
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"login": {**SCRAM, "password": "hunter2"}}, "login.password"),
-        ({"login": {**SCRAM, "mechanism": "PLAIN"}, "bootstrap_servers": "a:1"}, "set tls as well"),
-        ({"login": TOKEN, "bootstrap_servers": "localhost:1,a:1"}, "set tls as well"),
-        ({"login": {**SCRAM, "username": None}}, "takes username and password"),
-        ({"login": {**TOKEN, "username": "u"}}, "takes oauth, and neither"),
-        ({"login": {**SCRAM, "mechanism": "GSSAPI"}}, "login.mechanism"),
+        ({"sasl": {**SCRAM, "password": "hunter2"}}, "sasl.password"),
+        ({"sasl": {**SCRAM, "mechanism": "PLAIN"}, "bootstrap_servers": "a:1"}, "set ssl as well"),
+        ({"sasl": TOKEN, "bootstrap_servers": "localhost:1,a:1"}, "set ssl as well"),
+        ({"sasl": {**SCRAM, "username": None}}, "takes username and password"),
+        ({"sasl": {**TOKEN, "username": "u"}}, "takes oauth, and neither"),
+        ({"sasl": {**SCRAM, "mechanism": "GSSAPI"}}, "sasl.mechanism"),
         ({"event_hubs": {"namespace": "a/b", "connection": REF}}, "event_hubs.namespace"),
         (
-            {"event_hubs": {"namespace": "abcdef", "connection": REF}, "tls": {}},
-            "stands instead of",
+            {"event_hubs": {"namespace": "abcdef", "connection": REF}, "ssl": {}},
+            "takes no bootstrap_servers",
         ),
         ({"login_module_prefix": "x y"}, "login_module_prefix"),
         (
-            {"login": {**TOKEN, "oauth": {**TOKEN["oauth"], "token_endpoint": "http://x"}}},  # type: ignore[dict-item]
-            "has to be an https address",
+            {"sasl": {**TOKEN, "oauth": {**TOKEN["oauth"], "token_endpoint": "http://x"}}},  # type: ignore[dict-item]
+            "must be an https address",
         ),
     ],
 )
-def test_what_cannot_be_is_refused_without_repeating_it(keys: dict[str, Any], message: str) -> None:
+def test_kafka_params_invalid_values_raise_without_repeating_them(
+    keys: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message) as caught:
         params(**keys)
     assert "hunter2" not in str(caught.value)
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_broker_missing_file_or_secret_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere.pem cannot be read as PEM"):
-        configured(bootstrap_servers="a:1", tls={"ca": f"{tmp_path}/nowhere.pem"}).spark_options()
-    ref = params(bootstrap_servers="a:1", login=SCRAM).login
+        configured(
+            bootstrap_servers="a:1", ssl={"ca_file": f"{tmp_path}/nowhere.pem"}
+        ).spark_options()
+    ref = params(bootstrap_servers="a:1", sasl=SCRAM).sasl
     with pytest.raises(SecretError, match="MATCHLAKE_SECRET_S__K"):
-        Broker("a:1", login=ref).client_options()
+        Broker("a:1", sasl=ref).client_options()

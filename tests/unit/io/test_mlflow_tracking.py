@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from tests.support.saved_models import USERS, saved, tracker_in
 
 from matchlake.errors import ModelError
-from matchlake.io.mlflow_tracking import ModelVersion, Tracker, TrackingParams
+from matchlake.io.mlflow_tracking import ModelVersion, Tracker
+from matchlake.io.params import TrackingParams
 from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor
 from matchlake.model_store.spark import load_numpy
 
@@ -25,12 +26,12 @@ def register(tracker: Tracker, folder: Path, alias: str = "champion") -> ModelVe
         return run.register(run.log_model(pyfunc_flavor(folder)), alias, {"decision": "first"})
 
 
-def test_a_local_machine_tracks_in_sqlite_below_its_lakehouse(tmp_path: Path) -> None:
+def test_tracker_local_store_is_sqlite_below_the_lakehouse(tmp_path: Path) -> None:
     tracker = Tracker(TrackingParams(), str(tmp_path))
     assert tracker.uri == tracker.registry == f"sqlite:///{tmp_path}/mlflow.db"
 
 
-def test_a_platform_tracks_in_its_own_and_a_server_goes_before_both(tmp_path: Path) -> None:
+def test_tracker_platform_and_server_addresses(tmp_path: Path) -> None:
     assert Tracker(TrackingParams()).uri == "databricks"
     assert Tracker(TrackingParams()).registry == "databricks-uc"
     server = Tracker(TrackingParams(uri="http://mlflow:5000"), str(tmp_path))
@@ -38,13 +39,13 @@ def test_a_platform_tracks_in_its_own_and_a_server_goes_before_both(tmp_path: Pa
     assert server.store is None
 
 
-def test_a_password_in_the_address_is_refused_and_not_told() -> None:
+def test_tracking_params_password_in_the_address_raises() -> None:
     with pytest.raises(ValidationError, match="MLFLOW_TRACKING_PASSWORD") as told:
         TrackingParams(uri="https://me:hunter2@mlflow")
     assert "hunter2" not in str(told.value)
 
 
-def test_starting_a_job_imports_neither_mlflow_nor_what_it_brings() -> None:
+def test_import_of_tracking_leaves_mlflow_out() -> None:
     code = (
         "import sys, matchlake.runtime; "
         "print([m for m in ('mlflow', 'matplotlib') if m in sys.modules])"
@@ -53,14 +54,14 @@ def test_starting_a_job_imports_neither_mlflow_nor_what_it_brings() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_model_can_have_a_name_of_three_levels(tmp_path: Path) -> None:
+def test_log_model_takes_a_name_of_three_levels(tmp_path: Path) -> None:
     tracker = tracker_in(tmp_path, model="lake.gold.recommender")
     made = register(tracker, tmp_path / "model")
     assert made.name == "lake.gold.recommender"
     assert tracker.require_champion().version == made.version == "1"
 
 
-def test_a_run_holds_what_was_logged(tmp_path: Path) -> None:
+def test_run_holds_what_was_logged(tmp_path: Path) -> None:
     tracker = tracker_in(tmp_path)
     with tracker.run("train") as run:
         run.log_params({"als": {"rank": 8, "seed": 1}, "metric": "rmse"})
@@ -81,7 +82,7 @@ def test_a_run_holds_what_was_logged(tmp_path: Path) -> None:
     assert list((tmp_path / "mlartifacts").iterdir())
 
 
-def test_a_job_that_fails_leaves_a_failed_run_and_no_version(tmp_path: Path) -> None:
+def test_run_exception_leaves_a_failed_run_and_no_version(tmp_path: Path) -> None:
     tracker = tracker_in(tmp_path)
     saved(tmp_path / "model" / FACTORS)
     runs = []
@@ -99,7 +100,7 @@ def test_a_job_that_fails_leaves_a_failed_run_and_no_version(tmp_path: Path) -> 
     assert tracker.champion() is None
 
 
-def test_the_registered_version_has_alias_and_tags_and_gives_its_files(
+def test_register_version_has_alias_tags_and_files(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     tracker = tracker_in(tmp_path)
@@ -114,7 +115,7 @@ def test_the_registered_version_has_alias_and_tags_and_gives_its_files(
     assert "".join(capfd.readouterr()) == ""
 
 
-def test_files_that_are_gone_are_a_model_error(tmp_path: Path) -> None:
+def test_files_missing_raise_model_error(tmp_path: Path) -> None:
     tracker = tracker_in(tmp_path)
     made = register(tracker, tmp_path / "model")
     with (
@@ -124,7 +125,7 @@ def test_files_that_are_gone_are_a_model_error(tmp_path: Path) -> None:
         pytest.fail("there are no such files")
 
 
-def test_an_alias_that_cannot_be_set_takes_the_version_back(
+def test_register_alias_failure_deletes_the_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = tracker_in(tmp_path)
@@ -141,7 +142,7 @@ def test_an_alias_that_cannot_be_set_takes_the_version_back(
     assert [version.version for version in versions] == [1]
 
 
-def test_a_process_killed_before_the_alias_leaves_the_champion(tmp_path: Path) -> None:
+def test_register_killed_before_the_alias_keeps_the_champion(tmp_path: Path) -> None:
     tracker = tracker_in(tmp_path)
     first = register(tracker, tmp_path / "model")
     code = f"""
@@ -159,7 +160,7 @@ register(tracker_in(pathlib.Path({str(tmp_path)!r})), pathlib.Path({str(tmp_path
     assert tracker.champion() == third
 
 
-def test_without_a_champion_the_message_says_what_to_run(tmp_path: Path) -> None:
+def test_require_champion_without_one_names_the_job(tmp_path: Path) -> None:
     tracker = tracker_in(tmp_path)
     with pytest.raises(ModelError, match=r"'recommender' has the alias 'champion'.*train_recomm"):
         tracker.require_champion()
@@ -167,7 +168,7 @@ def test_without_a_champion_the_message_says_what_to_run(tmp_path: Path) -> None
     assert tracker.champion() is None
 
 
-def test_a_store_that_does_not_answer_is_a_model_error(tmp_path: Path) -> None:
+def test_tracker_store_without_an_answer_raises_model_error(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("this is no database")
     tracker = Tracker(TrackingParams(), str(tmp_path))
     with pytest.raises(ModelError, match=r"does not answer.*Check tracking\.uri"):

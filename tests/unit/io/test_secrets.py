@@ -36,7 +36,7 @@ class Holder(BaseModel):
     secret: Secret
 
 
-def test_no_form_of_printing_shows_the_value() -> None:
+def test_secret_no_form_of_printing_shows_the_value() -> None:
     secret = Secret(VALUE)
     holder = Holder(secret=secret)
     console = Console(width=200)
@@ -51,7 +51,7 @@ def test_no_form_of_printing_shows_the_value() -> None:
     assert secret.reveal() == VALUE
 
 
-def test_a_value_cannot_be_carried_away() -> None:
+def test_secret_cannot_be_pickled_or_copied_out() -> None:
     secret = Secret(VALUE)
     with pytest.raises(SecretError):
         pickle.dumps(secret)
@@ -68,14 +68,14 @@ def test_a_value_cannot_be_carried_away() -> None:
     assert secret != VALUE
 
 
-def test_a_model_takes_no_plain_text_for_a_secret_and_does_not_repeat_it() -> None:
+def test_secret_field_plain_text_raises_without_repeating_it() -> None:
     with pytest.raises(ValidationError) as caught:
         SecretRef.model_validate({"scope": "a", "key": "b", "value": VALUE})
     assert VALUE[:8] not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a b", "ä", "a" * 129, "a\n"])
-def test_a_reference_holds_names_only(name: str) -> None:
+def test_secret_ref_other_characters_raise(name: str) -> None:
     with pytest.raises(ValidationError):
         SecretRef(scope=name, key="k")
     with pytest.raises(ValidationError):
@@ -83,7 +83,7 @@ def test_a_reference_holds_names_only(name: str) -> None:
 
 
 @pytest.mark.parametrize("formatter", [logging.Formatter(), JSONFormatter()])
-def test_the_log_masks_a_value_in_every_form(
+def test_log_masks_a_value_in_every_form(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, formatter: logging.Formatter
 ) -> None:
     Secret(VALUE)
@@ -102,7 +102,7 @@ def test_the_log_masks_a_value_in_every_form(
 
 
 @pytest.mark.parametrize("formatter", [logging.Formatter(), JSONFormatter()])
-def test_the_log_masks_a_value_that_an_error_carries_on_from_another(
+def test_log_masks_a_value_in_a_chained_error(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, formatter: logging.Formatter
 ) -> None:
     Secret(VALUE)
@@ -129,7 +129,7 @@ class Unprintable:
 
 
 @pytest.mark.parametrize("call", [("%d", VALUE), ("%s %s", VALUE), ("%(a)d", {"a": VALUE})])
-def test_a_malformed_call_is_told_of_and_does_not_reach_its_caller(
+def test_log_malformed_call_is_reported_and_masked(
     call: tuple[str, object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     Secret(VALUE)
@@ -145,7 +145,7 @@ def test_a_malformed_call_is_told_of_and_does_not_reach_its_caller(
     assert not [form for form in written_forms(VALUE) if form in told]
 
 
-def test_what_was_known_is_masked_while_another_value_comes_in(
+def test_masked_known_value_while_another_is_added(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[str] = []
@@ -166,7 +166,7 @@ def test_what_was_known_is_masked_while_another_value_comes_in(
     assert set(seen) == {"[secret]"}
 
 
-def test_the_last_traceback_is_masked(capsys: pytest.CaptureFixture[str]) -> None:
+def test_excepthook_traceback_is_masked(capsys: pytest.CaptureFixture[str]) -> None:
     Secret(VALUE)
     try:
         int(VALUE)
@@ -177,7 +177,7 @@ def test_the_last_traceback_is_masked(capsys: pytest.CaptureFixture[str]) -> Non
     assert VALUE.splitlines()[0] not in printed
 
 
-def test_base64_is_masked_wherever_it_lies_in_a_longer_text() -> None:
+def test_masked_base64_at_any_alignment() -> None:
     import base64  # noqa: PLC0415
 
     Secret("correct-horse-battery")
@@ -186,18 +186,18 @@ def test_base64_is_masked_wherever_it_lies_in_a_longer_text() -> None:
         assert "[secret]" in masked(text), before
 
 
-def test_the_environment_resolves_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_secrets_resolve_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MATCHLAKE_SECRET_KAFKA_EU__PASS_WORD", VALUE)
     ref = SecretRef(scope="kafka-eu", key="pass-word")
     assert EnvironmentSecrets().get(ref).reveal() == VALUE
 
 
-def test_a_missing_secret_names_its_reference_and_its_variable() -> None:
+def test_environment_secrets_missing_names_reference_and_variable() -> None:
     with pytest.raises(SecretError, match=r"secret a/b is not set: export MATCHLAKE_SECRET_A__B"):
         EnvironmentSecrets().get(REF)
 
 
-def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+def test_file_secrets_readable_by_others_raises(tmp_path: Path) -> None:
     store = FileSecrets(tmp_path / "lake" / "secrets.json")
     with pytest.raises(SecretMissingError, match=r"matchlake secrets put a b"):
         store.get(REF)
@@ -231,7 +231,7 @@ class Counting:
         return Secret(f"value-{self.asked}")
 
 
-def test_a_value_is_kept_for_its_time_and_then_asked_anew() -> None:
+def test_cached_secrets_expire_after_their_time() -> None:
     now = [0.0]
     store = Counting()
     cached = CachedSecrets(store, 300, lambda: now[0])
@@ -248,7 +248,7 @@ def test_a_value_is_kept_for_its_time_and_then_asked_anew() -> None:
     assert store.asked == 4, "a failure is not kept"
 
 
-def test_the_chain_passes_on_what_is_missing_and_stops_at_a_refusal(tmp_path: Path) -> None:
+def test_chained_secrets_missing_goes_on_and_refusal_stops(tmp_path: Path) -> None:
     empty, refusing = FileSecrets(tmp_path / "none"), Counting()
     chain = ChainedSecrets({"file": empty, "other": Counting()})
     assert chain.find(REF)[0] == "other"
@@ -262,12 +262,12 @@ def test_the_chain_passes_on_what_is_missing_and_stops_at_a_refusal(tmp_path: Pa
 @pytest.mark.parametrize(
     "url", ["http://v.vault.azure.net", "v.vault.azure.net", "https://u:p@v", "https://v?a=b"]
 )
-def test_a_vault_has_an_address_of_https(url: str) -> None:
+def test_secrets_params_vault_address_without_https_raises(url: str) -> None:
     with pytest.raises(ValidationError, match="has to be an address"):
         SecretsParams(vaults={"a": url})
 
 
-def test_references_are_found_wherever_they_stand() -> None:
+def test_secret_references_are_found_at_any_depth() -> None:
     class Deep(BaseModel):
         refs: dict[str, tuple[SecretRef, ...]]
         none: SecretRef | None = None

@@ -32,7 +32,7 @@ class One:
         return Secret("canary-value")
 
 
-def test_settings_are_built_in_one_place() -> None:
+def test_storage_settings_of_an_account() -> None:
     params = StorageParams.model_validate({"accounts": {"mylake": ACCOUNT}})
     settings = storage_settings(params, One())
     assert settings == {
@@ -55,57 +55,63 @@ def test_settings_are_built_in_one_place() -> None:
 @pytest.mark.parametrize(
     ("key", "why"),
     [
-        ("fs.azure.account.key.mylake.dfs.core.windows.net", "account's key opens all of it"),
-        ("spark.hadoop.fs.azure.account.key.mylake.dfs.core.windows.net", "opens all of it"),
-        ("FS.Azure.Account.Key.x", "opens all of it"),
-        ("fs.azure.sas.fixed.token.mylake.dfs.core.windows.net", "names nobody"),
-        ("fs.azure.account.oauth2.client.secret.mylake.dfs.core.windows.net", "only where one is"),
-        ("fs.azure.account.oauth2.refresh.token", "only where one is"),
-        ("fs.azure.account.oauth2.user.password.mylake", "only where one is"),
-        ("fs.s3a.secret.key", "only where one is"),
-        ("fs.s3a.bucket.my.lake.secret.key", "only where one is"),
-        ("spark.hadoop.fs.s3a.bucket.mylake.session.token", "only where one is"),
+        ("fs.azure.account.key.mylake.dfs.core.windows.net", "account key gives access"),
+        (
+            "spark.hadoop.fs.azure.account.key.mylake.dfs.core.windows.net",
+            "gives access to the whole account",
+        ),
+        ("FS.Azure.Account.Key.x", "gives access to the whole account"),
+        ("fs.azure.sas.fixed.token.mylake.dfs.core.windows.net", "does not name its user"),
+        (
+            "fs.azure.account.oauth2.client.secret.mylake.dfs.core.windows.net",
+            "references to secrets",
+        ),
+        ("fs.azure.account.oauth2.refresh.token", "references to secrets"),
+        ("fs.azure.account.oauth2.user.password.mylake", "references to secrets"),
+        ("fs.s3a.secret.key", "references to secrets"),
+        ("fs.s3a.bucket.my.lake.secret.key", "references to secrets"),
+        ("spark.hadoop.fs.s3a.bucket.mylake.session.token", "references to secrets"),
     ],
 )
-def test_a_key_is_refused_with_a_reason(key: str, why: str) -> None:
+def test_refuse_keys_names_the_reason(key: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why) as caught:
         load_config("local", [f"spark={{{key}: canary-value}}"], ROOT / "conf")
     assert "canary-value" not in str(caught.value)
 
 
-def test_a_cluster_refers_to_a_principals_secret_and_to_no_accounts_key() -> None:
+def test_cluster_settings_hold_references_and_no_account_key() -> None:
     params = StorageParams.model_validate({"accounts": {"mylake": ACCOUNT}})
     assert refuse_keys(cluster_settings(params)) == cluster_settings(params)
-    with pytest.raises(ValueError, match="opens all of it"):
+    with pytest.raises(ValueError, match="gives access to the whole account"):
         refuse_keys({"spark.hadoop.fs.azure.account.key.mylake": "{{secrets/lake/key}}"})
 
 
 @pytest.mark.parametrize(
     ("override", "why"),
     [
-        ("lake.folder=wasbs://c@a.blob.core.windows.net/x", "wasbs is not taken: abfss"),
-        ("lake.folder=abfs://c@a.dfs.core.windows.net/x", "abfs is not taken"),
-        ("lake.folder=https://a.blob.core.windows.net/x", "https is not taken"),
-        ("lake.folder=abfss://u:canary@a.dfs.core.windows.net/x", "no password"),
-        ("checkpoints='abfss://c@a.dfs.core.windows.net/x?sig=canary'", "no signature"),
-        ("lake.sources.users.path=../../etc/passwd", "no step upwards"),
+        ("lake.folder=wasbs://c@a.blob.core.windows.net/x", "wasbs is refused: use abfss"),
+        ("lake.folder=abfs://c@a.dfs.core.windows.net/x", "abfs is refused"),
+        ("lake.folder=https://a.blob.core.windows.net/x", "https is refused"),
+        ("lake.folder=abfss://u:canary@a.dfs.core.windows.net/x", "must not hold a password"),
+        ("checkpoints='abfss://c@a.dfs.core.windows.net/x?sig=canary'", "or a signature"),
+        ("lake.sources.users.path=../../etc/passwd", "relative path without"),
         ("lake.sources.users.path=/etc/passwd", "below the folder"),
         ("lake.sources.users.path='file:/etc/passwd'", "below the folder"),
-        ("lake.sources.users.path='a/../../b'", "no step upwards"),
+        ("lake.sources.users.path='a/../../b'", "relative path without"),
     ],
 )
-def test_odd_places_are_refused(override: str, why: str) -> None:
+def test_paths_with_refused_protocol_login_or_steps_raise(override: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why) as caught:
         load_config("local", [override], ROOT / "conf")
     assert "canary" not in str(caught.value)
 
 
-def test_plain_places_are_taken() -> None:
+def test_paths_plain_ones_are_accepted() -> None:
     for place in ("abfss://c@a.dfs.core.windows.net/x", "hdfs://h:8020/x", "/Volumes/a", "../x"):
         assert load_config("local", [f"lake.folder={place}"], ROOT / "conf").lake.folder == place
 
 
 @pytest.mark.parametrize("name", ["UPPER", "a", "a.b", "x/../y", "a" * 25])
-def test_an_account_is_a_name(name: str) -> None:
-    with pytest.raises(ValidationError, match="is no storage account"):
+def test_storage_params_invalid_account_name_raises(name: str) -> None:
+    with pytest.raises(ValidationError, match="is not the name of a storage account"):
         StorageParams.model_validate({"accounts": {name: ACCOUNT}})

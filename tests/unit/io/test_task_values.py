@@ -8,7 +8,7 @@ import pytest
 from matchlake.io.task_values import collected_task_values, set_task_value
 
 
-def test_values_go_to_whoever_collects_them() -> None:
+def test_set_task_value_is_collected() -> None:
     set_task_value("before", "1")
     with collected_task_values() as outer:
         set_task_value("a", "1")

@@ -103,7 +103,7 @@ def test_excluded_items_are_not_recommended(model: Any) -> None:
     [
         ({"mode": "rank"}, ParameterError, "'score' or 'recommend_items'"),
         ({"mode": "recommend_items", "k": 0}, ParameterError, "k is 0"),
-        ({}, SchemaError, "lacks item_id; it has user_id"),
+        ({}, SchemaError, r"in the input: item_id\. Available: user_id"),
     ],
 )
 def test_a_question_that_cannot_be_answered_is_an_error(

@@ -19,18 +19,18 @@ LAKE = cast("Lakehouse", SimpleNamespace(version={"silver.a": 7, "silver.b": 8}.
 
 
 def history(table: str, version: int | None) -> History:
-    names: dict[str, Any] = {"keys": ("k",), "label_time": "at", "event_time": "since"}
+    names: dict[str, Any] = {"keys": ("k",), "label_timestamp": "at", "event_time": "since"}
     return History(table=table, version=version, **names)
 
 
 def test_every_place_without_a_version_is_pinned_whatever_the_others_name(tmp_path: Path) -> None:
     wanted = TrainingSet(
         labels="silver.a",
-        histories=(history("silver.a", 3), history("silver.b", None), history("silver.b", 2)),
+        history_tables=(history("silver.a", 3), history("silver.b", None), history("silver.b", 2)),
     )
     pinned = wanted.pinned(LAKE)
     assert pinned.labels_version == 7
-    assert [each.version for each in pinned.histories] == [3, 8, 2]
+    assert [each.version for each in pinned.history_tables] == [3, 8, 2]
     assert pinned.pinned(LAKE) == pinned
     tracker = tracker_in(tmp_path)
     with tracker.run("train") as run:

@@ -1,4 +1,4 @@
-"""The command line's `describe`: what a table's columns hold, and how they have moved."""
+"""The command `profile`: distributions of a table's columns, and their drift."""
 
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -17,43 +17,46 @@ from matchlake.config import load_config
 from matchlake.errors import TableError
 from matchlake.io.delta import Lakehouse
 from matchlake.profiling.drift import drift
-from matchlake.profiling.profile import describe
+from matchlake.profiling.profile import profile
 
 _BAR = 30
 
 
-def describe_command(
+def profile_command(
     table: Annotated[str, typer.Argument(help="schema.table")],
     columns: Annotated[list[str] | None, typer.Option("--column", help="may be repeated")] = None,
-    against: Annotated[int | None, typer.Option(help="an earlier Delta version: drift")] = None,
-    pictures: Annotated[Path | None, typer.Option(help="a folder for one PNG a column")] = None,
+    compare_to_version: Annotated[
+        int | None, typer.Option(help="an earlier Delta version: shows drift")
+    ] = None,
+    plots: Annotated[Path | None, typer.Option(help="a folder for one PNG per column")] = None,
     env: Environment = "local",
     overrides: Overrides = None,
 ) -> None:
-    """Shows histograms and counts of a table's columns, or what moved since a version.
+    """Shows histograms and counts of a table's columns, or their drift since a version.
 
-    `--set describe.bins=50` and `--set describe.top=5` choose how many bins, of a width that is a
-    power of two, and bars. The job describe_tables keeps the same in gold.descriptions and
+    `--set profile.bins=50` and `--set profile.top=5` set the number of bins, whose width is a power
+    of two, and of categories. The job profile_tables writes the same to gold.column_profiles and
     gold.drift.
 
-    For example: matchlake describe silver.interactions --column rating
+    For example: matchlake profile silver.interactions --column rating
     """
-    runtime = start_quietly(load_config(env, overrides or []), "describe")
-    lake, params, console = runtime.lakehouse, runtime.config.describe, Console()
+    runtime = start_quietly(load_config(env, overrides or []), "profile")
+    lake, params, console = runtime.lakehouse, runtime.config.profile, Console()
     try:
-        if against is not None:
-            moved = drift(_rows_at(lake, table, against), lake.read(table), params.bins, columns)
+        if compare_to_version is not None:
+            earlier = _rows_at(lake, table, compare_to_version)
+            moved = drift(earlier, lake.read(table), params.bins, columns)
             ordered = moved.orderBy("column_name").toPandas()
-            console.print(_drift_table(ordered, f"{table} since version {against}"))
+            console.print(_drift_table(ordered, f"{table} since version {compare_to_version}"))
             return
-        described = describe(lake.read(table), params, columns).toPandas()
+        found = profile(lake.read(table), params, columns).toPandas()
     except SPARK_ERRORS as error:
-        raise TableError(f"{table} cannot be described: {describe_error(error)}") from None
-    for column, rows in described.groupby("column_name"):
+        raise TableError(f"{table} cannot be profiled: {describe_error(error)}") from None
+    for column, rows in found.groupby("column_name"):
         console.print(_column_table(rows, f"{column}: {rows['rows'].sum():,} values"))
-    if pictures:
-        _save(described, table, pictures)
-        console.print(f"pictures: {pictures}")
+    if plots:
+        _save(found, table, plots)
+        console.print(f"plots: {plots}")
 
 
 def _rows_at(lake: Lakehouse, table: str, version: int) -> DataFrame:
@@ -63,29 +66,29 @@ def _rows_at(lake: Lakehouse, table: str, version: int) -> DataFrame:
     rows = lake.read(table, version)
     if rows.isEmpty():
         raise TableError(
-            f"{table} had no rows at version {version}, so nothing moved since: compare with a "
-            f"later one; the newest is {newest}."
+            f"{table} had no rows at version {version}, so there is no drift since: compare "
+            f"with a later version; the newest is {newest}."
         )
     return rows
 
 
-def _save(described: pd.DataFrame, table: str, folder: Path) -> None:
+def _save(found: pd.DataFrame, table: str, folder: Path) -> None:
     from matchlake.profiling.plots import draw_column  # noqa: PLC0415 - brings matplotlib, slow
 
     folder.mkdir(parents=True, exist_ok=True)
-    for column, rows in described.groupby("column_name"):
+    for column, rows in found.groupby("column_name"):
         draw_column(rows, f"{table}.{column}").savefig(folder / f"{column}.png")
 
 
 def _column_table(rows: pd.DataFrame, title: str) -> Table:
-    shown = Table("", "rows", "share", "", title=title, title_justify="left", box=None)
+    shown = Table("", "rows", "fraction", "", title=title, title_justify="left", box=None)
     for column in shown.columns[1:3]:
         column.justify = "right"
     ordered = rows.sort_values(["kind", "bin_low", "rows"], ascending=[True, True, False])
-    most = ordered["share"].max()
+    most = ordered["fraction"].max()
     for row in ordered.to_dict("records"):
-        bar = "█" * round(_BAR * row["share"] / most)
-        shown.add_row(_label(row), f"{row['rows']:,}", f"{row['share']:.1%}", bar)
+        bar = "█" * round(_BAR * row["fraction"] / most)
+        shown.add_row(_label(row), f"{row['rows']:,}", f"{row['fraction']:.1%}", bar)
     return shown
 
 
@@ -101,7 +104,7 @@ def _label(row: Mapping[Hashable, Any]) -> str:
 def _drift_table(moved: pd.DataFrame, title: str) -> Table:
     shown = Table("column", "psi", "ks", "nulls", "new", "gone", title=title)
     for row in moved.to_dict("records"):
-        nulls = f"{row['null_share_before']:.1%} -> {row['null_share_after']:.1%}"
+        nulls = f"{row['null_fraction_before']:.1%} -> {row['null_fraction_after']:.1%}"
         ks = "" if pd.isna(row["ks"]) else f"{row['ks']:.3f}"
         new, gone = (", ".join(row[f"{which}_categories"][:5]) for which in ("new", "gone"))
         shown.add_row(row["column_name"], f"{row['psi']:.4f}", ks, nulls, new, gone)

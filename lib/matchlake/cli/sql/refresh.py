@@ -41,7 +41,7 @@ class Refresher:
             spark.sql(f"DROP TABLE IF EXISTS {self._lakehouse.name(gone)}")
         for schema in SCHEMAS:
             spark.sql(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}")
-        self._lakehouse.attach_all()
+        self._lakehouse.register_tables()
         views = frozenset(create_views(self._lakehouse, self._config))
         for gone in self._views - views:
             spark.sql(f"DROP VIEW IF EXISTS {self._lakehouse.name(gone)}")

@@ -31,7 +31,7 @@ SUCCESS, FAILED, EXCLUDED = "SUCCESS", "FAILED", "EXCLUDED"
 UPSTREAM_FAILED = "UPSTREAM_FAILED"
 _OURS = ("catalog", "tracking.model", "tracking.experiment")
 # What --set may not change, and the login, which must not reach the local broker.
-_SECRET = ("secrets.", "kafka.login.")
+_SECRET = ("secrets.", "kafka.sasl.")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def local_overrides(target: str, conf: Path | None = None) -> list[str]:
     there, here = _flat(environment(target, folder)), _flat(environment("local", folder))
     different = {key: value for key, value in here.items() if there.get(key) != value}
     keys = [key for key in different if key not in _OURS and not key.startswith(_SECRET)]
-    texts = [f"{key}={json.dumps(different[key])}" for key in sorted(keys)] + ["kafka.login=null"]
+    texts = [f"{key}={json.dumps(different[key])}" for key in sorted(keys)] + ["kafka.sasl=null"]
     return [part for text in texts for part in ("--set", text)]
 
 

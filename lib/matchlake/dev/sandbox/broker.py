@@ -32,8 +32,9 @@ from matchlake.dev.sandbox.jars import broker_folder, install_jars
 from matchlake.dev.sandbox.process import alone, end_process, find_process, spawn_detached
 from matchlake.dev.sandbox.topics import broker_answers
 from matchlake.errors import SandboxError
-from matchlake.io.brokers import Broker, LoginParams, TlsParams, jaas_text
+from matchlake.io.brokers import Broker, jaas_text
 from matchlake.io.java import require_java
+from matchlake.io.params import SaslParams, SslParams
 from matchlake.io.ports import HOST, choose_port
 from matchlake.io.secrets import Secret, SecretRef, masked, write_private
 
@@ -154,9 +155,9 @@ def connection(state: BrokerState, login: Login | None) -> Broker:
     """The way to a sandbox's broker, for kafka-python and for Spark."""
     if login is None:
         return Broker(state.bootstrap)
-    params = LoginParams(mechanism=_MECHANISM, username=login.username, password=_ANY)
-    tls = TlsParams(ca=login.ca) if login.ca else None
-    return Broker(state.bootstrap, tls, params, secrets=login)
+    params = SaslParams(mechanism=_MECHANISM, username=login.username, password=_ANY)
+    ssl = SslParams(ca_file=login.ca) if login.ca else None
+    return Broker(state.bootstrap, ssl, params, secrets=login)
 
 
 def stop_broker(root: Path) -> bool:

@@ -24,7 +24,7 @@ from matchlake.errors import SandboxError
 from matchlake.io.brokers import Broker
 
 _PROGRESS_EVERY = 1_000
-_PATIENCE_MS = 30_000
+_TIMEOUT_MS = 30_000
 
 
 class Published(NamedTuple):
@@ -67,7 +67,7 @@ def publish_events(
             run.take(producer, event)
             if progress is not None and number % _PROGRESS_EVERY == 0:
                 progress(number)
-        producer.flush(timeout=_PATIENCE_MS / 1000)
+        producer.flush(timeout=_TIMEOUT_MS / 1000)
         run.check_end()
     return Published(run.sent, run.found)
 
@@ -79,9 +79,9 @@ def _producer(bootstrap: Broker | str, topic: str) -> Iterator[KafkaProducer]:
             **client_options(bootstrap),
             linger_ms=20,
             batch_size=2**17,
-            max_block_ms=_PATIENCE_MS,
-            delivery_timeout_ms=_PATIENCE_MS,
-            request_timeout_ms=_PATIENCE_MS // 2,
+            max_block_ms=_TIMEOUT_MS,
+            delivery_timeout_ms=_TIMEOUT_MS,
+            request_timeout_ms=_TIMEOUT_MS // 2,
         )
         try:
             yield producer

@@ -10,7 +10,7 @@ from kafka.protocol.consumer import OffsetSpec
 from matchlake.errors import SandboxError
 from matchlake.io.brokers import Broker
 
-_PATIENCE_MS = 10_000
+_TIMEOUT_MS = 10_000
 
 
 class Event(NamedTuple):
@@ -96,7 +96,7 @@ def read_record(bootstrap: Broker | str, topic: str, partition: int, offset: int
         **client_options(bootstrap),
         enable_auto_commit=False,
         auto_offset_reset="none",
-        consumer_timeout_ms=_PATIENCE_MS,
+        consumer_timeout_ms=_TIMEOUT_MS,
     )
     try:
         consumer.assign([place])
@@ -112,7 +112,7 @@ def read_record(bootstrap: Broker | str, topic: str, partition: int, offset: int
 def connect_admin(bootstrap: Broker | str) -> KafkaAdminClient:
     """An admin client, to be used in a `with`; raises SandboxError when no broker answers."""
     try:
-        return KafkaAdminClient(**client_options(bootstrap), bootstrap_timeout_ms=_PATIENCE_MS)
+        return KafkaAdminClient(**client_options(bootstrap), bootstrap_timeout_ms=_TIMEOUT_MS)
     except (OSError, KafkaError) as error:
         raise SandboxError(
             f"No broker answers at {bootstrap}: start the sandbox's with `matchlake sandbox "

@@ -69,7 +69,7 @@ class Noting:
             for column in spec.columns
             if column.name not in given.columns
         }
-        lakehouse.merge(given.withColumns(rest), spec, matched="", insist=True)
+        lakehouse.merge(given.withColumns(rest), spec, matched="", retry_on_conflict=True)
 
 
 @dataclass(frozen=True)
@@ -231,8 +231,8 @@ class LakeFiles:
     def _write(self, entries: list[dict[str, Any]]) -> None:
         spec = lake_files(self.ledger)
         rows = [tuple(entry.get(name) for name in spec.column_names) for entry in entries]
-        frame = self.lakehouse.spark.createDataFrame(rows, spec.struct())
-        self.lakehouse.merge(frame, spec, insist=True)
+        frame = self.lakehouse.frame(rows, spec)
+        self.lakehouse.merge(frame, spec, retry_on_conflict=True)
 
 
 def _as_glob(path: str) -> str:

@@ -168,7 +168,7 @@ class LakeLoad:
                 (self.name, file.file, None, str(Reason.CORRUPT_FILE), told, when)
                 for file, told in corrupt.items()
             ]
-            bad = self.lakehouse.spark.createDataFrame(whole, spec.struct())
+            bad = self.lakehouse.frame(whole, spec)
             if rows:
                 columns = spec.column_names
                 bad = bad.union(refused_rows(rows, self.name, loaded_at).select(columns))

@@ -128,7 +128,7 @@ def _registered(reading: FormatParams, number: int) -> Any:
     address = f"{reading.registry}/schemas/ids/{number}"
     try:
         with urllib.request.urlopen(  # noqa: S310 - http and https alone pass the declaration
-            address, timeout=reading.registry_patience
+            address, timeout=reading.registry_timeout_seconds
         ) as answer:
             found = json.load(answer)
         text, kind = found["schema"], found.get("schemaType", "AVRO")

@@ -297,8 +297,8 @@ class Ledger:
             told += self._settle(entry, explain)
         spec = ledger_table(self.table)
         values = [tuple(entry[name] for name in spec.column_names) for entry in entries]
-        frame = self.lakehouse.spark.createDataFrame(values, spec.struct())
-        self.lakehouse.merge(frame, spec, insist=True)
+        frame = self.lakehouse.frame(values, spec)
+        self.lakehouse.merge(frame, spec, retry_on_conflict=True)
         if told:
             raise self._error(told)
         return summed(counts_of(entry) for entry in entries)

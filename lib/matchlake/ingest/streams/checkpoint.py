@@ -10,8 +10,8 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from matchlake.io.places import is_local
-from matchlake.io.topics import Offsets
+from matchlake.io.kafka import Offsets
+from matchlake.io.storage import is_local
 
 Ranges = dict[int, tuple[int, int]]
 """For each partition, the first offset and the one after the last."""

@@ -12,7 +12,7 @@ from matchlake.errors import IdentityError
 from matchlake.ingest.streams.checkpoint import Checkpoint
 from matchlake.ingest.streams.commits import FENCE, Commit, commits, table_id
 from matchlake.io.delta import Lakehouse
-from matchlake.io.topics import Offsets, TopicState
+from matchlake.io.kafka import Offsets, TopicState
 
 
 class Standing(NamedTuple):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from matchlake.errors import SourceError
 from matchlake.ingest.streams.audit_table import Gap
 from matchlake.ingest.streams.offsets import Range, range_shown
-from matchlake.io.topics import Client, Offsets, held_from, is_compacted, topic_state
+from matchlake.io.kafka import Client, Offsets, held_from, is_compacted, topic_state
 
 Gaps = list[tuple[Gap, int, int]]
 """Reasons, each with its first offset and the one after its last."""

@@ -19,7 +19,7 @@ from matchlake.ingest.streams.commits import FENCE, FENCED, INGEST, Commit, comm
 from matchlake.ingest.streams.consistency import Identity, Standing
 from matchlake.ingest.streams.gaps import no_reason
 from matchlake.ingest.tables import stream_table
-from matchlake.io.topics import Offsets, TopicState
+from matchlake.io.kafka import Offsets, TopicState
 
 _log = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ class Recovery:
         """
         said = json.loads(json.dumps({**said, "at": time.time()}))
         lakehouse, table = self.identity.lakehouse, self.identity.table
-        empty = lakehouse.spark.createDataFrame([], stream_table(self.ledger.stream).struct())
+        empty = lakehouse.frame([], stream_table(self.ledger.stream))
         writer = empty.write.format("delta").mode("append")
         # Without rows Delta would leave out the commit, but not one that sets a mark.
         writer = writer.option("txnAppId", mark).option("txnVersion", str(number))

@@ -16,7 +16,7 @@ from matchlake.ingest.schema import GOOD, QUARANTINED
 from matchlake.ingest.streams.audit import Ledger
 from matchlake.ingest.streams.reconciliation import Batch, among
 from matchlake.ingest.tables import stream_columns
-from matchlake.io.delta import WRITTEN_BY_ANOTHER, Lakehouse, until_alone
+from matchlake.io.delta import WRITTEN_BY_ANOTHER, Lakehouse, retry_conflicts
 from matchlake.schemas import quote_identifier
 
 _PLACE = ("checkpoint_id", "batch_id", "partition", "offset")
@@ -86,7 +86,7 @@ class Replay:
     def _merge_with_patience(self) -> None:
         """Tries again where the stream has just written: Delta lets one of the two win."""
         spark, merge = self.lakehouse.spark, self._merge()
-        until_alone(lambda: spark.sql(merge).collect(), WRITTEN_BY_ANOTHER, self.stream.table)
+        retry_conflicts(lambda: spark.sql(merge).collect(), WRITTEN_BY_ANOTHER, self.stream.table)
 
     def _read_again(self, rows: DataFrame) -> DataFrame:
         messages = rows.select(

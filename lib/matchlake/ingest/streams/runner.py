@@ -36,7 +36,7 @@ from matchlake.ingest.tables import stream_table, stream_views
 from matchlake.io.brokers import Broker
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import set_properties
-from matchlake.io.topics import Client, TopicState, topic_state
+from matchlake.io.kafka import Client, TopicState, topic_state
 from matchlake.params import Params
 from matchlake.schemas import TableName
 

@@ -1,15 +1,15 @@
-"""Secrets: conf holds a reference, a store resolves it at the moment of connecting."""
+"""Secrets: conf holds references; a store resolves them when a client connects."""
 
 from matchlake.io.secrets.chain import (
     CachedSecrets,
     ChainedSecrets,
-    SecretsParams,
     connect_workspace,
     secret_chain,
     secrets_file,
 )
 from matchlake.io.secrets.local import EnvironmentSecrets, FileSecrets, write_private
 from matchlake.io.secrets.masking import mask_log, masked
+from matchlake.io.secrets.params import SecretsParams
 from matchlake.io.secrets.references import (
     refuse_foreign_secrets,
     refuse_redirected_secrets,

@@ -1,4 +1,4 @@
-"""Secrets of a local machine: from the environment, or from a file that only its owner can read."""
+"""Local secrets: from the environment, or from a file that only its owner can read."""
 
 import json
 import os
@@ -16,7 +16,7 @@ class EnvironmentSecrets:
     """Secrets from the environment: scope `a-b`, key `c` is MATCHLAKE_SECRET_A_B__C."""
 
     def get(self, ref: SecretRef) -> Secret:
-        """The secret behind `ref`; raises SecretMissingError when its variable is not set."""
+        """The secret of `ref`; raises SecretMissingError if its variable is not set."""
         name = f"MATCHLAKE_SECRET_{_variable(ref.scope)}__{_variable(ref.key)}"
         value = os.environ.get(name)
         if value is None:
@@ -37,7 +37,7 @@ class FileSecrets:
         self._path = path
 
     def get(self, ref: SecretRef) -> Secret:
-        """The secret behind `ref`; raises SecretError where the file is open to others."""
+        """The secret of `ref`; raises SecretError if other users can read the file."""
         value = self._read().get(ref.scope, {}).get(ref.key)
         if value is None:
             raise SecretMissingError(
@@ -46,7 +46,7 @@ class FileSecrets:
         return Secret(value)
 
     def put(self, ref: SecretRef, value: Secret) -> None:
-        """Writes or replaces a secret; the file is new each time, and its owner's alone."""
+        """Writes or replaces a secret; each time in a new file that only its owner can read."""
         data = self._read()
         data.setdefault(ref.scope, {})[ref.key] = value.reveal()
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,10 +62,10 @@ class FileSecrets:
         except OSError as error:
             raise SecretError(f"{self._path} cannot be read: {error.strerror}.") from None
         except (ValueError, TypeError):
-            # Without its cause, which would show a part of the file.
+            # Without the cause, which would show a part of the file.
             raise SecretError(
-                f"{self._path} is not JSON of the form {{scope: {{key: value}}}}: mend it, or "
-                "delete it and put its secrets anew with `matchlake secrets put`."
+                f"{self._path} is not JSON of the form {{scope: {{key: value}}}}: fix it, or "
+                "delete it and put its secrets again with `matchlake secrets put`."
             ) from None
 
 
@@ -87,7 +87,7 @@ def _checked(data: object) -> dict[str, dict[str, str]]:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replaces `path` in one step by a file that only its owner can read and write."""
+    """Replaces `path` in one step with a file that only its owner can read and write."""
     staged = path.with_name(f".{path.name}.{os.getpid()}")
     staged.unlink(missing_ok=True)
     descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)

@@ -1,4 +1,4 @@
-"""The second line: values that were resolved are masked wherever the log would show them."""
+"""Masks resolved secrets in the log, in case another guard fails."""
 
 import base64
 import json
@@ -11,25 +11,25 @@ from types import TracebackType
 from urllib.parse import quote, quote_plus
 
 MASK = "[secret]"
-# Shorter values would mask half of every line, and protect nothing.
+# Shorter values would mask parts of every line, and protect nothing.
 _SHORTEST = 6
 _forms: tuple[str, ...] = ()
 _lock = threading.Lock()
 
 
 def remember(value: str) -> None:
-    """Has `value` masked from now on, also as base64, in URLs and in JSON."""
-    global _forms  # noqa: PLW0603 - bound anew whole: other threads log meanwhile
+    """Masks `value` from now on, also as base64, in URLs and in JSON."""
+    global _forms  # noqa: PLW0603 - replaced as a whole, because other threads log
     if len(value) < _SHORTEST:
         return
     with _lock:
         known = {*_forms, *written_forms(value)}
-        # The longest first: no part of one form may survive the masking of another.
+        # The longest first, so that masking one form leaves no part of another.
         _forms = tuple(sorted(known, key=len, reverse=True))
 
 
 def written_forms(value: str) -> set[str]:
-    """How `value` may stand in a text: as it is, base64, URL-encoded, JSON-escaped."""
+    """The forms of `value` in a text: plain, base64, URL-encoded, JSON-escaped."""
     raw = value.encode()
     escaped = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
     coded = {quote(value), quote(value, safe=""), quote_plus(value), repr(value)[1:-1]}
@@ -37,13 +37,13 @@ def written_forms(value: str) -> set[str]:
 
 
 def _base64_forms(raw: bytes) -> set[str]:
-    """The middle of `raw` in base64 for each of the three ways it can lie in a longer text."""
+    """The middle of `raw` in base64, for each of its three alignments in a longer text."""
     forms = set()
     for before in range(3):
         padded = b"\0" * before + raw
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             text = encode(padded).decode().rstrip("=")
-            # The first characters depend on what stands before, the last on what comes after.
+            # The first characters depend on the bytes before, the last ones on the bytes after.
             first = (before * 8 + 5) // 6
             last = len(padded) * 8 // 6
             forms.add(text[first:last])
@@ -51,7 +51,7 @@ def _base64_forms(raw: bytes) -> set[str]:
 
 
 def masked(text: str) -> str:
-    """`text` with every value that was resolved masked."""
+    """`text` with every resolved value masked."""
     for form in _forms:
         text = text.replace(form, MASK)
     return text
@@ -61,23 +61,23 @@ class MaskingFilter(logging.Filter):
     """Masks known values in messages, arguments and tracebacks of every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Lets every record pass, masked."""
+        """Passes every record, masked."""
         if _forms:
             try:
                 record.msg, record.args = masked(record.getMessage()), None
-            except Exception:  # noqa: BLE001 - the handler will fail at it too, and tell of it
+            except Exception:  # noqa: BLE001 - the handler fails too, and reports it
                 record.msg, record.args = _shown(record.msg), _shown_each(record.args)
             if record.exc_info and record.exc_info[0]:
                 kind, error, trace = record.exc_info
                 text = record.exc_text or "".join(traceback.format_exception(kind, error, trace))
                 record.exc_text = masked(text).rstrip()
-                # A formatter of its own, such as Spark's JSON, reads the exception again.
+                # Another formatter, such as Spark's JSON, reads the exception again.
                 record.exc_info = (kind, Exception(masked(str(error))), trace)
         return True
 
 
 def _shown_each(arguments: object) -> dict[str, object] | tuple[object, ...]:
-    """The arguments of a call whose message does not take them, as the handler may show them."""
+    """The masked arguments of a call, if the message does not take them."""
     if isinstance(arguments, Mapping):
         return {name: _shown(each) for name, each in arguments.items()}
     return tuple(_shown(each) for each in arguments) if isinstance(arguments, tuple) else ()
@@ -86,12 +86,12 @@ def _shown_each(arguments: object) -> dict[str, object] | tuple[object, ...]:
 def _shown(value: object) -> str:
     try:
         return masked(value if isinstance(value, str) else repr(value))
-    except Exception:  # noqa: BLE001 - an object that cannot be shown at all
+    except Exception:  # noqa: BLE001 - an object without a working repr
         return f"<{type(value).__name__}>"
 
 
 def mask_log() -> None:
-    """Masks known values in what the root logger's handlers write, and in a last traceback."""
+    """Masks known values in the root logger's handlers and in the traceback at exit."""
     for handler in logging.getLogger().handlers:
         if not any(isinstance(each, MaskingFilter) for each in handler.filters):
             handler.addFilter(MaskingFilter())

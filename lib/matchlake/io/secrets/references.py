@@ -1,4 +1,4 @@
-"""Which secrets a config names, and which of them who starts a job may name."""
+"""The secrets that a config names, and the checks of those that --set names."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,21 +9,21 @@ from matchlake.errors import ConfigError
 from matchlake.io.secrets.value import SecretRef
 
 _STORES = "secrets"
-# By the section of conf that names a secret: what decides where it is sent, and how.
+# By the section of conf that names a secret: the keys that decide where it is sent, and how.
 _WAYS = {
     "kafka": (
         "bootstrap_servers",
-        "tls",
+        "ssl",
         "event_hubs.namespace",
-        "login.mechanism",
-        "login.oauth.token_endpoint",
-        "login.oauth.ca",
+        "sasl.mechanism",
+        "sasl.oauth.token_endpoint",
+        "sasl.oauth.ca_file",
     )
 }
 
 
 def secret_references(config: BaseModel) -> dict[str, SecretRef]:
-    """Every reference to a secret in `config`, by the key under which it stands."""
+    """Every reference to a secret in `config`, by its key."""
     places = _walk(config, "")
     return dict(sorted((path, value) for path, value in places if isinstance(value, SecretRef)))
 
@@ -31,16 +31,15 @@ def secret_references(config: BaseModel) -> dict[str, SecretRef]:
 def refuse_foreign_secrets(
     declared: Mapping[str, Any], overridden: Mapping[str, Any], config: BaseModel
 ) -> None:
-    """Raises ConfigError where overrides reach for secrets that the conf files do not name.
+    """Raises ConfigError if overrides name secrets of scopes that the conf files do not name.
 
-    Who may start a job may not thereby read any secret that the job's identity can read.
-    `declared` is what the files say, `overridden` the same after the overrides, and `config`
-    what came of that.
+    The right to start a job must not give access to every secret of the job's identity. `declared`
+    is the data of the files, `overridden` the same after the overrides, `config` the result.
     """
     if declared.get(_STORES) != overridden.get(_STORES):
         raise ConfigError(
-            "--set secrets...: where secrets come from is for conf files to say, not for who "
-            "starts a job. Change it in conf/ENV.yml."
+            "--set secrets...: only conf files can change the secret stores. Change them in "
+            "conf/ENV.yml."
         )
     named = {
         str(value["scope"])
@@ -52,7 +51,7 @@ def refuse_foreign_secrets(
         if ref.scope not in named:
             raise ConfigError(
                 f"--set {path}: {ref} is in a scope that conf does not use (it uses: "
-                f"{', '.join(sorted(named)) or 'none'}). Where that is meant, add {ref.scope} to "
+                f"{', '.join(sorted(named)) or 'none'}). If this is intended, add {ref.scope} to "
                 "secrets.allowed_scopes in conf/ENV.yml."
             )
 
@@ -60,10 +59,10 @@ def refuse_foreign_secrets(
 def refuse_redirected_secrets(
     declared: Mapping[str, Any], overridden: Mapping[str, Any], config: BaseModel
 ) -> None:
-    """Raises ConfigError where overrides send a secret elsewhere than the conf files do.
+    """Raises ConfigError if overrides send a secret elsewhere than the conf files do.
 
-    Who may start a job may not thereby have its login handed to a broker of their own. Arguments
-    as those of `refuse_foreign_secrets`.
+    The right to start a job must not allow sending its login to another broker. The arguments are
+    those of `refuse_foreign_secrets`.
     """
     allowed = (declared.get(_STORES) or {}).get("allowed_scopes") or ()
     for path, ref in secret_references(config).items():
@@ -72,21 +71,21 @@ def refuse_redirected_secrets(
         moved = [way for way in ways if _at(declared, way) != _at(overridden, way)]
         if moved and ref.scope not in allowed:
             raise ConfigError(
-                f"--set {moved[0]}: {ref} ({path}) would go another way than conf files say. "
-                f"Change it in conf/ENV.yml; or, where that is meant, add {ref.scope} to "
+                f"--set {moved[0]}: this would send {ref} ({path}) elsewhere than conf does. "
+                f"Change it in conf/ENV.yml; or, if this is intended, add {ref.scope} to "
                 "secrets.allowed_scopes there."
             )
 
 
 def _at(data: Any, path: str) -> Any:
-    """What stands at a key of the conf files; None where nothing does."""
+    """The value of a key in the conf files; None without one."""
     for key in path.split("."):
         data = data.get(key) if isinstance(data, dict) else None
     return data
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """All that is in a model, a mapping or a sequence, and in those in it; with its key."""
+    """Every value in a model, a mapping or a sequence, at any depth, with its key."""
     for key, below in _below(value):
         place = f"{path}.{key}".lstrip(".")
         yield place, below

@@ -1,4 +1,4 @@
-"""A secret's reference, which conf holds, and its value, which nothing shows."""
+"""References to secrets, for conf, and their values, which are never shown."""
 
 import hmac
 from typing import Any, NoReturn, Protocol, Self
@@ -12,22 +12,22 @@ from matchlake.params import Params
 
 
 class SecretRef(Params):
-    """Names a secret, never its value: a key in a scope."""
+    """A reference to a secret: a key in a scope."""
 
     scope: str = Field(pattern=r"^[A-Za-z0-9_.@-]{1,128}$")
-    """The Databricks secret scope, or a name of `secrets.vaults`."""
+    """The Databricks secret scope, or a name in `secrets.vaults`."""
     key: str = Field(pattern=r"^[A-Za-z0-9_.@-]{1,128}$")
-    """The key in it; in Key Vault the secret's name: letters, digits and hyphens."""
+    """The key in the scope; in Key Vault the secret's name, of letters, digits and hyphens."""
 
     def __str__(self) -> str:
         return f"secret {self.scope}/{self.key}"
 
 
 class Secret:
-    """A value that does not print: `reveal` is the only way to it.
+    """A value that does not print: only `reveal` returns it.
 
-    It masks itself in repr, str, format, JSON and pydantic's dumps, refuses to be pickled, and
-    makes the product's log mask it wherever else it may turn up.
+    It is masked in repr, str, format, JSON and pydantic's dumps, and it cannot be pickled. The
+    product's log masks it in any other text.
     """
 
     __slots__ = ("__value",)
@@ -51,7 +51,7 @@ class Secret:
             return NotImplemented
         return hmac.compare_digest(self.reveal().encode(), other.reveal().encode())
 
-    __hash__ = None  # type: ignore[assignment]  # a hash of it would be a trace of it
+    __hash__ = None  # type: ignore[assignment]  # a hash would leak it
 
     def __copy__(self) -> Self:
         return self
@@ -72,12 +72,12 @@ class Secret:
 
 
 class SecretStore(Protocol):
-    """Resolves references; raises SecretError where one cannot be resolved."""
+    """Resolves references to secrets."""
 
     def get(self, ref: SecretRef) -> Secret:
-        """The secret behind `ref`.
+        """The secret of `ref`.
 
         Raises:
-            SecretMissingError: the store has no such scope or key, so another may have it.
-            SecretError: the store is to have it, and does not give it.
+            SecretMissingError: the store has no such scope or key; another store may have it.
+            SecretError: the store has it but does not give it, or does not answer.
         """

@@ -1,4 +1,4 @@
-"""Secrets straight from Azure Key Vault, through its own client."""
+"""Secrets from Azure Key Vault, through its own client."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[0-9A-Za-z-]{1,127}")
 _FORBIDDEN = {
-    "SecretDisabled": "the secret is disabled: enable it in the vault, or put a new version.",
+    "SecretDisabled": "the secret is disabled: enable it in the vault, or add a new version.",
     "ForbiddenByPolicy": "give this identity the secret permission Get in its access policies.",
     "ForbiddenByRbac": "give this identity the role Key Vault Secrets User on the vault.",
-    "ForbiddenByFirewall": "the vault's firewall keeps this network out: allow it there.",
+    "ForbiddenByFirewall": "the vault's firewall blocks this network: allow it there.",
 }
 
 
 class VaultSecrets:
     """Secrets of vaults: a reference's scope names one of `vaults`, its key the secret.
 
-    `connect` makes the client of a vault's address; it is called once a vault, on first use.
+    `connect` makes the client for a vault's address, once per vault on first use.
     """
 
     def __init__(self, vaults: Mapping[str, str], connect: Callable[[str], "SecretClient"]) -> None:
@@ -33,7 +33,7 @@ class VaultSecrets:
         self._clients: dict[str, SecretClient] = {}
 
     def get(self, ref: SecretRef) -> Secret:
-        """The secret's newest version; raises SecretError with what to do about it."""
+        """The secret's newest version; raises SecretError with instructions."""
         from azure.core.exceptions import (  # noqa: PLC0415 - half a second to import
             AzureError,
             ClientAuthenticationError,
@@ -45,72 +45,72 @@ class VaultSecrets:
         try:
             value = client.get_secret(ref.key).value
         except ResourceNotFoundError:
-            raise SecretMissingError(f"{ref} is not there: {_missing(client, ref)}") from None
+            raise SecretMissingError(f"{ref} does not exist: {_missing(client, ref)}") from None
         except ClientAuthenticationError as error:
             raise SecretError(
-                f"{ref} cannot be had: Azure does not accept this login ({_first(error)}). Renew "
+                f"{ref} cannot be read: Azure does not accept this login ({_first(error)}). Renew "
                 "the credential where it has expired, or log in (`az login`)."
             ) from None
         except HttpResponseError as error:
             raise SecretError(f"{ref} is refused: {_refusal(error)}") from None
         except AzureError as error:
             raise SecretError(
-                f"{ref} cannot be had: the vault {self._vaults[ref.scope]} cannot be reached "
+                f"{ref} cannot be read: the vault {self._vaults[ref.scope]} cannot be reached "
                 f"({_first(error)}). Check secrets.vaults.{ref.scope} and the network."
             ) from None
         if value is None:
-            raise SecretError(f"{ref} has no value in its vault: put one.")
+            raise SecretError(f"{ref} has no value in its vault: add one.")
         return Secret(value)
 
     def _client(self, ref: SecretRef) -> "SecretClient":
         if ref.scope not in self._vaults:
             raise SecretMissingError(
-                f"{ref}: no vault is named {ref.scope} below secrets.vaults (there is: "
+                f"{ref}: secrets.vaults has no vault {ref.scope} (vaults: "
                 f"{', '.join(self._vaults) or 'none'})."
             )
         if not _NAME.fullmatch(ref.key):
             raise SecretError(
-                f"{ref}: {ref.key!r} is no name of a Key Vault secret, which has 1 to 127 letters, "
-                "digits and hyphens, and nothing else."
+                f"{ref}: {ref.key!r} is not the name of a Key Vault secret: 1 to 127 letters, "
+                "digits and hyphens."
             )
         if ref.scope not in self._clients:
             self._clients[ref.scope] = self._connect(self._vaults[ref.scope])
         return self._clients[ref.scope]
 
 
-def connect_vault(url: str, patience: float, **more: Any) -> "SecretClient":
-    """The client of the vault at `url` as whoever we are: workload, managed identity, `az login`.
+def connect_vault(url: str, timeout_seconds: float, **more: Any) -> "SecretClient":
+    """The client of the vault at `url`, as a workload, a managed identity or by `az login`.
 
-    It asks again with back-off while the vault throttles or fails, at most about `patience`
-    seconds; `more` goes to the client.
+    It retries with back-off while the vault throttles or fails, for about `timeout_seconds`. The
+    client gets `more` as its arguments.
     """
     from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - half a second to import
     from azure.keyvault.secrets import SecretClient  # noqa: PLC0415
 
     credential = more.pop("credential", None) or DefaultAzureCredential()
-    return SecretClient(url, credential, **backing_off(patience), **more)
+    return SecretClient(url, credential, **backing_off(timeout_seconds), **more)
 
 
-def backing_off(patience: float) -> dict[str, float]:
-    """Settings of Azure's clients: up to six tries, their waits doubling to about `patience`."""
+def backing_off(timeout_seconds: float) -> dict[str, float]:
+    """Settings of Azure's clients: up to six tries with doubling waits, in about that time."""
     tries = 5
     return {
         "retry_total": tries,
         "retry_status": tries,
-        "retry_backoff_factor": patience / 2**tries,
-        "retry_backoff_max": patience / 2,
+        "retry_backoff_factor": timeout_seconds / 2**tries,
+        "retry_backoff_max": timeout_seconds / 2,
     }
 
 
 def _missing(client: "SecretClient", ref: SecretRef) -> str:
-    """Tells a secret that was deleted but can still be had back from one that never was."""
+    """Whether the secret was deleted and can be recovered, or never existed."""
     from azure.core.exceptions import AzureError  # noqa: PLC0415 - half a second to import
 
     with suppress(AzureError):
         deleted = client.get_deleted_secret(ref.key)
         until = deleted.scheduled_purge_date
         return (
-            f"it was deleted, and can be had back{f' until {until:%Y-%m-%d}' if until else ''}: "
+            f"it was deleted, and can be recovered{f' until {until:%Y-%m-%d}' if until else ''}: "
             f"`az keyvault secret recover --name {ref.key}`."
         )
     return f"vault {client.vault_url} has no secret {ref.key}: set it there, or correct conf."

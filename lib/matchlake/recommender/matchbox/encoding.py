@@ -11,9 +11,10 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, NumericType
 
 from matchlake.errors import SchemaError
-from matchlake.features.categories import FittedCategories, MultiHot, OneHot
-from matchlake.features.feature_set import PLAIN_NAME, Feature, FeatureSet
+from matchlake.features.categories import MultiHot, OneHot
+from matchlake.features.feature_set import PLAIN_NAME, FeatureSet
 from matchlake.features.fit import fit_features
+from matchlake.features.kinds import Feature
 from matchlake.features.model import FeatureModel
 from matchlake.features.names import Names
 from matchlake.features.scalers import MaxAbs
@@ -59,11 +60,11 @@ def declare_features(frame: DataFrame, key: str) -> FeatureSet:
         plain = re.fullmatch(PLAIN_NAME, column)
         name = column if plain else names.claim("column", str(place))
         if isinstance(field.dataType, NumericType):
-            features[name] = MaxAbs(column=column, nulls="mean")
+            features[name] = MaxAbs(column=column, handle_null="mean")
         elif isinstance(field.dataType, ArrayType):
-            features[name] = MultiHot(column=column, nulls="column")
+            features[name] = MultiHot(column=column, handle_null="indicator")
         else:
-            features[name] = OneHot(column=column, nulls="column")
+            features[name] = OneHot(column=column, handle_null="indicator")
     if not features:
         raise SchemaError(
             f"The feature frame has no column beside {key}: add features, or give None instead."
@@ -88,11 +89,7 @@ def encode(frame: DataFrame, key: str, encoder: FeatureModel) -> DataFrame:
     their number, so that a long list weighs as much as a short one.
     """
     whole = encoder.model_copy(update={"keys": (key,)}).transform(frame)
-    lists = {
-        fitted.name: fitted.outputs()
-        for fitted in encoder.features
-        if isinstance(fitted, FittedCategories) and fitted.is_list
-    }
+    lists = {fitted.name: fitted.outputs() for fitted in encoder.features if fitted.is_list}
     values = []
     for output in encoder.outputs():
         value = F.coalesce(_number(output.name), F.lit(0.0))

@@ -3,20 +3,17 @@
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 
 from matchlake.engine.csr import Floats
 from matchlake.errors import SchemaError
-from matchlake.features.categories import FittedCategories
-from matchlake.features.numbers import FittedNumber
+from matchlake.features.kinds import Fitted
 from matchlake.features.numpy_features import NumpyFeatures
 
-_FITTED: TypeAdapter[tuple[FittedNumber | FittedCategories, ...]] = TypeAdapter(
-    tuple[Annotated[FittedNumber | FittedCategories, Field(discriminator="form")], ...]
-)
+_FITTED: TypeAdapter[tuple[Fitted, ...]] = TypeAdapter(tuple[Fitted, ...])
 
 
 class RowEncoder:
@@ -49,7 +46,7 @@ class RowEncoder:
         begin = 0
         for fitted in self._features:
             stop = begin + len(fitted.outputs())
-            if isinstance(fitted, FittedCategories) and fitted.is_list:
+            if fitted.is_list:
                 values[begin:stop] /= np.sqrt(max(1.0, values[begin:stop].sum()))
             begin = stop
         return np.asarray(values[None], np.float32)

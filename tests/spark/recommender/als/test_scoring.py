@@ -263,7 +263,7 @@ def test_what_cannot_be_asked(
     with pytest.raises(SchemaError, match="those to find others for lacks"):
         related_users(model, seen.drop("user_id"), 3)
     for wrong in ({"candidates": seen.drop("item_id")}, {"exclude_seen": seen.drop("user_id")}):
-        with pytest.raises(SchemaError, match="lacks column"):
+        with pytest.raises(SchemaError, match="Missing column"):
             model.recommend_items(None, 3, **wrong)
     with pytest.raises(SchemaError, match="the pairs to leave out lacks"):
         model.recommend_items(None, 3, candidates=seen, exclude_seen=seen.drop("user_id"))

@@ -235,7 +235,7 @@ def test_log_tells_why_it_ended(tmp_path: Path, log: str, told: str) -> None:
 
 
 def test_no_broker_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("matchlake.dev.sandbox.topics._PATIENCE_MS", 300)
+    monkeypatch.setattr("matchlake.dev.sandbox.topics._TIMEOUT_MS", 300)
     address = f"127.0.0.1:{choose_port(None)}"
     with pytest.raises(SandboxError, match=f"No broker answers at {address}: start the sandbox"):
         create_topic(address, "any", 1)

@@ -5,7 +5,7 @@ import pytest
 from matchlake.ingest.streams import gaps
 from matchlake.ingest.streams.audit_table import Gap
 from matchlake.ingest.streams.gaps import AskBroker
-from matchlake.io.topics import TopicState
+from matchlake.io.kafka import TopicState
 
 
 @pytest.mark.parametrize("reason", [Gap.COMPACTION, Gap.TRANSACTION])

@@ -20,7 +20,7 @@ from matchlake.io.secrets.local import write_private
 
 _log = logging.getLogger(__name__)
 _MODULE = "matchlake.dev.sandbox.cloud"
-_PATIENCE = 60.0
+_TIMEOUT = 60.0
 _GRACE_SECONDS = 10.0
 
 
@@ -114,9 +114,9 @@ def _new_secrets() -> tuple[str, str, str]:
 
 
 def _wait(root: Path, state: CloudState, log: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT
     while not _answers(state):
-        if find_cloud(root) is None and time.monotonic() > deadline - _PATIENCE + 1:
+        if find_cloud(root) is None and time.monotonic() > deadline - _TIMEOUT + 1:
             told = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             raise SandboxError(
                 f"The sandbox's Key Vault and workspace ended while they started: "
@@ -125,7 +125,7 @@ def _wait(root: Path, state: CloudState, log: Path) -> None:
         if time.monotonic() > deadline:
             stop_cloud(root)
             raise SandboxError(
-                f"The sandbox's Key Vault and workspace did not answer within {_PATIENCE:.0f} s "
+                f"The sandbox's Key Vault and workspace did not answer within {_TIMEOUT:.0f} s "
                 f"(log: {log})."
             )
         time.sleep(0.05)

@@ -6,19 +6,19 @@ import pytest
 from kafka.errors import KafkaError
 
 from matchlake.errors import SourceError
-from matchlake.io import topics
-from matchlake.io.topics import held_from, is_compacted, topic_state
+from matchlake.io import kafka
+from matchlake.io.kafka import held_from, is_compacted, topic_state
 
 
 def refuse(**_: Any) -> None:
     raise KafkaError("no such broker")
 
 
-def test_a_broker_that_does_not_answer_is_an_error_of_our_own(
+def test_topic_state_without_an_answer_raises_unreachable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for client in ("KafkaAdminClient", "KafkaConsumer"):
-        monkeypatch.setattr(topics, client, refuse)
+        monkeypatch.setattr(kafka, client, refuse)
     for ask in (
         lambda: topic_state({}, "t"),
         lambda: is_compacted({}, "t"),

@@ -1,4 +1,4 @@
-"""Fitted feature sets as tables: the features themselves, the states, and their vocabulary."""
+"""The tables of fitted feature sets: features, fitted states, vocabulary, and counts."""
 
 from collections.abc import Mapping
 
@@ -6,22 +6,21 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import DateType, NumericType, StringType, StructType, TimestampType
 
-from matchlake.features.feature_set import FeatureTable
-from matchlake.features.model import FeatureModel, Fitted, Layout
-from matchlake.features.numbers import FittedNumber
-from matchlake.features.outputs import Output
-from matchlake.features.sparse import SPARSE_COLUMN, SPARSE_TYPE
+from matchlake.features.fitted import FittedFeature, Output
+from matchlake.features.index_layouts import SPARSE_COLUMN, SPARSE_TYPE
+from matchlake.features.model import FeatureModel, Layout
+from matchlake.features.params import FeatureTable
 from matchlake.schemas import Column, TableSpec, quote_identifier
 
 _LOOKED_UP_BY = (StringType, NumericType, DateType, TimestampType)
-"""Types of keys of which Delta can keep the least and the greatest value of each file."""
+"""Key types for which Delta can keep the minimum and maximum of each file."""
 
 FEATURE_SETS = TableSpec(
     "gold.feature_sets",
-    "Every fitted state of every feature set, as the JSON that scoring and SQL are made from.",
+    "Every fitted state of every feature set, as the JSON that scoring and SQL are built from.",
     (
         Column("feature_set", "STRING", "Name of the feature set", nullable=False),
-        Column("version", "INT", "Rises by one with every fit that differs", nullable=False),
+        Column("version", "INT", "One higher with every fit that differs", nullable=False),
         Column("rows", "BIGINT", "Rows the set was fitted on", nullable=False),
         Column("state", "STRING", "The fitted state as JSON", nullable=False),
     ),
@@ -31,19 +30,19 @@ FEATURE_SETS = TableSpec(
 
 FEATURE_VOCABULARY = TableSpec(
     "gold.feature_vocabulary",
-    "What each column of the gold feature tables stands for, with the counts at fit.",
+    "The meaning of each column of the gold feature tables, with the counts at fit.",
     (
         Column("feature_set", "STRING", "Name of the feature set", nullable=False),
         Column("version", "INT", "Version of the fitted state", nullable=False),
         Column("position", "INT", "Place among the feature columns, from 0", nullable=False),
-        Column("slot", "INT", "Index that stands for it in the sparse layout", nullable=False),
+        Column("feature_index", "INT", "Index in the sparse and index layouts", nullable=False),
         Column("column_name", "STRING", "Name of the feature column", nullable=False),
         Column("feature", "STRING", "The declared feature it belongs to", nullable=False),
-        Column("source_column", "STRING", "The column it was made from", nullable=False),
-        Column("role", "STRING", "number, category, null or other", nullable=False),
-        Column("category", "STRING", "The category it stands for; null for the other roles"),
-        Column("rows", "BIGINT", "Rows at fit with this category, no value or another value"),
-        Column("meaning", "STRING", "What the column says, in words", nullable=False),
+        Column("source_column", "STRING", "The column that the feature reads", nullable=False),
+        Column("role", "STRING", "number, category, null or unknown", nullable=False),
+        Column("category", "STRING", "The category; null for the other roles"),
+        Column("rows", "BIGINT", "Rows at fit with this category, no value or an unknown value"),
+        Column("meaning", "STRING", "The meaning of the column, in words", nullable=False),
     ),
     keys=("feature_set", "version", "position"),
     written_by="build_features",
@@ -51,97 +50,98 @@ FEATURE_VOCABULARY = TableSpec(
 
 FEATURE_COUNTS = TableSpec(
     "gold.feature_counts",
-    "What each write of a feature table met beyond what the fit had seen, one row a feature.",
+    "Values that the fit had not seen, one row per feature and write of a feature table.",
     (
         Column("table_name", "STRING", "The feature table that was written", nullable=False),
-        Column("table_version", "BIGINT", "The Delta version that the run left", nullable=False),
+        Column("table_version", "BIGINT", "The Delta version that the run wrote", nullable=False),
         Column("counted_at", "TIMESTAMP", "When the run counted, UTC", nullable=False),
         Column("feature_set", "STRING", "Name of the feature set", nullable=False),
         Column("version", "INT", "Version of the fitted state", nullable=False),
         Column("feature", "STRING", "The feature", nullable=False),
         Column("rows", "BIGINT", "Rows of the source", nullable=False),
         Column("nulls", "BIGINT", "Rows without a value", nullable=False),
-        Column("below", "BIGINT", "Numbers below the least at fit; null for categories"),
-        Column("above", "BIGINT", "Numbers above the greatest at fit; null for categories"),
-        Column("other", "BIGINT", "Rows with a category without a column; null for numbers"),
+        Column("below_min", "BIGINT", "Numbers below the minimum at fit; null for categories"),
+        Column("above_max", "BIGINT", "Numbers above the maximum at fit; null for categories"),
+        Column("unknown_category", "BIGINT", "Rows with an unknown category; null for numbers"),
     ),
     keys=("table_name", "table_version", "feature"),
     written_by="build_features",
 )
 
 
-def feature_table(model: FeatureModel, wanted: FeatureTable, source: StructType) -> TableSpec:
-    """The table that `model.transform` fills: the keys with the types of `source`, the features.
+def feature_table(model: FeatureModel, params: FeatureTable, source: StructType) -> TableSpec:
+    """The table for the rows of `feature_rows`: keys with the types of `source`, then features.
 
-    Delta keeps statistics of the keys only: those of hundreds of features would cost more than the
-    write, and pass over no file.
+    Delta keeps statistics of the keys only. Those of hundreds of features would cost more than the
+    write, and would let no read skip a file.
     """
     columns = [
         Column(
             key,
             source[key].dataType.simpleString(),
             "Key, as in the source",
-            nullable=key == wanted.split_by,
+            nullable=key == params.split_by,
         )
         for key in model.keys
     ]
-    if wanted.layout == "sparse":
-        told = f"Indices, slots of {FEATURE_VOCABULARY.name}, and the values there; the rest is 0"
-        columns.append(Column(SPARSE_COLUMN, SPARSE_TYPE, told, nullable=False))
-    elif wanted.layout == "slots":
-        columns += [column for fitted in model.features for column in _slot_columns(fitted)]
+    if params.layout == "sparse":
+        comment = f"Indices by {FEATURE_VOCABULARY.name}, and their values; all others are 0"
+        columns.append(Column(SPARSE_COLUMN, SPARSE_TYPE, comment, nullable=False))
+    elif params.layout == "index":
+        columns += [column for fitted in model.features for column in _index_columns(fitted)]
     else:
         columns += [_output_column(output) for output in model.outputs()]
     return TableSpec(
-        wanted.table,
-        wanted.comment,
+        params.table,
+        params.comment,
         tuple(columns),
         keys=model.keys,
-        partition_by=(wanted.split_by,) if wanted.split_by else (),
+        partition_by=(params.split_by,) if params.split_by else (),
         statistics=tuple(
             key
             for key in model.keys
-            if key != wanted.split_by and isinstance(source[key].dataType, _LOOKED_UP_BY)
+            if key != params.split_by and isinstance(source[key].dataType, _LOOKED_UP_BY)
         ),
         written_by="build_features",
     )
 
 
-def feature_rows(model: FeatureModel, wanted: FeatureTable, source: DataFrame) -> DataFrame:
-    """The rows of that table. Lazy; an empty text in the key it is split by fails the write.
+def feature_rows(model: FeatureModel, params: FeatureTable, source: DataFrame) -> DataFrame:
+    """The rows of a feature table. Lazy; an empty string in the `split_by` key fails the write.
 
-    A partition cannot hold one: Delta would make it a null, without a word.
+    A partition cannot hold an empty string: Delta would silently store a null.
     """
-    rows, key = model.transform(source, wanted.layout), wanted.split_by
+    rows, key = model.transform(source, params.layout), params.split_by
     if key is None or dict(rows.dtypes)[key] != "string":
         return rows
     value = F.col(quote_identifier(key))
-    told = f"{wanted.table}: split_by {key} has an empty text, which would become a null"
-    return rows.withColumn(key, F.when(value == "", F.raise_error(F.lit(told))).otherwise(value))
+    message = f"{params.table}: split_by {key} has an empty string, which would become a null"
+    return rows.withColumn(key, F.when(value == "", F.raise_error(F.lit(message))).otherwise(value))
 
 
 def _output_column(output: Output) -> Column:
     return Column(output.name, output.type, output.comment, nullable=output.role == "number")
 
 
-def _slot_columns(fitted: Fitted) -> list[Column]:
-    if isinstance(fitted, FittedNumber):
+def _index_columns(fitted: FittedFeature) -> list[Column]:
+    if not fitted.gives_ones:
         return [_output_column(output) for output in fitted.outputs()]
-    told = f"{FEATURE_VOCABULARY.name}.slot of what {fitted.column}"
+    index = f"{FEATURE_VOCABULARY.name}.feature_index"
     if fitted.is_list:
-        return [Column(fitted.name, "ARRAY<INT>", f"{told} has, rising", nullable=False)]
-    return [Column(fitted.name, "INT", f"{told} is; null where that has none")]
+        comment = f"{index} of each value of {fitted.column}, in rising order"
+        return [Column(fitted.name, "ARRAY<INT>", comment, nullable=False)]
+    return [Column(fitted.name, "INT", f"{index} of {fitted.column}; null without one")]
 
 
-def feature_constraints(model: FeatureModel, layout: Layout = "columns") -> dict[str, str]:
-    """Conditions that every row of `model.transform` meets, by a name for each."""
+def feature_constraints(model: FeatureModel, layout: Layout = "wide") -> dict[str, str]:
+    """Conditions that every row of `model.transform` meets, by constraint name."""
     if layout == "sparse":
-        width = len(model.slots())
+        width = len(model.indexed_outputs())
         same = f"size({SPARSE_COLUMN}.indices) = size({SPARSE_COLUMN}.values)"
         return {"sparse": f"{same} AND size({SPARSE_COLUMN}.indices) <= {width}"}
     found = {}
     for fitted in model.features:
-        limits = fitted.limits() if isinstance(fitted, FittedNumber) else None
+        limits = fitted.limits()
         if limits is not None:
             low, high = limits
             name = quote_identifier(fitted.name)
@@ -150,7 +150,7 @@ def feature_constraints(model: FeatureModel, layout: Layout = "columns") -> dict
 
 
 def feature_properties(model: FeatureModel) -> dict[str, str]:
-    """What a feature table says of the state it was made with."""
+    """The table properties that name the fitted state of a feature table."""
     return {
         "matchlake.feature_set": model.name,
         "matchlake.feature_set_version": str(model.version),
@@ -158,19 +158,19 @@ def feature_properties(model: FeatureModel) -> dict[str, str]:
 
 
 def set_rows(model: FeatureModel) -> list[tuple[object, ...]]:
-    """The row of `gold.feature_sets` for this state."""
+    """The row of `gold.feature_sets` for this model."""
     return [(model.name, model.version, model.rows, model.to_json())]
 
 
 def vocabulary_rows(model: FeatureModel) -> list[tuple[object, ...]]:
-    """The rows of `gold.feature_vocabulary` for this state."""
-    slots = {output.name: slot for slot, output in enumerate(model.slots())}
+    """The rows of `gold.feature_vocabulary` for this model."""
+    indices = {output.name: i for i, output in enumerate(model.indexed_outputs())}
     return [
         (
             model.name,
             model.version,
             position,
-            slots[output.name],
+            indices[output.name],
             output.name,
             output.feature,
             output.source,
@@ -186,11 +186,11 @@ def vocabulary_rows(model: FeatureModel) -> list[tuple[object, ...]]:
 def count_rows(
     model: FeatureModel, counted: Mapping[str, int], mark: tuple[object, ...]
 ) -> list[tuple[object, ...]]:
-    """Rows of `gold.feature_counts` from what `count_unknown` found, behind the values of `mark`.
+    """The rows of `gold.feature_counts` from the counts of `FeatureModel.count_unknown`.
 
-    `mark` is the table's name, its version and the time.
+    They begin with the values of `mark`: the table's name, its version and the time.
     """
-    parts = ("null", "below", "above", "other")
+    parts = ("null", "below_min", "above_max", "unknown_category")
     return [
         (
             *mark,
@@ -205,14 +205,14 @@ def count_rows(
 
 
 def latest_model(sets: DataFrame, name: str) -> FeatureModel | None:
-    """The newest state of the feature set `name` in `gold.feature_sets`; starts one Spark job."""
+    """The newest model of the feature set `name` in `gold.feature_sets`; starts one Spark job."""
     states = sets.where(F.col("feature_set") == name).orderBy(F.desc("version")).limit(1)
     rows = states.select("state").collect()
     return FeatureModel.from_json(rows[0]["state"]) if rows else None
 
 
 def unknown_keys(interactions: DataFrame, entities: DataFrame, key: str) -> DataFrame:
-    """The number of interactions, and of distinct keys, whose `key` is not in `entities`. Lazy.
+    """The number of interactions, and of distinct keys, with a `key` that `entities` lacks. Lazy.
 
     One row: interactions, keys.
     """

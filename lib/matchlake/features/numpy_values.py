@@ -1,4 +1,4 @@
-"""Columns as they come to NumPy: values as the text of their category, lists, numbers."""
+"""Python and NumPy values of a column as category texts, lists and doubles."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,13 +12,13 @@ import pandas as pd
 
 from matchlake.errors import SchemaError
 
-Places = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 Doubles = npt.NDArray[np.float64]
 
 
 def text_of(type_name: str) -> Callable[[Any], str]:
-    """A function from a value of a Spark type, not null, to the text that Spark casts it to."""
+    """A function from a value of this Spark type, not null, to its text in Spark."""
     if type_name == "string":
         return _text
     if type_name == "boolean":
@@ -35,38 +35,38 @@ def is_null(value: Any) -> bool:
     return isinstance(value, float | np.floating) and math.isnan(value)
 
 
-def find_places(
-    values: npt.ArrayLike, places: Mapping[str, int], other: int, text: Callable[[Any], str]
-) -> tuple[Places, Flags]:
-    """The place of every value, `other` for an unknown one, and which values are null.
+def find_positions(
+    values: npt.ArrayLike, positions: Mapping[str, int], unknown: int, text: Callable[[Any], str]
+) -> tuple[Indices, Flags]:
+    """The position of every value, `unknown` for an unknown one, and which values are null.
 
-    Every distinct value is made a text and looked up once.
+    Every distinct value becomes a text and is looked up once.
     """
     column = pd.Series(values, dtype=object) if isinstance(values, list) else pd.Series(values)
     codes, distinct = pd.factorize(column)
     null = codes < 0
-    known = np.array([places.get(text(value), other) for value in distinct], dtype=np.int64)
+    known = np.array([positions.get(text(value), unknown) for value in distinct], dtype=np.int64)
     if not len(known):
         return np.zeros(len(codes), dtype=np.int64), null
     return known[codes], null
 
 
-def flatten_lists(values: npt.ArrayLike) -> tuple[Places, list[Any], Flags]:
+def flatten_lists(values: npt.ArrayLike) -> tuple[Indices, list[Any], Flags]:
     """The row and the value of every element of a list column, and which lists are null.
 
-    Raises SchemaError for a value that is neither.
+    Raises SchemaError for a value that is neither a list nor null.
     """
     lists = list(values) if isinstance(values, list | pd.Series) else list(np.asarray(values))
     null = np.array([is_null(each) for each in lists], dtype=bool)
-    full = [() if gone else listed(each) for each, gone in zip(lists, null, strict=True)]
+    full = [() if empty else listed(each) for each, empty in zip(lists, null, strict=True)]
     rows = np.repeat(np.arange(len(full)), [len(each) for each in full])
     return rows, list(chain.from_iterable(full)), null
 
 
 def listed(value: Any) -> "list[Any] | tuple[Any, ...] | npt.NDArray[Any]":
-    """A value of a list column, not null; raises SchemaError where it is no list."""
+    """A value of a list column, not null; raises SchemaError unless it is a list."""
     if not isinstance(value, list | tuple | np.ndarray):
-        raise SchemaError(f"A list was expected, but a value is of type {type(value).__name__}.")
+        raise SchemaError(f"Expected a list, but found a value of type {type(value).__name__}.")
     return value
 
 
@@ -80,19 +80,19 @@ def floats(values: npt.ArrayLike) -> Doubles:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise SchemaError(f"A text was expected, but a value is of type {type(value).__name__}.")
+        raise SchemaError(f"Expected a string, but found a value of type {type(value).__name__}.")
     return value
 
 
 def _truth(value: Any) -> str:
     if isinstance(value, str) or value not in (0, 1):
-        raise SchemaError(f"True or false was expected, but a value is {value!r}.")
+        raise SchemaError(f"Expected true or false, but found {value!r}.")
     return "true" if value else "false"
 
 
 def _whole(value: Any) -> str:
     if value != int(value):
-        raise SchemaError(f"A whole number was expected, but a value is {value!r}.")
+        raise SchemaError(f"Expected a whole number, but found {value!r}.")
     return str(int(value))
 
 
@@ -102,5 +102,5 @@ def _day(value: Any) -> str:
     if isinstance(value, datetime):
         value = value.date()
     if not isinstance(value, date):
-        raise SchemaError(f"A date was expected, but a value is of type {type(value).__name__}.")
+        raise SchemaError(f"Expected a date, but found a value of type {type(value).__name__}.")
     return value.isoformat()

@@ -1,7 +1,7 @@
-"""The normal distribution's function as a formula, for engines that have no erf.
+"""The normal distribution function as a formula, for engines without erf.
 
 W. J. Cody, "Rational Chebyshev approximations for the error function", Mathematics of
-Computation 23 (1969), pages 631 to 637. Coefficients stand from the highest power down.
+Computation 23 (1969), pages 631 to 637. Coefficients start at the highest power.
 """
 
 import math
@@ -50,7 +50,7 @@ _INVERSE_ROOT_PI = 1 / math.sqrt(math.pi)
 
 
 def normal_cdf(value: Expression) -> Expression:
-    """The share of a standard normal distribution below `value * sqrt(2)`; 30 is beyond it all."""
+    """The standard normal distribution function at `value * sqrt(2)`; it is 1 from 30 on."""
     size = absolute(value)
     square = value * value
     near = value * _ratio(_NEAR, square) * 0.5 + 0.5

@@ -10,12 +10,19 @@ from tests.support.cases import many
 from tests.support.executions import collected, executions
 
 from matchlake.errors import SchemaError
-from matchlake.features.as_of import AsOf, join_as_of
+from matchlake.features.params import PointInTimeJoin
+from matchlake.features.point_in_time import point_in_time_join
 
 START = datetime(2024, 1, 1)
 LABELS = "label_id INT, k STRING, at TIMESTAMP"
 HISTORY = "k STRING, since TIMESTAMP, known TIMESTAMP, v INT"
-ON = AsOf(keys=("k",), label_time="at", event_time="since", known_at="known", look_back_seconds=5)
+ON = PointInTimeJoin(
+    keys=("k",),
+    label_timestamp="at",
+    event_time="since",
+    created_at="known",
+    lookback_window_seconds=5,
+)
 MOMENT = st.none() | st.integers(0, 12)
 KEY = st.sampled_from(["a", "b", None])
 
@@ -43,10 +50,10 @@ def expected(labels: list[Any], history: list[Any]) -> list[tuple[Any, ...]]:
     return sorted(found, key=repr)
 
 
-def test_agrees_with_looking_at_every_row(spark: SparkSession) -> None:
+def test_point_in_time_join_equals_plain_python(spark: SparkSession) -> None:
     labels = [(i, *row) for i, row in enumerate(many(st.tuples(KEY, MOMENT), 300))]
     history = many(st.tuples(KEY, MOMENT, MOMENT, st.integers(0, 3)), 40)
-    found = join_as_of(
+    found = point_in_time_join(
         spark.createDataFrame([(i, k, moment(at)) for i, k, at in labels], LABELS),
         spark.createDataFrame([(k, moment(s), moment(n), v) for k, s, n, v in history], HISTORY),
         ON,
@@ -55,15 +62,15 @@ def test_agrees_with_looking_at_every_row(spark: SparkSession) -> None:
     assert collected(found) == expected(labels, history)
 
 
-def test_what_was_not_yet_known_does_not_leak(spark: SparkSession) -> None:
+def test_point_in_time_join_later_knowledge_does_not_leak(spark: SparkSession) -> None:
     history = [("a", 1, 1, 10), ("a", 2, 8, 20), ("a", 9, 3, 30)]
     labels = [(0, "a", 4), (1, "a", 8), (2, "a", 9), (3, "a", 20)]
     for on, values in [
         (ON, {0: 10, 1: None, 2: 30, 3: None}),
-        (ON.model_copy(update={"look_back_seconds": None}), {0: 10, 1: 20, 2: 30, 3: 30}),
-        (ON.model_copy(update={"known_at": None}), {0: 20, 1: None, 2: 30, 3: None}),
+        (ON.model_copy(update={"lookback_window_seconds": None}), {0: 10, 1: 20, 2: 30, 3: 30}),
+        (ON.model_copy(update={"created_at": None}), {0: 20, 1: None, 2: 30, 3: None}),
     ]:
-        joined = join_as_of(
+        joined = point_in_time_join(
             spark.createDataFrame([(i, k, moment(at)) for i, k, at in labels], LABELS),
             spark.createDataFrame(
                 [(k, moment(s), moment(n), v) for k, s, n, v in history], HISTORY
@@ -73,18 +80,18 @@ def test_what_was_not_yet_known_does_not_leak(spark: SparkSession) -> None:
         assert {row.label_id: row.v for row in joined.collect()} == values
 
 
-def test_wrong_columns_are_named(spark: SparkSession) -> None:
+def test_point_in_time_join_wrong_columns_raise(spark: SparkSession) -> None:
     labels = spark.createDataFrame([], LABELS)
     history = spark.createDataFrame([], HISTORY)
-    with pytest.raises(SchemaError, match="labels lack when: there is label_id, k, at"):
-        join_as_of(labels, history, ON.model_copy(update={"label_time": "when"}))
-    with pytest.raises(SchemaError, match="history lack learned"):
-        join_as_of(labels, history, ON.model_copy(update={"known_at": "learned"}))
-    with pytest.raises(SchemaError, match="at is a column of the labels and of the history"):
-        join_as_of(labels, history.withColumnRenamed("v", "at"), ON)
+    with pytest.raises(SchemaError, match=r"in the labels: when\. Available: label_id, k, at"):
+        point_in_time_join(labels, history, ON.model_copy(update={"label_timestamp": "when"}))
+    with pytest.raises(SchemaError, match="in the history: learned"):
+        point_in_time_join(labels, history, ON.model_copy(update={"created_at": "learned"}))
+    with pytest.raises(SchemaError, match="Both the labels and the history have at"):
+        point_in_time_join(labels, history.withColumnRenamed("v", "at"), ON)
 
 
 @pytest.mark.local_only
-def test_starts_no_execution(spark: SparkSession) -> None:
+def test_point_in_time_join_starts_no_execution(spark: SparkSession) -> None:
     labels, history = spark.createDataFrame([], LABELS), spark.createDataFrame([], HISTORY)
-    assert executions(spark, lambda: join_as_of(labels, history, ON)) == 0
+    assert executions(spark, lambda: point_in_time_join(labels, history, ON)) == 0

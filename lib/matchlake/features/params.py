@@ -1,0 +1,78 @@
+"""The parameters of feature tables and of point-in-time joins."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from matchlake.features.feature_set import FeatureSet
+from matchlake.params import Params
+from matchlake.schemas import TableName
+
+
+class FeatureTable(Params):
+    """A gold table of features: its source table and its feature set."""
+
+    source: TableName
+    """The source table, with one row per entity."""
+    table: TableName
+    """The feature table that is written."""
+    comment: str
+    """The table's comment in the catalog."""
+    features: FeatureSet
+    layout: Literal["wide", "index", "sparse"] = "wide"
+    """`wide`: one column per number and per category. `index`: one column per feature; that of a
+    categorical feature holds the index of the category. `sparse`: one column with the indices and
+    values of all features."""
+    split_by: str | None = None
+    """A key of the set that partitions the table, so that a read of one value skips the rest. All
+    partitions are written in one pass. An empty string in this key is an error."""
+    required: bool = True
+    """true: fail if the source is missing or empty; false: warn and leave the table out."""
+    reuse_fitted_state: bool = False
+    """false: fit again on every run; true: fit only if there is no state yet, so that the features
+    stay those that models were trained on."""
+
+    @model_validator(mode="after")
+    def _check_split(self) -> Self:
+        if self.split_by is not None and self.split_by not in self.features.keys:
+            keys = ", ".join(self.features.keys) or "none"
+            raise ValueError(f"split_by {self.split_by} is not a key of the set; its keys: {keys}")
+        return self
+
+
+class FeaturesParams(Params):
+    """The tables that `build_features` writes."""
+
+    folder: str | None = None
+    """Folder or volume for each fitted state as a JSON file; null: only in gold.feature_sets."""
+    tables: dict[str, FeatureTable] = Field(default_factory=dict)
+    """The gold tables, by any name. A set with the key `user_id` or `item_id` belongs to the users
+    or items of interactions. Each table needs a set of its own, because fitted states are kept by
+    the set's name."""
+
+    @model_validator(mode="after")
+    def _check_sets(self) -> Self:
+        tables: dict[str, str] = {}
+        for name, table in self.tables.items():
+            other = tables.setdefault(table.features.name, name)
+            if other != name:
+                raise ValueError(
+                    f"tables {other} and {name} both keep their fitted states under the name "
+                    f"{table.features.name}: rename one of the two feature sets"
+                )
+        return self
+
+
+class PointInTimeJoin(Params):
+    """The columns by which a history of values is joined to labels, as of each label's time."""
+
+    keys: tuple[str, ...] = Field(min_length=1)
+    """Columns of both sides that name the entity."""
+    label_timestamp: str
+    """The labels' column with the time of the label."""
+    event_time: str
+    """The history's column with the time from which its values are true."""
+    created_at: str | None = None
+    """The history's column with the time at which its values were stored; null: `event_time`."""
+    lookback_window_seconds: float | None = Field(None, gt=0)
+    """Values that became true earlier than this before the label are null; null: no limit."""

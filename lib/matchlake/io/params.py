@@ -1,0 +1,172 @@
+"""The parameters of Kafka, of storage accounts and of MLflow tracking; without Spark."""
+
+import re
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from matchlake.io.secrets.value import SecretRef
+from matchlake.params import Params
+
+_LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+_ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
+_TENANT = re.compile(r"[A-Za-z0-9.-]{1,64}")
+
+
+class OAuthParams(Params):
+    """The source of access tokens: a token endpoint, and the client's id and secret."""
+
+    token_endpoint: str
+    """The endpoint's address: https://login.microsoftonline.com/TENANT/oauth2/v2.0/token."""
+    client_id: str
+    """The application's id."""
+    client_secret: SecretRef
+    """The reference to the application's secret."""
+    scope: str = ""
+    """The scope of the token, such as https://NAME.servicebus.windows.net/.default."""
+    ca_file: str | None = None
+    """PEM file of the authorities that may sign the endpoint's certificate; null: Python's own."""
+
+    @field_validator("token_endpoint")
+    @classmethod
+    def _require_https(cls, url: str) -> str:
+        if urlsplit(url).scheme != "https":
+            raise ValueError("must be an https address, because a secret is sent there")
+        return url
+
+
+class SslParams(Params):
+    """Encryption of the connection, with a check of the broker's certificate and host name."""
+
+    ca_file: str | None = None
+    """PEM file of the trusted authorities; null: those of Java and of Python."""
+
+
+class SaslParams(Params):
+    """The login at the broker."""
+
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
+    """PLAIN and OAUTHBEARER send a secret, so they need `kafka.ssl`."""
+    username: str | None = None
+    """For PLAIN and SCRAM."""
+    password: SecretRef | None = None
+    """For PLAIN and SCRAM: the reference to the password."""
+    oauth: OAuthParams | None = None
+    """For OAUTHBEARER: the source of access tokens."""
+
+    @model_validator(mode="after")
+    def _validate_mechanism(self) -> Self:
+        by_token = self.mechanism == "OAUTHBEARER"
+        if by_token and (self.oauth is None or self.username or self.password):
+            raise ValueError("OAUTHBEARER takes oauth, and neither username nor password")
+        if not by_token and (self.oauth or not self.username or self.password is None):
+            raise ValueError(f"{self.mechanism} takes username and password, and no oauth")
+        return self
+
+
+class EventHubsParams(Params):
+    """Azure Event Hubs through its Kafka endpoint, with the address, encryption and login of it."""
+
+    namespace: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{4,48}[A-Za-z0-9](\.[a-z0-9.]+)?$")
+    """The namespace `NAME`, or its host if that is not `NAME.servicebus.windows.net`."""
+    connection: SecretRef
+    """The reference to the connection string of the namespace or of one hub."""
+
+
+class KafkaParams(Params):
+    """The connection to the broker."""
+
+    bootstrap_servers: str | None = None
+    """`host:port`, several with commas; null: the sandbox's broker below `lakehouse`."""
+    event_hubs: EventHubsParams | None = None
+    """Event Hubs, instead of `bootstrap_servers`, `ssl` and `sasl`."""
+    ssl: SslParams | None = None
+    """Encryption of the connection; null: none."""
+    sasl: SaslParams | None = None
+    """The login at the broker; null: none."""
+    login_module_prefix: str = Field("", pattern=r"^([a-z]+\.)*$")
+    """Prefix of Java's login modules: `kafkashaded.` on Databricks."""
+    timeout_seconds: float = Field(5.0, gt=0)
+    """Seconds to wait for the broker's first answer before the job fails."""
+
+    @model_validator(mode="after")
+    def _require_ssl_with_secrets(self) -> Self:
+        if self.event_hubs and (self.bootstrap_servers or self.ssl or self.sasl):
+            raise ValueError("event_hubs takes no bootstrap_servers, ssl or sasl beside it")
+        sends_secret = self.sasl and self.sasl.mechanism in ("PLAIN", "OAUTHBEARER")
+        if sends_secret and not self.ssl and not _all_local(self.bootstrap_servers):
+            raise ValueError("PLAIN and OAUTHBEARER send a secret: set ssl as well")
+        return self
+
+
+class AccountParams(Params):
+    """The service principal for one storage account."""
+
+    tenant: str
+    """The directory's id or domain."""
+    client_id: str
+    """The application's id."""
+    client_secret: SecretRef
+    """The reference to the application's secret."""
+    suffix: str = Field("dfs.core.windows.net", pattern=r"^dfs(\.[a-z0-9-]+)+$")
+    """The domain after the account's name; national clouds have another one."""
+
+    @field_validator("tenant")
+    @classmethod
+    def _validate_tenant(cls, tenant: str) -> str:
+        if not _TENANT.fullmatch(tenant):
+            raise ValueError("must be the id of a directory or a domain")
+        return tenant
+
+
+class StorageParams(Params):
+    """Storage accounts that are used without Unity Catalog's external locations."""
+
+    accounts: dict[str, AccountParams] = Field(default_factory=dict)
+    """The service principals by the names of the accounts."""
+
+    @field_validator("accounts")
+    @classmethod
+    def _validate_names(cls, accounts: dict[str, AccountParams]) -> dict[str, AccountParams]:
+        for name in accounts:
+            if not _ACCOUNT.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is not the name of a storage account: 3 to 24 letters and digits"
+                )
+        return accounts
+
+
+class TrackingParams(Params):
+    """The MLflow servers, and the names of the experiment and the model."""
+
+    uri: str | None = None
+    """MLflow's server or store; null: sqlite below `lakehouse`, else Databricks' own. MLflow reads
+    a server's credentials from MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN."""
+    registry: str | None = None
+    """The model registry; null: Unity Catalog on Databricks, else the same as `uri`."""
+    experiment: str = "matchlake"
+    """The experiment of the runs; a workspace path on Databricks."""
+    model: str = "recommender"
+    """Registered name of the model; `catalog.schema.model` with Unity Catalog."""
+    staging: str | None = None
+    """Folder for model files on their way to and from MLflow; null: the driver's own disk. With a
+    volume (`/Volumes/...`) the executors write and read them, not the driver."""
+
+    @field_validator("uri", "registry")
+    @classmethod
+    def _refuse_password(cls, uri: str | None) -> str | None:
+        if uri and urlsplit(uri).password:
+            raise ValueError(
+                "holds a password, which conf must not: give it to MLflow with "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
+        return uri
+
+
+def _all_local(servers: str | None) -> bool:
+    """Whether all servers are on this machine; the sandbox's broker always is."""
+    if not servers:
+        return True
+    hosts = [each.strip().rpartition(":")[0] for each in servers.split(",")]
+    return all(host in _LOCAL_HOSTS for host in hosts)

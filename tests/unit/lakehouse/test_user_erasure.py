@@ -1,0 +1,32 @@
+"""The parameters of an erasure: a user is required, as text, and no error names the user."""
+
+import pytest
+from tests.support.sources import ROOT
+
+from matchlake.config import load_config
+from matchlake.errors import ConfigError
+from matchlake.ingest.params import EraseParams
+from matchlake.io.delta import Lakehouse
+from matchlake.lakehouse.user_erasure import erase_user
+
+
+@pytest.mark.parametrize("user_id", [None, ""])
+def test_erase_user_without_a_user_fails_before_it_reads_anything(user_id: str | None) -> None:
+    config = load_config("local", conf_dir=ROOT / "conf")
+    nowhere: Lakehouse = object()  # type: ignore[assignment]
+    with pytest.raises(ConfigError, match="No user to erase: name one with --user-id"):
+        erase_user(config, nowhere, EraseParams(user_id=user_id))
+
+
+def test_user_id_as_a_number_is_refused_without_naming_it() -> None:
+    message = r"erase\.user_id: .*an id is text: pass it as"
+    with pytest.raises(ConfigError, match=message) as refused:
+        load_config("local", ["erase.user_id=0077"], ROOT / "conf")
+    assert "77" not in str(refused.value)
+    assert "63" not in str(refused.value), "0077 in YAML"
+
+
+def test_user_id_is_in_no_repr() -> None:
+    config = load_config("local", ["erase.user_id=Zoe"], ROOT / "conf")
+    assert config.erase.user_id == "Zoe"
+    assert "Zoe" not in repr(config)
