@@ -104,15 +104,15 @@ def _cell(value: object) -> str:
 
 
 def _records(runtime: Runtime, published: Published) -> Text:
-    """What lies in the topic, against the good and the bad rows of all runs."""
+    """What lies in the topic, against the valid and the quarantined rows of all runs."""
     name = runtime.lakehouse.name(runtime.config.streams["rating_events"].table)
-    rows = runtime.spark.sql(f"SELECT status, count(*) FROM {name} GROUP BY status").collect()
+    rows = runtime.spark.sql(f"SELECT _status, count(*) FROM {name} GROUP BY _status").collect()
     found: dict[str, int] = {row[0]: row[1] for row in rows}
-    good, bad = found.get("good", 0), found.get("quarantined", 0)
+    valid, bad = found.get("valid", 0), found.get("quarantined", 0)
     in_topic = published.sent + published.found
-    verdict = "reconciled" if good + bad == in_topic else "NOT RECONCILED"
+    verdict = "reconciled" if valid + bad == in_topic else "NOT RECONCILED"
     return Text(
-        f"Records in the topic {in_topic:,} = good {good:,} + quarantined {bad:,} ({verdict}); "
+        f"Records in the topic {in_topic:,} = valid {valid:,} + quarantined {bad:,} ({verdict}); "
         f"published now: {published.sent:,}, there before: {published.found:,}"
     )
 

@@ -214,25 +214,26 @@ def data_freshness(event_times: Mapping[str, str | None]) -> ViewSpec:
 def quarantine_by_reason(streams: Mapping[str, str], lake: str | None) -> ViewSpec:
     """What was refused and why: of `streams`, name to quarantine view, and in the table `lake`."""
     branches = [
-        f"SELECT {quote_text(name)} AS source, {quote_text(view)} AS held_in, reason,"
-        " count(*) AS refused, min(kafka_timestamp) AS first_time,"
+        f"SELECT {quote_text(name)} AS source, {quote_text(view)} AS held_in,"
+        " _error_code AS error_code, count(*) AS refused, min(kafka_timestamp) AS first_time,"
         " max(kafka_timestamp) AS last_time,"
-        f" max_by(detail, struct(kafka_timestamp, partition, offset)) AS example FROM {view}"
-        " GROUP BY reason"
+        " max_by(_error_message, struct(kafka_timestamp, partition, offset)) AS example"
+        f" FROM {view} GROUP BY _error_code"
         for name, view in streams.items()
     ]
     if lake:
         branches.append(
-            f"SELECT source, {quote_text(lake)}, reason, count(*), min(loaded_at), max(loaded_at),"
-            f" max_by(detail, struct(loaded_at, detail)) FROM {lake} GROUP BY source, reason"
+            f"SELECT source, {quote_text(lake)}, _error_code, count(*), min(loaded_at),"
+            " max(loaded_at), max_by(_error_message, struct(loaded_at, _error_message))"
+            f" FROM {lake} GROUP BY source, _error_code"
         )
     return ViewSpec(
         QUARANTINE,
-        "How much was refused, by source and reason.",
+        "The number of quarantined records and rows, by source and error code.",
         (
             ("source", "The stream, or the kind of lake files, as conf names it"),
             ("held_in", "The table or view that holds what was refused, as it came"),
-            ("reason", "Why it was refused"),
+            ("error_code", "The error code of the records or rows"),
             ("refused", "How many records or rows"),
             ("first_time", "When the first of them came, UTC: to Kafka, or by a load of files"),
             ("last_time", "When the last of them came, UTC"),

@@ -7,7 +7,7 @@ from pyspark.sql import Row
 
 from matchlake.ingest.streams.audit_table import Gap
 from matchlake.ingest.streams.commits import Commit
-from matchlake.ingest.streams.reconciliation import BY, FOUND, Batch
+from matchlake.ingest.streams.reconciliation import BY, COUNTED, Batch
 
 Key = tuple[Any, ...]
 """Checkpoint, batch and partition."""
@@ -22,7 +22,7 @@ class Counts(NamedTuple):
     """The number of offsets of a range, and of the rows and gaps that account for them."""
 
     offsets: int = 0
-    good: int = 0
+    valid: int = 0
     quarantined: int = 0
     erased: int = 0
     gaps: int = 0
@@ -38,7 +38,7 @@ def counts_of(entry: Entry) -> Counts:
     """The counts of one entry."""
     return Counts(
         entry["end_offset"] - entry["first_offset"],
-        entry["good"],
+        entry["valid"],
         entry["quarantined"],
         entry["erased"],
         sum(end - first for _, first, end in entry["gaps"]),
@@ -47,7 +47,7 @@ def counts_of(entry: Entry) -> Counts:
 
 def batch_of(commit: Commit) -> Batch:
     """Checkpoint and number of the batch of a commit."""
-    return commit.told["checkpoint"], commit.told["batch"]
+    return commit.metadata["checkpoint"], commit.metadata["batch"]
 
 
 def planned_entry(commit: Commit, partition: int) -> Entry:
@@ -60,7 +60,7 @@ def planned_entry(commit: Commit, partition: int) -> Entry:
         "end_offset": end,
         "table_version": commit.version,
         "committed_at": commit.at,
-        "seconds": max(0.0, commit.at.timestamp() - commit.told["began"]),
+        "seconds": max(0.0, commit.at.timestamp() - commit.metadata["began"]),
     }
 
 
@@ -70,9 +70,9 @@ def accepted_entry(commit: Commit, batch: int, partition: int, first: int, end: 
     It belongs to the checkpoint before that of the commit. It has no commit of its own, and so
     no `table_version` and no `committed_at`.
     """
-    gap = [(str(Gap.ADOPTED), first, end)] if first < end else []
+    gap = [(str(Gap.ACCEPTED), first, end)] if first < end else []
     return {
-        **dict(zip(BY, (commit.told["before"], batch, partition), strict=True)),
+        **dict(zip(BY, (commit.metadata["previous_checkpoint"], batch, partition), strict=True)),
         **_source_of(commit),
         "first_offset": first,
         "end_offset": end,
@@ -88,12 +88,12 @@ def found_counts(row: Row | Mapping[str, Any] | None) -> Entry:
     """The counts of a batch's rows; 0, or null for a bound, where there is no row."""
     values = {} if row is None else row.asDict() if isinstance(row, Row) else row
     none = dict.fromkeys(("lowest", "highest", "first_event", "last_event"))
-    return {name: values.get(name) if name in none else values.get(name) or 0 for name in FOUND}
+    return {name: values.get(name) if name in none else values.get(name) or 0 for name in COUNTED}
 
 
 def _source_of(commit: Commit) -> Entry:
     return {
-        "stream": commit.told["stream"],
-        "topic": commit.told["topic"],
-        "topic_id": commit.told.get("topic_id"),
+        "stream": commit.metadata["stream"],
+        "topic": commit.metadata["topic"],
+        "topic_id": commit.metadata.get("topic_id"),
     }
