@@ -7,10 +7,10 @@ import pytest
 from pyspark.sql import SparkSession
 from tests.support.committed import ingest_in, offsets, plan, prepared, write
 
-from matchlake.errors import IdentityError, ReconciliationError
-from matchlake.ingest.streams.audit import Ledger
+from matchlake.errors import CheckpointMismatchError, ReconciliationError
+from matchlake.ingest.streams.audit import BatchLog
 from matchlake.ingest.streams.batch_writer import BatchWriter
-from matchlake.ingest.streams.gaps import no_reason
+from matchlake.ingest.streams.gaps import no_cause
 
 LAWS = {
     "fence": "_require_harmless",
@@ -37,13 +37,15 @@ def test_a_stale_run_is_refused_and_nothing_is_lost_or_doubled(
     anew = prepared(at, monkeypatch, rewind_to={"stale": 1})
     write(anew, 0, 15, checkpoint="c2")
 
-    with pytest.raises(IdentityError, match=r"stale: this is a stale run: .* generation 1\)"):
+    with pytest.raises(
+        CheckpointMismatchError, match=r"stale: this is a stale run: .* generation 1\)"
+    ):
         write(stalled, 3, 40)
     for batch, end in enumerate((20, 30, 45, 54), start=1):
         write(anew, batch, end, checkpoint="c2")
     assert offsets(at) == list(range(54)), "0 lost, 0 doubled"
-    at.ledger.update(no_reason)
-    assert at.ledger.reconcile().offsets == 54
+    at.batch_log.update(no_cause)
+    assert at.batch_log.reconcile().total.offsets == 54
 
 
 @pytest.mark.parametrize("law", ["fence", "look for its own commit", "none"])
@@ -55,19 +57,19 @@ def test_each_law_by_itself_stops_a_stale_run(
     at = ingest_in(spark, tmp_path, name)
     stalled = prepared(at, monkeypatch)
     write(stalled, 0, 10)
-    anew = prepared(at, monkeypatch, adopt=(name,))
+    anew = prepared(at, monkeypatch, accept_data_loss=(name,))
     with monkeypatch.context() as patch:
         without_laws(patch, law)
         if law == "none":
             write(stalled, 1, 20)
         else:
-            with pytest.raises(IdentityError, match="this is a stale run: a way out"):
+            with pytest.raises(CheckpointMismatchError, match="this is a stale run: a recovery"):
                 write(stalled, 1, 20)
     assert offsets(at) == list(range(10))
     write(anew, 0, 15, checkpoint="c2")
     assert offsets(at) == list(range(15))
-    at.ledger.update(no_reason)
-    assert at.ledger.reconcile().offsets == 15
+    at.batch_log.update(no_cause)
+    assert at.batch_log.reconcile().total.offsets == 15
 
 
 def test_a_batch_that_delta_skips_is_told_from_one_that_is_written_already(
@@ -81,7 +83,9 @@ def test_a_batch_that_delta_skips_is_told_from_one_that_is_written_already(
     without_laws(monkeypatch, "look for its own commit")
     write(stream, 1, 20)
     Path(stream.ingest.checkpoint.path, "offsets/1").unlink()
-    with pytest.raises(IdentityError, match="Delta did not take batch 1 of checkpoint generation"):
+    with pytest.raises(
+        CheckpointMismatchError, match="Delta did not take batch 1 of checkpoint generation"
+    ):
         write(stream, 1, 23)
     assert offsets(at) == list(range(20))
 
@@ -94,7 +98,7 @@ def test_a_batch_that_does_not_link_up_is_refused(
     write(stream, 0, 10)
     without_laws(monkeypatch, "offsets")
     plan(stream, 1, 45)  # a batch that never came here
-    with pytest.raises(IdentityError, match=r"batch 2 .* version \d+ is batch 0"):
+    with pytest.raises(CheckpointMismatchError, match=r"batch 2 .* version \d+ is batch 0"):
         write(stream, 2, 54)
     assert offsets(at) == list(range(10))
 
@@ -115,7 +119,7 @@ def test_the_default_account_finds_batches_that_do_not_link_up(
     told = rf"batch 2 of .* begins at offset {begin}, but the one before it ended at 20"
     for _ in range(2):  # and each time again
         with pytest.raises(ReconciliationError, match=told):
-            at.ledger.update(no_reason)
+            at.batch_log.update(no_cause)
 
 
 def test_what_a_stale_run_enters_late_is_taken_out_of_the_ledger(
@@ -125,16 +129,16 @@ def test_what_a_stale_run_enters_late_is_taken_out_of_the_ledger(
     stalled = prepared(at, monkeypatch)
     write(stalled, 0, 4)
     write(stalled, 1, 8)
-    enter = Ledger._write
+    enter = BatchLog._write
 
-    def after_a_way_out(ledger: Ledger, *given: Any) -> Any:
-        monkeypatch.setattr(Ledger, "_write", enter)
+    def after_a_way_out(batch_log: BatchLog, *given: Any) -> Any:
+        monkeypatch.setattr(BatchLog, "_write", enter)
         prepared(at, monkeypatch, rewind_to={"late": 1})
-        return enter(ledger, *given)
+        return enter(batch_log, *given)
 
-    monkeypatch.setattr(Ledger, "_write", after_a_way_out)
-    with pytest.raises(IdentityError, match="this is a stale run"):
+    monkeypatch.setattr(BatchLog, "_write", after_a_way_out)
+    with pytest.raises(CheckpointMismatchError, match="this is a stale run"):
         stalled.account()
-    assert at.ledger.rows().where("batch_id = 1").count() == 1, "of rows that are gone"
+    assert at.batch_log.rows().where("batch_id = 1").count() == 1, "of rows that are gone"
     write(prepared(at, monkeypatch), 0, 9, checkpoint="c2")
-    assert at.ledger.prove(no_reason).whole.offsets == 9
+    assert at.batch_log.reconcile(no_cause).total.offsets == 9
