@@ -1,8 +1,8 @@
 """Maintains tables: compacts small files, removes old ones, checks declared constraints.
 
-Refuses to remove files that a table's retention protects, or that are younger than an hour. The
-job fails at the end, after all tables, if rows break a declared constraint, or if a table was not
-vacuumed because its erasure is not complete.
+Refuses to remove files that a table's retention protects, or that are younger than an hour. All
+tables are maintained first. Then the job fails if rows break a declared constraint, or if a table
+was not vacuumed because its erasure is not complete.
 """
 
 import logging

@@ -63,7 +63,7 @@ def test_a_target_is_an_environment_of_conf(bundle: dict[str, Resolved]) -> None
         config = load_config(target, conf_dir=ROOT / "conf")
         model = resolved.tree["resources"]["registered_models"]["recommender"]
         named = (model["catalog_name"], model["schema_name"], model["name"])
-        # Outside production the name has the target's prefix; jobs are told the whole of it.
+        # Outside production the name has the target's prefix; the arguments of jobs hold it whole.
         prefix = {"dev": "dev_someone_", "staging": "staging_", "prod": ""}[target]
         assert ".".join(named).replace(f".{prefix}", ".") == config.tracking.model
         job = resolved.jobs["train_recommender"]["tasks"][0]["spark_python_task"]

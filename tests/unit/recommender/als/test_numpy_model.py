@@ -1,9 +1,7 @@
 """The model in plain NumPy: recommendations, fold-in, explanation."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,28 +59,6 @@ def test_fold_in_is_one_row_of_a_half(kind: dict[str, object]) -> None:
         row = model.fold_in_user(histories[USERS[n]] | {"an unknown item": 5.0})
         assert np.allclose(row.factors, model.user_factors[n], atol=1e-6)
         assert row.bias == pytest.approx(float(model.user_bias[n]), abs=1e-6)
-
-
-def test_code_just_compiled_and_code_from_the_disk_give_the_same_bits(tmp_path: Path) -> None:
-    code = (
-        "import numpy as np; from matchlake.recommender.als.numpy_model import NumpyFactorModel;"
-        "from matchlake.recommender.als.params import AlsParams;"
-        "rows = np.random.default_rng(5).normal(size=(20, 5)).astype(np.float32);"
-        "ids, one = [f'{n}' for n in range(20)], np.ones(20);"
-        "side = np.ascontiguousarray(rows[:, :4]), rows[:, 4].copy();"
-        "model = NumpyFactorModel(ids, ids, side[0], side[0], side[1], side[1], 3.0,"
-        " AlsParams(feedback='explicit', rank=4), one, one);"
-        "some = [{ids[a]: 4.0, ids[a + 1]: 1.0, ids[b]: 2.0} for a in range(8) for b in (9, 19)];"
-        "print([model.fold_in_user(one).factors.tobytes().hex() for one in some])"
-    )
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    first, second = (
-        subprocess.run(
-            [sys.executable, "-c", code], env=environment, check=True, capture_output=True
-        ).stdout
-        for _ in range(2)
-    )
-    assert first == second
 
 
 @pytest.mark.parametrize("kind", KINDS)
