@@ -86,7 +86,7 @@ class NumpySide:
         factors = np.array([row.factors for row, _ in known.values()], np.float32)
         return NumpySide(
             [*compress(self.ids, keep), *known],
-            np.concatenate([self.factors[keep], factors.reshape(-1, rank)]),
+            np.concatenate([self.factors[keep], factors.reshape(len(known), rank)]),
             np.append(self.bias[keep], [row.bias for row, _ in known.values()]).astype(np.float32),
             np.append(counts[keep], [count for _, count in known.values()]).astype(np.int64),
         )

@@ -201,7 +201,7 @@ class _Task:
         ids, count = combined(table["target"]), table.num_rows
         weights = np.asarray(combined(table["weights"]).flatten()).reshape(count, count)
         counts = np.asarray(table["n_interactions"]).astype(np.float32)
-        closed = ~np.asarray(pc.fill_null(combined(table["open"]), value=False))
+        closed = ~np.asarray(pc.fill_null(combined(table["open"]), fill_value=False))
         return _Targets(ids, weights, counts, closed, *lists_by_query(given, ids))
 
     def _answer(self, batch: pa.RecordBatch, targets: _Targets) -> pa.RecordBatch:
