@@ -113,6 +113,7 @@ def job_names(*, serverless: bool) -> set[str]:
 
 def _in_order(resolved: Resolved, place: Place) -> list[str]:
     """The jobs, each after those that write what it reads; those of SQL alone at the end."""
+
     order = job_order(load_config("dev", place.arguments()[1::2], ROOT / "conf"))
 
     def at(key: str) -> int:

@@ -67,8 +67,7 @@ def lakehouse(spark: SparkSession, config: JobConfig) -> Iterator[Lakehouse]:
     lake.append(lake.frame(best, RECOMMENDATIONS), RECOMMENDATIONS)
     _append_events(lake, config)
     refused = (
-        "SELECT 'users' AS source, 'f' AS file, 'row' AS row_text,"
-    refused += " 'out_of_range' AS _error_code,"
+        "SELECT 'users' AS source, 'f' AS file, 'row' AS row_text, 'out_of_range' AS _error_code,"
     )
     refused += " 'too old' AS _error_message, TIMESTAMP'2024-01-10' AS loaded_at"
     lake.append(spark.sql(refused), lake_quarantine(config.lake.quarantine))
