@@ -85,7 +85,9 @@ def product(made: Product) -> Product:
     with pytest.raises(ModelError, match="Run the job train_recommender first"):
         made.recommend()
     assert not made.runtime().lakehouse.exists(RECOMMENDATIONS.name)
-    made.train("train.als.iterations=1", "train.als.regularization=1e6", "train.refit=false")
+    made.train(
+        "train.als.iterations=1", "train.als.regularization=1e6", "train.refit_on_all_data=false"
+    )
     made.train()
     return made
 
@@ -160,7 +162,7 @@ def test_an_equal_model_stays_challenger(
 ) -> None:
     before = product.runtime().tracker.require_champion()
     with caplog.at_level(logging.INFO):
-        product.train("train.refit=false")
+        product.train("train.refit_on_all_data=false")
     assert "is challenger: not better: ndcg_at_10" in caplog.text
     assert product.runtime().tracker.require_champion() == before
     alias = mlflow.MlflowClient().get_model_version_by_alias("recommender", "challenger")
