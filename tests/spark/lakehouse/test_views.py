@@ -66,10 +66,8 @@ def lakehouse(spark: SparkSession, config: JobConfig) -> Iterator[Lakehouse]:
     best = [("few", 1, "i00", 4.5, "7", False), ("few", 2, "i09", 4.0, "7", False)]
     lake.append(lake.frame(best, RECOMMENDATIONS), RECOMMENDATIONS)
     _append_events(lake, config)
-    refused = (
-        "SELECT 'users' AS source, 'f' AS file, 'row' AS row_text,"
+    refused = "SELECT 'users' AS source, 'f' AS file, 'row' AS row_text,"
     refused += " 'out_of_range' AS _error_code,"
-    )
     refused += " 'too old' AS _error_message, TIMESTAMP'2024-01-10' AS loaded_at"
     lake.append(spark.sql(refused), lake_quarantine(config.lake.quarantine))
     yield lake
