@@ -1,6 +1,6 @@
-# `make` lists the targets. The environment is made once: later targets need no network.
+# `make` lists the targets. `make install` makes the environment once; later targets need no network.
 .DEFAULT_GOAL := help
-.PHONY: help install install-bench demo test soak check bundle-check fix bench sql clean lock
+.PHONY: help install demo sql fix check unit test bundle-check soak install-bench bench clean lock
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -8,10 +8,10 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 UV := UV_PYTHON_DOWNLOADS=never .uv/bin/uv
 BIN := .venv/bin
-# What reads and writes nothing has to run on Spark Connect too, and what serverless compute refuses.
+# Tests that run on Spark Connect, too.
 ON_CONNECT := $(addprefix tests/spark/,recommender/split recommender/metrics recommender/als/test_schedules.py \
 	features/test_fit.py features/test_interactions.py test_serverless_rules.py)
-# What Databricks runtime 17.3 LTS brings.
+# The packages of Databricks runtime 17.3 LTS, and the tests that run on them.
 RUNTIME := pyspark==4.0.0 delta-spark==4.0.1 'pandas==2.2.*' 'numpy==2.1.*' 'pyarrow>=18,<22'
 ON_RUNTIME := tests/integration/test_bundle_jobs.py tests/integration/test_ingest_events.py \
 	$(addprefix tests/spark/,features/test_job.py ingest/files/test_loader.py training/test_job.py \
@@ -20,26 +20,20 @@ LOCKS := requirements.lock requirements-data.lock
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-find-links --custom-compile-command "make lock"
 
-help:  ## lists the targets
+help:  ## lists the targets in the order one needs them
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 install: .venv/.installed  ## makes the environment in .venv, once: packages, connector and broker jars
 
-install-bench: .venv/.installed-bench  ## adds the peers that the benchmarks compare with
-
-demo: install  ## the whole product on real data: broker, tables, features, recommender, SQL
+demo: install  ## runs the whole product on real data: broker, tables, features, recommender, SQL
 	@$(BIN)/matchlake demo
 
-test: install  ## unit, Spark (classic and Connect), contract, integration and bundle tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak" tests/integration
-	@$(BIN)/python -m pytest -n 3 --dist loadfile -m "not soak" --ignore tests/integration
-	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak and not local_only" $(ON_CONNECT)
+sql: install  ## opens a SQL prompt on the local tables
+	@$(BIN)/matchlake sql
 
-soak: install .venv-runtime/.installed  ## the long tests: many kills, whole demos, clusters, Spark 4.0
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m soak
-	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration/test_bundle_jobs.py \
-		tests/spark/training/test_training_set.py
-	@.venv-runtime/bin/python -m pytest -n 2 --dist loadfile $(ON_RUNTIME)
+fix: install  ## repairs what lint and format can repair
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
 
 check: install bundle-check  ## lint, format, types, import layers, the bundle
 	@$(BIN)/ruff check
@@ -47,24 +41,33 @@ check: install bundle-check  ## lint, format, types, import layers, the bundle
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bundle-check: install  ## databricks.yml and the jobs, held to the SDK's types and to each other
+unit: install  ## unit and contract tests, under a minute
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak" tests/unit tests/contract
+
+test: install  ## what CI runs: unit, Spark (classic and Connect), contract, integration and bundle tests
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak" tests/integration
+	@$(BIN)/python -m pytest -n 3 --dist loadfile -m "not soak" --ignore tests/integration
+	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak and not local_only" $(ON_CONNECT)
+
+bundle-check: install  ## checks databricks.yml, the jobs and conf against the SDK's types and each other
 	@$(BIN)/matchlake bundle check
 
-fix: install  ## repairs what lint and format can repair
-	@$(BIN)/ruff check --fix
-	@$(BIN)/ruff format
+soak: install .venv-runtime/.installed  ## the long tests: many kills, whole demos, clusters, Spark 4.0
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m soak
+	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration/test_bundle_jobs.py \
+		tests/spark/training/test_training_set.py
+	@.venv-runtime/bin/python -m pytest -n 2 --dist loadfile $(ON_RUNTIME)
 
-bench: install-bench  ## the benchmarks against their peers
+install-bench: .venv/.installed-bench  ## adds the packages that the benchmarks compare with
+
+bench: install-bench  ## runs the benchmarks
 	@for bench in tests/benchmarks/bench_*.py; do $(BIN)/python $$bench; done
-
-sql: install  ## a SQL prompt on the local tables
-	@$(BIN)/matchlake sql
 
 clean:  ## stops the sandbox and removes its tables, checkpoints, broker data and tracking
 	@if [ -x $(BIN)/matchlake ]; then $(BIN)/matchlake sandbox stop; fi
 	rm -rf .lakehouse
 
-lock: .uv/bin/uv  ## resolves the requirement locks anew
+lock: .uv/bin/uv  ## resolves the requirement locks again, after a change of pyproject.toml
 	$(COMPILE) pyproject.toml --extra spark --extra dev -o requirements.lock
 	$(COMPILE) pyproject.toml --extra spark --extra dev --extra bench -c requirements.lock \
 		-o requirements-bench.lock
@@ -89,7 +92,7 @@ lock: .uv/bin/uv  ## resolves the requirement locks anew
 	@$(BIN)/python -m matchlake.dev.sandbox.jars
 	@touch $@
 
-# The packages and jars of a Databricks runtime, beside those of the lock file.
+# The packages and jars of a Databricks runtime; other packages as in the lock.
 .venv-runtime/.installed: requirements-runtime.lock requirements-data.lock pyproject.toml \
 		lib/matchlake/dev/sandbox/connectors-4.0.lock | .venv/.installed
 	@[ -x .venv-runtime/bin/python ] || $(UV) venv --quiet --python $(PYTHON) .venv-runtime

@@ -1,8 +1,8 @@
-"""Maintains the tables: joins small files, removes old ones, applies the declarations.
+"""Maintains tables: compacts small files, removes old ones, checks declared constraints.
 
-It removes no file within the retention of its table, and none younger than an hour. Some tables
-may have rows that break a constraint, or an incomplete erasure, and are not vacuumed then. The
-job names them at the end, after all tables.
+Refuses to remove files that a table's retention protects, or that are younger than an hour. All
+tables are maintained first. Then the job fails if rows break a declared constraint, or if a table
+was not vacuumed because its erasure is not complete.
 """
 
 import logging

@@ -5,71 +5,83 @@ import sys
 
 from pyspark.sql import DataFrame
 
-from matchlake.io.fit_checkpoints import Cuts, run_cuts
+from matchlake.io.fit_checkpoints import FitCheckpoints, fit_checkpoints
 from matchlake.io.task_values import set_task_value
 from matchlake.model_store.mlflow_flavor import EVALUATED, FACTORS, pyfunc_flavor
 from matchlake.model_store.spark import save_model
-from matchlake.recommender.als.model import FactorModel
 from matchlake.recommender.baselines.bias import fit_bias
 from matchlake.recommender.baselines.popularity import fit_popularity
-from matchlake.recommender.matchbox.model import MatchboxModel
-from matchlake.recommender.progress import OnProgress
+from matchlake.recommender.progress import ProgressCallback
+from matchlake.recommender.protocol import Recommender
 from matchlake.recommender.split import Split, split
 from matchlake.runtime import Runtime, run_job
 from matchlake.schemas import INTERACTIONS
-from matchlake.training.evaluation import Recommender, evaluate, flat_figures, not_beaten
+from matchlake.training.evaluation import baselines_not_beaten, evaluate, flat_figures
 from matchlake.training.params import TrainParams
 from matchlake.training.plots import training_plots
 from matchlake.training.progress_bar import fit_bar
-from matchlake.training.promotion import SPLIT_TAG, judge
-from matchlake.training.steps import (
+from matchlake.training.promotion import SPLIT_TAG, decide_promotion
+from matchlake.training.side_features import (
     Sides,
-    fit_model,
+    fit_encoders,
     input_versions,
-    log_posterior,
-    note_training,
-    progress_to,
+    read_encoders,
     read_sides,
-    with_strength,
+    save_side_tables,
+)
+from matchlake.training.steps import (
+    fit_model,
+    log_diagnostics,
+    progress_to,
+    save_training_params,
+    with_weight,
 )
 
 _log = logging.getLogger("matchlake.train_recommender")
 
 
 def run(runtime: Runtime) -> None:
-    """Trains, measures against the baselines and the champion, registers with the alias earned."""
+    """Fits, compares with the baselines and the champion, registers the version with its alias."""
     params, tracker = runtime.config.train, runtime.tracker
     lakehouse, name = runtime.lakehouse, params.algorithm
-    versions = input_versions(lakehouse, params)
+    tables = runtime.config.side_tables
+    versions = input_versions(lakehouse, tables)
     history = lakehouse.read(INTERACTIONS.name, versions[INTERACTIONS.name])
-    interactions = with_strength(history, params)
-    sides = read_sides(lakehouse, params, interactions, versions)
-    what = f"versions {versions}, {params.model_dump_json(exclude={'resume'})}"
+    interactions = with_weight(history, params)
+    sides = read_sides(lakehouse, tables, interactions, versions)
+    what = f"versions {versions}, {params.model_dump_json(exclude={'resume'})}, {tables}"
     place = f"{runtime.config.checkpoints}/train_recommender"
     with (
-        run_cuts(runtime.spark, place, what, resume=params.resume) as cuts,
+        fit_checkpoints(runtime.spark, place, what, resume=params.resume) as checkpoints,
         tracker.run("train_recommender") as run,
         tracker.scratch() as scratch,
     ):
-        parts = Split(*map(cuts.of("parts"), split(interactions, params.split)))
+        parts = Split(*map(checkpoints.of("parts"), split(interactions, params.split)))
         run.log_params(params.model_dump(mode="json"))
         for table, version in versions.items():
             run.log_input(table, version)
-        model = _fit(parts.train, params, sides, cuts.of("fit"), progress_to(run))
-        models = {name: model, **_baselines(parts, cuts.of("baselines"))}
-        figures = evaluate(models, parts, params.ranking, params.modes)
+        evaluated = fit_encoders(sides, tables, parts.train)
+        model = _fit(parts.train, params, evaluated, checkpoints.of("fit"), progress_to(run))
+        models = {**_baselines(parts, checkpoints.of("baselines")), name: model}
+        figures = evaluate(models, parts, params.ranking, params.azure_ml_modes)
         run.log_metrics(flat_figures(figures, name))
-        log_posterior(run, model)
-        for other in not_beaten(figures, name, params.metric):
+        log_diagnostics(run, model)
+        for other in baselines_not_beaten(figures, name, params.metric):
             _log.warning("%s is no better than the baseline %s in %s", name, other, params.metric)
         scored = model.score(parts.test) if model.predicts_ratings else None
         for file, figure in training_plots(figures, scored).items():
             run.log_figure(figure, file)
-        decision = judge(tracker, lakehouse, (model, figures[name]), parts, params, cuts.of("gate"))
+        decision = decide_promotion(
+            tracker, lakehouse, (model, figures[name]), parts, params, checkpoints.of("gate")
+        )
         save_model(model, scratch / EVALUATED)
-        served = _fit(interactions, params, sides, cuts.of("refit")) if params.refit else model
+        served = model
+        if params.refit_on_all_data:
+            sides = read_encoders(lakehouse, sides, tables, versions)
+            served = _fit(interactions, params, sides, checkpoints.of("refit"))
         save_model(served, scratch / FACTORS)
-        note_training(scratch / FACTORS, params)
+        save_training_params(scratch / FACTORS, params)
+        save_side_tables(scratch / FACTORS, tables)
         uri = run.log_model(pyfunc_flavor(scratch))
         tags = {SPLIT_TAG: params.split.model_dump_json(), "decision": decision.reason}
         registered = run.register(uri, decision.alias, tags)
@@ -78,16 +90,21 @@ def run(runtime: Runtime) -> None:
 
 
 def _fit(
-    frame: DataFrame, params: TrainParams, sides: Sides, cuts: Cuts, *told: OnProgress
-) -> FactorModel | MatchboxModel:
-    with fit_bar(cuts.folder.name, params.als.iterations) as bar:
-        return fit_model(frame, params, sides, cuts, bar, *told)
+    frame: DataFrame,
+    params: TrainParams,
+    sides: Sides,
+    checkpoints: FitCheckpoints,
+    *callbacks: ProgressCallback,
+) -> Recommender:
+    iterations = getattr(params.fit_params, "iterations", 1)
+    with fit_bar(checkpoints.folder.name, iterations) as bar:
+        return fit_model(frame, params, sides, checkpoints, bar, *callbacks)
 
 
-def _baselines(parts: Split, cuts: Cuts) -> dict[str, Recommender]:
+def _baselines(parts: Split, checkpoints: FitCheckpoints) -> dict[str, Recommender]:
     return {
-        "popularity": fit_popularity(parts.train, cut=cuts),
-        "bias": fit_bias(parts.train, cut=cuts),
+        "popularity": fit_popularity(parts.train, checkpoint=checkpoints),
+        "bias": fit_bias(parts.train, checkpoint=checkpoints),
     }
 
 

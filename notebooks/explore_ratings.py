@@ -11,7 +11,7 @@
 
 # COMMAND ----------
 
-from matchlake.runtime import start_notebook
+from matchlake import start_notebook
 
 runtime = start_notebook("explore_ratings")
 lake = runtime.lakehouse

@@ -12,7 +12,7 @@
 
 # COMMAND ----------
 
-from matchlake.runtime import start_notebook
+from matchlake import start_notebook
 
 runtime = start_notebook("one_model_or_many")
 lake = runtime.lakehouse

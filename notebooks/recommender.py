@@ -12,15 +12,14 @@
 
 # COMMAND ----------
 
-from matchlake.runtime import start_notebook
+from matchlake import start_notebook
 
 runtime = start_notebook("recommender")
 lake = runtime.lakehouse
 
 # COMMAND ----------
 
-from matchlake.recommender.als.fit import AlsParams, fit_als
-from matchlake.recommender.split import split
+from matchlake import AlsParams, fit_als, split
 
 interactions = lake.read("silver.interactions")
 parts = split(interactions, runtime.config.train.split)
@@ -30,12 +29,14 @@ parts = split(interactions, runtime.config.train.split)
 
 from pathlib import Path
 
-from matchlake.io.fit_checkpoints import Cuts
+from matchlake.io.fit_checkpoints import FitCheckpoints
 
 # Serverless compute keeps nothing in memory between cells: a fit writes its states.
-cuts = Cuts(runtime.spark, Path(runtime.config.checkpoints).absolute() / "notebook_recommender")
+checkpoints = FitCheckpoints(
+    runtime.spark, Path(runtime.config.checkpoints).absolute() / "notebook_recommender"
+)
 explicit = AlsParams(feedback="explicit", rank=16, regularization=0.15, iterations=8)
-model = fit_als(parts.train, explicit, cut=cuts)
+model = fit_als(parts.train, explicit, checkpoint=checkpoints)
 
 # COMMAND ----------
 
@@ -101,4 +102,4 @@ item_map(model, top)
 
 import shutil
 
-shutil.rmtree(cuts.folder)
+shutil.rmtree(checkpoints.folder)

@@ -1,3 +1,179 @@
-"""Feature and recommender jobs for Spark and Databricks, over Delta tables."""
+"""Feature and recommender jobs for Spark and Databricks, over Delta tables.
+
+The public names are imported at their first use: importing matchlake starts nothing and loads no
+Spark. Modules below this one may move.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matchlake.config import load_config as load_config
+    from matchlake.config import load_feature_set as load_feature_set
+    from matchlake.errors import MatchlakeError as MatchlakeError
+    from matchlake.features.categories import MultiHot as MultiHot
+    from matchlake.features.categories import OneHot as OneHot
+    from matchlake.features.feature_set import FeatureSet as FeatureSet
+    from matchlake.features.fit import fit_features as fit_features
+    from matchlake.features.model import FeatureModel as FeatureModel
+    from matchlake.features.scalers import MaxAbs as MaxAbs
+    from matchlake.features.scalers import MinMax as MinMax
+    from matchlake.features.scalers import Robust as Robust
+    from matchlake.features.scalers import ZScore as ZScore
+    from matchlake.io.secrets import Secret as Secret
+    from matchlake.io.secrets import SecretRef as SecretRef
+    from matchlake.model_store.numpy import load_numpy as load_numpy
+    from matchlake.model_store.spark import load_model as load_model
+    from matchlake.model_store.spark import save_model as save_model
+    from matchlake.recommender.algorithms import ALGORITHMS as ALGORITHMS
+    from matchlake.recommender.als.fit import fit_als as fit_als
+    from matchlake.recommender.als.model import FactorModel as FactorModel
+    from matchlake.recommender.als.numpy_model import NumpyFactorModel as NumpyFactorModel
+    from matchlake.recommender.als.params import AlsParams as AlsParams
+    from matchlake.recommender.azure_modes import recommend_rated_items as recommend_rated_items
+    from matchlake.recommender.baselines.bias import BiasModel as BiasModel
+    from matchlake.recommender.baselines.bias import fit_bias as fit_bias
+    from matchlake.recommender.baselines.ease import fit_ease as fit_ease
+    from matchlake.recommender.baselines.ease_model import EaseModel as EaseModel
+    from matchlake.recommender.baselines.params import BiasParams as BiasParams
+    from matchlake.recommender.baselines.params import EaseParams as EaseParams
+    from matchlake.recommender.baselines.params import PopularityParams as PopularityParams
+    from matchlake.recommender.baselines.popularity import PopularityModel as PopularityModel
+    from matchlake.recommender.baselines.popularity import fit_popularity as fit_popularity
+    from matchlake.recommender.checkpoint import local_checkpoint as local_checkpoint
+    from matchlake.recommender.matchbox.encoding import Encoders as Encoders
+    from matchlake.recommender.matchbox.fit import fit_matchbox as fit_matchbox
+    from matchlake.recommender.matchbox.model import MatchboxModel as MatchboxModel
+    from matchlake.recommender.matchbox.numpy_model import NumpyMatchboxModel as NumpyMatchboxModel
+    from matchlake.recommender.matchbox.params import MatchboxParams as MatchboxParams
+    from matchlake.recommender.metrics.calibration import calibration_metrics as calibration_metrics
+    from matchlake.recommender.metrics.catalogue import catalogue_metrics as catalogue_metrics
+    from matchlake.recommender.metrics.params import RankingParams as RankingParams
+    from matchlake.recommender.metrics.ranking import ranking_metrics as ranking_metrics
+    from matchlake.recommender.metrics.rating import rating_metrics as rating_metrics
+    from matchlake.recommender.metrics.related import related_metrics as related_metrics
+    from matchlake.recommender.protocol import NumpyRecommender as NumpyRecommender
+    from matchlake.recommender.protocol import Pools as Pools
+    from matchlake.recommender.protocol import Recommender as Recommender
+    from matchlake.recommender.split.dispatch import split as split
+    from matchlake.recommender.split.params import SplitParams as SplitParams
+    from matchlake.recommender.split.parts import Split as Split
+    from matchlake.recommender.weights import log_weight as log_weight
+    from matchlake.recommender.weights import time_decay as time_decay
+    from matchlake.runtime import Runtime as Runtime
+    from matchlake.runtime import start as start
+    from matchlake.runtime import start_notebook as start_notebook
 
 __version__ = "0.1.0"
+
+_MODULES = {
+    "config": ("load_config", "load_feature_set"),
+    "errors": ("MatchlakeError",),
+    "features.categories": ("MultiHot", "OneHot"),
+    "features.feature_set": ("FeatureSet",),
+    "features.fit": ("fit_features",),
+    "features.model": ("FeatureModel",),
+    "features.scalers": ("MaxAbs", "MinMax", "Robust", "ZScore"),
+    "io.secrets": ("Secret", "SecretRef"),
+    "model_store.numpy": ("load_numpy",),
+    "model_store.spark": ("load_model", "save_model"),
+    "recommender.algorithms": ("ALGORITHMS",),
+    "recommender.als.fit": ("fit_als",),
+    "recommender.als.model": ("FactorModel",),
+    "recommender.als.numpy_model": ("NumpyFactorModel",),
+    "recommender.als.params": ("AlsParams",),
+    "recommender.azure_modes": ("recommend_rated_items",),
+    "recommender.baselines.bias": ("BiasModel", "fit_bias"),
+    "recommender.baselines.ease": ("fit_ease",),
+    "recommender.baselines.ease_model": ("EaseModel",),
+    "recommender.baselines.params": ("BiasParams", "EaseParams", "PopularityParams"),
+    "recommender.baselines.popularity": ("PopularityModel", "fit_popularity"),
+    "recommender.checkpoint": ("local_checkpoint",),
+    "recommender.matchbox.encoding": ("Encoders",),
+    "recommender.matchbox.fit": ("fit_matchbox",),
+    "recommender.matchbox.model": ("MatchboxModel",),
+    "recommender.matchbox.numpy_model": ("NumpyMatchboxModel",),
+    "recommender.matchbox.params": ("MatchboxParams",),
+    "recommender.metrics.calibration": ("calibration_metrics",),
+    "recommender.metrics.catalogue": ("catalogue_metrics",),
+    "recommender.metrics.params": ("RankingParams",),
+    "recommender.metrics.ranking": ("ranking_metrics",),
+    "recommender.metrics.rating": ("rating_metrics",),
+    "recommender.metrics.related": ("related_metrics",),
+    "recommender.protocol": ("NumpyRecommender", "Pools", "Recommender"),
+    "recommender.split.dispatch": ("split",),
+    "recommender.split.params": ("SplitParams",),
+    "recommender.split.parts": ("Split",),
+    "recommender.weights": ("log_weight", "time_decay"),
+    "runtime": ("Runtime", "start", "start_notebook"),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "ALGORITHMS",
+    "AlsParams",
+    "BiasModel",
+    "BiasParams",
+    "EaseModel",
+    "EaseParams",
+    "Encoders",
+    "FactorModel",
+    "FeatureModel",
+    "FeatureSet",
+    "MatchboxModel",
+    "MatchboxParams",
+    "MatchlakeError",
+    "MaxAbs",
+    "MinMax",
+    "MultiHot",
+    "NumpyFactorModel",
+    "NumpyMatchboxModel",
+    "NumpyRecommender",
+    "OneHot",
+    "Pools",
+    "PopularityModel",
+    "PopularityParams",
+    "RankingParams",
+    "Recommender",
+    "Robust",
+    "Runtime",
+    "Secret",
+    "SecretRef",
+    "Split",
+    "SplitParams",
+    "ZScore",
+    "calibration_metrics",
+    "catalogue_metrics",
+    "fit_als",
+    "fit_bias",
+    "fit_ease",
+    "fit_features",
+    "fit_matchbox",
+    "fit_popularity",
+    "load_config",
+    "load_feature_set",
+    "load_model",
+    "load_numpy",
+    "local_checkpoint",
+    "log_weight",
+    "ranking_metrics",
+    "rating_metrics",
+    "recommend_rated_items",
+    "related_metrics",
+    "save_model",
+    "split",
+    "start",
+    "start_notebook",
+    "time_decay",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name at its first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,8 +1,8 @@
-"""Composes the parameter classes into one config and loads it from conf/.
+"""The configuration of a job: every params class in one, loaded from conf/.
 
-`base.yml` states every key; `ENV.yml` holds only what differs; `--set a.b=value` comes last.
-Later layers replace single keys of mappings; lists and scalars are replaced whole. After that,
-`${catalog}` in any value is the catalog's name.
+`base.yml` states every key, `ENV.yml` the differences of an environment. `--set a.b=value` comes
+last. A later layer replaces single keys of a mapping; it replaces lists and scalars as a whole.
+After that, `${catalog}` in a value becomes the name of the catalog.
 """
 
 import difflib
@@ -36,12 +36,12 @@ from matchlake.io.secrets import (
 from matchlake.io.storage import check_below, check_place, refuse_keys
 from matchlake.params import Params
 from matchlake.profiling.params import ProfileParams
-from matchlake.training.params import RecommendParams, TrainParams
+from matchlake.training.params import RecommendParams, SideTables, TrainParams
 from matchlake.training.training_set import TrainingSetTable
 
 
 class JobConfig(Params):
-    """Everything the jobs of one environment need to know."""
+    """All keys of one environment."""
 
     env: str = Field(description="the environment; set by --env")
     conf_dir: Path = Field(Path("conf"), description="the folder of base.yml; set by --conf-dir")
@@ -52,28 +52,28 @@ class JobConfig(Params):
     checkpoints: str
     """Folder or volume that holds the streams' checkpoints."""
     spark: dict[str, str] = Field(default_factory=dict)
-    """Session settings, added to those every session gets."""
+    """Spark settings, added to the product's own."""
     secrets: SecretsParams = SecretsParams()
     """Where secrets come from."""
     kafka: KafkaParams = KafkaParams()
     streams: dict[str, StreamParams] = Field(default_factory=dict)
-    """The declared streams by name; the name also is that of the checkpoint."""
+    """The declared streams by name; the checkpoint has the same name."""
     ingest: IngestParams = IngestParams()
     reconcile: ReconcileParams = ReconcileParams()
-    """What the job and the command `reconcile` check."""
+    """The scope of the job and the command `reconcile`."""
     replay: ReplayParams = ReplayParams()
-    """What the job `replay_quarantine` parses again."""
+    """The records that the job `replay_quarantine` parses again."""
     erase: EraseParams = EraseParams()
     """The user that the job `erase_user` erases."""
     silver: SilverParams = SilverParams()
     """The tables that `build_silver` writes."""
     lake: LakeParams = LakeParams()
     features: FeaturesParams = FeaturesParams()
-    """What `build_features` makes."""
+    """The feature tables that `build_features` writes."""
     profile: ProfileParams = ProfileParams()
     """The tables that `profile_tables` profiles."""
     training_sets: dict[str, TrainingSetTable] = Field(default_factory=dict)
-    """What `build_training_sets` makes, by any name."""
+    """The training sets that `build_training_sets` writes, by name."""
     storage: StorageParams = StorageParams()
     tracking: TrackingParams = TrackingParams()
     train: TrainParams = TrainParams()
@@ -82,32 +82,50 @@ class JobConfig(Params):
 
     @field_validator("catalog")
     @classmethod
-    def _catalog_leads_nowhere(cls, catalog: str | None) -> str | None:
+    def _validate_catalog_name(cls, catalog: str | None) -> str | None:
         if catalog is not None:
             _check_plain(catalog, "catalog")
         return catalog
 
     @field_validator("spark")
     @classmethod
-    def _holds_no_key(cls, spark: dict[str, str]) -> dict[str, str]:
+    def _refuse_storage_keys(cls, spark: dict[str, str]) -> dict[str, str]:
         return dict(refuse_keys(spark))
 
     @field_validator("streams")
     @classmethod
-    def _names_lead_nowhere(cls, streams: dict[str, StreamParams]) -> dict[str, StreamParams]:
+    def _validate_stream_names(cls, streams: dict[str, StreamParams]) -> dict[str, StreamParams]:
         for name in streams:
             _check_plain(name, "stream")
         return streams
 
     @model_validator(mode="after")
-    def _places_are_safe(self) -> Self:
+    def _validate_paths(self) -> Self:
         folders = (self.lakehouse, self.checkpoints, self.lake.folder, self.features.folder)
-        for place in filter(None, folders):
-            check_place(place)
+        for folder in filter(None, folders):
+            check_place(folder)
         for name, source in self.lake.sources.items():
             _check_plain(name, "source")
             check_below(source.path)
         return self
+
+    @model_validator(mode="after")
+    def _validate_feature_sets(self) -> Self:
+        for side, name in self.train.features:
+            try:
+                _ = name and self.features.table_of(name)
+            except ValueError as error:
+                raise ValueError(f"train.features.{side}: {error}") from None
+        return self
+
+    @property
+    def side_tables(self) -> SideTables:
+        """The feature tables of the sets that `train.features` names; none for a fit without."""
+        if not self.train.fit_params.reads_features:
+            return SideTables()
+        return SideTables(
+            **{side: self.features.table_of(name) for side, name in self.train.features if name}
+        )
 
     @property
     def warehouse(self) -> str | None:
@@ -116,18 +134,18 @@ class JobConfig(Params):
 
 
 _CATALOG = "${catalog}"
-# Mappings to text, such as `spark`: whatever follows the first dot of a path is one key of theirs.
-_OPEN = {name for name, kept in JobConfig.model_fields.items() if kept.annotation == dict[str, str]}
+# Mappings to text, such as `spark`: the text after the first dot of a path is one key.
+_OPEN = {name for name, each in JobConfig.model_fields.items() if each.annotation == dict[str, str]}
 
 
 def _check_plain(name: str, what: str) -> None:
-    """A name that becomes part of paths and queries."""
+    """Refuses a name that could not stand in a path or a query."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name):
-        raise ValueError(f"{name!r} is no name of a {what}: letters, digits, _ and -")
+        raise ValueError(f"{name!r} is no name of a {what}: use letters, digits, _ and -")
 
 
 def load_config(env: str, overrides: Sequence[str] = (), conf_dir: Path | None = None) -> JobConfig:
-    """Loads `conf/base.yml`, then `conf/ENV.yml`, then the overrides; raises ConfigError."""
+    """Loads `base.yml`, then `ENV.yml`, then the overrides; raises ConfigError."""
     folder = conf_dir or find_conf()
     merged = environment(env, folder)
     declared = dict(merged)
@@ -155,7 +173,7 @@ def load_feature_set(path: Path) -> FeatureSet:
 
 
 def environment(env: str, folder: Path) -> dict[str, Any]:
-    """What `folder`'s base.yml and ENV.yml say together, before it is checked."""
+    """The merged keys of `folder`'s base.yml and ENV.yml, not yet validated."""
     known = sorted(path.stem for path in folder.glob("*.yml") if path.stem != "base")
     if env not in known:
         raise ConfigError(f"No environment {env!r} in {folder}: there is {', '.join(known)}.")
@@ -163,7 +181,7 @@ def environment(env: str, folder: Path) -> dict[str, Any]:
 
 
 def find_conf() -> Path:
-    """The nearest `conf` folder with a base.yml, from the working folder or this file upwards."""
+    """The nearest `conf` folder with a base.yml, at or above the working folder or this file."""
     for start in (Path.cwd(), Path(__file__).parent):
         for folder in (start, *start.parents):
             if (folder / "conf" / "base.yml").is_file():
@@ -217,11 +235,11 @@ def _override(data: dict[str, Any], text: str) -> None:
 
 
 def _value_of(value: str) -> Any:
-    """What YAML makes of a value, but where it would make less of a plain text, such as `|`."""
-    found, text = yaml.safe_load(value), value.strip()
-    lost = found is None and text not in ("", "~", "null", "Null", "NULL")
-    cut = isinstance(found, str) and found != text and text[0] not in "'\""
-    return text if lost or cut else found
+    """The value as YAML reads it; a plain text that YAML would shorten, such as `|`, stays."""
+    parsed, text = yaml.safe_load(value), value.strip()
+    lost = parsed is None and text not in ("", "~", "null", "Null", "NULL")
+    shortened = isinstance(parsed, str) and parsed != text and text[0] not in "'\""
+    return text if lost or shortened else parsed
 
 
 def _with_catalog(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,14 +254,14 @@ def _with_catalog(data: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(value, str) or _CATALOG not in value:
             return value
         if not isinstance(catalog, str) or _CATALOG in catalog:
-            raise ConfigError(f"{path[1:]} speaks of {_CATALOG}, but there is no catalog in conf.")
+            raise ConfigError(f"{path[1:]} uses {_CATALOG}, but conf has no catalog.")
         return value.replace(_CATALOG, catalog)
 
     return {key: filled(value, f".{key}") for key, value in data.items()}
 
 
 def _explain(error: ValidationError, source: str, model: type[BaseModel] = JobConfig) -> str:
-    """One line a problem, with the nearest known key where a key is unknown; never the input."""
+    """One line per problem, with the nearest known key for an unknown one; never the input."""
     lines = []
     for problem in error.errors(include_input=False, include_url=False):
         path = ".".join(str(part) for part in problem["loc"])
@@ -262,15 +280,15 @@ def _suggest(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
 
 
 def _keys_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
-    """The keys that a model accepts at a place, through optional fields, mappings and unions."""
+    """The keys that a model accepts at a path, through optional fields, mappings and unions."""
     models = [model]
     for part in loc:
         below = [m.model_fields[str(part)].annotation for m in models if part in m.model_fields]
-        models = [found for kind in below for found in _models(kind)] or models
-    return [name for found in models for name in found.model_fields]
+        models = [each for kind in below for each in _models(kind)] or models
+    return [name for each in models for name in each.model_fields]
 
 
 def _models(kind: Any) -> list[type[BaseModel]]:
     if isinstance(kind, type):
         return [kind] if issubclass(kind, BaseModel) else []
-    return [found for part in typing.get_args(kind) for found in _models(part)]
+    return [each for part in typing.get_args(kind) for each in _models(part)]

@@ -1,6 +1,6 @@
 """From a command line to one frozen value: session, config, lakehouse, secrets, tracker.
 
-The only place that builds a Spark session, parses a job's arguments or reads the environment.
+Only this module builds a Spark session, parses the arguments of a job or reads the environment.
 """
 
 import argparse
@@ -32,15 +32,15 @@ _DELTA = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
 }
-# What a small machine wants: small tables read their log in few tasks, nothing listens on a port,
-# and a job's own log is not lost among Spark's.
+# For a small machine: small tables read their log in few tasks, no port is opened, and Spark's log
+# does not hide the log of the job.
 _LOCAL = {
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "2",
-    # A VACUUM lists files in so many tasks, whatever the size of the table; Spark's own is 10000.
+    # The number of tasks in which VACUUM lists files, for any table; Spark's default is 10000.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
-    # A stream with its ledger and proof has more generated classes than Spark's 100 hold, and would
-    # have them compiled, and run cold, with each batch.
+    # A stream with its ledger generates more classes than Spark's cache of 100 holds. Without room
+    # Spark compiles them again for each batch.
     "spark.sql.codegen.cache.maxEntries": "1000",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
@@ -49,11 +49,11 @@ _LOCAL = {
 _SESSION = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
-    # Or a text such as ${env:HOME} in a query would become what stands there.
+    # Otherwise Spark replaces a text such as ${env:HOME} in a query.
     "spark.sql.variable.substitute": "false",
 }
-# A login stands in options of Spark's sources: no plan, page or event log may show it. Clusters get
-# the same from databricks.yml.
+# Options of Spark's sources hold logins: no plan, page or event log may show them. Clusters get the
+# same settings from databricks.yml.
 _REDACTION = {
     "spark.redaction.regex": "(?i)secret|password|token|access[.]?key|jaas|sasl",
     "spark.sql.redaction.options.regex": "(?i)url|jaas|sasl|secret|password",
@@ -64,7 +64,7 @@ _REDACTION = {
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a job runs with."""
+    """Session, conf and clients of a job."""
 
     spark: SparkSession = field(repr=False)
     config: JobConfig
@@ -74,29 +74,32 @@ class Runtime:
 
 
 class Flag(NamedTuple):
-    """An option of one job that stands for a key of conf: a list, or a mapping with `A=B`."""
+    """An option of one job that sets a conf key: a list, or a mapping with `A=B`."""
 
     name: str
     key: str
     metavar: str
     help: str
     single: bool = False
-    """Whether the key takes one value and no list; the last one given counts."""
+    """Whether the key takes one value instead of a list; the last value counts."""
 
     def setting(self, values: Sequence[str]) -> str:
-        """The values as `--set` takes them."""
+        """The values in the form of `--set`."""
         pairs = [value.partition("=") for value in values]
         if self.single:
             return f"{self.key}={json.dumps(values[-1])}"
         if "=" not in self.metavar:
             return f"{self.key}={json.dumps(list(values))}"
         if not all(equals for _, equals, _ in pairs):
-            raise ConfigError(f"{self.name} {' '.join(values)}: it has to be {self.metavar}.")
+            raise ConfigError(f"{self.name} {' '.join(values)}: it must be {self.metavar}.")
         return f"{self.key}={{{', '.join(f'{name}: {value}' for name, _, value in pairs)}}}"
 
 
 def job_arguments(name: str, argv: Sequence[str], flags: Sequence[Flag] = ()) -> argparse.Namespace:
-    """Parses the arguments every job takes, --env, --set, --conf-dir, --log-level, and `flags`."""
+    """Parses the arguments of every job, --env, --set, --conf-dir, --log-level, and `flags`.
+
+    A flag with an empty value, such as the default of a job parameter, leaves conf as it is.
+    """
     parser = argparse.ArgumentParser(prog=name, description=f"Runs the job {name}.")
     parser.add_argument("--env", default="local", help="conf/ENV.yml over conf/base.yml")
     parser.add_argument(
@@ -106,15 +109,18 @@ def job_arguments(name: str, argv: Sequence[str], flags: Sequence[Flag] = ()) ->
         metavar="KEY=VALUE",
         help="overrides one key, e.g. --set train.als.rank=64; may be repeated",
     )
-    parser.add_argument("--conf-dir", type=Path, help="the folder of base.yml; found by itself")
+    parser.add_argument(
+        "--conf-dir", type=Path, help="folder of base.yml; default: the nearest conf/"
+    )
     parser.add_argument("--log-level", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
     for flag in flags:
         parser.add_argument(
             flag.name, action="append", metavar=flag.metavar, help=flag.help, dest=flag.key
         )
     args = parser.parse_args(argv)
-    given = [(flag, getattr(args, flag.key)) for flag in flags]
-    args.set += [flag.setting(values) for flag, values in given if values]
+    for flag in flags:
+        values = [value for value in getattr(args, flag.key) or () if value]
+        args.set += [flag.setting(values)] if values else []
     return args
 
 
@@ -124,7 +130,7 @@ def run_job(
     argv: Sequence[str] | None = None,
     flags: Sequence[Flag] = (),
 ) -> int:
-    """Runs a job's `run` with what its arguments ask for; the exit code, 0 or 1."""
+    """Runs a job with the conf of its arguments; the exit code, 0 or 1."""
     began = time.monotonic()
     try:
         args = job_arguments(name, sys.argv[1:] if argv is None else argv, flags)
@@ -141,7 +147,7 @@ def run_job(
 
 @contextmanager
 def _running(config: JobConfig, name: str) -> Iterator[Runtime]:
-    """The runtime of a job; a session that was started for it ends with it, cluster and all."""
+    """The runtime of a job; a session that starts here also ends here."""
     ours = SparkSession.getActiveSession() is None and not _on_databricks()
     runtime = start(config, name)
     try:
@@ -152,7 +158,7 @@ def _running(config: JobConfig, name: str) -> Iterator[Runtime]:
 
 
 def start(config: JobConfig, name: str) -> Runtime:
-    """Builds the runtime of one process: the session it was given, or one for this machine."""
+    """Builds the runtime of one process, with the given session or a new local one."""
     spark = spark_session(config, name)
     if config.catalog:
         # Views name their tables as schema.table. USE CATALOG is Databricks' SQL alone.
@@ -181,12 +187,12 @@ def start_notebook(name: str, env: str | None = None, overrides: Sequence[str] =
 
 
 def spark_session(config: JobConfig, name: str) -> SparkSession:
-    """The session: what started us decides master, jars and memory, and is logged.
+    """The session; the launcher of the process decides master, jars and memory.
 
     Only a plain Python process on a local machine gets a master and a heap from here.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    if _on_databricks():  # it has a session, whose settings are the platform's
+    if _on_databricks():  # it has a session with the platform's settings
         return SparkSession.builder.getOrCreate()
     builder = SparkSession.builder.appName(f"matchlake {name}")
     settings = {**_DELTA, **_SESSION, **_REDACTION, **_LOCAL, **config.spark}
@@ -205,13 +211,13 @@ def spark_session(config: JobConfig, name: str) -> SparkSession:
 
 
 def _token_settings(config: JobConfig, settings: Mapping[str, str]) -> dict[str, str]:
-    """Kafka's Java client asks nobody for tokens whom its JVM was not told of at its start."""
+    """Kafka's Java client gets tokens only from endpoints that its JVM allows at its start."""
     if config.kafka.sasl is None or config.kafka.sasl.oauth is None:
         return {}
     endpoint = config.kafka.sasl.oauth.token_endpoint
-    told = f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={endpoint}"
+    option = f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={endpoint}"
     keys = ("spark.driver.extraJavaOptions", "spark.executor.extraJavaOptions")
-    return {key: f"{settings.get(key, '')} {told}".strip() for key in keys}
+    return {key: f"{settings.get(key, '')} {option}".strip() for key in keys}
 
 
 def _on_databricks() -> bool:
@@ -219,13 +225,13 @@ def _on_databricks() -> bool:
 
 
 def start_logging(level: str) -> None:
-    """Our log goes to stderr with time, level and module; other libraries' from WARNING on."""
+    """Sends the log to stderr with time, level and module; other libraries' from WARNING on."""
     logging.basicConfig(
         level=logging.WARNING,
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         datefmt="%H:%M:%S",
     )
     _log.setLevel(level.upper())
-    # kafka-python warns of its own scheduling whenever a machine is busy.
+    # kafka-python warns about its own scheduling when the machine is busy.
     logging.getLogger("kafka").setLevel(logging.ERROR)
     mask_log()

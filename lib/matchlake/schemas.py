@@ -11,7 +11,7 @@ from matchlake.errors import SchemaError
 USER_ID = "user_id"
 ITEM_ID = "item_id"
 RATING = "rating"
-STRENGTH = "strength"
+WEIGHT = "weight"
 EVENT_TIME = "event_time"
 SCORE = "score"
 RANK = "rank"
@@ -139,7 +139,7 @@ INTERACTIONS = TableSpec(
 )
 
 MODEL_VERSION = Column(
-    "model_version", "STRING", "Version of the registered model that made the row"
+    "model_version", "STRING", "Version of the registered model that wrote the row"
 )
 
 RECOMMENDATIONS = TableSpec(
@@ -147,11 +147,11 @@ RECOMMENDATIONS = TableSpec(
     "The champion model's best items for each user, without the items the user has rated.",
     (
         Column(USER_ID, "STRING", "Business key of the user", nullable=False),
-        Column(RANK, "INT", "Place in the user's list, 1 is the best", nullable=False),
+        Column(RANK, "INT", "Position in the user's list, 1 is the best", nullable=False),
         Column(ITEM_ID, "STRING", "Business key of the item", nullable=False),
-        Column(SCORE, "DOUBLE", "Predicted rating, or strength for implicit models"),
+        Column(SCORE, "DOUBLE", "Predicted rating, or preference for implicit models"),
         MODEL_VERSION,
-        Column("cold", "BOOLEAN", "Whether the user had no ratings to learn from"),
+        Column("is_cold_start", "BOOLEAN", "Whether the user had no ratings to learn from"),
     ),
     keys=(USER_ID, RANK),
     written_by="recommend",
@@ -159,12 +159,12 @@ RECOMMENDATIONS = TableSpec(
 
 RELATED_ITEMS = TableSpec(
     "gold.related_items",
-    "For each item those that a random user is likeliest to rate as it, liked or disliked alike.",
+    "Items with similar rating patterns, for each item.",
     (
         Column(ITEM_ID, "STRING", "Business key of the item", nullable=False),
-        Column(RANK, "INT", "Place in the item's list, 1 is the most related", nullable=False),
+        Column(RANK, "INT", "Position in the item's list, 1 is the most related", nullable=False),
         Column("related_item_id", "STRING", "Business key of the other item", nullable=False),
-        Column(SCORE, "DOUBLE", "Log density of equal ratings: the larger the more alike"),
+        Column(SCORE, "DOUBLE", "Log density of equal ratings; larger means more similar"),
         MODEL_VERSION,
     ),
     keys=(ITEM_ID, RANK),
@@ -173,12 +173,12 @@ RELATED_ITEMS = TableSpec(
 
 RELATED_USERS = TableSpec(
     "gold.related_users",
-    "For each user those who are likeliest to rate a random item as he does.",
+    "Users with similar rating patterns, for each user.",
     (
         Column(USER_ID, "STRING", "Business key of the user", nullable=False),
-        Column(RANK, "INT", "Place in the user's list, 1 is the most related", nullable=False),
+        Column(RANK, "INT", "Position in the user's list, 1 is the most related", nullable=False),
         Column("related_user_id", "STRING", "Business key of the other user", nullable=False),
-        Column(SCORE, "DOUBLE", "Log density of equal ratings: the larger the more alike"),
+        Column(SCORE, "DOUBLE", "Log density of equal ratings; larger means more similar"),
         MODEL_VERSION,
     ),
     keys=(USER_ID, RANK),
@@ -187,30 +187,34 @@ RELATED_USERS = TableSpec(
 
 PREDICTED_RATINGS = TableSpec(
     "gold.predicted_ratings",
-    "The ratings that the champion model expects, and how sure it is of each.",
+    "Ratings predicted by the champion model, with their uncertainty.",
     (
         Column(USER_ID, "STRING", "Business key of the user", nullable=False),
         Column(ITEM_ID, "STRING", "Business key of the item", nullable=False),
-        Column(RATING, "DOUBLE", "The rating expected"),
-        Column("deviation", "DOUBLE", "Its standard deviation; null where the model has none"),
-        Column("cold", "BOOLEAN", "Whether user or item had no ratings to learn from"),
+        Column(RATING, "DOUBLE", "The predicted rating"),
+        Column("rating_std", "DOUBLE", "Its standard deviation; null if the model has none"),
+        Column("is_cold_start", "BOOLEAN", "Whether user or item had no ratings to learn from"),
         MODEL_VERSION,
     ),
     keys=(USER_ID, ITEM_ID),
     written_by="recommend",
 )
 
-FEATURE_WEIGHTS = TableSpec(
-    "gold.feature_weights",
-    "Which feature of users and items pulls ratings which way, in the champion model.",
+FEATURE_EFFECTS = TableSpec(
+    "gold.feature_effects",
+    "Estimated effect of each user and item feature on the rating, in the champion model.",
     (
         Column("side", "STRING", "user or item", nullable=False),
         Column("feature", "STRING", "Name of the feature", nullable=False),
-        Column("source", "STRING", "The column it was made from"),
-        Column("category", "STRING", "The category it stands for; null for a number"),
-        Column("pull", "DOUBLE", "What one unit of it adds to the rating of a typical pair"),
-        Column("deviation", "DOUBLE", "Standard deviation of that, as far as it is known"),
-        Column("taste", "DOUBLE", "How much what it adds differs over the other side"),
+        Column("source", "STRING", "The column that the feature reads"),
+        Column("category", "STRING", "The category; null for a number"),
+        Column("effect", "DOUBLE", "Change of an average pair's rating per unit of the feature"),
+        Column("effect_std", "DOUBLE", "Posterior standard deviation of the effect"),
+        Column(
+            "effect_heterogeneity",
+            "DOUBLE",
+            "Standard deviation of the effect over users or items of the other side",
+        ),
         MODEL_VERSION,
     ),
     keys=("side", "feature"),

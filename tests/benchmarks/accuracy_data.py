@@ -27,7 +27,7 @@ class Ratings:
     ratings: pd.DataFrame
     users: pd.DataFrame | None
     items: pd.DataFrame | None
-    stars: tuple[float, float]
+    clip_range: tuple[float, float]
     fold_of: npt.NDArray[np.int64]
 
     def parts(self, fold: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -66,7 +66,7 @@ def ml_100k() -> Ratings:
     features = pd.DataFrame(
         {
             "user_id": users["user_id"],
-            "age": pd.cut(users["age"], AGES, right=False).astype(str),
+            "age": pd.checkpoint(users["age"], AGES, right=False).astype(str),
             "gender": users["gender"],
             "occupation": users["occupation"],
             "area": users["zip_code"].str[0],

@@ -113,7 +113,7 @@ def feature_means(given: Given) -> Scores:
     """Ridge regression of the rating on the features of both sides, without ids."""
     from sklearn.linear_model import Ridge  # noqa: PLC0415
 
-    blocks = [block_of(given, key, history=False, ids=False) for key in KEYS]
+    blocks = [block_of(given, key, history_features=False, ids=False) for key in KEYS]
     train, test = (
         sparse.hstack(
             [b.rows[b.places(part[key])] for b, key in zip(blocks, KEYS, strict=True)]

@@ -31,7 +31,8 @@ from tests.benchmarks.accuracy_data import Ratings, insteval, ml_100k, ml_latest
 from tests.benchmarks.accuracy_peers import PEERS, Given, Peer
 from tests.benchmarks.marks import with_marks
 
-from matchlake.recommender.als.fit import AlsParams, fit_als
+from matchlake.recommender.als.fit import fit_als
+from matchlake.recommender.als.params import AlsParams
 from matchlake.recommender.baselines.bias import fit_bias
 from matchlake.recommender.matchbox.fit import fit_matchbox
 from matchlake.recommender.matchbox.params import MatchboxParams
@@ -88,12 +89,13 @@ def matchbox(*, features: bool = False, **choices: Any) -> Callable[[Fold], Data
                 "thinning": options.thinning,
                 "seed": fold.seed,
                 "chains": options.chains,
-                "noise": options.noise,
+                "noise_variance": options.noise_variance,
                 **choices,
             }
         )
-        sides = (fold.users, fold.items) if features else (None, None)
-        return fit_matchbox(fold.train, *sides, params).score(fold.test)
+        users, items = (fold.users, fold.items) if features else (None, None)
+        model = fit_matchbox(fold.train, user_features=users, item_features=items, params=params)
+        return model.score(fold.test)
 
     return run
 
@@ -135,13 +137,13 @@ def peer(score: Peer) -> Callable[[Fold], pd.DataFrame]:
 METHODS: dict[str, Callable[[Fold], DataFrame | pd.DataFrame]] = {
     "bias": bias,
     "als": als,
-    "plain": matchbox(history=False),
-    "features": matchbox(features=True, history=False),
+    "plain": matchbox(history_features=False),
+    "features": matchbox(features=True, history_features=False),
     "history": matchbox(),
     "features+history": matchbox(features=True),
     "features+history, ordinal": matchbox(features=True, ordinal=True),
-    "features+history+dates": matchbox(features=True, dates=True),
-    "features+history+dates, ordinal": matchbox(features=True, dates=True, ordinal=True),
+    "features+history+dates": matchbox(features=True, day_effects=True),
+    "features+history+dates, ordinal": matchbox(features=True, day_effects=True, ordinal=True),
     "Spark ALS": spark_als,
     **{name: peer(score) for name, score in PEERS.items()},
 }
@@ -152,7 +154,7 @@ KNOWN = ["bias", "als", "features+history", *OTHERS]
 COLD_METHODS = ["bias", "features", "feature means", "myFM", "myFM, ordered probit"]
 DATED = "features+history+dates, ordinal"
 SHORT = {"samples": 100, "thinning": 1}
-FEW = {"rank": 10, "noise": "shared"}
+FEW = {"rank": 10, "noise_variance": "global"}
 CHOSEN: dict[str, dict[str, Any]] = {
     "ml-100k": {"methods": [*KNOWN, "plain", "features", "history", DATED]},
     "ml-latest-small": {"methods": KNOWN},
@@ -167,7 +169,7 @@ CHOSEN: dict[str, dict[str, Any]] = {
 THRICE = {"ml-100k": ["plain", "features+history", DATED]}
 """The methods of a set that have three seeds where the command line says nothing."""
 
-SETTINGS = ("rank", "samples", "burn_in", "thinning", "chains", "noise")
+SETTINGS = ("rank", "samples", "burn_in", "thinning", "chains", "noise_variance")
 
 
 def main() -> None:
@@ -209,7 +211,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--methods", help=f"names, with ; between them: {'; '.join(METHODS)}")
     for name in SETTINGS[:-1]:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int)
-    parser.add_argument("--noise", choices=("user", "shared"))
+    parser.add_argument("--noise-variance", choices=("per_user", "global"))
     parser.add_argument(
         "--validation", action="store_true", help="test on a tenth of each fold's training rows"
     )
@@ -318,7 +320,7 @@ def run_set(spark: SparkSession, data: Ratings, notes: Notes, options: argparse.
         )
         given = frames(spark, whole, fold, options)
         for seed, method, key in wanted:
-            figures = measure(METHODS[method], given(int(seed)), data.stars)
+            figures = measure(METHODS[method], given(int(seed)), data.clip_range)
             notes.add(key, figures)
             shown = f"rmse {figures['rmse']:.4f}  mae {figures['mae']:.4f}"
             print(f"{key:60s} {shown}  {figures['seconds']:6.1f} s", flush=True)
@@ -339,19 +341,19 @@ def frames(
 
 
 def measure(
-    method: Callable[[Fold], DataFrame | pd.DataFrame], fold: Fold, stars: tuple[float, float]
+    method: Callable[[Fold], DataFrame | pd.DataFrame], fold: Fold, clip_range: tuple[float, float]
 ) -> Figures:
     """Fits, scores the test rows, and compares."""
     begin = time.perf_counter()
     answer = method(fold)
     scored = answer if isinstance(answer, pd.DataFrame) else answer.toArrow().to_pandas()
     seconds = time.perf_counter() - begin
-    error = scored["score"].clip(*stars) - scored["rating"]
+    error = scored["score"].clip(*clip_range) - scored["rating"]
     if len(error) != len(fold.given.test) or error.isna().any():
         raise ValueError("some test rows have no score")
     found = {"rmse": float(np.sqrt(np.mean(error**2))), "mae": float(np.mean(np.abs(error)))}
     found["seconds"] = seconds
-    return found | (calibration(scored) if "deviation" in scored else {})
+    return found | (calibration(scored) if "rating_std" in scored else {})
 
 
 def calibration(scored: pd.DataFrame) -> Figures:
@@ -359,16 +361,16 @@ def calibration(scored: pd.DataFrame) -> Figures:
 
     `log_density_gain` is over that of one constant width about the same scores, the best one.
     """
-    error, deviation = scored["score"] - scored["rating"], scored["deviation"]
+    error, deviation = scored["score"] - scored["rating"], scored["rating_std"]
     inside = error.abs() <= 1.645 * deviation
     tenth = deviation.rank(method="first") * 10 // (len(scored) + 1)
     shares = inside.groupby(tenth).mean()
     density = -np.log(deviation) - 0.5 * (error / deviation) ** 2
     constant = -np.log(error.std(ddof=0)) - 0.5
     return {
-        "inside_90": float(inside.mean()),
-        "inside_90_least": float(shares.min()),
-        "inside_90_most": float(shares.max()),
+        "interval_coverage_90": float(inside.mean()),
+        "interval_coverage_90_min": float(shares.min()),
+        "interval_coverage_90_max": float(shares.max()),
         "log_density_gain": float(density.mean() - constant),
     }
 

@@ -27,9 +27,11 @@ from tests.benchmarks.quality import hu_koren_loss, quality
 from tests.benchmarks.runs import pin, session, versions
 
 from matchlake.engine.csr import csr_from_pairs
-from matchlake.io.fit_checkpoints import Cuts
-from matchlake.recommender.als.fit import AlsParams, Progress, fit_als
+from matchlake.io.fit_checkpoints import FitCheckpoints
+from matchlake.recommender.als.fit import fit_als
 from matchlake.recommender.als.in_memory import Fitted, fit_rows, initial_rows
+from matchlake.recommender.als.params import AlsParams
+from matchlake.recommender.progress import Progress
 
 
 def main() -> None:
@@ -60,7 +62,9 @@ def main() -> None:
         if options.smaller:
             less = planted(options.smaller, sizes(options.smaller), options.keep)
             task = task_of(spark, less, options, Path(folder) / "less")
-            smaller = engine(task, params, Path(folder) / "less-cuts").iteration / len(less.users)
+            smaller = engine(task, params, Path(folder) / "less-checkpoints").iteration / len(
+                less.users
+            )
         spark.stop()
     result = describe(options, data, outcomes)
     result |= {"compile_seconds": round(compiling, 2), "before_mib": before, "peak_mib": peak}
@@ -85,13 +89,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--iterations", type=int, default=15)
     parser.add_argument("--explicit", action="store_true")
     parser.add_argument(
-        "--target",
-        choices=("hu-koren", "one"),
-        default="hu-koren",
+        "--objective",
+        choices=("hu_koren", "ials"),
+        default="hu_koren",
         help="implicit: the objective of implicit and MLlib, or that of irspack",
     )
     parser.add_argument("--solver", default="auto")
-    parser.add_argument("--schedule", choices=("one-task", "distributed"), default="one-task")
+    parser.add_argument(
+        "--execution", choices=("single_task", "distributed"), default="single_task"
+    )
     parser.add_argument("--blocks", type=int)
     parser.add_argument("--rounds", type=int, default=3, help="of every side, in turn")
     parser.add_argument("--threads", type=int, default=2, help="cores all sides are pinned to")
@@ -115,8 +121,8 @@ def arguments() -> argparse.Namespace:
         parser.error("cmfrec and libmf are measured on ratings: give --explicit")
     if options.race and options.race not in peers:
         parser.error(f"--race {options.race} needs it among --peers")
-    if options.race and not options.explicit and options.target == "one":
-        parser.error("--race goes for RMSE with --explicit, or for the hu-koren objective")
+    if options.race and not options.explicit and options.objective == "ials":
+        parser.error("--race goes for RMSE with --explicit, or for the hu_koren objective")
     return options
 
 
@@ -136,7 +142,7 @@ def tell(name: str, outcome: Outcome) -> None:
 
 def task_of(spark: SparkSession, data: Planted, options: argparse.Namespace, path: Path) -> Task:
     """The planted data as a frame over Parquet files, and what all sides share."""
-    data.write(path, "rating" if options.explicit else "strength")
+    data.write(path, "rating" if options.explicit else "weight")
     frame = spark.read.parquet(str(path))
     rest = options.rank, options.iterations, options.threads, options.explicit
     return Task(frame, data.shape, *rest)
@@ -147,19 +153,19 @@ def parameters(options: argparse.Namespace) -> AlsParams:
     common = {
         "rank": options.rank,
         "iterations": options.iterations,
-        "schedule": options.schedule,
+        "execution": options.execution,
         "solver": options.solver,
         "threads": options.threads,
         "blocks": options.blocks,
-        "cut_every": max(1, options.iterations // 3),
+        "checkpoint_interval": max(1, options.iterations // 3),
         "task_memory_mb": 1 << 20,
     }
     if options.explicit:
         kind = {"feedback": "explicit", "regularization": EXPLICIT_RIDGE, "nu": 1.0}
-    elif options.target == "one":
-        kind = {"target": "one", "nu": 1.0, **IRSPACK}
+    elif options.objective == "ials":
+        kind = {"objective": "ials", "nu": 1.0, **IRSPACK}
     else:
-        kind = {"target": "hu-koren", "regularization": IMPLICIT_RIDGE, "nu": 0.0}
+        kind = {"objective": "hu_koren", "regularization": IMPLICIT_RIDGE, "nu": 0.0}
     return AlsParams.model_validate(common | kind)
 
 
@@ -172,13 +178,13 @@ def compile_kernels(params: AlsParams) -> float:
     return time.perf_counter() - begin
 
 
-def engine(task: Task, params: AlsParams, cuts: Path) -> Outcome:
+def engine(task: Task, params: AlsParams, checkpoints: Path) -> Outcome:
     """`fit_als` from the frame to factor matrices; a small fit first, to start the workers."""
     fit_als(task.frame.limit(1000), params.model_copy(update={"iterations": 1}))
     told: list[Progress] = []
     begin = time.perf_counter()
-    cut = Cuts(task.frame.sparkSession, cuts)
-    model = fit_als(task.frame, params, cut=cut, on_progress=told.append)
+    checkpoint = FitCheckpoints(task.frame.sparkSession, checkpoints)
+    model = fit_als(task.frame, params, checkpoint=checkpoint, callback=told.append)
     whole = time.perf_counter() - begin
     done = [0, *(p.iteration for p in told)]
     each = list(told[-1].each)
@@ -186,8 +192,8 @@ def engine(task: Task, params: AlsParams, cuts: Path) -> Outcome:
         each = [p.seconds / (p.iteration - d) for p, d in zip(told, done, strict=False)]
     sides = []
     for frame, key, size in (
-        (model.users, "user_id", task.shape[0]),
-        (model.items, "item_id", task.shape[1]),
+        (model.user_factors, "user_id", task.shape[0]),
+        (model.item_factors, "item_id", task.shape[1]),
     ):
         table = frame.select(key, "factors", "bias").toArrow()
         dense, bias = np.zeros((size, task.rank), np.float32), np.zeros(size, np.float32)
@@ -240,12 +246,12 @@ def describe(
     result: dict[str, Any] = {
         "bench": "als",
         "feedback": "explicit" if options.explicit else "implicit",
-        "target": None if options.explicit else options.target,
+        "objective": None if options.explicit else options.objective,
         "interactions": len(data.users),
         "users": data.shape[0],
         "items": data.shape[1],
         "rank": options.rank,
-        "schedule": options.schedule,
+        "execution": options.execution,
         "cores": options.threads,
         "rounds": options.rounds,
         "seconds_per_iteration": {n: round(o.iteration, 4) for n, o in outcomes.items()},
@@ -275,7 +281,7 @@ def show(result: dict[str, Any]) -> None:
     """The figures as a table."""
     print(
         f"{result['feedback']}, rank {result['rank']}, {result['interactions']:,} interactions "
-        f"({result['users']:,} x {result['items']:,}), {result['schedule']}, "
+        f"({result['users']:,} x {result['items']:,}), {result['execution']}, "
         f"{result['cores']} cores; kernels ready after {result['compile_seconds']} s, "
         f"peak {result['peak_mib']} MiB"
     )

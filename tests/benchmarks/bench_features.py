@@ -92,11 +92,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as name, PeakMemory() as memory:
         folder = Path(name)
         try:
-            bench = Bench(session(options, folder), options, folder, memory, answer)
-            check(bench)
+            problem_ = Bench(session(options, folder), options, folder, memory, answer)
+            check(problem_)
             for part in options.parts.split(","):
-                PARTS[part](bench)
-            bench.spark.stop()
+                PARTS[part](problem_)
+            problem_.spark.stop()
         finally:
             report(answer, in_json=options.json)
 
@@ -151,9 +151,9 @@ def session(options: argparse.Namespace, folder: Path) -> SparkSession:
     return spark
 
 
-def check(bench: Bench) -> None:
+def check(problem_: Bench) -> None:
     """Both outputs on every distinct row, which warms both sides up; raises where they differ."""
-    spark, folder = bench.spark, bench.folder
+    spark, folder = problem_.spark, problem_.folder
     write_flights(folder / "once", DISTINCT)
     once = spark.read.parquet(str(folder / "once"))
     spark_ml(once, folder / "theirs", NUMBERS, CATEGORIES)
@@ -166,7 +166,7 @@ def check(bench: Bench) -> None:
         different[layout] = rows_that_differ(ours, theirs)
         shutil.rmtree(folder / layout)
     shutil.rmtree(folder / "theirs")
-    bench.answer.update(
+    problem_.answer.update(
         rows_compared=once.count(),
         rows_that_differ=different,
         columns=len(model.outputs()),
@@ -192,70 +192,70 @@ def one_row(once: DataFrame) -> float:
     return round(min(seconds) / len(rows) * 1e6, 1)
 
 
-def flights(bench: Bench) -> None:
+def flights(problem_: Bench) -> None:
     """Ours in both layouts and Spark ML on all rows."""
-    write_flights(bench.folder / "flights", bench.options.rows)
-    frame = bench.spark.read.parquet(str(bench.folder / "flights"))
+    write_flights(problem_.folder / "flights", problem_.options.rows)
+    frame = problem_.spark.read.parquet(str(problem_.folder / "flights"))
     ours: dict[str, Side] = {
         f"matchlake_{layout}": partial(matchlake, frame, features=FLIGHTS, layout=layout)
         for layout in LAYOUTS
     }
     theirs: dict[str, Side] = {"spark_ml": lambda out: spark_ml(frame, out, NUMBERS, CATEGORIES)}
     fit: dict[str, Side] = {"matchlake_fit_alone": lambda _: fit_features(frame, FLIGHTS)}
-    bench.time("flights", ours | theirs | fit)
-    bench.compare("spark_ml", "flights", "spark_ml")
-    shutil.rmtree(bench.folder / "flights")
+    problem_.time("flights", ours | theirs | fit)
+    problem_.compare("spark_ml", "flights", "spark_ml")
+    shutil.rmtree(problem_.folder / "flights")
 
 
-def against_sklearn(bench: Bench) -> None:
+def against_sklearn(problem_: Bench) -> None:
     """Ours and scikit-learn, both from the same Parquet files."""
-    bench.answer["sklearn_check"] = same_as_sklearn(bench)
-    folder = bench.folder / "few"
-    write_flights(folder, bench.options.sklearn_rows)
-    frame = bench.spark.read.parquet(str(folder))
+    problem_.answer["sklearn_check"] = same_as_sklearn(problem_)
+    folder = problem_.folder / "few"
+    write_flights(folder, problem_.options.sklearn_rows)
+    frame = problem_.spark.read.parquet(str(folder))
     sides: dict[str, Side] = {
         f"matchlake_{layout}": partial(matchlake, frame, features=FLIGHTS, layout=layout)
         for layout in LAYOUTS
     }
     sides["sklearn"] = lambda out: scikit_learn(pd.read_parquet(folder), out)
-    bench.time("sklearn", sides)
-    bench.compare("sklearn", "sklearn", "sklearn")
+    problem_.time("sklearn", sides)
+    problem_.compare("sklearn", "sklearn", "sklearn")
 
 
-def same_as_sklearn(bench: Bench) -> Answer:
+def same_as_sklearn(problem_: Bench) -> Answer:
     """What differs on every distinct row, and which columns only one of the two has."""
-    ours, theirs = bench.folder / "ours", bench.folder / "theirs"
-    once = bench.spark.read.parquet(str(bench.folder / "once"))
+    ours, theirs = problem_.folder / "ours", problem_.folder / "theirs"
+    once = problem_.spark.read.parquet(str(problem_.folder / "once"))
     model = matchlake(once, ours, FLIGHTS)
-    found = scikit_learn(pd.read_parquet(bench.folder / "once").sort_values("id"), theirs)
-    written = bench.spark.read.format("delta").load(str(ours))
+    found = scikit_learn(pd.read_parquet(problem_.folder / "once").sort_values("id"), theirs)
+    written = problem_.spark.read.format("delta").load(str(ours))
     different, alone = unlike_scikit_learn(written, model, *found)
     for folder in (ours, theirs):
         shutil.rmtree(folder)
     return {"rows_that_differ": different, "columns_of_one_side": alone}
 
 
-def wide(bench: Bench) -> None:
+def wide(problem_: Bench) -> None:
     """A column of very many values, of which a thousand are kept; and Spark ML without a limit.
 
     `found` is the number of ones in a side's output. The side without a limit comes last, alone,
     as it may take the session with it.
     """
-    options = bench.options
-    write_wide(bench.folder / "wide", options.wide_rows, options.wide_values)
-    frame = bench.spark.read.parquet(str(bench.folder / "wide"))
+    options = problem_.options
+    write_wide(problem_.folder / "wide", options.wide_rows, options.wide_values)
+    frame = problem_.spark.read.parquet(str(problem_.folder / "wide"))
     capped = feature_set(["x"], ["city"], cap=KEPT)
     sides: dict[str, Side] = {
         f"matchlake_{layout}": partial(matchlake, frame, features=capped, layout=layout)
         for layout in LAYOUTS
     }
     sides["spark_ml_top"] = lambda out: spark_ml_top(frame, out, "x", "city", KEPT)
-    look = partial(ones, bench.spark)
-    bench.time("wide", sides, look=look)
-    bench.compare("wide_spark_ml_top", "wide", "spark_ml_top")
+    look = partial(ones, problem_.spark)
+    problem_.time("wide", sides, look=look)
+    problem_.compare("wide_spark_ml_top", "wide", "spark_ml_top")
     whole: dict[str, Side] = {"spark_ml": lambda out: spark_ml(frame, out, ["x"], ["city"])}
-    bench.time("wide", whole, look=look)
-    bench.compare("wide_spark_ml", "wide", "spark_ml")
+    problem_.time("wide", whole, look=look)
+    problem_.compare("wide_spark_ml", "wide", "spark_ml")
 
 
 def ones(spark: SparkSession, out: Path) -> int:

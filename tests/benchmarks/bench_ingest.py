@@ -50,8 +50,8 @@ def main() -> None:
         broker = start_broker(root, heap="768m").bootstrap
         try:
             spark = spark_session(load_config("local", [f"lakehouse={root}"]), "bench")
-            bench = Bench(spark, root, broker, options)
-            result = bench.run()
+            problem_ = Bench(spark, root, broker, options)
+            result = problem_.run()
             spark.stop()
         finally:
             stop_broker(root)

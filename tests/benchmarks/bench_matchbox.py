@@ -34,8 +34,8 @@ from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.sampler.gibbs import Gibbs
 from matchlake.recommender.matchbox.sampler.history_features import (
     all_sources,
-    beside,
     history_rows,
+    hstack,
     most_rated,
 )
 from matchlake.recommender.matchbox.sampler.link_matrix import Features, Source
@@ -84,8 +84,8 @@ def sweeps(data: Planted, options: argparse.Namespace) -> dict[str, Any]:
     for side in (0, 1):
         rows, seen = one_hot(data.shape[side], side), np.zeros(0, np.int64)
         if options.history:
-            seen = most_rated(ratings, 1 - side, MatchboxParams().history_limit)
-            rows = beside(rows, history_rows(ratings, side, seen)) or rows
+            seen = most_rated(ratings, 1 - side, MatchboxParams().max_history_features)
+            rows = hstack(rows, history_rows(ratings, side, seen)) or rows
         given = tuple(Source(f"feature {n}", width) for n, width in enumerate(CATEGORIES))
         features.append(Features(rows, options.threads, all_sources(given, seen)))
     gibbs = Gibbs(
@@ -111,7 +111,7 @@ def sweeps(data: Planted, options: argparse.Namespace) -> dict[str, Any]:
     sweep, iteration = float(np.median(taken[1:])), float(np.median(fitted.seconds[1:]))
     return {
         "threads": options.threads,
-        "history": options.history,
+        "history_features": options.history,
         "seconds_per_sweep": round(sweep, 3),
         "seconds_per_als_iteration": round(iteration, 3),
         "ratio": round(sweep / iteration, 3),
@@ -142,14 +142,20 @@ def distributed(data: Planted, options: argparse.Namespace) -> dict[str, Any]:
             samples=10,
             thinning=1,
             burn_in=options.sweeps - 10,
-            history=options.history,
-            schedule="distributed",
+            history_features=options.history,
+            execution="distributed",
             blocks=options.blocks,
         )
         begin = time.perf_counter()
-        model = fit_matchbox(frame, users, items, params, cut=cut_to(spark, folder / "cuts"))
+        model = fit_matchbox(
+            frame,
+            user_features=users,
+            item_features=items,
+            params=params,
+            checkpoint=checkpoint_to(spark, folder / "checkpoints"),
+        )
         seconds = time.perf_counter() - begin
-        held = data.held_out
+        held = data.validation
         pairs = spark.createDataFrame(
             pd.DataFrame({"user_id": held[0].astype(int), "item_id": held[1].astype(int)})
         )
@@ -160,7 +166,7 @@ def distributed(data: Planted, options: argparse.Namespace) -> dict[str, Any]:
         spark.stop()
     return {
         "sweeps": options.sweeps,
-        "history": options.history,
+        "history_features": options.history,
         "fit_seconds": round(seconds, 1),
         "seconds_per_sweep": round(seconds / options.sweeps, 2),
         "held_out_rmse": round(float(np.sqrt(np.mean(error**2))), 4),
@@ -176,16 +182,16 @@ def described(spark: SparkSession, rows: int, side: int) -> DataFrame:
     return spark.createDataFrame(frame).localCheckpoint()
 
 
-def cut_to(spark: SparkSession, folder: Path) -> Any:
+def checkpoint_to(spark: SparkSession, folder: Path) -> Any:
     """A cut that writes Parquet, as a job's does."""
     numbers = count()
 
-    def cut(frame: DataFrame) -> DataFrame:
+    def checkpoint(frame: DataFrame) -> DataFrame:
         path = str(folder / str(next(numbers)))
         frame.write.option("compression", "none").parquet(path)
         return spark.read.parquet(path)
 
-    return cut
+    return checkpoint
 
 
 if __name__ == "__main__":

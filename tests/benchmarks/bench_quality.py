@@ -26,7 +26,8 @@ from tests.benchmarks.runs import pin, session, versions
 
 from matchlake.dev.sandbox.movielens import bundled_movielens
 from matchlake.engine.top_k import lists_of, pack_targets, top_k
-from matchlake.recommender.als.fit import AlsParams, fit_als
+from matchlake.recommender.als.fit import fit_als
+from matchlake.recommender.als.params import AlsParams
 from matchlake.recommender.split import SplitParams, split
 
 Floats = npt.NDArray[np.float32]
@@ -45,16 +46,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         spark = session(options, Path(folder))
         whole = ratings()
-        train, test = cut(spark, whole, options, 0)
-        inner, validation = cut(spark, train, options, 1)
+        train, test = checkpoint(spark, whole, options, 0)
+        inner, validation = checkpoint(spark, train, options, 1)
         rows = {}
         for name in names:
             fit, ranges = SIDES[name]
             draws = [draw(ranges, seed) for seed in range(options.budget)]
-            found = [judge(fit(spark, inner, d, 0), inner, validation) for d in draws]
+            found = [decide_promotion(fit(spark, inner, d, 0), inner, validation) for d in draws]
             best = int(np.argmax([figures["ndcg@10"] for figures in found]))
             tested = [
-                judge(fit(spark, train, draws[best], seed), train, test)
+                decide_promotion(fit(spark, train, draws[best], seed), train, test)
                 for seed in range(options.seeds)
             ]
             rows[name] = summary(tested) | {
@@ -100,13 +101,13 @@ def ratings() -> pd.DataFrame:
         {
             "user_id": users.astype(np.int32),
             "item_id": items.astype(np.int32),
-            "strength": frame["rating"].astype(np.float64),
+            "weight": frame["rating"].astype(np.float64),
             "event_time": frame["event_time"],
         }
     )
 
 
-def cut(
+def checkpoint(
     spark: SparkSession, whole: pd.DataFrame, options: argparse.Namespace, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Training and test part; with the seed of the first cut, a second would find nothing."""
@@ -128,7 +129,7 @@ def draw(ranges: Mapping[str, Any], seed: int) -> Drawn:
     return drawn
 
 
-def judge(found: Sides, train: pd.DataFrame, test: pd.DataFrame) -> dict[str, float]:
+def decide_promotion(found: Sides, train: pd.DataFrame, test: pd.DataFrame) -> dict[str, float]:
     """NDCG at 10 and recall at 20 over users of the test part; items of training left out."""
     users = np.unique(test["user_id"])
     row_of = np.full(SHAPE[0], -1)
@@ -172,7 +173,7 @@ def matchlake(spark: SparkSession, train: pd.DataFrame, drawn: Drawn, seed: int)
     model = fit_als(spark.createDataFrame(train), params)
     sides = []
     for frame, key, size in zip(
-        (model.users, model.items), ("user_id", "item_id"), SHAPE, strict=True
+        (model.user_factors, model.item_factors), ("user_id", "item_id"), SHAPE, strict=True
     ):
         table = frame.select(key, "factors").toArrow()
         rows = np.asarray(table["factors"].combine_chunks().flatten()).reshape(-1, params.rank)
@@ -186,7 +187,7 @@ def implicit(_spark: SparkSession, train: pd.DataFrame, drawn: Drawn, seed: int)
     from scipy.sparse import csr_matrix  # noqa: PLC0415
 
     pairs = train["user_id"], train["item_id"]
-    matrix = csr_matrix((train["strength"].astype(np.float32), pairs), SHAPE)
+    matrix = csr_matrix((train["weight"].astype(np.float32), pairs), SHAPE)
     model = AlternatingLeastSquares(
         **drawn, iterations=ITERATIONS, use_cg=False, num_threads=2, random_state=seed
     )
@@ -204,7 +205,7 @@ def mllib(spark: SparkSession, train: pd.DataFrame, drawn: Drawn, seed: int) -> 
         implicitPrefs=True,
         userCol="user_id",
         itemCol="item_id",
-        ratingCol="strength",
+        ratingCol="weight",
         numUserBlocks=2,
         numItemBlocks=2,
         seed=seed,
@@ -224,7 +225,7 @@ def lenskit(_spark: SparkSession, train: pd.DataFrame, drawn: Drawn, seed: int) 
     from lenskit.data import from_interactions_df  # noqa: PLC0415
     from lenskit.training import TrainingOptions  # noqa: PLC0415
 
-    frame = train.rename(columns={"strength": "rating"})[["user_id", "item_id", "rating"]]
+    frame = train.rename(columns={"weight": "rating"})[["user_id", "item_id", "rating"]]
     scorer = ImplicitMFScorer(**drawn, epochs=ITERATIONS, use_ratings=True)
     scorer.train(from_interactions_df(frame), TrainingOptions(rng=seed))
     users, items = scorer.users.ids(), scorer.items.ids()
@@ -243,7 +244,7 @@ SIDES: dict[str, tuple[Callable[..., Sides], Mapping[str, Any]]] = {
             "regularization": (1e-3, 1.0),
             "alpha": (0.2, 20.0),
             "nu": [1.0],
-            "target": ["hu-koren"],
+            "objective": ["hu_koren"],
         },
     ),
     "implicit": (

@@ -33,9 +33,9 @@ from tests.benchmarks.planted import Planted, planted
 from tests.benchmarks.runs import pin, session, versions
 
 from matchlake.engine.csr import csr_from_pairs
-from matchlake.recommender.als.fit import AlsParams
 from matchlake.recommender.als.in_memory import fit_rows
 from matchlake.recommender.als.model import FactorModel
+from matchlake.recommender.als.params import AlsParams
 
 CHECKED = 1000
 """Users whose lists are compared with those of `implicit`."""
@@ -45,7 +45,7 @@ Pairs = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
-class Scene:
+class Setup:
     """Factors, and the pairs that users have seen; as arrays and as frames over Parquet."""
 
     users: Floats = field(repr=False)
@@ -68,21 +68,21 @@ def main() -> None:
     del data
     with tempfile.TemporaryDirectory() as folder, PeakMemory() as memory:
         spark = session(options, Path(folder))
-        scene = make_scene(spark, Path(folder), (users, items), seen, options)
+        setup = make_setup(spark, Path(folder), (users, items), seen, options)
         each: dict[str, list[float]] = defaultdict(list)
-        warm(scene)
+        warm(setup)
         memory.restart()
-        found = {"matchlake": lists_of_some(scene)} if options.peers else {}
+        found = {"matchlake": lists_of_some(setup)} if options.peers else {}
         peers = [name for name in options.peers.split(",") if name]
         for number in range(options.rounds):
-            each["matchlake"].append(timed(lambda: nowhere(recommended(scene))))
+            each["matchlake"].append(timed(lambda: nowhere(recommended(setup))))
             if not number:
                 peak = memory.peak
             if "mllib" in peers:
-                every = scene.model.recommend_items(None, scene.k)
+                every = setup.model.recommend_items(None, setup.k)
                 each["matchlake_all"].append(timed(partial(nowhere, every)))
             for name in peers:
-                seconds, found[name] = PEERS[name](scene)
+                seconds, found[name] = PEERS[name](setup)
                 each[name].append(seconds)
         spark.stop()
     result = describe(options, each, found)
@@ -126,13 +126,13 @@ def with_heavy(data: Planted, heavy: int) -> Pairs:
     return (keys // data.shape[1]).astype(np.int32), (keys % data.shape[1]).astype(np.int32)
 
 
-def make_scene(
+def make_setup(
     spark: SparkSession,
     folder: Path,
     sides: tuple[Floats, Floats],
     seen: Pairs,
     options: argparse.Namespace,
-) -> Scene:
+) -> Setup:
     """Writes everything to Parquet and opens it."""
     frames = []
     for name, matrix in zip(("user", "item"), sides, strict=True):
@@ -144,14 +144,14 @@ def make_scene(
                 f"{name}_idx": np.arange(size),
                 "factors": pa.ListArray.from_arrays(bounds, matrix.ravel()),
                 "bias": np.zeros(size, np.float32),
-                "observed": np.ones(size, np.int64),
+                "n_interactions": np.ones(size, np.int64),
             }
         )
         frames.append(write_parts(spark, folder / name, table))
     pairs = {"user_id": seen[0].astype(np.int64), "item_id": seen[1].astype(np.int64)}
     seen_frame = write_parts(spark, folder / "seen", pa.table(pairs))
     model = FactorModel(frames[0], frames[1], 0.0, AlsParams(rank=options.rank))
-    return Scene(*sides, seen, model, seen_frame, options.k, options.threads)
+    return Setup(*sides, seen, model, seen_frame, options.k, options.threads)
 
 
 def write_parts(spark: SparkSession, folder: Path, table: pa.Table, parts: int = 4) -> DataFrame:
@@ -163,15 +163,15 @@ def write_parts(spark: SparkSession, folder: Path, table: pa.Table, parts: int =
     return spark.read.parquet(str(folder))
 
 
-def recommended(scene: Scene, users: DataFrame | None = None) -> DataFrame:
+def recommended(setup: Setup, users: DataFrame | None = None) -> DataFrame:
     """The lists, seen items left out."""
-    return scene.model.recommend_items(users, scene.k, exclude_seen=scene.seen_frame)
+    return setup.model.recommend_items(users, setup.k, exclude_seen=setup.seen_frame)
 
 
-def warm(scene: Scene) -> None:
+def warm(setup: Setup) -> None:
     """Starts the workers and loads the compiled code."""
-    few = scene.model.users.where("user_idx < 200").select("user_id")
-    nowhere(recommended(scene, few))
+    few = setup.model.user_factors.where("user_idx < 200").select("user_id")
+    nowhere(recommended(setup, few))
 
 
 def nowhere(frame: DataFrame) -> None:
@@ -186,51 +186,54 @@ def timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - begin
 
 
-def lists_of_some(scene: Scene) -> npt.NDArray[np.int64]:
+def lists_of_some(setup: Setup) -> npt.NDArray[np.int64]:
     """The engine's lists of the first users, shape (users, k)."""
-    few = scene.model.users.where(f"user_idx < {CHECKED}").select("user_id")
-    table = recommended(scene, few).orderBy("user_id", "rank").toArrow()
-    lists = np.full((min(CHECKED, len(scene.users)), scene.k), -1)
+    few = setup.model.user_factors.where(f"user_idx < {CHECKED}").select("user_id")
+    table = recommended(setup, few).orderBy("user_id", "rank").toArrow()
+    lists = np.full((min(CHECKED, len(setup.users)), setup.k), -1)
     places = np.asarray(table["user_id"]), np.asarray(table["rank"]) - 1
     lists[places] = np.asarray(table["item_id"])
     return lists
 
 
-def implicit(scene: Scene) -> tuple[float, npt.NDArray[np.int64]]:
+def implicit(setup: Setup) -> tuple[float, npt.NDArray[np.int64]]:
     """`implicit`'s recommend for all users in batches, as its documentation does it."""
     from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415
     from scipy.sparse import csr_matrix  # noqa: PLC0415
 
-    shape = len(scene.users), len(scene.items)
-    liked = csr_matrix((np.ones(len(scene.seen[0]), np.float32), scene.seen), shape)
-    model = AlternatingLeastSquares(factors=scene.users.shape[1], num_threads=scene.threads)
-    model.user_factors, model.item_factors = scene.users, scene.items
+    shape = len(setup.users), len(setup.items)
+    liked = csr_matrix((np.ones(len(setup.seen[0]), np.float32), setup.seen), shape)
+    model = AlternatingLeastSquares(factors=setup.users.shape[1], num_threads=setup.threads)
+    model.user_factors, model.item_factors = setup.users, setup.items
     parts = []
 
     def work() -> None:
         for start in range(0, shape[0], 1000):
             users = np.arange(start, min(start + 1000, shape[0]))
-            parts.append(model.recommend(users, liked[users], N=scene.k)[0])
+            parts.append(model.recommend(users, liked[users], N=setup.k)[0])
 
     seconds = timed(work)
     return seconds, np.vstack(parts)[:CHECKED]
 
 
-def mllib(scene: Scene) -> tuple[float, None]:
+def mllib(setup: Setup) -> tuple[float, None]:
     """Spark's own recommendForAllUsers, on a model put together from the same factors."""
     from pyspark.ml.recommendation import ALSModel  # noqa: PLC0415
 
     sides = []
-    for frame, key in ((scene.model.users, "user_id"), (scene.model.items, "item_id")):
+    for frame, key in (
+        (setup.model.user_factors, "user_id"),
+        (setup.model.item_factors, "item_id"),
+    ):
         sides.append(frame.selectExpr(f"CAST({key} AS int) AS id", "factors AS features"))
-    rank = scene.users.shape[1]
-    jvm = scene.seen_frame.sparkSession._jvm
+    rank = setup.users.shape[1]
+    jvm = setup.seen_frame.sparkSession._jvm
     java = jvm.org.apache.spark.ml.recommendation.ALSModel("als", rank, *[s._jdf for s in sides])
     model = ALSModel(java.setUserCol("user_id").setItemCol("item_id"))
-    return timed(lambda: nowhere(model.recommendForAllUsers(scene.k))), None
+    return timed(lambda: nowhere(model.recommendForAllUsers(setup.k))), None
 
 
-PEERS: dict[str, Callable[[Scene], tuple[float, npt.NDArray[np.int64] | None]]] = {
+PEERS: dict[str, Callable[[Setup], tuple[float, npt.NDArray[np.int64] | None]]] = {
     "implicit": implicit,
     "mllib": mllib,
 }

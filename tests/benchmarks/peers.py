@@ -18,7 +18,7 @@ IMPLICIT_RIDGE, EXPLICIT_RIDGE = 0.01, 0.07
 """Regularization of the peers, and of the engine beside them."""
 
 IRSPACK = {"unobserved_weight": 0.1, "regularization": 0.003}
-"""The same for `irspack`, which has another objective: that of the engine's `target="one"`."""
+"""The same for `irspack`, which has another objective: that of the engine's `objective="ials"`."""
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Task:
 
     @property
     def value(self) -> str:
-        return "rating" if self.explicit else "strength"
+        return "rating" if self.explicit else "weight"
 
 
 def _matrix(task: Task) -> object:

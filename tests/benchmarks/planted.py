@@ -24,12 +24,12 @@ class Planted:
     strengths: npt.NDArray[np.float32]
     ratings: npt.NDArray[np.float32]
     shape: tuple[int, int]
-    held_out: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]
+    validation: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]
 
     def write(self, folder: Path, value: str) -> None:
         """Parquet with `user_id`, `item_id` (longs) and one value column, in eight files."""
         folder.mkdir(parents=True)
-        values = {"strength": self.strengths, "rating": self.ratings}[value]
+        values = {"weight": self.strengths, "rating": self.ratings}[value]
         order = np.random.default_rng(0).permutation(len(self.users))
         for number, part in enumerate(np.array_split(order, 8)):
             columns = {
@@ -54,13 +54,13 @@ def planted(interactions: int, shape: tuple[int, int], keep: Path | None) -> Pla
     if not path.exists():
         made = plant(interactions, shape)
         arrays = {name: getattr(made, name) for name in _ARRAYS}
-        held = dict(zip(_HELD_OUT, made.held_out, strict=True))
+        held = dict(zip(_HELD_OUT, made.validation, strict=True))
         keep.mkdir(parents=True, exist_ok=True)
         np.savez(path, **arrays, **held)
         return made
     found = np.load(path)
-    held_out = found["held_users"], found["held_items"], found["held_ratings"]
-    return Planted(*(found[name] for name in _ARRAYS), shape, held_out)
+    validation = found["held_users"], found["held_items"], found["held_ratings"]
+    return Planted(*(found[name] for name in _ARRAYS), shape, validation)
 
 
 def plant(interactions: int, shape: tuple[int, int], seed: int = 1) -> Planted:
@@ -85,8 +85,8 @@ def plant(interactions: int, shape: tuple[int, int], seed: int = 1) -> Planted:
     able = rng.permutation(np.flatnonzero(counts >= 10))[:HELD_OUT_USERS]
     out = np.sort(first[able] + rng.integers(0, counts[able]))
     kept[out] = False
-    held_out = user[out], item[out], ratings[out]
-    return Planted(user[kept], item[kept], strengths[kept], ratings[kept], shape, held_out)
+    validation = user[out], item[out], ratings[out]
+    return Planted(user[kept], item[kept], strengths[kept], ratings[kept], shape, validation)
 
 
 @numba.njit(cache=True)

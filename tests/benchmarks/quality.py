@@ -10,7 +10,7 @@ from matchlake.engine.top_k import lists_of, pack_targets, top_k
 
 def quality(data: Planted, found: Outcome, *, explicit: bool) -> dict[str, float]:
     """RMSE of the held-out pairs, or recall at 20 and NDCG at 10 of one held-out pair a user."""
-    users, items, ratings = data.held_out
+    users, items, ratings = data.validation
     if explicit:
         scores = found.mean + np.einsum("nk,nk->n", found.users[users], found.items[items])
         if found.user_bias is not None and found.item_bias is not None:

@@ -62,14 +62,14 @@ MISTAKES = {
         TRAIN,
         "values.alias",
         "values.decision",
-        "no one sets the value decision: task train_recommender sets alias",
+        "no task sets the value decision: task train_recommender sets alias",
     ),
     "a cron of five fields": Mistake(
         TRAIN,
         "0 0 3 ? * SUN",
         "0 3 * * SUN",
         "'0 3 * * SUN' has 5 fields; Quartz takes 6 or 7: second minute hour day-of-month month "
-        "day-of-week [year]; with a second in front: `0 0 3 * * SUN`",
+        "day-of-week [year]; with a second at the start: `0 0 3 * * SUN`",
     ),
     "a schedule together with continuous": Mistake(
         INGEST,
@@ -111,7 +111,7 @@ MISTAKES = {
         "'STREAMING_BACKLOG_MINUTES' is none of RUN_DURATION_SECONDS, STREAMING_BACKLOG_BYTES",
     ),
     "text for a number": Mistake(
-        TRAIN, "max_retries: 2", "max_retries: two", "max_retries: is str 'two'; wanted is int"
+        TRAIN, "max_retries: 2", "max_retries: two", "max_retries: is str 'two'; expected: int"
     ),
     "a file that is not there": Mistake(
         TRAIN, "train_recommender.py", "train.py", "python_file: there is no file train.py"
@@ -147,7 +147,7 @@ MISTAKES = {
         INGEST,
         "            spark_conf: ${var.redaction}\n",
         "            spark_conf: {fs.azure.account.key.lake: '{{secrets/matchlake/key}}'}\n",
-        "fs.azure.account.key.lake is refused: an account's key opens all of it",
+        "fs.azure.account.key.lake is refused: an account key gives access",
     ),
     "a misspelt key of the workspace": Mistake(
         "databricks.yml",
@@ -155,11 +155,11 @@ MISTAKES = {
         "      rootpath: /Workspace/Shared",
         "workspace.rootpath: unknown key; did you mean root_path?",
     ),
-    "a lag of which nobody is told": Mistake(
+    "a lag without a notification": Mistake(
         INGEST,
         '        on_streaming_backlog_exceeded: ["${var.notify}"]\n',
         "",
-        "nobody is told: email_notifications.on_streaming_backlog_exceeded is not set",
+        "nobody is notified: set email_notifications.on_streaming_backlog_exceeded",
     ),
 }
 
@@ -193,7 +193,7 @@ def test_the_copy_without_a_mistake_is_right(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("bundle:\n", "bundle:\n  name: twice\n", r"databricks\.yml:\d+: name stands twice"),
+        ("bundle:\n", "bundle:\n  name: twice\n", r"databricks\.yml:\d+: name is repeated"),
         ("  - jobs/*.job.yml", "  - jobs/*.jobs.yml", "there is no such file"),
         ("bundle:\n", "bundle: [\n", "not valid YAML"),
     ],

@@ -76,7 +76,7 @@ def states(runs: list[TaskRun]) -> dict[str, tuple[str, str]]:
     return {f"{run.job}.{run.task}": (run.state, run.value) for run in runs}
 
 
-def test_a_job_runs_in_order_with_its_values_and_the_jobs_it_calls(root: Path) -> None:
+def test_run_runs_tasks_in_order_with_values_and_called_jobs(root: Path) -> None:
     resolved = resolve(read_bundle(root), "dev")
     assert resolved.problems == ()
     found = Workflow(resolved, root, ["--set", "a=b"]).run("outer")
@@ -93,7 +93,18 @@ def test_a_job_runs_in_order_with_its_values_and_the_jobs_it_calls(root: Path) -
     ]
 
 
-def test_a_gate_that_is_shut_leaves_out_what_is_behind_it(root: Path) -> None:
+def test_workflow_log_holds_no_parameter_of_a_task(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "matchlake")
+    resolved = resolve(read_bundle(root), "dev")
+    Workflow(resolved, root).run("inner", {"greeting": "Zoe"})
+    assert (root / "said").read_text().startswith("Zoe ")
+    assert "say.py" in caplog.text
+    assert "Zoe" not in caplog.text
+
+
+def test_run_false_condition_excludes_later_tasks(root: Path) -> None:
     found = Workflow(resolve(read_bundle(root), "dev", {"wanted": "10"}), root).run("outer")
     assert states(found) == {
         "outer.count": ("SUCCESS", ""),
@@ -124,14 +135,16 @@ RUN_IFS = [
 
 
 @pytest.mark.parametrize(("run_if", "before", "found"), RUN_IFS)
-def test_a_task_runs_or_not_as_databricks_says(run_if: str, before: str, found: str) -> None:
+def test_left_out_follows_the_run_if_rules_of_databricks(
+    run_if: str, before: str, found: str
+) -> None:
     runs = {str(at): TaskRun("a", str(at), state) for at, state in enumerate(before.split())}
     depends_on = [{"task_key": name} for name in runs]
     task = Keyed().like({"run_if": run_if, "depends_on": depends_on})
     assert (_left_out(task, runs) or "runs") == found
 
 
-def test_what_is_behind_a_failure_does_not_run(root: Path) -> None:
+def test_run_failed_task_stops_later_tasks(root: Path) -> None:
     ended: list[TaskRun] = []
     text = (root / "databricks.yml").read_text().replace('count.py, parameters: ["3"]', "none.py")
     (root / "databricks.yml").write_text(text)
@@ -146,7 +159,7 @@ def test_what_is_behind_a_failure_does_not_run(root: Path) -> None:
     ]
 
 
-def test_a_job_whose_last_task_takes_care_of_a_failure_succeeds(root: Path) -> None:
+def test_run_last_task_that_handles_a_failure_lets_the_job_succeed(root: Path) -> None:
     text = (root / "databricks.yml").read_text().replace("NONE_FAILED", "ALL_DONE")
     (root / "databricks.yml").write_text(text.replace(' times"', ' fail"'))
     say = (root / "say.py").read_text().replace('"fail" in sys.argv', '"3 fail" in sys.argv')
@@ -160,9 +173,7 @@ def test_a_job_whose_last_task_takes_care_of_a_failure_succeeds(root: Path) -> N
 
 
 @pytest.mark.parametrize("alias", ["champion", "challenger"])
-def test_the_serverless_job_renews_the_views_also_behind_a_shut_gate(
-    tmp_path: Path, alias: str
-) -> None:
+def test_serverless_job_renews_views_without_a_new_champion(tmp_path: Path, alias: str) -> None:
     shutil.copytree(ROOT / "jobs", tmp_path / "jobs")
     shutil.copy(ROOT / "databricks.yml", tmp_path)
     for script in (tmp_path / "jobs").glob("*.py"):
@@ -174,7 +185,7 @@ def test_the_serverless_job_renews_the_views_also_behind_a_shut_gate(
     assert left_out == ({"serverless.recommend"} if alias == "challenger" else set())
 
 
-def test_a_task_that_fails_fails_the_job(root: Path) -> None:
+def test_run_failed_task_fails_the_job(root: Path) -> None:
     workflow = Workflow(resolve(read_bundle(root), "dev"), root)
     with pytest.raises(BundleError, match="Job inner: say failed"):
         workflow.run("inner", {"greeting": "fail"})
@@ -182,13 +193,13 @@ def test_a_task_that_fails_fails_the_job(root: Path) -> None:
         workflow.run("other")
 
 
-def test_an_order_of_texts_is_refused(root: Path) -> None:
+def test_condition_that_orders_texts_raises_bundle_error(root: Path) -> None:
     workflow = Workflow(resolve(read_bundle(root), "dev", {"wanted": "many"}), root)
     with pytest.raises(BundleError, match="compares numbers, not '3' with 'many'"):
         workflow.run("outer")
 
 
-def test_the_command_line_runs_a_job_and_tells_how_its_tasks_ended(root: Path) -> None:
+def test_bundle_run_shows_the_state_of_each_task(root: Path) -> None:
     (root / "conf").symlink_to(ROOT / "conf")
     job = ["run", "outer", "--root", str(root), "--var", "wanted=9", "--set", "recommend.k=3"]
     done = CliRunner().invoke(bundle_app, job)
@@ -212,7 +223,7 @@ def test_the_command_line_runs_a_job_and_tells_how_its_tasks_ended(root: Path) -
     assert said.endswith("--set recommend.k=3\n")
 
 
-def test_conf_of_a_target_becomes_local_except_for_its_names() -> None:
+def test_local_overrides_make_conf_local_except_for_names() -> None:
     texts = local_overrides("prod")
     overrides = ["catalog=spark_catalog", *texts[1::2]]
     found, local = load_config("prod", overrides), load_config("local")
@@ -224,7 +235,7 @@ def test_conf_of_a_target_becomes_local_except_for_its_names() -> None:
     }
 
 
-def test_a_targets_login_does_not_reach_the_local_broker(tmp_path: Path) -> None:
+def test_local_overrides_drop_the_login_of_a_target(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     login = "{mechanism: SCRAM-SHA-512, username: u, password: {scope: prod, key: broker}}"
     prod = tmp_path / "conf" / "prod.yml"

@@ -10,10 +10,12 @@ from pydantic import BaseModel
 from tests.support.sources import ROOT
 
 from matchlake.config import JobConfig, load_config
+from matchlake.recommender.algorithms import ALGORITHMS
 
 CONF = ROOT / "conf"
 ENVIRONMENTS = sorted(path.stem for path in CONF.glob("*.yml") if path.stem != "base")
-CHOICES = ("train.als", "train.matchbox", "train.split", "train.ranking")
+ALGORITHM_KEYS = {f"train.{name}" for name in ALGORITHMS}
+CHOICES = (*ALGORITHM_KEYS, "train.split", "train.ranking")
 """What is told by the classes themselves; base states only what it sets otherwise."""
 NAMED = ("streams.", "silver.tables.", "lake.sources.", "features.tables.")
 """Mappings from names to entries, of which an environment may have more."""
@@ -54,7 +56,8 @@ def _unstated(model: type[BaseModel], data: dict[str, Any], before: str = "") ->
     for name, field in model.model_fields.items():
         key, kind = f"{before}{name}", field.annotation
         if name not in data:
-            yield key
+            # An algorithm needs no key of its own: its parameters have defaults.
+            yield from () if key in ALGORITHM_KEYS else (key,)
         elif isinstance(kind, type) and issubclass(kind, BaseModel) and key not in CHOICES:
             yield from _unstated(kind, data[name], f"{key}.")
 

@@ -27,7 +27,7 @@ PARTS = {"llvmlite", "pydantic_core"}
 # Imported where it is installed: without it an error names no owner of a taken port.
 OPTIONAL = {"matchlake/io/ports.py": {"psutil"}}
 PRODUCTION_COMMANDS = (
-    *("sql", "sql-server", "describe", "streams status", "reconcile", "replay-quarantine"),
+    *("sql", "sql-server", "profile", "streams status", "reconcile", "replay-quarantine"),
     *("erase-user", "secrets check", "run ingest_events"),
     *("run reconcile", "run replay_quarantine", "run erase_user"),
 )

@@ -57,7 +57,7 @@ def token_login(cloud: Cloud, client: str = "ingest") -> SaslParams:
         client_id=client,
         client_secret=REF,
         scope="kafka/.default",
-        ca=str(cloud.ca),
+        ca_file=str(cloud.ca),
     )
     return SaslParams(mechanism="OAUTHBEARER", oauth=oauth)
 

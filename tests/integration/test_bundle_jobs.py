@@ -36,15 +36,15 @@ MATCHBOX: dict[str, Any] = {
     "train.algorithm": "matchbox",
     "train.matchbox": {"rank": 2, "samples": 3, "burn_in": 2, "thinning": 1},
     "train.metric": "rmse",
-    "train.modes": {"k": 3},
+    "train.azure_ml_modes": {"k": 3},
 }
-IN_BLOCKS = {"schedule": "distributed", "blocks": 2}
+IN_BLOCKS = {"execution": "distributed", "blocks": 2}
 OTHERS: dict[str, dict[str, Any]] = {
     "matchbox": MATCHBOX,
     "matchbox_in_blocks": {
         **MATCHBOX,
         "train.matchbox": {"rank": 2, "samples": 2, "burn_in": 1, "thinning": 1} | IN_BLOCKS,
-        "train.refit": False,
+        "train.refit_on_all_data": False,
     },
     "rater_in_blocks": {
         "train.als": {"feedback": "explicit", "rank": 4, "iterations": 2} | IN_BLOCKS,
@@ -170,7 +170,7 @@ def test_another_model_trains_and_recommends_on_serverless(
     assert (count("related_users"), count("related_items")) == (2 * USERS, 2 * ITEMS)
     assert count("predicted_ratings") == 3 * USERS
     if "matchbox" in model:
-        assert count("feature_weights") > 0
+        assert count("feature_effects") > 0
 
 
 def show(cell: str, path: Path, names: dict[str, Any]) -> Any:

@@ -24,9 +24,10 @@ from tests.support.sources import ROOT
 
 from matchlake.config import load_config
 from matchlake.io.ports import choose_port
-from matchlake.recommender.als.fit import Progress, fit_als
+from matchlake.recommender.als.fit import fit_als
+from matchlake.recommender.progress import Progress
 from matchlake.recommender.split import split
-from matchlake.training.steps import with_strength
+from matchlake.training.steps import with_weight
 
 # Every executor is there before the first task is given out, so that each gets some.
 SUBMIT = ["--conf", "spark.scheduler.minRegisteredResourcesRatio=1.0", "--driver-memory", "1g"]
@@ -81,7 +82,7 @@ def test_a_local_cluster_trains(lake: Path) -> None:
 def test_training_outlives_an_executor_and_resumes_after_its_driver(
     spark: SparkSession, lake: Path, tmp_path: Path
 ) -> None:
-    blocks = {"schedule": "distributed", "cut_every": 1, "iterations": 6, "rank": 4}
+    blocks = {"execution": "distributed", "checkpoint_interval": 1, "iterations": 6, "rank": 4}
     more = [each for k, v in blocks.items() for each in ("--set", f"train.als.{k}={v}")]
     log = tmp_path / "first.log"
     with running_program(submission("train_recommender", CLUSTER, lake, *more), lake, log) as first:
@@ -95,25 +96,23 @@ def test_training_outlives_an_executor_and_resumes_after_its_driver(
     assert re.search(r"fit resumes from \S+", resumed)
     assert "version 1 is champion" in resumed
     assert not list((lake / "checkpoints" / "train_recommender").iterdir())
-    fits = re.findall(r"iteration (\d) of 6: \S+ s, loss (\S+),", resumed)
-    assert [int(done) for done, _ in fits[-6:]] == [1, 2, 3, 4, 5, 6]
-    at, loss = fits[-7]
-    assert int(fits[0][0]) >= 5
+    lines = re.findall(r"iteration (\d) of 6: \S+ s, loss (\S+),", resumed)
+    assert [int(done) for done, _ in lines[-6:]] == [1, 2, 3, 4, 5, 6]
+    at, loss = lines[-7]
+    assert int(lines[0][0]) >= 5
     assert int(at) == 6
     assert float(loss) == pytest.approx(undisturbed_loss(spark, lake, blocks), rel=1e-4)
 
 
 def undisturbed_loss(spark: SparkSession, folder: Path, blocks: dict[str, Any]) -> float:
     """The loss that the job's first fit ends with when it is left alone, in one task."""
-    changed = blocks | {"schedule": "one-task"}
+    changed = blocks | {"execution": "single_task"}
     keys = [f"train.als.{key}={value}" for key, value in changed.items()]
     config = load_config("local", [f"lakehouse={folder}", *keys], ROOT / "conf")
-    interactions = with_strength(
-        spark.read.format("delta").load(SILVER.format(folder)), config.train
-    )
+    interactions = with_weight(spark.read.format("delta").load(SILVER.format(folder)), config.train)
     told: list[Progress] = []
     train = split(interactions, config.train.split).train
-    fit_als(train, config.train.als, on_progress=told.append)
+    fit_als(train, config.train.als, callback=told.append)
     return told[-1].loss
 
 

@@ -33,7 +33,7 @@ class Problem:
         if p.feedback == "explicit":
             return self.seen.astype(float), np.where(self.seen, values, 0.0)
         confidence = p.alpha * values
-        if p.target == "hu-koren":
+        if p.objective == "hu_koren":
             return np.where(self.seen, 1 + confidence, 1.0), self.seen.astype(float)
         # w0 s^2 on all pairs and c (1 - s)^2 on the observed: one parabola a pair.
         weight = np.where(self.seen, confidence + p.unobserved_weight, p.unobserved_weight)
@@ -42,7 +42,7 @@ class Problem:
 
     def ridges(self) -> Dense:
         n = self.seen.sum(axis=1)
-        own = self.params.target == "hu-koren"
+        own = self.params.objective == "hu_koren"
         base = 0.0 if own else self.params.base_weight * self.values.shape[1]
         return self.params.regularization * (n + base) ** self.params.nu
 
@@ -72,7 +72,7 @@ def objective(problem: Problem, users: tuple[Dense, Dense], items: tuple[Dense, 
         loss = ((values - scores)[seen] ** 2).sum()
     else:
         c = p.alpha * values[seen]
-        if p.target == "hu-koren":
+        if p.objective == "hu_koren":
             loss = ((1 + c) * (1 - scores[seen]) ** 2).sum() + (scores[~seen] ** 2).sum()
         else:
             loss = (c * (1 - scores[seen]) ** 2).sum() + p.unobserved_weight * (scores**2).sum()

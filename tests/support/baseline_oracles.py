@@ -21,32 +21,15 @@ def biases(ratings: Matrix, user_ridge: float, item_ridge: float) -> tuple[float
     return mean, solution[: ratings.shape[0]], solution[ratings.shape[0] :]
 
 
-def cosine_weights(strengths: Matrix, neighbours: int, shrinkage: float) -> Matrix:
-    """Entry (j, i) is the shrunk cosine if j is one of the `neighbours` most like i, else 0."""
-    size = strengths.shape[1]
-    weights = np.zeros((size, size))
-    norms = np.linalg.norm(strengths, axis=0)
-    for target in range(size):
-        found = []
-        for other in range(size):
-            length = norms[target] * norms[other] + shrinkage
-            product = strengths[:, target] @ strengths[:, other]
-            if other != target and product > 0:
-                found.append((-product / length, other))
-        for cosine, other in sorted(found)[:neighbours]:
-            weights[other, target] = -cosine
-    return weights
-
-
-def ease_weights(strengths: Matrix, regularization: float) -> Matrix:
+def ease_weights(values: Matrix, regularization: float) -> Matrix:
     """Column i: ridge regression of item i on all other items, one system at a time."""
-    size = strengths.shape[1]
+    size = values.shape[1]
     weights = np.zeros((size, size))
     for target in range(size):
         others = [item for item in range(size) if item != target]
-        design = strengths[:, others]
+        design = values[:, others]
         gram = design.T @ design + regularization * np.eye(size - 1)
-        weights[others, target] = np.linalg.solve(gram, design.T @ strengths[:, target])
+        weights[others, target] = np.linalg.solve(gram, design.T @ values[:, target])
     return weights
 
 

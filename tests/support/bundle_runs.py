@@ -70,7 +70,7 @@ class Place:
         return [*local_overrides("dev", ROOT / "conf"), *_settings(keys)]
 
     def write_conf(self) -> None:
-        """The same as a `conf` in the folder, for what is told of no arguments."""
+        """The same as a `conf` in the folder, for code without arguments."""
         overrides = [f"catalog={LOCAL_CATALOG}", *self.arguments()[1::2]]
         config = load_config("dev", overrides, ROOT / "conf")
         kept = config.model_dump(mode="json", exclude={"env", "conf_dir"})
@@ -85,7 +85,7 @@ def run_jobs(place: Place, *, serverless: bool) -> Iterator[TaskRun]:
     """Runs the jobs that have clusters, or the one that has none; gives each task as it ended."""
     resolved = resolve(read_bundle(ROOT), "dev", {"catalog": LOCAL_CATALOG})
     assert resolved.problems == ()
-    for key in _in_order(resolved):
+    for key in _in_order(resolved, place):
         job = resolved.jobs[key]
         if key in OPERATIONS or bool(job.get("environments")) is serverless:
             runs: list[TaskRun] = []
@@ -111,10 +111,9 @@ def job_names(*, serverless: bool) -> set[str]:
     return ours | set(OPERATIONS)
 
 
-def _in_order(resolved: Resolved) -> list[str]:
+def _in_order(resolved: Resolved, place: Place) -> list[str]:
     """The jobs, each after those that write what it reads; those of SQL alone at the end."""
-
-    order = job_order(load_config("dev", conf_dir=ROOT / "conf"))
+    order = job_order(load_config("dev", place.arguments()[1::2], ROOT / "conf"))
 
     def at(key: str) -> int:
         scripts = [script_of(task, ROOT) for task in resolved.jobs[key]["tasks"]]

@@ -11,7 +11,7 @@ from matchlake.io.delta import Lakehouse
 from matchlake.io.secrets import EnvironmentSecrets
 from matchlake.lakehouse.views import SCHEMAS, fixed_views
 from matchlake.runtime import Runtime
-from matchlake.schemas import INTERACTIONS
+from matchlake.schemas import INTERACTIONS, Column, TableSpec
 
 USERS, ITEMS = 60, 40
 
@@ -33,6 +33,24 @@ def small_lake(spark: SparkSession, folder: Path) -> tuple[Lakehouse, JobConfig]
         INTERACTIONS,
     )
     return lake, config
+
+
+def add_users_and_items(lake: Lakehouse) -> None:
+    """Tables bronze.users and bronze.items: u1 to u59 and `newcomer` without ratings; 41 items."""
+    users = lake.spark.sql("""
+        SELECT concat('u', u) AS user_id, CAST(18 + u % 40 AS INT) AS age,
+               IF(u % 2 = 0, 'M', 'F') AS gender, IF(u % 3 = 0, 'student', 'writer') AS occupation
+        FROM (SELECT explode(sequence(1, 59)) AS u)
+        UNION ALL SELECT 'newcomer', 24, NULL, 'student'
+    """)
+    items = lake.spark.sql("""
+        SELECT concat('i', i) AS item_id, concat('Film ', i) AS title,
+               CAST(1950 + i AS INT) AS year, array(IF(i % 2 = 0, 'Drama', 'Comedy')) AS genres
+        FROM (SELECT explode(sequence(0, 40)) AS i)
+    """)
+    for name, frame in (("bronze.users", users), ("bronze.items", items)):
+        kinds = tuple(Column(f.name, f.dataType.simpleString(), f.name) for f in frame.schema)
+        lake.replace(frame, TableSpec(name, name, kinds))
 
 
 def lake_runtime(spark: SparkSession, folder: Path, *settings: str) -> Runtime:

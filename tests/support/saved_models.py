@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.mlflow_tracking import ModelVersion, Tracker
 from matchlake.io.params import TrackingParams
+from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor
 from matchlake.model_store.spark import save_model
 from matchlake.recommender.als.model import FactorModel
 from matchlake.recommender.als.params import AlsParams
@@ -45,7 +46,7 @@ def side(name: str, ids: Sequence[Any], seed: int, rank: int = RANK) -> pa.Table
                 random.normal(size=(count, rank)).astype("float32").tolist(), pa.list_(pa.float32())
             ),
             "bias": pa.array(random.normal(size=count).astype("float32")),
-            "observed": pa.array(range(1, count + 1), pa.int64()),
+            "n_interactions": pa.array(range(1, count + 1), pa.int64()),
         }
     )
     return table.take(list(reversed(range(count))))
@@ -80,3 +81,10 @@ def _empty_store() -> Path:
     tracker = Tracker(TrackingParams(), str(folder))
     assert tracker.champion() is None
     return folder / "mlflow.db"
+
+
+def register(tracker: Tracker, folder: Path, alias: str = "champion") -> ModelVersion:
+    """Logs a saved model from `folder` and registers it with an alias."""
+    with tracker.run("train") as run:
+        saved(folder / FACTORS)
+        return run.register(run.log_model(pyfunc_flavor(folder)), alias, {"decision": "first"})

@@ -23,7 +23,7 @@ END_PRODUCTS = {
     "gold.feature_vocabulary": "people, to understand a feature column",
     "gold.feature_counts": "people, to see unknown values",
     "gold.drift": "people, to see drift",
-    "gold.feature_weights": "people, to understand a model",
+    "gold.feature_effects": "people, to understand a model",
 }
 """The tables from which no job and no view builds anything, and for whom they are."""
 

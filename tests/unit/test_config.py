@@ -72,9 +72,9 @@ def test_the_catalog_stands_in_other_values(conf: Path) -> None:
     assert load_config("dev", conf_dir=conf).checkpoints == "/Volumes/lake/a"
     mine = load_config("dev", ["catalog=mine", "tracking.model=${catalog}.gold.m"], conf)
     assert (mine.checkpoints, mine.tracking.model) == ("/Volumes/mine/a", "mine.gold.m")
-    with pytest.raises(ConfigError, match=r"checkpoints speaks of \$\{catalog\}"):
+    with pytest.raises(ConfigError, match=r"checkpoints uses \$\{catalog\}"):
         load_config("local", ["checkpoints=/Volumes/${catalog}/a"], conf)
-    with pytest.raises(ConfigError, match="there is no catalog"):
+    with pytest.raises(ConfigError, match="conf has no catalog"):
         load_config("local", ["catalog=${catalog}"], conf)
 
 
@@ -213,7 +213,6 @@ NAMED = {
             "features.tables.users.source",
             "features.tables.users.table",
             "features.tables.users.features.name",
-            "train.features.users.source",
             "recommend.pairs",
             "streams.rating_events.table",
             "streams.rating_events.topic",

@@ -58,8 +58,8 @@ def check(env: Env = "local") -> None:
 
 @secrets_app.command()
 def put(
-    scope: Annotated[str, typer.Argument(help="scope of the reference")],
-    key: Annotated[str, typer.Argument(help="key in it")],
+    scope: Annotated[str, typer.Argument(help="scope of the secret")],
+    key: Annotated[str, typer.Argument(help="key in the scope")],
     env: Env = "local",
 ) -> None:
     """Puts a secret into the local file; asks for its value, or reads it from a pipe.
@@ -70,21 +70,23 @@ def put(
     if "file" not in config.secrets.stores:
         stores = ", ".join(config.secrets.stores)
         raise SecretError(
-            f"The file is none of the stores of {env} (secrets.stores: {stores}), so nothing would "
-            "read it. Put it with `az keyvault secret set` or `databricks secrets put-secret`."
+            f"The local file is not a secret store of {env} (secrets.stores: {stores}). Use "
+            "`az keyvault secret set` or `databricks secrets put-secret`."
         )
     ref = _reference(scope, key)
     path = secrets_file(config.secrets, config.lakehouse)
     FileSecrets(path).put(ref, Secret(_value(ref)))
-    Console(soft_wrap=True).print(Text(f"{ref} is in {path}, which only you can read."))
+    Console(soft_wrap=True).print(Text(f"{ref} is in {path}; only you can read this file."))
 
 
 @scope_app.command("create-keyvault")
 def create_keyvault(
-    name: Annotated[str, typer.Argument(help="the new scope")],
-    dns_name: Annotated[str, typer.Option(help="the vault: https://NAME.vault.azure.net")],
+    name: Annotated[str, typer.Argument(help="name of the new scope")],
+    dns_name: Annotated[
+        str, typer.Option(help="address of the vault: https://NAME.vault.azure.net")
+    ],
     resource_id: Annotated[
-        str, typer.Option(help="the vault's resource id: /subscriptions/.../vaults/NAME")
+        str, typer.Option(help="resource id of the vault: /subscriptions/.../vaults/NAME")
     ],
     env: Env = "dev",
     *,
@@ -139,7 +141,7 @@ def _value(ref: SecretRef) -> str:
     stdin = typer.get_text_stream("stdin")
     if stdin.isatty():
         return str(typer.prompt(f"value of {ref}", hide_input=True, confirmation_prompt=True))
-    # A pipe ends its text with a newline that nobody meant; others are the value's own.
+    # A pipe adds one newline at the end; other newlines belong to the value.
     value = stdin.read().removesuffix("\n")
     if not value:
         raise SecretError(f"Nothing came through the pipe: {ref} is left as it was.")

@@ -1,7 +1,7 @@
 """`matchlake demo`: the whole product on MovieLens-100K, in one session, and a closing page.
 
-Every step is the job or the call that a user would run; the demo puts them in order, shows how
-far it is, and reads its closing page from the tables that the jobs have written.
+Every step is a job or a call that a user can run. The demo runs them in order, shows its progress,
+and reads its closing page from the tables of the jobs.
 """
 
 import runpy
@@ -38,16 +38,16 @@ JOBS = (
 )
 STREAM = "rating_events"
 RANKER = ("recommend.tables=[recommendations]", f"ingest.streams=[{STREAM}]")
-"""The first model ranks items; what is related to what the second one says."""
+"""The first model ranks items; the second one gives related items and users."""
 RATER = (
     "tracking.model=rater",
     "train.algorithm=matchbox",
     "train.matchbox={rank: 8, samples: 40, burn_in: 80, thinning: 2}",
     "train.metric=rmse",
-    "train.modes={}",
-    "recommend.tables=[related_items, related_users, predicted_ratings, feature_weights]",
+    "train.azure_ml_modes={}",
+    "recommend.tables=[related_items, related_users, predicted_ratings, feature_effects]",
 )
-"""What turns the jobs that rank items into those that predict ratings: the second model."""
+"""Overrides for the second model, which predicts ratings."""
 NEWCOMER = "newcomer"
 _SEED = 20
 _ODD_EVENTS = 300
@@ -56,7 +56,7 @@ _PARTITIONS = 4
 
 @dataclass
 class Steps:
-    """Numbers the steps as they come, and keeps the seconds each took."""
+    """Numbers the steps, and records the seconds of each."""
 
     console: Console
     total: int
@@ -75,9 +75,9 @@ class Steps:
 def run_demo(console: Console, ratings: int | None = None, movielens: Path | None = None) -> None:
     """Runs the demo on the first `ratings` ratings (by default all) and prints its closing page.
 
-    They are those of MovieLens-100K, or of the MovieLens set in the folder `movielens`. Leaves
-    tables, tracking store and the broker's data below the lakehouse folder; a broker that it
-    started is stopped again. A second run publishes and ingests nothing twice.
+    The ratings are those of MovieLens-100K, or of the MovieLens set in the folder `movielens`.
+    Tables, tracking store and broker data stay below the lakehouse folder; a broker that the demo
+    started is stopped. A second run publishes and ingests nothing twice.
     """
     start_logging("INFO")
     dataset = open_movielens(movielens) if movielens else bundled_movielens()
@@ -92,8 +92,8 @@ def run_demo(console: Console, ratings: int | None = None, movielens: Path | Non
             broker = configured_broker(config.kafka, config.lakehouse, store)
             console.print(f"a broker runs on {broker}", highlight=False)
             console.print(
-                f"process {state.pid}; its data stay below {root}/kafka, its password in the "
-                f"vault below {root}/cloud"
+                f"process {state.pid}; its data is below {root}/kafka, its password in the vault "
+                f"below {root}/cloud"
             )
         with steps.step("events and lake files"):
             published = _publish(console, config, broker, dataset, ratings)
@@ -124,7 +124,7 @@ def job(name: str) -> Callable[[Runtime], None]:
 def _publish(
     console: Console, config: JobConfig, broker: Broker, dataset: MovieLens, ratings: int | None
 ) -> Published:
-    """Publishes the ratings, with odd events of every kind among them, and says how many."""
+    """Publishes the ratings and broken events of every kind; prints their numbers."""
     frame: pd.DataFrame = dataset.read_ratings().iloc[:ratings]
     odd = broken_events(frame, _SEED, _ODD_EVENTS)
     events = mix_in(rating_events([frame]), odd, every=max(1, len(frame) // _ODD_EVENTS))

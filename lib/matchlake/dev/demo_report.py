@@ -1,4 +1,4 @@
-"""The demo's closing page: what was read, written, learnt and recommended, from the tables."""
+"""The closing page of the demo: records, tables, metrics, recommendations."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,13 +12,14 @@ from matchlake.runtime import Runtime
 
 _USERS = ("1", "405", "943")
 _BEST = 3
-_METRICS = ("ndcg_at_10", "recall_at_20", "hit_rate_at_10", "rmse", "mae", "inside_90")
+_METRICS = ("ndcg_at_10", "recall_at_20", "hit_rate_at_10", "rmse", "mae", "interval_coverage_90")
 _QUERIES = (
     (
-        "What a newcomer, a student of 24 without ratings, is expected to rate highest",
-        ("title", "rating", "low", "high", "cold"),
+        "Predicted ratings of a new user, a student of 24 without ratings",
+        ("title", "rating", "low", "high", "is_cold_start"),
         (
-            "SELECT title, rating, low, high, cold FROM gold.predicted_ratings_with_titles "
+            "SELECT title, rating, low, high, is_cold_start "
+            "FROM gold.predicted_ratings_with_titles "
             "WHERE user_id = 'newcomer' ORDER BY rating DESC, title LIMIT 5"
         ),
     ),
@@ -40,11 +41,12 @@ _QUERIES = (
         ),
     ),
     (
-        "What pulls ratings up and down",
-        ("side", "feature", "pull", "deviation", "taste"),
+        "Estimated effects of features on the rating",
+        ("side", "feature", "effect", "effect_std", "effect_heterogeneity"),
         (
-            "SELECT side, feature, pull, deviation, taste FROM gold.feature_weights "
-            "ORDER BY abs(pull) DESC LIMIT 6"
+            "SELECT side, feature, effect, effect_std, effect_heterogeneity "
+            "FROM gold.feature_effects "
+            "ORDER BY abs(effect) DESC LIMIT 6"
         ),
     ),
 )
@@ -61,9 +63,9 @@ def print_page(
     published: Published,
     seconds: Mapping[str, float],
 ) -> None:
-    """Prints the page; runs the few queries it needs.
+    """Prints the page; runs a few queries.
 
-    The second runtime is that of the model of ratings.
+    The second runtime is that of the rating model.
     """
     runtime, rater = runtimes
     create_views(runtime.lakehouse, runtime.config)
@@ -84,7 +86,7 @@ def print_page(
 
 
 def _grid(title: str, columns: Iterable[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table of texts and numbers, the numbers to the right."""
+    """A table of texts and numbers; numbers are right-aligned."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     cells = [list(row) for row in rows]
     for at, name in enumerate(columns):
@@ -104,7 +106,7 @@ def _cell(value: object) -> str:
 
 
 def _records(runtime: Runtime, published: Published) -> Text:
-    """What lies in the topic, against the valid and the quarantined rows of all runs."""
+    """The records in the topic, compared with the rows of all runs."""
     name = runtime.lakehouse.name(runtime.config.streams["rating_events"].table)
     rows = runtime.spark.sql(f"SELECT _status, count(*) FROM {name} GROUP BY _status").collect()
     found: dict[str, int] = {row[0]: row[1] for row in rows}
@@ -124,7 +126,7 @@ def _tables(runtime: Runtime) -> Table:
 
 
 def _metrics(runtime: Runtime) -> Table:
-    """The champion's figures beside the baselines', all on the same test part."""
+    """The metrics of the champion and the baselines, on the same test part."""
     champion = runtime.tracker.require_champion()
     found = runtime.tracker.metrics(champion)
     shown = [metric for metric in _METRICS if metric in found]
@@ -133,7 +135,7 @@ def _metrics(runtime: Runtime) -> Table:
     rows += [
         (other, *(found.get(f"{other}/{metric}", "-") for metric in shown)) for other in others
     ]
-    title = f"Held-out figures ({champion.name}, version {champion.version})"
+    title = f"Metrics on held-out data ({champion.name}, version {champion.version})"
     return _grid(title, ("model", *shown), rows)
 
 

@@ -1,4 +1,4 @@
-"""Notebooks in Databricks' source format, read into cells and turned into Jupyter's format."""
+"""Reads notebooks in Databricks' source format and writes them in Jupyter's format."""
 
 import json
 import re
@@ -13,7 +13,7 @@ _MAGIC = "# MAGIC "
 
 
 class Cell(NamedTuple):
-    """One cell: its kind, `code`, `markdown` or `magic` (a command of Databricks), and its text."""
+    """One cell: its text, and its kind `code`, `markdown` or `magic` (a Databricks command)."""
 
     kind: str
     text: str
@@ -41,7 +41,7 @@ def _cell(text: str) -> Cell:
 
 
 def to_jupyter(cells: list[Cell]) -> dict[str, Any]:
-    """The cells as Jupyter stores them; what only Databricks understands is shown, not run."""
+    """The cells in Jupyter's form; Databricks commands become text."""
     made: list[dict[str, Any]] = []
     for number, cell in enumerate(cells):
         code = cell.kind == "code"
@@ -59,7 +59,7 @@ def to_jupyter(cells: list[Cell]) -> dict[str, Any]:
 
 
 def write_jupyter(folder: Path, out: Path) -> list[Path]:
-    """Writes every notebook of `folder` as `.ipynb` to `out`; names the files."""
+    """Writes every notebook of `folder` as `.ipynb` to `out`; the new paths."""
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for path in sorted(folder.glob("*.py")):

@@ -1,7 +1,7 @@
-"""Sends one frame to every partition and another to the partition of each row's query.
+"""Sends all targets to every partition, and each query to one.
 
-What comes together in a partition comes in the order of its kinds, so that a task can settle what
-it needs to know before the rows it streams.
+The rows of a partition arrive by kind, so a task prepares the targets before it streams its
+queries.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,19 +24,19 @@ from matchlake.engine.packing import (
     spread_keys,
     unpack_tables,
 )
-from matchlake.engine.top_k import Lists, lists_of
+from matchlake.engine.top_k import TargetLists, lists_of
 
 T = TypeVar("T")
 
 TARGET, GIVEN, QUERY = 0, 1, 2
-"""The kinds of rows, in the order in which a task gets them."""
-_MANY = 64
-"""Partitions where `spark.sql.shuffle.partitions` is not a number, as on serverless."""
+"""The kinds of rows, in their order of arrival."""
+_PARTITIONS = 64
+"""Partitions if `spark.sql.shuffle.partitions` is not a number, as on serverless."""
 
 
 @dataclass(frozen=True)
-class Spread:
-    """How many partitions, and the key that leads to each; queries of one type."""
+class PartitionPlan:
+    """The partitions, by a key that leads to each; all queries have one type."""
 
     keys: list[int]
     query_type: DataType
@@ -52,41 +52,47 @@ class Spread:
         number = F.pmod(F.xxhash64("query"), F.lit(len(self.keys))) + 1
         return F.element_at(self.array, number.cast("int"))
 
-    def gather(self, *frames: DataFrame) -> DataFrame:
-        """All frames in one, each row in its partition, by `kind` there; lazy."""
-        scene = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames)
-        return scene.repartition(len(self.keys), "part").sortWithinPartitions("kind").drop("part")
+    def assemble(self, *frames: DataFrame) -> DataFrame:
+        """All frames in one, each row in its partition, ordered by `kind` there; lazy."""
+        rows = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames)
+        return rows.repartition(len(self.keys), "part").sortWithinPartitions("kind").drop("part")
 
 
-def spread_over(queries: DataFrame) -> Spread:
-    """As many partitions as the session's shuffles have; `queries` has a column `query`."""
-    value = queries.sparkSession.conf.get("spark.sql.shuffle.partitions", "") or ""
-    count = int(value) if value.isdigit() else _MANY
-    return Spread(spread_keys(count), queries.schema["query"].dataType)
+def plan_partitions(queries: DataFrame, count: int | None = None) -> PartitionPlan:
+    """`count` partitions, or as many as the session's shuffles; `queries` has `query`."""
+    if count is None:
+        value = queries.sparkSession.conf.get("spark.sql.shuffle.partitions", "") or ""
+        count = int(value) if value.isdigit() else _PARTITIONS
+    return PartitionPlan(spread_keys(count), queries.schema["query"].dataType)
 
 
-def sent_to_all(frame: DataFrame, spread: Spread, kind: int) -> DataFrame:
+def copies(count: int) -> Column:
+    """One copy of a row for each number below `count`."""
+    return F.explode(F.array(*[F.lit(number) for number in range(count)]))
+
+
+def replicate(frame: DataFrame, plan: PartitionPlan, kind: int) -> DataFrame:
     """A copy of `frame` for every partition."""
     return frame.select(
-        F.explode(spread.array).alias("part"),
+        F.explode(plan.array).alias("part"),
         F.lit(kind).alias("kind"),
-        F.lit(None).cast(spread.query_type).alias("query"),
+        F.lit(None).cast(plan.query_type).alias("query"),
         "*",
     )
 
 
-def sent_home(frame: DataFrame, spread: Spread, kind: int) -> DataFrame:
-    """`frame`, each row bound for the partition of its `query`."""
-    return frame.select(spread.home.alias("part"), F.lit(kind).alias("kind"), "*")
+def route_by_query(frame: DataFrame, plan: PartitionPlan, kind: int) -> DataFrame:
+    """`frame` with each row in the partition of its `query`."""
+    return frame.select(plan.home.alias("part"), F.lit(kind).alias("kind"), "*")
 
 
-def sent_packed(pairs: DataFrame, spread: Spread, kind: int) -> DataFrame:
-    """`pairs`, each bound for the partition of its `query`, many of them in one row of `data`.
+def route_packed(pairs: DataFrame, plan: PartitionPlan, kind: int) -> DataFrame:
+    """`pairs` in the partitions of their queries, many of them in one row of `data`.
 
-    There are many more of them than of other rows, and Spark asks each row that goes to Python
-    for the size of all columns of the scene, slowly where lists are among them.
+    There are many more pairs than other rows. Spark asks each row that goes to Python for the size
+    of all its columns, which is slow if there are lists among them.
     """
-    bound = pairs.select(spread.home.alias("part"), "*")
+    bound = pairs.select(plan.home.alias("part"), "*")
     packed = bound.mapInArrow(_packed, "part INT, data BINARY")
     return packed.select("part", F.lit(kind).alias("kind"), "data")
 
@@ -101,8 +107,8 @@ def _packed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             yield pa.RecordBatch.from_arrays([pa.array([part]), *data.chunks], ["part", "data"])
 
 
-def scene_of(targets: DataFrame, queries: DataFrame, given: DataFrame | None) -> DataFrame:
-    """All targets for each partition, the queries, and what is `given` of each; lazy.
+def combine(targets: DataFrame, queries: DataFrame, given: DataFrame | None) -> DataFrame:
+    """All targets in each partition, its queries, and the given pairs of these; lazy.
 
     `targets` and `queries` have `id`, which becomes `target` and `query`; `given` has those two.
     """
@@ -110,23 +116,23 @@ def scene_of(targets: DataFrame, queries: DataFrame, given: DataFrame | None) ->
         frame.withColumnRenamed("id", name)
         for frame, name in ((targets, "target"), (queries, "query"))
     )
-    spread = spread_over(queries)
-    frames = [sent_to_all(targets, spread, TARGET), sent_home(queries, spread, QUERY)]
+    plan = plan_partitions(queries)
+    frames = [replicate(targets, plan, TARGET), route_by_query(queries, plan, QUERY)]
     if given is not None:
-        kinds = {"query": spread.query_type, "target": targets.schema["target"].dataType}
-        # Ids of another type would be sent elsewhere; one that is none of that type equals none.
+        kinds = {"query": plan.query_type, "target": targets.schema["target"].dataType}
+        # Ids of another type would hash differently. An id that cannot be cast matches none.
         own = [F.col(name).try_cast(kind).alias(name) for name, kind in kinds.items()]
         pairs = given.select(*own)
-        frames.append(sent_packed(pairs, spread, GIVEN))
-    return spread.gather(*frames)
+        frames.append(route_packed(pairs, plan, GIVEN))
+    return plan.assemble(*frames)
 
 
-def streamed(
+def stream_queries(
     batches: Iterator[pa.RecordBatch], settle: Callable[[pa.Table, pa.Table], T], size: int
 ) -> Iterator[tuple[pa.RecordBatch, T]]:
-    """A partition's queries, up to `size` at a time, with what comes before them.
+    """A partition's queries, up to `size` at a time, with the result of `settle`.
 
-    That is what `settle` makes, once, of all targets and all given pairs.
+    `settle` is called once, with all targets and all given pairs.
     """
     waiting: dict[int, list[pa.RecordBatch]] = {TARGET: [], GIVEN: []}
     settled: list[T] = []
@@ -139,20 +145,20 @@ def streamed(
             continue
         if not settled:
             targets, given = map(pa.Table.from_batches, waiting.values())
-            settled.append(settle(targets, _pairs(given)))
+            settled.append(settle(targets, unpack_given(given)))
             waiting = {}
         for start in range(bounds[QUERY], len(batch), size):
             yield batch.slice(start, size), settled[0]
 
 
-def _pairs(given: pa.Table) -> pa.Table:
-    """The pairs that came packed; none where none were sent."""
+def unpack_given(given: pa.Table) -> pa.Table:
+    """The pairs of `route_packed` rows; an empty table without such rows."""
     tables = unpack_tables(given["data"]) if "data" in given.column_names else []
     return pa.concat_tables(tables) if tables else given.select(["query", "target"])
 
 
-def given_lists(pairs: pa.Table, targets: pa.Array) -> tuple[pa.Array, Lists]:
-    """The queries that have given pairs, and of each the places of its targets in `targets`."""
+def lists_by_query(pairs: pa.Table, targets: pa.Array) -> tuple[pa.Array, TargetLists]:
+    """The queries with given pairs, and for each the places of its targets in `targets`."""
     encoded = combined(pairs["query"]).dictionary_encode()
     owners = np.asarray(pc.fill_null(encoded.indices, -1))
     places = np.asarray(pc.fill_null(pc.index_in(combined(pairs["target"]), targets), -1))

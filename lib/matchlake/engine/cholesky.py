@@ -1,8 +1,8 @@
 """Small symmetric positive definite systems inside kernels: rank-k update, factor, substitution.
 
 Matrices are flat float32 arrays of `width * width`, row by row, `width` a multiple of LANES. Only
-the upper triangle counts: what stands left of the diagonal is scratch. Work goes by rows of that
-triangle, so that every inner step is a fused multiply-add on sixteen neighbours.
+the upper triangle counts; values left of the diagonal are scratch. The loops run over rows of that
+triangle, so every inner step is a fused multiply-add on sixteen neighbours.
 """
 
 import numpy as np
@@ -13,17 +13,17 @@ from matchlake.engine.simd import LANES, compiled, fma, load, splat, store, tota
 Flat = npt.NDArray[np.float32]
 
 PANEL = 4
-"""Pivot rows that `factorize` takes before it updates the rows below, once for all of them."""
+"""Pivot rows that `factorize` takes per update of the rows below."""
 
 _DETERMINED = np.float32(1e-6)
-"""A pivot below this part of its diagonal is rounding: the data do not determine that column."""
+"""A pivot below this part of its diagonal is a rounding error: the column is undetermined."""
 
 
 @compiled
 def rank_update(rows: Flat, count: int, width: int, matrix: Flat) -> None:
     """Adds `R' R` to the upper triangle of `matrix`, R the first `count` rows of `rows`.
 
-    Tiles of 8 x 16 stay in registers while all rows pass: two operations a load.
+    Tiles of 8 x 16 stay in registers while all rows pass: two operations per load.
     """
     for a in range(0, width, 8):
         for c in range(a - a % LANES, width, LANES):

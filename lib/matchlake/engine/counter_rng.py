@@ -1,4 +1,4 @@
-"""Random numbers by counter: a number depends on its key and place only, never on the schedule."""
+"""Counter-based random numbers: each one depends on its key and place only."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,7 +7,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _mix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014): a bijection that spreads all bits."""
+    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014), a bijection."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))

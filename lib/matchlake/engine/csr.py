@@ -1,4 +1,4 @@
-"""Interactions as compressed rows (CSR), the form in which kernels read them."""
+"""Interactions as compressed rows (CSR), as kernels read them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +16,12 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 _LEVELS, _SAMPLE = 1 << 8, 1 << 16
 _HALF = 16
-"""Bits of a column that travel apart from those above them."""
+"""Low bits of a column, which are stored apart from the high ones."""
 
 
 @dataclass(frozen=True)
 class Csr:
-    """Compressed rows: those of row `r` stand at `indptr[r]:indptr[r + 1]`, by ascending column."""
+    """Compressed rows: row `r` is `indptr[r]:indptr[r + 1]`, by ascending column."""
 
     indptr: Ints
     columns: Positions
@@ -52,10 +52,10 @@ class Csr:
         return Csr(indptr, columns, values, self.rows)
 
     def narrowed(self) -> Arrays:
-        """All of it for `Csr.widened`, exactly, in three bytes an interaction where that will do.
+        """The rows for `Csr.widened`, exactly, in three bytes per interaction if possible.
 
-        A distributed fit sends every block to a worker in each half, so its bytes are its time.
-        Columns go as their low and high bits, values of few levels as the numbers of these.
+        A distributed fit sends every block to a worker in each half, so its time depends on bytes.
+        Columns are stored as low and high bits, values of few levels as codes.
         """
         found: Arrays = {"indptr": self.indptr, "width": np.array([self.width])}
         found["low"] = self.columns.astype(np.uint16)
@@ -73,7 +73,7 @@ class Csr:
 
     @classmethod
     def widened(cls, found: Arrays) -> "Csr":
-        """What `narrowed` was given."""
+        """The rows of `narrowed`."""
         columns = found["low"].astype(np.int32)
         if "high" in found:
             columns |= found["high"].astype(np.int32) << _HALF

@@ -11,11 +11,12 @@ import pyarrow as pa
 Array = npt.NDArray[Any]
 
 PIECE = 1 << 19
-"""Most bytes in one row: more would be an object of its own regions to the JVM's collector (G1),
-each of which sets it to work; and Spark's sorts hold several rows at a time."""
+"""Maximum bytes in one row. The JVM's collector (G1) treats larger objects as humongous, which
+starts
+collections; and Spark's sorts hold several rows at a time."""
 
 PACKED = 1 << 19
-"""Small rows, such as interactions, that travel in one large row."""
+"""Small rows, such as interactions, in one large row."""
 
 _ALIGNED = 64
 
@@ -37,7 +38,7 @@ def pieces_of(data: memoryview) -> list[memoryview]:
 
 
 def binary_array(pieces: Sequence[memoryview]) -> pa.ChunkedArray:
-    """The pieces as a binary column, a chunk each, without a copy."""
+    """The pieces as a binary column, one chunk each, without a copy."""
     return pa.chunked_array([_one_value(piece) for piece in pieces], pa.binary())
 
 
@@ -47,7 +48,7 @@ def _one_value(data: memoryview) -> pa.Array:
 
 
 def unpack(pieces: Iterable[bytes | memoryview]) -> dict[str, Array]:
-    """What `pack` was given: writable, aligned arrays over one copy of the pieces."""
+    """The arrays of `pack`: writable and aligned, over one copy of the pieces."""
     whole = bytearray().join(pieces)
     size = int.from_bytes(whole[:8], "little")
     place, arrays = 8 + size, {}
@@ -81,13 +82,13 @@ def pack_table(table: pa.Table) -> memoryview:
 
 
 def unpack_tables(column: pa.Array | pa.ChunkedArray) -> list[pa.Table]:
-    """What `pack_table` was given, for each row of a binary column that is not null."""
+    """The tables of `pack_table`, for each row of a binary column that is not null."""
     streams = [row.as_buffer() for row in column if row.is_valid]
     return [pa.ipc.open_stream(stream).read_all() for stream in streams]
 
 
 def spread_keys(count: int) -> list[int]:
-    """`count` integers that Spark's hash partitioning puts each into a partition of its own.
+    """`count` integers that Spark's hash partitioning puts into different partitions.
 
     Spark puts an int key into partition `murmur3(key, seed 42) mod count` (x86, 32 bits).
     """

@@ -1,6 +1,6 @@
-"""Sixteen floats at a time inside compiled kernels, written out where the compiler would not.
+"""Sixteen floats at a time inside compiled kernels, as explicit vector code.
 
-`Lanes` is a numba type over LLVM's own vector: one AVX-512 register, two of AVX2, four of NEON; the
+`Lanes` is a numba type over LLVM's vector: one AVX-512 register, two of AVX2, four of NEON. The
 code is the same on all. Offsets count floats from the start of a flat array, of any alignment.
 """
 
@@ -24,8 +24,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 def compiled(function: _Function) -> _Function:
     """Compiles `function` at its first call, without the GIL, and keeps the code on disk.
 
-    Its arithmetic is as written: what is inlined depends on what the disk had, and with liberties
-    the last bits of a result would depend on that too.
+    Floating-point arithmetic is strict. Inlining depends on the cached code; with relaxed
+    arithmetic the last bits of a result would depend on it, too.
     """
     jit = numba.njit(nogil=True, cache=True, error_model="numpy")
     return cast("_Function", jit(function))
@@ -148,7 +148,7 @@ load = intrinsic(_load)
 store = intrinsic(_store)
 """`store(array, offset, lanes)`: writes sixteen floats into a flat float32 array."""
 fetch = intrinsic(_fetch)
-"""`fetch(array, offset)`: asks for sixteen floats that are loaded soon."""
+"""`fetch(array, offset)`: prefetches sixteen floats."""
 splat = intrinsic(_splat)
 """`splat(scalar)`: the same float32 in every lane."""
 repeat = intrinsic(_repeat)
@@ -158,6 +158,6 @@ fma = intrinsic(_fma)
 total = intrinsic(_total)
 """`total(lanes)`: the sum of the sixteen lanes."""
 reaches = intrinsic(_reaches)
-"""`reaches(a, b)`: a bit for each lane, from the lowest on: whether a is b or larger there."""
+"""`reaches(a, b)`: one bit per lane, from the lowest on: whether a >= b."""
 lowest = intrinsic(_lowest)
-"""`lowest(bits)`: the place of the lowest bit that is set; there has to be one."""
+"""`lowest(bits)`: the place of the lowest set bit; there must be one."""

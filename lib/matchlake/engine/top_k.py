@@ -1,12 +1,11 @@
-"""The k best targets of each query: scores in registers, and a selection that seldom keeps one.
+"""The k best targets of each query: scores in registers, and a selection by limits.
 
-Targets lie in panels of sixteen, the longest rows first, among which most queries find their best.
-Six queries at a time pass a panel, and a score that does not reach its query's limit is never
-written anywhere: memory is the targets and, for each of some queries, room for a few times k
-candidates and a bit for each target, whatever there is to leave out. Every score is one chain
-of fused multiply-adds in the order of the columns, so that it is the same to the bit whatever
-stands beside it, on every machine. Ties go to the target that comes first: a rerun gives the same
-lists.
+Targets are stored in panels of sixteen, the longest rows first: among these most queries find
+their best. Six queries at a time pass a panel. A score below its query's limit is never written.
+The memory is the targets and, per query of a chunk, a few times k candidates and one bit per
+target. Every score is one chain of fused multiply-adds in the order of the columns, so it is the
+same to the bit in every batch and on every machine. Ties go to the first target: a rerun gives the
+same lists.
 """
 
 from typing import NamedTuple
@@ -33,11 +32,11 @@ _TOGETHER = 6
 _QUERIES = 20 * _TOGETHER
 """Queries that pass a block of panels before the next one."""
 _BLOCK = 1 << 18
-"""Bytes of a block of panels, which stays near the core."""
+"""Bytes of a block of panels, which fits the cache."""
 _SPARE = 4
-"""Lists have room for so many times k candidates before they are cut back to k."""
+"""Room of a list, in times k candidates, before it is reduced to k."""
 _WORD = 64
-"""Targets whose bits are one word."""
+"""Targets per word of bits."""
 _SIGN, _REST, _PLACE = 0x80000000, 0x7FFFFFFF, 0xFFFFFFFF
 _NOTHING = np.float32(-np.inf)
 
@@ -46,17 +45,17 @@ class Targets(NamedTuple):
     """A matrix of targets as `top_k` reads it; `pack_targets` makes it."""
 
     panels: Floats
-    """Shape (panels, columns, LANES); NaN past the last target, which reaches no limit."""
+    """Shape (panels, columns, LANES); past the last target NaN, which reaches no limit."""
     places: Positions
-    """The row of the matrix that stands in each lane of the panels, one after another."""
+    """The row of the matrix in each lane of the panels, one after another."""
     size: int
     """Rows of the matrix."""
 
 
-class Lists(NamedTuple):
-    """For each query the places of some targets, ascending.
+class TargetLists(NamedTuple):
+    """The places of some targets per query, ascending.
 
-    Those of query `q` stand at `indptr[q]:indptr[q + 1]`.
+    Those of query `q` are `places[indptr[q]:indptr[q + 1]]`.
     """
 
     indptr: Ints
@@ -64,9 +63,9 @@ class Lists(NamedTuple):
 
 
 class Best(NamedTuple):
-    """Shape (queries, k), best first; `places` is -1 past the last target a query may have.
+    """Shape (queries, k), best first; `places` is -1 past the last allowed target.
 
-    There are no more columns than targets.
+    There are at most as many columns as targets.
     """
 
     places: Positions
@@ -74,11 +73,11 @@ class Best(NamedTuple):
 
 
 def require_k(k: int) -> None:
-    """Raises ParameterError unless lists of length `k` can be asked for."""
+    """Raises ParameterError unless `k` is a length of lists."""
     if k < 1:
         raise ParameterError(
-            f"k={k} must be 1 or more: it is the length of a list. Lists are shorter of themselves "
-            "where fewer are left."
+            f"k={k} must be 1 or more: it is the length of a list. A list may be shorter when "
+            "fewer candidates remain."
         )
 
 
@@ -95,16 +94,16 @@ def pack_targets(matrix: Floats) -> Targets:
 
 
 def top_k(
-    queries: Floats, targets: Targets, k: int, without: Lists, plain: Floats | None = None
+    queries: Floats, targets: Targets, k: int, without: TargetLists, plain: Floats | None = None
 ) -> Best:
     """The `k` targets with the largest products of their row with the query's, for each query.
 
     Args:
-        queries: Shape (queries, columns); a row of NaN stands for a query that is unknown.
-        targets: As many columns.
-        k: How many.
-        without: For each query the targets to leave out.
-        plain: The scores that an unknown query gets, shape (targets,).
+        queries: Shape (queries, columns); a row of NaN is an unknown query.
+        targets: The same number of columns.
+        k: The length of a list.
+        without: The targets to exclude, per query.
+        plain: The scores for an unknown query, shape (targets,).
     """
     k = min(k, targets.size)
     best = _empty(len(queries), k)
@@ -135,8 +134,8 @@ def top_k(
 class _Room(NamedTuple):
     """Candidates of each query of a chunk: the first `used` of its keys.
 
-    A key up to the query's `least` has no place among the best any more, nor has a score below its
-    `limits`. `refused` has a bit for each target that a query may not be given.
+    A key up to the query's `least`, or a score below its `limits`, is not among the best. `refused`
+    has one bit per excluded target.
     """
 
     keys: npt.NDArray[np.uint64]
@@ -147,7 +146,7 @@ class _Room(NamedTuple):
     unknown: npt.NDArray[np.bool_]
 
     def restart(self, queries: Floats, count: int) -> None:
-        """Empties it for the next `count` queries."""
+        """Resets it for the next `count` queries."""
         self.used[:], self.least[:], self.refused[:] = 0, 0, 0
         self.limits[:count], self.limits[count:] = _NOTHING, np.inf
         self.unknown[:] = np.isnan(queries[:, 0])
@@ -165,7 +164,7 @@ def _empty_room(height: int, k: int, targets: int) -> _Room:
 
 
 def top_k_among(
-    queries: Floats, targets: Floats, k: int, among: Lists, plain: Floats | None = None
+    queries: Floats, targets: Floats, k: int, among: TargetLists, plain: Floats | None = None
 ) -> Best:
     """As `top_k`, but from each query's own list of targets, rows of a matrix."""
     k = min(k, len(targets))
@@ -178,6 +177,44 @@ def top_k_among(
         best.places[row, : len(order)] = places[order]
         best.scores[row, : len(order)] = scores[order]
     return best
+
+
+def select_top_k(scores: Floats, k: int, among: TargetLists | None = None) -> Best:
+    """The `k` targets with the largest of the `scores` (queries, targets), for each query.
+
+    A score of minus infinity is never chosen. With `among` only those targets are.
+    """
+    k = min(k, scores.shape[1])
+    best = _empty(len(scores), k)
+    every = np.arange(scores.shape[1], dtype=np.int32)
+    for row, own in enumerate(scores):
+        places = every if among is None else among.places[slice(*among.indptr[row : row + 2])]
+        _select(own, places, best.scores[row], best.places[row])
+    return best
+
+
+@compiled
+def _select(scores: Floats, among: Positions, chosen: Floats, places: Positions) -> None:
+    """Writes the best of some places of `scores`, as many as `chosen` holds."""
+    k, used, least = len(chosen), 0, np.uint64(0)
+    keys = np.empty(_SPARE * k + LANES, np.uint64)
+    for place in among:
+        score = scores[place] + np.float32(0.0)  # -0 becomes 0: both are equal.
+        key = _key(score, place)
+        if score > _NOTHING and key > least:
+            keys[used] = key
+            used += 1
+            if used == len(keys):
+                least = _cut_back(keys, used, k)
+                used = k
+    if used > k:
+        _cut_back(keys, used, k)
+        used = k
+    ordered = np.sort(keys[:used])
+    for rank in range(used):
+        key = ordered[used - 1 - rank]
+        chosen[rank] = _score_of(key)
+        places[rank] = _REST - np.int64(key & np.uint64(_PLACE))
 
 
 def _empty(queries: int, k: int) -> Best:
@@ -201,7 +238,7 @@ def _score_of(key: np.uint64) -> np.float32:
 
 @compiled
 def _refuse(refused: npt.NDArray[np.uint64], bounds: Ints, places: Positions) -> None:
-    """Puts a bit at each place of each query's list."""
+    """Sets the bit of each place of each query's list."""
     for row in range(len(bounds) - 1):
         for at in range(bounds[row], bounds[row + 1]):
             refused[row, places[at] // _WORD] |= np.uint64(1) << np.uint64(places[at] % _WORD)
@@ -217,7 +254,7 @@ def _scan(
 ) -> None:
     """Offers the targets of a block of panels to a chunk of queries.
 
-    `targets` are all panels, the scores that unknown queries get, and the lanes' places.
+    `targets` are all panels, the scores for unknown queries, and the lanes' places.
     """
     panels, common, places = targets
     columns, end = len(queries) // len(room.used), room.keys.shape[1] - LANES
@@ -230,7 +267,7 @@ def _scan(
                 if room.unknown[row]:
                     store(scores, at, load(common, panel * LANES))
                 bits = reaches(load(scores, at), splat(room.limits[row]))
-                if not bits:  # As it is mostly, once a query has good candidates.
+                if not bits:  # The usual case, once a query has good candidates.
                     continue
                 keys, used, least = room.keys[row], room.used[row], room.least[row]
                 while bits:
@@ -277,7 +314,7 @@ def _cut_back(keys: npt.NDArray[np.uint64], used: int, k: int) -> np.uint64:
         keys[low], keys[middle] = keys[middle], keys[low]
         pivot, at = keys[low], low
         for j in range(low + 1, high):
-            # Without a branch: which way a key goes cannot be foreseen.
+            # Without a branch: the direction of a key cannot be predicted.
             larger = keys[j] > pivot
             keys[at + 1], keys[j] = (keys[j], keys[at + 1]) if larger else (keys[at + 1], keys[j])
             at += larger
@@ -308,18 +345,18 @@ def _finish(room: _Room, k: int, scores: Floats, places: Positions) -> None:
 
 def lists_of(
     owners: Positions | Ints, places: Positions | Ints, queries: int, targets: int
-) -> Lists:
+) -> TargetLists:
     """Lists from (owner, place) pairs in any order; a pair with a negative number is left out."""
     kept = (owners >= 0) & (places >= 0)
     owners, places = owners[kept].astype(np.int32), places[kept].astype(np.int32)
     csr = csr_from_pairs(owners, places, np.zeros(len(owners), np.float32), (queries, targets))
-    return Lists(csr.indptr, csr.columns)
+    return TargetLists(csr.indptr, csr.columns)
 
 
-def pick_lists(lists: Lists, rows: Positions) -> Lists:
+def pick_lists(lists: TargetLists, rows: Positions) -> TargetLists:
     """The lists of some queries in a new order; a negative row has nothing."""
     first = np.where(rows >= 0, lists.indptr[rows], 0)
     counts = np.where(rows >= 0, lists.indptr[rows + 1], 0) - first
     indptr = np.concatenate([[0], np.cumsum(counts)])
     within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], counts)
-    return Lists(indptr, lists.places[np.repeat(first, counts) + within])
+    return TargetLists(indptr, lists.places[np.repeat(first, counts) + within])

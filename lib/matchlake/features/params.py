@@ -50,6 +50,14 @@ class FeaturesParams(Params):
     or items of interactions. Each table needs a set of its own, because fitted states are kept by
     the set's name."""
 
+    def table_of(self, name: str) -> FeatureTable:
+        """The table with the set `name`; raises ValueError with the names of the declared sets."""
+        sets = {table.features.name: table for table in self.tables.values()}
+        if name not in sets:
+            declared = ", ".join(sets) or "none"
+            raise ValueError(f"{name} is no feature set: features.tables declares {declared}")
+        return sets[name]
+
     @model_validator(mode="after")
     def _check_sets(self) -> Self:
         tables: dict[str, str] = {}

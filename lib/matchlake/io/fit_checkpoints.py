@@ -1,8 +1,8 @@
-"""What a training run keeps on its way, as Parquet: it outlives executors and, on request, the run.
+"""Checkpoints of a training run as Parquet: they outlive executors, and a failed run.
 
-Below the folder of checkpoints each run has a folder of its own, named by what it trains on, which
-goes once the run is done. What a failed run left there is taken up by a run that resumes it, and
-removed by one of the same that starts anew.
+Each run has a folder of its own below the folder of checkpoints, named by a hash of its inputs. The
+folder is removed when the run succeeds. After a failure, a run with the same inputs either resumes
+from it or removes it.
 """
 
 import hashlib
@@ -21,45 +21,45 @@ from matchlake.io.storage import is_local, write_json
 _log = logging.getLogger(__name__)
 
 _WRITTEN = {
-    # Factors do not shrink; packing them takes longer than writing them.
+    # Factors hardly compress: compressing them takes longer than writing them.
     "compression": "none",
-    # Spark reads a column of a row group into one array of the JVM. Rows of half a MiB would make
-    # that hundreds of MiB, which a small heap has not in one piece; so sizes are looked at early.
+    # Spark reads a column of a row group into one array of the JVM. With rows of half a MiB this
+    # array would have hundreds of MiB, too much for a small heap. So sizes are checked early.
     "parquet.block.size": str(16 << 20),
     "parquet.page.size.row.check.min": "8",
 }
 
 
 @dataclass
-class Cuts:
-    """Computes frames, each into a folder of its own below `folder`, and reads them back."""
+class FitCheckpoints:
+    """Writes frames, each to a folder of its own below `folder`, and reads them back."""
 
     spark: SparkSession = field(repr=False)
     folder: Path
 
     def __call__(self, frame: DataFrame) -> DataFrame:
-        """Writes `frame` and gives it back as what was written."""
-        place = self.folder / str(max([0, *self._numbers(self.folder)]) + 1)
-        frame.write.options(**_WRITTEN).parquet(str(place))
-        return self.spark.read.schema(frame.schema).parquet(str(place))
+        """Writes `frame`, and returns a frame that reads it back."""
+        path = self.folder / str(max([0, *self._numbers(self.folder)]) + 1)
+        frame.write.options(**_WRITTEN).parquet(str(path))
+        return self.spark.read.schema(frame.schema).parquet(str(path))
 
-    def of(self, name: str) -> "Cuts":
-        """The cuts of one step of the run, kept apart from those of others."""
-        return Cuts(self.spark, self.folder / name)
+    def of(self, name: str) -> "FitCheckpoints":
+        """The checkpoints of one step of the run, in a folder of their own."""
+        return FitCheckpoints(self.spark, self.folder / name)
 
     def mark(self, iteration: int) -> None:
-        """Notes that the frame written last is a fit's state after so many iterations."""
+        """Records that the last written frame is the state of a fit after these iterations."""
         number = max(self._numbers(self.folder))
         write_json(str(self.folder), "states", number, f'{{"iteration": {iteration}}}\n')
 
     def last_state(self) -> DataFrame | None:
-        """The last state that was marked; None where there is none."""
+        """The last state that `mark` recorded; None without one."""
         states = self._numbers(self.folder / "states")
         if not states:
             return None
-        place = self.folder / str(max(states))
-        _log.info("%s resumes from %s", self.folder.name, place)
-        return self.spark.read.parquet(str(place))
+        path = self.folder / str(max(states))
+        _log.info("%s resumes from %s", self.folder.name, path)
+        return self.spark.read.parquet(str(path))
 
     @staticmethod
     def _numbers(folder: Path) -> list[int]:
@@ -67,20 +67,23 @@ class Cuts:
 
 
 @contextmanager
-def run_cuts(spark: SparkSession, folder: str, what: str, *, resume: bool) -> Iterator[Cuts]:
-    """The cuts of a run below `folder`; gone when it ends well, kept where it fails.
+def fit_checkpoints(
+    spark: SparkSession, folder: str, inputs: str, *, resume: bool
+) -> Iterator[FitCheckpoints]:
+    """The checkpoints of a run below `folder`, removed when the run succeeds.
 
-    `what` says all that the run depends on: only a run with the same is resumed.
+    `inputs` identifies all inputs of the run: only a run with equal inputs resumes. Raises
+    ConfigError if Python cannot open `folder`.
     """
     if not is_local(folder):
         raise ConfigError(
-            f"checkpoints is {folder!r}, which only Spark can open: training keeps its cuts there "
-            "and needs a folder that every machine sees, such as /Volumes/catalog/schema/volume."
+            f"checkpoints is {folder!r}, which only Spark can open. Training needs a folder that "
+            "every machine can open, such as /Volumes/catalog/schema/volume."
         )
-    place = Path(folder).absolute() / hashlib.sha256(what.encode()).hexdigest()[:16]
+    path = Path(folder).absolute() / hashlib.sha256(inputs.encode()).hexdigest()[:16]
     if not resume:
-        shutil.rmtree(place, ignore_errors=True)
-    elif not place.exists():
-        _log.info("nothing to resume in %s: starting anew", place)
-    yield Cuts(spark, place)
-    shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
+    elif not path.exists():
+        _log.info("no checkpoints to resume in %s: starting from the beginning", path)
+    yield FitCheckpoints(spark, path)
+    shutil.rmtree(path, ignore_errors=True)

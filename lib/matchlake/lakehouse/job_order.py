@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 
 from matchlake.config import JobConfig
 from matchlake.features.feature_tables import FEATURE_SETS
@@ -21,10 +22,10 @@ def tables_read(config: JobConfig) -> dict[str, list[str]]:
     One that the job writes itself is there where another table is built from it. Jobs that care
     for all tables, such as `maintain_tables`, are not listed.
     """
-    tables, described = config.features.tables.values(), config.train.features
+    tables, described = config.features.tables.values(), config.side_tables
     interactions = [INTERACTIONS.name] if config.silver.interactions else []
     sides = [side.source for side in (described.users, described.items) if side]
-    sides = sides if config.train.algorithm == "matchbox" else []
+    states = [FEATURE_SETS.name] if sides else []
     silver = silver_specs(config.silver, config.streams).values()
     events = interactions_spec(config.silver, config.streams)
     sets = [each.rows for each in config.training_sets.values()]
@@ -41,8 +42,12 @@ def tables_read(config: JobConfig) -> dict[str, list[str]]:
             *(each.labels for each in sets),
             *(history.table for each in sets for history in each.history_tables),
         ],
-        "train_recommender": [INTERACTIONS.name, *sides],
-        "recommend": [INTERACTIONS.name, *sides, *filter(None, [config.recommend.pairs])],
+        "train_recommender": [INTERACTIONS.name, *sides, *states],
+        "recommend": [
+            INTERACTIONS.name,
+            *sides,
+            *filter(None, [config.recommend.score_pairs_table]),
+        ],
     }
     return {job: sorted(set(names)) for job, names in found.items()}
 
@@ -50,7 +55,8 @@ def tables_read(config: JobConfig) -> dict[str, list[str]]:
 def job_order(config: JobConfig) -> list[str]:
     """The jobs that write tables or models, each after those that write what it reads.
 
-    Where jobs read each other's tables, the loop is broken at one of its edges.
+    Where jobs read each other's tables, the job that comes last in `tables_read` stays last: its
+    tables are then those of the run before.
     """
     graph = {}
     for job, names in tables_read(config).items():
@@ -60,7 +66,8 @@ def job_order(config: JobConfig) -> list[str]:
         try:
             return list(TopologicalSorter(graph).static_order())
         except CycleError as error:
-            before, after, *_ = error.args[1]
+            rank = {job: place for place, job in enumerate(graph)}
+            before, after = max(pairwise(error.args[1]), key=lambda edge: rank[edge[0]])
             del graph[after][before]
 
 

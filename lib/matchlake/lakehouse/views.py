@@ -29,7 +29,7 @@ from matchlake.schemas import (
 _log = logging.getLogger(__name__)
 
 SCHEMAS = ("bronze", "silver", "gold")
-"""The schemas in which tables and views stand."""
+"""The schemas of all tables and views."""
 DAMPING = 10
 """Ratings of the overall mean that `gold.top_items` adds to each item's own."""
 FEW_RATINGS = 20
@@ -46,7 +46,7 @@ TOP_ITEMS = ViewSpec(
         ("rank", "Place by damped mean, 1 is the best; ties by number of ratings, then item_id"),
         ("item_id", "Business key of the item"),
         ("title", "Title of the item; null where bronze.items does not have it"),
-        ("ratings", "How many users rated the item"),
+        ("ratings", "Number of users who rated the item"),
         ("mean_rating", "Plain mean of its ratings"),
         ("damped_mean", f"Its mean after adding {DAMPING} ratings of the overall mean"),
     ),
@@ -67,12 +67,11 @@ TOP_ITEMS = ViewSpec(
 
 USERS_WITH_FEW_RATINGS = ViewSpec(
     "gold.users_with_few_ratings",
-    f"Users with at most {FEW_RATINGS} ratings, those with none included: recommendations for "
-    "them say little about them.",
+    f"Users with at most {FEW_RATINGS} ratings, or none: their recommendations rest on little.",
     (
         ("user_id", "Business key of the user"),
-        ("ratings", "How many items the user rated"),
-        ("last_event_time", "When the user rated last, UTC; null without a rating"),
+        ("ratings", "Number of items that the user rated"),
+        ("last_event_time", "Time of the user's last rating, UTC; null without one"),
     ),
     f"""
     SELECT user_id, count(item_id) AS ratings, max(event_time) AS last_event_time
@@ -89,13 +88,13 @@ _VERSION = ("model_version", "Version of the registered model that made the row"
 
 RECOMMENDATIONS_WITH_TITLES = ViewSpec(
     "gold.recommendations_with_titles",
-    "The recommendations, with what the items are called.",
+    "The recommendations, with the titles of the items.",
     (
         _USER,
         ("rank", "Place in the user's list, 1 is the best"),
         _ITEM,
         _TITLE,
-        ("score", "Predicted rating, or strength for implicit models"),
+        ("score", "Predicted rating, or preference for implicit models"),
         _VERSION,
     ),
     """
@@ -107,7 +106,7 @@ RECOMMENDATIONS_WITH_TITLES = ViewSpec(
 
 RELATED_ITEMS_WITH_TITLES = ViewSpec(
     "gold.related_items_with_titles",
-    "The related items, with what both items are called.",
+    "The related items, with the titles of both items.",
     (
         _ITEM,
         _TITLE,
@@ -129,7 +128,7 @@ RELATED_ITEMS_WITH_TITLES = ViewSpec(
 
 PREDICTED_RATINGS_WITH_TITLES = ViewSpec(
     "gold.predicted_ratings_with_titles",
-    "The predicted ratings, with what the items are called and how sure the model is.",
+    "The predicted ratings, with the titles of the items and an interval of 90 %.",
     (
         _USER,
         _ITEM,
@@ -137,12 +136,12 @@ PREDICTED_RATINGS_WITH_TITLES = ViewSpec(
         ("rating", "The rating expected"),
         ("low", "Nine of ten ratings are expected between this and high; not cut to the scale"),
         ("high", "The upper end of that interval"),
-        ("cold", "Whether user or item had no ratings to learn from"),
+        ("is_cold_start", "Whether user or item had no ratings to learn from"),
         _VERSION,
     ),
     """
-    SELECT user_id, item_id, title, rating, rating - 1.645 * deviation AS low,
-           rating + 1.645 * deviation AS high, cold, model_version
+    SELECT user_id, item_id, title, rating, rating - 1.645 * rating_std AS low,
+           rating + 1.645 * rating_std AS high, is_cold_start, model_version
     FROM gold.predicted_ratings LEFT JOIN bronze.items USING (item_id)
     """,
     needs=(PREDICTED_RATINGS.name, "bronze.items"),
@@ -150,7 +149,7 @@ PREDICTED_RATINGS_WITH_TITLES = ViewSpec(
 
 
 def wide_views(config: JobConfig) -> tuple[ViewSpec, ...]:
-    """Lists in the form of Azure ML's Matchbox modules: a row an entity, a column a place."""
+    """The lists as Azure ML's Matchbox modules have them: one row per entity, a column per rank."""
     few = config.recommend.related
     return (
         _wide(RECOMMENDATIONS, ("User", "Item"), config.recommend.k),
@@ -169,7 +168,7 @@ def _wide(table: TableSpec, names: tuple[str, str], k: int) -> ViewSpec:
     expressions = ", ".join(named)
     return ViewSpec(
         f"{table.name}_wide",
-        f"{table.name} in the form of Azure ML's Matchbox modules, a row for each {names[0]}.",
+        f"{table.name} in the form of Azure ML's Matchbox modules, one row per {names[0]}.",
         ((names[0], f"Business key of the {names[0].lower()}"), *((n, c) for n, _, c in places)),
         f"SELECT {key}, {expressions} FROM {table.name} GROUP BY {key}",
         needs=(table.name,),
@@ -187,7 +186,7 @@ def fixed_views(config: JobConfig) -> tuple[ViewSpec, ...]:
 
 
 def data_freshness(event_times: Mapping[str, str | None]) -> ViewSpec:
-    """How old each table is; `event_times` names the column of its events' time, if it has one."""
+    """The age of each table of `event_times`, which gives the column of its event time or None."""
     branches = [
         f"SELECT {quote_text(table)} AS table_name, count(*) AS row_count,"
         f" {f'max({quote_identifier(column)})' if column else 'CAST(NULL AS TIMESTAMP)'}"
@@ -197,12 +196,12 @@ def data_freshness(event_times: Mapping[str, str | None]) -> ViewSpec:
     ]
     return ViewSpec(
         FRESHNESS,
-        "How fresh each table is, as of the moment the view is read.",
+        "The age of each table at the moment of the query.",
         (
             ("table_name", "The table, as schema.table"),
-            ("row_count", "How many rows it has"),
-            ("last_event_time", "Time of its youngest event, UTC; null for tables without events"),
-            ("last_written_at", "When rows were last written or rewritten, UTC; null when empty"),
+            ("row_count", "Number of its rows"),
+            ("last_event_time", "Time of its latest event, UTC; null for tables without events"),
+            ("last_written_at", "Time of its last write, UTC; null when empty"),
             ("age_minutes", "Whole minutes since then"),
         ),
         "SELECT *, timestampdiff(MINUTE, last_written_at, current_timestamp()) AS age_minutes"
@@ -212,7 +211,7 @@ def data_freshness(event_times: Mapping[str, str | None]) -> ViewSpec:
 
 
 def quarantine_by_reason(streams: Mapping[str, str], lake: str | None) -> ViewSpec:
-    """What was refused and why: of `streams`, name to quarantine view, and in the table `lake`."""
+    """The refused records of `streams` (name to quarantine view) and rows of the table `lake`."""
     branches = [
         f"SELECT {quote_text(name)} AS source, {quote_text(view)} AS held_in,"
         " _error_code AS error_code, count(*) AS refused, min(kafka_timestamp) AS first_time,"
@@ -229,15 +228,15 @@ def quarantine_by_reason(streams: Mapping[str, str], lake: str | None) -> ViewSp
         )
     return ViewSpec(
         QUARANTINE,
-        "The number of quarantined records and rows, by source and error code.",
+        "Refused records and rows, by source and error code.",
         (
             ("source", "The stream, or the kind of lake files, as conf names it"),
-            ("held_in", "The table or view that holds what was refused, as it came"),
-            ("error_code", "The error code of the records or rows"),
-            ("refused", "How many records or rows"),
-            ("first_time", "When the first of them came, UTC: to Kafka, or by a load of files"),
-            ("last_time", "When the last of them came, UTC"),
-            ("example", "What exactly was wrong with one of the last of them"),
+            ("held_in", "The table or view with the refused records or rows, as they came"),
+            ("error_code", "Error code of the records or rows"),
+            ("refused", "Number of records or rows"),
+            ("first_time", "Time of the first one, UTC: in Kafka, or of the load of its file"),
+            ("last_time", "Time of the last one, UTC"),
+            ("example", "The error message of one of the last"),
         ),
         " UNION ALL ".join(branches),
         needs=(*streams.values(), *([lake] if lake else [])),
@@ -247,10 +246,10 @@ def quarantine_by_reason(streams: Mapping[str, str], lake: str | None) -> ViewSp
 def create_views(
     lakehouse: Lakehouse, config: JobConfig, names: Collection[str] | None = None
 ) -> list[str]:
-    """Creates or renews the views, or those of `names`; names those made.
+    """Creates or renews all views, or those of `names`; returns the names of those created.
 
-    A view is left out while a table that it needs is missing. Freshness and quarantine span the
-    tables that are there now.
+    A view is left out while a table that it needs is missing. The views of freshness and quarantine
+    cover the tables that exist now.
     """
     specs = [spec for spec in fixed_views(config) if names is None or spec.name in names]
     if names is None or FRESHNESS in names:
@@ -272,7 +271,7 @@ def publish_views(lakehouse: Lakehouse, config: JobConfig) -> None:
 
 
 def view_names(config: JobConfig, tables: Collection[str]) -> list[str]:
-    """The views that can be made where there are these `tables`; looks at no session."""
+    """The views that these `tables` allow; reads nothing from a session."""
     there = set(tables)
     for spec in fixed_views(config):
         if there.issuperset(spec.needs):
@@ -284,7 +283,7 @@ def view_names(config: JobConfig, tables: Collection[str]) -> list[str]:
 
 
 def _event_times(lakehouse: Lakehouse, config: JobConfig) -> dict[str, str | None]:
-    """The tables that are there, each with the column that says when its events happened."""
+    """The tables that exist, each with the column of its event time."""
     declared = {stream.table: stream.event_time for stream in config.streams.values()}
     return {
         table: declared.get(table, _own_event_time(lakehouse, table))

@@ -1,1 +1,1 @@
-"""What joins the siblings: a fitted model saved, loaded, evaluated, judged and served."""
+"""Saving, loading and serving of fitted models."""

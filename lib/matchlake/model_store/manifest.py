@@ -1,7 +1,7 @@
-"""The manifest of a saved model: what lies in its folder, checked before anything is read.
+"""The manifest of a saved model: the files of its folder, verified before anything is read.
 
-A model folder holds `users/*.parquet`, `items/*.parquet`, for Matchbox `posterior/*`, and
-`manifest.json`, which is written last: a folder without it was never finished.
+A model folder holds `users/*.parquet`, `items/*.parquet`, further tables (`NAME.parquet`), files,
+and `manifest.json`. The manifest is written last: a folder without it is incomplete.
 """
 
 import hashlib
@@ -14,11 +14,11 @@ from pydantic import Field, ValidationError
 
 from matchlake.errors import ModelError
 from matchlake.params import Params
-from matchlake.recommender.als.params import AlsParams
-from matchlake.recommender.matchbox.params import MatchboxParams
+from matchlake.recommender.algorithms import ALGORITHMS
+from matchlake.recommender.fit_params import FitParams
 
-FORMAT_VERSION = 2
-"""Version of the layout that this code writes; it reads this one and all before it."""
+FORMAT_VERSION = 3
+"""The version of the layout that this code writes and reads."""
 
 MANIFEST = "manifest.json"
 
@@ -33,22 +33,25 @@ class SavedFile(Params):
 
 
 class Manifest(Params):
-    """What a model folder holds."""
+    """The contents of a model folder."""
 
     format_version: int = FORMAT_VERSION
     written_by: str = Field(default_factory=lambda: f"matchlake {version('matchlake')}")
-    kind: Literal["als", "matchbox"] = "als"
-    """The fit that made the model."""
-    params: AlsParams
-    """Those of the fit, or of what stands for it as one factor model."""
-    matchbox: MatchboxParams | None = None
-    """Those of a Matchbox fit; format 2 added them, and the folder `posterior`."""
-    mean: float
+    algorithm: str
+    """The name of the algorithm in the registry."""
+    params: dict[str, Any]
+    """The parameters of the fit."""
+    values: dict[str, float] = Field(default_factory=dict)
+    """Single numbers of the model, such as the mean."""
     users: int
-    """Number of trained users; their indices are 0 to `users - 1`."""
+    """Number of users; their indices are 0 to `users - 1`."""
     items: int
+    tables: tuple[str, ...] = ()
+    """Further tables, each in one file."""
+    extras: tuple[str, ...] = ()
+    """Further files."""
     files: dict[str, SavedFile]
-    """By path within the folder."""
+    """All files, by path within the folder."""
 
     def count(self, side: Side) -> int:
         """Number of rows of a side."""
@@ -57,6 +60,10 @@ class Manifest(Params):
     def paths(self, folder: Path, side: Side) -> list[Path]:
         """The files of a side, in a fixed order."""
         return [folder / name for name in sorted(self.files) if name.startswith(f"{side}s/")]
+
+    def typed_params(self) -> FitParams:
+        """The parameters as the algorithm's class."""
+        return ALGORITHMS[self.algorithm].params_class().model_validate(self.params)
 
 
 def describe(path: Path) -> SavedFile:
@@ -72,11 +79,17 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest, after every file has been found as it was written; raises ModelError."""
+    """The manifest, once every file is verified; raises ModelError."""
     data = _read(folder / MANIFEST)
     _check_format(folder, data)
     try:
         manifest = Manifest.model_validate(data)
+        if manifest.algorithm not in ALGORITHMS:
+            raise ModelError(
+                f"{folder / MANIFEST} names the algorithm {manifest.algorithm!r}; this matchlake "
+                f"has {', '.join(ALGORITHMS)}. Upgrade matchlake."
+            )
+        manifest.typed_params()
     except ValidationError as error:
         keys = ", ".join(".".join(map(str, e["loc"])) for e in error.errors(include_input=False))
         raise ModelError(
@@ -87,7 +100,7 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-_AGAIN = "Fetch the model again from where it was registered, or train and save it again."
+_AGAIN = "Fetch the model again from the registry, or train and save it again."
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -95,13 +108,13 @@ def _read(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(
-            f"{path.parent} holds no model: there is no {MANIFEST}, so it is another folder, or "
-            f"one whose saving was interrupted. {_AGAIN}"
+            f"{path.parent} holds no model: there is no {MANIFEST}. It is another folder, or "
+            f"saving was interrupted. {_AGAIN}"
         ) from None
     except ValueError:
         raise ModelError(f"{path} is cut short or damaged. {_AGAIN}") from None
     if not isinstance(data, dict):
-        raise ModelError(f"{path} is no model's manifest. {_AGAIN}")
+        raise ModelError(f"{path} is no manifest of a model. {_AGAIN}")
     return data
 
 
@@ -109,10 +122,16 @@ def _check_format(folder: Path, data: dict[str, Any]) -> None:
     found = data.get("format_version")
     if not isinstance(found, int) or found < 1:
         raise ModelError(f"{folder / MANIFEST} states no format version. {_AGAIN}")
+    written_by = data.get("written_by", "another matchlake")
     if found > FORMAT_VERSION:
         raise ModelError(
-            f"{folder} was written by {data.get('written_by', 'a newer matchlake')} in format "
-            f"{found}; this matchlake reads formats up to {FORMAT_VERSION}. Upgrade matchlake."
+            f"{folder} was written by {written_by} in format {found}; this matchlake reads format "
+            f"{FORMAT_VERSION}. Upgrade matchlake."
+        )
+    if found < FORMAT_VERSION:
+        raise ModelError(
+            f"{folder} was written by {written_by} in format {found}; this matchlake reads format "
+            f"{FORMAT_VERSION}. Train and save the model again."
         )
 
 
@@ -123,9 +142,9 @@ def _check_file(folder: Path, name: str, saved: SavedFile) -> None:
             f"{folder / MANIFEST} names {name!r}, which is not in its folder. {_AGAIN}"
         )
     if not path.is_file():
-        raise ModelError(f"{path} is missing, the manifest names it. {_AGAIN}")
+        raise ModelError(f"{path} is missing, but the manifest names it. {_AGAIN}")
     size = path.stat().st_size
     if size != saved.bytes:
-        raise ModelError(f"{path} has {size} bytes, written were {saved.bytes}. {_AGAIN}")
+        raise ModelError(f"{path} has {size} bytes; {saved.bytes} were written. {_AGAIN}")
     if describe(path) != saved:
-        raise ModelError(f"{path} is damaged: its SHA-256 is not the one written. {_AGAIN}")
+        raise ModelError(f"{path} is damaged: its SHA-256 differs from the one written. {_AGAIN}")

@@ -1,9 +1,8 @@
-"""How a saved factor model becomes an MLflow model that serves without this project installed.
+"""How a saved model becomes an MLflow model that serves without this project installed.
 
-It takes its factor files, a copy of this package (`code_paths`: matchlake is on no registry that
-a serving machine could reach) and stated requirements with it, so that logging infers nothing and
-needs no network. The model is a script (`mlflow_serving.py`), not a pickle: it loads
-under any Python.
+The MLflow model has the files of the model, a copy of this package (`code_paths`, since serving
+machines cannot install matchlake) and explicit requirements. So logging infers nothing and needs no
+network. The model is a script (`mlflow_serving.py`), not a pickle: it loads under any Python.
 """
 
 from importlib.metadata import version
@@ -28,7 +27,7 @@ _NEEDS = ("mlflow", "numba", "numpy", "pandas", "pyarrow", "pydantic")
 def pyfunc_flavor(folder: Path) -> dict[str, Any]:
     """Arguments of `mlflow.pyfunc.log_model` for the model saved in `folder / FACTORS`.
 
-    All else in `folder` travels along.
+    All other files of `folder` are logged, too.
     """
     from mlflow.models import ModelSignature  # noqa: PLC0415
     from mlflow.types.schema import Array, ColSpec, ParamSchema, ParamSpec, Schema  # noqa: PLC0415
@@ -40,10 +39,10 @@ def pyfunc_flavor(folder: Path) -> dict[str, Any]:
             [
                 ColSpec(user, "user_id"),
                 ColSpec(item, "item_id", required=False),
-                ColSpec(Array(item), "exclude", required=False),
+                ColSpec(Array(item), "exclude_seen", required=False),
             ]
         ),
-        outputs=Schema([ColSpec("double", "score"), ColSpec("boolean", "cold")]),
+        outputs=Schema([ColSpec("double", "score"), ColSpec("boolean", "is_cold_start")]),
         params=ParamSchema([ParamSpec("mode", "string", "score"), ParamSpec("k", "long", 10)]),
     )
     return {
@@ -58,7 +57,7 @@ def pyfunc_flavor(folder: Path) -> dict[str, Any]:
 
 
 def _example(folder: Path) -> pd.DataFrame:
-    """One pair of the model's own ids, in the types that its callers have to use."""
+    """One pair of the model's ids, in the types that callers must use."""
     return pd.DataFrame(
         {"user_id": _first_id(folder, "user"), "item_id": _first_id(folder, "item")}
     )
@@ -70,4 +69,4 @@ def _first_id(folder: Path, side: Side) -> pd.Series:
         for batch in pq.ParquetFile(path).iter_batches(1, columns=[name]):
             value = batch.column(0)[0].as_py()
             return pd.Series([value], dtype="int64" if isinstance(value, int) else object)
-    raise ModelError(f"{folder} has no {side}s: a model of nothing cannot be logged.")
+    raise ModelError(f"{folder} has no {side}s: cannot log an empty model.")

@@ -1,6 +1,6 @@
-"""The model as MLflow serves it: no Spark, one process, answers from NumPy arrays.
+"""The model as MLflow serves it: one process, without Spark, from NumPy arrays.
 
-MLflow runs this file when it loads the model; nothing else imports it.
+MLflow runs this file when it loads the model. Nothing else imports it.
 """
 
 from pathlib import Path
@@ -15,22 +15,22 @@ from matchlake.model_store.numpy import load_numpy
 
 
 class FactorPyfunc(PythonModel):  # type: ignore[misc]
-    """Scores pairs, or recommends items: one row of answer for each row asked, in order."""
+    """Scores pairs, or recommends items: one output row per input row, in order."""
 
     def load_context(self, context: Any) -> None:
-        """Reads the factor files that were logged with the model."""
+        """Reads the files that were logged with the model."""
         self._model = load_numpy(Path(context.artifacts["factors"]))
         self._users, self._items = self._model.trained_ids
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Answers in the `mode` that `params` name.
+        """Scores or recommends, by the `mode` of `params`.
 
-        `score` (the default) reads `user_id`, `item_id` and returns `score` and `cold` (true where
-        either had no rating at training). `recommend_items` reads `user_id` and, where given,
-        `exclude`, a list of item ids to leave out; it returns the lists `item_id` and `score`, best
-        first, of the `k` best items.
+        `score` (the default) reads `user_id`, `item_id` and returns `score` and `is_cold_start`
+        (true if either had no rating in the fit). `recommend_items` reads `user_id` and,
+        optionally, `exclude_seen`, a list of item ids. It returns the lists `item_id` and `score`
+        of the `k` best items, best first.
         """
         del context
         chosen: dict[str, Any] = {"mode": "score", "k": 10} | (params or {})
@@ -44,15 +44,15 @@ class FactorPyfunc(PythonModel):  # type: ignore[misc]
         _require(rows, "user_id", "item_id")
         scores = self._model.score(rows["user_id"].to_list(), rows["item_id"].to_list())
         cold = ~(rows["user_id"].isin(self._users) & rows["item_id"].isin(self._items))
-        return pd.DataFrame({"score": scores.astype("float64"), "cold": cold.to_numpy()})
+        return pd.DataFrame({"score": scores.astype("float64"), "is_cold_start": cold.to_numpy()})
 
     def _recommend(self, rows: pd.DataFrame, k: int) -> pd.DataFrame:
         _require(rows, "user_id")
         if k < 1:
             raise ParameterError(f"k is {k}; it is 1 or more.")
-        exclude = rows["exclude"] if "exclude" in rows else [None] * len(rows)
+        exclude = rows["exclude_seen"] if "exclude_seen" in rows else [None] * len(rows)
         lists = [
-            self._model.recommend_items(user, k, exclude=() if without is None else without)
+            self._model.recommend_items(user, k, exclude_seen=() if without is None else without)
             for user, without in zip(rows["user_id"], exclude, strict=True)
         ]
         return pd.DataFrame(

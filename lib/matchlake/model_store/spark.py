@@ -1,15 +1,15 @@
-"""Saves a factor or Matchbox model to a folder of Parquet files, and loads it.
+"""Saves a model to a folder of Parquet files, and loads it.
 
-Where the files go decides who writes them. Below `/Volumes` or `/dbfs` every machine of a
-cluster sees the folder: the executors write and read it, and the factors never pass through the
-driver. Any other path is the driver's own disk, whatever the cluster: the factors come to the
-driver as Arrow (100,000 rows at rank 64 are 25 MB) and go back from it. Only `load_numpy` needs
-all of them in one process either way.
+The path decides who writes the files. Every machine of a cluster sees folders below `/Volumes` or
+`/dbfs`: there the executors write and read, and the rows never pass through the driver. Any other
+path is the driver's own disk: the rows come to the driver as Arrow (100,000 rows at rank 64 are
+25 MB) and go back from it. Only `load_numpy` needs all of them in one process.
 """
 
 import shutil
 import uuid
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,32 +25,25 @@ from matchlake.model_store.manifest import (
     read_manifest,
     write_manifest,
 )
-from matchlake.model_store.matchbox import (
-    fitted_encoders,
-    sampled_rows,
-    with_samples,
-    write_posterior,
-)
-from matchlake.model_store.matchbox_files import DAYS, POSTERIOR, read_report
-from matchlake.model_store.numpy import load_numpy, read_side
-from matchlake.recommender.als.model import FactorModel
-from matchlake.recommender.matchbox.model import MatchboxModel
+from matchlake.model_store.numpy import load_numpy, read_extras, read_side, read_table
+from matchlake.recommender.algorithms import algorithm_of
+from matchlake.recommender.protocol import ModelParts, Recommender
 
 __all__ = ["load_model", "load_numpy", "save_model"]
 
 _SHARED = ("/Volumes/", "/dbfs/")
 
 
-def save_model(model: FactorModel | MatchboxModel, path: str | Path) -> None:
+def save_model(model: Recommender, path: str | Path) -> None:
     """Saves `model` in the new folder `path`: all of it, or nothing.
 
-    Runs one Spark job for each side. The files are made beside the folder and moved to it when
-    they are complete. Raises ModelError where something is at `path` already, and where rows were
-    folded in since the fit: save the fitted model, and fold in once it is loaded.
+    Runs one Spark job per frame. The files are written beside the folder and moved to it when they
+    are complete. Raises ModelError if `path` exists, or if rows were folded in since the fit: save
+    the fitted model, and fold in after loading it.
     """
     target = _local(path)
     if target.exists():
-        raise ModelError(f"{target} is there already: save to a new folder, or remove it first.")
+        raise ModelError(f"{target} exists already: save to a new folder, or remove it first.")
     staging = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     staging.mkdir(parents=True)
     try:
@@ -61,47 +54,50 @@ def save_model(model: FactorModel | MatchboxModel, path: str | Path) -> None:
         raise
 
 
-def load_model(spark: SparkSession, path: str | Path) -> FactorModel | MatchboxModel:
-    """The model saved in folder `path`, as frames; raises ModelError where it is damaged.
+def load_model(path: str | Path, spark: SparkSession | None = None) -> Recommender:
+    """The model saved in folder `path`, as frames of `spark`, by default the active session.
 
     Below `/Volumes` and `/dbfs` the frames read the files when they are used, so the folder must
-    stay until then.
+    stay until then. Raises ModelError if the folder is damaged, or if there is no session.
     """
+    session = spark or SparkSession.getActiveSession()
+    if session is None:
+        raise ModelError("There is no active Spark session: start one, or pass spark=.")
     folder = _local(path)
     manifest = read_manifest(folder)
-    users, items = (_read(spark, folder, manifest, side) for side in ("user", "item"))
-    if manifest.matchbox is None:
-        return FactorModel(users, items, mean=manifest.mean, params=manifest.params)
-    days = None
-    if manifest.matchbox.dates:
-        days = _frame(spark, pq.read_table(folder / DAYS))
-    return MatchboxModel(
-        users=sampled_rows(users),
-        items=sampled_rows(items),
-        days=days,
-        report=read_report(folder),
-        params=manifest.matchbox,
-        encoders=fitted_encoders(folder),
-    )
-
-
-def _write(model: FactorModel | MatchboxModel, folder: Path) -> None:
-    flat = model.factor_model() if isinstance(model, MatchboxModel) else model
-    frames = (flat.users, flat.items)
-    if isinstance(model, MatchboxModel):
-        frames = with_samples(model)
-        write_posterior(model, folder)
-    users = _write_side(frames[0], folder, "user")
-    items = _write_side(frames[1], folder, "item")
-    files = sorted([*folder.rglob("*.parquet"), *folder.glob(f"{POSTERIOR}/*")])
-    manifest = Manifest(
-        kind="matchbox" if isinstance(model, MatchboxModel) else "als",
-        matchbox=model.params if isinstance(model, MatchboxModel) else None,
-        params=flat.params,
-        mean=flat.mean,
+    users, items = (_read(session, folder, manifest, side) for side in ("user", "item"))
+    parts = ModelParts[DataFrame](
         users=users,
         items=items,
-        files={str(file.relative_to(folder)): describe(file) for file in dict.fromkeys(files)},
+        params=manifest.typed_params(),
+        values=manifest.values,
+        tables={name: _frame(session, read_table(folder, name)) for name in manifest.tables},
+        files=read_extras(folder, manifest),
+        sizes=(manifest.users, manifest.items),
+    )
+    algorithm = algorithm_of(manifest.algorithm)
+    return cast("Recommender", algorithm.resolve(algorithm.load)(parts))
+
+
+def _write(model: Recommender, folder: Path) -> None:
+    parts = model.to_parts()
+    users = _write_side(parts.users, folder, "user")
+    items = _write_side(parts.items, folder, "item")
+    for name, rows in parts.tables.items():
+        pq.write_table(rows.toArrow(), folder / f"{name}.parquet")
+    for name, data in parts.files.items():
+        (folder / name).write_bytes(data)
+    extras = [*(f"{name}.parquet" for name in parts.tables), *parts.files]
+    files = [*folder.glob("*s/*.parquet"), *(folder / name for name in extras)]
+    manifest = Manifest(
+        algorithm=model.algorithm,
+        params=parts.params.model_dump(mode="json"),
+        values=dict(parts.values),
+        users=users,
+        items=items,
+        tables=tuple(parts.tables),
+        extras=tuple(parts.files),
+        files={str(file.relative_to(folder)): describe(file) for file in sorted(files)},
     )
     write_manifest(folder, manifest)
 
@@ -127,9 +123,9 @@ def _refuse_gaps(index: npt.NDArray[np.int64], side: Side) -> int:
     strange = int(np.sum(index >= count))
     if strange or not np.array_equal(index, np.arange(count)):
         raise ModelError(
-            f"{strange or 'Some'} of {count} {side}s are not rows of the fit: they were added or "
-            f"replaced by with_{side}s, and a saved model holds a fit only. Save the model without "
-            f"them, and fold them in again once it is loaded (fold_in_{side}s, with_{side}s)."
+            f"{strange or 'Some'} of {count} {side}s are not rows of the fit: fold_in added or "
+            "replaced them, and a saved model holds a fit only. Save the fitted model, and fold "
+            "them in again after loading it (model.fold_in)."
         )
     return count
 
@@ -157,7 +153,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 def _local(path: str | Path) -> Path:
     if "://" in str(path) or str(path).startswith("dbfs:"):
         raise ModelError(
-            f"{path} is no folder of this machine: models are saved to and loaded from a local "
+            f"{path} is no folder of this machine: save models to, and load them from, a local "
             "folder or a mounted one such as /Volumes/catalog/schema/volume/folder."
         )
     return Path(path).absolute()

@@ -1,1 +1,1 @@
-"""The recommender engine: ids, blocks, kernels, fits, scoring, splits and metrics."""
+"""Recommenders: fits, models, splits and metrics. `from matchlake import ...` has the names."""

@@ -1,4 +1,4 @@
-"""Interactions to blocks: which rows a block has, what it needs of the others and they of it."""
+"""Interactions as blocks: the rows of a block, and the rows that blocks exchange."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,13 +11,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.engine.csr import Csr, csr_from_pairs
+from matchlake.engine.grouped import apply_by_group
 from matchlake.engine.packing import binary_array, pack, pieces_of, spread_keys, unpack
-from matchlake.recommender.als.in_memory import ITEM_SIDE, USER_SIDE
-from matchlake.recommender.als.params import AlsParams
-from matchlake.recommender.als.solver import stored_width
-from matchlake.recommender.checkpoint import Cut
+from matchlake.recommender.checkpoint import Checkpointer
 from matchlake.recommender.ids import dense_ids
-from matchlake.recommender.interactions import SHOWN, VALUE, Survey, refuse_repeated
+from matchlake.recommender.interactions import SHOWN, VALUE, InteractionStats, refuse_repeated
+from matchlake.recommender.sides import ITEM, USER
 from matchlake.schemas import ITEM_ID, USER_ID
 
 BLOCKS_SCHEMA = (
@@ -26,21 +25,21 @@ BLOCKS_SCHEMA = (
 _PIECES_SCHEMA = "side int, key int, data binary"
 
 BLOCK_BYTES = 96 << 20
-"""Interactions that a block may hold, in bytes."""
+"""Maximum size of the interactions of a block, in bytes."""
 
 ROWS_BYTES = 512 << 20
-"""Factor rows of both sides that a block may have to hold, in bytes."""
+"""Maximum size of the factor rows of both sides in a block, in bytes."""
 
 FLUSH = 1 << 21
-"""Interactions that a task gathers before it hands them on, sorted by block."""
+"""Interactions that a task sorts by block at a time."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How both sides are cut: row `idx` is row `idx // blocks` of block `idx % blocks`.
+    """The blocks of both sides: row `idx` is row `idx // blocks` of block `idx % blocks`.
 
-    So busy rows, which often lie together, spread over all blocks. `keys[b]` is what Spark
-    partitions by to bring block `b` of either side into partition `b`.
+    So rows with many interactions, which are often neighbours, spread over all blocks. Spark's hash
+    partitioning puts `keys[b]`, the key of block `b` of either side, into partition `b`.
     """
 
     sizes: tuple[int, int]
@@ -60,10 +59,10 @@ class Layout:
 class Block:
     """One block of a side: its interactions, and its links to the blocks of the other side.
 
-    Columns count through the rows that arrive, those of block 0 first, and only rows this block
-    has interactions with: `links[d]` names the rows that block `d` needs, and the other side's
-    links say the same of the rows that come here, so both ends agree without being told. `near`
-    names those of the other side's block of the same number, which are at hand as they are.
+    Columns number the rows that arrive, those of block 0 first; only rows with interactions in this
+    block arrive. `links[d]` are the rows that block `d` needs. The other side's links are the
+    same for the rows that arrive here, so both ends agree. `near` are the needed rows of the other
+    side's block of the same number, which is in the same partition.
     """
 
     csr: Csr
@@ -83,7 +82,7 @@ class Block:
 
     @classmethod
     def read(cls, table: pa.Table) -> "Block":
-        """The block whose pieces are the rows of `table`."""
+        """The block of the pieces in `table`."""
         order = np.argsort(np.asarray(table["piece"]))
         data: Any = unpack([table["data"][int(row)].as_buffer() for row in order])
         links = np.split(data["links"], np.cumsum(data["counts"])[:-1])
@@ -93,47 +92,49 @@ class Block:
 def block_frame(indexed: DataFrame, layout: Layout) -> DataFrame:
     """All blocks of both sides from `user_idx`, `item_idx`, `value`; lazy.
 
-    One row a piece of a block. `repeated` counts pairs that come again in the block, of which
-    `user_idx`, `item_idx` is one.
+    One row per piece of a block. `repeated` counts repeated pairs in the block; `user_idx`,
+    `item_idx` is one of them.
     """
     pieces = indexed.mapInArrow(_Scatter(layout), _PIECES_SCHEMA)
-    gather = _Gather(layout)
-    # A lambda, here and below: Spark counts the arguments, and would count `self`.
-    grouped = pieces.groupBy("side", "key")
-    return grouped.applyInArrow(
-        lambda key, table: gather(key, table),  # noqa: PLW0108
-        BLOCKS_SCHEMA,
-    )
+    return apply_by_group(pieces, ("side", "key"), _Gather(layout), BLOCKS_SCHEMA)
 
 
 def partition(
-    pairs: DataFrame, size: Survey, params: AlsParams, cut: Cut
+    pairs: DataFrame,
+    stats: InteractionStats,
+    width: int,
+    blocks: int | None,
+    checkpoint: Checkpointer,
 ) -> tuple[DataFrame, tuple[DataFrame, DataFrame], Layout]:
-    """Ids and blocks for the distributed schedule.
+    """Ids and blocks of a distributed fit; stored rows have `width` float32 columns.
 
-    Five actions: two an id column (see `dense_ids`) and the cut of the blocks, whose few numbers
-    are then read; raises InputError where pairs repeat.
+    `blocks` per side are as requested, or as many as their bytes need. Starts five actions: two
+    per id column (see `dense_ids`) and the checkpoint of the blocks, then a look for repeated
+    pairs. Raises InputError if pairs repeat.
     """
-    users, user_count = dense_ids(pairs, USER_ID, cut)
-    items, item_count = dense_ids(pairs, ITEM_ID, cut)
-    layout = Layout((user_count, item_count), block_count(size, (user_count, item_count), params))
+    users, user_count = dense_ids(pairs, USER_ID, checkpoint)
+    items, item_count = dense_ids(pairs, ITEM_ID, checkpoint)
+    sizes = user_count, item_count
+    layout = Layout(sizes, block_count(stats, sizes, width, blocks))
     indexed = pairs.join(users.withColumnRenamed("idx", "user_idx"), USER_ID)
     indexed = indexed.join(items.withColumnRenamed("idx", "item_idx"), ITEM_ID)
-    blocks = cut(block_frame(indexed.select("user_idx", "item_idx", VALUE), layout))
-    repeated = blocks.where((F.col("repeated") > 0) & (F.col("side") == USER_SIDE))
+    frame = checkpoint(block_frame(indexed.select("user_idx", "item_idx", VALUE), layout))
+    repeated = frame.where((F.col("repeated") > 0) & (F.col("side") == USER))
     shown = repeated.select("user_idx", "item_idx").distinct().limit(SHOWN)
     shown = shown.join(users.withColumnRenamed("idx", "user_idx"), "user_idx")
     shown = shown.join(items.withColumnRenamed("idx", "item_idx"), "item_idx")
     refuse_repeated([tuple(row) for row in shown.select(USER_ID, ITEM_ID).collect()])
-    return blocks, (users, items), layout
+    return frame, (users, items), layout
 
 
-def block_count(size: Survey, rows: tuple[int, int], params: AlsParams) -> int:
-    """Blocks a side: what `params` say, or as many as keep a block and its rows in bounds."""
-    bytes_in_blocks = 8 * size.interactions
-    bytes_of_rows = 4 * sum(rows) * stored_width(params)
-    wanted = max(2, -(-bytes_in_blocks // BLOCK_BYTES), -(-bytes_of_rows // ROWS_BYTES))
-    return min(params.blocks or wanted, *rows)
+def block_count(
+    stats: InteractionStats, rows: tuple[int, int], width: int, requested: int | None
+) -> int:
+    """Blocks per side: as requested, or as many as keep a block and its rows within bounds."""
+    bytes_in_blocks = 8 * stats.interactions
+    bytes_of_rows = 4 * sum(rows) * width
+    needed = max(2, -(-bytes_in_blocks // BLOCK_BYTES), -(-bytes_of_rows // ROWS_BYTES))
+    return min(requested or needed, *rows)
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class _Scatter:
         items = np.asarray(table["item_idx"]).astype(np.int32)
         values = np.asarray(table[VALUE])
         keys = self.layout.keys
-        for side, own in ((USER_SIDE, users), (ITEM_SIDE, items)):
+        for side, own in ((USER, users), (ITEM, items)):
             block = own % self.layout.blocks
             order = np.argsort(block, kind="stable")
             ends = np.searchsorted(block[order], np.arange(self.layout.blocks + 1))
@@ -188,7 +189,7 @@ class _Gather:
             np.concatenate([part[name] for part in parts]) for name in ("users", "items", "values")
         )
         del parts
-        own, others = (users, items) if side == USER_SIDE else (items, users)
+        own, others = (users, items) if side == USER else (items, users)
         block = self._block(side, number, (own, others, values))
         repeats = block.csr.repeats()
         pieces = pieces_of(block.packed())
@@ -208,8 +209,8 @@ class _Gather:
                 "piece": pa.array(range(size), pa.int32()),
                 "data": binary_array(pieces),
                 "repeated": pa.array([len(repeats)] * size, pa.int64()),
-                "user_idx": pa.array([pair[USER_SIDE]] * size, pa.int64()),
-                "item_idx": pa.array([pair[ITEM_SIDE]] * size, pa.int64()),
+                "user_idx": pa.array([pair[USER]] * size, pa.int64()),
+                "item_idx": pa.array([pair[ITEM]] * size, pa.int64()),
             }
         )
 
@@ -223,7 +224,7 @@ class _Gather:
         blocks, tall = self.layout.blocks, len(self.layout.rows(side, number))
         depth = -(-self.layout.sizes[1 - side] // blocks)
         source, local = others % blocks, own // blocks
-        # Arriving rows in the order (source block, row there); those without interactions stay out.
+        # Arriving rows in the order (source block, row there); each has an interaction.
         place = source.astype(np.int64) * depth + others // blocks
         needed = np.zeros(blocks * depth, bool)
         needed[place] = True

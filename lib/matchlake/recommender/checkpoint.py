@@ -1,16 +1,16 @@
-"""The cut of a plan's lineage, which a fit needs and its caller provides."""
+"""Checkpoints: a fit computes a frame once, keeps it, and reads it from there."""
 
 from collections.abc import Callable
 
 from pyspark.sql import DataFrame
 
-Cut = Callable[[DataFrame], DataFrame]
-"""Computes a frame, keeps it, and gives it back as a frame that reads what was kept.
+Checkpointer = Callable[[DataFrame], DataFrame]
+"""Computes a frame, keeps it, and returns a frame that reads the kept rows.
 
-A job writes Parquet or Delta, which outlives executors and the driver.
+A job passes one that writes Parquet or Delta, which outlives executors and the driver.
 """
 
 
-def keep_locally(frame: DataFrame) -> DataFrame:
-    """The cut for want of a better one: a local checkpoint, which lives as its executors do."""
+def local_checkpoint(frame: DataFrame) -> DataFrame:
+    """The default checkpoint: `localCheckpoint()`, lost if executors die."""
     return frame.localCheckpoint()

@@ -1,14 +1,10 @@
-"""What frames call ids, and the one check of a given frame's columns."""
+"""The check of a frame's columns."""
 
 from collections.abc import Iterable
 
 from pyspark.sql import DataFrame
 
 from matchlake.errors import SchemaError
-from matchlake.schemas import ITEM_ID, USER_ID
-
-KEYS = (USER_ID, ITEM_ID)
-"""The ids of users and of items, by side."""
 
 
 def require_columns(frame: DataFrame, names: Iterable[str], what: str) -> None:

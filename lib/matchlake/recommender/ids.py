@@ -1,31 +1,38 @@
-"""Dense indices for business keys, 0, 1, 2 in the order of the keys, however partitioned."""
+"""Dense indices for business keys: 0, 1, 2 in the order of the keys, for any partitioning."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from matchlake.recommender.checkpoint import Cut
+from matchlake.recommender.checkpoint import Checkpointer
 
-_PLACES = 33
+_PLACE_BITS = 33
 """Bits below the partition number in `monotonically_increasing_id`."""
 
 
-def dense_ids(frame: DataFrame, key: str, cut: Cut) -> tuple[DataFrame, int]:
-    """All distinct values of `key` with their place in sorted order (`idx`, long), and how many.
+def dense_ids(frame: DataFrame, key: str, checkpoint: Checkpointer) -> tuple[DataFrame, int]:
+    """All distinct values of `key` with their index in sorted order (`idx`, long), and the count.
 
-    Sorts once over all partitions and cuts the result (an action), then counts the rows of each
-    partition (a second, small one): the offsets of the partitions follow.
+    See `number_rows` for its actions.
     """
-    ordered = frame.select(key).distinct().sort(key)
-    numbered = cut(ordered.withColumn("_place", F.monotonically_increasing_id()))
-    part = F.shiftrightunsigned("_place", _PLACES)
-    rows = numbered.groupBy(part.alias("part")).count().collect()
-    counts: dict[int, int] = {row["part"]: row["count"] for row in rows}
+    return number_rows(frame.select(key).distinct(), key, checkpoint)
+
+
+def number_rows(rows: DataFrame, key: str, checkpoint: Checkpointer) -> tuple[DataFrame, int]:
+    """Rows of distinct `key` with their index in the order of keys (`idx`, long), and the count.
+
+    Sorts once over all partitions and checkpoints the result (an action), then counts the rows of
+    each partition (a second, small one): the offsets of the partitions follow.
+    """
+    numbered = checkpoint(rows.sort(key).withColumn("_place", F.monotonically_increasing_id()))
+    part = F.shiftrightunsigned("_place", _PLACE_BITS)
+    sizes = numbered.groupBy(part.alias("part")).count().collect()
+    counts: dict[int, int] = {row["part"]: row["count"] for row in sizes}
     offsets, total = [], 0
     for partition in range(max(counts, default=-1) + 1):
         offsets.append(F.lit(total).cast("long"))
         total += counts.get(partition, 0)
-    within = F.col("_place").bitwiseAND(F.lit((1 << _PLACES) - 1))
+    within = F.col("_place").bitwiseAND(F.lit((1 << _PLACE_BITS) - 1))
     if not offsets:
-        return numbered.select(key, F.col("_place").alias("idx")), 0
+        return numbered.select(*rows.columns, F.col("_place").alias("idx")), 0
     offset = F.element_at(F.array(*offsets), (part + 1).cast("int"))
-    return numbered.select(key, (within + offset).alias("idx")), total
+    return numbered.select(*rows.columns, (within + offset).alias("idx")), total

@@ -1,4 +1,4 @@
-"""What comes into a fit: checked, each (user, item) once, with its size known."""
+"""The interactions of a fit: checked, each (user, item) once, with their size."""
 
 import math
 from collections.abc import Sequence
@@ -10,119 +10,118 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import InputError
-from matchlake.recommender.als.params import AlsParams, needed
 from matchlake.recommender.columns import require_columns
+from matchlake.recommender.interaction_spec import InteractionSpec
 from matchlake.schemas import EVENT_TIME, ITEM_ID, USER_ID
 
 VALUE = "value"
-"""The column that is fitted, once `rating` or `strength` has become a float."""
+"""The column that is fitted, the spec's value column as float."""
 
 SHOWN = 5
 """Offending rows that an error shows."""
 
 
 @dataclass(frozen=True)
-class Survey:
+class InteractionStats:
     """Size of the interactions; `users` and `items` are estimates within a few per cent.
 
-    `least` and `most` are the values' ends.
+    `minimum` and `maximum` are those of the values.
     """
 
     interactions: int
     users: int
     items: int
     mean: float
-    least: float
-    most: float
+    minimum: float
+    maximum: float
 
 
 class Counts(NamedTuple):
-    """What was counted of interactions; `mean`, `least` and `most` are None where all are bad."""
+    """Counts of interactions; `mean`, `minimum` and `maximum` are None if all rows are invalid."""
 
     rows: int
     bad: int
     users: int
     items: int
     mean: float | None
-    least: float | None
-    most: float | None
+    minimum: float | None
+    maximum: float | None
 
 
-def prepare(interactions: DataFrame, params: AlsParams) -> DataFrame:
-    """`user_id`, `item_id`, `value` (float), with `params.duplicates` applied; lazy.
+def prepare(interactions: DataFrame, spec: InteractionSpec) -> DataFrame:
+    """`user_id`, `item_id`, `value` (float), with `spec.duplicates` applied; lazy.
 
-    With `duplicates="error"` repeated pairs are still there: the fit finds them as it sorts.
+    With `duplicates="error"` repeated pairs remain; the fit finds them when it sorts.
     """
-    column = params.value_column
-    timed = (EVENT_TIME,) if params.duplicates == "last" else ()
+    column = spec.value_column
+    timed = (EVENT_TIME,) if spec.duplicates == "last" else ()
     require_columns(interactions, (USER_ID, ITEM_ID, column, *timed), "the interactions")
     value = F.col(column).cast("double")
-    if params.duplicates != "error":
-        # Equal times leave the larger value, so that a rerun agrees.
+    if spec.duplicates != "error":
+        # Of equal times the larger value remains, so reruns agree.
         aggregates = {
             "sum": F.sum(value),
             "mean": F.avg(value),
             "last": F.max(F.struct(EVENT_TIME, value.alias(VALUE)))[VALUE],
         }
         interactions = interactions.groupBy(USER_ID, ITEM_ID).agg(
-            aggregates[params.duplicates].alias(column)
+            aggregates[spec.duplicates].alias(column)
         )
     return interactions.select(USER_ID, ITEM_ID, F.col(column).cast("float").alias(VALUE))
 
 
-def survey(pairs: DataFrame, params: AlsParams) -> Survey:
-    """Counts what `prepare` gave, in one action; raises InputError for what cannot be fitted."""
-    bad = unfit(params)
+def summarize(pairs: DataFrame, spec: InteractionSpec) -> InteractionStats:
+    """Counts the rows of `prepare`, in one action; raises InputError for invalid rows."""
+    bad = invalid_rows(spec)
     row = pairs.agg(
         F.count(F.lit(1)).alias("rows"),
         F.count_if(bad).alias("bad"),
         F.approx_count_distinct(USER_ID).alias("users"),
         F.approx_count_distinct(ITEM_ID).alias("items"),
         F.avg(F.when(~bad, F.col(VALUE))).alias("mean"),
-        F.min(VALUE).alias("least"),
-        F.max(VALUE).alias("most"),
+        F.min(VALUE).alias("minimum"),
+        F.max(VALUE).alias("maximum"),
     ).collect()[0]
-    return checked(Counts(**row.asDict()), pairs, params)
+    return validate(Counts(**row.asDict()), pairs, spec)
 
 
-def checked(counts: Counts, pairs: DataFrame, params: AlsParams) -> Survey:
-    """The survey of `pairs` that were counted; raises InputError for what cannot be fitted."""
+def validate(counts: Counts, pairs: DataFrame, spec: InteractionSpec) -> InteractionStats:
+    """The size of `pairs` by their counts; raises InputError for invalid rows."""
     if counts.bad:
-        shown = [tuple(found) for found in pairs.where(unfit(params)).limit(SHOWN).collect()]
+        shown = [tuple(found) for found in pairs.where(invalid_rows(spec)).limit(SHOWN).collect()]
         raise InputError(
             f"{counts.bad} of {counts.rows} interaction(s) cannot be fitted, among them {shown}. "
-            + needed(params)
+            + spec.requirement
         )
-    if not counts.rows or counts.mean is None or counts.least is None or counts.most is None:
-        raise InputError("There are no interactions to fit: the frame given is empty.")
-    if params.has_bias and counts.least == counts.most and counts.rows > 1:
+    if not counts.rows or counts.mean is None or counts.minimum is None or counts.maximum is None:
+        raise InputError("There are no interactions to fit: the frame is empty.")
+    if spec.centered and counts.minimum == counts.maximum and counts.rows > 1:
         raise InputError(
-            f"All {counts.rows} ratings are {counts.least}: there is nothing to learn from them. "
+            f"All {counts.rows} ratings are {counts.minimum}: there is nothing to learn from them. "
             "Where an interaction itself is the signal, fit als with feedback='implicit'."
         )
-    # Rounded to float32, so that the order in which partitions were summed leaves no trace.
-    mean = float(np.float32(counts.mean)) if params.has_bias else 0.0
+    # Rounded to float32, so the order of the partitions in the sum does not matter.
+    mean = float(np.float32(counts.mean)) if spec.centered else 0.0
     sizes = counts.rows, max(1, counts.users), max(1, counts.items)
-    return Survey(*sizes, mean, counts.least, counts.most)
+    return InteractionStats(*sizes, mean, counts.minimum, counts.maximum)
 
 
-def unfit(params: AlsParams) -> Column:
+def invalid_rows(spec: InteractionSpec) -> Column:
     """Whether a row of `prepare` cannot be fitted."""
-    fit = F.col(USER_ID).isNotNull() & F.col(ITEM_ID).isNotNull() & fits(F.col(VALUE), params)
+    fit = F.col(USER_ID).isNotNull() & F.col(ITEM_ID).isNotNull() & is_valid(F.col(VALUE), spec)
     return ~F.coalesce(fit, F.lit(False))  # noqa: FBT003
 
 
-def fits(value: Column, params: AlsParams) -> Column:
-    """Whether a rating or strength can be fitted; null for null."""
+def is_valid(value: Column, spec: InteractionSpec) -> Column:
+    """Whether a rating or weight can be fitted; null for null."""
     finite = F.abs(value) < F.lit(math.inf)
-    return finite & (value >= 0) if params.feedback == "implicit" else finite
+    return finite & (value >= 0) if spec.nonnegative else finite
 
 
 def refuse_repeated(pairs: Sequence[tuple[Any, Any]]) -> None:
-    """Raises InputError that shows `pairs`, where a fit found (user_id, item_id) more than once."""
+    """Raises InputError, which shows `pairs`, if a fit found repeated (user_id, item_id)."""
     if pairs:
         raise InputError(
             f"Some (user_id, item_id) come more than once, among them {list(pairs)}. "
-            "Keep one row of each pair; of an als fit duplicates='last', 'sum' or 'mean' says what "
-            "they mean."
+            "Keep one row of each pair; for als, duplicates='last', 'sum' or 'mean' merges them."
         )

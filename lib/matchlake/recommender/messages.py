@@ -6,7 +6,7 @@ import pyarrow as pa
 from matchlake.engine.packing import Array, binary_array, pack, pieces_of, unpack
 
 MESSAGES = "key int, kind int, source int, piece int, data binary"
-"""`key` leads to a block, `kind` says what is in `data`, `source` which block it comes from."""
+"""`key` leads to a block, `kind` says what `data` holds, `source` is the sending block."""
 
 
 class Outbox:
@@ -17,10 +17,10 @@ class Outbox:
         self._rows: list[tuple[int, int, int, memoryview]] = []
 
     def add(self, key: int, kind: int, arrays: dict[str, Array]) -> None:
-        """Adds arrays for the block that `key` leads to."""
-        self.pass_on(key, kind, pack(arrays))
+        """Adds arrays for the block of `key`."""
+        self.forward(key, kind, pack(arrays))
 
-    def pass_on(self, key: int, kind: int, data: memoryview) -> None:
+    def forward(self, key: int, kind: int, data: memoryview) -> None:
         """Adds bytes that are packed already."""
         for piece, part in enumerate(pieces_of(data)):
             self._rows.append((key, kind, piece, part))
@@ -41,22 +41,23 @@ class Outbox:
         )
 
 
-def messages(table: pa.Table, kind: int) -> list[bytes]:
+def message_bytes(table: pa.Table, kind: int) -> list[memoryview]:
     """The messages of one kind as bytes, by their source."""
     kinds, sources = np.asarray(table["kind"]), np.asarray(table["source"])
-    found = np.flatnonzero(kinds == kind)
-    found = found[np.lexsort((np.asarray(table["piece"])[found], sources[found]))]
-    return [
-        b"".join(table["data"][int(row)].as_buffer() for row in found[sources[found] == source])
-        for source in np.unique(sources[found])
-    ]
+    rows = np.flatnonzero(kinds == kind)
+    rows = rows[np.lexsort((np.asarray(table["piece"])[rows], sources[rows]))]
+    whole = []
+    for source in np.unique(sources[rows]):
+        parts = [table["data"][int(row)].as_buffer() for row in rows[sources[rows] == source]]
+        whole.append(memoryview(parts[0] if len(parts) == 1 else b"".join(parts)))
+    return whole
+
+
+def unpack_messages(table: pa.Table, kind: int) -> list[dict[str, Array]]:
+    """The messages of one kind as arrays, by their source."""
+    return [unpack([data]) for data in message_bytes(table, kind)]
 
 
 def summed(parts: list[dict[str, Array]], name: str) -> Array:
     """The sum of one array over messages, in their order."""
     return np.asarray(np.sum([part[name] for part in parts], axis=0))
-
-
-def opened(table: pa.Table, kind: int) -> list[dict[str, Array]]:
-    """The messages of one kind as arrays, by their source."""
-    return [unpack([data]) for data in messages(table, kind)]

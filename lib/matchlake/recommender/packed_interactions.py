@@ -1,8 +1,8 @@
-"""Interactions as a fit reads them: packed in one pass, counted on the way, kept until it ends.
+"""Interactions as a fit reads them: packed and counted in one pass, and kept until it ends.
 
-The caller's plan runs once, however often a fit reads its result, and need not give the same rows
-twice. A row of the packed frame holds many interactions as an Arrow stream, their ids by their
-place among the distinct ones.
+The caller's plan runs once, even if a fit reads its result often, and need not give the same rows
+twice. A row of the packed frame holds many interactions as an Arrow stream, with dictionary-encoded
+ids.
 """
 
 import math
@@ -18,18 +18,18 @@ from pyspark.sql import DataFrame
 from pyspark.sql.types import StructType
 
 from matchlake.engine.packing import binary_array, in_chunks, pack_table, unpack_tables
-from matchlake.recommender.als.params import AlsParams
-from matchlake.recommender.checkpoint import Cut
-from matchlake.recommender.interactions import VALUE, Counts, Survey, checked
+from matchlake.recommender.checkpoint import Checkpointer
+from matchlake.recommender.interaction_spec import InteractionSpec
+from matchlake.recommender.interactions import VALUE, Counts, InteractionStats, validate
 from matchlake.schemas import ITEM_ID, USER_ID
 
 Hashes = npt.NDArray[np.uint64]
 
-_COUNTS = "rows long, bad long, total double, least double, most double"
+_COUNTS = "rows long, bad long, total double, minimum double, maximum double"
 _SCHEMA = f"data binary, {_COUNTS}, users binary, items binary"
 
 _SKETCH = 2048
-"""Hashes that stand for the distinct ids of a side: the estimate is off by 2 % (1 / sqrt)."""
+"""Hashes in the sketch of the distinct ids of a side: the standard error is 2 % (1 / sqrt)."""
 
 
 @dataclass(frozen=True)
@@ -41,30 +41,49 @@ class PackedPairs:
     mean: float
 
     def unpacked(self) -> DataFrame:
-        """The interactions one by one, `mean` taken from every value; lazy."""
+        """The interactions one by one, with `mean` subtracted from every value; lazy."""
         return self.frame.mapInArrow(_Unpack(self.mean), self.schema)
 
 
-def pack_pairs(pairs: DataFrame, params: AlsParams, cut: Cut) -> tuple[PackedPairs, Survey]:
-    """Packs and counts what `prepare` gave: the cut, and an action that reads the counts.
+def pack_pairs(
+    pairs: DataFrame, spec: InteractionSpec, checkpoint: Checkpointer
+) -> tuple[PackedPairs, InteractionStats]:
+    """Packs and counts the rows of `prepare`: a checkpoint, and an action for the counts.
 
-    Raises InputError for what cannot be fitted.
+    Raises InputError for invalid rows.
     """
-    packed = cut(pairs.mapInArrow(_Pack(params.feedback == "implicit"), _SCHEMA))
-    size = checked(_counts(packed.drop("data").toArrow()), pairs, params)
+    packed = checkpoint(pairs.mapInArrow(_Pack(spec.nonnegative), _SCHEMA))
+    size = validate(_counts(packed.drop("data").toArrow()), pairs, spec)
     return PackedPairs(packed.select("data"), pairs.schema, size.mean), size
 
 
 def unpack_pairs(data: pa.ChunkedArray) -> pa.Table:
-    """The interactions of several packed rows, ids by their place in one dictionary."""
+    """The interactions of several packed rows, their ids encoded by one dictionary."""
     return pa.concat_tables(unpack_tables(data)).unify_dictionaries().combine_chunks()
 
 
 @dataclass(frozen=True)
-class _Pack:
-    """The task of `pack_pairs`; strengths below 0 are bad where feedback is `implicit`."""
+class DenseIds:
+    """Ids of one side in their order, and for each interaction the place of its id."""
 
-    implicit: bool
+    ids: pa.Array
+    places: npt.NDArray[np.int32]
+
+
+def dense_places(column: pa.ChunkedArray) -> DenseIds:
+    """Sorted distinct ids (strings by their UTF-8 bytes, as Spark sorts them) and places."""
+    encoded = column.combine_chunks()
+    order = pc.sort_indices(encoded.dictionary)
+    rank = np.empty(len(order), np.int32)
+    rank[np.asarray(order)] = np.arange(len(order), dtype=np.int32)
+    return DenseIds(encoded.dictionary.take(order), rank[np.asarray(encoded.indices)])
+
+
+@dataclass(frozen=True)
+class _Pack:
+    """The task of `pack_pairs`; values below 0 are invalid if `nonnegative`."""
+
+    nonnegative: bool
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for table in in_chunks(batches):
@@ -74,7 +93,7 @@ class _Pack:
     def _packed(self, table: pa.Table) -> pa.RecordBatch:
         values = table[VALUE].to_numpy()
         good = np.isfinite(values)
-        if self.implicit:
+        if self.nonnegative:
             good &= values >= 0
         sketches = []
         for place, name in ((0, USER_ID), (1, ITEM_ID)):
@@ -87,8 +106,8 @@ class _Pack:
             "rows": len(table),
             "bad": len(table) - len(fit),
             "total": float(fit.sum(dtype=np.float64)),
-            "least": float(fit.min()) if len(fit) else None,
-            "most": float(fit.max()) if len(fit) else None,
+            "minimum": float(fit.min()) if len(fit) else None,
+            "maximum": float(fit.max()) if len(fit) else None,
             "users": sketches[0],
             "items": sketches[1],
         }
@@ -99,7 +118,7 @@ class _Pack:
 
 _TYPES = {
     **dict.fromkeys(("rows", "bad"), pa.int64()),
-    **dict.fromkeys(("total", "least", "most"), pa.float64()),
+    **dict.fromkeys(("total", "minimum", "maximum"), pa.float64()),
     **dict.fromkeys(("users", "items"), pa.binary()),
 }
 
@@ -121,13 +140,13 @@ class _Unpack:
 
 
 def _sketch(ids: pa.Array) -> Hashes:
-    """The least hashes of distinct ids (k minimum values: Bar-Yossef et al. 2002)."""
+    """The smallest hashes of distinct ids (k minimum values: Bar-Yossef et al. 2002)."""
     hashes = pd.util.hash_array(ids.drop_null().to_numpy(zero_copy_only=False), categorize=False)
     return np.partition(hashes, _SKETCH)[:_SKETCH] if len(hashes) > _SKETCH else hashes
 
 
 def _distinct(sketches: pa.ChunkedArray) -> int:
-    """How many distinct ids the sketches stand for; exact below `_SKETCH`."""
+    """The estimated number of distinct ids; exact below `_SKETCH`."""
     parts = [np.frombuffer(sketch.as_buffer(), np.uint64) for sketch in sketches]
     least = np.unique(np.concatenate(parts))[:_SKETCH] if parts else np.zeros(0)
     if len(least) < _SKETCH:
@@ -138,6 +157,6 @@ def _distinct(sketches: pa.ChunkedArray) -> int:
 def _counts(table: pa.Table) -> Counts:
     rows, bad = (pc.sum(table[name]).as_py() or 0 for name in ("rows", "bad"))
     mean = math.fsum(table["total"].to_pylist()) / (rows - bad) if rows > bad else None
-    least, most = pc.min(table["least"]).as_py(), pc.max(table["most"]).as_py()
+    minimum, maximum = pc.min(table["minimum"]).as_py(), pc.max(table["maximum"]).as_py()
     users, items = _distinct(table["users"]), _distinct(table["items"])
-    return Counts(rows, bad, users, items, mean, least, most)
+    return Counts(rows, bad, users, items, mean, minimum, maximum)

@@ -1,27 +1,29 @@
-"""What a fit tells of itself while it runs."""
+"""What a running fit reports."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 
 class Report(NamedTuple):
-    """What a state says: iterations done, the loss after the last, and seconds.
+    """Iterations done, the loss after the last one, seconds, and the numbers of users and items.
 
-    `seconds` are those of each iteration since the cut before, where the schedule times them.
+    `seconds` holds one number per iteration since the last checkpoint, if the execution measures
+    them.
     """
 
     iteration: int
     loss: float
     seconds: tuple[float, ...] = ()
+    sizes: tuple[int, int] = (0, 0)
 
 
 class Progress(NamedTuple):
-    """Where a fit stands after a cut.
+    """The progress of a fit at a checkpoint.
 
-    `seconds` is the time of all iterations since the cut before: their sum where the schedule times
-    them (`each` has the single ones), or else that of the whole stretch, with all that Spark does
-    around it and the measurement. `loss` is the objective's value, NaN where it was not measured;
-    `metric` the held-out measurement (RMSE, or recall at 20), or None without a held-out part.
+    `seconds` is the time of all iterations since the last checkpoint. If the execution measures
+    iterations, it is their sum, and `each` holds the single ones. Otherwise it includes Spark's
+    own work and the measurement. `loss` is the value of the objective, NaN if not measured.
+    `metric` is the validation metric (RMSE, or recall at 20); None without a validation part.
     """
 
     iteration: int
@@ -32,4 +34,4 @@ class Progress(NamedTuple):
     each: tuple[float, ...] = ()
 
 
-OnProgress = Callable[[Progress], None]
+ProgressCallback = Callable[[Progress], None]

@@ -1,4 +1,4 @@
-"""Weights of interactions as plain column expressions, for the column `strength`."""
+"""Weights of interactions as plain column expressions, for the column `weight`."""
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -9,13 +9,13 @@ _DAY = 86400.0
 
 
 def time_decay(event_time: Column, now: Column, half_life_days: float) -> Column:
-    """`0.5 ^ (age / half life)`: 1 for what happens at `now` or later, half a half-life earlier.
+    """`0.5 ^ (age / half life)`: 1 for events at `now` or later, 0.5 one half-life earlier.
 
-    Both are timestamps; where one is null, the weight is null.
+    Both are timestamps; if one is null, the weight is null.
     """
     if not half_life_days > 0:
         raise ParameterError(
-            f"half_life_days={half_life_days} must be above 0: the days in which a weight halves."
+            f"half_life_days={half_life_days} must be above 0: a weight halves in that time."
         )
     micros = F.unix_micros(now) - F.unix_micros(event_time)
     days = F.greatest(micros, F.lit(0)) / F.lit(1e6 * _DAY)
@@ -23,10 +23,8 @@ def time_decay(event_time: Column, now: Column, half_life_days: float) -> Column
     return F.when(event_time.isNotNull() & now.isNotNull(), decayed)
 
 
-def log_strength(count: Column, scale: float = 1.0) -> Column:
-    """`log(1 + count / scale)`: many repetitions count for more, but less and less each."""
+def log_weight(count: Column, scale: float = 1.0) -> Column:
+    """`log(1 + count / scale)`: each repetition adds less than the one before."""
     if not scale > 0:
-        raise ParameterError(
-            f"scale={scale} must be above 0: the count at which the weight is log 2."
-        )
+        raise ParameterError(f"scale={scale} must be above 0: at this count the weight is log 2.")
     return F.log1p(count / F.lit(scale))

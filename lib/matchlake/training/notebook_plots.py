@@ -1,4 +1,4 @@
-"""Pictures of tables and models for notebooks: Spark counts, Matplotlib draws what it counted."""
+"""Plots of tables and models for notebooks, from counts by Spark."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ _LABELLED = 12
 
 
 def rating_counts(interactions: DataFrame) -> "Figure":
-    """How often each rating was given, and how the number of ratings went by week; two jobs."""
+    """Ratings by value, and by week; two jobs."""
     counts = interactions.groupBy(RATING).count().orderBy(RATING).collect()
     week = F.date_trunc("week", EVENT_TIME).alias("week")
     weeks = interactions.groupBy(week).count().orderBy("week").collect()
@@ -33,7 +33,7 @@ def rating_counts(interactions: DataFrame) -> "Figure":
 
 
 def activity(interactions: DataFrame) -> "Figure":
-    """How ratings spread over users and over items, most active first; two jobs."""
+    """Ratings per user and per item, most active first; two jobs."""
     figure, found = make_panels(2)
     for panel, key, color in zip(found, (USER_ID, ITEM_ID), COLORS, strict=False):
         counts = interactions.groupBy(key).count().select("count").toPandas()["count"]
@@ -66,12 +66,12 @@ def batches(batch_log: DataFrame) -> "Figure":
 
 
 def item_map(model: FactorModel, titles: DataFrame, most: int = 300) -> "Figure":
-    """Items by the two directions in which their factors differ most; the most rated are named.
+    """Items by the first two principal components of their factors; the most rated are named.
 
     `titles` has item_id, title and ratings; the `most` rated of them are drawn. One job.
     """
     rows = (
-        model.items.join(titles, ITEM_ID).orderBy(F.desc("ratings"), ITEM_ID).limit(most)
+        model.item_factors.join(titles, ITEM_ID).orderBy(F.desc("ratings"), ITEM_ID).limit(most)
     ).collect()
     factors = np.array([row["factors"] for row in rows], dtype=np.float64)
     centred = factors - factors.mean(axis=0)
@@ -88,7 +88,7 @@ def item_map(model: FactorModel, titles: DataFrame, most: int = 300) -> "Figure"
 
 
 def pairs_of_bars(names: Sequence[str], sides: dict[str, Sequence[float]], label: str) -> "Figure":
-    """Two or more values side by side for each name, such as the errors of two models."""
+    """Two or more values side by side per name, such as the errors of two models."""
     figure, (panel,) = make_panels(1)
     figure.set_size_inches(max(6, 0.7 * len(names)), 4)
     width = 0.8 / len(sides)

@@ -1,64 +1,83 @@
-"""What can be chosen about training and recommending; config composes it, so it imports little."""
+"""Parameters of training and of batch recommendations; reading them starts no Spark."""
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, create_model, model_validator
 
-from matchlake.features.feature_set import FeatureName, FeatureSet
-from matchlake.features.kinds import Feature
+from matchlake.features.params import FeatureTable
 from matchlake.params import Params
-from matchlake.recommender.als.params import AlsParams
-from matchlake.recommender.matchbox.params import MatchboxParams
-from matchlake.recommender.metrics import RankingParams
-from matchlake.recommender.split import SplitParams
+from matchlake.recommender.algorithms import ALGORITHMS, algorithm_of
+from matchlake.recommender.fit_params import FitParams
+from matchlake.recommender.metrics.params import RankingParams
+from matchlake.recommender.split.params import SplitParams
 from matchlake.schemas import TableName
 
 LOWER_IS_BETTER = ("rmse", "mae")
-"""Metrics of predicted ratings, which an implicit fit does not have."""
+"""Metrics of predicted ratings; implicit fits do not have them."""
 
 _RANKING = ("ndcg", "map", "mrr", "precision", "recall", "hit_rate")
-_CALIBRATION = ("log_density", "inside_90")
+_CALIBRATION = ("log_likelihood", "interval_coverage_90")
 
-AnswerTable = Literal[
-    "recommendations", "related_items", "related_users", "predicted_ratings", "feature_weights"
+ScoringTable = Literal[
+    "recommendations", "related_items", "related_users", "predicted_ratings", "feature_effects"
 ]
-"""What the job recommend can write, each to gold."""
+"""The tables that the job recommend can write to gold."""
 
 
-class SideFeatures(Params):
-    """What describes the users, or the items, of a Matchbox fit."""
-
-    source: TableName
-    """The table, one row an id."""
-    features: dict[FeatureName, Feature] = Field(min_length=1)
-    """Features by name, as a feature set of conf declares them."""
-
-    def feature_set(self, name: str) -> FeatureSet:
-        """The features as a set."""
-        return FeatureSet(name=name, features=self.features)
+def _known_algorithm(name: str) -> str:
+    algorithm_of(name)
+    return name
 
 
-class DescribedBy(Params):
-    """The features of each side; null: none."""
+if TYPE_CHECKING:
 
-    users: SideFeatures | None = None
-    items: SideFeatures | None = None
+    class AlgorithmsParams(Params):
+        """One key per algorithm, with its parameters."""
+
+else:
+    AlgorithmsParams = create_model(
+        "AlgorithmsParams",
+        __base__=Params,
+        __doc__="One key per algorithm, with its parameters.",
+        **{
+            name: (kind, Field(default=kind(), description=f"The fit of `{name}`."))
+            for name, kind in (
+                (name, algorithm.params_class()) for name, algorithm in ALGORITHMS.items()
+            )
+        },
+    )
 
 
-class ModesParams(Params):
-    """How the modes beside rating prediction and recommendation from all items are measured.
+class FeatureSetNames(Params):
+    """The feature sets that describe users and items, as `features.tables` names them."""
 
-    Each answers from the test part alone: a user's own test items ranked (`rated_ndcg_at_K`, gain
-    linear in the rating), users and items related by those that they share there
+    users: str | None = None
+    """The set of the users; null: they have no features."""
+    items: str | None = None
+    """The set of the items; null: they have no features."""
+
+
+class SideTables(Params):
+    """The feature tables of users and items that a fit reads; null: none."""
+
+    users: FeatureTable | None = None
+    items: FeatureTable | None = None
+
+
+class AzureMlModesParams(Params):
+    """How the modes of Azure ML beside rating prediction and item recommendation are measured.
+
+    Each mode uses the test part alone. A user's own test items are ranked (`rated_ndcg_at_K`, gain
+    linear in the rating). Users and items are related by the ratings that they share there
     (`related_users_ndcg_l1_at_K` and the like).
     """
 
     k: int = Field(5, ge=1)
     """Length of a list."""
-    common: int = Field(2, ge=1)
+    min_co_ratings: int = Field(2, ge=1)
     """Ratings that two related users or items share at least."""
-    smallest_pool: int = Field(2, ge=1)
-    """A list takes this many candidates at least."""
+    min_candidates: int = Field(2, ge=1)
+    """Candidates that a list needs at least."""
 
     def names(self) -> list[str]:
         """The metrics measured."""
@@ -69,63 +88,65 @@ class ModesParams(Params):
 _NORMS = ("l1", "l2")
 
 
-class TrainParams(Params):
-    """What the job train_recommender learns, how it measures it, and what makes a champion."""
+class TrainParams(AlgorithmsParams):
+    """What the job train_recommender fits, how it measures it, and what makes a champion."""
 
-    algorithm: Literal["als", "matchbox"] = "als"
-    """Factors by alternating least squares, or Bayesian ones with side features: the latter
-    predicts ratings, knows how sure it is, and answers for users and items without ratings."""
-    als: AlsParams = AlsParams()
-    """The fit of `als`."""
-    matchbox: MatchboxParams = MatchboxParams()
-    """The fit of `matchbox`."""
-    features: DescribedBy = DescribedBy()
-    """What `matchbox` knows of users and items; encoded by the fit and saved with the model."""
-    strength: str = "1.0"
-    """SQL expression over the columns of silver.interactions: what an interaction weighs in an
+    algorithm: Annotated[str, AfterValidator(_known_algorithm)] = "als"
+    """The algorithm to fit, by its name in the registry: als, matchbox, ease, popularity, bias."""
+    features: FeatureSetNames = FeatureSetNames()
+    """The feature sets that `matchbox` reads; their encoders are saved with the model."""
+    weight: str = "1.0"
+    """SQL expression over the columns of silver.interactions: the weight of an interaction in an
     implicit fit, such as `rating * rating`, or `exp(-datediff(current_date(), event_time) / 365)`
-    to let old ones fade."""
+    for weights that decay with age."""
     split: SplitParams = SplitParams(kind="time")
-    """How interactions are cut; the kinds of time keep the future out of training."""
+    """How interactions are split; the kinds of time keep the future out of training."""
     ranking: RankingParams = RankingParams(ks=(5, 10, 20))
     """How ranked lists are measured."""
-    modes: ModesParams | None = None
-    """Measure the other modes too; null: only ratings and recommendations from all items."""
+    azure_ml_modes: AzureMlModesParams | None = None
+    """Measure the other modes of Azure ML, too; null: only ratings and recommendations."""
     metric: str = "ndcg_at_10"
     """Decides between champion and challenger: a ranking metric with `_at_` and one of
-    `ranking.ks`; where ratings are predicted also rmse or mae, for matchbox log_density or
-    inside_90 (the nearer to 0.9 the better); with `modes` theirs."""
-    refit: bool = True
+    `ranking.ks`; for predicted ratings also rmse or mae, for matchbox log_likelihood or
+    interval_coverage_90 (the nearer to 0.9 the better); the metrics of `azure_ml_modes`."""
+    refit_on_all_data: bool = True
     """Register a model fitted again on all interactions, the test part included, once the
-    evaluation is done. Otherwise the evaluated model itself, which lacks the latest ones."""
+    evaluation is done. Otherwise the evaluated model itself, without the latest interactions."""
 
     resume: bool = False
-    """Continue the run that failed on the same table version and parameters from its last
-    checkpoint, where there is one. Otherwise what it left is removed."""
+    """Continue the failed run on the same table version and parameters from its last checkpoint,
+    if there is one. Otherwise its checkpoints are removed."""
 
-    @model_validator(mode="after")
-    def _stops_by_iterations(self) -> Self:
-        if self.als.patience is not None:
-            raise ValueError(
-                "als.patience needs a part that is held out of the fit, which this job does not "
-                "cut: leave it at null and choose als.iterations"
-            )
-        return self
+    @property
+    def fit_params(self) -> FitParams:
+        """The parameters of the chosen algorithm."""
+        return cast("FitParams", getattr(self, self.algorithm))
 
     @property
     def predicts_ratings(self) -> bool:
         """Whether a score is a rating."""
-        return self.algorithm == "matchbox" or self.als.feedback == "explicit"
+        return self.fit_params.predicts_ratings
+
+    @model_validator(mode="after")
+    def _refuse_patience(self) -> Self:
+        for name in ALGORITHMS:
+            params: Any = getattr(self, name)
+            if getattr(params, "patience", None) is not None:
+                raise ValueError(
+                    f"{name}.patience needs a validation part, which this job does not split off: "
+                    f"leave it at null and choose {name}.iterations"
+                )
+        return self
 
     @model_validator(mode="after")
     def _metric_is_measured(self) -> Self:
         measured = [f"{name}_at_{k}" for name in _RANKING for k in self.ranking.ks]
         if self.predicts_ratings:
             measured += LOWER_IS_BETTER
-        if self.algorithm == "matchbox":
+        if self.fit_params.predicts_uncertainty:
             measured += _CALIBRATION
-        if self.modes is not None:
-            measured += self.modes.names()
+        if self.azure_ml_modes is not None:
+            measured += self.azure_ml_modes.names()
         if self.metric not in measured:
             raise ValueError(
                 f"metric {self.metric!r} is not measured by this run; measured are "
@@ -138,15 +159,15 @@ class RecommendParams(Params):
     """What the job recommend writes."""
 
     k: int = Field(20, ge=1)
-    """Items a user."""
-    tables: tuple[AnswerTable, ...] | None = None
-    """Those to write; null: all that the champion can answer."""
+    """Items per user."""
+    tables: tuple[ScoringTable, ...] | None = None
+    """The tables to write; null: all that the champion supports."""
     related: int = Field(5, ge=1)
-    """Related items an item, related users a user."""
-    smallest_pool: int = Field(2, ge=1)
+    """Related items per item, related users per user."""
+    min_candidates: int = Field(2, ge=1)
     """An item or user with fewer candidates has no related ones."""
-    pairs: TableName | None = None
-    """Table or view of `user_id` and `item_id` whose ratings to predict; null: the model's own
-    best items of each user that it knows, those without ratings too."""
-    stars: tuple[float, float] | None = (1.0, 5.0)
-    """Predicted ratings are kept within; null: as they come."""
+    score_pairs_table: TableName | None = None
+    """Table or view of `user_id` and `item_id` whose ratings to predict; null: the recommended
+    items of each user that the model knows, users without ratings included."""
+    clip_range: tuple[float, float] | None = (1.0, 5.0)
+    """The range of predicted ratings; null: no limits."""

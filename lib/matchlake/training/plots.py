@@ -1,4 +1,4 @@
-"""Plots of a training run, as Matplotlib figures that belong to no window."""
+"""Plots of a training run, as Matplotlib figures without a window."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ def training_plots(figures: Mapping[str, Figures], scored: DataFrame | None) -> 
 
 
 def ranking_curves(figures: Mapping[str, Figures]) -> "Figure":
-    """A panel for each ranking metric, by length of list; a line for each model."""
+    """One panel per ranking metric, by length of list; one line per model."""
     names = _names(figures, ranking=True)
     figure, panels = make_panels(len(names))
     for panel, name in zip(panels, names, strict=True):
@@ -49,7 +49,7 @@ def ranking_curves(figures: Mapping[str, Figures]) -> "Figure":
 
 
 def rating_bars(figures: Mapping[str, Figures]) -> "Figure":
-    """RMSE and MAE as bars; a bar for each model that predicts ratings."""
+    """RMSE and MAE as bars, one per model that predicts ratings."""
     names = _names(figures, ranking=False)
     figure, panels = make_panels(len(names))
     for panel, name in zip(panels, names, strict=True):
@@ -69,7 +69,7 @@ def rating_bars(figures: Mapping[str, Figures]) -> "Figure":
 
 
 def residual_counts(scored: DataFrame) -> list[tuple[float, int]]:
-    """How many test ratings the model missed by how much: middle of a bin, rows; one Spark job."""
+    """Counts of test ratings by error: middle of a bin, rows; one Spark job."""
     middle = F.floor((F.col(SCORE) - F.col(RATING)) / _BIN + 0.5) * _BIN
     counted = scored.groupBy(middle.alias("miss")).agg(F.count("*").alias("rows"))
     rows = counted.where(F.col("miss").isNotNull()).collect()
@@ -84,12 +84,12 @@ def residuals(counts: Sequence[tuple[float, int]]) -> "Figure":
     )
     panel.axvline(0, color="black", lw=0.8)
     panel.set(title="predicted minus given rating", ylabel="ratings of the test part")
-    finish_panels(figure, [panel], x="stars, in bins of a quarter")
+    finish_panels(figure, [panel], x="rating points, in bins of a quarter")
     return figure
 
 
 def _names(figures: Mapping[str, Figures], *, ranking: bool) -> list[str]:
-    """The metrics there are, each once, in their order."""
+    """The distinct metrics, in their order."""
     metrics = [metric for found in figures.values() for metric in found]
     chosen = [metric for metric in metrics if ("_at_" in metric) == ranking]
     return list(dict.fromkeys(metric.partition("_at_")[0] for metric in chosen))

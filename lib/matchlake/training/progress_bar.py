@@ -1,4 +1,4 @@
-"""The bar that shows on a terminal how far a fit is."""
+"""A progress bar for fits on a terminal."""
 
 import logging
 import sys
@@ -14,27 +14,29 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from matchlake.recommender.progress import OnProgress
 from matchlake.recommender.progress import Progress as FitProgress
+from matchlake.recommender.progress import ProgressCallback
 
 
 @contextmanager
-def fit_bar(name: str, iterations: int, console: Console | None = None) -> Iterator[OnProgress]:
-    """Shows a bar on stderr while the context lasts, where that is a terminal.
+def fit_bar(
+    name: str, iterations: int, console: Console | None = None
+) -> Iterator[ProgressCallback]:
+    """Shows a bar on stderr, if it is a terminal, while the context lasts.
 
-    Yields what the fit is to call at every cut.
+    Yields the callback of the fit.
     """
     console = console or Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    more = (TextColumn("iterations"), TimeElapsedColumn(), TextColumn("{task.fields[told]}"))
+    more = (TextColumn("iterations"), TimeElapsedColumn(), TextColumn("{task.fields[status]}"))
     bar = Progress(*columns, *more, console=console, disable=not console.is_terminal)
-    task = bar.add_task(name, total=iterations, told="")
+    task = bar.add_task(name, total=iterations, status="")
 
     def show(progress: FitProgress) -> None:
-        told = f"loss {progress.loss:.5g}"
+        status = f"loss {progress.loss:.5g}"
         if progress.metric is not None:
-            told += f", held out {progress.metric:.4f}"
-        bar.update(task, completed=progress.iteration, told=told)
+            status += f", validation {progress.metric:.4f}"
+        bar.update(task, completed=progress.iteration, status=status)
 
     with bar, _log_above_the_bar():
         yield show
@@ -42,7 +44,7 @@ def fit_bar(name: str, iterations: int, console: Console | None = None) -> Itera
 
 @contextmanager
 def _log_above_the_bar() -> Iterator[None]:
-    """Log lines go through the stderr that the bar has put in place of the process's own."""
+    """Sends log lines through the stderr of the bar while it is shown."""
     handlers = [each for each in logging.root.handlers if type(each) is logging.StreamHandler]
     before = [each.setStream(sys.stderr) for each in handlers]
     try:

@@ -1,11 +1,11 @@
 """Whether a new version becomes champion.
 
-Both are measured on today's test part. The champion that is measured is not the one that serves,
-which may have been fitted again on all interactions of its day and would then be asked about rows
-it was fitted to: it is the model as evaluated on its day, which travels with the version. Under
-the same split params its training part can be made again, and what of it is in today's test part,
-because a user has met the same item once more since, is asked of neither. Under others nothing is
-known, so the new version is left as challenger for a person to decide.
+Champion and new model are measured on today's test part. The champion that serves may have been
+fitted on all interactions of its day, test rows included. So the measured champion is the model as
+evaluated on its day, which is stored with the version. With the same split params its training part
+can be computed again; test rows with a pair of that part are excluded for both models. With other
+split params the training part is unknown, so the new version stays challenger, for a person to
+decide.
 """
 
 import logging
@@ -20,10 +20,11 @@ from matchlake.io.delta import Lakehouse, is_gone
 from matchlake.io.mlflow_tracking import CHALLENGER, CHAMPION, ModelVersion, Tracker
 from matchlake.model_store.mlflow_flavor import EVALUATED
 from matchlake.model_store.spark import load_model
-from matchlake.recommender.checkpoint import Cut, keep_locally
+from matchlake.recommender.checkpoint import Checkpointer, local_checkpoint
+from matchlake.recommender.protocol import Recommender
 from matchlake.recommender.split import Split, split
 from matchlake.schemas import INTERACTIONS, ITEM_ID, USER_ID
-from matchlake.training.evaluation import Figures, Recommender, evaluate, is_better, value_of
+from matchlake.training.evaluation import Figures, evaluate, is_better, value_of
 from matchlake.training.params import TrainParams
 
 _log = logging.getLogger(__name__)
@@ -40,15 +41,15 @@ class Decision:
     reason: str
 
 
-def judge(
+def decide_promotion(
     tracker: Tracker,
     lakehouse: Lakehouse,
     new: tuple[Recommender, Figures],
     parts: Split,
     params: TrainParams,
-    cut: Cut = keep_locally,
+    checkpoint: Checkpointer = local_checkpoint,
 ) -> Decision:
-    """Decides on a new model, whose figures were measured on `parts`; see `unseen_by`."""
+    """Decides on a new model by its metrics on `parts`; see `without_champion_training_rows`."""
     model, figures = new
     champion = tracker.champion()
     if champion is None:
@@ -56,28 +57,30 @@ def judge(
     if champion.tags.get(SPLIT_TAG) != params.split.model_dump_json():
         return Decision(CHALLENGER, f"champion {champion.version} was evaluated on another split")
     try:
-        both = unseen_by(champion, tracker, lakehouse, parts, params, cut)
+        both = without_champion_training_rows(
+            champion, tracker, lakehouse, parts, params, checkpoint
+        )
         theirs = _measure(tracker, lakehouse.spark, champion, both, params)
         if both is not parts:
-            found = evaluate({"new": model}, both, params.ranking, params.modes)
+            found = evaluate({"new": model}, both, params.ranking, params.azure_ml_modes)
             figures = found["new"]
     except (ModelError, InputError) as error:
         return Decision(CHALLENGER, f"champion {champion.version} cannot be measured: {error}")
     return decide(params.metric, figures, theirs, champion.version)
 
 
-def unseen_by(
+def without_champion_training_rows(
     champion: ModelVersion,
     tracker: Tracker,
     lakehouse: Lakehouse,
     parts: Split,
     params: TrainParams,
-    cut: Cut = keep_locally,
+    checkpoint: Checkpointer = local_checkpoint,
 ) -> Split:
-    """`parts` without the test rows whose pair the champion was fitted to; else `parts` itself.
+    """`parts` without the test rows that share a pair with the champion's training part.
 
-    What is left of the test part is made once, by `cut`, as several figures are measured on it.
-    Raises ModelError where it is not known any more to what it was fitted.
+    Returns `parts` itself if there are none. The new test part is computed once, by `checkpoint`,
+    since several metrics read it. Raises ModelError if the training part is unknown.
     """
     version = tracker.input_version(champion, INTERACTIONS.name)
     if version is None:
@@ -90,24 +93,24 @@ def unseen_by(
     except (PySparkException, Py4JError) as error:
         if not is_gone(error):
             raise
-        told = f"version {version} of {INTERACTIONS.name}, to which it was fitted, is kept no more"
-        raise ModelError(told) from error
+        message = f"version {version} of {INTERACTIONS.name}, its training data, is no longer kept"
+        raise ModelError(message) from error
     if not known:
         return parts
-    _log.info("%d test row(s) left out: champion %s was fitted to them", known, champion.version)
-    return Split(parts.train, cut(parts.test.join(fitted, pair, "anti")))
+    _log.info("%d test row(s) excluded: champion %s was fitted to them", known, champion.version)
+    return Split(parts.train, checkpoint(parts.test.join(fitted, pair, "anti")))
 
 
 def decide(metric: str, new: Figures, champion: Figures, version: str) -> Decision:
-    """Champion if strictly better than the figures of the champion, `version`; a tie is not.
+    """Champion if strictly better than the current champion, `version`; a tie is not better.
 
-    Raises InputError where the new model has no value of `metric`.
+    Raises InputError if the new model has no value of `metric`.
     """
-    mine = value_of(new, metric)
+    value = value_of(new, metric)
     if metric not in champion:
         return Decision(CHALLENGER, f"champion {version} has no {metric} to compare with")
-    compared = f"{metric} {mine:.6f} against {champion[metric]:.6f} of champion {version}"
-    if is_better(metric, mine, champion[metric]):
+    compared = f"{metric} {value:.6f} against {champion[metric]:.6f} of champion {version}"
+    if is_better(metric, value, champion[metric]):
         return Decision(CHAMPION, f"better: {compared}, on the same test part")
     return Decision(CHALLENGER, f"not better: {compared}, on the same test part")
 
@@ -120,5 +123,7 @@ def _measure(
     params: TrainParams,
 ) -> Figures:
     with tracker.files(champion, f"artifacts/{EVALUATED}") as folder:
-        model = load_model(spark, folder)
-        return evaluate({"champion": model}, parts, params.ranking, params.modes)["champion"]
+        model = load_model(folder, spark)
+        return evaluate({"champion": model}, parts, params.ranking, params.azure_ml_modes)[
+            "champion"
+        ]

@@ -1,4 +1,4 @@
-"""Training sets that can be built again: labels and histories at recorded versions."""
+"""Reproducible training sets: labels and history tables at recorded versions."""
 
 from itertools import groupby
 from operator import itemgetter
@@ -23,7 +23,7 @@ RECORD = "training_set.json"
 
 
 class History(PointInTimeJoin):
-    """A table whose values are joined to the labels as of their time."""
+    """A table that is joined to the labels point-in-time correctly."""
 
     table: TableName
     version: int | None = None
@@ -31,10 +31,10 @@ class History(PointInTimeJoin):
     columns: tuple[str, ...] | None = None
     """The columns that are read beside keys and times; null: all."""
     prefix: str = ""
-    """Put before the names of what is joined, where the labels have columns of these names."""
+    """Prefix of the joined columns, if the labels have columns of the same names."""
 
     def read(self, lake: Lakehouse) -> DataFrame:
-        """The columns that are joined, under the names that they get there. Lazy."""
+        """The columns to join, with their prefix; lazy."""
         frame = lake.read(self.table, self.version)
         if self.columns is not None:
             times = [time for time in (self.event_time, self.created_at) if time]
@@ -43,7 +43,7 @@ class History(PointInTimeJoin):
         return frame.withColumnsRenamed(renamed)
 
     def join(self) -> PointInTimeJoin:
-        """How it is joined, by the names that `read` gives."""
+        """The join, by the names of `read`."""
         times = {"event_time": self.prefix + self.event_time}
         if self.created_at is not None:
             times["created_at"] = self.prefix + self.created_at
@@ -51,7 +51,7 @@ class History(PointInTimeJoin):
 
 
 class TrainingSet(Params):
-    """Labels, and what was known when each of them happened; with versions it is a record."""
+    """Labels and their history tables; with versions and a digest it is a record."""
 
     labels: TableName
     """The table of labels."""
@@ -59,12 +59,12 @@ class TrainingSet(Params):
     """The Delta version that is read; null: the current one."""
     history_tables: tuple[History, ...] = Field(min_length=1)
     digest: str | None = None
-    """Of the rows that were built, whatever their order; a rebuild must have the same."""
+    """Digest of the rows in any order; a rebuild must have the same."""
 
     def pinned(self, lake: Lakehouse) -> Self:
-        """The same with the current version of every table that names none.
+        """The same with the current version of every table without a version.
 
-        Where a table stands in it more than once, all that name no version read it at the same.
+        A table that occurs more than once without a version is read at one version.
         """
         current = {t: lake.version(t) for t, version in self.inputs() if version is None}
 
@@ -86,40 +86,30 @@ class TrainingSet(Params):
 
 
 class TrainingSetTable(Params):
-    """A table that holds a training set, and which."""
+    """A table and its training set."""
 
     table: TableName
     """The table it is written to."""
     comment: str
-    """What the table holds, for those who find it in the catalog."""
+    """Comment of the table in the catalog."""
     rows: TrainingSet
     """The labels and the histories that are joined to them."""
     run: str | None = None
-    """An MLflow run, by its id: build what it recorded once more, in place of `rows`."""
+    """The id of an MLflow run: rebuild its recorded training set instead of `rows`."""
 
 
 def read_training_set(lake: Lakehouse, wanted: TrainingSet) -> DataFrame:
-    """The labels with every history joined as of their time, at the versions wanted. Lazy."""
+    """The labels with all history tables joined, at the versions of `wanted`; lazy."""
     frame = lake.read(wanted.labels, wanted.labels_version)
     for history in wanted.history_tables:
         frame = point_in_time_join(frame, history.read(lake), history.join())
     return frame
 
 
-def record_training_set(lake: Lakehouse, wanted: TrainingSet) -> tuple[DataFrame, TrainingSet]:
-    """The training set and its record, which `log_training_set` gives to the run.
-
-    Starts the Spark jobs that find the versions, and one for the digest.
-    """
-    pinned = wanted.pinned(lake)
-    frame = read_training_set(lake, pinned)
-    return frame, pinned.model_copy(update={"digest": digest(frame)})
-
-
 def rebuild_training_set(lake: Lakehouse, record: TrainingSet) -> DataFrame:
-    """The training set of a record again; raises ReconciliationError where a row differs.
+    """The training set of a record; raises ReconciliationError if a row differs.
 
-    Starts one Spark job, for the digest. Versions that were vacuumed cannot be read any more.
+    Starts one Spark job, for the digest. Vacuumed versions cannot be read.
     """
     frame = read_training_set(lake, record)
     found = digest(frame)
@@ -132,7 +122,7 @@ def rebuild_training_set(lake: Lakehouse, record: TrainingSet) -> DataFrame:
 
 
 def log_training_set(run: Run, record: TrainingSet) -> None:
-    """Records the tables with their versions, and all that a rebuild needs, with the run."""
+    """Records the tables, their versions and the training set with the run."""
     inputs = sorted((table, v) for table, v in record.inputs() if v is not None)
     for table, pairs in groupby(inputs, itemgetter(0)):
         run.log_input(table, *(version for _, version in pairs))
@@ -140,7 +130,7 @@ def log_training_set(run: Run, record: TrainingSet) -> None:
 
 
 def recorded_training_set(tracker: Tracker, run_id: str) -> TrainingSet:
-    """What `log_training_set` recorded with the run; raises ModelError where it has no record."""
+    """The record of `log_training_set`; raises ModelError if the run has none."""
     try:
         return TrainingSet.model_validate_json(tracker.read_text(run_id, RECORD))
     except ValidationError as error:
@@ -148,7 +138,7 @@ def recorded_training_set(tracker: Tracker, run_id: str) -> TrainingSet:
 
 
 def training_set_table(wanted: TrainingSetTable, frame: DataFrame) -> TableSpec:
-    """The table that holds the rows of `frame`; comments are those of the tables they are from."""
+    """The table for the rows of `frame`; column comments come from the source tables."""
     columns = [
         TableColumn(field.name, field.dataType.simpleString(), field.metadata.get("comment", ""))
         for field in frame.schema
@@ -166,7 +156,7 @@ def digest(frame: DataFrame) -> str:
 
 
 def _hashed(name: str, kind: DataType) -> list[Column]:
-    """The column, and what its hash alone passes over: where nulls stand."""
+    """The column and the positions of its nulls, which its hash ignores."""
     column = F.col(quote_identifier(name))
     if isinstance(kind, AtomicType):
         return [column, column.isNull()]

@@ -89,7 +89,7 @@ def test_build_features_rerun_changes_nothing_and_new_data_raises_the_version(
     assert {name: len(rows) for name, rows in first.items()} == {
         "gold.feature_counts": 5,
         "gold.feature_sets": 2,
-        "gold.feature_vocabulary": 10,
+        "gold.feature_vocabulary": 11,
         "gold.item_features": 2,
         "gold.user_features": 3,
         "silver.interactions": 3,
@@ -113,9 +113,9 @@ def test_build_features_rerun_changes_nothing_and_new_data_raises_the_version(
     write(lake, "bronze.items", ITEM, [("i1", "A", 1990, ["War"]), ("i3", "C", 2000, None)])
     RUN(at)
     items = lake.read("gold.item_features")
-    assert collected(items) == [("i1", 0, 0, 1, 0.0), ("i3", 0, 0, 0, 1.0)]
+    assert collected(items) == [("i1", 0, 0, 1, 0, 0.0), ("i3", 0, 0, 0, 1, 1.0)]
     assert items.columns == [
-        *("item_id", "genres_Drama", "genres_Sci_Fi", "genres_War", "year_scaled"),
+        *("item_id", "genres_Drama", "genres_Sci_Fi", "genres_War", "genres_null", "year_scaled"),
     ]
     versions = lake.read("gold.feature_sets").where("feature_set = 'items'").select("version")
     assert collected(versions) == [(1,), (2,)]
@@ -124,11 +124,13 @@ def test_build_features_rerun_changes_nothing_and_new_data_raises_the_version(
     assert [tuple(row) for row in vocabulary.select(*told).orderBy(*told[:2]).collect()] == [
         (1, 0, 1, "genres_Drama", "category", "Drama", 1),
         (1, 1, 2, "genres_Sci_Fi", "category", "Sci-Fi", 1),
-        (1, 2, 0, "year_scaled", "number", None, None),
+        (1, 2, 3, "genres_null", "null", None, 0),
+        (1, 3, 0, "year_scaled", "number", None, None),
         (2, 0, 1, "genres_Drama", "category", "Drama", 0),
         (2, 1, 2, "genres_Sci_Fi", "category", "Sci-Fi", 0),
         (2, 2, 3, "genres_War", "category", "War", 1),
-        (2, 3, 0, "year_scaled", "number", None, None),
+        (2, 3, 4, "genres_null", "null", None, 1),
+        (2, 4, 0, "year_scaled", "number", None, None),
     ]
     kept = collected(lake.read("gold.feature_vocabulary"))
     assert set(first["gold.feature_vocabulary"]) <= set(kept)
@@ -169,7 +171,10 @@ def test_build_features_reuses_a_state_and_skips_a_missing_source(
     assert collected(lake.read("gold.feature_sets").select("feature_set", "version")) == [
         ("items", 1)
     ]
-    assert collected(lake.read("gold.item_features")) == [("i1", 0, 0, 0.0), ("i3", 0, 0, 1.0)]
+    assert collected(lake.read("gold.item_features")) == [
+        ("i1", 0, 0, 0, 0.0),
+        ("i3", 0, 0, 1, 1.0),
+    ]
     counted = (
         "genres.null 1, genres.unknown_category 1, year_scaled.below_min 1, year_scaled.above_max 1"
     )
@@ -211,7 +216,7 @@ def test_build_features_sparse_layout_and_split_by(spark: SparkSession, tmp_path
     assert [names[i] for i in found["i1"]["indices"]] == [
         *("year_scaled", "genres_Drama", "genres_Sci_Fi"),
     ]
-    assert found["i2"]["values"] == [None]
+    assert found["i2"]["values"] == [0.0]
     users = at.config.features.tables["users"]
     keys = ("user_id", "gender")
     changed = FeatureSet(name="users", keys=keys, features={"age_scaled": MinMax(column="age")})

@@ -38,16 +38,16 @@ def test_a_saved_model_comes_back_exactly(
     if shared:
         monkeypatch.setattr(folders, "_SHARED", (f"{tmp_path}/",))
     save_model(model, tmp_path / "model")
-    loaded = load_model(spark, tmp_path / "model")
-    assert loaded.users.schema.simpleString() == model.users.schema.simpleString()
-    assert rows(loaded.users) == rows(model.users)
-    assert rows(loaded.items) == rows(model.items)
+    loaded = load_model(tmp_path / "model", spark)
+    assert loaded.user_factors.schema.simpleString() == model.user_factors.schema.simpleString()
+    assert rows(loaded.user_factors) == rows(model.user_factors)
+    assert rows(loaded.item_factors) == rows(model.item_factors)
     assert (loaded.mean, loaded.params) == (model.mean, model.params)
     assert list(load_numpy(tmp_path / "model").item_ids) == ITEMS
     files = [path.name for path in (tmp_path / "model" / "items").glob("*.parquet")]
     assert (files == ["part-0.parquet"]) is not shared
     save_model(loaded, tmp_path / "again")
-    assert rows(load_model(spark, tmp_path / "again").items) == rows(model.items)
+    assert rows(load_model(tmp_path / "again", spark).item_factors) == rows(model.item_factors)
 
 
 def test_a_damaged_folder_is_not_loaded(
@@ -56,7 +56,7 @@ def test_a_damaged_folder_is_not_loaded(
     save_model(model, tmp_path / "model")
     (tmp_path / "model" / "users" / "part-0.parquet").unlink()
     with pytest.raises(ModelError, match=r"part-0\.parquet is missing"):
-        load_model(spark, tmp_path / "model")
+        load_model(tmp_path / "model", spark)
 
 
 def test_spark_the_served_model_and_its_udf_give_the_same_scores(

@@ -9,15 +9,10 @@ from pyspark.sql import functions as F
 
 from matchlake.recommender.als.model import FactorModel
 from matchlake.recommender.als.params import AlsParams
-from matchlake.recommender.azure_modes import (
-    Pools,
-    recommend_rated_items,
-    related_items,
-    related_users,
-    wide,
-)
+from matchlake.recommender.azure_modes import recommend_rated_items
+from matchlake.recommender.protocol import Pools
 from matchlake.training.evaluation import rated_items_metrics
-from matchlake.training.params import ModesParams
+from matchlake.training.params import AzureMlModesParams
 
 USERS = {"a": [1.0, 0.0], "b": [0.9, 0.1], "c": [-1.0, 0.5], "d": [0.0, 1.0]}
 ITEMS = {"p": [1.0, 0.0], "q": [0.8, 0.2], "r": [0.0, 1.0], "s": [-1.0, 0.0], "t": [-1.1, 0.1]}
@@ -27,10 +22,10 @@ ITEMS = {"p": [1.0, 0.0], "q": [0.8, 0.2], "r": [0.0, 1.0], "s": [-1.0, 0.0], "t
 def model(spark: SparkSession) -> FactorModel:
     users = [(key, n, row, 0.1 * n, 3) for n, (key, row) in enumerate(USERS.items())]
     items = [(key, n, row, 0.05 * n, 3) for n, (key, row) in enumerate(ITEMS.items())]
-    columns = "{} string, {} long, factors array<float>, bias float, observed long"
+    columns = "{} string, {} long, factors array<float>, bias float, n_interactions long"
     return FactorModel(
-        users=spark.createDataFrame(users, columns.format("user_id", "user_idx")),
-        items=spark.createDataFrame(items, columns.format("item_id", "item_idx")),
+        user_factors=spark.createDataFrame(users, columns.format("user_id", "user_idx")),
+        item_factors=spark.createDataFrame(items, columns.format("item_id", "item_idx")),
         mean=3.0,
         params=AlsParams(feedback="explicit", rank=2),
     )
@@ -67,15 +62,15 @@ def test_rated_items_are_ranked_and_small_pools_skipped(
 
 
 def test_users_of_small_pools_are_not_judged(model: FactorModel, rated: DataFrame) -> None:
-    stars = {"ap": 5.0, "aq": 4.0, "bp": 5.0, "bq": 4.0, "ct": 1.0, "cs": 2.0, "cp": 4.0}
-    rating = F.create_map(*[F.lit(part) for pair in stars.items() for part in pair])
+    clip_range = {"ap": 5.0, "aq": 4.0, "bp": 5.0, "bq": 4.0, "ct": 1.0, "cs": 2.0, "cp": 4.0}
+    rating = F.create_map(*[F.lit(part) for pair in clip_range.items() for part in pair])
     starred = F.coalesce(rating[F.concat("user_id", "item_id")], F.lit(1.0))
     test = rated.withColumn("rating", starred)
-    figure = rated_items_metrics(model, test, ModesParams(k=2)).collect()[0]
+    figure = rated_items_metrics(model, test, AzureMlModesParams(k=2)).collect()[0]
     # a and b get p, q, which is the best order; c gets t, s; d and new have one item each.
     second = 2 / np.log2(3)
     expected = np.mean([1, 1, (1 + second) / (4 + second)])
-    assert (figure["metric"], figure["k"], figure["n"]) == ("rated_ndcg", 2, 3)
+    assert (figure["metric"], figure["k"], figure["n_samples"]) == ("rated_ndcg", 2, 3)
     assert figure["value"] == pytest.approx(expected)
 
 
@@ -83,7 +78,7 @@ def test_related_items_are_those_of_the_oracle(model: FactorModel, rated: DataFr
     scores = oracle(ITEMS, USERS, 0.05)
     np.fill_diagonal(scores, -np.inf)
     names = list(ITEMS)
-    found = related_items(model, None, 3).lists.orderBy("item_id", "rank").collect()
+    found = model.related_items(None, 3).lists.orderBy("item_id", "rank").collect()
     assert len(found) == 15
     for row in found:
         query = names.index(row["item_id"])
@@ -92,7 +87,7 @@ def test_related_items_are_those_of_the_oracle(model: FactorModel, rated: DataFr
         assert row["score"] == pytest.approx(scores[query, expected], abs=1e-4)
 
     # p and q share the raters a and b, p and s share b and c; no others share two.
-    among = related_items(model, None, 3, rated=rated, pools=Pools(common=2, smallest=1))
+    among = model.related_items(None, 3, rated=rated, pools=Pools(min_candidates=1))
     assert [tuple(row)[:3] for row in among.lists.orderBy("item_id", "rank").collect()] == [
         ("p", 1, "q"),
         ("p", 2, "s"),
@@ -108,25 +103,25 @@ def test_rows_without_ratings_are_asked_for_but_no_candidates(
     spark: SparkSession, model: FactorModel
 ) -> None:
     cold = [("cold", 9, [5.0, 5.0], 0.0, 0)]
-    items = model.items.union(spark.createDataFrame(cold, model.items.schema))
-    users = model.users.union(spark.createDataFrame(cold, model.users.schema))
-    wide_model = replace(model, users=users, items=items)
+    items = model.item_factors.union(spark.createDataFrame(cold, model.item_factors.schema))
+    users = model.user_factors.union(spark.createDataFrame(cold, model.user_factors.schema))
+    wide_model = replace(model, user_factors=users, item_factors=items)
     scores = oracle(ITEMS, USERS, 0.05)
     names, asked = list(ITEMS), set()
-    for row in related_items(wide_model, None, 9).lists.collect():
+    for row in wide_model.related_items(None, 9).lists.collect():
         asked.add(row["item_id"])
         assert row["related_item_id"] in ITEMS
         if row["item_id"] in ITEMS:
             pair = names.index(row["item_id"]), names.index(row["related_item_id"])
             assert row["score"] == pytest.approx(scores[pair], abs=1e-4)
     assert asked == {*ITEMS, "cold"}
-    few = related_items(wide_model, None, 9, pools=Pools(smallest=len(ITEMS)))
+    few = wide_model.related_items(None, 9, pools=Pools(min_candidates=len(ITEMS)))
     assert {row["item_id"]: row["pool"] for row in few.skipped.collect()} == dict.fromkeys(ITEMS, 4)
 
 
-def test_related_users_and_the_wide_form(model: FactorModel, rated: DataFrame) -> None:
-    wanted = model.users.where("user_id in ('a', 'c')")
-    found = related_users(model, wanted, 2)
+def test_related_users_are_those_of_the_oracle(model: FactorModel, rated: DataFrame) -> None:
+    wanted = model.user_factors.where("user_id in ('a', 'c')")
+    found = model.related_users(wanted, 2)
     scores = oracle(USERS, ITEMS, 0.1)
     np.fill_diagonal(scores, -np.inf)
     names = list(USERS)
@@ -134,10 +129,11 @@ def test_related_users_and_the_wide_form(model: FactorModel, rated: DataFrame) -
         key: tuple(names[n] for n in np.argsort(-scores[names.index(key)], kind="stable")[:2])
         for key in "ac"
     }
-    table = wide(found.lists, "user_id", "related_user_id", 2)
-    assert table.columns == ["User", "Related User 1", "Related User 2"]
-    assert {row[0]: (row[1], row[2]) for row in table.collect()} == expected
+    rows = found.lists.orderBy("user_id", "rank").collect()
+    assert [(row["user_id"], row["related_user_id"]) for row in rows] == [
+        (key, other) for key, others in expected.items() for other in others
+    ]
     assert found.skipped.count() == 0
-    none = related_users(model, wanted, 2, rated=rated, pools=Pools(common=2, smallest=2))
+    none = model.related_users(wanted, 2, rated=rated)
     assert none.lists.count() == 0
     assert {row["user_id"]: row["pool"] for row in none.skipped.collect()} == {"a": 1, "c": 1}

@@ -1,7 +1,5 @@
 """The baselines against dense oracles, and the door that all of them share."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
@@ -9,22 +7,16 @@ from tests.support import baseline_oracles
 from tests.support.executions import executions
 
 from matchlake.errors import InputError, SchemaError
-from matchlake.recommender.baselines import (
-    BiasParams,
-    EaseParams,
-    ItemKnnParams,
-    PopularityParams,
-    fit_bias,
-    fit_ease,
-    fit_item_knn,
-    fit_popularity,
-)
+from matchlake.recommender.baselines.bias import fit_bias
+from matchlake.recommender.baselines.ease import fit_ease
+from matchlake.recommender.baselines.params import BiasParams, EaseParams, PopularityParams
+from matchlake.recommender.baselines.popularity import fit_popularity
 
-SCHEMA = "user_id string, item_id string, rating double, strength double"
+SCHEMA = "user_id string, item_id string, rating double, weight double"
 USERS, ITEMS = 12, 9
 NAMES = [f"i{n}" for n in range(ITEMS)]
 # Biases are fitted in turn, and four turns come as near as this to the exact solution.
-NEAR = {"popularity": 1e-5, "bias": 5e-3, "item_knn": 1e-5, "ease": 1e-5}
+NEAR = {"popularity": 1e-5, "bias": 5e-3, "ease": 1e-5}
 EVERYONE = [f"u{n:02d}" for n in range(USERS)]
 
 
@@ -52,8 +44,7 @@ def models(interactions: DataFrame) -> dict[str, object]:
     return {
         "popularity": fit_popularity(interactions),
         "bias": fit_bias(interactions, BiasParams(iterations=4)),
-        "item_knn": fit_item_knn(interactions, ItemKnnParams(neighbours=3, tasks=2)),
-        "ease": fit_ease(interactions, EaseParams(regularization=2.0, value_column="strength")),
+        "ease": fit_ease(interactions, EaseParams(regularization=2.0, value_column="weight")),
     }
 
 
@@ -61,17 +52,16 @@ def models(interactions: DataFrame) -> dict[str, object]:
 def dense_scores(ratings: np.ndarray) -> dict[str, np.ndarray]:
     """Every model's score of every user and item, by its oracle."""
     met = (~np.isnan(ratings)).astype(float)
-    strengths = np.nan_to_num(ratings) / 2
+    values = np.nan_to_num(ratings) / 2
     mean, user_bias, item_bias = baseline_oracles.biases(ratings, 5.0, 3.0)
     return {
         "popularity": np.tile(met.sum(axis=0), (USERS, 1)),
         "bias": mean + user_bias[:, None] + item_bias,
-        "item_knn": met @ baseline_oracles.cosine_weights(met, 3, 10.0),
-        "ease": strengths @ baseline_oracles.ease_weights(strengths, 2.0),
+        "ease": values @ baseline_oracles.ease_weights(values, 2.0),
     }
 
 
-each_model = pytest.mark.parametrize("name", ["popularity", "bias", "item_knn", "ease"])
+each_model = pytest.mark.parametrize("name", ["popularity", "bias", "ease"])
 
 Lists = dict[str, list[tuple[str, float]]]
 
@@ -85,11 +75,6 @@ def lists_of(frame: DataFrame) -> Lists:
         place for items in found.values() for place in range(1, len(items) + 1)
     ]
     return found
-
-
-def speaks(name: str, score: float) -> bool:
-    """Whether a model has an item for a user: neighbours alone can have nothing to say."""
-    return name != "item_knn" or score != 0
 
 
 def agree(got: Lists, scores: np.ndarray, wanted: dict[int, list[int]], near: float) -> None:
@@ -114,13 +99,13 @@ def test_every_pair_is_scored_as_the_oracle_does(
     asked = spark.createDataFrame(pairs, "user_id string, item_id string, kept int")
     rows = models[name].score(asked).collect()
     assert len(rows) == len(pairs)
-    assert rows[0].__fields__ == ["user_id", "item_id", "kept", "score", "cold"]
+    assert rows[0].__fields__ == ["user_id", "item_id", "kept", "score", "is_cold_start"]
     for row in rows:
         known_user, known_item = row.user_id != "new", row.item_id != "other"
         if known_user and known_item:
             want = dense_scores[name][EVERYONE.index(row.user_id), NAMES.index(row.item_id)]
             assert row.score == pytest.approx(want, abs=NEAR[name])
-        assert row.cold == (not known_item or (name != "popularity" and not known_user))
+        assert row.is_cold_start == (not known_item or not known_user)
 
 
 @each_model
@@ -136,8 +121,7 @@ def test_lists_are_the_best_unseen_items(
     wanted = {}
     for user in range(USERS):
         seen = set(np.flatnonzero(~np.isnan(ratings[user])).tolist())
-        among = [item for item in range(ITEMS) if speaks(name, scores[user, item])]
-        wanted[user] = baseline_oracles.best(scores[user], 4, without=seen, among=among)
+        wanted[user] = baseline_oracles.best(scores[user], 4, without=seen)
     agree(got, scores, wanted, NEAR[name])
 
 
@@ -152,8 +136,7 @@ def test_candidates_for_all_or_for_each(
     scores = dense_scores[name]
     for_all = spark.createDataFrame([("i2",), ("i5",), ("i2",), ("gone",)], "item_id string")
     got = lists_of(models[name].recommend_items(users, 5, candidates=for_all))
-    among = {user: [item for item in (2, 5) if speaks(name, scores[user, item])] for user in (1, 2)}
-    wanted = {u: baseline_oracles.best(scores[u], 5, among=items) for u, items in among.items()}
+    wanted = {user: baseline_oracles.best(scores[user], 5, among=[2, 5]) for user in (1, 2)}
     agree(got, scores, wanted, NEAR[name])
     own = spark.createDataFrame(
         [("u01", "i1"), ("u01", "i4"), ("u02", "i7"), ("u03", "i1")],
@@ -173,7 +156,7 @@ def test_an_unknown_user_gets_what_is_popular(
 ) -> None:
     users = spark.createDataFrame([("new",), ("u03",), (None,)], "user_id string")
     rows = models[name].recommend_items(users, 3).collect()
-    assert {row.user_id: row.cold for row in rows} == {"new": True, "u03": False}
+    assert {row.user_id: row.is_cold_start for row in rows} == {"new": True, "u03": False}
     if name != "bias":
         popular = lists_of(models["popularity"].recommend_items(users, 3))["new"]
         assert lists_of(models[name].recommend_items(users, 3))["new"] == popular
@@ -193,18 +176,18 @@ def test_answers_are_lazy(
 
 def test_only_biases_are_ratings(models: dict[str, object]) -> None:
     rating = {name: model.predicts_ratings for name, model in models.items()}
-    assert rating == {"popularity": False, "bias": True, "item_knn": False, "ease": False}
+    assert rating == {"popularity": False, "bias": True, "ease": False}
 
 
-def test_popularity_counts_users_or_sums_strengths(spark: SparkSession) -> None:
+def test_popularity_counts_users_or_sums_values(spark: SparkSession) -> None:
     rows = [("a", "x", 1.0, 9.0), ("b", "x", 1.0, 1.0), ("a", "y", 1.0, 20.0), ("a", "y", 1.0, 5.0)]
     frame = spark.createDataFrame(rows, SCHEMA)
-    counted = {row.item_id: row.score for row in fit_popularity(frame).items.collect()}
-    summed = fit_popularity(frame, PopularityParams(value_column="strength")).items.collect()
+    counted = {row.item_id: row.bias for row in fit_popularity(frame).items.collect()}
+    summed = fit_popularity(frame, PopularityParams(value_column="weight")).items.collect()
     assert counted == {"x": 2.0, "y": 1.0}
-    assert {row.item_id: row.score for row in summed} == {"x": 10.0, "y": 25.0}
-    never = frame.selectExpr("'c' user_id", "'z' item_id", "rating", "null strength")
-    again = fit_popularity(frame.union(never), PopularityParams(value_column="strength"))
+    assert {row.item_id: row.bias for row in summed} == {"x": 10.0, "y": 25.0}
+    never = frame.selectExpr("'c' user_id", "'z' item_id", "rating", "null weight")
+    again = fit_popularity(frame.union(never), PopularityParams(value_column="weight"))
     assert [row.item_id for row in again.recommend_items(None, 1).collect()] == ["y"] * 3
 
 
@@ -222,24 +205,24 @@ def test_biases_by_hand(spark: SparkSession) -> None:
     assert users == pytest.approx({"a": 1 / 4, "b": 1 / 4, "c": (-2 + 2 / 3) / 2})
 
 
-@pytest.mark.parametrize("fit", [fit_item_knn, fit_ease])
 def test_integer_ids_and_pairs_that_come_twice(
-    spark: SparkSession, fit: Callable[[DataFrame], object]
+    spark: SparkSession,
 ) -> None:
     rows = [(u, i) for u in range(4) for i in range(u, u + 3)]
     frame = spark.createDataFrame([*rows, *rows], "user_id long, item_id int")
-    model = fit(frame)
-    once = fit(frame.distinct())
+    model = fit_ease(frame)
+    once = fit_ease(frame.distinct())
     got, want = (m.recommend_items(None, 2, exclude_seen=frame) for m in (model, once))
     assert dict(got.dtypes)["item_id"] == "int"
     assert lists_of(got) == lists_of(want) != {}
 
 
 def test_errors_say_what_to_do(interactions: DataFrame) -> None:
-    with pytest.raises(InputError, match=r"have 9 items, EASE takes 5 at most .*item-kNN"):
+    with pytest.raises(InputError, match=r"have 9 items, but EASE takes at most 5 .*fit als"):
         fit_ease(interactions, EaseParams(max_items=5))
-    for fit in (fit_bias, fit_ease):
-        with pytest.raises(InputError, match="interactions hold no"):
-            fit(interactions.where("false"))
-    with pytest.raises(SchemaError, match=r"in interactions: weight"):
-        fit_item_knn(interactions, ItemKnnParams(value_column="weight"))
+    with pytest.raises(InputError, match="interactions hold no"):
+        fit_bias(interactions.where("false"))
+    with pytest.raises(InputError, match="There are no interactions"):
+        fit_ease(interactions.where("false"))
+    with pytest.raises(SchemaError, match="in interactions: weight"):
+        fit_ease(interactions.drop("weight"), EaseParams(value_column="weight"))

@@ -4,7 +4,7 @@ import logging
 import runpy
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -27,8 +27,8 @@ from matchlake.recommender.als.numpy_model import NumpyFactorModel
 from matchlake.recommender.split import split
 from matchlake.runtime import Runtime
 from matchlake.schemas import INTERACTIONS, RECOMMENDATIONS
-from matchlake.training import scoring as answers
-from matchlake.training.promotion import unseen_by
+from matchlake.training import scoring
+from matchlake.training.promotion import without_champion_training_rows
 
 TRAIN = runpy.run_path(str(ROOT / "jobs" / "train_recommender.py"))["run"]
 RECOMMEND = runpy.run_path(str(ROOT / "jobs" / "recommend.py"))["run"]
@@ -120,7 +120,7 @@ def test_the_figures_are_those_of_the_logged_model(product: Product) -> None:
     model = product.model(champion, EVALUATED)
     seen, _ = ratings_of(product, "train")
     _, truth = ratings_of(product, "test")
-    lists = {user: model.recommend_items(user, 10, exclude=seen[user]) for user in truth}
+    lists = {user: model.recommend_items(user, 10, exclude_seen=seen[user]) for user in truth}
     by_user = [metric_oracles.ranking(lists[u], truth[u], 10, start=4.0) for u in truth]
     figures = tracker.metrics(champion)
     for name in ("ndcg", "recall", "map"):
@@ -134,10 +134,13 @@ def test_the_model_that_serves_is_fitted_again_on_everything(product: Product) -
     champion = product.runtime().tracker.require_champion()
     evaluated, served = (product.model(champion, name) for name in (EVALUATED, FACTORS))
     seen, _ = ratings_of(product, "train")
-    assert evaluated.user_observed is not None
-    assert served.user_observed is not None
-    assert evaluated.user_observed.sum() == sum(map(len, seen.values()))
-    assert served.user_observed.sum() == product.runtime().lakehouse.read(INTERACTIONS.name).count()
+    assert evaluated.user_interactions is not None
+    assert served.user_interactions is not None
+    assert evaluated.user_interactions.sum() == sum(map(len, seen.values()))
+    assert (
+        served.user_interactions.sum()
+        == product.runtime().lakehouse.read(INTERACTIONS.name).count()
+    )
 
 
 def test_the_run_holds_parameters_inputs_and_plots(product: Product) -> None:
@@ -208,13 +211,13 @@ def test_what_the_champion_was_fitted_to_is_asked_of_nobody(product: Product) ->
     assert pair.item_id in {row.item_id for row in again}
     tracker = cast("Tracker", SimpleNamespace(input_version=lambda *_: version))
     champion = ModelVersion("m", "1", "run")
-    both = unseen_by(champion, tracker, lakehouse, parts, params)
+    both = without_champion_training_rows(champion, tracker, lakehouse, parts, params)
     left = parts.test.select("user_id", "item_id").exceptAll(both.test.select("user_id", "item_id"))
     assert [tuple(row) for row in left.collect()] == [("u3", pair.item_id)]
-    assert unseen_by(champion, tracker, lakehouse, then, params) is then
+    assert without_champion_training_rows(champion, tracker, lakehouse, then, params) is then
     tracker = cast("Tracker", SimpleNamespace(input_version=lambda *_: 10_000))
     with pytest.raises(ModelError, match=r"version 10000 of silver\.interactions.*kept no more"):
-        unseen_by(champion, tracker, lakehouse, parts, params)
+        without_champion_training_rows(champion, tracker, lakehouse, parts, params)
 
 
 def test_a_job_that_fails_registers_nothing(
@@ -236,8 +239,8 @@ def test_a_job_that_fails_registers_nothing(
 
 
 def test_a_strength_that_is_no_expression_is_a_config_error(product: Product) -> None:
-    with pytest.raises(ConfigError, match=r"train\.strength 'stars \* 2'.*user_id.*rating"):
-        product.train("train.strength=stars * 2")
+    with pytest.raises(ConfigError, match=r"train\.weight 'stars \* 2'.*user_id.*rating"):
+        product.train("train.weight=stars * 2")
 
 
 def test_recommends_the_best_unseen_items_of_the_champion(product: Product) -> None:
@@ -250,7 +253,9 @@ def test_recommends_the_best_unseen_items_of_the_champion(product: Product) -> N
     expected = sorted(
         (user, place, item)
         for user in model.user_ids
-        for place, (item, _) in enumerate(model.recommend_items(user, 3, exclude=seen[user]), 1)
+        for place, (item, _) in enumerate(
+            model.recommend_items(user, 3, exclude_seen=seen[user]), 1
+        )
     )
     assert [row[:3] for row in rows] == expected
     assert {row[4] for row in rows} == {champion.version}
@@ -273,8 +278,8 @@ def test_a_user_who_came_after_training_is_folded_in(product: Product) -> None:
     finally:
         name = runtime.lakehouse.name(INTERACTIONS.name)
         runtime.spark.sql(f"RESTORE TABLE {name} TO VERSION AS OF {version}").collect()
-    row = model.fold_in({item: rating**2 for item, rating in history.items()})
-    assert told == [item for item, _ in model.recommend_items(row, 3, exclude=history)]
+    row = model.fold_in_user({item: rating**2 for item, rating in history.items()})
+    assert told == [item for item, _ in model.recommend_items(row, 3, exclude_seen=history)]
 
 
 def test_a_failure_while_writing_leaves_the_table_as_it_was(
@@ -283,11 +288,11 @@ def test_a_failure_while_writing_leaves_the_table_as_it_was(
     before = product.recommend()
     break_down: Callable[..., Any] = F.udf(lambda _: 1 // 0, "int")
 
-    def broken(model: Any, history: Any) -> Any:
-        del history
-        return model.users.withColumn("bias", model.users.bias + break_down("user_id"))
+    def broken(model: Any, *_: Any) -> Any:
+        bias = model.user_factors.bias + break_down("user_id")
+        return replace(model, user_factors=model.user_factors.withColumn("bias", bias))
 
-    monkeypatch.setattr(answers, "known_and_new_users", broken)
+    monkeypatch.setattr(scoring, "with_newcomers", broken)
     with pytest.raises(Exception, match="ZeroDivisionError"):
         product.recommend()
     rows = product.runtime().lakehouse.read(RECOMMENDATIONS.name).collect()

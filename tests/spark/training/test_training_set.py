@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 import yaml
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from tests.conftest import KIND
 from tests.support.executions import collected, executions
 from tests.support.lakes import forget_tables
@@ -33,8 +33,8 @@ from matchlake.training.training_set import (
     History,
     TrainingSet,
     digest,
+    read_training_set,
     rebuild_training_set,
-    record_training_set,
 )
 
 JOB = runpy.run_path(str(ROOT / "jobs" / "build_training_sets.py"))["run"]
@@ -55,6 +55,13 @@ def write(lake: Lakehouse, spec: TableSpec, rows: list[tuple[object, ...]]) -> N
     lake.append(lake.frame(rows, spec), spec)
 
 
+def recorded(lake: Lakehouse, wanted: TrainingSet) -> tuple[DataFrame, TrainingSet]:
+    """The training set and its record, as the job makes them."""
+    pinned = wanted.pinned(lake)
+    frame = read_training_set(lake, pinned)
+    return frame, pinned.model_copy(update={"digest": digest(frame)})
+
+
 @pytest.mark.soak
 def test_a_record_builds_the_same_rows_after_the_tables_went_on(
     spark: SparkSession, tmp_path: Path
@@ -66,7 +73,7 @@ def test_a_record_builds_the_same_rows_after_the_tables_went_on(
     write(lake, HISTORY, [("a", times[1], 0.1), ("a", times[3], 0.3)])
     join = History(table=HISTORY.name, keys=("k",), label_timestamp="at", event_time="since")
     wanted = TrainingSet(labels=LABELS.name, history_tables=(join,))
-    frame, record = record_training_set(lake, wanted)
+    frame, record = recorded(lake, wanted)
     built = collected(frame)
     assert [row[2:] for row in built] == [(1, times[1], 0.1), (0, times[3], 0.3), (1, None, None)]
     assert record.inputs() == {(LABELS.name, 1), (HISTORY.name, 1)}
@@ -74,7 +81,7 @@ def test_a_record_builds_the_same_rows_after_the_tables_went_on(
     write(lake, LABELS, [("b", times[5], 1)])
     again = TrainingSet.model_validate_json(record.model_dump_json())
     assert collected(rebuild_training_set(lake, again)) == built
-    assert record_training_set(lake, wanted)[1].digest != record.digest
+    assert recorded(lake, wanted)[1].digest != record.digest
     with pytest.raises(ReconciliationError, match="has digest 3-"):
         rebuild_training_set(lake, record.model_copy(update={"digest": "3-0"}))
 

@@ -1,4 +1,4 @@
-"""Statements are told from text without being fooled by quotes and comments."""
+"""Quotes and comments hide no end of a statement and no writing word."""
 
 import pytest
 from hypothesis import given

@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matchlake.engine import top_k as topk
-from matchlake.engine.top_k import Lists, lists_of, pack_targets, pick_lists, top_k, top_k_among
+from matchlake.engine.top_k import (
+    TargetLists,
+    lists_of,
+    pack_targets,
+    pick_lists,
+    top_k,
+    top_k_among,
+)
 
 
 def whole_numbers(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -43,7 +50,7 @@ def test_a_query_that_is_unknown_gets_the_plain_scores() -> None:
     queries = np.array([[1.0, 0.0], [np.nan, np.nan]], np.float32)
     targets = np.array([[3.0, 9], [2, 9], [1, 9]], np.float32)
     plain = np.array([0.1, 0.3, 0.2], np.float32)
-    nothing = Lists(np.zeros(3, np.int64), np.zeros(0, np.int32))
+    nothing = TargetLists(np.zeros(3, np.int64), np.zeros(0, np.int32))
     best = top_k(queries, pack_targets(targets), 2, nothing, plain)
     assert best.places.tolist() == [[0, 1], [1, 2]]
     assert best.scores[1].tolist() == pytest.approx([0.3, 0.2])
@@ -57,7 +64,7 @@ def test_a_score_is_the_same_to_the_bit_whatever_stands_beside_it(
     rng = np.random.default_rng(seed)
     left = rng.normal(size=(queries, columns)).astype(np.float32)
     right = rng.normal(size=(targets, columns)).astype(np.float32)
-    nothing = Lists(np.zeros(queries + 1, np.int64), np.zeros(0, np.int32))
+    nothing = TargetLists(np.zeros(queries + 1, np.int64), np.zeros(0, np.int32))
     best = top_k(left, pack_targets(right), 20, nothing)
     order = rng.permutation(queries)[:7]
     again = top_k(left[order], pack_targets(right), 20, nothing)
@@ -72,14 +79,14 @@ def test_a_score_is_the_same_to_the_bit_whatever_stands_beside_it(
 
 
 def test_no_queries_have_no_lists() -> None:
-    nothing = Lists(np.zeros(1, np.int64), np.zeros(0, np.int32))
+    nothing = TargetLists(np.zeros(1, np.int64), np.zeros(0, np.int32))
     best = top_k(np.ones((0, 3), np.float32), pack_targets(np.ones((4, 3), np.float32)), 2, nothing)
     assert best.places.shape == (0, 2)
 
 
 def test_a_list_has_no_more_room_than_targets() -> None:
     queries, targets = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)
-    nothing = Lists(np.zeros(3, np.int64), np.zeros(0, np.int32))
+    nothing = TargetLists(np.zeros(3, np.int64), np.zeros(0, np.int32))
     best = top_k(queries, pack_targets(targets), 10**15, nothing)
     assert best.places.tolist() == [[0, 1, 2, 3]] * 2
     assert top_k(queries, pack_targets(targets[:0]), 5, nothing).places.shape == (2, 0)

@@ -11,7 +11,6 @@ from matchlake.features.names import Names
 from matchlake.features.params import FeaturesParams
 from matchlake.features.scalers import MinMax
 from matchlake.recommender.matchbox.encoding import declare_features
-from matchlake.training.params import SideFeatures
 
 
 @pytest.mark.parametrize(
@@ -76,8 +75,6 @@ def test_feature_set_invalid_name_raises(name: str) -> None:
     features = {name: {"kind": "min_max"}}
     with pytest.raises(ValidationError, match="should match pattern"):
         FeatureSet(name="t", features=features)
-    with pytest.raises(ValidationError, match="should match pattern"):
-        SideFeatures(source="a.b", features=features)
 
 
 def test_features_params_two_tables_with_one_set_raise() -> None:

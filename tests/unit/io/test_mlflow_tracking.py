@@ -11,19 +11,13 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from pydantic import ValidationError
-from tests.support.saved_models import USERS, saved, tracker_in
+from tests.support.saved_models import USERS, register, saved, tracker_in
 
 from matchlake.errors import ModelError
-from matchlake.io.mlflow_tracking import ModelVersion, Tracker
+from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.params import TrackingParams
 from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor
 from matchlake.model_store.spark import load_numpy
-
-
-def register(tracker: Tracker, folder: Path, alias: str = "champion") -> ModelVersion:
-    with tracker.run("train") as run:
-        saved(folder / FACTORS)
-        return run.register(run.log_model(pyfunc_flavor(folder)), alias, {"decision": "first"})
 
 
 def test_tracker_local_store_is_sqlite_below_the_lakehouse(tmp_path: Path) -> None:
@@ -140,24 +134,6 @@ def test_register_alias_failure_deletes_the_version(
     assert tracker.champion() == first
     versions = mlflow.MlflowClient().search_model_versions("name='recommender'")
     assert [version.version for version in versions] == [1]
-
-
-def test_register_killed_before_the_alias_keeps_the_champion(tmp_path: Path) -> None:
-    tracker = tracker_in(tmp_path)
-    first = register(tracker, tmp_path / "model")
-    code = f"""
-import mlflow, os, pathlib, signal
-from tests.support.saved_models import tracker_in
-from tests.unit.io.test_mlflow_tracking import register
-kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-mlflow.MlflowClient.set_registered_model_alias = kill
-register(tracker_in(pathlib.Path({str(tmp_path)!r})), pathlib.Path({str(tmp_path / "second")!r}))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert done.returncode == -9, done.stderr
-    assert tracker.champion() == first
-    third = register(tracker, tmp_path / "third")
-    assert tracker.champion() == third
 
 
 def test_require_champion_without_one_names_the_job(tmp_path: Path) -> None:

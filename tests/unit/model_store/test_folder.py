@@ -31,8 +31,8 @@ def test_numpy_model_holds_exactly_what_was_saved(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.item_bias, expected["bias"].to_numpy())
     assert model.item_factors.dtype == np.float32
     assert model.user_factors.shape == (len(USERS), RANK)
-    assert model.user_observed is not None
-    assert model.user_observed.tolist() == [1, 2, 3]
+    assert model.user_interactions is not None
+    assert model.user_interactions.tolist() == [1, 2, 3]
     assert (model.mean, model.params) == (3.25, factor_model().params)
 
 
@@ -44,7 +44,7 @@ def test_ids_keep_their_type_and_their_letters(tmp_path: Path, ids: list[object]
 def test_saving_refuses_a_folder_that_is_there(tmp_path: Path) -> None:
     folder = saved(tmp_path / "model")
     before = sorted(folder.rglob("*"))
-    with pytest.raises(ModelError, match="is there already"):
+    with pytest.raises(ModelError, match="exists already"):
         save_model(factor_model(), folder)
     assert sorted(folder.rglob("*")) == before
 
@@ -55,7 +55,7 @@ def test_saving_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
             raise RuntimeError("executor lost")
 
     model = factor_model()
-    object.__setattr__(model, "items", Failing(pa.table({})))
+    object.__setattr__(model, "item_factors", Failing(pa.table({})))
     with pytest.raises(RuntimeError, match="executor lost"):
         save_model(model, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
@@ -87,15 +87,21 @@ def cut_manifest(folder: Path) -> None:
 DAMAGE = {
     "no manifest": (lambda f: (f / "manifest.json").unlink(), "holds no model"),
     "manifest cut short": (cut_manifest, "cut short"),
-    "manifest of something else": (lambda f: (f / "manifest.json").write_text("[]"), "no model's"),
+    "manifest of something else": (
+        lambda f: (f / "manifest.json").write_text("[]"),
+        "no manifest of a model",
+    ),
     "no version": (lambda f: edit_manifest(f, format_version=None), "no format version"),
     "newer": (
-        lambda f: edit_manifest(f, format_version=3, written_by="matchlake 9.9"),
-        "matchlake 9.9 in format 3.*Upgrade",
+        lambda f: edit_manifest(f, format_version=4, written_by="matchlake 9.9"),
+        "matchlake 9.9 in format 4.*Upgrade",
     ),
-    "unknown kind": (lambda f: edit_manifest(f, kind="svd"), r"not as it was written \(kind\)"),
+    "older": (lambda f: edit_manifest(f, format_version=2), "in format 2.*Train"),
+    "unknown key": (lambda f: edit_manifest(f, kind="svd"), r"not as it was written \(kind\)"),
+    "unknown algorithm": (lambda f: edit_manifest(f, algorithm="svd"), "'svd'.*als.*Upgrade"),
+    "unknown parameter": (lambda f: edit_manifest(f, params={"rnk": 3}), r"written \(rnk\)"),
     "file missing": (lambda f: (f / "items" / "part-0.parquet").unlink(), "is missing"),
-    "file cut short": (truncate, "bytes, written were"),
+    "file cut short": (truncate, "were written"),
     "file damaged": (flip_a_bit, "SHA-256"),
     "rows missing": (lambda f: edit_manifest(f, users=2), "3 user rows.* 0 to 1"),
 }
@@ -134,6 +140,6 @@ def test_a_model_with_folded_rows_is_not_saved(tmp_path: Path) -> None:
     table = side("user", ["ann", "bob", "late"], 1)
     later = pa.array([1 << 62, 1, 0], pa.int64())
     users = ArrowFrame(table.set_column(1, "user_idx", later))
-    with pytest.raises(ModelError, match=r"1 of 3 users are not rows of the fit: .* with_users"):
-        save_model(replace(model, users=cast("DataFrame", users)), tmp_path / "model")
+    with pytest.raises(ModelError, match=r"1 of 3 users are not rows of the fit: fold_in added"):
+        save_model(replace(model, user_factors=cast("DataFrame", users)), tmp_path / "model")
     assert not list(tmp_path.iterdir())

@@ -59,9 +59,9 @@ def expected(folder: Path) -> np.ndarray:
 
 def test_scores_are_those_of_the_factors(model: Any, folder: Path) -> None:
     answer = model.predict(PAIRS)
-    assert list(answer.columns) == ["score", "cold"]
+    assert list(answer.columns) == ["score", "is_cold_start"]
     np.testing.assert_allclose(answer["score"], expected(folder).ravel(), rtol=1e-6)
-    assert not answer["cold"].any()
+    assert not answer["is_cold_start"].any()
 
 
 def test_unknown_ids_get_the_biases_and_are_told(model: Any, folder: Path) -> None:
@@ -70,13 +70,13 @@ def test_unknown_ids_get_the_biases_and_are_told(model: Any, folder: Path) -> No
     answer = model.predict(rows)
     biases = [m.user_bias[0], m.item_bias[1], 0.0]
     np.testing.assert_allclose(answer["score"], m.mean + np.array(biases), rtol=1e-6)
-    assert answer["cold"].all()
+    assert answer["is_cold_start"].all()
 
 
 def test_an_id_without_ratings_at_training_is_cold(folder: Path) -> None:
     m = load_numpy(folder / "model" / FACTORS)
     assert isinstance(m, NumpyFactorModel)
-    cold = replace(m, user_observed=np.array([0, 2, 3]), item_observed=None)
+    cold = replace(m, user_interactions=np.array([0, 2, 3]), item_interactions=None)
     assert cold.trained_ids == ({"bob", "cid"}, set(ITEMS))
 
 
@@ -92,7 +92,7 @@ def test_recommends_the_best_items_best_first(model: Any, folder: Path) -> None:
 
 
 def test_excluded_items_are_not_recommended(model: Any) -> None:
-    users = pd.DataFrame({"user_id": ["ann", "bob"], "exclude": [ITEMS[1:], ["no such item"]]})
+    users = pd.DataFrame({"user_id": ["ann", "bob"], "exclude_seen": [ITEMS[1:], ["no such item"]]})
     answer = model.predict(users, params={"mode": "recommend_items"})
     assert answer["item_id"][0] == [ITEMS[0]]
     assert sorted(answer["item_id"][1]) == ITEMS
@@ -119,11 +119,11 @@ def test_integer_ids_are_in_the_signature(tmp_path: Path) -> None:
     model = mlflow.pyfunc.load_model(logged(tmp_path, users=[10, 20, 30], items=[1, 2, 3, 4, 5]))
     assert str(model.metadata.get_input_schema().input_dict()["user_id"].type) == "DataType.long"
     answer = model.predict(pd.DataFrame({"user_id": [20, 99], "item_id": [3, 3]}))
-    assert answer["cold"].tolist() == [False, True]
+    assert answer["is_cold_start"].tolist() == [False, True]
 
 
 def test_says_what_it_needs_and_carries_an_example(uri: str, model: Any) -> None:
-    assert model.metadata.signature.outputs.input_names() == ["score", "cold"]
+    assert model.metadata.signature.outputs.input_names() == ["score", "is_cold_start"]
     assert len(model.predict(model.input_example)) == 1
     needs = (Path(uri) / "requirements.txt").read_text()
     assert {line.split("==")[0] for line in needs.split()} == {

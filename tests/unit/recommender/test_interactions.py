@@ -6,13 +6,13 @@ import pytest
 from pyspark.sql import DataFrame
 
 from matchlake.errors import InputError
-from matchlake.recommender.als.params import AlsParams
-from matchlake.recommender.interactions import Counts, checked, refuse_repeated
+from matchlake.recommender.interaction_spec import InteractionSpec
+from matchlake.recommender.interactions import Counts, refuse_repeated, validate
 
 
 def test_advice_names_the_algorithm_whose_parameter_it_is() -> None:
-    counts = Counts(rows=2, bad=0, users=1, items=2, mean=3.0, least=3.0, most=3.0)
+    counts = Counts(rows=2, bad=0, users=1, items=2, mean=3.0, minimum=3.0, maximum=3.0)
     with pytest.raises(InputError, match="fit als with feedback='implicit'"):
-        checked(counts, cast("DataFrame", None), AlsParams(feedback="explicit"))
+        validate(counts, cast("DataFrame", None), InteractionSpec())
     with pytest.raises(InputError, match="Keep one row of each pair; of an als fit duplicates="):
         refuse_repeated([("a", "x")])

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from matchlake.config import load_config
 from matchlake.training.params import TrainParams
-from matchlake.training.steps import note_training, trained_with
+from matchlake.training.steps import load_training_params, save_training_params
 
 
 def test_conf_of_every_environment_is_accepted() -> None:
@@ -30,16 +30,16 @@ def test_a_model_says_what_it_was_trained_with(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     today = load_config("local").train
-    then = load_config("local", ["train.algorithm=matchbox", "train.strength=rating"]).train
+    then = load_config("local", ["train.algorithm=matchbox", "train.weight=rating"]).train
     assert then.features.users
-    assert trained_with(tmp_path, today) == today
-    assert "does not say what it was trained with" in caplog.text
-    note_training(tmp_path, then)
-    assert trained_with(tmp_path, today) == then
+    assert load_training_params(tmp_path, today) == today
+    assert "has no training parameters" in caplog.text
+    save_training_params(tmp_path, then)
+    assert load_training_params(tmp_path, today) == then
     (tmp_path / "train.json").write_text('{"algorithm": "another"}')
-    assert trained_with(tmp_path, today) == today
+    assert load_training_params(tmp_path, today) == today
 
 
 def test_the_job_has_nothing_to_stop_a_fit_early_by() -> None:
-    with pytest.raises(ValidationError, match="patience needs a part that is held out"):
+    with pytest.raises(ValidationError, match=r"als\.patience needs a validation part"):
         TrainParams.model_validate({"als": {"patience": 3}})

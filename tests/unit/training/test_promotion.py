@@ -10,9 +10,9 @@ from matchlake.io.delta import Lakehouse
 from matchlake.io.mlflow_tracking import ModelVersion, Tracker
 from matchlake.recommender.split import SplitParams
 from matchlake.training import promotion as gate
-from matchlake.training.evaluation import flat_figures, not_beaten
+from matchlake.training.evaluation import baselines_not_beaten, flat_figures
 from matchlake.training.params import TrainParams
-from matchlake.training.promotion import Decision, decide, judge
+from matchlake.training.promotion import Decision, decide, decide_promotion
 
 
 @pytest.mark.parametrize(
@@ -51,15 +51,15 @@ def test_the_baselines_that_are_not_beaten_are_told() -> None:
         "popularity": {"ndcg_at_10": 0.2},
         "bias": {"rmse": 0.95, "ndcg_at_10": 0.1},
     }
-    assert not_beaten(figures, "als", "ndcg_at_10") == ["popularity"]
-    assert not_beaten(figures, "als", "rmse") == []
+    assert baselines_not_beaten(figures, "als", "ndcg_at_10") == ["popularity"]
+    assert baselines_not_beaten(figures, "als", "rmse") == []
 
 
 def test_a_metric_without_a_value_is_told_with_those_that_have_one() -> None:
     figures = {"als": {"rmse": 0.9, "mae": 0.7}, "bias": {"rmse": 1.0}}
-    told = "train.metric is ndcg_at_10, which has no value .* These have one: rmse, mae"
+    told = "train.metric is ndcg_at_10, which has no value .* These metrics have a value: rmse, mae"
     with pytest.raises(InputError, match=told):
-        not_beaten(figures, "als", "ndcg_at_10")
+        baselines_not_beaten(figures, "als", "ndcg_at_10")
     with pytest.raises(InputError, match=told):
         decide("ndcg_at_10", figures["als"], {"ndcg_at_10": 0.3}, "7")
 
@@ -84,7 +84,7 @@ def judged(champion: SplitParams, today: SplitParams) -> Decision:
     tracker, unused = cast("Tracker", OneVersion(champion)), cast("Any", None)
     lakehouse = cast("Lakehouse", SimpleNamespace(spark=None))
     new = unused, {"ndcg_at_10": 1.0}
-    return judge(tracker, lakehouse, new, unused, TrainParams(split=today))
+    return decide_promotion(tracker, lakehouse, new, unused, TrainParams(split=today))
 
 
 def test_a_champion_of_another_split_is_not_compared_with() -> None:
@@ -100,7 +100,7 @@ def test_a_champion_of_which_nothing_is_known_stays() -> None:
 
 
 def test_a_champion_that_cannot_be_fetched_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "unseen_by", lambda *given: given[3])
+    monkeypatch.setattr(gate, "without_champion_training_rows", lambda *given: given[3])
     decision = judged(SplitParams(kind="time"), SplitParams(kind="time"))
     assert decision.alias == "challenger"
     assert "champion 7 cannot be measured: models:/recommender/7 cannot" in decision.reason

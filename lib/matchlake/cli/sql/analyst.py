@@ -1,4 +1,4 @@
-"""An analyst's session: tables and views appear as they are mentioned, and nothing is written."""
+"""An analyst's session: it reads all tables and views, and writes nothing."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -39,7 +39,7 @@ class Analyst:
 
     @property
     def spark(self) -> SparkSession:
-        """The session that computes the answers."""
+        """The session that runs the queries."""
         return self.lakehouse.spark
 
     def query(self, statement: str) -> DataFrame:
@@ -86,7 +86,7 @@ class Analyst:
 
     @contextmanager
     def errors_explained(self) -> Iterator[None]:
-        """Turns what Spark raises into one message; computing a query's rows needs it as well."""
+        """Turns Spark's errors into one message; wrap the computation of rows, too."""
         try:
             yield
         except SPARK_ERRORS as error:
@@ -108,11 +108,11 @@ class Analyst:
         )
 
     def _refuse_hidden_write(self, statement: str) -> None:
-        """Refuses `WITH ... INSERT`, `FROM ... INSERT` and the like: they are no subqueries."""
+        """Refuses a write behind WITH or FROM: Spark cannot parse it as a subquery."""
         try:
             self.spark.sql(f"EXPLAIN SELECT * FROM (\n{statement}\n)")
         except ParseException:
-            # EXPLAIN runs nothing. What it cannot parse either is a mistake, told when it is run.
+            # EXPLAIN runs nothing. If it cannot parse the statement either, that is a syntax error.
             if self._parses(f"EXPLAIN {statement}"):
                 raise _only_reads("a statement that writes") from None
 
@@ -135,17 +135,17 @@ class Analyst:
 
 
 def interruptible(spark: SparkSession, work: Callable[[], T]) -> T:
-    """What `work` returns; Ctrl-C cancels the Spark jobs it waits for.
+    """The result of `work`; Ctrl-C cancels its Spark jobs.
 
-    The work runs beside the main thread: an interrupt in the middle of a call to Spark's process
-    would leave the call's answer behind, for the next call to read as its own.
+    The work runs in a second thread. An interrupt within a call to Spark's process would leave
+    the answer unread, and the next call would take it for its own.
     """
     future: Future[T] = Future()
 
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
+        except BaseException as error:  # noqa: BLE001 - the caller of result() gets it
             future.set_exception(error)
 
     Thread(target=run, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The command line's `sql` and `sql-server`."""
+"""`matchlake sql` and `matchlake sql-server`."""
 
 import os
 import signal
@@ -33,12 +33,13 @@ _USUAL_PORT = 10_000
 
 
 def sql(
-    query: Annotated[str | None, typer.Argument(help="a query, or several with ; between")] = None,
+    query: Annotated[str | None, typer.Argument(help="a query, or several separated by ;")] = None,
     style: Annotated[
-        Format, typer.Option("--format", help="csv and json: all rows")
+        Format, typer.Option("--format", help="csv and json print all rows")
     ] = Format.TABLE,
     limit: Annotated[
-        int | None, typer.Option(min=0, help="at most so many rows; 0: all; tables: 100")
+        int | None,
+        typer.Option(min=0, help="maximum number of rows; 0: all; tables: 100"),
     ] = None,
     env: Environment = "local",
     overrides: Overrides = None,
@@ -86,11 +87,11 @@ def _utf8_stdout() -> TextIO:
 
 @contextmanager
 def _quiet_ends() -> Iterator[None]:
-    """Ends without a traceback when the reader of a pipe has gone, or on Ctrl-C."""
+    """Ends without a traceback if the reader of a pipe is gone, or on Ctrl-C."""
     try:
         yield
     except BrokenPipeError:
-        # Python flushes stdout once more at its end: into nothing, then.
+        # Python flushes stdout once more at its end; send that to /dev/null.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
@@ -98,10 +99,10 @@ def _quiet_ends() -> Iterator[None]:
 
 def sql_server_command(
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="else 10000, or any free one")
+        int | None, typer.Option(min=1, max=65535, help="default: 10000, or any free one")
     ] = None,
     refresh: Annotated[
-        float, typer.Option(min=0.5, help="seconds between looks for new tables")
+        float, typer.Option(min=0.5, help="seconds between checks for new tables")
     ] = 5.0,
     env: Environment = "local",
     overrides: Overrides = None,
@@ -116,11 +117,11 @@ def sql_server_command(
     """
     config = load_config(env, overrides or [], conf_dir)
     if not config.lakehouse:
-        raise ConfigError(f"--env {env} has its tables in a catalog: use its own SQL warehouse.")
+        raise ConfigError(f"--env {env} has its tables in a catalog: use its SQL warehouse.")
     chosen = choose_port(port, _USUAL_PORT)
     runtime = start_quietly(config, "sql-server", quick=False)
     stopped = Event()
-    # Now, not sooner: Spark's start puts a handler of its own on Ctrl-C.
+    # After Spark's start, which sets its own handler for Ctrl-C.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     refresher = Refresher(runtime.lakehouse, config)

@@ -1,4 +1,4 @@
-"""What the analyst is told when a query fails: one message, without plans and stack traces."""
+"""One message for a failed query, without plans and stack traces."""
 
 import difflib
 import re
@@ -8,15 +8,15 @@ from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException
 
 SPARK_ERRORS = (PySparkException, Py4JError)
-"""What pyspark raises; the latter for some errors of Delta that it does not know."""
+"""The errors of pyspark; py4j's are Delta errors that pyspark does not know."""
 
 _POSITION = re.compile(r"line (\d+),? (pos|position) (\d+)")
-# Advice that an analyst cannot follow here, and codes that tell nobody anything.
+# Advice that an analyst cannot follow here, and codes without meaning for them.
 _NOISE = re.compile(r"\s*(SQLSTATE: \w+|If necessary set [^.]*\S+ to [^.]*bypass this error\.)")
 
 
 def describe_error(error: Exception) -> str:
-    """The error's own sentence, and the line and position of the query it is about."""
+    """The error's first sentence, and its line and position in the query."""
     if isinstance(error, Py4JJavaError):
         return str(error.java_exception.toString()).splitlines()[0]
     text = error.getMessage() if isinstance(error, PySparkException) else str(error)
@@ -31,7 +31,7 @@ def describe_error(error: Exception) -> str:
 
 
 def missing_table(name: str, there: Collection[str], jobs: Collection[str]) -> str:
-    """That `name` is not `there`, and which jobs make it or what may have been meant."""
+    """A message that `name` is missing, with the jobs that write it or a similar name."""
     if jobs:
         return f"There is no {name} yet; what makes it: {_commands(jobs)}."
     short = {each.partition(".")[2]: each for each in there}

@@ -1,7 +1,7 @@
-"""Prints a query's rows: a table to read, or CSV and JSON for the next program.
+"""Prints the rows of a query: as a table, or as CSV or JSON for another program.
 
-Spark itself turns every value into text, so that numbers, times and nested values look the same
-wherever the query runs. Times are in UTC.
+Spark turns every value into text, so numbers, times and nested values look the same everywhere.
+Times are in UTC.
 """
 
 import json
@@ -30,7 +30,7 @@ from rich.text import Text
 _NESTED = (ArrayType, MapType, StructType, VariantType)
 _AS_JSON = {
     "ignoreNullFields": "false",
-    # Spark's own formats cut at milliseconds.
+    # Spark's default formats end at milliseconds.
     "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
     "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
 }
@@ -38,7 +38,7 @@ _UNBOUNDED = 100_000
 
 
 class Format(StrEnum):
-    """How rows are printed."""
+    """The format of printed rows."""
 
     TABLE = "table"
     CSV = "csv"
@@ -67,7 +67,7 @@ def fetch_answer(frame: DataFrame, limit: int | None) -> Answer:
 
 
 def print_answer(answer: Answer, console: Console) -> None:
-    """Prints the rows as a table and how many they are; piped output is never wrapped."""
+    """Prints the rows as a table, and their number; piped output is never wrapped."""
     table = Table(box=box.ROUNDED, header_style="bold", show_edge=True)
     for name, numeric in zip(answer.names, answer.numeric, strict=True):
         table.add_column(Text(_printable(name)), justify="right" if numeric else "left")
@@ -111,12 +111,12 @@ def _write(lines: Iterator[str], limit: int | None, out: TextIO) -> bool:
 
 
 def _stream(frame: DataFrame, limit: int | None) -> Iterator[tuple[str | None, ...]]:
-    # One partition after the other: the result may be larger than memory.
+    # One partition at a time: the result may be larger than memory.
     return map(tuple, _limited(frame, limit).toLocalIterator())
 
 
 def _limited(frame: DataFrame, limit: int | None) -> DataFrame:
-    """One row more than `limit` tells whether there are more."""
+    """One row more than `limit` shows whether there are more."""
     return frame if limit is None else frame.limit(limit + 1)
 
 
@@ -163,7 +163,7 @@ def _cell(value: str | None) -> Text:
 
 
 def _printable(value: str) -> str:
-    """`value` with control characters escaped: data must not steer the terminal."""
+    """`value` with control characters escaped: data must not control the terminal."""
     return "".join(
         char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in value
     )

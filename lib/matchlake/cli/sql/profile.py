@@ -34,9 +34,9 @@ def profile_command(
 ) -> None:
     """Shows histograms and counts of a table's columns, or their drift since a version.
 
-    `--set profile.bins=50` and `--set profile.top=5` set the number of bins, whose width is a power
-    of two, and of categories. The job profile_tables writes the same to gold.column_profiles and
-    gold.drift.
+    `--set profile.bins=50` and `--set profile.top=5` set the numbers of bins and of categories.
+    The width of a bin is a power of two. The job profile_tables writes the same to
+    gold.column_profiles and gold.drift.
 
     For example: matchlake profile silver.interactions --column rating
     """

@@ -1,4 +1,4 @@
-"""The interactive prompt: statements until a semicolon, a few words of its own, a history."""
+"""The interactive prompt: statements end with a semicolon; it has a few own words and a history."""
 
 import importlib
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def run_prompt(analyst: Analyst, console: Console, limit: int | None) -> None:
 
 
 def take_line(typed: str, line: str) -> tuple[list[str], str]:
-    """The statements that `line` completes after what was `typed`, and what stays open.
+    """The statements that `line` completes after `typed`, and the open rest.
 
     The prompt's own words need no semicolon.
     """
@@ -55,7 +55,7 @@ def take_line(typed: str, line: str) -> tuple[list[str], str]:
 
 
 def answer(analyst: Analyst, console: Console, statement: str, limit: int | None) -> None:
-    """Prints the rows of one statement, or in one message why there are none."""
+    """Prints the rows of one statement, or one error message."""
     if _bare(statement) == "help":
         console.print(_HELP, markup=False, highlight=False)
         return
@@ -72,9 +72,9 @@ def answer(analyst: Analyst, console: Console, statement: str, limit: int | None
 
 @contextmanager
 def line_editing(history: Path, words: list[str]) -> Iterator[None]:
-    """Within it, `input` edits lines, completes `words` by Tab, and keeps a history in a file.
+    """Lets `input` edit lines, complete `words` by Tab, and keep a history in a file.
 
-    Without the readline module (some builds of Python lack it) lines are plain.
+    Some builds of Python lack the readline module; lines are plain then.
     """
     try:
         readline: Any = importlib.import_module("readline")

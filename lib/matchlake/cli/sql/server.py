@@ -1,7 +1,7 @@
-"""Spark's Thrift server on a session's catalog: what JDBC clients on this machine connect to.
+"""Spark's Thrift server on the catalog of a session, for JDBC clients on this machine.
 
-It runs inside the session's own process, with the session's in-memory catalog, so that it needs
-no Hive metastore; Hive's client, which it cannot do without, works in a temporary folder.
+It runs in the process of the session, with its in-memory catalog, so it needs no Hive metastore.
+Hive's client, a part of it, works in a temporary folder.
 """
 
 import tempfile
@@ -22,13 +22,13 @@ _GRACE_SECONDS = 30.0
 def sql_server(spark: SparkSession, port: int) -> Iterator[None]:
     """Serves the catalog of `spark` to JDBC clients on `port` while the block runs.
 
-    It listens on this machine only and asks nobody who he is. Raises SandboxError when it does
-    not come up.
+    It listens on this machine only and requires no login. Raises SandboxError if it does not
+    start.
     """
     with tempfile.TemporaryDirectory(prefix="matchlake-sql-") as folder:
         for key, value in _settings(port, folder).items():
             spark.conf.set(key, value)
-        # Derby, below Hive's client, would write its log into the working folder.
+        # Otherwise Derby, a part of Hive's client, logs into the working folder.
         jvm: Any = spark._jvm  # noqa: SLF001 - Spark has no Python API for it
         jvm.java.lang.System.setProperty("derby.stream.error.file", f"{folder}/derby.log")
         thrift = jvm.org.apache.spark.sql.hive.thriftserver.HiveThriftServer2

@@ -1,13 +1,12 @@
-"""What can be told of SQL from its text alone: where statements end, whether they read, names."""
+"""Facts of SQL from its text alone: ends of statements, writing words, names."""
 
 import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-# Quoted text and comments come first, so that what stands inside them is never looked at; an
-# unclosed one reaches to the end, so that a prompt knows there is more to come. As for Spark, a
-# comment in brackets may hold others, a hint, `/*+ ... */`, is none, and a backslash carries a
-# comment of one line over to the next.
+# Quoted text and comments come first, so their content is never code. An unclosed one reaches to
+# the end, so that a prompt waits for more lines. As in Spark, bracketed comments nest, a hint
+# `/*+ ... */` is no comment, and a backslash continues a line comment on the next line.
 _PIECES = re.compile(
     r"""
       (?P<text>[rR]"[^"]*(?:"|\Z) | [rR]'[^']*(?:'|\Z)
@@ -32,8 +31,8 @@ READING_WORDS = ("SELECT", "WITH", "FROM", "VALUES", "TABLE", "SHOW", "DESCRIBE"
 def split_statements(sql: str) -> tuple[list[str], str]:
     """The statements of `sql` that a semicolon ends, and the rest after the last semicolon.
 
-    Semicolons in quotes, names and comments do not end anything. Statements without code (blank
-    or only comments) are left out; the rest is blank when nothing is left.
+    Semicolons in quotes, names and comments do not count. Statements without code (blank or only
+    comments) are left out; the rest is empty if it has no code.
     """
     ends = [end for kind, _, end in _pieces(sql) if kind == "end"]
     starts = [0, *ends]
@@ -43,18 +42,18 @@ def split_statements(sql: str) -> tuple[list[str], str]:
 
 
 def has_code(sql: str) -> bool:
-    """Whether there is anything but blanks and comments."""
+    """Whether `sql` holds more than blanks and comments."""
     return bool(_code(sql).strip())
 
 
 def first_word(sql: str) -> str:
-    """The first word in upper case, behind comments, blanks and opening brackets."""
+    """The first word in upper case, after comments, blanks and opening brackets."""
     word = re.match(r"[\s(]*(\w*)", _code(sql))
     return word.group(1).upper() if word else ""
 
 
 def mentions_writing(sql: str) -> bool:
-    """Whether a word that writes stands in the code, be it as a column's name."""
+    """Whether the code has a word that writes, even as the name of a column."""
     return _WRITING.search(_code(sql)) is not None
 
 
@@ -78,7 +77,7 @@ def _code(sql: str) -> str:
 
 
 def _pieces(sql: str) -> Iterator[tuple[str, int, int]]:
-    """Kind, start and end of what `sql` is made of, one after another."""
+    """Kind, start and end of each piece of `sql`, in order."""
     at = 0
     while found := _PIECES.match(sql, at):
         kind = str(found.lastgroup)
@@ -88,7 +87,7 @@ def _pieces(sql: str) -> Iterator[tuple[str, int, int]]:
 
 
 def _closed(sql: str, start: int) -> int:
-    """Where the comment that a bracket opens at `start` ends, with those in it."""
+    """The end of the bracketed comment at `start`, with nested comments."""
     depth = 0
     for bracket in _BRACKETS.finditer(sql, start):
         depth += 1 if bracket.group() == "/*" else -1

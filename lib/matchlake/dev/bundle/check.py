@@ -24,7 +24,7 @@ _MODULES = {
 
 @dataclass(frozen=True)
 class Checked:
-    """What the check of one target has looked at, and found."""
+    """The result of the check of one target, with the numbers of what was checked."""
 
     target: str
     jobs: int
@@ -35,12 +35,12 @@ class Checked:
 
 
 def check_bundle(root: Path, variables: Mapping[str, Any] | None = None) -> list[Checked]:
-    """Checks every target of the bundle in `root`; raises BundleError where it cannot be read."""
+    """Checks every target of the bundle in `root`; raises BundleError if it cannot be read."""
     tree = read_bundle(root)
     found = []
     for target in tree.get("targets", {}):
         resolved = resolve(tree, target, variables)
-        problems = sorted(set(target_problems(resolved, root, _given_to_jobs(variables))))
+        problems = sorted(set(target_problems(resolved, root, _job_overrides(variables))))
         groups = resolved.tree.get("resources", {}).values()
         found.append(
             Checked(
@@ -55,18 +55,18 @@ def check_bundle(root: Path, variables: Mapping[str, Any] | None = None) -> list
     return found
 
 
-def _given_to_jobs(variables: Mapping[str, Any] | None) -> list[str]:
-    """What jobs get as `--set` of variables that were given: their conf is another one then."""
+def _job_overrides(variables: Mapping[str, Any] | None) -> list[str]:
+    """The `--set` values that the given variables become for the jobs' conf."""
     return [f"catalog={variables['catalog']}"] if variables and "catalog" in variables else []
 
 
 def target_problems(
     resolved: Resolved, root: Path, overrides: Sequence[str] = ()
 ) -> Iterator[Problem]:
-    """Everything that is wrong with one resolved target, whose jobs have `overrides` of conf."""
+    """All problems of one resolved target; its conf is checked with `overrides`."""
     wrong = [*type_problems(resolved.tree), *bundles_problems(resolved)]
     yield from (*resolved.problems, *wrong)
-    if wrong:  # the other checks rely on values being of their types
+    if wrong:  # the other checks rely on correct types
         return
     yield from task_problems(resolved, root)
     yield from job_rules(resolved)
@@ -82,7 +82,7 @@ def target_problems(
 
 
 def has_bundles() -> bool:
-    """Whether databricks-bundles is installed, whose licence is for customers of Databricks."""
+    """Whether databricks-bundles is installed; its licence is for Databricks customers."""
     return (
         importlib.util.find_spec("databricks") is not None
         and importlib.util.find_spec("databricks.bundles") is not None
@@ -90,14 +90,14 @@ def has_bundles() -> bool:
 
 
 def bundles_problems(resolved: Resolved) -> Iterator[Problem]:
-    """What the types of databricks-bundles refuse; nothing where they are not installed."""
+    """Problems that databricks-bundles finds; none if it is not installed."""
     if not has_bundles():
         return
     for kind, (module, name) in _MODULES.items():
-        wanted = getattr(importlib.import_module(module), name)
+        resource_type = getattr(importlib.import_module(module), name)
         for key, each in resolved.tree.get("resources", {}).get(kind, {}).items():
             try:
-                wanted.from_dict(dict(each))
+                resource_type.from_dict(dict(each))
             except (TypeError, ValueError) as error:
                 text = f"databricks-bundles refuses it: {error}"
                 yield problem(resolved.tree, ("resources", kind, key), text)

@@ -1,4 +1,4 @@
-"""`matchlake bundle`: checks the bundle without a workspace, and runs its jobs here."""
+"""`matchlake bundle`: checks the bundle offline, and runs its jobs on this machine."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ bundle_app = typer.Typer(
     no_args_is_help=True, help="Checks the Databricks bundle, and runs its jobs on this machine."
 )
 
-_ROOT = typer.Option(help="the folder of databricks.yml")
+_ROOT = typer.Option(help="folder of databricks.yml")
 _VARIABLE = typer.Option("--var", metavar="NAME=VALUE", help="sets a variable; may be repeated")
 Root = Annotated[Path, _ROOT]
 Variables = Annotated[list[str] | None, _VARIABLE]
@@ -44,19 +44,22 @@ def check(root: Root = Path(), var: Variables = None) -> None:
             highlight=False,
         )
     if not has_bundles():
-        console.print("databricks-bundles is not installed: its types were not asked.", style="dim")
+        console.print(
+            "databricks-bundles is not installed: its types were not checked.", style="dim"
+        )
     if targets:
         raise typer.Exit(1)
 
 
 @bundle_app.command()
 def run(
-    job: Annotated[str, typer.Argument(help="a job of the bundle, by its key")],
-    target: Annotated[str, typer.Option(help="the target to run it as")] = "dev",
+    job: Annotated[str, typer.Argument(help="key of a job in the bundle")],
+    target: Annotated[str, typer.Option(help="target of the run")] = "dev",
     root: Root = Path(),
     var: Variables = None,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="as for a job")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="overrides a conf key"),
     ] = None,
 ) -> None:
     """Runs a job from its YAML on local Spark: its tasks in order, parameters, conditions.
@@ -75,9 +78,9 @@ def run(
 
     console = Console()
 
-    def tell(run: TaskRun) -> None:
-        told = f"{run.job}.{run.task}: {run.state}"
-        console.print(told + (f", {run.value}" * bool(run.value)) + f", {run.seconds:.1f} s")
+    def show(run: TaskRun) -> None:
+        state = f"{run.job}.{run.task}: {run.state}"
+        console.print(state + (f", {run.value}" * bool(run.value)) + f", {run.seconds:.1f} s")
 
     root = root.resolve()
     variables = {"catalog": LOCAL_CATALOG, **_assignments(var)}
@@ -86,7 +89,7 @@ def run(
         raise BundleError("; ".join(map(str, resolved.problems)))
     arguments = local_overrides(target, root / "conf")
     arguments += [part for text in overrides or [] for part in ("--set", text)]
-    Workflow(resolved, root, arguments, tell).run(job)
+    Workflow(resolved, root, arguments, show).run(job)
 
 
 def _assignments(texts: list[str] | None) -> dict[str, str]:

@@ -13,7 +13,7 @@ class _Field(NamedTuple):
     high: int
     names: tuple[str, ...] = ()
     special: str = r"(?!)"
-    """What else the field takes, such as the last day of a month."""
+    """Further values of the field, such as the last day of a month."""
 
 
 _FIELDS = (
@@ -29,10 +29,10 @@ _PART = re.compile(r"(?P<first>\*|\w+)(?:-(?P<last>\w+))?(?:/(?P<step>\d+))?", r
 
 
 def cron_problem(text: str) -> str | None:
-    """What is wrong with the expression; None where it is one that Quartz takes."""
+    """The problem of the expression; None if Quartz accepts it."""
     parts = text.upper().split()
     if len(parts) not in (6, 7):
-        hint = f"; with a second in front: `0 {text}`" if len(parts) == 5 else ""  # noqa: PLR2004
+        hint = f"; with a second at the start: `0 {text}`" if len(parts) == 5 else ""  # noqa: PLR2004
         return (
             f"{text!r} has {len(parts)} fields; Quartz takes 6 or 7: second minute hour "
             f"day-of-month month day-of-week [year]{hint}"
@@ -43,7 +43,7 @@ def cron_problem(text: str) -> str | None:
             span = ", ".join((f"{field.low} to {field.high}", *field.names))
             return f"{text!r}: {wrong!r} is no {field.name}: {span}, *, a-b, a/n, lists"
     if (parts[3] == "?") == (parts[5] == "?"):
-        return f"{text!r}: exactly one of day of month and day of week has to be ?"
+        return f"{text!r}: exactly one of day of month and day of week must be ?"
     return None
 
 

@@ -1,6 +1,6 @@
-"""A bundle as one target deploys it: files joined, the target laid over, references replaced.
+"""A bundle as one target deploys it: joins files, merges the target, replaces references.
 
-What the Databricks CLI does before it talks to a workspace, as far as that needs no workspace.
+This is what the Databricks CLI does before it connects to a workspace.
 """
 
 import re
@@ -15,7 +15,7 @@ from matchlake.errors import BundleError
 _REFERENCE = re.compile(r"\$\{([A-Za-z][\w.\[\]-]*)\}")
 _DEPTH = 10
 USER = "someone"
-"""Stands for the short name of whoever deploys."""
+"""A placeholder for the short name of the person who deploys."""
 _OF_TARGETS = ("variables", "default", "mode")
 _OF_VARIABLES = {"default", "description", "lookup", "type"}
 _FIRST_JOB_ID = 1001
@@ -23,13 +23,13 @@ _FIRST_JOB_ID = 1001
 
 @dataclass(frozen=True)
 class Resolved:
-    """The tree of one target, and what could not be resolved in it."""
+    """The tree of one target, and the references without a value."""
 
     target: str
     tree: Keyed
     problems: tuple[Problem, ...]
     job_ids: Mapping[int, str] = field(default_factory=dict)
-    """Which job each id stands for: ids are made up, a workspace gives real ones."""
+    """The job of each id; the ids are invented, a workspace gives real ones."""
 
     @property
     def jobs(self) -> dict[str, Keyed]:
@@ -38,12 +38,12 @@ class Resolved:
 
     @property
     def production(self) -> bool:
-        """Whether the target is one of production."""
+        """Whether the target has mode production."""
         return bool(self.tree["bundle"].get("mode") == "production")
 
 
 def read_bundle(root: Path) -> Keyed:
-    """databricks.yml in `root` with all it includes; raises BundleError where it cannot be read."""
+    """databricks.yml in `root` with its includes; raises BundleError if it cannot be read."""
     main = root / "databricks.yml"
     if not main.is_file():
         raise BundleError(f"No databricks.yml in {root}: run from the project's folder.")
@@ -67,7 +67,7 @@ def _joined(tree: Keyed, more: Keyed) -> Keyed:
 
 
 def resolve(tree: Keyed, target: str, variables: Mapping[str, Any] | None = None) -> Resolved:
-    """The bundle as `target` deploys it; `variables` come first, as `--var` on a command line."""
+    """The bundle as `target` deploys it; `variables` override, as `--var` does."""
     targets = tree.get("targets", {})
     if target not in targets:
         raise BundleError(f"No target {target!r}: there is {', '.join(targets)}.")
@@ -89,7 +89,7 @@ def resolve(tree: Keyed, target: str, variables: Mapping[str, Any] | None = None
 def _variables(
     tree: Keyed, chosen: Keyed, given: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """Each variable's value in a target; one that nothing sets is missing from the answer."""
+    """The value of each variable in a target; a variable without a value is left out."""
     declared, own = tree.get("variables", {}), chosen.get("variables", {})
     values: dict[str, Any] = {}
     for name, variable in declared.items():
@@ -104,7 +104,7 @@ def _variables(
 
 
 def _chosen(variable: Any) -> Any:
-    """What a declaration or a target says of a variable: a value, a default or a look-up."""
+    """The value of a variable's declaration: a value, a default or a look-up."""
     if not isinstance(variable, dict) or not variable.keys() <= _OF_VARIABLES:
         return variable
     if "lookup" in variable:
@@ -124,7 +124,7 @@ def _workspace(whole: Keyed, target: str) -> Keyed:
 
 
 def _with_presets(whole: Keyed) -> Keyed:
-    """Prefixes, tags and pauses, as a target's mode and presets ask for."""
+    """Adds prefixes, tags and pauses of a target's mode and presets."""
     presets = dict(whole.get("presets", {}))
     if whole["bundle"].get("mode") == "development":
         presets.setdefault("name_prefix", f"[dev {USER}] ")
@@ -167,7 +167,7 @@ def _preset(kind: str, resource: Keyed, presets: Mapping[str, Any]) -> Keyed:
 
 
 class _References:
-    """Replaces `${...}` by what it refers to; notes what there is not."""
+    """Replaces each `${...}` by its value; records missing ones as problems."""
 
     def __init__(self, whole: Keyed, variables: Mapping[str, Any]) -> None:
         self._whole = whole
@@ -177,7 +177,7 @@ class _References:
         self.job_ids = {_FIRST_JOB_ID + at: key for at, key in enumerate(jobs)}
 
     def fill(self, value: Any, path: Path_) -> Any:
-        """`value` with its references replaced; one that is a whole text keeps its type."""
+        """`value` with references replaced; a reference that is the whole text keeps its type."""
         if isinstance(value, Keyed):
             return value.like({key: self.fill(each, (*path, key)) for key, each in value.items()})
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""When jobs run, who is told, and what a target of production must not lack."""
+"""Rules on starts, notifications, permissions, and what mode production requires."""
 
 import re
 from collections.abc import Iterator
@@ -18,19 +18,19 @@ from matchlake.schemas import check_name
 _STARTS = ("schedule", "continuous", "trigger", "triggers")
 _VOLUME = re.compile(r"/Volumes/([^/]+)/([^/]+)/([^/]+)")
 _LTS = ("15.4.", "16.4.", "17.3.")
-_TELLS = {
+_NOTIFICATIONS = {
     "RUN_DURATION_SECONDS": "on_duration_warning_threshold_exceeded",
     "STREAMING_BACKLOG": "on_streaming_backlog_exceeded",
 }
 
 
 def job_rules(resolved: Resolved) -> Iterator[Problem]:
-    """What is wrong with when jobs start and whom they tell."""
+    """Problems of starts, notifications and clusters of jobs."""
     for path, job in walk_jobs(resolved):
         texts = (*_start_texts(job), *_health_texts(job), *_key_texts(job))
         yield from (problem(resolved.tree, (*path, *where), text) for where, text in texts)
         for name in unused_parameters(job):
-            yield problem(resolved.tree, (*path, "parameters"), f"no task speaks of {name}")
+            yield problem(resolved.tree, (*path, "parameters"), f"no task uses {name}")
     for kind, key in (("alerts", "quartz_cron_schedule"),):
         for name, each in resolved.tree.get("resources", {}).get(kind, {}).items():
             wrong = cron_problem(str(each.get("schedule", {}).get(key, "")))
@@ -52,7 +52,7 @@ def _start_texts(job: Keyed) -> Iterator[tuple[Path_, str]]:
     if "continuous" in job:
         for at, task in enumerate(job.get("tasks", [])):
             if "max_retries" in task:
-                text = "a continuous job starts anew by itself: continuous.task_retry_mode"
+                text = "a continuous job restarts by itself: continuous.task_retry_mode"
                 yield ("tasks", at, "max_retries"), text
         if job.get("max_concurrent_runs", 1) != 1:
             yield ("max_concurrent_runs",), "a continuous job has one run at a time"
@@ -60,16 +60,19 @@ def _start_texts(job: Keyed) -> Iterator[tuple[Path_, str]]:
 
 def _health_texts(job: Keyed) -> Iterator[tuple[Path_, str]]:
     rules = job.get("health", {}).get("rules", [])
-    told = job.get("email_notifications", {})
+    emails = job.get("email_notifications", {})
     for at, rule in enumerate(rules):
         metric = str(rule.get("metric", ""))
-        needs = next((key for name, key in _TELLS.items() if metric.startswith(name)), None)
-        if needs and not told.get(needs) and not job.get("webhook_notifications", {}).get(needs):
-            yield ("health", "rules", at), f"nobody is told: email_notifications.{needs} is not set"
+        needs = next((key for name, key in _NOTIFICATIONS.items() if metric.startswith(name)), None)
+        if needs and not emails.get(needs) and not job.get("webhook_notifications", {}).get(needs):
+            yield (
+                ("health", "rules", at),
+                f"nobody is notified: set email_notifications.{needs}",
+            )
 
 
 def _key_texts(job: Keyed) -> Iterator[tuple[Path_, str]]:
-    """Clusters whose settings open a store by a key."""
+    """Clusters with storage keys in their settings."""
     for group in ("job_clusters", "tasks"):
         for at, each in enumerate(job.get(group, [])):
             try:
@@ -79,7 +82,7 @@ def _key_texts(job: Keyed) -> Iterator[tuple[Path_, str]]:
 
 
 def conf_rules(resolved: Resolved, config: JobConfig) -> Iterator[Problem]:
-    """Where the bundle and conf speak of the same thing in different words."""
+    """Differences between the bundle and conf."""
     tree, resources = resolved.tree, resolved.tree.get("resources", {})
     schemas = {each.get("catalog_name") for each in resources.get("schemas", {}).values()}
     if schemas and schemas != {config.catalog}:
@@ -101,7 +104,7 @@ def conf_rules(resolved: Resolved, config: JobConfig) -> Iterator[Problem]:
 
 
 def _table_problems(resolved: Resolved, config: JobConfig) -> Iterator[Problem]:
-    """Tables whose change starts a job have to be tables that some job writes."""
+    """A table that triggers a job must be written by a job."""
     for path, job in walk_jobs(resolved):
         where = ("trigger", "table_update", "table_names")
         tables = job.get("trigger", {}).get("table_update", {}).get("table_names", [])
@@ -122,7 +125,7 @@ def _table_text(name: str, config: JobConfig) -> str:
 
 
 def sharing_rules(resolved: Resolved) -> Iterator[Problem]:
-    """Whom the CLI would make a reader of secrets: it hands permissions of all to each resource."""
+    """Readers of secrets by mistake: the CLI gives top-level permissions to each resource."""
     if not resolved.tree.get("resources", {}).get("secret_scopes"):
         return
     for place, each in enumerate(resolved.tree.get("permissions", [])):
@@ -133,14 +136,14 @@ def sharing_rules(resolved: Resolved) -> Iterator[Problem]:
 
 
 def production_rules(resolved: Resolved) -> Iterator[Problem]:
-    """What a target of mode production has to have."""
+    """What a target of mode production must have."""
     tree = resolved.tree
     who = tree.get("run_as", {})
     if not (who.get("service_principal_name") or who.get("group_name")):
         yield problem(tree, ("run_as",), "production runs as a service principal: set "
                       "run_as.service_principal_name")  # fmt: skip
     if "someone" in str(tree["workspace"]["root_path"]):
-        text = "is a person's own: set it, so that there is one deployment only"
+        text = "belongs to one person: set it, so that there is one deployment only"
         yield problem(tree, ("workspace", "root_path"), text)
     levels = {each.get("level") for each in tree.get("permissions", [])}
     if "CAN_MANAGE" not in levels:
@@ -158,15 +161,15 @@ def production_rules(resolved: Resolved) -> Iterator[Problem]:
 
 def _job_lacks(job: Keyed) -> Iterator[tuple[Path_, str]]:
     if not job.get("email_notifications", {}).get("on_failure"):
-        yield ("email_notifications",), "nobody is told of a failure"
+        yield ("email_notifications",), "nobody is notified of a failure"
     if not job.get("tags"):
-        yield ("tags",), "no tags, so its cost is nobody's"
+        yield ("tags",), "no tags, so nobody owns its cost"
     if "continuous" not in job and not job.get("queue", {}).get("enabled"):
-        yield ("queue",), "is not enabled: a run that has to wait would be skipped"
+        yield ("queue",), "is not enabled: a run that must wait would be skipped"
     if job.get("max_concurrent_runs", 1) != 1:
         yield ("max_concurrent_runs",), "two runs of a job would write the same tables"
     if not job.get("health", {}).get("rules"):
-        yield ("health",), "no rule says how long it may take or lag behind"
+        yield ("health",), "no rule limits its duration or backlog"
     for at, cluster in enumerate(job.get("job_clusters", [])):
         spec = cluster.get("new_cluster", {})
         if not str(spec.get("spark_version", "")).startswith(_LTS):
@@ -178,7 +181,7 @@ def _job_lacks(job: Keyed) -> Iterator[tuple[Path_, str]]:
 
 def _task_lacks(task: Keyed, job: Keyed) -> Iterator[tuple[Path_, str]]:
     if "existing_cluster_id" in task:
-        yield ("existing_cluster_id",), "production runs on clusters of its own"
+        yield ("existing_cluster_id",), "production must run on its own clusters"
     if task_kind(task) == "condition_task" or "continuous" in job:
         return
     if not (task.get("timeout_seconds") or job.get("timeout_seconds")):

@@ -1,8 +1,8 @@
-"""Every key and value of a bundle held to the types of databricks-sdk.
+"""Checks every key and value of a bundle against the types of databricks-sdk.
 
-The SDK's own `from_dict` drops what it does not know and takes any scalar. So its dataclasses are
-walked here: unknown keys, wrong types, values outside an enumeration and missing keys are named.
-Where the bundle has keys of its own, such as permissions, they are declared below.
+The SDK's own `from_dict` drops unknown keys and accepts any scalar. So its dataclasses are walked
+here, and unknown keys, wrong types, unknown enumeration values and missing keys are reported. Keys
+that only bundles have, such as permissions, are declared below.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ _LONG = 8
 
 
 class Slot(NamedTuple):
-    """What may stand under one key."""
+    """The type of one key."""
 
     type: Any
     required: bool = False
@@ -36,7 +36,7 @@ Shape = dict[str, Slot]
 
 @dataclass
 class Permission:
-    """Who may do what with a resource of the workspace."""
+    """A permission on a resource of the workspace."""
 
     level: iam.PermissionLevel
     group_name: str | None = None
@@ -46,7 +46,7 @@ class Permission:
 
 @dataclass
 class ScopePermission:
-    """Who may do what with a secret scope."""
+    """A permission on a secret scope."""
 
     level: workspace.AclPermission
     group_name: str | None = None
@@ -64,14 +64,14 @@ class Grant:
 
 @dataclass
 class Lifecycle:
-    """How a resource lives."""
+    """The lifecycle of a resource."""
 
     prevent_destroy: bool | None = None
 
 
 @dataclass
 class SecretScope:
-    """A secret scope, with the Key Vault that it reads through to."""
+    """A secret scope, and the Key Vault that it reads."""
 
     name: str
     backend_type: workspace.ScopeBackendType | None = None
@@ -79,7 +79,7 @@ class SecretScope:
 
 
 class Mode(Enum):
-    """What kind of deployment a target is."""
+    """The mode of a target."""
 
     DEVELOPMENT = "development"
     PRODUCTION = "production"
@@ -140,7 +140,7 @@ class Variable:
 
 @dataclass
 class WorkspaceSettings:
-    """The key `workspace`; who is logged in is the CLI's to say."""
+    """The key `workspace`; the CLI adds the current user."""
 
     host: str | None = None
     profile: str | None = None
@@ -171,7 +171,7 @@ class Experimental:
 _PERMISSIONS = Slot(list[Permission])
 _GRANTS = Slot(list[Grant])
 _LIFECYCLE = Slot(Lifecycle)
-# What the CLI writes itself, or jobs of a bundle cannot have.
+# Keys that the CLI writes, or that jobs of a bundle cannot have.
 _NOT_OF_BUNDLES = ("deployment", "edit_mode", "format")
 
 
@@ -180,15 +180,15 @@ def resource_shapes() -> dict[str, Shape]:
     """The kinds of resources that are checked, and the keys of each."""
     job = _of_class(jobs.JobSettings) | {"permissions": _PERMISSIONS, "lifecycle": _LIFECYCLE}
     job |= {"name": Slot(str, required=True), "tasks": Slot(list[jobs.Task], required=True)}
-    governed = {"grants": _GRANTS, "lifecycle": _LIFECYCLE}
+    with_grants = {"grants": _GRANTS, "lifecycle": _LIFECYCLE}
     experiment = _of_method(ml.ExperimentsAPI.create_experiment)
     scope = {"permissions": Slot(list[ScopePermission]), "lifecycle": _LIFECYCLE}
     alert = {"permissions": _PERMISSIONS, "lifecycle": _LIFECYCLE, "file_path": Slot(str)}
     return {
         "jobs": {key: slot for key, slot in job.items() if key not in _NOT_OF_BUNDLES},
-        "schemas": _of_method(catalog.SchemasAPI.create) | governed,
-        "volumes": _of_method(catalog.VolumesAPI.create) | governed,
-        "registered_models": _of_method(catalog.RegisteredModelsAPI.create) | governed,
+        "schemas": _of_method(catalog.SchemasAPI.create) | with_grants,
+        "volumes": _of_method(catalog.VolumesAPI.create) | with_grants,
+        "registered_models": _of_method(catalog.RegisteredModelsAPI.create) | with_grants,
         "experiments": experiment | {"permissions": _PERMISSIONS, "lifecycle": _LIFECYCLE},
         "secret_scopes": _of_class(SecretScope) | scope,
         "alerts": _of_class(sql.AlertV2) | alert,
@@ -196,7 +196,7 @@ def resource_shapes() -> dict[str, Shape]:
 
 
 def top_shape() -> Shape:
-    """The keys of databricks.yml, but for `targets`, which is laid over the others."""
+    """The keys of databricks.yml except `targets`, which is merged into the others."""
     groups = {kind: Slot(dict[str, Any]) for kind in resource_shapes()}
     return {
         "bundle": Slot(BundleSettings, required=True),
@@ -213,7 +213,7 @@ def top_shape() -> Shape:
 
 
 def type_problems(tree: Keyed) -> Iterator[Problem]:
-    """What of a resolved tree is not as the types say."""
+    """Differences between a resolved tree and the types."""
     yield from (problem(tree, path, text) for path, text in _wrong(tree, top_shape(), ()))
     for kind, shape in resource_shapes().items():
         for key, resource in tree.get("resources", {}).get(kind, {}).items():
@@ -222,7 +222,7 @@ def type_problems(tree: Keyed) -> Iterator[Problem]:
 
 
 def _wrong(value: Any, kind: Any, path: Path_) -> Iterator[tuple[Path_, str]]:
-    """What is wrong with `value` and all below it, where `kind` is wanted: paths and texts."""
+    """Problems of `value` and all below it, for the expected `kind`: paths and texts."""
     kind = _plain(kind)
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
@@ -233,7 +233,7 @@ def _wrong(value: Any, kind: Any, path: Path_) -> Iterator[tuple[Path_, str]]:
         yield from _wrong_mapping(value, _of_class(kind), path)
     elif origin in (list, dict):
         if not isinstance(value, origin):
-            yield path, f"is {_name(value)}; wanted is a {'list' if origin is list else 'mapping'}"
+            yield path, f"is {_name(value)}; expected: a {'list' if origin is list else 'mapping'}"
             return
         below = enumerate(value) if origin is list else value.items()
         for key, each in below:
@@ -243,12 +243,12 @@ def _wrong(value: Any, kind: Any, path: Path_) -> Iterator[tuple[Path_, str]]:
         if value not in known:
             yield path, f"{value!r} is none of {_listed(str(value), known)}"
     elif isinstance(kind, type) and not _is_a(value, kind):
-        yield path, f"is {_name(value)}; wanted is {kind.__name__}"
+        yield path, f"is {_name(value)}; expected: {kind.__name__}"
 
 
 def _wrong_mapping(value: Any, shape: Shape, path: Path_) -> Iterator[tuple[Path_, str]]:
     if not isinstance(value, dict):
-        yield path, f"is {_name(value)}; wanted is a mapping with {', '.join(sorted(shape))}"
+        yield path, f"is {_name(value)}; expected: a mapping with {', '.join(sorted(shape))}"
         return
     for key, below in value.items():
         if key in shape:
@@ -305,7 +305,7 @@ def _of_class(kind: type) -> Shape:
 
 
 def _of_method(create: Callable[..., Any]) -> Shape:
-    """The keys of what one of the SDK's methods creates: its parameters."""
+    """The keys of a resource: the parameters of the SDK method that creates it."""
     hints = typing.get_type_hints(create)
     return {
         name: Slot(hints[name], each.default is inspect.Parameter.empty)

@@ -1,4 +1,4 @@
-"""Tasks held to each other, to their files and to what the jobs' scripts take."""
+"""Checks tasks against each other, their files and the parameters of their scripts."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ from matchlake.dev.bundle.values import VALUE, named_values, value_problem
 from matchlake.errors import ConfigError
 from matchlake.runtime import Flag, job_arguments
 
-# What a task does, and where code may run.
+# The kinds of tasks, and the compute of code.
 KINDS = tuple(field.name for field in fields(Task) if field.name.endswith("_task"))
 _OF_EVERY_JOB = ("--env", "--set", "--conf-dir", "--log-level")
 _COMPUTE = ("job_cluster_key", "environment_key", "existing_cluster_id", "new_cluster")
@@ -27,7 +27,7 @@ _CODE = ("spark_python_task", "python_wheel_task", "spark_jar_task", "notebook_t
 
 
 def task_problems(resolved: Resolved, root: Path) -> Iterator[Problem]:
-    """What is wrong with the tasks of a resolved bundle, whose files lie below `root`."""
+    """Problems of the tasks of a resolved bundle; its files lie below `root`."""
     tree = resolved.tree
     for path, job in walk_jobs(resolved):
         yield from _graph_problems(tree, path, job)
@@ -46,7 +46,7 @@ def task_problems(resolved: Resolved, root: Path) -> Iterator[Problem]:
 
 
 def upstream(job: Keyed, task: str) -> set[str]:
-    """All tasks that have ended before `task` starts."""
+    """All tasks that end before `task` starts."""
     graph = task_graph(job)
     found: set[str] = set()
     waiting = list(graph.get(task, ()))
@@ -59,7 +59,7 @@ def upstream(job: Keyed, task: str) -> set[str]:
 
 
 def task_graph(job: Keyed) -> dict[str, set[str]]:
-    """For each task those that it depends on."""
+    """The tasks that each task depends on."""
     return {
         task["task_key"]: {before["task_key"] for before in task.get("depends_on", [])}
         for task in job.get("tasks", [])
@@ -67,13 +67,13 @@ def task_graph(job: Keyed) -> dict[str, set[str]]:
 
 
 def task_kind(task: Keyed) -> str | None:
-    """What the task does: the one key of it that ends in `_task`."""
+    """The kind of the task: its one key that ends in `_task`."""
     found = [kind for kind in KINDS if kind in task]
     return found[0] if len(found) == 1 else None
 
 
 def script_of(task: Keyed, root: Path) -> Path | None:
-    """The Python file that a task runs; relative to the YAML file that names it."""
+    """The Python file of a task, relative to its YAML file."""
     script = task.get("spark_python_task")
     if not script or "python_file" not in script:
         return None
@@ -167,13 +167,13 @@ def _file_texts(task: Keyed, root: Path, tree: Keyed) -> _Texts:
 
 
 def _with_defaults(task: Keyed, job: Keyed, resolved: Resolved, root: Path) -> list[str]:
-    """The parameters of a task's script where its job is started with its defaults."""
+    """The parameters of a task's script for a job with default parameters."""
     given = {
         f"job.parameters.{each['name']}": each.get("default", "")
         for each in job.get("parameters", [])
     }
     texts = task.get("spark_python_task", {}).get("parameters", [])
-    # A value that only a run knows can be anything.
+    # Only a run knows other values; any text stands for them.
     filled = [VALUE.sub(lambda hit: str(given.get(hit[1], "x")), str(each)) for each in texts]
     return on_disk(filled, resolved, root)
 
@@ -181,17 +181,17 @@ def _with_defaults(task: Keyed, job: Keyed, resolved: Resolved, root: Path) -> l
 def _parameter_texts(
     task: Keyed, root: Path, parameters: Sequence[str], refused: Callable[..., str]
 ) -> _Texts:
-    """Whether the script takes its parameters, and conf the keys among them."""
+    """Whether the script accepts its parameters, and conf their keys."""
     script = script_of(task, root)
     if not script or not script.is_file():
         return
-    said = io.StringIO()
+    errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(errors):
             args = job_arguments(script.stem, parameters, _flags(script, parameters))
         text = refused(args.env, tuple(args.set), args.conf_dir)
     except SystemExit:
-        text = said.getvalue().strip().splitlines()[-1].partition("error: ")[2]
+        text = errors.getvalue().strip().splitlines()[-1].partition("error: ")[2]
     except ConfigError as error:
         text = str(error)
     if text:
@@ -199,7 +199,7 @@ def _parameter_texts(
 
 
 def _flags(script: Path, parameters: Sequence[str]) -> list[Flag]:
-    """The flags of a script's own; looked for only where it is given more than every job takes."""
+    """A script's own flags; looked up only for parameters that not every job has."""
     if not {text for text in parameters if text.startswith("--")} - {*_OF_EVERY_JOB}:
         return []
     values = runpy.run_path(str(script), run_name=script.stem).values()
@@ -216,7 +216,7 @@ def _conf_problem(env: str, overrides: tuple[str, ...], conf: Path | None) -> st
 
 
 def on_disk(parameters: Sequence[str], resolved: Resolved, root: Path) -> list[str]:
-    """The parameters with the workspace's folder of files replaced by the one they come from."""
+    """The parameters with the file folder of the workspace replaced by `root`."""
     files = str(resolved.tree["workspace"]["file_path"])
     return [text.replace(files, str(root)) for text in parameters]
 
@@ -249,7 +249,7 @@ def _value_texts(task: Keyed, job: Keyed, root: Path) -> _Texts:
 
 
 def unused_parameters(job: Keyed) -> list[Any]:
-    """Parameters that a job declares and no task of it speaks of."""
+    """Parameters of a job that none of its tasks uses."""
     used = {name for task in job.get("tasks", []) for name in named_values(task)}
     declared = [each.get("name") for each in job.get("parameters", [])]
     return [name for name in declared if f"job.parameters.{name}" not in used]

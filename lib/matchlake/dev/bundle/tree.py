@@ -1,4 +1,4 @@
-"""YAML as a tree that knows where each of its keys stands, and problems that say so."""
+"""YAML as a tree with the line of each key, and problems that name it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import yaml
 from matchlake.errors import BundleError
 
 Path_ = tuple[str | int, ...]
-"""Keys and list places from the top of the tree down to one value."""
+"""Keys and list indices from the top of the tree down to one value."""
 
 
 class Keyed(dict[str, Any]):
@@ -22,7 +22,7 @@ class Keyed(dict[str, Any]):
         self.lines = lines or {}
 
     def like(self, items: dict[str, Any]) -> "Keyed":
-        """A mapping of `items` that stands where this one does."""
+        """A mapping of `items` with the file and lines of this one."""
         made = Keyed(self.file, dict(self.lines))
         made.update(items)
         return made
@@ -30,7 +30,7 @@ class Keyed(dict[str, Any]):
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """What is wrong, and where: file, line and the key's path."""
+    """A problem, with file, line and path of its key."""
 
     file: str
     line: int
@@ -43,16 +43,16 @@ class Problem:
 
 
 class _Loader(yaml.SafeLoader):
-    """Keeps lines, and refuses a key that stands twice, of which YAML would take the last."""
+    """Keeps lines, and refuses a repeated key; YAML would silently take the last."""
 
     def keyed(self, node: yaml.MappingNode) -> Iterator[Keyed]:
-        """Constructs a mapping; in two steps, as PyYAML does, so that anchors can refer to it."""
+        """Constructs a mapping in two steps, as PyYAML does, so that anchors can refer to it."""
         own = [str(key.value) for key, _ in node.value if key.value != "<<"]
         twice = {key for key in own if own.count(key) > 1}
         if twice:
             at = node.start_mark
             raise BundleError(
-                f"{at.name}:{at.line + 1}: {', '.join(sorted(twice))} stands twice in one mapping."
+                f"{at.name}:{at.line + 1}: {', '.join(sorted(twice))} is repeated in one mapping."
             )
         data = Keyed(node.start_mark.name)
         yield data
@@ -64,7 +64,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.keyed)
 
 
 def read_yaml(root: Path, path: Path) -> Keyed:
-    """The file `path`, named as it is below `root`; raises BundleError for what is no mapping."""
+    """The file `path`, named relative to `root`; raises BundleError unless it is a mapping."""
     loader = _Loader(path.read_text(encoding="utf-8"))
     loader.name = str(path.relative_to(root))
     try:
@@ -79,7 +79,7 @@ def read_yaml(root: Path, path: Path) -> Keyed:
 
 
 def problem(tree: Keyed, path: Path_, text: str) -> Problem:
-    """A problem with the value at `path` of `tree`, at the line of the nearest key that has one."""
+    """A problem with the value at `path` of `tree`, at the line of the nearest key."""
     file, line, value = tree.file, 0, tree
     for part in path:
         if isinstance(value, Keyed):
@@ -93,7 +93,7 @@ def problem(tree: Keyed, path: Path_, text: str) -> Problem:
 
 
 def dotted(path: Path_) -> str:
-    """The path as one reads it: `resources.jobs.train.tasks[0].task_key`."""
+    """The path as text: `resources.jobs.train.tasks[0].task_key`."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
@@ -113,7 +113,7 @@ def leaves(value: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
 
 
 def merge(base: Any, over: Any, keys: Sequence[str] = ("task_key", "job_cluster_key")) -> Any:
-    """`over` laid over `base`: mappings key by key, lists whose items have a name by that name.
+    """Merges `over` into `base`: mappings key by key, lists of named items by name.
 
     Other lists are joined, as the Databricks CLI does.
     """

@@ -1,4 +1,4 @@
-"""Values that a workflow fills in while it runs: `{{job.parameters.env}}` and the like."""
+"""Dynamic values of a running workflow, such as `{{job.parameters.env}}`."""
 
 import ast
 import re
@@ -22,14 +22,14 @@ _SETTER = "set_task_value"
 
 
 def named_values(task: Mapping[str, Any]) -> Iterator[str]:
-    """Every dynamic value that a task speaks of."""
+    """Every dynamic value that a task refers to."""
     for _, text in leaves(task):
         if isinstance(text, str):
             yield from VALUE.findall(text)
 
 
 def value_problem(name: str, job: Keyed, before: Iterable[str], scripts: Mapping[str, Path]) -> str:
-    """What is wrong with the value `name` in a task that runs after `before`; empty where nothing.
+    """The problem of the value `name` in a task that runs after `before`; empty without one.
 
     `scripts` are the Python files of the job's tasks, by task.
     """
@@ -48,7 +48,7 @@ def value_problem(name: str, job: Keyed, before: Iterable[str], scripts: Mapping
             known = values_set_by(scripts[task]) if task in scripts else ()
             if value[2] not in known:
                 return (
-                    f"no one sets the value {value[2]}: task {task} sets "
+                    f"no task sets the value {value[2]}: task {task} sets "
                     f"{', '.join(sorted(known)) or 'none'}"
                 )
     elif not _OF_EVERY_RUN.fullmatch(name):
@@ -58,7 +58,7 @@ def value_problem(name: str, job: Keyed, before: Iterable[str], scripts: Mapping
 
 @cache
 def values_set_by(script: Path) -> frozenset[str]:
-    """The task values that a script sets, as its source says."""
+    """The task values that the source of a script sets."""
     found = set()
     for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and node.args:
@@ -69,7 +69,7 @@ def values_set_by(script: Path) -> frozenset[str]:
 
 
 def filled(text: str, values: Mapping[str, Any]) -> str:
-    """`text` with its dynamic values; raises BundleError for one that there is not."""
+    """`text` with its dynamic values; raises BundleError for an unknown one."""
 
     def one(hit: re.Match[str]) -> str:
         if hit[1] not in values:
@@ -80,7 +80,7 @@ def filled(text: str, values: Mapping[str, Any]) -> str:
 
 
 def holds(condition: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    """Whether a condition task's comparison is true; numbers compare as numbers where both are."""
+    """Whether the comparison of a condition task is true; two numbers compare as numbers."""
     left, right = (filled(str(condition[side]), values) for side in ("left", "right"))
     match condition["op"]:
         case "EQUAL_TO":

@@ -1,7 +1,7 @@
 """Runs a job of the bundle from its YAML, as Databricks would, in this process on local Spark.
 
-Tasks in the order of their dependencies, with their parameters, conditions, task values and the
-jobs that they run. What only a workspace has is left out: clusters, schedules, retries, the queue.
+Tasks run in the order of their dependencies, with parameters, conditions, task values and called
+jobs. Features of a workspace are left out: clusters, schedules, retries, the queue.
 """
 
 import json
@@ -26,24 +26,24 @@ from matchlake.io.task_values import collected_task_values
 _log = logging.getLogger("matchlake.dev.bundle")
 
 LOCAL_CATALOG = "spark_catalog"
-"""The one catalog of local Spark: with it, names of three levels work as in Unity Catalog."""
+"""The one catalog of local Spark; with it names of three levels work."""
 SUCCESS, FAILED, EXCLUDED = "SUCCESS", "FAILED", "EXCLUDED"
 UPSTREAM_FAILED = "UPSTREAM_FAILED"
 _OURS = ("catalog", "tracking.model", "tracking.experiment")
-# What --set may not change, and the login, which must not reach the local broker.
+# Secrets, which --set may not change; the login, which must not reach the local broker.
 _SECRET = ("secrets.", "kafka.sasl.")
 
 
 @dataclass(frozen=True)
 class TaskRun:
-    """How one task of a job ended."""
+    """The end of one task of a job."""
 
     job: str
     task: str
     state: str
     seconds: float = 0.0
     value: str = ""
-    """What a condition came to."""
+    """The result of a condition."""
 
 
 def local_overrides(target: str, conf: Path | None = None) -> list[str]:
@@ -57,7 +57,7 @@ def local_overrides(target: str, conf: Path | None = None) -> list[str]:
 
 
 def _flat(data: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Every value that is no mapping, by its dotted key."""
+    """Every value that is not a mapping, by its dotted key."""
     flat: dict[str, Any] = {}
     for key, value in data.items():
         below = isinstance(value, dict) and bool(value)
@@ -71,9 +71,9 @@ def _log_run(run: TaskRun) -> None:
 
 @dataclass(frozen=True)
 class Workflow:
-    """The jobs of a resolved bundle whose files lie below `root`.
+    """The jobs of a resolved bundle; its files lie below `root`.
 
-    `arguments` are added to those of every task, after them.
+    `arguments` follow the parameters of every task.
     """
 
     resolved: Resolved
@@ -82,9 +82,9 @@ class Workflow:
     on_task: Callable[[TaskRun], None] = _log_run
 
     def run(self, key: str, parameters: Mapping[str, Any] | None = None) -> list[TaskRun]:
-        """Runs a job to its end; raises BundleError where it fails.
+        """Runs a job to its end; raises BundleError if it fails.
 
-        `parameters` come before the defaults that the job declares.
+        `parameters` override the defaults of the job.
         """
         runs, nested = self._job(key, parameters or {})
         failed = self._failed(key, runs)
@@ -95,7 +95,7 @@ class Workflow:
     def _job(
         self, key: str, parameters: Mapping[str, Any]
     ) -> tuple[dict[str, TaskRun], list[TaskRun]]:
-        """How the tasks of a job ended, and those of the jobs that it called."""
+        """Runs a job; the ends of its tasks, and of the tasks of called jobs."""
         if key not in self.resolved.jobs:
             raise BundleError(f"No job {key!r}: there is {', '.join(self.resolved.jobs)}.")
         job = self.resolved.jobs[key]
@@ -112,7 +112,7 @@ class Workflow:
         return runs, nested
 
     def _failed(self, key: str, runs: Mapping[str, TaskRun]) -> list[str]:
-        """The tasks that failed, where the job did: its last tasks decide, as on the platform."""
+        """The failed tasks of a failed job; its last tasks decide, as on the platform."""
         before = set().union(*task_graph(self.resolved.jobs[key]).values())
         last = {run.state for name, run in runs.items() if name not in before}
         failed = [name for name, run in runs.items() if run.state == FAILED]
@@ -161,7 +161,7 @@ class Workflow:
         texts = on_disk([filled(str(text), values) for text in given], self.resolved, self.root)
         before = sys.argv
         sys.argv = [str(script), *texts, *self.arguments]
-        _log.info("task %s: %s", task["task_key"], " ".join(texts))
+        _log.info("task %s runs %s", task["task_key"], script)  # its parameters may name a user
         try:
             runpy.run_path(str(script), run_name="__main__")
         except SystemExit as end:
@@ -172,10 +172,10 @@ class Workflow:
 
 
 def _left_out(task: Keyed, runs: Mapping[str, TaskRun]) -> str:
-    """The state of a task that does not run because of what it depends on; empty where it runs.
+    """The state of a task that its dependencies prevent from running; empty if it runs.
 
-    As https://docs.databricks.com/jobs/run-if.html has it: what was excluded counts as a success,
-    but a task of which all dependencies were excluded is excluded too, whatever its `run_if`.
+    The rules of https://docs.databricks.com/jobs/run-if.html: an excluded dependency counts as a
+    success. A task with only excluded dependencies is excluded, for any `run_if`.
     """
     states = []
     for before in task.get("depends_on", []):

@@ -1,4 +1,4 @@
-"""Events that are not as they should be, of every kind, each with what shall become of it."""
+"""Broken and unusual events of every kind, each with its expected quarantine reason."""
 
 import itertools
 import json
@@ -15,13 +15,13 @@ from matchlake.dev.sandbox.topics import Event
 
 @dataclass(frozen=True)
 class OddEvent:
-    """An event that is not as it should be, and what shall become of it."""
+    """A broken or unusual event, and its expected quarantine reason."""
 
     kind: str
-    """What is odd about it, such as `truncated` or `rating above`."""
+    """What is unusual, such as `truncated` or `rating above`."""
     event: Event
     reason: str | None
-    """Why it belongs in quarantine; None where it is to be accepted."""
+    """The expected quarantine reason; None for an event that must be accepted."""
 
 
 Change = Callable[[dict[str, Any]], bytes | None]
@@ -35,7 +35,7 @@ def _with(**changes: object) -> Change:
     return lambda fields: to_json({**fields, **changes})
 
 
-# kind: (reason, how a good event's fields become its value)
+# kind: (reason, the change of a valid event's fields to a value)
 _KINDS: dict[str, tuple[str | None, Change]] = {
     "tombstone": ("tombstone", lambda _: None),
     "empty": ("empty", lambda _: b""),
@@ -73,15 +73,15 @@ _KINDS: dict[str, tuple[str | None, Change]] = {
 
 
 QUARANTINE_REASONS = tuple(dict.fromkeys(reason for reason, _ in _KINDS.values() if reason))
-"""All reasons that `broken_events` expects records to be quarantined for."""
+"""All quarantine reasons that `broken_events` expects."""
 
 
 def broken_events(ratings: pd.DataFrame, seed: int, count: int) -> list[OddEvent]:
-    """`count` odd events made from ratings drawn with `seed`, the kinds taking turns.
+    """`count` unusual events, made from ratings drawn with `seed`; the kinds take turns.
 
-    None of them changes what the ratings say once they are cleaned: the accepted kinds repeat a
-    rating (as it was, with an unknown field more, or with an older time), so that the last
-    rating of each user and item stays the same. Every third of the quarantined has no key.
+    The accepted kinds repeat a rating: unchanged, with an unknown field, or with an older time.
+    So the last rating of each user and item stays the same. One quarantined event in three has
+    no key.
     """
     draw = random.Random(seed)  # noqa: S311 - a repeatable draw, no secret
     rows = [draw.randrange(len(ratings)) for _ in range(count)]
@@ -95,7 +95,7 @@ def broken_events(ratings: pd.DataFrame, seed: int, count: int) -> list[OddEvent
 
 
 def mix_in(events: Iterable[Event], odd: Sequence[OddEvent], every: int) -> Iterator[Event]:
-    """`events` in their order, with one of `odd` after every `every`; what is left at the end."""
+    """`events` in order, with one of `odd` after every `every` events; the rest at the end."""
     waiting = iter(odd)
     for number, event in enumerate(events, 1):
         yield event

@@ -1,8 +1,8 @@
-"""The sandbox's broker: a real Kafka, one node, started and stopped by commands that do not stay.
+"""The sandbox's broker: a real Kafka with one node, started and stopped by commands.
 
-Everything it owns lies in `<root>/kafka`: its data, its settings, its logs, and `state.json`,
-which keeps its ports. Its process is known by the settings file on its command line, so no other
-process is ever taken for it, whatever a crash or a reboot left in `state.json`.
+Everything it owns lies in `<root>/kafka`: data, settings, logs, and `state.json` with its ports.
+Its process is found by the settings file on its command line. So no other process is mistaken for
+it, even if a crash or a reboot left an old process id in `state.json`.
 """
 
 import json
@@ -43,35 +43,35 @@ _SERVER = "kafka.Kafka"
 MIN_FREE_BYTES = 512 * 2**20
 _GRACE_SECONDS = 30.0
 _MISSED = 3
-"""After so many looks in a row that do not find it the process is held to have ended."""
+"""After so many failed looks in a row the process counts as ended."""
 _MECHANISM: Literal["SCRAM-SHA-512"] = "SCRAM-SHA-512"
 _ANY = SecretRef(scope="sandbox", key="broker")
 
 
 @dataclass(frozen=True)
 class BrokerState:
-    """What is known of a root's broker."""
+    """The state of the broker of one root."""
 
     phase: Literal["absent", "stopped", "crashed", "running"]
     """`absent`: never started here; `crashed`: ended, but not by `stop_broker`."""
     port: int = 0
-    """Where clients connect; kept across restarts when still free. 0 when absent."""
+    """The port of clients; kept across restarts while it is free. 0 if absent."""
     controller_port: int = 0
     pid: int = 0
     """The process while it runs, else 0."""
     started: float = 0.0
     """When that process began, in seconds since 1970."""
     asks_login: bool = False
-    """Whether clients have to log in; decided once, when its data folder is made."""
+    """Whether clients must log in; decided once, when the data folder is made."""
 
     @property
     def bootstrap(self) -> str:
-        """The address that Kafka clients ask for, `host:port`."""
+        """The address for Kafka clients, `host:port`."""
         return f"{HOST}:{self.port}"
 
 
 def broker_status(root: Path) -> BrokerState:
-    """The broker of `root` as it is now, told from the processes that run, not from a file."""
+    """The state of the broker of `root` now, read from the running processes."""
     home = _home(root)
     try:
         last = BrokerState(**json.loads((home / "state.json").read_text(encoding="utf-8")))
@@ -88,7 +88,7 @@ def broker_status(root: Path) -> BrokerState:
 
 
 def _state_of_settings(home: Path) -> BrokerState:
-    """What the broker's settings tell where `state.json` is gone or torn."""
+    """The state from the broker's settings, for a missing or broken `state.json`."""
     try:
         text = (home / "server.properties").read_text(encoding="ascii")
     except OSError:
@@ -99,15 +99,15 @@ def _state_of_settings(home: Path) -> BrokerState:
 
 
 class Login(NamedTuple):
-    """The user as whom clients log in."""
+    """The user that clients log in as."""
 
     username: str
     password: Secret
     ca: str | None = None
-    """The authorities of the broker's certificate, where its settings encrypt the listener."""
+    """File of the broker's certificate authorities, for an encrypted listener."""
 
     def get(self, _: SecretRef) -> Secret:
-        """The password, whatever it is called: so that a login serves as a store of secrets."""
+        """The password, for any reference: a login serves as a secret store."""
         return self.password
 
 
@@ -120,19 +120,19 @@ def start_broker(
     login: Login | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> BrokerState:
-    """Starts the broker of `root` and returns once it answers; one that runs is left alone.
+    """Starts the broker of `root` unless it runs, and returns once it answers.
 
     Args:
-        root: the sandbox's folder; data from an earlier start is taken up again.
-        port: where clients shall connect; None for the last one, or any free one.
+        root: the sandbox's folder; data of an earlier start is kept.
+        port: the port of clients; None for the last one, or any free one.
         heap: Java's memory, such as `512m`.
-        timeout: seconds to wait for its first answer; it is ended when there was none.
-        login: who clients have to log in as, by SCRAM; None: whoever is on this machine may in.
-        settings: more of Kafka's own settings.
+        timeout: seconds to wait for its first answer; without one it is stopped.
+        login: the user that clients log in as, by SCRAM; None: no login.
+        settings: further Kafka settings.
 
     Raises:
-        SandboxError: no fit Java, no jars and no network to fetch them, a full disk, a folder
-            that cannot be written, a taken port, or a broker that ended or did not answer.
+        SandboxError: no suitable Java, no jars and no network, a full disk, a folder that
+            cannot be written, a taken port, or a broker that ended or did not answer.
     """
     with _alone(root) as home:
         state = broker_status(root)
@@ -152,7 +152,7 @@ def start_broker(
 
 
 def connection(state: BrokerState, login: Login | None) -> Broker:
-    """The way to a sandbox's broker, for kafka-python and for Spark."""
+    """The connection to a sandbox's broker, for kafka-python and for Spark."""
     if login is None:
         return Broker(state.bootstrap)
     params = SaslParams(mechanism=_MECHANISM, username=login.username, password=_ANY)
@@ -161,7 +161,7 @@ def connection(state: BrokerState, login: Login | None) -> Broker:
 
 
 def stop_broker(root: Path) -> bool:
-    """Ends the broker of `root`, keeping its data; returns whether there was one to end."""
+    """Stops the broker of `root` and keeps its data; whether one ran."""
     if broker_status(root).phase == "absent":
         return False
     with _alone(root) as home:
@@ -207,11 +207,11 @@ def _launch(
     chosen = choose_port(port, last.port)
     controller = choose_port(None, last.controller_port, avoid=chosen)
     state = BrokerState("running", chosen, controller, asks_login=login is not None)
-    # New at each start, and for as long as that takes in a file of the owner's only.
+    # New at each start; it stays in a file of the owner only while the broker starts.
     inner = secrets.token_hex(16) if login else ""
     write_settings(home, state.port, state.controller_port, inner, settings)
     _format_once(home, java, heap, login)
-    # Before the process, so that whatever happens to us its ports are known.
+    # Before the process starts: its ports are known even if this process dies.
     _save(home, state)
     for log in (home / "logs").iterdir():
         log.unlink()
@@ -227,13 +227,13 @@ def _format_once(home: Path, java: str, heap: str, login: Login | None) -> None:
         return
     cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     command = java_command(java, home, heap, "kafka.tools.StorageTool", "format")
-    # --ignore-formatted finishes what a crash in mid-format left.
+    # --ignore-formatted completes a format that a crash interrupted.
     command += [f"--cluster-id={cluster}", "--ignore-formatted"]
     command += ["--config", str(home / "server.properties")]
     for mechanism in ("SCRAM-SHA-512", "SCRAM-SHA-256") if login else ():
         password = f"name={login.username},password={login.password.reveal()}" if login else ""
         command += ["--add-scram", f"{mechanism}=[{password}]"]
-    # From a file, because every user of the machine can read a command line.
+    # From a file: every user of the machine can read a command line.
     arguments = home / "format.arguments"
     write_private(arguments, "\n".join(jaas_text(part) for part in command[1:]))
     try:
@@ -289,7 +289,7 @@ def _wait_until_it_answers(home: Path, broker: Broker, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     cluster, missed = _cluster(home), 0
     while not broker_answers(broker, cluster):
-        # A process shows no command line for the moment in which it becomes another program.
+        # A process has no command line for a moment when it starts another program.
         missed = missed + 1 if _find(home) is None else 0
         if missed == _MISSED:
             raise SandboxError(f"The broker ended while it started: {why_it_ended(home)}")

@@ -1,4 +1,4 @@
-"""Reads the broker's logs for the one line that tells why it is not there."""
+"""Finds the cause of the broker's end in its logs."""
 
 import re
 from pathlib import Path
@@ -10,13 +10,13 @@ _KNOWN = {
     "same data folder; end that one.",
     "OutOfMemoryError": "its Java memory was too small; give a larger --heap.",
     "Invalid maximum heap size": "--heap is not a size that Java takes, such as 512m or 1g.",
-    "Could not reserve enough space": "the machine has not the memory that --heap asks for.",
+    "Could not reserve enough space": "the machine has less memory than --heap requests.",
 }
-_TELLING = re.compile(r"(ERROR|FATAL|Exception|Error:)")
+_ERROR_LINE = re.compile(r"(ERROR|FATAL|Exception|Error:)")
 
 
 def why_it_ended(home: Path) -> str:
-    """One sentence on why the broker whose folder is `home` ended, from its last logs."""
+    """One sentence on why the broker of the folder `home` ended, from its last logs."""
     logs = home / "logs"
     lines = [
         line.strip()
@@ -27,5 +27,5 @@ def why_it_ended(home: Path) -> str:
     for sign, meaning in _KNOWN.items():
         if any(sign in line for line in lines):
             return meaning
-    telling = [line for line in lines if _TELLING.search(line)] or lines
-    return f"{telling[-1] if telling else 'its logs tell nothing'} (logs: {logs})"
+    errors = [line for line in lines if _ERROR_LINE.search(line)] or lines
+    return f"{errors[-1] if errors else 'its logs are empty'} (logs: {logs})"

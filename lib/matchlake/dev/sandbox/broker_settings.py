@@ -1,4 +1,4 @@
-"""What the sandbox's broker is told: its properties, its logging, its Java command line."""
+"""The settings of the sandbox's broker: properties, logging, Java command line."""
 
 import re
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ from matchlake.io.ports import HOST
 from matchlake.io.secrets import write_private
 
 _NODE = 1
-# A local broker: one node, so one copy of everything; few threads; nothing ever expires,
-# because the demo recognises what it published by the offsets that are there.
+# A local broker: one node, one copy of each partition, few threads. Nothing expires, because the
+# demo finds its own events by their offsets.
 _PROPERTIES = {
     "process.roles": "broker,controller",
     "node.id": f"{_NODE}",
@@ -55,11 +55,11 @@ _PLAIN_MODULE = (
 
 
 def listener_settings(port: int, controller_port: int, inner: str = "") -> dict[str, str]:
-    """The listeners, who may speak on each and how: all of the broker's access control is here.
+    """The listeners and their logins: the whole access control of the broker.
 
-    Both listen on this machine only. Clients use `CLIENT`; the broker talks to its own
-    controller on `CONTROLLER`. With `inner`, the broker's password for talking to itself, both
-    ask for a login: clients' by SCRAM, the broker's own by PLAIN.
+    Both listen on this machine only. Clients use `CLIENT`, the broker's own controller uses
+    `CONTROLLER`. With `inner`, the broker's own password, both require a login: clients log in
+    by SCRAM, the broker itself by PLAIN.
     """
     protocol = "SASL_PLAINTEXT" if inner else "PLAINTEXT"
     settings = {
@@ -68,7 +68,7 @@ def listener_settings(port: int, controller_port: int, inner: str = "") -> dict[
         "listener.security.protocol.map": f"CLIENT:{protocol},CONTROLLER:{protocol}",
         "inter.broker.listener.name": "CLIENT",
         "controller.listener.names": "CONTROLLER",
-        # Named in the file, not in the data: so the port may differ at the next start.
+        # The file names the port, the data does not: the next start may choose another port.
         "controller.quorum.voters": f"{_NODE}@{HOST}:{controller_port}",
     }
     return {**settings, **_login_settings(inner)} if inner else settings
@@ -97,7 +97,7 @@ def write_settings(
 ) -> None:
     """Writes `server.properties` and `log4j2.properties` into the broker's folder `home`.
 
-    `inner` is as for `listener_settings`; `more` settings come last, and over the others.
+    `inner` is as for `listener_settings`; the settings of `more` replace others.
     """
     if "," in str(home):
         raise SandboxError(f"Kafka cannot keep data under {home}: a comma ends a path for it.")
@@ -114,7 +114,7 @@ def write_settings(
 
 
 def forget_inner_password(home: Path) -> None:
-    """Takes the broker's password for talking to itself out of the file: it has been read."""
+    """Removes the broker's own password from the file, after the broker has read it."""
     path = home / "server.properties"
     text = path.read_text(encoding="ascii")
     write_private(path, re.sub(r'(password|user_broker)="\w+"', r'\1="forgotten"', text))
@@ -128,7 +128,7 @@ def _escape(value: str) -> str:
 
 
 def java_command(java: str, home: Path, heap: str, *program: str) -> list[str]:
-    """The command that runs `program` of Kafka's with at most `heap` (such as 512m) of memory."""
+    """The command that runs a Kafka `program` with at most `heap` memory, such as 512m."""
     return [
         java,
         f"-Xmx{heap}",

@@ -20,7 +20,7 @@ sandbox_app = typer.Typer(
     help="Starts and stops a local Kafka broker, Key Vault and Databricks workspace.",
 )
 
-Root = Annotated[Path, typer.Option("--root", help="the sandbox's folder")]
+Root = Annotated[Path, typer.Option("--root", help="folder of the sandbox")]
 _ROOT = Path(".lakehouse")
 
 
@@ -31,7 +31,7 @@ def _tell(message: str) -> None:
 @sandbox_app.command()
 def start(
     root: Root = _ROOT,
-    port: Annotated[int | None, typer.Option(help="where clients connect; else a free one")] = None,
+    port: Annotated[int | None, typer.Option(help="port of clients; default: a free one")] = None,
     heap: Annotated[str, typer.Option(help="the broker's Java memory")] = "768m",
 ) -> None:
     """Starts broker, vault and workspace, and returns once they answer; earlier data is kept.
@@ -83,9 +83,9 @@ def status(root: Root = _ROOT) -> None:
 @sandbox_app.command()
 def publish(
     topic: str,
-    file: Annotated[Path, typer.Argument(help="one message a line")],
+    file: Annotated[Path, typer.Argument(help="one message per line")],
     root: Root = _ROOT,
-    partitions: Annotated[int, typer.Option(min=1, help="of a topic that is made")] = 4,
+    partitions: Annotated[int, typer.Option(min=1, help="number for a new topic")] = 4,
 ) -> None:
     """Sends the lines of a file to a topic; a second run sends no line again.
 

@@ -1,4 +1,4 @@
-"""What the sandbox needs and what is there: every check answers, whatever is missing."""
+"""Checks this machine for what the sandbox needs; every check gives an answer."""
 
 import os
 import shutil
@@ -34,18 +34,18 @@ _MIN_CORES = 2
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     ok: bool
-    """False where the demo would fail, or crawl."""
+    """False if the demo would fail, or be very slow."""
     found: str
     todo: str = ""
-    """What to do where it is not ok, or what may be done where it is."""
+    """What to do if it is not ok; what may be done if it is."""
 
 
 def checks(root: Path) -> list[Check]:
-    """Looks at this machine and environment for a sandbox in `root`; changes nothing that stays."""
+    """Checks machine and environment for a sandbox in `root`; leaves no change."""
     return [_answer(name, check, root) for name, check in _CHECKS.items()]
 
 
@@ -58,7 +58,7 @@ def _answer(name: str, check: Callable[[Path], Finding], root: Path) -> Check:
     except MatchlakeError as error:
         return Check(name, ok=False, found="not usable", todo=str(error))
     except OSError as error:
-        return Check(name, ok=False, found=f"not to be told: {error}")
+        return Check(name, ok=False, found=f"not known: {error}")
 
 
 def _python(_: Path) -> Finding:
@@ -71,7 +71,7 @@ def _java(_: Path) -> Finding:
     java = require_java()
     found = f"{java_version(java)} at {java}"
     if lacks_vector_module(java):
-        return False, found, "It is a stripped one: install a full JRE or JDK, as Spark needs."
+        return False, found, "Modules are missing: install a full JRE or JDK; Spark needs it."
     return True, found
 
 
@@ -106,7 +106,11 @@ def _folder(root: Path) -> Finding:
         with tempfile.TemporaryFile(dir=place):
             return True, f"{root.resolve()} can be written"
     except OSError as error:
-        return False, f"{place}: {error.strerror}", "Mend its rights, or give another --root."
+        return (
+            False,
+            f"{place}: {error.strerror}",
+            "Change permissions, or give another --root.",
+        )
 
 
 def _disk(root: Path) -> Finding:

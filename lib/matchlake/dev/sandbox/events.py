@@ -1,4 +1,4 @@
-"""Ratings as the events that lie in Kafka."""
+"""Ratings as Kafka events."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -11,10 +11,10 @@ from matchlake.dev.sandbox.topics import Event
 
 
 def rating_events(ratings: Iterable[pd.DataFrame]) -> Iterator[Event]:
-    """One event for each rating, in order, keyed by its user.
+    """One event per rating, in order; the key is the user.
 
-    Reads user_id, item_id, rating, event_time of the frames. The value is a JSON object of the
-    same four fields, event_time as ISO 8601 in UTC to the millisecond.
+    Reads user_id, item_id, rating, event_time. The value is a JSON object of these four fields,
+    with event_time as ISO 8601 in UTC, in milliseconds.
     """
     for frame in ratings:
         times = np.datetime_as_string(_utc(frame["event_time"]), unit="ms", timezone="UTC")

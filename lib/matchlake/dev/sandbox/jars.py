@@ -1,11 +1,11 @@
-"""Puts the locked jars where they belong, once, at install time: nothing is resolved at run time.
+"""Installs the locked jars once, at install time: nothing is resolved at run time.
 
-`connectors.lock` lists the jars Spark needs beyond what pyspark holds; they are copied into
-`pyspark/jars`, so that spark-submit, the Thrift server and every shell find them. `broker.lock`
-lists the sandbox's Kafka broker, kept in a folder of its own in the environment. Ivy, which
-pyspark carries, fetches them; each jar must have the sha256 its lock line names.
+`connectors.lock` lists the jars that Spark needs and pyspark lacks. They go to `pyspark/jars`, so
+that spark-submit, the Thrift server and every shell find them. `broker.lock` lists the jars of the
+sandbox's Kafka broker, which have their own folder. Ivy, a part of pyspark, fetches the jars; each
+must have the sha256 of its lock line.
 
-Standard library only: it runs before anything else of the product has to work.
+Standard library only: it runs before the rest of the product is installed.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from matchlake.errors import SandboxError
 from matchlake.io.java import require_java
 
 _HERE = Path(__file__).parent
-# No local Maven resolver: a POM that Maven left without its jar would stop Ivy.
+# No local Maven resolver: Ivy stops at a POM there without its jar.
 _SETTINGS = """<ivysettings>
   <settings defaultResolver="central"/>
   <timeout-constraints>
@@ -53,7 +53,7 @@ class Jar(NamedTuple):
 
     @property
     def file_name(self) -> str:
-        """The jar's name in any folder."""
+        """The file name of the jar."""
         return f"{self.name}-{self.version}.jar"
 
 
@@ -80,8 +80,8 @@ def spark_jars_folder() -> Path:
 
 
 def connectors_lock() -> str:
-    """The name of the lock of this environment's Spark: one of an older version has its own."""
-    spark_jars_folder()  # says clearly where there is no Spark
+    """The name of the lock for this version of Spark; an older version has its own lock."""
+    spark_jars_folder()  # raises a clear error without Spark
     minor = ".".join(version("pyspark").split(".")[:2])
     own = f"connectors-{minor}"
     return own if (_HERE / f"{own}.lock").is_file() else "connectors"
@@ -93,17 +93,17 @@ def broker_folder() -> Path:
 
 
 def missing_jars(lock: str, folder: Path) -> list[Jar]:
-    """The locked jars that `folder` does not hold; by name, since contents are checked on entry."""
+    """The locked jars that `folder` lacks, by name; contents are checked at installation."""
     return [jar for jar in read_lock(lock) if not (folder / jar.file_name).is_file()]
 
 
 def install_jars(lock: str, folder: Path) -> int:
-    """Fetches what `folder` lacks of `lock` and returns how many jars came; raises SandboxError."""
+    """Fetches the jars of `lock` that `folder` lacks; their number. Raises SandboxError."""
     missing = missing_jars(lock, folder)
     if not missing:
         return 0
     folder.mkdir(parents=True, exist_ok=True)
-    # One first: where the network swallows everything, one time-out tells, not one a jar.
+    # One jar first: without a network there is one time-out instead of one per jar.
     for jars in filter(None, (missing[:1], missing[1:])):
         _install(jars, folder)
     return len(missing)
@@ -120,7 +120,7 @@ def _install(jars: list[Jar], folder: Path) -> None:
 
 
 def fetch_jars(jars: list[Jar], scratch: Path) -> Path:
-    """Fetches jars, unchecked, and returns their folder below `scratch`; raises SandboxError."""
+    """Fetches jars without a check; their folder below `scratch`. Raises SandboxError."""
     settings, module, out = scratch / "settings.xml", scratch / "ivy.xml", scratch / "jars"
     settings.write_text(_SETTINGS.format(cache=scratch / "cache"), encoding="utf-8")
     dependencies = "".join(_DEPENDENCY.format(jar) for jar in jars)
@@ -145,7 +145,7 @@ def fetch_jars(jars: list[Jar], scratch: Path) -> Path:
 def _cause(output: str) -> str:
     found = _CAUSE.search(output)
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return found.group() if found else (lines or ["Ivy said nothing"])[-1]
+    return found.group() if found else (lines or ["no output of Ivy"])[-1]
 
 
 def _check(jar: Jar, path: Path) -> None:
@@ -153,12 +153,12 @@ def _check(jar: Jar, path: Path) -> None:
     if found != jar.sha256:
         raise SandboxError(
             f"{jar.file_name} has sha256 {found}, its lock says {jar.sha256}: not installed. "
-            "Either the download was altered on its way, or the lock is out of date."
+            "Either the download was altered, or the lock is out of date."
         )
 
 
 def install_all() -> dict[str, int]:
-    """Installs connectors and broker; returns how many jars came for each."""
+    """Installs connectors and broker; the number of new jars of each."""
     return {
         "connectors": install_jars(connectors_lock(), spark_jars_folder()),
         "broker": install_jars("broker", broker_folder()),

@@ -1,4 +1,4 @@
-"""Writes a data set's users and items as the files that a lake folder receives."""
+"""Writes the users and items of a data set as files of a lake folder."""
 
 import csv
 import io
@@ -13,9 +13,9 @@ from matchlake.dev.sandbox.movielens import MovieLens
 def write_lake_files(dataset: MovieLens, folder: Path) -> list[Path]:
     """Writes `users.csv` and `items.jsonl` into `folder`; the same set gives the same bytes.
 
-    `users.csv` has a header and user_id, age, gender, occupation, zip_code, and is left out for a
-    set without users. `items.jsonl` has one object a line: item_id, title, year (or null), genres.
-    Files that hold just that are let be. Returns all of them.
+    `users.csv` has a header and user_id, age, gender, occupation, zip_code; a set without users
+    has no such file. `items.jsonl` has one object per line: item_id, title, year (or null),
+    genres. Files with that content are not touched. Returns all paths.
     """
     folder.mkdir(parents=True, exist_ok=True)
     users = dataset.read_users()
@@ -40,10 +40,10 @@ def _json_lines(frame: pd.DataFrame) -> str:
 
 
 def write_file(path: Path, text: str) -> Path:
-    """Writes `text` where the file does not hold it already: what is as it was keeps its time."""
+    """Writes `text`, unless the file holds it already: an unchanged file keeps its time."""
     if path.is_file() and path.read_bytes() == text.encode():
         return path
-    # A reader of the folder must never see half a file, nor take the half for one of its own.
+    # A reader of the folder must never see half a file, nor match its name.
     staged = path.with_name(f".{path.name}.partial")
     staged.write_text(text, encoding="utf-8", newline="")
     staged.replace(path)

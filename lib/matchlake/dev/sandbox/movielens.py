@@ -1,12 +1,12 @@
-"""Reads MovieLens: the 100K set that comes with the environment, and a user's own larger ones.
+"""Reads MovieLens: the 100K set of the environment, and larger sets in a folder.
 
-Three layouts are told apart by the files present:
+The files in the folder decide between three layouts:
 
-    ml-100k   ml-100k.inter, .item, .user           tabs and a header, as recbole's package has it
+    ml-100k   ml-100k.inter, .item, .user           tabs and a header, as in the recbole package
     dat       ratings.dat, movies.dat, (users.dat)  `::` between fields: ml-1m, ml-10m
     csv       ratings.csv, movies.csv               ml-latest, ml-20m, ml-25m, ml-32m
 
-Every reader raises SourceError where a file is not what its layout says.
+Every reader raises SourceError for a file that does not match its layout.
 """
 
 import csv
@@ -40,7 +40,7 @@ _USER_COLUMNS = ["user_id", "age", "gender", "occupation", "zip_code"]
 _TITLE_AND_YEAR = r"^(?P<title>.*\S)\s*\((?P<year>\d{4})\)\s*$"
 _LISTED = 12
 _NO_GENRE = {"", "unknown", "(no genres listed)"}
-# What ml-1m's codes of occupations stand for, from 0 on; other sets name them themselves.
+# The occupations of ml-1m by their code, from 0 on; other sets name them.
 # fmt: off
 _OCCUPATIONS = (
     "other", "educator", "artist", "clerical", "college student", "customer service", "doctor",
@@ -55,7 +55,7 @@ class _Table:
     file: str
     columns: tuple[str, ...]
     header: str | None = None
-    """The file's first line; None where it begins with data."""
+    """The first line of the file; None if the file begins with data."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ _LAYOUTS = {
 
 @dataclass(frozen=True)
 class MovieLens:
-    """A folder that holds one of the layouts; reads nothing until asked."""
+    """A folder with one of the layouts; nothing is read before a method is called."""
 
     folder: Path
     layout: str
@@ -120,7 +120,7 @@ class MovieLens:
         """The ratings as `read_ratings` gives them, in frames of at most `rows` rows."""
         table = _LAYOUTS[self.layout].ratings
         for frame in self._read(table, rows):
-            with _plainly_told(self.folder / table.file):
+            with _as_source_error(self.folder / table.file):
                 times = pd.to_datetime(frame.pop("seconds"), unit="s", utc=True)
             yield frame.assign(event_time=times.astype("datetime64[us, UTC]"))
 
@@ -162,33 +162,33 @@ class MovieLens:
 
     def _read(self, table: _Table, rows: int = 1_000_000) -> Iterator[pd.DataFrame]:
         path = self.folder / table.file
-        with _plainly_told(path):
+        with _as_source_error(path):
             options = _csv_options(path, table, _LAYOUTS[self.layout].separator)
             frames = pd.read_csv(path, chunksize=rows, **options)
         with frames:
-            # Not a `for`: what goes wrong between two frames is not the file's.
+            # Not a `for`: an error between two frames is not an error of the file.
             while (frame := _next(frames, path, table)) is not None:
                 yield frame
 
 
 def open_movielens(folder: Path) -> MovieLens:
-    """The set in `folder`; raises SourceError naming what is there where it is none."""
+    """The set in `folder`; raises SourceError, with the files found, if there is none."""
     for name, layout in _LAYOUTS.items():
         if (folder / layout.ratings.file).is_file() and (folder / layout.items.file).is_file():
             return MovieLens(folder, name)
     if not folder.is_dir():
-        raise SourceError(f"{folder} is not a folder: give that of an unpacked MovieLens set.")
+        raise SourceError(f"{folder} is not a folder: name that of an unpacked MovieLens set.")
     found = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
     listed = found if len(found) <= _LISTED else [*found[:_LISTED], f"{len(found)} files in all"]
-    wanted = [f"{one.ratings.file} with {one.items.file}" for one in _LAYOUTS.values()]
+    expected = [f"{one.ratings.file} with {one.items.file}" for one in _LAYOUTS.values()]
     raise SourceError(
         f"{folder} is no MovieLens set: it holds {', '.join(listed) or 'nothing'}; "
-        f"expected {', or '.join(wanted)}."
+        f"expected {', or '.join(expected)}."
     )
 
 
 def bundled_movielens() -> MovieLens:
-    """MovieLens-100K as the installed recbole package holds it, of which nothing is imported."""
+    """MovieLens-100K from the files of the recbole package, which is not imported."""
     spec = importlib.util.find_spec("recbole")
     if spec is None or spec.origin is None:
         raise SandboxError(
@@ -199,7 +199,7 @@ def bundled_movielens() -> MovieLens:
 
 
 def _next(frames: Iterator[pd.DataFrame], path: Path, table: _Table) -> pd.DataFrame | None:
-    with _plainly_told(path):
+    with _as_source_error(path):
         frame = next(frames, None)
         if frame is None:
             return None
@@ -211,14 +211,14 @@ def _next(frames: Iterator[pd.DataFrame], path: Path, table: _Table) -> pd.DataF
 
 
 @contextmanager
-def _plainly_told(path: Path) -> Iterator[None]:
+def _as_source_error(path: Path) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
-            # Of lines with more fields than there should be pandas only warns.
+            # pandas only warns of lines with too many fields.
             warnings.simplefilter("error", ParserWarning)
             yield
     except (OSError, ValueError, ParserWarning) as error:
-        # Of pandas, too: its parser's and its dates' errors are ValueErrors.
+        # Parser and date errors of pandas are ValueErrors.
         raise SourceError(f"{path} cannot be read as MovieLens: {error}") from error
 
 
@@ -244,7 +244,7 @@ def _csv_options(path: Path, table: _Table, separator: str) -> dict[str, Any]:
     if separator == "::" and "title" in table.columns:
         options["engine"] = "python"
     elif separator == "::":
-        # One colon is read many times faster than two; then every second field is empty.
+        # A one-character separator is many times faster; every second field is empty then.
         options |= {"sep": ":", "usecols": range(0, 2 * len(table.columns), 2)}
     return options
 

@@ -14,27 +14,27 @@ from matchlake.errors import SandboxError
 
 @contextmanager
 def alone(home: Path) -> Iterator[None]:
-    """Makes a service's folder, and keeps other commands from it while the block runs.
+    """Makes the folder of a service and locks it against other commands during the block.
 
-    Raises SandboxError where the disk does not let the folder, or the block, do its work.
+    Raises SandboxError if the folder cannot be written, in the block too.
     """
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # The system releases this lock when its holder dies, however it dies.
+        # The system releases this lock when its process ends, for any reason.
         with (home / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
     except OSError as error:
         raise SandboxError(
             f"The sandbox cannot use {home.parent} ({error.strerror}): "
-            "free the disk, mend its rights, or give another --root."
+            "free the disk, change its permissions, or give another --root."
         ) from error
 
 
 def spawn_detached(command: list[str], output: Path) -> int:
-    """Starts `command` in a session of its own, its output appended to `output`; returns its id.
+    """Starts `command` in its own session, with output appended to `output`; its process id.
 
-    It inherits nothing of ours but the environment, so neither Ctrl-C nor our end ends it.
+    It inherits only the environment: neither Ctrl-C nor the end of this process stops it.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawn(
@@ -51,20 +51,20 @@ def spawn_detached(command: list[str], output: Path) -> int:
 
 
 def find_process(*arguments: str) -> psutil.Process | None:
-    """The living process whose command line holds every one of `arguments`, or None.
+    """The running process with all of `arguments` on its command line, or None.
 
-    Asking for a path that only one service is started with tells that service from every other
-    process, even where a process id was given out anew.
+    A path that only one service has among its arguments identifies that service, even if the
+    system has given its process id to another process.
     """
-    wanted = set(arguments)
+    required = set(arguments)
     for process in psutil.process_iter(["cmdline"]):
-        if wanted <= set(process.info["cmdline"] or ()) and _is_alive(process):
+        if required <= set(process.info["cmdline"] or ()) and _is_alive(process):
             return process
     return None
 
 
 def end_process(process: psutil.Process, grace: float) -> None:
-    """Asks `process` to end, and kills it when it has not done so within `grace` seconds."""
+    """Asks `process` to end, and kills it if it still runs after `grace` seconds."""
     for ask in (process.terminate, process.kill):
         with suppress(psutil.NoSuchProcess):
             ask()
@@ -75,7 +75,7 @@ def end_process(process: psutil.Process, grace: float) -> None:
 
 def _is_alive(process: psutil.Process) -> bool:
     with suppress(ChildProcessError):
-        # A child of ours that ended stays as a zombie until we ask.
+        # An ended child stays a zombie until its parent asks for its exit code.
         os.waitpid(process.pid, os.WNOHANG)
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)

@@ -1,8 +1,8 @@
-"""Publishes a known sequence of events once, however often it is run and wherever it was cut.
+"""Publishes a known sequence of events exactly once, also after an interrupted run.
 
-The topic itself tells how far an earlier run came. Each event's partition follows from its key,
-and within a partition events lie in their order: so what a partition holds must be the
-beginning of what belongs there, and the last record is compared to make sure that it is.
+The topic shows how far an earlier run came. The key of an event decides its partition, and each
+partition keeps the order. So the records of a partition must be the first of its events; the last
+record is compared to make sure.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,11 +33,11 @@ class Published(NamedTuple):
     sent: int
     """Events sent now."""
     found: int
-    """Events that were there already."""
+    """Events that the topic held already."""
 
 
 def partition_of(event: Event, partitions: int) -> int:
-    """The partition of `event`: by its key, as Kafka's own clients choose, else by its value."""
+    """The partition of `event`: by its key, as Kafka's clients choose, else by its value."""
     basis = event.key if event.key is not None else event.value or b""
     return int((murmur2(basis) & 0x7FFFFFFF) % partitions)
 
@@ -50,15 +50,15 @@ def publish_events(
     partitions: int,
     progress: Callable[[int], None] | None = None,
 ) -> Published:
-    """Makes `topic` hold `events`, sending only those that it does not hold yet.
+    """Sends the `events` that `topic` does not hold yet.
 
-    Events that others add after ours do no harm; `progress` is told now and then how many of the
-    events are in the topic.
+    Later events of other programs do no harm. `progress` is called from time to time with the
+    number of events in the topic.
 
     Raises:
         SandboxError: no broker answers, it refuses records, the topic has another number of
-            partitions, or it holds records that are not the beginning of `events`; what was sent
-            to other partitions before that was seen stays.
+            partitions, or its records are not the first of `events`. Events sent before the
+            error stay in the topic.
     """
     create_topic(bootstrap, topic, partitions)
     run = _Run(bootstrap, topic, end_offsets(bootstrap, topic))
@@ -86,7 +86,7 @@ def _producer(bootstrap: Broker | str, topic: str) -> Iterator[KafkaProducer]:
         try:
             yield producer
         except BaseException:
-            # Or close() would wait for a broker that may be gone, and leave its thread behind.
+            # Otherwise close() waits for a broker that may be gone, and its thread stays.
             producer._sender.force_close()  # noqa: SLF001 - there is no public way
             raise
         finally:
@@ -119,7 +119,7 @@ class _Run:
             self._compare(partition, place, event)
 
     def check_end(self) -> None:
-        """Checks that all was taken, and that where the topic holds more, ours come first."""
+        """Checks that the broker took all events, and that they come first in the topic."""
         self._check_failure()
         for partition, event in self._last.items():
             if self._places[partition] < self._ends[partition]:
@@ -142,6 +142,6 @@ class _Run:
         if read_record(self._bootstrap, self._topic, partition, offset) != event:
             raise SandboxError(
                 f"Topic {self._topic} holds other records than those to be published (partition "
-                f"{partition}, offset {offset}): give another topic, or remove the sandbox's data "
+                f"{partition}, offset {offset}): use another topic, or remove the sandbox's data "
                 "(`make clean`)."
             )

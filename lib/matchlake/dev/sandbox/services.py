@@ -1,4 +1,4 @@
-"""All that a sandbox runs: the cloud's stand-ins, and a broker whose password is in their vault."""
+"""The services of a sandbox: Key Vault, workspace, and a broker with its password in the vault."""
 
 import secrets
 from pathlib import Path
@@ -10,21 +10,21 @@ from matchlake.dev.sandbox.cloud.vault import keep_or_make
 from matchlake.io.secrets import Secret
 
 KAFKA_USER = "matchlake"
-"""As whom conf/local.yml logs in to the sandbox's broker."""
+"""The user of conf/local.yml in the sandbox's broker."""
 
-KAFKA_PASSWORD = "kafka-password"  # noqa: S105 - its name, not its value
-"""The vault's secret with that user's password, made at random for each sandbox."""
+KAFKA_PASSWORD = "kafka-password"  # noqa: S105 - a name, not a value
+"""The name of the vault secret with that user's password, random for each sandbox."""
 
 
 class Sandbox(NamedTuple):
-    """What runs after a start."""
+    """The state of the services after a start."""
 
     broker: BrokerState
     cloud: CloudState
 
 
 def start_sandbox(root: Path, *, port: int | None = None, heap: str = "768m") -> Sandbox:
-    """Starts what does not run yet, and returns once all of it answers.
+    """Starts the services that do not run yet, and returns once all answer.
 
     Raises SandboxError as `start_broker` and `start_cloud` do.
     """
@@ -33,12 +33,12 @@ def start_sandbox(root: Path, *, port: int | None = None, heap: str = "768m") ->
 
 
 def stop_sandbox(root: Path) -> bool:
-    """Ends all of it, keeping its data; whether there was anything to end."""
+    """Stops all services and keeps their data; whether one ran."""
     ended = [stop_broker(root), stop_cloud(root)]
     return any(ended)
 
 
 def sandbox_login(root: Path) -> Login:
-    """The login that the sandbox's broker is made with; its password is new for each sandbox."""
+    """The login of the sandbox's broker; its password is made once per sandbox."""
     value = keep_or_make(vault_file(root), KAFKA_PASSWORD, lambda: secrets.token_urlsafe(24))
     return Login(KAFKA_USER, Secret(value))

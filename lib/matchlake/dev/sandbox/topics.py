@@ -1,4 +1,4 @@
-"""Topics of a broker: made, described, counted, through its own protocol."""
+"""Creates, describes and counts topics of a broker."""
 
 import socket
 from typing import Any, NamedTuple
@@ -21,15 +21,15 @@ class Event(NamedTuple):
 
 
 def client_options(broker: Broker | str) -> dict[str, Any]:
-    """Arguments of kafka-python's clients for a broker, or for the address of one without login."""
+    """Arguments of kafka-python clients for a broker, or for an address without a login."""
     return (Broker(broker) if isinstance(broker, str) else broker).client_options()
 
 
 def broker_answers(broker: Broker, cluster: str) -> bool:
-    """Whether `broker` speaks Kafka, lets us in, is open for work, and is one of `cluster`."""
+    """Whether `broker` answers, accepts the login, is not fenced, and belongs to `cluster`."""
     host, _, port = broker.address.rpartition(":")
     try:
-        # Asked first because the client writes a log line for every attempt that fails.
+        # First a plain connection: the client logs a line for every failed attempt.
         with socket.create_connection((host, int(port)), timeout=1):
             pass
         with KafkaAdminClient(**broker.client_options(), bootstrap_timeout_ms=2000) as admin:
@@ -41,11 +41,11 @@ def broker_answers(broker: Broker, cluster: str) -> bool:
 
 
 def create_topic(bootstrap: Broker | str, name: str, partitions: int) -> bool:
-    """Makes topic `name`, and returns True; False when it is there with as many partitions.
+    """Creates topic `name`; False if it exists with this number of partitions.
 
     Raises:
-        SandboxError: no broker answers at `bootstrap`, the name is not a legal one, or the topic
-            is there with another number of partitions.
+        SandboxError: no broker answers at `bootstrap`, the name is not legal, or the topic
+            exists with another number of partitions.
     """
     with connect_admin(bootstrap) as admin:
         try:
@@ -72,7 +72,7 @@ def _check_partitions(name: str, topic: dict[str, Any], partitions: int) -> None
 
 
 def end_offsets(bootstrap: Broker | str, topic: str) -> list[int]:
-    """The offset that the next record of each partition will have, in the partitions' order.
+    """The offset of the next record of each partition, ordered by partition.
 
     Raises:
         SandboxError: no broker answers at `bootstrap`, or it has no such topic.
@@ -90,7 +90,7 @@ def end_offsets(bootstrap: Broker | str, topic: str) -> list[int]:
 
 
 def read_record(bootstrap: Broker | str, topic: str, partition: int, offset: int) -> Event | None:
-    """The record at `offset`, or None where the topic does not hold it any more."""
+    """The record at `offset`; None if the topic no longer holds it."""
     place = TopicPartition(topic, partition)
     consumer = KafkaConsumer(
         **client_options(bootstrap),
@@ -110,7 +110,7 @@ def read_record(bootstrap: Broker | str, topic: str, partition: int, offset: int
 
 
 def connect_admin(bootstrap: Broker | str) -> KafkaAdminClient:
-    """An admin client, to be used in a `with`; raises SandboxError when no broker answers."""
+    """An admin client for a `with` block; raises SandboxError if no broker answers."""
     try:
         return KafkaAdminClient(**client_options(bootstrap), bootstrap_timeout_ms=_TIMEOUT_MS)
     except (OSError, KafkaError) as error:

@@ -13,10 +13,9 @@ _log = logging.getLogger(__name__)
 
 
 def page_command(tracker: Tracker, port: int) -> list[str]:
-    """The command that serves the page of a local store on `port`, for this machine only.
+    """The command that serves the page of a local store on `port`, on this machine only.
 
-    Raises SandboxError where there is no such store: the tracking is a server's, or no job has
-    logged a run yet.
+    Raises SandboxError without a local store: runs go to a server, or there are none yet.
     """
     store = tracker.store
     if store is None:
@@ -36,15 +35,15 @@ def page_command(tracker: Tracker, port: int) -> list[str]:
 
 
 def serve_page(tracker: Tracker, port: int | None = None) -> NoReturn:
-    """Becomes the page's server, in the foreground until Ctrl-C; on a free port if none is given.
+    """Serves the page in this process until Ctrl-C, on `port` or a free one.
 
-    Raises SandboxError where `port` is taken, or there is nothing to show.
+    Raises SandboxError if `port` is taken or there are no runs.
     """
     command = page_command(tracker, chosen := choose_port(port))
     _log.info("runs, plots and models: http://%s:%d (Ctrl-C ends it)", HOST, chosen)
-    # The server alone remains: it gets the signals itself, and leaves no process behind.
+    # The server replaces this process: it gets the signals, and no process stays behind.
     os.execve(command[0], command, {**os.environ, **_QUIET})  # noqa: S606 - our own interpreter
 
 
-# The page needs neither the assistant's job workers nor reports of use.
+# The page needs neither job workers nor telemetry.
 _QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}

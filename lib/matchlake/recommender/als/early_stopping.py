@@ -1,4 +1,4 @@
-"""Held-out measurements during a fit, and the decision to stop."""
+"""Validation measurements during a fit, and the decision to stop."""
 
 import math
 from dataclasses import dataclass, field
@@ -13,30 +13,30 @@ from matchlake.recommender.columns import require_columns
 from matchlake.schemas import ITEM_ID, SCORE, USER_ID
 
 LIST_LENGTH = 20
-"""Items that the recall of an implicit fit looks at."""
+"""Length of the lists whose recall an implicit fit measures."""
 
 
-def require_measurable(held_out: DataFrame, params: AlsParams) -> None:
-    """Raises SchemaError or InputError unless `held_out` has a pair to measure; one action."""
+def require_measurable(validation: DataFrame, params: AlsParams) -> None:
+    """Raises SchemaError or InputError unless `validation` has a pair to measure; one action."""
     explicit = params.feedback == "explicit"
     needed = [USER_ID, ITEM_ID, *([params.value_column] if explicit else [])]
-    require_columns(held_out, needed, "the held-out part")
-    if held_out.select(*needed).dropna().isEmpty():
+    require_columns(validation, needed, "the validation part")
+    if validation.select(*needed).dropna().isEmpty():
         raise InputError(
-            f"No row of held_out has {', '.join(needed)} that are not null, so there is nothing to "
-            "measure: give some interactions, or leave held_out out."
+            f"No row of validation has {', '.join(needed)} that are not null: there is "
+            "nothing to measure. Give some interactions, or leave validation out."
         )
 
 
 @dataclass
-class Watch:
-    """Measures a fit at its cuts and keeps its best state.
+class EarlyStopping:
+    """Measures a fit at its checkpoints and keeps its best state.
 
-    `held_out` is measured by RMSE (explicit, less is better) or by the share of its pairs that
-    are among the 20 best items the user has not `seen` (implicit, more is better).
+    `validation` is measured by RMSE (explicit, less is better) or by recall (implicit, more is
+    better): the fraction of its pairs among the user's 20 best items without the `seen` ones.
     """
 
-    held_out: DataFrame | None
+    validation: DataFrame | None
     seen: DataFrame
     params: AlsParams
     _best: tuple[float, DataFrame | None] = (math.inf, None)
@@ -44,16 +44,16 @@ class Watch:
 
     @property
     def spent(self) -> bool:
-        """Whether the last `patience` measurements brought no gain."""
+        """Whether the last `patience` measurements brought no improvement."""
         return self.params.patience is not None and self._worse >= self.params.patience
 
     def measure(self, model: FactorModel, state: DataFrame) -> float | None:
-        """Measures `model`, remembering `state` if it is the best yet; an action or two."""
-        if self.held_out is None:
+        """Measures `model` and keeps `state` if it is the best so far; one or two actions."""
+        if self.validation is None:
             return None
         explicit = self.params.feedback == "explicit"
         metric = (
-            self._rmse(model, self.held_out) if explicit else self._recall(model, self.held_out)
+            self._rmse(model, self.validation) if explicit else self._recall(model, self.validation)
         )
         regret = metric if explicit else -metric
         self._worse = 0 if regret < self._best[0] else self._worse + 1
@@ -62,7 +62,7 @@ class Watch:
         return metric
 
     def best_state(self, last: DataFrame) -> DataFrame:
-        """The state to take: the best measured where stopping early was asked for, or the last."""
+        """The final state: with `patience` the best measured one, otherwise the last."""
         best = self._best[1]
         return last if self.params.patience is None or best is None else best
 

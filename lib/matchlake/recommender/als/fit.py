@@ -11,28 +11,28 @@ from pyspark.sql.types import StructType
 
 from matchlake.errors import InputError, ParameterError
 from matchlake.recommender.als.distributed import Distributed
-from matchlake.recommender.als.early_stopping import Watch, require_measurable
-from matchlake.recommender.als.in_memory import ITEM_SIDE, USER_SIDE
+from matchlake.recommender.als.early_stopping import EarlyStopping, require_measurable
 from matchlake.recommender.als.model import FactorModel
-from matchlake.recommender.als.params import AlsParams
-from matchlake.recommender.als.single_task import OneTask, task_bytes
+from matchlake.recommender.als.params import DEFAULTS, AlsParams
+from matchlake.recommender.als.single_task import SingleTask, task_bytes
+from matchlake.recommender.als.solver import stored_width
 from matchlake.recommender.blocks import partition
-from matchlake.recommender.checkpoint import Cut, keep_locally
-from matchlake.recommender.interactions import Survey, prepare
+from matchlake.recommender.checkpoint import Checkpointer, local_checkpoint
+from matchlake.recommender.execution import choose_execution
+from matchlake.recommender.interactions import InteractionStats, prepare
 from matchlake.recommender.packed_interactions import PackedPairs, pack_pairs
-from matchlake.recommender.progress import OnProgress, Progress, Report
-from matchlake.schemas import ITEM_ID, USER_ID
-
-__all__ = ["AlsParams", "Cut", "Progress", "fit_als", "keep_locally"]
+from matchlake.recommender.progress import Progress, ProgressCallback, Report
+from matchlake.recommender.protocol import FitContext, TrainingInputs
+from matchlake.recommender.sides import INDICES, ITEM, KEYS, USER
 
 _log = logging.getLogger(__name__)
 
 
-class Schedule(Protocol):
-    """How a fit runs on Spark; a state is a frame that only its schedule can read."""
+class Execution(Protocol):
+    """How a fit runs on Spark; a state is a frame that only its execution can read."""
 
-    def stretch(self) -> int:
-        """Iterations from one cut to the next."""
+    def interval(self) -> int:
+        """Iterations from one checkpoint to the next."""
 
     def begin(self, model: FactorModel | None) -> DataFrame | None:
         """The state that continues `model`."""
@@ -41,138 +41,148 @@ class Schedule(Protocol):
         """The state after `iterations` more than the `done` before; lazy."""
 
     def report(self, state: DataFrame) -> Report:
-        """Iterations done, loss and seconds of a state that was cut."""
+        """Iterations done, loss, seconds and sizes of a checkpointed state."""
 
     def factors(self, state: DataFrame, side: int) -> DataFrame:
-        """Trained rows of one side: its key, `idx`, `factors`, `bias`, `observed`; lazy."""
+        """Trained rows of one side: its key, `idx`, `factors`, `bias`, `n_interactions`; lazy."""
 
 
 def fit_als(
     interactions: DataFrame,
-    params: AlsParams,
+    params: AlsParams = DEFAULTS,
     *,
-    cut: Cut = keep_locally,
-    start: FactorModel | DataFrame | None = None,
-    held_out: DataFrame | None = None,
-    on_progress: OnProgress | None = None,
+    checkpoint: Checkpointer = local_checkpoint,
+    initial_model: FactorModel | DataFrame | None = None,
+    validation: DataFrame | None = None,
+    callback: ProgressCallback | None = None,
 ) -> FactorModel:
-    """Learns a factor model from `user_id`, `item_id` and `rating` (explicit) or `strength`.
+    """Learns a factor model from `user_id`, `item_id` and `rating` (explicit) or `weight`.
 
-    Both schedules start from the same numbers and solve the same rows, whatever the partitions.
-    They differ by the order of float32 sums: 1e-4 in factors of size 1 after a few iterations.
+    Both ways of execution start from the same numbers and solve the same rows, for any
+    partitioning. They differ in the order of float32 sums: 1e-4 in factors of size 1 after a few
+    iterations.
 
-    Spark actions: the cut of the interactions, packed, which is all that runs their plan, and a
-    small one for their size and for what cannot be fitted; one an id column and two for the blocks
-    in the distributed schedule; one a cut, with a small report after it; of `held_out` a look for a
-    pair to measure, and its measurements.
+    Spark actions: one checkpoint of the packed interactions, the only one that runs their plan; a
+    small one for their size and invalid rows; in distributed execution two per id column and two
+    for the blocks; one per checkpoint of the fit and a small report after it; for `validation` a
+    look for a measurable pair, and its measurements.
 
     Args:
-        interactions: Keys of any string or integer type, the value of any numeric type;
+        interactions: Ids of any string or integer type, the value of any numeric type;
             `event_time` too with `duplicates="last"`.
         params: What to fit and how; see `AlsParams`.
-        cut: Computes and keeps a frame; a job gives one that writes to storage, so that a fit
-            outlives its executors.
-        start: A model of the same rank to continue from (its ids need not be the same), or a
-            state that `cut` kept in an earlier run over the same interactions, to resume that run.
-        held_out: Interactions to measure at every cut: RMSE, or recall at 20 where implicit. With
-            `params.patience` the fit stops early and gives the best state.
-        on_progress: Called after every cut.
+        checkpoint: Computes and keeps a frame. A job passes one that writes to storage, so that
+            the fit survives the loss of executors.
+        initial_model: A model of the same rank to continue from (its ids may differ), or a state
+            that `checkpoint` kept in an earlier run over the same interactions, to resume that run.
+        validation: Interactions to measure at every checkpoint: RMSE, or recall at 20 if implicit.
+            With `params.patience` the fit stops early and returns the best state.
+        callback: Called after every checkpoint.
 
     Raises:
         SchemaError: Columns are missing.
-        InputError: Null ids, values that are not finite (or negative, where implicit), repeated
-            pairs with `duplicates="error"`, no interactions, or ratings that are all equal: the
-            message shows some of the rows. No pair of `held_out` that can be measured.
-        ParameterError: `patience` without `held_out`, or a `start` of another rank.
+        InputError: Null ids, values that are not finite (or negative, if implicit), repeated pairs
+            with `duplicates="error"`, no interactions, or ratings that are all equal; the message
+            shows some rows. No pair of `validation` can be measured.
+        ParameterError: `patience` without `validation`, or an `initial_model` of another rank.
     """
-    if params.patience is not None and held_out is None:
+    if params.patience is not None and validation is None:
         raise ParameterError(
-            f"patience={params.patience} ends a fit early by what it measures on held_out, which "
-            "was not given: give held_out, or leave patience at None."
+            f"patience={params.patience} stops a fit early by measurements on validation, which "
+            "is missing: pass validation, or leave patience at None."
         )
-    prepared = prepare(interactions, params)
-    if isinstance(start, FactorModel):
-        start = continued(start, prepared.schema, params)
-    if held_out is not None:
-        require_measurable(held_out, params)
-    pairs, size = pack_pairs(prepared, params, cut)
-    schedule = _schedule(pairs, size, params, cut)
-    state = start if isinstance(start, DataFrame) else schedule.begin(start)
-    run = _Run(schedule, size, params, cut)
-    done = _resumed(schedule, start, params) if isinstance(start, DataFrame) else 0
-    watch = Watch(held_out, pairs.unpacked(), params)
-    stretch = params.cut_every if held_out is not None else schedule.stretch()
+    spec = params.interaction_spec
+    prepared = prepare(interactions, spec)
+    if isinstance(initial_model, FactorModel):
+        initial_model = continued(initial_model, prepared.schema, params)
+    if validation is not None:
+        require_measurable(validation, params)
+    pairs, stats = pack_pairs(prepared, spec, checkpoint)
+    execution = _choose(pairs, stats, params, checkpoint)
+    state: DataFrame | None
+    if isinstance(initial_model, DataFrame):
+        state, done = initial_model, _resumed(execution, initial_model, params)
+    else:
+        state, done = execution.begin(initial_model), 0
+    run = _Run(execution, stats, params, checkpoint)
+    early_stopping = EarlyStopping(validation, pairs.unpacked(), params)
+    interval = params.checkpoint_interval if validation is not None else execution.interval()
     while True:
-        steps = min(stretch, params.iterations - done)
+        steps = min(interval, params.iterations - done)
         begin = time.perf_counter()
-        state = cut(schedule.advance(state, done, steps))
-        report = schedule.report(state)
+        state = checkpoint(execution.advance(state, done, steps))
+        report = execution.report(state)
         done += steps
-        metric = watch.measure(run.model(state), state)
+        metric = early_stopping.measure(run.model(state, report), state)
         seconds = sum(report.seconds) or time.perf_counter() - begin
         progress = Progress(done, params.iterations, seconds, report.loss, metric, report.seconds)
-        _log.info("iteration %d of %d: %.2f s, loss %.6g, held out %s", *progress[:5])
-        if on_progress is not None:
-            on_progress(progress)
-        if done >= params.iterations or watch.spent:
-            return run.model(watch.best_state(state), final=True)
+        _log.info("iteration %d of %d: %.2f s, loss %.6g, validation %s", *progress[:5])
+        if callback is not None:
+            callback(progress)
+        if done >= params.iterations or early_stopping.spent:
+            return run.model(early_stopping.best_state(state), report, final=True)
+
+
+def fit(inputs: TrainingInputs, params: AlsParams, context: FitContext) -> FactorModel:
+    """`fit_als` for the registry."""
+    return fit_als(
+        inputs.interactions,
+        params,
+        checkpoint=context.checkpoint,
+        initial_model=context.state,
+        callback=context.callback,
+    )
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What turns the states of one fit into models."""
+    """Turns the states of one fit into models."""
 
-    schedule: Schedule
-    size: Survey
+    execution: Execution
+    stats: InteractionStats
     params: AlsParams
-    cut: Cut
+    checkpoint: Checkpointer
 
-    @property
-    def stretched(self) -> bool:
-        """Whether the schedule runs in stretches of its own accord."""
-        return isinstance(self.schedule, Distributed)
-
-    def model(self, state: DataFrame, *, final: bool = False) -> FactorModel:
-        """The model of a state; the last one's frames are cut free of the fit's plan."""
-        users = self.schedule.factors(state, USER_SIDE).withColumnRenamed("idx", "user_idx")
-        items = self.schedule.factors(state, ITEM_SIDE).withColumnRenamed("idx", "item_idx")
-        if final and self.stretched:
-            users, items = self.cut(users), self.cut(items)
-        return FactorModel(users, items, self.size.mean, self.params)
+    def model(self, state: DataFrame, report: Report, *, final: bool = False) -> FactorModel:
+        """The model of a state; the frames of the final one do not depend on the fit's plan."""
+        users, items = (
+            self.execution.factors(state, side).withColumnRenamed("idx", INDICES[side])
+            for side in (USER, ITEM)
+        )
+        if final and isinstance(self.execution, Distributed):
+            users, items = self.checkpoint(users), self.checkpoint(items)
+        return FactorModel(users, items, self.stats.mean, self.params, report.sizes)
 
 
-def _schedule(pairs: PackedPairs, size: Survey, params: AlsParams, cut: Cut) -> Schedule:
-    need, limit = task_bytes(size, params) >> 20, params.task_memory_mb
-    chosen = params.schedule
-    if chosen == "auto":
-        chosen = "one-task" if need <= limit else "distributed"
-    _log.info(
-        "%d interactions, about %d users and %d items: %d MiB in one task, limit %d; schedule %s",
-        *(size.interactions, size.users, size.items, need, limit, chosen),
-    )
-    if chosen == "one-task":
-        return OneTask(pairs, params, size)
-    blocks, ids, layout = partition(pairs.unpacked(), size, params, cut)
+def _choose(
+    pairs: PackedPairs, stats: InteractionStats, params: AlsParams, checkpoint: Checkpointer
+) -> Execution:
+    needed = task_bytes(stats, params)
+    chosen = choose_execution(params.execution, stats, needed, params.task_memory_mb)
+    if chosen == "single_task":
+        return SingleTask(pairs, params, stats)
+    width = stored_width(params)
+    blocks, ids, layout = partition(pairs.unpacked(), stats, width, params.blocks, checkpoint)
     return Distributed(blocks, ids, layout, params)
 
 
-def continued(start: FactorModel, kinds: StructType, params: AlsParams) -> FactorModel:
-    """`start`, its ids of the interactions' types; without those that are none of that type."""
-    if start.params.rank != params.rank:
+def continued(model: FactorModel, kinds: StructType, params: AlsParams) -> FactorModel:
+    """`model` with ids of the interactions' types; ids that cannot be cast are dropped."""
+    if model.params.rank != params.rank:
         raise ParameterError(
-            f"start has rank {start.params.rank}, and rank={params.rank} was asked for: a fit "
-            f"continues a model of its own rank. Take rank={start.params.rank}, or start anew."
+            f"initial_model has rank {model.params.rank}, but params have rank={params.rank}: a "
+            f"fit continues a model of its own rank. Take rank={model.params.rank}, or start anew."
         )
     sides = [
         frame.withColumn(key, F.col(key).try_cast(kinds[key].dataType)).dropna(subset=[key])
-        for frame, key in ((start.users, USER_ID), (start.items, ITEM_ID))
+        for frame, key in zip((model.user_factors, model.item_factors), KEYS, strict=True)
     ]
-    return replace(start, users=sides[0], items=sides[1])
+    return replace(model, user_factors=sides[0], item_factors=sides[1], sizes=None)
 
 
-def _resumed(schedule: Schedule, state: DataFrame, params: AlsParams) -> int:
-    """Iterations that a state to resume from has behind it."""
-    done = schedule.report(state).iteration
+def _resumed(execution: Execution, state: DataFrame, params: AlsParams) -> int:
+    """The iterations that a state to resume from has behind it."""
+    done = execution.report(state).iteration
     if done > params.iterations:
         raise InputError(
             f"The state to resume from has {done} iterations, more than iterations="

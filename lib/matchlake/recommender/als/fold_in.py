@@ -1,7 +1,7 @@
 """Fold-in: the row of a new or changed user (or item) from its history, the other side fixed.
 
-The answer is the exact solution of the row's least squares problem: what a half-iteration of the
-fit would give that row with the Cholesky solver. Nothing here needs Spark.
+The row is the exact solution of its least squares problem, as a half-iteration of the fit with the
+Cholesky solver computes it. Nothing here needs Spark.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from matchlake.recommender.als.solver import (
 
 
 class FixedSide(NamedTuple):
-    """One side of a model that stays as it is: stored rows, their Gram matrix, the mean."""
+    """The fixed side of a fold-in: stored rows, their Gram matrix, the mean."""
 
     rows: Matrix
     gram: Matrix

@@ -10,13 +10,14 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, FloatType, LongType, StructField, StructType
 
-from matchlake.engine.arrow import combined
-from matchlake.engine.broadcast import sent_packed, sent_to_all, spread_over
+from matchlake.engine.arrow import combined, matrix_lists
+from matchlake.engine.broadcast import plan_partitions, replicate, route_packed
 from matchlake.engine.csr import csr_from_pairs
 from matchlake.engine.packing import unpack_tables
 from matchlake.recommender.als.fold_in import fixed_side, fold_in
-from matchlake.recommender.als.params import AlsParams, needed
-from matchlake.recommender.interactions import VALUE, fits
+from matchlake.recommender.als.params import AlsParams
+from matchlake.recommender.interaction_spec import InteractionSpec
+from matchlake.recommender.interactions import VALUE, is_valid
 
 _FIXED, _HISTORY = 0, 1
 
@@ -24,40 +25,42 @@ _FIXED, _HISTORY = 0, 1
 def fold_in_frame(
     history: DataFrame, fixed: DataFrame, mean: float, params: AlsParams
 ) -> DataFrame:
-    """`query`, `factors`, `bias`, `observed` of every query in `history`; lazy.
+    """`query`, `factors`, `bias`, `n_interactions` of every query in `history`; lazy.
 
     `history` has `query`, `target`, `value`; `fixed` has `id`, `idx`, `factors`, `bias`. Pairs of
-    an unknown target do not count; repeated pairs count each time. Where `observed` is 0, `factors`
-    is null: nothing is known of such a query, and it is answered as an unknown one. What computes
-    the rows fails, and shows one, on values that a fit would refuse.
+    an unknown target do not count; repeated pairs count each time. If `n_interactions` is 0,
+    `factors` is null: the query is answered like an unknown one. A task fails on values that a fit
+    refuses, and shows one.
     """
-    spread = spread_over(history)
+    plan = plan_partitions(history)
     side = fixed.select(F.col("id").alias("target"), "idx", "factors", "bias")
-    rows = sent_to_all(side, spread, _FIXED)
-    told = history.select(
+    pairs = history.select(
         "query",
         F.col("target").try_cast(side.schema["target"].dataType).alias("target"),
-        _checked(params).alias(VALUE),
+        _valid_value(params.interaction_spec).alias(VALUE),
     )
-    scene = spread.gather(rows, sent_packed(told, spread, _HISTORY))
+    rows = plan.assemble(replicate(side, plan, _FIXED), route_packed(pairs, plan, _HISTORY))
     schema = StructType(
         [
             StructField("query", history.schema["query"].dataType),
             StructField("factors", ArrayType(FloatType())),
             StructField("bias", FloatType()),
-            StructField("observed", LongType()),
+            StructField("n_interactions", LongType()),
         ]
     )
-    return scene.mapInArrow(_Task(mean, params), schema)
+    return rows.mapInArrow(_Task(mean, params), schema)
 
 
-def _checked(params: AlsParams) -> Column:
-    """The value as float; a task that meets one that a fit would refuse fails and shows its row."""
+def _valid_value(spec: InteractionSpec) -> Column:
+    """The value as float; a task fails on a value that a fit refuses, and shows its row."""
     value = F.col(VALUE).cast("float")
     shown = [F.coalesce(F.col(n).cast("string"), F.lit("null")) for n in ("query", "target", VALUE)]
-    said = F.lit("An interaction cannot be folded in, that of "), F.concat_ws(", ", *shown)
-    told = F.concat(*said, F.lit(f". {needed(params)}"))
-    return F.when(fits(value, params), value).otherwise(F.raise_error(told))
+    message = F.concat(
+        F.lit("This interaction cannot be folded in: "),
+        F.concat_ws(", ", *shown),
+        F.lit(f". {spec.requirement}"),
+    )
+    return F.when(is_valid(value, spec), value).otherwise(F.raise_error(message))
 
 
 @dataclass(frozen=True)
@@ -75,36 +78,27 @@ class _Task:
         packed = unpack_tables(table["data"])
         if not packed:
             return
-        # In their order in the model: sums of floats are those of any other call, bit by bit.
+        # In the model's order: sums of floats are then equal in every call, bit by bit.
         rows = table.filter(pc.equal(table["kind"], _FIXED)).sort_by("idx")
-        told = pa.concat_tables(packed)
-        encoded = combined(told["query"]).dictionary_encode()
+        pairs = pa.concat_tables(packed)
+        encoded = combined(pairs["query"]).dictionary_encode()
         ids = combined(rows["target"])
-        places = np.asarray(pc.fill_null(pc.index_in(combined(told["target"]), ids), -1))
+        places = np.asarray(pc.fill_null(pc.index_in(combined(pairs["target"]), ids), -1))
         owners = np.asarray(pc.fill_null(encoded.indices, -1))
         known = (places >= 0) & (owners >= 0)
         shape = len(encoded.dictionary), len(ids)
-        values = np.asarray(told[VALUE])[known]
+        values = np.asarray(pairs[VALUE])[known]
         histories = csr_from_pairs(owners[known], places[known], values, shape)
         flat = np.asarray(combined(rows["factors"]).flatten())
-        factors, bias = fold_in(
-            histories,
-            fixed_side(
-                flat.reshape(len(ids), self.params.rank),
-                np.asarray(rows["bias"]),
-                self.mean,
-                self.params,
-            ),
-        )
-        rank = self.params.rank
-        bounds = pa.array(np.arange(0, (len(factors) + 1) * rank, rank, dtype=np.int32))
-        flat, observed = np.ascontiguousarray(factors).ravel(), histories.counts()
-        unknown = pa.array(observed == 0)
+        matrix = flat.reshape(len(ids), self.params.rank)
+        fixed = fixed_side(matrix, np.asarray(rows["bias"]), self.mean, self.params)
+        factors, bias = fold_in(histories, fixed)
+        counts = histories.counts()
         yield pa.RecordBatch.from_pydict(
             {
                 "query": encoded.dictionary,
-                "factors": pa.ListArray.from_arrays(bounds, flat, mask=unknown),
+                "factors": matrix_lists(factors, counts == 0),
                 "bias": pa.array(bias),
-                "observed": pa.array(observed),
+                "n_interactions": pa.array(counts),
             }
         )

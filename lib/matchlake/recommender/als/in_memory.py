@@ -1,4 +1,4 @@
-"""The fit itself, on one machine's memory: initial rows, then half after half."""
+"""The fit in the memory of one machine: initial rows, then half after half."""
 
 import logging
 import time
@@ -23,15 +23,14 @@ from matchlake.recommender.als.solver import (
     solve_half,
     stored_width,
 )
+from matchlake.recommender.sides import ITEM, USER
 
 _log = logging.getLogger(__name__)
-
-USER_SIDE, ITEM_SIDE = 0, 1
 
 
 @dataclass
 class Fitted:
-    """Stored rows of both sides, and what each iteration took; `loss` after the last one."""
+    """Stored rows of both sides, seconds of each iteration, and the loss after the last one."""
 
     users: Matrix
     items: Matrix
@@ -42,7 +41,7 @@ class Fitted:
 def initial_rows(side: int, rows: npt.NDArray[np.int64], params: AlsParams) -> Matrix:
     """Initial stored rows of one side for the given indices: normal factors, zero bias.
 
-    A number depends on (seed, side, index, column) only, so every schedule starts alike.
+    A number depends on (seed, side, index, column) only, so every execution starts equally.
     """
     matrix = np.zeros((len(rows), stored_width(params)), np.float32)
     scale = np.float32(params.init_std / params.rank**0.5)
@@ -55,12 +54,12 @@ def initial_rows(side: int, rows: npt.NDArray[np.int64], params: AlsParams) -> M
 def fit_rows(rows: Csr, params: AlsParams, start: Fitted | None = None) -> Fitted:
     """Fits users x items held in memory, from `start` (changed in place) or the initial rows.
 
-    With biases the values have to be centred.
+    With biases the values must be centred.
     """
     columns = rows.transpose()
     fitted = start or Fitted(
-        initial_rows(USER_SIDE, np.arange(rows.rows), params),
-        initial_rows(ITEM_SIDE, np.arange(columns.rows), params),
+        initial_rows(USER, np.arange(rows.rows), params),
+        initial_rows(ITEM, np.arange(columns.rows), params),
     )
     threads = params.threads or numba.config.NUMBA_NUM_THREADS
     solve = row_solver(params)

@@ -1,12 +1,12 @@
 """Row solvers, compiled: each solves a range of rows of one side with the other side fixed.
 
-For every row with interactions `j` of value `v_j` at the columns `c_j` they go towards
+For a row with interactions `j` of value `v_j` at the columns `c_j`, they minimise
 
     min_x  sum_j w_j (t_j - design[c_j] . x)^2  +  x' gram x  +  ridge |x|^2
 
 with `w_j = slope v_j + base` and `w_j t_j = gain v_j + shift (v_j > 0) - offsets[c_j]`, which
-covers explicit and implicit fits alike. Rows are float32, padded with zero columns to a multiple of
-LANES. A row without interactions becomes zero. What a row ends at depends on nothing but that row.
+covers explicit and implicit fits. Rows are float32, padded with zero columns to a multiple of
+LANES. A row without interactions becomes zero. The result of a row depends on that row alone.
 """
 
 from typing import NamedTuple
@@ -20,11 +20,11 @@ from matchlake.recommender.als.nonnegative import solve_bounded
 
 Floats = npt.NDArray[np.float32]
 GATHERED = 64
-"""Rows that are gathered before one rank-k update: with the matrix they stay in the L1/L2 cache."""
+"""Rows gathered per rank-k update: with the matrix they fit the L1/L2 cache."""
 _ZERO, _TINY = np.float32(0.0), np.float32(1e-20)
 _RESIDUAL, _PRODUCT, _CURVATURE, _LOSS = 0, 1, 2, 3
 _AHEAD = 8
-"""Interactions by which rows of the design are asked for before they are needed."""
+"""Interactions by which rows of the design are prefetched."""
 
 
 class Half(NamedTuple):
@@ -62,7 +62,7 @@ def solve_cg(half: Half, x: Floats, start: int, stop: int, steps: int) -> None:
         direction[:] = residual
         for step in range(steps):
             _smooth(half, row, direction, product)
-            # The last step needs its length only, not the next residual: half a visit less.
+            # The last step needs its length only, not the next residual.
             final = step == steps - 1
             visited = _visit(half, row, direction, product, _CURVATURE if final else _PRODUCT)
             curvature = np.float32(visited) + _dot(direction, product)
@@ -90,7 +90,7 @@ def _dot(a: Floats, b: Floats) -> np.float32:
 
 @compiled
 def _smooth(half: Half, row: int, vector: Floats, out: Floats) -> None:
-    """Out = (gram + ridge) vector: what the normal matrix holds without the interactions."""
+    """Out = (gram + ridge) vector: the normal matrix without the interactions."""
     width, gram = vector.shape[0], half.gram
     ridge = splat(half.ridge[row])
     for k in range(0, width, LANES):
@@ -114,13 +114,12 @@ def _visit(half: Half, row: int, vector: Floats, out: Floats, purpose: int) -> f
     """Passes over a row's interactions, four at a time; returns a sum over them or 0.
 
     With dot = design . vector, adds (w t - w dot) design to `out` (residual) or w dot design
-    (product); or leaves it alone and sums w dot^2 (curvature) or what the interaction adds
-    to the objective (loss).
+    (product); or sums w dot^2 (curvature) or the interaction's part of the objective (loss).
     """
     width, design, last = vector.shape[0], half.design, half.indptr[row + 1]
     summed, end = np.float64(0.0), half.columns.shape[0] - 1
     for j in range(half.indptr[row], last, 4):
-        # Past the end the last interaction comes again, with a scale of zero.
+        # Past the end the last interaction is repeated with a scale of zero.
         j1, j2, j3 = min(j + 1, last - 1), min(j + 2, last - 1), min(j + 3, last - 1)
         o0, o1 = half.columns[j] * width, half.columns[j1] * width
         o2, o3 = half.columns[j2] * width, half.columns[j3] * width
@@ -165,7 +164,7 @@ def _scale(half: Half, j: int, dot: np.float32, purpose: int) -> np.float32:
 
 @compiled
 def _target(half: Half, j: int) -> np.float32:
-    """Weight times target of one interaction; one of strength 0 is none that was observed."""
+    """Weight times target of one interaction; an interaction of weight 0 counts as unobserved."""
     shift = half.shift if half.values[j] > _ZERO else _ZERO
     return np.float32(half.gain * half.values[j] + shift - half.offsets[half.columns[j]])
 
@@ -183,7 +182,7 @@ class _Scratch(NamedTuple):
 def solve_blocks(
     half: Half, x: Floats, start: int, stop: int, block: int, nonnegative: int
 ) -> None:
-    """Exact steps on `block` columns after another, for rows [start, stop) of `x`.
+    """Exact steps on one block of columns after another, for rows [start, stop) of `x`.
 
     A block as wide as the row gives the exact solution; narrower ones are one sweep of block
     Gauss-Seidel from the solution that `x` holds (iALS++, Rendle et al. 2021, arXiv 2110.14044).
@@ -237,7 +236,7 @@ def _add_scores(half: Half, row: int, left: int, vector: Floats, scores: Floats)
 
 @compiled
 def _start_block(half: Half, row: int, left: int, solution: Floats, scratch: _Scratch) -> None:
-    """The block's matrix and right side as far as the interactions have no part in them."""
+    """The block's matrix and right side without the interactions."""
     width, size, matrix = solution.shape[0], scratch.step.shape[0], scratch.matrix
     zero, shared = splat(_ZERO), half.gram.size > 0
     for a in range(size):
@@ -274,10 +273,10 @@ def _gather_block(half: Half, row: int, left: int, scratch: _Scratch) -> None:
 
 @compiled
 def sum_losses(half: Half, x: Floats, start: int, stop: int) -> float:
-    """What rows [start, stop) add to the objective, their own penalty included.
+    """The part of rows [start, stop) in the objective, with their own penalty.
 
-    Implicit: `sum c (t - s)^2` less its part that no factor can change, so that the Hu-Koren
-    target gives `sum (1 + c) (1 - s)^2` over the observed and `s^2` over all other pairs.
+    Implicit: `sum c (t - s)^2` without its constant part. So `objective="hu_koren"` gives
+    `sum (1 + c) (1 - s)^2` over observed pairs and `s^2` over all others.
     """
     width = x.shape[1]
     product, loss = np.empty(width, np.float32), np.float64(0.0)

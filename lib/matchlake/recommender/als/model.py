@@ -1,185 +1,120 @@
-"""`FactorModel`: what a fit leaves, as frames, and the answers it gives."""
+"""`FactorModel`: the result of an ALS fit, as frames."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from matchlake.engine.top_k import require_k
+from matchlake.errors import ParameterError
 from matchlake.recommender.als.fold_in_spark import fold_in_frame
+from matchlake.recommender.als.numpy_model import NumpyFactorModel, load_numpy
 from matchlake.recommender.als.params import AlsParams
 from matchlake.recommender.columns import require_columns
+from matchlake.recommender.factors import FactorRecommender, Factors, with_rows
 from matchlake.recommender.interactions import VALUE
-from matchlake.recommender.ranking import Ranking, RankingParams, side
-from matchlake.schemas import ITEM_ID, SCORE, USER_ID
+from matchlake.recommender.parts import to_arrow
+from matchlake.recommender.protocol import Capability, ModelParts
+from matchlake.recommender.ranking import as_rows
+from matchlake.recommender.sides import INDICES, ITEM, KEYS, USER
 
 
-@dataclass(frozen=True)
-class FactorModel:
+@dataclass(frozen=True, repr=False)
+class FactorModel(FactorRecommender):
     """A fitted factor model as lazy frames.
 
-    `users` has `user_id`, `user_idx` (long, dense, in the order of the ids), `factors`
-    (array of float, `rank` long), `bias` (float) and `observed` (long, the interactions that
-    trained the row); `items` likewise.
+    `user_factors` has `user_id`, `user_idx` (long, dense, in the order of the ids), `factors`
+    (array of float, `rank` long), `bias` (float) and `n_interactions` (long, the interactions that
+    trained the row); `item_factors` likewise. `sizes` are the numbers of users and items, if known.
     """
 
-    users: DataFrame
-    items: DataFrame
+    user_factors: DataFrame
+    item_factors: DataFrame
     mean: float
     params: AlsParams
+    sizes: tuple[int, int] | None = None
+
+    algorithm: ClassVar[str] = "als"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {"recommend_users", "similar", "related", "fold_in_users", "fold_in_items"}
+    )
+
+    def __repr__(self) -> str:
+        sizes = f", users={self.sizes[0]:,}, items={self.sizes[1]:,}" if self.sizes else ""
+        return f"FactorModel({self.params.feedback}, rank={self.params.rank}{sizes})"
 
     @property
     def predicts_ratings(self) -> bool:
         """Whether a score is a rating; that of an implicit fit only orders items."""
-        return self.params.feedback == "explicit"
+        return self.params.predicts_ratings
 
-    def score(self, pairs: DataFrame) -> DataFrame:
-        """Adds `score` (float) and `cold` (true where user or item is unknown) to `pairs`.
+    @property
+    def factors(self) -> Factors:
+        """The rows that score and rank."""
+        return Factors(
+            self.user_factors,
+            self.item_factors,
+            self.params.rank,
+            self.mean,
+            by_popularity=self.params.feedback == "implicit",
+        )
 
-        A cold row gets the bias-only answer: the mean and the bias of the side that is known.
-        """
-        require_columns(pairs, (USER_ID, ITEM_ID), "the pairs")
-        users = self.users.select(
-            USER_ID, F.col("factors").alias("_user"), F.col("bias").alias("_user_bias")
-        )
-        items = self.items.select(
-            ITEM_ID, F.col("factors").alias("_item"), F.col("bias").alias("_item_bias")
-        )
-        joined = pairs.join(users, USER_ID, "left").join(items, ITEM_ID, "left")
-        dot = F.aggregate(
-            F.zip_with("_user", "_item", lambda a, b: a * b),
-            F.lit(0.0).cast("float"),
-            lambda total, product: total + product,
-        )
-        bias = F.coalesce("_user_bias", F.lit(0.0)) + F.coalesce("_item_bias", F.lit(0.0))
-        score = F.lit(self.mean) + bias + F.coalesce(dot, F.lit(0.0))
-        cold = F.col("_user").isNull() | F.col("_item").isNull()
-        return joined.select(*pairs.columns, score.cast("float").alias(SCORE), cold.alias("cold"))
-
-    def recommend_items(
+    def fold_in(
         self,
-        users: DataFrame | None,
-        k: int,
         *,
-        exclude_seen: DataFrame | None = None,
-        candidates: DataFrame | None = None,
-    ) -> DataFrame:
-        """The best items of each user: `user_id`, `rank` (1 is best), `item_id`, `score`, `cold`.
+        users: DataFrame | None = None,
+        items: DataFrame | None = None,
+        user_features: DataFrame | None = None,
+        item_features: DataFrame | None = None,
+        checkpoint: Callable[[DataFrame], DataFrame] | None = None,
+    ) -> Self:
+        """The model with new or changed users and items, from their interactions; lazy.
 
-        Equal scores are ordered by the items' index. A user the model does not know (`cold` true)
-        gets the items of the highest bias (explicit) or with the most interactions (implicit; the
-        score is then their share of the interactions of all items to choose from).
-
-        Args:
-            users: The users, by `user_id`; None for all trained ones. Rows that bring `factors` and
-                `bias` (from `fold_in_users`) are answered with those.
-            k: Length of a list, 1 or more; shorter where fewer items are left.
-            exclude_seen: Pairs `user_id`, `item_id` not to recommend.
-            candidates: Items to choose from, by `item_id`; with a column `user_id` too, each
-                user's own. Then `exclude_seen` is taken from them.
-
-        Raises:
-            SchemaError: A frame lacks columns.
-            ParameterError: `k` is below 1.
+        Reads `user_id`, `item_id` and `rating` or `weight`. All other rows stay as they are. A new
+        row is the exact solution of one more half-iteration. A user without a known item, or an
+        item without a known user, stays unknown. Tasks that compute the rows fail on invalid
+        values, and show one.
         """
-        return self._recommend((USER_ID, ITEM_ID), users, k, exclude_seen, candidates)
+        if user_features is not None or item_features is not None:
+            raise ParameterError(
+                "FactorModel has no features: leave user_features and item_features out, or fit "
+                "matchbox."
+            )
+        keep = checkpoint or (lambda frame: frame)
+        sides = [self.user_factors, self.item_factors]
+        for side, history in ((USER, users), (ITEM, items)):
+            if history is not None:
+                rows = keep(self.fold_in_rows(side, history)).where(F.col("factors").isNotNull())
+                sides[side] = with_rows(sides[side], rows, side)
+        return replace(self, user_factors=sides[USER], item_factors=sides[ITEM], sizes=None)
 
-    def recommend_users(
-        self,
-        items: DataFrame | None,
-        k: int,
-        *,
-        exclude_seen: DataFrame | None = None,
-        candidates: DataFrame | None = None,
-    ) -> DataFrame:
-        """The `k` best users for each item: `item_id`, `rank`, `user_id`, `score`, `cold`.
+    def fold_in_rows(self, side: int, history: DataFrame) -> DataFrame:
+        """The rows that `fold_in` adds: id, `factors`, `bias`, `n_interactions`; lazy.
 
-        As `recommend_items`, with users and items exchanged.
+        There is one row per id of `history`. If `n_interactions`, which counts known ids of the
+        other side, is 0, `factors` is null.
         """
-        return self._recommend((ITEM_ID, USER_ID), items, k, exclude_seen, candidates)
-
-    def similar_items(self, items: DataFrame | None, k: int) -> DataFrame:
-        """The `k` items most like each item by the cosine of their factors, without itself.
-
-        Returns `item_id`, `rank`, `similar_item_id`, `score`; unknown items have no rows.
-        """
-        return self._similar(ITEM_ID, items, k)
-
-    def similar_users(self, users: DataFrame | None, k: int) -> DataFrame:
-        """The `k` users most like each user: `user_id`, `rank`, `similar_user_id`, `score`."""
-        return self._similar(USER_ID, users, k)
-
-    def fold_in_users(self, history: DataFrame) -> DataFrame:
-        """Rows for new or changed users from `user_id`, `item_id` and `rating` or `strength`.
-
-        Returns `user_id`, `factors`, `bias`, `observed` (the interactions with known items), one
-        row for every user of `history`; lazy. `recommend_items` takes them as its users. The item
-        side stays as it is: a row is what one more half-iteration would give it, solved exactly.
-        Where `observed` is 0, `factors` is null: such a user gets what an unknown one gets.
-        """
-        return self._fold_in(history, USER_ID, ITEM_ID)
-
-    def fold_in_items(self, history: DataFrame) -> DataFrame:
-        """As `fold_in_users`, for items: `item_id`, `factors`, `bias`, `observed`."""
-        return self._fold_in(history, ITEM_ID, USER_ID)
-
-    def _fold_in(self, history: DataFrame, query: str, target: str) -> DataFrame:
-        value = self.params.value_column
-        require_columns(history, (query, target, value), "the history")
+        key, other, value = KEYS[side], KEYS[1 - side], self.params.value_column
+        require_columns(history, (key, other, value), "the history")
         pairs = history.select(
-            F.col(query).alias("query"), F.col(target).alias("target"), F.col(value).alias(VALUE)
+            F.col(key).alias("query"), F.col(other).alias("target"), F.col(value).alias(VALUE)
         )
-        folded = fold_in_frame(pairs, self._side(target), self.mean, self.params)
-        return folded.withColumnRenamed("query", query)
+        fixed = as_rows(self.factors.side(1 - side), other, INDICES[1 - side])
+        rows = fold_in_frame(pairs, fixed, self.mean, self.params)
+        return rows.withColumnRenamed("query", key)
 
-    def _side(self, key: str) -> DataFrame:
-        if key == USER_ID:
-            return side(self.users, USER_ID, "user_idx")
-        return side(self.items, ITEM_ID, "item_idx")
+    def to_parts(self) -> ModelParts[DataFrame]:
+        """All parts of the model, for saving."""
+        return ModelParts(
+            self.user_factors, self.item_factors, self.params, values={"mean": self.mean}
+        )
 
-    def _recommend(
-        self,
-        keys: tuple[str, str],
-        wanted: DataFrame | None,
-        k: int,
-        exclude: DataFrame | None,
-        candidates: DataFrame | None,
-    ) -> DataFrame:
-        require_k(k)
-        if candidates is not None:
-            require_columns(candidates, keys[1:], "the frame of candidates")
-        if exclude is not None:
-            require_columns(exclude, keys, "the pairs to leave out")
-        queries, targets = self._side(keys[0]), self._side(keys[1])
-        if wanted is not None:
-            require_columns(wanted, keys[:1], "the frame of those to recommend for")
-            queries = self._wanted(wanted, keys[0], queries)
-        given = exclude
-        own = candidates is not None and keys[0] in candidates.columns
-        if candidates is not None and own:
-            given = candidates.select(*keys).distinct()
-            given = given if exclude is None else given.join(exclude, [*keys], "anti")
-        elif candidates is not None:
-            targets = targets.join(candidates.select(F.col(keys[1]).alias("id")), "id", "semi")
-        if given is not None:
-            given = given.select(F.col(keys[0]).alias("query"), F.col(keys[1]).alias("target"))
-        implicit = self.params.feedback == "implicit"
-        params = RankingParams(k, self.params.rank, self.mean, only_given=own, popular=implicit)
-        return Ranking(queries, targets, params, given).lists(*keys)
+    def to_numpy(self) -> NumpyFactorModel:
+        """The model in this process's memory; two Spark jobs."""
+        return load_numpy(to_arrow(self.to_parts()))
 
-    @staticmethod
-    def _wanted(wanted: DataFrame, key: str, known: DataFrame) -> DataFrame:
-        """Those to recommend for: rows of the model, or as they come where they were folded in."""
-        named = wanted.withColumnRenamed(key, "id").where(F.col("id").isNotNull())
-        if "factors" not in wanted.columns:
-            return named.select("id").distinct().join(known, "id", "left")
-        return named.select("id", F.lit(None).cast("long").alias("idx"), "factors", "bias")
 
-    def _similar(self, key: str, wanted: DataFrame | None, k: int) -> DataFrame:
-        require_k(k)
-        targets = queries = self._side(key)
-        if wanted is not None:
-            require_columns(wanted, (key,), "the frame of those to find others for")
-            queries = queries.join(wanted.select(F.col(key).alias("id")), "id", "semi")
-        params = RankingParams(k, self.params.rank, alike=True)
-        return Ranking(queries, targets, params).lists(key, f"similar_{key}").drop("cold")
+def load(parts: ModelParts[DataFrame]) -> FactorModel:
+    """The model of saved parts, as frames."""
+    return FactorModel(parts.users, parts.items, parts.values["mean"], parts.params, parts.sizes)

@@ -1,11 +1,11 @@
 """Rows with factors at or above zero: projected Newton steps, compiled.
 
-The columns at zero that are pushed below it are held, the others take the exact step of their own
-system, and what falls below zero on the way is set to zero, at a length that gains (Bertsekas 1982,
-"Projected Newton methods for optimization problems with simple constraints"). Where no such length
-does, the step goes as far as the first column that reaches zero, as Lawson and Hanson's active set
-(1974) does. Once the right columns are held the step is the solution, however badly the system is
-conditioned.
+Columns at zero with a negative step are held. The others take the exact step of their own system;
+values that fall below zero are set to zero, at a length that improves the objective (Bertsekas
+1982, "Projected Newton methods for optimization problems with simple constraints"). If there is no
+such length, the step ends at the first column that reaches zero, as in the active set of Lawson
+and Hanson (1974). Once the right columns are held, the step is the solution, even of a badly
+conditioned system.
 """
 
 import numpy as np
@@ -19,16 +19,15 @@ Floats = npt.NDArray[np.float32]
 _ZERO, _HALF = np.float32(0.0), np.float32(0.5)
 _STEPS, _HALVINGS, _SETTLED, _ENOUGH = 100, 4, 1e-7, 0.1
 _ROUNDING = np.float32(1e-6)
-"""What is left of a column, as a part of it, that counts as zero."""
+"""A column that shrinks to this part of itself counts as zero."""
 
 
 @compiled
 def solve_bounded(matrix: Floats, residual: Floats, x: Floats, bounded: int) -> None:
     """Minimises `x' matrix x / 2 - b . x` in place, the first `bounded` columns at or above zero.
 
-    `matrix` is symmetric, of which the upper triangle is read and the rest filled in; `residual`,
-    which is used up, is `b - matrix x` for the `x` given, where the bounded columns are at or
-    above zero already.
+    `matrix` is symmetric: the upper triangle is read and the rest filled in. `residual` is
+    `b - matrix x`, and is overwritten. The bounded columns of `x` start at or above zero.
     """
     size, gained = x.shape[0], 0.0
     for a in range(size):
@@ -64,7 +63,7 @@ def _newton(
 ) -> None:
     """The step of the columns that are not held; zero for those that are.
 
-    Held are the columns at zero that the residual, or else the step itself, would push below it.
+    Columns at zero are held if the residual or the step is negative there.
     """
     size = x.shape[0]
     held = np.zeros(size, np.bool_)
@@ -90,7 +89,7 @@ def _newton(
 
 @compiled
 def _room(x: Floats, step: Floats, bounded: int) -> np.float32:
-    """How far the step can go before a column reaches zero; all of it, at most."""
+    """The length of the step at which the first column reaches zero, at most 1."""
     length = np.float32(1.0)
     for k in range(min(bounded, x.shape[0])):
         if x[k] + length * step[k] < _ZERO:
@@ -100,7 +99,7 @@ def _room(x: Floats, step: Floats, bounded: int) -> np.float32:
 
 @compiled
 def _project(x: Floats, step: Floats, length: np.float32, bounded: int, move: Floats) -> None:
-    """What `x + length step` moves `x` by, once it is back at or above zero."""
+    """The move of `x` to `x + length step`, projected to zero or above."""
     for k in range(x.shape[0]):
         move[k] = length * step[k]
         if k < bounded and x[k] + move[k] <= _ROUNDING * x[k]:

@@ -1,15 +1,13 @@
-"""Half an iteration: every row of one side solved with the other side fixed, on threads."""
+"""Half an iteration: all rows of one side are solved with the other side fixed, on threads."""
 
-import itertools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from matchlake.engine.csr import Csr
 from matchlake.engine.simd import LANES
+from matchlake.engine.threads import on_threads
 from matchlake.recommender.als import kernels
 from matchlake.recommender.als.kernels import Half
 from matchlake.recommender.als.params import (
@@ -27,17 +25,12 @@ def stored_width(params: AlsParams) -> int:
     return -(-(params.rank + params.has_bias) // LANES) * LANES
 
 
-PIECES = 64
-"""Row ranges of about equal work that threads share out among themselves."""
-
-_T = TypeVar("_T")
-
 RowSolver = Callable[[Half, Matrix, int, int], None]
 """Solves rows [start, stop) of a half into a matrix that holds their previous solution."""
 
 
 def solver_name(params: AlsParams) -> str:
-    """The solver that `params` name, or for `auto` the one that suits the rank."""
+    """The solver of `params`; `auto` depends on the rank."""
     if params.solver != "auto":
         return params.solver
     if params.nonnegative:
@@ -48,7 +41,7 @@ def solver_name(params: AlsParams) -> str:
 
 
 def work_of_a_column(params: AlsParams) -> int:
-    """Multiplications an iteration does for each interaction and column of a stored row."""
+    """Multiplications of an iteration per interaction and column of a stored row."""
     name = solver_name(params)
     if name == "cg":
         return 4 * params.cg_steps + 4
@@ -68,14 +61,13 @@ def row_solver(params: AlsParams) -> RowSolver:
 def prepare_half(rows: Csr, other: Matrix, gram: Matrix, ridge: Matrix, params: AlsParams) -> Half:
     """The problems of one side, given the other side's stored rows and their Gram matrix.
 
-    `other` may leave out rows that no interaction of `rows` points to; `gram` and `ridge` count
-    them all.
+    `other` may lack rows without an interaction in `rows`; `gram` and `ridge` count all rows.
     """
     design, offsets = other, np.zeros(len(other), np.float32)
     if params.has_bias:
         design, offsets = other.copy(), other[:, params.rank].copy()
         design[:, params.rank] = 1.0
-    explicit, confident = params.feedback == "explicit", params.target == "hu-koren"
+    explicit, confident = params.feedback == "explicit", params.objective == "hu_koren"
     scalars = (0, 1, 1, 0) if explicit else (params.alpha, 0, params.alpha, confident)
     data = rows.indptr, rows.columns, rows.values
     return Half(*data, design, offsets, gram, ridge, *map(np.float32, scalars))
@@ -84,7 +76,7 @@ def prepare_half(rows: Csr, other: Matrix, gram: Matrix, ridge: Matrix, params: 
 def ridges(counts: npt.NDArray[np.int64], others: int, params: AlsParams) -> Matrix:
     """Weight of each row's own squared norm: `regularization * frequency^nu`, see `AlsParams`."""
     frequency = counts.astype(np.float64)
-    if params.target != "hu-koren":
+    if params.objective != "hu_koren":
         frequency += params.base_weight * others
     return (params.regularization * frequency**params.nu).astype(np.float32)
 
@@ -102,31 +94,14 @@ def gram(matrix: Matrix, params: AlsParams) -> npt.NDArray[np.float64]:
 
 def solve_half(solve: RowSolver, half: Half, x: Matrix, threads: int) -> None:
     """Solves all rows of `x` in place; threads take pieces of about equal work."""
-    _on_threads(lambda start, stop: solve(half, x, start, stop), half, threads)
+    on_threads(lambda start, stop: solve(half, x, start, stop), half.indptr, threads)
 
 
 def objective(half: Half, x: Matrix, threads: int) -> float:
-    """The objective's value, but for the penalty of the side that is held fixed."""
-    return sum(_on_threads(lambda a, b: kernels.sum_losses(half, x, a, b), half, threads))
+    """The value of the objective, without the penalty of the fixed side."""
+    return sum(on_threads(lambda a, b: kernels.sum_losses(half, x, a, b), half.indptr, threads))
 
 
 def penalty(ridge: Matrix, x: Matrix) -> float:
     """Weighted squared norm of all rows, in f64."""
     return float(ridge.astype(np.float64) @ np.einsum("nk,nk->n", x, x, dtype=np.float64))
-
-
-def _on_threads(work: Callable[[int, int], _T], half: Half, threads: int) -> list[_T]:
-    # The number of pieces must not depend on the threads: sums come out alike on any number.
-    pieces = _pieces(half.indptr, PIECES)
-    if threads == 1:
-        return [work(start, stop) for start, stop in pieces]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda piece: work(*piece), pieces))
-
-
-def _pieces(indptr: npt.NDArray[np.int64], count: int) -> list[tuple[int, int]]:
-    rows = len(indptr) - 1
-    work = indptr + 32 * np.arange(rows + 1)
-    marks = np.searchsorted(work, np.linspace(0, work[-1], count + 1))
-    marks[0], marks[-1] = 0, rows
-    return [(int(a), int(b)) for a, b in itertools.pairwise(marks) if a < b]

@@ -1,86 +1,80 @@
-"""The bias baseline: how high a user rates, how high an item is rated, and nothing between them."""
+"""The bias baseline: a rating is the mean, a bias of the user and a bias of the item."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
-from pydantic import Field
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import InputError
-from matchlake.params import Params
-from matchlake.recommender.baselines.one_order import first_unseen
-from matchlake.recommender.checkpoint import Cut, keep_locally
+from matchlake.recommender.baselines.params import BIAS, BiasParams
+from matchlake.recommender.baselines.rank_zero import RankZeroModel
+from matchlake.recommender.checkpoint import Checkpointer, local_checkpoint
 from matchlake.recommender.columns import require_columns
-from matchlake.schemas import ITEM_ID, RANK, RATING, SCORE, USER_ID
-
-BIAS = "bias"
+from matchlake.recommender.factors import with_rows
+from matchlake.recommender.ids import number_rows
+from matchlake.recommender.protocol import (
+    Capability,
+    FitContext,
+    ModelParts,
+    TrainingInputs,
+    refuse,
+)
+from matchlake.recommender.sides import ITEM, KEYS, USER
+from matchlake.schemas import ITEM_ID, RATING, USER_ID
 
 _REST = "_rest"
 
 
-class BiasParams(Params):
-    """How far biases may go from the mean."""
+@dataclass(frozen=True, repr=False)
+class BiasModel(RankZeroModel):
+    """Biases of users and items, and the mean rating."""
 
-    user_regularization: float = Field(5.0, ge=0)
-    """Ratings at the mean that every user is taken to have given besides their own."""
-    item_regularization: float = Field(3.0, ge=0)
-    """Ratings at the mean that every item is taken to have got besides its own."""
-    iterations: int = Field(2, ge=1)
-    """How often items and users are fitted in turn; more than two hardly changes a rating."""
+    algorithm: ClassVar[str] = "bias"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {"recommend_users", "fold_in_users", "fold_in_items"}
+    )
 
-
-@dataclass(frozen=True)
-class BiasModel:
-    """`users` (`user_id`, `bias`), `items` (`item_id`, `bias`) and the mean rating."""
-
-    users: DataFrame
-    items: DataFrame
-    mean: float
-    params: BiasParams
-    predicts_ratings: ClassVar[bool] = True
-
-    def score(self, pairs: DataFrame) -> DataFrame:
-        """Adds `score` = mean + the biases that are known (double), and `cold`: one is not."""
-        require_columns(pairs, (USER_ID, ITEM_ID), "pairs")
-        users = self.users.select(USER_ID, F.col(BIAS).alias("_user"))
-        items = self.items.select(ITEM_ID, F.col(BIAS).alias("_item"))
-        joined = pairs.join(users, USER_ID, "left").join(items, ITEM_ID, "left")
-        biases = F.coalesce("_user", F.lit(0.0)) + F.coalesce("_item", F.lit(0.0))
-        cold = F.col("_user").isNull() | F.col("_item").isNull()
-        return joined.select(*pairs.columns, (biases + self.mean).alias(SCORE), cold.alias("cold"))
-
-    def recommend_items(
+    def fold_in(
         self,
-        users: DataFrame | None,
-        k: int,
         *,
-        exclude_seen: DataFrame | None = None,
-        candidates: DataFrame | None = None,
-    ) -> DataFrame:
-        """The items of highest bias: `user_id`, `rank`, `item_id`, `score`, `cold`; lazy.
-
-        Reads what `PopularityModel.recommend_items` does. A score is the rating predicted.
-        """
-        wanted = self.users if users is None else users
-        order = self.items.select(ITEM_ID, F.col(BIAS).alias(SCORE))
-        ranked = first_unseen(order, wanted, k, exclude_seen=exclude_seen, candidates=candidates)
-        scored = ranked.join(self.users.select(USER_ID, BIAS), USER_ID, "left")
-        rating = F.col(SCORE) + F.coalesce(BIAS, F.lit(0.0)) + self.mean
-        cold = F.col(BIAS).isNull().alias("cold")
-        return scored.select(USER_ID, RANK, ITEM_ID, rating.alias(SCORE), cold)
+        users: DataFrame | None = None,
+        items: DataFrame | None = None,
+        user_features: DataFrame | None = None,
+        item_features: DataFrame | None = None,
+        checkpoint: Callable[[DataFrame], DataFrame] | None = None,
+    ) -> Self:
+        """The model with new or changed biases, from `user_id`, `item_id` and `rating`; lazy."""
+        if user_features is not None or item_features is not None:
+            refuse(self, "features")
+        keep = checkpoint or (lambda frame: frame)
+        sides = [self.users, self.items]
+        penalties = self.params.user_regularization, self.params.item_regularization
+        for side, history in ((USER, users), (ITEM, items)):
+            if history is not None:
+                require_columns(history, (USER_ID, ITEM_ID, RATING), "the history")
+                rated = history.where(F.col(RATING).isNotNull())
+                rests = rated.select(USER_ID, ITEM_ID, (F.col(RATING) - self.mean).alias(_REST))
+                fixed = (self.users, self.items)[1 - side].select(KEYS[1 - side], "bias")
+                rests = _without(rests, fixed, KEYS[1 - side])
+                rows = keep(_biases(rests, KEYS[side], penalties[side]))
+                sides[side] = with_rows(sides[side], rows, side)
+        return replace(self, users=sides[USER], items=sides[ITEM], sizes=None)
 
 
 def fit_bias(
-    interactions: DataFrame, params: BiasParams | None = None, *, cut: Cut = keep_locally
+    interactions: DataFrame,
+    params: BiasParams = BIAS,
+    *,
+    checkpoint: Checkpointer = local_checkpoint,
 ) -> BiasModel:
-    """Learns biases from `user_id`, `item_id` and `rating`; a null rating is passed over.
+    """Learns biases from `user_id`, `item_id` and `rating`; null ratings are ignored.
 
-    Least squares: sum (rating - mean - user - item)^2 + regularization * sum of squared biases,
-    each side's, solved for one side at a time (Koren and Bell 2011, section 5.2.1). Starts one
-    job for the mean, and what `cut` starts, for the items and for the users.
+    Least squares: sum (rating - mean - user - item)^2 + regularization * sum of squared biases of
+    each side. It is solved for one side at a time (Koren and Bell 2011, section 5.2.1). Starts one
+    job for the mean, and one checkpoint with a small action each for items and for users.
     """
-    params = params or BiasParams()
     require_columns(interactions, (USER_ID, ITEM_ID, RATING), "interactions")
     rated = interactions.where(F.col(RATING).isNotNull())
     row = rated.agg(F.avg(RATING)).first()
@@ -92,17 +86,35 @@ def fit_bias(
     for _ in range(params.iterations - 1):
         users = _biases(_without(rests, items, ITEM_ID), USER_ID, params.user_regularization)
         items = _biases(_without(rests, users, USER_ID), ITEM_ID, params.item_regularization)
-    items = cut(items)
-    users = cut(_biases(_without(rests, items, ITEM_ID), USER_ID, params.user_regularization))
-    return BiasModel(users=users, items=items, mean=mean, params=params)
+    items, item_count = number_rows(items, ITEM_ID, checkpoint)
+    users = _biases(_without(rests, items, ITEM_ID), USER_ID, params.user_regularization)
+    users, user_count = number_rows(users, USER_ID, checkpoint)
+    return BiasModel(
+        users.withColumnRenamed("idx", "user_idx"),
+        items.withColumnRenamed("idx", "item_idx"),
+        mean,
+        params,
+        (user_count, item_count),
+    )
+
+
+def fit(inputs: TrainingInputs, params: BiasParams, context: FitContext) -> BiasModel:
+    """`fit_bias` for the registry."""
+    return fit_bias(inputs.interactions, params, checkpoint=context.checkpoint)
+
+
+def load(parts: ModelParts[DataFrame]) -> BiasModel:
+    """The model of saved parts, as frames."""
+    return BiasModel(parts.users, parts.items, parts.values["mean"], parts.params, parts.sizes)
 
 
 def _biases(rests: DataFrame, side: str, regularization: float) -> DataFrame:
-    """The biases of one side that fit best what the other side leaves."""
-    return rests.groupBy(side).agg((F.sum(_REST) / (F.count(_REST) + regularization)).alias(BIAS))
+    """The least squares biases of one side, given what the other side leaves."""
+    bias = F.sum(_REST) / (F.count(_REST) + regularization)
+    return rests.groupBy(side).agg(bias.alias("bias"), F.count(_REST).alias("n_interactions"))
 
 
 def _without(rests: DataFrame, biases: DataFrame, side: str) -> DataFrame:
     return rests.join(biases, side).select(
-        USER_ID, ITEM_ID, (F.col(_REST) - F.col(BIAS)).alias(_REST)
+        USER_ID, ITEM_ID, (F.col(_REST) - F.col("bias")).alias(_REST)
     )

@@ -1,94 +1,170 @@
-"""EASE: the linear item-item model that is hard to beat on small catalogues."""
+"""`fit_ease`: a linear item-item model that is hard to beat on small catalogues."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
 from pyspark.sql import DataFrame
-
-from matchlake.engine.arrow import list_array
-from matchlake.engine.csr import Csr
-from matchlake.errors import InputError
-from matchlake.recommender.baselines.histories import (
-    COLUMNS,
-    ITEM_IDX,
-    STRENGTHS,
-    csr_of,
-    histories,
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    DataType,
+    FloatType,
+    IntegerType,
+    LongType,
+    StructField,
+    StructType,
 )
-from matchlake.recommender.baselines.item_scores import TARGETS, WEIGHTS
-from matchlake.recommender.baselines.item_weights import ItemWeightModel, ItemWeightParams
-from matchlake.recommender.baselines.kernels import Doubles, Floats, add_rows, rows_of
-from matchlake.recommender.checkpoint import Cut, keep_locally
 
-_SCHEMA = f"{ITEM_IDX} int, {TARGETS} array<int>, {WEIGHTS} array<float>"
+from matchlake.engine.arrow import list_array, matrix_lists
+from matchlake.engine.csr import Csr, csr_from_pairs
+from matchlake.errors import InputError
+from matchlake.recommender.baselines.ease_model import ITEM_COLUMNS, USER_COLUMNS, EaseModel
+from matchlake.recommender.baselines.kernels import Doubles, Floats, add_rows, rows_of
+from matchlake.recommender.baselines.params import EASE, EaseParams
+from matchlake.recommender.checkpoint import Checkpointer, local_checkpoint
+from matchlake.recommender.columns import require_columns
+from matchlake.recommender.interaction_spec import InteractionSpec
+from matchlake.recommender.interactions import VALUE, prepare
+from matchlake.recommender.packed_interactions import dense_places, pack_pairs, unpack_pairs
+from matchlake.recommender.protocol import FitContext, TrainingInputs
+from matchlake.recommender.sides import INDICES, ITEM, KEYS, USER
+from matchlake.schemas import ITEM_ID, USER_ID
 
 _BATCH_BYTES = 16 << 20
 
 
-class EaseParams(ItemWeightParams):
-    """How strongly EASE holds back, and how many items it may have."""
-
-    regularization: float = Field(250.0, gt=0)
-    """Ridge penalty on the weights, in units of squared strength: users, without a strength."""
-    max_items: int = Field(10_000, ge=1, le=40_000)
-    """More items than this are refused: the fit takes 24 bytes times their square, 2.4 GB."""
-    tasks: int = Field(2, ge=1)
-    """Tasks among which users are scored; every one gets all weights, 4 bytes an item squared."""
-
-
 def fit_ease(
-    interactions: DataFrame, params: EaseParams | None = None, *, cut: Cut = keep_locally
-) -> ItemWeightModel:
-    """Learns the weights of every item for every other in closed form (Steck 2019).
+    interactions: DataFrame,
+    params: EaseParams = EASE,
+    *,
+    checkpoint: Checkpointer = local_checkpoint,
+) -> EaseModel:
+    """Learns the weights of every item for every other item in closed form (Steck 2019).
 
     With G = X'X + regularization * I and P its inverse, weight(j, i) = -P_ji / P_ii, and 0 from
-    an item to itself. Reads `user_id`, `item_id` and the `value_column`. One task holds the dense
-    matrix. Starts what `cut` starts, for ids, items, users and weights, and a count. Raises
-    InputError where there are more than `max_items` items.
+    an item to itself. Reads `user_id`, `item_id` and the `value_column`; rows with nulls are
+    ignored, and repeated pairs are summed. One task holds the dense matrix. Starts a checkpoint of
+    the interactions and one of the model, and a small action each. Raises InputError if there are
+    more than `max_items` items.
     """
-    params = params or EaseParams()
-    data = histories(interactions, params.value_column, cut)
-    if data.size > params.max_items:
-        raise InputError(
-            f"interactions have {data.size} items, EASE takes {params.max_items} at most "
-            f"(max_items), since it inverts a dense items x items matrix. Leave out rare items, "
-            f"raise max_items where a task has {24 * data.size**2 / 1e9:.1f} GB, or fit item-kNN."
+    column = params.value_column
+    columns = (USER_ID, ITEM_ID) if column is None else (USER_ID, ITEM_ID, column)
+    require_columns(interactions, columns, "interactions")
+    known = interactions.dropna(subset=list(columns))
+    if column is None:
+        known, column = (
+            known.select(USER_ID, ITEM_ID).distinct().withColumn(VALUE, F.lit(1.0)),
+            VALUE,
         )
-    rows = data.users.select(COLUMNS, STRENGTHS).repartition(1)
-    weights = cut(rows.mapInArrow(_Ease(data.size, params.regularization), _SCHEMA))
-    return ItemWeightModel(data.users, data.items, weights, data.size, params)
+    spec = InteractionSpec(column, centered=False, duplicates="sum")
+    pairs, stats = pack_pairs(prepare(known, spec), spec, checkpoint)
+    if stats.items > params.max_items:
+        raise InputError(
+            f"interactions have {stats.items} items, but EASE takes at most {params.max_items} "
+            "(max_items), since it inverts a dense items x items matrix. Leave out rare items, "
+            f"raise max_items if a task has {24 * stats.items**2 / 1e9:.1f} GB, or fit als."
+        )
+    kinds = pairs.schema[USER_ID].dataType, pairs.schema[ITEM_ID].dataType
+    rows = pairs.frame.repartition(1).mapInArrow(_Task(params.regularization), _schema(kinds))
+    state = checkpoint(rows)
+    counts: dict[int, int] = {
+        row["side"]: row["count"] for row in state.groupBy("side").count().collect()
+    }
+    users, items = (
+        state.where(F.col("side") == side)
+        .withColumnRenamed("idx", INDICES[side])
+        .select(KEYS[side], INDICES[side], *names)
+        for side, names in ((USER, USER_COLUMNS), (ITEM, ITEM_COLUMNS))
+    )
+    return EaseModel(users, items, params, (counts[USER], counts[ITEM]))
+
+
+def fit(inputs: TrainingInputs, params: EaseParams, context: FitContext) -> EaseModel:
+    """`fit_ease` for the registry."""
+    return fit_ease(inputs.interactions, params, checkpoint=context.checkpoint)
+
+
+def _schema(kinds: tuple[DataType, DataType]) -> StructType:
+    floats = ArrayType(FloatType())
+    return StructType(
+        [
+            StructField("side", IntegerType()),
+            StructField(USER_ID, kinds[USER]),
+            StructField(ITEM_ID, kinds[ITEM]),
+            StructField("idx", LongType()),
+            StructField("n_interactions", LongType()),
+            StructField("history", ArrayType(IntegerType())),
+            StructField("values", floats),
+            StructField("weights", floats),
+        ]
+    )
 
 
 @dataclass(frozen=True)
-class _Ease:
-    """The body of the one task: histories in, every item's weights out."""
+class _Task:
+    """The body of the one task: interactions in, users' histories and items' weights out."""
 
-    size: int
     regularization: float
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        users = csr_of(pa.Table.from_batches(list(batches)), COLUMNS, STRENGTHS, self.size)
-        weights = ease_weights(users, self.regularization)
-        step = max(1, _BATCH_BYTES // (4 * self.size))
-        for start in range(0, self.size, step):
-            part = weights[start : start + step]
-            bounds = np.arange(0, part.size + 1, self.size, dtype=np.int64)
-            items = np.arange(start, start + len(part), dtype=np.int32)
-            columns = [
-                pa.array(items),
-                pa.nulls(len(part), pa.list_(pa.int32())),
-                list_array(bounds, part.ravel()),
-            ]
-            yield pa.RecordBatch.from_arrays(columns, names=[ITEM_IDX, TARGETS, WEIGHTS])
+        pairs = unpack_pairs(pa.Table.from_batches(list(batches))["data"])
+        users, items = dense_places(pairs[USER_ID]), dense_places(pairs[ITEM_ID])
+        shape = len(users.ids), len(items.ids)
+        rows = csr_from_pairs(users.places, items.places, np.asarray(pairs[VALUE]), shape)
+        ids = users.ids, items.ids
+        for begin in range(0, shape[USER], _BATCH_BYTES // 1024):
+            part = slice(begin, min(begin + _BATCH_BYTES // 1024, shape[USER]))
+            bounds = rows.indptr[part.start : part.stop + 1]
+            entries = slice(bounds[0], bounds[-1])
+            yield _batch(
+                USER,
+                ids,
+                part,
+                np.diff(bounds),
+                {
+                    "history": list_array(bounds - bounds[0], rows.columns[entries]),
+                    "values": list_array(bounds - bounds[0], rows.values[entries]),
+                },
+            )
+        weights = ease_weights(rows, self.regularization)
+        counts = np.bincount(rows.columns, minlength=shape[ITEM])
+        step = max(1, _BATCH_BYTES // (4 * shape[ITEM]))
+        for begin in range(0, shape[ITEM], step):
+            part = slice(begin, min(begin + step, shape[ITEM]))
+            yield _batch(ITEM, ids, part, counts[part], {"weights": matrix_lists(weights[part])})
+
+
+def _batch(
+    side: int, ids: tuple[pa.Array, pa.Array], part: slice, counts: Any, lists: dict[str, pa.Array]
+) -> pa.RecordBatch:
+    """Rows `part` of one side; absent columns are null."""
+    size = part.stop - part.start
+    kinds = {"history": pa.int32(), "values": pa.float32(), "weights": pa.float32()}
+    nulls = {name: pa.nulls(size, pa.list_(kind)) for name, kind in kinds.items()}
+    return pa.RecordBatch.from_pydict(
+        {
+            "side": pa.array(np.full(size, side, np.int32)),
+            **{
+                KEYS[n]: ids[n][part.start : part.stop]
+                if n == side
+                else pa.nulls(size, ids[n].type)
+                for n in (USER, ITEM)
+            },
+            "idx": pa.array(np.arange(part.start, part.stop)),
+            "n_interactions": pa.array(np.asarray(counts, np.int64)),
+            **nulls,
+            **lists,
+        }
+    )
 
 
 def ease_weights(users: Csr, regularization: float) -> Floats:
-    """Weights (items, items): row j holds those from item j to every item."""
+    """Weights (items, items): row j holds the weights from item j to every item."""
     inverse = np.linalg.inv(_gram(users, regularization))
     diagonal = inverse.diagonal().copy()
     inverse /= -diagonal
@@ -101,8 +177,8 @@ def _gram(users: Csr, regularization: float) -> Doubles:
     gram = np.zeros((users.width, users.width))
 
     def fill(target: int) -> None:
-        who = slice(items.indptr[target], items.indptr[target + 1])
-        add_rows(items.columns[who], items.values[who], rows_of(users), gram[target])
+        own = slice(items.indptr[target], items.indptr[target + 1])
+        add_rows(items.columns[own], items.values[own], rows_of(users), gram[target])
 
     with ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS) as pool:
         list(pool.map(fill, range(users.width)))

@@ -1,4 +1,4 @@
-"""The popularity baseline: everyone gets what most users met."""
+"""The popularity baseline: everyone gets the items that most users met."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,79 +6,66 @@ from typing import ClassVar
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from matchlake.params import Params
-from matchlake.recommender.baselines.one_order import first_unseen, with_cold
-from matchlake.recommender.checkpoint import Cut, keep_locally
+from matchlake.recommender.baselines.params import POPULARITY, PopularityParams
+from matchlake.recommender.baselines.rank_zero import RankZeroModel
+from matchlake.recommender.checkpoint import Checkpointer, local_checkpoint
 from matchlake.recommender.columns import require_columns
-from matchlake.schemas import ITEM_ID, SCORE, USER_ID
+from matchlake.recommender.ids import number_rows
+from matchlake.recommender.protocol import FitContext, ModelParts, TrainingInputs
+from matchlake.schemas import ITEM_ID, USER_ID
 
 
-class PopularityParams(Params):
-    """How popularity is counted."""
+@dataclass(frozen=True, repr=False)
+class PopularityModel(RankZeroModel):
+    """Items with their popularity as `bias`, which is every user's score of them.
 
-    value_column: str | None = None
-    """Column to sum, such as a strength that fades with time; None counts the users."""
-
-
-@dataclass(frozen=True)
-class PopularityModel:
-    """Items with their popularity as `score`; `users` are the known ones, who all get the same.
-
-    Orders items and does not rate: a score is a count of users (or a sum of strengths), so it
-    has no place in rating metrics.
+    The model orders items and predicts no ratings: a score is a number of users, or a sum of
+    values.
     """
 
-    users: DataFrame
-    items: DataFrame
-    params: PopularityParams
-    predicts_ratings: ClassVar[bool] = False
-
-    def score(self, pairs: DataFrame) -> DataFrame:
-        """Adds `score`, the item's popularity (double), and `cold`: the item is unknown, with 0."""
-        require_columns(pairs, (USER_ID, ITEM_ID), "pairs")
-        joined = pairs.join(self.items.select(ITEM_ID, SCORE), ITEM_ID, "left")
-        return joined.select(
-            *pairs.columns,
-            F.coalesce(SCORE, F.lit(0.0)).alias(SCORE),
-            F.col(SCORE).isNull().alias("cold"),
-        )
-
-    def recommend_items(
-        self,
-        users: DataFrame | None,
-        k: int,
-        *,
-        exclude_seen: DataFrame | None = None,
-        candidates: DataFrame | None = None,
-    ) -> DataFrame:
-        """The most popular items of each user: `user_id`, `rank`, `item_id`, `score`, `cold`; lazy.
-
-        Reads `user_id` of `users` (all known ones when None; unknown ones, which `cold` tells, are
-        served alike), `user_id` and `item_id` of `exclude_seen`, and `item_id`, with `user_id`
-        where each user has candidates of their own, of `candidates`. Equal scores go by item id.
-        """
-        wanted = self.users if users is None else users
-        lists = first_unseen(
-            self.items, wanted, k, exclude_seen=exclude_seen, candidates=candidates
-        )
-        return with_cold(lists, self.users)
+    algorithm: ClassVar[str] = "popularity"
 
 
 def fit_popularity(
-    interactions: DataFrame, params: PopularityParams | None = None, *, cut: Cut = keep_locally
+    interactions: DataFrame,
+    params: PopularityParams = POPULARITY,
+    *,
+    checkpoint: Checkpointer = local_checkpoint,
 ) -> PopularityModel:
-    """Counts for each `item_id` of `interactions` the distinct `user_id`, or sums a column.
+    """Counts, for each `item_id` of `interactions`, the distinct `user_id`, or sums a column.
 
-    Rows where one of these is null do not count. Starts what `cut` starts, for items and for
-    users.
+    Rows with a null in one of these do not count. Starts one checkpoint and one small action each
+    for items and for users.
     """
-    params = params or PopularityParams()
     value = params.value_column
-    needed = (USER_ID, ITEM_ID) if value is None else (USER_ID, ITEM_ID, value)
-    require_columns(interactions, needed, "interactions")
-    counted = interactions.dropna(subset=list(needed))
-    score = F.count_distinct(USER_ID) if value is None else F.sum(value)
-    items = counted.groupBy(ITEM_ID).agg(score.cast("double").alias(SCORE))
+    columns = (USER_ID, ITEM_ID) if value is None else (USER_ID, ITEM_ID, value)
+    require_columns(interactions, columns, "interactions")
+    counted = interactions.dropna(subset=list(columns))
+    users_met = F.count_distinct(USER_ID)
+    score = users_met if value is None else F.sum(value)
+    rows = counted.groupBy(ITEM_ID).agg(
+        score.cast("double").alias("bias"), users_met.alias("n_interactions")
+    )
+    items, item_count = number_rows(rows, ITEM_ID, checkpoint)
+    known = interactions.where(F.col(USER_ID).isNotNull()).groupBy(USER_ID)
+    rows = known.agg(F.lit(0.0).alias("bias"), F.count_distinct(ITEM_ID).alias("n_interactions"))
+    users, user_count = number_rows(rows, USER_ID, checkpoint)
     return PopularityModel(
-        users=cut(interactions.select(USER_ID).dropna().distinct()), items=cut(items), params=params
+        users.withColumnRenamed("idx", "user_idx"),
+        items.withColumnRenamed("idx", "item_idx"),
+        0.0,
+        params,
+        (user_count, item_count),
+    )
+
+
+def fit(inputs: TrainingInputs, params: PopularityParams, context: FitContext) -> PopularityModel:
+    """`fit_popularity` for the registry."""
+    return fit_popularity(inputs.interactions, params, checkpoint=context.checkpoint)
+
+
+def load(parts: ModelParts[DataFrame]) -> PopularityModel:
+    """The model of saved parts, as frames."""
+    return PopularityModel(
+        parts.users, parts.items, parts.values["mean"], parts.params, parts.sizes
     )

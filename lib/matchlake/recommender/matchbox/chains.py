@@ -1,23 +1,18 @@
-"""Several chains over the same ratings, their samples pooled, and how well they have mixed."""
+"""Several chains over the same ratings, their pooled samples, and convergence diagnostics."""
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from matchlake.recommender.matchbox.params import MatchboxParams
-from matchlake.recommender.matchbox.posterior import Posterior, Usual
+from matchlake.recommender.matchbox.posterior import MeanFeatures, Posterior
+from matchlake.recommender.matchbox.report import Trace
 from matchlake.recommender.matchbox.sampler.gibbs import Gibbs, Sample
-from matchlake.recommender.matchbox.sampler.history_features import usual_features
+from matchlake.recommender.matchbox.sampler.history_features import mean_feature_row
 from matchlake.recommender.matchbox.sampler.link_matrix import Features
 from matchlake.recommender.matchbox.sampler.ratings import Ratings
-
-Trace = dict[str, npt.NDArray[Any]]
-"""By name, a number of every sweep: (chains, sweeps)."""
-
-PREFIX = "trace_"
 
 
 def run_chains(
@@ -28,7 +23,7 @@ def run_chains(
 ) -> tuple[Posterior, Trace]:
     """Runs `params.chains` chains, each for its share of the samples, one after another.
 
-    `histories` says how many of the features of users and of items, the last ones, are history.
+    `histories` counts the history features of users and of items, which are the last ones.
     """
     share, sizes = -(-params.samples // params.chains), ratings.sizes[:2]
     each = params.model_copy(update={"samples": share})
@@ -39,30 +34,29 @@ def run_chains(
         samples += gibbs.samples()
         traces.append(gibbs.trace)
     names = traces[0][0]
-    trace = {
-        PREFIX + name: np.array([[facts[name] for facts in one] for one in traces])
-        for name in names
-    }
+    trace = {name: np.array([[facts[name] for facts in one] for one in traces]) for name in names}
     found = Posterior.of(samples, gibbs.response.mean, gibbs.response.levels)
     counts = [np.bincount(ratings.places[:, side], minlength=n) for side, n in enumerate(sizes)]
-    usual = [
-        Usual(np.zeros(0, np.float32) if of is None else usual_features(of.rows, n), history)
+    mean_features = [
+        MeanFeatures(
+            np.zeros(0, np.float32) if of is None else mean_feature_row(of.rows, n), history
+        )
         for of, n, history in zip(features, counts, histories, strict=False)
     ]
-    return found.with_cold(counts, usual), trace
+    return found.with_cold(counts, mean_features), trace
 
 
 @dataclass(frozen=True)
-class Mixing:
-    """How well the chains have mixed in one number: `r_hat` near 1, `effective` samples many."""
+class Convergence:
+    """Convergence of one traced number; good are `r_hat` near 1 and many effective samples."""
 
     name: str
     mean: float
     r_hat: float
-    effective: float
+    ess: float
 
 
-def measure_mixing(trace: Trace, burn_in: int) -> list[Mixing]:
+def measure_convergence(trace: Trace, burn_in: int) -> list[Convergence]:
     """Split R-hat and effective sample size of each traced number (Gelman et al. 2013, 11.4-5)."""
     found = []
     for name, values in trace.items():
@@ -71,8 +65,8 @@ def measure_mixing(trace: Trace, burn_in: int) -> list[Mixing]:
         if half < 2:  # noqa: PLR2004 - no variance within fewer
             continue
         split = np.concatenate([kept[:, :half], kept[:, -half:]])
-        r_hat, effective = _mixing(split)
-        found.append(Mixing(name.removeprefix(PREFIX), float(kept.mean()), r_hat, effective))
+        r_hat, ess = _mixing(split)
+        found.append(Convergence(name, float(kept.mean()), r_hat, ess))
     return found
 
 
@@ -82,7 +76,7 @@ def _mixing(chains: npt.NDArray[np.float64]) -> tuple[float, float]:
     between = float(chains.mean(axis=1).var(ddof=1))
     pooled = within * (length - 1) / length + between
     if within == 0.0:
-        # Chains that stand still have mixed only where they stand at the same number.
+        # Constant chains have converged only if they are equal.
         return (1.0, float(count * length)) if between == 0.0 else (math.inf, float(count))
     centred = chains - chains.mean(axis=1, keepdims=True)
     total = 0.0

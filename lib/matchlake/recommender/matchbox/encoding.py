@@ -1,4 +1,4 @@
-"""Plain columns of users and items to feature vectors, by the product's own encoders."""
+"""Columns of users and items as feature vectors, by the encoders of `features`."""
 
 import re
 from functools import reduce
@@ -26,11 +26,11 @@ VECTOR = "x"
 
 
 class Encoders(NamedTuple):
-    """How each side's columns become features: declared, fitted before, or None for the default.
+    """How columns become features, per side: declared, fitted before, or None for the default.
 
-    The default takes every column but the id: numbers divided by their largest absolute value, a
-    missing one by the mean; texts, booleans and dates as categories, lists as sets of categories,
-    a missing value as a category of its own.
+    The default takes every column but the id. Numbers are divided by their largest absolute value,
+    and the mean replaces missing ones. Strings, booleans and dates are categories, lists are sets
+    of categories; a missing value is a category of its own.
     """
 
     users: FeatureSet | FeatureModel | None = None
@@ -38,16 +38,16 @@ class Encoders(NamedTuple):
 
 
 class FittedEncoders(NamedTuple):
-    """What each side's columns become; None where a side has no features."""
+    """The fitted encoder of each side; None for a side without features."""
 
     users: FeatureModel | None
     items: FeatureModel | None
 
 
 def declare_features(frame: DataFrame, key: str) -> FeatureSet:
-    """The default feature set of `frame`, whose ids are in `key`; see `Encoders`.
+    """The default feature set of `frame` with ids in `key`; see `Encoders`.
 
-    A feature has its column's name, or, where that is none for a feature, the number of its place.
+    A feature has its column's name or, if that is no name of a feature, the column's number.
     """
     features: dict[str, Feature] = {}
     names = Names()
@@ -85,8 +85,8 @@ def fit_encoder(frame: DataFrame, key: str, encoders: Encoders | None, side: int
 def encode(frame: DataFrame, key: str, encoder: FeatureModel) -> DataFrame:
     """`key` and `x`, the feature vector of each row; lazy.
 
-    Zero stands for a value that is still missing. The ones of a list are divided by the root of
-    their number, so that a long list weighs as much as a short one.
+    A value that is still missing becomes zero. The ones of a list are divided by the root of their
+    number, so that a long list weighs as much as a short one.
     """
     whole = encoder.model_copy(update={"keys": (key,)}).transform(frame)
     lists = {fitted.name: fitted.outputs() for fitted in encoder.features if fitted.is_list}
@@ -103,7 +103,7 @@ def encode(frame: DataFrame, key: str, encoder: FeatureModel) -> DataFrame:
 def sources_of(
     encoders: FittedEncoders,
 ) -> tuple[tuple[Source, ...] | None, tuple[Source, ...] | None]:
-    """What each side's vectors consist of, feature by feature; None where a side has none."""
+    """The sources of each side's vectors, in their order; None for a side without features."""
     users, items = (
         None
         if encoder is None

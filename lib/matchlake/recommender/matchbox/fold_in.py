@@ -1,4 +1,4 @@
-"""Rows of users or items that were not trained, or have changed: their means, a sample each."""
+"""Fold-in: conditional means, sample by sample, of new or changed users and items."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ import numpy.typing as npt
 from matchlake.engine.csr import Floats
 from matchlake.engine.simd import LANES
 from matchlake.errors import InputError
-from matchlake.recommender.matchbox.posterior import Posterior
+from matchlake.recommender.matchbox.posterior import Posterior, side_of
+from matchlake.recommender.matchbox.report import PosteriorReport
 from matchlake.recommender.matchbox.sampler.gibbs import Side, condition
-from matchlake.recommender.matchbox.sampler.history_features import beside, dense_rows
+from matchlake.recommender.matchbox.sampler.history_features import dense_rows, history_of, hstack
 from matchlake.recommender.matchbox.sampler.kernels import (
     Conditional,
     Matrix,
@@ -26,10 +27,11 @@ from matchlake.recommender.matchbox.sampler.link_matrix import Features
 from matchlake.recommender.matchbox.sampler.ordinal import FAR, edges_of, mean_latents
 from matchlake.recommender.matchbox.sampler.prior import Prior
 from matchlake.recommender.matchbox.sampler.random import draw_key
-from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER, Ratings, sort_for
+from matchlake.recommender.matchbox.sampler.ratings import Ratings, sort_for
+from matchlake.recommender.sides import ITEM, USER
 
 _ROUNDS = 30
-"""Rounds of latent means and rows, where ratings are levels."""
+"""Alternations between latent means and rows, for rating levels."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,42 @@ class NewRatings:
     count: int
 
 
-class Folded(NamedTuple):
-    """Rows (count, samples, columns), and the part of their prior variance that is left (count,).
+def posterior_of(
+    report: PosteriorReport, side: int, others: Floats, users: Floats | None
+) -> Posterior:
+    """The posterior to fold rows of `side` into: trained rows of the other side, none of its own.
 
-    That part is 1 or more without ratings, and falls towards 0 as they come.
+    `others` has shape (rows, samples, columns). `users` (users, samples, width) is the users' part
+    of the likelihood, which items need.
+    """
+    none = np.zeros((0, *others.shape[1:]), np.float32)
+    sides = [side_of(report.sides[n], none if n == side else others) for n in (USER, ITEM)]
+    likelihood = report.likelihood
+    if users is not None:
+        likelihood["users"] = np.ascontiguousarray(users.transpose(1, 0, 2))
+    return Posterior(report.mean, tuple(sides), likelihood, report.rating_levels)
+
+
+def features_of(
+    report: PosteriorReport, side: int, new: NewRatings, vectors: Floats | None
+) -> Features | None:
+    """The features of new rows, as in the fit: given ones (rows, features), then history.
+
+    Here `new.others` are indices of the fit. Missing vectors count as zeros.
+    """
+    seen = report.sides[1 - side].seen
+    width = report.sides[side].links.shape[1] - len(seen)
+    given = np.zeros((new.count, width), np.float32) if vectors is None else vectors
+    rows = dense_rows(given) if width else None
+    history = history_of(new.rows, new.others, new.count, seen) if len(seen) else None
+    rows = hstack(rows, history)
+    return None if rows is None else Features(rows)
+
+
+class Folded(NamedTuple):
+    """Rows (count, samples, columns), and the part of the prior variance that is left (count,).
+
+    That part is 1 or more without ratings, and falls towards 0 with more ratings.
     """
 
     rows: Floats
@@ -55,52 +89,55 @@ class Folded(NamedTuple):
 def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features | None) -> Folded:
     """Rows of users or items, given their ratings and features.
 
-    In every sample, with the other side's rows, a row's prior mean m, and beta the precision of
-    each rating's user (a new user's is the mean one): A = precision + beta sum [q, 1][q, 1]',
-    row = A^-1 (precision m + beta sum (rating - mean - c)[q, 1]). It is the mean of a row's draw,
-    whose covariance is A^-1: with M = sum [q, 1][q, 1]' over all rows of the other side, their
-    `prior_share` is tr(A^-1 M) / tr(precision^-1 M), averaged over the samples.
-    Where ratings are levels the latent numbers take their means, in turn with the row, at the
-    thresholds that users have in common. A row without ratings has the `bare` part of the prior
-    mean in the place of its history's. Raises InputError for ratings that are not `needed`.
+    In every sample, q are rows of the other side and m is the prior mean of the row. beta is the
+    precision of the rating's user, for a new user the mean one. Then
+
+        A = precision + beta sum [q, 1][q, 1]'
+        row = A^-1 (precision m + beta sum (rating - mean - c)[q, 1])
+
+    is the mean of a row's draw, and A^-1 its covariance. With M = sum [q, 1][q, 1]' over all rows
+    of the other side, `prior_share` is tr(A^-1 M) / tr(precision^-1 M), averaged over the samples.
+    For rating levels, the latent numbers and the row take their means in turn, at the thresholds
+    that users share. The `baseline_shift` replaces the history part of the prior mean of a row
+    without ratings. Raises InputError for invalid ratings.
     """
-    refuse_unfit(new.values, posterior.levels)
+    require_valid(new.values, posterior.levels)
     columns = posterior.sides[side].rows.shape[2]
-    bench = _Bench(posterior, side, new, features)
+    problem = _FoldInProblem(posterior, side, new, features)
     out = np.empty((new.count, posterior.samples, columns), np.float32)
     share = np.zeros(new.count, np.float32)
     for sample in range(posterior.samples):
-        rows, left = bench.rows(sample)
+        rows, left = problem.rows(sample)
         out[:, sample] = rows[:, :columns]
         share += left / np.float32(posterior.samples)
-    share[bench.bare] *= np.float32(posterior.sides[side].cold_share)
+    share[problem.baseline_shift] *= np.float32(posterior.sides[side].cold_share)
     return Folded(out, share)
 
 
 _SHOWN = 5
-"""Offending ratings that an error shows."""
+"""Number of invalid ratings in an error message."""
 
 
-def needed(levels: Iterable[float] | None) -> str:
-    """What a rating has to be, in words."""
+def requirement(levels: Iterable[float] | None) -> str:
+    """What a rating must be, for error messages."""
     if levels is None:
         return "a finite number"
     return f"one of the levels of the fit, {', '.join(f'{float(level):g}' for level in levels)}"
 
 
-def refuse_unfit(values: Floats, levels: Matrix | None) -> None:
-    """Raises InputError that shows some of `values`, where some are not `needed`."""
+def require_valid(values: Floats, levels: Matrix | None) -> None:
+    """Raises InputError, which shows some of `values`, if any is invalid."""
     fit = np.isfinite(values) if levels is None else np.isin(values, levels.astype(np.float32))
     if not fit.all():
         shown = ", ".join(f"{value:g}" for value in values[~fit][:_SHOWN])
         raise InputError(
             f"{np.sum(~fit)} of {len(values)} rating(s) cannot be folded in, among them {shown}: "
-            f"a rating must be {needed(levels)}. Filter or fix these."
+            f"a rating must be {requirement(levels)}. Filter or fix these."
         )
 
 
-class _Bench:
-    """The new ratings in kernel form, with the trained side's rows put in sample by sample."""
+class _FoldInProblem:
+    """The new ratings in kernel form; the rows of the trained side are set sample by sample."""
 
     def __init__(
         self, posterior: Posterior, side: int, new: NewRatings, features: Features | None
@@ -123,18 +160,21 @@ class _Bench:
         names = np.arange(len(stack))
         ids = np.arange(new.count)
         view = View(seen.indptr, seen.others, seen.owners, ids, names, stack.reshape(-1), columns)
-        # One more feature: to have no ratings, and so no history.
-        self.bare = np.diff(seen.indptr) == 0
-        without = dense_rows(self.bare.astype(np.float32)[:, None])
-        rows = beside(None if features is None else features.rows, without) or without
+        # One more feature: no ratings, and so no history.
+        self.baseline_shift = np.diff(seen.indptr) == 0
+        without = dense_rows(self.baseline_shift.astype(np.float32)[:, None])
+        rows = hstack(None if features is None else features.rows, without) or without
         self._side = Side(side, seen, Features(rows), None, view, self._mine)
 
     def rows(self, sample: int) -> tuple[Floats, Floats]:
-        """The rows of one sample, and what ratings leave of their prior's variance."""
+        """The rows of one sample, and the part of the prior's variance that ratings leave."""
         mine = self._posterior.sides[self._number]
         trained = self._posterior.sides[1 - self._number].rows
         self._other[:, : trained.shape[2]] = trained[:, sample]
-        links, scales = np.vstack([mine.links[sample], mine.bare[sample]]), mine.scales[sample]
+        links, scales = (
+            np.vstack([mine.links[sample], mine.baseline_shift[sample]]),
+            mine.scales[sample],
+        )
         prior = Prior(mine.means[sample], mine.precisions[sample], links, scales)
         self._mine[:] = 0.0
         weights = self._weights(sample)

@@ -1,4 +1,4 @@
-"""The posterior mean in few columns: the same dot products, up to a stated loss."""
+"""The posterior mean in few columns: the same dot products, up to a stated tolerance."""
 
 from typing import NamedTuple
 
@@ -16,33 +16,35 @@ _Root = tuple[Matrix, Matrix]
 
 
 class Projections(NamedTuple):
-    """Maps concatenated factors of users and items to compact ones: (samples * rank, columns)."""
+    """Maps the factors of users and of items to low-rank ones: (samples * rank, columns)."""
 
     users: Floats
     items: Floats
 
 
-def compact(users: Floats, items: Floats, loss: float) -> Projections:
-    """The fewest columns whose dot products are off by `loss` at most; see `compact_grams`."""
+def low_rank_of_rows(users: Floats, items: Floats, tolerance: float) -> Projections:
+    """The fewest columns with dot products that are off by at most `tolerance`; see `low_rank`."""
     roots = _root_of(users), _root_of(items)
-    return _projections(roots, (len(users), len(items)), loss)
+    return _projections(roots, (len(users), len(items)), tolerance)
 
 
-def compact_grams(grams: tuple[Matrix, Matrix], sizes: tuple[int, int], loss: float) -> Projections:
-    """As `compact`, from U'U and V'V of the rows U and V of the two sides, which have `sizes`.
+def low_rank(grams: tuple[Matrix, Matrix], sizes: tuple[int, int], tolerance: float) -> Projections:
+    """From U'U and V'V of the rows U and V of the two sides, which have `sizes`.
 
-    The loss is a root mean square over all pairs. With roots R_u, R_v of the Gram matrices the
-    singular values of R_u' R_v are those of U V', so that nothing of the size of all pairs is ever
-    made; what is cut are the last of them (Eckart and Young 1936).
+    The tolerance is a root mean square over all pairs. R_u and R_v are roots of the Gram matrices.
+    R_u' R_v has the singular values of U V', so nothing of the size of all pairs is built. The
+    smallest ones are dropped (Eckart and Young 1936).
     """
-    return _projections((_root(grams[0]), _root(grams[1])), sizes, loss)
+    return _projections((_root(grams[0]), _root(grams[1])), sizes, tolerance)
 
 
-def _projections(roots: tuple[_Root, _Root], sizes: tuple[int, int], loss: float) -> Projections:
+def _projections(
+    roots: tuple[_Root, _Root], sizes: tuple[int, int], tolerance: float
+) -> Projections:
     (left, left_inverse), (right, right_inverse) = roots
     u, values, v = np.linalg.svd(left.T @ right, full_matrices=False)
     energy = np.cumsum(values[::-1] ** 2)[::-1]
-    columns = max(1, int(np.sum(energy > loss**2 * sizes[0] * sizes[1])))
+    columns = max(1, int(np.sum(energy > tolerance**2 * sizes[0] * sizes[1])))
     scale = np.sqrt(values[:columns])
     return Projections(
         (left_inverse @ (u[:, :columns] * scale)).astype(np.float32),
@@ -51,12 +53,12 @@ def _projections(roots: tuple[_Root, _Root], sizes: tuple[int, int], loss: float
 
 
 def _root_of(rows: Floats) -> _Root:
-    """The root of rows' Gram matrix, from the smaller of rows' rows and rows rows'."""
+    """The root of rows' rows, computed from the smaller matrix of it and rows rows'."""
     if len(rows) >= rows.shape[1]:
         return _root(_gram(rows))
     exact = rows.astype(np.float64)
     values, vectors = np.linalg.eigh(exact @ exact.T)
-    kept = _telling(values)
+    kept = _significant(values)
     root = exact.T @ vectors[:, kept]
     return root, root / values[kept]
 
@@ -71,11 +73,11 @@ def _gram(rows: Floats) -> Matrix:
 
 def _root(gram: Matrix) -> _Root:
     values, vectors = np.linalg.eigh(gram)
-    kept = _telling(values)
+    kept = _significant(values)
     roots = np.sqrt(values[kept])
     return vectors[:, kept] * roots, vectors[:, kept] / roots
 
 
-def _telling(values: Matrix) -> npt.NDArray[np.bool_]:
-    """Which eigenvalues, ascending, are more than rounding."""
+def _significant(values: Matrix) -> npt.NDArray[np.bool_]:
+    """The eigenvalues, ascending, that exceed rounding errors."""
     return np.asarray(values > _ROUNDING * max(values[-1], _ROUNDING))

@@ -1,80 +1,85 @@
-"""`MatchboxModel`: the posterior as frames, and what it predicts."""
+"""`MatchboxModel`: the posterior as frames, and its predictions."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from matchlake.engine.packing import Array
-from matchlake.recommender.als.model import FactorModel
-from matchlake.recommender.als.params import AlsParams
-from matchlake.recommender.columns import KEYS, require_columns
-from matchlake.recommender.matchbox.chains import PREFIX, Mixing, measure_mixing
+from matchlake.errors import ParameterError
+from matchlake.features.model import FeatureModel
+from matchlake.recommender.columns import require_columns
+from matchlake.recommender.factors import FactorRecommender, Factors, with_rows
+from matchlake.recommender.matchbox.chains import Convergence, measure_convergence
 from matchlake.recommender.matchbox.encoding import FittedEncoders
-from matchlake.recommender.matchbox.feature_weights import link_weights
+from matchlake.recommender.matchbox.feature_effects import side_effects
 from matchlake.recommender.matchbox.fold_in_spark import fold_in_rows
-from matchlake.recommender.matchbox.params import MatchboxParams
-from matchlake.recommender.matchbox.posterior import compact_row
-from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER
+from matchlake.recommender.matchbox.frames import MatchboxFrames
+from matchlake.recommender.matchbox.numpy_model import (
+    ENCODERS,
+    REPORT,
+    NumpyMatchboxModel,
+    load_numpy,
+)
+from matchlake.recommender.matchbox.posterior import low_rank_row
+from matchlake.recommender.matchbox.report import PosteriorReport
 from matchlake.recommender.matchbox.scoring import score_cells
+from matchlake.recommender.parts import to_arrow
+from matchlake.recommender.protocol import Capability, ModelParts
+from matchlake.recommender.sides import ITEM, KEYS, USER
 from matchlake.schemas import EVENT_TIME, ITEM_ID, SCORE, USER_ID
 
-_LATER = 1 << 62
-"""Indices from here on belong to rows that were folded in."""
+_DAYS = "days"
 
 
-@dataclass(frozen=True)
-class MatchboxModel:
-    """A fitted posterior as lazy frames, with what is small as arrays.
+@dataclass(frozen=True, repr=False)
+class MatchboxModel(MatchboxFrames, FactorRecommender):
+    """A fitted posterior; see `MatchboxFrames` for its data.
 
-    `users` has `user_id`, `user_idx`, `factors` (all samples' factors side by side, each over the
-    root of the samples), `biases` (one a sample), `compact` (few columns with nearly the same dot
-    products), `observed` (ratings that trained the row, 0 for a row that is its features' prior
-    mean) and `response` (the user's precision in every sample, or gaps between thresholds);
-    `items` likewise without the last; `days` has `user_id`, `day` (days since 1970), `factors` and
-    `biases`. `report` holds priors, shared response, traces and history.
+    The low-rank posterior mean ranks users and items, with an error within
+    `params.low_rank_tolerance`. `score` uses all samples. Days have no part in rankings.
     """
 
-    users: DataFrame
-    items: DataFrame
-    days: DataFrame | None
-    report: dict[str, Array] = field(repr=False)
-    params: MatchboxParams
-    encoders: FittedEncoders
+    algorithm: ClassVar[str] = "matchbox"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {
+            "recommend_users",
+            "similar",
+            "related",
+            "fold_in_users",
+            "fold_in_items",
+            "features",
+            "uncertainty",
+            "feature_effects",
+        }
+    )
 
-    @property
-    def mean(self) -> float:
-        """What is added to every score: the mean of the ratings; 0 where they are levels."""
-        return float(self.report["mean"])
-
-    @property
-    def levels(self) -> list[float] | None:
-        """The levels a rating can have, ascending; None where it is a number."""
-        found = self.report.get("levels")
-        return None if found is None else [float(level) for level in found]
-
-    def factor_model(self) -> FactorModel:
-        """The posterior mean of users and items as one factor model of few columns.
-
-        What ranks users and items does so by this. Its scores are expected ratings where ratings
-        are numbers, within `params.compact_loss`, and expected latent numbers where they are
-        levels; days have no part in it.
-        """
-        bias = F.aggregate("biases", F.lit(0.0), lambda a, b: a + b) / F.size("biases")
-        factors = F.col("compact").alias("factors")
-        columns = (factors, bias.cast("float").alias("bias"), "observed")
-        rank = self.report["compact_users"].shape[1]
-        return FactorModel(
-            users=self.users.select(USER_ID, "user_idx", *columns),
-            items=self.items.select(ITEM_ID, "item_idx", *columns),
-            mean=self.mean,
-            params=AlsParams(feedback="explicit", rank=rank),
-        )
+    def __repr__(self) -> str:
+        users, items = self.report.sizes[:2]
+        kind = "ratings" if self.rating_levels is None else f"{len(self.rating_levels)} levels"
+        size = f"samples={self.params.samples}, users={users:,}, items={items:,}"
+        return f"MatchboxModel({kind}, rank={self.params.rank}, {size})"
 
     @property
     def predicts_ratings(self) -> bool:
         """A score is a rating."""
         return True
+
+    @property
+    def factors(self) -> Factors:
+        """The low-rank posterior mean of users and items.
+
+        Its scores are expected ratings for ratings that are numbers, and expected latent numbers
+        for rating levels.
+        """
+        columns = (F.col("low_rank").alias("factors"), _mean_bias().alias("bias"), "n_interactions")
+        return Factors(
+            users=self.user_factors.select(USER_ID, "user_idx", *columns),
+            items=self.item_factors.select(ITEM_ID, "item_idx", *columns),
+            rank=self.report.sides[USER].projection.shape[1],
+            mean=self.mean,
+        )
 
     def recommend_items(
         self,
@@ -84,15 +89,12 @@ class MatchboxModel:
         exclude_seen: DataFrame | None = None,
         candidates: DataFrame | None = None,
     ) -> DataFrame:
-        """As `FactorModel.recommend_items`, for users known by features too; None for all.
+        """The best items of each user; see `Recommender.recommend_items`.
 
-        `score` is the expected rating; `cold` is true for a user without ratings in the fit. A user
-        that the model does not know at all is the average user, here as in `score`.
+        `score` is the expected rating. Users known by features only are ranked, too; they, and
+        unknown users, who are the average user here and in `score`, have `is_cold_start`.
         """
-        flat = self.factor_model()
-        asked = self._asked(users, flat.users, USER)
-        lists = flat.recommend_items(asked, k, exclude_seen=exclude_seen, candidates=candidates)
-        return self._rated(lists, self.users, USER_ID)
+        return self._recommend(USER, users, k, exclude_seen, candidates)
 
     def recommend_users(
         self,
@@ -103,107 +105,165 @@ class MatchboxModel:
         candidates: DataFrame | None = None,
     ) -> DataFrame:
         """As `recommend_items`, with users and items exchanged."""
-        flat = self.factor_model()
-        asked = self._asked(items, flat.items, ITEM)
-        lists = flat.recommend_users(asked, k, exclude_seen=exclude_seen, candidates=candidates)
-        return self._rated(lists, self.items, ITEM_ID)
+        return self._recommend(ITEM, items, k, exclude_seen, candidates)
 
-    def _asked(self, wanted: DataFrame | None, known: DataFrame, side: int) -> DataFrame | None:
-        """Those to recommend for, with their compact rows: the average row's for an unknown id."""
-        if wanted is None:
+    def _recommend(
+        self,
+        side: int,
+        queries: DataFrame | None,
+        k: int,
+        exclude_seen: DataFrame | None,
+        candidates: DataFrame | None,
+    ) -> DataFrame:
+        factors = self.factors
+        rows = self._query_rows(queries, factors.side(side), side)
+        lists = factors.recommend(side, rows, k, exclude_seen, candidates)
+        return self._rated(lists, side)
+
+    def _query_rows(
+        self, queries: DataFrame | None, known: DataFrame, side: int
+    ) -> DataFrame | None:
+        """The queries with their low-rank rows: the average row's for an unknown id."""
+        if queries is None:
             return None
         key = KEYS[side]
-        require_columns(wanted, (key,), "the frame of those to recommend for")
-        factors, bias = compact_row(self.report, side)
+        require_columns(queries, (key,), "the frame of queries")
+        factors, bias = low_rank_row(self.report.sides[side])
         rows = known.select(key, "factors", "bias")
-        asked = wanted.select(key).where(F.col(key).isNotNull()).distinct().join(rows, key, "left")
+        ids = queries.select(key).where(F.col(key).isNotNull()).distinct()
         average = F.array(*map(F.lit, factors.tolist())).cast("array<float>")
-        return asked.withColumns(
+        return ids.join(rows, key, "left").withColumns(
             {
                 "factors": F.coalesce("factors", average),
                 "bias": F.coalesce("bias", F.lit(bias).cast("float")),
             }
         )
 
-    def _rated(self, lists: DataFrame, side: DataFrame, key: str) -> DataFrame:
-        """The flag from `observed`; where ratings are levels, their expectation as the score."""
-        trained = side.where(F.col("observed") > 0).select(key, F.lit(col=False).alias("_cold"))
-        flagged = lists.join(trained, key, "left")
-        flagged = flagged.withColumn("cold", F.coalesce("_cold", F.lit(col=True))).drop("_cold")
-        if self.levels is None:
+    def _rated(self, lists: DataFrame, side: int) -> DataFrame:
+        """Adds the cold-start flag; for rating levels the score is the expected level."""
+        key = KEYS[side]
+        trained = self.side(side).where(F.col("n_interactions") > 0)
+        trained = trained.select(key, F.lit(col=False).alias("_cold"))
+        cold = F.coalesce("_cold", F.lit(col=True))
+        flagged = lists.join(trained, key, "left").withColumn("is_cold_start", cold).drop("_cold")
+        if self.rating_levels is None:
             return flagged
-        pairs = flagged.drop(SCORE).withColumnRenamed("cold", "_cold")
-        if self.params.dates:
+        pairs = flagged.drop(SCORE).withColumnRenamed("is_cold_start", "_cold")
+        if self.params.day_effects:
             pairs = pairs.withColumn(EVENT_TIME, F.lit(None).cast("timestamp"))
-        scored = self.score(pairs).drop("cold").withColumnRenamed("_cold", "cold")
-        return scored.select(*lists.columns)
+        scored = self.score(pairs).drop("is_cold_start")
+        return scored.withColumnRenamed("_cold", "is_cold_start").select(*lists.columns)
 
     def score(self, pairs: DataFrame, *, clip: tuple[float, float] | None = None) -> DataFrame:
-        """Adds `score`, `deviation`, `cold` and, for levels, `chances` to `pairs`; lazy.
+        """Adds `score`, `rating_std`, `is_cold_start` and, for levels, `level_probabilities`; lazy.
 
-        `score` (float) is the expected rating, kept within `clip` where given; `deviation` (float)
-        its predictive standard deviation, a new rating's noise included; `cold` is true where user
-        or item had no ratings to learn from: such a row is its features' prior mean, or that of
-        the average row where the id is unknown. `chances` (array<float>) has the probability of
-        each of `levels`. With `params.dates` the day of `event_time` counts; a day of the user
-        that the model does not know, or null, is an average day.
+        `score` (float) is the expected rating, within `clip`; `rating_std` (float) is its
+        predictive standard deviation, the noise of a new rating included. `is_cold_start` is true
+        if user or item had no ratings in the fit: such a row is the prior mean of its features, and
+        an unknown id is the average row. `level_probabilities` (array<float>) has the probability
+        of each of `rating_levels`. With `params.day_effects` the day of `event_time` counts; an
+        unknown or null day is an average day.
         """
-        timed = (EVENT_TIME,) if self.params.dates else ()
+        timed = (EVENT_TIME,) if self.params.day_effects else ()
         require_columns(pairs, (USER_ID, ITEM_ID, *timed), "the pairs")
         return score_cells(self, pairs, clip)
 
-    def fold_in_users(
-        self, history: DataFrame | None, features: DataFrame | None = None
-    ) -> DataFrame:
-        """Rows for new or changed users, given all else: conditional means, sample by sample.
+    def fold_in(
+        self,
+        *,
+        users: DataFrame | None = None,
+        items: DataFrame | None = None,
+        user_features: DataFrame | None = None,
+        item_features: DataFrame | None = None,
+        checkpoint: Callable[[DataFrame], DataFrame] | None = None,
+    ) -> Self:
+        """The model with new or changed users and items, from ratings, features or both; lazy.
 
-        Reads `user_id`, `item_id` and `rating` of `history`, and the users' columns of `features`;
-        a user is in either or both. Gives `user_id`, `factors`, `biases`, `compact`, `observed` and
-        `prior_share` (float: the part of the prior's variance that ratings leave, which widens the
-        `deviation` of scores) for `with_users`; lazy. From no ratings (the prior mean, a
-        share of 1 or more) to many the hand-over is smooth.
-        Ratings of items that had no ratings in the fit do not count, nor do days. Features that are
-        not given count as missing. What computes the rows fails, and shows one, on ratings that are
-        null, not finite or, where they are levels, none of them.
+        New rows are conditional means, sample by sample, given everything else. Without ratings a
+        row is the prior mean of its features; with more ratings it moves smoothly towards them.
+        Ratings of items (or by users) without ratings in the fit do not count, nor do days. Absent
+        features count as missing. Tasks that compute the rows fail on invalid ratings, and show
+        one. Raises InputError without any rating or feature.
         """
-        return fold_in_rows(self, USER, history, features)
+        if all(given is None for given in (users, items, user_features, item_features)):
+            raise ParameterError(
+                "There is nothing to fold in: pass users, items, user_features or item_features."
+            )
+        keep = checkpoint or (lambda frame: frame)
+        sides = [self.user_factors, self.item_factors]
+        for side, history, features in ((USER, users, user_features), (ITEM, items, item_features)):
+            if history is not None or features is not None:
+                rows = keep(fold_in_rows(self, side, history, features))
+                sides[side] = with_rows(sides[side], rows, side)
+        return replace(self, user_factors=sides[USER], item_factors=sides[ITEM])
 
-    def fold_in_items(
-        self, history: DataFrame | None, features: DataFrame | None = None
-    ) -> DataFrame:
-        """As `fold_in_users`, for items, by `item_id`."""
-        return fold_in_rows(self, ITEM, history, features)
-
-    def with_users(self, rows: DataFrame) -> "MatchboxModel":
-        """The model with `rows` of `fold_in_users` in the place of, or beside, its users."""
-        return replace(self, users=_with_rows(self.users, rows, USER_ID, "user_idx"))
-
-    def with_items(self, rows: DataFrame) -> "MatchboxModel":
-        """The model with `rows` of `fold_in_items` in the place of, or beside, its items."""
-        return replace(self, items=_with_rows(self.items, rows, ITEM_ID, "item_idx"))
-
-    def user_weights(self) -> DataFrame:
-        """Which feature of users pulls which way: a row a feature.
+    def user_feature_effects(self) -> DataFrame:
+        """The estimated effect of each user feature on the rating: one row per feature.
 
         Columns `feature`, `source` (the column it was made from, or `history`), `category` (an item
-        id for history), `pull` (float: what one unit of it adds to the rating of a typical item),
-        `deviation` (float: its posterior standard deviation) and `taste` (float: how much what it
-        adds differs from item to item, a standard deviation).
+        id for history), `effect` (float: what one unit of the feature adds to the rating of an
+        average item), `effect_std` (float: its posterior standard deviation) and
+        `effect_heterogeneity` (float: the standard deviation of the effect over items).
         """
-        return link_weights(self, USER)
+        return side_effects(self, USER)
 
-    def item_weights(self) -> DataFrame:
-        """As `user_weights`, for features of items."""
-        return link_weights(self, ITEM)
+    def item_feature_effects(self) -> DataFrame:
+        """As `user_feature_effects`, for features of items."""
+        return side_effects(self, ITEM)
 
-    def mixing(self) -> list[Mixing]:
-        """How well the chains have mixed: R-hat and effective samples of error, noise, scales."""
-        trace = {name: array for name, array in self.report.items() if name.startswith(PREFIX)}
-        return measure_mixing(trace, self.params.burn_in)
+    def feature_effects(self) -> DataFrame:
+        """The effects of both sides, with `side` (user or item)."""
+        users, items = (
+            side_effects(self, side).withColumn("side", F.lit(name))
+            for side, name in ((USER, "user"), (ITEM, "item"))
+        )
+        return users.unionByName(items)
+
+    def convergence_diagnostics(self) -> list[Convergence]:
+        """R-hat and effective sample size of the traced numbers: error, noise, link scales."""
+        return measure_convergence(self.report.trace, self.params.burn_in)
+
+    def diagnostics(self) -> Mapping[str, float]:
+        """`convergence_diagnostics` as numbers by name."""
+        return {
+            f"convergence/{found.name}/{name}": value
+            for found in self.convergence_diagnostics()
+            for name, value in (("mean", found.mean), ("r_hat", found.r_hat), ("ess", found.ess))
+        }
+
+    def to_parts(self) -> ModelParts[DataFrame]:
+        """All parts of the model, for saving."""
+        files = {REPORT: self.report.to_bytes()}
+        for name, encoder in zip(ENCODERS, self.encoders, strict=True):
+            if encoder is not None:
+                files[name] = encoder.to_json().encode()
+        users, items = (
+            self.side(side).withColumn("mean_bias", _mean_bias()) for side in (USER, ITEM)
+        )
+        tables = {} if self.days is None else {_DAYS: self.days}
+        return ModelParts(users, items, self.params, tables=tables, files=files)
+
+    def to_numpy(self) -> NumpyMatchboxModel:
+        """The model in this process's memory; one Spark job per frame."""
+        return load_numpy(to_arrow(self.to_parts()))
 
 
-def _with_rows(known: DataFrame, rows: DataFrame, key: str, index: str) -> DataFrame:
-    """Rows that came later have indices beyond all others, from their ids."""
-    kept = known.join(rows.select(key), key, "anti")
-    later = F.shiftrightunsigned(F.xxhash64(key), 2) + F.lit(_LATER)
-    return kept.unionByName(rows.withColumn(index, later), allowMissingColumns=True)
+def _mean_bias() -> Column:
+    total = F.aggregate("biases", F.lit(0.0), lambda a, b: a + b)
+    return (total / F.size("biases")).cast("float")
+
+
+def load(parts: ModelParts[DataFrame]) -> MatchboxModel:
+    """The model of saved parts, as frames."""
+    encoders = [
+        FeatureModel.from_json(parts.files[name].decode()) if name in parts.files else None
+        for name in ENCODERS
+    ]
+    return MatchboxModel(
+        user_factors=parts.users.drop("mean_bias"),
+        item_factors=parts.items.drop("mean_bias"),
+        days=parts.tables.get(_DAYS),
+        report=PosteriorReport.from_bytes(parts.files[REPORT]),
+        params=parts.params,
+        encoders=FittedEncoders(*encoders),
+    )

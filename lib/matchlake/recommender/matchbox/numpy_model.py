@@ -1,77 +1,99 @@
-"""A Matchbox posterior as NumPy arrays: the four modes and cold start without Spark."""
+"""A Matchbox posterior as NumPy arrays: all verbs and cold start without Spark."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from matchlake.engine.csr import Floats, Ints
-from matchlake.engine.packing import Array
 from matchlake.errors import InputError
-from matchlake.recommender.als.numpy_model import NumpyFactorModel, Row
-from matchlake.recommender.matchbox.fold_in import NewRatings, fold_in, refuse_unfit
-from matchlake.recommender.matchbox.posterior import (
-    Posterior,
-    SidePosterior,
-    compact_row,
-    priors_of,
+from matchlake.recommender.matchbox.fold_in import (
+    NewRatings,
+    features_of,
+    fold_in,
+    posterior_of,
+    require_valid,
 )
+from matchlake.recommender.matchbox.posterior import Posterior, low_rank_row, samples_of
 from matchlake.recommender.matchbox.prediction import (
     Prediction,
     Predictor,
     covariances,
-    user_spread,
+    user_responses,
 )
+from matchlake.recommender.matchbox.report import PosteriorReport
 from matchlake.recommender.matchbox.row_encoder import RowEncoder
-from matchlake.recommender.matchbox.sampler.history_features import beside, dense_rows, history_of
-from matchlake.recommender.matchbox.sampler.link_matrix import Features
-from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER
+from matchlake.recommender.numpy_factors import NumpyFactors, NumpySide, Row, places_of
+from matchlake.recommender.parts import array_of, matrix_of
+from matchlake.recommender.protocol import Capability, Metric, ModelParts, NumpyRecommender
+from matchlake.recommender.sides import ITEM, KEYS, USER
 
 _AT_ONCE = 1024
 """Pairs whose rows of all samples are in memory at a time."""
 
+REPORT, ENCODERS = "report.bin", ("user_features.json", "item_features.json")
+"""Files of a saved model."""
+
 
 class MatchboxRow(NamedTuple):
-    """A user or item that came after the fit: samples (samples, columns), and what ranks."""
+    """A user or item after the fit: its samples (samples, columns), and the row that ranks it."""
 
     samples: Floats
-    compact: Row
+    low_rank: Row
     prior_share: float
-    """What its ratings leave of its prior's variance: 1 without any."""
+    """The part of the prior's variance that ratings leave: 1 without any."""
+    n_interactions: int = 0
 
 
 @dataclass(frozen=True)
-class NumpyMatchboxModel:
+class NumpyMatchboxModel(NumpyRecommender):
     """A fitted posterior in memory.
 
-    `flat` ranks, and holds ids and counts. `samples` has the rows of users and of items, (rows,
-    samples, columns) each, the bias last; `response` the trained users' part of the response,
-    (users, samples, width); `report` is that of `MatchboxModel`. Days are left out, here and where
-    items are ranked: a score has no day's part, not even the average one that Spark's `score` adds.
+    `fitted` ranks the rows of the fit, and holds their ids and counts. `samples` has the rows of
+    users and of items, (rows, samples, columns) each, the bias last. `response` is the trained
+    users' part of the likelihood, (users, samples, width). `folded` has the rows that were folded
+    in, by id. Days are left out, here and in rankings: a score has no day effect, not even the
+    average one that Spark's `score` adds.
     """
 
-    flat: NumpyFactorModel
+    fitted: NumpyFactors
     samples: tuple[Floats, Floats]
     response: Floats
-    report: Mapping[str, Array]
+    report: PosteriorReport
     encoders: tuple[RowEncoder | None, RowEncoder | None]
+    folded: tuple[Mapping[Any, MatchboxRow], Mapping[Any, MatchboxRow]] = field(
+        default_factory=lambda: ({}, {})
+    )
+
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {
+            "recommend_users",
+            "similar",
+            "related",
+            "fold_in_users",
+            "fold_in_items",
+            "features",
+            "uncertainty",
+        }
+    )
 
     @property
     def user_ids(self) -> Sequence[Any]:
-        """All users, those known by features only at the end."""
-        return self.flat.user_ids
+        """All users, those known by features only after the trained ones."""
+        return self.ranking.user_ids
 
     @property
     def item_ids(self) -> Sequence[Any]:
-        """All items likewise."""
-        return self.flat.item_ids
+        """All items, likewise."""
+        return self.ranking.item_ids
 
     @property
     def trained_ids(self) -> tuple[frozenset[Any], frozenset[Any]]:
         """The users and the items that had ratings in the fit."""
-        return self.flat.trained_ids
+        return self.fitted.trained_ids
 
     def score(self, user_ids: Sequence[Any], item_ids: Sequence[Any]) -> Floats:
         """Expected ratings of pairs; see `predict`."""
@@ -83,19 +105,20 @@ class NumpyMatchboxModel:
         items: Sequence[Any],
         clip: tuple[float, float] | None = None,
     ) -> Prediction:
-        """Expected ratings, their deviations and, for levels, chances, of pairs.
+        """Expected ratings of pairs, their standard deviations, and level probabilities.
 
-        Users and items are ids or `MatchboxRow`s; an unknown id is the average row.
+        Users and items are ids or `MatchboxRow`s; an unknown id is the average row. Scores are
+        within `clip`.
         """
         parts = [
             self._predict(users[begin : begin + _AT_ONCE], items[begin : begin + _AT_ONCE], clip)
             for begin in range(0, max(1, len(users)), _AT_ONCE)
         ]
-        chances = [part.chances for part in parts if part.chances is not None]
+        levels = [p.level_probabilities for p in parts if p.level_probabilities is not None]
         return Prediction(
             np.concatenate([part.scores for part in parts]),
-            np.concatenate([part.deviations for part in parts]),
-            np.concatenate(chances) if chances else None,
+            np.concatenate([part.rating_std for part in parts]),
+            np.concatenate(levels) if levels else None,
         )
 
     def recommend_items(
@@ -103,151 +126,233 @@ class NumpyMatchboxModel:
         user: Any,
         k: int,
         *,
-        exclude: Collection[Any] = (),
+        exclude_seen: Collection[Any] = (),
         candidates: Collection[Any] | None = None,
     ) -> list[tuple[Any, float]]:
         """The `k` best items of a user, an id or a `MatchboxRow`, as (item_id, expected rating).
 
         An unknown id is the average user.
         """
-        asked = user.compact if isinstance(user, MatchboxRow) else user
-        if not isinstance(asked, Row) and asked not in self._places[USER]:
-            asked = Row(*compact_row(self.report, USER))
-        found = self.flat.recommend_items(asked, k, exclude=exclude, candidates=candidates)
-        if "levels" not in self.report or not found:
-            return found
-        items = [item for item, _ in found]
-        scores = self.score([user] * len(items), items)
-        return list(zip(items, map(float, scores), strict=True))
+        query = self._query(USER, user)
+        best = self.ranking.recommend_items(
+            query, k, exclude_seen=exclude_seen, candidates=candidates
+        )
+        return self._rated(best, user, USER)
+
+    def recommend_users(
+        self,
+        item: Any,
+        k: int,
+        *,
+        exclude_seen: Collection[Any] = (),
+        candidates: Collection[Any] | None = None,
+    ) -> list[tuple[Any, float]]:
+        """The `k` best users for an item, as `recommend_items`."""
+        query = self._query(ITEM, item)
+        best = self.ranking.recommend_users(
+            query, k, exclude_seen=exclude_seen, candidates=candidates
+        )
+        return self._rated(best, item, ITEM)
+
+    def similar_items(
+        self, item: Any, k: int, *, metric: Metric = "cosine"
+    ) -> list[tuple[Any, float]]:
+        """The `k` most similar items of an item, without itself; KeyError if it is unknown."""
+        return self.ranking.similar_items(item, k, metric=metric)
+
+    def similar_users(
+        self, user: Any, k: int, *, metric: Metric = "cosine"
+    ) -> list[tuple[Any, float]]:
+        """The `k` most similar users of a user, as `similar_items`."""
+        return self.ranking.similar_users(user, k, metric=metric)
 
     def related_items(self, item: Any, k: int) -> list[tuple[Any, float]]:
-        """The `k` items that a random user is likeliest to rate as an item, id or row."""
-        return self.flat.related_items(item.compact if isinstance(item, MatchboxRow) else item, k)
+        """The `k` trained items with the most similar rating patterns of an item, id or row."""
+        return self.ranking.related_items(_ranked(item), k)
 
     def related_users(self, user: Any, k: int) -> list[tuple[Any, float]]:
-        """The `k` users who rate likest to a user, id or row."""
-        return self.flat.related_users(user.compact if isinstance(user, MatchboxRow) else user, k)
+        """The `k` trained users with the most similar rating patterns of a user, id or row."""
+        return self.ranking.related_users(_ranked(user), k)
 
     def fold_in(
+        self,
+        *,
+        users: Mapping[Any, Mapping[Any, float]] | None = None,
+        items: Mapping[Any, Mapping[Any, float]] | None = None,
+        user_features: Mapping[Any, Mapping[str, Any]] | None = None,
+        item_features: Mapping[Any, Mapping[str, Any]] | None = None,
+    ) -> "NumpyMatchboxModel":
+        """The model with new or changed users {user_id: {item_id: rating}}, and items.
+
+        Features are {user_id: {column: value}}; an id is in ratings, in features, or in both.
+        """
+        folded = []
+        for side, ratings, features in (
+            (USER, users or {}, user_features or {}),
+            (ITEM, items or {}, item_features or {}),
+        ):
+            ids = dict.fromkeys([*ratings, *features])
+            rows = {
+                key: self._fold_in(side, ratings.get(key, {}), features.get(key)) for key in ids
+            }
+            folded.append({**self.folded[side], **rows})
+        return replace(self, folded=(folded[USER], folded[ITEM]))
+
+    def fold_in_user(
         self, history: Mapping[Any, float], features: Mapping[str, Any] | None = None
     ) -> MatchboxRow:
         """The row of a new or changed user from {item_id: rating} (or none) and features.
 
-        Without ratings it is the prior mean of the features; items without ratings in the fit do
-        not count. Features that are not given count as missing. Raises InputError for a rating that
-        is no finite number or, where ratings are levels, none of them.
+        Without ratings it is the prior mean of the features. Items without ratings in the fit do
+        not count. Absent features count as missing. Raises InputError for a rating that is not
+        finite or, if ratings are levels, not one of them.
         """
         return self._fold_in(USER, history, features)
 
     def fold_in_item(
         self, history: Mapping[Any, float], features: Mapping[str, Any] | None = None
     ) -> MatchboxRow:
-        """As `fold_in`, for an item, from {user_id: rating}."""
+        """As `fold_in_user`, for an item, from {user_id: rating}."""
         return self._fold_in(ITEM, history, features)
+
+    @cached_property
+    def ranking(self) -> NumpyFactors:
+        """The low-rank rows that rank, with those that were folded in."""
+        sides = [
+            side.with_rows({key: (row.low_rank, row.n_interactions) for key, row in new.items()})
+            if new
+            else side
+            for side, new in zip(self.fitted.sides, self.folded, strict=True)
+        ]
+        return NumpyFactors(sides[USER], sides[ITEM], self.fitted.mean)
+
+    def _query(self, side: int, entry: Any) -> Any:
+        """An id or row as the ranking takes it; the average row for an unknown id."""
+        entry = _ranked(entry)
+        if isinstance(entry, Row) or entry in self.ranking.sides[side].places:
+            return entry
+        return Row(*low_rank_row(self.report.sides[side]))
+
+    def _rated(
+        self, best: list[tuple[Any, float]], query: Any, side: int
+    ) -> list[tuple[Any, float]]:
+        """The list with expected ratings: for rating levels the ranking's scores are latent."""
+        if self.report.rating_levels is None or not best:
+            return best
+        others = [key for key, _ in best]
+        same = [query] * len(others)
+        scores = self.score(same, others) if side == USER else self.score(others, same)
+        return list(zip(others, map(float, scores), strict=True))
 
     def _fold_in(
         self, side: int, history: Mapping[Any, float], features: Mapping[str, Any] | None
     ) -> MatchboxRow:
-        given = np.array(list(history.values()), np.float32)
-        refuse_unfit(given, self.report.get("levels"))
-        others, trained = self._places[1 - side], int(self.report["sizes"][1 - side])
+        require_valid(np.array(list(history.values()), np.float32), self.report.rating_levels)
+        others, trained = self.fitted.sides[1 - side].places, self.report.sizes[1 - side]
         rated = {others[key]: value for key, value in history.items() if key in others}
         rated = {place: value for place, value in sorted(rated.items()) if place < trained}
         places = np.array(list(rated), np.int32)
         values = np.array(list(rated.values()), np.float32)
         new = NewRatings(np.zeros(len(places), np.int32), places, values, 1)
+        vectors = self._vectors(side, features)
         samples, share = fold_in(
-            self._posteriors[side], side, new, self._features(side, new, features)
+            self._posteriors[side], side, new, features_of(self.report, side, new, vectors)
         )
-        compact = Row(*compact_row(self.report, side, samples[0]))
-        return MatchboxRow(samples[0], compact, float(share[0]))
+        ranked = Row(*low_rank_row(self.report.sides[side], samples[0]))
+        return MatchboxRow(samples[0], ranked, float(share[0]), len(places))
 
-    def _features(
-        self, side: int, new: NewRatings, given: Mapping[str, Any] | None
-    ) -> Features | None:
-        encoder, width = self.encoders[side], self.report[f"links_{side}"].shape[1]
-        seen: Ints = self.report["seen_items" if side == USER else "seen_users"]
-        if given is not None and encoder is None:
-            raise InputError("The model was fitted without features of this side: give none.")
-        vectors = np.zeros((1, width - len(seen)), np.float32)
+    def _vectors(self, side: int, given: Mapping[str, Any] | None) -> Floats | None:
+        encoder = self.encoders[side]
         if encoder is not None:
-            vectors = encoder.encode(given or {})
-        rows = dense_rows(vectors) if vectors.shape[1] else None
-        if len(seen):
-            rows = beside(rows, history_of(new.rows, new.others, 1, seen))
-        return None if rows is None else Features(rows)
+            return encoder.encode(given or {})
+        if given is not None:
+            raise InputError("The model was fitted without features of this side: pass none.")
+        return None
 
     @cached_property
     def _posteriors(self) -> tuple[Posterior, Posterior]:
-        """For each side what its rows are folded into."""
-        return self._posterior(USER), self._posterior(ITEM)
-
-    def _posterior(self, side: int) -> Posterior:
-        """The other side's trained rows, and all priors."""
-        sides = []
-        for number in (USER, ITEM):
-            count = 0 if number == side else int(self.report["sizes"][number])
-            rows = self.samples[number][:count]
-            sides.append(SidePosterior(rows, *priors_of(self.report, number)))
-        shared = ("variance", "base", "shared")
-        response = {name: self.report[name] for name in shared if name in self.report}
-        response["users"] = np.ascontiguousarray(self.response.transpose(1, 0, 2))
-        mean, levels = float(self.report["mean"]), self.report.get("levels")
-        return Posterior(mean, tuple(sides), response, levels)
+        """For each side, the posterior that its rows are folded into."""
+        sizes = self.report.sizes
+        return (
+            posterior_of(self.report, USER, self.samples[ITEM][: sizes[ITEM]], None),
+            posterior_of(self.report, ITEM, self.samples[USER][: sizes[USER]], self.response),
+        )
 
     def _predict(
         self, users: Sequence[Any], items: Sequence[Any], clip: tuple[float, float] | None
     ) -> Prediction:
         count = len(users)
-        rows, shares = zip(self._gather(USER, users), self._gather(ITEM, items), strict=True)
+        rows, shares = zip(self._rows(USER, users), self._rows(ITEM, items), strict=True)
+        own = self._places(USER, users)
+        trained = (own >= 0) & (own < len(self.response))
         predictor = Predictor(
-            mean=float(self.report["mean"]),
+            mean=self.report.mean,
             rows=np.concatenate(rows),
             prior_share=np.concatenate(shares),
             covariances=self._covariances,
-            response=self._spread(users),
-            levels=self.report.get("levels"),
+            response=user_responses(self.report, trained, self.response[own[trained]]),
+            levels=self.report.rating_levels,
         )
         places = np.stack([np.arange(count), count + np.arange(count)], axis=1)
         return predictor.predict(places.astype(np.int32), clip)
 
-    def _gather(self, side: int, asked: Sequence[Any]) -> tuple[Floats, Floats]:
-        """The rows of ids, and how much of their prior's variance they keep."""
-        places = self._places_of(side, asked)
+    def _rows(self, side: int, entries: Sequence[Any]) -> tuple[Floats, Floats]:
+        """The rows of ids, and the part of the prior's variance that they keep."""
+        places, priors = self._places(side, entries), self.report.sides[side]
         rows = self.samples[side][places]
-        rows[places < 0] = self.report[f"average_{side}"]
-        observed = self.flat.user_observed if side == USER else self.flat.item_observed
-        trained = np.ones(len(self.samples[side])) if observed is None else observed
-        cold = float(self.report.get(f"cold_share_{side}", 1.0))
-        shares = np.where((places >= 0) & (trained[places] > 0), 0.0, cold).astype(np.float32)
-        for number, entry in enumerate(asked):
-            if isinstance(entry, MatchboxRow):
-                rows[number], shares[number] = entry.samples, entry.prior_share
+        rows[places < 0] = priors.average
+        known = (places >= 0) & self.fitted.sides[side].trained[places]
+        shares = np.where(known, 0.0, priors.cold_share).astype(np.float32)
+        for number, entry in enumerate(entries):
+            row = entry if isinstance(entry, MatchboxRow) else self.folded[side].get(entry)
+            if row is not None:
+                rows[number], shares[number] = row.samples, row.prior_share
         return rows, shares
 
-    def _spread(self, users: Sequence[Any]) -> Floats:
-        """Each user's noise or thresholds; what users share where the fit did not know him."""
-        places = self._places_of(USER, users)
-        report = self.report
-        shared = report["shared"] if "shared" in report else report["variance"][:, None]
-        out = np.tile(shared.astype(np.float32), (len(users), 1, 1))
-        own = (places >= 0) & (places < len(self.response))
-        if own.any():
-            out[own] = user_spread(self.response[places[own]], report.get("base"))
-        return out
-
-    def _places_of(self, side: int, asked: Sequence[Any]) -> Ints:
-        known = self._places[side]
-        found = (-1 if isinstance(entry, MatchboxRow) else known.get(entry, -1) for entry in asked)
-        return np.array(list(found), np.int64)
-
-    @cached_property
-    def _places(self) -> tuple[dict[Any, int], dict[Any, int]]:
-        users, items = (
-            {key: place for place, key in enumerate(ids)} for ids in (self.user_ids, self.item_ids)
-        )
-        return users, items
+    def _places(self, side: int, entries: Sequence[Any]) -> Ints:
+        """The fit's row of each entry; -1 for rows that are unknown or folded in."""
+        folded = self.folded[side]
+        known = [
+            None if isinstance(entry, MatchboxRow) or entry in folded else entry
+            for entry in entries
+        ]
+        return places_of(self.fitted.sides[side].places, known)
 
     @cached_property
     def _covariances(self) -> Floats:
         return covariances(self.report, 2)
+
+
+def _ranked(entry: Any) -> Any:
+    return entry.low_rank if isinstance(entry, MatchboxRow) else entry
+
+
+def load_numpy(parts: ModelParts[pa.Table]) -> NumpyMatchboxModel:
+    """The model of saved parts, in memory."""
+    report = PosteriorReport.from_bytes(parts.files[REPORT])
+    shape = report.samples, report.sides[USER].average.shape[1]
+    sides, samples = [], []
+    for side, table in ((USER, parts.users), (ITEM, parts.items)):
+        biases = matrix_of(table, "biases", report.samples)
+        rank = report.sides[side].projection.shape[1]
+        sides.append(
+            NumpySide(
+                table[KEYS[side]].to_pylist(),
+                matrix_of(table, "low_rank", rank),
+                array_of(table, "mean_bias", np.float32),
+                array_of(table, "n_interactions", np.int64),
+            )
+        )
+        samples.append(samples_of(matrix_of(table, "factors"), biases, shape))
+    trained = report.sizes[USER]
+    response = matrix_of(parts.users.slice(0, trained), "response")
+    encoders = [
+        RowEncoder(parts.files[name].decode()) if name in parts.files else None for name in ENCODERS
+    ]
+    return NumpyMatchboxModel(
+        NumpyFactors(sides[USER], sides[ITEM], report.mean),
+        (samples[USER], samples[ITEM]),
+        response.reshape(trained, report.samples, -1),
+        report,
+        (encoders[USER], encoders[ITEM]),
+    )

@@ -1,6 +1,6 @@
-"""The kept samples of a fit as arrays, and what they predict."""
+"""The samples of a fit as arrays."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -9,38 +9,37 @@ import numpy as np
 import numpy.typing as npt
 
 from matchlake.engine.csr import Floats, Ints, Positions
-from matchlake.engine.packing import Array
+from matchlake.recommender.matchbox.low_rank import Projections
 from matchlake.recommender.matchbox.prediction import Predictor, user_spread
+from matchlake.recommender.matchbox.report import PosteriorReport, SideReport, Trace
 from matchlake.recommender.matchbox.sampler.gibbs import Sample
 from matchlake.recommender.matchbox.sampler.kernels import Matrix
 from matchlake.recommender.matchbox.sampler.link_matrix import Features
-from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER, stack_offsets
+from matchlake.recommender.matchbox.sampler.ratings import DAY, stack_offsets
+from matchlake.recommender.sides import ITEM, USER
 
 
 @dataclass(frozen=True)
 class SidePosterior:
     """One side's samples: `rows` (rows, samples, columns), the bias last, and its priors.
 
-    `means` (samples, columns), `precisions` (samples, columns, columns), `links` (samples,
-    features, columns), `scales` (samples, sources); `bare` (samples, columns) is what is added to
-    the prior mean of a row without ratings, and `cold_share` how much more than that of the prior
-    its variance is; `average` (samples, columns) is the row of which nothing is known, see `Cold`.
+    The other fields are those of `SideReport`.
     """
 
     rows: Floats
     means: Matrix
     precisions: Matrix
-    links: Matrix
+    links: Matrix | Floats
     scales: Matrix
-    bare: Matrix
+    baseline_shift: Matrix
     cold_share: float = 1.0
     average: Matrix | None = None
 
     @cached_property
     def design_roots(self) -> Matrix:
-        """Of each sample columns whose sum of outer products is that of all [factors, 1].
+        """Per sample, vectors with the same sum of outer products as all [factors, 1].
 
-        (samples, columns, columns), a root in each row: what a rating of the other side meets.
+        Shape (samples, columns, columns), one vector per row.
         """
         samples, columns = self.means.shape
         roots = np.empty((samples, columns, columns))
@@ -52,18 +51,18 @@ class SidePosterior:
         return roots
 
     def prior_rows(self, features: Features | None, count: int) -> Floats:
-        """Prior means of `count` rows in every sample: what stands for rows without ratings."""
+        """Prior means of `count` rows without ratings, in every sample."""
         samples, columns = self.means.shape
         out = np.empty((count, samples, columns), np.float32)
         for number in range(samples):
-            out[:, number] = self.means[number] + self.bare[number]
+            out[:, number] = self.means[number] + self.baseline_shift[number]
             if features is not None:
                 out[:, number] += features.times(self.links[number])
         return out
 
 
-class Usual(NamedTuple):
-    """A side's `usual_features`, and how many of them, the last ones, are history."""
+class MeanFeatures(NamedTuple):
+    """The mean features of a side, and the number of history features, which are the last ones."""
 
     features: Floats
     history: int
@@ -71,9 +70,9 @@ class Usual(NamedTuple):
 
 @dataclass(frozen=True)
 class Posterior:
-    """All kept samples; `levels` are None where a rating is a number.
+    """All samples; `levels` are None for ratings that are numbers.
 
-    `response` stacks what the samples' responses hold: `users` (samples, users, width), and
+    `response` has the likelihoods of the samples: `users` (samples, users, width), and
     `variance` (samples,) or `base` (samples,) and `shared` (samples, levels - 1).
     """
 
@@ -92,52 +91,71 @@ class Posterior:
         }
         return Posterior(mean, sides, response, levels)
 
-    def with_cold(self, counts: Sequence[Ints], usual: Sequence[Usual]) -> "Posterior":
-        """With what rows without ratings have, given how many ratings users and items have."""
+    def with_cold(
+        self, counts: Sequence[Ints], mean_features: Sequence[MeanFeatures]
+    ) -> "Posterior":
+        """With the prior of rows without ratings, from the ratings per user and per item."""
         averages = [Averages.of(self.sides[side].rows, counts[side]) for side in (USER, ITEM)]
         settled = []
         for number in (USER, ITEM):
             side = self.sides[number]
             priors = side.means, side.precisions, side.links
             both = averages[number], averages[1 - number]
-            cold = Cold.of(priors, usual[number], both, numbers=self.levels is None)
+            cold = ColdStartPrior.of(
+                priors, mean_features[number], both, numbers=self.levels is None
+            )
             settled.append(
-                replace(side, bare=cold.bare, average=cold.average, cold_share=cold.share)
+                replace(
+                    side,
+                    baseline_shift=cold.baseline_shift,
+                    average=cold.average,
+                    cold_share=cold.share,
+                )
             )
         return replace(self, sides=(*settled, *self.sides[len(settled) :]))
 
     @property
     def samples(self) -> int:
-        """How many samples there are."""
+        """The number of samples."""
         return len(self.sides[0].means)
 
     def user_response(self) -> Floats:
-        """What the response knows of each user: (users, samples, width)."""
+        """The users' part of the likelihood: (users, samples, width)."""
         return np.ascontiguousarray(self.response["users"].transpose(1, 0, 2), np.float32)
 
-    def shared(self) -> dict[str, npt.NDArray[Any]]:
-        """All that is not a row, by name."""
-        sizes = np.array([len(side.rows) for side in self.sides])
-        arrays: dict[str, npt.NDArray[Any]] = {"mean": np.array(self.mean), "sizes": sizes}
-        arrays |= {name: array for name, array in self.response.items() if name != "users"}
-        if self.levels is not None:
-            arrays["levels"] = self.levels
+    def report(
+        self, trace: Trace, seen: Sequence[Ints], projections: Projections
+    ) -> PosteriorReport:
+        """All that is not a row; `seen` are the rows that are history features of others."""
+        few = (projections.users, projections.items)
+        sides = []
         for number, side in enumerate(self.sides):
-            arrays |= {
-                f"average_{number}": side.rows.mean(axis=0, dtype=np.float64)
-                if side.average is None
-                else side.average,
-                f"means_{number}": side.means,
-                f"precisions_{number}": side.precisions,
-                f"links_{number}": side.links.astype(np.float32),
-                f"scales_{number}": side.scales,
-                f"bare_{number}": side.bare,
-                f"cold_share_{number}": np.array(side.cold_share),
-            }
-        return arrays
+            average = side.rows.mean(axis=0, dtype=np.float64)
+            found = SideReport(
+                means=side.means,
+                precisions=side.precisions,
+                links=side.links.astype(np.float32),
+                scales=side.scales,
+                baseline_shift=side.baseline_shift,
+                average=average if side.average is None else side.average,
+                cold_share=side.cold_share,
+            )
+            if number != DAY:
+                found = replace(found, projection=few[number], seen=seen[number])
+            sides.append(found)
+        return PosteriorReport(
+            mean=self.mean,
+            sizes=tuple(len(side.rows) for side in self.sides),
+            sides=tuple(sides),
+            variance=self.response.get("variance"),
+            base=self.response.get("base"),
+            shared=self.response.get("shared"),
+            rating_levels=self.levels,
+            trace=trace,
+        )
 
     def predictor(self) -> Predictor:
-        """What predicts for trained rows; places count the rows of all sides one after another."""
+        """The predictor of trained rows; places count the rows of all sides one after another."""
         rows = np.concatenate([side.rows for side in self.sides])
         precisions = np.stack([side.precisions for side in self.sides])
         return Predictor(
@@ -156,45 +174,55 @@ class Posterior:
 
 
 def factors_of(rows: Floats) -> Floats:
-    """All samples' factors (rows, samples * rank), over the root of the samples.
+    """All samples' factors (rows, samples * rank), divided by the root of the number of samples.
 
-    Dot products of them are the mean of the samples' dot products.
+    Their dot products are the means of the samples' dot products.
     """
     count, samples, columns = rows.shape
     factors: Floats = rows[:, :, :-1] / np.float32(np.sqrt(samples))
     return np.ascontiguousarray(factors.reshape(count, samples * (columns - 1)))
 
 
-def compact_row(
-    report: Mapping[str, Array], side: int, samples: Floats | None = None
-) -> tuple[Floats, float]:
-    """What a row of `side` is ranked by: few factors, and the mean bias.
+def samples_of(factors: Floats, biases: Floats, shape: tuple[int, int]) -> Floats:
+    """Rows (rows, *shape), the bias last, from the flat values of `factors_of` and biases.
 
-    `samples` (samples, columns) are the row's own; those of the average row, which an unknown id
-    is, where they are not given.
+    `shape` is (samples, columns).
     """
-    row = np.asarray(report[f"average_{side}"] if samples is None else samples, np.float32)
-    few = report["compact_users" if side == USER else "compact_items"]
-    return (factors_of(row[None]) @ few)[0], float(row[:, -1].mean())
+    samples, columns = shape
+    count = len(biases.ravel()) // samples
+    rows = np.empty((count, samples, columns), np.float32)
+    rows[:, :, :-1] = factors.reshape(count, samples, columns - 1) * np.float32(np.sqrt(samples))
+    rows[:, :, -1] = biases.reshape(count, samples)
+    return rows
+
+
+def low_rank_row(side: SideReport, samples: Floats | None = None) -> tuple[Floats, float]:
+    """Low-rank factors and the mean bias of a row, by which it is ranked.
+
+    `samples` (samples, columns) are the row's own; without them it is the average row, which
+    stands for an unknown id.
+    """
+    row = np.asarray(side.average if samples is None else samples, np.float32)
+    return (factors_of(row[None]) @ side.projection)[0], float(row[:, -1].mean())
 
 
 class Averages(NamedTuple):
     """Means over all ratings of one side's rows."""
 
     mean: Matrix
-    """(samples, columns)"""
+    """Means, (samples, columns)."""
     square: Matrix
-    """Of their outer products, (samples, columns, columns)."""
+    """Means of outer products, (samples, columns, columns)."""
 
     @staticmethod
     def of(rows: Floats, counts: Ints) -> "Averages":
-        """Of rows (rows, samples, columns) that have so many ratings."""
+        """Of rows (rows, samples, columns) with these numbers of ratings."""
         total = weighted_sums(rows, counts)
         return Averages(*(part / counts.sum() for part in total))
 
 
 def weighted_sums(rows: Floats, counts: Ints) -> tuple[Matrix, Matrix]:
-    """What `Averages` are of, summed."""
+    """The sums of rows and of their outer products, weighted by `counts`."""
     means, squares = [], []
     for number in range(rows.shape[1]):
         exact = rows[:, number].astype(np.float64)
@@ -204,47 +232,47 @@ def weighted_sums(rows: Floats, counts: Ints) -> tuple[Matrix, Matrix]:
     return np.stack(means), np.stack(squares)
 
 
-class Cold(NamedTuple):
-    """What is known of a side's rows without ratings, in each sample: (samples, columns) each."""
+class ColdStartPrior(NamedTuple):
+    """The prior of a side's rows without ratings, in each sample: (samples, columns) each."""
 
-    bare: Matrix
-    """What is added to their prior means: the part of a usual history, and a bias."""
+    baseline_shift: Matrix
+    """Added to their prior means: the part of a mean history, and a bias."""
     average: Matrix
-    """The row of which nothing is known: it has the usual features."""
+    """The row of an unknown id: it has the mean features."""
     share: float
-    """How much more than that of the prior their variance is: 1 without a history."""
+    """Their variance relative to the prior: 1 without history features."""
 
     @staticmethod
     def of(
-        priors: tuple[Matrix, Matrix, Matrix],
-        usual: Usual,
+        priors: tuple[Matrix, Matrix, Matrix | Floats],
+        mean_features: MeanFeatures,
         averages: tuple[Averages, Averages],
         *,
         numbers: bool,
-    ) -> "Cold":
+    ) -> "ColdStartPrior":
         """From a side's prior means, precisions and links, and the averages of it and the other.
 
-        Where ratings are `numbers` the bias is moved so that the average row's scores are 0 on
-        average over all ratings, as those of ratings are: rows that are rated are better liked than
-        they would be by chance, and more so those rated much.
+        For ratings that are `numbers` the bias is shifted, so that the average row's scores are 0
+        on average over all ratings, as the centred ratings are. Rated rows have better ratings than
+        chance, and the more so the more ratings they have.
         """
         means, precisions, links = priors
         own, other = averages
-        known = usual.features.astype(np.float64)
-        first = len(known) - usual.history
-        bare = np.asarray(known[first:] @ links[:, first:])
-        average = means + known[:first] @ links[:, :first] + bare
+        known = mean_features.features.astype(np.float64)
+        first = len(known) - mean_features.history
+        baseline_shift = np.asarray(known[first:] @ links[:, first:])
+        average = means + known[:first] @ links[:, :first] + baseline_shift
         if numbers:
             scores = np.sum(average[:, :-1] * other.mean[:, :-1], axis=1)
             moved = scores + average[:, -1] + other.mean[:, -1]
-            bare[:, -1] -= moved
+            baseline_shift[:, -1] -= moved
             average[:, -1] -= moved
-        share = _cold_share(own, other, precisions) if usual.history else 1.0
-        return Cold(bare, average, share)
+        share = _cold_share(own, other, precisions) if mean_features.history else 1.0
+        return ColdStartPrior(baseline_shift, average, share)
 
 
 def _cold_share(side: Averages, other: Averages, precisions: Matrix) -> float:
-    """Variance of scores of rows without history, over that of rows around their prior means."""
+    """Score variance of rows without history, relative to rows around their prior means."""
     design = other.square.copy()
     design[:, -1], design[:, :, -1] = other.mean, other.mean
     design[:, -1, -1] = 1.0
@@ -253,12 +281,17 @@ def _cold_share(side: Averages, other: Averages, precisions: Matrix) -> float:
     return max(1.0, float(next(both) / next(both)))
 
 
-def priors_of(report: Mapping[str, Array], side: int) -> Iterator[Any]:
-    """What a `SidePosterior` has beside its rows."""
-    for name in ("means", "precisions", "links", "scales"):
-        yield report[f"{name}_{side}"]
-    yield report.get(f"bare_{side}", np.zeros_like(report[f"means_{side}"]))
-    yield float(report.get(f"cold_share_{side}", 1.0))
+def side_of(report: SideReport, rows: Floats) -> SidePosterior:
+    """One side of a report, with rows."""
+    return SidePosterior(
+        rows=rows,
+        means=report.means,
+        precisions=report.precisions,
+        links=report.links,
+        scales=report.scales,
+        baseline_shift=report.baseline_shift,
+        cold_share=report.cold_share,
+    )
 
 
 def _gather(samples: list[Sample], side: int) -> SidePosterior:

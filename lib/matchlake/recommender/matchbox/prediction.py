@@ -1,40 +1,40 @@
-"""From rows in every sample to a rating: its expectation, its spread, the chance of each level."""
+"""Predictions from rows in every sample: expected rating, spread, level probabilities."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from matchlake.engine.csr import Floats, Positions
 from matchlake.engine.simd import compiled
+from matchlake.recommender.matchbox.report import PosteriorReport
 from matchlake.recommender.matchbox.sampler.kernels import Matrix
 from matchlake.recommender.matchbox.sampler.ordinal import WIDEST
 from matchlake.recommender.matchbox.sampler.random import normal_cdf
 
 _AT_ONCE = 16384
-"""Pairs scored at a time, so that memory does not grow with them."""
+"""Pairs scored at a time."""
 
 
 class Prediction(NamedTuple):
-    """Expected rating and predictive deviation, (pairs,), and chances (pairs, levels) or None."""
+    """Expected ratings and standard deviations (pairs,); probabilities (pairs, levels) or None."""
 
     scores: Floats
-    deviations: Floats
-    chances: Floats | None
+    rating_std: Floats
+    level_probabilities: Floats | None
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """All that predictions need, in memory.
+    """The data of predictions, in memory.
 
-    `rows` (rows, samples, columns) has all sides' rows one after another, the users' first;
-    `prior_share` (rows,) says how much of the prior's `covariances` (sides, samples, columns,
-    columns) widens a prediction: 0 for trained rows, whose samples differ themselves, 1 for prior
-    means (more where histories are unknown), what ratings left of it for rows that were folded in.
-    `response` belongs to the users,
-    (users, samples, width): the variance of a rating, or the thresholds where there are `levels`.
+    `rows` (rows, samples, columns) has all sides' rows one after another, the users' first.
+    `prior_share` (rows,) is the part of the prior's `covariances` (sides, samples, columns,
+    columns) that widens a prediction. It is 0 for trained rows, since their samples differ, and
+    1 for prior means (more if histories are unknown); rows that were folded in have a part in
+    between. `response` (users, samples, width) is the variance of a user's rating, or the
+    thresholds if there are `levels`.
     """
 
     mean: float
@@ -45,17 +45,21 @@ class Predictor:
     levels: Matrix | None
 
     def predict(self, places: Positions, clip: tuple[float, float] | None = None) -> Prediction:
-        """Predicts for places (pairs, sides) in `rows`; scores are kept within `clip`."""
+        """Predicts for places (pairs, sides) in `rows`; scores are within `clip`."""
         parts = [
             self._predict(places[begin : begin + _AT_ONCE])
             for begin in range(0, len(places), _AT_ONCE)
         ] or [self._predict(places)]
         scores = np.concatenate([part.scores for part in parts])
-        deviations = np.concatenate([part.deviations for part in parts])
-        chances = [part.chances for part in parts if part.chances is not None]
+        rating_std = np.concatenate([part.rating_std for part in parts])
+        level_probabilities = [
+            part.level_probabilities for part in parts if part.level_probabilities is not None
+        ]
         if clip is not None:
             scores = np.clip(scores, np.float32(clip[0]), np.float32(clip[1]))
-        return Prediction(scores, deviations, np.concatenate(chances) if chances else None)
+        return Prediction(
+            scores, rating_std, np.concatenate(level_probabilities) if level_probabilities else None
+        )
 
     def _predict(self, places: Positions) -> Prediction:
         samples = self.rows.shape[1]
@@ -71,24 +75,37 @@ class Predictor:
             variance = exact.var(axis=1) + noise.mean(axis=1, dtype=np.float64)
             expected = exact.mean(axis=1) + self.mean
             return Prediction(_single(expected), _single(np.sqrt(variance)), None)
-        chances = np.zeros((len(places), len(self.levels)))
-        add_chances(scores, spread, users, self.response, chances)
-        chances /= samples
-        expected = chances @ self.levels
-        variance = np.maximum(chances @ self.levels**2 - expected**2, 0.0)
-        return Prediction(_single(expected), _single(np.sqrt(variance)), _single(chances))
+        level_probabilities = np.zeros((len(places), len(self.levels)))
+        add_level_probabilities(scores, spread, users, self.response, level_probabilities)
+        level_probabilities /= samples
+        expected = level_probabilities @ self.levels
+        variance = np.maximum(level_probabilities @ self.levels**2 - expected**2, 0.0)
+        return Prediction(
+            _single(expected), _single(np.sqrt(variance)), _single(level_probabilities)
+        )
 
 
-def covariances(report: Mapping[str, npt.NDArray[Any]], sides: int) -> Floats:
+def covariances(report: PosteriorReport, sides: int) -> Floats:
     """Prior covariances (sides, samples, columns, columns)."""
-    found = [np.linalg.inv(report[f"precisions_{side}"]) for side in range(sides)]
+    found = [np.linalg.inv(side.precisions) for side in report.sides[:sides]]
     return np.stack(found).astype(np.float32)
+
+
+def user_responses(report: PosteriorReport, own: npt.NDArray[np.bool_], rows: Floats) -> Floats:
+    """A `Predictor`'s response: `rows` of the users that are their `own`, else the shared one."""
+    shared = report.shared
+    if shared is None and report.variance is not None:
+        shared = report.variance[:, None]
+    out = np.tile(np.asarray(shared, np.float32), (len(own), 1, 1))
+    if own.any():
+        out[own] = user_spread(rows, report.base)
+    return out
 
 
 def user_spread(users: Floats, base: Matrix | None) -> Floats:
     """A `Predictor`'s response from users' rows (users, samples, width) of the samples.
 
-    Precisions become variances; gaps, where there is a `base` (samples,), thresholds.
+    Precisions become variances; with a `base` (samples,), gaps become thresholds.
     """
     if base is None:
         return 1.0 / users
@@ -123,10 +140,10 @@ def score_pairs(places: Positions, rows: Floats, out: Floats) -> None:
 def spread_pairs(
     places: Positions, rows: Floats, share: Floats, covariances: Floats, out: Floats
 ) -> None:
-    """Variances of scores (pairs, samples) from the `share` of its prior's that each row keeps.
+    """Variances of scores (pairs, samples) from the `share` of the prior's variance of each row.
 
-    For such a row d' C d, C its covariance and d what its factors and bias are multiplied with;
-    for every two of them the trace of the product of their factors' covariances too.
+    A row with covariance C adds d' C d, d being the vector that multiplies its factors and bias.
+    Each two such rows add the trace of the product of their factors' covariances.
     """
     columns = rows.shape[2]
     design = np.empty(columns, np.float32)
@@ -153,10 +170,10 @@ def spread_pairs(
 
 
 @compiled
-def add_chances(
+def add_level_probabilities(
     scores: Floats, spread: Floats, users: Positions, thresholds: Floats, out: Matrix
 ) -> None:
-    """Adds each sample's chance of every level to `out` (pairs, levels)."""
+    """Adds each sample's probability of every level to `out` (pairs, levels)."""
     last = out.shape[1] - 1
     for pair in range(len(scores)):
         for sample in range(scores.shape[1]):

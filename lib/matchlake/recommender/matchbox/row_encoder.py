@@ -1,4 +1,4 @@
-"""Features of one row without Spark, for serving: what `encoding.encode` gives for a frame."""
+"""Features of one row without Spark, for serving; equal to those of `encoding.encode`."""
 
 import json
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class RowEncoder:
         return NumpyFeatures(self._features)
 
     def encode(self, row: Mapping[str, Any]) -> Floats:
-        """The vector of one row, (1, features); what `row` does not have is missing.
+        """The vector of one row, (1, features); absent columns count as missing.
 
         Raises SchemaError for a name that no feature reads.
         """

@@ -1,4 +1,4 @@
-"""The body of the one task that holds a whole fit: ratings and feature rows in, a model out."""
+"""Single-task execution: ratings and feature rows in, a model out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 
 from matchlake.engine.arrow import combined
 from matchlake.engine.csr import Ints
-from matchlake.recommender.columns import KEYS
 from matchlake.recommender.interactions import SHOWN, VALUE
 from matchlake.recommender.matchbox.chains import run_chains
 from matchlake.recommender.matchbox.encoding import VECTOR
@@ -18,24 +17,25 @@ from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.sampler.gibbs import threads_of
 from matchlake.recommender.matchbox.sampler.history_features import (
     all_sources,
-    beside,
     dense_rows,
     history_rows,
+    hstack,
     most_rated,
 )
 from matchlake.recommender.matchbox.sampler.link_matrix import Features, Source
-from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER, Ratings
-from matchlake.recommender.matchbox.single_task_output import Emitter, problem
+from matchlake.recommender.matchbox.sampler.ratings import Ratings
+from matchlake.recommender.matchbox.single_task_output import ResultWriter, problem
+from matchlake.recommender.sides import ITEM, KEYS, USER
 from matchlake.schemas import ITEM_ID, USER_ID
 
 KIND, DATE = "kind", "day"
-"""What an incoming row is, a side's feature row or RATING_KIND, and a rating's UTC day."""
+"""Columns: the kind of a row (a side's feature row, or RATING_KIND), and a rating's UTC day."""
 
 RATING_KIND = 2
 
 
-class _Refused(Exception):  # noqa: N818 - carries a message out of the task, not up
-    """Input that cannot be fitted."""
+class _InvalidInput(Exception):  # noqa: N818 - becomes a message row, not an error
+    """Raised inside the task; turned into a message row."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class _Side:
 
 @dataclass(frozen=True)
 class Task:
-    """Fits what arrives; `given` are the sources of each side's feature rows, None without."""
+    """Fits the rows of the task; `given` are the sources of each side's feature rows."""
 
     params: MatchboxParams
     given: tuple[tuple[Source, ...] | None, tuple[Source, ...] | None]
@@ -60,7 +60,7 @@ class Task:
         types = table.schema.field(USER_ID).type, table.schema.field(ITEM_ID).type
         try:
             yield from self._fit(table, types)
-        except _Refused as refused:
+        except _InvalidInput as refused:
             yield problem(types, str(refused))
 
     def _fit(
@@ -70,7 +70,7 @@ class Task:
         sides = [_side(table, rated, side, self.given[side] is not None) for side in (USER, ITEM)]
         ratings, days = _ratings(rated, sides, self.params)
         del table, rated
-        limit = self.params.history_limit if self.params.history else 0
+        limit = self.params.max_history_features if self.params.history_features else 0
         seen = [most_rated(ratings, side, limit) for side in (USER, ITEM)]
         features = [
             self._features(ratings, sides[side], side, seen[1 - side]) for side in (USER, ITEM)
@@ -78,17 +78,17 @@ class Task:
         given = (*features, None)[: len(ratings.sizes)]
         histories = len(seen[ITEM]), len(seen[USER])
         posterior, trace = run_chains(ratings, given, self.params, histories)
-        emitter = Emitter.of(types, posterior, self.params.compact_loss)
+        writer = ResultWriter.of(types, posterior, self.params.low_rank_tolerance)
         for side in (USER, ITEM):
-            yield from _rows(emitter, ratings, sides[side], side, seen[1 - side])
+            yield from _rows(writer, ratings, sides[side], side, seen[1 - side])
         if days is not None:
-            yield from emitter.days(sides[USER].ids.take(pa.array(days[:, 0])), days[:, 1])
-        yield from emitter.report(trace, seen)
+            yield from writer.days(sides[USER].ids.take(pa.array(days[:, 0])), days[:, 1])
+        yield from writer.report(trace, seen)
 
     def _features(self, ratings: Ratings, side: _Side, number: int, seen: Ints) -> Features | None:
         vectors = None if side.vectors is None else dense_rows(side.vectors[: side.rated])
         history = history_rows(ratings, number, seen) if len(seen) else None
-        rows = beside(vectors, history)
+        rows = hstack(vectors, history)
         sources = all_sources(self.given[number], seen)
         return None if rows is None else Features(rows, threads_of(self.params), sources)
 
@@ -100,7 +100,7 @@ def _side(table: pa.Table, rated: pa.Table, side: int, featured: bool) -> _Side:
         return _Side(ids, len(ids), None)
     given = table.filter(pc.equal(table[KIND], side))
     keys = combined(given[key])
-    _refuse(key, _repeated(keys), "have more than one feature row: keep one row an id")
+    _refuse(key, _repeated(keys), "have more than one feature row: keep one row per id")
     lacking = ids.filter(pc.invert(pc.is_in(ids, value_set=keys)))
     _refuse(key, lacking, "have ratings but no feature row: add one, or leave the features out")
     cold = _sorted(keys.filter(pc.invert(pc.is_in(keys, value_set=ids))))
@@ -113,7 +113,7 @@ def _side(table: pa.Table, rated: pa.Table, side: int, featured: bool) -> _Side:
 def _ratings(
     rated: pa.Table, sides: list[_Side], params: MatchboxParams
 ) -> tuple[Ratings, npt.NDArray[np.int64] | None]:
-    """The ratings by place, and the days' (user place, day) where there are days."""
+    """The ratings by place, and (user place, day) of the days if there are any."""
     places = [np.asarray(pc.index_in(rated[key], sides[n].ids)) for n, key in enumerate(KEYS)]
     sizes = [side.rated for side in sides]
     pairs = places[USER].astype(np.int64) * sizes[ITEM] + places[ITEM]
@@ -121,13 +121,13 @@ def _ratings(
     again = order[1:][pairs[order][1:] == pairs[order][:-1]]
     if len(again):
         shown = rated.select(list(KEYS)).take(pa.array(again[:SHOWN])).to_pylist()
-        raise _Refused(
+        raise _InvalidInput(
             f"{len(again)} rating(s) repeat an earlier (user_id, item_id), among them {shown}. "
             "Keep one rating of each pair."
         )
     days = None
-    if params.dates:
-        # One number a user and day, in the order of both; days before 1970 are negative.
+    if params.day_effects:
+        # One number per user and day, in the order of both; days before 1970 are negative.
         stamped = (places[USER].astype(np.int64) << 32) + np.asarray(rated[DATE]) + (1 << 31)
         codes, which = np.unique(stamped, return_inverse=True)
         days = np.stack([codes >> 32, (codes & 0xFFFFFFFF) - (1 << 31)], axis=1)
@@ -138,18 +138,18 @@ def _ratings(
 
 
 def _rows(
-    emitter: Emitter, ratings: Ratings, side: _Side, number: int, seen: Ints
+    writer: ResultWriter, ratings: Ratings, side: _Side, number: int, seen: Ints
 ) -> Iterator[pa.RecordBatch]:
-    """The trained rows, then those known by their features only: prior means."""
+    """The trained rows, then the prior means of rows without ratings."""
     counts = np.bincount(ratings.places[:, number], minlength=side.rated)
-    mine = emitter.posterior.sides[number]
-    yield from emitter.rows(number, side.ids[: side.rated], mine.rows, counts)
+    mine = writer.posterior.sides[number]
+    yield from writer.rows(number, side.ids[: side.rated], mine.rows, counts)
     if side.vectors is not None and len(side.ids) > side.rated:
         cold = side.vectors[side.rated :]
         empty = np.zeros((len(cold), len(seen)), np.float32)
         rows = mine.prior_rows(Features(dense_rows(np.hstack([cold, empty]))), len(cold))
         none = np.zeros(len(cold), np.int64)
-        yield from emitter.rows(number, side.ids[side.rated :], rows, none, side.rated)
+        yield from writer.rows(number, side.ids[side.rated :], rows, none, side.rated)
 
 
 def _sorted(keys: pa.Array) -> pa.Array:
@@ -164,4 +164,4 @@ def _repeated(keys: pa.Array) -> pa.Array:
 def _refuse(key: str, ids: pa.Array, why: str) -> None:
     if len(ids):
         shown = ids[:SHOWN].to_pylist()
-        raise _Refused(f"{len(ids)} {key}(s) {why}. Among them {shown}.")
+        raise _InvalidInput(f"{len(ids)} {key}(s) {why}. Among them {shown}.")

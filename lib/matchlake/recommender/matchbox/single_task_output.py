@@ -1,4 +1,4 @@
-"""What leaves the task of a fit: rows of all sides, then a report with all else, in pieces."""
+"""Serialises a fitted posterior: rows of each side, then a report, as record batches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,12 +18,14 @@ from pyspark.sql.types import (
     StructType,
 )
 
+from matchlake.engine.arrow import matrix_lists
 from matchlake.engine.csr import Floats, Ints
-from matchlake.engine.packing import pack, pieces_of
-from matchlake.recommender.matchbox.chains import Trace
-from matchlake.recommender.matchbox.low_rank import Projections, compact
+from matchlake.engine.packing import pieces_of
+from matchlake.recommender.matchbox.low_rank import Projections, low_rank_of_rows
 from matchlake.recommender.matchbox.posterior import Posterior, factors_of
-from matchlake.recommender.matchbox.sampler.ratings import DAY, ITEM, USER
+from matchlake.recommender.matchbox.report import Trace
+from matchlake.recommender.matchbox.sampler.ratings import DAY
+from matchlake.recommender.sides import ITEM, USER
 from matchlake.schemas import ITEM_ID, USER_ID
 
 REPORT, PROBLEM = 3, 4
@@ -33,7 +35,7 @@ _BATCH = 16 << 20
 
 
 def state_schema(user_type: DataType, item_type: DataType) -> StructType:
-    """Columns of what a fit's task gives."""
+    """Columns of the output of a fit's task."""
     floats = ArrayType(FloatType())
     return StructType(
         [
@@ -44,16 +46,16 @@ def state_schema(user_type: DataType, item_type: DataType) -> StructType:
             StructField("idx", LongType()),
             StructField("factors", floats),
             StructField("biases", floats),
-            StructField("compact", floats),
+            StructField("low_rank", floats),
             StructField("response", floats),
-            StructField("observed", LongType()),
+            StructField("n_interactions", LongType()),
             StructField("data", BinaryType()),
         ]
     )
 
 
 @dataclass(frozen=True)
-class Emitter:
+class ResultWriter:
     """Makes record batches of a posterior; the types are those of the ids."""
 
     types: tuple[pa.DataType, pa.DataType]
@@ -61,10 +63,12 @@ class Emitter:
     projections: Projections
 
     @staticmethod
-    def of(types: tuple[pa.DataType, pa.DataType], posterior: Posterior, loss: float) -> "Emitter":
-        """With compact factors whose loss is `loss` at most."""
+    def of(
+        types: tuple[pa.DataType, pa.DataType], posterior: Posterior, tolerance: float
+    ) -> "ResultWriter":
+        """With low-rank factors that are off by at most `tolerance`."""
         users, items = (factors_of(posterior.sides[side].rows) for side in (USER, ITEM))
-        return Emitter(types, posterior, compact(users, items, loss))
+        return ResultWriter(types, posterior, low_rank_of_rows(users, items, tolerance))
 
     def rows(
         self, side: int, ids: pa.Array, rows: Floats, counts: Ints, first: int = 0
@@ -76,12 +80,12 @@ class Emitter:
             columns: dict[str, Any] = {
                 key: ids[part],
                 "idx": pa.array(np.arange(part.start, part.stop) + first),
-                "observed": pa.array(counts[part]),
-                "compact": float_lists(factors_of(rows[part]) @ self.projections[side]),
+                "n_interactions": pa.array(counts[part]),
+                "low_rank": matrix_lists(factors_of(rows[part]) @ self.projections[side]),
                 **_lists(rows[part]),
             }
             if response is not None:
-                columns["response"] = float_lists(
+                columns["response"] = matrix_lists(
                     response[part].reshape(part.stop - part.start, -1)
                 )
             yield self._batch(side, part.stop - part.start, columns)
@@ -95,11 +99,9 @@ class Emitter:
             yield self._batch(DAY, part.stop - part.start, columns)
 
     def report(self, trace: Trace, seen: list[Ints]) -> Iterator[pa.RecordBatch]:
-        """All that is not a row: priors, shared response, traces, and what history stands for."""
-        arrays = self.posterior.shared() | trace
-        arrays |= {"seen_users": seen[USER], "seen_items": seen[ITEM]}
-        arrays |= {"compact_users": self.projections.users, "compact_items": self.projections.items}
-        for number, piece in enumerate(pieces_of(pack(arrays))):
+        """All that is not a row, in pieces."""
+        report = self.posterior.report(trace, seen, self.projections)
+        for number, piece in enumerate(pieces_of(memoryview(report.to_bytes()))):
             columns = {"idx": pa.array([number]), "data": pa.array([bytes(piece)], pa.binary())}
             yield self._batch(REPORT, 1, columns)
 
@@ -108,7 +110,7 @@ class Emitter:
 
 
 def problem(types: tuple[pa.DataType, pa.DataType], message: str) -> pa.RecordBatch:
-    """The one row that leaves instead of a model."""
+    """The one row of a failed fit."""
     return _batch(types, PROBLEM, 1, {"data": pa.array([message.encode()], pa.binary())})
 
 
@@ -124,9 +126,9 @@ def _batch(
         "idx": pa.int64(),
         "factors": floats,
         "biases": floats,
-        "compact": floats,
+        "low_rank": floats,
         "response": floats,
-        "observed": pa.int64(),
+        "n_interactions": pa.int64(),
         "data": pa.binary(),
     }
     columns = {"side": pa.array(np.full(size, side, np.int32)), **columns}
@@ -144,12 +146,4 @@ def _parts(rows: Floats) -> Iterator[slice]:
 
 
 def _lists(rows: Floats) -> dict[str, pa.Array]:
-    return {"factors": float_lists(factors_of(rows)), "biases": float_lists(rows[:, :, -1])}
-
-
-def float_lists(rows: Floats) -> pa.Array:
-    """A matrix as a column of lists."""
-    bounds = np.arange(len(rows) + 1, dtype=np.int64) * rows.shape[1]
-    return pa.ListArray.from_arrays(
-        pa.array(bounds, pa.int32()), pa.array(np.ascontiguousarray(rows).ravel())
-    )
+    return {"factors": matrix_lists(factors_of(rows)), "biases": matrix_lists(rows[:, :, -1])}

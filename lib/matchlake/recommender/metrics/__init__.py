@@ -1,27 +1,47 @@
-"""Judges scores and recommendations: DataFrames in, one lazy DataFrame of figures out.
+"""Metrics of scores and of recommendations: frames in, one lazy frame of metrics out.
 
-Every figure comes as a row `metric`, `k` (null where there is none), `value`, `n` (how many were
-averaged) and `skipped` (how many could not be judged), so that results of several functions
-union. `value` is null where `n` is 0.
+Each metric is a row `metric`, `k` (null if there is none), `value`, `n_samples` (the users or
+ratings averaged) and `n_skipped` (those that could not be measured). So results of several
+functions can be united. `value` is null if `n_samples` is 0.
 """
 
-from matchlake.recommender.metrics.calibration import calibration_by_width, calibration_metrics
-from matchlake.recommender.metrics.catalogue import catalogue_metrics, item_catalogue
-from matchlake.recommender.metrics.params import RankingParams
-from matchlake.recommender.metrics.ranking import ranking_metrics, ranking_metrics_by_user
-from matchlake.recommender.metrics.rating import rating_metrics, rating_metrics_by_user
-from matchlake.recommender.metrics.related import related_gains, related_metrics
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "RankingParams",
-    "calibration_by_width",
-    "calibration_metrics",
-    "catalogue_metrics",
-    "item_catalogue",
-    "ranking_metrics",
-    "ranking_metrics_by_user",
-    "rating_metrics",
-    "rating_metrics_by_user",
-    "related_gains",
-    "related_metrics",
-]
+if TYPE_CHECKING:
+    from matchlake.recommender.metrics.calibration import (
+        calibration_by_width as calibration_by_width,
+    )
+    from matchlake.recommender.metrics.calibration import (
+        calibration_metrics as calibration_metrics,
+    )
+    from matchlake.recommender.metrics.catalogue import catalogue_metrics as catalogue_metrics
+    from matchlake.recommender.metrics.catalogue import item_catalogue as item_catalogue
+    from matchlake.recommender.metrics.params import RankingParams as RankingParams
+    from matchlake.recommender.metrics.ranking import ranking_metrics as ranking_metrics
+    from matchlake.recommender.metrics.ranking import (
+        ranking_metrics_by_user as ranking_metrics_by_user,
+    )
+    from matchlake.recommender.metrics.rating import rating_metrics as rating_metrics
+    from matchlake.recommender.metrics.rating import (
+        rating_metrics_by_user as rating_metrics_by_user,
+    )
+    from matchlake.recommender.metrics.related import related_gains as related_gains
+    from matchlake.recommender.metrics.related import related_metrics as related_metrics
+
+_MODULES = {
+    "calibration": ("calibration_by_width", "calibration_metrics"),
+    "catalogue": ("catalogue_metrics", "item_catalogue"),
+    "params": ("RankingParams",),
+    "ranking": ("ranking_metrics", "ranking_metrics_by_user"),
+    "rating": ("rating_metrics", "rating_metrics_by_user"),
+    "related": ("related_gains", "related_metrics"),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a name at its first use: parameters need no Spark."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""Whether predicted deviations are as wide as the errors turn out to be."""
+"""Calibration: predicted standard deviations against the errors."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -7,9 +7,9 @@ from matchlake.recommender.columns import require_columns
 from matchlake.recommender.metrics.shape import figure, unpivoted
 from matchlake.schemas import RATING, SCORE
 
-DEVIATION = "deviation"
+DEVIATION = "rating_std"
 HALF_WIDTH = 1.6448536269514722
-"""Deviations on either side of the score that hold 90 % of a normal distribution."""
+"""Standard deviations on either side of the score with 90 % of a normal distribution."""
 
 _TENTHS = [n / 10 for n in range(1, 10)]
 _ACCURACY = 10_000
@@ -17,27 +17,31 @@ _ERROR, _INSIDE = "_error", "_inside"
 
 
 def calibration_by_width(scored: DataFrame) -> DataFrame:
-    """`tenth` (1 to 10, by deviation), `deviation` (their mean), `inside`, `n`; lazy.
+    """`tenth` (1 to 10, by `rating_std`), `rating_std` (its mean), `inside`, `n_rows`; lazy.
 
-    Reads `rating`, `score` and `deviation`. `inside` is the share of the ratings that lie in the
-    central 90 % interval of N(score, deviation^2). Rows with a null in any of them are left out.
+    Reads `rating`, `score` and `rating_std`. `inside` is the fraction of the ratings in the
+    central 90 % interval of N(score, rating_std^2). Rows with a null in any of them are excluded.
     """
     rows = _judged(scored)
     edges = rows.agg(F.percentile_approx(DEVIATION, _TENTHS, _ACCURACY).alias("_edges"))
     above = F.filter("_edges", lambda edge: F.col(DEVIATION) > edge)
     placed = rows.crossJoin(F.broadcast(edges)).withColumn("tenth", F.size(above) + 1)
     return placed.groupBy("tenth").agg(
-        F.avg(DEVIATION).alias(DEVIATION), F.avg(_INSIDE).alias("inside"), F.count("*").alias("n")
+        F.avg(DEVIATION).alias(DEVIATION),
+        F.avg(_INSIDE).alias("inside"),
+        F.count("*").alias("n_rows"),
     )
 
 
 def calibration_metrics(scored: DataFrame) -> DataFrame:
-    """Figures of the predictive distribution N(score, deviation^2); lazy.
+    """Metrics of the predictive distribution N(score, rating_std^2); lazy.
 
-    - `inside_90`: share of ratings in the 90 % interval; `inside_90_least` and `inside_90_most`:
-      the share in the worst tenths of the ratings by width (`calibration_by_width`)
-    - `log_density`: mean log density of the ratings; `log_density_constant`: that of the best one
-      width for all about the same scores, which a useful deviation exceeds
+    - `interval_coverage_90`: fraction of ratings in the 90 % interval.
+    - `interval_coverage_90_min`, `interval_coverage_90_max`: the fraction in the worst tenths of
+      the ratings by width (`calibration_by_width`).
+    - `log_likelihood`: mean log density of the ratings.
+    - `log_likelihood_constant`: the same for the best single width around the same scores. A
+      useful `rating_std` exceeds it.
     """
     rows = _judged(scored)
     error, deviation = F.col(_ERROR), F.col(DEVIATION)
@@ -48,17 +52,17 @@ def calibration_metrics(scored: DataFrame) -> DataFrame:
     figures = unpivoted(
         rows,
         [
-            figure("inside_90", F.avg(_INSIDE), known, every),
-            figure("log_density", F.avg(density), known, every),
-            figure("log_density_constant", constant, known, every),
+            figure("interval_coverage_90", F.avg(_INSIDE), known, every),
+            figure("log_likelihood", F.avg(density), known, every),
+            figure("log_likelihood_constant", constant, known, every),
         ],
     )
-    total = F.sum("n")
+    total = F.sum("n_rows")
     worst = unpivoted(
         calibration_by_width(scored),
         [
-            figure("inside_90_least", F.min("inside"), total, total),
-            figure("inside_90_most", F.max("inside"), total, total),
+            figure("interval_coverage_90_min", F.min("inside"), total, total),
+            figure("interval_coverage_90_max", F.max("inside"), total, total),
         ],
     )
     return figures.unionByName(worst)

@@ -1,4 +1,4 @@
-"""What lists do with the catalogue: how much of it they show, how far from the beaten track."""
+"""Metrics of the catalogue: coverage, novelty, diversity."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -21,8 +21,8 @@ def item_catalogue(
     """The items of the training part, as `catalogue_metrics` reads them.
 
     Reads `user_id` and `item_id` of `train`, and `item_id` and `vector`, an array of numbers, of
-    `vectors` (such as a model's `items`), one row an item. Returns `item_id`, `popularity` (the
-    share of users that met the item) and, with vectors, `vector`, null where an item has none.
+    `vectors` (such as a model's item factors), one row per item. Returns `item_id`, `popularity`
+    (the fraction of users with the item) and, with vectors, `vector`, null if an item has none.
     """
     require_columns(train, (USER_ID, ITEM_ID), "train")
     pairs = train.select(USER_ID, ITEM_ID).distinct()
@@ -39,19 +39,20 @@ def item_catalogue(
 def catalogue_metrics(
     recommendations: DataFrame, catalogue: DataFrame, params: RankingParams | None = None
 ) -> DataFrame:
-    """Coverage, novelty and, where the catalogue has a `vector`, diversity at every k.
+    """Coverage, novelty and, if the catalogue has a `vector`, diversity at every k.
 
     Reads recommendations as `ranking_metrics` does, and a catalogue as `item_catalogue` makes it.
 
-    - `coverage`: share of the catalogue's items that are in any user's list; `n` is the catalogue
+    - `coverage`: fraction of the catalogue's items in any user's list; `n_samples` is the number
+      of items in the catalogue
     - `novelty`: -log2(popularity), averaged over a list's items, then over users (Zhou et al.
       2010): 10 bits are an item that one user in 1,024 has met
     - `diversity`: 1 - cosine, averaged over a list's pairs of items, then over users (Ziegler et
       al. 2005); a zero vector has cosine 0 with all others
 
-    Items that are not in the catalogue (for diversity: have no vector) are passed over. A user
-    left with no item, for diversity fewer than two, counts in `skipped`. Returns `metric`, `k`,
-    `value`, `n`, `skipped` in one lazy plan.
+    Items that are not in the catalogue (for diversity: without a vector) are ignored. A user
+    without items, for diversity with fewer than two, counts in `n_skipped`. Returns `metric`, `k`,
+    `value`, `n_samples`, `n_skipped` in one lazy plan.
     """
     params = params or RankingParams()
     require_columns(catalogue, (ITEM_ID, POPULARITY), "catalogue")

@@ -1,8 +1,9 @@
-"""How far apart the items of one list are, from their vectors.
+"""Diversity: the mean distance of the items of one list, from their vectors.
 
-In compiled code, since Spark's array functions take a hundred times as long for sums of vectors.
+It is compiled code: Spark's array functions take a hundred times as long for sums of vectors.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.engine.arrow import combined, offsets_of
-from matchlake.engine.packing import spread_keys
+from matchlake.engine.broadcast import plan_partitions, replicate, route_by_query
 from matchlake.engine.simd import compiled
 from matchlake.errors import InputError
 from matchlake.recommender.metrics.lists import ITEMS
@@ -22,7 +23,8 @@ from matchlake.schemas import ITEM_ID, USER_ID
 
 VECTOR = "vector"
 
-_TASK = "_task"
+_VECTORS, _LISTS = 0, 1
+"""Kinds of rows, in their order of arrival."""
 _TASKS = 8
 _TOTALS = "k int, total double, judged bigint, users bigint"
 
@@ -31,42 +33,45 @@ Places = npt.NDArray[np.int64]
 
 
 def diversity(lists: DataFrame, catalogue: DataFrame, ks: tuple[int, ...]) -> DataFrame:
-    """The figures `diversity` of `lists` (`user_id`, `_items`), given `item_id` and `vector`.
+    """The metric `diversity` of `lists` (`user_id`, `_items`), given `item_id` and `vector`.
 
-    The users are shared out over eight tasks, and every task gets a copy of all vectors.
+    Eight tasks share the users; each gets a copy of all vectors.
     """
-    keys = spread_keys(_TASKS)
-    tasks = F.array(*map(F.lit, keys))
-    chosen = F.get(tasks, F.pmod(F.xxhash64(USER_ID), len(keys)).cast("int"))
-    ours = lists.select(chosen.alias(_TASK), ITEMS)
+    queries = lists.select(F.col(USER_ID).alias("query"), ITEMS)
     vector = F.col(VECTOR).cast("array<double>").alias(VECTOR)
-    theirs = catalogue.where(F.col(VECTOR).isNotNull()).select(
-        F.explode(tasks).alias(_TASK), ITEM_ID, vector
-    )
-    left, right = (frame.repartition(len(keys), _TASK).groupBy(_TASK) for frame in (ours, theirs))
-    spread = _Spread(ks)
-
-    # Spark counts the arguments, and would count the `self` of a method.
-    def totals(some: pa.Table, vectors: pa.Table) -> pa.Table:
-        return spread.totals(some, vectors)
-
-    found = left.cogroup(right).applyInArrow(totals, _TOTALS)
+    vectors = catalogue.where(F.col(VECTOR).isNotNull()).select(ITEM_ID, vector)
+    plan = plan_partitions(queries, _TASKS)
+    rows = plan.assemble(replicate(vectors, plan, _VECTORS), route_by_query(queries, plan, _LISTS))
+    found = rows.mapInArrow(_Diversity(ks), _TOTALS)
     judged, users = F.sum("judged"), F.sum("users")
     mean = F.try_divide(F.sum("total"), judged)
     summed = found.groupBy("k").agg(figure("diversity", mean, judged, users).alias("figure"))
     return summed.select(
-        F.lit("diversity").alias("metric"), "k", "figure.value", "figure.n", "figure.skipped"
+        F.lit("diversity").alias("metric"),
+        "k",
+        "figure.value",
+        "figure.n_samples",
+        "figure.n_skipped",
     )
 
 
 @dataclass(frozen=True)
-class _Spread:
-    """The body of a task: its users' lists and all vectors in, sums over its users out."""
+class _Diversity:
+    """The body of a task: all vectors and its users' lists in, sums over its users out."""
 
     ks: tuple[int, ...]
 
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        arrived = list(batches)
+        if not arrived:
+            return
+        table = pa.Table.from_batches(arrived)
+        kinds = {kind: table.filter(pc.equal(table["kind"], kind)) for kind in (_VECTORS, _LISTS)}
+        if kinds[_LISTS].num_rows:
+            yield from self.totals(kinds[_LISTS], kinds[_VECTORS]).to_batches()
+
     def totals(self, lists: pa.Table, vectors: pa.Table) -> pa.Table:
-        """For every k the sum of the users' diversities, and over how many of how many users."""
+        """Per k, the sum of the users' diversities, the users it counts, and all users."""
         items = combined(lists[ITEMS])
         known = pc.index_in(items.flatten(), value_set=combined(vectors[ITEM_ID]))
         rows = np.asarray(known.fill_null(-1)).astype(np.int64)
@@ -83,11 +88,13 @@ class _Spread:
 
 
 def _units(vectors: pa.Table) -> Doubles:
-    """The vectors at length 1, one a row; a zero one stays."""
+    """The vectors scaled to length 1, one per row; a zero vector stays."""
     lists = combined(vectors[VECTOR])
     widths = set(lists.value_lengths().unique().to_pylist())
     if len(widths) > 1:
-        raise InputError(f"vectors have lengths {sorted(widths)}; all items' need the same one.")
+        raise InputError(
+            f"vectors have lengths {sorted(widths)}; all items need vectors of one length."
+        )
     matrix = np.asarray(lists.flatten()).reshape(len(lists), max(widths, default=0))
     lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
     units: Doubles = np.divide(matrix, lengths, out=np.zeros_like(matrix), where=lengths > 0)
@@ -98,8 +105,8 @@ def _units(vectors: pa.Table) -> Doubles:
 def _spread_out(bounds: Places, rows: Places, units: Doubles, ks: Places) -> Doubles:
     """Mean of 1 - cosine over the pairs among each list's first k known rows; -1 without a pair.
 
-    The square of the sum of unit vectors holds the cosine of each pair twice, and once that of
-    each vector with itself.
+    The square of the sum of unit vectors has the cosine of each pair twice, and that of each
+    vector with itself once.
     """
     spread = np.full((len(bounds) - 1, len(ks)), -1.0)
     total = np.empty(units.shape[1])

@@ -1,4 +1,4 @@
-"""Rows to one list a user: what was recommended, best first, and what was true."""
+"""Rows as one list per user: recommended items, best first, and true items."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -14,11 +14,10 @@ _WORST = float("inf")
 
 
 def recommended_lists(recommendations: DataFrame, longest: int) -> DataFrame:
-    """`user_id`, `_items`: each user's items, best first, each once, `longest` at most.
+    """`user_id`, `_items`: each user's distinct items, best first, at most `longest`.
 
-    The order is that of `rank` where there is such a column, else of `score` from high to low
-    with null and NaN last. Ties go to the smaller item id. Gaps in `rank` close up. A null item
-    is none.
+    The order is that of the column `rank` or, without it, of `score` from high to low with null and
+    NaN last. Ties go to the smaller item id. Gaps in `rank` are closed. Null items are ignored.
     """
     ranked = RANK in recommendations.columns
     needed = (USER_ID, ITEM_ID, RANK if ranked else SCORE)
@@ -33,7 +32,7 @@ def recommended_lists(recommendations: DataFrame, longest: int) -> DataFrame:
 def true_items(truth: DataFrame, params: RankingParams) -> DataFrame:
     """`user_id`, `_truth`: map from each true item to its `gain` and whether it is `relevant`.
 
-    An item that comes twice counts once, with its highest value; a null item is none.
+    A repeated item counts once, with its highest value. Null items are ignored.
     """
     needed = (USER_ID, ITEM_ID, params.gain_column) if params.reads_value else (USER_ID, ITEM_ID)
     require_columns(truth, needed, "truth")
@@ -51,7 +50,7 @@ def true_items(truth: DataFrame, params: RankingParams) -> DataFrame:
 
 
 def _number(column: str) -> Column:
-    """A value, null for NaN, which Spark would take for the greatest of all."""
+    """A value, null for NaN, which Spark treats as the greatest number."""
     return F.nanvl(F.col(column).cast("double"), F.lit(None))
 
 

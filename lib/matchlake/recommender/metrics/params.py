@@ -1,4 +1,4 @@
-"""What can be chosen about the judging of ranked lists."""
+"""Parameters of ranking metrics."""
 
 from typing import Annotated, Literal
 
@@ -9,17 +9,17 @@ from matchlake.schemas import RATING
 
 
 class RankingParams(Params):
-    """How ranked lists are judged."""
+    """How ranked lists are measured."""
 
     ks: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (10,)
-    """Lengths at which a list is cut; all are judged in one pass."""
+    """Lengths at which a list is truncated; all are measured in one pass."""
     relevant_from: float | None = None
-    """A true item is relevant from this value of `gain_column` on; every true item, when None."""
+    """A true item is relevant from this value of `gain_column` on; null: all true items are."""
     gain: Literal["binary", "linear", "exponential"] = "binary"
-    """What an item adds to NDCG: 1 if relevant; its value v; or 2^v - 1. The graded gains take
+    """The gain of an item in NDCG: 1 if relevant; its value v; or 2^v - 1. Graded gains count
     every true item, relevant or not; a null or negative gain counts as 0."""
     gain_column: str = RATING
-    """Column of the truth with the value; not read while every true item is relevant and alike."""
+    """Column of the truth with the value; not read if all true items are equally relevant."""
 
     @field_validator("ks")
     @classmethod

@@ -1,4 +1,4 @@
-"""How good ranked lists are for each user: precision, recall, MAP, MRR, hit rate, NDCG."""
+"""Ranking metrics per user: precision, recall, MAP, MRR, hit rate, NDCG."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -17,15 +17,15 @@ def ranking_metrics(
 ) -> DataFrame:
     """Means over users of `ranking_metrics_by_user`, in one lazy plan for all metrics and ks.
 
-    Returns `metric`, `k`, `value`, `n` (the users averaged) and `skipped` (users of the truth for
-    whom the metric has no value, having nothing relevant).
+    Returns `metric`, `k`, `value`, `n_samples` (the users averaged) and `n_skipped` (users of the
+    truth for whom the metric has no value, having nothing relevant).
     """
     users = ranking_metrics_by_user(recommendations, truth, params)
     judged = F.count("value")
     return users.groupBy("metric", "k").agg(
         F.avg("value").alias("value"),
-        judged.alias("n"),
-        (F.count("*") - judged).alias("skipped"),
+        judged.alias("n_samples"),
+        (F.count("*") - judged).alias("n_skipped"),
     )
 
 
@@ -35,8 +35,8 @@ def ranking_metrics_by_user(
     """`user_id`, `metric`, `k`, `value` for every user of the truth.
 
     Reads `user_id`, `item_id` and `rank` or else `score` of the recommendations, and `user_id`,
-    `item_id` and, for graded gains or a threshold, `gain_column` of the truth. With h(i) = 1
-    where the list's place i holds a relevant item, R relevant items in all, all sums to k:
+    `item_id` and, for graded gains or a threshold, `gain_column` of the truth. h(i) is 1 if the
+    list's place i holds a relevant item; there are R relevant items; all sums run to k:
 
     - `precision`: sum h / k, however short the list; `recall`: sum h / R; `hit_rate`: any h
     - `map`: sum over hits of (precision at that place) / min(R, k)
@@ -44,8 +44,8 @@ def ranking_metrics_by_user(
     - `ndcg`: sum gain(i) / log2(i + 1) over the same sum for the best order of all true items
       (Jarvelin and Kekalainen 2002)
 
-    A user of the truth without recommendations has 0 throughout; one without a relevant item
-    (for graded NDCG: without a gain) has null; one without truth is not judged.
+    A user of the truth without recommendations has 0. A user without a relevant item (for graded
+    NDCG: without a gain) has null. Users without truth are not measured.
     """
     params = params or RankingParams()
     lists = recommended_lists(recommendations, max(params.ks))
@@ -78,7 +78,7 @@ def _hits() -> Column:
 
 
 def _figures(k: int) -> list[Column]:
-    """The figures of one user at one k, as structs of metric, k and value."""
+    """The metrics of one user at one k, as structs of metric, k and value."""
     hits = F.filter(_HITS, lambda hit: hit["relevant"] & (hit["place"] <= k))
     count, relevant = F.size(hits), F.col(_RELEVANT)
     # The i-th hit at place p means that i of the first p are relevant.

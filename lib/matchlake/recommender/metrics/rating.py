@@ -1,4 +1,4 @@
-"""How far predicted ratings are from the given ones."""
+"""Errors of predicted ratings."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,12 @@ _ERROR = "_error"
 
 
 def rating_metrics(scored: DataFrame, *, per_user: bool = False) -> DataFrame:
-    """RMSE and MAE, over all ratings alike or, `per_user`, the mean of each user's own.
+    """RMSE and MAE over all ratings or, with `per_user`, the mean over users.
 
-    Reads `rating` and `score` (and `user_id`). Rows with either of them null cannot be judged:
-    they count in `skipped`, and `per_user` a user does who has no other rows. A NaN score makes
-    the figures NaN. Returns two rows `rmse` and `mae`; `n` is the ratings, or users, averaged.
+    Reads `rating` and `score` (and `user_id`). Rows with a null in either cannot be measured and
+    count in `n_skipped`; with `per_user`, users without any other row do. A NaN score makes the
+    metrics NaN. Returns two rows `rmse` and `mae`; `n_samples` counts the averaged ratings, or
+    users.
     """
     if per_user:
         users = rating_metrics_by_user(scored)
@@ -35,12 +36,12 @@ def rating_metrics(scored: DataFrame, *, per_user: bool = False) -> DataFrame:
 
 
 def rating_metrics_by_user(scored: DataFrame) -> DataFrame:
-    """`user_id`, `rmse`, `mae` (null without a judged rating) and `n`, the ratings judged."""
+    """`user_id`, `rmse`, `mae` (null without a judged rating) and `n_rows`, the ratings judged."""
     require_columns(scored, (USER_ID, RATING, SCORE), "scored")
     rmse, mae = _errors()
     rows = scored.select(USER_ID, (F.col(SCORE) - F.col(RATING)).alias(_ERROR))
     return rows.groupBy(USER_ID).agg(
-        rmse.alias("rmse"), mae.alias("mae"), F.count(_ERROR).alias("n")
+        rmse.alias("rmse"), mae.alias("mae"), F.count(_ERROR).alias("n_rows")
     )
 
 

@@ -1,4 +1,4 @@
-"""How well related users and items agree with ratings that two of them have in common."""
+"""Metrics of related users and items, by the ratings that two of them have in common."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -11,12 +11,12 @@ _NORMS = ("l1", "l2")
 
 
 def related_gains(truth: DataFrame, key: str, common: int = 2) -> DataFrame:
-    """`query`, `target`, `gain_l1`, `gain_l2` of every two ids of `key` that can be compared.
+    """`query`, `target`, `gain_l1`, `gain_l2` of every two comparable ids of `key`.
 
     Reads `user_id`, `item_id` and `rating`. Two users are compared by the items that both rated,
-    two items by the users who rated both, `common` at least: with d the differences of the two
-    ratings, gain_l1 = 1 / (1 + mean |d|), gain_l2 = 1 / (1 + sqrt(mean d^2)). The pairs of the
-    ratings of each other entity are made, so that this is for a test part, not for all there is.
+    two items by the users who rated both; at least `common` of them. With d the differences of the
+    two ratings, gain_l1 = 1 / (1 + mean |d|) and gain_l2 = 1 / (1 + sqrt(mean d^2)). It builds all
+    pairs of ratings per entity, so use it on a test part.
     """
     require_columns(truth, (USER_ID, ITEM_ID, RATING), "truth")
     other = ITEM_ID if key == USER_ID else USER_ID
@@ -38,11 +38,11 @@ def related_metrics(
 ) -> DataFrame:
     """NDCG at `k` of related users (`key` `user_id`) or items, by L1 and by L2 gains; lazy.
 
-    Reads `key`, `rank` and `related_<key>` of `lists`. A list's gains, a related entity that
-    cannot be compared having none, are discounted by log2(rank + 1), and divided by those of the
-    best list of its length among all that can be compared with the query. Entities of the truth
-    for whom nothing can be compared count in `skipped`. Returns `metric`, such as
-    `related_items_ndcg_l1`, `k`, `value`, `n` and `skipped`.
+    Reads `key`, `rank` and `related_<key>` of `lists`. The gains of a list are
+    discounted by log2(rank + 1), and divided by those of the best list of this length. A related
+    entity that is not comparable has no gain. Entities of the truth without comparable ones count
+    in `n_skipped`. Returns `metric`, such as
+    `related_items_ndcg_l1`, `k`, `value`, `n_samples` and `n_skipped`.
     """
     related = f"related_{key}"
     require_columns(lists, (key, RANK, related), "the related lists")

@@ -1,4 +1,4 @@
-"""The one shape in which figures come."""
+"""The common shape of metrics."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,16 @@ from pyspark.sql import functions as F
 
 
 def figure(metric: str, value: Column, n: Column, of: Column, k: int | None = None) -> Column:
-    """One row to be: `n` of `of` could be judged."""
+    """One row of a metric; `n` of `of` could be measured."""
     return F.struct(
         F.lit(metric).alias("metric"),
         F.lit(k).cast("int").alias("k"),
         value.cast("double").alias("value"),
-        n.cast("bigint").alias("n"),
-        (of - n).cast("bigint").alias("skipped"),
+        n.cast("bigint").alias("n_samples"),
+        (of - n).cast("bigint").alias("n_skipped"),
     )
 
 
 def unpivoted(frame: DataFrame, figures: Sequence[Column]) -> DataFrame:
-    """The aggregates `figures` of the whole frame, one row each, from one pass."""
+    """The aggregates `figures` of the whole frame, one row each, in one pass."""
     return frame.agg(F.array(*figures).alias("figures")).select(F.inline("figures"))

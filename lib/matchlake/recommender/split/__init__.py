@@ -1,65 +1,47 @@
-"""Cuts interactions in a training and a test part: lazily, and alike on every run.
+"""Splits interactions into a training and a test part: lazily, and equally in every run.
 
-Chance comes from a hash of the seed and the ids. So a part depends on nothing but the rows
-themselves: not on their order, their partitions or the cluster; both rows of a (user, item) pair
-that comes twice fall alike; and a user or item drawn once stays drawn when rows are added. The
-price is that a drawn share is an expectation: a tenth of 1,000 users is 100 give or take 9.5.
-The same id as a string and as an integer hashes differently. A part that was drawn is cut again,
-for validation, with another seed: with the same one the second cut finds nothing.
+Random draws hash the seed and the ids, so a part depends on the rows alone: not on their order,
+their partitions or the cluster. Both rows of a repeated (user, item) pair go to the same part, and
+a drawn user or item stays drawn when rows are added. A drawn fraction is an expectation: a tenth of
+1,000 users is 100 with a standard deviation of 9.5. The same id as a string and as an integer
+hashes differently. To split a drawn part again, for validation, use another seed: with the same
+seed the second split finds nothing.
 
-Where rows have an order (by time, within a user), rows alike in user, item and time are one event
+In splits with an order (by time, within a user), rows of equal user, item and time are one event
 and stay together. Ties in time are broken by the hash, then by item id. A null time is the oldest.
-Shares of a count are rounded half up, and every user keeps one event at least for training.
+Fractions of a count are rounded half up, and every user keeps at least one event for training.
 """
 
-from pyspark.sql import DataFrame
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from matchlake.recommender.split.drawn import split_cold_items, split_cold_users, split_random
-from matchlake.recommender.split.mixed import split_recommender
-from matchlake.recommender.split.params import SplitKind, SplitParams
-from matchlake.recommender.split.parts import Split
-from matchlake.recommender.split.timed import (
-    split_from,
-    split_last_n,
-    split_time,
-    split_user_time,
-)
+if TYPE_CHECKING:
+    from matchlake.recommender.split.dispatch import split as split
+    from matchlake.recommender.split.drawn import split_cold_items as split_cold_items
+    from matchlake.recommender.split.drawn import split_cold_users as split_cold_users
+    from matchlake.recommender.split.drawn import split_random as split_random
+    from matchlake.recommender.split.mixed import split_recommender as split_recommender
+    from matchlake.recommender.split.params import SplitKind as SplitKind
+    from matchlake.recommender.split.params import SplitParams as SplitParams
+    from matchlake.recommender.split.parts import Split as Split
+    from matchlake.recommender.split.timed import split_from as split_from
+    from matchlake.recommender.split.timed import split_last_n as split_last_n
+    from matchlake.recommender.split.timed import split_time as split_time
+    from matchlake.recommender.split.timed import split_user_time as split_user_time
 
-__all__ = [
-    "Split",
-    "SplitKind",
-    "SplitParams",
-    "split",
-    "split_cold_items",
-    "split_cold_users",
-    "split_from",
-    "split_last_n",
-    "split_random",
-    "split_recommender",
-    "split_time",
-    "split_user_time",
-]
-
-
-_BY_SHARE = {
-    "random": split_random,
-    "user_time": split_user_time,
-    "cold_users": split_cold_users,
-    "cold_items": split_cold_items,
+_MODULES = {
+    "dispatch": ("split",),
+    "drawn": ("split_cold_items", "split_cold_users", "split_random"),
+    "mixed": ("split_recommender",),
+    "params": ("SplitKind", "SplitParams"),
+    "parts": ("Split",),
+    "timed": ("split_from", "split_last_n", "split_time", "split_user_time"),
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
-def split(interactions: DataFrame, params: SplitParams) -> Split:
-    """Cuts `interactions` (user_id, item_id; event_time for the kinds of time) as `params` say.
-
-    Starts no Spark job. Raises SchemaError when a column is missing.
-    """
-    if params.kind in _BY_SHARE:
-        return _BY_SHARE[params.kind](interactions, params.test_share, seed=params.seed)
-    if params.kind == "last_n":
-        return split_last_n(interactions, params.last_n, seed=params.seed)
-    if params.kind == "recommender":
-        return split_recommender(interactions, params)
-    if params.cutoff is not None:
-        return split_from(interactions, params.cutoff)
-    return split_time(interactions, params.test_share)
+def __getattr__(name: str) -> Any:
+    """Imports a name at its first use: parameters need no Spark."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

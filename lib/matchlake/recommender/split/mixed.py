@@ -9,9 +9,9 @@ from matchlake.recommender.split.parts import (
     PLACE,
     PLACES,
     Split,
-    cut,
     draw,
     share_of,
+    split_where,
     with_places,
 )
 from matchlake.schemas import ITEM_ID, USER_ID
@@ -20,16 +20,16 @@ _COLD_ITEM, _USER = "_cold_item", "_user"
 
 
 def split_recommender(interactions: DataFrame, params: SplitParams) -> Split:
-    """Mixes users that train, users whose ratings are shared out, and cold users and items.
+    """Mixes training users, users with ratings in both parts, and cold users and items.
 
-    In this order: all rows of a cold item are test, those of an ignored item go nowhere; of the
-    rows left, a cold user's are test, a training user's are train, an ignored user's go nowhere;
-    any other user keeps `kept_ratings` of them (one at least) for training, the rest is test.
-    Differs from Infer.NET in one thing: users and items are drawn each by themselves, so a share
+    All rows of a cold item are test rows, those of an ignored item are dropped. Of the others, rows
+    of a cold user are test rows, rows of a training user are training rows, and rows of an ignored
+    user are dropped. Any other user keeps `kept_ratings` of their rows (at least one) for training;
+    the rest are test rows. Unlike Infer.NET, users and items are drawn independently, so a fraction
     is an expectation and not a count.
 
-    With `drop_stray_cold_items` the test rows go of items which, by chance and not by being
-    drawn, have no row in training; the training part is then computed twice.
+    `drop_stray_cold_items` drops test rows of items that have no training row by chance, without
+    being drawn as cold. The training part is then computed twice.
     """
     require_columns(interactions, (USER_ID, ITEM_ID), "interactions")
     marked = _mark(interactions, params)
@@ -38,7 +38,7 @@ def split_recommender(interactions: DataFrame, params: SplitParams) -> Split:
     kept = F.greatest(share_of(F.col(PLACES), params.kept_ratings), F.lit(1))
     shared_out = (F.col(_USER) == "shared") & (F.col(PLACE) > kept)
     in_test = F.col(_COLD_ITEM) | (F.col(_USER) == "cold") | shared_out
-    parts = cut(placed, in_test, [*interactions.columns, _COLD_ITEM])
+    parts = split_where(placed, in_test, [*interactions.columns, _COLD_ITEM])
     test = _without_stray_items(parts) if params.drop_stray_cold_items else parts.test
     return Split(parts.train.drop(_COLD_ITEM), test.drop(_COLD_ITEM))
 

@@ -1,4 +1,4 @@
-"""What can be chosen about a split."""
+"""Parameters of a split."""
 
 from typing import Literal, Self
 
@@ -25,32 +25,32 @@ _FIELDS_OF: dict[SplitKind, frozenset[str]] = {
 
 
 class SplitParams(Params):
-    """Which split, and its fields; a field that the chosen kind does not read is an error."""
+    """The kind of split, and its fields; a field that the kind does not read is an error."""
 
     kind: SplitKind = "random"
-    """`random`: rows; `time`: one cut for all; `user_time`: the latest share of each user's rows;
-    `last_n`: each user's last n; `cold_users`, `cold_items`: whole users or items;
-    `recommender`: what Infer.NET's (and Azure ML's) recommender split does."""
+    """`random`: rows; `time`: one cutoff for all; `user_time`: the latest fraction of each user's
+    rows; `last_n`: each user's last n rows; `cold_users`, `cold_items`: whole users or items;
+    `recommender`: the recommender split of Infer.NET and Azure ML."""
     seed: int = Field(0, ge=0, lt=2**63)
-    """Another seed gives another split; one cut in time for all needs no chance."""
+    """Seed of the draws; `time` draws nothing."""
     test_share: float = Field(0.2, gt=0, lt=1)
-    """Share of the rows, or of the users or items, that goes to the test part."""
+    """Fraction of the rows, or of the users or items, in the test part."""
     cutoff: AwareDatetime | None = None
     """`time`: test is all rows from this moment on; without it, the latest `test_share`."""
     last_n: int = Field(1, ge=1)
-    """`last_n`: how many of each user's latest events go to the test part."""
+    """`last_n`: number of each user's latest events in the test part."""
     training_users: float = Field(0.5, ge=0, le=1)
-    """`recommender`: share of users whose rows are all for training."""
+    """`recommender`: fraction of users whose rows are all for training."""
     kept_ratings: float = Field(0.25, ge=0, le=1)
-    """`recommender`: share of a test user's rows kept for training; one at least."""
+    """`recommender`: fraction of a test user's rows kept for training; one at least."""
     cold_users: float = Field(0.0, ge=0, le=1)
-    """`recommender`: share of users with no row in training."""
+    """`recommender`: fraction of users with no row in training."""
     cold_items: float = Field(0.0, ge=0, le=1)
-    """`recommender`: share of items with no row in training."""
+    """`recommender`: fraction of items with no row in training."""
     ignored_users: float = Field(0.0, ge=0, le=1)
-    """`recommender`: share of users left out of both parts."""
+    """`recommender`: fraction of users left out of both parts."""
     ignored_items: float = Field(0.0, ge=0, le=1)
-    """`recommender`: share of items left out of both parts."""
+    """`recommender`: fraction of items left out of both parts."""
     drop_stray_cold_items: bool = False
     """`recommender`: leave out test rows of items that training lacks by chance only."""
 

@@ -1,4 +1,4 @@
-"""What every split is made of: draws by hash, places within a group, and the cut itself."""
+"""Building blocks of splits: draws by hash, ranks within a group, and the split itself."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,14 +15,14 @@ _IN_TEST = "_in_test"
 
 
 class Split(NamedTuple):
-    """The two parts, with the columns of the frame that was cut. Both are lazy."""
+    """The two parts, with the columns of the frame that was split. Both are lazy."""
 
     train: DataFrame
     test: DataFrame
 
 
 def draw(seed: int, purpose: str, *ids: str) -> Column:
-    """A number in [0, 1) that is the same for the same seed, purpose and ids, wherever it runs.
+    """A number in [0, 1) that depends on seed, purpose and ids alone.
 
     The upper 53 bits of a 64-bit hash, as many as a double holds.
     """
@@ -30,10 +30,12 @@ def draw(seed: int, purpose: str, *ids: str) -> Column:
     return F.shiftrightunsigned(hashed, 11) * F.lit(2.0**-53)
 
 
-def cut(interactions: DataFrame, in_test: Column, columns: Sequence[str] | None = None) -> Split:
-    """Rows where `in_test` holds, and the others; where it is null, a row is train.
+def split_where(
+    interactions: DataFrame, in_test: Column, columns: Sequence[str] | None = None
+) -> Split:
+    """The rows with `in_test`, and the others; a row with null is a training row.
 
-    `columns` are those to keep, all by default.
+    `columns` are the columns to keep, by default all.
     """
     kept = columns or interactions.columns
     marked = interactions.withColumn(_IN_TEST, in_test)
@@ -46,9 +48,9 @@ def cut(interactions: DataFrame, in_test: Column, columns: Sequence[str] | None 
 def with_places(
     interactions: DataFrame, within: Sequence[str], order: Sequence[Column]
 ) -> DataFrame:
-    """Adds `_place`, 1 for the first event of its group, and `_places`, how many the group has.
+    """Adds `_place`, 1 for the first event of its group, and `_places`, the number of events.
 
-    Rows alike in all of `order` share a place, so that which of them comes first cannot matter.
+    Rows that are equal in `order` share a place, so their sequence does not matter.
     """
     return interactions.withColumn(
         PLACE, F.dense_rank().over(Window.partitionBy(*within).orderBy(*order))
@@ -61,6 +63,6 @@ def share_of(count: Column, share: float) -> Column:
 
 
 def check_share(test_share: float) -> None:
-    """Raises ParameterError unless both parts can get something."""
+    """Raises ParameterError unless both parts can have rows."""
     if not 0 < test_share < 1:
         raise ParameterError(f"test_share is {test_share}; it lies between 0 and 1, both excluded.")

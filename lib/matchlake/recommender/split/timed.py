@@ -1,4 +1,4 @@
-"""Splits by time: one moment for all, or each user's latest events."""
+"""Splits by time: one cutoff for all, or the latest events of each user."""
 
 from datetime import datetime
 
@@ -12,9 +12,9 @@ from matchlake.recommender.split.parts import (
     PLACES,
     Split,
     check_share,
-    cut,
     draw,
     share_of,
+    split_where,
     with_places,
 )
 from matchlake.schemas import EVENT_TIME, ITEM_ID, USER_ID
@@ -23,19 +23,19 @@ _AT, _ROWS, _WANTED, _UP_TO, _CUT = "_at", "_rows", "_wanted", "_up_to", "_cut"
 
 
 def split_from(interactions: DataFrame, cutoff: datetime) -> Split:
-    """Test is every row from `cutoff` (with a time zone) on; a row without a time is train."""
+    """The test part has all rows from `cutoff` (with a time zone) on."""
     require_columns(interactions, (EVENT_TIME,), "interactions")
     if cutoff.utcoffset() is None:
         raise ParameterError(f"cutoff {cutoff} has no time zone; add one, such as UTC.")
-    return cut(interactions, F.col(EVENT_TIME) >= F.lit(cutoff))
+    return split_where(interactions, F.col(EVENT_TIME) >= F.lit(cutoff))
 
 
 def split_time(interactions: DataFrame, test_share: float = 0.2) -> Split:
-    """One moment for all: test is the latest rows, as many whole instants as `test_share` admits.
+    """One cutoff for all: the test part has the latest rows, up to `test_share` of them.
 
-    Rows of one instant stay together, so the test part holds at most the share (rounded half up)
-    of the rows that have a time, and less where many fall on the instant at the edge. Exact, and
-    still lazy: the plan reads the times three times, first by the hour, then within one hour.
+    Rows of one instant stay together. So the test part has at most that fraction (rounded half up)
+    of the rows with a time; less if many rows share the instant at the cutoff. The split is
+    exact and lazy: the plan reads the times three times, first by the hour, then within one hour.
     """
     require_columns(interactions, (EVENT_TIME,), "interactions")
     check_share(test_share)
@@ -43,13 +43,13 @@ def split_time(interactions: DataFrame, test_share: float = 0.2) -> Split:
 
 
 def split_user_time(interactions: DataFrame, test_share: float = 0.2, *, seed: int = 0) -> Split:
-    """Test is the latest `test_share` of each user's events; a user's oldest is always train."""
+    """The test part has the latest `test_share` of each user's events, never the oldest one."""
     check_share(test_share)
     return _split_latest(interactions, share_of(F.col(PLACES), test_share), seed)
 
 
 def split_last_n(interactions: DataFrame, last_n: int = 1, *, seed: int = 0) -> Split:
-    """Test is each user's `last_n` latest events; a user's oldest is always train."""
+    """The test part has each user's `last_n` latest events; the oldest one is for training."""
     if last_n < 1:
         raise ParameterError(f"last_n is {last_n}; it is 1 or more.")
     return _split_latest(interactions, F.lit(last_n), seed)
@@ -60,24 +60,24 @@ def _split_latest(interactions: DataFrame, wanted: Column, seed: int) -> Split:
     order = [F.asc_nulls_first(EVENT_TIME), draw(seed, "tie", USER_ID, ITEM_ID), F.col(ITEM_ID)]
     placed = with_places(interactions, [USER_ID], order)
     first_of_test = F.col(PLACES) - F.least(wanted, F.col(PLACES) - 1)
-    return cut(placed, F.col(PLACE) > first_of_test, interactions.columns)
+    return split_where(placed, F.col(PLACE) > first_of_test, interactions.columns)
 
 
 def _cut_after(interactions: DataFrame, moment: DataFrame) -> Split:
     known = interactions.crossJoin(F.broadcast(moment))
-    return cut(known, F.col(EVENT_TIME) > F.col(_CUT), interactions.columns)
+    return split_where(known, F.col(EVENT_TIME) > F.col(_CUT), interactions.columns)
 
 
 def _last_train_moment(interactions: DataFrame, test_share: float) -> DataFrame:
-    """One row `_cut`: null when no row has a time.
+    """One row `_cut`, the cutoff; null if no row has a time.
 
-    A quantile in two steps, because an exact one would hold every distinct time in one task and
-    an approximate one depends on how the rows are partitioned.
+    It is a quantile in two steps: an exact one would hold all distinct times in one task, and an
+    approximate one depends on the partitions.
     """
     times = interactions.select(F.col(EVENT_TIME).alias(_AT)).where(F.col(_AT).isNotNull())
     hours = times.groupBy(F.date_trunc("hour", _AT).alias(_AT)).agg(F.count("*").alias(_ROWS))
     rows = F.sum(_ROWS)
-    # One row at least stays in train, however large the share.
+    # At least one row stays in the training part.
     wanted = hours.agg(F.least(share_of(rows, test_share), rows - 1).alias(_WANTED))
     hour = _edge(hours.crossJoin(F.broadcast(wanted)))
     within = times.join(
@@ -89,10 +89,10 @@ def _last_train_moment(interactions: DataFrame, test_share: float) -> DataFrame:
 
 
 def _edge(counts: DataFrame) -> DataFrame:
-    """The latest `_at` that no longer fits in `_wanted` rows, counted from the latest backwards.
+    """The latest `_at` that exceeds `_wanted` rows, counted backwards from the latest row.
 
-    Reads `_at`, `_rows` and `_wanted` (alike in every row), returns one row of `_at` and the part
-    of `_wanted` that is left for it.
+    Reads `_at`, `_rows` and `_wanted` (equal in every row). Returns one row of `_at` and the rest
+    of `_wanted` for it.
     """
     latest_first = Window.partitionBy(_WANTED).orderBy(F.desc(_AT))
     running = latest_first.rowsBetween(Window.unboundedPreceding, Window.currentRow)

@@ -10,17 +10,18 @@ from pyspark.sql import functions as F
 from tests.support.executions import executions
 
 from matchlake.errors import ConfigError, ParameterError, SchemaError
-from matchlake.recommender.als.fit import AlsParams, fit_als
+from matchlake.recommender.als.fit import fit_als
 from matchlake.recommender.als.model import FactorModel
 from matchlake.recommender.als.numpy_model import NumpyFactorModel
-from matchlake.recommender.azure_modes import related_users
-from matchlake.recommender.weights import log_strength, time_decay
+from matchlake.recommender.als.params import AlsParams
+from matchlake.recommender.sides import ITEM, USER
+from matchlake.recommender.weights import log_weight, time_decay
 from matchlake.training.params import RecommendParams
-from matchlake.training.scoring import Answers
-from matchlake.training.steps import Sides
+from matchlake.training.scoring import BatchScoring
+from matchlake.training.side_features import Sides
 
 USERS, ITEMS, RANK = 30, 20, 4
-_SIDE = "{0}_id string, {0}_idx long, factors array<float>, bias float, observed long"
+_SIDE = "{0}_id string, {0}_idx long, factors array<float>, bias float, n_interactions long"
 
 
 def built(spark: SparkSession, feedback: str) -> tuple[FactorModel, NumpyFactorModel]:
@@ -34,10 +35,12 @@ def built(spark: SparkSession, feedback: str) -> tuple[FactorModel, NumpyFactorM
         bias = rng.integers(-2, 3, size).astype(np.float32) * explicit
         sides.append((factors, bias, rng.integers(1, 9, size)))
     frames, ids = [], []
-    for letter, name, (factors, bias, observed) in zip("ui", ("user", "item"), sides, strict=True):
+    for letter, name, (factors, bias, n_interactions) in zip(
+        "ui", ("user", "item"), sides, strict=True
+    ):
         keys = [f"{letter}{n:02d}" for n in range(len(factors))]
         rows = [
-            (key, n, factors[n].tolist(), float(bias[n]), int(observed[n]))
+            (key, n, factors[n].tolist(), float(bias[n]), int(n_interactions[n]))
             for n, key in enumerate(keys)
         ]
         frames.append(
@@ -102,7 +105,7 @@ def test_items_for_all_users_are_the_local_models(
         left = [n for n in range(ITEMS) if local.item_ids[n] not in history.get(user, [])]
         expected = sorted(left, key=lambda n: (-scores[n], n))[:5]
         assert line == [(local.item_ids[n], scores[n]) for n in expected]
-        assert line == local.recommend_items(user, 5, exclude=history.get(user, []))
+        assert line == local.recommend_items(user, 5, exclude_seen=history.get(user, []))
 
 
 def test_chosen_users_strangers_and_candidates(
@@ -112,8 +115,8 @@ def test_chosen_users_strangers_and_candidates(
     wanted = spark.createDataFrame([("u03",), ("nobody",), ("u03",), (None,)], "user_id string")
     found = lists(model.recommend_items(wanted, 4), "user_id", "item_id")
     assert found == {user: local.recommend_items(user, 4) for user in ("u03", "nobody")}
-    cold = model.recommend_items(wanted, 1).select("user_id", "cold").collect()
-    assert {row["user_id"]: row["cold"] for row in cold} == {"u03": False, "nobody": True}
+    cold = model.recommend_items(wanted, 1).select("user_id", "is_cold_start").collect()
+    assert {row["user_id"]: row["is_cold_start"] for row in cold} == {"u03": False, "nobody": True}
     some = ["i03", "i07", "i11"]
     allowed = spark.createDataFrame([(item,) for item in [*some, "unknown"]], "item_id string")
     found = lists(model.recommend_items(wanted, 9, candidates=allowed), "user_id", "item_id")
@@ -130,11 +133,11 @@ def test_chosen_users_strangers_and_candidates(
 
 
 def pairs_of(kind: str) -> str:
-    return f"user_id {kind}, item_id {kind}, strength double"
+    return f"user_id {kind}, item_id {kind}, weight double"
 
 
 def test_ids_of_another_integer_type_are_the_same_ids(spark: SparkSession) -> None:
-    pairs = spark.range(40).selectExpr("id % 8 AS user_id", "id % 5 AS item_id", "1.0 AS strength")
+    pairs = spark.range(40).selectExpr("id % 8 AS user_id", "id % 5 AS item_id", "1.0 AS weight")
     model = fit_als(pairs.distinct(), AlsParams(rank=2, iterations=1))
     seen = pairs.selectExpr("CAST(user_id AS INT)", "CAST(item_id AS INT)").where("item_id < 4")
     left = lists(model.recommend_items(None, 5, exclude_seen=seen), "user_id", "item_id")
@@ -145,7 +148,9 @@ def test_ids_of_another_integer_type_are_the_same_ids(spark: SparkSession) -> No
     foreign = spark.createDataFrame([("abc", "4", 1.0), ("7", "9" * 20, 1.0)], pairs_of("string"))
     left = lists(model.recommend_items(None, 5, exclude_seen=foreign), "user_id", "item_id")
     assert [len(line) for line in left.values()] == [5] * 8
-    folded = {row["user_id"]: row["observed"] for row in model.fold_in_users(foreign).collect()}
+    folded = {
+        row["user_id"]: row["n_interactions"] for row in model.fold_in_rows(USER, foreign).collect()
+    }
     assert folded == {"abc": 1, "7": 0}
 
 
@@ -181,7 +186,7 @@ def test_scores_of_pairs_warm_and_cold(
     expected = local.score(*map(list, zip(*rows, strict=True)))
     for pair, score in zip(rows, expected, strict=True):
         assert found[pair]["score"] == pytest.approx(float(score))
-        assert found[pair]["cold"] == (pair != ("u03", "i04"))
+        assert found[pair]["is_cold_start"] == (pair != ("u03", "i04"))
 
 
 def test_fold_in_is_the_local_models(
@@ -191,22 +196,27 @@ def test_fold_in_is_the_local_models(
     value = model.params.value_column
     rows = [("new", "i01", 4.0), ("new", "i07", 1.0), ("u03", "i02", 5.0), ("odd", "unknown", 5.0)]
     history = spark.createDataFrame(rows, f"user_id string, item_id string, {value} double")
-    folded = model.fold_in_users(history)
+    folded = model.fold_in_rows(USER, history)
     found = {row["user_id"]: row for row in folded.collect()}
-    assert {user: row["observed"] for user, row in found.items()} == {"new": 2, "u03": 1, "odd": 0}
-    expected = local.fold_in({"i01": 4.0, "i07": 1.0})
+    assert {user: row["n_interactions"] for user, row in found.items()} == {
+        "new": 2,
+        "u03": 1,
+        "odd": 0,
+    }
+    expected = local.fold_in_user({"i01": 4.0, "i07": 1.0})
     assert np.array_equal(np.array(found["new"]["factors"], np.float32), expected.factors)
     assert found["new"]["bias"] == expected.bias
     assert found["odd"]["factors"] is None
-    answers = model.recommend_items(folded, 3)
+    users = history.select("user_id")
+    answers = model.fold_in(users=history).recommend_items(users, 3)
     best = lists(answers, "user_id", "item_id")
     assert [item for item, _ in best["new"]] == [i for i, _ in local.recommend_items(expected, 3)]
-    assert best["odd"] == local.recommend_items(local.fold_in({"unknown": 5.0}), 3)
+    assert best["odd"] == local.recommend_items(local.fold_in_user({"unknown": 5.0}), 3)
     assert best["odd"] == local.recommend_items("nobody", 3)
-    cold = {row["user_id"] for row in answers.where("cold").collect()}
+    cold = {row["user_id"] for row in answers.where("is_cold_start").collect()}
     assert cold == {"odd"}
     back = history.select(F.col("item_id"), F.lit("u05").alias("user_id"), value)
-    item = model.fold_in_items(back.where("item_id = 'i07'")).collect()[0]
+    item = model.fold_in_rows(ITEM, back.where("item_id = 'i07'")).collect()[0]
     assert np.allclose(item["factors"], local.fold_in_item({"u05": 1.0}).factors)
 
 
@@ -217,8 +227,10 @@ def test_what_a_fit_would_refuse_is_not_folded_in(
     for wrong in (None, float("nan")):
         rows = [("new", "i01", 4.0), ("new", "i07", wrong)]
         history = spark.createDataFrame(rows, f"user_id string, item_id string, {value} double")
-        with pytest.raises(PySparkException, match=f"that of new, i07.*{value} must be a finite"):
-            model.fold_in_users(history).collect()
+        with pytest.raises(
+            PySparkException, match=f"folded in: new, i07.*{value} must be a finite"
+        ):
+            model.fold_in_rows(USER, history).collect()
 
 
 def test_a_predicted_rating_knows_who_came_after_the_fit(
@@ -231,20 +243,20 @@ def test_a_predicted_rating_knows_who_came_after_the_fit(
     asked = spark.createDataFrame(
         [(user, "i02") for user in ("new", "odd", "u03")], "user_id string, item_id string"
     )
-    wanted = RecommendParams(tables=("predicted_ratings",), stars=None)
-    answers = Answers(model, history, Sides(), wanted, asked)
+    wanted = RecommendParams(tables=("predicted_ratings",), clip_range=None)
+    answers = BatchScoring(model, history, Sides(), wanted, asked)
     if not model.predicts_ratings:
-        with pytest.raises(ConfigError, match="predicted_ratings, which the champion cannot"):
+        with pytest.raises(ConfigError, match="predicted_ratings, which the champion does not"):
             answers.tables()
         return
     found = {row.user_id: row for row in answers.tables()["predicted_ratings"].collect()}
-    new = local.fold_in({"i01": 4.0, "i07": 1.0})
+    new = local.fold_in_user({"i01": 4.0, "i07": 1.0})
     item = local.item_ids.index("i02")
     score = local.mean + new.bias + local.item_bias[item] + new.factors @ local.item_factors[item]
     assert found["new"].rating == pytest.approx(score, abs=1e-5)
     told = local.score(["odd", "u03"], ["i02", "i02"])
     assert [found["odd"].rating, found["u03"].rating] == pytest.approx(told, abs=1e-5)
-    assert {user: row.cold for user, row in found.items()} == {
+    assert {user: row.is_cold_start for user, row in found.items()} == {
         "new": False,
         "odd": True,
         "u03": False,
@@ -259,13 +271,13 @@ def test_what_cannot_be_asked(
         with pytest.raises(ParameterError, match="k=0 must be 1 or more"):
             ask(None, 0)
     with pytest.raises(ParameterError, match="k=-1 must be"):
-        related_users(model, None, -1)
-    with pytest.raises(SchemaError, match="those to find others for lacks"):
-        related_users(model, seen.drop("user_id"), 3)
+        model.related_users(None, -1)
+    with pytest.raises(SchemaError, match="the frame of queries lacks"):
+        model.related_users(seen.drop("user_id"), 3)
     for wrong in ({"candidates": seen.drop("item_id")}, {"exclude_seen": seen.drop("user_id")}):
         with pytest.raises(SchemaError, match="Missing column"):
             model.recommend_items(None, 3, **wrong)
-    with pytest.raises(SchemaError, match="the pairs to leave out lacks"):
+    with pytest.raises(SchemaError, match="the pairs to exclude lacks"):
         model.recommend_items(None, 3, candidates=seen, exclude_seen=seen.drop("user_id"))
 
 
@@ -274,14 +286,14 @@ def test_answers_are_lazy(
     spark: SparkSession, models: tuple[FactorModel, NumpyFactorModel], seen: DataFrame
 ) -> None:
     model = models[0]
-    history = seen.withColumn("rating", F.lit(1.0)).withColumn("strength", F.lit(1.0))
+    history = seen.withColumn("rating", F.lit(1.0)).withColumn("weight", F.lit(1.0))
 
     def ask() -> None:
         model.score(seen)
         model.recommend_items(seen, 3, exclude_seen=seen, candidates=seen)
         model.recommend_users(None, 3)
         model.similar_items(seen, 3)
-        model.fold_in_users(history)
+        model.fold_in(users=history, items=history).recommend_items(None, 3)
 
     assert executions(spark, ask) == 0
 
@@ -289,7 +301,11 @@ def test_answers_are_lazy(
 def test_the_partitions_do_not_show(spark: SparkSession, seen: DataFrame) -> None:
     model, _ = built(spark, "implicit")
     once = model.recommend_items(None, 5, exclude_seen=seen)
-    spread = replace(model, users=model.users.repartition(5), items=model.items.repartition(3))
+    spread = replace(
+        model,
+        user_factors=model.user_factors.repartition(5),
+        item_factors=model.item_factors.repartition(3),
+    )
     again = spread.recommend_items(None, 5, exclude_seen=seen.repartition(4))
     assert once.exceptAll(again).isEmpty()
 
@@ -298,7 +314,7 @@ def test_weights_of_interactions(spark: SparkSession) -> None:
     rows = [("2026-01-31", 0.0), ("2026-01-01", 1.0), ("2026-03-01", 7.0), (None, 3.0)]
     frame = spark.createDataFrame(rows, "day string, count double").select(
         time_decay(F.to_timestamp("day"), F.lit("2026-01-31").cast("timestamp"), 15).alias("decay"),
-        log_strength(F.col("count"), 2.0).alias("weight"),
+        log_weight(F.col("count"), 2.0).alias("weight"),
         time_decay(F.to_timestamp("day"), F.lit(None).cast("timestamp"), 15).alias("no_now"),
     )
     decays, weights, none = zip(*[tuple(row) for row in frame.collect()], strict=True)

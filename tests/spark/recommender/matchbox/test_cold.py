@@ -10,17 +10,19 @@ from tests.support.matchbox_frames import Frames, planted_frames
 
 from matchlake.errors import InputError, SchemaError
 from matchlake.model_store.spark import load_model, load_numpy, save_model
-from matchlake.recommender.azure_modes import related_items, related_users
-from matchlake.recommender.checkpoint import keep_locally
+from matchlake.recommender.checkpoint import local_checkpoint
 from matchlake.recommender.matchbox.fit import fit_matchbox
+from matchlake.recommender.matchbox.fold_in_spark import fold_in_rows
 from matchlake.recommender.matchbox.model import MatchboxModel
 from matchlake.recommender.matchbox.numpy_model import NumpyMatchboxModel
 from matchlake.recommender.matchbox.params import MatchboxParams
+from matchlake.recommender.sides import USER
 from matchlake.training.params import RecommendParams
-from matchlake.training.scoring import Answers
-from matchlake.training.steps import Sides, with_newcomers
+from matchlake.training.scoring import BatchScoring
+from matchlake.training.side_features import Sides
+from matchlake.training.steps import with_newcomers
 
-PARAMS = MatchboxParams(rank=2, samples=12, burn_in=20, thinning=1, history_limit=30)
+PARAMS = MatchboxParams(rank=2, samples=12, burn_in=20, thinning=1, max_history_features=30)
 NEW_USER = {"one": "b", "three": 0.0}
 RATED = {"i00": 5.0, "i03": 4.0, "i07": 1.0}
 
@@ -39,7 +41,9 @@ def saved(
     frames: Frames, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[MatchboxModel, Path]:
     params = PARAMS.model_copy(update={"ordinal": request.param})
-    model = fit_matchbox(*frames, params)
+    model = fit_matchbox(
+        frames.ratings, user_features=frames.users, item_features=frames.items, params=params
+    )
     folder = tmp_path_factory.mktemp("models") / "model"
     save_model(model, folder)
     return model, folder
@@ -48,7 +52,7 @@ def saved(
 @pytest.fixture(scope="module")
 def model(spark: SparkSession, saved: tuple[MatchboxModel, Path]) -> MatchboxModel:
     """Loaded, with user new (features), user late (features and ratings) and item fresh."""
-    loaded = load_model(spark, saved[1])
+    loaded = load_model(saved[1], spark)
     assert isinstance(loaded, MatchboxModel)
     users = spark.createDataFrame(
         [("new", "b", None, 0.0), ("late", "b", None, 0.0)],
@@ -59,8 +63,7 @@ def model(spark: SparkSession, saved: tuple[MatchboxModel, Path]) -> MatchboxMod
         "user_id string, item_id string, rating double",
     )
     items = spark.createDataFrame([("fresh", ["y"])], "item_id string, tags array<string>")
-    wide = loaded.with_users(loaded.fold_in_users(history, users))
-    return wide.with_items(loaded.fold_in_items(None, items))
+    return loaded.fold_in(users=history, user_features=users, item_features=items)
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +82,8 @@ def test_ratings_of_cold_and_late_rows_agree_with_numpy(
     spark: SparkSession, model: MatchboxModel, local: NumpyMatchboxModel
 ) -> None:
     rows = {
-        "new": local.fold_in({}, NEW_USER),
-        "late": local.fold_in(RATED, NEW_USER),
+        "new": local.fold_in_user({}, NEW_USER),
+        "late": local.fold_in_user(RATED, NEW_USER),
         "fresh": local.fold_in_item({}, {"tags": ["y"]}),
     }
     users = ("u03", "u60", "new", "late", "nobody")
@@ -90,14 +93,16 @@ def test_ratings_of_cold_and_late_rows_agree_with_numpy(
         [rows.get(user, user) for user, _ in asked], [rows.get(item, item) for _, item in asked]
     )
     np.testing.assert_allclose(found["score"], told.scores, atol=2e-3)
-    np.testing.assert_allclose(found["deviation"], told.deviations, atol=2e-3)
+    np.testing.assert_allclose(found["rating_std"], told.rating_std, atol=2e-3)
     warm = {("u03", "i04"), ("late", "i04")}
-    assert [not cold for cold in found["cold"]] == [pair in warm for pair in asked]
-    if told.chances is not None:
-        np.testing.assert_allclose(np.stack(found["chances"]), told.chances, atol=2e-3)
+    assert [not cold for cold in found["is_cold_start"]] == [pair in warm for pair in asked]
+    if told.level_probabilities is not None:
+        np.testing.assert_allclose(
+            np.stack(found["level_probabilities"]), told.level_probabilities, atol=2e-3
+        )
     # A row known by its features is less sure than a trained one, an unknown id at most so.
-    deviation = dict(zip(asked, found["deviation"], strict=True))
-    if told.chances is None:
+    deviation = dict(zip(asked, found["rating_std"], strict=True))
+    if told.level_probabilities is None:
         assert deviation["u03", "i04"] < deviation["new", "i04"] < deviation["new", "fresh"]
 
 
@@ -107,12 +112,12 @@ def test_items_for_cold_users_and_users_for_cold_items(
     users = ("u03", "u60", "new", "late", "nobody")
     wanted = spark.createDataFrame([(user,) for user in users], "user_id string")
     found = model.recommend_items(wanted, 4).orderBy("user_id", "rank").collect()
-    rows = {"new": local.fold_in({}, NEW_USER), "late": local.fold_in(RATED, NEW_USER)}
+    rows = {"new": local.fold_in_user({}, NEW_USER), "late": local.fold_in_user(RATED, NEW_USER)}
     known = set(local.item_ids)
     for user in users:
         lists = [row for row in found if row["user_id"] == user]
         assert [row["rank"] for row in lists] == [1, 2, 3, 4]
-        assert {row["cold"] for row in lists} == {user in ("u60", "new", "nobody")}
+        assert {row["is_cold_start"] for row in lists} == {user in ("u60", "new", "nobody")}
         told = local.recommend_items(rows.get(user, user), 4)
         if known.issuperset(row["item_id"] for row in lists):
             assert [row["item_id"] for row in lists] == [item for item, _ in told]
@@ -127,22 +132,21 @@ def test_items_for_cold_users_and_users_for_cold_items(
     items = spark.createDataFrame([("fresh",), ("i50",)], "item_id string")
     readers = model.recommend_users(items, 3).collect()
     assert len(readers) == 6
-    assert {row["cold"] for row in readers} == {True}
+    assert {row["is_cold_start"] for row in readers} == {True}
 
 
 def test_related_users_and_items_of_cold_rows(
     spark: SparkSession, model: MatchboxModel, local: NumpyMatchboxModel
 ) -> None:
-    flat = model.factor_model()
     wanted = spark.createDataFrame([("new",), ("u03",)], "user_id string")
-    users = related_users(flat, wanted, 3).lists.orderBy("user_id", "rank").collect()
+    users = model.related_users(wanted, 3).lists.orderBy("user_id", "rank").collect()
     assert len(users) == 6
     assert all(row["user_id"] != row["related_user_id"] for row in users)
     # Alike in features and without ratings: nobody is nearer to `new` than its twin would be.
-    near = local.related_users(local.fold_in({}, NEW_USER), 60)
+    near = local.related_users(local.fold_in_user({}, NEW_USER), 60)
     assert {name for name, _ in near} <= set(local.user_ids)
     items = spark.createDataFrame([("fresh",), ("i50",)], "item_id string")
-    lists = related_items(flat, items, 3).lists.collect()
+    lists = model.related_items(items, 3).lists.collect()
     assert {row["item_id"] for row in lists} == {"fresh", "i50"}
     assert local.related_items("i50", 2)[0][0] != "i50"
 
@@ -150,7 +154,7 @@ def test_related_users_and_items_of_cold_rows(
 def test_a_user_known_by_features_who_rates_is_folded_in_as_a_new_one(
     spark: SparkSession, saved: tuple[MatchboxModel, Path]
 ) -> None:
-    loaded = load_model(spark, saved[1])
+    loaded = load_model(saved[1], spark)
     assert isinstance(loaded, MatchboxModel)
     users = spark.createDataFrame(
         [("u60", "a", None, 1.0), ("twin", "a", None, 1.0), ("fan", "b", None, 0.0)],
@@ -163,14 +167,18 @@ def test_a_user_known_by_features_who_rates_is_folded_in_as_a_new_one(
         "user_id string, item_id string, rating double",
     )
     items = spark.createDataFrame([("i50", ["x"])], "item_id string, tags array<string>")
-    wide = with_newcomers(loaded, history, Sides(users, items), keep_locally)
-    rows = {r["user_id"]: r for r in wide.users.where("user_id in ('u60', 'twin')").collect()}
-    assert rows["u60"]["observed"] == rows["twin"]["observed"] == len(RATED)
+    wide = with_newcomers(loaded, history, Sides(users, items), local_checkpoint)
+    rows = {
+        r["user_id"]: r for r in wide.user_factors.where("user_id in ('u60', 'twin')").collect()
+    }
+    assert rows["u60"]["n_interactions"] == rows["twin"]["n_interactions"] == len(RATED)
     np.testing.assert_allclose(rows["u60"]["factors"], rows["twin"]["factors"], atol=1e-6)
     # Ratings by the trained u03 count, those by the fan do not.
-    assert [r["observed"] for r in wide.items.where("item_id = 'i50'").collect()] == [1]
+    assert [r["n_interactions"] for r in wide.item_factors.where("item_id = 'i50'").collect()] == [
+        1
+    ]
     asked = RecommendParams(related=2)
-    answers = Answers(loaded, history, Sides(users, items), asked).tables()["related_users"]
+    answers = BatchScoring(loaded, history, Sides(users, items), asked).tables()["related_users"]
     related = {(r["user_id"], r["rank"]): r["related_user_id"] for r in answers.collect()}
     assert related["u60", 1] == "twin"
     assert related["twin", 1] == "u60"
@@ -181,37 +189,39 @@ def test_a_loaded_model_answers_as_the_fitted_one(
     spark: SparkSession, saved: tuple[MatchboxModel, Path], frames: Frames
 ) -> None:
     fitted, folder = saved
-    loaded = load_model(spark, folder)
+    loaded = load_model(folder, spark)
     asked = frames.ratings.limit(50).select("user_id", "item_id")
     one, two = (
         m.score(asked).orderBy("user_id", "item_id").toArrow().to_pandas() for m in (fitted, loaded)
     )
     np.testing.assert_array_equal(one["score"], two["score"])
-    weights = fitted.user_weights().orderBy("feature").collect()
-    assert weights == loaded.user_weights().orderBy("feature").collect()
-    assert [m.name for m in loaded.mixing()] == [m.name for m in fitted.mixing()]
+    weights = fitted.user_feature_effects().orderBy("feature").collect()
+    assert weights == loaded.user_feature_effects().orderBy("feature").collect()
+    assert [m.name for m in loaded.convergence_diagnostics()] == [
+        m.name for m in fitted.convergence_diagnostics()
+    ]
 
 
 def test_nothing_to_fold_in_and_what_cannot_be_are_errors(
     spark: SparkSession, model: MatchboxModel, local: NumpyMatchboxModel
 ) -> None:
     with pytest.raises(InputError, match="nothing to fold in"):
-        model.fold_in_users(None)
+        model.fold_in()
     with pytest.raises(InputError, match=r"1 of 2 rating.* among them nan"):
-        local.fold_in({"i00": 4.0, "no such item": float("nan")})
+        local.fold_in_user({"i00": 4.0, "no such item": float("nan")})
     rows = spark.createDataFrame(
         [("late", "i00", None)], "user_id string, item_id string, rating double"
     )
     with pytest.raises(Exception, match=r"rating\) is \(late, i00, null\)"):
-        model.fold_in_users(rows).collect()
-    if model.levels is not None:
+        fold_in_rows(model, USER, rows, None).collect()
+    if model.rating_levels is not None:
         with pytest.raises(
             Exception, match=r"\(late, i00, 4.5\).* one of the levels of the fit, 1, 2"
         ):
-            model.fold_in_users(rows.withColumn("rating", F.lit(4.5))).collect()
-    missing = local.fold_in({"i00": 4.0}, dict.fromkeys(NEW_USER))
-    np.testing.assert_array_equal(local.fold_in({"i00": 4.0}).samples, missing.samples)
-    bare = model.fold_in_users(rows.withColumn("rating", F.lit(4.0))).collect()[0]
-    np.testing.assert_allclose(bare["biases"], missing.samples[:, -1], atol=1e-4)
+            fold_in_rows(model, USER, rows.withColumn("rating", F.lit(4.5)), None).collect()
+    missing = local.fold_in_user({"i00": 4.0}, dict.fromkeys(NEW_USER))
+    np.testing.assert_array_equal(local.fold_in_user({"i00": 4.0}).samples, missing.samples)
+    late = fold_in_rows(model, USER, rows.withColumn("rating", F.lit(4.0)), None).collect()[0]
+    np.testing.assert_allclose(late["biases"], missing.samples[:, -1], atol=1e-4)
     with pytest.raises(SchemaError, match=r"No feature reads colour; they read one, three, two"):
-        local.fold_in({}, {"colour": "red"})
+        local.fold_in_user({}, {"colour": "red"})

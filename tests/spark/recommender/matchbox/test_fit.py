@@ -13,7 +13,7 @@ from matchlake.recommender.matchbox.fit import fit_matchbox
 from matchlake.recommender.matchbox.model import MatchboxModel
 from matchlake.recommender.matchbox.params import MatchboxParams
 
-PARAMS = MatchboxParams(rank=2, samples=20, burn_in=30, thinning=1, history_limit=30)
+PARAMS = MatchboxParams(rank=2, samples=20, burn_in=30, thinning=1, max_history_features=30)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,9 @@ def frames(spark: SparkSession) -> Frames:
 
 @pytest.fixture(scope="module")
 def model(frames: Frames) -> MatchboxModel:
-    return fit_matchbox(*frames, PARAMS)
+    return fit_matchbox(
+        frames.ratings, user_features=frames.users, item_features=frames.items, params=PARAMS
+    )
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +41,15 @@ def test_pairs_get_a_rating_a_deviation_and_a_flag(
     model: MatchboxModel, frames: Frames, pairs: DataFrame
 ) -> None:
     found = model.score(pairs, clip=(1.0, 5.0)).orderBy("n").collect()
-    assert [row["cold"] for row in found] == [False, True, True, True, True, True, True]
-    deviations = [row["deviation"] for row in found]
-    assert deviations[0] < min(deviations[1:4])
-    assert deviations[3] > max(deviations[1:3])
+    assert [row["is_cold_start"] for row in found] == [False, True, True, True, True, True, True]
+    rating_std = [row["rating_std"] for row in found]
+    assert rating_std[0] < min(rating_std[1:4])
+    assert rating_std[3] > max(rating_std[1:3])
     assert all(1 <= row["score"] <= 5 for row in found)
-    scored = model.score(frames[0]).select("rating", "score", "deviation").toArrow().to_pandas()
+    scored = model.score(frames[0]).select("rating", "score", "rating_std").toArrow().to_pandas()
     error = scored["rating"] - scored["score"]
     assert np.sqrt((error**2).mean()) < 0.7 * scored["rating"].std()
-    assert 0.85 < (error.abs() < 1.645 * scored["deviation"]).mean() < 0.98
+    assert 0.85 < (error.abs() < 1.645 * scored["rating_std"]).mean() < 0.98
 
 
 def test_trained_and_cold_rows_score_as_the_factor_model_does(
@@ -55,12 +57,12 @@ def test_trained_and_cold_rows_score_as_the_factor_model_does(
 ) -> None:
     known = pairs.where("n <= 4")
     mine = model.score(known).orderBy("n").select("score").collect()
-    theirs = model.factor_model().score(known).orderBy("n").select("score").collect()
-    # The loss of the compact columns is bounded for trained rows; cold ones lie beside them.
+    theirs = model.factors.score(known).orderBy("n").select("score").collect()
+    # The loss of the low-rank columns is bounded for trained rows; cold ones lie beside them.
     np.testing.assert_allclose(np.array(mine), np.array(theirs), atol=0.06)
-    users = {row["user_id"]: row for row in model.users.collect()}
+    users = {row["user_id"]: row for row in model.user_factors.collect()}
     assert len(users) == 61
-    assert users["u60"]["observed"] == 0
+    assert users["u60"]["n_interactions"] == 0
     assert users["u60"]["user_idx"] == 60
     assert len(users["u03"]["factors"]) == 20 * 2
 
@@ -68,20 +70,22 @@ def test_trained_and_cold_rows_score_as_the_factor_model_does(
 @pytest.mark.soak
 def test_levels_and_dates_give_chances(frames: Frames, pairs: DataFrame) -> None:
     ratings, users, _ = frames
-    params = PARAMS.model_copy(update={"ordinal": True, "dates": True, "chains": 2})
-    model = fit_matchbox(ratings.repartition(3), users, None, params)
-    assert model.levels == [1.0, 2.0, 3.0, 4.0, 5.0]
+    params = PARAMS.model_copy(update={"ordinal": True, "day_effects": True, "chains": 2})
+    model = fit_matchbox(ratings.repartition(3), user_features=users, params=params)
+    assert model.rating_levels == [1.0, 2.0, 3.0, 4.0, 5.0]
     found = model.score(pairs).orderBy("n").collect()
     for row in found:
-        np.testing.assert_allclose(sum(row["chances"]), 1.0, atol=1e-4)
-        np.testing.assert_allclose(np.dot(row["chances"], model.levels), row["score"], atol=1e-4)
+        np.testing.assert_allclose(sum(row["level_probabilities"]), 1.0, atol=1e-4)
+        np.testing.assert_allclose(
+            np.dot(row["level_probabilities"], model.rating_levels), row["score"], atol=1e-4
+        )
     other_day = pairs.withColumn("event_time", F.lit(None).cast("timestamp"))
     moved = model.score(other_day).orderBy("n").collect()
     assert moved[0]["score"] != found[0]["score"]
     assert moved[1]["score"] == pytest.approx(found[1]["score"], abs=1e-4)
-    again = fit_matchbox(ratings.orderBy("item_id"), users, None, params)
-    np.testing.assert_array_equal(again.report["means_0"], model.report["means_0"])
-    assert {name for name in model.report if name.startswith("trace_")} >= {"trace_error"}
+    again = fit_matchbox(ratings.orderBy("item_id"), user_features=users, params=params)
+    np.testing.assert_array_equal(again.report.sides[0].means, model.report.sides[0].means)
+    assert "error" in model.report.trace
 
 
 @pytest.mark.parametrize(
@@ -109,15 +113,15 @@ def test_input_errors_show_the_rows(frames: Frames, change: str, message: str) -
     elif change == "feature missing":
         users = users.where("user_id != 'u05'")
     else:
-        params = params.model_copy(update={"dates": True})
+        params = params.model_copy(update={"day_effects": True})
         ratings = ratings.withColumn("event_time", F.expr("nullif(event_time, event_time)"))
     with pytest.raises(InputError, match=message):
-        fit_matchbox(ratings, users, items, params)
+        fit_matchbox(ratings, user_features=users, item_features=items, params=params)
 
 
 def test_missing_columns_are_named(frames: Frames) -> None:
     ratings, users, _ = frames
     with pytest.raises(SchemaError, match="rating"):
-        fit_matchbox(ratings.drop("rating"), None, None, PARAMS)
+        fit_matchbox(ratings.drop("rating"), params=PARAMS)
     with pytest.raises(SchemaError, match="no column beside user_id"):
-        fit_matchbox(ratings, users.select("user_id"), None, PARAMS)
+        fit_matchbox(ratings, user_features=users.select("user_id"), params=PARAMS)

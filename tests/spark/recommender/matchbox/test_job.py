@@ -9,7 +9,7 @@ import mlflow
 import numpy as np
 import pytest
 from pyspark.sql import SparkSession
-from tests.support.lakes import forget_tables, lake_runtime, small_lake
+from tests.support.lakes import add_users_and_items, forget_tables, lake_runtime, small_lake
 from tests.support.saved_models import tracker_in
 from tests.support.sources import ROOT
 
@@ -19,7 +19,6 @@ from matchlake.model_store.mlflow_flavor import FACTORS
 from matchlake.model_store.spark import load_numpy
 from matchlake.recommender.matchbox.numpy_model import NumpyMatchboxModel
 from matchlake.runtime import Runtime
-from matchlake.schemas import Column, TableSpec
 
 TRAIN = runpy.run_path(str(ROOT / "jobs" / "train_recommender.py"))["run"]
 RECOMMEND = runpy.run_path(str(ROOT / "jobs" / "recommend.py"))["run"]
@@ -29,7 +28,7 @@ CHOSEN = [
     "train.algorithm=matchbox",
     "train.matchbox={rank: 2, samples: 6, burn_in: 6, thinning: 1}",
     "train.metric=rmse",
-    "train.modes={k: 3}",
+    "train.azure_ml_modes={k: 3}",
     "train.ranking.ks=[10]",
     "recommend.k=3",
     "recommend.related=2",
@@ -51,20 +50,7 @@ class Product:
 def product(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     folder = tmp_path_factory.mktemp("matchbox")
     lake, _ = small_lake(spark, folder)
-    users = spark.sql("""
-        SELECT concat('u', u) AS user_id, CAST(18 + u % 40 AS INT) AS age,
-               IF(u % 2 = 0, 'M', 'F') AS gender, IF(u % 3 = 0, 'student', 'writer') AS occupation
-        FROM (SELECT explode(sequence(1, 59)) AS u)
-        UNION ALL SELECT 'newcomer', 24, NULL, 'student'
-    """)
-    items = spark.sql("""
-        SELECT concat('i', i) AS item_id, concat('Film ', i) AS title,
-               CAST(1950 + i AS INT) AS year, array(IF(i % 2 = 0, 'Drama', 'Comedy')) AS genres
-        FROM (SELECT explode(sequence(0, 40)) AS i)
-    """)
-    for name, frame in (("bronze.users", users), ("bronze.items", items)):
-        kinds = tuple(Column(f.name, f.dataType.simpleString(), f.name) for f in frame.schema)
-        lake.replace(frame, TableSpec(name, name, kinds))
+    add_users_and_items(lake)
     made = Product(spark, folder)
     TRAIN(made.runtime())
     yield made
@@ -79,26 +65,35 @@ def written(product: Product) -> Product:
     return product
 
 
-def test_the_run_holds_all_modes_calibration_and_mixing(product: Product) -> None:
+def test_the_run_holds_all_modes_calibration_and_convergence(product: Product) -> None:
     tracker = product.runtime().tracker
     figures = tracker.metrics(tracker.require_champion())
-    assert {"rmse", "mae", "inside_90", "log_density", "ndcg_at_10", "bias/rmse"} <= figures.keys()
+    assert {
+        "rmse",
+        "mae",
+        "interval_coverage_90",
+        "log_likelihood",
+        "ndcg_at_10",
+        "bias/rmse",
+    } <= figures.keys()
     assert {"rated_ndcg_at_3", "related_users_ndcg_l1_at_3", "related_items_ndcg_l2_at_3"} <= (
         figures.keys()
     )
-    for name in ("error", "user_link_scale_age", "item_link_scale_history"):
-        assert figures[f"mixing/{name}/r_hat"] > 0
-        assert figures[f"mixing/{name}/effective"] > 0
+    for name in ("error", "user_link_scale_age_scaled", "item_link_scale_history"):
+        assert figures[f"convergence/{name}/r_hat"] > 0
+        assert figures[f"convergence/{name}/ess"] > 0
     run_id = tracker.require_champion().run_id
     logged = mlflow.MlflowClient().get_run(run_id).data.params
     inputs = ("silver.interactions", "bronze.users", "bronze.items")
     assert all(int(logged[f"{table}.version"]) >= 0 for table in inputs)
     files = {a.path for a in mlflow.artifacts.list_artifacts(run_id=run_id)}
-    assert {"user_weights.json", "item_weights.json", "residuals.png"} <= files
+    assert {"user_feature_effects.json", "item_feature_effects.json", "residuals.png"} <= files
 
 
 def test_the_gate_takes_a_metric_of_another_mode(product: Product) -> None:
-    TRAIN(product.runtime("train.metric=related_users_ndcg_l1_at_3", "train.refit=false"))
+    TRAIN(
+        product.runtime("train.metric=related_users_ndcg_l1_at_3", "train.refit_on_all_data=false")
+    )
     found = mlflow.MlflowClient().search_model_versions("name='recommender'")
     newest = max(found, key=lambda version: int(version.version))
     assert newest.tags["decision"].startswith("not better: related_users_ndcg_l1_at_3")
@@ -111,7 +106,7 @@ def test_every_mode_has_its_table(written: Product) -> None:
     best = lake.read("gold.recommendations").collect()
     assert {row["user_id"] for row in best} == users
     assert not {(row["user_id"], row["item_id"]) for row in best} & seen
-    assert {row["user_id"] for row in best if row["cold"]} == {"newcomer"}
+    assert {row["user_id"] for row in best if row["is_cold_start"]} == {"newcomer"}
     for side, count in (("item", 41), ("user", 61)):
         related = lake.read(f"gold.related_{side}s").collect()
         assert len(related) == 2 * count
@@ -120,9 +115,15 @@ def test_every_mode_has_its_table(written: Product) -> None:
     assert {(r["user_id"], r["item_id"]) for r in rated} == {
         (r["user_id"], r["item_id"]) for r in best
     }
-    assert all(1 <= row["rating"] <= 5 and row["deviation"] > 0 for row in rated)
-    weights = {row["feature"]: row for row in lake.read("gold.feature_weights").collect()}
-    assert {"age", "occupation_student", "gender_null", "genres_Drama", "year"} <= weights.keys()
+    assert all(1 <= row["rating"] <= 5 and row["rating_std"] > 0 for row in rated)
+    weights = {row["feature"]: row for row in lake.read("gold.feature_effects").collect()}
+    assert {
+        "age_scaled",
+        "occupation_student",
+        "gender_null",
+        "genres_Drama",
+        "year_scaled",
+    } <= weights.keys()
     assert weights["genres_Drama"]["side"] == "item"
 
 
@@ -145,7 +146,10 @@ def test_the_tables_have_titles_and_a_wide_form_in_sql(written: Product) -> None
 
 
 def test_given_pairs_are_predicted_as_the_served_model_does(written: Product) -> None:
-    overrides = "recommend.pairs=silver.interactions", "recommend.tables=[predicted_ratings]"
+    overrides = (
+        "recommend.score_pairs_table=silver.interactions",
+        "recommend.tables=[predicted_ratings]",
+    )
     runtime = written.runtime(*overrides)
     RECOMMEND(runtime)
     rated = runtime.lakehouse.read("gold.predicted_ratings").collect()
@@ -157,7 +161,7 @@ def test_given_pairs_are_predicted_as_the_served_model_does(written: Product) ->
     some = rated[:200]
     told = model.predict([r["user_id"] for r in some], [r["item_id"] for r in some], (1.0, 5.0))
     np.testing.assert_allclose([r["rating"] for r in some], told.scores, atol=1e-3)
-    np.testing.assert_allclose([r["deviation"] for r in some], told.deviations, atol=1e-3)
+    np.testing.assert_allclose([r["rating_std"] for r in some], told.rating_std, atol=1e-3)
 
 
 def test_a_champion_that_only_ranks_cannot_predict_ratings(product: Product) -> None:
@@ -172,5 +176,5 @@ def test_a_champion_that_only_ranks_cannot_predict_ratings(product: Product) -> 
     tracker = tracker_in(product.folder, model="ranker")
     runtime = Runtime(runtime.spark, runtime.config, runtime.lakehouse, runtime.secrets, tracker)
     TRAIN(runtime)
-    with pytest.raises(ConfigError, match="predicted_ratings, which the champion cannot answer"):
+    with pytest.raises(ConfigError, match="predicted_ratings, which the champion does not support"):
         RECOMMEND(runtime)

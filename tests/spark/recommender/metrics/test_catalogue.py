@@ -23,7 +23,7 @@ Figures = dict[tuple[str, int], tuple[float | None, int, int]]
 
 
 def figures(frame: object) -> Figures:
-    return {(r.metric, r.k): (r.value, r.n, r.skipped) for r in frame.collect()}  # type: ignore[attr-defined]
+    return {(r.metric, r.k): (r.value, r.n_samples, r.n_skipped) for r in frame.collect()}  # type: ignore[attr-defined]
 
 
 def test_known_answers(spark: SparkSession) -> None:

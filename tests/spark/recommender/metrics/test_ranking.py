@@ -101,7 +101,7 @@ def test_each_user_agrees_with_the_oracle(
     for row in ranking_metrics(*frames, params).collect():
         values = [v for (_, name, k), v in got.items() if (name, k) == (row.metric, row.k)]
         judged = [v for v in values if v is not None]
-        assert (row.n, row.skipped) == (len(judged), len(values) - len(judged))
+        assert (row.n_samples, row.n_skipped) == (len(judged), len(values) - len(judged))
         assert row.value == pytest.approx(sum(judged) / len(judged))
 
 
@@ -128,7 +128,7 @@ def test_nobody_to_judge_gives_no_value(spark: SparkSession) -> None:
     listed = spark.createDataFrame([("u", "a", 1.0)], SCORED)
     truth = spark.createDataFrame([("u", "a", 1.0), ("v", "a", None)], TRUTH)
     rows = ranking_metrics(listed, truth, RankingParams(relevant_from=4)).collect()
-    assert {(row.value, row.n, row.skipped) for row in rows} == {(None, 0, 2)}
+    assert {(row.value, row.n_samples, row.n_skipped) for row in rows} == {(None, 0, 2)}
 
 
 def test_missing_columns_are_named(spark: SparkSession) -> None:
@@ -137,8 +137,8 @@ def test_missing_columns_are_named(spark: SparkSession) -> None:
     with pytest.raises(SchemaError, match=r"in recommendations: score\. Available: user_id"):
         ranking_metrics(listed, truth)
     scored = spark.createDataFrame([("u", "a", 1.0)], SCORED)
-    with pytest.raises(SchemaError, match=r"in truth: strength"):
-        ranking_metrics(scored, truth, RankingParams(gain="linear", gain_column="strength"))
+    with pytest.raises(SchemaError, match="in truth: weight"):
+        ranking_metrics(scored, truth, RankingParams(gain="linear", gain_column="weight"))
 
 
 @pytest.mark.local_only

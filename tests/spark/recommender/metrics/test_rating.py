@@ -47,11 +47,14 @@ def test_each_user_and_the_pool_agree_with_the_oracle(spark: SparkSession) -> No
         pairs = cases[int(row.user_id[1:])]
         rmse, mae, n = metric_oracles.rating(pairs)
         want = (pytest.approx(rmse), pytest.approx(mae), n) if n else (None, None, 0)
-        if (row.rmse, row.mae, row.n) != want:
+        if (row.rmse, row.mae, row.n_rows) != want:
             wrong.append((pairs, row))
     assert wrong == []
     rmse, mae, n = metric_oracles.rating([pair for pairs in cases for pair in pairs])
-    got = {row.metric: (row.value, row.n, row.skipped) for row in rating_metrics(scored).collect()}
+    got = {
+        row.metric: (row.value, row.n_samples, row.n_skipped)
+        for row in rating_metrics(scored).collect()
+    }
     skipped = len(rows) - n
     assert got == {
         "rmse": (pytest.approx(rmse), n, skipped),

@@ -34,9 +34,11 @@ def ndcg(lists: dict[str, list[str]], rated: dict[str, dict[str, float]], norm: 
     for query, targets in lists.items():
         best = sorted((g for (a, _), g in table.items() if a == query), reverse=True)
         discount = 1 / np.log2(np.arange(2, K + 2))
-        cut = targets[:K]
-        ideal = sum(g * d for g, d in zip(best[: len(cut)], discount, strict=False))
-        gained = sum(table.get((query, t), 0.0) * d for t, d in zip(cut, discount, strict=False))
+        checkpoint = targets[:K]
+        ideal = sum(g * d for g, d in zip(best[: len(checkpoint)], discount, strict=False))
+        gained = sum(
+            table.get((query, t), 0.0) * d for t, d in zip(checkpoint, discount, strict=False)
+        )
         if ideal > 0:
             values.append(gained / ideal)
     return values
@@ -73,8 +75,8 @@ def test_related_ndcg_is_that_of_the_definition(spark: SparkSession, key: str) -
     for norm in ("l1", "l2"):
         row, values = figures[f"related_{plural}_ndcg_{norm}"], ndcg(lists, rated, norm)
         assert row["k"] == K
-        assert row["n"] == len(values)
-        assert row["n"] + row["skipped"] == len(rated)
+        assert row["n_samples"] == len(values)
+        assert row["n_samples"] + row["n_skipped"] == len(rated)
         assert row["value"] == pytest.approx(np.mean(values))
 
 
@@ -88,15 +90,22 @@ def test_calibration_counts_what_lies_inside_and_finds_wrong_widths(spark: Spark
     )
     figures = {row["metric"]: row["value"] for row in calibration_metrics(scored).collect()}
     half = stats.norm.ppf(0.95)
-    assert figures["inside_90"] == pytest.approx(np.mean(np.abs(error) <= half * deviation))
-    assert 0.86 < figures["inside_90_least"] < figures["inside_90"] < figures["inside_90_most"]
+    assert figures["interval_coverage_90"] == pytest.approx(
+        np.mean(np.abs(error) <= half * deviation)
+    )
+    assert (
+        0.86
+        < figures["interval_coverage_90_min"]
+        < figures["interval_coverage_90"]
+        < figures["interval_coverage_90_max"]
+    )
     density = stats.norm.logpdf(error, 0.0, deviation).mean()
     constant = stats.norm.logpdf(error, 0.0, np.sqrt((error**2).mean())).mean()
-    assert figures["log_density"] == pytest.approx(density)
-    assert figures["log_density_constant"] == pytest.approx(constant)
-    assert figures["log_density"] > figures["log_density_constant"]
+    assert figures["log_likelihood"] == pytest.approx(density)
+    assert figures["log_likelihood_constant"] == pytest.approx(constant)
+    assert figures["log_likelihood"] > figures["log_likelihood_constant"]
     # One width for all: too wide where errors are small, too narrow where they are large.
     table = calibration_by_width(scored).orderBy("tenth").collect()
     assert [row["tenth"] for row in table] == list(range(1, 11))
-    assert sum(row["n"] for row in table) == 20_000
+    assert sum(row["n_rows"] for row in table) == 20_000
     assert all(0.87 < row["inside"] < 0.93 for row in table)

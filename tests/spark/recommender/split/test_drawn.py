@@ -40,13 +40,13 @@ def test_pairs_users_and_items_are_drawn_by_their_share(grid: DataFrame) -> None
     assert len(test) == near(0.2, USERS * ITEMS)
     assert len({u for u, _ in test}) == USERS
 
-    cut = split_cold_users(grid, 0.2)
-    train, test = pairs(cut.train), pairs(cut.test)
+    split_where = split_cold_users(grid, 0.2)
+    train, test = pairs(split_where.train), pairs(split_where.test)
     assert not {u for u, _ in train} & {u for u, _ in test}
     assert len({u for u, _ in test}) == near(0.2, USERS)
 
-    cut = split_cold_items(grid, 0.2)
-    train, test = pairs(cut.train), pairs(cut.test)
+    split_where = split_cold_items(grid, 0.2)
+    train, test = pairs(split_where.train), pairs(split_where.test)
     assert not {i for _, i in train} & {i for _, i in test}
     assert len({i for _, i in test}) == near(0.2, ITEMS)
 
@@ -59,7 +59,7 @@ def test_a_user_drawn_stays_drawn_when_others_leave(grid: DataFrame) -> None:
 
 
 def test_recommender_split_gives_each_group_its_share(grid: DataFrame) -> None:
-    cut = split_recommender(
+    split_where = split_recommender(
         grid,
         SplitParams(
             kind="recommender",
@@ -71,7 +71,7 @@ def test_recommender_split_gives_each_group_its_share(grid: DataFrame) -> None:
             ignored_items=0.1,
         ),
     )
-    train, test = pairs(cut.train), pairs(cut.test)
+    train, test = pairs(split_where.train), pairs(split_where.test)
     assert not train & test
     trained_items = {i for _, i in train}
     cold_items = {i for i, n in Counter(i for _, i in test).items() if n == USERS}
@@ -97,8 +97,8 @@ def test_recommender_split_gives_each_group_its_share(grid: DataFrame) -> None:
 def test_a_test_user_keeps_one_rating_for_training(spark: SparkSession) -> None:
     lonely = spark.range(30).select(F.col("id").alias("user_id"), F.lit(1).alias("item_id"))
     params = SplitParams(kind="recommender", training_users=0.0, kept_ratings=0.0)
-    cut = split_recommender(lonely, params)
-    assert (cut.train.count(), cut.test.count()) == (30, 0)
+    split_where = split_recommender(lonely, params)
+    assert (split_where.train.count(), split_where.test.count()) == (30, 0)
 
 
 def test_stray_cold_items_go_and_drawn_ones_stay(spark: SparkSession) -> None:

@@ -48,9 +48,11 @@ def interactions(spark: SparkSession) -> DataFrame:
     return spark.createDataFrame([*rows, *rows[:100]], SCHEMA)
 
 
-def parts(cut: Split) -> tuple[Rows, Rows]:
+def parts(split_where: Split) -> tuple[Rows, Rows]:
     """Both parts from one Spark job."""
-    both = cut.train.withColumn("part", F.lit(0)).unionByName(cut.test.withColumn("part", F.lit(1)))
+    both = split_where.train.withColumn("part", F.lit(0)).unionByName(
+        split_where.test.withColumn("part", F.lit(1))
+    )
     rows = both.collect()
     train, test = (Counter(tuple(row)[:-1] for row in rows if row.part == part) for part in (0, 1))
     return train, test

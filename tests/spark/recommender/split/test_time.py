@@ -66,8 +66,8 @@ def test_the_share_is_kept_on_any_times(spark: SparkSession) -> None:
 
 def test_from_a_moment_on(spark: SparkSession) -> None:
     rows = at(spark, [0, 59, 60, 61, None])
-    cut = split_from(rows, START + timedelta(hours=1))
-    assert (items(cut.train), items(cut.test)) == (["i0", "i1", "i4"], ["i2", "i3"])
+    split_where = split_from(rows, START + timedelta(hours=1))
+    assert (items(split_where.train), items(split_where.test)) == (["i0", "i1", "i4"], ["i2", "i3"])
     with pytest.raises(ParameterError, match="no time zone"):
         split_from(rows, datetime(2024, 1, 1))
 
@@ -89,8 +89,8 @@ def test_each_users_latest(spark: SparkSession) -> None:
 def test_an_event_that_comes_twice_counts_once(spark: SparkSession) -> None:
     twice = [("u", "x", START), ("u", "x", START)]
     later = ("u", "y", START + timedelta(hours=1))
-    cut = split_last_n(spark.createDataFrame([*twice, later, later], SCHEMA), 1)
-    assert (items(cut.train), items(cut.test)) == (["x", "x"], ["y", "y"])
+    split_where = split_last_n(spark.createDataFrame([*twice, later, later], SCHEMA), 1)
+    assert (items(split_where.train), items(split_where.test)) == (["x", "x"], ["y", "y"])
     assert items(split_last_n(spark.createDataFrame(twice, SCHEMA), 1).train) == ["x", "x"]
 
 

@@ -225,7 +225,7 @@ def test_requested_port_that_is_taken_is_one_sentence(
         ("Invalid maximum heap size: -Xmx12q", "--heap is not a size"),
         ("WARN a\nERROR first\nERROR the last of them\nINFO bye", "ERROR the last of them (logs: "),
         ("only this", "only this (logs: "),
-        ("", "its logs tell nothing (logs: "),
+        ("", "its logs are empty (logs: "),
     ],
 )
 def test_log_tells_why_it_ended(tmp_path: Path, log: str, told: str) -> None:

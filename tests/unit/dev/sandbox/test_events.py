@@ -29,7 +29,7 @@ def ratings(count: int = 200) -> pd.DataFrame:
 
 
 def why_not(value: bytes | None) -> str | None:  # noqa: PLR0911 - one line a reason
-    """What is wrong with a value, told by the standard library alone."""
+    """What is wrong with a value, by the standard library alone."""
     if value is None:
         return "tombstone"
     if not value.strip():

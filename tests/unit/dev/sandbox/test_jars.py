@@ -80,7 +80,7 @@ def test_altered_jar_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             "java.net.ConnectException: Connection refused",
         ),
         ("echo 'nothing was fetched'", "nothing was fetched"),
-        ("exit 1", "Ivy said nothing"),
+        ("exit 1", "no output of Ivy"),
     ],
 )
 def test_no_network_is_one_sentence(

@@ -19,8 +19,8 @@ KINDS = [
     {"feedback": "explicit"},
     {"feedback": "explicit", "biases": False, "nu": 0.0},
     {"feedback": "implicit", "alpha": 2.0},
-    {"feedback": "implicit", "target": "hu-koren", "alpha": 3.0, "nu": 0.0},
-    {"feedback": "implicit", "target": "hu-koren", "alpha": 3.0, "nu": 1.0},
+    {"feedback": "implicit", "objective": "hu_koren", "alpha": 3.0, "nu": 0.0},
+    {"feedback": "implicit", "objective": "hu_koren", "alpha": 3.0, "nu": 1.0},
     {"feedback": "implicit", "unobserved_weight": 0.0, "nu": 0.5},
 ]
 

@@ -6,13 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from matchlake.recommender.matchbox.chains import Mixing, measure_mixing
+from matchlake.recommender.matchbox.chains import Convergence, measure_convergence
 
 CHAINS, SWEEPS = 4, 5000
 
 
-def mixing(chains: npt.NDArray[np.float64]) -> Mixing:
-    found = measure_mixing({"trace_error": chains}, 0)
+def convergence_diagnostics(chains: npt.NDArray[np.float64]) -> Convergence:
+    found = measure_convergence({"error": chains}, 0)
     assert [one.name for one in found] == ["error"]
     return found[0]
 
@@ -22,29 +22,29 @@ def draws() -> npt.NDArray[np.float64]:
 
 
 def test_independent_draws_are_as_many_as_they_are() -> None:
-    found = mixing(draws())
+    found = convergence_diagnostics(draws())
     assert found.r_hat == pytest.approx(1.0, abs=0.01)
-    assert found.effective == pytest.approx(CHAINS * SWEEPS, rel=0.1)
+    assert found.ess == pytest.approx(CHAINS * SWEEPS, rel=0.1)
 
 
 def test_correlated_draws_are_fewer() -> None:
     rho, chains = 0.9, draws()
     for sweep in range(1, SWEEPS):
         chains[:, sweep] = rho * chains[:, sweep - 1] + math.sqrt(1 - rho**2) * chains[:, sweep]
-    found = mixing(chains)
+    found = convergence_diagnostics(chains)
     assert found.r_hat == pytest.approx(1.0, abs=0.02)
-    assert found.effective == pytest.approx(CHAINS * SWEEPS * (1 - rho) / (1 + rho), rel=0.3)
+    assert found.ess == pytest.approx(CHAINS * SWEEPS * (1 - rho) / (1 + rho), rel=0.3)
 
 
 def test_chains_apart_have_not_mixed() -> None:
-    found = mixing(draws() + 3.0 * np.arange(CHAINS)[:, None])
+    found = convergence_diagnostics(draws() + 3.0 * np.arange(CHAINS)[:, None])
     assert found.r_hat > 1.5
-    assert found.effective < 20
+    assert found.ess < 20
 
 
 def test_chains_that_stand_still_have_mixed_only_at_one_number() -> None:
     still = np.ones((2, 10))
-    assert mixing(still).r_hat == 1.0
-    apart = mixing(still * [[1.0], [2.0]])
+    assert convergence_diagnostics(still).r_hat == 1.0
+    apart = convergence_diagnostics(still * [[1.0], [2.0]])
     assert apart.r_hat == math.inf
-    assert apart.effective == 4
+    assert apart.ess == 4

@@ -14,15 +14,16 @@ from matchlake.recommender.matchbox.fold_in import NewRatings, fold_in
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.posterior import Posterior, SidePosterior
 from matchlake.recommender.matchbox.sampler.history_features import (
-    beside,
     dense_rows,
     history_of,
     history_rows,
+    hstack,
+    mean_feature_row,
     most_rated,
-    usual_features,
 )
 from matchlake.recommender.matchbox.sampler.link_matrix import Features
-from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER, Ratings
+from matchlake.recommender.matchbox.sampler.ratings import Ratings
+from matchlake.recommender.sides import ITEM, USER
 
 PARAMS = MatchboxParams(rank=2, samples=8, burn_in=30, thinning=2, threads=1)
 
@@ -124,7 +125,7 @@ def test_intervals_of_new_users_hold_what_they_claim(count: int) -> None:
         response=np.tile(found.response["variance"][:, None].astype(np.float32), (200, 1, 1)),
     )
     guess = predictor.predict((places[asked] + [0, 200]).astype(np.int32))
-    inside = np.abs(values[asked] - guess.scores) < 1.645 * guess.deviations
+    inside = np.abs(values[asked] - guess.scores) < 1.645 * guess.rating_std
     assert 0.87 < inside.mean() < 0.93
 
 
@@ -154,10 +155,10 @@ def test_history_features_are_the_most_rated_over_the_root_of_the_count() -> Non
     np.testing.assert_allclose(dense(history), expected, rtol=1e-6)
     none = np.zeros(0, np.int32)
     assert dense(history_of(none, none, 2, columns)).tolist() == [[0, 0], [0, 0]]
-    both = beside(dense_rows(np.eye(4, dtype=np.float32)), history)
+    both = hstack(dense_rows(np.eye(4, dtype=np.float32)), history)
     assert both is not None
     np.testing.assert_allclose(dense(both), np.column_stack([np.eye(4), expected]), rtol=1e-6)
-    assert beside(None, None) is None
+    assert hstack(None, None) is None
 
 
 def dense(rows: Csr) -> npt.NDArray[np.float64]:
@@ -172,7 +173,7 @@ def test_a_usual_history_is_the_mean_over_ratings() -> None:
     # User 0 rates four items, each a half of his history; user 1 rates the first one only.
     places = np.array([[0, 0], [0, 1], [0, 2], [0, 3], [1, 0]], np.int32)
     ratings = Ratings(places, np.ones(5, np.float32), (2, 4))
-    found = usual_features(history_rows(ratings, USER, np.array([1, 0])), np.array([4, 1]))
+    found = mean_feature_row(history_rows(ratings, USER, np.array([1, 0])), np.array([4, 1]))
     np.testing.assert_allclose(found, [4 * 0.5 / 5, (4 * 0.5 + 1) / 5])
 
 
@@ -193,11 +194,15 @@ def test_a_row_without_ratings_is_rated_as_a_rating_is_on_average(
     features = tuple(Features(of) if history else None for of in rows)
     params = MatchboxParams(rank=2, burn_in=50, samples=50, thinning=1, threads=1)
     found, _ = run_chains(ratings, features, params, (len(seen[ITEM]), len(seen[USER])))
-    bare, zero = (
-        found.mean + rated_by_all(found, replace(found.sides[ITEM], bare=given), counts_of(users))
-        for given in (found.sides[ITEM].bare, np.zeros_like(found.sides[ITEM].bare))
+    baseline_shift, zero = (
+        found.mean
+        + rated_by_all(found, replace(found.sides[ITEM], baseline_shift=given), counts_of(users))
+        for given in (
+            found.sides[ITEM].baseline_shift,
+            np.zeros_like(found.sides[ITEM].baseline_shift),
+        )
     )
-    assert bare == pytest.approx(values.mean(), abs=0.03)
+    assert baseline_shift == pytest.approx(values.mean(), abs=0.03)
     assert zero < values.mean() - missed
     # Nor does one of which nothing is known differ from it, as there are no other features.
     np.testing.assert_allclose(found.sides[ITEM].average, found.sides[ITEM].prior_rows(None, 1)[0])

@@ -145,8 +145,8 @@ def tiny(sizes: tuple[int, ...], kind: str, seed: int = 3) -> tuple[Gibbs, Array
     values = np.arange(14) % 4 if ordinal else chance.normal(0, 1, 14)
     x = np.where(chance.random((sizes[0], 2)) < 0.5, 1.0, 0.0)
     ratings = Ratings(places, values.astype(np.float32), sizes)
-    noise = "shared" if kind == "shared" else "user"
-    params = MatchboxParams(rank=2, threads=1, ordinal=ordinal, noise=noise)
+    noise = "global" if kind == "shared" else "per_user"
+    params = MatchboxParams(rank=2, threads=1, ordinal=ordinal, noise_variance=noise)
     given = Features(sparse(x), 1, (Source("first", 1), Source("second", 1)))
     features = (given, *[None] * (len(sizes) - 1))
     return Gibbs(ratings, features, params), x, places
@@ -164,7 +164,7 @@ def put_forward_state(gibbs: Gibbs, x: Array, chance: Chance) -> None:
         prior, half = forward_prior(gibbs.users.shape[1], (), nothing, chance)
         gibbs.users[:] = forward_rows(prior, half, nothing, chance)
         gibbs.response = replace(response, prior=prior)
-    elif gibbs.params.noise == "shared":
+    elif gibbs.params.noise_variance == "global":
         gibbs.users[:] = chance.gamma(1.0)
     else:
         shape = chance.gamma(SHAPE_PRIOR[0]) / SHAPE_PRIOR[1]
@@ -213,7 +213,7 @@ def facts(gibbs: Gibbs, x: Array, places: Places) -> list[float]:
     noise, precisions = response.noise, gibbs.users[:, 0].astype(float)
     missed = np.bincount(users, precisions[users] * (values - scores) ** 2)
     found += [np.log(precisions[0]), missed.sum(), *missed]
-    if gibbs.params.noise == "shared":
+    if gibbs.params.noise_variance == "global":
         return found
     found += [noise.shape, noise.rate]
     return [*found, *stats.gamma.cdf(precisions * noise.rate, noise.shape)]

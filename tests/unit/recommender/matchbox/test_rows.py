@@ -125,9 +125,11 @@ def test_counter_draws_have_their_distributions() -> None:
     for shape in (0.4, 1.0, 9.0):
         drawn = [gamma(key, shape) for key in keys[:5000]]
         assert stats.kstest(drawn, "gamma", (shape,)).pvalue > 1e-3
-    chances = np.r_[1e-290, 1e-30, 1e-6, 0.02, 0.3, 0.5, 0.9, 1 - 1e-9]
-    quantiles = [normal_quantile(chance) for chance in chances]
-    np.testing.assert_allclose(quantiles, stats.norm.ppf(chances), rtol=1e-7, atol=1e-12)
+    level_probabilities = np.r_[1e-290, 1e-30, 1e-6, 0.02, 0.3, 0.5, 0.9, 1 - 1e-9]
+    quantiles = [normal_quantile(chance) for chance in level_probabilities]
+    np.testing.assert_allclose(
+        quantiles, stats.norm.ppf(level_probabilities), rtol=1e-7, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,9 +137,9 @@ def test_counter_draws_have_their_distributions() -> None:
     [(0.0, -1.0, 0.5), (3.0, -1e9, 0.0), (-9.0, 1.0, 2.0), (20.0, 0.0, 1.0)],
 )
 def test_truncated_normal_quantiles(score: float, low: float, high: float) -> None:
-    chances = np.linspace(0.01, 0.99, 21)
-    drawn = np.sort([truncated_normal(score, low, high, chance) for chance in chances])
-    expected = stats.truncnorm.ppf(chances, low - score, high - score, loc=score)
+    level_probabilities = np.linspace(0.01, 0.99, 21)
+    drawn = np.sort([truncated_normal(score, low, high, chance) for chance in level_probabilities])
+    expected = stats.truncnorm.ppf(level_probabilities, low - score, high - score, loc=score)
     np.testing.assert_allclose(drawn, expected, rtol=1e-6, atol=1e-9)
     assert low <= truncated_normal(60.0, low, high, 0.5) <= high
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 from tests.support.matchbox_cases import Case, gibbs_for, planted
 
-from matchlake.recommender.matchbox.low_rank import compact, compact_grams
+from matchlake.recommender.matchbox.low_rank import low_rank, low_rank_of_rows
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.posterior import Posterior, factors_of
 from matchlake.recommender.matchbox.prediction import score_pairs
@@ -77,8 +77,8 @@ def test_rating_intervals_cover_new_ratings(recovered: tuple[Case, Posterior]) -
     chance = np.random.default_rng(3)
     users = case.places[:, 0]
     new = case.scores + chance.standard_normal(len(users)) / np.sqrt(case.precisions[users])
-    scores, deviations, _ = found.predictor().predict(found.stacked(case.places))
-    inside = np.abs(new - scores) < 1.645 * deviations
+    scores, rating_std, _ = found.predictor().predict(found.stacked(case.places))
+    inside = np.abs(new - scores) < 1.645 * rating_std
     assert 0.87 < inside.mean() < 0.93
 
 
@@ -87,7 +87,7 @@ def test_shared_noise_is_the_same_for_all_users_and_covers_too() -> None:
     chance = np.random.default_rng(4)
     values = case.scores + 0.8 * chance.standard_normal(len(case.scores))
     case = replace(case, values=values.astype(np.float32))
-    found = posterior(case, changed(noise="shared"))
+    found = posterior(case, changed(noise_variance="global"))
     precisions = found.response["users"][:, :, 0]
     assert (precisions == precisions[:, :1]).all()
     assert 1 / np.sqrt(precisions[:, 0].mean()) == pytest.approx(0.8, rel=0.03)
@@ -108,11 +108,11 @@ def test_concatenated_factors_score_as_the_average_of_the_samples(
     np.testing.assert_allclose(scores, sample_scores(found, case).mean(axis=1), atol=1e-4)
     assert u.shape == (150, 60 * 2)
     for loss, columns in ((0.02, 40), (0.2, 5)):
-        few = compact(u, v, loss)
+        few = low_rank_of_rows(u, v, loss)
         off = (u @ few.users) @ (v @ few.items).T - u @ v.T
         assert 0 < np.sqrt(np.mean(off**2)) < loss
         assert few.users.shape[1] < columns
-        again = compact_grams((u.T.astype(float) @ u, v.T.astype(float) @ v), (150, 80), loss)
+        again = low_rank((u.T.astype(float) @ u, v.T.astype(float) @ v), (150, 80), loss)
         same = (u @ again.users) @ (v @ again.items).T
         np.testing.assert_allclose((u @ few.users) @ (v @ few.items).T, same, atol=1e-3)
 
@@ -136,24 +136,26 @@ def test_same_seed_same_numbers_on_any_threads_and_order_of_ratings() -> None:
 def test_ordinal_probabilities_are_calibrated_and_sum_to_one() -> None:
     numeric = planted(4)
     levels = np.array([1.0, 2.0, 3.5, 4.0, 5.0])
-    cuts = np.array([1.7, 2.6, 3.4, 4.4])
-    values = levels[np.searchsorted(cuts, numeric.values)].astype(np.float32)
+    checkpoints = np.array([1.7, 2.6, 3.4, 4.4])
+    values = levels[np.searchsorted(checkpoints, numeric.values)].astype(np.float32)
     case = replace(numeric, values=values)
     found = posterior(case, changed(ordinal=True))
     users = case.places[:, 0]
-    expected, deviations, chances = found.predictor().predict(found.stacked(case.places))
-    assert chances is not None
-    np.testing.assert_allclose(chances.sum(axis=1), 1.0, atol=1e-5)
+    expected, rating_std, level_probabilities = found.predictor().predict(
+        found.stacked(case.places)
+    )
+    assert level_probabilities is not None
+    np.testing.assert_allclose(level_probabilities.sum(axis=1), 1.0, atol=1e-5)
     chance = np.random.default_rng(3)
     new = case.scores + chance.standard_normal(len(users)) / np.sqrt(case.precisions[users])
-    happened = np.searchsorted(cuts, new)[:, None] == np.arange(5)
-    np.testing.assert_allclose(chances.mean(axis=0), happened.mean(axis=0), atol=0.02)
-    assert np.mean(np.log((chances * happened).sum(axis=1))) > np.mean(
+    happened = np.searchsorted(checkpoints, new)[:, None] == np.arange(5)
+    np.testing.assert_allclose(level_probabilities.mean(axis=0), happened.mean(axis=0), atol=0.02)
+    assert np.mean(np.log((level_probabilities * happened).sum(axis=1))) > np.mean(
         np.log((happened.mean(axis=0) * happened).sum(axis=1))
     )
-    np.testing.assert_allclose(expected, chances @ levels, atol=1e-4)
-    variances = chances @ levels**2 - (chances @ levels) ** 2
-    np.testing.assert_allclose(deviations**2, variances, atol=1e-3)
+    np.testing.assert_allclose(expected, level_probabilities @ levels, atol=1e-4)
+    variances = level_probabilities @ levels**2 - (level_probabilities @ levels) ** 2
+    np.testing.assert_allclose(rating_std**2, variances, atol=1e-3)
 
 
 def test_two_levels_and_rows_without_ratings_are_fine() -> None:

@@ -1,4 +1,4 @@
-"""`python -m matchlake.dev.sandbox.cloud HOME`: serves a sandbox's stand-ins until it is ended."""
+"""`python -m matchlake.dev.sandbox.cloud HOME`: serves Key Vault and workspace of a sandbox."""
 
 import signal
 import sys
@@ -10,10 +10,10 @@ from matchlake.dev.sandbox.cloud.service import Cloud, Credentials
 
 
 def serve(home: Path) -> None:
-    """Serves the cloud whose state lies in `home`."""
+    """Serves the cloud with its state in `home`."""
     state = read_state(home)
     if state is None:
-        sys.exit(f"There is no state in {home}: `matchlake sandbox start` makes one.")
+        sys.exit(f"No state in {home}: run `matchlake sandbox start`.")
     credentials = Credentials(state.token, state.platform_secret, state.admin_secret)
     Cloud(home, credentials, state.vault_port, state.workspace_port).start()
     ended = threading.Event()

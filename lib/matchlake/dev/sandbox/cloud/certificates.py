@@ -1,4 +1,4 @@
-"""The stand-ins' own authority and the one certificate it signs, made anew for each sandbox."""
+"""The certificate authority of a sandbox, and the one certificate that it signs."""
 
 import datetime as dt
 import ipaddress
@@ -16,10 +16,9 @@ _DAYS = 3650
 
 
 def make_certificates(home: Path) -> None:
-    """Writes `ca.pem` and `server.pem` (key and certificate) into `home` where they are missing.
+    """Writes `ca.pem` and `server.pem` (key and certificate) into `home` if they are missing.
 
-    The authority's key is kept nowhere: nobody can sign a second certificate that its trusters
-    would accept.
+    The authority's key is not stored: nobody can sign a second certificate with it.
     """
     if (home / "server.pem").is_file():
         return
@@ -45,7 +44,7 @@ def _certificate(
     issuer: x509.Certificate | None,
     issuer_key: ec.EllipticCurvePrivateKey,
 ) -> x509.Certificate:
-    """A certificate of `key`; one without an issuer signs itself, and may sign others."""
+    """A certificate of `key`; without an issuer it is self-signed and may sign others."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)
     is_authority = issuer is None

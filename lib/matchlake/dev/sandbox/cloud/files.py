@@ -1,4 +1,4 @@
-"""What the stand-ins keep on disk: JSON that only its owner can read, changed by one at a time."""
+"""The stored state of the stand-ins: JSON files that only their owner can read."""
 
 import fcntl
 import json
@@ -11,14 +11,14 @@ from matchlake.io.secrets.local import write_private
 
 
 class PrivateFile:
-    """A JSON object in a file of its owner's; other processes may use the same file."""
+    """A JSON object in a private file; several processes may use the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @contextmanager
     def changing(self) -> Iterator[dict[str, Any]]:
-        """The object, alone; what the block changes in it is kept when the block ends well."""
+        """The object, locked; changes are stored if the block ends without an error."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self.path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

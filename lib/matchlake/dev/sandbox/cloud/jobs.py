@@ -1,4 +1,4 @@
-"""The stand-in for a Databricks workspace's jobs: made, started, and asked how their runs ended."""
+"""The stand-in for the jobs of a workspace: creates and runs jobs, shows their runs."""
 
 import itertools
 import threading
@@ -8,15 +8,15 @@ from typing import Any
 from matchlake.dev.sandbox.cloud.workspace import RefusalError
 
 Tell = Callable[[str, str], None]
-"""Is told of each task that has ended: its key and the state in which it ended."""
+"""Called with the key and the state of each task that has ended."""
 RunJob = Callable[[Mapping[int, Mapping[str, Any]], int, Mapping[str, str], Tell], None]
-"""Of the settings of all jobs runs one, by its id and with parameters; raises where it fails."""
+"""Runs one job, given the settings of all, its id and parameters; raises if it fails."""
 
 
 class Jobs:
     """Answers `/api/2.2/jobs/...`: create, list, get, run-now, runs/submit and runs/get.
 
-    A run goes on in a thread of its own, by `run`, while the client asks for its state.
+    Each run has its own thread, while the client asks for its state.
     """
 
     def __init__(self, run: RunJob) -> None:
@@ -27,7 +27,7 @@ class Jobs:
         self._runs: dict[int, dict[str, Any]] = {}
 
     def act(self, action: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to one request."""
+        """Answers one request."""
         match action:
             case "create":
                 job = next(self._ids)
@@ -66,7 +66,7 @@ class Jobs:
             self._run({**self._jobs, **self._submitted}, job, parameters, tell)
             failed = any(task["state"]["result_state"] == "FAILED" for task in run["tasks"])
             result = "SUCCESS_WITH_FAILURES" if failed else "SUCCESS"
-        except Exception as error:  # noqa: BLE001 - whatever ended it, the run has failed
+        except Exception as error:  # noqa: BLE001 - any error fails the run
             result, why = "FAILED", str(error)
         run["state"] = _ended(result, why)
 

@@ -1,4 +1,4 @@
-"""The stand-in for Entra ID: applications log in with a secret and get signed access tokens."""
+"""The stand-in for Entra ID: applications log in with a secret and get signed tokens."""
 
 import base64
 import json
@@ -20,16 +20,16 @@ _KEY_ID = "sandbox"
 
 @dataclass(frozen=True)
 class Application:
-    """One that may log in, and what it may do with secrets: get, list, set, delete."""
+    """An application, and its rights on secrets: get, list, set, delete."""
 
     secret: str
     rights: frozenset[str] = frozenset({"get", "list"})
     expired: bool = False
-    """Whether its secret is past its end."""
+    """Whether its secret has expired."""
 
 
 class Logins:
-    """Issues and checks tokens; `url` is where it is served, set once that is known."""
+    """Issues and checks tokens; `url` is its address, set by the server."""
 
     def __init__(self, applications: Mapping[str, Application], lifetime: float = 3600) -> None:
         self.applications = dict(applications)
@@ -38,7 +38,7 @@ class Logins:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
     def handle(self, request: Request) -> Answer:
-        """Serves the tenant's discovery, keys and tokens."""
+        """Serves discovery, keys and tokens of the tenant."""
         match (request.method, request.path[1:]):
             case ("GET", ("v2.0", ".well-known", "openid-configuration")):
                 return Answer(body=self._discovery())
@@ -49,7 +49,7 @@ class Logins:
         return Answer(404, {"error": "not_found"})
 
     def who(self, token: str, audience: str) -> str | None:
-        """The application whose valid token for `audience` this is, else None."""
+        """The application of a valid token for `audience`, else None."""
         try:
             signed, _, signature = token.rpartition(".")
             self._key.public_key().verify(
@@ -115,7 +115,7 @@ class Logins:
 
 
 def _login(request: Request) -> tuple[dict[str, str], str]:
-    """The form with the client's secret in it, whether it came there or in the header; its id."""
+    """The form with the client's secret, from the body or the header; the client's id."""
     form = request.form
     kind, _, coded = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "basic":

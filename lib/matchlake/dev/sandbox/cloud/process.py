@@ -1,4 +1,4 @@
-"""The stand-ins as a process that outlives the command that started it, as the broker does."""
+"""The process of the stand-ins; like the broker it outlives the command that starts it."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ _GRACE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class CloudState:
-    """Where a sandbox's cloud is, and the secrets of its own that its clients log in with."""
+    """The ports of a sandbox's cloud, and the secrets that its clients log in with."""
 
     vault_port: int
     workspace_port: int
@@ -46,17 +46,17 @@ class CloudState:
 
 
 def cloud_home(root: Path) -> Path:
-    """The folder of a sandbox's cloud; its owner's alone."""
+    """The private folder of a sandbox's cloud."""
     return root.resolve() / "cloud"
 
 
 def vault_file(root: Path) -> PrivateFile:
-    """What the sandbox's vault keeps, for whoever administers it without its server."""
+    """The stored secrets of the vault, for administration without its server."""
     return PrivateFile(cloud_home(root) / "vault.json")
 
 
 def read_state(home: Path) -> CloudState | None:
-    """The state of the cloud in `home`; None where there never was one."""
+    """The state of the cloud in `home`; None if it was never started."""
     try:
         data = json.loads((home / "state.json").read_text(encoding="utf-8"))
         return CloudState(**{name: data[name] for name in CloudState.__dataclass_fields__})
@@ -72,7 +72,7 @@ def find_cloud(root: Path) -> psutil.Process | None:
 
 
 def stop_cloud(root: Path) -> bool:
-    """Ends the stand-ins of `root`, keeping what they hold; whether there were any to end."""
+    """Stops the stand-ins of `root` and keeps their data; whether they ran."""
     process = find_cloud(root)
     if process is not None:
         end_process(process, _GRACE_SECONDS)
@@ -80,9 +80,9 @@ def stop_cloud(root: Path) -> bool:
 
 
 def start_cloud(root: Path) -> CloudState:
-    """Starts the stand-ins of `root` and returns once they answer; those that run are left alone.
+    """Starts the stand-ins of `root` unless they run, and returns once they answer.
 
-    Raises SandboxError where they do not start.
+    Raises SandboxError if they do not start.
     """
     with alone(cloud_home(root)):
         last = read_state(cloud_home(root))
@@ -117,10 +117,10 @@ def _wait(root: Path, state: CloudState, log: Path) -> None:
     deadline = time.monotonic() + _TIMEOUT
     while not _answers(state):
         if find_cloud(root) is None and time.monotonic() > deadline - _TIMEOUT + 1:
-            told = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             raise SandboxError(
                 f"The sandbox's Key Vault and workspace ended while they started: "
-                f"{told[-1] if told else 'they said nothing'} (log: {log})"
+                f"{lines[-1] if lines else 'no output'} (log: {log})"
             )
         if time.monotonic() > deadline:
             stop_cloud(root)

@@ -1,4 +1,4 @@
-"""The stand-ins together: vault and logins behind TLS, the workspace that reads through to them."""
+"""The stand-ins together: vault and logins behind TLS, and a workspace that reads the vault."""
 
 import functools
 from pathlib import Path
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from azure.keyvault.secrets import SecretClient
 
 SCOPE = "matchlake"
-"""The scope that every sandbox's workspace has, backed by its vault."""
+"""The scope of every sandbox's workspace; it reads the vault."""
 
 PLATFORM = "databricks"
-"""The application as which the workspace reads vaults: it may get and list."""
+"""The application of the workspace for vaults; it may get and list."""
 
 ADMIN = "admin"
-"""The application that may do everything in the vault."""
+"""The application with all rights in the vault."""
 
 USER = "sandbox"
-"""The workspace's user who has the token of the sandbox's state."""
+"""The workspace user of the token in the sandbox's state."""
 
 RESOURCE_ID = (
     f"/subscriptions/{TENANT}/resourceGroups/sandbox/providers/Microsoft.KeyVault/vaults/sandbox"
@@ -32,7 +32,7 @@ RESOURCE_ID = (
 
 
 class Credentials(NamedTuple):
-    """What is secret of a cloud: the user's token, and the applications' secrets."""
+    """The secrets of a cloud: the user's token, and the applications' secrets."""
 
     token: str
     platform: str
@@ -121,7 +121,7 @@ class Cloud:
             ) from None
 
     def _make_scope(self, file: PrivateFile) -> None:
-        """Backs the sandbox's scope by the vault at its present port."""
+        """Connects the sandbox's scope to the vault at its current port."""
         with file.changing() as data:
             scope = data.setdefault("scopes", {}).setdefault(SCOPE, {"acls": {USER: "MANAGE"}})
             scope.update(backend_type=VAULT, secrets={})

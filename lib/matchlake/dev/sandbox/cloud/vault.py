@@ -1,4 +1,4 @@
-"""The stand-in for Azure Key Vault's secrets: its addresses, bodies, errors and challenge."""
+"""The stand-in for the secrets of Azure Key Vault: addresses, bodies, errors, challenge."""
 
 import re
 import time
@@ -18,7 +18,7 @@ _RIGHTS = {"GET": "get", "PUT": "set", "PATCH": "set", "DELETE": "delete", "POST
 
 
 class Vault:
-    """Serves the secrets that `file` keeps: `{"live": {name: [versions]}, "deleted": ...}`."""
+    """Serves the secrets of `file`: `{"live": {name: [versions]}, "deleted": ...}`."""
 
     def __init__(self, file: PrivateFile, logins: Logins) -> None:
         self._file = file
@@ -26,7 +26,7 @@ class Vault:
         self.url = ""
 
     def handle(self, request: Request) -> Answer:
-        """Answers one request, as the service does: first who asks, then what they may."""
+        """Answers one request: checks the token first, then the rights."""
         client = self._logins.who(request.bearer, RESOURCE)
         if client is None:
             return self._challenge()
@@ -142,7 +142,7 @@ class Vault:
 
 
 def new_version(value: str, content_type: str | None = None) -> dict[str, Any]:
-    """A new, enabled version of a secret as the vault's file keeps it."""
+    """A new, enabled version of a secret, in the form of the vault's file."""
     return {
         "version": uuid.uuid4().hex,
         "value": value,
@@ -153,7 +153,7 @@ def new_version(value: str, content_type: str | None = None) -> dict[str, Any]:
 
 
 def keep_or_make(file: PrivateFile, name: str, make: Callable[[], str]) -> str:
-    """The value of a vault's secret, made where there is none: what an administrator does once."""
+    """The value of a secret; a missing one is made first, as an administrator does once."""
     with file.changing() as data:
         versions = data.setdefault("live", {}).setdefault(name, [])
         if not versions:

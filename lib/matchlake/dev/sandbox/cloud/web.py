@@ -1,4 +1,4 @@
-"""Small web servers for the stand-ins: requests in, JSON answers out, faults where a test asks."""
+"""Small web servers for the stand-ins: JSON answers, and faults for tests."""
 
 import json
 import ssl
@@ -17,7 +17,7 @@ _LARGEST = 2**20
 
 @dataclass(frozen=True)
 class Request:
-    """One request: `path` is split at its slashes, each part decoded."""
+    """One request; `path` holds the decoded parts between the slashes."""
 
     method: str
     path: tuple[str, ...]
@@ -38,7 +38,7 @@ class Request:
 
     @property
     def bearer(self) -> str:
-        """The bearer token it carries, else an empty text."""
+        """The bearer token; empty without one."""
         kind, _, token = self.headers.get("authorization", "").partition(" ")
         return token.strip() if kind.lower() == "bearer" else ""
 
@@ -57,13 +57,13 @@ Handle = Callable[[Request], Answer]
 
 @dataclass
 class Faults:
-    """What goes wrong next: each answer stands once in place of a real one, in this order."""
+    """Faults to come: each answer replaces one real answer, in this order."""
 
     waiting: list[Answer] = field(default_factory=list)
     seen: int = 0
 
     def wrap(self, handle: Handle) -> Handle:
-        """The same service with the faults in it; `seen` counts its requests."""
+        """The same service with the faults; `seen` counts its requests."""
 
         def faulty(request: Request) -> Answer:
             self.seen += 1
@@ -73,7 +73,7 @@ class Faults:
 
 
 class WebServer:
-    """A server on this machine only; encrypted where it is given a certificate."""
+    """A server on this machine only; with a certificate it is encrypted."""
 
     def __init__(self, handle: Handle, port: int = 0, certificate: Path | None = None) -> None:
         self._server = _Server((HOST, port), _handler(handle))
@@ -86,11 +86,11 @@ class WebServer:
 
     @property
     def url(self) -> str:
-        """Its address, without a slash at the end."""
+        """The address, without a slash at the end."""
         return f"{self._scheme}://{HOST}:{self._server.server_address[1]}"
 
     def start(self) -> None:
-        """Serves in a thread of its own that does not hold up the process's end."""
+        """Serves in a daemon thread."""
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
@@ -107,13 +107,13 @@ class _Server(ThreadingHTTPServer):
         if self.tls is None:
             super().finish_request(request, client_address)
             return
-        # In the connection's own thread: a slow handshake holds up nobody else.
+        # In the thread of the connection: a slow handshake delays no other client.
         request.settimeout(30)
         with self.tls.wrap_socket(request, server_side=True) as encrypted:
             super().finish_request(encrypted, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away, or did not trust the certificate, is its own affair."""
+        """Ignores a client that left, or that does not trust the certificate."""
 
 
 def _handler(handle: Handle) -> type[BaseHTTPRequestHandler]:
@@ -153,6 +153,6 @@ def _handler(handle: Handle) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Writes nothing: a request's address can hold what is nobody's business."""
+            """Writes nothing: the address of a request may hold private data."""
 
     return Handler

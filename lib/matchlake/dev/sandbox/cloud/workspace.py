@@ -1,4 +1,4 @@
-"""The stand-in for a Databricks workspace: secrets in scopes of both kinds, their readers, jobs."""
+"""The stand-in for a Databricks workspace: secret scopes of both kinds, their rights, jobs."""
 
 import base64
 import re
@@ -26,11 +26,11 @@ _NEEDS = {
 VAULT = "AZURE_KEYVAULT"
 
 ReadVault = Callable[[str, str | None], Any]
-"""Of a vault's address: a secret's value by its name, or all names where that is None."""
+"""Takes the address of a vault and a secret's name; its value, or all names for None."""
 
 
 class RefusalError(Exception):
-    """Ends a request with an error as the platform's interfaces write it."""
+    """Ends a request with an error in the platform's format."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -38,13 +38,13 @@ class RefusalError(Exception):
 
 
 class Workspace:
-    """Serves secrets, and jobs where it is given them, to the users whose tokens `users` names.
+    """Serves secrets, and jobs if it has any, to the users of the tokens in `users`.
 
-    Scopes of the Key Vault kind are read through `read_vault`, by the platform's own identity.
+    Key-Vault-backed scopes are read through `read_vault`, as the platform's own application.
     """
 
     jobs: Callable[[str, Mapping[str, Any]], dict[str, Any]] | None = None
-    """Answers what is asked of `/api/2.2/jobs/...`; None: there is no such API."""
+    """Answers requests to `/api/2.2/jobs/...`; None: there is no such API."""
 
     def __init__(self, file: PrivateFile, users: Mapping[str, str], read_vault: ReadVault) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""What a block keeps through a distributed fit: its ratings, links, names and feature rows."""
+"""The constant state of a block of a distributed fit: ratings, links, names and feature rows."""
 
 from dataclasses import dataclass
 
@@ -9,20 +9,21 @@ from pyspark.sql import functions as F
 
 from matchlake.engine.arrow import combined
 from matchlake.engine.csr import Csr, Ints
+from matchlake.engine.grouped import Key, apply_by_cogroup, apply_by_group
 from matchlake.engine.packing import Array
 from matchlake.recommender.blocks import Block, Layout
 from matchlake.recommender.matchbox.encoding import VECTOR
-from matchlake.recommender.matchbox.sampler.history_features import beside, dense_rows, history_of
+from matchlake.recommender.matchbox.sampler.history_features import dense_rows, history_of, hstack
 from matchlake.recommender.matchbox.sampler.link_matrix import Features
-from matchlake.recommender.messages import MESSAGES, Outbox, opened
+from matchlake.recommender.messages import MESSAGES, Outbox, unpack_messages
 
-STATION, NAMES, VECTORS, GRAM = 10, 11, 12, 13
-"""Kinds of messages: a station, ids of rows that will arrive, feature rows, X'X of a block."""
+STATE, NAMES, VECTORS, GRAM = 10, 11, 12, 13
+"""Kinds of messages: a block state, indices of arriving rows, feature rows, X'X of a block."""
 
 
 @dataclass(frozen=True)
-class Station:
-    """A block and its surroundings; `names` are the indices of the rows that arrive."""
+class BlockState:
+    """A block with its features; `names` are the indices of the rows that arrive."""
 
     block: Block
     names: Ints
@@ -44,9 +45,9 @@ class Station:
         return found
 
     @staticmethod
-    def read(table: pa.Table) -> "Station":
-        """The station whose pieces are the rows of `table`."""
-        found = opened(table, STATION)[0]
+    def read(table: pa.Table) -> "BlockState":
+        """The block state of the pieces in `table`."""
+        found = unpack_messages(table, STATE)[0]
         links = np.split(found["links"], np.cumsum(found["counts"])[:-1])
         features = None
         if "x_width" in found:
@@ -54,12 +55,12 @@ class Station:
             rows = Csr(found["x_indptr"], found["x_columns"], found["x_values"], width)
             features = Features(rows)
         block = Block(Csr.widened(found), links, found["near"])
-        return Station(block, found["names"], features)
+        return BlockState(block, found["names"], features)
 
 
 @dataclass(frozen=True)
-class Stations:
-    """Makes stations from blocks, for one side after another."""
+class BlockStates:
+    """Makes block states from blocks, for one side after another."""
 
     blocks: DataFrame
     layout: Layout
@@ -73,36 +74,27 @@ class Stations:
         """
         count = self.layout.blocks
         others = self.blocks.where(F.col("side") == 1 - side).select("key", "piece", "data")
-        name = _Name(self.layout)
-        parts = others.groupBy("key").applyInArrow(lambda key, table: name(key, table), MESSAGES)  # noqa: PLW0108
+        parts = apply_by_group(others, ("key",), _Name(self.layout), MESSAGES)
         if vectors is not None:
             number = (F.col("idx") % count).cast("int")
             key = F.element_at(F.array(*[F.lit(k) for k in self.layout.keys]), number + 1)
             keyed = vectors.select(key.alias("key"), "idx", VECTOR)
-            pack_vectors = _PackVectors(self.layout)
-            packed = keyed.groupBy("key").applyInArrow(
-                lambda key, table: pack_vectors(key, table),  # noqa: PLW0108
-                MESSAGES,
-            )
+            packed = apply_by_group(keyed, ("key",), _PackVectors(self.layout), MESSAGES)
             parts = parts.unionByName(packed)
-        mine = self.blocks.where(F.col("side") == side).select("key", "piece", "data")
-        left = mine.repartition(count, "key").groupBy("key")
-        right = parts.repartition(count, "key").groupBy("key")
+        own = self.blocks.where(F.col("side") == side).select("key", "piece", "data")
+        left, right = own.repartition(count, "key"), parts.repartition(count, "key")
         build = _Build(self.layout, self.seen[1 - side], vectors is not None)
-        made = left.cogroup(right).applyInArrow(
-            lambda key, a, b: build(key, a, b),  # noqa: PLW0108
-            MESSAGES,
-        )
+        made = apply_by_cogroup(left, right, "key", build, MESSAGES)
         return made.withColumn("side", F.lit(side))
 
 
 @dataclass(frozen=True)
 class _Name:
-    """Tells every block of the other side which rows of this block it will get."""
+    """Sends every block of the other side the indices of the rows that it will get."""
 
     layout: Layout
 
-    def __call__(self, key: tuple[pa.Scalar], table: pa.Table) -> pa.Table:
+    def __call__(self, key: Key, table: pa.Table) -> pa.Table:
         number = self.layout.keys.index(key[0].as_py())
         out = Outbox(number)
         for to, link in zip(self.layout.keys, Block.read(table).links, strict=True):
@@ -116,7 +108,7 @@ class _PackVectors:
 
     layout: Layout
 
-    def __call__(self, key: tuple[pa.Scalar], table: pa.Table) -> pa.Table:
+    def __call__(self, key: Key, table: pa.Table) -> pa.Table:
         out = Outbox(self.layout.keys.index(key[0].as_py()))
         vectors = np.asarray(combined(table[VECTOR]).flatten()).reshape(table.num_rows, -1)
         order = np.argsort(np.asarray(table["idx"]))
@@ -126,21 +118,21 @@ class _PackVectors:
 
 @dataclass(frozen=True)
 class _Build:
-    """Makes one station from its block, the names that were sent to it and its feature rows."""
+    """Makes one block state from its block, the received names and its feature rows."""
 
     layout: Layout
     seen: Ints
     featured: bool
 
-    def __call__(self, key: tuple[pa.Scalar], left: pa.Table, right: pa.Table) -> pa.Table:
+    def __call__(self, key: Key, left: pa.Table, right: pa.Table) -> pa.Table:
         number = self.layout.keys.index(key[0].as_py())
         block = Block.read(left)
-        names = np.concatenate([part["names"] for part in opened(right, NAMES)])
-        vectors = dense_rows(opened(right, VECTORS)[0]["x"]) if self.featured else None
-        rows = beside(vectors, self._history(block.csr, names))
+        names = np.concatenate([part["names"] for part in unpack_messages(right, NAMES)])
+        vectors = dense_rows(unpack_messages(right, VECTORS)[0]["x"]) if self.featured else None
+        rows = hstack(vectors, self._history(block.csr, names))
         features = None if rows is None else Features(rows)
         out = Outbox(number)
-        out.add(key[0].as_py(), STATION, Station(block, names, features).arrays())
+        out.add(key[0].as_py(), STATE, BlockState(block, names, features).arrays())
         if features is not None:
             out.add(key[0].as_py(), GRAM, {"gram": features.gram(), "sums": features.sums()})
         return out.table()

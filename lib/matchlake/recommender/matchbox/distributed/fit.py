@@ -1,7 +1,7 @@
-"""A distributed fit from frames to a model: ids, blocks, stations, sweeps, and what they leave."""
+"""A distributed fit from frames to a model: ids, blocks, block states, sweeps, results."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,45 +10,43 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.engine.csr import Floats, Ints
-from matchlake.engine.packing import Array
 from matchlake.errors import InputError
-from matchlake.recommender.als.params import AlsParams
 from matchlake.recommender.blocks import Layout, partition
-from matchlake.recommender.checkpoint import Cut
-from matchlake.recommender.columns import KEYS
+from matchlake.recommender.checkpoint import Checkpointer
 from matchlake.recommender.ids import dense_ids
-from matchlake.recommender.interactions import SHOWN, VALUE, Survey
-from matchlake.recommender.matchbox.chains import PREFIX
-from matchlake.recommender.matchbox.distributed.block_state import Stations
+from matchlake.recommender.interactions import SHOWN, VALUE, InteractionStats
+from matchlake.recommender.matchbox.distributed.block_state import BlockStates
 from matchlake.recommender.matchbox.distributed.collect import (
     ROWS,
     ColdRows,
-    gathered_report,
-    gathered_rows,
+    collect_report,
+    collect_rows,
 )
 from matchlake.recommender.matchbox.distributed.sweeps import Distributed
 from matchlake.recommender.matchbox.encoding import VECTOR
 from matchlake.recommender.matchbox.params import MatchboxParams
-from matchlake.recommender.matchbox.posterior import Usual
+from matchlake.recommender.matchbox.posterior import MeanFeatures
+from matchlake.recommender.matchbox.report import PosteriorReport
+from matchlake.recommender.matchbox.sampler.gibbs import stored_columns
 from matchlake.recommender.matchbox.sampler.history_features import all_sources
 from matchlake.recommender.matchbox.sampler.likelihood import (
-    Response,
-    normal_response,
-    ordinal_response,
+    Likelihood,
+    gaussian,
+    ordinal_probit,
 )
 from matchlake.recommender.matchbox.sampler.link_matrix import Source
-from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER
+from matchlake.recommender.sides import ITEM, KEYS, USER
 
-_COLUMNS = ("idx", "factors", "biases", "compact", "response", "observed")
+_COLUMNS = ("idx", "factors", "biases", "low_rank", "response", "n_interactions")
 
 
 class Input(NamedTuple):
-    """What a fit learns from: ratings (`user_id`, `item_id`, `value`) and feature vectors."""
+    """The inputs of a fit: ratings (`user_id`, `item_id`, `value`) and feature vectors."""
 
     ratings: DataFrame
     vectors: tuple[DataFrame | None, DataFrame | None]
     sources: tuple[tuple[Source, ...] | None, tuple[Source, ...] | None]
-    size: Survey
+    size: InteractionStats
 
 
 class Gathered(NamedTuple):
@@ -56,65 +54,68 @@ class Gathered(NamedTuple):
 
     users: DataFrame
     items: DataFrame
-    report: dict[str, Array]
+    report: PosteriorReport
 
 
-def fit_blocks(given: Input, params: MatchboxParams, cut: Cut) -> Gathered:
-    """Runs the distributed schedule; see `fit_matchbox` for its actions."""
-    if params.dates or params.chains > 1 or (params.noise == "shared" and not params.ordinal):
+def fit_blocks(given: Input, params: MatchboxParams, checkpoint: Checkpointer) -> Gathered:
+    """Runs a distributed fit; see `fit_matchbox` for its actions."""
+    if (
+        params.day_effects
+        or params.chains > 1
+        or (params.noise_variance == "global" and not params.ordinal)
+    ):
         raise InputError(
-            "The distributed schedule has neither dates nor several chains nor shared noise: leave "
-            "out dates=True, chains and noise='shared', or force schedule='one-task' on a machine "
-            "with memory for it."
+            "Distributed execution supports neither day effects nor several chains nor a global "
+            "noise variance: leave out day_effects=True, chains and noise_variance='global', or "
+            "set execution='single_task' on a machine with enough memory."
         )
     response, ratings = _response(given, params)
-    sizing = AlsParams(feedback="explicit", rank=params.rank, blocks=params.blocks)
-    blocks, ids, layout = partition(ratings, given.size, sizing, cut)
+    width = stored_columns(params)
+    blocks, ids, layout = partition(ratings, given.size, width, params.blocks, checkpoint)
     for side in (USER, ITEM):
         _check_vectors(given.vectors[side], ids[side], KEYS[side])
-    limit = params.history_limit if params.history else 0
+    limit = params.max_history_features if params.history_features else 0
     (seen_users, of_items), (seen_items, of_users) = (
         _most_rated(given, ids[side], side, limit) for side in (USER, ITEM)
     )
     seen = seen_users, seen_items
-    usual = [
-        Usual(np.concatenate([_usual_given(given, side), history]), len(history))
+    mean_features = [
+        MeanFeatures(np.concatenate([_usual_given(given, side), history]), len(history))
         for side, history in ((USER, of_users), (ITEM, of_items))
     ]
-    stations = Stations(blocks, layout, seen)
-    made = [stations.of(side, _indexed(given, ids, side)) for side in (USER, ITEM)]
-    ready = cut(made[USER].unionByName(made[ITEM]))
+    block_states = BlockStates(blocks, layout, seen)
+    made = [block_states.of(side, _indexed(given, ids, side)) for side in (USER, ITEM)]
+    ready = checkpoint(made[USER].unionByName(made[ITEM]))
     sources = [all_sources(given.sources[side], seen[1 - side]) for side in (USER, ITEM)]
-    chain = Distributed(ready, layout, params, response, cut, sources)
+    chain = Distributed(ready, layout, params, response, checkpoint, sources)
     kept = chain.run()
-    report = gathered_report(kept, layout, params.compact_loss, usual)
+    report = collect_report(kept, layout, params.low_rank_tolerance, mean_features, seen)
     names = chain.trace[0]
-    report |= {PREFIX + n: np.array([[facts[n] for facts in chain.trace]]) for n in names}
-    report |= {"seen_users": seen[USER], "seen_items": seen[ITEM]}
-    finish = _Finish(given, ids, layout, cut)
+    trace = {name: np.array([[facts[name] for facts in chain.trace]]) for name in names}
+    report = replace(report, trace=trace)
+    finish = _Finish(given, ids, layout, checkpoint)
     users, items = (
-        finish.rows(gathered_rows(kept, side, layout, report), side, report)
-        for side in (USER, ITEM)
+        finish.rows(collect_rows(kept, side, layout, report), side, report) for side in (USER, ITEM)
     )
     return Gathered(users, items, report)
 
 
-def _response(given: Input, params: MatchboxParams) -> tuple[Response, DataFrame]:
-    """The response, and the ratings with the values it takes."""
+def _response(given: Input, params: MatchboxParams) -> tuple[Likelihood, DataFrame]:
+    """The likelihood, and the ratings with the values in its terms."""
     value = F.col(VALUE)
     if not params.ordinal:
         mean = given.size.mean
         centred = given.ratings.withColumn(VALUE, value - F.lit(mean).cast("float"))
-        return normal_response(mean, given.size.least, given.size.most), centred
+        return gaussian(mean, given.size.minimum, given.size.maximum), centred
     rows = given.ratings.groupBy(VALUE).count().orderBy(VALUE).collect()
     levels = np.array([row[VALUE] for row in rows])
-    response = ordinal_response(levels, np.array([row["count"] for row in rows]))
+    response = ordinal_probit(levels, np.array([row["count"] for row in rows]))
     code = F.array_position(F.array(*[F.lit(float(x)).cast("float") for x in levels]), value) - 1
     return response, given.ratings.withColumn(VALUE, code.cast("float"))
 
 
 def _usual_given(given: Input, side: int) -> Floats:
-    """The mean of given features over all ratings; an action where there are any."""
+    """The mean of given features over all ratings; one action if there are any."""
     vectors, key = given.vectors[side], KEYS[side]
     if vectors is None:
         return np.zeros(0, np.float32)
@@ -135,7 +136,7 @@ def _weighted_sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch
 
 
 def _most_rated(given: Input, ids: DataFrame, side: int, limit: int) -> tuple[Ints, Floats]:
-    """The rows of `side` that are history features, and the usual history of the others."""
+    """The rows of `side` that are history features, and the mean history of the others."""
     if not limit:
         return np.zeros(0, np.int64), np.zeros(0, np.float32)
     key, other, ratings = KEYS[side], KEYS[1 - side], given.ratings
@@ -154,13 +155,13 @@ def _indexed(given: Input, ids: tuple[DataFrame, DataFrame], side: int) -> DataF
 
 
 def _check_vectors(vectors: DataFrame | None, ids: DataFrame, key: str) -> None:
-    """One feature row an id, and one for every id with ratings. Two actions."""
+    """Checks for one feature row per id, and for each id with ratings. Two actions."""
     if vectors is None:
         return
     again = vectors.groupBy(key).count().where("count > 1").limit(SHOWN).collect()
     if again:
         raise InputError(
-            f"Some {key}(s) have more than one feature row: keep one row an id. Among them "
+            f"Some {key}(s) have more than one feature row: keep one row per id. Among them "
             f"{[row[key] for row in again]}."
         )
     lacking = ids.join(vectors, key, "anti").orderBy("idx").limit(SHOWN).collect()
@@ -173,26 +174,25 @@ def _check_vectors(vectors: DataFrame | None, ids: DataFrame, key: str) -> None:
 
 @dataclass(frozen=True)
 class _Finish:
-    """Puts ids to gathered rows, and rows of ids without ratings below them."""
+    """Adds ids to collected rows, and the rows of ids without ratings."""
 
     given: Input
     ids: tuple[DataFrame, DataFrame]
     layout: Layout
-    cut: Cut
+    checkpoint: Checkpointer
 
-    def rows(self, gathered: DataFrame, side: int, report: dict[str, Array]) -> DataFrame:
+    def rows(self, gathered: DataFrame, side: int, report: PosteriorReport) -> DataFrame:
         """One side's rows by id."""
         key = KEYS[side]
         trained = gathered.join(self.ids[side], "idx").select(key, *_COLUMNS)
         vectors = self.given.vectors[side]
         if vectors is None:
-            return self.cut(trained)
+            return self.checkpoint(trained)
         cold = vectors.join(self.ids[side], key, "anti")
-        numbered, _ = dense_ids(cold, key, self.cut)
+        numbered, _ = dense_ids(cold, key, self.checkpoint)
         numbered = numbered.withColumn("idx", F.col("idx") + self.layout.sizes[side])
-        projection = report["compact_users" if side == USER else "compact_items"]
-        means = report[f"means_{side}"] + report[f"bare_{side}"]
-        task = ColdRows(means, report[f"links_{side}"], projection)
+        priors = report.sides[side]
+        task = ColdRows(priors.means + priors.baseline_shift, priors.links, priors.projection)
         rows = cold.join(numbered, key).select("idx", VECTOR).mapInArrow(task, ROWS)
         found = rows.join(numbered, "idx").select(key, *_COLUMNS)
-        return self.cut(trained.unionByName(found))
+        return self.checkpoint(trained.unionByName(found))

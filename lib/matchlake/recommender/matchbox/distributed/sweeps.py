@@ -1,10 +1,9 @@
-"""The distributed schedule: blocks draw their rows, the driver draws what all rows share.
+"""Distributed execution: blocks draw their rows, the driver draws the shared parts.
 
-A sweep is two halves, users then items. A half is one cogroup of the stations with a state, the
-messages in flight: rows that others need, every block's own rows on their way home, and sums. The
-driver reads the sums after each half and draws that side's next prior from them, so that every
-block is told the same one. Draws are keyed by global numbers: the chain is that of one task, up
-to the rounding of sums.
+A sweep is two halves, users then items. A half is one cogroup of the block states with a state, the
+messages in flight: rows that others need, each block's own rows, and sums. The driver reads the
+sums after each half and draws the next prior of that side, so it is the same for all blocks. Draws
+are keyed by global numbers: the chain equals that of one task, up to the rounding of sums.
 """
 
 import logging
@@ -17,10 +16,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.engine.csr import Floats
+from matchlake.engine.grouped import Key, apply_by_cogroup
 from matchlake.engine.packing import Array
 from matchlake.recommender.blocks import Layout
-from matchlake.recommender.checkpoint import Cut
-from matchlake.recommender.matchbox.distributed.block_state import GRAM, STATION, Station
+from matchlake.recommender.checkpoint import Checkpointer
+from matchlake.recommender.matchbox.distributed.block_state import GRAM, STATE, BlockState
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.sampler.gibbs import (
     PRIOR,
@@ -32,12 +32,13 @@ from matchlake.recommender.matchbox.sampler.gibbs import (
     stored_columns,
 )
 from matchlake.recommender.matchbox.sampler.kernels import View
-from matchlake.recommender.matchbox.sampler.likelihood import Arrays, Response
+from matchlake.recommender.matchbox.sampler.likelihood import Arrays, Likelihood
 from matchlake.recommender.matchbox.sampler.link_matrix import Source, Spectra, widths_of
 from matchlake.recommender.matchbox.sampler.prior import Moments, Prior, draw_prior, first_prior
 from matchlake.recommender.matchbox.sampler.random import draw_key
-from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER, Sorted
-from matchlake.recommender.messages import MESSAGES, Outbox, messages, opened, summed
+from matchlake.recommender.matchbox.sampler.ratings import Sorted
+from matchlake.recommender.messages import MESSAGES, Outbox, message_bytes, summed, unpack_messages
+from matchlake.recommender.sides import ITEM, USER
 
 _log = logging.getLogger(__name__)
 
@@ -47,30 +48,32 @@ ROWS_FOR_OTHERS, SUMS = 2, 3
 
 @dataclass(frozen=True)
 class Kept:
-    """One kept sample: a frame of all blocks' own rows, priors, and the response."""
+    """One sample: a frame of all blocks' own rows, the priors, and the likelihood."""
 
     rows: DataFrame
     priors: tuple[Prior, Prior]
-    response: Response
+    response: Likelihood
 
 
 @dataclass
 class Distributed:
-    """A chain over stations that were cut; `sources` are those of both sides' features."""
+    """A chain over checkpointed block states; `sources` are those of both sides' features."""
 
-    stations: DataFrame
+    block_states: DataFrame
     layout: Layout
     params: MatchboxParams
-    response: Response
-    cut: Cut
+    response: Likelihood
+    checkpoint: Checkpointer
     sources: list[tuple[Source, ...]]
     trace: list[dict[str, float]] = field(default_factory=list)
 
     def run(self) -> list[Kept]:
-        """All sweeps; one cut and one small read a half."""
-        solvers = [read_spectra(self.stations, side, self.sources[side]) for side in (USER, ITEM)]
+        """All sweeps; one checkpoint and one small read per half."""
+        solvers = [
+            read_spectra(self.block_states, side, self.sources[side]) for side in (USER, ITEM)
+        ]
         priors = [first_prior(self.params.columns, solver) for solver in solvers]
-        state = self.stations.sparkSession.createDataFrame([], MESSAGES)
+        state = self.block_states.sparkSession.createDataFrame([], MESSAGES)
         sums: list[Arrays] = [{}, {}]
         for side in (USER, ITEM):
             half = _Half(side, self.layout, self.params, self.response, priors[side], 0)
@@ -90,12 +93,12 @@ class Distributed:
             _log.info("sweep %d of %d: %s", sweep, self.params.sweeps, self.trace[-1])
             past = sweep - self.params.burn_in
             if past > 0 and past % self.params.thinning == 0:
-                rows = self.cut(state.where(F.col("kind") <= ITEM))
+                rows = self.checkpoint(state.where(F.col("kind") <= ITEM))
                 kept.append(Kept(rows, (priors[USER], priors[ITEM]), self.response))
         return kept
 
     def _share(self, sums: Arrays, parts: tuple[int, ...]) -> None:
-        """What users share is drawn from their sums, as in one task."""
+        """Draws what users share from their sums, as in one task."""
         error = float(sums["error"][0] / sums["error"][1])
         given = {name[5:]: array for name, array in sums.items() if name.startswith("user_")}
         self.response = self.response.drawn(given, parts)
@@ -103,30 +106,27 @@ class Distributed:
 
     def _advance(self, state: DataFrame, half: "_Half") -> tuple[DataFrame, Arrays]:
         count = self.layout.blocks
-        mine = self.stations.where(F.col("side") == half.side).where(F.col("kind") == STATION)
+        mine = self.block_states.where(F.col("side") == half.side).where(F.col("kind") == STATE)
         mine = mine.select("key", "kind", "source", "piece", "data")
-        left = mine.repartition(count, "key").groupBy("key")
-        right = state.where(F.col("kind") != SUMS).repartition(count, "key").groupBy("key")
-        after = left.cogroup(right).applyInArrow(
-            lambda key, a, b: half(key, a, b),  # noqa: PLW0108
-            MESSAGES,
-        )
-        after = self.cut(after)
+        left = mine.repartition(count, "key")
+        right = state.where(F.col("kind") != SUMS).repartition(count, "key")
+        after = apply_by_cogroup(left, right, "key", half, MESSAGES)
+        after = self.checkpoint(after)
         return after, read_sums(after.where(F.col("kind") == SUMS))
 
 
 def read_sums(frame: DataFrame) -> Arrays:
     """The sums over all blocks, added up in the order of the blocks. One action."""
-    parts = opened(frame.toArrow(), SUMS)
+    parts = unpack_messages(frame.toArrow(), SUMS)
     return {name: summed(parts, name) for name in parts[0]}
 
 
-def read_spectra(stations: DataFrame, side: int, sources: tuple[Source, ...]) -> Spectra | None:
+def read_spectra(block_states: DataFrame, side: int, sources: tuple[Source, ...]) -> Spectra | None:
     """X'X of one side's features, decomposed; None without features. One action."""
     if not sources:
         return None
-    mine = stations.where((F.col("side") == side) & (F.col("kind") == GRAM)).drop("side")
-    parts = opened(mine.toArrow(), GRAM)
+    mine = block_states.where((F.col("side") == side) & (F.col("kind") == GRAM)).drop("side")
+    parts = unpack_messages(mine.toArrow(), GRAM)
     return Spectra.of(summed(parts, "gram"), summed(parts, "sums"), widths_of(sources))
 
 
@@ -144,21 +144,21 @@ class _Half:
     side: int
     layout: Layout
     params: MatchboxParams
-    response: Response
+    response: Likelihood
     prior: Prior
     sweep: int
 
-    def __call__(self, key: tuple[pa.Scalar], left: pa.Table, right: pa.Table) -> pa.Table:
+    def __call__(self, key: Key, left: pa.Table, right: pa.Table) -> pa.Table:
         number, home = self.layout.keys.index(key[0].as_py()), key[0].as_py()
-        station = Station.read(left)
-        rows, users = self._own(station, number, right)
+        block_state = BlockState.read(left)
+        rows, users = self._own(block_state, number, right)
         extra: dict[str, Array] = {}
         if self.sweep:
-            users, extra = self._draw(station, number, (rows, users), right)
+            users, extra = self._draw(block_state, number, (rows, users), right)
         columns, out = self.params.columns, Outbox(number)
-        for to, link in zip(self.layout.keys, station.block.links, strict=True):
+        for to, link in zip(self.layout.keys, block_state.block.links, strict=True):
             if to == home:
-                continue  # It gets all rows below: they are its own on their way home.
+                continue  # It gets all rows below: they are its own, coming back.
             arrays: dict[str, Array] = {"rows": rows[link, :columns]}
             if self.side == USER:
                 arrays["users"] = users[link]
@@ -166,38 +166,38 @@ class _Half:
         mine: dict[str, Array] = {"rows": rows[:, :columns]}
         if self.side == USER:
             mine["users"] = users
-        mine["observed"] = station.block.csr.counts()
+        mine["n_interactions"] = block_state.block.csr.counts()
         out.add(home, self.side, mine)
-        for data in messages(right, 1 - self.side):
-            out.pass_on(home, 1 - self.side, memoryview(data))
-        moments = Moments.of(rows[:, :columns], station.features)
+        for data in message_bytes(right, 1 - self.side):
+            out.forward(home, 1 - self.side, data)
+        moments = Moments.of(rows[:, :columns], block_state.features)
         extra |= {"rows": np.array([moments.rows]), "total": moments.total}
         out.add(home, SUMS, extra | {"square": moments.square, "cross": moments.cross})
         return out.table()
 
-    def _own(self, station: Station, number: int, right: pa.Table) -> tuple[Floats, Floats]:
-        """This block's rows and, of users, their part of the response."""
+    def _own(self, block_state: BlockState, number: int, right: pa.Table) -> tuple[Floats, Floats]:
+        """This block's rows and, for users, their part of the likelihood."""
         ids = self.layout.rows(self.side, number)
-        known = opened(right, self.side)
+        known = unpack_messages(right, self.side)
         if not known:
             users = self.response.first_users(len(ids) if self.side == USER else 0)
-            seen = station.block.csr
+            seen = block_state.block.csr
             return first_rows((0, self.side), ids, seen, self.response, self.params), users
         rows = np.zeros((len(ids), stored_columns(self.params)), np.float32)
         rows[:, : self.params.columns] = known[0]["rows"]
         return rows, known[0].get("users", np.zeros((0, 0), np.float32))
 
     def _draw(
-        self, station: Station, number: int, own: tuple[Floats, Floats], right: pa.Table
+        self, block_state: BlockState, number: int, own: tuple[Floats, Floats], right: pa.Table
     ) -> tuple[Floats, dict[str, Array]]:
         rows, users = own
-        arrived = opened(right, ROWS_FOR_OTHERS)
-        (same,) = opened(right, 1 - self.side)
-        near = station.block.near
+        arrived = unpack_messages(right, ROWS_FOR_OTHERS)
+        (same,) = unpack_messages(right, 1 - self.side)
+        near = block_state.block.near
         arrived.insert(number, {n: same[n][near] for n in ("rows", "users") if n in same})
         if self.side == ITEM:
             users = np.concatenate([part["users"] for part in arrived])
-        side = self._view(station, number, rows, arrived)
+        side = self._view(block_state, number, rows, arrived)
         parts = self.params.seed, 0, self.sweep, self.side
         scored, extra = side.scored(self.response, 1), {}
         if self.side == USER:
@@ -211,9 +211,9 @@ class _Half:
         return users, extra
 
     def _view(
-        self, station: Station, number: int, rows: Floats, arrived: list[dict[str, Array]]
+        self, block_state: BlockState, number: int, rows: Floats, arrived: list[dict[str, Array]]
     ) -> Side:
-        csr = station.block.csr
+        csr = block_state.block.csr
         stack = np.zeros((csr.width, rows.shape[1]), np.float32)
         np.concatenate([part["rows"] for part in arrived], out=stack[:, : self.params.columns])
         others = np.ascontiguousarray(csr.columns[:, None])
@@ -222,6 +222,6 @@ class _Half:
             owners = np.repeat(np.arange(csr.rows, dtype=np.int32), csr.counts())
         ids = self.layout.rows(self.side, number)
         seen = Sorted(csr.indptr, np.zeros(0, np.int64), others, owners, csr.values)
-        names, columns = station.names, self.params.columns
+        names, columns = block_state.names, self.params.columns
         view = View(csr.indptr, others, owners, ids, names, stack.reshape(-1), columns)
-        return Side(self.side, seen, station.features, None, view, rows)
+        return Side(self.side, seen, block_state.features, None, view, rows)

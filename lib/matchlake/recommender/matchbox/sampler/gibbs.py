@@ -1,4 +1,4 @@
-"""The Gibbs sampler in one task: sweeps over the sides, and what each kept sweep leaves."""
+"""The Gibbs sampler in one task: sweeps over the sides, and samples."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,32 +18,32 @@ from matchlake.recommender.matchbox.sampler.kernels import (
     draw_rows,
     score_rows,
 )
-from matchlake.recommender.matchbox.sampler.likelihood import Response, response_for
+from matchlake.recommender.matchbox.sampler.likelihood import Likelihood, response_for
 from matchlake.recommender.matchbox.sampler.link_matrix import Features, LinkSolver, Source
 from matchlake.recommender.matchbox.sampler.prior import Moments, Prior, draw_prior, first_prior
 from matchlake.recommender.matchbox.sampler.random import draw_key
 from matchlake.recommender.matchbox.sampler.ratings import (
     DAY,
-    USER,
     Ratings,
     Sorted,
     sort_for,
     stack_offsets,
 )
+from matchlake.recommender.sides import USER
 
 PRIOR, ROWS = 1, 2
-"""What a key is for, its last number; `response` has further ones."""
+"""Purposes of a key, as its last number; `likelihood` has more."""
 
 FIRST_SHARE = 0.5
-"""Standard deviation of the first products of factors, in units of the response's spread."""
+"""Standard deviation of the first products of factors, in units of the likelihood's spread."""
 
 DAMPING = 5.0
-"""Targets of 0 that a first bias counts beside those of its row."""
+"""Additional targets of 0 that a first bias counts."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side's ratings, features and place in the stack of all sides' rows."""
+    """One side's ratings, features, and rows in the stack of all sides."""
 
     number: int
     sorted: Sorted
@@ -52,8 +52,8 @@ class Side:
     view: View
     rows: Floats
 
-    def scored(self, response: Response, threads: int) -> Scored:
-        """All ratings, with their scores by the rows as they are where the response needs them."""
+    def scored(self, response: Likelihood, threads: int) -> Scored:
+        """All ratings, with their current scores if the likelihood needs them."""
         if self.number != USER and response.levels is None:
             return Scored(self.view, np.empty(0, np.float32), self.sorted.values)
         scores = np.empty(len(self.sorted.values), np.float32)
@@ -71,7 +71,7 @@ class Side:
 
 @dataclass
 class State:
-    """Where a chain stands: sweeps done, each side's prior; rows lie in the sides."""
+    """The state of a chain: sweeps done and the prior of each side; rows are in the sides."""
 
     sweep: int
     priors: list[Prior] = field(default_factory=list)
@@ -79,7 +79,7 @@ class State:
 
 @dataclass(frozen=True)
 class Sample:
-    """One posterior sample: each side's rows (rows, columns) and prior, and the response's."""
+    """One posterior sample: rows (rows, columns) and prior of each side, and the likelihood."""
 
     rows: tuple[Floats, ...]
     priors: tuple[Prior, ...]
@@ -115,13 +115,13 @@ class Gibbs:
             yield self.sample()
 
     def sample(self) -> Sample:
-        """The state as it is, copied."""
+        """A copy of the state."""
         columns = self.params.columns
         rows = tuple(side.rows[:, :columns].copy() for side in self.sides)
         return Sample(rows, tuple(self.state.priors), self.response.state(self.users))
 
     def sweep(self) -> None:
-        """Draws every side's prior and rows once, and what belongs to the response."""
+        """Draws the prior and the rows of each side once, and the likelihood."""
         self.state.sweep += 1
         for side in self.sides:
             self.draw_side(side)
@@ -129,7 +129,7 @@ class Gibbs:
         self.trace[-1] |= scale_facts(sources, self.state.priors)
 
     def draw_side(self, side: Side) -> None:
-        """One side's prior, then what the response has to draw, then its rows."""
+        """Draws one side's prior, then the likelihood, then the side's rows."""
         prior, parts = self._draw_prior(side), self._parts(side)
         scored = side.scored(self.response, self.threads)
         if side.number == USER:
@@ -175,13 +175,13 @@ def first_rows(
     place: tuple[int, int],
     ids: Ints,
     seen: Csr | Sorted,
-    response: Response,
+    response: Likelihood,
     params: MatchboxParams,
 ) -> Floats:
-    """Where the rows of `place`, chain and side, start: normal factors, and damped means as biases.
+    """The first rows of `place`, chain and side: normal factors, and damped means as biases.
 
-    Rows that start near zero take hundreds of sweeps to leave it where ratings tell little. Days
-    start without a bias, as their users have one.
+    Rows that start near zero need hundreds of sweeps to leave it if they have few ratings. Days
+    start without a bias, since their users have one.
     """
     chain, side = place
     rows = np.zeros((len(ids), stored_columns(params)), np.float32)
@@ -198,11 +198,11 @@ def first_rows(
 def make_sides(
     ratings: Ratings,
     features: tuple[Features | None, ...],
-    response: Response,
+    response: Likelihood,
     params: MatchboxParams,
     chain: int,
 ) -> list[Side]:
-    """The sides in their first state."""
+    """The sides in their initial state."""
     offsets = stack_offsets(ratings.sizes)
     stack = np.zeros((int(offsets[-1]), stored_columns(params)), np.float32)
     names = np.concatenate([np.arange(size) for size in ratings.sizes])
@@ -222,7 +222,7 @@ def make_sides(
 def condition(
     side: Side, prior: Prior, response: tuple[Floats, Floats], key: np.uint64, noise: float = 1.0
 ) -> Conditional:
-    """What the draw of a side's rows is conditioned on."""
+    """The conditions of the draw of a side's rows."""
     columns, width = side.view.columns, side.rows.shape[1]
     precision = np.zeros((width, width), np.float32)
     precision[:columns, :columns] = prior.precision

@@ -1,26 +1,27 @@
-"""Feature rows in memory: given ones, and 'which of the others has this row been rated with'."""
+"""Feature rows in memory: given features, and history features (rated rows of the other side)."""
 
 import numpy as np
 import numpy.typing as npt
 
 from matchlake.engine.csr import Csr, Floats, Ints, csr_from_pairs
 from matchlake.recommender.matchbox.sampler.link_matrix import Source
-from matchlake.recommender.matchbox.sampler.ratings import ITEM, USER, Ratings
+from matchlake.recommender.matchbox.sampler.ratings import Ratings
+from matchlake.recommender.sides import ITEM, USER
 
 Places = npt.NDArray[np.int32]
 
 
 def most_rated(ratings: Ratings, side: int, limit: int) -> Ints:
-    """The rows of `side` with the most ratings, `limit` at most; equal ones by their number."""
+    """The rows of `side` with the most ratings, `limit` at most; ties by their number."""
     counts = np.bincount(ratings.places[:, side], minlength=ratings.sizes[side])
     order = np.argsort(-counts, kind="stable")[:limit]
     return order[counts[order] > 0]
 
 
 def history_rows(ratings: Ratings, side: int, columns: Ints) -> Csr:
-    """History of each row of `side` (users or items): 1 / sqrt(its ratings) where it has one.
+    """History of each row of `side`: 1 / sqrt(number of its ratings) for each row it rated.
 
-    `columns` are the rows of the other side that have a feature, in the order of the features.
+    `columns` are the rows of the other side that are features, in the order of the features.
     """
     other = ITEM if side == USER else USER
     return history_of(
@@ -28,12 +29,12 @@ def history_rows(ratings: Ratings, side: int, columns: Ints) -> Csr:
     )
 
 
-def usual_features(rows: Csr, counts: Ints) -> Floats:
-    """The features of a side's rows, which have so many ratings, as a mean over all ratings.
+def mean_feature_row(rows: Csr, counts: Ints) -> Floats:
+    """The mean features over all ratings, from the rows of a side and their numbers of ratings.
 
-    Its last part stands for the history of a row that has none: one of zeros would be that of no
-    row, as all have length 1; and rows with many ratings differ from others, so that the mean over
-    rows would be too low for popular items.
+    The last part stands for the history of a row without ratings. A history of zeros would fit no
+    row, since all have length 1. A mean over rows would be too low for popular items, since rows
+    with many ratings differ from others.
     """
     weights = np.repeat(counts, rows.counts()) * rows.values
     totals = np.bincount(rows.columns, weights, rows.width)
@@ -67,7 +68,7 @@ def dense_rows(values: npt.NDArray[np.float32]) -> Csr:
     )
 
 
-def beside(left: Csr | None, right: Csr | None) -> Csr | None:
+def hstack(left: Csr | None, right: Csr | None) -> Csr | None:
     """Two feature matrices of the same rows as one, columns of `left` first."""
     if left is None or right is None:
         return right if left is None else left

@@ -1,8 +1,8 @@
 """The Gibbs draws of rows, compiled: scores of ratings, and rows given everything else.
 
-A rating has one row on every side: user, item and, perhaps, day. Seen from one side, its score is
-`design . z + offset`: z is that side's row, design the sum of the other sides' factors and a one
-for the bias, offset their biases and their dot products with each other.
+A rating has one row on every side: user, item and, optionally, day. For one side, its score is
+`design . z + offset`, with z the row of that side. design is the sum of the other sides' factors
+and a one for the bias; offset is the sum of their biases and dot products.
 """
 
 from typing import NamedTuple
@@ -25,19 +25,19 @@ Flat = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 
 GATHERED = 64
-"""Ratings gathered before one rank-k update: with the matrix they stay in the L1/L2 cache."""
+"""Ratings gathered per rank-k update: with the matrix they fit the L1/L2 cache."""
 _AHEAD = 8
-"""Ratings by which the other sides' rows are asked for before they are needed."""
+"""Ratings by which the other sides' rows are prefetched."""
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
 
 class View(NamedTuple):
-    """All ratings as one side sees them: those of row `r` stand at `indptr[r]:indptr[r + 1]`.
+    """All ratings in the order of one side: those of row `r` are `indptr[r]:indptr[r + 1]`.
 
-    `others` (ratings, other sides) holds numbers of rows in `stack`, where the rows of all sides
-    lie one after another: `columns` values, the bias last, then zeros up to a multiple of LANES.
-    `owners` is each rating's user. `ids` numbers this side's rows, and `names` those of `stack`,
-    over all partitions.
+    `others` (ratings, other sides) holds row numbers of `stack`, which has the rows of all sides
+    one after another: `columns` values, the bias last, then zeros up to a multiple of LANES.
+    `owners` is the user of each rating. `ids` are the global numbers of this side's rows, `names`
+    those of the rows of `stack`.
     """
 
     indptr: Ints
@@ -50,7 +50,7 @@ class View(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """Ratings as one side sees them, their scores, and their values (or codes of levels)."""
+    """Ratings in the order of one side, their scores, and their values (or codes of levels)."""
 
     ratings: View
     scores: Flat
@@ -61,7 +61,7 @@ class Scored(NamedTuple):
 def _meet(view: View, rating: int, both: Flat) -> np.float32:
     """Writes the sum of a rating's two other rows, and returns its offset.
 
-    What stands at the bias's place is of no use.
+    The value at the bias's place is unused.
     """
     width, bias = both.shape[0], view.columns - 1
     first, second = view.others[rating, 0] * width, view.others[rating, 1] * width
@@ -76,7 +76,7 @@ def _meet(view: View, rating: int, both: Flat) -> np.float32:
 
 @compiled
 def _ask(view: View, rating: int, width: int) -> None:
-    """Asks for the rows of a rating that comes soon."""
+    """Prefetches the rows of a later rating."""
     soon = min(rating + _AHEAD, view.others.shape[0] - 1)
     for side in range(view.others.shape[1]):
         place = view.others[soon, side] * width
@@ -111,7 +111,7 @@ def score_rows(view: View, rows: Floats, start: int, stop: int, out: Flat) -> No
 
 
 class Conditional(NamedTuple):
-    """What a side's draw is conditioned on, beside the other sides' rows.
+    """The conditions of a side's draw, beside the other sides' rows.
 
     Rows are N(prior mean, precision^-1) before their ratings, `pull` (rows, width) being
     precision @ prior mean; a rating's target is N(score, 1 / weights[its owner]).
@@ -147,7 +147,7 @@ def _gather(
 
 @compiled
 def _factor_row(view: View, given: Conditional, row: int, scratch: _Scratch) -> None:
-    """A row's A, factorized, and h, in `scratch.matrix` and `scratch.solution`."""
+    """Writes a row's factorized A and h to `scratch.matrix` and `scratch.solution`."""
     solution, matrix, gathered, both = scratch
     width, bias, two = solution.shape[0], view.columns - 1, view.others.shape[1] > 1
     solution[:] = given.pull[row]

@@ -1,7 +1,7 @@
-"""What a rating is, given its score: a number with its user's noise, or one of ordered levels.
+"""The likelihood of a rating, given its score: a number with noise, or one of ordered levels.
 
-A response is what all users share; what each has for itself is a row of `users`, (users, width).
-Its methods are functions of both, so that a block can hold its own users only.
+A likelihood holds what all users share. Each user's own part is a row of `users`, (users, width).
+The methods are functions of both, so a block holds its own users only.
 """
 
 from dataclasses import dataclass, field, replace
@@ -23,40 +23,40 @@ from matchlake.recommender.matchbox.sampler.ordinal import (
     edges_of,
     first_cuts,
     first_means,
-    sum_log_chances,
+    log_likelihood_of,
 )
 from matchlake.recommender.matchbox.sampler.prior import Moments, Prior, draw_prior, first_prior
 from matchlake.recommender.matchbox.sampler.random import draw_key
 
 OWN, SHARED, LATENT = 3, 4, 5
-"""What a key is for: a user's own noise or gaps, what users share, latent numbers."""
+"""Purposes of a key: a user's own noise or gaps, the shared part, latent numbers."""
 
 Parts = tuple[int, ...]
-"""What names a half sweep: seed, chain, sweep and side."""
+"""The name of a half sweep: seed, chain, sweep and side."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-class Response(Protocol):
+class Likelihood(Protocol):
     """How ratings depend on scores."""
 
     @property
     def mean(self) -> float:
-        """What is added to scores."""
+        """The number that is added to scores."""
 
     @property
     def spread(self) -> float:
-        """Roughly the standard deviation of what scores are fitted to."""
+        """Roughly the standard deviation of the targets."""
 
     @property
     def levels(self) -> Matrix | None:
-        """The levels a rating can have, ascending; None where it is a number."""
+        """The rating levels, ascending; None for ratings that are numbers."""
 
     def first_users(self, count: int) -> Floats:
         """The users' rows before the first sweep."""
 
     def first_targets(self, values: Floats) -> Floats:
-        """What scores are fitted to, for want of any, before the first sweep."""
+        """The targets before the first sweep."""
 
     def draw_users(self, scored: Scored, users: Floats, key: Parts, threads: int) -> None:
         """Draws the users' rows in place, given all their ratings."""
@@ -64,50 +64,48 @@ class Response(Protocol):
     def targets(
         self, scored: Scored, users: Floats, key: Parts, threads: int
     ) -> tuple[Floats, Floats]:
-        """Numbers around the scores, one a rating, and the users' weights of them.
+        """The targets, one per rating, and their weights, one per user.
 
-        No scores are needed where ratings are numbers.
+        Ratings that are numbers need no scores.
         """
 
     def error(self, scored: Scored, users: Floats) -> float:
-        """Summed over the ratings, what `facts` makes an error of."""
+        """The error, summed over the ratings; `facts` normalises it."""
 
     def sums(self, users: Floats) -> Arrays:
         """Sums over users from which the shared part is drawn."""
 
-    def drawn(self, sums: Arrays, key: Parts) -> "Response":
-        """The response with its shared part drawn anew."""
+    def drawn(self, sums: Arrays, key: Parts) -> "Likelihood":
+        """The likelihood with its shared part drawn anew."""
 
     def facts(self, error: float, sums: Arrays) -> dict[str, float]:
-        """`error` and `noise` of a sweep, to see whether a chain has settled."""
+        """`error` and `noise` of a sweep, for the trace."""
 
     def state(self, users: Floats) -> Arrays:
-        """What a sample keeps."""
+        """The arrays of a sample."""
 
 
-def response_for(values: Floats, params: MatchboxParams) -> tuple[Response, Floats]:
-    """The response to ratings `values`, and these as it takes them."""
+def response_for(values: Floats, params: MatchboxParams) -> tuple[Likelihood, Floats]:
+    """The likelihood of ratings `values`, and the values in its terms."""
     if not params.ordinal:
         mean = float(np.float32(values.mean(dtype=np.float64)))
         ends = float(values.min()), float(values.max())
-        response = normal_response(mean, *ends, own=params.noise == "user")
+        response = gaussian(mean, *ends, own=params.noise_variance == "per_user")
         return response, values - np.float32(mean)
     levels, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return ordinal_response(levels.astype(np.float64), counts), codes.astype(np.float32)
+    return ordinal_probit(levels.astype(np.float64), counts), codes.astype(np.float32)
 
 
-def normal_response(
-    mean: float, least: float, most: float, *, own: bool = True
-) -> "NormalResponse":
-    """The first response to numbers of this mean, between these ends."""
-    return NormalResponse(mean, (most - least) / 4, own=own)
+def gaussian(mean: float, least: float, most: float, *, own: bool = True) -> "Gaussian":
+    """The first likelihood of numbers with this mean, minimum and maximum."""
+    return Gaussian(mean, (most - least) / 4, own=own)
 
 
 @dataclass(frozen=True)
-class NormalResponse:
+class Gaussian:
     """rating ~ N(mean + score, 1 / its user's precision); a user's row is the precision.
 
-    Where precisions are not their `own`, all users have one, Gamma(1, rate 1).
+    Without `own` precisions all users have one, Gamma(1, rate 1).
     """
 
     mean: float
@@ -156,7 +154,7 @@ class NormalResponse:
         found = len(exact), exact.sum(), np.log(exact).sum(), (exact**-0.5).sum()
         return {"users": np.array(found)}
 
-    def drawn(self, sums: Arrays, key: Parts) -> "NormalResponse":
+    def drawn(self, sums: Arrays, key: Parts) -> "Gaussian":
         """New shape and rate of the users' own precisions."""
         if not self.own:
             return self
@@ -175,20 +173,20 @@ class NormalResponse:
         return {"users": users.copy(), "variance": np.array(variance)}
 
 
-def ordinal_response(levels: Matrix, counts: npt.NDArray[Any]) -> "OrdinalResponse":
-    """The first response to levels that came so often."""
-    cuts = first_cuts(counts)
-    start = np.log(np.diff(cuts))
+def ordinal_probit(levels: Matrix, counts: npt.NDArray[Any]) -> "OrdinalProbit":
+    """The first likelihood of levels with these counts."""
+    checkpoints = first_cuts(counts)
+    start = np.log(np.diff(checkpoints))
     prior = replace(first_prior(len(start)), mean=start)
-    return OrdinalResponse(levels, first_means(counts), float(cuts[0]), prior)
+    return OrdinalProbit(levels, first_means(counts), float(checkpoints[0]), prior)
 
 
 @dataclass(frozen=True)
-class OrdinalResponse:
-    """rating = the level between whose edges, its user's own, N(score, 1) falls.
+class OrdinalProbit:
+    """The rating is the level of a draw of N(score, 1) between the user's thresholds.
 
     A user's row has the logarithmic gaps between thresholds; `base` is the first of these. `first`
-    (levels,) is where the latent numbers of a level are guessed before the first sweep.
+    (levels,) are initial latent numbers of the levels.
     """
 
     levels: Matrix
@@ -203,7 +201,7 @@ class OrdinalResponse:
         return np.tile(self.prior.mean, (count, 1)).astype(np.float32)
 
     def first_targets(self, values: Floats) -> Floats:
-        """The guess for each level."""
+        """The initial number of each level."""
         return self.first[values.astype(np.int64)].astype(np.float32)
 
     def draw_users(self, scored: Scored, users: Floats, key: Parts, threads: int) -> None:
@@ -230,8 +228,8 @@ class OrdinalResponse:
         return latents, np.ones(len(users), np.float32)
 
     def error(self, scored: Scored, users: Floats) -> float:
-        """The negative logarithms of the levels' chances."""
-        return -sum_log_chances(scored, edges_of(users, self.base))
+        """The negative logarithms of the level probabilities."""
+        return -log_likelihood_of(scored, edges_of(users, self.base))
 
     def sums(self, users: Floats) -> Arrays:
         """Count, sum, sum of products of the gaps, and sum of the inner levels' width."""
@@ -240,7 +238,7 @@ class OrdinalResponse:
         found = np.array([moments.rows, width])
         return {"users": found, "total": moments.total, "square": moments.square}
 
-    def drawn(self, sums: Arrays, key: Parts) -> "OrdinalResponse":
+    def drawn(self, sums: Arrays, key: Parts) -> "OrdinalProbit":
         """New mean and precision of the users' gaps."""
         if not len(sums["total"]):
             return self
@@ -250,7 +248,7 @@ class OrdinalResponse:
         return replace(self, prior=draw_prior(moments, None, self.prior, chance))
 
     def facts(self, error: float, sums: Arrays) -> dict[str, float]:
-        """Mean negative logarithm of the levels' chances, and the inner levels' mean width."""
+        """Mean negative log probability of the levels, and mean width of the inner levels."""
         count, width = sums["users"]
         return {"error": error, "noise": float(width / count)}
 

@@ -16,14 +16,14 @@ from matchlake.recommender.matchbox.sampler.link_scales import ScaleDraws
 Widths = npt.NDArray[np.int64]
 
 DENSE_UP_TO = 8192
-"""Features up to which X'X is made and decomposed: 512 MiB, and minutes of one core."""
+"""Maximum number of features to decompose X'X: 512 MiB, and minutes of one core."""
 
 _CLOSE, _STEPS = 1e-6, 200
-"""When conjugate gradients stop: residual over target, and at the latest."""
+"""Conjugate gradients stop at this residual over target, or after this many steps."""
 
 
 class Source(NamedTuple):
-    """Neighbouring features that one column became, or the history: their links have one scale."""
+    """Neighbouring features from one column, or the history; their links have one scale."""
 
     name: str
     width: int
@@ -38,10 +38,9 @@ class Links(NamedTuple):
 
 
 class LinkSolver(Protocol):
-    """Draws links given all else; `sums` are the features' sums over the rows.
+    """Draws links given everything else; `sums` are the features' sums over the rows.
 
-    `widths` counts the features of each source; `noise_rows` says how many rows of noise a draw
-    takes.
+    `widths` counts the features of each source; `noise_rows` is the number of noise rows of a draw.
     """
 
     @property
@@ -57,7 +56,7 @@ class LinkSolver(Protocol):
         """Rows of noise for `draw`."""
 
     def draw(self, last: Links, target: Matrix, noise: Matrix, draws: ScaleDraws | None) -> Links:
-        """Links after `last` and their scales, a chain that leaves one distribution alone.
+        """Links after `last`, and their scales: one step of a chain that keeps the posterior.
 
         Given the scales, links have mean (X'X + L)^-1 target and row covariance (X'X + L)^-1, the
         diagonal of L being each feature's scale, that of its source. Without `draws` the scales
@@ -69,7 +68,7 @@ class LinkSolver(Protocol):
 class Features:
     """Feature rows X of one side: (rows, features), sparse.
 
-    `named` says which features are of one source, in their order; all are of one by default.
+    `named` lists the sources of the features, in their order; by default there is one source.
     """
 
     rows: Csr
@@ -98,7 +97,7 @@ class Features:
         return self.transposed_times(np.ones((self.rows.rows, 1)))[:, 0]
 
     def gram(self) -> Matrix:
-        """X'X, dense, from a stretch of features at a time."""
+        """X'X, dense, computed for some features at a time."""
         size = self.count
         out = np.empty((size, size))
         for start in range(0, size, 256):
@@ -110,14 +109,14 @@ class Features:
 
     @cached_property
     def solver(self) -> "LinkSolver":
-        """How links are drawn: by the decomposition of X'X, or without X'X where it is large."""
+        """The solver of links: by the decomposition of X'X, or without it if it is large."""
         if self.count > DENSE_UP_TO:
             return Iterative.of(self)
         return Spectra.of(self.gram(), self.sums(), self.widths, self.threads)
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """Which features are of one source."""
+        """The sources of the features."""
         return self.named or (Source("features", self.count),)
 
     @property
@@ -142,7 +141,7 @@ def widths_of(sources: Iterable[Source]) -> Widths:
 
 @dataclass(frozen=True)
 class Spectra:
-    """X'X, and of each source's part of it V S V', decomposed once for all sweeps.
+    """X'X, with the part of each source decomposed as V S V' once for all sweeps.
 
     Links are drawn source by source, each given all others.
     """
@@ -155,7 +154,7 @@ class Spectra:
 
     @staticmethod
     def of(gram: Matrix, sums: Matrix, widths: Widths, threads: int = 1) -> "Spectra":
-        """The spectra of X'X, whose rounding below zero is taken away."""
+        """The spectra of X'X, rounding errors below zero removed."""
         spectra = []
         for part in _parts(widths):
             values, vectors = np.linalg.eigh(gram[part, part])
@@ -164,14 +163,14 @@ class Spectra:
 
     @property
     def noise_rows(self) -> int:
-        """One a feature."""
+        """One row per feature."""
         return len(self.sums)
 
     def draw(self, last: Links, target: Matrix, noise: Matrix, draws: ScaleDraws | None) -> Links:
         """For each source its scale, then (X'X + scale I)^-1 left + (X'X + scale I)^-1/2 noise.
 
-        `left` is what the links of all other sources leave of the target. The noise is as good
-        turned by V as it is.
+        `left` is the target without the links of all other sources. Rotated by V, the noise has
+        the same distribution.
         """
         links, scales, parts = last.links.copy(), last.scales.copy(), _parts(self.widths)
         scatter = np.zeros((links.shape[1], links.shape[1]))
@@ -194,7 +193,7 @@ class Spectra:
 
 
 def _product(left: Matrix, right: Matrix, threads: int) -> Matrix:
-    """The product by rows, on threads: in a task of Spark's BLAS has one."""
+    """The product by rows, on threads: in a Spark task, BLAS has one thread."""
     out = np.empty((len(left), right.shape[1]))
 
     def work(start: int, stop: int) -> None:
@@ -205,17 +204,17 @@ def _product(left: Matrix, right: Matrix, threads: int) -> Matrix:
 
 
 def _parts(widths: Widths) -> list[slice]:
-    """Where each source's features are."""
+    """The features of each source."""
     ends = np.cumsum(widths)
     return [slice(int(end - width), int(end)) for end, width in zip(ends, widths, strict=True)]
 
 
 @dataclass(frozen=True)
 class Iterative:
-    """X'X only ever applied, through the sparse rows: for hundreds of thousands of features.
+    """X'X applied through the sparse rows, never built: for hundreds of thousands of features.
 
-    A draw solves (X'X + L) links = target + X'E1 + L^1/2 E2 by conjugate gradients, all columns at
-    a time, scaled by the diagonal (Macau, Simm et al. 2017); all sources at once.
+    A draw solves (X'X + L) links = target + X'E1 + L^1/2 E2 by conjugate gradients, scaled by the
+    diagonal (Macau, Simm et al. 2017). All columns and all sources are solved at once.
     """
 
     features: Features
@@ -232,7 +231,7 @@ class Iterative:
 
     @property
     def noise_rows(self) -> int:
-        """One a feature, then one a row."""
+        """One row per feature, then one per row."""
         return self.features.count + self.features.rows.rows
 
     def draw(self, last: Links, target: Matrix, noise: Matrix, draws: ScaleDraws | None) -> Links:

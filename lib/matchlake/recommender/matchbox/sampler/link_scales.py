@@ -11,17 +11,17 @@ from matchlake.recommender.matchbox.sampler.kernels import Matrix
 
 _SHAPE = _RATE = 0.5
 _ENDS = -20.0, 12.0
-"""Logarithms between which a scale lies: its prior has less than 1e-4 below, and nothing above."""
+"""Range of the logarithm of a scale: its prior has less than 1e-4 below, and nothing above."""
 
 _POINTS, _ZOOMS, _DEPTH = 65, 4, 30.0
-"""Points of a grid, how often it is narrowed, to where the density is exp(-_DEPTH) of its peak."""
+"""Points of a grid; times it is narrowed, to a density of exp(-_DEPTH) of the peak."""
 
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class ScaleDraws:
-    """Draws scales where rows have this `precision`."""
+    """Draws scales for rows of this `precision`."""
 
     precision: Matrix
     chance: np.random.Generator
@@ -34,11 +34,11 @@ class ScaleDraws:
     def given_rows(self, values: Matrix, turned: Matrix) -> float:
         """A scale given the rows, its links integrated out.
 
-        `values` S and V are the eigenvalues and vectors of the source's X'X, and `turned` is
-        V'X' rest, of what the prior's other parts leave of the rows. So turned_j / sqrt(S_j) is
-        N(0, (1 + S_j / scale) precision^-1). Given its links a scale of thousands of features
-        hardly moves from sweep to sweep; this way each draw is free of the one before. The links
-        have to be drawn next.
+        `values` S and V are the eigenvalues and vectors of the source's X'X; `turned` is V'X' rest,
+        with the rest of the rows after the prior's other parts. So turned_j / sqrt(S_j) is
+        N(0, (1 + S_j / scale) precision^-1). Given its links, a scale of thousands of features
+        hardly moves from sweep to sweep; with the links integrated out, draws are independent. The
+        links must be drawn next.
         """
         told = values > _ROUNDING * max(values[-1], _ROUNDING)
         energies = np.sum((turned[told] @ self.precision) * turned[told], axis=1) / values[told]
@@ -63,7 +63,7 @@ class _LogDensity:
 
 
 def _inverse_of(log_density: _LogDensity, share: float) -> float:
-    """The point below which `share` of a density lies, by trapezes on a grid around its peak."""
+    """The `share` quantile of a density, by trapezoids on a grid around its peak."""
     points = np.linspace(*_ENDS, _POINTS)
     for zoom in range(_ZOOMS + 1):
         heights = log_density(points)

@@ -1,4 +1,4 @@
-"""Noise of a numeric rating: a precision for each user, and what the users have in common."""
+"""Noise of a numeric rating: a precision per user, and its prior, which users share."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from matchlake.recommender.matchbox.sampler.kernels import Scored
 from matchlake.recommender.matchbox.sampler.random import gamma, placed
 
 SHAPE_PRIOR = 3.0, 0.3
-"""`shape` is Gamma(3, rate 0.3): ten, give or take six. `rate` is Gamma(1, rate 1)."""
+"""`shape` is Gamma(3, rate 0.3): mean 10, standard deviation 6. `rate` is Gamma(1, rate 1)."""
 
 _STEPS, _STEP = 5, 0.2
 
@@ -25,10 +25,10 @@ class Noise:
 
     @property
     def variance(self) -> float:
-        """Noise variance of a user who has not rated: the mean of 1 / precision.
+        """Noise variance of a user without ratings: the mean of 1 / precision.
 
-        That is rate / (shape - 1); it grows without bound as the shape falls to 1, so below 2 it is
-        that of 2.
+        That is rate / (shape - 1), which grows without bound as the shape falls to 1. Below 2 the
+        shape counts as 2.
         """
         return self.rate / max(self.shape - 1.0, 1.0)
 
@@ -37,7 +37,7 @@ class Noise:
 def draw_precisions(
     scored: Scored, prior: tuple[float, float, np.uint64], start: int, stop: int, users: Floats
 ) -> None:
-    """Precision of each user in [start, stop), given what the scores miss of the values.
+    """Precision of each user in [start, stop), given the errors of the scores.
 
     `prior` holds shape, rate and the key.
     """
@@ -54,16 +54,17 @@ def draw_precisions(
 
 
 def draw_noise(sums: tuple[float, float, float], last: Noise, chance: np.random.Generator) -> Noise:
-    """Shape and rate given the users' precisions: rate by its Gamma, shape by Metropolis steps.
+    """Draws shape and rate, given the users' precisions.
 
-    `sums` counts the precisions, adds them and adds their logarithms.
+    The rate has a Gamma; the shape takes Metropolis steps. `sums` are the number of precisions,
+    their sum and the sum of their logarithms.
     """
     count, total, logs = sums
     shape, rate = last.shape, chance.gamma(1.0 + count * last.shape) / (1.0 + total)
 
     def log_density(value: float) -> float:
         known = count * (value * math.log(rate) - math.lgamma(value)) + value * logs
-        # A step on the logarithm of the shape: its power is one higher.
+        # The step is on the logarithm of the shape, so its power is one higher.
         return known + SHAPE_PRIOR[0] * math.log(value) - SHAPE_PRIOR[1] * value
 
     step = min(1.0, _STEP + 1.0 / math.sqrt(count))

@@ -1,7 +1,7 @@
-"""Ratings as levels: a latent normal number, cut at thresholds of the user's own.
+"""Ratings as levels: a latent normal number between thresholds of the user.
 
-The first threshold is the same for all users (a user's bias shifts the others' place), each
-further one stands `exp(gap)` above the one before; a user's gaps are a row with a normal prior.
+The first threshold is the same for all users, since a user's bias shifts the scores. Each further
+one is `exp(gap)` above the previous one. A user's gaps are a row with a normal prior.
 """
 
 import math
@@ -29,7 +29,7 @@ WIDEST = 15.0
 """A logarithmic gap beyond this counts as this."""
 
 FIRST_SPREAD = 1.3
-"""Standard deviation of the latent numbers from which the first thresholds are guessed."""
+"""Standard deviation of the latent numbers for the initial thresholds."""
 
 _LEAST = 1e-300
 _NARROW = 1e-12
@@ -44,20 +44,20 @@ def edges_of(gaps: npt.NDArray[np.floating[Any]], base: float) -> Matrix:
 
 
 def first_cuts(counts: npt.NDArray[Any]) -> Matrix:
-    """Thresholds that split N(0, FIRST_SPREAD^2) as the levels' frequencies are, (levels - 1,)."""
+    """Thresholds that split N(0, FIRST_SPREAD^2) by the levels' frequencies, (levels - 1,)."""
     shares = np.cumsum(counts)[:-1] / counts.sum()
     return np.array([FIRST_SPREAD * normal_quantile(share) for share in shares])
 
 
 def first_means(counts: npt.NDArray[Any]) -> Matrix:
-    """Where each level's middle one lies in N(0, FIRST_SPREAD^2), (levels,)."""
+    """The median of each level in N(0, FIRST_SPREAD^2), (levels,)."""
     middles = (np.cumsum(counts) - counts / 2) / counts.sum()
     return np.array([FIRST_SPREAD * normal_quantile(share) for share in middles])
 
 
 @compiled
 def write_edges(gaps: Floats, row: int, edges: Matrix) -> None:
-    """Writes the edges of one user that hang on the gaps; see `edges_of`."""
+    """Writes the edges of one user that depend on the gaps; see `edges_of`."""
     for k in range(gaps.shape[1]):
         edges[row, k + 2] = edges[row, k + 1] + math.exp(min(gaps[row, k], WIDEST))
 
@@ -145,8 +145,8 @@ def mean_latents(scored: Scored, edges: Matrix, start: int, stop: int, out: Flat
 
 
 @compiled
-def sum_log_chances(scored: Scored, edges: Matrix) -> float:
-    """Sum of the logarithms of the chances that the scores give to the levels that came."""
+def log_likelihood_of(scored: Scored, edges: Matrix) -> float:
+    """Log likelihood of the levels, given the scores."""
     total, (view, scores, codes) = 0.0, scored
     for j in range(len(codes)):
         code, owner = int(codes[j]), view.owners[j]

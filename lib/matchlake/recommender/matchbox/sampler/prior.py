@@ -1,6 +1,6 @@
-"""The prior of one side's rows, drawn from nothing but sums over the rows.
+"""The prior of one side's rows, drawn from sums over the rows alone.
 
-Blocks that hold a part of the rows each add up the same sums, and so draw the same prior.
+Blocks that each hold some rows add up the same sums, so the prior is the same.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from matchlake.recommender.matchbox.sampler.link_matrix import Features, Links, 
 from matchlake.recommender.matchbox.sampler.link_scales import ScaleDraws
 
 MEAN_STRENGTH = 2.0
-"""Rows that the prior of `mean`, N(0, (2 precision)^-1), counts as."""
+"""The weight of the prior of `mean`, N(0, (2 precision)^-1), in rows."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Prior:
 
     `mean` has shape (columns,), `precision` (columns, columns), `links` (features, columns);
     `scales` (sources,) is the prior precision of each source's links, in units of `precision`;
-    `scatter` (columns, columns) is links'X'X links, for the next draw; empty where none follows.
+    `scatter` (columns, columns) is links'X'X links, for the next draw; empty if there is none.
     """
 
     mean: Matrix
@@ -40,7 +40,7 @@ class Prior:
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over a side's rows Z: how many, sum z, Z'Z and X'Z."""
+    """Sums over a side's rows Z: their number, sum z, Z'Z and X'Z."""
 
     rows: int
     total: Matrix
@@ -57,7 +57,7 @@ class Moments:
 
 
 def first_prior(columns: int, solver: LinkSolver | None = None) -> Prior:
-    """Where the chain starts: small rows around zero, no links."""
+    """The prior at the start of a chain: small rows around zero, no links."""
     widths = np.zeros(0, np.int64) if solver is None else solver.widths
     links = np.zeros((int(widths.sum()), columns))
     nothing = np.zeros((columns, columns))
@@ -69,8 +69,9 @@ def draw_prior(
 ) -> Prior:
     """Draws precision, mean, links and their scales, each given all the others and the rows.
 
-    With R = Z - X links, r its mean, S its centred scatter, K columns, n rows, D features and L the
-    diagonal matrix of each feature's scale, that of its source:
+    R = Z - X links has the mean r and the centred scatter S. There are K columns, n rows and D
+    features; L is the diagonal matrix of the features' scales:
+
     precision ~ Wishart((I + S + 2n/(n+2) rr' + links'L links)^-1, K + n + D),
     mean ~ N(n r/(n+2), ((n+2) precision)^-1),
     links ~ matrix normal((X'X + L)^-1 X'(Z - mean), (X'X + L)^-1, precision^-1),

@@ -1,7 +1,7 @@
-"""Random draws inside kernels, by counter: a number depends on its key and place, never on order.
+"""Counter-based random draws inside kernels: a number depends on its key and place, not on order.
 
-A key names what is drawn (seed, chain, sweep, side, purpose); a place within it is a row or a
-rating by global number. So no partitioning, schedule or number of threads can change a number.
+A key names the draw (seed, chain, sweep, side, purpose); a place is the global number of a row or
+rating. So no partitioning, execution or number of threads changes a number.
 """
 
 import math
@@ -18,7 +18,7 @@ _TO_UNIT = 2.0**-53
 
 @compiled
 def mixed(state: np.uint64) -> np.uint64:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014): a bijection that spreads all bits."""
+    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014), a bijection."""
     state = (state ^ (state >> np.uint64(30))) * _FIRST
     state = (state ^ (state >> np.uint64(27))) * _SECOND
     return np.uint64(state ^ (state >> np.uint64(31)))
@@ -31,7 +31,7 @@ def placed(key: np.uint64, place: int) -> np.uint64:
 
 
 def draw_key(*parts: int) -> np.uint64:
-    """The key that the numbers `parts` name, in their order."""
+    """The key of the numbers `parts`, in their order."""
     state = 0
     for part in parts:
         state = int(placed(np.uint64(state), part))
@@ -79,7 +79,7 @@ def normal_cdf(x: float) -> float:
 
 @compiled
 def between(score: float, low: float, high: float) -> float:
-    """P(low < N(score, 1) < high), from the tail where it is small."""
+    """P(low < N(score, 1) < high), computed in the tail if it is small."""
     if low > score:
         return normal_cdf(score - low) - normal_cdf(score - high)
     return normal_cdf(high - score) - normal_cdf(low - score)
@@ -87,7 +87,7 @@ def between(score: float, low: float, high: float) -> float:
 
 @compiled
 def truncated_normal(score: float, low: float, high: float, chance: float) -> float:
-    """The `chance` quantile of N(score, 1) kept between `low` and `high`."""
+    """The `chance` quantile of N(score, 1) truncated to [`low`, `high`]."""
     a, b = low - score, high - score
     mirrored = a > 0.0
     if mirrored:

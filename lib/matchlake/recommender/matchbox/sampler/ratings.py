@@ -1,4 +1,4 @@
-"""Training ratings in memory: the rows each rating has on every side, seen from each side."""
+"""Training ratings in memory: their rows on every side, in the order of each side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,14 +8,15 @@ import numpy.typing as npt
 
 from matchlake.engine.csr import Floats, Ints, Positions
 from matchlake.engine.simd import compiled
+from matchlake.recommender.sides import USER
 
-USER, ITEM, DAY = 0, 1, 2
-"""Sides, by their column in `Ratings.places`."""
+DAY = 2
+"""The third side beside USER and ITEM, which also are columns of `Ratings.places`."""
 
 
 @dataclass(frozen=True)
 class Ratings:
-    """`places` (ratings, sides) holds row numbers of the sides, `values` what was given.
+    """`places` (ratings, sides) holds row numbers of the sides, `values` the ratings.
 
     `sizes` counts the rows of each side.
     """
@@ -37,7 +38,7 @@ class Sorted:
 
 
 def sort_for(ratings: Ratings, side: int) -> Sorted:
-    """The ratings as `side` sees them; `others` counts rows over all sides, one after another."""
+    """The ratings in the order of `side`; `others` counts rows over the stack of all sides."""
     rest = [other for other in range(len(ratings.sizes)) if other != side]
     order = np.arange(len(ratings.values))
     for key in (*reversed(rest), side):
@@ -54,7 +55,7 @@ def sort_for(ratings: Ratings, side: int) -> Sorted:
 
 
 def stack_offsets(sizes: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Where each side's rows begin when all sides lie one after another."""
+    """Start of each side's rows in the stack of all sides."""
     return np.concatenate([[0], np.cumsum(sizes)])
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from matchlake.recommender.densities import log_densities
+from matchlake.recommender.co_rating import log_densities
 
 
 def test_log_densities_are_those_of_equal_ratings_by_a_random_rater() -> None:

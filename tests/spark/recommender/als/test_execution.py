@@ -14,11 +14,13 @@ from tests.support.als_oracle import Problem, solve_side
 
 from matchlake.engine.csr import csr_from_pairs
 from matchlake.errors import InputError, ParameterError, SchemaError
-from matchlake.io.fit_checkpoints import Cuts
-from matchlake.recommender.als.fit import AlsParams, Progress, continued, fit_als
+from matchlake.io.fit_checkpoints import FitCheckpoints
+from matchlake.recommender.als.fit import continued, fit_als
 from matchlake.recommender.als.fold_in import fixed_side, fold_in
 from matchlake.recommender.als.in_memory import initial_rows
 from matchlake.recommender.als.model import FactorModel
+from matchlake.recommender.als.params import AlsParams
+from matchlake.recommender.progress import Progress
 
 SHAPE = (23, 14)
 
@@ -37,20 +39,18 @@ def pairs(spark: SparkSession) -> DataFrame:
         (f"u{u:02d}", int(i) * 10, float(values[u, i]), float(values[u, i]))
         for u, i in zip(*np.nonzero(seen), strict=True)
     ]
-    return spark.createDataFrame(
-        rows, "user_id string, item_id int, rating double, strength double"
-    )
+    return spark.createDataFrame(rows, "user_id string, item_id int, rating double, weight double")
 
 
 def arrays(model: FactorModel) -> tuple[list[object], list[np.ndarray]]:
     ids, matrices = [], []
     for frame, key, index in (
-        (model.users, "user_id", "user_idx"),
-        (model.items, "item_id", "item_idx"),
+        (model.user_factors, "user_id", "user_idx"),
+        (model.item_factors, "item_id", "item_idx"),
     ):
         table = frame.orderBy(index).toPandas()
         assert table[index].tolist() == list(range(len(table)))
-        ids.append((table[key].tolist(), table["observed"].tolist()))
+        ids.append((table[key].tolist(), table["n_interactions"].tolist()))
         bias = table["bias"].to_numpy()[:, None]
         matrices.append(np.column_stack([np.stack(table["factors"].tolist()), bias]))
     return ids, matrices
@@ -70,8 +70,8 @@ def oracle(params: AlsParams) -> list[np.ndarray]:
 @pytest.mark.parametrize("feedback", ["explicit", "implicit"])
 def test_schedules_agree_with_the_oracle_on_any_partitions(pairs: DataFrame, feedback: str) -> None:
     params = AlsParams(feedback=feedback, rank=3, iterations=2, regularization=0.1, blocks=3)
-    one = params.model_copy(update={"schedule": "one-task"})
-    many = params.model_copy(update={"schedule": "distributed", "cut_every": 1})
+    one = params.model_copy(update={"execution": "single_task"})
+    many = params.model_copy(update={"execution": "distributed", "checkpoint_interval": 1})
     results = [
         arrays(fit_als(pairs, one)),
         arrays(fit_als(pairs.repartition(5, "rating").orderBy(F.desc("item_id")), one)),
@@ -98,36 +98,36 @@ def test_hu_koren_with_nu_1_is_what_mllib_solves(spark: SparkSession) -> None:
     """MLlib solves for the users last, so theirs are the rows that belong to its items."""
     values, seen = dense()
     users, items = (place.astype(np.int32) for place in np.nonzero(seen))
-    strengths = values[users, items].astype(np.float32)
-    rows = list(zip(users.tolist(), items.tolist(), strengths.tolist(), strict=True))
+    weights = values[users, items].astype(np.float32)
+    rows = list(zip(users.tolist(), items.tolist(), weights.tolist(), strict=True))
     als = ALS(rank=4, maxIter=2, regParam=0.3, implicitPrefs=True, alpha=1.5, seed=1)
     theirs = als.fit(spark.createDataFrame(rows, "user int, item int, rating float"))
     sides = [
         np.stack(frame.orderBy("id").toPandas()["features"].tolist()).astype(np.float32)
         for frame in (theirs.userFactors, theirs.itemFactors)
     ]
-    params = AlsParams(rank=4, regularization=0.3, alpha=1.5, target="hu-koren", nu=1.0)
+    params = AlsParams(rank=4, regularization=0.3, alpha=1.5, objective="hu_koren", nu=1.0)
     fixed = fixed_side(sides[1], np.zeros(len(sides[1]), np.float32), 0.0, params)
-    found, _ = fold_in(csr_from_pairs(users, items, strengths, SHAPE), fixed)
+    found, _ = fold_in(csr_from_pairs(users, items, weights, SHAPE), fixed)
     assert np.allclose(found, sides[0], atol=1e-4)
 
 
 @pytest.mark.soak
 def test_gradients_agree_across_schedules_and_a_start_continues(pairs: DataFrame) -> None:
     params = AlsParams(rank=20, solver="cg", iterations=4, blocks=2)
-    seen: dict[str, list[Progress]] = {"one-task": [], "distributed": []}
+    seen: dict[str, list[Progress]] = {"single_task": [], "distributed": []}
     whole, halves = {}, {}
-    for schedule, progress in seen.items():
-        chosen = params.model_copy(update={"schedule": schedule, "cut_every": 4})
-        whole[schedule] = arrays(fit_als(pairs, chosen, on_progress=progress.append))[1]
+    for execution, progress in seen.items():
+        chosen = params.model_copy(update={"execution": execution, "checkpoint_interval": 4})
+        whole[execution] = arrays(fit_als(pairs, chosen, callback=progress.append))[1]
         two = chosen.model_copy(update={"iterations": 2})
-        halves[schedule] = arrays(fit_als(pairs, two, start=fit_als(pairs, two)))[1]
-    for a, b in zip(whole["one-task"], whole["distributed"], strict=True):
+        halves[execution] = arrays(fit_als(pairs, two, initial_model=fit_als(pairs, two)))[1]
+    for a, b in zip(whole["single_task"], whole["distributed"], strict=True):
         assert np.allclose(a, b, atol=1e-4)
-    for schedule in seen:
-        for a, b in zip(whole[schedule], halves[schedule], strict=True):
+    for execution in seen:
+        for a, b in zip(whole[execution], halves[execution], strict=True):
             assert np.allclose(a, b, atol=1e-5)
-    assert [p.iteration for p in seen["one-task"]] == [4]
+    assert [p.iteration for p in seen["single_task"]] == [4]
     losses = [progress[-1].loss for progress in seen.values()]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
@@ -150,49 +150,56 @@ class Folder:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("schedule", ["one-task", "distributed"])
+@pytest.mark.parametrize("execution", ["single_task", "distributed"])
 def test_a_stopped_fit_resumes_from_its_last_cut(
-    spark: SparkSession, pairs: DataFrame, tmp_path: Path, schedule: str
+    spark: SparkSession, pairs: DataFrame, tmp_path: Path, execution: str
 ) -> None:
-    params = AlsParams(rank=20, iterations=3, cut_every=1, blocks=2, schedule=schedule)
-    held_out = pairs.limit(5) if schedule == "one-task" else None
-    whole = arrays(fit_als(pairs, params, cut=Folder(spark, tmp_path / "whole"), held_out=held_out))
-    before = 4 if schedule == "distributed" else 1  # Pairs; ids twice, then the blocks.
+    params = AlsParams(rank=20, iterations=3, checkpoint_interval=1, blocks=2, execution=execution)
+    validation = pairs.limit(5) if execution == "single_task" else None
+    whole = arrays(
+        fit_als(pairs, params, checkpoint=Folder(spark, tmp_path / "whole"), validation=validation)
+    )
+    before = 4 if execution == "distributed" else 1  # Pairs; ids twice, then the blocks.
     stopped = Folder(spark, tmp_path / "stopped", fail_after=before + 2)
     with pytest.raises(KeyboardInterrupt):
-        fit_als(pairs, params, cut=stopped, held_out=held_out)
+        fit_als(pairs, params, checkpoint=stopped, validation=validation)
     state = spark.read.parquet(str(stopped.written[-1]))
     seen: list[Progress] = []
     again = Folder(spark, tmp_path / "again")
-    model = fit_als(pairs, params, cut=again, start=state, on_progress=seen.append)
+    model = fit_als(pairs, params, checkpoint=again, initial_model=state, callback=seen.append)
     assert [p.iteration for p in seen] == [3]
     for a, b in zip(arrays(model)[1], whole[1], strict=True):
         assert np.allclose(a, b, atol=1e-6)
     short = params.model_copy(update={"iterations": 1})
     with pytest.raises(InputError, match="2 iterations, more than iterations=1"):
-        fit_als(pairs, short, start=state)
+        fit_als(pairs, short, initial_model=state)
 
 
 @pytest.mark.soak
 def test_a_fit_stops_when_the_held_out_part_gets_worse(pairs: DataFrame) -> None:
     params = AlsParams(
-        feedback="explicit", rank=10, regularization=0.0001, iterations=30, cut_every=1, patience=2
+        feedback="explicit",
+        rank=10,
+        regularization=0.0001,
+        iterations=30,
+        checkpoint_interval=1,
+        patience=2,
     )
-    held_out = pairs.where("crc32(user_id || item_id) % 3 = 0")
-    train = pairs.join(held_out, ["user_id", "item_id"], "anti")
+    validation = pairs.where("crc32(user_id || item_id) % 3 = 0")
+    train = pairs.join(validation, ["user_id", "item_id"], "anti")
     seen: list[Progress] = []
-    model = fit_als(train, params, held_out=held_out, on_progress=seen.append)
+    model = fit_als(train, params, validation=validation, callback=seen.append)
     metrics = [p.metric for p in seen if p.metric is not None]
     assert len(seen) < 30
     assert min(metrics) == metrics[-3]
-    rows = model.score(held_out).collect()
+    rows = model.score(validation).collect()
     rmse = np.sqrt(np.mean([(row["score"] - row["rating"]) ** 2 for row in rows]))
     assert rmse == pytest.approx(metrics[-3], rel=1e-5)
 
 
 def bad(spark: SparkSession, *rows: tuple[object, ...]) -> DataFrame:
     good = [("a", "x", 1.0), ("b", "y", 2.0)]
-    return spark.createDataFrame([*good, *rows], "user_id string, item_id string, strength double")
+    return spark.createDataFrame([*good, *rows], "user_id string, item_id string, weight double")
 
 
 @pytest.mark.parametrize(
@@ -216,10 +223,10 @@ def test_other_errors_say_what_to_do(spark: SparkSession) -> None:
     frame = bad(spark)
     again = frame.unionByName(frame.where("user_id = 'b'"))
     with pytest.raises(InputError, match=r"\('b', 'y'\)"):
-        fit_als(again, AlsParams(rank=2, schedule="distributed"))
+        fit_als(again, AlsParams(rank=2, execution="distributed"))
     with pytest.raises(SchemaError, match="rating"):
         fit_als(frame, AlsParams(feedback="explicit"))
-    with pytest.raises(ParameterError, match=r"patience=2 ends a fit early by .*held_out"):
+    with pytest.raises(ParameterError, match=r"patience=2 stops a fit early by .*validation"):
         fit_als(frame, AlsParams(patience=2))
     with pytest.raises(InputError, match="no interactions"):
         fit_als(frame.limit(0), AlsParams())
@@ -233,20 +240,24 @@ def test_a_start_and_a_held_out_part_are_checked_before_the_fit(spark: SparkSess
 
     frame, params = bad(spark), AlsParams(rank=2, iterations=1)
     start = FactorModel(frame, frame, 0.0, params)
-    with pytest.raises(ParameterError, match=r"start has rank 2, and rank=3 .*Take rank=2"):
-        fit_als(frame, AlsParams(rank=3), start=start, cut=no_cut)
-    with pytest.raises(SchemaError, match=r"in the held-out part: item_id"):
-        fit_als(frame, params, held_out=frame.drop("item_id"), cut=no_cut)
+    with pytest.raises(
+        ParameterError, match=r"initial_model has rank 2, but params have rank=3.*Take rank=2"
+    ):
+        fit_als(frame, AlsParams(rank=3), initial_model=start, checkpoint=no_cut)
+    with pytest.raises(SchemaError, match="in the validation part: item_id"):
+        fit_als(frame, params, validation=frame.drop("item_id"), checkpoint=no_cut)
     nothing = frame.withColumn("item_id", F.lit(None).cast("string"))
-    with pytest.raises(InputError, match="No row of held_out has user_id, item_id"):
-        fit_als(frame, params, held_out=nothing, cut=no_cut)
+    with pytest.raises(InputError, match="No row of validation has user_id, item_id"):
+        fit_als(frame, params, validation=nothing, checkpoint=no_cut)
 
 
 def test_a_start_that_knows_none_of_the_ids_is_as_none(pairs: DataFrame) -> None:
-    params = AlsParams(rank=2, iterations=1, schedule="one-task")
+    params = AlsParams(rank=2, iterations=1, execution="single_task")
     model = fit_als(pairs, params)
-    strangers = replace(model, users=model.users.limit(0), items=model.items.limit(0))
-    again = fit_als(pairs, params, start=strangers)
+    strangers = replace(
+        model, user_factors=model.user_factors.limit(0), item_factors=model.item_factors.limit(0)
+    )
+    again = fit_als(pairs, params, initial_model=strangers)
     for one, other in zip(arrays(model)[1], arrays(again)[1], strict=True):
         assert np.array_equal(one, other)
 
@@ -256,8 +267,8 @@ def test_the_ids_of_a_start_become_those_of_the_interactions(spark: SparkSession
     rows, params = [("abc",), ("5000000000",), ("1",), (None,)], AlsParams(rank=1)
     users, items = (spark.createDataFrame(rows, f"{key}_id string") for key in ("user", "item"))
     start = continued(FactorModel(users, items, 0.0, params), kinds, params)
-    assert [row["user_id"] for row in start.users.collect()] == [5_000_000_000, 1]
-    assert [row["item_id"] for row in start.items.collect()] == [1]
+    assert [row["user_id"] for row in start.user_factors.collect()] == [5_000_000_000, 1]
+    assert [row["item_id"] for row in start.item_factors.collect()] == [1]
 
 
 @pytest.mark.parametrize(
@@ -268,11 +279,11 @@ def test_repeated_pairs_follow_the_rule(
     spark: SparkSession, rule: str, merge: Callable[[list[float]], float]
 ) -> None:
     frame = bad(spark, ("b", "y", 5.0)).withColumn(
-        "event_time", F.timestamp_seconds(F.col("strength").cast("long"))
+        "event_time", F.timestamp_seconds(F.col("weight").cast("long"))
     )
     once = spark.createDataFrame(
         [("a", "x", 1.0), ("b", "y", float(merge([2.0, 5.0])))],
-        "user_id string, item_id string, strength double",
+        "user_id string, item_id string, weight double",
     )
     params = AlsParams(rank=2, iterations=2, duplicates=rule)
     found = arrays(fit_als(frame, params))
@@ -284,7 +295,7 @@ def test_repeated_pairs_follow_the_rule(
 def test_what_a_run_keeps_is_read_in_small_pieces(spark: SparkSession, tmp_path: Path) -> None:
     text = F.concat("id", F.repeat(F.lit("x"), 500_000))
     large = spark.range(0, 96, 1, 1).select(text.cast("binary").alias("data"))
-    assert Cuts(spark, tmp_path)(large).count() == 96
+    assert FitCheckpoints(spark, tmp_path)(large).count() == 96
     (written,) = tmp_path.rglob("*.parquet")
     groups = pq.ParquetFile(written).metadata
     sizes = [groups.row_group(n).total_byte_size for n in range(groups.num_row_groups)]

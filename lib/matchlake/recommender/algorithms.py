@@ -1,0 +1,69 @@
+"""The registry of algorithms; reading it starts no Spark."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from matchlake.errors import ParameterError
+from matchlake.recommender.fit_params import FitParams
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One algorithm; each value names an object as `module:name` within this package.
+
+    `params` is its class of parameters. `fit` takes (TrainingInputs, params, FitContext), `load`
+    the saved parts as frames, `load_numpy` the saved parts as Arrow tables.
+    """
+
+    params: str
+    fit: str
+    load: str
+    load_numpy: str
+    description: str
+
+    def params_class(self) -> type[FitParams]:
+        """The class of its parameters."""
+        found: type[FitParams] = self.resolve(self.params)
+        return found
+
+    @staticmethod
+    def resolve(name: str) -> Any:
+        """The object that `name` names."""
+        module, _, attribute = name.partition(":")
+        return getattr(import_module(f"matchlake.recommender.{module}"), attribute)
+
+
+ALGORITHMS: dict[str, Algorithm] = {
+    "als": Algorithm(
+        "als.params:AlsParams", "als.fit:fit", "als.model:load", "als.numpy_model:load_numpy",
+        "Factors by alternating least squares.",
+    ),
+    "matchbox": Algorithm(
+        "matchbox.params:MatchboxParams", "matchbox.fit:fit", "matchbox.model:load",
+        "matchbox.numpy_model:load_numpy",
+        "Bayesian factors with side features: ratings with uncertainty, and cold start.",
+    ),
+    "ease": Algorithm(
+        "baselines.params:EaseParams", "baselines.ease:fit", "baselines.ease_model:load",
+        "baselines.numpy_ease:load_numpy",
+        "Item-item weights in closed form, for small catalogues.",
+    ),
+    "popularity": Algorithm(
+        "baselines.params:PopularityParams", "baselines.popularity:fit",
+        "baselines.popularity:load", "baselines.numpy_bias:load_numpy",
+        "The items that most users met, for everyone.",
+    ),
+    "bias": Algorithm(
+        "baselines.params:BiasParams", "baselines.bias:fit", "baselines.bias:load",
+        "baselines.numpy_bias:load_numpy",
+        "The mean rating and a bias per user and item.",
+    ),
+}  # fmt: skip
+
+
+def algorithm_of(name: str) -> Algorithm:
+    """The algorithm of that name; raises ParameterError with the known names."""
+    if name not in ALGORITHMS:
+        raise ParameterError(f"No algorithm {name!r}; there are {', '.join(ALGORITHMS)}.")
+    return ALGORITHMS[name]

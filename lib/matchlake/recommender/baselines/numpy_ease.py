@@ -1,0 +1,124 @@
+"""An EASE model as NumPy arrays."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from matchlake.engine.arrow import combined, offsets_of
+from matchlake.engine.top_k import require_k, select_top_k
+from matchlake.recommender.baselines.kernels import Floats, Positions, add_full_rows
+from matchlake.recommender.numpy_factors import excluded, places_of
+from matchlake.recommender.parts import array_of, matrix_of
+from matchlake.recommender.protocol import Capability, ModelParts, NumpyRecommender, refuse
+from matchlake.schemas import ITEM_ID, USER_ID
+
+History = tuple[Positions, Floats]
+"""The items of one user, as places, and their values."""
+
+
+@dataclass(frozen=True)
+class NumpyEaseModel(NumpyRecommender):
+    """Item-item weights (items, items) in memory, and the history of each user."""
+
+    histories: Mapping[Any, History]
+    item_ids: Sequence[Any]
+    weights: Floats
+    item_interactions: npt.NDArray[np.int64]
+
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({"fold_in_users"})
+
+    @property
+    def user_ids(self) -> Sequence[Any]:
+        """All users."""
+        return list(self.histories)
+
+    @property
+    def trained_ids(self) -> tuple[frozenset[Any], frozenset[Any]]:
+        """All users and items: each has interactions."""
+        return frozenset(self.histories), frozenset(self.item_ids)
+
+    def score(self, user_ids: Sequence[Any], item_ids: Sequence[Any]) -> Floats:
+        """Scores of pairs; 0 for an unknown user or item."""
+        places = places_of(self._places, item_ids)
+        rows = {user: self._scores(user) for user in set(user_ids) & self.histories.keys()}
+        scores = [
+            rows[user][place] if user in rows and place >= 0 else 0.0
+            for user, place in zip(user_ids, places, strict=True)
+        ]
+        return np.array(scores, np.float32)
+
+    def recommend_items(
+        self,
+        user: Any,
+        k: int,
+        *,
+        exclude_seen: Collection[Any] = (),
+        candidates: Collection[Any] | None = None,
+    ) -> list[tuple[Any, float]]:
+        """The `k` best items of a user as (item_id, score), best first; ties by item index.
+
+        An unknown user gets the items with the most interactions, and their number as the score.
+        """
+        require_k(k)
+        known = user in self.histories
+        scores = self._scores(user) if known else self.item_interactions.astype(np.float32)
+        without = excluded(self._places, exclude_seen, candidates)
+        scores[without[without >= 0]] = -np.inf
+        best = select_top_k(scores[None], k)
+        listed = best.places[0] >= 0
+        pairs = zip(best.places[0][listed], best.scores[0][listed], strict=True)
+        return [(self.item_ids[place], float(score)) for place, score in pairs]
+
+    def fold_in(
+        self,
+        *,
+        users: Mapping[Any, Mapping[Any, float]] | None = None,
+        items: Mapping[Any, Mapping[Any, float]] | None = None,
+    ) -> "NumpyEaseModel":
+        """The model with new or changed users {user_id: {item_id: value}}."""
+        if items is not None:
+            refuse(self, "fold_in of items")
+        new = {}
+        for user, history in (users or {}).items():
+            places = places_of(self._places, list(history))
+            order = np.argsort(places, kind="stable")
+            order = order[places[order] >= 0]
+            if len(order):
+                values = np.array(list(history.values()), np.float32)
+                new[user] = places[order].astype(np.int32), values[order]
+        return replace(self, histories={**self.histories, **new})
+
+    def _scores(self, user: Any) -> Floats:
+        scores = np.zeros(len(self.item_ids), np.float32)
+        add_full_rows(*self.histories[user], self.weights, scores)
+        return scores
+
+    @cached_property
+    def _places(self) -> dict[Any, int]:
+        return {key: place for place, key in enumerate(self.item_ids)}
+
+
+def load_numpy(parts: ModelParts[pa.Table]) -> NumpyEaseModel:
+    """The model of saved parts, in memory."""
+    lists = combined(parts.users["history"])
+    bounds = offsets_of(lists)
+    columns = np.asarray(lists.flatten()).astype(np.int32, copy=False)
+    values = np.asarray(combined(parts.users["values"]).flatten()).astype(np.float32, copy=False)
+    histories = {
+        user: (columns[begin:end], values[begin:end])
+        for user, begin, end in zip(
+            parts.users[USER_ID].to_pylist(), bounds, bounds[1:], strict=False
+        )
+    }
+    count = parts.items.num_rows
+    return NumpyEaseModel(
+        histories,
+        parts.items[ITEM_ID].to_pylist(),
+        matrix_of(parts.items, "weights", count),
+        array_of(parts.items, "n_interactions", np.int64),
+    )

@@ -1,0 +1,327 @@
+"""Users and items as rows of factors and biases in memory, and the verbs that need nothing else."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import compress
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from matchlake.engine.csr import Ints
+from matchlake.engine.top_k import (
+    Targets,
+    lists_of,
+    pack_targets,
+    require_k,
+    select_top_k,
+    top_k,
+)
+from matchlake.recommender.co_rating import CoRatingMetric, log_densities
+from matchlake.recommender.parts import array_of, matrix_of
+from matchlake.recommender.protocol import (
+    ALL_FACTOR_VERBS,
+    Capability,
+    Metric,
+    NumpyRecommender,
+    require,
+)
+from matchlake.recommender.sides import ITEM, KEYS, USER
+
+Matrix = npt.NDArray[np.float32]
+Listed = list[tuple[Any, float]]
+
+
+class Row(NamedTuple):
+    """One user or item: factors, shape (rank,), and bias."""
+
+    factors: Matrix
+    bias: float
+    is_cold_start: bool = False
+    """Whether nothing is known of it, so that it is answered like an unknown id."""
+
+
+@dataclass(frozen=True)
+class NumpySide:
+    """Users or items, with what answers need and is computed once."""
+
+    ids: Sequence[Any]
+    factors: Matrix
+    bias: Matrix
+    n_interactions: npt.NDArray[np.int64] | None = None
+
+    @staticmethod
+    def of(table: pa.Table, side: int, rank: int) -> "NumpySide":
+        """One side of saved parts."""
+        counts = array_of(table, "n_interactions", np.int64)
+        factors = matrix_of(table, "factors", rank)
+        return NumpySide(
+            table[KEYS[side]].to_pylist(), factors, array_of(table, "bias", np.float32), counts
+        )
+
+    def row(self, key: Any) -> Row | None:
+        """The row of an id; None if it is unknown."""
+        place = self.places.get(key)
+        return None if place is None else Row(self.factors[place], float(self.bias[place]))
+
+    def plain(self, *, by_popularity: bool) -> Matrix:
+        """The scores of the rows for an unknown query."""
+        if not by_popularity or self.n_interactions is None:
+            return self.bias.astype(np.float32)
+        total = max(1, int(self.n_interactions.sum()))
+        return (self.n_interactions / total).astype(np.float32)
+
+    def with_rows(self, rows: Mapping[Any, tuple[Row, int]]) -> "NumpySide":
+        """The side with rows, and their numbers of interactions, added or replaced by id.
+
+        Cold-start rows are left out.
+        """
+        known = {key: row for key, row in rows.items() if not row[0].is_cold_start}
+        keep = np.array([key not in known for key in self.ids], bool)
+        counts = np.ones(len(self.ids), np.int64)
+        counts = counts if self.n_interactions is None else self.n_interactions
+        rank = self.factors.shape[1]
+        factors = np.array([row.factors for row, _ in known.values()], np.float32)
+        return NumpySide(
+            [*compress(self.ids, keep), *known],
+            np.concatenate([self.factors[keep], factors.reshape(len(known), rank)]),
+            np.append(self.bias[keep], [row.bias for row, _ in known.values()]).astype(np.float32),
+            np.append(counts[keep], [count for _, count in known.values()]).astype(np.int64),
+        )
+
+    @cached_property
+    def trained(self) -> npt.NDArray[np.bool_]:
+        """The rows that have interactions of their own; all, if that is not known."""
+        if self.n_interactions is None:
+            return np.ones(len(self.ids), bool)
+        return np.asarray(self.n_interactions) > 0
+
+    @cached_property
+    def places(self) -> dict[Any, int]:
+        """The row of each id."""
+        return {key: row for row, key in enumerate(self.ids)}
+
+    @cached_property
+    def targets(self) -> Targets:
+        """Factors, then the bias."""
+        return pack_targets(np.column_stack([self.factors, self.bias]))
+
+    @cached_property
+    def unit(self) -> Matrix:
+        """Factors scaled to length 1."""
+        norms = np.linalg.norm(self.factors, axis=1, keepdims=True)
+        unit: Matrix = (self.factors / np.maximum(norms, 1e-12)).astype(np.float32)
+        return unit
+
+    @cached_property
+    def unit_targets(self) -> Targets:
+        """Unit rows as `top_k` reads them."""
+        return pack_targets(self.unit)
+
+    @cached_property
+    def metric(self) -> CoRatingMetric:
+        """The co-rating metric for the rows of the other side."""
+        exact = self.factors[self.trained].astype(np.float64)
+        return CoRatingMetric.of(len(exact), exact.sum(axis=0), exact.T @ exact, 1.0)
+
+
+class NumpyFactorRecommender(NumpyRecommender):
+    """The verbs of a model that is, or contains, two sides of factors."""
+
+    @property
+    def sides(self) -> tuple[NumpySide, NumpySide]:
+        """Users and items."""
+        raise NotImplementedError
+
+    @property
+    def level(self) -> float:
+        """The mean, which is added to every score."""
+        raise NotImplementedError
+
+    @property
+    def by_popularity(self) -> bool:
+        """Whether unknown queries get what has the most interactions."""
+        return False
+
+    @property
+    def trained_ids(self) -> tuple[frozenset[Any], frozenset[Any]]:
+        """The users and the items that had interactions in the fit."""
+        users, items = (frozenset(compress(side.ids, side.trained)) for side in self.sides)
+        return users, items
+
+    def score(self, user_ids: Sequence[Any], item_ids: Sequence[Any]) -> Matrix:
+        """Scores of pairs; an unknown user or item adds nothing to the mean."""
+        sides = self.sides
+        users, items = map(places_of, [side.places for side in sides], (user_ids, item_ids))
+        dots = np.einsum("nk,nk->n", sides[USER].factors[users], sides[ITEM].factors[items])
+        scores = self.level + np.where((users >= 0) & (items >= 0), dots, 0.0)
+        scores += np.where(users >= 0, sides[USER].bias[users], 0.0)
+        scores += np.where(items >= 0, sides[ITEM].bias[items], 0.0)
+        return scores.astype(np.float32)
+
+    def recommend_items(
+        self,
+        user: Any,
+        k: int,
+        *,
+        exclude_seen: Collection[Any] = (),
+        candidates: Collection[Any] | None = None,
+    ) -> Listed:
+        """The `k` best items of a user as (item_id, score), best first; ties by item index.
+
+        `user` is an id, or a `Row`. An unknown id gets the items of the highest bias, or, from an
+        implicit fit, those with the most interactions; the score is then their share of all
+        interactions.
+        """
+        return self._recommend(user, k, USER, exclude_seen, candidates)
+
+    def recommend_users(
+        self,
+        item: Any,
+        k: int,
+        *,
+        exclude_seen: Collection[Any] = (),
+        candidates: Collection[Any] | None = None,
+    ) -> Listed:
+        """The `k` best users for an item, an id or a `Row`, as (user_id, score)."""
+        require(self, "recommend_users", "recommend_users")
+        return self._recommend(item, k, ITEM, exclude_seen, candidates)
+
+    def similar_items(self, item: Any, k: int, *, metric: Metric = "cosine") -> Listed:
+        """The `k` most similar items of an item, without itself; KeyError if it is unknown."""
+        require(self, "similar", "similar_items")
+        return self._similar(item, k, ITEM, metric)
+
+    def similar_users(self, user: Any, k: int, *, metric: Metric = "cosine") -> Listed:
+        """The `k` most similar users of a user, as `similar_items`."""
+        require(self, "similar", "similar_users")
+        return self._similar(user, k, USER, metric)
+
+    def related_items(self, item: Any, k: int) -> Listed:
+        """The `k` trained items with the most similar rating patterns, as (item_id, log density).
+
+        `item` is an id or a `Row`. Raises KeyError if an id is unknown.
+        """
+        require(self, "related", "related_items")
+        return related(item, k, self.sides[ITEM], self.sides[USER].metric)
+
+    def related_users(self, user: Any, k: int) -> Listed:
+        """As `related_items`, for users."""
+        require(self, "related", "related_users")
+        return related(user, k, self.sides[USER], self.sides[ITEM].metric)
+
+    def _similar(self, key: Any, k: int, number: int, metric: Metric) -> Listed:
+        if metric == "co_rating":
+            return related(key, k, self.sides[number], self.sides[1 - number].metric)
+        require_k(k)
+        side = self.sides[number]
+        row = side.places[key]
+        query = side.unit[row : row + 1]
+        return _best(side, (query, side.unit_targets, None), k, np.array([row]), 0.0)
+
+    def _recommend(
+        self,
+        query: Any,
+        k: int,
+        number: int,
+        exclude_seen: Collection[Any],
+        candidates: Collection[Any] | None,
+    ) -> Listed:
+        require_k(k)
+        queries, targets = self.sides[number], self.sides[1 - number]
+        row = query if isinstance(query, Row) else queries.row(query)
+        vector = np.full((1, targets.factors.shape[1] + 1), np.nan, np.float32)
+        level = self.level
+        if row is not None and not row.is_cold_start:
+            vector[0] = np.append(row.factors, 1.0)
+            level += row.bias
+        without = excluded(targets.places, exclude_seen, candidates)
+        plain = targets.plain(by_popularity=self.by_popularity)
+        return _best(targets, (vector, targets.targets, plain), k, without, level)
+
+
+def excluded(
+    places: Mapping[Any, int], exclude_seen: Collection[Any], candidates: Collection[Any] | None
+) -> npt.NDArray[np.int64]:
+    """The places not to recommend; -1 for unknown ids."""
+    without = places_of(places, list(exclude_seen))
+    if candidates is None:
+        return without
+    allowed = places_of(places, list(candidates))
+    others = np.ones(len(places), bool)
+    others[allowed[allowed >= 0]] = False
+    return np.union1d(without, np.flatnonzero(others))
+
+
+def places_of(rows: Mapping[Any, int], ids: Sequence[Any]) -> npt.NDArray[np.int64]:
+    """The row of each id; -1 for unknown ids."""
+    places: Ints = np.array([rows.get(key, -1) for key in ids], np.int64)
+    return places
+
+
+def related(entity: Any, k: int, side: NumpySide, metric: CoRatingMetric) -> Listed:
+    """The trained rows of one side most similar to an id of it, or to a row."""
+    require_k(k)
+    own = -1
+    if not isinstance(entity, Row):
+        own = side.places[entity]
+        entity = Row(side.factors[own], float(side.bias[own]))
+    query = metric.project(entity.factors[None], np.array([entity.bias], np.float32))
+    targets = metric.project(side.factors, side.bias)
+    scores = log_densities(*query, *targets, metric.noise)
+    scores[0, ~side.trained] = -np.inf
+    if own >= 0:
+        scores[0, own] = -np.inf
+    best = select_top_k(scores, k)
+    listed = best.places[0] >= 0
+    pairs = zip(best.places[0][listed], best.scores[0][listed], strict=True)
+    return [(side.ids[place], float(score)) for place, score in pairs]
+
+
+def _best(
+    targets: NumpySide,
+    scored: tuple[Matrix, Targets, Matrix | None],
+    k: int,
+    without: npt.NDArray[np.int64],
+    level: float,
+) -> Listed:
+    query, rows, plain = scored
+    lists = lists_of(np.zeros(len(without), np.int64), without, 1, rows.size)
+    best = top_k(query, rows, k, lists, plain)
+    places, scores = best.places[0], best.scores[0]
+    listed = places >= 0
+    pairs = zip(places[listed], scores[listed], strict=True)
+    return [(targets.ids[place], float(score + np.float32(level))) for place, score in pairs]
+
+
+@dataclass(frozen=True)
+class NumpyFactors(NumpyFactorRecommender):
+    """Two sides and a mean: the ranking part of a model."""
+
+    users: NumpySide
+    items: NumpySide
+    mean: float = 0.0
+
+    capabilities: ClassVar[frozenset[Capability]] = ALL_FACTOR_VERBS
+
+    @property
+    def sides(self) -> tuple[NumpySide, NumpySide]:
+        """Users and items."""
+        return self.users, self.items
+
+    @property
+    def level(self) -> float:
+        """The mean, which is added to every score."""
+        return self.mean
+
+    @property
+    def user_ids(self) -> Sequence[Any]:
+        """All users."""
+        return self.users.ids
+
+    @property
+    def item_ids(self) -> Sequence[Any]:
+        """All items."""
+        return self.items.ids

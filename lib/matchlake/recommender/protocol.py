@@ -1,0 +1,339 @@
+"""The protocol that every recommender model follows, on Spark and in NumPy.
+
+A model states in `capabilities` what it supports; any other call raises `ParameterError`.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    NamedTuple,
+    NoReturn,
+    Protocol,
+    Self,
+    TypeVar,
+)
+
+from matchlake.errors import ParameterError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from matchlake.engine.csr import Floats
+    from matchlake.recommender.progress import ProgressCallback
+
+Capability = Literal[
+    "recommend_users",
+    "similar",
+    "related",
+    "fold_in_users",
+    "fold_in_items",
+    "features",
+    "uncertainty",
+    "feature_effects",
+]
+"""What a model may support beside `score` and `recommend_items`.
+
+`similar` are `similar_items` and `similar_users`, `related` are `related_items` and
+`related_users`; `features` lets `fold_in` read feature columns; `uncertainty` adds `rating_std` to
+scores.
+"""
+
+ALL_FACTOR_VERBS: frozenset[Capability] = frozenset({"recommend_users", "similar", "related"})
+
+Metric = Literal["cosine", "co_rating"]
+"""How similar two items (or users) are: by the angle of their factors, or by the density of equal
+ratings; see `co_rating.py`."""
+
+Rows = TypeVar("Rows")
+
+
+class Pools(NamedTuple):
+    """The candidates of related lists.
+
+    `min_co_ratings`: ratings that two related items (or users) share at least. `min_candidates`:
+    candidates that a list needs at least. `noise`: variance of a rating about its score.
+    """
+
+    min_co_ratings: int = 2
+    min_candidates: int = 2
+    noise: float = 1.0
+
+
+DEFAULT_POOLS = Pools()
+
+
+class RankedLists(NamedTuple):
+    """Ranked lists, and the skipped entities: their id and `pool`, their number of candidates."""
+
+    lists: "DataFrame"
+    skipped: "DataFrame"
+
+
+@dataclass(frozen=True)
+class ModelParts(Generic[Rows]):
+    """All parts of a model, for saving: as Spark frames, or as Arrow tables.
+
+    `users` has `user_id` and `user_idx` (0, 1, 2, ... in any order of rows), `items` likewise.
+    """
+
+    users: Rows
+    items: Rows
+    params: Any
+    values: Mapping[str, float] = field(default_factory=dict)
+    """Single numbers, such as the mean."""
+    tables: Mapping[str, Rows] = field(default_factory=dict)
+    """Further rows by name; they must fit in the driver."""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Arrays or JSON as bytes, by file name."""
+    sizes: tuple[int, int] | None = None
+    """The numbers of users and items, if known."""
+
+
+class TrainingInputs(NamedTuple):
+    """The inputs of a fit: interactions, and the features of users and of items if there are any.
+
+    `encoders` declare how feature columns become numbers, one per side.
+    """
+
+    interactions: "DataFrame"
+    user_features: "DataFrame | None" = None
+    item_features: "DataFrame | None" = None
+    encoders: tuple[Any, Any] = (None, None)
+
+
+class FitContext(NamedTuple):
+    """The environment of a fit: how it keeps frames, where it resumes, whom it calls."""
+
+    checkpoint: "Callable[[DataFrame], DataFrame]"
+    state: "DataFrame | None" = None
+    callback: "ProgressCallback | None" = None
+
+
+def refuse(model: object, verb: str) -> NoReturn:
+    """Raises ParameterError: the model does not support `verb`."""
+    able = ", ".join(["score", "recommend_items", *sorted(getattr(model, "capabilities", ()))])
+    raise ParameterError(f"{type(model).__name__} does not support {verb}; it supports {able}.")
+
+
+def require(model: object, capability: Capability, verb: str) -> None:
+    """Raises ParameterError unless the model has the capability that `verb` needs."""
+    if capability not in getattr(model, "capabilities", ()):
+        refuse(model, verb)
+
+
+class Recommender(Protocol):
+    """A fitted model as lazy Spark frames."""
+
+    algorithm: ClassVar[str]
+    """Its name in `ALGORITHMS`."""
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+
+    @property
+    def predicts_ratings(self) -> bool:
+        """Whether a score is a rating; otherwise it only orders items."""
+
+    def known(self, side: int) -> "DataFrame":
+        """The ids of users (side 0) or items (side 1), with `n_interactions`; lazy."""
+
+    def score(self, pairs: "DataFrame", *, clip: tuple[float, float] | None = None) -> "DataFrame":
+        """Adds `score` and `is_cold_start` to pairs of `user_id` and `item_id`; lazy.
+
+        `clip` limits the scores to a range.
+        """
+
+    def recommend_items(
+        self,
+        users: "DataFrame | None",
+        k: int,
+        *,
+        exclude_seen: "DataFrame | None" = None,
+        candidates: "DataFrame | None" = None,
+    ) -> "DataFrame":
+        """The best items of each user: `user_id`, `rank`, `item_id`, `score`, `is_cold_start`.
+
+        Lazy. Equal scores are ordered by the items' index.
+
+        Args:
+            users: The users, by `user_id`; None for all users of the model.
+            k: Length of a list, 1 or more; shorter if fewer items are left.
+            exclude_seen: Pairs `user_id`, `item_id` not to recommend.
+            candidates: Items to choose from, by `item_id`; with a column `user_id` too, the
+                candidates of each user. Then `exclude_seen` is subtracted from them.
+
+        Raises:
+            SchemaError: A frame lacks columns.
+            ParameterError: `k` is below 1.
+        """
+
+    def recommend_users(
+        self,
+        items: "DataFrame | None",
+        k: int,
+        *,
+        exclude_seen: "DataFrame | None" = None,
+        candidates: "DataFrame | None" = None,
+    ) -> "DataFrame":
+        """As `recommend_items`, with users and items exchanged."""
+        refuse(self, "recommend_users")
+
+    def similar_items(
+        self, items: "DataFrame | None", k: int, *, metric: Metric = "cosine"
+    ) -> "DataFrame":
+        """The `k` most similar items of each item, without itself; lazy.
+
+        Returns `item_id`, `rank`, `similar_item_id`, `score`; unknown items have no rows.
+        """
+        refuse(self, "similar_items")
+
+    def similar_users(
+        self, users: "DataFrame | None", k: int, *, metric: Metric = "cosine"
+    ) -> "DataFrame":
+        """As `similar_items`: `user_id`, `rank`, `similar_user_id`, `score`."""
+        refuse(self, "similar_users")
+
+    def related_items(
+        self,
+        items: "DataFrame | None" = None,
+        k: int = 5,
+        *,
+        rated: "DataFrame | None" = None,
+        pools: Pools = DEFAULT_POOLS,
+    ) -> RankedLists:
+        """The `k` trained items with the most similar rating patterns, for each item.
+
+        Returns `item_id`, `rank`, `related_item_id`, `score` (a log density; larger means more
+        similar). With `rated` (`user_id`, `item_id`) the candidates of an item are those that at
+        least `pools.min_co_ratings` users rated together with it. Items with fewer than
+        `pools.min_candidates` candidates are skipped. Starts one job, over the users' factors.
+        """
+        refuse(self, "related_items")
+
+    def related_users(
+        self,
+        users: "DataFrame | None" = None,
+        k: int = 5,
+        *,
+        rated: "DataFrame | None" = None,
+        pools: Pools = DEFAULT_POOLS,
+    ) -> RankedLists:
+        """As `related_items`: `user_id`, `rank`, `related_user_id`, `score`."""
+        refuse(self, "related_users")
+
+    def fold_in(
+        self,
+        *,
+        users: "DataFrame | None" = None,
+        items: "DataFrame | None" = None,
+        user_features: "DataFrame | None" = None,
+        item_features: "DataFrame | None" = None,
+        checkpoint: "Callable[[DataFrame], DataFrame] | None" = None,
+    ) -> Self:
+        """The model with new or changed users and items; lazy. All other rows stay as they are.
+
+        Args:
+            users: Histories of users: `user_id`, `item_id` and the column that was fitted.
+            items: Histories of items, in the same columns.
+            user_features: Feature columns by `user_id`, for models with the capability `features`.
+            item_features: Feature columns by `item_id`.
+            checkpoint: Computes and keeps the new rows, instead of computing them at each use.
+        """
+        refuse(self, "fold_in")
+
+    def diagnostics(self) -> Mapping[str, float]:
+        """Numbers that describe the fit, by name; empty if there are none."""
+        return {}
+
+    def feature_effects(self) -> "DataFrame":
+        """The estimated effect of each feature on the rating.
+
+        Columns `side` (user or item), `feature`, `source`, `category`, `effect`, `effect_std`,
+        `effect_heterogeneity`.
+        """
+        refuse(self, "feature_effects")
+
+    def to_parts(self) -> "ModelParts[DataFrame]":
+        """All parts of the model as frames, for saving."""
+
+    def to_numpy(self) -> "NumpyRecommender":
+        """The model in this process's memory; one Spark job per frame."""
+
+
+class NumpyRecommender(Protocol):
+    """A fitted model in memory: the verbs of `Recommender` for single users and items."""
+
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+
+    if TYPE_CHECKING:  # Read-only here; a subclass may have them as fields.
+
+        @property
+        def user_ids(self) -> Sequence[Any]:
+            """All users."""
+
+        @property
+        def item_ids(self) -> Sequence[Any]:
+            """All items."""
+
+    @property
+    def trained_ids(self) -> tuple[frozenset[Any], frozenset[Any]]:
+        """The users and the items that had interactions in the fit."""
+
+    def score(self, user_ids: Sequence[Any], item_ids: Sequence[Any]) -> "Floats":
+        """Scores of pairs."""
+
+    def recommend_items(
+        self,
+        user: Any,
+        k: int,
+        *,
+        exclude_seen: Collection[Any] = (),
+        candidates: Collection[Any] | None = None,
+    ) -> list[tuple[Any, float]]:
+        """The `k` best items of a user as (item_id, score), best first; ties by item index."""
+
+    def recommend_users(
+        self,
+        item: Any,
+        k: int,
+        *,
+        exclude_seen: Collection[Any] = (),
+        candidates: Collection[Any] | None = None,
+    ) -> list[tuple[Any, float]]:
+        """The `k` best users for an item, as `recommend_items`."""
+        refuse(self, "recommend_users")
+
+    def similar_items(
+        self, item: Any, k: int, *, metric: Metric = "cosine"
+    ) -> list[tuple[Any, float]]:
+        """The `k` most similar items of an item, without itself; KeyError if it is unknown."""
+        refuse(self, "similar_items")
+
+    def similar_users(
+        self, user: Any, k: int, *, metric: Metric = "cosine"
+    ) -> list[tuple[Any, float]]:
+        """The `k` most similar users of a user, as `similar_items`."""
+        refuse(self, "similar_users")
+
+    def related_items(self, item: Any, k: int) -> list[tuple[Any, float]]:
+        """The `k` trained items with the most similar rating patterns, as (item_id, log density).
+
+        Raises KeyError if the item is unknown.
+        """
+        refuse(self, "related_items")
+
+    def related_users(self, user: Any, k: int) -> list[tuple[Any, float]]:
+        """The `k` trained users with the most similar rating patterns."""
+        refuse(self, "related_users")
+
+    def fold_in(
+        self,
+        *,
+        users: Mapping[Any, Mapping[Any, float]] | None = None,
+        items: Mapping[Any, Mapping[Any, float]] | None = None,
+    ) -> Self:
+        """The model with new or changed users {user_id: {item_id: value}} and items."""
+        refuse(self, "fold_in")
