@@ -39,7 +39,7 @@ _LOCAL = {
     "spark.databricks.delta.snapshotPartitions": "2",
     # The number of tasks in which VACUUM lists files, for any table; Spark's default is 10000.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
-    # A stream with its ledger generates more classes than Spark's cache of 100 holds. Without room
+    # A stream and its batch log need more generated classes than Spark caches, 100. Without room
     # Spark compiles them again for each batch.
     "spark.sql.codegen.cache.maxEntries": "1000",
     "spark.ui.enabled": "false",

@@ -6,7 +6,7 @@
 All sides read the same topic with the same trigger, partitions and batch size, in turn. `from_json`
 writes the columns that ours has, all but null checkpoint and batch; `from_json_narrow` the event's
 own and its position, 8 of 17. A side's last table is compared with ours in what it writes, by
-EXCEPT ALL both ways. Our time includes the checks at the start, the batch_log, and the proof that
+EXCEPT ALL both ways. Our time includes the checks at the start, the batch log, and the check that
 nothing is missing or doubled. Before, each side in the JVM reads a million other events in ten
 batches.
 """
@@ -155,7 +155,7 @@ class Bench:
         writer.option("kafka.linger.ms", "20").option("topic", topic).save()
 
     def ours(self, name: str, topic: str, batch: int | None = None) -> float:
-        """Seconds of the job as it is, which proves its table at the end."""
+        """Seconds of the job as it is, with the reconciliation at its end."""
         runtime = with_ingest(self.runtime(name, topic, batch), reconcile_at_end=True)
         begin = time.perf_counter()
         INGEST_EVENTS(runtime)
@@ -191,7 +191,7 @@ class Bench:
         return side
 
     def replay(self, count: int) -> dict[str, Any]:
-        """Seconds to turn so many quarantined records into good rows, and to prove it."""
+        """Seconds to turn so many quarantined records into valid rows, and to reconcile."""
         create_topic(self.broker, "replayed", self.options.partitions)
         events = self.spark.range(count).select(
             F.regexp_replace(event_text(F.col("id"), 0), '"rating":...', '"rating":9.0').alias(

@@ -1,4 +1,4 @@
-"""What stops a stream whose checkpoint, table and topic do not fit, and the ways out."""
+"""The consistency checks of a stream at its start, and the recovery options."""
 
 import shutil
 from pathlib import Path

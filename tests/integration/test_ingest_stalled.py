@@ -103,7 +103,7 @@ def test_two_stale_runs_are_refused_by_name(
     first: str,
     second: str,
 ) -> None:
-    """The second stalls in the way out that was taken because of the first, before any batch."""
+    """The second run stalls in the recovery from the first, before any batch."""
     topic = f"twice_{SIX.index(first)}"
     fill(broker, topic, RECORDS)
     arguments = settings(tmp_path, broker, topic, 400)

@@ -63,7 +63,7 @@ def runtime_in(spark: SparkSession, folder: Path, **keys: Any) -> Runtime:
 
 
 def valid_value(number: int, **changes: Any) -> bytes:
-    """The value of a record that passes."""
+    """The value of a valid record."""
     fields = {
         "user_id": f"u{number}",
         "item_id": f"i{number % 7}",
@@ -99,13 +99,13 @@ def with_stream(runtime: Runtime, **keys: Any) -> Runtime:
 
 
 def batch_log_of(runtime: Runtime) -> BatchLog:
-    """The ledger of its one stream."""
+    """The batch log of its one stream."""
     ((name, stream),) = runtime.config.streams.items()
     return BatchLog(name, stream, runtime.config.ingest.batch_log, runtime.lakehouse)
 
 
 def ingest(runtime: Runtime) -> Counts:
-    """Runs the job, and then proves all that it ever read; raises what either raises."""
+    """Runs the job, then reconciles its stream; raises the errors of both."""
     INGEST_EVENTS(runtime)
     return batch_log_of(runtime).reconcile().total
 

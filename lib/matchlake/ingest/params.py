@@ -82,7 +82,10 @@ class StreamParams(Params):
         try:
             return FORMATS[info.data["format"]].options.model_validate(options)
         except ValidationError as error:
-            listed = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            listed = (
+                f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}"
+                for each in error.errors()
+            )
             raise ValueError("; ".join(listed)) from None
 
     @field_validator("table", "valid_view", "quarantine_view")

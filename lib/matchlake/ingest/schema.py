@@ -3,7 +3,7 @@
 from matchlake.ingest.rejections import ErrorCode
 from matchlake.schemas import Column
 
-VALID = "good"
+VALID = "valid"
 QUARANTINED = "quarantined"
 ERASED = "erased"
 

@@ -32,8 +32,8 @@ class Maintenance:
     def require_allowed(self, params: MaintainParams) -> None:
         """Raises TableError for what is not possible; changes nothing.
 
-        Not possible are clustering by an unknown column, and a VACUUM that removes files within
-        the retention of the table, or files of a running write.
+        Clustering by an unknown column is not possible. A VACUUM must keep the files within the
+        retention of the table, and files of a running write.
         """
         columns = self.lakehouse.read(self.table).columns
         missing = [name for name in self.cluster_by if name not in columns]

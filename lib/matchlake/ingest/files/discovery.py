@@ -94,7 +94,7 @@ class LakeFiles:
 
         Raises:
             SourceError: there is no file with content, and the source is required.
-            ConfigError: the finder is not to be had here.
+            ConfigError: this way to find files does not exist here.
         """
         self.lakehouse.create(lake_files(self.file_log))
         self._find_new()

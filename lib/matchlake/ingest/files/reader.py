@@ -61,7 +61,7 @@ class LakeRows:
     staging: str
 
     def check(self, files: Sequence[LakeFile]) -> Unreadable:
-        """The files without anything in them, and those whose very restart cannot be read.
+        """The files without content, and those whose first bytes cannot be read.
 
         Raises:
             SchemaError: a file has other columns than declared.

@@ -14,7 +14,7 @@ Key = tuple[Any, ...]
 Entry = dict[str, Any]
 """A row of the batch log, with `distinct`, `lowest` and `highest` as the table has them.
 
-`whole`, where it is there, tells whether the table has all rows that the batch wrote.
+`whole`, if present, says whether the table has all rows that the batch wrote.
 """
 
 

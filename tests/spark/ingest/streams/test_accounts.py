@@ -1,4 +1,4 @@
-"""The ledger and `matchlake reconcile` over tables that no broker stands behind."""
+"""The batch log and `matchlake reconcile`, with tables and without a broker."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from matchlake.lakehouse.erasure import Erasure
 
 
 @pytest.mark.soak
-def test_what_is_missing_is_told_each_time_until_there_is_a_reason(
+def test_update_missing_offsets_fails_until_a_cause_is_known(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "untold")
@@ -42,7 +42,7 @@ def test_what_is_missing_is_told_each_time_until_there_is_a_reason(
 
 
 @pytest.mark.soak
-def test_reconcile_exits_with_the_ranges_that_are_missing(
+def test_reconcile_missing_offsets_exits_with_their_ranges(
     spark: SparkSession,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -70,7 +70,7 @@ def test_reconcile_exits_with_the_ranges_that_are_missing(
     assert "topic proved: the broker gives no causes of gaps: No broker" in caplog.text
 
 
-def test_a_proof_beside_a_stream_is_of_what_was_there_when_it_began(
+def test_reconcile_running_stream_checks_the_state_at_its_start(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "beside")
@@ -95,10 +95,10 @@ def test_a_proof_beside_a_stream_is_of_what_was_there_when_it_began(
     assert first.first_event.isoformat() == "2024-05-01T10:00:00"
 
 
-def test_a_proof_counts_each_row_once_and_sees_them_all(
+def test_reconcile_counts_each_row_once(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows of new batches are counted for the ledger alone, the others for the proof alone."""
+    """Rows of new batches are counted for the log, and all others for the comparison."""
     at = ingest_in(spark, tmp_path, "once")
     stream = prepared(at, monkeypatch)
     counted: list[int] = []
@@ -135,7 +135,7 @@ def test_a_proof_counts_each_row_once_and_sees_them_all(
         ("stray_e", {"batch_id": 1, "offset": 2}, "not of this batch: offset 2"),
     ],
 )
-def test_a_proof_finds_a_stray_row_wherever_it_is(
+def test_reconcile_stray_row_is_found(
     spark: SparkSession,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -160,7 +160,7 @@ def test_a_proof_finds_a_stray_row_wherever_it_is(
         at.batch_log.reconcile()
 
 
-def test_a_proof_tells_what_another_table_in_its_place_has_not(
+def test_reconcile_replaced_table_names_missing_offsets(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "replaced")
@@ -177,7 +177,7 @@ def test_a_proof_tells_what_another_table_in_its_place_has_not(
         at.batch_log.reconcile(no_cause)
 
 
-def test_an_erased_user_is_gone_from_columns_that_are_declared_no_longer(
+def test_erasure_undeclared_column_is_emptied(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     email = {"email": {"type": "string", "required": False, "comment": "e"}}
@@ -193,7 +193,7 @@ def test_an_erased_user_is_gone_from_columns_that_are_declared_no_longer(
 
 
 @pytest.mark.soak
-def test_a_replay_counts_and_changes_only_what_was_there_when_it_began(
+def test_replay_running_stream_changes_only_earlier_records(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "again")

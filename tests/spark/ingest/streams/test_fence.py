@@ -1,4 +1,4 @@
-"""A stale run, and every other way in which a batch would be lost or doubled without a word."""
+"""A stale run, and all other ways to lose or double a batch without an error."""
 
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,17 @@ LAWS = {
     "offsets": "is_next",
     "look for its own commit": "require_written",
 }
-"""The laws of a batch writer, and where it keeps them."""
+"""The checks of a batch writer, and their methods."""
 
 
 def without_laws(patch: pytest.MonkeyPatch, *kept: str) -> None:
-    """Has a batch writer keep no law but those."""
+    """Switches off all checks of a batch writer but those."""
     for law, method in LAWS.items():
         if law not in kept:
             patch.setattr(BatchWriter, method, lambda *_: True)
 
 
-def test_a_stale_run_is_refused_and_nothing_is_lost_or_doubled(
+def test_batch_stale_run_is_refused_without_loss(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "stale")
@@ -49,10 +49,10 @@ def test_a_stale_run_is_refused_and_nothing_is_lost_or_doubled(
 
 
 @pytest.mark.parametrize("law", ["fence", "look for its own commit", "none"])
-def test_each_law_by_itself_stops_a_stale_run(
+def test_batch_one_check_alone_stops_a_stale_run(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, law: str
 ) -> None:
-    """Delta skips what it would write, as its generation is fenced: also where nobody looks."""
+    """The generation is fenced, so Delta skips its batches even without any check."""
     name = f"law_{law[:4]}"
     at = ingest_in(spark, tmp_path, name)
     stalled = prepared(at, monkeypatch)
@@ -72,7 +72,7 @@ def test_each_law_by_itself_stops_a_stale_run(
     assert at.batch_log.reconcile().total.offsets == 15
 
 
-def test_a_batch_that_delta_skips_is_told_from_one_that_is_written_already(
+def test_batch_skipped_by_delta_is_refused_unless_written(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "skipped")
@@ -90,7 +90,7 @@ def test_a_batch_that_delta_skips_is_told_from_one_that_is_written_already(
     assert offsets(at) == list(range(20))
 
 
-def test_a_batch_that_does_not_link_up_is_refused(
+def test_batch_not_contiguous_is_refused(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "refused")
@@ -104,7 +104,7 @@ def test_a_batch_that_does_not_link_up_is_refused(
 
 
 @pytest.mark.parametrize("begin", [45, 15])
-def test_the_default_account_finds_batches_that_do_not_link_up(
+def test_update_unlinked_batches_are_found(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: int
 ) -> None:
     """Batch 1 ends at 20: 25 offsets are in no batch, or 5 in two."""
@@ -122,7 +122,7 @@ def test_the_default_account_finds_batches_that_do_not_link_up(
             at.batch_log.update(no_cause)
 
 
-def test_what_a_stale_run_enters_late_is_taken_out_of_the_ledger(
+def test_reconcile_late_entry_of_a_stale_run_is_deleted(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "late")

@@ -11,7 +11,7 @@ from tests.support.registry import schema_registry
 from tests.support.streams import COLUMNS, stream_entry, valid_value
 
 from matchlake.ingest.params import StreamParams
-from matchlake.ingest.parse import messages as records
+from matchlake.ingest.streams import messages as records
 from matchlake.ingest.streams.messages import parse_messages
 from matchlake.ingest.tables import stream_table
 

@@ -1,4 +1,4 @@
-"""The ways out of a stream's trouble, and what they refuse before they change anything."""
+"""The recovery options of a stream, and what they refuse before they change anything."""
 
 import dataclasses
 import shutil
@@ -19,7 +19,7 @@ from matchlake.ingest.streams.runner import PreparedStream
 
 
 @pytest.mark.soak
-def test_rows_that_kafka_cannot_give_again_are_not_taken_out(
+def test_rewind_offsets_not_held_are_not_deleted(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "back")
@@ -51,7 +51,7 @@ def test_rows_that_kafka_cannot_give_again_are_not_taken_out(
     assert (new.generation, new.id(), at.checkpoint.id()) == (1, None, 0xC1)
 
 
-def test_a_restore_that_a_batch_overtook_is_noticed(
+def test_start_restore_during_a_batch_is_refused(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "overtaken")
@@ -79,12 +79,12 @@ def test_a_restore_that_a_batch_overtook_is_noticed(
     ("step", "way"),
     [("fence", "rewind_to"), ("begin", ""), ("begin", "accept-data-loss"), ("finish", "")],
 )
-def test_a_way_out_that_is_killed_can_be_run_again(
+def test_recovery_killed_at_a_step_can_be_repeated(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, way: str
 ) -> None:
-    """Killed after the step `fence` it has to be taken again, later the next run goes on.
+    """After `fence` the option must be used again; after a later step the next run finishes it.
 
-    Or another way out is taken, which also undoes what that was to undo.
+    Or another option is used, which also deletes what the first one was to delete.
     """
     name = f"killed_{step}_{way}"
     at = ingest_in(spark, tmp_path, name)
@@ -124,7 +124,7 @@ def test_a_way_out_that_is_killed_can_be_run_again(
     assert sorted(at.batch_log.checkpoints()) == [0xC1, 0xC2]
 
 
-def test_a_checkpoint_that_is_removed_under_its_stream_stops_it(
+def test_batch_removed_checkpoint_is_refused(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "removed")
@@ -139,7 +139,7 @@ def test_a_checkpoint_that_is_removed_under_its_stream_stops_it(
 
 
 def hold_for_done(at: PreparedStream, batch: int, end: int) -> None:
-    """Has the checkpoint hold a batch for done that is in no table: as if those were copies."""
+    """Marks a batch as done that is in no table, as if table and log were older copies."""
     plan(at, batch, end)
     done = Path(at.ingest.checkpoint.path, "commits", str(batch))
     done.parent.mkdir(exist_ok=True)

@@ -17,6 +17,7 @@ from tests.support.streams import COLUMNS, stream_entry
 
 from matchlake.errors import ConfigError, SourceError
 from matchlake.ingest.params import StreamParams
+from matchlake.ingest.parse.formats import FORMATS
 
 WHEN = dt.datetime(2024, 5, 1, 10, tzinfo=dt.UTC)
 ROW = ("u", "i", 4.5, WHEN)
@@ -253,11 +254,25 @@ def test_an_undeclared_integer_of_any_length_is_kept_or_refused() -> None:
     assert typed(parsed(values, stream(unknown_fields="quarantine"))) == ["unknown_field"] * 2
 
 
-def test_a_format_says_what_it_needs() -> None:
+def test_formats_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="format xml is none of json, csv, avro, confluent_avro"):
+        stream(format="xml")
+    with pytest.raises(ValueError, match="separator: Extra inputs are not permitted"):
+        stream(format="json", format_options={"separator": ";"})
+
+
+@pytest.mark.parametrize("name", ["json", "csv", "avro"])
+def test_formats_unreadable_values_give_errors_of_the_entry(name: str) -> None:
+    options = {"avro_schema": AVRO} if name == "avro" else {}
+    rows = parsed([b"", b"\xff", b'"', b"{"], stream(format=name, format_options=options))
+    assert {row["_error_code"] for row in rows} <= set(FORMATS[name].errors)
+
+
+def test_format_options_missing_key_is_named() -> None:
     for format_, needed in (("avro", "avro_schema"), ("confluent_avro", "registry")):
         with pytest.raises(ValueError, match=f"format_options\n.*{needed}: Field required"):
             stream(format=format_)
-    with pytest.raises(ValueError, match="registry has to begin with http"):
+    with pytest.raises(ValueError, match="registry: registry must begin with http"):
         stream(format="confluent_avro", format_options={"registry": "file:///etc/passwd"})
     with pytest.raises(ValueError, match="registry must hold no login"):
         stream(format="confluent_avro", format_options={"registry": "https://me:word@registry"})

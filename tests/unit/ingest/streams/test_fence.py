@@ -31,7 +31,7 @@ def commit(batch: int | None, **offsets: list[int]) -> Commit:
     ("last", "batch", "plan"),
     [
         (None, 0, {0: (30, 40)}),  # the very first
-        (commit(None, p0=[30, 30]), 0, {0: (30, 40)}),  # the first after a way out
+        (commit(None, p0=[30, 30]), 0, {0: (30, 40)}),  # the first after a restart
         (commit(None, p0=[30, 30]), 0, {0: (30, 40), 1: (9, 12)}),  # a partition came meanwhile
         (commit(None), 0, {0: (30, 40)}),  # that begins at whatever the broker holds
         (commit(4, p0=[30, 40]), 5, {0: (40, 45)}),
