@@ -41,7 +41,7 @@ def test_a_restore_stops_the_stream_and_each_way_out_leads_on(
     assert "restored.events was changed by RESTORE to version 1 (version 3" in str(stopped.value)
     assert "batch 1 is no longer in it" in str(stopped.value)
     for way in (
-        "--accept-data-loss restored goes",
+        "--accept-data-loss restored continues",
         "--rewind-to restored=1 reads",
         "--reset-checkpoint restored",
     ):
