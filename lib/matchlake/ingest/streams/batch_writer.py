@@ -24,8 +24,8 @@ class BatchWriter:
     """The function of `foreachBatch`. It holds no session, so Spark can send it to a server.
 
     Each of three checks alone keeps a batch from being lost or doubled. The fence in the table
-    stops a stale run. A batch must begin where the previous one ended. After the write its own
-    commit must be in the history.
+    stops a stale run. A batch must begin where the previous one ended. The commit of each batch
+    must be in the history, before the next batch and at the end of a run.
     """
 
     table: str
@@ -55,12 +55,12 @@ class BatchWriter:
 
         Raises:
             CheckpointMismatchError: the table was changed or has another writer; this is a stale
-                run; the batch does not begin where the previous one ended; the checkpoint was
-                removed or replaced; or Delta did not take the batch.
+                run; the batch does not begin where the previous one ended; Delta did not take the
+                previous one; or the checkpoint was removed or replaced.
             InputError: too much of the batch is quarantined. Nothing of it was written.
         """
         began, spark = time.time(), messages.sparkSession
-        checkpoint = Checkpoint(spark, self.folder, self.metadata["topic"], self.generation)
+        checkpoint = self._checkpoint(spark)
         own, plan = self.require_own(checkpoint), checkpoint.plan(batch)
         checked, last = self.require_undisturbed(spark, own)
         if not self.is_next(last, own, batch, plan):
@@ -80,7 +80,6 @@ class BatchWriter:
         except (PySparkException, Py4JError):
             self.require_not_fenced(spark)
             raise
-        self.require_written(spark, metadata)
 
     def require_own(self, checkpoint: Checkpoint) -> int:
         """The id of the checkpoint; raises CheckpointMismatchError if it has changed."""
@@ -156,29 +155,36 @@ class BatchWriter:
                 break
             self._require_not_stale(commit)
 
-    def require_written(self, spark: SparkSession, metadata: Mapping[str, Any]) -> None:
-        """Raises CheckpointMismatchError unless the batch is the newest commit of the generation.
+    def require_written(self, spark: SparkSession) -> None:
+        """Raises CheckpointMismatchError unless the table has the last batch of this run.
 
         Delta skips a batch with a known transaction version, without an error. That is right for
         a batch that is in the table. It is wrong for a batch of a stale run, and for a number
-        that another run has used.
+        that another run has used. `is_next` finds that before the next batch; this is the check
+        after the last one.
         """
-        newer = []
-        for commit in commits(spark, self.table, at_once=2):
+        checkpoint = self._checkpoint(spark)
+        done = checkpoint.committed_batch()
+        if done is None or done < self.first_batch:
+            return
+        own, plan, newer = checkpoint.id(), checkpoint.plan(done), []
+        for commit in commits(spark, self.table, at_once=3):
             if self._is_of_generation(commit):
-                names = ("checkpoint", "batch")
-                same = all(commit.metadata.get(name) == metadata[name] for name in names)
-                if same and commit.offsets == metadata["offsets"]:
+                batch = commit.batch
+                is_own = commit.metadata.get("checkpoint") == own
+                if batch is not None and (
+                    batch > done or (batch == done and is_own and commit.offsets == plan)
+                ):
                     return
                 break
             newer.append(commit)
         for commit in newer:
             self._require_not_stale(commit)
         raise CheckpointMismatchError(
-            f"{self._name}: Delta did not take batch {metadata['batch']} of checkpoint generation "
-            f"{self.generation}: {self.table} has that batch or a later one already. Nothing of it "
-            "was written. Another run of this stream is or was active. Wait until it ends, then "
-            "run the job again. Its message lists the recovery options."
+            f"{self._name}: Delta did not take batch {done} of checkpoint generation "
+            f"{self.generation}: {self.table} has another batch of that number or a later one. "
+            "Another run of this stream is or was active. Wait until it ends, then run the job "
+            "again. Its message lists the recovery options."
         )
 
     def require_few_quarantined(self, rows: DataFrame, batch: int) -> None:
@@ -208,6 +214,9 @@ class BatchWriter:
             .option("userMetadata", json.dumps({INGEST: metadata}))
             .saveAsTable(self.table)
         )
+
+    def _checkpoint(self, spark: SparkSession) -> Checkpoint:
+        return Checkpoint(spark, self.folder, self.metadata["topic"], self.generation)
 
     @property
     def _name(self) -> str:
@@ -256,7 +265,9 @@ def _out_of_order(last: Commit, batch: int) -> str:
     if last.batch is None:
         return f"version {last.version} began the generation, and batch 0 comes next"
     known = f"version {last.version} is batch {last.batch}"
-    return f"{known}: another run of this stream is active" if last.batch > batch else known
+    if last.batch > batch:
+        return f"{known}: another run of this stream is active"
+    return f"{known}, so Delta did not take batch {batch - 1}"
 
 
 def _not_contiguous(last: Commit, plan: Ranges) -> str | None:

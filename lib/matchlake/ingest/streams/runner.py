@@ -215,14 +215,17 @@ class PreparedStream:
 
         Raises:
             ReconciliationError: the table does not hold every offset exactly once.
-            CheckpointMismatchError: this is a stale run: a later generation has begun.
+            CheckpointMismatchError: this is a stale run: a later generation has begun; or Delta
+                did not take the last batch.
         """
-        batch_log = self.ingest.batch_log
+        batch_log, writer, spark = self.ingest.batch_log, self.writer(), self.ingest.lakehouse.spark
         causes = BrokerCauses(self.ingest.client, self.stream.topic)
         try:
-            return batch_log.reconcile(causes).entered if reconcile else batch_log.update(causes)
+            counts = batch_log.reconcile(causes).entered if reconcile else batch_log.update(causes)
         finally:
-            self.writer().require_not_fenced(self.ingest.lakehouse.spark)
+            writer.require_not_fenced(spark)
+        writer.require_written(spark)
+        return counts
 
     def require_same_topic(self) -> None:
         """Raises CheckpointMismatchError if the topic was created again while it was read.

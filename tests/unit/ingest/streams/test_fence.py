@@ -60,7 +60,12 @@ def test_a_batch_that_is_given_again_is_known_to_be_written() -> None:
         (commit(4, p0=[30, 40]), 5, {0: (39, 54)}, "begins at offset 39, .* ended at 40"),
         (commit(4, p0=[30, 40], p1=[0, 3]), 5, {0: (40, 54)}, "leaves out partition 1"),
         (commit(4, p0=[30, 40]), 5, {0: (40, 54), 1: (2, 3)}, "partition 1 is new, but begins"),
-        (commit(4, p0=[30, 40]), 6, {0: (40, 54)}, "version 7 is batch 4. A write"),
+        (
+            commit(4, p0=[30, 40]),
+            6,
+            {0: (40, 54)},
+            "is batch 4, so Delta did not take batch 5",
+        ),
         (commit(4, p0=[30, 40]), 3, {0: (20, 30)}, "is batch 4: another run of this stream"),
         (commit(4, p0=[30, 40]), 4, {0: (30, 41)}, "batch 4 already, with other offsets"),
         (commit(None, p0=[30, 30]), 0, {0: (20, 40)}, "begins at offset 20, .* ended at 30"),
