@@ -9,8 +9,8 @@ UV_VERSION := 0.13.9
 UV := UV_PYTHON_DOWNLOADS=never .uv/bin/uv
 BIN := .venv/bin
 # Tests that run on Spark Connect, too.
-ON_CONNECT := $(addprefix tests/spark/,recommender/split recommender/metrics recommender/als/test_schedules.py \
-	features/test_fit.py features/test_interactions.py test_serverless_rules.py)
+ON_CONNECT := $(addprefix tests/spark/,recommender/split recommender/metrics recommender/als/test_execution.py \
+	features/test_fit.py test_serverless_rules.py)
 # The packages of Databricks runtime 17.3 LTS, and the tests that run on them.
 RUNTIME := pyspark==4.0.0 delta-spark==4.0.1 'pandas==2.2.*' 'numpy==2.1.*' 'pyarrow>=18,<22'
 ON_RUNTIME := tests/integration/test_bundle_jobs.py tests/integration/test_ingest_events.py \

@@ -15,10 +15,10 @@ ALTER TABLE bronze.rating_events SET TAGS ('data_class' = 'personal');
 ALTER TABLE bronze.rating_events ALTER COLUMN user_id SET TAGS ('pii' = 'pseudonym');
 -- Bad records are kept as they came: nobody knows what is in them.
 ALTER TABLE bronze.rating_events ALTER COLUMN raw SET TAGS ('pii' = 'unknown');
-ALTER TABLE bronze.rating_events ALTER COLUMN detail SET TAGS ('pii' = 'unknown');
+ALTER TABLE bronze.rating_events ALTER COLUMN _error_message SET TAGS ('pii' = 'unknown');
 ALTER TABLE bronze.lake_quarantine SET TAGS ('data_class' = 'personal');
 ALTER TABLE bronze.lake_quarantine ALTER COLUMN row_text SET TAGS ('pii' = 'unknown');
-ALTER TABLE bronze.lake_quarantine ALTER COLUMN detail SET TAGS ('pii' = 'unknown');
+ALTER TABLE bronze.lake_quarantine ALTER COLUMN _error_message SET TAGS ('pii' = 'unknown');
 
 ALTER TABLE silver.ratings SET TAGS ('data_class' = 'personal');
 ALTER TABLE silver.ratings ALTER COLUMN user_id SET TAGS ('pii' = 'pseudonym');

@@ -18,7 +18,7 @@ def run(runtime: Runtime) -> None:
     for each in report.tables:
         _log.info(
             "%s: %d rows and %d quarantined records erased, %d other matches, %d rows left",
-            *(each.table, each.rows, each.quarantined, each.mentions, each.left),
+            *(each.table, each.rows, each.quarantined, each.unparsed_matches, each.left),
         )
     for remark in report.remarks:
         _log.info("%s", remark)

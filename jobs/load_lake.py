@@ -1,6 +1,6 @@
-"""Lake files -> bronze: the last row of each key by MERGE, bad rows into the lake quarantine.
+"""Lake files -> bronze: the last valid row per key by MERGE; other rows are quarantined.
 
-Each file is loaded once, and again when it has changed; a ledger says what became of it.
+Each file is loaded once, and again if it has changed; the log of files has its status.
 """
 
 import logging
@@ -13,11 +13,11 @@ from matchlake.runtime import Flag, Runtime, run_job
 _log = logging.getLogger("matchlake.load_lake")
 
 
-WAYS = (Flag("--reload", "lake.reload", "SOURCE", "loads all files of the source anew"),)
+FLAGS = (Flag("--reload", "lake.reload", "SOURCE", "loads all files of the source again"),)
 
 
 def run(runtime: Runtime) -> None:
-    """Loads what is new of every declared source, each row read good or quarantined."""
+    """Loads new files of every declared source; every row is valid or quarantined."""
     lake = runtime.config.lake
     folder = lake_folder(lake, runtime.config.lakehouse)
     now = datetime.now(UTC).isoformat()
@@ -25,10 +25,10 @@ def run(runtime: Runtime) -> None:
         load = lake_load(name, lake, folder, runtime.config.checkpoints, runtime.lakehouse)
         counts = load.load(now, reload=name in lake.reload)
         _log.info(
-            "%s: read %d = %d good + %d quarantined from %d file(s), %d corrupt; %d keys into %s",
+            "%s: read %d = %d valid + %d quarantined from %d file(s), %d corrupt; %d keys into %s",
             name,
             counts.read,
-            counts.good,
+            counts.valid,
             counts.quarantined,
             counts.files,
             counts.corrupt,
@@ -38,4 +38,4 @@ def run(runtime: Runtime) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_job("load_lake", run, flags=WAYS))
+    sys.exit(run_job("load_lake", run, flags=FLAGS))

@@ -19,28 +19,28 @@ _log = logging.getLogger("matchlake.maintain_tables")
 def run(runtime: Runtime) -> None:
     """Maintains the chosen tables, one after the other."""
     config, lake = runtime.config, runtime.lakehouse
-    wanted = config.maintain
+    params = config.maintain
     specs = {name: spec for name, spec in declared_tables(config).items() if spec.columns}
-    names = table_names(lake, config) if wanted.tables is None else wanted.tables
+    names = table_names(lake, config) if params.tables is None else params.tables
     lake.require(*names)
     tables = [
-        Maintenance(name, specs.get(name), lake, wanted.cluster_by.get(name, ())) for name in names
+        Maintenance(name, specs.get(name), lake, params.cluster_by.get(name, ())) for name in names
     ]
     for table in tables:
-        table.allow(wanted)
+        table.require_allowed(params)
     problems = []
     for table in tables:
         try:
-            done = table.declare()
+            changes = table.apply_declaration()
         except TableError as error:
             problems.append(str(error))
-            done = []
-        joined = table.optimize() if wanted.optimize else None
-        refused = table.vacuum(wanted.vacuum_hours) if wanted.vacuum else None
+            changes = []
+        rewritten = table.optimize() if params.optimize else None
+        refused = table.vacuum(params.vacuum_hours) if params.vacuum else None
         if refused:
             problems.append(refused)
-        told = [*done, joined] if joined else done
-        _log.info("%s: %s", table.table, ", ".join(told) or "nothing to do")
+        changes += [rewritten] if rewritten else []
+        _log.info("%s: %s", table.table, ", ".join(changes) or "nothing to do")
     if problems:
         raise TableError(" ".join(problems))
 

@@ -10,14 +10,14 @@ _log = logging.getLogger("matchlake.replay_quarantine")
 
 FLAGS = (
     Flag("--stream", "replay.stream", "STREAM", "the stream", single=True),
-    Flag("--reason", "replay.reasons", "REASON", "only records with this reason"),
+    Flag("--error-code", "replay.error_codes", "CODE", "only records with this error code"),
     Flag("--since", "replay.since", "TIME", "only records received from then on", single=True),
     Flag("--fix", "replay.fix", "SQL", "expression of the text to parse instead", single=True),
 )
 
 
 def run(runtime: Runtime) -> None:
-    """Turns the records that pass now into good rows in one commit, then reconciles the stream."""
+    """Makes records that are valid now valid rows in one commit, then reconciles the stream."""
     config = runtime.config
     for line in replay_quarantine(config, runtime.lakehouse, runtime.secrets, config.replay):
         _log.info("%s", line)

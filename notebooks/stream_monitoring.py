@@ -1,9 +1,9 @@
 # Databricks notebook source
 # MAGIC %md
-# MAGIC # Is the stream well?
+# MAGIC # State of the streams
 # MAGIC
-# MAGIC What came, what was refused and why, how old the tables are: from the tables themselves, so that it
-# MAGIC tells the same wherever the stream runs.
+# MAGIC Batches, gaps, quarantined records and the age of the tables. All of it comes from tables, so the result
+# MAGIC is the same wherever the streams run.
 
 # COMMAND ----------
 
@@ -19,45 +19,45 @@ lake = runtime.lakehouse
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## Batches: good and bad records of each
+# MAGIC ## Batches: valid and quarantined records
 # MAGIC
-# MAGIC The ledger has what each batch was to read, and what became of it.
+# MAGIC The batch log has the offsets of each batch, and its counts of rows and gaps.
 
 # COMMAND ----------
 
 from matchlake.training.notebook_plots import batches
 
-ledger = lake.read(runtime.config.ingest.ledger)
-batches(ledger)
+batch_log = lake.read(runtime.config.ingest.batch_log)
+batches(batch_log)
 
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## Records that are missing, and late ones
+# MAGIC ## Gaps and late records
 # MAGIC
-# MAGIC A gap is a range of offsets without a row: with its reason, or the next run stops.
+# MAGIC A gap is a range of offsets without a row. It has a recorded cause; else the next run fails.
 
 # COMMAND ----------
 
-columns = ["stream", "batch_id", "partition", "read", "reasons", "gaps", "late", "seconds"]
-ledger.select(*columns).orderBy("batch_id", "partition").limit(20).toPandas()
+columns = ["stream", "batch_id", "partition", "read", "error_codes", "gaps", "late", "seconds"]
+batch_log.select(*columns).orderBy("batch_id", "partition").limit(20).toPandas()
 
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## What was refused, and why
+# MAGIC ## Quarantined records by error code
 
 # COMMAND ----------
 
 from matchlake.lakehouse.views import FRESHNESS, QUARANTINE, create_views
 
 create_views(lake, runtime.config, [FRESHNESS, QUARANTINE])
-lake.read(QUARANTINE).select("source", "reason", "refused", "example").toPandas()
+lake.read(QUARANTINE).select("source", "error_code", "refused", "example").toPandas()
 
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## How fresh each table is
+# MAGIC ## Age of each table
 # MAGIC
 # MAGIC The bundle's alerts watch this view: rating events older than two hours, recommendations older than
 # MAGIC two days.
@@ -69,7 +69,7 @@ lake.read(FRESHNESS).toPandas()
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## Up to where the stream has read
+# MAGIC ## Offsets that the stream has read
 
 # COMMAND ----------
 

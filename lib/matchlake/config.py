@@ -21,14 +21,13 @@ from matchlake.features.params import FeaturesParams
 from matchlake.ingest.files.params import LakeParams
 from matchlake.ingest.params import (
     EraseParams,
+    IngestParams,
     ReconcileParams,
     ReplayParams,
     SilverParams,
     StreamParams,
 )
-from matchlake.ingest.streams.runner import IngestParams
-from matchlake.io.delta_maintenance import MaintainParams
-from matchlake.io.params import KafkaParams, StorageParams, TrackingParams
+from matchlake.io.params import KafkaParams, MaintainParams, StorageParams, TrackingParams
 from matchlake.io.secrets import (
     SecretsParams,
     refuse_foreign_secrets,

@@ -8,8 +8,8 @@
     ├── SourceError                a source cannot be read: broker, topic, folder, table
     │   └── UnreachableError       a broker does not answer at the moment
     ├── TableError                 a Delta table is not in the state that its job needs
-    │   └── IdentityError          a stream's checkpoint, table and topic do not match
-    ├── ReconciliationError        rows read are not rows good + rows quarantined
+    │   └── CheckpointMismatchError          a stream's checkpoint, table and topic do not match
+    ├── ReconciliationError        rows read are not rows valid + rows quarantined
     ├── ModelError                 a saved or registered model is missing or does not fit
     ├── SecretError                a secret reference does not resolve (never holds the value)
     │   └── SecretMissingError     the store has no such scope or key
@@ -69,12 +69,12 @@ class TableError(MatchlakeError):
     """A Delta table is not in the state that its job needs."""
 
 
-class IdentityError(TableError):
+class CheckpointMismatchError(TableError):
     """A stream's checkpoint, table and topic do not match."""
 
 
 class ReconciliationError(MatchlakeError):
-    """Rows read are not rows good plus rows quarantined."""
+    """Rows read are not rows valid plus rows quarantined."""
 
 
 class ModelError(MatchlakeError):

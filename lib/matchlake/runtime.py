@@ -39,7 +39,7 @@ _LOCAL = {
     "spark.databricks.delta.snapshotPartitions": "2",
     # The number of tasks in which VACUUM lists files, for any table; Spark's default is 10000.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
-    # A stream with its ledger generates more classes than Spark's cache of 100 holds. Without room
+    # A stream and its batch log need more generated classes than Spark caches, 100. Without room
     # Spark compiles them again for each batch.
     "spark.sql.codegen.cache.maxEntries": "1000",
     "spark.ui.enabled": "false",
@@ -74,7 +74,7 @@ class Runtime:
 
 
 class Flag(NamedTuple):
-    """An option of one job that sets a conf key: a list, or a mapping with `A=B`."""
+    """A job option that sets a conf key. Its value is a list, or a mapping written as `A=B`."""
 
     name: str
     key: str
@@ -211,7 +211,7 @@ def spark_session(config: JobConfig, name: str) -> SparkSession:
 
 
 def _token_settings(config: JobConfig, settings: Mapping[str, str]) -> dict[str, str]:
-    """Kafka's Java client gets tokens only from endpoints that its JVM allows at its start."""
+    """Settings that allow the OAuth token endpoint: a JVM reads them only at its start."""
     if config.kafka.sasl is None or config.kafka.sasl.oauth is None:
         return {}
     endpoint = config.kafka.sasl.oauth.token_endpoint

@@ -6,7 +6,7 @@
 All sides read the same topic with the same trigger, partitions and batch size, in turn. `from_json`
 writes the columns that ours has, all but null checkpoint and batch; `from_json_narrow` the event's
 own and its position, 8 of 17. A side's last table is compared with ours in what it writes, by
-EXCEPT ALL both ways. Our time includes the checks at the start, the ledger, and the proof that
+EXCEPT ALL both ways. Our time includes the checks at the start, the batch log, and the check that
 nothing is missing or doubled. Before, each side in the JVM reads a million other events in ten
 batches.
 """
@@ -29,7 +29,7 @@ from pyspark.sql import functions as F
 from tests.benchmarks.ingest_peers import PEERS, Peer
 from tests.benchmarks.marks import with_marks
 from tests.benchmarks.memory import PeakMemory
-from tests.support.streams import INGEST_EVENTS, ledger_of, one_stream, with_ingest, with_stream
+from tests.support.streams import INGEST_EVENTS, batch_log_of, one_stream, with_ingest, with_stream
 
 from matchlake.config import load_config
 from matchlake.dev.sandbox.broker import start_broker, stop_broker
@@ -109,9 +109,9 @@ class Bench:
     def throughput(self) -> dict[str, Any]:
         """Each side in turn, as often as there are rounds; medians of records a second."""
         options = self.options
-        self.fill("good", options.events, bad=0)
+        self.fill("valid", options.events, bad=0)
         sides: dict[str, Callable[[str], float]] = {
-            "matchlake": lambda name: self.ours(name, "good")
+            "matchlake": lambda name: self.ours(name, "valid")
         }
         if options.bad:
             self.fill("mixed", options.events, bad=100)
@@ -155,19 +155,21 @@ class Bench:
         writer.option("kafka.linger.ms", "20").option("topic", topic).save()
 
     def ours(self, name: str, topic: str, batch: int | None = None) -> float:
-        """Seconds of the job as it is, which proves its table at the end."""
-        runtime = with_ingest(self.runtime(name, topic, batch), prove=True)
+        """Seconds of the job as it is, with the reconciliation at its end."""
+        runtime = with_ingest(self.runtime(name, topic, batch), reconcile_at_end=True)
         begin = time.perf_counter()
         INGEST_EVENTS(runtime)
         seconds = time.perf_counter() - begin
-        counts = ledger_of(runtime).reconcile()
-        assert counts.offsets == counts.good + counts.quarantined
+        counts = batch_log_of(runtime).reconcile().total
+        assert counts.offsets == counts.valid + counts.quarantined
         return seconds
 
     def runtime(self, name: str, topic: str, batch: int | None = None) -> Runtime:
         """A stream of its own, `name`, that reads the topic."""
         runtime = one_stream(self.spark, self.root / "ours", self.broker, name)
-        return with_stream(runtime, topic=topic, max_offsets_per_batch=batch or self.options.batch)
+        return with_stream(
+            runtime, topic=topic, max_offsets_per_trigger=batch or self.options.batch
+        )
 
     def peer_side(self, peer: Peer) -> Callable[[str], float]:
         """Seconds of a peer; its table is compared with ours of the same round: all in the last."""
@@ -175,7 +177,7 @@ class Bench:
         def side(name: str) -> float:
             folder = self.root / "peers" / name
             begin = time.perf_counter()
-            peer.run(self.spark, self.broker, "good", folder, self.options)
+            peer.run(self.spark, self.broker, "valid", folder, self.options)
             seconds = time.perf_counter() - begin
             if peer.most is None:
                 round_ = int(name.rpartition("_")[2])
@@ -189,7 +191,7 @@ class Bench:
         return side
 
     def replay(self, count: int) -> dict[str, Any]:
-        """Seconds to turn so many quarantined records into good rows, and to prove it."""
+        """Seconds to turn so many quarantined records into valid rows, and to reconcile."""
         create_topic(self.broker, "replayed", self.options.partitions)
         events = self.spark.range(count).select(
             F.regexp_replace(event_text(F.col("id"), 0), '"rating":...', '"rating":9.0').alias(
@@ -201,16 +203,16 @@ class Bench:
         ).save()
         runtime = self.runtime("again", "replayed")
         INGEST_EVENTS(runtime)
-        before = ledger_of(runtime).reconcile()
+        before = batch_log_of(runtime).reconcile().total
         columns = dict(runtime.config.streams["again"].columns)
         columns["rating"] = columns["rating"].model_copy(update={"max": 10})
         wider = with_stream(runtime, columns=columns, schema_version=2)
-        ledger = ledger_of(wider)
+        batch_log = batch_log_of(wider)
         begin = time.perf_counter()
-        done = Replay(ledger.stream, wider.lakehouse).run(ledger)
-        after = ledger.reconcile()
+        done = Replay(batch_log.stream, wider.lakehouse).run(batch_log)
+        after = batch_log.reconcile().total
         seconds = time.perf_counter() - begin
-        assert (before.quarantined, done.passed, after.good) == (count, count, count)
+        assert (before.quarantined, done.passed, after.valid) == (count, count, count)
         return {"records": count, "seconds": round(seconds, 1)}
 
 

@@ -9,7 +9,13 @@ from typing import Any
 
 from kafka import KafkaProducer
 from pyspark.sql import SparkSession
-from tests.support.streams import good, ledger_of, one_stream, prepared_streams, with_ingest
+from tests.support.streams import (
+    batch_log_of,
+    one_stream,
+    prepared_streams,
+    valid_value,
+    with_ingest,
+)
 
 from matchlake.ingest.streams.runner import follow
 
@@ -24,7 +30,7 @@ def latency(
     runtime = with_ingest(
         one_stream(spark, root / "ours", broker, "lasting", partitions=2),
         trigger=options.trigger,
-        reconcile_seconds=20,
+        batch_log_interval_seconds=20,
     )
     events = options.rate * options.continuous
     command = [sys.executable, "-m", __name__, broker, str(options.rate), str(options.continuous)]
@@ -32,13 +38,15 @@ def latency(
     streams = follow(prepared_streams(runtime), runtime.config.ingest)
     with subprocess.Popen(command) as producer:
         for _, counts in streams:
-            read += counts.good
+            read += counts.valid
             if read >= events:
                 break
         assert producer.wait() == 0
     streams.close()
-    counts = ledger_of(runtime).reconcile()
-    rows = spark.table("lasting.events").join(ledger_of(runtime).rows(), ["batch_id", "partition"])
+    counts = batch_log_of(runtime).reconcile().total
+    rows = spark.table("lasting.events").join(
+        batch_log_of(runtime).rows(), ["batch_id", "partition"]
+    )
     waited = "CAST(committed_at AS DOUBLE) - CAST(kafka_timestamp AS DOUBLE)"
     p50, p99, most = rows.selectExpr(
         f"percentile({waited}, 0.5)", f"percentile({waited}, 0.99)", f"max({waited})"
@@ -47,18 +55,18 @@ def latency(
         "events": events,
         "rate": options.rate,
         "trigger": options.trigger,
-        "batches": ledger_of(runtime).rows().select("batch_id").distinct().count(),
+        "batches": batch_log_of(runtime).rows().select("batch_id").distinct().count(),
         "p50": round(p50, 2),
         "p99": round(p99, 2),
         "max": round(most, 2),
-        "lost": events - counts.good,
+        "lost": events - counts.valid,
     }
 
 
 def send(broker: str, rate: int, seconds: int) -> None:
     """Sends `rate` events a second, evenly; falls behind rather than crowd."""
     producer = KafkaProducer(bootstrap_servers=broker, linger_ms=5)
-    values = [good(number) for number in range(rate)]
+    values = [valid_value(number) for number in range(rate)]
     begin = time.monotonic()
     for tick in range(seconds * _TICKS):
         for number in range(tick * rate // _TICKS, (tick + 1) * rate // _TICKS):

@@ -43,9 +43,9 @@ def from_json(
     What does not parse becomes null. Of which batch a row is it cannot tell: null.
     """
     made = {
-        "status": F.lit("good"),
-        "reason": F.lit(None).cast("string"),
-        "detail": F.lit(None).cast("string"),
+        "_status": F.lit("valid"),
+        "_error_code": F.lit(None).cast("string"),
+        "_error_message": F.lit(None).cast("string"),
         RAW.name: F.lit(None).cast(RAW.type),
         "value_bytes": F.length("value"),
         "schema_version": F.lit(1),
@@ -132,7 +132,15 @@ def one_process(
     consumer.close()
 
 
-_SAME = ("status", "reason", "detail", RAW.name, "value_bytes", "schema_version", "attempt")
+_SAME = (
+    "_status",
+    "_error_code",
+    "_error_message",
+    RAW.name,
+    "value_bytes",
+    "schema_version",
+    "attempt",
+)
 PEERS = {
     "from_json": Peer(from_json, columns=(*NARROW, *_SAME)),
     "from_json_narrow": Peer(from_json_narrow),

@@ -209,10 +209,10 @@ def test_a_flag_of_a_scripts_own_is_taken_and_another_is_not(tmp_path: Path) -> 
     (tmp_path / "right").mkdir()
     (tmp_path / "wrong").mkdir()
     before = "              - ingest.trigger={{job.parameters.trigger}}\n"
-    more = f"{before}              - --adopt\n              - rating_events\n"
+    more = f"{before}              - --accept-data-loss\n              - rating_events\n"
     right = check_bundle(made(tmp_path / "right", Mistake(INGEST, before, more, "")))
     assert [checked.problems for checked in right] == [(), (), ()]
-    typo = Mistake(INGEST, before, more.replace("--adopt", "--adapt"), "")
+    typo = Mistake(INGEST, before, more.replace("--accept-data-loss", "--adapt"), "")
     wrong = check_bundle(made(tmp_path / "wrong", typo))
     (problem,) = {each for checked in wrong for each in checked.problems}
     assert "unrecognized arguments: --adapt rating_events" in problem.text

@@ -106,8 +106,8 @@ def test_every_job_runs_from_its_yaml(
     def count(query: str) -> int:
         return int(spark.sql(f"SELECT count(*) FROM {LOCAL_CATALOG}.{query}").collect()[0][0])
 
-    assert count("bronze.rating_events WHERE status = 'good'") == len(RATED)
-    assert count("bronze.rating_events WHERE status = 'quarantined'") == 1
+    assert count("bronze.rating_events WHERE _status = 'valid'") == len(RATED)
+    assert count("bronze.rating_events WHERE _status = 'quarantined'") == 1
     assert count("silver.interactions") == len(RATED)
     assert (count("bronze.users"), count("gold.user_features")) == (USERS, USERS)
     assert count("gold.rated") == len(RATED)

@@ -24,7 +24,7 @@ from matchlake.runtime import Runtime
 maintain = runpy.run_path("jobs/maintain_tables.py")["run"]
 
 TABLE, USER = "silver.interactions", "person-4711"
-KEPT = {"delta.deletedFileRetentionDuration": "interval 9 days"}
+RETENTION = {"delta.deletedFileRetentionDuration": "interval 9 days"}
 
 
 def kill(point: str, folder: Path, table: Path) -> None:
@@ -86,10 +86,10 @@ def test_no_row_is_lost_after_an_erasure_was_killed(
         f"INSERT INTO {lake.name(TABLE)} (user_id, item_id, rating, event_time)"
         f" SELECT '{USER}', 'i', 1D, timestamp_seconds(0)"
     )
-    set_properties(lake, TABLE, KEPT)
+    set_properties(lake, TABLE, RETENTION)
     place = Path(lake.path(TABLE) or "")
     kill(point, tmp_path, place)
-    assert kept(lake) == KEPT
+    assert kept(lake) == RETENTION
     pending = pending_erasure(lake, TABLE)
     assert (pending is None) == (point == "before the mark")
 
@@ -99,7 +99,7 @@ def test_no_row_is_lost_after_an_erasure_was_killed(
     (done,) = Erasure(USER, [], {}, lake).run([TABLE])
     assert (done.left, done.hours) == (0, 0)
     assert lake.read(TABLE).count() == others + appended
-    assert kept(lake) == KEPT
+    assert kept(lake) == RETENTION
     assert pending_erasure(lake, TABLE) is None
     log = [path for path in (place / "_delta_log").rglob("*") if path.is_file()]
     assert scan([place], {"user": USER}, skip=log).found == {}

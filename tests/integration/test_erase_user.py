@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 from tests.support.lakes import forget_tables
-from tests.support.streams import good, ingest, produce, runtime_in, stream_entry
+from tests.support.streams import ingest, produce, runtime_in, stream_entry, valid_value
 
 from matchlake.dev.sandbox.topics import create_topic
 from matchlake.ingest.params import EraseParams
@@ -40,8 +40,8 @@ USERS = {
     },
 }
 EVENTS = [
-    good(1, user_id=USER),
-    good(2, user_id=OTHER),
+    valid_value(1, user_id=USER),
+    valid_value(2, user_id=OTHER),
     json.dumps({"user_id": USER, "rating": 99}).encode(),
     f'{{"rating": 1, "user_id": "{USER}'.encode(),
     json.dumps({"user_id": OTHER, "item_id": f"liked by {USER}"}, ensure_ascii=False).encode(),
@@ -76,7 +76,7 @@ def at(spark: SparkSession, tmp_path: Path, broker: str) -> Iterator[Runtime]:
         tmp_path,
         kafka={"bootstrap_servers": broker},
         streams={"erased": stream_entry("erased", "erased")},
-        ingest={"ledger": "erased.batches"},
+        ingest={"batch_log": "erased.batches"},
         lake={"sources": {"users": USERS}, "quarantine": "erased.refused"},
         silver={"tables": {"ratings": table}},
     )
@@ -109,16 +109,16 @@ def test_erase_user_empties_tables_and_files_and_the_stream_reconciles(
 ) -> None:
     assert len(left(at)) >= 6
     assert erased(at, table_names(at.lakehouse, at.config)) == {
-        "erased.events": Erased("erased.events", 1, 2, mentions=1),
+        "erased.events": Erased("erased.events", 1, 2, unparsed_matches=1),
         "erased.ratings": Erased("erased.ratings", 1),
         "erased.users": Erased("erased.users", 1),
         "erased.refused": Erased("erased.refused", 1),
         RELATED_USERS.name: Erased(RELATED_USERS.name, 1),
         COLUMN_PROFILES.name: Erased(COLUMN_PROFILES.name, 1),
     }
-    status = at.lakehouse.read("erased.events").orderBy("offset").select("status").collect()
+    status = at.lakehouse.read("erased.events").orderBy("offset").select("_status").collect()
     assert [row[0] for row in status] == [
-        *(ERASED, "good", ERASED, ERASED, "quarantined", "quarantined"),
+        *(ERASED, "valid", ERASED, ERASED, "quarantined", "quarantined"),
     ]
     assert [path.parent.name for path in left(at)] == ["events"], "the mention"
     assert [Path(file).name for file in files_of_user(at.config, at.lakehouse, USER)] == [
@@ -131,9 +131,9 @@ def test_erase_user_empties_tables_and_files_and_the_stream_reconciles(
     assert "erased.events: 0 rows and 1 quarantined records erased" in caplog.text
     assert USER not in caplog.text.replace(OTHER, "")
     assert left(at) == []
-    produce(broker, "erased", [good(3)])
+    produce(broker, "erased", [valid_value(3)])
     counts = ingest(at)
-    assert (counts.offsets, counts.good, counts.quarantined, counts.erased) == (7, 2, 1, 4)
+    assert (counts.offsets, counts.valid, counts.quarantined, counts.erased) == (7, 2, 1, 4)
     clean(at)
     users = at.lakehouse.read("erased.ratings").select("user_id").collect()
     assert sorted(row[0] for row in users) == [OTHER, "u3"]

@@ -8,7 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, SparkSession
-from tests.support.streams import INGEST_EVENTS, good, one_stream, produce, runtime_in, stream_entry
+from tests.support.streams import (
+    INGEST_EVENTS,
+    one_stream,
+    produce,
+    runtime_in,
+    stream_entry,
+    valid_value,
+)
 
 from matchlake.dev.sandbox.broken_events import broken_events
 from matchlake.dev.sandbox.topics import create_topic
@@ -37,7 +44,7 @@ def test_every_kind_of_bad_record_has_one_row_and_its_reason(
     odd = broken_events(ratings, seed=1, count=75)
     values: list[bytes | None] = []
     for number, one in enumerate(odd):
-        values += [good(number), one.event.value]
+        values += [valid_value(number), one.event.value]
     produce(broker, "kinds", values)
 
     INGEST_EVENTS(runtime)
@@ -46,43 +53,49 @@ def test_every_kind_of_bad_record_has_one_row_and_its_reason(
     assert sorted(found) == list(range(150)), "one row at each offset"
     for number, one in enumerate(odd):
         before, row = found[2 * number], found[2 * number + 1]
-        assert (before.status, before.user_id, before.reason) == ("good", f"u{number}", None)
-        assert (one.kind, row.reason) == (one.kind, one.reason)
-        assert row.status == ("quarantined" if one.reason else "good")
+        assert (before["_status"], before.user_id, before["_error_code"]) == (
+            "valid",
+            f"u{number}",
+            None,
+        )
+        assert (one.kind, row["_error_code"]) == (one.kind, one.reason)
+        assert row["_status"] == ("quarantined" if one.reason else "valid")
         assert row.raw == ((b"k", one.event.value, None) if one.reason else None)
         assert (row.user_id is None) == bool(one.reason)
-        assert bool(row.detail) == bool(one.reason)
-    assert rows(runtime, "kinds.good").count() == sum(r.status == "good" for r in found.values())
-    refused = rows(runtime, "kinds.quarantine").where("reason = 'malformed_json'").first()
+        assert bool(row["_error_message"]) == bool(one.reason)
+    assert rows(runtime, "kinds.valid").count() == sum(
+        r["_status"] == "valid" for r in found.values()
+    )
+    refused = rows(runtime, "kinds.quarantine").where("_error_code = 'malformed_json'").first()
     assert refused is not None
     assert refused.text.encode() == bytes(refused.raw.value)
     history = spark.sql(f"DESCRIBE HISTORY {runtime.lakehouse.name('kinds.events')}")
-    assert history.where("operation = 'WRITE'").count() == 1, "good and bad in one commit"
+    assert history.where("operation = 'WRITE'").count() == 1, "valid and quarantined in one commit"
 
 
 def test_a_second_run_takes_only_what_is_new(
     spark: SparkSession, tmp_path: Path, broker: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "matchlake")
-    runtime = one_stream(spark, tmp_path, broker, "again", partitions=2, max_offsets_per_batch=7)
+    runtime = one_stream(spark, tmp_path, broker, "again", partitions=2, max_offsets_per_trigger=7)
 
     INGEST_EVENTS(runtime)
     assert rows(runtime, "again.events").count() == 0, "an empty topic makes an empty table"
-    assert "again: read 0 = 0 good + 0 quarantined, 0 without a record" in caplog.text
+    assert "again: read 0 = 0 valid + 0 quarantined, 0 in gaps" in caplog.text
 
-    produce(broker, "again", [good(n) for n in range(10)], partition=0)
-    produce(broker, "again", [*(good(n) for n in range(10, 19)), b"no"], partition=1)
+    produce(broker, "again", [valid_value(n) for n in range(10)], partition=0)
+    produce(broker, "again", [*(valid_value(n) for n in range(10, 19)), b"no"], partition=1)
     INGEST_EVENTS(runtime)
-    assert "again: read 20 = 19 good + 1 quarantined" in caplog.text
+    assert "again: read 20 = 19 valid + 1 quarantined" in caplog.text
     version = runtime.lakehouse.version("again.events")
     assert version >= 3, "several batches, one commit each"
 
     INGEST_EVENTS(runtime)
     assert runtime.lakehouse.version("again.events") == version
-    produce(broker, "again", [good(19), good(0)], partition=1)
+    produce(broker, "again", [valid_value(19), valid_value(0)], partition=1)
     INGEST_EVENTS(runtime)
-    assert "again: read 2 = 2 good + 0 quarantined" in caplog.text
-    assert rows(runtime, "again.good").count() == 21, "a duplicate stays, silver decides"
+    assert "again: read 2 = 2 valid + 0 quarantined" in caplog.text
+    assert rows(runtime, "again.valid").count() == 21, "a duplicate stays, silver decides"
 
 
 def test_a_second_stream_needs_conf_only(spark: SparkSession, tmp_path: Path, broker: str) -> None:
@@ -125,16 +138,16 @@ def test_a_second_stream_needs_conf_only(spark: SparkSession, tmp_path: Path, br
             json.dumps(first | {"tags": ["a", 1]}).encode(),
         ],
     )
-    produce(broker, "page-ratings", [good(1)])
+    produce(broker, "page-ratings", [valid_value(1)])
 
     INGEST_EVENTS(runtime)
 
-    (row,) = rows(runtime, "views.good").collect()
+    (row,) = rows(runtime, "views.valid").collect()
     assert (row.session, row.page, row.tags) == (2**40, "home", ["a", "b"])
     assert (row.signed_in, row.height, str(row.day)) == (True, None, "2024-05-01")
     assert row.seen_at.isoformat() == "2024-05-01T10:00:00.500000"
     refused = rows(runtime, "views.quarantine").orderBy("offset").collect()
-    assert [row.reason for row in refused] == [
+    assert [row["_error_code"] for row in refused] == [
         "not_allowed",
         "missing_field",
         "wrong_type",
@@ -142,21 +155,21 @@ def test_a_second_stream_needs_conf_only(spark: SparkSession, tmp_path: Path, br
         "wrong_type",
         "wrong_type",
     ]
-    assert rows(runtime, "ratings.good").count() == 1
+    assert rows(runtime, "ratings.valid").count() == 1
 
 
 def test_a_table_that_changed_underneath_stops_the_job_before_it_writes(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:
     runtime = one_stream(spark, tmp_path, broker, "changed")
-    produce(broker, "changed", [good(1)])
+    produce(broker, "changed", [valid_value(1)])
     INGEST_EVENTS(runtime)
     path = runtime.lakehouse.path("changed.events")
     table = runtime.lakehouse.name("changed.events")
     altered = spark.table(table).selectExpr("* except (rating)", "'4' AS rating")
     altered.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(path)
     spark.sql(f"REFRESH TABLE {table}")
-    produce(broker, "changed", [good(2)])
+    produce(broker, "changed", [valid_value(2)])
     with pytest.raises(TableError, match="column rating is string, declared double"):
         INGEST_EVENTS(runtime)
     assert spark.table(table).count() == 1

@@ -12,13 +12,13 @@ import pytest
 from pyspark.sql import SparkSession
 from tests.integration.test_ingest_killed import settings
 from tests.support.streams import (
-    good,
+    batch_log_of,
     ingest,
-    ledger_of,
     one_stream,
     prepared_streams,
     produce,
     runtime_in,
+    valid_value,
     with_ingest,
 )
 
@@ -33,18 +33,18 @@ def test_a_message_of_a_megabyte_and_one_nested_deeply_have_their_rows(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:
     runtime = one_stream(spark, tmp_path, broker, "large")
-    room = 1_048_576 - len(good(0, note="")) - 100
+    room = 1_048_576 - len(valid_value(0, note="")) - 100
     deep = b"[" * 10_000 + b"]" * 10_000
     values = [
-        good(0, note="x" * room),
+        valid_value(0, note="x" * room),
         b"y" * (room + 90),
-        good(1)[:-1] + b',"note":' + deep + b"}",
+        valid_value(1)[:-1] + b',"note":' + deep + b"}",
         deep,
-        good(2, user_id=["u"])[:-20],
+        valid_value(2, user_id=["u"])[:-20],
     ]
     produce(broker, "large", values)
     counts = ingest(runtime)
-    assert (counts.good, counts.quarantined) == (2, 3)
+    assert (counts.valid, counts.quarantined) == (2, 3)
     rows = runtime.lakehouse.read("large.events").orderBy("offset").collect()
     assert [row.value_bytes for row in rows] == [len(value) for value in values]
     kept = [row.raw and row.raw.value for row in rows]
@@ -58,30 +58,30 @@ def test_a_broker_that_goes_and_comes_back_loses_nothing(
     broker = start_broker(broker_root, heap="512m")
     address = broker.bootstrap
     runtime = with_ingest(
-        one_stream(spark, tmp_path, address, "gone", max_offsets_per_batch=100),
+        one_stream(spark, tmp_path, address, "gone", max_offsets_per_trigger=100),
         trigger="200 milliseconds",
-        reconcile_seconds=1,
+        batch_log_interval_seconds=1,
     )
-    produce(address, "gone", [good(n) for n in range(500)])
+    produce(address, "gone", [valid_value(n) for n in range(500)])
 
     def restart() -> None:
         time.sleep(4)
         stop_broker(broker_root)
         time.sleep(12)  # Longer than one question to it waits for an answer.
         start_broker(broker_root, heap="512m")
-        produce(address, "gone", [good(n) for n in range(500)])
+        produce(address, "gone", [valid_value(n) for n in range(500)])
 
     restarting = threading.Thread(target=restart)
     stream = follow(prepared_streams(runtime), runtime.config.ingest)
     restarting.start()
     read = 0
     for _, counts in stream:
-        read += counts.good
+        read += counts.valid
         if read == 1000:
             break
     stream.close()
     restarting.join()
-    assert ledger_of(runtime).reconcile().good == 1000
+    assert batch_log_of(runtime).reconcile().total.valid == 1000
 
 
 @pytest.mark.soak
@@ -92,7 +92,7 @@ def test_a_full_disk_stops_the_job_and_the_next_run_has_it_all(
     create_topic(broker, "full", 2)
     for partition in (0, 1):
         items = [sha256(str(n).encode()).hexdigest() for n in range(30_000)]
-        events = [good(n * 7919, item_id=item) for n, item in enumerate(items)]
+        events = [valid_value(n * 7919, item_id=item) for n, item in enumerate(items)]
         produce(broker, "full", events, partition)
     arguments = settings(tmp_path, broker, "full", 100_000)
     sets = [part for setting in arguments for part in ("--set", setting)]
@@ -112,4 +112,4 @@ def test_a_full_disk_stops_the_job_and_the_next_run_has_it_all(
         spark, tmp_path, **config.model_dump(include={"kafka", "streams", "ingest"})
     )
     assert runtime.lakehouse.read("full.events").count() == 0, "nothing of the batch is there"
-    assert ingest(runtime).good == 60_000
+    assert ingest(runtime).valid == 60_000

@@ -46,9 +46,9 @@ def test_avro_of_a_registry_and_csv_side_by_side(
         create_topic(broker, topic, 1)
         produce(broker, topic, sent)
     with schema_registry({7: SCHEMA}, []) as registry:
-        avro = {"format": "confluent_avro", "reading": {"registry": registry}}
+        avro = {"format": "confluent_avro", "format_options": {"registry": registry}}
         streams = {
-            "avro": stream_entry("avro_values", "avro_values", **avro, undeclared="rescue"),
+            "avro": stream_entry("avro_values", "avro_values", **avro, unknown_fields="rescue"),
             "csv": stream_entry("csv_values", "csv_values", format="csv"),
         }
         runtime = runtime_in(spark, tmp_path, kafka={"bootstrap_servers": broker}, streams=streams)
@@ -58,14 +58,16 @@ def test_avro_of_a_registry_and_csv_side_by_side(
         frame = runtime.lakehouse.read(table).orderBy("offset")
         return [tuple(row) for row in frame.select(*columns).collect()]
 
-    assert rows("avro_values.events", "rating", "rescued", "schema_version", "reason") == [
+    assert rows(
+        "avro_values.events", "rating", "_rescued_data", "schema_version", "_error_code"
+    ) == [
         (4.0, '{"device": "tv"}', 7, None),
         (None, None, None, "malformed_avro"),
         (None, None, 7, "out_of_range"),
         (None, None, 8, "unknown_schema"),
     ]
-    assert rows("avro_values.good", "user_id", "rescued") == [("u", '{"device": "tv"}')]
-    assert rows("csv_values.events", "user_id", "rating", "reason") == [
+    assert rows("avro_values.valid", "user_id", "_rescued_data") == [("u", '{"device": "tv"}')]
+    assert rows("csv_values.events", "user_id", "rating", "_error_code") == [
         ("u", 4.0, None),
         (None, None, "malformed_row"),
         ("a\nb", 5.0, None),

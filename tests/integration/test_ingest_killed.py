@@ -10,12 +10,14 @@ import pytest
 from pyspark.sql import SparkSession
 from tests.support.jvm import QUICK_JVM
 from tests.support.killed_ingest import POINTS
-from tests.support.streams import good, ingest, ledger_of, produce, runtime_in
+from tests.support.streams import batch_log_of, ingest, produce, runtime_in, valid_value
 
 from matchlake.config import load_config
 from matchlake.dev.sandbox.topics import create_topic
 
-FIVE = [point for point in POINTS if point not in ("before the table commit", "after the ledger")]
+FIVE = [
+    point for point in POINTS if point not in ("before the table commit", "after the batch log")
+]
 # Processes that live for seconds compile as little as can be.
 _QUICK = (
     f"spark={{spark.driver.extraJavaOptions: {QUICK_JVM},"
@@ -31,11 +33,11 @@ def settings(folder: Path, broker: str, topic: str, batch: int) -> list[str]:
         f"checkpoints={folder}/checkpoints",
         f"streams.rating_events.topic={topic}",
         f"streams.rating_events.table={topic}.events",
-        f"streams.rating_events.good_view={topic}.good",
+        f"streams.rating_events.valid_view={topic}.valid",
         f"streams.rating_events.quarantine_view={topic}.quarantine",
-        f"streams.rating_events.max_offsets_per_batch={batch}",
-        f"ingest.ledger={topic}.batches",
-        "ingest.reconcile_seconds=0.5",
+        f"streams.rating_events.max_offsets_per_trigger={batch}",
+        f"ingest.batch_log={topic}.batches",
+        "ingest.batch_log_interval_seconds=0.5",
     ]
 
 
@@ -61,23 +63,26 @@ def kill(point: str, after: int, folder: Path, topic: str, arguments: list[str])
 def fill(broker: str, topic: str, records: int) -> None:
     create_topic(broker, topic, 2)
     for partition in (0, 1):
-        values = (good(n) if n % 10 else b"bad" for n in range(records // 2))
+        values = (valid_value(n) if n % 10 else b"bad" for n in range(records // 2))
         produce(broker, topic, values, partition)
 
 
 def finish(spark: SparkSession, folder: Path, arguments: list[str], records: int) -> str:
     """Runs the job to its end and counts; the closing line."""
-    config = load_config("local", [*arguments, "streams.rating_events.max_offsets_per_batch=50000"])
+    config = load_config(
+        "local", [*arguments, "streams.rating_events.max_offsets_per_trigger=50000"]
+    )
     runtime = runtime_in(spark, folder, **config.model_dump(include={"kafka", "streams", "ingest"}))
     counts = ingest(runtime)
     events = runtime.lakehouse.read(config.streams["rating_events"].table)
     distinct = events.select("partition", "offset").distinct().count()
     lost, doubled = records - distinct, events.count() - distinct
     assert (lost, doubled) == (0, 0)
-    assert (counts.good, counts.quarantined, counts.gaps) == (records * 9 // 10, records // 10, 0)
-    ledger = ledger_of(runtime).rows()
+    assert (counts.valid, counts.quarantined, counts.gaps) == (records * 9 // 10, records // 10, 0)
+    batch_log = batch_log_of(runtime).rows()
     assert (
-        ledger.count() == ledger.select("checkpoint_id", "batch_id", "partition").distinct().count()
+        batch_log.count()
+        == batch_log.select("checkpoint_id", "batch_id", "partition").distinct().count()
     )
     return f"{records} records, {lost} lost, {doubled} doubled"
 

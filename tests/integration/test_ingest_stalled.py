@@ -1,4 +1,4 @@
-"""The job stopped at named points of its way, and woken after a way out was taken: it is refused.
+"""The job stopped at named points, and woken after a recovery option was used: it is refused.
 
 `SIGSTOP` is what a paused machine, a partition of the network and a long collection of garbage
 look like: the run does not know that time has passed.
@@ -17,8 +17,12 @@ from tests.integration.test_ingest_killed import fill, finish, job, settings
 from tests.support.killed_ingest import POINTS
 
 RECORDS = 4_000
-WAYS = ("adopt=[rating_events]", "rewind_to={rating_events: 1}", "new_identity=[rating_events]")
-SIX = [point for point in POINTS if point != "after the ledger"]
+WAYS = (
+    "accept_data_loss=[rating_events]",
+    "rewind_to={rating_events: 1}",
+    "reset_checkpoint=[rating_events]",
+)
+SIX = [point for point in POINTS if point != "after the batch log"]
 JOB = ["jobs/ingest_events.py"]
 
 
@@ -58,7 +62,7 @@ def run_once(arguments: list[str]) -> None:
 
 
 def empty(spark: SparkSession, folder: Path, topic: str) -> None:
-    """Takes all rows out, as `--new-identity` asks for."""
+    """Takes all rows out, as `--reset-checkpoint` asks for."""
     table = folder / "warehouse" / topic / "events"
     if (table / "_delta_log").exists():
         spark.sql(f"DELETE FROM delta.`{table}`")
@@ -80,7 +84,7 @@ def test_a_stale_run_is_refused_by_name_at_every_point(
     fill(broker, topic, RECORDS)
     arguments = settings(tmp_path, broker, topic, 400)
     with stalled(point, 1, tmp_path, topic, arguments) as run:
-        if way.startswith("new_identity"):
+        if way.startswith("reset_checkpoint"):
             empty(spark, tmp_path, topic)
         run_once([*arguments, f"ingest.{way}"])
         refused = woken(run, 1, tmp_path)
@@ -99,7 +103,7 @@ def test_two_stale_runs_are_refused_by_name(
     first: str,
     second: str,
 ) -> None:
-    """The second stalls in the way out that was taken because of the first, before any batch."""
+    """The second run stalls in the recovery from the first, before any batch."""
     topic = f"twice_{SIX.index(first)}"
     fill(broker, topic, RECORDS)
     arguments = settings(tmp_path, broker, topic, 400)

@@ -110,12 +110,12 @@ def test_a_stream_keeps_its_checkpoint_there(
     for part in (0, 1, 0):
         produce(broker, "far", [json.dumps(event).encode()] * 5, part)
         ingest(runtime)
-    assert runtime.lakehouse.read("far.good").count() == 15
+    assert runtime.lakehouse.read("far.valid").count() == 15
     for generation in (1, 2):
         produce(broker, "far", [json.dumps(event).encode()] * 5, 1)
-        ingest(with_ingest(runtime, adopt=("far",)))
+        ingest(with_ingest(runtime, accept_data_loss=("far",)))
         assert Checkpoint(spark, f"{hdfs}/checkpoints/far", "far").newest().generation == generation
-    assert runtime.lakehouse.read("far.good").count() == 25
+    assert runtime.lakehouse.read("far.valid").count() == 25
 
 
 def test_lake_files_are_read_from_there(spark: SparkSession, hdfs: str, tmp_path: Path) -> None:

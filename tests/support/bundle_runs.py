@@ -27,7 +27,7 @@ OPERATIONS = ("reconcile", "replay_quarantine", "erase_user")
 PARAMETERS = {
     # Otherwise the stream would go on without end.
     "ingest_events_continuous": {"trigger": "available_now"},
-    "replay_quarantine": {"stream": "rating_events", "reason": "malformed_json"},
+    "replay_quarantine": {"stream": "rating_events", "error_code": "malformed_json"},
     "erase_user": {"user_id": "absent"},
 }
 """What a run gives a job beside the defaults of its parameters."""
@@ -113,6 +113,7 @@ def job_names(*, serverless: bool) -> set[str]:
 
 def _in_order(resolved: Resolved, place: Place) -> list[str]:
     """The jobs, each after those that write what it reads; those of SQL alone at the end."""
+
     order = job_order(load_config("dev", place.arguments()[1::2], ROOT / "conf"))
 
     def at(key: str) -> int:

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from tests.support.streams import good, runtime_in, stream_entry
+from tests.support.streams import runtime_in, stream_entry, valid_value
 
+from matchlake.ingest.params import IngestParams
 from matchlake.ingest.streams import runner as streams
-from matchlake.ingest.streams.audit import Ledger
+from matchlake.ingest.streams.audit import BatchLog
 from matchlake.ingest.streams.checkpoint import Checkpoint
-from matchlake.ingest.streams.runner import Ingest, IngestParams, Prepared
+from matchlake.ingest.streams.runner import Ingest, PreparedStream
 from matchlake.io.brokers import Broker
 from matchlake.io.kafka import TopicState
 
@@ -24,20 +25,20 @@ def ingest_in(spark: SparkSession, folder: Path, name: str, **keys: object) -> I
     runtime = runtime_in(spark, folder, streams={name: stream_entry(name, name, **keys)})
     stream = runtime.config.streams[name]
     checkpoint = Checkpoint(spark, str(folder / "checkpoints" / name), name)
-    ledger = Ledger(name, stream, f"{name}.batches", runtime.lakehouse)
-    return Ingest(name, stream, runtime.lakehouse, checkpoint, ledger, Broker("127.0.0.1:1"))
+    batch_log = BatchLog(name, stream, f"{name}.batches", runtime.lakehouse)
+    return Ingest(name, stream, runtime.lakehouse, checkpoint, batch_log, Broker("127.0.0.1:1"))
 
 
 def prepared(
     at: Ingest, monkeypatch: pytest.MonkeyPatch, topic: TopicState = TOPIC, **params: object
-) -> Prepared:
+) -> PreparedStream:
     """The stream as a start finds it, when the broker says this of the topic."""
     monkeypatch.setattr(streams, "topic_state", lambda *_: topic)
     return at.prepare(IngestParams.model_validate(params))
 
 
 def write(
-    at: Prepared,
+    at: PreparedStream,
     batch: int,
     end: int,
     missing: Iterable[int] = (),
@@ -51,17 +52,17 @@ def write(
     plan(at, batch, end, checkpoint)
     ((first, _),) = at.ingest.checkpoint.plan(batch).values()
     offsets = sorted(set(range(first, end)).difference(missing))
-    values = [(each, bad.get(each, good(each, rating=1))) for each in offsets]
+    values = [(each, bad.get(each, valid_value(each, rating=1))) for each in offsets]
     at.writer()(messages(at.ingest, values), batch)
     done = Path(at.ingest.checkpoint.path) / "commits" / str(batch)
     done.parent.mkdir(exist_ok=True)
     done.write_text("v1\n{}")
 
 
-def plan(at: Prepared, batch: int, end: int, checkpoint: str = "c1") -> None:
+def plan(at: PreparedStream, batch: int, end: int, checkpoint: str = "c1") -> None:
     """Logs in the checkpoint that a batch is to be read, as Spark does."""
     folder, topic = Path(at.ingest.checkpoint.path), at.stream.topic
-    begin = (at.beginning.offsets if at.beginning else None) or {0: 0}
+    begin = (at.restart.offsets if at.restart else None) or {0: 0}
     for file, text in (
         ("metadata", json.dumps({"id": checkpoint})),
         ("sources/0/0", json.dumps({topic: begin})),

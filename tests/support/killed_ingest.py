@@ -28,8 +28,8 @@ POINTS = (
     "before the table commit",
     "after the table commit",
     "before the commit log",
-    "before the ledger",
-    "after the ledger",
+    "before the batch log",
+    "after the batch log",
 )
 
 
@@ -83,16 +83,16 @@ def install(killer: Killer, table: Path) -> None:
         call(self, rows, batch)
         killer.soon("before the commit log")
 
-    def written(self: BatchWriter, rows: DataFrame, told: Any) -> None:
+    def written(self: BatchWriter, rows: DataFrame, metadata: Any) -> None:
         killer.watch("files written", table)
         killer.at("before the table commit")
-        write(self, rows, told)
+        write(self, rows, metadata)
         killer.at("after the table commit")
 
     def merged(self: Lakehouse, *given: Any, **named: Any) -> None:
-        killer.at("before the ledger")
+        killer.at("before the batch log")
         merge(self, *given, **named)
-        killer.at("after the ledger")
+        killer.at("after the batch log")
 
     for owner, name, function in (
         (BatchWriter, "__call__", called),

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from matchlake.ingest.params import StreamParams
-from matchlake.ingest.parse.messages import read_values
+from matchlake.ingest.streams.messages import read_values
 
 
 def parsed(values: Sequence[bytes | None], stream: StreamParams) -> list[dict[str, Any]]:
@@ -16,4 +16,4 @@ def parsed(values: Sequence[bytes | None], stream: StreamParams) -> list[dict[st
     (found,) = read_values([batch], stream)
     rows: list[dict[str, Any]] = found.to_pylist()
     assert len(rows) == len(values)
-    return [{**row, "status": "quarantined" if row["reason"] else "good"} for row in rows]
+    return [{**row, "_status": "quarantined" if row["_error_code"] else "valid"} for row in rows]

@@ -12,8 +12,9 @@ from pyspark.sql import SparkSession
 
 from matchlake.config import JobConfig
 from matchlake.dev.sandbox.topics import client_options, create_topic
-from matchlake.ingest.streams.audit import Counts, Ledger
-from matchlake.ingest.streams.runner import Prepared
+from matchlake.ingest.streams.audit import BatchLog
+from matchlake.ingest.streams.entries import Counts
+from matchlake.ingest.streams.runner import PreparedStream
 from matchlake.io.brokers import Broker
 from matchlake.io.delta import Lakehouse
 from matchlake.io.mlflow_tracking import Tracker
@@ -33,7 +34,7 @@ def stream_entry(topic: str, name: str, **changes: Any) -> dict[str, Any]:
     return {
         "topic": topic,
         "table": f"{name}.events",
-        "good_view": f"{name}.good",
+        "valid_view": f"{name}.valid",
         "quarantine_view": f"{name}.quarantine",
         "comment": "Test.",
         "event_time": "event_time",
@@ -61,8 +62,8 @@ def runtime_in(spark: SparkSession, folder: Path, **keys: Any) -> Runtime:
     )
 
 
-def good(number: int, **changes: Any) -> bytes:
-    """The value of a record that passes."""
+def valid_value(number: int, **changes: Any) -> bytes:
+    """The value of a valid record."""
     fields = {
         "user_id": f"u{number}",
         "item_id": f"i{number % 7}",
@@ -79,7 +80,7 @@ def one_stream(spark: SparkSession, folder: Path, broker: str, name: str, **keys
         spark,
         folder,
         kafka={"bootstrap_servers": broker},
-        ingest={"ledger": f"{name}.batches"},
+        ingest={"batch_log": f"{name}.batches"},
         streams={name: stream_entry(name, name, **keys)},
     )
 
@@ -97,19 +98,19 @@ def with_stream(runtime: Runtime, **keys: Any) -> Runtime:
     return replace(runtime, config=runtime.config.model_copy(update={"streams": streams}))
 
 
-def ledger_of(runtime: Runtime) -> Ledger:
-    """The ledger of its one stream."""
+def batch_log_of(runtime: Runtime) -> BatchLog:
+    """The batch log of its one stream."""
     ((name, stream),) = runtime.config.streams.items()
-    return Ledger(name, stream, runtime.config.ingest.ledger, runtime.lakehouse)
+    return BatchLog(name, stream, runtime.config.ingest.batch_log, runtime.lakehouse)
 
 
 def ingest(runtime: Runtime) -> Counts:
-    """Runs the job, and then proves all that it ever read; raises what either raises."""
+    """Runs the job, then reconciles its stream; raises the errors of both."""
     INGEST_EVENTS(runtime)
-    return ledger_of(runtime).reconcile()
+    return batch_log_of(runtime).reconcile().total
 
 
-def prepared_streams(runtime: Runtime) -> list[Prepared]:
+def prepared_streams(runtime: Runtime) -> list[PreparedStream]:
     """The streams as the job has them before they start."""
     return list(JOB["prepare"](runtime))
 

@@ -208,7 +208,7 @@ NAMED = {
         key: f"{key}={{}}"
         for key in (
             "catalog",
-            "ingest.ledger",
+            "ingest.batch_log",
             "lake.quarantine",
             "features.tables.users.source",
             "features.tables.users.table",
@@ -220,7 +220,7 @@ NAMED = {
         )
     },
     "profile.tables.0": "profile.tables=[{}]",
-    "maintain.tables": "maintain.tables=[{}]",
+    "maintain.tables.0": "maintain.tables=[{}]",
     "training_sets.x.table": f"training_sets.x={TABLE.replace('gold.x', '{}')}",
     "training_sets.x.rows.labels": f"training_sets.x={TABLE.replace('labels: a.b', 'labels: {}')}",
     "training_sets.x.rows.history_tables.0.table": (

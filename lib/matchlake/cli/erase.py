@@ -21,9 +21,12 @@ from matchlake.lakehouse.user_erasure import NOT_ERASED, ErasureReport
 def erase_user(
     user: Annotated[str, typer.Argument(help="the user's user_id")],
     *,
-    mentions: Annotated[
+    include_unparsed_matches: Annotated[
         bool,
-        typer.Option("--mentions", help="also quarantined records that hold the id anywhere"),
+        typer.Option(
+            "--include-unparsed-matches",
+            help="also quarantined records that hold the id anywhere",
+        ),
     ] = False,
     report: Annotated[Path | None, typer.Option(help="file for a report as JSON")] = None,
     env: Environment = "local",
@@ -42,7 +45,7 @@ def erase_user(
     config = load_config(env, overrides or [], conf_dir)
     typer.confirm(f"Erase {user!r} from all tables, and their older versions?", abort=True)
     lakehouse = start_quietly(config, "erase-user").lakehouse
-    params = EraseParams(user_id=user, include_unparsed_matches=mentions)
+    params = EraseParams(user_id=user, include_unparsed_matches=include_unparsed_matches)
     erased = user_erasure.erase_user(config, lakehouse, params)
     _print(erased, Console())
     if report:
@@ -54,9 +57,9 @@ def erase_user(
 
 
 def _print(report: ErasureReport, console: Console) -> None:
-    page = Table("table", "rows", "quarantined", "other mentions", "left")
+    page = Table("table", "rows", "quarantined", "unparsed matches", "left")
     for each in report.tables:
-        numbers = (each.rows, each.quarantined, each.mentions, each.left)
+        numbers = (each.rows, each.quarantined, each.unparsed_matches, each.left)
         page.add_row(each.table, *map(str, numbers))
     console.print(page)
     for remark in report.remarks:

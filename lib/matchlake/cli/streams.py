@@ -29,7 +29,7 @@ def reconcile(
     streams: Streams = None,
     *,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="first write the ledger anew from the tables")
+        bool, typer.Option("--rebuild", help="first write the batch log again from the tables")
     ] = False,
     env: Environment = "local",
     overrides: Overrides = None,
@@ -37,7 +37,7 @@ def reconcile(
 ) -> None:
     """Checks that the tables account for every offset that was read.
 
-    An offset has one row, good, quarantined or erased, or lies in a gap with a recorded cause.
+    An offset has one row, valid, quarantined or erased, or lies in a gap with a recorded cause.
     The broker is asked only for the cause of a new gap. Exits with 1 and names the offset ranges
     that are not accounted for.
 
@@ -59,8 +59,8 @@ def reconcile(
 def replay_quarantine(
     stream: Annotated[str, typer.Argument(help="the stream, as conf names it")],
     *,
-    reason: Annotated[
-        list[str] | None, typer.Option(help="only records with this reason; may be repeated")
+    error_code: Annotated[
+        list[str] | None, typer.Option(help="only records with this code; may be repeated")
     ] = None,
     since: Annotated[
         str | None,
@@ -68,20 +68,20 @@ def replay_quarantine(
     ] = None,
     fix: Annotated[
         str | None,
-        typer.Option(help="SQL of the text to parse instead, of value, key, detail"),
+        typer.Option(help="SQL of the text to parse instead, of value, key, _error_message"),
     ] = None,
     env: Environment = "local",
     overrides: Overrides = None,
 ) -> None:
     """Parses quarantined records again with the columns that conf declares now.
 
-    Records that pass become good rows at the same offset, in one commit, and the ledger follows.
-    The others get their new reason; with --fix they keep the old one.
+    Records that are valid now become valid rows at the same offset, in one commit. The batch log
+    is updated. The others get their new error; with --fix they keep the old one.
 
-    For example: matchlake replay-quarantine ratings --reason not_allowed --fix "lower(value)"
+    For example: matchlake replay-quarantine ratings --error-code not_allowed --fix "lower(value)"
     """
     runtime = start_quietly(load_config(env, overrides or []), "replay-quarantine")
-    params = ReplayParams(stream=stream, reasons=tuple(reason or ()), since=since, fix=fix)
+    params = ReplayParams(stream=stream, error_codes=tuple(error_code or ()), since=since, fix=fix)
     for line in replay(runtime.config, runtime.lakehouse, runtime.secrets, params):
         typer.echo(line)
 

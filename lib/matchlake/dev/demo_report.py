@@ -15,7 +15,7 @@ _BEST = 3
 _METRICS = ("ndcg_at_10", "recall_at_20", "hit_rate_at_10", "rmse", "mae", "interval_coverage_90")
 _QUERIES = (
     (
-        "What a newcomer, a student of 24 without ratings, is expected to rate highest",
+        "Predicted ratings of a new user, a student of 24 without ratings",
         ("title", "rating", "low", "high", "is_cold_start"),
         (
             "SELECT title, rating, low, high, is_cold_start "
@@ -41,7 +41,7 @@ _QUERIES = (
         ),
     ),
     (
-        "What pulls ratings up and down",
+        "Estimated effects of features on the rating",
         ("side", "feature", "effect", "effect_std", "effect_heterogeneity"),
         (
             "SELECT side, feature, effect, effect_std, effect_heterogeneity "
@@ -108,13 +108,13 @@ def _cell(value: object) -> str:
 def _records(runtime: Runtime, published: Published) -> Text:
     """The records in the topic, compared with the rows of all runs."""
     name = runtime.lakehouse.name(runtime.config.streams["rating_events"].table)
-    rows = runtime.spark.sql(f"SELECT status, count(*) FROM {name} GROUP BY status").collect()
+    rows = runtime.spark.sql(f"SELECT _status, count(*) FROM {name} GROUP BY _status").collect()
     found: dict[str, int] = {row[0]: row[1] for row in rows}
-    good, bad = found.get("good", 0), found.get("quarantined", 0)
+    valid, bad = found.get("valid", 0), found.get("quarantined", 0)
     in_topic = published.sent + published.found
-    verdict = "reconciled" if good + bad == in_topic else "NOT RECONCILED"
+    verdict = "reconciled" if valid + bad == in_topic else "NOT RECONCILED"
     return Text(
-        f"Records in the topic {in_topic:,} = good {good:,} + quarantined {bad:,} ({verdict}); "
+        f"Records in the topic {in_topic:,} = valid {valid:,} + quarantined {bad:,} ({verdict}); "
         f"published now: {published.sent:,}, there before: {published.found:,}"
     )
 

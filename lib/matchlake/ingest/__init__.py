@@ -1,1 +1,1 @@
-"""Raw records in, typed columns or a reason out. Pure: it reads and writes nothing."""
+"""Ingestion: from Kafka records and lake files to bronze, and from bronze to silver."""

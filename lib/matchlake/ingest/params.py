@@ -1,113 +1,152 @@
-"""Declarations of streams and of the silver tables that are built from them."""
+"""The parameters of streams, of the jobs that keep them, and of silver tables. Imports no Spark."""
 
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from matchlake.errors import SchemaError
-from matchlake.ingest.format_params import WithFormat
-from matchlake.ingest.schema import RECORD_COLUMNS, RESCUED
+from matchlake.ingest.columns import Columns, checked_name
+from matchlake.ingest.parse.formats import FORMATS, Format, JsonOptions
+from matchlake.ingest.schema import RECORD_COLUMNS
 from matchlake.params import Params
-from matchlake.schemas import check_name
+from matchlake.schemas import TableName
 
-ColumnType = Literal[
-    "string", "int", "bigint", "double", "boolean", "timestamp", "date", "array<string>"
-]
-NUMBERS = ("int", "bigint", "double")
-_MOST = {"int": 2**31 - 1, "bigint": 2**53}
-"""Up to here a bound, which is a double, says exactly which integers it allows."""
+AVAILABLE_NOW = "available_now"
 
 
-class ColumnParams(Params):
-    """One declared column: its type, where it comes from, and what its values may be."""
-
-    type: ColumnType
-    """A `string` also takes JSON integers, as their digits; a `timestamp` without a zone is UTC."""
-    comment: str
-    """What the column means; stands in the table."""
-    path: str | None = None
-    """The field it is read from, dots between nested names; null: the column's own name."""
-    required: bool = True
-    """Whether a record without it, or with null, is quarantined."""
-    min: float | None = None
-    """The least number allowed."""
-    max: float | None = None
-    """The greatest number allowed."""
-    one_of: tuple[str, ...] = ()
-    """The only texts allowed; empty: all."""
-    epoch: Literal["s", "ms", "us"] | None = None
-    """A timestamp is a number of these units since 1970; null: it is ISO 8601 text."""
-
-    @model_validator(mode="after")
-    def _fits_its_type(self) -> Self:
-        if (self.min is not None or self.max is not None) and self.type not in NUMBERS:
-            raise ValueError(f"min and max are for {', '.join(NUMBERS)}, not for {self.type}")
-        most = _MOST.get(self.type)
-        bounds = [bound for bound in (self.min, self.max) if bound is not None]
-        if most and not all(bound.is_integer() and abs(bound) <= most for bound in bounds):
-            raise ValueError(f"min and max of {self.type} are whole numbers within {most}")
-        if self.one_of and self.type != "string":
-            raise ValueError(f"one_of is for string, not for {self.type}")
-        if self.epoch and self.type != "timestamp":
-            raise ValueError(f"epoch is for timestamp, not for {self.type}")
-        return self
-
-
-Columns = dict[str, ColumnParams]
-
-
-class StreamParams(WithFormat):
-    """One stream: a topic, what its records hold, and where they go."""
+class StreamParams(Params):
+    """One stream: its topic, the columns of its records, and the table that it is written to."""
 
     topic: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")
     """The Kafka topic."""
+    format: str = "json"
+    """json: one object per message; csv: one row; avro; confluent_avro: Avro that begins with the
+    id of its schema in a registry; protobuf."""
+    format_options: SerializeAsAny[Params] = Field(JsonOptions(), validate_default=False)
+    """The options of the format."""
+    unknown_fields: Literal["ignore", "quarantine", "rescue"] = "ignore"
+    """Fields that no column declares. ignore: they are dropped; quarantine: their record is
+    quarantined; rescue: they are kept as JSON in `_rescued_data`."""
     table: str
-    """The bronze table of all records, good and bad."""
-    good_view: str
-    """The view of its good records."""
+    """The bronze table of all records, valid or quarantined."""
+    valid_view: str
+    """The view of the valid records."""
     quarantine_view: str
-    """The view of its bad records."""
+    """The view of the quarantined records."""
     comment: str
-    """What the stream is about; stands in the table."""
+    """The subject of the stream; becomes the comment of the table."""
     event_time: str | None = None
-    """The column that says when an event happened."""
+    """The timestamp column with the time of the event."""
     columns: Columns = Field(min_length=1)
-    """The declared columns, in their order; other fields of a record are let be."""
+    """The declared columns, in their order."""
     schema_version: int = Field(1, ge=1)
-    """Number of the declaration, recorded with each row; raise it when the columns change."""
-    new_columns: Literal["refuse", "add"] = "refuse"
-    """Where a column is declared that the table has not: fail, or add it, null in older rows."""
-    late_after: float | None = Field(None, gt=0)
-    """Seconds between an event and its arrival in Kafka above which it counts as late."""
+    """The version of the declaration, recorded with each row; raise it when the columns change."""
+    schema_evolution: Literal["fail", "add_columns"] = "fail"
+    """For a declared column that the table does not have. fail: the job fails; add_columns: the
+    column is added, and is null in older rows."""
+    lateness_threshold_seconds: float | None = Field(None, gt=0)
+    """Seconds from an event to its arrival in Kafka; above them the event is late."""
     on_data_loss: Literal["fail", "record"] = "fail"
-    """Where Kafka no longer holds what is to be read: fail, or go on and record the gap."""
-    max_bad_share: float | None = Field(None, ge=0, lt=1)
-    """A batch of which more is bad fails before it is written; null: none does. Reads twice."""
+    """For offsets that Kafka has removed before they were read. fail: the job fails, as with
+    Spark's `failOnDataLoss`; record: the job continues and records the gap."""
+    max_quarantined_fraction: float | None = Field(None, ge=0, lt=1)
+    """The largest fraction of quarantined records per batch. A batch above it fails before it is
+    written. null: no limit. A limit reads each batch twice."""
     auto_compact: bool = False
-    """Whether Delta joins small files after a batch: for streams with short triggers."""
-    max_offsets_per_batch: int | None = Field(None, ge=1)
-    """The most records one micro-batch reads; null: all there are."""
+    """Whether Delta joins small files after a batch, for streams with a short trigger."""
+    max_offsets_per_trigger: int | None = Field(None, ge=1)
+    """The largest number of offsets per micro-batch, as Spark's option; null: all."""
 
-    @field_validator("table", "good_view", "quarantine_view")
+    @field_validator("format")
     @classmethod
-    def _name_of_a_table(cls, name: str) -> str:
+    def _validate_format(cls, name: str) -> str:
+        if name not in FORMATS:
+            raise ValueError(f"format {name} is none of {', '.join(FORMATS)}")
+        return name
+
+    @field_validator("format_options", mode="before")
+    @classmethod
+    def _parse_format_options(cls, options: Any, info: ValidationInfo) -> Any:
+        """The options as the class of the format; errors name the option."""
+        if isinstance(options, Params) or "format" not in info.data:
+            return options
+        try:
+            return FORMATS[info.data["format"]].options.model_validate(options)
+        except ValidationError as error:
+            listed = (
+                f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}"
+                for each in error.errors()
+            )
+            raise ValueError("; ".join(listed)) from None
+
+    @field_validator("table", "valid_view", "quarantine_view")
+    @classmethod
+    def _validate_table_name(cls, name: str) -> str:
         return checked_name(name, 2)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default_format_options(cls, values: Any) -> Any:
+        """Options of the format's class, also where conf gives none."""
+        return {"format_options": {}, **values} if isinstance(values, Mapping) else values
+
     @model_validator(mode="after")
-    def _columns_have_names_of_their_own(self) -> Self:
-        taken = {column.name for column in (*RECORD_COLUMNS, RESCUED)}
+    def _validate_columns(self) -> Self:
+        taken = {column.name for column in RECORD_COLUMNS}
         for name, column in self.columns.items():
             checked_name(name, 1)
-            if self.format == "csv" and column.type == "array<string>":
-                raise ValueError(f"column {name}: a CSV row has no arrays")
-            if name in taken:
-                raise ValueError(f"column {name} is matchlake's own here: choose another name")
+            if self.format_entry.positional and column.type == "array<string>":
+                raise ValueError(f"column {name}: a {self.format} row has no arrays")
+            if name.startswith("_") or name in taken:
+                raise ValueError(f"column {name} is reserved for matchlake: choose another name")
         if self.event_time is not None:
             declared = self.columns.get(self.event_time)
             if declared is None or declared.type != "timestamp":
                 raise ValueError(f"event_time {self.event_time} is no declared timestamp column")
         return self
+
+    @property
+    def format_entry(self) -> Format:
+        """The entry of the format in `FORMATS`."""
+        return FORMATS[self.format]
+
+
+class IngestParams(Params):
+    """The streams that `ingest_events` reads, and when it ends."""
+
+    streams: tuple[str, ...] | None = None
+    """Names of declared streams; null: all."""
+    trigger: str = AVAILABLE_NOW
+    """`available_now`: reads what the topics hold and ends. An interval such as `10 seconds`: one
+    micro-batch per interval, until the job is stopped."""
+    batch_log_interval_seconds: float = Field(60, gt=0)
+    """Seconds between two updates of the batch log, for a stream that does not end."""
+    reconcile_at_end: bool = False
+    """Whether a run ends with the check of the whole table that `matchlake reconcile` does."""
+    batch_log: TableName = "bronze.ingest_batches"
+    """The table with the offsets of each batch, and its counts of rows and gaps."""
+    accept_data_loss: tuple[str, ...] = ()
+    """Streams that continue after the last offset read; what is missing becomes a gap."""
+    rewind_to: dict[str, int] = Field(default_factory=dict)
+    """Streams that delete their rows from a batch on, and read them again."""
+    reset_checkpoint: tuple[str, ...] = ()
+    """Streams that begin at the first record of their topic, as a new stream."""
+
+    @field_validator("trigger")
+    @classmethod
+    def _validate_trigger(cls, trigger: str) -> str:
+        if trigger != AVAILABLE_NOW and not re.fullmatch(r"\d+ (milli)?seconds?", trigger):
+            raise ValueError(f"trigger is {AVAILABLE_NOW} or an interval such as `10 seconds`")
+        return trigger
 
 
 class ReconcileParams(Params):
@@ -116,7 +155,7 @@ class ReconcileParams(Params):
     streams: tuple[str, ...] | None = None
     """Names of the streams; null: all."""
     rebuild: bool = False
-    """Whether to write the ledger anew from the tables first."""
+    """Whether to write the batch log again from the tables first."""
 
 
 class ReplayParams(Params):
@@ -124,22 +163,23 @@ class ReplayParams(Params):
 
     stream: str | None = None
     """Name of the stream."""
-    reasons: tuple[str, ...] = ()
-    """Only records with one of these reasons; empty: all."""
+    error_codes: tuple[str, ...] = ()
+    """Only records with one of these error codes; empty: all."""
     since: str | None = None
     """Only records that Kafka received at or after this ISO 8601 time, UTC."""
     fix: str | None = None
-    """SQL expression of the text to parse instead, of `value`, `key`, `reason`, `detail`."""
+    """SQL expression of the text to parse instead, of the columns `value`, `key`,
+    `_error_code` and `_error_message`."""
 
     @field_validator("stream", "since", "fix")
     @classmethod
     def _empty_is_null(cls, text: str | None) -> str | None:
         return text or None
 
-    @field_validator("reasons")
+    @field_validator("error_codes")
     @classmethod
-    def _without_empty(cls, reasons: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(filter(None, reasons))
+    def _without_empty(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(filter(None, codes))
 
 
 class EraseParams(Params):
@@ -148,7 +188,7 @@ class EraseParams(Params):
     user_id: str | None = Field(None, repr=False)
     """The user's `user_id`, as text."""
     include_unparsed_matches: bool = False
-    """Whether to erase quarantined records that hold the id anywhere, too."""
+    """Whether to erase also quarantined records that hold the id anywhere."""
 
     @field_validator("user_id", mode="before")
     @classmethod
@@ -164,7 +204,7 @@ class SilverTable(Params):
     stream: str
     """The stream, as `streams` names it."""
     table: str
-    """The table of its good records, one row per key."""
+    """The table of its valid records, one row per key."""
     comment: str
     """The meaning of a row; stands in the table."""
     keys: tuple[str, ...] = Field(min_length=1)
@@ -172,7 +212,7 @@ class SilverTable(Params):
 
     @field_validator("table")
     @classmethod
-    def _name_of_a_table(cls, name: str) -> str:
+    def _validate_table_name(cls, name: str) -> str:
         return checked_name(name, 2)
 
 
@@ -225,11 +265,3 @@ class SilverParams(Params):
                 f"silver.tables declares {', '.join(self.tables) or 'none'}"
             )
         return self
-
-
-def checked_name(name: str, parts: int) -> str:
-    """The name when it is one; raises ValueError, which pydantic reports with its place."""
-    try:
-        return check_name(name, parts)
-    except SchemaError as error:
-        raise ValueError(str(error)) from None

@@ -9,14 +9,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import ConfigError
-from matchlake.ingest.params import (
-    NUMBERS,
-    InteractionsParams,
-    SilverParams,
-    SilverTable,
-    StreamParams,
-)
-from matchlake.ingest.schema import GOOD, POSITION, STATUS
+from matchlake.ingest.columns import NUMBERS
+from matchlake.ingest.params import InteractionsParams, SilverParams, SilverTable, StreamParams
+from matchlake.ingest.schema import POSITION, STATUS, VALID
 from matchlake.ingest.streams.audit_table import is_late
 from matchlake.ingest.tables import allowed_values, stream_columns
 from matchlake.schemas import EVENT_TIME, INTERACTIONS, ITEM_ID, RATING, USER_ID, Column, TableSpec
@@ -76,7 +71,7 @@ class SilverSpec(NamedTuple):
     def rows(self, bronze: DataFrame) -> DataFrame:
         """The last good row per key of the bronze table, with `late`. Lazy."""
         *columns, _ = self.spec().column_names
-        good = bronze.where(F.col(STATUS.name) == GOOD)
+        good = bronze.where(F.col(STATUS.name) == VALID)
         late = F.bool_and(self.is_late()).alias(LATE.name)
         return last_per_key(good.select(*columns), self.silver.keys, ORDER, late)
 

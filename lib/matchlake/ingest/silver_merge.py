@@ -11,7 +11,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from matchlake.ingest.schema import GOOD, STATUS
+from matchlake.ingest.schema import STATUS, VALID
 from matchlake.ingest.silver import LATE, ORDER, InteractionsSpec, SilverSpec
 from matchlake.ingest.streams.commits import table_id
 from matchlake.io.delta import Lakehouse
@@ -68,7 +68,7 @@ class SilverMerge:
         """
         bronze, spec = self.silver.stream.table, self.silver.spec()
         self.lakehouse.require(bronze)
-        add = self.silver.stream.new_columns == "add"
+        add = self.silver.stream.schema_evolution == "add_columns"
         self.lakehouse.create(spec, add_columns=add)
         drop_constraints(self.lakehouse, spec.name, dict(spec.checks))
         before, now = _read_state(self.lakehouse, spec.name), self._state()
@@ -94,7 +94,7 @@ class SilverMerge:
         """The source and the declaration of a build now."""
         declared = {
             "keys": list(self.silver.silver.keys),
-            "late_after": self.silver.stream.late_after,
+            "lateness_threshold_seconds": self.silver.stream.lateness_threshold_seconds,
         }
         return _source_state(self.lakehouse, self.silver.stream.table) | declared
 
@@ -176,7 +176,7 @@ def _write_state(lakehouse: Lakehouse, table: str, state: State) -> None:
 
 
 def _good() -> Column:
-    return F.col(STATUS.name) == GOOD
+    return F.col(STATUS.name) == VALID
 
 
 def _added() -> Column:

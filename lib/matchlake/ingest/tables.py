@@ -1,71 +1,72 @@
-"""The bronze tables of streams, and the views of good and bad records."""
+"""The bronze tables of streams, and the views of their valid and quarantined records."""
 
 from collections.abc import Iterator
 
-from matchlake.ingest.params import Columns, StreamParams
+from matchlake.ingest.columns import Columns
+from matchlake.ingest.params import StreamParams
 from matchlake.ingest.schema import (
     BATCH,
     ERASED,
-    GOOD,
+    ERROR_COLUMNS,
     POSITION,
     QUARANTINED,
     RAW,
-    REFUSAL,
     RESCUED,
     STATUS,
+    VALID,
 )
 from matchlake.schemas import Column, TableSpec, ViewSpec, quote_identifier, quote_text
 
 _RECORDS = (
-    ("known_status", f"status IN ('{GOOD}', '{QUARANTINED}', '{ERASED}')"),
-    ("reason_when_bad", f"status <> '{QUARANTINED}' OR reason IS NOT NULL"),
+    ("known_status", f"_status IN ('{VALID}', '{QUARANTINED}', '{ERASED}')"),
+    ("quarantined_with_code", f"_status <> '{QUARANTINED}' OR _error_code IS NOT NULL"),
 )
-_PASSED_OVER_BY = ("status", "partition", "offset", "kafka_timestamp", "batch_id")
-_TEXT = ("text", "The value as text, bytes that are not UTF-8 replaced")
+_STATISTICS = ("_status", "partition", "offset", "kafka_timestamp", "batch_id")
+_TEXT = ("text", "The value as text; bytes that are not UTF-8 are replaced")
 
 
 def declared_columns(columns: Columns) -> tuple[Column, ...]:
-    """The declared columns as a table holds them; null where a record is quarantined."""
+    """The declared columns of a table; they are null in quarantined records."""
     return tuple(Column(name, p.type.upper(), p.comment) for name, p in columns.items())
 
 
 def stream_columns(stream: StreamParams) -> tuple[Column, ...]:
-    """The columns that records fill: those declared, and `rescued` where the stream has it."""
-    rescued = (RESCUED,) if stream.undeclared == "rescue" else ()
+    """The columns of record content: the declared ones, and `_rescued_data` if it is on."""
+    rescued = (RESCUED,) if stream.unknown_fields == "rescue" else ()
     return (*declared_columns(stream.columns), *rescued)
 
 
 def stream_table(stream: StreamParams) -> TableSpec:
-    """The stream's table: status, the declared columns, Kafka's position, reason, raw, batch."""
+    """The table of a stream: status, declared columns, Kafka position, error, raw, batch."""
     return TableSpec(
         stream.table,
-        f"{stream.comment} Every record of topic {stream.topic} as it came, good or quarantined.",
-        (STATUS, *stream_columns(stream), *POSITION, *REFUSAL, RAW, *BATCH),
+        f"{stream.comment} Every record of topic {stream.topic}, valid or quarantined.",
+        (STATUS, *stream_columns(stream), *POSITION, *ERROR_COLUMNS, RAW, *BATCH),
         checks=_RECORDS,
         changes=True,
-        statistics=(*_PASSED_OVER_BY, *filter(None, [stream.event_time])),
+        statistics=(*_STATISTICS, *filter(None, [stream.event_time])),
         written_by="ingest_events",
     )
 
 
 def stream_views(stream: StreamParams) -> list[ViewSpec]:
-    """The view of the stream's good records and that of its bad ones."""
-    good = _described((*stream_columns(stream), *POSITION))
-    bad = _described((*POSITION, *REFUSAL, RAW, *BATCH))
+    """The view of the valid records of a stream, and the view of its quarantined ones."""
+    valid = _described((*stream_columns(stream), *POSITION))
+    quarantined = _described((*POSITION, *ERROR_COLUMNS, RAW, *BATCH))
     return [
         ViewSpec(
-            stream.good_view,
-            f"{stream.comment} The good records of {stream.table}.",
-            good,
-            _select([name for name, _ in good], stream.table, GOOD),
+            stream.valid_view,
+            f"{stream.comment} The valid records of {stream.table}.",
+            valid,
+            _select([name for name, _ in valid], stream.table, VALID),
             (stream.table,),
         ),
         ViewSpec(
             stream.quarantine_view,
-            f"The records of {stream.table} that were refused, with reason and raw bytes.",
-            (*bad, _TEXT),
+            f"The quarantined records of {stream.table}, with error and raw bytes.",
+            (*quarantined, _TEXT),
             _select(
-                [name for name, _ in bad],
+                [name for name, _ in quarantined],
                 stream.table,
                 QUARANTINED,
                 ", make_valid_utf8(CAST(raw.value AS STRING)) AS text",
@@ -76,7 +77,7 @@ def stream_views(stream: StreamParams) -> list[ViewSpec]:
 
 
 def allowed_values(columns: Columns) -> Iterator[tuple[str, str]]:
-    """For each declared range and list of texts, the name and the SQL of what holds of a row."""
+    """A name and an SQL condition for each declared range and list of texts."""
     for name, column in columns.items():
         quoted = quote_identifier(name)
         rules = [f"{quoted} >= {column.min!r}"] if column.min is not None else []

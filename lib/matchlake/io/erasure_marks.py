@@ -1,7 +1,7 @@
-"""Marks of erasures that are under way, or were interrupted, as properties of their tables.
+"""Marks of erasures that are running or were interrupted, as properties of their tables.
 
-A mark names nobody: it holds the time and one byte of the user's hash, which one in 256 users
-shares. The byte keeps the erasure of one user from taking the mark of another's away.
+A mark names no user: it holds the time and one byte of the hash of the user, which one in 256
+users shares. With the byte the erasure of one user does not clear the mark of another one.
 """
 
 import hashlib
@@ -26,13 +26,13 @@ def mark_erasure(lake: Lakehouse, table: str, user: str) -> None:
 
 
 def clear_erasure(lake: Lakehouse, table: str, user: str) -> None:
-    """Takes the user's mark off the table, in one commit."""
-    gone = quote_text(_mark(user))
-    lake.spark.sql(f"ALTER TABLE {lake.name(table)} UNSET TBLPROPERTIES IF EXISTS ({gone})")
+    """Removes the mark of the user, in one commit."""
+    mark = quote_text(_mark(user))
+    lake.spark.sql(f"ALTER TABLE {lake.name(table)} UNSET TBLPROPERTIES IF EXISTS ({mark})")
 
 
 def pending_erasure(lake: Lakehouse, table: str) -> str | None:
-    """Says that an erasure of the table is not complete, and what completes it; None if none is."""
+    """The message for an incomplete erasure of the table, with instructions; None without one."""
     properties = read_properties(lake, table)
     times = sorted(properties[key] for key in properties if key.startswith(_PENDING))
     if not times:
@@ -46,9 +46,9 @@ def pending_erasure(lake: Lakehouse, table: str) -> str | None:
 def warn_of_erasures(lake: Lakehouse, tables: Iterable[str]) -> None:
     """Logs a warning for each of the tables with an erasure that is not complete."""
     for table in tables:
-        told = pending_erasure(lake, table)
-        if told:
-            _log.warning(told)
+        message = pending_erasure(lake, table)
+        if message:
+            _log.warning(message)
 
 
 def _mark(user: str) -> str:

@@ -1,8 +1,8 @@
-"""Removal of files that no version of a Delta table needs any more, at once or in time.
+"""Removal of files that no version of a Delta table needs, at once or by age.
 
-A VACUUM by age lists the folder. Its files include those of writes that have not committed yet,
-so its age must be longer than any write. `VACUUM ... LITE` does not list: it takes the files that
-commits of the table's log have removed. A file of a write that has not committed is in no commit,
+A VACUUM by age lists the folder. The folder also holds files of writes that have not committed,
+so the age must be longer than any write. `VACUUM ... LITE` lists no folder: it removes the files
+that commits in the log of the table have removed. No commit names a file of an uncommitted write,
 so LITE never removes one, at any age.
 """
 
@@ -19,60 +19,59 @@ from matchlake.io.delta_properties import read_properties
 
 _log = logging.getLogger(__name__)
 
-KEPT = "delta.deletedFileRetentionDuration"
-"""The property that says how long a table keeps removed files."""
-LEAST_HOURS = 1.0
-"""A VACUUM by age removes no younger file: a running write may not have committed it yet."""
+RETENTION = "delta.deletedFileRetentionDuration"
+"""The property with the time for which a table keeps removed files."""
+MIN_HOURS = 1.0
+"""The minimum age of a VACUUM by age: a younger file may belong to a running write."""
 
 _WEEK = "interval 1 week"
 _CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
 _LOG_CLEANED = "DELTA_CANNOT_VACUUM_LITE"
 
 
-def kept_hours(lake: Lakehouse, table: str) -> float:
-    """How many hours the table keeps removed files."""
-    kept = read_properties(lake, table).get(KEPT, _WEEK).lower().removeprefix("interval ")
-    query = f"SELECT unix_seconds(timestamp_seconds(0) + INTERVAL {kept}) / 3600"
+def retention_hours(lake: Lakehouse, table: str) -> float:
+    """The hours for which the table keeps removed files."""
+    retention = read_properties(lake, table).get(RETENTION, _WEEK).lower().removeprefix("interval ")
+    query = f"SELECT unix_seconds(timestamp_seconds(0) + INTERVAL {retention}) / 3600"
     return float(lake.spark.sql(query).collect()[0][0])
 
 
 def vacuum(lake: Lakehouse, table: str, hours: float | None = None) -> None:
-    """Removes the files that no version of the last `hours` needs, orphans of failed writes too.
+    """Removes the files that no version of the last `hours` needs, and those of failed writes.
 
-    Null hours are the table's own retention. Delta rounds hours, so they are rounded up here.
+    Null hours mean the retention of the table. Delta rounds hours, so they are rounded up here.
     """
-    kept = "" if hours is None else f" RETAIN {math.ceil(hours)} HOURS"
-    lake.spark.sql(f"VACUUM {lake.name(table)}{kept}")
+    retention = "" if hours is None else f" RETAIN {math.ceil(hours)} HOURS"
+    lake.spark.sql(f"VACUUM {lake.name(table)}{retention}")
 
 
 def remove_old_files(lake: Lakehouse, table: str) -> float:
-    """Removes every file that a commit has removed; the table's retention stays as it is.
+    """Removes every file that a commit has removed; the retention of the table does not change.
 
-    Writes that are under way keep their files. Returns 0. Where it is not possible, the log
-    says why, files older than the table's retention go, and that many hours are returned, at
-    least LEAST_HOURS.
-    Files of failed writes, which no commit names, always stay until a VACUUM by age.
+    Running writes keep their files. Returns 0. If it is not possible, it logs the cause, removes
+    files older than the retention, and returns those hours, at least MIN_HOURS. Files of failed
+    writes, which no commit names, stay until a VACUUM by age.
     """
-    why = _remove_at_once(lake, table)
-    if why is None:
+    cause = _remove_at_once(lake, table)
+    if cause is None:
         return 0
-    kept = kept_hours(lake, table)
-    hours = max(kept, LEAST_HOURS)
-    if kept == hours:  # RETAIN would not help: newer versions of Delta go by the table
+    retention = retention_hours(lake, table)
+    hours = max(retention, MIN_HOURS)
+    if retention == hours:  # RETAIN has no effect: newer versions of Delta use the property
         vacuum(lake, table)
-    # After a VACUUM by age Delta knows from which commit on the log has to be read.
-    if why == _LOG_CLEANED and _remove_at_once(lake, table) is None:
+    # After a VACUUM by age Delta knows the first commit of the log to read.
+    if cause == _LOG_CLEANED and _remove_at_once(lake, table) is None:
         return 0
     _log.warning(
         "%s: old files cannot be removed now (%s). maintain_tables removes them when they are "
         "%g hours old; until then older versions can be read.",
-        *(table, why, hours),
+        *(table, cause, hours),
     )
     return hours
 
 
 def _remove_at_once(lake: Lakehouse, table: str) -> str | None:
-    """Why it is not possible, if so."""
+    """Removes the files; returns the cause if it is not possible."""
     try:
         with _retention_unchecked(lake) as possible:
             if not possible:
@@ -87,7 +86,7 @@ def _remove_at_once(lake: Lakehouse, table: str) -> str | None:
 
 @contextmanager
 def _retention_unchecked(lake: Lakehouse) -> Iterator[bool]:
-    """Within it VACUUM takes any age; false where the session's settings are fixed."""
+    """A context in which VACUUM accepts any age; yields false if the setting is fixed."""
     conf = lake.spark.conf
     before = conf.get(_CHECK, None)
     try:

@@ -1,4 +1,4 @@
-"""The parameters of Kafka, of storage accounts and of MLflow tracking; without Spark."""
+"""The parameters of Kafka, storage accounts, MLflow and table maintenance; without Spark."""
 
 import re
 from typing import Literal, Self
@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from matchlake.io.secrets.value import SecretRef
 from matchlake.params import Params
+from matchlake.schemas import TableName
 
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
@@ -162,6 +163,22 @@ class TrackingParams(Params):
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
             )
         return uri
+
+
+class MaintainParams(Params):
+    """The work of `maintain_tables`."""
+
+    tables: tuple[TableName, ...] | None = None
+    """Names of the tables; null: all."""
+    optimize: bool = True
+    """Whether to join small files, and to cluster rows as `cluster_by` says."""
+    cluster_by: dict[TableName, tuple[str, ...]] = Field(default_factory=dict)
+    """The clustering columns per table; filters on them read fewer files."""
+    vacuum: bool = True
+    """Whether to remove files that no version of a table needs."""
+    vacuum_hours: float | None = Field(None, ge=0)
+    """The age at which such a file is removed; null: the retention of each table. An age below the
+    retention, or below an hour, is refused: it may delete files of a write in progress."""
 
 
 def _all_local(servers: str | None) -> bool:

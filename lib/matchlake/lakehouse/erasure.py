@@ -1,4 +1,4 @@
-"""Erases one user from the lakehouse: from tables, from quarantine, and from the old files."""
+"""Erases one user from the lakehouse: from tables, quarantine and old files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,58 +6,57 @@ from functools import partial
 
 from pyspark.sql import DataFrame
 
-from matchlake.ingest.schema import BATCH, ERASED, GOOD, POSITION, QUARANTINED, STATUS
-from matchlake.ingest.streams.audit import Ledger
-from matchlake.ingest.user_match import mentions_user, names_user
+from matchlake.ingest.schema import BATCH, ERASED, POSITION, QUARANTINED, STATUS, VALID
+from matchlake.ingest.streams.audit import BatchLog
+from matchlake.ingest.user_match import matches_anywhere, matches_exactly
 from matchlake.io.delta import Lakehouse
 from matchlake.io.erasure_marks import clear_erasure, mark_erasure
 from matchlake.io.old_files import remove_old_files
 from matchlake.schemas import USER_ID, quote_identifier, quote_text
 
 COLUMNS = (USER_ID, "related_user_id")
-"""Columns in which a table names users."""
+"""The columns with ids of users."""
 
-_STAYS = {column.name for column in (STATUS, *POSITION, *BATCH)}
-"""The columns of a stream's table that tell nothing of what a record said."""
+_KEPT_COLUMNS = {column.name for column in (STATUS, *POSITION, *BATCH)}
+"""The columns of a stream table without content of the record."""
 
 
 @dataclass(frozen=True)
 class Erased:
-    """What was found of the user in one table."""
+    """The rows of the user in one table."""
 
     table: str
     rows: int
-    """Rows that were deleted; of a stream's table good records, emptied."""
+    """Deleted rows; in a stream table, emptied valid records."""
     quarantined: int = 0
-    """Quarantined records that are the user's, emptied."""
-    mentions: int = 0
-    """Other quarantined records that hold the user's id; they stay unless asked for."""
+    """Emptied quarantined records of the user."""
+    unparsed_matches: int = 0
+    """Other quarantined records that hold the id; they stay, unless erased by request."""
     left: int = 0
-    """Rows that still are the user's: 0, or a job has written meanwhile."""
+    """Remaining rows of the user: 0, unless a job has written meanwhile."""
     hours: float = 0
-    """Age at which `maintain_tables` removes the old files; 0: they are removed already."""
+    """The age at which `maintain_tables` removes the old files; 0: they are removed."""
 
 
 @dataclass(frozen=True)
 class Erasure:
-    """One user, to be erased from tables of the lakehouse."""
+    """The erasure of one user from tables of the lakehouse."""
 
     user: str
-    ledgers: Sequence[Ledger]
-    """Those of the streams: their tables keep the position of what is erased."""
+    batch_logs: Sequence[BatchLog]
+    """The batch logs of the streams: their tables keep the positions of erased records."""
     conditions: Mapping[str, str]
-    """SQL of a table's rows that are the user's, where no column of COLUMNS says so."""
+    """Per table the SQL condition of the user's rows, besides the columns of COLUMNS."""
     lakehouse: Lakehouse = field(repr=False)
-    mentions: bool = False
-    """Whether quarantined records that hold the user's id anywhere are erased too."""
+    include_unparsed_matches: bool = False
+    """Whether to erase also quarantined records that hold the id anywhere."""
 
     def run(self, tables: Sequence[str]) -> list[Erased]:
         """Erases the user from each of the tables, and then the files of all older versions.
 
-        A table that knows no users is left alone. All others are marked before the first is
-        touched; a table loses its mark when it is done. A run after a crash completes the erasure.
-        Readers of older versions fail; an append that was under way at a mark fails, and loses
-        no committed row.
+        Tables without users are skipped. All others are marked before the first is changed, and
+        each loses its mark when it is done. A run after a crash completes the erasure. Readers of
+        older versions fail. An append that runs during the mark fails; no committed row is lost.
         """
         steps = {table: step for table in tables if (step := self._step(table))}
         for table in steps:
@@ -65,11 +64,11 @@ class Erasure:
         return [self._erase(table, step) for table, step in steps.items()]
 
     def _step(self, table: str) -> Callable[[], Erased] | None:
-        """What erases the user's rows; None where the table knows no users."""
-        ledgers = [each for each in self.ledgers if each.stream.table == table]
+        """The function that erases the user's rows; None for a table without users."""
+        batch_logs = [each for each in self.batch_logs if each.stream.table == table]
         condition = self._condition(table)
-        if ledgers:
-            return partial(self._empty, ledgers, condition or "false")
+        if batch_logs:
+            return partial(self._empty, batch_logs, condition or "false")
         return partial(self._delete, table, condition) if condition else None
 
     def _erase(self, table: str, step: Callable[[], Erased]) -> Erased:
@@ -84,41 +83,44 @@ class Erasure:
         return Erased(table, int(row["num_affected_rows"]), left=self._count(table, condition))
 
     def _condition(self, table: str) -> str | None:
-        """SQL of the table's rows that are the user's; None where it knows no users."""
-        there = set(COLUMNS).intersection(self.lakehouse.read(table).columns)
-        given = [self.conditions[table]] if table in self.conditions else []
-        is_user = [f"{name} <=> {quote_text(self.user)}" for name in sorted(there)]
-        return " OR ".join([*given, *is_user]) or None
+        """SQL condition of the user's rows; None for a table without users."""
+        columns = set(COLUMNS).intersection(self.lakehouse.read(table).columns)
+        declared = [self.conditions[table]] if table in self.conditions else []
+        is_user = [f"{name} <=> {quote_text(self.user)}" for name in sorted(columns)]
+        return " OR ".join([*declared, *is_user]) or None
 
-    def _empty(self, ledgers: Sequence[Ledger], condition: str) -> Erased:
-        """Empties the user's records, so that each position is still accounted for."""
-        stream = ledgers[0].stream
-        table, bad = stream.table, f"{STATUS.name} = '{QUARANTINED}'"
-        good = f"({STATUS.name} = '{GOOD}' AND ({condition}))"
-        named = f"({bad} AND ({names_user(stream, USER_ID, self.user)}))"
-        more = f"({bad} AND ({mentions_user(self.user)}) AND NOT {named})"
+    def _empty(self, batch_logs: Sequence[BatchLog], condition: str) -> Erased:
+        """Empties the user's records; each position stays accounted for."""
+        stream = batch_logs[0].stream
+        table, quarantined = stream.table, f"{STATUS.name} = '{QUARANTINED}'"
+        valid = f"({STATUS.name} = '{VALID}' AND ({condition}))"
+        exact = f"({quarantined} AND ({matches_exactly(stream, USER_ID, self.user)}))"
+        anywhere = f"({quarantined} AND ({matches_anywhere(self.user)}) AND NOT {exact})"
         (found,) = self._sql(
-            f"SELECT count_if({good}), count_if({named}), count_if({more}) FROM {self._name(table)}"
+            f"SELECT count_if({valid}), count_if({exact}), count_if({anywhere})"
+            f" FROM {self._name(table)}"
         ).collect()
-        chosen = " OR ".join([good, named, more] if self.mentions else [good, named])
-        # What the table has, not what is declared now: a column may be declared no longer.
-        names = [name for name in self.lakehouse.read(table).columns if name not in _STAYS]
-        nothing = ", ".join(f"{quote_identifier(name)} = NULL" for name in names)
-        self._sql(
-            f"UPDATE {self._name(table)} SET {STATUS.name} = '{ERASED}', {nothing} WHERE {chosen}"
+        chosen = " OR ".join(
+            [valid, exact, anywhere] if self.include_unparsed_matches else [valid, exact]
         )
-        for ledger in ledgers:
-            self._renew(ledger)
-        also, stay = (found[2], 0) if self.mentions else (0, found[2])
+        # The columns of the table, not of conf: a column may no longer be declared.
+        names = [name for name in self.lakehouse.read(table).columns if name not in _KEPT_COLUMNS]
+        nulls = ", ".join(f"{quote_identifier(name)} = NULL" for name in names)
+        self._sql(
+            f"UPDATE {self._name(table)} SET {STATUS.name} = '{ERASED}', {nulls} WHERE {chosen}"
+        )
+        for batch_log in batch_logs:
+            self._recount(batch_log)
+        also, stay = (found[2], 0) if self.include_unparsed_matches else (0, found[2])
         return Erased(table, found[0], found[1] + also, stay, self._count(table, chosen))
 
-    def _renew(self, ledger: Ledger) -> None:
-        """Counts every batch with an erased record again, those of earlier erasures too."""
-        ledger.prepare()
-        rows = self.lakehouse.read(ledger.stream.table).where(f"{STATUS.name} = '{ERASED}'")
+    def _recount(self, batch_log: BatchLog) -> None:
+        """Counts all batches with erased records again, also those of earlier erasures."""
+        batch_log.prepare()
+        rows = self.lakehouse.read(batch_log.stream.table).where(f"{STATUS.name} = '{ERASED}'")
         found = rows.select("checkpoint_id", "batch_id").distinct().collect()
         if found:
-            ledger.renew({(row.checkpoint_id, row.batch_id) for row in found})
+            batch_log.recount({(row.checkpoint_id, row.batch_id) for row in found})
 
     def _count(self, table: str, condition: str) -> int:
         return self.lakehouse.read(table).where(condition).count()

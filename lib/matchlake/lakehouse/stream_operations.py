@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 from matchlake.config import JobConfig
 from matchlake.errors import ConfigError, ReconciliationError, SecretError, SourceError
-from matchlake.ingest.params import ReconcileParams, ReplayParams
-from matchlake.ingest.streams.audit import Counts, Ledger
-from matchlake.ingest.streams.gaps import AskBroker, Explain, Gaps
+from matchlake.ingest.params import IngestParams, ReconcileParams, ReplayParams
+from matchlake.ingest.streams.audit import BatchLog
+from matchlake.ingest.streams.entries import Counts
+from matchlake.ingest.streams.gaps import BrokerCauses, FindCauses, Gaps
 from matchlake.ingest.streams.replay import Replay
-from matchlake.ingest.streams.runner import IngestParams, chosen_streams
+from matchlake.ingest.streams.runner import chosen_streams
 from matchlake.io.brokers import configured_broker
 from matchlake.io.delta import Lakehouse
 from matchlake.io.erasure_marks import warn_of_erasures
@@ -35,20 +36,20 @@ def reconcile_streams(
     Reads the tables of a stream, and asks its broker only for the causes of new gaps. A stream
     without a table counts as reconciled. Raises ConfigError for a stream that is not declared.
     """
-    for ledger in stream_ledgers(config, lakehouse, params.streams):
-        if not lakehouse.exists(ledger.stream.table):
-            text = f"{ledger.name}: no table {ledger.stream.table} yet."
-            yield StreamReport(ledger.name, text, is_reconciled=True)
+    for batch_log in stream_batch_logs(config, lakehouse, params.streams):
+        if not lakehouse.exists(batch_log.stream.table):
+            text = f"{batch_log.name}: no table {batch_log.stream.table} yet."
+            yield StreamReport(batch_log.name, text, is_reconciled=True)
             continue
-        warn_of_erasures(lakehouse, [ledger.stream.table])
-        explain = gap_causes(config, secrets, ledger.stream.topic)
+        warn_of_erasures(lakehouse, [batch_log.stream.table])
+        causes = gap_causes(config, secrets, batch_log.stream.topic)
         try:
-            counts = ledger.prove(explain, rebuild=params.rebuild).whole
+            counts = batch_log.reconcile(causes, rebuild=params.rebuild).total
         except ReconciliationError as error:
-            text = f"{ledger.name}: NOT reconciled. {error}"
-            yield StreamReport(ledger.name, text, is_reconciled=False)
+            text = f"{batch_log.name}: NOT reconciled. {error}"
+            yield StreamReport(batch_log.name, text, is_reconciled=False)
         else:
-            yield StreamReport(ledger.name, counts_text(ledger, counts), is_reconciled=True)
+            yield StreamReport(batch_log.name, counts_text(batch_log, counts), is_reconciled=True)
 
 
 def replay_quarantine(
@@ -56,43 +57,44 @@ def replay_quarantine(
 ) -> Iterator[str]:
     """Parses the quarantined records of one stream again; gives a line of text per step.
 
-    The records that pass become good rows in one commit; then the stream is reconciled. Raises
+    The records that pass become valid rows in one commit; then the stream is reconciled. Raises
     ConfigError without a declared stream, ReconciliationError as `reconcile` does.
     """
     if params.stream is None:
         raise ConfigError("No stream to replay: name one with --stream, or as replay.stream.")
-    (ledger,) = stream_ledgers(config, lakehouse, (params.stream,))
-    replay = Replay(ledger.stream, lakehouse, params.reasons, params.since, params.fix)
-    done = replay.run(ledger)
+    (batch_log,) = stream_batch_logs(config, lakehouse, (params.stream,))
+    replay = Replay(batch_log.stream, lakehouse, params.error_codes, params.since, params.fix)
+    done = replay.run(batch_log)
     yield (
-        f"{ledger.name}: {done.tried} quarantined records parsed again: {done.passed} are good "
+        f"{batch_log.name}: {done.tried} quarantined records parsed again: {done.passed} are valid "
         f"now, {done.tried - done.passed} are still quarantined."
     )
-    explain = gap_causes(config, secrets, ledger.stream.topic)
-    yield counts_text(ledger, ledger.prove(explain).whole)
+    causes = gap_causes(config, secrets, batch_log.stream.topic)
+    yield counts_text(batch_log, batch_log.reconcile(causes).total)
 
 
-def stream_ledgers(
+def stream_batch_logs(
     config: JobConfig, lakehouse: Lakehouse, streams: tuple[str, ...] | None
-) -> list[Ledger]:
-    """The ledgers of the named streams, or of all; raises ConfigError for an undeclared one."""
+) -> list[BatchLog]:
+    """The batch_logs of the named streams, or of all; raises ConfigError for an undeclared one."""
     if not config.streams:
         raise ConfigError("Conf declares no streams.")
     chosen = chosen_streams(config.streams, IngestParams(streams=streams))
-    ledgers = [
-        Ledger(name, stream, config.ingest.ledger, lakehouse) for name, stream in chosen.items()
+    batch_logs = [
+        BatchLog(name, stream, config.ingest.batch_log, lakehouse)
+        for name, stream in chosen.items()
     ]
-    ledgers[0].prepare()
-    return ledgers
+    batch_logs[0].prepare()
+    return batch_logs
 
 
-def gap_causes(config: JobConfig, secrets: SecretStore, topic: str) -> Explain:
+def gap_causes(config: JobConfig, secrets: SecretStore, topic: str) -> FindCauses:
     """Asks the broker for the causes of gaps; finds none where the broker cannot be reached."""
 
     def ask(*missing: Any) -> Gaps:
         try:
             broker = configured_broker(config.kafka, config.lakehouse, secrets)
-            return AskBroker(broker.client_options(), topic)(*missing)
+            return BrokerCauses(broker.client_options(), topic)(*missing)
         except (ConfigError, SecretError, SourceError) as error:
             _log.warning("topic %s: the broker gives no causes of gaps: %s", topic, error)
             return []
@@ -100,11 +102,11 @@ def gap_causes(config: JobConfig, secrets: SecretStore, topic: str) -> Explain:
     return ask
 
 
-def counts_text(ledger: Ledger, counts: Counts) -> str:
+def counts_text(batch_log: BatchLog, counts: Counts) -> str:
     """The offsets of a reconciled stream, and what became of them."""
-    gaps = ", ".join(f"{records} {reason}" for reason, records in ledger.gaps().items())
+    gaps = ", ".join(f"{records} {cause}" for cause, records in batch_log.gaps().items())
     return (
-        f"{ledger.name}: reconciled. {counts.offsets} offsets = {counts.good} good + "
+        f"{batch_log.name}: reconciled. {counts.offsets} offsets = {counts.valid} valid + "
         f"{counts.quarantined} quarantined + {counts.erased} erased + {counts.gaps} in gaps"
         f"{f' ({gaps})' if gaps else ''}."
     )

@@ -4,7 +4,7 @@ from matchlake.config import JobConfig
 from matchlake.features.feature_tables import FEATURE_COUNTS, FEATURE_SETS, FEATURE_VOCABULARY
 from matchlake.ingest.files.tables import lake_files, lake_quarantine, lake_table
 from matchlake.ingest.silver import silver_specs
-from matchlake.ingest.streams.audit_table import ledger_table
+from matchlake.ingest.streams.audit_table import batch_log_table
 from matchlake.ingest.tables import stream_table
 from matchlake.io.delta import Lakehouse
 from matchlake.profiling.profile import COLUMN_PROFILES, DRIFT
@@ -19,10 +19,10 @@ def declared_tables(config: JobConfig) -> dict[str, TableSpec]:
     """
     specs = [
         *map(stream_table, config.streams.values()),
-        ledger_table(config.ingest.ledger),
+        batch_log_table(config.ingest.batch_log),
         *map(lake_table, config.lake.sources.values()),
         lake_quarantine(config.lake.quarantine),
-        lake_files(config.lake.ledger),
+        lake_files(config.lake.file_log),
         *(silver.spec() for silver in silver_specs(config.silver, config.streams).values()),
         *([INTERACTIONS] if config.silver.interactions else []),
         *(

@@ -6,8 +6,8 @@ from matchlake.config import JobConfig
 from matchlake.errors import ConfigError
 from matchlake.ingest.files.loader import lake_folder, lake_load
 from matchlake.ingest.params import EraseParams
-from matchlake.ingest.streams.audit import Ledger
-from matchlake.ingest.user_match import row_names_user
+from matchlake.ingest.streams.audit import BatchLog
+from matchlake.ingest.user_match import row_matches_exactly
 from matchlake.io.delta import Lakehouse
 from matchlake.lakehouse.erasure import COLUMNS, Erased, Erasure
 from matchlake.lakehouse.table_registry import table_names
@@ -71,12 +71,12 @@ def user_erasure(
     include_unparsed_matches: bool = False,  # noqa: FBT001, FBT002 - a value of conf
 ) -> Erasure:
     """The erasure of one user from the tables that conf declares."""
-    ledgers = [
-        Ledger(name, stream, config.ingest.ledger, lakehouse)
+    batch_logs = [
+        BatchLog(name, stream, config.ingest.batch_log, lakehouse)
         for name, stream in config.streams.items()
     ]
     conditions = _conditions(config, user)
-    return Erasure(user, ledgers, conditions, lakehouse, include_unparsed_matches)
+    return Erasure(user, batch_logs, conditions, lakehouse, include_unparsed_matches)
 
 
 def files_of_user(config: JobConfig, lakehouse: Lakehouse, user: str) -> list[str]:
@@ -91,13 +91,13 @@ def files_of_user(config: JobConfig, lakehouse: Lakehouse, user: str) -> list[st
 
 
 def _conditions(config: JobConfig, user: str) -> dict[str, str]:
-    """SQL of the user's rows in tables without a user column: refused rows, distributions."""
+    """SQL of the user's rows in tables without a user column: quarantined rows, distributions."""
     text = quote_text(user)
     of_users = f"column_name IN ({', '.join(map(quote_text, COLUMNS))})"
     in_lists = " OR ".join(f"array_contains({c}_categories, {text})" for c in ("new", "gone"))
     rows = [
         f"source = {quote_text(name)}"
-        f" AND {row_names_user({USER_ID, source.columns[USER_ID].path or USER_ID}, user)}"
+        f" AND {row_matches_exactly({USER_ID, source.columns[USER_ID].path or USER_ID}, user)}"
         for name, source in config.lake.sources.items()
         if USER_ID in source.columns
     ]

@@ -213,25 +213,26 @@ def data_freshness(event_times: Mapping[str, str | None]) -> ViewSpec:
 def quarantine_by_reason(streams: Mapping[str, str], lake: str | None) -> ViewSpec:
     """The refused records of `streams` (name to quarantine view) and rows of the table `lake`."""
     branches = [
-        f"SELECT {quote_text(name)} AS source, {quote_text(view)} AS held_in, reason,"
-        " count(*) AS refused, min(kafka_timestamp) AS first_time,"
+        f"SELECT {quote_text(name)} AS source, {quote_text(view)} AS held_in,"
+        " _error_code AS error_code, count(*) AS refused, min(kafka_timestamp) AS first_time,"
         " max(kafka_timestamp) AS last_time,"
-        f" max_by(detail, struct(kafka_timestamp, partition, offset)) AS example FROM {view}"
-        " GROUP BY reason"
+        " max_by(_error_message, struct(kafka_timestamp, partition, offset)) AS example"
+        f" FROM {view} GROUP BY _error_code"
         for name, view in streams.items()
     ]
     if lake:
         branches.append(
-            f"SELECT source, {quote_text(lake)}, reason, count(*), min(loaded_at), max(loaded_at),"
-            f" max_by(detail, struct(loaded_at, detail)) FROM {lake} GROUP BY source, reason"
+            f"SELECT source, {quote_text(lake)}, _error_code, count(*), min(loaded_at),"
+            " max(loaded_at), max_by(_error_message, struct(loaded_at, _error_message))"
+            f" FROM {lake} GROUP BY source, _error_code"
         )
     return ViewSpec(
         QUARANTINE,
-        "Refused records and rows, by source and reason.",
+        "Refused records and rows, by source and error code.",
         (
             ("source", "The stream, or the kind of lake files, as conf names it"),
             ("held_in", "The table or view with the refused records or rows, as they came"),
-            ("reason", "Reason of the refusal"),
+            ("error_code", "Error code of the records or rows"),
             ("refused", "Number of records or rows"),
             ("first_time", "Time of the first one, UTC: in Kafka, or of the load of its file"),
             ("last_time", "Time of the last one, UTC"),

@@ -47,17 +47,17 @@ def activity(interactions: DataFrame) -> "Figure":
     return figure
 
 
-def batches(ledger: DataFrame) -> "Figure":
-    """Records of each batch in the ledger of `ingest_events`, good and quarantined; one job."""
-    sums = [F.sum(name).alias(name) for name in ("good", "quarantined")]
-    by = ledger.groupBy("stream", "checkpoint_id", "batch_id")
+def batches(batch_log: DataFrame) -> "Figure":
+    """Valid and quarantined records per batch, from the batch log of `ingest_events`; one job."""
+    sums = [F.sum(name).alias(name) for name in ("valid", "quarantined")]
+    by = batch_log.groupBy("stream", "checkpoint_id", "batch_id")
     rows = by.agg(F.max("committed_at").alias("at"), *sums).orderBy("at", "batch_id").collect()
     figure, (panel,) = make_panels(1)
     places = np.arange(len(rows))
-    good = np.array([row["good"] for row in rows])
-    panel.bar(places, good, color=COLORS[0], label="good")
+    valid = np.array([row["valid"] for row in rows])
+    panel.bar(places, valid, color=COLORS[0], label="valid")
     bad = [row["quarantined"] for row in rows]
-    panel.bar(places, bad, bottom=good, color=COLORS[1], label="quarantined")
+    panel.bar(places, bad, bottom=valid, color=COLORS[1], label="quarantined")
     panel.set_xticks(places, [f"{row['at']:%H:%M:%S}" for row in rows], rotation=45)
     panel.set(title="records by batch", ylabel="records")
     panel.legend(frameon=False)

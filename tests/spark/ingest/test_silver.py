@@ -31,7 +31,7 @@ def runtime(
     spark: SparkSession,
     folder: Path,
     *tables: str,
-    late_after: float = 3600,
+    lateness_threshold_seconds: float = 3600,
     **changes: Any,
 ) -> Runtime:
     """A stream and silver tables: `pairs` by KEYS, `items` by item alone, as an event's id is."""
@@ -44,7 +44,9 @@ def runtime(
     return runtime_in(
         spark,
         folder,
-        streams={"events": stream_entry("t", name, late_after=late_after)},
+        streams={
+            "events": stream_entry("t", name, lateness_threshold_seconds=lateness_threshold_seconds)
+        },
         silver={"tables": silver, **changes},
     )
 
@@ -54,14 +56,14 @@ def add(at: Runtime, events: str) -> None:
     spec = stream_table(at.config.streams["events"])
     at.lakehouse.create(spec)
     rows = at.spark.sql(f"""
-        SELECT status, 't' AS topic, 0 AS partition, CAST(offset AS BIGINT) AS offset,
-               if(status = 'good', user, null) AS user_id,
-               if(status = 'good', item, null) AS item_id,
-               if(status = 'good', CAST(rating AS DOUBLE), null) AS rating,
-               if(status = 'good', happened, null) AS event_time,
+        SELECT _status, 't' AS topic, 0 AS partition, CAST(offset AS BIGINT) AS offset,
+               if(_status = 'valid', user, null) AS user_id,
+               if(_status = 'valid', item, null) AS item_id,
+               if(_status = 'valid', CAST(rating AS DOUBLE), null) AS rating,
+               if(_status = 'valid', happened, null) AS event_time,
                timestampadd(HOUR, hours, happened) AS kafka_timestamp
         FROM (SELECT *, timestampadd(DAY, day, TIMESTAMP'2024-05-01') AS happened
-              FROM VALUES {events} AS t(status, user, item, rating, day, hours, offset))
+              FROM VALUES {events} AS t(_status, user, item, rating, day, hours, offset))
     """)
     rows.write.format("delta").mode("append").saveAsTable(at.lakehouse.name(spec.name))
 
@@ -87,8 +89,8 @@ def test_repeated_and_late_events_in_any_order_and_a_rebuilt_range(
     pairs, items = (table.table for table in both.config.silver.tables.values())
     add(
         both,
-        "('good', 'a', 'i', 1, 0, 0, 10), ('good', 'a', 'i', 2, 0, 5, 12), ('good', 'b', 'i', 3,"
-        " 1, 5, 13), ('quarantined', 'c', 'i', 3, 1, 0, 14), ('good', 'a', 'j', 3, 2, 1, 15)",
+        "('valid', 'a', 'i', 1, 0, 0, 10), ('valid', 'a', 'i', 2, 0, 5, 12), ('valid', 'b', 'i', 3,"
+        " 1, 5, 13), ('quarantined', 'c', 'i', 3, 1, 0, 14), ('valid', 'a', 'j', 3, 2, 1, 15)",
     )
     run(both)
     # a's first record came in time and its last one counts; b's only one came late.
@@ -105,10 +107,10 @@ def test_repeated_and_late_events_in_any_order_and_a_rebuilt_range(
     assert "pairs: nothing new in" in caplog.text
     add(
         at,
-        "('good', 'b', 'i', 9, 1, 0, 3), ('good', 'a', 'i', 4, 0, 9, 20),"
-        " ('good', 'c', 'k', 1, 3, 9, 21)",
+        "('valid', 'b', 'i', 9, 1, 0, 3), ('valid', 'a', 'i', 4, 0, 9, 20),"
+        " ('valid', 'c', 'k', 1, 3, 9, 21)",
     )
-    spark.sql(f"UPDATE {lake.name(bronze)} SET detail = 'x' WHERE offset = 14")
+    spark.sql(f"UPDATE {lake.name(bronze)} SET _error_message = 'x' WHERE offset = 14")
     run(at)
     assert "pairs: 3 good record(s), 2 of them late = 1 event(s) + 2 repeated" in caplog.text
     last = ("c", "k", 1.0, 4, 21, True)
@@ -140,19 +142,19 @@ def test_what_cannot_be_merged_is_rebuilt(
     at = runtime(spark, tmp_path, "pairs")
     lake, pairs = at.lakehouse, at.config.silver.tables["pairs"].table
     bronze = at.config.streams["events"].table
-    add(at, "('good', 'a', 'i', 1, 0, 0, 1), ('good', 'b', 'i', 1, 0, 2, 2)")
+    add(at, "('valid', 'a', 'i', 1, 0, 0, 1), ('valid', 'b', 'i', 1, 0, 2, 2)")
     run(at)
-    spark.sql(f"UPDATE {lake.name(bronze)} SET status = 'erased', user_id = NULL WHERE offset = 1")
+    spark.sql(f"UPDATE {lake.name(bronze)} SET _status = 'erased', user_id = NULL WHERE offset = 1")
     run(at)
     assert "1 good record(s) are gone" in caplog.text
     assert content(lake, pairs) == [("b", "i", 1.0, 1, 2, True)]
 
-    run(runtime(spark, tmp_path, "pairs", late_after=7200))
+    run(runtime(spark, tmp_path, "pairs", lateness_threshold_seconds=7200))
     assert content(lake, pairs) == [("b", "i", 1.0, 1, 2, False)]
 
     run(at)
     set_properties(lake, bronze, {CHANGES: "false"})
-    add(at, "('good', 'c', 'i', 1, 0, 0, 3)")
+    add(at, "('valid', 'c', 'i', 1, 0, 0, 3)")
     run(at)
     assert [row[0] for row in content(lake, pairs)] == ["b", "c"]
     assert "its changes are no longer kept" in caplog.text

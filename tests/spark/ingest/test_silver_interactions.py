@@ -120,7 +120,7 @@ def runtime(spark: SparkSession, folder: Path, **silver: Any) -> Runtime:
     forget_tables(spark)
     tables = {"events": {**TABLE, "keys": ["user_id", "item_id", "event_time"]}}
     keys = {"tables": tables, "interactions": {"source": "events"}, **silver}
-    streams = {"events": stream_entry("t", "shop", late_after=3600)}
+    streams = {"events": stream_entry("t", "shop", lateness_threshold_seconds=3600)}
     return runtime_in(spark, folder, streams=streams, silver=keys)
 
 
@@ -132,7 +132,7 @@ def add(at: Runtime, *events: tuple[str, int, float, int, int]) -> None:
     rows = at.spark.createDataFrame(values, "user STRING, day INT, r DOUBLE, h INT, o BIGINT")
     happened = "timestampadd(DAY, day, TIMESTAMP'2024-05-01')"
     rows.selectExpr(
-        *("'good' AS status", "'t' AS topic", "0 AS partition", "o AS offset"),
+        *("'valid' AS _status", "'t' AS topic", "0 AS partition", "o AS offset"),
         *("user AS user_id", "'i' AS item_id", "r AS rating", f"{happened} AS event_time"),
         f"timestampadd(HOUR, h, {happened}) AS kafka_timestamp",
     ).write.format("delta").mode("append").saveAsTable(at.lakehouse.name(table.name))

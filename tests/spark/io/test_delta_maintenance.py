@@ -75,8 +75,8 @@ def add_events(at: Runtime, offset: int, rating: float) -> None:
     """One good event, in a commit and a file of its own."""
     at.lakehouse.create(stream_table(at.config.streams["events"]))
     at.spark.sql(
-        "INSERT INTO bronze.events (status, user_id, rating, topic, partition, offset)"
-        f" VALUES ('good', 'u', {rating}D, 't', 0, {offset})"
+        "INSERT INTO bronze.events (_status, user_id, rating, topic, partition, offset)"
+        f" VALUES ('valid', 'u', {rating}D, 't', 0, {offset})"
     )
 
 
@@ -94,23 +94,23 @@ def test_tables_are_brought_to_what_is_declared_and_stay_so(
     spark.sql("ALTER TABLE bronze.users ADD CONSTRAINT theirs CHECK (user_id <> 'x')")
     clustered = {"cluster_by": {"bronze.events": ["user_id", "offset"]}}
     maintain(runtime(spark, tmp_path, **clustered))
-    told = "bronze.events: clustered by user_id, offset, constraint known_status, constraint reason"
-    assert told in caplog.text
-    assert "2 file(s) became 1" in caplog.text
-    told = "bronze.users: 2 comment(s) renewed, constraint age_allowed, constraint gender_allowed"
+    message = "bronze.events: clustered by user_id, offset, constraint known_status, constraint "
+    assert f"{message}quarantined_with_code" in caplog.text
+    assert "2 file(s) rewritten as 1" in caplog.text
+    told = "bronze.users: 2 comment(s) changed, constraint age_allowed, constraint gender_allowed"
     assert told in caplog.text
     comments = {row.col_name: row.comment for row in spark.sql("DESCRIBE bronze.users").collect()}
     assert comments["age"] == "a"
     (detail,) = spark.sql("DESCRIBE DETAIL bronze.events").collect()
     assert (detail.clusteringColumns, detail.numFiles) == (["user_id", "offset"], 1)
     kept = read_properties(at.lakehouse, "bronze.events")["delta.dataSkippingStatsColumns"]
-    looked_up = ("status", "partition", "offset", "kafka_timestamp", "batch_id", "event_time")
+    looked_up = ("_status", "partition", "offset", "kafka_timestamp", "batch_id", "event_time")
     assert kept.replace("`", "").split(",") == [*looked_up, "user_id"]
     for wrong in ("age = 121", "age = -1", "gender = 'F'"):
         with pytest.raises(Exception, match=REFUSED):
             spark.sql(f"UPDATE bronze.users SET {wrong}")
     with pytest.raises(Exception, match=REFUSED):
-        spark.sql("UPDATE bronze.events SET status = 'quarantined'")
+        spark.sql("UPDATE bronze.events SET _status = 'quarantined'")
 
     versions = {name: at.lakehouse.version(name) for name in table_names(at.lakehouse, at.config)}
     assert {"bronze.events", "bronze.users"} == set(versions)

@@ -20,7 +20,7 @@ from matchlake.io.delta_properties import read_properties, set_properties
 from matchlake.io.erasure_marks import pending_erasure
 from matchlake.lakehouse.erasure import Erased, Erasure
 
-KEPT = "delta.deletedFileRetentionDuration"
+RETENTION = "delta.deletedFileRetentionDuration"
 CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
 TABLE, NAME = "gold.people", "`gold`.`people`"
 USER = "person-4711"
@@ -45,7 +45,7 @@ def lake(spark: SparkSession, tmp_path: Path) -> Iterator[Lakehouse]:
 def own(lake: Lakehouse) -> dict[str, str]:
     """The table's retention and the marks of erasures."""
     found = read_properties(lake, TABLE)
-    return {k: v for k, v in found.items() if k == KEPT or k.startswith("matchlake.")}
+    return {k: v for k, v in found.items() if k == RETENTION or k.startswith("matchlake.")}
 
 
 def users(lake: Lakehouse) -> list[str]:
@@ -131,15 +131,15 @@ class Append:
 
 
 def test_a_user_is_in_no_file_and_the_retention_was_never_touched(lake: Lakehouse) -> None:
-    set_properties(lake, TABLE, {KEPT: "interval 9 days"})
+    set_properties(lake, TABLE, {RETENTION: "interval 9 days"})
     assert files_with_user(lake)
     seen: list[str] = []
-    look = Spied(lake.spark, "VACUUM", lambda: seen.append(read_properties(lake, TABLE)[KEPT]))
+    look = Spied(lake.spark, "VACUUM", lambda: seen.append(read_properties(lake, TABLE)[RETENTION]))
     (done,) = erase(lake, spy=look)
     assert (done.rows, done.left, done.hours) == (1, 0, 0)
     assert files_with_user(lake) == set()
     assert set(seen) == {"interval 9 days"}
-    assert own(lake) == {KEPT: "interval 9 days"}
+    assert own(lake) == {RETENTION: "interval 9 days"}
     assert lake.spark.conf.get(CHECK, None) is None
 
 
@@ -171,7 +171,7 @@ def test_an_append_that_commits_during_the_erasure_keeps_its_rows(
     assert files_with_user(lake) == set()
 
 
-@pytest.mark.parametrize("kept", [{}, {KEPT: "interval 9 days"}], ids=["default", "own"])
+@pytest.mark.parametrize("kept", [{}, {RETENTION: "interval 9 days"}], ids=["default", "own"])
 def test_an_erasure_killed_before_any_step_is_completed_by_the_next(
     lake: Lakehouse, kept: dict[str, str]
 ) -> None:
@@ -181,7 +181,7 @@ def test_an_erasure_killed_before_any_step_is_completed_by_the_next(
         with pytest.raises(KeyboardInterrupt):
             erase(lake, spy=Spied(lake.spark, step, die))
         left = own(lake)
-        assert {k: v for k, v in left.items() if k == KEPT} == kept, step
+        assert {k: v for k, v in left.items() if k == RETENTION} == kept, step
         assert len(left) == len(kept) + 1, f"the mark, {step}"
         assert USER not in str(left)
         assert "was begun at" in str(pending_erasure(lake, TABLE))

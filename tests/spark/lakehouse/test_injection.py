@@ -13,7 +13,7 @@ from matchlake.errors import ConfigError, SchemaError
 from matchlake.features.categories import MultiHot, OneHot
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.fit import fit_features
-from matchlake.ingest.user_match import mentions_user, row_names_user
+from matchlake.ingest.user_match import matches_anywhere, row_matches_exactly
 from matchlake.io.delta import Lakehouse
 from matchlake.lakehouse.erasure import Erasure
 from matchlake.model_store.spark import load_numpy, save_model
@@ -186,9 +186,10 @@ def test_records_that_name_an_evil_user_are_found_and_no_others(lakehouse: Lakeh
     schema = "at int, row_text string, raw struct<value: binary, key: binary>"
     frame = lakehouse.spark.createDataFrame(rows, schema)
     found = frame.selectExpr(
-        "at", *(f"({row_names_user({'user_id'}, text)}) AS r{at}" for at, text in enumerate(EVIL))
+        "at",
+        *(f"({row_matches_exactly({'user_id'}, text)}) AS r{at}" for at, text in enumerate(EVIL)),
     )
     for row in found.collect():
         assert [at for at in range(len(EVIL)) if row[f"r{at}"]] == [row.at]
     for at in (0, 1, 3, 4, 9):
-        assert frame.where(mentions_user(EVIL[at])).select("at").collect()[0].at == at
+        assert frame.where(matches_anywhere(EVIL[at])).select("at").collect()[0].at == at

@@ -37,7 +37,7 @@ USERS = TableSpec("bronze.users", "Users", (Column("user_id", "STRING", "key"),)
 NOISE = [
     "streams.noise.topic=noise",
     "streams.noise.table=bronze.noise_events",
-    "streams.noise.good_view=bronze.noise",
+    "streams.noise.valid_view=bronze.noise",
     "streams.noise.quarantine_view=bronze.noise_quarantine",
     "streams.noise.comment=Noise.",
     "streams.noise.event_time=heard_at",
@@ -66,8 +66,10 @@ def lakehouse(spark: SparkSession, config: JobConfig) -> Iterator[Lakehouse]:
     best = [("few", 1, "i00", 4.5, "7", False), ("few", 2, "i09", 4.0, "7", False)]
     lake.append(lake.frame(best, RECOMMENDATIONS), RECOMMENDATIONS)
     _append_events(lake, config)
-    refused = "SELECT 'users' AS source, 'f' AS file, 'row' AS row_text, 'out_of_range' AS reason,"
-    refused += " 'too old' AS detail, TIMESTAMP'2024-01-10' AS loaded_at"
+    refused = (
+        "SELECT 'users' AS source, 'f' AS file, 'row' AS row_text, 'out_of_range' AS _error_code,"
+    )
+    refused += " 'too old' AS _error_message, TIMESTAMP'2024-01-10' AS loaded_at"
     lake.append(spark.sql(refused), lake_quarantine(config.lake.quarantine))
     yield lake
     _drop_schemas(spark)
@@ -77,9 +79,9 @@ def _append_events(lake: Lakehouse, config: JobConfig) -> None:
     spec = stream_table(config.streams["rating_events"])
     lake.create(spec)
     lake.spark.sql(f"""
-        INSERT INTO {spec.name} (status, user_id, event_time, topic, partition, offset,
-                                 kafka_timestamp, reason, detail, raw) VALUES
-        ('good', 'few', TIMESTAMP'2024-01-05', 't', 0, 0, TIMESTAMP'2024-01-06', null, null, null),
+        INSERT INTO {spec.name} (_status, user_id, event_time, topic, partition, offset,
+                                 kafka_timestamp, _error_code, _error_message, raw) VALUES
+        ('valid', 'few', TIMESTAMP'2024-01-05', 't', 0, 0, TIMESTAMP'2024-01-06', null, null, null),
         ('quarantined', null, null, 't', 0, 1, TIMESTAMP'2024-01-07', 'empty', 'first',
          named_struct('key', X'', 'value', X'', 'headers', null)),
         ('quarantined', null, null, 't', 0, 2, TIMESTAMP'2024-01-08', 'empty', 'last',
@@ -194,7 +196,7 @@ def test_quarantine_tells_reasons_with_their_last_example(
     found = _rows(
         lakehouse,
         "SELECT *, date(first_time) || ' ' || date(last_time) AS days"
-        f" FROM {QUARANTINE} ORDER BY reason",
+        f" FROM {QUARANTINE} ORDER BY error_code",
     )
     held_in, files = "bronze.ratings_quarantine", config.lake.quarantine
     assert [(*row[:4], *row[6:]) for row in found] == [
@@ -211,8 +213,8 @@ def test_a_second_stream_joins_the_views_once_it_is_there(
     lakehouse.create(spec)
     try:
         lakehouse.spark.sql(f"""
-            INSERT INTO {spec.name} (status, heard_at, topic, partition, offset, reason)
-            VALUES ('good', TIMESTAMP'2030-01-01', 't', 0, 0, null),
+            INSERT INTO {spec.name} (_status, heard_at, topic, partition, offset, _error_code)
+            VALUES ('valid', TIMESTAMP'2030-01-01', 't', 0, 0, null),
                    ('quarantined', null, 't', 0, 1, 'empty')
         """)
         create_views(lakehouse, config, [QUARANTINE, FRESHNESS])

@@ -90,7 +90,7 @@ def run_jobs(spark: SparkSession, folder: Path, model: str, *overrides: str) -> 
             encoders.append(loaded.encoders.users)
             if path == FACTORS:
                 assert isinstance(local, NumpyMatchboxModel)
-                new = local.fold_in({}, {"age": 30, "gender": "F", "occupation": "writer"})
+                new = local.fold_in_user({}, {"age": 30, "gender": "F", "occupation": "writer"})
                 served = float(local.predict([new], ["i1"]).scores[0])
     predicted = lake.read("gold.predicted_ratings").collect()
     return Answers(

@@ -9,9 +9,9 @@ from google.protobuf import wrappers_pb2
 from tests.support.streams import stream_entry
 
 from matchlake.ingest.params import StreamParams
-from matchlake.ingest.user_match import names_user
+from matchlake.ingest.user_match import matches_exactly
 
-READING = {
+FORMAT_OPTIONS = {
     "avro": {"avro_schema": {"type": "string"}},
     "protobuf": {"descriptors": "f", "message": "m"},
 }
@@ -22,9 +22,11 @@ def stream(**changes: object) -> StreamParams:
 
 
 @pytest.mark.parametrize("user", ["Zoë", "u" * 70, "u" * 300])
-@pytest.mark.parametrize("kind", sorted(READING))
+@pytest.mark.parametrize("kind", sorted(FORMAT_OPTIONS))
 def test_a_text_is_found_with_its_length_as_the_format_writes_it(kind: str, user: str) -> None:
-    condition = names_user(stream(format=kind, reading=READING[kind]), "user_id", user)
+    condition = matches_exactly(
+        stream(format=kind, format_options=FORMAT_OPTIONS[kind]), "user_id", user
+    )
     (wanted,) = (bytes.fromhex(each) for each in re.findall(r"X'([0-9a-f]+)'", condition))
     out = io.BytesIO()
     fastavro.schemaless_writer(out, "string", user)
@@ -39,4 +41,4 @@ def test_a_text_is_found_with_its_length_as_the_format_writes_it(kind: str, user
 
 
 def test_a_stream_without_users_names_none() -> None:
-    assert names_user(stream(), "colour", "red") == "false"
+    assert matches_exactly(stream(), "colour", "red") == "false"

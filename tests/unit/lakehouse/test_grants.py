@@ -16,7 +16,7 @@ from matchlake.lakehouse.table_registry import declared_tables
 RULES = ROOT / "conf" / "grants.sql"
 PERSONAL = {
     *("user_id", "related_user_id", "age", "gender", "occupation", "zip_code"),
-    *("raw", "row_text", "detail"),
+    *("raw", "row_text", "_error_message"),
 }
 CONFIG = load_config("prod", conf_dir=ROOT / "conf")
 

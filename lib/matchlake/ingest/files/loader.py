@@ -1,15 +1,15 @@
-"""Files of the lake: found, read once, and loaded into bronze by key.
+"""Loads lake files into bronze by key: finds them, reads each once, and keeps a log.
 
-What becomes of a file stands in the ledger `lake.ledger`, and is the same wherever it fails:
+The table `lake.file_log` has the status of each file. A crash does not change these rules:
 
-| a file that | becomes | and |
+| file | status | effect |
 |---|---|---|
-| is new, or was waiting | loaded | good rows are merged by key, bad ones kept aside |
-| has another size or time | changed, then loaded | its refused rows are replaced |
-| has nothing in it, or no header | empty | a warning |
-| cannot be read to its end | corrupt | one row of the quarantine, the other files load |
-| has other columns than declared | waiting | the job fails, nothing of the source is loaded |
-| is gone | as it was | its rows stay |
+| new, or not loaded yet | loaded | valid rows are merged by key, the others are quarantined |
+| other size or time than before | changed, then loaded | its quarantined rows are replaced |
+| without content or header | empty | a warning |
+| not readable to its end | corrupt | one row in the quarantine; the other files load |
+| other columns than declared | found | the job fails; no file of the source is loaded |
+| deleted | unchanged | its rows stay |
 """
 
 import logging
@@ -26,48 +26,48 @@ from pyspark.sql import functions as F
 from matchlake.errors import ConfigError, ReconciliationError
 from matchlake.ingest.files.discovery import LakeFile, LakeFiles
 from matchlake.ingest.files.params import LakeParams, LakeSource
-from matchlake.ingest.files.parse import count_rows, last_of_each, refused_rows
-from matchlake.ingest.files.reader import Corrupt, LakeRows, Parsed, Unfit
+from matchlake.ingest.files.parse import count_rows, last_of_each, rejected_rows
+from matchlake.ingest.files.reader import Corrupt, LakeRows, Parsed, Unreadable
 from matchlake.ingest.files.tables import lake_quarantine, lake_table
-from matchlake.ingest.reasons import Reason
+from matchlake.ingest.rejections import ErrorCode
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import drop_constraints
 
 _log = logging.getLogger(__name__)
 
 _AT_ONCE = 1000
-"""Files that are read together: what is staged, and named in one statement, stays bounded."""
+"""Files per load, which limits the staged data and the length of statements."""
 
-_NUMBERS = ("rows", "good", "quarantined")
+_NUMBERS = ("rows", "valid", "quarantined")
 _CHANGING = "Did files change while they were read? Run the job again."
 
 Row = dict[str, Any]
-Became = dict[LakeFile, Row]
-"""Of each file the columns of the ledger that say what became of it."""
+Results = dict[LakeFile, Row]
+"""Per file the columns of the log with the result of its load."""
 
 
 @dataclass(frozen=True)
 class LakeCounts:
-    """What became of the rows of one source; a corrupt file counts as one row."""
+    """The counts of the rows of one source; a corrupt file counts as one row."""
 
     files: int = 0
     read: int = 0
-    good: int = 0
+    valid: int = 0
     quarantined: int = 0
     keys: int = 0
-    """Distinct keys of the good rows; the other good rows were superseded by later ones."""
+    """Distinct keys of the valid rows; later rows superseded the others."""
     corrupt: int = 0
-    """Files that were refused whole."""
+    """Files that were rejected as a whole."""
 
     def __add__(self, other: "LakeCounts") -> "LakeCounts":
-        """Both together."""
-        mine, theirs = asdict(self), asdict(other)
-        return LakeCounts(**{name: mine[name] + theirs[name] for name in mine})
+        """The sum of each count."""
+        left, right = asdict(self), asdict(other)
+        return LakeCounts(**{name: left[name] + right[name] for name in left})
 
 
 @dataclass(frozen=True)
 class LakeLoad:
-    """One declared source of files, on its way into its table."""
+    """The load of one declared source into its table."""
 
     name: str
     source: LakeSource
@@ -77,71 +77,76 @@ class LakeLoad:
     lakehouse: Lakehouse = field(repr=False)
 
     def load(self, loaded_at: str, *, reload: bool = False) -> LakeCounts:
-        """Loads what is new or has changed: the last good row of each key, bad rows kept aside.
+        """Loads new and changed files: the last valid row per key; the others are quarantined.
 
-        The quarantine then holds what the last load of each file refused. After a crash at any
-        point the files that were under way are loaded again, with the same result. `loaded_at` is
-        ISO 8601 text.
+        The quarantine then holds the rows that the last load of each file rejected. After a crash
+        unfinished files are loaded again, with the same result. `loaded_at` is ISO 8601 text.
 
         Raises:
             SourceError: there is no file, and the source is required.
-            SchemaError: a file's columns are not those declared; nothing was written.
+            SchemaError: a file has other columns than declared; nothing was written.
             TableError: a table has another shape than declared; nothing was written.
-            ReconciliationError: rows read are not rows good and quarantined.
+            ReconciliationError: the rows read are not the valid and the quarantined ones.
         """
         table = lake_table(self.source)
         self.lakehouse.create(table)
         drop_constraints(self.lakehouse, table.name, dict(table.checks))
         self.lakehouse.create(lake_quarantine(self.quarantine))
         waiting = self.files.find(reload=reload)
-        unfit = self.rows.check(waiting)
+        unreadable = self.rows.check(waiting)
         counts = LakeCounts()
         for at in range(0, len(waiting), _AT_ONCE):
-            counts += self._load(waiting[at : at + _AT_ONCE], unfit, loaded_at)
+            counts += self._load(waiting[at : at + _AT_ONCE], unreadable, loaded_at)
         return counts
 
     def files_with(self, column: str, value: str) -> list[str]:
-        """The files that hold the value in the column; of files of text anywhere."""
-        there = [file for file in self.files.listed() if file.size]
-        return self.rows.files_with(there, column, value)
+        """The files with the value in the column; for text files with the value anywhere."""
+        files = [file for file in self.files.listed() if file.size]
+        return self.rows.files_with(files, column, value)
 
-    def _load(self, files: Sequence[LakeFile], unfit: Unfit, loaded_at: str) -> LakeCounts:
-        """Loads some files; the ledger comes last, so that a crash loads them again."""
+    def _load(
+        self, files: Sequence[LakeFile], unreadable: Unreadable, loaded_at: str
+    ) -> LakeCounts:
+        """Loads some files; writes the log last, so that they are loaded again after a crash."""
         began = time.monotonic()
-        fit = [file for file in files if file not in unfit.empty and file not in unfit.corrupt]
+        fit = [
+            file
+            for file in files
+            if file not in unreadable.empty and file not in unreadable.corrupt
+        ]
         parsed = self.rows.parse(fit)
-        corrupt = {file: unfit.corrupt[file] for file in files if file in unfit.corrupt}
+        corrupt = {file: unreadable.corrupt[file] for file in files if file in unreadable.corrupt}
         corrupt |= parsed.corrupt
-        for file, told in corrupt.items():
-            _log.warning("%s: %s is corrupt and refused whole: %s", self.name, file.file, told)
-        for file in unfit.empty.intersection(files):
-            _log.warning("%s: %s is empty and left out", self.name, file.file)
-        became = self._became(fit, parsed)
-        became |= {file: _became("empty") for file in unfit.empty.intersection(files)}
-        became |= {file: _became("corrupt", rows=1, bad=1) for file in corrupt}
+        for file, message in corrupt.items():
+            _log.warning("%s: %s is corrupt and rejected: %s", self.name, file.file, message)
+        for file in unreadable.empty.intersection(files):
+            _log.warning("%s: %s is empty and skipped", self.name, file.file)
+        results = self._results(fit, parsed)
+        results |= {file: _result("empty") for file in unreadable.empty.intersection(files)}
+        results |= {file: _result("corrupt", rows=1, quarantined=1) for file in corrupt}
         keys = self._merge(parsed.rows) if parsed.rows else 0
-        self._keep_aside(parsed.rows, became, corrupt, loaded_at)
+        self._quarantine(parsed.rows, results, corrupt, loaded_at)
         took = {"seconds": time.monotonic() - began, "loaded_at": datetime.fromisoformat(loaded_at)}
-        self.files.enter({file: row | took for file, row in became.items()})
+        self.files.enter({file: row | took for file, row in results.items()})
         self.rows.forget()
-        return _counts(became, keys)
+        return _counts(results, keys)
 
-    def _became(self, files: Sequence[LakeFile], parsed: Parsed) -> Became:
-        """What becomes of files that were read; raises unless each row read is in one of them."""
+    def _results(self, files: Sequence[LakeFile], parsed: Parsed) -> Results:
+        """One result per file. Raises if a row belongs to none of the files."""
         counted = count_rows(parsed.rows).collect() if parsed.rows else []
         counts = {row["file"]: row.asDict() for row in counted}
         read = {f: counts.pop(f.file, {}) for f in files if f not in parsed.corrupt}
-        became = {f: _became("loaded", *map(row.get, _NUMBERS)) for f, row in read.items()}
-        there = sum(row["good"] + row["quarantined"] for row in became.values())
+        results = {f: _result("loaded", *map(row.get, _NUMBERS)) for f, row in read.items()}
+        there = sum(row["valid"] + row["quarantined"] for row in results.values())
         if counts or there != parsed.read:
             raise ReconciliationError(
-                f"{self.name}: {parsed.read} rows read are not {there} good and quarantined of "
-                f"the same files. {_CHANGING}"
+                f"{self.name}: {parsed.read} rows read are not the {there} valid and quarantined "
+                f"rows of the same files. {_CHANGING}"
             )
-        return became
+        return results
 
     def _merge(self, rows: DataFrame) -> int:
-        """Merges the last good row of each key; returns how many, once they are in the table."""
+        """Merges the last valid row per key; returns their number after a check of the table."""
         latest, keys = last_of_each(rows, self.source), list(self.source.keys)
         self.lakehouse.merge(latest, lake_table(self.source))
         table = self.lakehouse.read(self.source.table).select(*keys, F.lit(1).alias("_there"))
@@ -153,30 +158,30 @@ class LakeLoad:
             )
         return int(count)
 
-    def _keep_aside(
-        self, rows: DataFrame | None, became: Became, corrupt: Corrupt, loaded_at: str
+    def _quarantine(
+        self, rows: DataFrame | None, results: Results, corrupt: Corrupt, loaded_at: str
     ) -> None:
-        """Replaces what the quarantine holds of the files by what was refused of them now."""
+        """Replaces the rows of the files in the quarantine."""
         spec = lake_quarantine(self.quarantine)
-        files = [file.file for file in became]
-        theirs = (F.col("source") == self.name) & F.col("file").isin(files)
-        kept = self.lakehouse.read(self.quarantine).where(theirs)
-        refused = sum(row["quarantined"] for row in became.values())
-        if refused or kept.limit(1).collect():
+        files = [file.file for file in results]
+        is_of_files = (F.col("source") == self.name) & F.col("file").isin(files)
+        present = self.lakehouse.read(self.quarantine).where(is_of_files)
+        count = sum(row["quarantined"] for row in results.values())
+        if count or present.limit(1).collect():
             when = datetime.fromisoformat(loaded_at)
             whole = [
-                (self.name, file.file, None, str(Reason.CORRUPT_FILE), told, when)
-                for file, told in corrupt.items()
+                (self.name, file.file, None, str(ErrorCode.CORRUPT_FILE), message, when)
+                for file, message in corrupt.items()
             ]
-            bad = self.lakehouse.frame(whole, spec)
+            rejected = self.lakehouse.frame(whole, spec)
             if rows:
                 columns = spec.column_names
-                bad = bad.union(refused_rows(rows, self.name, loaded_at).select(columns))
-            self.lakehouse.replace_where(bad, spec, theirs)
-        there = kept.count() if refused else 0
-        if there != refused:
+                rejected = rejected.union(rejected_rows(rows, self.name, loaded_at).select(columns))
+            self.lakehouse.replace_where(rejected, spec, is_of_files)
+        there = present.count() if count else 0
+        if there != count:
             raise ReconciliationError(
-                f"{self.name}: {there} of {refused} refused rows are in {self.quarantine}. "
+                f"{self.name}: {there} of {count} rejected rows are in {self.quarantine}. "
                 f"{_CHANGING}"
             )
 
@@ -184,29 +189,31 @@ class LakeLoad:
 def lake_load(
     name: str, lake: LakeParams, folder: str, checkpoints: str, lakehouse: Lakehouse
 ) -> LakeLoad:
-    """The load of the source `name` of files in `folder`."""
-    # No stream can be called so: the names of those have no dot.
+    """The loader of the files in `folder` that belong to the source `name`."""
+    # No stream has this name: names of streams have no dot.
     source, own = lake.sources[name], f"{checkpoints}/lake.{name}"
     pattern = f"{folder}/{source.path}"
-    files = LakeFiles(name, source, pattern, lake.ledger, own, lakehouse, lake.finder)
+    files = LakeFiles(name, source, pattern, lake.file_log, own, lakehouse, lake.file_discovery)
     rows = LakeRows(name, source, lakehouse.spark, f"{own}.rows")
     return LakeLoad(name, source, files, rows, lake.quarantine, lakehouse)
 
 
 def lake_folder(params: LakeParams, lakehouse: str | None) -> str:
-    """The folder of the files: the one declared, else `lake` below the local lakehouse."""
+    """The folder of the files: the declared one, else `lake` below the local lakehouse."""
     if params.folder or lakehouse:
         return params.folder or f"{lakehouse}/lake"
     raise ConfigError("No folder of lake files: set lake.folder in conf.")
 
 
-def _became(status: str, rows: int | None = 0, good: int | None = 0, bad: int | None = 0) -> Row:
-    numbers = zip(_NUMBERS, (rows, good, bad), strict=True)
+def _result(
+    status: str, rows: int | None = 0, valid: int | None = 0, quarantined: int | None = 0
+) -> Row:
+    numbers = zip(_NUMBERS, (rows, valid, quarantined), strict=True)
     return {"status": status, **{name: number or 0 for name, number in numbers}}
 
 
-def _counts(became: Became, keys: int) -> LakeCounts:
-    rows = list(became.values())
+def _counts(results: Results, keys: int) -> LakeCounts:
+    rows = list(results.values())
     status = Counter(row["status"] for row in rows)
-    read, good, bad = (sum(row[name] for row in rows) for name in _NUMBERS)
-    return LakeCounts(status["loaded"], read, good, bad, keys, status["corrupt"])
+    read, valid, quarantined = (sum(row[name] for row in rows) for name in _NUMBERS)
+    return LakeCounts(status["loaded"], read, valid, quarantined, keys, status["corrupt"])

@@ -1,10 +1,10 @@
-"""What a user declares of the files in the lake."""
+"""The parameters of lake files. Imports no Spark."""
 
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from matchlake.ingest.params import Columns, checked_name
+from matchlake.ingest.columns import Columns, checked_name
 from matchlake.ingest.schema import LAKE_COLUMNS
 from matchlake.params import Params
 
@@ -12,109 +12,111 @@ Encoding = Literal["utf-8", "iso-8859-1", "us-ascii", "utf-16", "utf-16be", "utf
 _WIDE = ("utf-16", "utf-16be", "utf-16le", "utf-32")
 
 
-class LakeReading(Params):
-    """How CSV files are written; other keys than these are refused."""
+class CsvFileOptions(Params):
+    """The options of CSV files."""
 
     separator: str = Field(",", min_length=1)
-    """What stands between the fields of a row."""
+    """The text between two fields."""
     quote: str = Field('"', min_length=1, max_length=1)
-    """What stands around a field that holds a separator."""
+    """The character around a field that holds a separator."""
     escape: str = Field('"', min_length=1, max_length=1)
-    """What stands before a quote that is part of a field."""
+    """The character before a quote within a field."""
     header: bool = True
     """Whether the first row names the columns; else they are the declared ones in their order."""
     encoding: Encoding = "utf-8"
-    """How letters are written; those of two and four bytes need `multiline`."""
+    """The encoding; those with two or four bytes per character need `multiline`."""
     null_value: str = ""
-    """The text that stands for null, beside an empty field."""
+    """The text for null, besides an empty field."""
     multiline: bool = False
-    """Whether quoted fields may hold line ends; a file is then read by one task."""
+    """Whether quoted fields may hold line breaks; one task then reads a whole file."""
 
     @model_validator(mode="after")
-    def _can_be_split(self) -> Self:
+    def _validate_encoding(self) -> Self:
         if self.encoding in _WIDE and not self.multiline:
             raise ValueError(f"encoding {self.encoding} needs multiline: true")
         return self
 
 
 class LakeSource(Params):
-    """Files of one kind, and the bronze table that holds their last row of each key."""
+    """Files of one kind, and the bronze table with their last row per key."""
 
     path: str
-    """Where the files are below `lake.folder`; `*` stands for any part of a name."""
+    """The path of the files below `lake.folder`; `*` matches any part of a name."""
     format: Literal["csv", "json", "parquet"]
-    """csv; json: one object a line, blank lines are no rows. Files named .gz are unpacked."""
+    """csv; json: one object per line, without blank lines; parquet. A .gz file is unpacked."""
     table: str
     """The bronze table."""
     comment: str
-    """What the rows are; stands in the table."""
+    """The meaning of a row; becomes the comment of the table."""
     keys: tuple[str, ...] = Field(min_length=1)
-    """The columns that tell rows apart; of rows that agree in them the last loaded counts, and
-    of those loaded together the last by file name and place."""
+    """The key. Of rows with one key the last loaded is kept, and of rows that are loaded together
+    the last by file name and position."""
     columns: Columns = Field(min_length=1)
-    """The declared columns, in their order; a CSV header must have just these."""
-    folders: tuple[str, ...] = ()
-    """The columns that are read from folders named `column=value`, and from no row."""
+    """The declared columns, in their order; a CSV header must have exactly these."""
+    partition_columns: tuple[str, ...] = ()
+    """The columns whose values are in the names of folders, `column=value`, and in no row."""
     required: bool = False
-    """Whether the job fails when there is no file; else it warns."""
-    reading: LakeReading = LakeReading()
-    """csv: how it is written."""
+    """Whether the job fails if there is no file; else it warns."""
+    format_options: CsvFileOptions = CsvFileOptions()
+    """The options of CSV."""
 
     @field_validator("table")
     @classmethod
-    def _name_of_a_table(cls, name: str) -> str:
+    def _validate_table_name(cls, name: str) -> str:
         return checked_name(name, 2)
 
     @model_validator(mode="after")
-    def _holds_together(self) -> Self:
+    def _validate_columns(self) -> Self:
         for name, column in self.columns.items():
             checked_name(name, 1)
-            if name in {own.name for own in LAKE_COLUMNS}:
-                raise ValueError(f"column {name} is matchlake's own here: choose another name")
+            if name.startswith("_") or name in {own.name for own in LAKE_COLUMNS}:
+                raise ValueError(f"column {name} is reserved for matchlake: choose another name")
             if self.format == "csv" and column.type == "array<string>":
                 raise ValueError(f"column {name}: a CSV file has no arrays")
         for key in self.keys:
             if key not in self.columns or not self.columns[key].required:
-                raise ValueError(f"key {key} has to be a declared column, and required")
-        self._check_folders()
+                raise ValueError(f"key {key} must be a declared and required column")
+        self._validate_partition_columns()
         return self
 
-    def _check_folders(self) -> None:
-        for name in self.folders:
+    def _validate_partition_columns(self) -> None:
+        for name in self.partition_columns:
             if name not in self.columns:
-                raise ValueError(f"folders: {name} is no declared column")
+                raise ValueError(f"partition_columns: {name} is no declared column")
         if not self.in_rows:
-            raise ValueError("folders: some column has to be read from the rows")
+            raise ValueError("partition_columns: at least one column must be in the rows")
 
     @property
     def in_rows(self) -> Columns:
-        """The columns that rows hold: all but those of `folders`."""
-        return {name: each for name, each in self.columns.items() if name not in self.folders}
+        """The columns that are in the rows: all but `partition_columns`."""
+        return {
+            name: each for name, each in self.columns.items() if name not in self.partition_columns
+        }
 
 
 class LakeParams(Params):
-    """The files that `load_lake` reads, and where their bad rows go."""
+    """The files that `load_lake` reads, and the tables besides those of the sources."""
 
     folder: str | None = None
     """The folder of the files; null: `lake` below `lakehouse`."""
     quarantine: str = "bronze.lake_quarantine"
-    """The table of rows and files that were refused."""
-    ledger: str = "bronze.lake_files"
-    """The table of every file that was found, and what became of its rows."""
-    finder: Literal["spark", "cloud_files"] = "spark"
-    """What tells of new files: Spark's file stream, or Databricks' Auto Loader."""
+    """The table of quarantined rows and corrupt files."""
+    file_log: str = "bronze.lake_files"
+    """The table of all files that were found, with their status and counts of rows."""
+    file_discovery: Literal["directory_listing", "auto_loader"] = "directory_listing"
+    """The way to find new files: Spark's file stream, or Auto Loader, on Databricks only."""
     reload: tuple[str, ...] = ()
-    """Sources of which every file is loaded anew."""
+    """Sources whose files are all loaded again."""
     sources: dict[str, LakeSource] = Field(default_factory=dict)
     """The declared files by name."""
 
-    @field_validator("quarantine", "ledger")
+    @field_validator("quarantine", "file_log")
     @classmethod
-    def _name_of_a_table(cls, name: str) -> str:
+    def _validate_table_name(cls, name: str) -> str:
         return checked_name(name, 2)
 
     @model_validator(mode="after")
-    def _reloads_what_there_is(self) -> Self:
+    def _validate_reload(self) -> Self:
         for name in self.reload:
             if name not in self.sources:
                 raise ValueError(f"reload: no source {name}; there is {', '.join(self.sources)}")

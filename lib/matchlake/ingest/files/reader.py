@@ -1,4 +1,4 @@
-"""Reads the rows of lake files, once, and tells which files cannot be read to their end."""
+"""Reads the rows of lake files once, and finds the files that cannot be read to their end."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -15,32 +15,32 @@ from matchlake.errors import SchemaError
 from matchlake.ingest.files.discovery import LakeFile
 from matchlake.ingest.files.params import LakeSource
 from matchlake.ingest.files.parse import CORRUPT, VALUE, parse_rows
-from matchlake.ingest.parse.bisect import failing
+from matchlake.ingest.parse.bisect import bisect_failures
 
 Corrupt = dict[LakeFile, str]
-"""Files that cannot be read to their end, and what the reader said."""
+"""Files that cannot be read to their end, with the error of the reader."""
 
 
-class Unfit(NamedTuple):
-    """Files of which there is nothing to parse."""
+class Unreadable(NamedTuple):
+    """Files without rows to parse."""
 
     empty: set[LakeFile]
     corrupt: Corrupt
 
 
 class Parsed(NamedTuple):
-    """What was read of some files."""
+    """The result of reading some files."""
 
     rows: DataFrame | None
-    """As `parse_rows` gives them; None where all files are corrupt."""
+    """The rows of `parse_rows`; None if all files are corrupt."""
     read: int
-    """How many rows the reader gave."""
+    """The number of rows that the reader gave."""
     corrupt: Corrupt
 
 
 _FAILED = (PySparkException, Py4JError)
-# What readers say of bytes that are not what they should be. Whatever else goes wrong, a storage
-# that does not answer or a login that has run out, fails the job and refuses no file.
+# The errors of readers for corrupt bytes. Any other error, such as a storage that does not answer
+# or an expired login, fails the job and rejects no file.
 _BROKEN = re.compile(
     r"[^\n]*(EOFException: (Unexpected|Premature|Reached the) end|not a gzip file|gzip stream"
     r"|DataFormatException|ZipException|incorrect header check|bad block header|not BZip2"
@@ -53,48 +53,48 @@ _SHOWN = 300
 
 @dataclass(frozen=True)
 class LakeRows:
-    """Reads files of one declared source; keeps what it has parsed in the folder `staging`."""
+    """Reads files of one declared source; keeps the parsed rows in the folder `staging`."""
 
     name: str
     source: LakeSource
     spark: SparkSession = field(repr=False)
     staging: str
 
-    def check(self, files: Sequence[LakeFile]) -> Unfit:
-        """The files without anything in them, and those whose very beginning cannot be read.
+    def check(self, files: Sequence[LakeFile]) -> Unreadable:
+        """The files without content, and those whose first bytes cannot be read.
 
         Raises:
-            SchemaError: a file's columns are not those declared.
+            SchemaError: a file has other columns than declared.
         """
-        unfit = Unfit(set(), {})
+        unreadable = Unreadable(set(), {})
         for file in files:
             try:
                 found = self._columns(file) if file.size else []
             except _FAILED as error:
-                unfit.corrupt[file] = _told(error)
+                unreadable.corrupt[file] = _corruption(error)
                 continue
             if found == []:
-                unfit.empty.add(file)
+                unreadable.empty.add(file)
             elif found is not None:
                 self._require_declared(file, found)
-        return unfit
+        return unreadable
 
     def parse(self, files: Sequence[LakeFile]) -> Parsed:
-        """The rows of all files but the corrupt ones, parsed in one reading of them.
+        """The rows of all files but the corrupt ones, in one pass.
 
-        Only where that fails are halves of the files read until the corrupt ones are found.
+        Only if that fails, it bisects the files until the corrupt ones are found.
         """
         try:
             return self._stage(files, Corrupt())
         except _FAILED as error:
-            _told(error)
+            _corruption(error)
             corrupt = self._corrupt(files)
             if not corrupt:
                 raise
         return self._stage([file for file in files if file not in corrupt], corrupt)
 
     def files_with(self, files: Sequence[LakeFile], column: str, value: str) -> list[str]:
-        """Those that hold the value in the column; of files of text anywhere."""
+        """The files with the value in the column; for text files with the value anywhere."""
         if not files:
             return []
         paths = [file.path for file in files]
@@ -107,7 +107,7 @@ class LakeRows:
         return [row[0] for row in named.collect()]
 
     def forget(self) -> None:
-        """Leaves nothing of what was parsed."""
+        """Deletes the staged copy of the parsed rows."""
         empty = self.spark.createDataFrame([], "nothing INT")
         empty.write.mode("overwrite").parquet(self.staging)
 
@@ -129,18 +129,18 @@ class LakeRows:
             try:
                 read.agg(F.bit_xor(F.xxhash64(*read.columns))).collect()
             except _FAILED as error:
-                corrupt[files[start]] = _told(error)
+                corrupt[files[start]] = _corruption(error)
                 return False
             return True
 
-        return {files[at]: corrupt[files[at]] for at in failing(len(files), passes)}
+        return {files[at]: corrupt[files[at]] for at in bisect_failures(len(files), passes)}
 
     def _columns(self, file: LakeFile) -> list[str] | None:
-        """A file's columns; None where nothing is said of them before its rows."""
+        """The columns of a file; None if only its rows have them."""
         match self.source.format:
             case "parquet":
                 return list(_fields(self.spark.read.parquet(file.path).schema))
-            case "csv" if self.source.reading.header:
+            case "csv" if self.source.format_options.header:
                 return self.spark.read.csv(file.path, **self._dialect()).columns
         return None
 
@@ -149,9 +149,9 @@ class LakeRows:
         is_csv = self.source.format == "csv"
         if found != expected if is_csv else not set(expected) <= set(found):
             raise SchemaError(
-                f"{file.file} has the columns {', '.join(found)}; expected were "
-                f"{', '.join(expected)}. Nothing was loaded into {self.source.table}. Mend the "
-                f"file, or declare its columns in lake.sources.{self.name}."
+                f"{file.file} has the columns {', '.join(found)}; expected are "
+                f"{', '.join(expected)}. Nothing was loaded into {self.source.table}. Correct "
+                f"the file, or declare its columns in lake.sources.{self.name}."
             )
 
     def _read(self, files: Sequence[LakeFile]) -> DataFrame:
@@ -172,28 +172,28 @@ class LakeRows:
         )
 
     def _dialect(self) -> dict[str, Any]:
-        reading = self.source.reading
+        options = self.source.format_options
         return {
-            "sep": reading.separator,
-            "quote": reading.quote,
-            "escape": reading.escape,
-            "header": reading.header,
-            "encoding": reading.encoding,
-            "nullValue": reading.null_value,
-            "multiLine": reading.multiline,
+            "sep": options.separator,
+            "quote": options.quote,
+            "escape": options.escape,
+            "header": options.header,
+            "encoding": options.encoding,
+            "nullValue": options.null_value,
+            "multiLine": options.multiline,
         }
 
 
 def _fields(schema: StructType, within: str = "") -> Iterator[str]:
-    """The names of all fields, those of a struct's after its own and a dot."""
+    """The names of all fields; those within a struct after its name and a dot."""
     for field_ in schema:
         yield within + field_.name
         if isinstance(field_.dataType, StructType):
             yield from _fields(field_.dataType, f"{within}{field_.name}.")
 
 
-def _told(error: Exception) -> str:
-    """What the reader says of a corrupt file; raises the error where it is another one."""
+def _corruption(error: Exception) -> str:
+    """The message of the reader for a corrupt file; raises any other error."""
     found = _BROKEN.search(str(error))
     if not found:
         raise error

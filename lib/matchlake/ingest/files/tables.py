@@ -1,4 +1,4 @@
-"""The bronze tables of lake files, with their quarantine and ledger."""
+"""The bronze tables of lake files, with their quarantine and the log of files."""
 
 from matchlake.ingest.files.params import LakeSource
 from matchlake.ingest.schema import FILE_COLUMNS, LAKE_COLUMNS
@@ -7,7 +7,7 @@ from matchlake.schemas import TableSpec
 
 
 def lake_table(source: LakeSource) -> TableSpec:
-    """The declared columns, one row a key."""
+    """The declared columns, one row per key."""
     columns = tuple(
         column._replace(nullable=column.name not in source.keys)
         for column in declared_columns(source.columns)
@@ -23,12 +23,12 @@ def lake_table(source: LakeSource) -> TableSpec:
 
 
 def lake_quarantine(name: str) -> TableSpec:
-    """The rows that were refused when their file was last loaded; a corrupt file is one row."""
-    comment = "Rows of lake files that the last load of their file refused, with the reason."
+    """The rows that were rejected at the last load of their file; a corrupt file is one row."""
+    comment = "Rows of lake files that the last load of their file rejected, with the error."
     return TableSpec(name, comment, LAKE_COLUMNS, written_by="load_lake")
 
 
 def lake_files(name: str) -> TableSpec:
-    """The ledger of lake files: each once a source, with what became of its rows."""
-    comment = "Every file of the lake that was found, and what became of its rows."
+    """The log of lake files: one row per source and file, with status and counts."""
+    comment = "Every lake file that was found, with its status and its counts of rows."
     return TableSpec(name, comment, FILE_COLUMNS, keys=("source", "file"), written_by="load_lake")

@@ -1,1 +1,1 @@
-"""From bytes to typed rows, or to the reason why not."""
+"""Parsing: from bytes to typed rows or to rejections. Reads and writes nothing."""

@@ -1,13 +1,13 @@
-"""Finding the few that fail among many that are only cheap to try together."""
+"""Rejection the few that fail among many that are only cheap to try together."""
 
 from collections.abc import Callable
 
 
-def failing(count: int, passes: Callable[[int, int], bool]) -> list[int]:
-    """The places below `count` that fail, in order.
+def bisect_failures(count: int, passes: Callable[[int, int], bool]) -> list[int]:
+    """The indices below `count` that fail, in order.
 
-    `passes(start, stop)` tells whether all of a range pass. It is asked about halves, so k that
-    fail cost about 2 k log2(count / k) questions.
+    `passes(start, stop)` says whether a whole range passes. It is called for halves, so k failures
+    cost about 2 k log2(count / k) calls.
     """
     found = []
     ranges = [(0, count)] if count else []

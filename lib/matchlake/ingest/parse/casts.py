@@ -1,12 +1,12 @@
-"""From what a reader found to the declared type, a column at a time."""
+"""Casts from the types of a reader to the declared types, one column at a time."""
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from matchlake.ingest.params import ColumnParams
-from matchlake.ingest.parse.bisect import failing
+from matchlake.ingest.columns import ColumnParams
+from matchlake.ingest.parse.bisect import bisect_failures
 
 UTC = pa.timestamp("us", tz="UTC")
 ARROW = {
@@ -20,19 +20,19 @@ ARROW = {
     "array<string>": pa.list_(pa.string()),
 }
 _MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
-# Up to here every microsecond is a double of its own; it is the year 2255.
+# The greatest exact integer of a double, as microseconds: the year 2255.
 _LAST_MICRO = 2.0**53
 _FINER = r"(:\d\d\.\d{6})\d+"
-"""Digits behind the microseconds: some languages write nanoseconds."""
+"""Digits after the microseconds: some languages write nanoseconds."""
 _HAS_ZONE = r"[T ]\d\d.*(Z|[+-]\d\d(:?\d\d)?)$"
 
 Mask = npt.NDArray[np.bool_]
 
 
 def convert(values: pa.Array, column: ColumnParams) -> tuple[pa.Array, Mask]:
-    """`values` in the column's type, null where they cannot be, and a mask of those.
+    """`values` in the type of the column, and a mask of the failures, which are null.
 
-    A value's fate does not depend on the others.
+    The result of a value does not depend on the other values.
     """
     if column.type != "timestamp" or pa.types.is_timestamp(values.type):
         return _cast(values, ARROW[column.type])
@@ -44,12 +44,12 @@ def convert(values: pa.Array, column: ColumnParams) -> tuple[pa.Array, Mask]:
         return _instants(values)
 
 
-def places_among(rows: npt.ArrayLike, count: int) -> pa.Array:
-    """For each of `count` rows its place among `rows`; null for those that are not among them."""
+def indices_among(rows: npt.ArrayLike, count: int) -> pa.Array:
+    """For each of `count` rows its index in `rows`; null for the other rows."""
     chosen = np.asarray(rows, np.int64)
-    places, absent = np.zeros(count, np.int64), np.ones(count, bool)
-    places[chosen], absent[chosen] = np.arange(len(chosen)), False
-    return pa.array(places, mask=absent)
+    indices, absent = np.zeros(count, np.int64), np.ones(count, bool)
+    indices[chosen], absent[chosen] = np.arange(len(chosen)), False
+    return pa.array(indices, mask=absent)
 
 
 def _instants(values: pa.Array) -> tuple[pa.Array, Mask]:
@@ -80,7 +80,7 @@ def _cast(values: pa.Array, to: pa.DataType) -> tuple[pa.Array, Mask]:
             return False
         return True
 
-    rows = failing(len(values), passes)
+    rows = bisect_failures(len(values), passes)
     if rows:
         failed[rows] = True
         values = pc.if_else(pa.array(failed), pa.scalar(None, values.type), values)

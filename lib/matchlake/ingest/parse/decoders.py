@@ -1,4 +1,4 @@
-"""Decoders of single values: CSV rows, Avro with a known or a registered schema, Protobuf."""
+"""Decoders of single values: CSV rows, Avro with a given or a registered schema, Protobuf."""
 
 import csv
 import datetime as dt
@@ -18,9 +18,14 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from matchlake.errors import ConfigError, SourceError
-from matchlake.ingest.format_params import FormatParams
+from matchlake.ingest.parse.formats import (
+    AvroOptions,
+    ConfluentAvroOptions,
+    CsvOptions,
+    ProtobufOptions,
+)
 from matchlake.ingest.parse.records import Decoder, Record
-from matchlake.ingest.reasons import Finding, Reason
+from matchlake.ingest.rejections import ErrorCode, Rejection
 
 _MAGIC = b"\0"
 _HEAD = 5
@@ -28,149 +33,153 @@ _GREATEST_ID = 2**31 - 1
 _NOT_FOUND = 404
 
 
-def csv_decoder(reading: FormatParams, fields: Sequence[str]) -> Decoder:
-    """Reads one row of text, whose fields are `fields` in their order; no text is no value."""
+def csv_decoder(options: CsvOptions, columns: Sequence[str]) -> Decoder:
+    """Reads one row of text with the fields `columns` in their order; an empty field is null."""
 
-    def decode(raw: bytes) -> Record | Finding:
+    def decode(raw: bytes) -> Record | Rejection:
         try:
             text = raw.decode()
         except UnicodeDecodeError as error:
-            return Finding(Reason.INVALID_UTF8, f"{error.reason} at byte {error.start}")
+            return Rejection(ErrorCode.INVALID_UTF8, f"{error.reason} at byte {error.start}")
         if not text.strip():
-            return Finding(Reason.EMPTY, f"the value is {len(raw)} bytes of nothing")
+            return Rejection(ErrorCode.EMPTY, f"the value is {len(raw)} bytes of white space")
         lines = io.StringIO(text, newline="")
         try:
             rows = list(
-                csv.reader(lines, delimiter=reading.separator, quotechar=reading.quote, strict=True)
+                csv.reader(lines, delimiter=options.separator, quotechar=options.quote, strict=True)
             )
         except csv.Error as error:
-            return Finding(Reason.MALFORMED_ROW, str(error))
+            return Rejection(ErrorCode.MALFORMED_ROW, str(error))
         if len(rows) != 1:
-            return Finding(Reason.MALFORMED_ROW, f"{len(rows)} rows where one was expected")
-        if len(rows[0]) != len(fields):
-            told = f"{len(rows[0])} fields where {len(fields)} were expected"
-            return Finding(Reason.MALFORMED_ROW, told)
-        return {name: value or None for name, value in zip(fields, rows[0], strict=True)}
+            return Rejection(ErrorCode.MALFORMED_ROW, f"{len(rows)} rows where one was expected")
+        if len(rows[0]) != len(columns):
+            message = f"{len(rows[0])} fields where {len(columns)} were expected"
+            return Rejection(ErrorCode.MALFORMED_ROW, message)
+        return {name: value or None for name, value in zip(columns, rows[0], strict=True)}
 
     return decode
 
 
-def avro_decoder(reading: FormatParams) -> Decoder:
-    """Reads Avro that was written with the one schema that conf holds."""
-    return functools.partial(_avro, fastavro.parse_schema(reading.avro_schema or {}))
+def avro_decoder(options: AvroOptions, _columns: Sequence[str]) -> Decoder:
+    """Reads Avro with the schema of conf."""
+    return functools.partial(_avro, fastavro.parse_schema(options.avro_schema))
 
 
-def confluent_decoder(reading: FormatParams) -> Decoder:
-    """Reads Avro after a zero byte and four that name its schema in a registry.
+def confluent_decoder(options: ConfluentAvroOptions, _columns: Sequence[str]) -> Decoder:
+    """Reads a zero byte, four bytes with the id of a schema in a registry, and Avro.
 
-    A schema is asked for once. Raises SourceError where the registry does not answer: that is no
-    fault of the record.
+    Fetches each schema once. The decoder raises SourceError if the registry does not answer: that
+    is no error of the record.
     """
     schemas: dict[int, Any] = {}
 
-    def decode(raw: bytes) -> Record | Finding:
+    def decode(raw: bytes) -> Record | Rejection:
         if not raw:
-            return Finding(Reason.EMPTY, "the value is 0 bytes of nothing")
+            return Rejection(ErrorCode.EMPTY, "the value is 0 bytes")
         number = schema_id(raw)
         if number is None:
-            return Finding(Reason.MALFORMED_AVRO, "does not begin with a zero byte and a schema id")
+            return Rejection(
+                ErrorCode.MALFORMED_AVRO, "does not begin with a zero byte and a schema id"
+            )
         if number not in schemas:
-            schemas[number] = _registered(reading, number)
+            schemas[number] = _registered(options, number)
         schema = schemas[number]
-        return schema if isinstance(schema, Finding) else _avro(schema, raw[_HEAD:])
+        return schema if isinstance(schema, Rejection) else _avro(schema, raw[_HEAD:])
 
     return decode
 
 
 def schema_id(raw: bytes | None) -> int | None:
-    """The id of a registry's schema that a value names; None where it names none."""
+    """The id of the schema in a registry at the start of a value; None without one."""
     if raw is None or raw[:1] != _MAGIC or len(raw) < _HEAD:
         return None
     number = int.from_bytes(raw[1:_HEAD], "big")
     return number if number <= _GREATEST_ID else None
 
 
-def protobuf_decoder(reading: FormatParams) -> Decoder:
-    """Reads messages of one type, as its descriptors tell; raises ConfigError without them.
+def protobuf_decoder(options: ProtobufOptions, _columns: Sequence[str]) -> Decoder:
+    """Reads messages of one type. Raises ConfigError without its descriptors.
 
-    A field that is not there is null where the message can tell, else its default value.
+    A missing field is null, if the message records presence, else its default value.
     """
-    made = _message_class(reading)
+    made = _message_class(options)
 
-    def decode(raw: bytes) -> Record | Finding:
+    def decode(raw: bytes) -> Record | Rejection:
         message = made()
         try:
             message.ParseFromString(raw)
         except DecodeError as error:
-            return Finding(Reason.MALFORMED_PROTOBUF, str(error))
+            return Rejection(ErrorCode.MALFORMED_PROTOBUF, str(error))
         return _fields(message)
 
     return decode
 
 
-def _avro(schema: Any, raw: bytes) -> Record | Finding:
+def _avro(schema: Any, raw: bytes) -> Record | Rejection:
     if not raw:
-        return Finding(Reason.EMPTY, "the value is 0 bytes of nothing")
+        return Rejection(ErrorCode.EMPTY, "the value is 0 bytes")
     stream = io.BytesIO(raw)
     try:
         record = fastavro.schemaless_reader(stream, schema, None)
-    except Exception as error:  # noqa: BLE001 - bytes that are no Avro make it raise anything
-        return Finding(Reason.MALFORMED_AVRO, f"{type(error).__name__}: {error}".strip(": "))
+    except Exception as error:  # noqa: BLE001 - invalid Avro raises exceptions of any type
+        return Rejection(ErrorCode.MALFORMED_AVRO, f"{type(error).__name__}: {error}".strip(": "))
     if stream.tell() != len(raw):
-        return Finding(Reason.MALFORMED_AVRO, f"{len(raw) - stream.tell()} bytes after the record")
+        return Rejection(
+            ErrorCode.MALFORMED_AVRO, f"{len(raw) - stream.tell()} bytes after the record"
+        )
     if not isinstance(record, Mapping):
-        return Finding(Reason.NOT_AN_OBJECT, "the schema is no record")
+        return Rejection(ErrorCode.NOT_AN_OBJECT, "the schema is not that of a record")
     return record
 
 
-def _registered(reading: FormatParams, number: int) -> Any:
-    """The parsed schema, or why there is none that values could be read with."""
-    address = f"{reading.registry}/schemas/ids/{number}"
+def _registered(options: ConfluentAvroOptions, number: int) -> Any:
+    """The parsed schema, or the rejection of all values that name it."""
+    address = f"{options.registry}/schemas/ids/{number}"
     try:
-        with urllib.request.urlopen(  # noqa: S310 - http and https alone pass the declaration
-            address, timeout=reading.registry_timeout_seconds
+        with urllib.request.urlopen(  # noqa: S310 - the options allow http and https only
+            address, timeout=options.registry_timeout_seconds
         ) as answer:
             found = json.load(answer)
         text, kind = found["schema"], found.get("schemaType", "AVRO")
     except urllib.error.HTTPError as error:
         if error.code == _NOT_FOUND:
-            return Finding(Reason.UNKNOWN_SCHEMA, f"the registry has no schema {number}")
+            return Rejection(ErrorCode.UNKNOWN_SCHEMA, f"the registry has no schema {number}")
         raise SourceError(f"The schema registry answers {error.code} to {address}.") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SourceError(
             f"The schema registry does not answer at {address}: {error}. Nothing of the batch was "
-            "written; it is read again at the next start."
+            "written; the next run reads it again."
         ) from error
     if kind != "AVRO":
-        return Finding(Reason.UNKNOWN_SCHEMA, f"schema {number} is {kind}, and not AVRO")
+        return Rejection(ErrorCode.UNKNOWN_SCHEMA, f"schema {number} is {kind}, not AVRO")
     try:
         return fastavro.parse_schema(json.loads(text))
-    except Exception as error:  # noqa: BLE001 - of a schema that refers to others, or is none
-        told = f"schema {number} cannot be read by itself: {type(error).__name__}: {error}"
-        return Finding(Reason.UNKNOWN_SCHEMA, told)
+    except Exception as error:  # noqa: BLE001 - an invalid schema raises exceptions of any type
+        message = f"schema {number} cannot be read by itself: {type(error).__name__}: {error}"
+        return Rejection(ErrorCode.UNKNOWN_SCHEMA, message)
 
 
-def _message_class(reading: FormatParams) -> type[Message]:
+def _message_class(options: ProtobufOptions) -> type[Message]:
     try:
-        raw = Path(reading.descriptors or "").read_bytes()
+        raw = Path(options.descriptors).read_bytes()
         pool = descriptor_pool.DescriptorPool()
         for file in descriptor_pb2.FileDescriptorSet.FromString(raw).file:
             pool.Add(file)
-        found = pool.FindMessageTypeByName(reading.message or "")
+        found = pool.FindMessageTypeByName(options.message)
     except (OSError, DecodeError, TypeError) as error:
-        raise ConfigError(f"{reading.descriptors} gives no descriptors: {error}") from None
+        raise ConfigError(f"{options.descriptors} holds no descriptors: {error}") from None
     except KeyError:
-        raise ConfigError(f"{reading.descriptors} has no message {reading.message}.") from None
+        raise ConfigError(f"{options.descriptors} has no message {options.message}.") from None
     made: type[Message] = message_factory.GetMessageClass(found)
     return made
 
 
 def _fields(message: Message) -> dict[str, Any]:
-    """The message's fields by name, and those that its type does not know by number."""
+    """The fields of the message by name, and unknown fields by number."""
     record: dict[str, Any] = {}
     for descriptor in message.DESCRIPTOR.fields:
         value = getattr(message, descriptor.name)
-        # Of several versions of Protobuf none tells in the same way whether a field is repeated.
+        # The versions of Protobuf differ in how they mark a repeated field.
         if isinstance(value, MutableSequence | Mapping) and not isinstance(value, Message):
             record[descriptor.name] = _several(descriptor, value)
         elif descriptor.has_presence and not message.HasField(descriptor.name):
@@ -196,7 +205,7 @@ def _value(descriptor: FieldDescriptor, value: Any) -> Any:
     if descriptor.type != FieldDescriptor.TYPE_MESSAGE:
         return value
     if descriptor.message_type.full_name == "google.protobuf.Timestamp":
-        # Microseconds, as tables have them; a year beyond Python's is a text that will not do.
+        # Microseconds, as in tables; a year that Python does not have becomes a text, which fails.
         try:
             return value.ToDatetime(tzinfo=dt.UTC)
         except (ValueError, OverflowError):

@@ -1,14 +1,18 @@
 """Reads batches of JSON values with Arrow, so that no value can run into the next.
 
-They come as lines, each a value and a newline, and are read in one go, as they lie. Two things
-make that safe. Every value among them begins with `{` and ends with `}`, and a newline cannot stand
-inside a JSON string. So where Arrow reads the whole without an error, no object can span a newline:
-inside an object, what follows a `}` must be a comma or a closing bracket, and there stands a `{`.
-Each value is therefore one object or more, and when there are as many objects as values, exactly
-one. (Arrow takes a NUL byte for the end and NaN for a number, so values with those are kept out.)
+The values come as lines: each line is one value and a newline. Arrow reads all lines in one call.
+This is safe for two reasons.
 
-Where the whole cannot be read, Python's own reader tells the values that are at fault, and Arrow
-reads the others. Arrow alone decides what is accepted: a value's fate never depends on others.
+1. Every value begins with `{` and ends with `}`, and a JSON string holds no raw newline. Suppose
+   that Arrow reads the whole text without an error. Then no object spans a newline: inside an
+   object, a comma or a closing bracket must follow `}`, but the next line begins with `{`.
+2. So each value is one object or more. If the text holds as many objects as values, each value is
+   exactly one object.
+
+Arrow takes a NUL byte for the end and NaN for a number, so values with those are kept out.
+
+If the whole text cannot be read, Python's own reader finds the invalid values, and Arrow reads the
+others. Arrow alone decides what is valid, so the result of a value never depends on other values.
 """
 
 import re
@@ -21,10 +25,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from matchlake.ingest.params import Columns
-from matchlake.ingest.parse.casts import ARROW, places_among
-from matchlake.ingest.parse.json_errors import Judge, path_of
-from matchlake.ingest.reasons import Finding, Reason
+from matchlake.ingest.columns import Columns
+from matchlake.ingest.parse.casts import ARROW, indices_among
+from matchlake.ingest.parse.json_errors import JsonValidator, path_of
+from matchlake.ingest.rejections import ErrorCode, Rejection
 
 Rows = npt.NDArray[np.int64]
 
@@ -39,44 +43,44 @@ _READ_AS = {
 
 
 class _Piece(NamedTuple):
-    """Values that were read together: their rows, and a column of each declared name."""
+    """Values that were read together: their rows, and one column per declared name."""
 
     rows: Rows
     columns: dict[str, pa.Array]
 
 
 class JsonReader:
-    """Reads values as the declared columns; remembers which of them come as integers."""
+    """Reads values as the declared columns; keeps the string columns that hold integers."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._paths = {name: path_of(name, column) for name, column in columns.items()}
-        self._judge = Judge(columns)
+        self._validator = JsonValidator(columns)
         self._integers: frozenset[str] = frozenset()
 
-    def read(self, lines: pa.Array) -> tuple[dict[str, pa.Array], dict[int, Finding]]:
-        """The columns as JSON has them, and the rows that could not be read, with the reason.
+    def read(self, lines: pa.Array) -> tuple[dict[str, pa.Array], dict[int, Rejection]]:
+        """The columns in the types of JSON, and the rejections by row.
 
-        Texts and times are strings, integers are 64-bit; a field that is missing or null is null,
-        and so is every field of a row that could not be read.
+        Texts and times are strings, integers have 64 bits. A missing field is null, and so is
+        every field of a row with a rejection.
 
         Args:
-            lines: binary, one JSON object each and a newline; null for a message without a value.
+            lines: binary, one JSON object and a newline each; null for a message without a value.
         """
         lines = lines.cast(pa.large_binary())
-        findings: dict[int, Finding] = {}
-        rows = self._objects(lines, findings)
+        rejections: dict[int, Rejection] = {}
+        rows = self._objects(lines, rejections)
         pieces = [
-            piece for some in _shares(lines, rows) for piece in self._some(lines, some, findings)
+            piece for some in _parts(lines, rows) for piece in self._some(lines, some, rejections)
         ]
-        return self._put_together(pieces, len(lines)), findings
+        return self._put_together(pieces, len(lines)), rejections
 
-    def why_null(self, lines: pa.Array, row: int, name: str) -> Reason:
-        """Whether a column that is null in a row's value is missing there, or null."""
-        return self._judge.why_null(lines[row].as_py(), name)
+    def why_null(self, lines: pa.Array, row: int, name: str) -> ErrorCode:
+        """Whether the field of a null column is missing in the value, or null."""
+        return self._validator.why_null(lines[row].as_py(), name)
 
-    def _objects(self, lines: pa.Array, findings: dict[int, Finding]) -> Rows:
-        """The rows that begin and end as an object does; the others become findings."""
+    def _objects(self, lines: pa.Array, rejections: dict[int, Rejection]) -> Rows:
+        """The rows that begin and end with braces; the others become rejections."""
         likely = _in_braces(lines)
         for row in np.flatnonzero(~likely):
             raw = _value(lines[row].as_py())
@@ -84,10 +88,10 @@ class JsonReader:
             if text.startswith(b"{") and text.endswith(b"}"):
                 likely[row] = True
             else:
-                findings[int(row)] = self._judge.refuse(raw)
+                rejections[int(row)] = self._validator.rejection_of(raw)
         return np.flatnonzero(likely)
 
-    def _some(self, lines: pa.Array, rows: Rows, findings: dict[int, Finding]) -> list[_Piece]:
+    def _some(self, lines: pa.Array, rows: Rows, rejections: dict[int, Rejection]) -> list[_Piece]:
         text = _text(lines, rows)
         if _is_clean(text):
             columns, _ = self._parse(text, len(rows), self._integers)
@@ -95,23 +99,27 @@ class JsonReader:
                 return [_Piece(rows, columns)]
         alike: dict[frozenset[str], list[int]] = {}
         for row, line in zip(rows, _take(lines, rows).to_pylist(), strict=True):
-            verdict = self._judge.judge(_value(line))
-            if isinstance(verdict, Finding):
-                findings[int(row)] = verdict
+            result = self._validator.validate(_value(line))
+            if isinstance(result, Rejection):
+                rejections[int(row)] = result
             else:
-                alike.setdefault(verdict, []).append(row)
+                alike.setdefault(result, []).append(row)
         if alike:
             self._integers = max(alike, key=lambda integers: len(alike[integers]))
         return [
             piece
             for integers, those in alike.items()
-            for piece in self._halves(lines, np.array(those), integers, findings)
+            for piece in self._halves(lines, np.array(those), integers, rejections)
         ]
 
     def _halves(
-        self, lines: pa.Array, rows: Rows, integers: frozenset[str], findings: dict[int, Finding]
+        self,
+        lines: pa.Array,
+        rows: Rows,
+        integers: frozenset[str],
+        rejections: dict[int, Rejection],
     ) -> Iterable[_Piece]:
-        """Reads what Python had nothing against; what Arrow still refuses is found by halving."""
+        """Reads values that Python accepts; bisects to those that Arrow rejects nonetheless."""
         waiting = [rows]
         while waiting:
             rows = waiting.pop()
@@ -119,14 +127,14 @@ class JsonReader:
             if columns is not None:
                 yield _Piece(rows, columns)
             elif len(rows) == 1:
-                findings[int(rows[0])] = Finding(Reason.MALFORMED_JSON, why)
+                rejections[int(rows[0])] = Rejection(ErrorCode.MALFORMED_JSON, why)
             else:
                 waiting += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
 
     def _parse(
         self, text: bytes, count: int, integers: frozenset[str]
     ) -> tuple[dict[str, pa.Array] | None, str]:
-        """The columns of `count` objects; None, and why, where the text is not just that."""
+        """The columns of `count` objects; None and the error, if the text is anything else."""
         try:
             table = pa.json.read_json(
                 pa.BufferReader(text),
@@ -167,7 +175,7 @@ class JsonReader:
         if not pieces:
             return {name: pa.nulls(count, kind) for name, kind in types.items()}
         order = np.concatenate([piece.rows for piece in pieces])
-        indices = places_among(order, count)
+        indices = indices_among(order, count)
         return {
             name: pa.concat_arrays([piece.columns[name] for piece in pieces]).take(indices)
             for name in types
@@ -187,7 +195,7 @@ def _at(table: pa.Table, path: tuple[str, ...]) -> pa.Array:
 
 
 def _in_braces(lines: pa.Array) -> npt.NDArray[np.bool_]:
-    """Of which lines the value has `{` as its first and `}` as its last byte."""
+    """Whether the value of each line begins with `{` and ends with `}`."""
     bounds, data = _bytes(lines)
     if not len(data):
         return np.zeros(len(lines), bool)
@@ -198,13 +206,13 @@ def _in_braces(lines: pa.Array) -> npt.NDArray[np.bool_]:
     return likely
 
 
-def _shares(lines: pa.Array, rows: Rows) -> list[Rows]:
-    """The rows, cut so that the lines of a share are not much more than `_AT_ONCE` bytes."""
+def _parts(lines: pa.Array, rows: Rows) -> list[Rows]:
+    """The rows, split so that the lines of a part have about `_AT_ONCE` bytes at most."""
     if not len(rows):
         return []
     sizes = np.diff(_bytes(lines)[0])[rows]
-    share = np.cumsum(sizes) // _AT_ONCE
-    return np.split(rows, np.flatnonzero(np.diff(share)) + 1)
+    part = np.cumsum(sizes) // _AT_ONCE
+    return np.split(rows, np.flatnonzero(np.diff(part)) + 1)
 
 
 def _take(lines: pa.Array, rows: Rows) -> pa.Array:
@@ -217,7 +225,7 @@ def _text(lines: pa.Array, rows: Rows) -> bytes:
 
 
 def _bytes(lines: pa.Array) -> tuple[Rows, memoryview]:
-    """Where each line begins, and the last one ends, in the bytes of all; a null has no bytes."""
+    """The start of each line and the end of the last, and all bytes; a null has no bytes."""
     _, offsets, data = lines.buffers()
     bounds = np.frombuffer(offsets, np.int64) if offsets else np.zeros(1, np.int64)
     return bounds[lines.offset : lines.offset + len(lines) + 1], memoryview(data or b"")
@@ -228,12 +236,12 @@ def _value(line: bytes | None) -> bytes | None:
 
 
 def _may_have_nan(text: bytes) -> bool:
-    """Looks for one letter first: that is thirty times as fast as looking for a word."""
+    """Searches for one letter first, which is thirty times as fast as a word."""
     return (b"N" in text and b"NaN" in text) or (b"I" in text and b"Inf" in text)
 
 
 def _is_clean(text: bytes) -> bool:
-    """Whether the text is UTF-8 and free of what Arrow would read, but JSON does not have."""
+    """Whether the text is UTF-8 without the extras that Arrow reads and JSON does not have."""
     if b"\0" in text or (_may_have_nan(text) and _NOT_A_NUMBER.search(text)):
         return False
     if text.isascii():

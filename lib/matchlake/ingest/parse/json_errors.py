@@ -1,11 +1,11 @@
-"""What is wrong with one JSON value, told exactly: the slow way, for the few that need it."""
+"""The exact error of one JSON value. Slow, so only for values that the batch reader rejects."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from matchlake.ingest.params import ColumnParams, Columns
-from matchlake.ingest.reasons import Finding, Reason
+from matchlake.ingest.columns import ColumnParams, Columns
+from matchlake.ingest.rejections import ErrorCode, Rejection
 
 _INT64_DIGITS = 19
 _BIGGEST = 2**63 - 1
@@ -13,7 +13,7 @@ _SHOWN = 40
 
 
 class _Digits(str):
-    """A JSON integer as it is written: of any length, and not yet a number."""
+    """The text of a JSON integer of any length."""
 
     __slots__ = ()
 
@@ -35,74 +35,74 @@ _KINDS: dict[type, str] = {
 
 
 def path_of(name: str, column: ColumnParams) -> tuple[str, ...]:
-    """The names on the way to the column's field in a record."""
+    """The names on the path to the source field of the column."""
     return tuple((column.path or name).split("."))
 
 
-class Judge:
-    """Knows the declared columns, and says of a single value why it cannot be read."""
+class JsonValidator:
+    """Checks single values against the declared columns."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = {name: (path_of(name, c), c.type, c.epoch) for name, c in columns.items()}
 
-    def judge(self, raw: bytes | None) -> Finding | frozenset[str]:
-        """What is wrong with the value; else the `string` columns that it gives as integers.
+    def validate(self, raw: bytes | None) -> Rejection | frozenset[str]:
+        """The rejection of an invalid value; else the `string` columns that have an integer.
 
-        A value nested too deeply for Python has nothing wrong, as far as this can tell.
+        A value that is nested too deeply for Python counts as valid here.
         """
         record = _decode(raw)
-        if isinstance(record, Finding):
+        if isinstance(record, Rejection):
             return record
         integers = set()
         for name, (path, kind, epoch) in self._columns.items():
             value, wrong = _walk(record, path)
             wrong = wrong or _wrong_kind(value, "double" if epoch else kind)
             if wrong:
-                return Finding(wrong[0], f"{name}: {wrong[1]}")
+                return Rejection(wrong[0], f"{name}: {wrong[1]}")
             if kind == "string" and isinstance(value, _Digits):
                 integers.add(name)
         return frozenset(integers)
 
-    def why_null(self, raw: bytes, name: str) -> Reason:
-        """Whether the column's field is missing from a value that has it not, or null there."""
+    def why_null(self, raw: bytes, name: str) -> ErrorCode:
+        """Whether the source field of a null column is missing in the value, or null."""
         record = _decode(raw)
-        node: Any = {} if isinstance(record, Finding) else record
+        node: Any = {} if isinstance(record, Rejection) else record
         for key in self._columns[name][0]:
             if node is None or key not in node:
-                return Reason.MISSING_FIELD
+                return ErrorCode.MISSING_FIELD
             node = node[key]
-        return Reason.NULL_FIELD
+        return ErrorCode.NULL_FIELD
 
-    def refuse(self, raw: bytes | None) -> Finding:
-        """What is wrong with a value that does not begin and end as an object does."""
-        verdict = self.judge(raw)
-        if isinstance(verdict, Finding):
-            return verdict
-        return Finding(Reason.MALFORMED_JSON, "nested too deeply to be read")
+    def rejection_of(self, raw: bytes | None) -> Rejection:
+        """The rejection of a value that does not begin and end with braces."""
+        result = self.validate(raw)
+        if isinstance(result, Rejection):
+            return result
+        return Rejection(ErrorCode.MALFORMED_JSON, "nested too deeply to be read")
 
 
-def _decode(raw: bytes | None) -> Mapping[str, Any] | Finding:
+def _decode(raw: bytes | None) -> Mapping[str, Any] | Rejection:
     if raw is None:
-        return Finding(Reason.TOMBSTONE, "the message has no value")
+        return Rejection(ErrorCode.TOMBSTONE, "the message has no value")
     if not raw.strip(b" \t\r\n"):
-        return Finding(Reason.EMPTY, f"the value is {len(raw)} bytes of nothing")
+        return Rejection(ErrorCode.EMPTY, f"the value is {len(raw)} bytes of white space")
     try:
         return _object(_DECODER.decode(raw.decode()))
     except UnicodeDecodeError as error:
-        return Finding(Reason.INVALID_UTF8, f"{error.reason} at byte {error.start}")
+        return Rejection(ErrorCode.INVALID_UTF8, f"{error.reason} at byte {error.start}")
     except ValueError as error:
-        return Finding(Reason.MALFORMED_JSON, str(error))
+        return Rejection(ErrorCode.MALFORMED_JSON, str(error))
     except RecursionError:
         return {}
 
 
-def _object(record: Any) -> Mapping[str, Any] | Finding:
+def _object(record: Any) -> Mapping[str, Any] | Rejection:
     if isinstance(record, dict):
         return record
-    return Finding(Reason.NOT_AN_OBJECT, f"found {_KINDS[type(record)]}")
+    return Rejection(ErrorCode.NOT_AN_OBJECT, f"found {_KINDS[type(record)]}")
 
 
-Wrong = tuple[Reason, str] | None
+Wrong = tuple[ErrorCode, str] | None
 
 
 def _walk(record: Mapping[str, Any], path: tuple[str, ...]) -> tuple[Any, Wrong]:
@@ -111,7 +111,10 @@ def _walk(record: Mapping[str, Any], path: tuple[str, ...]) -> tuple[Any, Wrong]
         if node is None:
             break
         if not isinstance(node, dict):
-            return None, (Reason.WRONG_TYPE, f"expected an object around it, found {_told(node)}")
+            return None, (
+                ErrorCode.WRONG_TYPE,
+                f"expected an enclosing object, found {_described(node)}",
+            )
         node = node.get(key)
     return node, None
 
@@ -125,17 +128,17 @@ def _wrong_kind(value: Any, kind: str) -> Wrong:
             fits = found is str or (kind == "string" and found is _Digits and _is_int64(value))
         case "int" | "bigint":
             if found is _Digits and not _is_int64(value):
-                return Reason.OUT_OF_RANGE, f"{_shown(value)} is no 64-bit integer"
+                return ErrorCode.OUT_OF_RANGE, f"{_shown(value)} is no 64-bit integer"
             fits = found is _Digits
         case "double":
             if found in (_Digits, float) and float(value) in (float("inf"), float("-inf")):
-                return Reason.OUT_OF_RANGE, "beyond a double"
+                return ErrorCode.OUT_OF_RANGE, "outside the range of a double"
             fits = found in (_Digits, float)
         case "boolean":
             fits = found is bool
         case _:
             fits = found is list and all(part is None or type(part) is str for part in value)
-    return None if fits else (Reason.WRONG_TYPE, f"expected {kind}, found {_told(value)}")
+    return None if fits else (ErrorCode.WRONG_TYPE, f"expected {kind}, found {_described(value)}")
 
 
 def _is_int64(digits: str) -> bool:
@@ -143,7 +146,7 @@ def _is_int64(digits: str) -> bool:
     return short and -_BIGGEST - 1 <= int(digits) <= _BIGGEST
 
 
-def _told(value: Any) -> str:
+def _described(value: Any) -> str:
     shown = "" if isinstance(value, list | dict) or value is None else f" {_shown(value)}"
     return f"{_KINDS[type(value)]}{shown}"
 

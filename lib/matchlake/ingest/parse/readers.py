@@ -1,33 +1,31 @@
-"""The reader of a stream's format: batches of values in, declared columns and findings out."""
+"""The reader of a stream's values: batches of bytes in, columns and rejections out."""
 
+import importlib
 import json
 from typing import Protocol
 
 import pyarrow as pa
 
-from matchlake.ingest.params import StreamParams
-from matchlake.ingest.parse.decoders import (
-    avro_decoder,
-    confluent_decoder,
-    csv_decoder,
-    protobuf_decoder,
-)
+from matchlake.ingest.columns import Columns
+from matchlake.ingest.parse.formats import FORMATS
 from matchlake.ingest.parse.json import JsonReader
 from matchlake.ingest.parse.records import (
+    Decoder,
     RecordReader,
     as_text,
-    beyond,
     declared_tree,
-    unknown_fields,
+    undeclared_fields,
+    unknown_field_rejection,
 )
-from matchlake.ingest.reasons import Finding, Reason
+from matchlake.ingest.rejections import ErrorCode, Rejection
+from matchlake.params import Params
 
-_MOST_DIGITS = 4000
+_MAX_DIGITS = 4000
 
 
 def _integer(digits: str) -> int | str:
-    """An integer; of more digits than Python turns into a number, its text."""
-    return int(digits) if len(digits) <= _MOST_DIGITS else digits
+    """The integer; its text, if it has more digits than Python converts."""
+    return int(digits) if len(digits) <= _MAX_DIGITS else digits
 
 
 _DECODER = json.JSONDecoder(parse_int=_integer)
@@ -37,58 +35,55 @@ class Reader(Protocol):
     """Reads values of one format."""
 
     rescued: dict[int, str]
-    """The fields of the last batch that are not declared, as JSON, by row."""
+    """The undeclared fields of the last batch, as JSON, by row."""
 
-    def read(self, values: pa.Array) -> tuple[dict[str, pa.Array], dict[int, Finding]]:
-        """The columns of binary values, and the rows that could not be read, with the reason."""
+    def read(self, values: pa.Array) -> tuple[dict[str, pa.Array], dict[int, Rejection]]:
+        """The columns of binary values, and the rejections of unreadable values by row."""
 
-    def why_null(self, values: pa.Array, row: int, name: str) -> Reason:
-        """Whether a column that is null in a row's value is missing there, or null."""
-
-
-def reader_of(stream: StreamParams) -> Reader:
-    """The reader of the stream's values; raises ConfigError where its format lacks something."""
-    columns, reading, undeclared = stream.columns, stream.reading, stream.undeclared
-    match stream.format:
-        case "csv":
-            by_place = {name: c.model_copy(update={"path": None}) for name, c in columns.items()}
-            return RecordReader(by_place, csv_decoder(reading, list(columns)), typed=False)
-        case "avro":
-            return RecordReader(columns, avro_decoder(reading), undeclared)
-        case "confluent_avro":
-            return RecordReader(columns, confluent_decoder(reading), undeclared)
-        case "protobuf":
-            return RecordReader(columns, protobuf_decoder(reading), undeclared)
-    return _Json(stream)
+    def why_null(self, values: pa.Array, row: int, name: str) -> ErrorCode:
+        """Whether the field of a null column is missing in the value, or null."""
 
 
-class _Json:
-    """Reads JSON in batches; looks at single values only where undeclared fields matter."""
+def make_reader(name: str, options: Params, columns: Columns, unknown_fields: str) -> Reader:
+    """The reader of a format; raises ConfigError if a file of its options is unreadable."""
+    entry = FORMATS[name]
+    if entry.decoder is None:
+        return _BatchJsonReader(columns, unknown_fields)
+    if entry.positional:  # a value has no names, so no paths and no unknown fields either
+        columns = {name: c.model_copy(update={"path": None}) for name, c in columns.items()}
+        unknown_fields = "ignore"
+    module, _, function = entry.decoder.partition(":")
+    decode: Decoder = getattr(importlib.import_module(module), function)(options, list(columns))
+    return RecordReader(columns, decode, unknown_fields, typed=not entry.positional)
 
-    def __init__(self, stream: StreamParams) -> None:
-        self._reader = JsonReader(stream.columns)
-        self._undeclared = stream.undeclared
-        self._tree = declared_tree(stream.columns)
+
+class _BatchJsonReader:
+    """Reads JSON in batches; decodes single values only if undeclared fields matter."""
+
+    def __init__(self, columns: Columns, unknown_fields: str) -> None:
+        self._reader = JsonReader(columns)
+        self._unknown_fields = unknown_fields
+        self._tree = declared_tree(columns)
         self.why_null = self._reader.why_null
         self.rescued: dict[int, str] = {}
 
-    def read(self, values: pa.Array) -> tuple[dict[str, pa.Array], dict[int, Finding]]:
-        found, findings = self._reader.read(values)
+    def read(self, values: pa.Array) -> tuple[dict[str, pa.Array], dict[int, Rejection]]:
+        columns, rejections = self._reader.read(values)
         self.rescued = {}
-        if self._undeclared == "ignore":
-            return found, findings
+        if self._unknown_fields == "ignore":
+            return columns, rejections
         for row, raw in enumerate(values.to_pylist()):
-            if row in findings:
+            if row in rejections:
                 continue
             try:
-                more = beyond(_DECODER.decode(raw.decode()), self._tree)
+                more = undeclared_fields(_DECODER.decode(raw.decode()), self._tree)
             except RecursionError:
-                more = {"...": "nested too deeply to be told apart"}
+                more = {"...": "nested too deeply to compare with the declared fields"}
             except ValueError as error:
-                findings[row] = Finding(Reason.MALFORMED_JSON, str(error))
+                rejections[row] = Rejection(ErrorCode.MALFORMED_JSON, str(error))
                 continue
-            if more and self._undeclared == "refuse":
-                findings[row] = unknown_fields(more)
+            if more and self._unknown_fields == "quarantine":
+                rejections[row] = unknown_field_rejection(more)
             elif more:
                 self.rescued[row] = as_text(more)
-        return found, findings
+        return columns, rejections

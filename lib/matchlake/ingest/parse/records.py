@@ -1,7 +1,7 @@
-"""Reads values one by one, for formats that have no reader of whole batches.
+"""Reads values one by one, for formats without a reader of whole batches.
 
-A decoder turns the bytes of one value into a record, or says what is wrong with them. So one bad
-value never touches another, and every value gives exactly one row or one finding.
+A decoder turns the bytes of one value into a record or a rejection. So an invalid value never
+affects another one, and every value gives exactly one row or one rejection.
 """
 
 import datetime as dt
@@ -13,13 +13,13 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from matchlake.ingest.params import ColumnParams, Columns
+from matchlake.ingest.columns import ColumnParams, Columns
 from matchlake.ingest.parse.casts import ARROW
 from matchlake.ingest.parse.json_errors import path_of
-from matchlake.ingest.reasons import Finding, Reason
+from matchlake.ingest.rejections import ErrorCode, Rejection
 
 Record = Mapping[str, Any]
-Decoder = Callable[[bytes], Record | Finding]
+Decoder = Callable[[bytes], Record | Rejection]
 
 _MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -30,66 +30,71 @@ _SHOWN = 40
 class RecordReader:
     """Reads values as the declared columns, with a decoder of single values.
 
-    `typed` tells whether the decoder gives values of types, or texts that are yet to become so.
+    `typed` says whether the decoder gives typed values, or texts to be cast later.
     """
 
     def __init__(
-        self, columns: Columns, decode: Decoder, undeclared: str = "ignore", *, typed: bool = True
+        self,
+        columns: Columns,
+        decode: Decoder,
+        unknown_fields: str = "ignore",
+        *,
+        typed: bool = True,
     ) -> None:
         self._columns = columns
         self._paths = {name: path_of(name, column) for name, column in columns.items()}
         self._decode = decode
-        self._undeclared = undeclared
+        self._unknown_fields = unknown_fields
         self._typed = typed
         self._tree = declared_tree(columns)
         self.rescued: dict[int, str] = {}
-        """The fields of the last batch that are not declared, as JSON, by row."""
+        """The undeclared fields of the last batch, as JSON, by row."""
 
-    def read(self, values: pa.Array) -> tuple[dict[str, pa.Array], dict[int, Finding]]:
-        """The columns in about their types, and the rows that could not be read, with the reason.
+    def read(self, values: pa.Array) -> tuple[dict[str, pa.Array], dict[int, Rejection]]:
+        """The columns in types close to the declared ones, and the rejections by row.
 
-        A field that is missing or null is null, and so is every field of a row with a finding.
+        A missing field is null, and so is every field of a row with a rejection.
 
         Args:
             values: binary; null for a message without a value.
         """
-        findings: dict[int, Finding] = {}
+        rejections: dict[int, Rejection] = {}
         self.rescued = {}
         found: dict[str, list[Any]] = {name: [] for name in self._columns}
         for row, raw in enumerate(values.to_pylist()):
             read = self._one(raw, row)
-            if isinstance(read, Finding):
-                findings[row] = read
+            if isinstance(read, Rejection):
+                rejections[row] = read
                 read = {}
             for name, column in found.items():
                 column.append(read.get(name))
-        return {name: self._array(name, column) for name, column in found.items()}, findings
+        return {name: self._array(name, column) for name, column in found.items()}, rejections
 
-    def why_null(self, values: pa.Array, row: int, name: str) -> Reason:
-        """Whether a column that is null in a row's value is missing there, or null."""
+    def why_null(self, values: pa.Array, row: int, name: str) -> ErrorCode:
+        """Whether the field of a null column is missing in the value, or null."""
         node: Any = self._decode(values[row].as_py())
         for key in self._paths[name]:
             if not isinstance(node, Mapping) or key not in node:
-                return Reason.MISSING_FIELD
+                return ErrorCode.MISSING_FIELD
             node = node[key]
-        return Reason.NULL_FIELD
+        return ErrorCode.NULL_FIELD
 
-    def _one(self, raw: bytes | None, row: int) -> Record | Finding:
+    def _one(self, raw: bytes | None, row: int) -> Record | Rejection:
         if raw is None:
-            return Finding(Reason.TOMBSTONE, "the message has no value")
+            return Rejection(ErrorCode.TOMBSTONE, "the message has no value")
         record = self._decode(raw)
-        if isinstance(record, Finding):
+        if isinstance(record, Rejection):
             return record
         read = {}
         for name, path in self._paths.items():
             value = _at(record, path)
-            given = _as_declared(value, self._columns[name]) if self._typed else value
-            if isinstance(given, Finding):
-                return given._replace(detail=f"{name}: {given.detail}")
-            read[name] = given
-        if self._undeclared != "ignore" and (more := beyond(record, self._tree)):
-            if self._undeclared == "refuse":
-                return unknown_fields(more)
+            cast = _as_declared(value, self._columns[name]) if self._typed else value
+            if isinstance(cast, Rejection):
+                return cast._replace(message=f"{name}: {cast.message}")
+            read[name] = cast
+        if self._unknown_fields != "ignore" and (more := undeclared_fields(record, self._tree)):
+            if self._unknown_fields == "quarantine":
+                return unknown_field_rejection(more)
             self.rescued[row] = as_text(more)
         return read
 
@@ -99,7 +104,7 @@ class RecordReader:
 
 
 def declared_tree(columns: Columns) -> dict[str, Any]:
-    """The fields that declared columns are read from, nested as they are in a record."""
+    """The source fields of the declared columns, nested as in a record."""
     tree: dict[str, Any] = {}
     for name, column in columns.items():
         *above, last = path_of(name, column)
@@ -110,24 +115,28 @@ def declared_tree(columns: Columns) -> dict[str, Any]:
     return tree
 
 
-def beyond(record: Record, tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a record that no declared column is read from."""
+def undeclared_fields(record: Record, tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a record that are no source of a declared column."""
     more: dict[str, Any] = {}
     for key, value in record.items():
         if key not in tree:
             more[key] = value
-        elif tree[key] and isinstance(value, Mapping) and (inside := beyond(value, tree[key])):
+        elif (
+            tree[key]
+            and isinstance(value, Mapping)
+            and (inside := undeclared_fields(value, tree[key]))
+        ):
             more[key] = inside
     return more
 
 
-def unknown_fields(more: Record) -> Finding:
-    """The finding for a record with fields that are not declared."""
-    return Finding(Reason.UNKNOWN_FIELD, f"not declared: {', '.join(map(str, more))}")
+def unknown_field_rejection(more: Record) -> Rejection:
+    """The rejection of a record with undeclared fields."""
+    return Rejection(ErrorCode.UNKNOWN_FIELD, f"not declared: {', '.join(map(str, more))}")
 
 
 def as_text(more: Record) -> str:
-    """Fields as JSON, whatever they hold."""
+    """Fields as JSON; values that JSON does not have become text."""
     return json.dumps(more, ensure_ascii=False, default=_shown)
 
 
@@ -141,15 +150,15 @@ def _at(record: Record, path: tuple[str, ...]) -> Any:
 
 
 def _as_declared(value: Any, column: ColumnParams) -> Any:
-    """The value as Arrow takes it for the column's type, or what is wrong with it."""
+    """The value as Arrow takes it for the type of the column, or a rejection."""
     if value is None:
         return None
     if column.type in ("int", "bigint") and _whole(value) and value not in _INT64:
-        return Finding(Reason.OUT_OF_RANGE, f"{value} is no 64-bit integer")
-    given = _AS[column.type](value) if not column.epoch else _instant(value, column.epoch)
-    if given is None:
-        return Finding(Reason.WRONG_TYPE, f"{_shown(value)} is no {column.type}")
-    return given
+        return Rejection(ErrorCode.OUT_OF_RANGE, f"{value} is no 64-bit integer")
+    cast = _AS[column.type](value) if not column.epoch else _instant(value, column.epoch)
+    if cast is None:
+        return Rejection(ErrorCode.WRONG_TYPE, f"{_shown(value)} is no {column.type}")
+    return cast
 
 
 def _whole(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The rules that declared columns put on their values, over a whole batch at once."""
+"""The rules of declared columns, checked for a whole batch at once."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,43 +6,57 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from matchlake.ingest.params import ColumnParams, Columns
-from matchlake.ingest.parse.casts import ARROW, Mask, convert
-from matchlake.ingest.reasons import Finding, Reason
+from matchlake.ingest.columns import ColumnParams, Columns
+from matchlake.ingest.parse.casts import ARROW, Mask, convert, indices_among
+from matchlake.ingest.rejections import ErrorCode, Rejection
+from matchlake.ingest.schema import ERROR_COLUMNS
 
 _SHOWN = 60
 
-WhyNull = Callable[[int, str], Reason]
-"""Tells for a row and a column without a value whether the field is missing or null."""
+WhyNull = Callable[[int, str], ErrorCode]
+"""Says for a row and a column without a value whether the field is missing or null."""
 
 
 def check_columns(
     columns: Columns,
-    found: Mapping[str, pa.Array],
-    findings: dict[int, Finding],
+    values: Mapping[str, pa.Array],
+    rejections: dict[int, Rejection],
     why_null: WhyNull,
 ) -> dict[str, pa.Array]:
-    """The columns in their declared types, null in every row that has a finding.
+    """The columns in their declared types, null in every row with a rejection.
 
-    Adds the rows that break a rule to `findings`: one finding a row, that of the first column
-    in declared order. Rows that have a finding already keep it.
+    Adds the rows that break a rule to `rejections`: one rejection per row, that of the first
+    column in declared order. A row with an earlier rejection keeps it.
     """
-    count = len(next(iter(found.values())))
+    count = len(next(iter(values.values())))
     bad = np.zeros(count, bool)
-    bad[list(findings)] = True
+    bad[list(rejections)] = True
     typed = {}
     for name, column in columns.items():
-        checks = _Checks(name, column, found[name], bad, findings)
+        checks = _Checks(name, column, values[name], bad, rejections)
         typed[name] = checks.run(why_null)
-    good = pa.array(~bad)
+    valid = pa.array(~bad)
     return {
-        name: pc.if_else(good, values, pa.scalar(None, values.type)) if bad.any() else values
-        for name, values in typed.items()
+        name: pc.if_else(valid, array, pa.scalar(None, array.type)) if bad.any() else array
+        for name, array in typed.items()
+    }
+
+
+def error_arrays(rejections: dict[int, Rejection], count: int) -> dict[str, pa.Array]:
+    """The columns `_error_code` and `_error_message` of `count` rows, null without a rejection."""
+    names = [column.name for column in ERROR_COLUMNS]
+    if not rejections:
+        return {name: pa.nulls(count, pa.string()) for name in names}
+    rows = sorted(rejections)
+    indices = indices_among(rows, count)
+    return {
+        name: pa.array([str(rejections[row][part]) for row in rows], pa.string()).take(indices)
+        for part, name in enumerate(names)
     }
 
 
 class _Checks:
-    """One column's rules; marks the rows that break them in `bad` and `findings`."""
+    """The rules of one column; marks the rows that break them in `bad` and `rejections`."""
 
     def __init__(
         self,
@@ -50,13 +64,13 @@ class _Checks:
         column: ColumnParams,
         found: pa.Array,
         bad: Mask,
-        findings: dict[int, Finding],
+        rejections: dict[int, Rejection],
     ) -> None:
         self._name = name
         self._column = column
         self._found = found
         self._bad = bad
-        self._findings = findings
+        self._findings = rejections
 
     def run(self, why_null: WhyNull) -> pa.Array:
         column, found = self._column, self._found
@@ -65,35 +79,35 @@ class _Checks:
                 self._add(row, why_null(row, self._name), "is required")
         if column.type == "int" and pa.types.is_int64(found.type):
             limits = np.iinfo(np.int32)
-            self._beyond(found, limits.min, limits.max)
+            self._check_range(found, limits.min, limits.max)
         values, failed = convert(found, column)
         for row in self._new(failed):
-            self._add(row, Reason.WRONG_TYPE, f"{self._shown(row)} is no {column.type}")
+            self._add(row, ErrorCode.WRONG_TYPE, f"{self._shown(row)} is no {column.type}")
         if column.type == "double":
             for row in self._new(_mask(pc.invert(pc.is_finite(values)))):
-                self._add(row, Reason.OUT_OF_RANGE, "beyond a double")
-        self._beyond(values, column.min, column.max)
+                self._add(row, ErrorCode.OUT_OF_RANGE, "outside the range of a double")
+        self._check_range(values, column.min, column.max)
         if column.one_of:
             allowed = pc.is_in(values, pa.array(column.one_of, ARROW["string"]))
             for row in self._new(_mask(pc.and_(values.is_valid(), pc.invert(allowed)))):
                 listed = ", ".join(column.one_of)
-                self._add(row, Reason.NOT_ALLOWED, f"{self._shown(row)} is none of {listed}")
+                self._add(row, ErrorCode.NOT_ALLOWED, f"{self._shown(row)} is none of {listed}")
         return values
 
-    def _beyond(self, values: pa.Array, least: float | None, greatest: float | None) -> None:
-        if least is not None:
-            for row in self._new(_mask(pc.less(values, pa.scalar(least, values.type)))):
-                self._add(row, Reason.OUT_OF_RANGE, f"{self._shown(row)} is below {least:g}")
-        if greatest is not None:
-            for row in self._new(_mask(pc.greater(values, pa.scalar(greatest, values.type)))):
-                self._add(row, Reason.OUT_OF_RANGE, f"{self._shown(row)} is above {greatest:g}")
+    def _check_range(self, values: pa.Array, min_: float | None, max_: float | None) -> None:
+        if min_ is not None:
+            for row in self._new(_mask(pc.less(values, pa.scalar(min_, values.type)))):
+                self._add(row, ErrorCode.OUT_OF_RANGE, f"{self._shown(row)} is below {min_:g}")
+        if max_ is not None:
+            for row in self._new(_mask(pc.greater(values, pa.scalar(max_, values.type)))):
+                self._add(row, ErrorCode.OUT_OF_RANGE, f"{self._shown(row)} is above {max_:g}")
 
     def _new(self, broken: Mask) -> list[int]:
         return [int(row) for row in np.flatnonzero(broken & ~self._bad)]
 
-    def _add(self, row: int, reason: Reason, what: str) -> None:
+    def _add(self, row: int, code: ErrorCode, message: str) -> None:
         self._bad[row] = True
-        self._findings[row] = Finding(reason, f"{self._name}: {what}")
+        self._findings[row] = Rejection(code, f"{self._name}: {message}")
 
     def _shown(self, row: int) -> str:
         text = repr(self._found[row].as_py())

@@ -1,7 +1,7 @@
-"""Keeps the ledger of ingested batches, and proves from it and the table that nothing is lost."""
+"""The batch log: enters each batch, and checks that the table accounts for every offset."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, NamedTuple
@@ -11,18 +11,30 @@ from pyspark.sql import functions as F
 
 from matchlake.errors import ReconciliationError
 from matchlake.ingest.params import StreamParams
-from matchlake.ingest.streams.audit_table import count_reasons, count_rows, ledger_table
+from matchlake.ingest.streams.audit_table import batch_log_table, count_error_codes, count_rows
+from matchlake.ingest.streams.checkpoint import Ranges
 from matchlake.ingest.streams.commits import Commit, commits
-from matchlake.ingest.streams.gaps import Explain, all_adopted, no_reason
+from matchlake.ingest.streams.entries import (
+    Counts,
+    Entry,
+    Key,
+    accepted_entry,
+    batch_of,
+    counts_of,
+    found_counts,
+    planned_entry,
+    summed,
+)
+from matchlake.ingest.streams.gaps import FindCauses, accept_all, no_cause
 from matchlake.ingest.streams.offsets import Offsets, missing_ranges, problems, without
 from matchlake.ingest.streams.reconciliation import (
     BY,
-    FOUND,
-    PROVED,
+    COMPARED,
+    COUNTED,
     STATUSES,
     Batch,
-    Entered,
-    Seen,
+    CountedBatches,
+    LogState,
     among,
     compared,
     differs,
@@ -30,48 +42,27 @@ from matchlake.ingest.streams.reconciliation import (
     is_unsettled,
     linked,
     size_of_gaps,
-    unlinked_told,
+    topic_of_rows,
+    unlinked_message,
 )
 from matchlake.io.delta import Lakehouse
 from matchlake.schemas import quote_text
 
 _SHOWN = 10
 
-Key = tuple[Any, ...]
-"""Checkpoint, batch and partition."""
-Entry = dict[str, Any]
-"""A row of the ledger with what was found in the table: `distinct`, `lowest` and `highest`.
 
-`whole`, where it is there, tells whether all rows that the batch wrote are there.
-"""
-
-
-class Counts(NamedTuple):
-    """What became of a stretch of a topic."""
-
-    offsets: int = 0
-    good: int = 0
-    quarantined: int = 0
-    erased: int = 0
-    gaps: int = 0
-    """Offsets without a row, for a reason that the ledger knows."""
-
-
-class Proof(NamedTuple):
-    """What was entered in the ledger, and what all of it adds up to."""
+class ReconciliationReport(NamedTuple):
+    """The result of a reconciliation."""
 
     entered: Counts
-    whole: Counts
-
-
-def summed(counts: Iterable[Counts]) -> Counts:
-    """All together."""
-    return Counts(*(sum(each) for each in zip(Counts(), *counts, strict=True)))
+    """The counts of the batches that it entered in the batch log."""
+    total: Counts
+    """The counts of all batches of the stream."""
 
 
 @dataclass(frozen=True)
-class Ledger:
-    """The rows of one stream in the ledger `table`."""
+class BatchLog:
+    """The rows of one stream in the batch log `table`."""
 
     name: str
     stream: StreamParams
@@ -79,235 +70,250 @@ class Ledger:
     lakehouse: Lakehouse = field(repr=False)
 
     def prepare(self) -> None:
-        """Creates the ledger where it is missing; raises TableError at another shape."""
-        self.lakehouse.create(ledger_table(self.table))
+        """Creates the table if it is missing; raises TableError for another shape."""
+        self.lakehouse.create(batch_log_table(self.table))
 
     def rows(self) -> DataFrame:
-        """The stream's rows; lazy."""
+        """The rows of the stream. Lazy."""
         return self.lakehouse.read(self.table).where(F.col("stream") == self.name)
 
-    def update(self, explain: Explain, *, rebuild: bool = False) -> Counts:
-        """Enters the batches that the table's history has and the ledger has not yet.
+    def update(self, find_causes: FindCauses, *, rebuild: bool = False) -> Counts:
+        """Enters the batches that are in the history of the table and not in the log.
 
-        Rewrites all on `rebuild`. Gaps that are entered already are kept; offsets that are
-        entered without a row and without a gap are looked at again each time. `explain` is asked
-        of what a batch never wrote, not of rows that it wrote and that are gone: the broker may
-        have removed those as well by now. Run again, it changes nothing.
+        With `rebuild` it enters all batches again. Known gaps stay. Offsets without a row and
+        without a gap are checked again each time. `find_causes` is called for offsets that a batch
+        never wrote. It is not called for rows that a batch wrote and that are gone: the broker may
+        have removed those, too. A second call changes nothing.
 
         Raises:
-            ReconciliationError: a batch's rows are not those that it was to read, and `explain`
-                has no reason for it, or do not begin where the batch before ended. The ledger
-                holds what was found.
+            ReconciliationError: a batch lacks rows, and `find_causes` has no cause; or a batch
+                does not begin where the previous one ended. The log holds what was found.
         """
-        counts, _ = self._enter(self._entered(), explain, rebuild=rebuild)
-        if self._relinked() and (told := self._unlinked()):
-            raise self._error(told)
+        counts, _ = self._enter(self._log_state(), find_causes, rebuild=rebuild)
+        if self._still_unlinked() and (messages := self._unlinked()):
+            raise self._error(messages)
         return counts
 
-    def renew(self, batches: set[Batch]) -> Counts:
-        """Counts batches, by checkpoint and number, again: rows of theirs have changed."""
-        return self._write(list(self._entries(self._recounted(among(batches))).values()), no_reason)
+    def recount(self, batches: set[Batch]) -> Counts:
+        """Counts the rows of batches again, after a change of rows."""
+        return self._write(list(self._entries(self._recounted(among(batches))).values()), no_cause)
 
     def accept_losses(self) -> Counts:
-        """Enters everything that is missing now as a gap."""
+        """Enters all rows that are missing now as accepted gaps."""
         lost = self._entries(self._recounted().where(differs()))
-        return self._write(list(lost.values()), all_adopted)
+        return self._write(list(lost.values()), accept_all)
+
+    def accept_unwritten(self, restart: Commit, unwritten: Ranges) -> None:
+        """Enters ranges that were read, but are in no batch of the table, as accepted gaps.
+
+        They become one batch after those of the checkpoint that read them. Ranges that the log
+        has already are left out, so a second call changes nothing. `restart` is the commit that
+        accepts the loss.
+        """
+        metadata = restart.metadata
+        topic, checkpoint = metadata.get("topic_id"), metadata["previous_checkpoint"]
+        known = self.rows().where(topic_of_rows() == (topic or str(checkpoint)))
+        newest_ends = known.groupBy("partition").agg(F.max("end_offset")).collect()
+        ends: dict[int, int] = dict(map(tuple, newest_ends))
+        ranges = {part: (max(a, ends.get(part, a)), b) for part, (a, b) in unwritten.items()}
+        if all(first >= end for first, end in ranges.values()):
+            return
+        is_own = F.col("checkpoint_id") == checkpoint
+        newest = self.rows().where(is_own).agg(F.max("batch_id")).collect()[0][0]
+        number = 0 if newest is None else newest + 1
+        entries = [
+            accepted_entry(restart, number, part, first, max(first, end))
+            for part, (first, end) in ranges.items()
+        ]
+        self._write(entries, no_cause)
 
     def forget(self, checkpoint: int, batch: int) -> None:
-        """Takes out the batches from `batch` on, because their rows are taken out of the table."""
+        """Deletes `batch` and all later ones from the batch log; their rows are deleted already."""
         self.lakehouse.spark.sql(
             f"DELETE FROM {self.lakehouse.name(self.table)} WHERE stream = {quote_text(self.name)}"
             f" AND checkpoint_id = {checkpoint:d} AND batch_id >= {batch:d}"
         )
 
-    def prove(self, explain: Explain, *, rebuild: bool = False) -> Proof:
-        """Enters what is committed now, as `update`, and reconciles that; raises what these raise.
+    def reconcile(
+        self, find_causes: FindCauses | None = None, *, rebuild: bool = False
+    ) -> ReconciliationReport:
+        """Checks that every offset in the log has one row, or lies in a gap with a known cause.
 
-        What a stream that is under way commits meanwhile is not looked at. Each row is counted
-        once: what is counted for the ledger is that of the proof.
-        """
-        before = self._entered()
-        version = self.lakehouse.version(self.stream.table)
-        entered, seen = self._enter(before, explain, rebuild=rebuild, version=version)
-        self._relinked()
-        # A batch of a later version was there already: another table stands in this one's place.
-        return Proof(entered, self._reconcile(version, seen, max(version, before.version)))
-
-    def reconcile(self) -> Counts:
-        """Proves from table and ledger alone that each offset is in exactly one place.
-
-        From the first offset on that the ledger has, each is that of one row, good, quarantined
-        or erased, or in a gap whose reason is known. One pass over the table.
+        A row is valid, quarantined or erased. With `find_causes` it first enters new batches, as
+        `update` does, and checks the table as of that moment: what a running stream commits later
+        is left out. One pass over the table counts each row once.
 
         Raises:
-            ReconciliationError: it is not so; names the ranges.
+            ReconciliationError: an offset is not accounted for; the message names the ranges.
         """
-        return self._reconcile(None, None, None)
-
-    def _reconcile(self, version: int | None, seen: Seen | None, last: int | None) -> Counts:
-        """As `reconcile`, of the table at a version, without batches that came after the `last`.
-
-        Rows of that version that were `seen` are not counted again.
-        """
-        by_then = F.lit(True)  # noqa: FBT003 - a condition, not a flag
-        if last is not None:
-            by_then = F.coalesce(F.col("table_version"), F.lit(0)) <= last
-        rows = self.lakehouse.read(self.stream.table, version)
-        counted = self._counted(rows if seen is None else rows.where(seen.has_not))
-        if seen:
-            spark = self.lakehouse.spark
-            counted = counted.unionByName(spark.createDataFrame(seen.counts, counted.schema))
-        both = compared(linked(self.rows()), counted, PROVED)
-        wrong = F.count_if(by_then & differs()) + F.count_if(is_unlinked())
-        offsets = F.col("end_offset") - F.col("first_offset")
-        parts = (offsets, *map(F.col, STATUSES[1:]), size_of_gaps())
-        sums = [F.sum(F.when(by_then, part)) for part in parts]
-        count, *found = both.agg(wrong, *sums).collect()[0]
-        if count:
-            different = both.where(by_then & differs()).orderBy(*BY).limit(_SHOWN).collect()
-            told = [problem for row in different for problem in self._differences(row)]
-            told += self._unlinked()
-            if told:  # else another run has entered meanwhile what was missing
-                raise self._error(told)
-        return Counts(*(int(number or 0) for number in found))
-
-    def _unlinked(self) -> list[str]:
-        """Which batches do not begin at the offset at which the one before ended, in words."""
-        rows = linked(self.rows()).where(is_unlinked()).orderBy(*BY).limit(_SHOWN).collect()
-        return [unlinked_told(row) for row in rows]
-
-    def _relinked(self) -> bool:
-        """Whether batches did not link up until what a stale run had entered was taken out."""
-        unlinked = bool(self._unlinked())
-        if unlinked:
-            self._forget_undone()
-        return unlinked
-
-    def _forget_undone(self) -> None:
-        """Takes out batches that a way out has undone: a stale run may have entered them after."""
-        for commit in commits(self.lakehouse.spark, self.lakehouse.name(self.stream.table)):
-            if commit.told.get("stream") == self.name:
-                for checkpoint, batch in commit.undone.items():
-                    self.forget(checkpoint, batch)
+        if find_causes is None:
+            return ReconciliationReport(Counts(), self._compare(None, None, None))
+        before = self._log_state()
+        version = self.lakehouse.version(self.stream.table)
+        entered, counted = self._enter(before, find_causes, rebuild=rebuild, version=version)
+        self._still_unlinked()
+        # If the log knows a later version, another table has replaced this one.
+        newest = max(version, before.version)
+        return ReconciliationReport(entered, self._compare(version, counted, newest))
 
     def checkpoints(self) -> list[int]:
-        """The checkpoints of which the ledger has batches."""
+        """The checkpoints with batches in the log."""
         return [row[0] for row in self.rows().select("checkpoint_id").distinct().collect()]
 
     def gaps(self) -> dict[str, int]:
-        """How many offsets are without a row, by reason."""
-        each = self.rows().select(F.explode("gaps").alias("gap")).groupBy("gap.reason")
+        """The number of offsets in gaps, by cause."""
+        each = self.rows().select(F.explode("gaps").alias("gap")).groupBy("gap.cause")
         size = F.sum(F.col("gap.end_offset") - F.col("gap.first_offset"))
-        return {row[0]: int(row[1]) for row in each.agg(size).orderBy("reason").collect()}
+        return {row[0]: int(row[1]) for row in each.agg(size).orderBy("cause").collect()}
+
+    def _compare(
+        self, version: int | None, counted: CountedBatches | None, newest: int | None
+    ) -> Counts:
+        """Compares the log with the table at a version, without batches after `newest`.
+
+        Rows of `counted` batches are not counted again.
+        """
+        is_checked = F.lit(True)  # noqa: FBT003 - a condition, not a flag
+        if newest is not None:
+            is_checked = F.coalesce(F.col("table_version"), F.lit(0)) <= newest
+        rows = self.lakehouse.read(self.stream.table, version)
+        counts = self._counted(rows if counted is None else rows.where(counted.excludes))
+        if counted:
+            spark = self.lakehouse.spark
+            counts = counts.unionByName(spark.createDataFrame(counted.counts, counts.schema))
+        both = compared(linked(self.rows()), counts, COMPARED)
+        wrong = F.count_if(is_checked & differs()) + F.count_if(is_unlinked())
+        offsets = F.col("end_offset") - F.col("first_offset")
+        parts = (offsets, *map(F.col, STATUSES[1:]), size_of_gaps())
+        sums = [F.sum(F.when(is_checked, part)) for part in parts]
+        count, *totals = both.agg(wrong, *sums).collect()[0]
+        if count:
+            different = both.where(is_checked & differs()).orderBy(*BY).limit(_SHOWN).collect()
+            messages = [problem for row in different for problem in self._differences(row)]
+            messages += self._unlinked()
+            if messages:  # no message: another run has logged the missing batches meanwhile
+                raise self._error(messages)
+        return Counts(*(int(number or 0) for number in totals))
+
+    def _unlinked(self) -> list[str]:
+        """The batches that do not begin where the previous one ended, in words."""
+        rows = linked(self.rows()).where(is_unlinked()).orderBy(*BY).limit(_SHOWN).collect()
+        return [unlinked_message(row) for row in rows]
+
+    def _still_unlinked(self) -> bool:
+        """Whether batches do not link up; if so, deletes what a stale run has entered."""
+        unlinked = bool(self._unlinked())
+        if unlinked:
+            self._forget_superseded()
+        return unlinked
+
+    def _forget_superseded(self) -> None:
+        """Deletes superseded batches: a stale run may have entered them after the restart."""
+        for commit in commits(self.lakehouse.spark, self.lakehouse.name(self.stream.table)):
+            if commit.metadata.get("stream") == self.name:
+                for checkpoint, batch in commit.superseded_batches.items():
+                    self.forget(checkpoint, batch)
 
     def _enter(
-        self, before: Entered, explain: Explain, *, rebuild: bool, version: int | None = None
-    ) -> tuple[Counts, Seen | None]:
-        """As `update`, of the commits up to `version`, and what it saw of the table as of then."""
+        self,
+        before: LogState,
+        find_causes: FindCauses,
+        *,
+        rebuild: bool,
+        version: int | None = None,
+    ) -> tuple[Counts, CountedBatches | None]:
+        """Enters the commits up to `version`; returns their counts, and what it has counted."""
         last, unsettled, _ = before
-        new = list(takewhile(lambda at: rebuild or _batch_of(at) != last, self._batches(version)))
+        new = list(takewhile(lambda at: rebuild or batch_of(at) != last, self._batches(version)))
         if rebuild:
-            self._forget_undone()
+            self._forget_superseded()
         entries: dict[Key, Entry] = {}
         if unsettled:
-            new += [commit for commit in self._batches(version) if _batch_of(commit) in unsettled]
+            new += [commit for commit in self._batches(version) if batch_of(commit) in unsettled]
             again = self._entries(self._recounted(among(unsettled)).where(is_unsettled()))
             entries = {key: {**row, "whole": False} for key, row in again.items()}
-        seen = self._see(new, version) if new else None
-        if seen:
+        counted = self._count(new, version) if new else None
+        if counted:
             known = self._known_gaps(new) if last else {}
-            entries |= self._planned_in(new, seen, known)
-        return self._write(list(entries.values()), explain), seen
+            entries |= self._planned_in(new, counted, known)
+        return self._write(list(entries.values()), find_causes), counted
 
-    def _see(self, batches: list[Commit], version: int | None) -> Seen:
-        """Counts the rows that have the numbers of these batches, whatever their checkpoint."""
-        numbers = [commit.told["batch"] for commit in batches]
-        seen = Seen(min(numbers), max(numbers), [])
-        rows = self.lakehouse.read(self.stream.table, version).where(seen.has)
-        return seen._replace(counts=self._counted(rows).collect())
+    def _count(self, batches: list[Commit], version: int | None) -> CountedBatches:
+        """Counts the rows with the numbers of these batches, of any checkpoint."""
+        numbers = [commit.metadata["batch"] for commit in batches]
+        counted = CountedBatches(min(numbers), max(numbers), [])
+        rows = self.lakehouse.read(self.stream.table, version).where(counted.includes)
+        return counted._replace(counts=self._counted(rows).collect())
 
-    def _entered(self) -> Entered:
+    def _log_state(self) -> LogState:
         batch = F.struct("checkpoint_id", "batch_id")
         newest = F.max_by(batch, F.struct("committed_at", "batch_id"))
         unsettled = F.collect_set(F.when(is_unsettled(), batch))
-        found = self.rows().agg(newest, unsettled, F.max("table_version")).collect()[0]
-        last, left, version = found
-        return Entered(last and (last[0], last[1]), {(a, b) for a, b in left}, version or 0)
+        row = self.rows().agg(newest, unsettled, F.max("table_version")).collect()[0]
+        last, left, version = row
+        return LogState(last and (last[0], last[1]), {(a, b) for a, b in left}, version or 0)
 
     def _batches(self, version: int | None) -> Iterator[Commit]:
-        """The commits of batches up to a version, newest first; not what a new beginning undid."""
-        undone: dict[int, int] = {}
+        """The commits of batches up to a version, newest first, without superseded ones."""
+        superseded: dict[int, int] = {}
         for commit in commits(self.lakehouse.spark, self.lakehouse.name(self.stream.table)):
             later = version is not None and commit.version > version
-            if later or commit.told.get("stream") != self.name:
+            if later or commit.metadata.get("stream") != self.name:
                 continue
-            for checkpoint, first in commit.undone.items():
-                undone[checkpoint] = min(first, undone.get(checkpoint, first))
+            for checkpoint, first in commit.superseded_batches.items():
+                superseded[checkpoint] = min(first, superseded.get(checkpoint, first))
             if commit.batch is None:
                 continue
-            if commit.batch < undone.get(commit.told["checkpoint"], commit.batch + 1):
+            if commit.batch < superseded.get(commit.metadata["checkpoint"], commit.batch + 1):
                 yield commit
 
     def _known_gaps(self, batches: list[Commit]) -> dict[Key, list[Row]]:
-        rows = self.rows().where(among({_batch_of(commit) for commit in batches}))
+        rows = self.rows().where(among({batch_of(commit) for commit in batches}))
         return {tuple(row[:3]): row.gaps for row in rows.select(*BY, "gaps").collect()}
 
     def _planned_in(
-        self, batches: list[Commit], seen: Seen, known: Mapping[Key, list[Row]]
+        self, batches: list[Commit], counted: CountedBatches, known: Mapping[Key, list[Row]]
     ) -> dict[Key, Entry]:
-        """What commits say of their batches, with what is in the table and the `known` gaps."""
-        found = {tuple(row[:3]): row.asDict() for row in seen.counts}
-        there = Counter[Key]()
-        for key, row in found.items():
-            there[key[:2]] += row["read"]
+        """The entries of commits, with the counts of their rows and the `known` gaps."""
+        counts = {tuple(row[:3]): row.asDict() for row in counted.counts}
+        totals = Counter[Key]()
+        for key, row in counts.items():
+            totals[key[:2]] += row["read"]
         entries = {}
         for commit in batches:
-            whole = commit.rows in (None, there[_batch_of(commit)])
-            for part, ends in commit.told["offsets"].items():
-                key = (*_batch_of(commit), int(part))
-                planned = self._planned(commit, key, ends)
+            whole = commit.rows in (None, totals[batch_of(commit)])
+            for part in commit.offsets:
+                key = (*batch_of(commit), part)
+                planned = planned_entry(commit, part)
                 planned |= {"gaps": known.get(key) or [], "whole": whole}
-                entries[key] = planned | _found(found.get(key))
+                entries[key] = planned | found_counts(counts.get(key))
         return entries
 
-    def _planned(self, commit: Commit, key: Key, ends: list[int]) -> Entry:
-        """What a commit says of one partition of its batch."""
-        return {
-            **dict(zip(BY, key, strict=True)),
-            "stream": self.name,
-            "topic": commit.told["topic"],
-            "topic_id": commit.told.get("topic_id"),
-            "first_offset": ends[0],
-            "end_offset": ends[1],
-            "table_version": commit.version,
-            "committed_at": commit.at,
-            "seconds": max(0.0, commit.at.timestamp() - commit.told["began"]),
-        }
-
-    def _write(self, entries: list[Entry], explain: Explain) -> Counts:
+    def _write(self, entries: list[Entry], find_causes: FindCauses) -> Counts:
         if not entries:
             return Counts()
         batches = {(entry["checkpoint_id"], entry["batch_id"]) for entry in entries}
-        reasons: dict[Key, list[tuple[str, int]]] = {}
+        codes: dict[Key, list[tuple[str, int]]] = {}
         if any(entry["quarantined"] for entry in entries):
             rows = self.lakehouse.read(self.stream.table).where(among(batches))
-            for *key, reason, records in count_reasons(rows).orderBy("reason").collect():
-                reasons.setdefault(tuple(key), []).append((reason, records))
-        told = []
+            for *key, code, records in count_error_codes(rows).orderBy("error_code").collect():
+                codes.setdefault(tuple(key), []).append((code, records))
+        messages = []
         for entry in entries:
-            entry["reasons"] = reasons.get(tuple(entry[name] for name in BY), [])
-            entry["late"] = None if self.stream.late_after is None else entry["late"]
-            told += self._settle(entry, explain)
-        spec = ledger_table(self.table)
+            entry["error_codes"] = codes.get(tuple(entry[name] for name in BY), [])
+            if self.stream.lateness_threshold_seconds is None:
+                entry["late"] = None
+            messages += self._settle(entry, find_causes)
+        spec = batch_log_table(self.table)
         values = [tuple(entry[name] for name in spec.column_names) for entry in entries]
         frame = self.lakehouse.frame(values, spec)
         self.lakehouse.merge(frame, spec, retry_on_conflict=True)
-        if told:
-            raise self._error(told)
-        return summed(_counts(entry) for entry in entries)
+        if messages:
+            raise self._error(messages)
+        return summed(counts_of(entry) for entry in entries)
 
-    def _settle(self, entry: Entry, explain: Explain) -> list[str]:
-        """Enters what is missing as gaps where there is a reason; tells what is left."""
+    def _settle(self, entry: Entry, find_causes: FindCauses) -> list[str]:
+        """Enters missing ranges with a cause as gaps; returns the problems that remain."""
         gaps = entry["gaps"] = [tuple(gap) for gap in entry["gaps"]]
         first, end, read = entry["first_offset"], entry["end_offset"], entry["read"]
         inside = not read or (entry["lowest"] >= first and entry["highest"] < end)
@@ -315,79 +321,58 @@ class Ledger:
             return []
         offsets = self._offsets(entry)
         missing = without(missing_ranges(offsets, first, end), gaps)
-        ask = explain if missing and entry.get("whole", True) else no_reason
-        found = ask(entry["topic_id"], entry["partition"], missing)
-        known = [(str(reason), a, b) for reason, a, b in found]
+        causes_of = find_causes if missing and entry.get("whole", True) else no_cause
+        new = causes_of(entry["topic_id"], entry["partition"], missing)
+        known = [(str(cause), a, b) for cause, a, b in new]
         entry["gaps"] = sorted([*gaps, *known], key=lambda gap: gap[1])
         return list(problems(entry, offsets))
 
     def _counted(self, rows: DataFrame) -> DataFrame:
-        return count_rows(rows, self.stream).select(*BY, *FOUND)
+        return count_rows(rows, self.stream).select(*BY, *COUNTED)
 
     def _recounted(self, where: Column | None = None) -> DataFrame:
-        """The ledger's rows, each with what is `found` in the table now; each may be null."""
+        """The rows of the log, each with the counts that are `found` in the table now, or null."""
         entered, rows = self.rows(), self.lakehouse.read(self.stream.table)
         if where is not None:
             entered, rows = entered.where(where), rows.where(where)
-        return compared(entered, self._counted(rows), FOUND)
+        return compared(entered, self._counted(rows), COUNTED)
 
     def _entries(self, both: DataFrame) -> dict[Key, Entry]:
-        """Of compared rows those that the ledger has, as they are found now."""
+        """The entries of compared rows that are in the log, with their present counts."""
         rows = both.where("stream IS NOT NULL").collect()
         return {tuple(row[name] for name in BY): self._entry(row) for row in rows}
 
     def _entry(self, row: Row) -> Entry:
-        return {**row.asDict(), "gaps": row.gaps or [], **_found(row.found)}
+        return {**row.asDict(), "gaps": row.gaps or [], **found_counts(row.found)}
 
     def _differences(self, row: Row) -> Iterator[str]:
         where = f"partition {row.partition}, batch {row.batch_id} of checkpoint {row.checkpoint_id}"
         if row.stream is None:
             yield (
                 f"{where}: {row.found.read} rows from offset {row.found.lowest} to "
-                f"{row.found.highest} that the ledger does not know"
+                f"{row.found.highest} that the batch log does not have"
             )
             return
         entry = self._entry(row)
-        told = list(problems(entry, self._offsets(entry)))
-        yield from told
-        if not told:
-            says, has = (
+        messages = list(problems(entry, self._offsets(entry)))
+        yield from messages
+        if not messages:
+            logged, present = (
                 ", ".join(f"{each[name]} {name}" for name in STATUSES)
                 for each in (row.asDict(), entry)
             )
-            yield f"{where}: the ledger says {says}, but the table has {has}"
+            yield f"{where}: the batch log has {logged}, but the table has {present}"
 
     def _offsets(self, entry: Mapping[str, Any]) -> Offsets:
         rows = self.lakehouse.read(self.stream.table)
         for name in BY:
             rows = rows.where(F.col(name) == entry[name])
-        found: Offsets = rows.select("offset").toArrow().column(0).to_numpy()
-        return found
+        offsets: Offsets = rows.select("offset").toArrow().column(0).to_numpy()
+        return offsets
 
-    def _error(self, told: list[str]) -> ReconciliationError:
-        more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+    def _error(self, messages: list[str]) -> ReconciliationError:
+        more = f"; and {len(messages) - _SHOWN} more" if len(messages) > _SHOWN else ""
         return ReconciliationError(
             f"{self.stream.table} does not hold every record of topic {self.stream.topic} exactly "
-            f"once: {'; '.join(told[:_SHOWN])}{more}."
+            f"once: {'; '.join(messages[:_SHOWN])}{more}."
         )
-
-
-def _batch_of(commit: Commit) -> Batch:
-    return commit.told["checkpoint"], commit.told["batch"]
-
-
-def _found(row: Row | Mapping[str, Any] | None) -> Entry:
-    """What was found of a batch; nothing, where there is no row of it."""
-    values = {} if row is None else row.asDict() if isinstance(row, Row) else row
-    none = dict.fromkeys(("lowest", "highest", "first_event", "last_event"))
-    return {name: values.get(name) if name in none else values.get(name) or 0 for name in FOUND}
-
-
-def _counts(entry: Entry) -> Counts:
-    return Counts(
-        entry["end_offset"] - entry["first_offset"],
-        entry["good"],
-        entry["quarantined"],
-        entry["erased"],
-        sum(end - first for _, first, end in entry["gaps"]),
-    )

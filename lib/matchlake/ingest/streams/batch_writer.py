@@ -1,4 +1,4 @@
-"""Writes one micro-batch into its bronze table, in one commit that says what it holds."""
+"""Writes one micro-batch into its bronze table, in one commit with the offsets of the batch."""
 
 import json
 import time
@@ -11,254 +11,271 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from matchlake.errors import IdentityError, InputError
+from matchlake.errors import CheckpointMismatchError, InputError
 from matchlake.ingest.params import StreamParams
-from matchlake.ingest.parse.messages import parse_messages
-from matchlake.ingest.schema import QUARANTINED
+from matchlake.ingest.schema import ERROR_CODE, QUARANTINED, STATUS
 from matchlake.ingest.streams.checkpoint import Checkpoint, Ranges
-from matchlake.ingest.streams.commits import FENCE, INGEST, Commit, commits, mark_of
+from matchlake.ingest.streams.commits import FENCE, INGEST, Commit, commits, transaction_id
+from matchlake.ingest.streams.messages import parse_messages
 
 
 @dataclass(frozen=True)
 class BatchWriter:
-    """What `foreachBatch` calls; holds no session, so that it can travel to where it is called.
+    """The function of `foreachBatch`. It holds no session, so Spark can send it to a server.
 
-    Three laws keep a batch from being lost or doubled, each by itself: the fence in the table ends
-    a stale run, a batch begins where the one before it ended, and what was written is looked for.
+    Each of three checks alone keeps a batch from being lost or doubled. The fence in the table
+    stops a stale run. A batch must begin where the previous one ended. The commit of each batch
+    must be in the history, before the next batch and at the end of a run.
     """
 
     table: str
     """The full, quoted name."""
     stream: StreamParams
     folder: str
-    """The folder of the stream's checkpoint generations."""
+    """The folder of the checkpoint generations of the stream."""
     generation: int
-    """The one that is written from."""
-    told: Mapping[str, Any]
-    """What each commit says: stream, topic, topic_id, table_id, generation."""
-    seen: int
-    """Up to which version the table's history was judged before the start."""
-    own: int | None = None
-    """Id of the checkpoint at the start; None before its first start."""
-    first: int = 0
-    """The first batch that can come after the start, where the table has none of the generation."""
-    _met: list[int] = field(default_factory=list, repr=False)
-    """The id that was met first, where there was none at the start."""
+    """The generation in use."""
+    metadata: Mapping[str, Any]
+    """The metadata of every commit: stream, topic, topic_id, table_id, generation."""
+    checked_version: int
+    """The newest version of the table that was checked before the start."""
+    checkpoint_id: int | None = None
+    """The id of the checkpoint at the start; None before its first start."""
+    first_batch: int = 0
+    """The first batch after the start, if the table has no batch of the generation."""
+    _first_id: list[int] = field(default_factory=list, repr=False)
+    """The first id of the checkpoint, if it had none at the start."""
 
     def __call__(self, messages: DataFrame, batch: int) -> None:
-        """Appends a row for each message, good or bad, in one commit.
+        """Appends one row per message, valid or quarantined, in one commit.
 
-        They are parsed here and not in the stream's own plan, at whose end Spark copies what it
-        hands over: a message has fewer columns than a row. Delta takes a batch of one checkpoint
-        generation once: a second try adds nothing.
+        Messages are parsed here and not in the plan of the stream: Spark copies the result of that
+        plan, and a message has fewer columns than a row. Delta takes each batch of a checkpoint
+        generation once, so a second call adds nothing.
 
         Raises:
-            IdentityError: the table was changed under the stream, or has another writer; this is a
-                stale run; the batch does not go on where the one before it ended; the checkpoint
-                is gone or another one; or Delta did not take the batch.
-            InputError: more of the batch is bad than may be. Nothing of it was written.
+            CheckpointMismatchError: the table was changed or has another writer; this is a stale
+                run; the batch does not begin where the previous one ended; Delta did not take the
+                previous one; or the checkpoint was removed or replaced.
+            InputError: too much of the batch is quarantined. Nothing of it was written.
         """
         began, spark = time.time(), messages.sparkSession
-        checkpoint = Checkpoint(spark, self.folder, self.told["topic"], self.generation)
+        checkpoint = self._checkpoint(spark)
         own, plan = self.require_own(checkpoint), checkpoint.plan(batch)
-        judged, last = self.require_undisturbed(spark, own)
+        checked, last = self.require_undisturbed(spark, own)
         if not self.is_next(last, own, batch, plan):
             return
-        told = {
-            **self.told,
+        metadata = {
+            **self.metadata,
             "checkpoint": own,
             "batch": batch,
             "offsets": plan,
             "began": began,
-            "judged": judged,
+            "checked_version": checked,
         }
         rows = parse_messages(messages, self.stream, batch=(own, batch))
-        self.require_few_bad(rows, batch)
+        self.require_few_quarantined(rows, batch)
         try:
-            self.write(rows, told)
+            self.write(rows, metadata)
         except (PySparkException, Py4JError):
             self.require_not_fenced(spark)
             raise
-        self.require_written(spark, told)
 
     def require_own(self, checkpoint: Checkpoint) -> int:
-        """The checkpoint's id, which has to be the one that it had before."""
-        found, known = checkpoint.id(), self.own
-        if found is None:
-            raise IdentityError(
+        """The id of the checkpoint; raises CheckpointMismatchError if it has changed."""
+        present, known = checkpoint.id(), self.checkpoint_id
+        if present is None:
+            raise CheckpointMismatchError(
                 f"{self._name}: the checkpoint at {checkpoint.path} was removed while it "
                 "was written to. Nothing was written since."
             )
         if known is None:
-            self._met.append(found)
-            known = self._met[0]
-        if found != known:
-            raise IdentityError(
-                f"{self._name}: the checkpoint at {checkpoint.path} is {found}, but this run began "
-                f"with {known}: another one was put in its place. Nothing was written since. Let "
-                "this run end, and run the job again for the ways out."
+            self._first_id.append(present)
+            known = self._first_id[0]
+        if present != known:
+            raise CheckpointMismatchError(
+                f"{self._name}: the checkpoint at {checkpoint.path} is {present}, but this run "
+                f"began with {known}: the checkpoint was replaced. Nothing was written since. "
+                "Let this run end, and run the job again for the recovery options."
             )
-        return found
+        return present
 
     def require_undisturbed(self, spark: SparkSession, own: int) -> tuple[int, Commit | None]:
-        """Looks at what happened to the table since it was looked at last, and returns up to when.
+        """Checks the commits since the last check; returns the newest version, and the last batch.
 
-        That is before the stream's newest commit, not at it: something may have come in between.
-        Returns besides the newest commit of the generation: of a batch, or that which began it.
+        The check begins before the newest commit of the stream, because another commit may have
+        come between the check of that batch and its write. The last batch is the newest commit of
+        the generation: a batch, or the restart that began it.
         """
-        newest, judged, last = self.seen, self.seen, None
+        newest, checked, last = self.checked_version, self.checked_version, None
         for commit in commits(spark, self.table, at_once=3):
-            if commit.version <= judged and last:
+            if commit.version <= checked and last:
                 break
             newest = max(newest, commit.version)
             if self._is_of_generation(commit):
                 last = last or commit
-            if commit.version > judged:
+            if commit.version > checked:
                 self._require_harmless(commit, own)
-                if commit.told:
-                    judged = max(judged, commit.judged)
+                if commit.metadata:
+                    checked = max(checked, commit.checked_version)
         return newest, last
 
     def is_next(self, last: Commit | None, own: int, batch: int, plan: Ranges) -> bool:
-        """Whether a batch goes on where the `last` commit ended; not, where it is that one.
+        """Whether the batch comes next after the `last` commit; false if it is that commit.
 
-        A run that was killed before Spark held its last batch for done is given it again. Raises
-        IdentityError for any other batch.
+        Spark repeats a batch if a run was killed before it marked the batch as done. Raises
+        CheckpointMismatchError for any other batch.
         """
-        wrong = None
+        problem = None
         if not plan:
-            wrong = "the checkpoint does not say what it is to read"
+            problem = "the checkpoint does not say what it is to read"
         elif last is None:
-            if batch > self.first:
-                wrong = f"{self.table} has no trace of batch {batch - 1}"
+            if batch > self.first_batch:
+                problem = f"{self.table} has no trace of batch {batch - 1}"
         elif last.batch == batch:
-            if last.told["checkpoint"] == own and last.offsets == plan:
+            if last.metadata["checkpoint"] == own and last.offsets == plan:
                 return False
-            wrong = f"version {last.version} is batch {batch} already, with other offsets"
+            problem = f"version {last.version} is batch {batch} already, with other offsets"
         elif batch != (0 if last.batch is None else last.batch + 1):
-            wrong = _out_of_turn(last, batch)
+            problem = _out_of_order(last, batch)
         else:
-            wrong = _not_linked(last, plan)
-        if wrong:
-            raise IdentityError(
+            problem = _not_contiguous(last, plan)
+        if problem:
+            raise CheckpointMismatchError(
                 f"{self._name}: batch {batch} of checkpoint generation {self.generation} cannot be "
-                f"written: {wrong}. Written, records would be lost or doubled, so nothing was "
-                "written. Let this run end, and run the job again for the ways out."
+                f"written: {problem}. A write would lose or double records, so nothing was "
+                "written. Let this run end, and run the job again for the recovery options."
             )
         return True
 
     def require_not_fenced(self, spark: SparkSession) -> None:
-        """Raises IdentityError where a way out was taken since this run began."""
+        """Raises CheckpointMismatchError if the generation was fenced since this run began."""
         for commit in commits(spark, self.table):
-            if commit.version <= self.seen:
+            if commit.version <= self.checked_version:
                 break
             self._require_not_stale(commit)
 
-    def require_written(self, spark: SparkSession, told: Mapping[str, Any]) -> None:
-        """Raises IdentityError unless the batch that was written is the newest of the generation.
+    def require_written(self, spark: SparkSession) -> None:
+        """Raises CheckpointMismatchError unless the table has the last batch of this run.
 
-        Delta skips a batch whose mark it has, without an error: that of one that is written
-        already, but also that of a stale run, or of one that another run has written.
+        Delta skips a batch with a known transaction version, without an error. That is right for
+        a batch that is in the table. It is wrong for a batch of a stale run, and for a number
+        that another run has used. `is_next` finds that before the next batch; this is the check
+        after the last one.
         """
-        passed = []
-        for commit in commits(spark, self.table, at_once=2):
+        checkpoint = self._checkpoint(spark)
+        done = checkpoint.committed_batch()
+        if done is None or done < self.first_batch:
+            return
+        own, plan, newer = checkpoint.id(), checkpoint.plan(done), []
+        for commit in commits(spark, self.table, at_once=3):
             if self._is_of_generation(commit):
-                names = ("checkpoint", "batch")
-                same = all(commit.told.get(name) == told[name] for name in names)
-                if same and commit.offsets == told["offsets"]:
+                batch = commit.batch
+                is_own = commit.metadata.get("checkpoint") == own
+                if batch is not None and (
+                    batch > done or (batch == done and is_own and commit.offsets == plan)
+                ):
                     return
                 break
-            passed.append(commit)
-        for commit in passed:
+            newer.append(commit)
+        for commit in newer:
             self._require_not_stale(commit)
-        raise IdentityError(
-            f"{self._name}: Delta did not take batch {told['batch']} of checkpoint generation "
-            f"{self.generation}: {self.table} has a mark of that batch or of a later one. Nothing "
-            "of it was written: another run of this stream is under way, or was. Let this run end, "
-            "and run the job again for the ways out."
+        raise CheckpointMismatchError(
+            f"{self._name}: Delta did not take batch {done} of checkpoint generation "
+            f"{self.generation}: {self.table} has another batch of that number or a later one. "
+            "Another run of this stream is or was active. Wait until it ends, then run the job "
+            "again. Its message lists the recovery options."
         )
 
-    def require_few_bad(self, rows: DataFrame, batch: int) -> None:
-        """Reads the batch once more before it is written, where a share is set."""
-        if self.stream.max_bad_share is None:
+    def require_few_quarantined(self, rows: DataFrame, batch: int) -> None:
+        """Raises InputError above the limit of the stream; with a limit it reads the batch once."""
+        limit = self.stream.max_quarantined_fraction
+        if limit is None:
             return
-        reasons = rows.groupBy("status", "reason").count().orderBy(F.desc("count")).collect()
-        bad = [row for row in reasons if row.status == QUARANTINED]
-        count, total = (sum(row["count"] for row in some) for some in (bad, reasons))
-        if count > self.stream.max_bad_share * total:
-            listed = ", ".join(f"{row['count']} {row.reason}" for row in bad)
+        by = (STATUS.name, ERROR_CODE.name)
+        groups = rows.groupBy(*by).count().orderBy(F.desc("count")).collect()
+        quarantined = [row for row in groups if row[STATUS.name] == QUARANTINED]
+        count, total = (sum(row["count"] for row in some) for some in (quarantined, groups))
+        if count > limit * total:
+            listed = ", ".join(f"{row['count']} {row[ERROR_CODE.name]}" for row in quarantined)
             raise InputError(
-                f"{self._name}: {count} of {total} records of batch {batch} are bad "
-                f"({listed}), which is more than max_bad_share {self.stream.max_bad_share:g}. "
-                "Nothing of it was written. Correct the declared columns, or allow a greater share."
+                f"{self._name}: {count} of {total} records of batch {batch} are quarantined "
+                f"({listed}), which is more than max_quarantined_fraction {limit:g}. Nothing of "
+                "it was written. Correct the declared columns, or allow a larger fraction."
             )
 
-    def write(self, rows: DataFrame, told: Mapping[str, Any]) -> None:
-        """Appends rows in one commit whose user metadata is what is `told` of them."""
+    def write(self, rows: DataFrame, metadata: Mapping[str, Any]) -> None:
+        """Appends rows in one commit with the metadata."""
         (
             rows.write.format("delta")
             .mode("append")
-            .option("txnAppId", mark_of(self._name, self.generation))
-            .option("txnVersion", str(told["batch"]))
-            .option("userMetadata", json.dumps({INGEST: told}))
+            .option("txnAppId", transaction_id(self._name, self.generation))
+            .option("txnVersion", str(metadata["batch"]))
+            .option("userMetadata", json.dumps({INGEST: metadata}))
             .saveAsTable(self.table)
         )
 
+    def _checkpoint(self, spark: SparkSession) -> Checkpoint:
+        return Checkpoint(spark, self.folder, self.metadata["topic"], self.generation)
+
     @property
     def _name(self) -> str:
-        return str(self.told["stream"])
+        return str(self.metadata["stream"])
 
     def _is_of_generation(self, commit: Commit) -> bool:
-        """Whether it is a batch of this generation, or began it."""
-        is_own = commit.told.get("stream") == self._name
-        return is_own and commit.generation == self.generation and FENCE not in commit.told
+        """Whether it is a batch of this generation, or the restart that began it."""
+        is_own = commit.metadata.get("stream") == self._name
+        return is_own and commit.generation == self.generation and FENCE not in commit.metadata
 
     def _require_harmless(self, commit: Commit, own: int) -> None:
-        """Raises IdentityError where a commit since the start says that the table is not ours."""
+        """Raises CheckpointMismatchError for a commit that changes or takes over the table."""
         self._require_not_stale(commit)
-        is_own = self._is_of_generation(commit) and commit.told.get("checkpoint", own) == own
-        if commit.told and not is_own:
-            raise IdentityError(
-                f"{self._name}: {self.table} has another writer: stream {commit.told['stream']} "
-                f"with checkpoint {commit.told.get('checkpoint')} wrote version {commit.version}. "
-                "Stop one of them. Nothing was written."
+        is_own = self._is_of_generation(commit) and commit.metadata.get("checkpoint", own) == own
+        if commit.metadata and not is_own:
+            raise CheckpointMismatchError(
+                f"{self._name}: {self.table} has another writer: stream "
+                f"{commit.metadata['stream']} with checkpoint {commit.metadata.get('checkpoint')} "
+                f"wrote version {commit.version}. Stop one of them. Nothing was written."
             )
         if commit.replaces:
-            raise IdentityError(
-                f"{self._name}: {self.table} was changed by {commit} while it was "
-                "written to. Nothing was written since; run the job again for the ways out."
+            raise CheckpointMismatchError(
+                f"{self._name}: {self.table} was changed by {commit} while it was written to. "
+                "Nothing was written since; run the job again for the recovery options."
             )
 
     def _require_not_stale(self, commit: Commit) -> None:
-        """Raises IdentityError where a commit fenced this generation, or is of a later one."""
-        found = commit.generation
-        if commit.told.get("stream") != self._name or found is None:
+        """Raises CheckpointMismatchError for a fence of this generation, or for a later one."""
+        generation = commit.generation
+        if commit.metadata.get("stream") != self._name or generation is None:
             return
-        if found > self.generation or (found == self.generation and FENCE in commit.told):
-            way = commit.told.get(FENCE) or commit.told.get("begun")
-            by = f"--{way}" if way else f"checkpoint generation {found}"
-            raise IdentityError(
-                f"{self._name}: this is a stale run: a way out was taken while it stood still, and "
-                f"ended its checkpoint generation {self.generation} (version {commit.version} of "
-                f"{self.table}: {by}). Nothing was written since. Let this run end: the stream "
-                "goes on in a later generation."
+        is_fence = generation == self.generation and FENCE in commit.metadata
+        if generation > self.generation or is_fence:
+            option = commit.metadata.get(FENCE) or commit.metadata.get("restart")
+            by = f"--{option}" if option else f"checkpoint generation {generation}"
+            raise CheckpointMismatchError(
+                f"{self._name}: this is a stale run: a recovery option was used while it was "
+                f"suspended, and ended its checkpoint generation {self.generation} (version "
+                f"{commit.version} of {self.table}: {by}). Nothing was written since. Let this run "
+                "end: the stream continues in a later generation."
             )
 
 
-def _out_of_turn(last: Commit, batch: int) -> str:
-    """Which batch is the newest, in words."""
+def _out_of_order(last: Commit, batch: int) -> str:
+    """The newest batch, in words."""
     if last.batch is None:
         return f"version {last.version} began the generation, and batch 0 comes next"
     known = f"version {last.version} is batch {last.batch}"
-    return f"{known}: another run of this stream is under way" if last.batch > batch else known
+    if last.batch > batch:
+        return f"{known}: another run of this stream is active"
+    return f"{known}, so Delta did not take batch {batch - 1}"
 
 
-def _not_linked(last: Commit, plan: Ranges) -> str | None:
-    """Where a batch does not begin at the offsets at which the `last` commit ended, in words."""
-    ended = {part: end for part, (_, end) in last.offsets.items()}
-    if last.batch is None and not ended:
-        return None  # it began at whatever the broker held
-    for part, end in ended.items():
+def _not_contiguous(last: Commit, plan: Ranges) -> str | None:
+    """The first partition that does not begin where the `last` commit ended, in words."""
+    ends = {part: end for part, (_, end) in last.offsets.items()}
+    if last.batch is None and not ends:
+        return None  # it began at the earliest offsets that the broker had
+    for part, end in ends.items():
         if part not in plan:
             return f"it leaves out partition {part}, which was read up to offset {end}"
         if plan[part][0] != end:
@@ -267,6 +284,6 @@ def _not_linked(last: Commit, plan: Ranges) -> str | None:
                 f"ended at {end}"
             )
     for part, (first, _) in plan.items():
-        if part not in ended and first and last.batch is not None:
+        if part not in ends and first and last.batch is not None:
             return f"partition {part} is new, but begins at offset {first}"
     return None

@@ -1,4 +1,4 @@
-"""What a stream's checkpoint says of itself: who it is, what it planned, and what it has done."""
+"""The checkpoint of a stream: its id, its planned batches and its finished batches."""
 
 import json
 from collections.abc import Iterator
@@ -14,24 +14,24 @@ from matchlake.io.kafka import Offsets
 from matchlake.io.storage import is_local
 
 Ranges = dict[int, tuple[int, int]]
-"""For each partition, the first offset and the one after the last."""
+"""The first offset and the end offset (exclusive) per partition."""
 
 
 def checkpoint_id(query: str) -> int:
-    """What rows are known by: the first 15 hexadecimal digits of the UUID that Spark gave a query.
+    """The id of a checkpoint in tables: the first 15 hexadecimal digits of the id of the query.
 
-    Every row has it, and a number of 8 bytes is written and grouped by in a fraction of the time
-    that a text of 36 takes.
+    Every row has it. A number of 8 bytes is written and grouped in a fraction of the time of a
+    text with 36 characters.
     """
     return int(query.replace("-", "")[:15], 16)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder in which Spark keeps a stream's progress, wherever it lies.
+    """The checkpoint folder of a stream, on local or remote storage.
 
-    Each checkpoint generation of a stream has a folder of its own, which no other ever gets: a
-    stale run goes on writing into its own folder, and cannot steer the generation after it.
+    Each checkpoint generation of a stream has its own folder, which is never used again. So a
+    stale run writes into its own folder, and cannot affect a later generation.
     """
 
     spark: SparkSession = field(repr=False)
@@ -50,11 +50,11 @@ class Checkpoint:
         return replace(self, generation=generation)
 
     def newest(self) -> "Checkpoint":
-        """That of the greatest generation whose folder is there; generation 0 before the first."""
+        """The checkpoint of the newest generation with a folder; generation 0 before the first."""
         return self.of(self._generations())
 
     def id(self) -> int | None:
-        """`checkpoint_id` of the query; None where no query has started here."""
+        """`checkpoint_id` of the query; None if no query has started here."""
         for line in self._lines("metadata"):
             return checkpoint_id(json.loads(line)["id"])
         return None
@@ -64,20 +64,20 @@ class Checkpoint:
         return self._newest("offsets")
 
     def committed_batch(self) -> int | None:
-        """Number of the newest batch that Spark holds for done."""
+        """Number of the newest batch that Spark marked as done."""
         return self._newest("commits")
 
     def committed(self) -> Offsets | None:
-        """Up to where batches are committed; None where there is none yet."""
+        """The end offsets of the newest committed batch; None without one."""
         newest = self.committed_batch()
         return None if newest is None else self._offsets(f"offsets/{newest}")
 
     def first(self) -> Offsets | None:
-        """Where the very first batch began; None before it."""
+        """The first offsets of the first batch; None before it."""
         return self._offsets("sources/0/0")
 
     def plan(self, batch: int) -> Ranges:
-        """What a batch whose offsets are logged reads; a partition that is new begins at 0."""
+        """The ranges of a planned batch; a new partition begins at 0."""
         before = self.first() if batch == 0 else self._offsets(f"offsets/{batch - 1}")
         ends = self._offsets(f"offsets/{batch}") or {}
         return {part: ((before or {}).get(part, 0), end) for part, end in sorted(ends.items())}

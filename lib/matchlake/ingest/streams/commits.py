@@ -1,4 +1,4 @@
-"""What a Delta table's history says of the batches that went into it."""
+"""The history of a Delta table, and the metadata that each commit of a stream carries."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 from pyspark.sql import SparkSession
 
 INGEST = "matchlake_ingest"
-"""The key of what the product says of a batch in its commit's user metadata."""
+"""The key of the metadata of matchlake in the user metadata of a commit."""
 
 FENCE = "fence"
-"""The key of the commit that fences a checkpoint generation: no batch of it is taken any more."""
+"""The key in the metadata of a commit that fences a checkpoint generation.
+
+After it Delta takes no more batches of that generation.
+"""
 FENCED = 2**62
-"""The mark that it sets: greater than the number of any batch."""
+"""The transaction version of a fence: greater than the number of any batch."""
 
 _AT_ONCE = 10
 _REPLACING = ("RESTORE", "CLONE", "TRUNCATE")
@@ -27,67 +30,72 @@ class Commit(NamedTuple):
     operation: str
     parameters: Mapping[str, str]
     rows: int | None
-    """How many rows it added, where its metrics say so."""
-    told: Mapping[str, Any]
-    """What the product said of it; empty for those that are not its own."""
+    """The number of added rows, if the metrics of the commit have it."""
+    metadata: Mapping[str, Any]
+    """The metadata of matchlake; empty for commits of others."""
 
     @property
-    def judged(self) -> int:
-        """Up to which version its writer had looked at the history; its own where not told."""
-        return int(self.told.get("judged", self.version))
+    def checked_version(self) -> int:
+        """The newest version that the writer had checked; without metadata its own version."""
+        return int(self.metadata.get("checked_version", self.version))
 
     @property
     def generation(self) -> int | None:
-        """The checkpoint generation that it belongs to; None for those not the product's own."""
-        return self.told.get("generation")
+        """The checkpoint generation of the commit; None for commits of others."""
+        return self.metadata.get("generation")
 
     @property
     def batch(self) -> int | None:
-        """The number of its batch; None where it is not that of a batch."""
-        return self.told.get("batch")
+        """The number of the batch; None for a commit that is no batch."""
+        return self.metadata.get("batch")
 
     @property
     def offsets(self) -> dict[int, tuple[int, int]]:
-        """For each partition of its batch, the first offset and the one after the last."""
-        ranges = self.told.get("offsets", {}).items()
-        return {int(part): (first, end) for part, (first, end) in ranges}
+        """The first offset and the end offset (exclusive) per partition of the batch."""
+        return ranges_of(self.metadata.get("offsets", {}))
 
     @property
-    def undone(self) -> dict[int, int]:
-        """Checkpoints whose batches from that number on do not count any more."""
-        return {int(each): batch for each, batch in self.told.get("undone", {}).items()}
+    def superseded_batches(self) -> dict[int, int]:
+        """Per checkpoint the first batch that a restart superseded; later ones are included."""
+        superseded = self.metadata.get("superseded_batches", {})
+        return {int(checkpoint): batch for checkpoint, batch in superseded.items()}
 
     @property
     def replaces(self) -> bool:
-        """Whether it may have taken rows away from the table without saying which."""
+        """Whether the commit may have removed rows without a record of which."""
         overwrites = self.parameters.get("mode") == "Overwrite" and "ADD" not in self.operation
         replaced = "REPLACE TABLE" in self.operation
         return self.operation in _REPLACING or replaced or overwrites
 
     def __str__(self) -> str:
-        """The commit as a message names it."""
+        """The commit in an error message."""
         to = self.parameters.get("version") if self.operation == "RESTORE" else None
         back = f" to version {to}" if to else ""
         return f"{self.operation}{back} (version {self.version}, {self.at:%Y-%m-%d %H:%M:%S})"
 
 
-def mark_of(stream: str, generation: int) -> str:
-    """The name under which Delta keeps the newest batch of a checkpoint generation.
+def ranges_of(json_ranges: Mapping[str, list[int]]) -> dict[int, tuple[int, int]]:
+    """Ranges of offsets per partition, from their form in JSON."""
+    return {int(part): (first, end) for part, (first, end) in json_ranges.items()}
 
-    Delta skips a batch that is not greater, without an error. Of two writers that began at one
-    version and set one mark it lets one win.
+
+def transaction_id(stream: str, generation: int) -> str:
+    """The `txnAppId` of a checkpoint generation; its `txnVersion` is the number of the batch.
+
+    Delta skips a batch whose number is not greater, without an error. If two writers began at the
+    same version and use one id, Delta takes one of them.
     """
     return f"{INGEST}/{stream}/{generation}"
 
 
 def commits(spark: SparkSession, table: str, at_once: int = _AT_ONCE) -> Iterator[Commit]:
-    """The commits of a table, by its full name, newest first; reads as many as are asked for.
+    """The commits of a table, by its full name, newest first.
 
-    It asks for `at_once` at first, and then for ten times as many.
+    Reads `at_once` commits first, and ten times as many whenever the caller needs more.
     """
     count, before = at_once, None
     while True:
-        # Not a column is selected: what a command gives is there, a query of it would be a job.
+        # Without a select: the rows of a command are there, but a query on them is a Spark job.
         rows = spark.sql(f"DESCRIBE HISTORY {table} LIMIT {count}").collect()
         for row in rows:
             if before is None or row.version < before:
@@ -99,7 +107,7 @@ def commits(spark: SparkSession, table: str, at_once: int = _AT_ONCE) -> Iterato
 
 
 def table_id(spark: SparkSession, table: str) -> str:
-    """The id that Delta gave the table when it was made or replaced."""
+    """The id that Delta gives a table when it is created or replaced."""
     return str(spark.sql(f"DESCRIBE DETAIL {table}").collect()[0].id)
 
 
@@ -112,14 +120,14 @@ def _commit(row: Any) -> Commit:
         row.operation,
         row.operationParameters or {},
         None if rows is None else int(rows),
-        _told(row.userMetadata),
+        _metadata(row.userMetadata),
     )
 
 
-def _told(metadata: str | None) -> dict[str, Any]:
+def _metadata(text: str | None) -> dict[str, Any]:
     try:
-        told = json.loads(metadata or "{}")
+        parsed = json.loads(text or "{}")
     except ValueError:
         return {}
-    found = told.get(INGEST) if isinstance(told, dict) else None
-    return found if isinstance(found, dict) else {}
+    own = parsed.get(INGEST) if isinstance(parsed, dict) else None
+    return own if isinstance(own, dict) else {}

@@ -1,52 +1,52 @@
-"""Who a stream is: whether its checkpoint, its table and its topic still belong together.
+"""The consistency check at a start: do checkpoint, table and topic of a stream belong together?
 
-Every commit of a batch says which checkpoint it came from, which batch it is, and what topic and
-table were meant. At a start the newest of these commits is compared with the checkpoint: Delta
-itself would skip a batch whose mark it still has, also when the rows are long gone.
+The commit of each batch holds its checkpoint, its number, its topic and its table. At a start the
+newest of these commits is compared with the checkpoint. Delta alone cannot do that: it skips a
+batch that it has seen, even if the rows are gone.
 """
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from matchlake.errors import IdentityError
+from matchlake.errors import CheckpointMismatchError
 from matchlake.ingest.streams.checkpoint import Checkpoint
 from matchlake.ingest.streams.commits import FENCE, Commit, commits, table_id
 from matchlake.io.delta import Lakehouse
 from matchlake.io.kafka import Offsets, TopicState
 
 
-class Standing(NamedTuple):
-    """What a start found."""
+class StreamState(NamedTuple):
+    """The state of table and checkpoint at a start."""
 
     version: int
-    """The table's version that was looked at."""
+    """The newest version of the table."""
     table_id: str
     last: Commit | None
-    """The newest commit of a batch, or of a beginning, that the table's history has."""
+    """The newest commit of a batch or of a restart in the history of the table."""
     replaced: Commit | None
-    """A commit after those it had judged that may have taken rows away."""
+    """A later commit than that one had checked, which may have removed rows."""
     fenced: Commit | None
-    """The commit that fenced the generation in use, where no other was begun after it."""
+    """The fence of the generation in use, if no later generation has begun."""
     checkpoint: Checkpoint
-    """That of the generation in use."""
+    """The checkpoint of the generation in use."""
     checkpoint_id: int | None
     planned: int
-    """Newest batch that the checkpoint has planned; -1 before the first."""
+    """The newest batch that the checkpoint has planned; -1 before the first."""
     done: int
-    """Newest batch that the checkpoint holds for done; -1 before the first."""
-    held: int
-    """Newest batch, when the table was replaced, of which it has rows; -1 where none."""
-    rows: bool
+    """The newest batch that the checkpoint holds for done; -1 before the first."""
+    in_table: int
+    """The newest batch of which the table has rows, as of its replacement if any; -1: none."""
+    has_rows: bool
     """Whether the table has any rows."""
 
     @property
     def owner(self) -> int | None:
-        """The checkpoint from which the table was last written."""
+        """The checkpoint that last wrote the table."""
         return _owner(self.last)
 
     @property
-    def is_begun(self) -> bool:
-        """Whether the generation in use was begun by a way out, and has no batch yet."""
+    def is_restarted(self) -> bool:
+        """Whether a restart began the generation in use, and no batch followed yet."""
         return self.last is not None and self.last.batch is None
 
     @property
@@ -56,173 +56,177 @@ class Standing(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Identity:
-    """One stream's checkpoint and table, to be held against each other and the topic."""
+class ConsistencyCheck:
+    """The checkpoint and the table of one stream, to compare with each other and the topic."""
 
     name: str
     table: str
     checkpoint: Checkpoint
-    """Of any generation: which one is in use, the table says."""
+    """The checkpoint of any generation: the table says which one is in use."""
     lakehouse: Lakehouse = field(repr=False)
 
-    def look(self) -> Standing:
-        """Looks at checkpoint, history and rows; a few small jobs."""
+    def read_state(self) -> StreamState:
+        """Reads checkpoint, history and rows; a few small jobs."""
         spark, table = self.lakehouse.spark, self.lakehouse.name(self.table)
         version, last, replaced, fenced = -1, None, None, None
         for commit in commits(spark, table):
             version = max(version, commit.version)
-            if last and commit.version <= last.judged:
+            if last and commit.version <= last.checked_version:
                 break
-            if FENCE in commit.told:
+            if FENCE in commit.metadata:
                 fenced = fenced or (commit if last is None else None)
-            elif commit.told and last is None:
+            elif commit.metadata and last is None:
                 last = commit
-            elif commit.replaces or (commit.told and not _is_of(last, commit)):
+            elif commit.replaces or (commit.metadata and not _is_of(last, commit)):
                 replaced = replaced or commit
-        at = self._in_use(fenced or last)
-        own, planned, done = at.id(), at.planned_batch(), at.committed_batch()
-        held = self._newest_row(own or _owner(last))
+        checkpoint = self._in_use(fenced or last)
+        own, planned, done = (
+            checkpoint.id(),
+            checkpoint.planned_batch(),
+            checkpoint.committed_batch(),
+        )
+        in_table = self._newest_batch(own or _owner(last))
         if last and replaced and replaced.version < last.version:
-            held = self._newest_row(_owner(last), last.batch)
-        return Standing(
+            in_table = self._newest_batch(_owner(last), last.batch)
+        return StreamState(
             version,
             table_id(spark, table),
             last,
             replaced,
             fenced,
-            at,
+            checkpoint,
             own,
             -1 if planned is None else planned,
             -1 if done is None else done,
-            held,
-            held >= 0 or bool(spark.table(table).head(1)),
+            in_table,
+            in_table >= 0 or bool(spark.table(table).head(1)),
         )
 
-    def require(self, standing: Standing, topic: TopicState) -> None:
-        """Raises IdentityError, with the ways out, unless all belong together."""
-        wrong = self._of_way_out(standing) or self._of_table(standing)
-        wrong = wrong or self._of_checkpoint(standing)
-        if wrong:
-            raise self.error(wrong, standing)
-        told = standing.last.told if standing.last else {}
-        known = told.get("topic_id")
+    def require(self, state: StreamState, topic: TopicState) -> None:
+        """Raises CheckpointMismatchError, with the recovery options, unless all fit together."""
+        problem = self._interrupted_recovery(state) or self._table_problem(state)
+        problem = problem or self._checkpoint_problem(state)
+        if problem:
+            raise self.error(problem, state)
+        known = state.last.metadata.get("topic_id") if state.last else None
         if known and topic.id and known != topic.id:
-            raise IdentityError(
-                f"{self.name}: topic {self.checkpoint.topic} was deleted and made anew: it has id "
-                f"{topic.id}, the table was written from id {known}. Its offsets mean other "
-                f"records now, so nothing was read. --new-identity {self.name} reads the new topic "
-                "from its first record into the same table, beside the rows of the old one."
+            raise CheckpointMismatchError(
+                f"{self.name}: topic {self.checkpoint.topic} was deleted and created again: it has "
+                f"id {topic.id}, the table was written from id {known}. Its offsets mean other "
+                f"records now, so nothing was read. --reset-checkpoint {self.name} reads the new "
+                "topic from its first record into the same table, beside the rows of the old one."
             )
-        self._require_not_beyond(standing.checkpoint.committed() or {}, topic.latest)
+        self._require_offsets_exist(state.checkpoint.committed() or {}, topic.latest)
 
-    def error(self, wrong: str, standing: Standing) -> IdentityError:
-        """The error with what can be done about it."""
-        name, ways = self.name, []
-        if standing.done >= 0 or standing.last:
-            ways.append(
-                f"--adopt {name} goes on after what was read last, and enters what is missing "
-                "in the ledger as an accepted gap"
+    def error(self, problem: str, state: StreamState) -> CheckpointMismatchError:
+        """The error, with the recovery options that apply."""
+        name, options = self.name, []
+        if state.done >= 0 or state.last:
+            options.append(
+                f"--accept-data-loss {name} continues after the last offset read, and enters what "
+                "is missing in the batch log as an accepted gap"
             )
-        if standing.last and standing.owner:
-            again = max(0, min(standing.held, standing.done) + 1)
-            ways.append(
-                f"--rewind-to {name}={again} reads again from batch {again} on (any earlier one "
-                "can be named too)"
+        if state.last and state.owner:
+            again = max(0, min(state.in_table, state.done) + 1)
+            options.append(
+                f"--rewind-to {name}={again} reads again from batch {again} on (an earlier batch "
+                "is possible too)"
             )
-        ways.append(
-            f"--new-identity {name} reads the topic from its first record that is held, as a new "
-            "stream"
+        options.append(
+            f"--reset-checkpoint {name} reads the topic from its first record, as a new stream"
         )
-        return IdentityError(f"{name}: {wrong} Nothing was written. Ways out: {'; '.join(ways)}.")
+        return CheckpointMismatchError(
+            f"{name}: {problem} Nothing was written. Recovery options: {'; '.join(options)}."
+        )
 
-    def _of_way_out(self, found: Standing) -> str | None:
-        """What is wrong where a way out was begun, and not led to its end."""
-        if found.fenced is None:
+    def _interrupted_recovery(self, state: StreamState) -> str | None:
+        """The problem of a recovery option that was begun and not finished."""
+        if state.fenced is None:
             return None
         return (
-            f"--{found.fenced.told[FENCE]} was begun in version {found.fenced.version} of "
-            f"{self.table}, and ended checkpoint generation {found.checkpoint.generation}, but no "
-            "other one was begun: it was stopped, or is still under way. Take it again."
+            f"--{state.fenced.metadata[FENCE]} was begun in version {state.fenced.version} of "
+            f"{self.table}, and ended checkpoint generation {state.checkpoint.generation}, but no "
+            "later one has begun: it was stopped, or is still running. Use the option again."
         )
 
-    def _of_table(self, found: Standing) -> str | None:
-        """What is wrong with the table, seen from the checkpoint."""
-        if found.replaced and (found.last or found.done >= 0):
-            lost = self._lost(found)
-            when = "before" if found.overtaken else "after"
-            return f"{self.table} was changed by {found.replaced} {when} its last batch{lost}."
-        if found.last is None and found.done > found.held:
+    def _table_problem(self, state: StreamState) -> str | None:
+        """The problem of the table, compared with the checkpoint."""
+        if state.replaced and (state.last or state.done >= 0):
+            lost = self._lost_batches(state)
+            when = "before" if state.overtaken else "after"
+            return f"{self.table} was changed by {state.replaced} {when} its last batch{lost}."
+        if state.last is None and state.done > state.in_table:
             return (
-                f"{self.table} has no trace of the {found.done + 1} batches that checkpoint "
-                f"{found.checkpoint_id} holds for done: the table was replaced, or the checkpoint "
+                f"{self.table} has no trace of the {state.done + 1} batches that checkpoint "
+                f"{state.checkpoint_id} holds for done: the table was replaced, or the checkpoint "
                 "belongs to another one."
             )
-        told = found.last.told if found.last else {}
-        if told.get("table_id") not in (None, found.table_id):
+        metadata = state.last.metadata if state.last else {}
+        if metadata.get("table_id") not in (None, state.table_id):
             return (
-                f"{self.table} is a copy, or was replaced: it has id {found.table_id}, its last "
-                f"batch was written to id {told['table_id']}."
+                f"{self.table} is a copy, or was replaced: it has id {state.table_id}, but its "
+                f"last batch was written to id {metadata['table_id']}."
             )
         return None
 
-    def _of_checkpoint(self, found: Standing) -> str | None:
-        """What is wrong with the checkpoint, seen from the table."""
-        at = found.checkpoint.path
-        if found.last is None:
-            unknown = found.rows and found.held < 0
-            told = f"{self.table} has rows that no checkpoint at {at} accounts for."
-            return told if unknown else None
-        batch = found.last.batch
-        if found.last.told["stream"] == self.name and found.is_begun:
-            return self._of_batches(found, found.last, -1)
-        if found.checkpoint_id is None:
+    def _checkpoint_problem(self, state: StreamState) -> str | None:
+        """The problem of the checkpoint, compared with the table."""
+        path = state.checkpoint.path
+        if state.last is None:
+            unknown = state.has_rows and state.in_table < 0
+            problem = f"{self.table} has rows that no checkpoint at {path} accounts for."
+            return problem if unknown else None
+        batch = state.last.batch
+        if state.last.metadata["stream"] == self.name and state.is_restarted:
+            return self._batch_problem(state, state.last, -1)
+        if state.checkpoint_id is None:
             return (
-                f"there is no checkpoint at {at}, but {self.table} has {_batches(batch)} of "
-                f"checkpoint {found.owner}: it was removed, or another one writes this table. "
-                "Started anew, all records would be written twice."
+                f"there is no checkpoint at {path}, but {self.table} has {_batches(batch)} of "
+                f"checkpoint {state.owner}: it was removed, or another one writes this table. "
+                "A new checkpoint would write all records a second time."
             )
-        if found.checkpoint_id != found.owner or found.last.told["stream"] != self.name:
+        if state.checkpoint_id != state.owner or state.last.metadata["stream"] != self.name:
             return (
-                f"the checkpoint at {at} is {found.checkpoint_id}, but {self.table} was "
-                f"written by stream {found.last.told['stream']} from checkpoint {found.owner}."
+                f"the checkpoint at {path} is {state.checkpoint_id}, but {self.table} was written "
+                f"by stream {state.last.metadata['stream']} from checkpoint {state.owner}."
             )
-        return self._of_batches(found, found.last, -1 if batch is None else batch)
+        return self._batch_problem(state, state.last, -1 if batch is None else batch)
 
-    def _of_batches(self, found: Standing, last: Commit, newest: int) -> str | None:
-        """What is wrong with the batches of a checkpoint that is the table's own."""
-        if newest < found.done:
+    def _batch_problem(self, state: StreamState, last: Commit, newest: int) -> str | None:
+        """The problem of the batches of a checkpoint that is the table's own."""
+        if newest < state.done:
             return (
                 f"the last batch in {self.table} is {newest}, but the checkpoint holds batch "
-                f"{found.done} for done: the table is an older copy."
+                f"{state.done} for done: the table is an older copy."
             )
-        if newest > found.planned:
+        if newest > state.planned:
             return (
-                f"{self.table} has batch {newest}, but the checkpoint at {found.checkpoint.path} "
-                f"has planned no more than {found.planned}: the checkpoint is an older copy."
+                f"{self.table} has batch {newest}, but the checkpoint at {state.checkpoint.path} "
+                f"has planned no more than {state.planned}: the checkpoint is an older copy."
             )
-        if last.rows and found.held < newest:
+        if last.rows and state.in_table < newest:
             return (
-                f"the history of {self.table} has batch {newest} with {last.rows} rows, but "
-                "none of them is there: Delta would skip the batch if it were written again."
+                f"the history of {self.table} has batch {newest} with {last.rows} rows, but the "
+                "table has none of them: Delta would skip the batch if it were written again."
             )
         return None
 
     def _in_use(self, newest: Commit | None) -> Checkpoint:
-        """The checkpoint of the generation that the newest commit names; else the newest there."""
-        is_own = newest is not None and newest.told["stream"] == self.name
+        """The checkpoint of the generation of the newest commit; without one the newest folder."""
+        is_own = newest is not None and newest.metadata["stream"] == self.name
         generation = newest.generation if newest and is_own else None
         return self.checkpoint.newest() if generation is None else self.checkpoint.of(generation)
 
-    def _lost(self, found: Standing) -> str:
-        newest = found.last.batch if found.last else found.done
-        if newest is None or newest - found.overtaken <= found.held:
+    def _lost_batches(self, state: StreamState) -> str:
+        newest = state.last.batch if state.last else state.done
+        if newest is None or newest - state.overtaken <= state.in_table:
             return ""
-        newest -= found.overtaken
-        first = found.held + 1
+        newest -= state.overtaken
+        first = state.in_table + 1
         which = f"batch {newest} is" if first == newest else f"batches {first} to {newest} are"
-        return f", and {which} no longer in it; Delta keeps their marks and would skip them"
+        return f", and {which} no longer in it; Delta would skip them if they were written again"
 
-    def _newest_row(self, checkpoint: int | None, below: int | None = None) -> int:
+    def _newest_batch(self, checkpoint: int | None, below: int | None = None) -> int:
         if checkpoint is None:
             return -1
         older = "" if below is None else f" AND batch_id < {below}"
@@ -232,30 +236,31 @@ class Identity:
         ).collect()[0][0]
         return -1 if newest is None else int(newest)
 
-    def _require_not_beyond(self, read: Offsets, latest: Offsets) -> None:
-        beyond = {part: at for part, at in read.items() if at > latest.get(part, 0)}
-        if beyond:
-            part, at = next(iter(beyond.items()))
-            raise IdentityError(
+    def _require_offsets_exist(self, read: Offsets, latest: Offsets) -> None:
+        too_far = {part: at for part, at in read.items() if at > latest.get(part, 0)}
+        if too_far:
+            part, at = next(iter(too_far.items()))
+            raise CheckpointMismatchError(
                 f"{self.name}: partition {part} of topic {self.checkpoint.topic} was read up to "
                 f"offset {at}, but the broker has only {latest.get(part, 0)}: it is another topic "
-                "or another broker, or it lost its data. Nothing was read. --new-identity "
-                f"{self.name} reads the topic from its first record that is held."
+                "or another broker, or it lost its data. Nothing was read. --reset-checkpoint "
+                f"{self.name} reads the topic from its first record."
             )
 
 
 def _owner(commit: Commit | None) -> int | None:
-    """The checkpoint that a commit was made from; of one that began a generation, the one before.
-
-    Its own checkpoint is made after it.
-    """
-    return commit.told.get("checkpoint", commit.told.get("before")) if commit else None
+    """The checkpoint of a commit; for a restart the previous one, as its own has no id yet."""
+    if commit is None:
+        return None
+    previous = commit.metadata.get("previous_checkpoint")
+    owner: int | None = commit.metadata.get("checkpoint", previous)
+    return owner
 
 
 def _is_of(last: Commit | None, commit: Commit) -> bool:
-    """Whether a commit is one of the same stream and generation."""
+    """Whether a commit has the stream and the generation of the `last` one."""
     names = ("stream", "generation")
-    return last is not None and all(last.told.get(each) == commit.told.get(each) for each in names)
+    return last is not None and all(last.metadata.get(n) == commit.metadata.get(n) for n in names)
 
 
 def _batches(batch: int | None) -> str:

@@ -1,4 +1,4 @@
-"""Ranges of offsets: what of a batch's plan is there, missing, or there when it should not be."""
+"""Ranges of offsets: present, missing or unexpected, compared with the plan of a batch."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,21 +8,21 @@ import numpy.typing as npt
 
 Offsets = npt.NDArray[np.int64]
 Range = tuple[int, int]
-"""The first offset, and the one after the last."""
+"""The first offset and the end offset (exclusive)."""
 
 _SHOWN = 10
 
 
 def missing_ranges(offsets: Offsets, first: int, end: int) -> list[Range]:
-    """The ranges from `first` to before `end` that are not among the offsets, in any order."""
+    """The ranges within `first` to `end` (exclusive) that are missing in the unordered offsets."""
     inside = np.unique(offsets[(offsets >= first) & (offsets < end)])
     edges = np.concatenate([[first - 1], inside, [end]])
-    places = np.flatnonzero(np.diff(edges) > 1)
-    return [(int(edges[at]) + 1, int(edges[at + 1])) for at in places]
+    indices = np.flatnonzero(np.diff(edges) > 1)
+    return [(int(edges[at]) + 1, int(edges[at + 1])) for at in indices]
 
 
 def without(ranges: list[Range], gaps: list[tuple[Any, ...]]) -> list[Range]:
-    """What of the ranges is in none of the `gaps`: reason, first, and after the last."""
+    """The parts of the ranges outside all `gaps`, which are cause, first and end offset."""
     left = ranges
     for _, start, stop in gaps:
         left = [
@@ -35,9 +35,9 @@ def without(ranges: list[Range], gaps: list[tuple[Any, ...]]) -> list[Range]:
 
 
 def problems(entry: Mapping[str, Any], offsets: Offsets) -> Iterator[str]:
-    """What is wrong with the offsets of a batch, in words, range by range.
+    """The problems of the offsets of a batch, in words, range by range.
 
-    `entry` is the batch's row of the ledger: partition, batch_id, first_offset, end_offset, gaps.
+    `entry` is a row of the batch log: partition, batch_id, first_offset, end_offset, gaps.
     """
     first, end, gaps = entry["first_offset"], entry["end_offset"], entry["gaps"] or []
     values, counts = np.unique(offsets, return_counts=True)
@@ -45,26 +45,26 @@ def problems(entry: Mapping[str, Any], offsets: Offsets) -> Iterator[str]:
     for _, start, stop in gaps:
         in_gaps |= (values >= start) & (values < stop)
     where = f"partition {entry['partition']}, batch {entry['batch_id']} ({first} to {end - 1})"
-    for told, ranges in (
+    for label, ranges in (
         ("missing", without(missing_ranges(values, first, end), gaps)),
         ("more than once", _ranges(values[counts > 1])),
         ("not of this batch", _ranges(values[(values < first) | (values >= end)])),
-        ("in a gap, but there", _ranges(values[in_gaps])),
+        ("in a gap, but in the table", _ranges(values[in_gaps])),
     ):
         if ranges:
             shown = ", ".join(range_shown(*each) for each in ranges[:_SHOWN])
-            yield f"{where}: {told}: {shown}{', ...' if len(ranges) > _SHOWN else ''}"
+            yield f"{where}: {label}: {shown}{', ...' if len(ranges) > _SHOWN else ''}"
 
 
 def range_shown(first: int, end: int) -> str:
-    """A range as messages name it."""
+    """The range in a message."""
     return f"offset {first}" if end == first + 1 else f"offsets {first} to {end - 1}"
 
 
 def _ranges(values: Offsets) -> list[Range]:
     if not len(values):
         return []
-    cuts = np.flatnonzero(np.diff(values) > 1)
-    firsts = values[np.concatenate([[0], cuts + 1])]
-    lasts = values[np.concatenate([cuts, [len(values) - 1]])]
+    splits = np.flatnonzero(np.diff(values) > 1)
+    firsts = values[np.concatenate([[0], splits + 1])]
+    lasts = values[np.concatenate([splits, [len(values) - 1]])]
     return [(int(a), int(b) + 1) for a, b in zip(firsts, lasts, strict=True)]

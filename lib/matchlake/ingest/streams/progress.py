@@ -1,4 +1,4 @@
-"""What a running stream says of itself after each batch: a line of JSON in the log, and a file."""
+"""The progress of a running stream after each batch: a line of JSON in the log, and a file."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ from pyspark.sql.streaming.listener import (
 _log = logging.getLogger(__name__)
 
 FOLDER = "progress"
-"""Below a local lakehouse: one file a stream."""
+"""The folder in a local lakehouse with one file per stream."""
 
 
 class Progress(NamedTuple):
@@ -32,21 +32,21 @@ class Progress(NamedTuple):
     """When the batch began, ISO 8601, UTC."""
     batch: int
     records: int
-    """How many it read."""
+    """The number of records in the batch."""
     records_per_second: float
     batch_seconds: float
     lag_records: int
-    """How many the topic has that are not read yet."""
+    """The number of unread records in the topic."""
     lag_seconds: float
-    """How long those take at the present rate."""
+    """The time to read them at the present rate."""
     state: str = "running"
 
 
 def progress_of(event: StreamingQueryProgress) -> Progress:
-    """What Spark's event says, in the words of the product."""
+    """The progress in an event of Spark."""
     lag = sum(_behind(source.endOffset, source.latestOffset) for source in event.sources)
     rate = event.processedRowsPerSecond
-    rate = rate if rate == rate else 0.0  # noqa: PLR0124 - Spark says NaN of an empty batch
+    rate = rate if rate == rate else 0.0  # noqa: PLR0124 - the rate of an empty batch is NaN
     return Progress(
         event.name or str(event.id),
         event.timestamp,
@@ -60,17 +60,17 @@ def progress_of(event: StreamingQueryProgress) -> Progress:
 
 
 def read_progress(lakehouse: str) -> list[Progress]:
-    """What the streams of a local lakehouse said last, by name."""
-    found = []
+    """The last progress of each stream of a local lakehouse, by name."""
+    streams = []
     for file in sorted((Path(lakehouse) / FOLDER).glob("*.json")):
         with suppress(OSError, ValueError, TypeError):
-            found.append(Progress(**json.loads(file.read_text(encoding="utf-8"))))
-    return found
+            streams.append(Progress(**json.loads(file.read_text(encoding="utf-8"))))
+    return streams
 
 
 @contextmanager
 def reporting(spark: SparkSession, lakehouse: str | None) -> Iterator[None]:
-    """Within it every batch of every query is logged, and kept where there is a lakehouse."""
+    """A context in which every batch of every query is logged, and kept in a local lakehouse."""
     listener = ProgressListener(lakehouse)
     spark.streams.addListener(listener)
     try:
@@ -80,21 +80,21 @@ def reporting(spark: SparkSession, lakehouse: str | None) -> Iterator[None]:
 
 
 class ProgressListener(StreamingQueryListener):
-    """Logs each batch, and keeps the last of each stream in a file where there is a lakehouse."""
+    """Logs each batch, and keeps the last one of each stream in a file of a local lakehouse."""
 
     def __init__(self, lakehouse: str | None) -> None:
         self._folder = Path(lakehouse).absolute() / FOLDER if lakehouse else None
         self._names: dict[str, Progress] = {}
 
     def onQueryStarted(self, event: QueryStartedEvent) -> None:  # noqa: N802 - Spark's name
-        """A query has started: nothing to tell yet."""
+        """A query has started: there is no progress yet."""
 
     def onQueryProgress(self, event: QueryProgressEvent) -> None:  # noqa: N802 - Spark's name
         """A batch is done."""
-        self._tell(str(event.progress.id), progress_of(event.progress))
+        self._report(str(event.progress.id), progress_of(event.progress))
 
     def onQueryIdle(self, event: QueryIdleEvent) -> None:  # noqa: N802 - Spark's name
-        """There was nothing to read."""
+        """The topic had no new records."""
         last = self._names.get(str(event.id))
         if last:
             idle = last._replace(at=event.timestamp, lag_records=0, lag_seconds=0.0, state="idle")
@@ -106,7 +106,7 @@ class ProgressListener(StreamingQueryListener):
         if last:
             self._keep(last._replace(state="failed" if event.exception else "ended"))
 
-    def _tell(self, query: str, progress: Progress) -> None:
+    def _report(self, query: str, progress: Progress) -> None:
         self._names[query] = progress
         _log.info("%s", json.dumps(progress._asdict()))
         self._keep(progress)
@@ -125,10 +125,10 @@ class ProgressListener(StreamingQueryListener):
 
 
 def _behind(end: Any, latest: Any) -> int:
-    """How many records lie between two of Kafka's offsets, as JSON text or as Spark reads it."""
-    read, there = (json.loads(each) if isinstance(each, str) else each for each in (end, latest))
+    """The number of records between two offsets of Kafka, as JSON text or parsed."""
+    read, present = (json.loads(each) if isinstance(each, str) else each for each in (end, latest))
     return sum(
         max(0, at - (read or {}).get(topic, {}).get(part, 0))
-        for topic, parts in (there or {}).items()
+        for topic, parts in (present or {}).items()
         for part, at in parts.items()
     )

@@ -1,4 +1,4 @@
-"""In what the ledger's rows and the table have to agree, as conditions of Spark. Reads nothing."""
+"""The conditions in which batch log and table must agree, as Spark columns. Reads nothing."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -12,62 +12,66 @@ from pyspark.sql.window import Window
 from matchlake.ingest.streams.audit_table import KEYS
 
 BY = KEYS[1:]
-"""The keys of a stream's own rows: checkpoint, batch, partition."""
-STATUSES = ("read", "good", "quarantined", "erased")
-PROVED = (*STATUSES, "distinct", "lowest", "highest")
-"""What has to be counted to compare."""
-FOUND = (*PROVED, "bytes", "late", "first_event", "last_event")
-"""What has to be counted to enter it."""
+"""The keys within one stream: checkpoint, batch, partition."""
+STATUSES = ("read", "valid", "quarantined", "erased")
+COMPARED = (*STATUSES, "distinct", "lowest", "highest")
+"""The counts that a comparison needs."""
+COUNTED = (*COMPARED, "bytes", "late", "first_event", "last_event")
+"""The counts that an entry of the log needs."""
 
 Batch = tuple[int, int]
 """A checkpoint and the number of a batch in it."""
 
 
-class Seen(NamedTuple):
-    """What a version of the table has of the batches that are numbered `first` to `last`."""
+class CountedBatches(NamedTuple):
+    """The counts of all batches with the numbers `first` to `last`, at one version of the table."""
 
     first: int
     last: int
     counts: list[Row]
 
     @property
-    def has(self) -> Column:
-        """Whether a row is of such a batch."""
+    def includes(self) -> Column:
+        """Whether a row is in such a batch."""
         return F.col("batch_id").between(self.first, self.last)
 
     @property
-    def has_not(self) -> Column:
-        """Whether it is of another batch, or of none; so written that Delta can pass files over."""
+    def excludes(self) -> Column:
+        """Whether a row is in another batch or in none, in a form that lets Delta skip files."""
         number = F.col("batch_id")
         return number.isNull() | (number < self.first) | (number > self.last)
 
 
-class Entered(NamedTuple):
-    """What the ledger has before it is written to."""
+class LogState(NamedTuple):
+    """The state of the batch log before an update."""
 
     last: Batch | None
     """The newest batch."""
     unsettled: set[Batch]
-    """Those of which offsets have neither a row nor a gap."""
+    """The batches with offsets that have neither a row nor a gap."""
     version: int
-    """The greatest version of the table that it knows."""
+    """The newest version of the table in the log."""
 
 
 def compared(entered: DataFrame, counted: DataFrame, names: Sequence[str]) -> DataFrame:
-    """Rows of the ledger, each with what is `found`, by these names; each may be null. Lazy."""
+    """Rows of the log, each with the `found` counts of these names; either may be null. Lazy."""
     counts = counted.select(*BY, F.struct(*names).alias("found"))
     return entered.join(counts, list(BY), "full_outer")
 
 
 def linked(entered: DataFrame) -> DataFrame:
-    """Rows of the ledger, each with the offset at which the one `before` it ended. Lazy."""
-    topic = F.coalesce("topic_id", F.col("checkpoint_id").cast("string"))
-    order = Window.partitionBy(topic, "partition").orderBy("first_offset", "end_offset")
+    """Rows of the log, each with the end offset of the batch `before` it. Lazy."""
+    order = Window.partitionBy(topic_of_rows(), "partition").orderBy("first_offset", "end_offset")
     return entered.withColumn("before", F.lag("end_offset").over(order))
 
 
+def topic_of_rows() -> Column:
+    """The topic of a batch; its checkpoint, if the broker gives topics no id."""
+    return F.coalesce("topic_id", F.col("checkpoint_id").cast("string"))
+
+
 def among(batches: set[Batch]) -> Column:
-    """Whether a row is of one of the batches; between the least and the greatest of each."""
+    """Whether a row is between the first and the last of the batches of its checkpoint."""
     numbers: dict[int, list[int]] = {}
     for checkpoint, batch in batches:
         numbers.setdefault(checkpoint, []).append(batch)
@@ -79,23 +83,23 @@ def among(batches: set[Batch]) -> Column:
 
 
 def size_of_gaps() -> Column:
-    """How many offsets of a batch are without a row, for a reason."""
+    """The number of offsets of a batch in gaps."""
     size = "aggregate(gaps, 0L, (sum, gap) -> sum + gap.end_offset - gap.first_offset)"
     return F.coalesce(F.expr(size), F.lit(0))
 
 
 def is_unsettled() -> Column:
-    """Whether the ledger itself says that offsets of a batch have neither a row nor a gap."""
+    """Whether, by the log alone, offsets of a batch have neither a row nor a gap."""
     return F.col("read") + size_of_gaps() != F.col("end_offset") - F.col("first_offset")
 
 
 def is_unlinked() -> Column:
-    """Whether a batch does not begin at the offset at which the one before it ended."""
+    """Whether a batch does not begin where the batch before it ended."""
     return F.col("first_offset") != F.col("before")
 
 
-def unlinked_told(row: Row) -> str:
-    """Such a batch, in words."""
+def unlinked_message(row: Row) -> str:
+    """The message for a batch that does not link up."""
     return (
         f"partition {row.partition}: batch {row.batch_id} of checkpoint {row.checkpoint_id} begins "
         f"at offset {row.first_offset}, but the one before it ended at {row.before}"
@@ -103,7 +107,7 @@ def unlinked_told(row: Row) -> str:
 
 
 def differs() -> Column:
-    """Whether what the ledger says of a batch, and what was found of it, do not agree."""
+    """Whether the log and the found counts of a batch do not agree."""
     found = {name: F.coalesce(F.col("found")[name], F.lit(0)) for name in (*STATUSES, "distinct")}
     first, end = F.col("first_offset"), F.col("end_offset")
     inside = (F.col("found")["lowest"] >= first) & (F.col("found")["highest"] < end)

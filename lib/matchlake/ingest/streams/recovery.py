@@ -1,4 +1,4 @@
-"""The ways out where a stream's checkpoint and table do not belong together any more."""
+"""The recovery options for a stream whose checkpoint and table no longer belong together."""
 
 import json
 import logging
@@ -12,254 +12,295 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
-from matchlake.errors import IdentityError, ReconciliationError, SourceError
-from matchlake.ingest.streams.audit import Ledger
-from matchlake.ingest.streams.commits import FENCE, FENCED, INGEST, Commit, commits, mark_of
-from matchlake.ingest.streams.consistency import Identity, Standing
-from matchlake.ingest.streams.gaps import no_reason
+from matchlake.errors import CheckpointMismatchError, ReconciliationError, SourceError
+from matchlake.ingest.streams.audit import BatchLog
+from matchlake.ingest.streams.checkpoint import Ranges
+from matchlake.ingest.streams.commits import (
+    FENCE,
+    FENCED,
+    INGEST,
+    Commit,
+    commits,
+    ranges_of,
+    transaction_id,
+)
+from matchlake.ingest.streams.consistency import ConsistencyCheck, StreamState
+from matchlake.ingest.streams.gaps import no_cause
 from matchlake.ingest.tables import stream_table
 from matchlake.io.kafka import Offsets, TopicState
 
 _log = logging.getLogger(__name__)
 
-Way = Literal["adopt", "rewind-to", "new-identity"]
+Option = Literal["accept-data-loss", "rewind-to", "reset-checkpoint"]
 
 
-class Beginning(NamedTuple):
-    """How a new checkpoint begins, and what it undoes."""
+class Restart(NamedTuple):
+    """The start of a new checkpoint generation, and the batches that it supersedes."""
 
-    way: Way
+    option: Option
     offsets: Offsets | None
-    """Where each partition begins; None: at its first record that is held."""
-    undone: Mapping[int, int]
-    """Checkpoints whose batches from that number on do not count any more."""
+    """The first offset per partition; None: the first that the broker has."""
+    superseded_batches: Mapping[int, int]
+    """Per checkpoint the first batch that no longer counts; later ones are included."""
+    unwritten: Ranges = {}  # noqa: RUF012 - the default of a tuple, never changed
+    """The accepted ranges that the checkpoint holds for done, and that are in no batch."""
 
 
-def beginning_of(commit: Commit, topic: TopicState) -> Beginning:
-    """What the commit of a way out says; partitions that came since begin at their first record."""
+def restart_of(commit: Commit, topic: TopicState) -> Restart:
+    """The restart of a commit; newer partitions begin at their first record."""
     begin = {part: first for part, (first, _) in commit.offsets.items()}
-    offsets = topic.earliest | begin if begin else None
-    return Beginning(cast("Way", commit.told["begun"]), offsets, commit.undone)
+    return Restart(
+        cast("Option", commit.metadata["restart"]),
+        topic.earliest | begin if begin else None,
+        commit.superseded_batches,
+        ranges_of(commit.metadata["unwritten"]),
+    )
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """One stream about to begin anew, in a checkpoint generation that no run has used.
+    """A restart of one stream, in a checkpoint generation that no run has used.
 
-    The steps are a fence, the beginning, and what it undoes; each is one commit or can be done
-    again. Killed before the beginning, the way out has to be taken again; killed after it, the
-    next run goes on from there.
+    It is a fence, then the restart, then the deletion of what the restart supersedes. Each step
+    is one commit, or can be repeated. If a run is killed before the restart, the option has to be
+    used again. If it is killed later, the next run finishes the recovery.
     """
 
-    identity: Identity
-    ledger: Ledger
-    standing: Standing = field(repr=False)
+    check: ConsistencyCheck
+    batch_log: BatchLog
+    state: StreamState = field(repr=False)
 
-    def adopt(self, topic: TopicState) -> Beginning:
-        """Goes on after what was read last; what is missing becomes an accepted gap."""
-        self._require_same_topic("adopt", topic)
+    def accept_data_loss(self, topic: TopicState) -> Restart:
+        """Continues after the last offset read; what is missing becomes an accepted gap."""
+        self._require_same_topic("accept-data-loss", topic)
         offsets = self._read_last()
         if offsets is None:
-            raise IdentityError(
-                f"--adopt {self._name}: neither {self.identity.table} nor the checkpoint says "
-                f"what was read last. --new-identity {self._name} begins anew."
+            raise CheckpointMismatchError(
+                f"--accept-data-loss {self._name}: neither {self.check.table} nor the checkpoint "
+                f"says what was read last. --reset-checkpoint {self._name} begins again."
             )
-        return Beginning("adopt", topic.earliest | offsets, {})
+        unwritten = self._unwritten(offsets)
+        return Restart("accept-data-loss", topic.earliest | offsets, {}, unwritten)
 
-    def rewind_to(self, batch: int, topic: TopicState) -> Beginning:
-        """Takes the rows of the batches from `batch` on out, so that they are read again.
+    def rewind_to(self, batch: int, topic: TopicState) -> Restart:
+        """Deletes the rows of the batches from `batch` on, so that they are read again.
 
-        Raises SourceError where the broker does not hold all of them any more.
+        Raises SourceError if the broker no longer has all of their offsets.
         """
-        owner = self.standing.owner or self.standing.checkpoint_id
+        owner = self.state.owner or self.state.checkpoint_id
         if owner is None:
-            raise IdentityError(f"--rewind-to {self._name}: there is no batch to go back to yet.")
-        self._require_same_topic("rewind-to", topic)
-        offsets = self._begin_of(owner, batch)
-        self._require_held(owner, batch, topic)
-        return Beginning("rewind-to", topic.earliest | offsets, {owner: batch})
-
-    def new_identity(self, topic: TopicState) -> Beginning:
-        """Begins at the topic's first record that is held, as a stream that never was."""
-        if self.standing.rows and not self._is_other(topic):
-            raise IdentityError(
-                f"--new-identity {self._name}: {self.identity.table} has rows of this topic, which "
-                f"would be there twice. --adopt {self._name} goes on after them, --rewind-to "
-                f"{self._name}=0 takes them out and reads them again; or empty the table first."
+            raise CheckpointMismatchError(
+                f"--rewind-to {self._name}: there is no batch to go back to yet."
             )
-        gone = [] if self.standing.rows else [*self.ledger.checkpoints(), *self._written_from()]
-        return Beginning("new-identity", None, dict.fromkeys(gone, 0))
+        self._require_same_topic("rewind-to", topic)
+        offsets = self._first_offsets_of(owner, batch)
+        self._require_offsets_held(owner, batch, topic)
+        return Restart("rewind-to", topic.earliest | offsets, {owner: batch})
 
-    def fence(self, way: Way, told: Mapping[str, Any]) -> Standing:
-        """Ends the generation in use, and returns what stands after it.
+    def reset_checkpoint(self, topic: TopicState) -> Restart:
+        """Begins at the first record of the topic, as a new stream."""
+        if self.state.has_rows and not self._is_other(topic):
+            raise CheckpointMismatchError(
+                f"--reset-checkpoint {self._name}: {self.check.table} has rows of this topic, "
+                f"which would be there twice. --accept-data-loss {self._name} continues after "
+                f"them, --rewind-to {self._name}=0 deletes them and reads them again; or empty "
+                "the table first."
+            )
+        gone = [] if self.state.has_rows else [*self.batch_log.checkpoints(), *self._written_from()]
+        return Restart("reset-checkpoint", None, dict.fromkeys(gone, 0))
 
-        A run of it, stalled or not, writes no batch from here on: Delta refuses one that is under
-        way, and skips those after it. What was found before may be of an older table by now.
+    def fence(self, option: Option, metadata: Mapping[str, Any]) -> StreamState:
+        """Ends the generation in use; returns the state after it.
+
+        From here on no run of it writes a batch: Delta rejects a batch in progress, and skips
+        later ones. The state from before the fence may be outdated.
         """
-        standing = self.standing
-        if standing.fenced is None:
-            newest = standing.last.told if standing.last else told
-            generation = newest.get("generation", standing.checkpoint.generation)
-            mark = mark_of(newest["stream"], generation)
-            said = {**told, "generation": standing.checkpoint.generation, FENCE: way}
-            self._commit(said, mark, FENCED)
-        after = self.identity.look()
-        if after.fenced is None or after.checkpoint.generation != standing.checkpoint.generation:
-            raise self._taken_by_another()
+        state = self.state
+        if state.fenced is None:
+            newest = state.last.metadata if state.last else metadata
+            generation = newest.get("generation", state.checkpoint.generation)
+            fence = {**metadata, "generation": state.checkpoint.generation, FENCE: option}
+            self._commit(fence, transaction_id(newest["stream"], generation), FENCED)
+        after = self.check.read_state()
+        if after.fenced is None or after.checkpoint.generation != state.checkpoint.generation:
+            raise self._concurrent_run()
         return after
 
-    def carried(self, beginning: Beginning) -> Beginning:
-        """The beginning with what the one before was to undo, where that has no batch yet.
+    def carried_over(self, restart: Restart) -> Restart:
+        """The restart, with the superseded batches of a previous one that has no batch yet.
 
-        It may have been killed before it did.
+        A run with the previous one may have been killed before it deleted them.
         """
-        standing, undone = self.standing, dict(beginning.undone)
-        if standing.last and standing.is_begun:
-            for owner, batch in standing.last.undone.items():
-                undone[owner] = min(batch, undone.get(owner, batch))
-        return beginning._replace(undone=undone)
+        state, superseded = self.state, dict(restart.superseded_batches)
+        if state.last and state.is_restarted:
+            for owner, batch in state.last.superseded_batches.items():
+                superseded[owner] = min(batch, superseded.get(owner, batch))
+        return restart._replace(superseded_batches=superseded)
 
-    def begin(self, beginning: Beginning, told: Mapping[str, Any]) -> Standing:
-        """Begins the next generation, and returns what stands after it.
-
-        It is one that neither a commit nor a folder has used.
-        """
-        standing = self.standing
-        used = max(standing.checkpoint.generation, standing.checkpoint.newest().generation)
-        said = {
-            **told,
+    def begin(self, restart: Restart, metadata: Mapping[str, Any]) -> StreamState:
+        """Begins a generation that no commit and no folder has used; returns the state after it."""
+        state = self.state
+        used = max(state.checkpoint.generation, state.checkpoint.newest().generation)
+        begun = {
+            **metadata,
             "generation": used + 1,
-            "begun": beginning.way,
-            "undone": dict(beginning.undone),
-            "before": standing.owner,
-            "offsets": {part: [at, at] for part, at in (beginning.offsets or {}).items()},
-            "judged": standing.version,
+            "restart": restart.option,
+            "superseded_batches": dict(restart.superseded_batches),
+            "previous_checkpoint": state.owner or state.checkpoint_id,
+            "unwritten": {part: list(ends) for part, ends in restart.unwritten.items()},
+            "offsets": {part: [at, at] for part, at in (restart.offsets or {}).items()},
+            "checked_version": state.version,
         }
-        self._commit(said, f"{mark_of(self._name, used + 1)}/begun", 0)
-        after = self.identity.look()
-        if not after.is_begun or after.checkpoint.generation != used + 1:
-            raise self._taken_by_another()
-        _log.warning("%s: %s, in checkpoint generation %s", self._name, beginning.way, used + 1)
+        self._commit(begun, f"{transaction_id(self._name, used + 1)}/restart", 0)
+        after = self.check.read_state()
+        if not after.is_restarted or after.checkpoint.generation != used + 1:
+            raise self._concurrent_run()
+        _log.warning("%s: %s, in checkpoint generation %s", self._name, restart.option, used + 1)
         return after
 
-    def finish(self, beginning: Beginning) -> None:
-        """Takes out what the beginning undoes, and accepts what it accepts; again, if need be."""
-        if beginning.way == "adopt":
+    def finish(self, restart: Restart) -> None:
+        """Deletes what the restart supersedes, and enters what it accepts; can be repeated."""
+        for owner, batch in restart.superseded_batches.items():
+            self.check.lakehouse.spark.sql(f"DELETE FROM {self._rows_from(owner, batch)}")
+            self.batch_log.forget(owner, batch)
+        if restart.option == "accept-data-loss":
             self._enter_all()
-            self.ledger.accept_losses()
-        for owner, batch in beginning.undone.items():
-            self.identity.lakehouse.spark.sql(f"DELETE FROM {self._rows_from(owner, batch)}")
-            self.ledger.forget(owner, batch)
+            self.batch_log.accept_losses()
+        begun = self.state.last
+        if begun and restart.unwritten:
+            self.batch_log.accept_unwritten(begun, restart.unwritten)
 
-    def _commit(self, said: Mapping[str, Any], mark: str, number: int) -> None:
-        """Commits, without rows, what is said of the stream.
+    def _commit(self, metadata: Mapping[str, Any], transaction: str, number: int) -> None:
+        """Makes a commit without rows.
 
-        Raises IdentityError where a run has taken the mark before, or in the same moment.
+        Raises CheckpointMismatchError if another run has used the transaction before.
         """
-        said = json.loads(json.dumps({**said, "at": time.time()}))
-        lakehouse, table = self.identity.lakehouse, self.identity.table
-        empty = lakehouse.frame([], stream_table(self.ledger.stream))
+        metadata = json.loads(json.dumps({**metadata, "at": time.time()}))
+        lakehouse, table = self.check.lakehouse, self.check.table
+        empty = lakehouse.frame([], stream_table(self.batch_log.stream))
         writer = empty.write.format("delta").mode("append")
-        # Without rows Delta would leave out the commit, but not one that sets a mark.
-        writer = writer.option("txnAppId", mark).option("txnVersion", str(number))
-        writer = writer.option("userMetadata", json.dumps({INGEST: said}))
+        # Delta leaves out a commit without rows, unless it has a transaction id.
+        writer = writer.option("txnAppId", transaction).option("txnVersion", str(number))
+        writer = writer.option("userMetadata", json.dumps({INGEST: metadata}))
         try:
             writer.saveAsTable(lakehouse.name(table))
         except (PySparkException, Py4JError) as error:
             if "concurrent" not in str(error).lower():
                 raise
-            raise self._taken_by_another() from error
+            raise self._concurrent_run() from error
         for commit in commits(lakehouse.spark, lakehouse.name(table)):
-            if commit.told == said:
+            if commit.metadata == metadata:
                 return
-            if commit.version <= self.standing.version:
+            if commit.version <= self.state.version:
                 break
-        raise self._taken_by_another()
+        raise self._concurrent_run()
 
-    def _taken_by_another(self) -> IdentityError:
-        return IdentityError(
-            f"{self._name}: another run wrote {self.identity.table} while this way out was taken. "
-            "Nothing was read. Stop the other run; if it is needed still, take the way out again."
+    def _concurrent_run(self) -> CheckpointMismatchError:
+        return CheckpointMismatchError(
+            f"{self._name}: another run wrote {self.check.table} while this recovery option was "
+            "used. Nothing was read. Stop the other run; then use the option again, if needed."
         )
 
     @property
     def _name(self) -> str:
-        return self.identity.name
+        return self.check.name
 
     def _read_last(self) -> Offsets | None:
-        """The end of the newest batch that either side knows of."""
-        standing, checkpoint = self.standing, self.standing.checkpoint
-        last = standing.last.told if standing.last else {}
-        own = standing.checkpoint_id is not None
-        is_owner = standing.owner in (None, standing.checkpoint_id)
-        batch = last.get("batch")
-        if own and is_owner and standing.done > (-1 if batch is None else batch):
-            return checkpoint.committed()
+        """The end of the newest batch that the table or the checkpoint has."""
+        last, checkpoint = self.state.last, self.state.checkpoint
+        if self._is_ahead or not last:
+            return checkpoint.committed() if self._is_owner else None
+        return {part: end for part, (_, end) in last.offsets.items()}
+
+    def _unwritten(self, read: Offsets) -> Ranges:
+        """The ranges up to `read` of which the checkpoint has batches, and the table has none.
+
+        The batch log may have batches of them nonetheless.
+        """
+        if not self._is_ahead:
+            return {}
+        last, newest = self.state.last, self.state.in_table
         if last:
-            return {int(part): ends[1] for part, ends in last["offsets"].items()}
-        return checkpoint.committed() if own and is_owner else None
+            begin = {part: end for part, (_, end) in last.offsets.items()}
+        else:
+            plan = self.state.checkpoint.plan(newest + 1)
+            begin = {part: first for part, (first, _) in plan.items()}
+        return {part: (begin.get(part, 0), end) for part, end in read.items()}
+
+    @property
+    def _is_owner(self) -> bool:
+        """Whether the table was written from the present checkpoint, if from any."""
+        present = self.state.checkpoint_id is not None
+        return present and self.state.owner in (None, self.state.checkpoint_id)
+
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether the checkpoint holds batches for done that are newer than all of the table."""
+        last, newest = self.state.last, self.state.in_table
+        if last is not None:
+            newest = -1 if last.batch is None else last.batch
+        return self._is_owner and self.state.done > newest
 
     def _written_from(self) -> set[int]:
-        """The checkpoints of the stream of which the table's history has batches."""
-        spark, table = self.identity.lakehouse.spark, self.identity.table
-        found = commits(spark, self.identity.lakehouse.name(table))
+        """The checkpoints of all batches of the stream in the history of the table."""
+        spark, table = self.check.lakehouse.spark, self.check.table
         return {
-            commit.told["checkpoint"]
-            for commit in found
-            if commit.batch is not None and commit.told["stream"] == self._name
+            commit.metadata["checkpoint"]
+            for commit in commits(spark, self.check.lakehouse.name(table))
+            if commit.batch is not None and commit.metadata["stream"] == self._name
         }
 
-    def _begin_of(self, owner: int, batch: int) -> Offsets:
+    def _first_offsets_of(self, owner: int, batch: int) -> Offsets:
         self._enter_all()
-        rows = self.ledger.rows().where(f"checkpoint_id = {owner:d}")
+        rows = self.batch_log.rows().where(f"checkpoint_id = {owner:d}")
         first = rows.where(f"batch_id = {batch}").select("partition", "first_offset").collect()
         end = rows.where(f"batch_id = {batch - 1}").select("partition", "end_offset").collect()
         if not first and not end:
-            least, most = rows.selectExpr("min(batch_id)", "max(batch_id)").collect()[0]
-            raise IdentityError(
+            low, high = rows.selectExpr("min(batch_id)", "max(batch_id)").collect()[0]
+            raise CheckpointMismatchError(
                 f"--rewind-to {self._name}={batch}: there is no such batch of checkpoint {owner} "
-                f"in {self.ledger.table}; it has {least} to {most}."
+                f"in {self.batch_log.table}; it has {low} to {high}."
             )
         return {int(part): int(at) for part, at in first or end}
 
     def _enter_all(self) -> None:
-        with suppress(ReconciliationError):  # what is missing is why there are ways out
-            self.ledger.update(no_reason)
+        with suppress(ReconciliationError):  # recovery options are for missing rows
+            self.batch_log.update(no_cause)
 
-    def _require_same_topic(self, way: Way, topic: TopicState) -> None:
+    def _require_same_topic(self, option: Option, topic: TopicState) -> None:
         if self._is_other(topic):
-            raise IdentityError(
-                f"--{way} {self._name}: topic {self.identity.checkpoint.topic} was deleted and "
-                f"made anew since {self.identity.table} was written from it: its offsets mean "
-                f"other records now. Nothing was changed. --new-identity {self._name} reads the "
-                "new topic from its first record into the same table."
+            raise CheckpointMismatchError(
+                f"--{option} {self._name}: topic {self.check.checkpoint.topic} was deleted and "
+                f"created again since {self.check.table} was written from it: its offsets mean "
+                f"other records now. Nothing was changed. --reset-checkpoint {self._name} reads "
+                "the new topic from its first record into the same table."
             )
 
     def _is_other(self, topic: TopicState) -> bool:
-        """Whether the topic is not the one that was read, but has its name."""
-        last, own = self.standing.last, self.standing.checkpoint_id
-        rows = self.ledger.rows().where(F.col("checkpoint_id") == F.lit(own)).select("topic_id")
-        known = [last.told.get("topic_id")] if last else [row[0] for row in rows.head(1)]
+        """Whether the topic is another one than the one that was read, with the same name."""
+        last, own = self.state.last, self.state.checkpoint_id
+        rows = self.batch_log.rows().where(F.col("checkpoint_id") == F.lit(own)).select("topic_id")
+        known = [last.metadata.get("topic_id")] if last else [row[0] for row in rows.head(1)]
         return topic.id is not None and any(each not in (None, topic.id) for each in known)
 
-    def _require_held(self, owner: int, batch: int, topic: TopicState) -> None:
-        """Raises SourceError where rows would be taken out that cannot be read again."""
-        found = self.identity.lakehouse.spark.sql(
+    def _require_offsets_held(self, owner: int, batch: int, topic: TopicState) -> None:
+        """Raises SourceError if rows would be deleted that cannot be read again."""
+        ranges = self.check.lakehouse.spark.sql(
             "SELECT partition, min(offset), max(offset) FROM "
             f"{self._rows_from(owner, batch)} GROUP BY partition ORDER BY partition"
         ).collect()
         lost = []
-        for part, first, last in found:
+        for part, first, last in ranges:
             begin, end = (ends.get(part, 0) for ends in (topic.earliest, topic.latest))
             if first < begin or last >= end:
                 lost.append(f"partition {part}: {first} to {last}, held: {begin} to {end - 1}")
         if lost:
             raise SourceError(
-                f"--rewind-to {self._name}={batch}: the broker no longer holds all offsets whose "
-                f"rows would be taken out ({'; '.join(lost)}). Nothing was changed. A later batch "
-                "can be gone back to, or --adopt goes on after what was read last."
+                f"--rewind-to {self._name}={batch}: the broker no longer holds all offsets of the "
+                f"rows that would be deleted ({'; '.join(lost)}). Nothing was changed. Go back to "
+                "a later batch, or use --accept-data-loss to continue after the last offset read."
             )
 
     def _rows_from(self, owner: int, batch: int) -> str:
-        table = self.identity.lakehouse.name(self.identity.table)
+        table = self.check.lakehouse.name(self.check.table)
         return f"{table} WHERE checkpoint_id = {owner:d} AND batch_id >= {batch:d}"

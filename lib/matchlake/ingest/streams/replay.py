@@ -1,4 +1,4 @@
-"""Reads quarantined records again, and puts those that pass now in their place."""
+"""Parses quarantined records again, and updates the rows of those that are valid now."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,87 +10,92 @@ from pyspark.sql import functions as F
 
 from matchlake.errors import ParameterError
 from matchlake.ingest.params import StreamParams
-from matchlake.ingest.parse.messages import parse_messages
-from matchlake.ingest.reasons import Reason
-from matchlake.ingest.schema import GOOD, QUARANTINED
-from matchlake.ingest.streams.audit import Ledger
+from matchlake.ingest.rejections import ErrorCode
+from matchlake.ingest.schema import ERROR_CODE, ERROR_COLUMNS, QUARANTINED, STATUS, VALID
+from matchlake.ingest.streams.audit import BatchLog
+from matchlake.ingest.streams.messages import parse_messages
 from matchlake.ingest.streams.reconciliation import Batch, among
 from matchlake.ingest.tables import stream_columns
 from matchlake.io.delta import WRITTEN_BY_ANOTHER, Lakehouse, retry_conflicts
 from matchlake.schemas import quote_identifier
 
-_PLACE = ("checkpoint_id", "batch_id", "partition", "offset")
+_POSITION = ("checkpoint_id", "batch_id", "partition", "offset")
 _SOURCE = "replayed_records"
+_ERRORS = tuple(column.name for column in ERROR_COLUMNS)
 
 
 class Replayed(NamedTuple):
-    """What became of the records that were read again."""
+    """The number of records that were parsed again."""
 
     tried: int
     passed: int
+    """The number of records that are valid now."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """The quarantined records of one stream, by reason and time."""
+    """The quarantined records of one stream, by error code and time."""
 
     stream: StreamParams
     lakehouse: Lakehouse = field(repr=False)
-    reasons: tuple[str, ...] = ()
-    """Only those with one of these reasons; empty: all."""
+    error_codes: tuple[str, ...] = ()
+    """Only records with one of these error codes; empty: all."""
     since: str | None = None
-    """Only those that Kafka took at or after this ISO 8601 time, UTC."""
+    """Only records that Kafka received at or after this ISO 8601 time, UTC."""
     fix: str | None = None
-    """SQL expression of the value to be read, as text: of `value`, `key`, `reason`, `detail`."""
+    """SQL expression of the text to parse instead, of `value`, `key`, `_error_code` and
+    `_error_message`."""
 
     def chosen(self) -> DataFrame:
-        """The records; lazy. Raises ParameterError for a reason or a time that is none."""
-        unknown = sorted(set(self.reasons).difference(Reason))
+        """The chosen records. Lazy. Raises ParameterError for an unknown code or invalid time."""
+        unknown = sorted(set(self.error_codes).difference(ErrorCode))
         if unknown:
-            raise ParameterError(f"No reason {', '.join(unknown)}: there is {', '.join(Reason)}.")
+            raise ParameterError(
+                f"Unknown error code {', '.join(unknown)}. The codes are: {', '.join(ErrorCode)}."
+            )
         rows = self.lakehouse.read(self.stream.table).where(
-            (F.col("status") == QUARANTINED) & (F.col("topic") == self.stream.topic)
+            (F.col(STATUS.name) == QUARANTINED) & (F.col("topic") == self.stream.topic)
         )
-        if self.reasons:
-            rows = rows.where(F.col("reason").isin(*self.reasons))
+        if self.error_codes:
+            rows = rows.where(F.col(ERROR_CODE.name).isin(*self.error_codes))
         if self.since:
             rows = rows.where(F.col("kafka_timestamp") >= F.lit(_instant(self.since)))
         return rows
 
-    def run(self, ledger: Ledger) -> Replayed:
-        """Merges what passes now on its position, in one commit, and corrects the ledger.
+    def run(self, batch_log: BatchLog) -> Replayed:
+        """Merges the records by position in one commit, and updates the batch log.
 
-        Those that still do not pass keep their bytes and get the new reason, or the old one where
-        a fix was tried: what is wrong with its text is not wrong with theirs. Run again, it finds
-        those alone.
+        Records that are still invalid keep their bytes and get the new error. With a fix they keep
+        the old error, because the new one is that of the fixed text. A second call finds only
+        these records.
         """
         rows = self.chosen()
         tried = rows.groupBy("checkpoint_id", "batch_id").count().collect()
         if not tried:
             return Replayed(0, 0)
         batches = {(row.checkpoint_id, row.batch_id) for row in tried}
-        rows = rows.where(among(batches))  # the stream may go on and write others
+        rows = rows.where(among(batches))  # the stream may write other batches meanwhile
         before = self._quarantined(batches)
-        self._read_again(rows).createOrReplaceTempView(_SOURCE)
+        self._parsed_again(rows).createOrReplaceTempView(_SOURCE)
         try:
-            self._merge_with_patience()
+            self._merge_with_retries()
         finally:
             self.lakehouse.spark.catalog.dropTempView(_SOURCE)
-        ledger.renew(batches)
+        batch_log.recount(batches)
         return Replayed(sum(row["count"] for row in tried), before - self._quarantined(batches))
 
     def _quarantined(self, batches: set[Batch]) -> int:
         rows = self.lakehouse.read(self.stream.table).where(among(batches))
-        return rows.where(F.col("status") == QUARANTINED).count()
+        return rows.where(F.col(STATUS.name) == QUARANTINED).count()
 
-    def _merge_with_patience(self) -> None:
-        """Tries again where the stream has just written: Delta lets one of the two win."""
+    def _merge_with_retries(self) -> None:
+        """Tries again if the stream has just written, because Delta takes one of the two."""
         spark, merge = self.lakehouse.spark, self._merge()
         retry_conflicts(lambda: spark.sql(merge).collect(), WRITTEN_BY_ANOTHER, self.stream.table)
 
-    def _read_again(self, rows: DataFrame) -> DataFrame:
+    def _parsed_again(self, rows: DataFrame) -> DataFrame:
         messages = rows.select(
-            F.col("kafka_timestamp").alias("timestamp"), "raw.*", "reason", "detail", *_PLACE
+            F.col("kafka_timestamp").alias("timestamp"), "raw.*", *_ERRORS, *_POSITION
         )
         if self.fix:
             texts = {name: F.col(name).cast("string") for name in ("key", "value")}
@@ -104,21 +109,23 @@ class Replay:
         return parse_messages(messages, self.stream, passing=("checkpoint_id", "batch_id"))
 
     def _merge(self) -> str:
-        """Position for position; raw bytes stay where a fix made the value pass."""
+        """The MERGE by position; raw bytes stay if a fix made the value valid."""
         columns = [quote_identifier(column.name) for column in stream_columns(self.stream)]
-        good = [f"{name} = s.{name}" for name in columns]
-        good += ["status = s.status", "reason = NULL", "detail = NULL"]
+        valid = [f"{name} = s.{name}" for name in columns]
+        valid += [f"{STATUS.name} = s.{STATUS.name}", *(f"{name} = NULL" for name in _ERRORS)]
         if not self.fix:
-            good += ["raw = NULL"]
+            valid += ["raw = NULL"]
         again = ["attempt = t.attempt + 1"]
         both = ["schema_version = s.schema_version", *again]
-        bad = again if self.fix else ["reason = s.reason", "detail = s.detail", *both]
-        where = " AND ".join(f"t.{name} = s.{name}" for name in _PLACE)
+        errors = [f"{name} = s.{name}" for name in _ERRORS]
+        invalid = again if self.fix else [*errors, *both]
+        where = " AND ".join(f"t.{name} = s.{name}" for name in _POSITION)
         return (
             f"MERGE INTO {self.lakehouse.name(self.stream.table)} t USING {_SOURCE} s ON {where}"
-            f" AND t.status = '{QUARANTINED}'"
-            f" WHEN MATCHED AND s.status = '{GOOD}' THEN UPDATE SET {', '.join([*good, *both])}"
-            f" WHEN MATCHED THEN UPDATE SET {', '.join(bad)}"
+            f" AND t.{STATUS.name} = '{QUARANTINED}'"
+            f" WHEN MATCHED AND s.{STATUS.name} = '{VALID}'"
+            f" THEN UPDATE SET {', '.join([*valid, *both])}"
+            f" WHEN MATCHED THEN UPDATE SET {', '.join(invalid)}"
         )
 
 
@@ -127,6 +134,6 @@ def _instant(text: str) -> datetime:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise ParameterError(
-            f"--since {text!r} is no time: give it as 2024-05-01T10:00:00Z, or 2024-05-01."
+            f"--since {text!r} is no time: write it as 2024-05-01T10:00:00Z or 2024-05-01."
         ) from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -1,7 +1,6 @@
 """Runs declared streams: from a topic into its bronze table, each record exactly once."""
 
 import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -9,89 +8,41 @@ from functools import cached_property
 from typing import Any
 
 from py4j.protocol import Py4JError
-from pydantic import Field, field_validator
 from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql.streaming.query import StreamingQuery
 
-import matchlake.errors
-from matchlake.errors import (
-    ConfigError,
-    IdentityError,
-    MatchlakeError,
-    SourceError,
-    TableError,
-    UnreachableError,
-)
-from matchlake.ingest.params import StreamParams
-from matchlake.ingest.parse.messages import MESSAGE
-from matchlake.ingest.streams.audit import Counts, Ledger
+from matchlake.errors import CheckpointMismatchError, ConfigError, UnreachableError
+from matchlake.ingest.params import AVAILABLE_NOW, IngestParams, StreamParams
+from matchlake.ingest.streams.audit import BatchLog
 from matchlake.ingest.streams.batch_writer import BatchWriter
 from matchlake.ingest.streams.checkpoint import Checkpoint
-from matchlake.ingest.streams.consistency import Identity, Standing
-from matchlake.ingest.streams.gaps import AskBroker, require_held
-from matchlake.ingest.streams.recovery import Beginning, Recovery, beginning_of
+from matchlake.ingest.streams.consistency import ConsistencyCheck, StreamState
+from matchlake.ingest.streams.entries import Counts
+from matchlake.ingest.streams.gaps import BrokerCauses, require_held
+from matchlake.ingest.streams.messages import MESSAGE
+from matchlake.ingest.streams.query_errors import explained
+from matchlake.ingest.streams.recovery import Recovery, Restart, restart_of
 from matchlake.ingest.streams.source import read_messages
 from matchlake.ingest.tables import stream_table, stream_views
 from matchlake.io.brokers import Broker
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import set_properties
 from matchlake.io.kafka import Client, TopicState, topic_state
-from matchlake.params import Params
-from matchlake.schemas import TableName
 
 _log = logging.getLogger(__name__)
 
-AVAILABLE_NOW = "available_now"
 _AUTO_COMPACT = "delta.autoOptimize.autoCompact"
-_OTHER_RUN = (
-    "ConcurrentTransaction",
-    "CONCURRENT_TRANSACTION",
-    "CONCURRENT_STREAM_LOG_UPDATE",
-    "CONCURRENT_QUERY",
-    "Multiple streaming queries are concurrently using",
-    "another active query with same",
-    "already active",
-)
-
-
-class IngestParams(Params):
-    """Which streams `ingest_events` reads, and when it stops."""
-
-    streams: tuple[str, ...] | None = None
-    """Names of declared streams; null: all of them."""
-    trigger: str = AVAILABLE_NOW
-    """`available_now`: what is there, then end; `10 seconds`: a batch that often, until stopped."""
-    reconcile_seconds: float = Field(60, gt=0)
-    """How often a stream that does not end is accounted for."""
-    prove: bool = False
-    """Whether the whole table is proved at the end of a run, as `matchlake reconcile` does."""
-
-    ledger: TableName = "bronze.ingest_batches"
-    """The table of what each batch read, and what became of it."""
-    adopt: tuple[str, ...] = ()
-    """Streams that go on after what they read last, accepting what is missing."""
-    rewind_to: dict[str, int] = Field(default_factory=dict)
-    """Streams that read again from a batch on."""
-    new_identity: tuple[str, ...] = ()
-    """Streams that begin at their topic's first record, as if new."""
-
-    @field_validator("trigger")
-    @classmethod
-    def _known_trigger(cls, trigger: str) -> str:
-        if trigger != AVAILABLE_NOW and not re.fullmatch(r"\d+ (milli)?seconds?", trigger):
-            raise ValueError(f"trigger is {AVAILABLE_NOW} or an interval such as `10 seconds`")
-        return trigger
 
 
 def chosen_streams(
     streams: Mapping[str, StreamParams], params: IngestParams
 ) -> dict[str, StreamParams]:
-    """The declared streams that are to be read; raises ConfigError for one that is not declared."""
+    """The declared streams to read; raises ConfigError for an undeclared one."""
     names = list(streams) if params.streams is None else params.streams
     unknown = [name for name in names if name not in streams]
     if unknown or not names:
         raise ConfigError(
-            f"No stream {', '.join(unknown) or 'to read'}: declared below `streams` is "
+            f"No stream {', '.join(unknown) or 'to read'}. Declared streams: "
             f"{', '.join(streams) or 'none'}."
         )
     return {name: streams[name] for name in names}
@@ -99,128 +50,129 @@ def chosen_streams(
 
 @dataclass(frozen=True)
 class Ingest:
-    """One stream under way from `broker` into its table."""
+    """One declared stream from `broker` into its table."""
 
     name: str
     stream: StreamParams
     lakehouse: Lakehouse
     checkpoint: Checkpoint
-    ledger: Ledger
+    batch_log: BatchLog
     broker: Broker = field(repr=False)
 
-    def prepare(self, params: IngestParams) -> "Prepared":
-        """Creates tables and views where they are missing, and finds out where to begin.
+    def prepare(self, params: IngestParams) -> "PreparedStream":
+        """Creates missing tables and views, checks consistency, and finds where to begin.
 
         Raises:
-            TableError: a table is there in another shape than declared.
-            IdentityError: checkpoint, table and topic do not belong together.
-            SourceError: Kafka no longer holds what is to be read next, or again.
+            TableError: a table has another shape than declared.
+            CheckpointMismatchError: checkpoint, table and topic do not belong together.
+            SourceError: Kafka no longer has the offsets that come next.
         """
-        add = self.stream.new_columns == "add"
-        self.lakehouse.create(stream_table(self.stream), add_columns=add)
+        add_columns = self.stream.schema_evolution == "add_columns"
+        self.lakehouse.create(stream_table(self.stream), add_columns=add_columns)
         if self.stream.auto_compact:
             set_properties(self.lakehouse, self.stream.table, {_AUTO_COMPACT: "true"})
         for view in stream_views(self.stream):
             self.lakehouse.create_view(view)
-        self.ledger.prepare()
+        self.batch_log.prepare()
         topic = topic_state(self.client, self.stream.topic)
-        identity = Identity(self.name, self.stream.table, self.checkpoint, self.lakehouse)
-        recovery = Recovery(identity, self.ledger, identity.look())
-        beginning = self._beginning(recovery, params, topic)
-        if beginning:
-            return self._begin(recovery, beginning, params)
-        standing = recovery.standing
-        identity.require(standing, topic)
-        if standing.last and standing.is_begun:
-            beginning = beginning_of(standing.last, topic)
-            recovery.finish(beginning)
-        self._require_held(beginning, standing.checkpoint, topic)
-        return self._prepared(recovery, topic, beginning)
+        check = ConsistencyCheck(self.name, self.stream.table, self.checkpoint, self.lakehouse)
+        recovery = Recovery(check, self.batch_log, check.read_state())
+        restart = self._restart(recovery, params, topic)
+        if restart:
+            return self._begin(recovery, restart, params)
+        state = recovery.state
+        check.require(state, topic)
+        if state.last and state.is_restarted:
+            restart = restart_of(state.last, topic)
+            recovery.finish(restart)
+        self._require_held(restart, state.checkpoint, topic)
+        return self._prepared(recovery, topic, restart)
 
     @cached_property
     def client(self) -> Client:
-        """How kafka-python connects; the login is resolved once, as that of the query is."""
+        """The options of kafka-python; the login is resolved once, as that of the query."""
         return self.broker.client_options()
 
-    def told(self, topic: TopicState, standing: Standing) -> dict[str, Any]:
-        """What each commit says of the stream."""
+    def metadata(self, topic: TopicState, state: StreamState) -> dict[str, Any]:
+        """The metadata of every commit of the stream."""
         return {
             "stream": self.name,
             "topic": self.stream.topic,
             "topic_id": topic.id,
-            "table_id": standing.table_id,
-            "generation": standing.checkpoint.generation,
-            "judged": standing.version,
+            "table_id": state.table_id,
+            "generation": state.checkpoint.generation,
+            "checked_version": state.version,
         }
 
-    def _begin(self, recovery: Recovery, beginning: Beginning, params: IngestParams) -> "Prepared":
-        """Takes a way out: where it begins is found out anew once no other run can write."""
+    def _begin(
+        self, recovery: Recovery, restart: Restart, params: IngestParams
+    ) -> "PreparedStream":
+        """Begins a new generation. After the fence no other run can write, so it looks again."""
         topic = topic_state(self.client, self.stream.topic)
-        told = self.told(topic, recovery.standing)
-        fenced = replace(recovery, standing=recovery.fence(beginning.way, told))
-        now = fenced.carried(self._beginning(fenced, params, topic) or beginning)
-        begun = replace(fenced, standing=fenced.begin(now, told))
-        begun.finish(now)
-        return self._prepared(begun, topic, now)
+        metadata = self.metadata(topic, recovery.state)
+        fenced = replace(recovery, state=recovery.fence(restart.option, metadata))
+        current = fenced.carried_over(self._restart(fenced, params, topic) or restart)
+        begun = replace(fenced, state=fenced.begin(current, metadata))
+        begun.finish(current)
+        return self._prepared(begun, topic, current)
 
     def _prepared(
-        self, recovery: Recovery, topic: TopicState, beginning: Beginning | None
-    ) -> "Prepared":
-        standing = recovery.standing
-        at = replace(self, checkpoint=standing.checkpoint)
-        return Prepared(at, topic, standing, recovery, beginning)
+        self, recovery: Recovery, topic: TopicState, restart: Restart | None
+    ) -> "PreparedStream":
+        ingest = replace(self, checkpoint=recovery.state.checkpoint)
+        return PreparedStream(ingest, topic, recovery.state, recovery, restart)
 
     def _require_held(
-        self, beginning: Beginning | None, checkpoint: Checkpoint, topic: TopicState
+        self, restart: Restart | None, checkpoint: Checkpoint, topic: TopicState
     ) -> None:
         if self.stream.on_data_loss == "fail":
-            begin = beginning.offsets if beginning else checkpoint.committed()
+            begin = restart.offsets if restart else checkpoint.committed()
             require_held(self.name, self.stream.topic, begin or {}, topic.earliest)
 
-    def _beginning(
+    def _restart(
         self, recovery: Recovery, params: IngestParams, topic: TopicState
-    ) -> Beginning | None:
-        """The way out that is to be taken, once nothing is found that forbids it."""
-        found = self._way_out(recovery, params, topic)
-        if found:
-            self._require_held(found, self.checkpoint, topic)
-        return found
+    ) -> Restart | None:
+        """The restart of the chosen recovery option, if it is possible."""
+        restart = self._chosen_option(recovery, params, topic)
+        if restart:
+            self._require_held(restart, self.checkpoint, topic)
+        return restart
 
-    def _way_out(
+    def _chosen_option(
         self, recovery: Recovery, params: IngestParams, topic: TopicState
-    ) -> Beginning | None:
-        if self.name in params.adopt:
-            return recovery.adopt(topic)
+    ) -> Restart | None:
+        if self.name in params.accept_data_loss:
+            return recovery.accept_data_loss(topic)
         if self.name in params.rewind_to:
             return recovery.rewind_to(params.rewind_to[self.name], topic)
-        if self.name in params.new_identity:
-            return recovery.new_identity(topic)
+        if self.name in params.reset_checkpoint:
+            return recovery.reset_checkpoint(topic)
         return None
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A stream whose checkpoint, table and topic belong together, or that begins anew."""
+class PreparedStream:
+    """A stream whose checkpoint, table and topic belong together, or that restarts."""
 
     ingest: Ingest
     topic: TopicState
-    standing: Standing
+    state: StreamState
     recovery: Recovery
-    beginning: Beginning | None
+    restart: Restart | None
 
     @property
     def name(self) -> str:
-        """The stream's name."""
+        """The name of the stream."""
         return self.ingest.name
 
     @property
     def stream(self) -> StreamParams:
-        """What conf declares of it."""
+        """The declaration of the stream."""
         return self.ingest.stream
 
     def start(self, trigger: str) -> StreamingQuery:
-        """Starts the query that appends every message, good or bad, in one commit a batch."""
-        ingest, begin = self.ingest, self.beginning
+        """Starts the query that appends every message in one commit per batch."""
+        ingest, begin = self.ingest, self.restart
         messages = read_messages(
             ingest.lakehouse.spark, ingest.broker, self.stream, begin.offsets if begin else None
         )
@@ -234,122 +186,101 @@ class Prepared:
         try:
             return writer.trigger(**every).start()
         except (PySparkException, Py4JError) as error:
-            raise _explained(self.name, self.stream, error) from error
+            raise explained(self.name, self.stream, error) from error
 
     def writer(self) -> BatchWriter:
-        """What writes each batch."""
+        """The writer of each batch."""
         return BatchWriter(
             self.ingest.lakehouse.name(self.stream.table),
             self.stream,
             self.ingest.checkpoint.folder,
             self.ingest.checkpoint.generation,
-            self.ingest.told(self.topic, self.standing),
-            self.standing.version,
-            self.standing.checkpoint_id,
-            self.standing.done + 1,
+            self.ingest.metadata(self.topic, self.state),
+            self.state.version,
+            self.state.checkpoint_id,
+            self.state.done + 1,
         )
 
     def ended(self, query: StreamingQuery, seconds: float) -> bool:
-        """Waits until the query has ended or the time is over; raises what made it fail."""
+        """Waits for the end of the query, at most for `seconds`; raises the error of the query."""
         try:
             return bool(query.awaitTermination(timeout=seconds))  # type: ignore[arg-type]
         except StreamingQueryException as error:
-            raise _explained(self.name, self.stream, error) from error
+            raise explained(self.name, self.stream, error) from error
 
-    def account(self, *, prove: bool = False) -> Counts:
-        """Enters what was committed since in the ledger, each offset accounted for.
+    def account(self, *, reconcile: bool = False) -> Counts:
+        """Enters new commits in the batch log, and checks that every offset is accounted for.
 
-        With `prove` it reconciles all that the ledger has besides.
+        With `reconcile` it checks the whole table, too.
 
         Raises:
             ReconciliationError: the table does not hold every offset exactly once.
-            IdentityError: this is a stale run: a way out was taken since it began.
+            CheckpointMismatchError: this is a stale run: a later generation has begun; or Delta
+                did not take the last batch.
         """
-        ledger, explain = self.ingest.ledger, AskBroker(self.ingest.client, self.stream.topic)
+        batch_log, writer, spark = self.ingest.batch_log, self.writer(), self.ingest.lakehouse.spark
+        causes = BrokerCauses(self.ingest.client, self.stream.topic)
         try:
-            return ledger.prove(explain).entered if prove else ledger.update(explain)
+            counts = batch_log.reconcile(causes).entered if reconcile else batch_log.update(causes)
         finally:
-            self.writer().require_not_fenced(self.ingest.lakehouse.spark)
+            writer.require_not_fenced(spark)
+        writer.require_written(spark)
+        return counts
 
     def require_same_topic(self) -> None:
-        """Raises IdentityError where the topic was made anew while it was read.
+        """Raises CheckpointMismatchError if the topic was created again while it was read.
 
-        While the broker is away nobody can say: then it is told, and the next turn looks again.
+        If the broker does not answer, it logs a warning: the next turn checks again.
         """
         try:
             now = topic_state(self.ingest.client, self.stream.topic)
         except UnreachableError as error:
-            _tell_later(self.name, error)
+            _warn_unreachable(self.name, error)
             return
         if now.id != self.topic.id:
-            raise IdentityError(
-                f"{self.name}: topic {self.stream.topic} was deleted and made anew while it was "
-                f"read: its id was {self.topic.id}, and is {now.id}. Run the job again for the "
-                "ways out."
+            raise CheckpointMismatchError(
+                f"{self.name}: topic {self.stream.topic} was deleted and created again while it "
+                f"was read: its id was {self.topic.id}, and is {now.id}. Run the job again for "
+                "the recovery options."
             )
 
 
-def follow(streams: Sequence[Prepared], params: IngestParams) -> Iterator[tuple[Prepared, Counts]]:
-    """Runs streams side by side; yields what each has read, once that is in the ledger.
+def follow(
+    streams: Sequence[PreparedStream], params: IngestParams
+) -> Iterator[tuple[PreparedStream, Counts]]:
+    """Runs streams side by side; yields the counts of each one after they are in the batch log.
 
-    That is every `params.reconcile_seconds` and at a stream's end. When one fails, or the caller
-    turns away, the others are stopped.
+    That is every `params.batch_log_interval_seconds`, and at the end of a stream. If one fails, or
+    the caller stops iterating, the others are stopped.
 
     Raises:
-        SourceError: Kafka no longer holds what was to be read.
+        SourceError: Kafka no longer has offsets that come next.
         ReconciliationError: a table does not hold every offset exactly once.
-        IdentityError: a table or a topic was changed under its stream.
+        CheckpointMismatchError: a table or a topic was changed by others.
     """
     with ExitStack() as stack:
         queries = {each.name: each.start(params.trigger) for each in streams}
         for query in queries.values():
             stack.callback(query.stop)
-        waiting = list(streams)
-        while waiting:
-            for each in tuple(waiting):
-                turn = params.reconcile_seconds / len(waiting)
+        running = list(streams)
+        while running:
+            for each in tuple(running):
+                turn = params.batch_log_interval_seconds / len(running)
                 ended = each.ended(queries[each.name], turn)
                 try:
-                    counts = each.account(prove=ended and params.prove)
+                    counts = each.account(reconcile=ended and params.reconcile_at_end)
                 except UnreachableError as error:
                     if ended:
                         raise
-                    _tell_later(each.name, error)
+                    _warn_unreachable(each.name, error)
                     continue
                 if ended:
-                    waiting.remove(each)
+                    running.remove(each)
                 else:
                     each.require_same_topic()
                 if ended or counts.offsets:
                     yield each, counts
 
 
-def _tell_later(name: str, error: UnreachableError) -> None:
-    _log.warning("%s: the broker does not answer, and is asked again: %s", name, error)
-
-
-def _explained(name: str, stream: StreamParams, error: Exception) -> Exception:
-    """What is behind a failed query, as an error of our own; else the error itself."""
-    text = str(error)
-    own = re.search(r"matchlake\.errors\.(\w+): (.*)", text)
-    kind = getattr(matchlake.errors, own[1], None) if own else None
-    if own and isinstance(kind, type) and issubclass(kind, MatchlakeError):
-        return kind(own[2].replace("\\n", " "))
-    if "KAFKA_DATA_LOSS" in text or "data may have been lost" in text:
-        return SourceError(
-            f"{name}: Kafka no longer holds all that is to be read of topic {stream.topic}. What "
-            "was read before is in the table. To go on after it, and to have it in the ledger as a "
-            f"gap: --set streams.{name}.on_data_loss=record"
-        )
-    full = re.search(r"No space left on device|File too large|Disk quota exceeded", text)
-    if full:
-        return TableError(
-            f"{name}: {stream.table} cannot be written: {full[0]}. The batch is not in it; the "
-            "next run reads it again, once there is room."
-        )
-    if any(told in text for told in _OTHER_RUN):
-        return IdentityError(
-            f"{name}: another run of this stream is under way with the same checkpoint. Let one of "
-            "them end; nothing was written twice."
-        )
-    return error
+def _warn_unreachable(name: str, error: UnreachableError) -> None:
+    _log.warning("%s: the broker does not answer; it is asked again later: %s", name, error)

@@ -1,4 +1,4 @@
-"""The messages of a stream's topic, as Spark reads them."""
+"""Reads the messages of a topic as a stream."""
 
 import json
 import logging
@@ -11,16 +11,16 @@ from matchlake.io.brokers import Broker
 
 _log = logging.getLogger(__name__)
 
-# What may stand in a log; every other option of the source might hold a secret.
+# Options that are safe to log; every other option may hold a secret.
 _LOGGED = ("subscribe", "kafka.bootstrap.servers", "startingOffsets", "maxOffsetsPerTrigger")
-# Spark asks the broker twice more after each poll, for the first and the last offset that it holds:
-# with Kafka's own 500 records a poll that costs more than reading them.
-_RECORDS_A_POLL = "10000"
-# And with its 1 MiB a fetch it asks for records four times as often, and waits for them.
-_BYTES_A_FETCH = str(4 * 2**20)
-# At a topic's end the broker keeps a fetch waiting for new records, and with it those questions:
-# half a second, for each partition, of a batch that has all its records.
-_WAIT_AT_THE_END = "20"
+# After each poll Spark makes two more calls, for the first and the last offset of the broker. With
+# the default of 500 records per poll these calls cost more than the poll.
+_RECORDS_PER_POLL = "10000"
+# With the default of 1 MiB per fetch Spark waits four times as often.
+_BYTES_PER_FETCH = str(4 * 2**20)
+# At the end of a topic the broker delays a fetch for half a second per partition, although the
+# batch is complete.
+_WAIT_AT_END = "20"
 
 
 def read_messages(
@@ -29,14 +29,14 @@ def read_messages(
     stream: StreamParams,
     begin: Mapping[int, int] | None = None,
 ) -> DataFrame:
-    """The messages of the stream's topic, as a stream; lazy.
+    """The messages of the topic as a stream. Lazy.
 
-    A new checkpoint begins at the offsets of `begin`, and where it names none at the first.
-    Records of transactions that were not committed are not read.
+    A new checkpoint begins at the offsets of `begin`, or at the first offset of each partition.
+    Records of uncommitted transactions are not read.
 
     Columns: key, value binary, topic string, partition int, offset bigint, timestamp,
-    timestampType int, headers array of key and value. Where Kafka has lost messages that
-    were not read yet, the query fails, or goes on after them, as the stream says.
+    timestampType int, headers array of key and value. If Kafka has removed unread messages, the
+    query fails or continues after them, as `on_data_loss` says.
     """
     options = {
         **broker.spark_options(),
@@ -45,11 +45,11 @@ def read_messages(
         "startingOffsets": json.dumps({stream.topic: begin}) if begin else "earliest",
         "failOnDataLoss": str(stream.on_data_loss == "fail").lower(),
         "includeHeaders": "true",
-        "kafka.max.poll.records": _RECORDS_A_POLL,
-        "kafka.max.partition.fetch.bytes": _BYTES_A_FETCH,
-        "kafka.fetch.max.wait.ms": _WAIT_AT_THE_END,
+        "kafka.max.poll.records": _RECORDS_PER_POLL,
+        "kafka.max.partition.fetch.bytes": _BYTES_PER_FETCH,
+        "kafka.fetch.max.wait.ms": _WAIT_AT_END,
     }
-    if stream.max_offsets_per_batch is not None:
-        options["maxOffsetsPerTrigger"] = str(stream.max_offsets_per_batch)
+    if stream.max_offsets_per_trigger is not None:
+        options["maxOffsetsPerTrigger"] = str(stream.max_offsets_per_trigger)
     _log.info("Kafka: %s", ", ".join(f"{k}={v}" for k, v in options.items() if k in _LOGGED))
     return spark.readStream.format("kafka").options(**options).load()

@@ -1,4 +1,4 @@
-"""What becomes of each kind of file that a lake may hold, and what the ledger says of it."""
+"""What becomes of each kind of file that a lake may hold, and what the file_log says of it."""
 
 import gzip
 import runpy
@@ -21,8 +21,13 @@ SALES = {
     "format": "csv",
     "comment": "s",
     "keys": ["sale"],
-    "folders": ["year"],
-    "reading": {"separator": ";", "quote": "'", "encoding": "iso-8859-1", "null_value": "NA"},
+    "partition_columns": ["year"],
+    "format_options": {
+        "separator": ";",
+        "quote": "'",
+        "encoding": "iso-8859-1",
+        "null_value": "NA",
+    },
     "columns": {
         "sale": {"type": "string", "comment": "s"},
         "town": {"type": "string", "required": False, "comment": "t"},
@@ -44,7 +49,7 @@ def at(spark: SparkSession, folder: Path, source: dict[str, Any], **more: Any) -
     (folder / "lake").mkdir(exist_ok=True)
     own = folder.name.replace("-", "_")
     sources = {"x": source | {"table": f"{own}.x"}}
-    names = {"quarantine": f"{own}.quarantine", "ledger": f"{own}.files"}
+    names = {"quarantine": f"{own}.quarantine", "file_log": f"{own}.files"}
     return runtime_in(spark, folder, lake={"sources": sources, **names, **more})
 
 
@@ -54,22 +59,30 @@ def rows(runtime: Runtime) -> list[tuple[Any, ...]]:
     )
 
 
-def ledger(runtime: Runtime) -> dict[str, tuple[Any, ...]]:
+def file_log(runtime: Runtime) -> dict[str, tuple[Any, ...]]:
     """Of each file by name: status, rows, good, quarantined, loads."""
-    found = runtime.lakehouse.read(runtime.config.lake.ledger).collect()
+    found = runtime.lakehouse.read(runtime.config.lake.file_log).collect()
     for row in found:
-        assert row.rows is None or row.rows == row.good + row.quarantined
+        assert row.rows is None or row.rows == row.valid + row.quarantined
     return {
-        row.file.rpartition("/")[2]: (row.status, row.rows, row.good, row.quarantined, row.loads)
+        row.file.rpartition("/")[2]: (
+            row.status,
+            row.rows,
+            row.valid,
+            row.quarantined,
+            row.loads,
+        )
         for row in found
     }
 
 
 def refused(runtime: Runtime) -> dict[str, tuple[str, str]]:
     found = runtime.lakehouse.read(runtime.config.lake.quarantine).collect()
-    kept = sum(numbers[3] or 0 for numbers in ledger(runtime).values())
-    assert len(found) == kept, "the ledger counts what the quarantine holds"
-    return {row.file.rpartition("/")[2]: (row.reason, row.detail) for row in found}
+    kept = sum(numbers[3] or 0 for numbers in file_log(runtime).values())
+    assert len(found) == kept, "the file_log counts what the quarantine holds"
+    return {
+        row.file.rpartition("/")[2]: (row["_error_code"], row["_error_message"]) for row in found
+    }
 
 
 @pytest.mark.soak
@@ -112,17 +125,17 @@ def test_each_file_is_loaded_once_by_its_kind_and_anew_when_it_changes(
         "unsaid.csv.gz": ("empty", 0, 0, 0, 1),
         "e.csv": ("loaded", 1, 0, 1, 1),
     }
-    assert ledger(runtime) == first
+    assert file_log(runtime) == first
     bad = refused(runtime)
     assert bad["e.csv"] == ("wrong_type", "year: 'x+1/2' is no int")
     assert bad["torn.csv.gz"][0] == bad["plain.csv.gz"][0] == "corrupt_file"
     assert "Unexpected end of input stream" in bad["torn.csv.gz"][1]
     assert "not a gzip file" in bad["plain.csv.gz"][1]
-    told = "x: read 5009 = 5004 good + 5 quarantined from 4 file(s), 2 corrupt; 5003 keys into"
+    told = "x: read 5009 = 5004 valid + 5 quarantined from 4 file(s), 2 corrupt; 5003 keys into"
     assert told in caplog.text
-    assert "empty.csv is empty and left out" in caplog.text
+    assert "empty.csv is empty and skipped" in caplog.text
 
-    shutil.rmtree(tmp_path / "checkpoints")  # the ledger, not the checkpoint, says what is loaded
+    shutil.rmtree(tmp_path / "checkpoints")  # the file_log, not the checkpoint, says what is loaded
     (files / "year=2023" / "a.csv").write_text(HEAD + "a;back\nc;mended\n")
     (files / "year=2024" / "torn.csv.gz").write_bytes(gzip.compress(f"{HEAD}t;whole\n".encode()))
     run(runtime)
@@ -132,7 +145,7 @@ def test_each_file_is_loaded_once_by_its_kind_and_anew_when_it_changes(
         ("t", "whole", 2024),
     ]
     changed = {"a.csv": ("loaded", 2, 2, 0, 2), "torn.csv.gz": ("loaded", 1, 1, 0, 2)}
-    assert ledger(runtime) == first | changed
+    assert file_log(runtime) == first | changed
     assert set(refused(runtime)) == {"plain.csv.gz", "e.csv"}
     assert "a.csv has changed since it was found" in caplog.text
 
@@ -160,7 +173,7 @@ def test_broken_parquet_is_refused_whole_and_a_restored_table_filled_again(
         "b.parquet": ("loaded", 100, 100, 0, 1),
         "c.parquet": ("corrupt", 1, 0, 1, 1),
     }
-    assert ledger(runtime) == expected
+    assert file_log(runtime) == expected
     assert {reason for reason, _ in refused(runtime).values()} == {"corrupt_file"}
 
     table = runtime.lakehouse.name(runtime.config.lake.sources["x"].table)
@@ -169,12 +182,12 @@ def test_broken_parquet_is_refused_whole_and_a_restored_table_filled_again(
     tail.unlink()
     run(runtime)
     assert len(rows(runtime)) == 100
-    assert "1 file(s) are loaded anew: the declaration or the table has changed" in caplog.text
+    assert "1 file(s) are loaded again: the declaration or the table has changed" in caplog.text
     lake = runtime.config.lake.model_copy(update={"reload": ("x",)})
     run(replace(runtime, config=runtime.config.model_copy(update={"lake": lake})))
-    assert ledger(runtime) == expected | {"b.parquet": ("loaded", 100, 100, 0, 3)}
+    assert file_log(runtime) == expected | {"b.parquet": ("loaded", 100, 100, 0, 3)}
 
 
 def test_auto_loader_is_asked_for_where_there_is_none(spark: SparkSession, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cloud_files, which there is on Databricks only"):
-        run(at(spark, tmp_path, SALES, finder="cloud_files"))
+    with pytest.raises(ConfigError, match="auto_loader, which there is on Databricks only"):
+        run(at(spark, tmp_path, SALES, file_discovery="auto_loader"))

@@ -70,7 +70,9 @@ def rows(runtime: Runtime, source: dict[str, Any]) -> list[tuple[Any, ...]]:
 
 def refused(runtime: Runtime) -> list[tuple[Any, ...]]:
     frame = runtime.lakehouse.read(runtime.config.lake.quarantine)
-    return sorted(map(tuple, frame.select("source", "row_text", "reason", "detail").collect()))
+    return sorted(
+        map(tuple, frame.select("source", "row_text", "_error_code", "_error_message").collect())
+    )
 
 
 def test_good_rows_are_merged_and_bad_ones_kept_aside_once(
@@ -120,10 +122,10 @@ def test_good_rows_are_merged_and_bad_ones_kept_aside_once(
     reasons = sorted(row[2] for row in bad if row[0] == "visits")
     assert reasons == ["null_field", "out_of_range", "out_of_range"]
     assert (
-        "users: read 11 = 6 good + 5 quarantined from 2 file(s), 0 corrupt; 3 keys into"
+        "users: read 11 = 6 valid + 5 quarantined from 2 file(s), 0 corrupt; 3 keys into"
         in caplog.text
     )
-    assert "users_3.csv is empty and left out" in caplog.text
+    assert "users_3.csv is empty and skipped" in caplog.text
 
     versions = [runtime.lakehouse.version(s["table"]) for s in (users, items, visits)]
     before = [rows(runtime, s) for s in (users, items, visits)]

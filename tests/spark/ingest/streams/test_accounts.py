@@ -1,4 +1,4 @@
-"""The ledger and `matchlake reconcile` over tables that no broker stands behind."""
+"""The batch log and `matchlake reconcile`, with tables and without a broker."""
 
 from pathlib import Path
 from typing import Any
@@ -7,21 +7,22 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from tests.support.committed import ingest_in, prepared, write
-from tests.support.streams import COLUMNS, good, runtime_in, stream_entry
+from tests.support.streams import COLUMNS, runtime_in, stream_entry, valid_value
 from typer.testing import CliRunner
 
 from matchlake.cli import streams as ingest_commands
 from matchlake.cli.main import app
 from matchlake.errors import ParameterError, ReconciliationError
-from matchlake.ingest.streams.audit import Counts, Ledger
+from matchlake.ingest.streams.audit import BatchLog
 from matchlake.ingest.streams.audit_table import Gap
-from matchlake.ingest.streams.gaps import all_adopted, no_reason
+from matchlake.ingest.streams.entries import Counts
+from matchlake.ingest.streams.gaps import accept_all, no_cause
 from matchlake.ingest.streams.replay import Replay, Replayed
 from matchlake.lakehouse.erasure import Erasure
 
 
 @pytest.mark.soak
-def test_what_is_missing_is_told_each_time_until_there_is_a_reason(
+def test_update_missing_offsets_fails_until_a_cause_is_known(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "untold")
@@ -29,19 +30,19 @@ def test_what_is_missing_is_told_each_time_until_there_is_a_reason(
     write(stream, 0, 6, missing=[2, 3])
     for batch in (1, 2):
         with pytest.raises(ReconciliationError, match=r"batch 0 .* missing: offsets 2 to 3"):
-            at.ledger.update(no_reason)
+            at.batch_log.update(no_cause)
         write(stream, batch, 6 + batch)
-    counts = at.ledger.update(lambda *given: [(Gap.TRANSACTION, *given[-1][0])])
+    counts = at.batch_log.update(lambda *given: [(Gap.TRANSACTION, *given[-1][0])])
     assert (counts.offsets, counts.gaps) == (7, 2)
-    assert at.ledger.update(no_reason, rebuild=True) == at.ledger.reconcile()
-    assert at.ledger.gaps() == {"transaction": 2}
+    assert at.batch_log.update(no_cause, rebuild=True) == at.batch_log.reconcile().total
+    assert at.batch_log.gaps() == {"transaction": 2}
     spark.sql(f"DELETE FROM {at.lakehouse.name(at.stream.table)} WHERE offset = 5")
     with pytest.raises(ReconciliationError, match="missing: offset 5"):
-        at.ledger.update(all_adopted, rebuild=True)
+        at.batch_log.update(accept_all, rebuild=True)
 
 
 @pytest.mark.soak
-def test_reconcile_exits_with_the_ranges_that_are_missing(
+def test_reconcile_missing_offsets_exits_with_their_ranges(
     spark: SparkSession,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -51,12 +52,12 @@ def test_reconcile_exits_with_the_ranges_that_are_missing(
     stream = prepared(at, monkeypatch)
     write(stream, 0, 6)
     streams = {"proved": stream_entry("proved", "proved")}
-    runtime = runtime_in(spark, tmp_path, streams=streams, ingest={"ledger": at.ledger.table})
+    runtime = runtime_in(spark, tmp_path, streams=streams, ingest={"batch_log": at.batch_log.table})
     monkeypatch.setattr(ingest_commands, "start_quietly", lambda *_: runtime)
     done = CliRunner().invoke(app, ["reconcile"])
     assert (done.exit_code, done.stdout) == (
         0,
-        "proved: reconciled. 6 offsets = 6 good + 0 quarantined + 0 erased + 0 in gaps.\n",
+        "proved: reconciled. 6 offsets = 6 valid + 0 quarantined + 0 erased + 0 in gaps.\n",
     )
     spark.sql(f"DELETE FROM {at.lakehouse.name(at.stream.table)} WHERE offset IN (1, 4, 5)")
     write(stream, 1, 9, missing=[7])
@@ -69,50 +70,50 @@ def test_reconcile_exits_with_the_ranges_that_are_missing(
     assert "topic proved: the broker gives no causes of gaps: No broker" in caplog.text
 
 
-def test_a_proof_beside_a_stream_is_of_what_was_there_when_it_began(
+def test_reconcile_running_stream_checks_the_state_at_its_start(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "beside")
     stream = prepared(at, monkeypatch)
     # A time that Python cannot hold: the zero of Go and .NET.
-    write(stream, 0, 3, bad={1: good(1, event_time="0001-01-01T00:00:00Z")})
-    enter = Ledger._enter
+    write(stream, 0, 3, bad={1: valid_value(1, event_time="0001-01-01T00:00:00Z")})
+    enter = BatchLog._enter
 
-    def while_the_stream_goes_on(ledger: Ledger, *given: Any, **more: Any) -> Any:
+    def while_the_stream_goes_on(batch_log: BatchLog, *given: Any, **more: Any) -> Any:
         write(stream, 1, 5)
-        entered = enter(ledger, *given, **more)
+        entered = enter(batch_log, *given, **more)
         write(stream, 2, 9)
         return entered
 
-    monkeypatch.setattr(Ledger, "_enter", while_the_stream_goes_on)
-    assert at.ledger.prove(no_reason).whole == Counts(offsets=3, good=3)
+    monkeypatch.setattr(BatchLog, "_enter", while_the_stream_goes_on)
+    assert at.batch_log.reconcile(no_cause).total == Counts(offsets=3, valid=3)
     monkeypatch.undo()
-    with pytest.raises(ReconciliationError, match=r"4 rows .* that the ledger does not know"):
-        at.ledger.reconcile()
-    assert at.ledger.prove(no_reason).whole.offsets == 9
-    first = at.ledger.rows().where("batch_id = 0").collect()[0]
+    with pytest.raises(ReconciliationError, match=r"4 rows .* that the batch log does not have"):
+        at.batch_log.reconcile()
+    assert at.batch_log.reconcile(no_cause).total.offsets == 9
+    first = at.batch_log.rows().where("batch_id = 0").collect()[0]
     assert first.first_event.isoformat() == "2024-05-01T10:00:00"
 
 
-def test_a_proof_counts_each_row_once_and_sees_them_all(
+def test_reconcile_counts_each_row_once(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows of new batches are counted for the ledger alone, the others for the proof alone."""
+    """Rows of new batches are counted for the log, and all others for the comparison."""
     at = ingest_in(spark, tmp_path, "once")
     stream = prepared(at, monkeypatch)
     counted: list[int] = []
-    count = Ledger._counted
+    count = BatchLog._counted
 
-    def counting(ledger: Ledger, rows: DataFrame) -> DataFrame:
+    def counting(batch_log: BatchLog, rows: DataFrame) -> DataFrame:
         counted.append(rows.count())
-        return count(ledger, rows)
+        return count(batch_log, rows)
 
-    monkeypatch.setattr(Ledger, "_counted", counting)
+    monkeypatch.setattr(BatchLog, "_counted", counting)
     write(stream, 0, 3)
-    assert at.ledger.prove(no_reason) == (Counts(3, 3), Counts(3, 3))
+    assert at.batch_log.reconcile(no_cause) == (Counts(3, 3), Counts(3, 3))
     write(stream, 1, 7, bad={4: b"{"})
-    assert at.ledger.prove(no_reason) == (Counts(4, 3, 1), Counts(7, 6, 1))
-    assert at.ledger.prove(no_reason) == (Counts(), Counts(7, 6, 1))
+    assert at.batch_log.reconcile(no_cause) == (Counts(4, 3, 1), Counts(7, 6, 1))
+    assert at.batch_log.reconcile(no_cause) == (Counts(), Counts(7, 6, 1))
     assert counted == [3, 0, 4, 3, 7]
 
 
@@ -122,15 +123,19 @@ def test_a_proof_counts_each_row_once_and_sees_them_all(
         (
             "stray_a",
             {"checkpoint_id": 5},
-            "1 rows from offset 1 to 1 that the ledger does not know",
+            "1 rows from offset 1 to 1 that the batch log does not have",
         ),
-        ("stray_b", {"batch_id": None}, "1 rows from offset 1 to 1 that the ledger does not know"),
+        (
+            "stray_b",
+            {"batch_id": None},
+            "1 rows from offset 1 to 1 that the batch log does not have",
+        ),
         ("stray_c", {"batch_id": 0}, "more than once: offset 1"),
         ("stray_d", {"batch_id": 1, "offset": 6}, "more than once: offset 6"),
         ("stray_e", {"batch_id": 1, "offset": 2}, "not of this batch: offset 2"),
     ],
 )
-def test_a_proof_finds_a_stray_row_wherever_it_is(
+def test_reconcile_stray_row_is_found(
     spark: SparkSession,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -141,7 +146,7 @@ def test_a_proof_finds_a_stray_row_wherever_it_is(
     at = ingest_in(spark, tmp_path, name)
     stream = prepared(at, monkeypatch)
     write(stream, 0, 3)
-    at.ledger.update(no_reason)
+    at.batch_log.update(no_cause)
     write(stream, 1, 7)
     rows = at.lakehouse.read(at.stream.table)
     types = {name: rows.schema[name].dataType for name in stray}
@@ -150,62 +155,62 @@ def test_a_proof_finds_a_stray_row_wherever_it_is(
     one.write.format("delta").mode("append").saveAsTable(at.lakehouse.name(at.stream.table))
     for _ in range(2):  # batch 1 is new at first
         with pytest.raises(ReconciliationError, match=told):
-            at.ledger.prove(no_reason)
+            at.batch_log.reconcile(no_cause)
     with pytest.raises(ReconciliationError, match=told):
-        at.ledger.reconcile()
+        at.batch_log.reconcile()
 
 
-def test_a_proof_tells_what_another_table_in_its_place_has_not(
+def test_reconcile_replaced_table_names_missing_offsets(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "replaced")
     stream = prepared(at, monkeypatch)
     write(stream, 0, 3)
     write(stream, 1, 7)
-    at.ledger.update(no_reason)
+    at.batch_log.update(no_cause)
     table = at.lakehouse.name(at.stream.table)
     kept = at.lakehouse.read(at.stream.table).where("batch_id = 0").collect()
     schema = at.lakehouse.read(at.stream.table).schema
     spark.sql(f"DROP TABLE {table}")
     spark.createDataFrame(kept, schema).write.format("delta").saveAsTable(table)
     with pytest.raises(ReconciliationError, match="missing: offsets 3 to 6"):
-        at.ledger.prove(no_reason)
+        at.batch_log.reconcile(no_cause)
 
 
-def test_an_erased_user_is_gone_from_columns_that_are_declared_no_longer(
+def test_erasure_undeclared_column_is_emptied(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     email = {"email": {"type": "string", "required": False, "comment": "e"}}
     wide = prepared(ingest_in(spark, tmp_path, "gone", columns=COLUMNS | email), monkeypatch)
-    write(wide, 0, 2, bad={1: good(1, email="u1@example.org")})
+    write(wide, 0, 2, bad={1: valid_value(1, email="u1@example.org")})
     at = ingest_in(spark, tmp_path, "gone")
-    at.ledger.update(no_reason)
-    (done,) = Erasure("u1", [at.ledger], {}, at.lakehouse).run([at.stream.table])
+    at.batch_log.update(no_cause)
+    (done,) = Erasure("u1", [at.batch_log], {}, at.lakehouse).run([at.stream.table])
     assert (done.rows, done.left) == (1, 0)
     row = at.lakehouse.read(at.stream.table).where("offset = 1").collect()[0]
-    assert (row.status, row.user_id, row.email, row.topic) == ("erased", None, None, "gone")
-    assert at.ledger.reconcile() == Counts(offsets=2, good=1, erased=1)
+    assert (row["_status"], row.user_id, row.email, row.topic) == ("erased", None, None, "gone")
+    assert at.batch_log.reconcile().total == Counts(offsets=2, valid=1, erased=1)
 
 
 @pytest.mark.soak
-def test_a_replay_counts_and_changes_only_what_was_there_when_it_began(
+def test_replay_running_stream_changes_only_earlier_records(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "again")
     narrow = COLUMNS | {"rating": COLUMNS["rating"] | {"max": 3}}
     stream = prepared(ingest_in(spark, tmp_path, "again", columns=narrow), monkeypatch)
-    write(stream, 0, 3, bad={1: good(1, rating=4), 2: good(2, rating=9)})
-    at.ledger.update(no_reason)
-    merge = Replay._merge_with_patience
+    write(stream, 0, 3, bad={1: valid_value(1, rating=4), 2: valid_value(2, rating=9)})
+    at.batch_log.update(no_cause)
+    merge = Replay._merge_with_retries
 
     def while_the_stream_goes_on(replay: Replay) -> None:
-        write(stream, 1, 6, bad={4: good(4, rating=4), 5: good(5, rating=9)})
-        at.ledger.update(no_reason)
+        write(stream, 1, 6, bad={4: valid_value(4, rating=4), 5: valid_value(5, rating=9)})
+        at.batch_log.update(no_cause)
         merge(replay)
 
-    monkeypatch.setattr(Replay, "_merge_with_patience", while_the_stream_goes_on)
-    assert Replay(at.stream, at.lakehouse).run(at.ledger) == Replayed(2, 1)
-    counts = at.ledger.reconcile()
-    assert (counts.good, counts.quarantined) == (3, 3)
+    monkeypatch.setattr(Replay, "_merge_with_retries", while_the_stream_goes_on)
+    assert Replay(at.stream, at.lakehouse).run(at.batch_log) == Replayed(2, 1)
+    counts = at.batch_log.reconcile().total
+    assert (counts.valid, counts.quarantined) == (3, 3)
     with pytest.raises(ParameterError, match="--since 'yesterday' is no time"):
-        Replay(at.stream, at.lakehouse, since="yesterday").run(at.ledger)
+        Replay(at.stream, at.lakehouse, since="yesterday").run(at.batch_log)

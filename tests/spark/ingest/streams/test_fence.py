@@ -1,4 +1,4 @@
-"""A stale run, and every other way in which a batch would be lost or doubled without a word."""
+"""A stale run, and all other ways to lose or double a batch without an error."""
 
 from pathlib import Path
 from typing import Any
@@ -7,27 +7,27 @@ import pytest
 from pyspark.sql import SparkSession
 from tests.support.committed import ingest_in, offsets, plan, prepared, write
 
-from matchlake.errors import IdentityError, ReconciliationError
-from matchlake.ingest.streams.audit import Ledger
+from matchlake.errors import CheckpointMismatchError, ReconciliationError
+from matchlake.ingest.streams.audit import BatchLog
 from matchlake.ingest.streams.batch_writer import BatchWriter
-from matchlake.ingest.streams.gaps import no_reason
+from matchlake.ingest.streams.gaps import no_cause
 
 LAWS = {
     "fence": "_require_harmless",
     "offsets": "is_next",
     "look for its own commit": "require_written",
 }
-"""The laws of a batch writer, and where it keeps them."""
+"""The checks of a batch writer, and their methods."""
 
 
 def without_laws(patch: pytest.MonkeyPatch, *kept: str) -> None:
-    """Has a batch writer keep no law but those."""
+    """Switches off all checks of a batch writer but those."""
     for law, method in LAWS.items():
         if law not in kept:
             patch.setattr(BatchWriter, method, lambda *_: True)
 
 
-def test_a_stale_run_is_refused_and_nothing_is_lost_or_doubled(
+def test_batch_stale_run_is_refused_without_loss(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "stale")
@@ -37,40 +37,45 @@ def test_a_stale_run_is_refused_and_nothing_is_lost_or_doubled(
     anew = prepared(at, monkeypatch, rewind_to={"stale": 1})
     write(anew, 0, 15, checkpoint="c2")
 
-    with pytest.raises(IdentityError, match=r"stale: this is a stale run: .* generation 1\)"):
+    with pytest.raises(
+        CheckpointMismatchError, match=r"stale: this is a stale run: .* generation 1\)"
+    ):
         write(stalled, 3, 40)
     for batch, end in enumerate((20, 30, 45, 54), start=1):
         write(anew, batch, end, checkpoint="c2")
     assert offsets(at) == list(range(54)), "0 lost, 0 doubled"
-    at.ledger.update(no_reason)
-    assert at.ledger.reconcile().offsets == 54
+    at.batch_log.update(no_cause)
+    assert at.batch_log.reconcile().total.offsets == 54
 
 
 @pytest.mark.parametrize("law", ["fence", "look for its own commit", "none"])
-def test_each_law_by_itself_stops_a_stale_run(
+def test_batch_one_check_alone_stops_a_stale_run(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, law: str
 ) -> None:
-    """Delta skips what it would write, as its generation is fenced: also where nobody looks."""
+    """The generation is fenced, so Delta skips its batches even without any check."""
     name = f"law_{law[:4]}"
     at = ingest_in(spark, tmp_path, name)
     stalled = prepared(at, monkeypatch)
     write(stalled, 0, 10)
-    anew = prepared(at, monkeypatch, adopt=(name,))
+    anew = prepared(at, monkeypatch, accept_data_loss=(name,))
     with monkeypatch.context() as patch:
         without_laws(patch, law)
-        if law == "none":
-            write(stalled, 1, 20)
-        else:
-            with pytest.raises(IdentityError, match="this is a stale run: a way out"):
+        if law == "fence":
+            with pytest.raises(CheckpointMismatchError, match="this is a stale run: a recovery"):
                 write(stalled, 1, 20)
+        else:
+            write(stalled, 1, 20)
+    if law != "fence":
+        with pytest.raises(CheckpointMismatchError, match="this is a stale run: a recovery"):
+            stalled.writer().require_written(spark)
     assert offsets(at) == list(range(10))
     write(anew, 0, 15, checkpoint="c2")
     assert offsets(at) == list(range(15))
-    at.ledger.update(no_reason)
-    assert at.ledger.reconcile().offsets == 15
+    at.batch_log.update(no_cause)
+    assert at.batch_log.reconcile().total.offsets == 15
 
 
-def test_a_batch_that_delta_skips_is_told_from_one_that_is_written_already(
+def test_batch_skipped_by_delta_is_refused_unless_written(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "skipped")
@@ -80,13 +85,17 @@ def test_a_batch_that_delta_skips_is_told_from_one_that_is_written_already(
     write(stream, 1, 20)  # as after a kill before Spark held it for done
     without_laws(monkeypatch, "look for its own commit")
     write(stream, 1, 20)
+    stream.account()
     Path(stream.ingest.checkpoint.path, "offsets/1").unlink()
-    with pytest.raises(IdentityError, match="Delta did not take batch 1 of checkpoint generation"):
-        write(stream, 1, 23)
+    write(stream, 1, 23)  # Delta skips it
+    with pytest.raises(
+        CheckpointMismatchError, match="Delta did not take batch 1 of checkpoint generation"
+    ):
+        stream.account()
     assert offsets(at) == list(range(20))
 
 
-def test_a_batch_that_does_not_link_up_is_refused(
+def test_batch_not_contiguous_is_refused(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "refused")
@@ -94,13 +103,13 @@ def test_a_batch_that_does_not_link_up_is_refused(
     write(stream, 0, 10)
     without_laws(monkeypatch, "offsets")
     plan(stream, 1, 45)  # a batch that never came here
-    with pytest.raises(IdentityError, match=r"batch 2 .* version \d+ is batch 0"):
+    with pytest.raises(CheckpointMismatchError, match=r"batch 2 .* version \d+ is batch 0"):
         write(stream, 2, 54)
     assert offsets(at) == list(range(10))
 
 
 @pytest.mark.parametrize("begin", [45, 15])
-def test_the_default_account_finds_batches_that_do_not_link_up(
+def test_update_unlinked_batches_are_found(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: int
 ) -> None:
     """Batch 1 ends at 20: 25 offsets are in no batch, or 5 in two."""
@@ -115,26 +124,26 @@ def test_the_default_account_finds_batches_that_do_not_link_up(
     told = rf"batch 2 of .* begins at offset {begin}, but the one before it ended at 20"
     for _ in range(2):  # and each time again
         with pytest.raises(ReconciliationError, match=told):
-            at.ledger.update(no_reason)
+            at.batch_log.update(no_cause)
 
 
-def test_what_a_stale_run_enters_late_is_taken_out_of_the_ledger(
+def test_reconcile_late_entry_of_a_stale_run_is_deleted(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = ingest_in(spark, tmp_path, "late")
     stalled = prepared(at, monkeypatch)
     write(stalled, 0, 4)
     write(stalled, 1, 8)
-    enter = Ledger._write
+    enter = BatchLog._write
 
-    def after_a_way_out(ledger: Ledger, *given: Any) -> Any:
-        monkeypatch.setattr(Ledger, "_write", enter)
+    def after_a_way_out(batch_log: BatchLog, *given: Any) -> Any:
+        monkeypatch.setattr(BatchLog, "_write", enter)
         prepared(at, monkeypatch, rewind_to={"late": 1})
-        return enter(ledger, *given)
+        return enter(batch_log, *given)
 
-    monkeypatch.setattr(Ledger, "_write", after_a_way_out)
-    with pytest.raises(IdentityError, match="this is a stale run"):
+    monkeypatch.setattr(BatchLog, "_write", after_a_way_out)
+    with pytest.raises(CheckpointMismatchError, match="this is a stale run"):
         stalled.account()
-    assert at.ledger.rows().where("batch_id = 1").count() == 1, "of rows that are gone"
+    assert at.batch_log.rows().where("batch_id = 1").count() == 1, "of rows that are gone"
     write(prepared(at, monkeypatch), 0, 9, checkpoint="c2")
-    assert at.ledger.prove(no_reason).whole.offsets == 9
+    assert at.batch_log.reconcile(no_cause).total.offsets == 9

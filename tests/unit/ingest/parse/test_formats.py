@@ -17,6 +17,7 @@ from tests.support.streams import COLUMNS, stream_entry
 
 from matchlake.errors import ConfigError, SourceError
 from matchlake.ingest.params import StreamParams
+from matchlake.ingest.parse.formats import FORMATS
 
 WHEN = dt.datetime(2024, 5, 1, 10, tzinfo=dt.UTC)
 ROW = ("u", "i", 4.5, WHEN)
@@ -32,7 +33,7 @@ AVRO: dict[str, Any] = {
 }
 WIDER = {**AVRO, "fields": [*AVRO["fields"], {"name": "device", "type": "string"}]}
 REFERRING = {**AVRO, "fields": [{"name": "device", "type": "shop.Device"}]}
-GOOD = {"user_id": "u", "item_id": "i", "rating": 4.5, "event_time": WHEN}
+VALID = {"user_id": "u", "item_id": "i", "rating": 4.5, "event_time": WHEN}
 
 
 def stream(**changes: Any) -> StreamParams:
@@ -51,7 +52,7 @@ def framed(number: int, datum: bytes) -> bytes:
 
 def typed(rows: list[dict[str, Any]]) -> list[Any]:
     """What became of each: its reason, or its columns."""
-    return [row["reason"] or tuple(row[name] for name in COLUMNS) for row in rows]
+    return [row["_error_code"] or tuple(row[name] for name in COLUMNS) for row in rows]
 
 
 def noise(good: bytes, count: int = 2000) -> list[bytes]:
@@ -94,20 +95,20 @@ def test_csv_values() -> None:
     }
     assert typed(parsed(list(cases), one)) == list(cases.values())
     assert typed(parsed([None], one)) == ["tombstone"]
-    other = stream(format="csv", reading={"separator": ";", "quote": "'"})
+    other = stream(format="csv", format_options={"separator": ";", "quote": "'"})
     assert typed(parsed([b"'u';i;4.5;2024-05-01T10:00:00Z"], other)) == [ROW]
     isolated(one, next(iter(cases)))
 
 
 def test_avro_values_of_a_known_schema() -> None:
-    one = stream(format="avro", reading={"avro_schema": AVRO})
-    good = avro(GOOD)
+    one = stream(format="avro", format_options={"avro_schema": AVRO})
+    good = avro(VALID)
     cases = [
         (good, ROW),
-        (avro(GOOD | {"user_id": 17}), ("17", *ROW[1:])),
-        (avro(GOOD | {"user_id": None}), "null_field"),
-        (avro(GOOD | {"rating": "4.5"}), "wrong_type"),
-        (avro(GOOD | {"rating": 7.5}), "out_of_range"),
+        (avro(VALID | {"user_id": 17}), ("17", *ROW[1:])),
+        (avro(VALID | {"user_id": None}), "null_field"),
+        (avro(VALID | {"rating": "4.5"}), "wrong_type"),
+        (avro(VALID | {"rating": 7.5}), "out_of_range"),
         (good[:-1], "malformed_avro"),
         (good + good, "malformed_avro"),
         (b"{}", "malformed_avro"),
@@ -129,9 +130,18 @@ def test_confluent_values_find_their_schema_and_keep_what_is_not_declared(
     registry: tuple[str, list[str]],
 ) -> None:
     address, asked = registry
-    old, new = framed(1, avro(GOOD)), framed(258, avro(GOOD | {"device": "tv"}, WIDER))
-    values = [old, new, old, new, framed(9, avro(GOOD)), b"\0\0\0", avro(GOOD), framed(1, b"\xff")]
-    told = {"format": "confluent_avro", "reading": {"registry": address + "/"}}
+    old, new = framed(1, avro(VALID)), framed(258, avro(VALID | {"device": "tv"}, WIDER))
+    values = [
+        old,
+        new,
+        old,
+        new,
+        framed(9, avro(VALID)),
+        b"\0\0\0",
+        avro(VALID),
+        framed(1, b"\xff"),
+    ]
+    told = {"format": "confluent_avro", "format_options": {"registry": address + "/"}}
     fates = [ROW] * 4 + ["unknown_schema", "malformed_avro", "malformed_avro", "malformed_avro"]
     assert typed(parsed(values, stream(**told))) == fates
     versions = [row["schema_version"] for row in parsed(values, stream(**told))]
@@ -139,23 +149,23 @@ def test_confluent_values_find_their_schema_and_keep_what_is_not_declared(
     del asked[3:]
     assert asked == ["/schemas/ids/1", "/schemas/ids/258", "/schemas/ids/9"], "each once"
 
-    rescued = parsed(values, stream(**told, undeclared="rescue"))
+    rescued = parsed(values, stream(**told, unknown_fields="rescue"))
     assert typed(rescued) == fates
-    assert [row["rescued"] for row in rescued[:4]] == [None, '{"device": "tv"}'] * 2
+    assert [row["_rescued_data"] for row in rescued[:4]] == [None, '{"device": "tv"}'] * 2
     fates[1] = fates[3] = "unknown_field"
-    assert typed(parsed(values, stream(**told, undeclared="refuse"))) == fates
+    assert typed(parsed(values, stream(**told, unknown_fields="quarantine"))) == fates
     isolated(stream(**told), old)
-    (row,) = parsed([framed(7, avro(GOOD))], stream(**told))
-    assert row["reason"] == "unknown_schema"
-    assert row["detail"] == "schema 7 cannot be read by itself: UnknownType: shop.Device"
+    (row,) = parsed([framed(7, avro(VALID))], stream(**told))
+    assert row["_error_code"] == "unknown_schema"
+    assert row["_error_message"] == "schema 7 cannot be read by itself: UnknownType: shop.Device"
 
 
 def test_a_registry_that_does_not_answer_fails_the_batch_and_refuses_no_record() -> None:
     with schema_registry({}, []) as address:
         pass
-    one = stream(format="confluent_avro", reading={"registry": address})
+    one = stream(format="confluent_avro", format_options={"registry": address})
     with pytest.raises(SourceError, match=r"does not answer at .*/schemas/ids/1"):
-        parsed([framed(1, avro(GOOD))], one)
+        parsed([framed(1, avro(VALID))], one)
 
 
 def rating_file() -> descriptor_pb2.FileDescriptorSet:
@@ -191,9 +201,9 @@ def test_protobuf_values(tmp_path: Path) -> None:
         message = made(**{k: v for k, v in (fields | changes).items() if v is not None})
         return bytes(message.SerializeToString())
 
-    reading = {"descriptors": str(tmp_path / "rating.desc"), "message": "shop.Rating"}
+    options = {"descriptors": str(tmp_path / "rating.desc"), "message": "shop.Rating"}
     columns = COLUMNS | {"user_id": COLUMNS["user_id"] | {"path": "user.id"}}
-    told = {"format": "protobuf", "reading": reading, "columns": columns}
+    told = {"format": "protobuf", "format_options": options, "columns": columns}
     row = ("u", "8", 4.5, WHEN)
     unknown = rating() + b"\x7a\x02hi"
     cases = [
@@ -209,44 +219,60 @@ def test_protobuf_values(tmp_path: Path) -> None:
     ]
     values = [value for value, _ in cases]
     assert typed(parsed(values, stream(**told))) == [fate for _, fate in cases]
-    kept = parsed([unknown], stream(**told, undeclared="rescue"))[0]["rescued"]
+    kept = parsed([unknown], stream(**told, unknown_fields="rescue"))[0]["_rescued_data"]
     assert list(json.loads(kept)) == ["15"]
     rows = typed(
         parsed([value for bad in noise(rating()) for value in (rating(), bad)], stream(**told))
     )
     assert rows[::2] == [row] * 2000
     with pytest.raises(ConfigError, match=r"has no message shop\.Nothing"):
-        parsed([], stream(**told | {"reading": reading | {"message": "shop.Nothing"}}))
+        parsed([], stream(**told | {"format_options": options | {"message": "shop.Nothing"}}))
 
 
 def test_json_keeps_or_refuses_what_is_not_declared() -> None:
-    plain = GOOD | {"event_time": "2024-05-01T10:00:00Z"}
+    plain = VALID | {"event_time": "2024-05-01T10:00:00Z"}
     more = json.dumps(plain | {"client": {"app": [1, None]}, "ä": 1.5}).encode()
     values = [json.dumps(plain).encode(), more, b"{", more]
-    rows = parsed(values, stream(undeclared="rescue"))
+    rows = parsed(values, stream(unknown_fields="rescue"))
     assert typed(rows) == [ROW, ROW, "malformed_json", ROW]
     text = '{"client": {"app": [1, null]}, "ä": 1.5}'
-    assert [row["rescued"] for row in rows] == [None, text, None, text]
-    refused = parsed(values, stream(undeclared="refuse"))
+    assert [row["_rescued_data"] for row in rows] == [None, text, None, text]
+    refused = parsed(values, stream(unknown_fields="quarantine"))
     assert typed(refused) == [ROW, "unknown_field", "malformed_json", "unknown_field"]
-    assert refused[1]["detail"] == "not declared: client, ä"
+    assert refused[1]["_error_message"] == "not declared: client, ä"
     assert refused[1]["user_id"] is None
 
 
 def test_an_undeclared_integer_of_any_length_is_kept_or_refused() -> None:
-    plain = json.dumps(GOOD | {"event_time": "2024-05-01T10:00:00Z"})
+    plain = json.dumps(VALID | {"event_time": "2024-05-01T10:00:00Z"})
     values = [f'{plain[:-1]}, "x": {"9" * size}}}'.encode() for size in (30, 5000)]
-    rows = parsed(values, stream(undeclared="rescue"))
+    rows = parsed(values, stream(unknown_fields="rescue"))
     kept = [f'{{"x": {"9" * 30}}}', f'{{"x": "{"9" * 5000}"}}']
-    assert [(row["status"], row["rescued"]) for row in rows] == [("good", text) for text in kept]
-    assert typed(parsed(values, stream(undeclared="refuse"))) == ["unknown_field"] * 2
+    assert [(row["_status"], row["_rescued_data"]) for row in rows] == [
+        ("valid", text) for text in kept
+    ]
+    assert typed(parsed(values, stream(unknown_fields="quarantine"))) == ["unknown_field"] * 2
 
 
-def test_a_format_says_what_it_needs() -> None:
+def test_formats_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="format xml is none of json, csv, avro, confluent_avro"):
+        stream(format="xml")
+    with pytest.raises(ValueError, match="separator: Extra inputs are not permitted"):
+        stream(format="json", format_options={"separator": ";"})
+
+
+@pytest.mark.parametrize("name", ["json", "csv", "avro"])
+def test_formats_unreadable_values_give_errors_of_the_entry(name: str) -> None:
+    options = {"avro_schema": AVRO} if name == "avro" else {}
+    rows = parsed([b"", b"\xff", b'"', b"{"], stream(format=name, format_options=options))
+    assert {row["_error_code"] for row in rows} <= set(FORMATS[name].errors)
+
+
+def test_format_options_missing_key_is_named() -> None:
     for format_, needed in (("avro", "avro_schema"), ("confluent_avro", "registry")):
-        with pytest.raises(ValueError, match=f"format {format_} needs reading.{needed}"):
+        with pytest.raises(ValueError, match=f"format_options\n.*{needed}: Field required"):
             stream(format=format_)
-    with pytest.raises(ValueError, match="registry has to begin with http"):
-        stream(format="confluent_avro", reading={"registry": "file:///etc/passwd"})
+    with pytest.raises(ValueError, match="registry: registry must begin with http"):
+        stream(format="confluent_avro", format_options={"registry": "file:///etc/passwd"})
     with pytest.raises(ValueError, match="registry must hold no login"):
-        stream(format="confluent_avro", reading={"registry": "https://me:word@registry"})
+        stream(format="confluent_avro", format_options={"registry": "https://me:word@registry"})

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from matchlake.errors import IdentityError
+from matchlake.errors import CheckpointMismatchError
 from matchlake.ingest.params import StreamParams
 from matchlake.ingest.streams.batch_writer import BatchWriter
 from matchlake.ingest.streams.checkpoint import Checkpoint, Ranges
@@ -20,16 +20,18 @@ def writer(**keys: Any) -> BatchWriter:
 
 
 def commit(batch: int | None, **offsets: list[int]) -> Commit:
-    told = {"stream": "s", "generation": 1, "offsets": {k[1:]: v for k, v in offsets.items()}}
-    told |= {"begun": "adopt"} if batch is None else {"batch": batch, "checkpoint": OWN}
-    return Commit(7, datetime(2024, 5, 1, tzinfo=UTC), "WRITE", {}, 10, told)
+    metadata = {"stream": "s", "generation": 1, "offsets": {k[1:]: v for k, v in offsets.items()}}
+    metadata |= (
+        {"restart": "accept-data-loss"} if batch is None else {"batch": batch, "checkpoint": OWN}
+    )
+    return Commit(7, datetime(2024, 5, 1, tzinfo=UTC), "WRITE", {}, 10, metadata)
 
 
 @pytest.mark.parametrize(
     ("last", "batch", "plan"),
     [
         (None, 0, {0: (30, 40)}),  # the very first
-        (commit(None, p0=[30, 30]), 0, {0: (30, 40)}),  # the first after a way out
+        (commit(None, p0=[30, 30]), 0, {0: (30, 40)}),  # the first after a restart
         (commit(None, p0=[30, 30]), 0, {0: (30, 40), 1: (9, 12)}),  # a partition came meanwhile
         (commit(None), 0, {0: (30, 40)}),  # that begins at whatever the broker holds
         (commit(4, p0=[30, 40]), 5, {0: (40, 45)}),
@@ -47,7 +49,7 @@ def test_a_batch_that_goes_on_where_the_last_one_ended_is_next(
 def test_a_batch_that_is_given_again_is_known_to_be_written() -> None:
     last = commit(4, p0=[30, 40], p1=[0, 0])
     assert not writer().is_next(last, OWN, 4, {0: (30, 40), 1: (0, 0)})
-    assert writer(first=6).is_next(None, OWN, 6, {0: (30, 40)}), "the history was cleaned up"
+    assert writer(first_batch=6).is_next(None, OWN, 6, {0: (30, 40)}), "the history was cleaned up"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,12 @@ def test_a_batch_that_is_given_again_is_known_to_be_written() -> None:
         (commit(4, p0=[30, 40]), 5, {0: (39, 54)}, "begins at offset 39, .* ended at 40"),
         (commit(4, p0=[30, 40], p1=[0, 3]), 5, {0: (40, 54)}, "leaves out partition 1"),
         (commit(4, p0=[30, 40]), 5, {0: (40, 54), 1: (2, 3)}, "partition 1 is new, but begins"),
-        (commit(4, p0=[30, 40]), 6, {0: (40, 54)}, "version 7 is batch 4. Written, records"),
+        (
+            commit(4, p0=[30, 40]),
+            6,
+            {0: (40, 54)},
+            "is batch 4, so Delta did not take batch 5",
+        ),
         (commit(4, p0=[30, 40]), 3, {0: (20, 30)}, "is batch 4: another run of this stream"),
         (commit(4, p0=[30, 40]), 4, {0: (30, 41)}, "batch 4 already, with other offsets"),
         (commit(None, p0=[30, 30]), 0, {0: (20, 40)}, "begins at offset 20, .* ended at 30"),
@@ -69,16 +76,20 @@ def test_a_batch_that_is_given_again_is_known_to_be_written() -> None:
 def test_any_other_batch_is_refused(
     last: Commit | None, batch: int, plan: Ranges, told: str
 ) -> None:
-    with pytest.raises(IdentityError, match=f"s: batch {batch} of .* generation 1 .*{told}"):
+    with pytest.raises(
+        CheckpointMismatchError, match=f"s: batch {batch} of .* generation 1 .*{told}"
+    ):
         writer().is_next(last, OWN, batch, plan)
 
 
 def test_a_writer_keeps_the_checkpoint_that_it_had_first(monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = Checkpoint(cast("Any", None), "there", "s", 1)
-    known, new = writer(own=OWN), writer()
+    known, new = writer(checkpoint_id=OWN), writer()
     monkeypatch.setattr(Checkpoint, "id", lambda _: OWN)
     assert known.require_own(checkpoint) == new.require_own(checkpoint) == OWN
     monkeypatch.setattr(Checkpoint, "id", lambda _: 0xC2)
     for each in (known, new):
-        with pytest.raises(IdentityError, match=r"there/1 is 194, but this run began with 193"):
+        with pytest.raises(
+            CheckpointMismatchError, match=r"there/1 is 194, but this run began with 193"
+        ):
             each.require_own(checkpoint)

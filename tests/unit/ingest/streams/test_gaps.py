@@ -4,7 +4,7 @@ import pytest
 
 from matchlake.ingest.streams import gaps
 from matchlake.ingest.streams.audit_table import Gap
-from matchlake.ingest.streams.gaps import AskBroker
+from matchlake.ingest.streams.gaps import BrokerCauses
 from matchlake.io.kafka import TopicState
 
 
@@ -20,7 +20,7 @@ def test_each_range_has_the_reason_that_the_broker_gives(
         "held_from",
         lambda *given: {first: min(at for at in held if at >= first) for first, _ in given[-1]},
     )
-    ask = AskBroker({}, "topic")
+    ask = BrokerCauses({}, "topic")
     assert ask("t", 0, [(0, 3), (5, 20), (28, 29), (30, 40)]) == [
         (Gap.RETENTION, 0, 3),
         (Gap.RETENTION, 5, 10),

@@ -49,6 +49,6 @@ def test_each_kind_of_problem_is_told_with_its_ranges() -> None:
         f"{where}: missing: offsets 14 to 16",
         f"{where}: more than once: offset 13, offset 19",
         f"{where}: not of this batch: offset 9, offset 21",
-        f"{where}: in a gap, but there: offset 11",
+        f"{where}: in a gap, but in the table: offset 11",
     ]
     assert (range_shown(3, 4), range_shown(3, 5)) == ("offset 3", "offsets 3 to 4")

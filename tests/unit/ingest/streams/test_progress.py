@@ -73,8 +73,8 @@ def test_a_batch_is_told_kept_and_shown(tmp_path: Path) -> None:
 
 
 def test_a_flag_stands_for_a_key_of_conf() -> None:
-    assert Flag("--adopt", "ingest.adopt", "STREAM", "").setting(["a", "b"]) == (
-        'ingest.adopt=["a", "b"]'
-    )
+    assert Flag("--accept-data-loss", "ingest.accept_data_loss", "STREAM", "").setting(
+        ["a", "b"]
+    ) == ('ingest.accept_data_loss=["a", "b"]')
     rewind = Flag("--rewind-to", "ingest.rewind_to", "STREAM=BATCH", "")
     assert rewind.setting(["a=3", "b=0"]) == "ingest.rewind_to={a: 3, b: 0}"

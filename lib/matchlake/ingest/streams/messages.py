@@ -1,4 +1,4 @@
-"""From Kafka's messages to the rows of a stream's bronze table, good and bad together."""
+"""From Kafka messages to the rows of a bronze table, valid and quarantined together."""
 
 import gc
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,21 +13,28 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from matchlake.ingest.params import StreamParams
-from matchlake.ingest.parse.casts import places_among
 from matchlake.ingest.parse.decoders import schema_id
-from matchlake.ingest.parse.readers import reader_of
-from matchlake.ingest.parse.validation import check_columns
-from matchlake.ingest.reasons import Finding
-from matchlake.ingest.schema import BATCH, GOOD, QUARANTINED, RAW, REFUSAL, RESCUED
+from matchlake.ingest.parse.readers import make_reader
+from matchlake.ingest.parse.validation import check_columns, error_arrays
+from matchlake.ingest.schema import (
+    BATCH,
+    ERROR_CODE,
+    ERROR_COLUMNS,
+    QUARANTINED,
+    RAW,
+    RESCUED,
+    STATUS,
+    VALID,
+)
 from matchlake.ingest.tables import stream_columns, stream_table
 from matchlake.schemas import quote_identifier, quote_text
 
 MESSAGE = ("key", "value", "headers", "partition", "offset", "timestamp")
-"""The columns of a message that a row is made of."""
+"""The columns of a message that become a row."""
 _READ_FROM = ("checkpoint_id", "batch_id")
 _READ = "_read"
 _arrow_udf = getattr(F, "arrow_udf", None)
-"""Spark has it from 4.1 on."""
+"""Spark has it since 4.1."""
 
 
 def parse_messages(
@@ -36,44 +43,43 @@ def parse_messages(
     passing: Sequence[str] = (),
     batch: tuple[int, int] | None = None,
 ) -> DataFrame:
-    """One row a message, as `stream_table(stream)` has it; lazy, no shuffle.
+    """One row per message, with the columns of `stream_table(stream)`. Lazy, no shuffle.
 
-    Reads key, value (binary), headers, partition, offset and timestamp. checkpoint_id and
-    batch_id are those of `batch`, or else there only where they are among the columns `passing`
-    through.
+    Reads key, value (binary), headers, partition, offset and timestamp. Columns of `passing` are
+    kept. checkpoint_id and batch_id are those of `batch`; without one, they are only in the
+    result if they are in `passing`.
     """
     fields = _fields(stream, numbered=batch is not None)
     rows = _read(messages.select(*MESSAGE, *passing), stream, fields, batch and batch[1])
-    # As SQL: column by column, Python asked the JVM 780 times for each batch.
-    made = {
-        "status": f"IF({_READ}.reason IS NULL, '{GOOD}', '{QUARANTINED}')",
+    # As SQL text: Columns need 780 calls from Python to the JVM per batch.
+    expressions = {
+        STATUS.name: f"IF({_READ}.{ERROR_CODE.name} IS NULL, '{VALID}', '{QUARANTINED}')",
         "topic": quote_text(stream.topic),
         "kafka_timestamp": "`timestamp`",
-        RAW.name: f"IF({_READ}.reason IS NULL, NULL, struct(key, value, headers))",
+        RAW.name: f"IF({_READ}.{ERROR_CODE.name} IS NULL, NULL, struct(key, value, headers))",
         "value_bytes": "length(value)",
         "schema_version": str(stream.schema_version),
         "attempt": "1",
         **{name: f"{_READ}.{quote_identifier(name)}" for name in fields.names},
     }
     if batch:
-        made["checkpoint_id"] = f"CAST({batch[0]:d} AS BIGINT)"
+        expressions["checkpoint_id"] = f"CAST({batch[0]:d} AS BIGINT)"
     absent = {name for name in _READ_FROM if not batch and name not in passing}
     names = [name for name in stream_table(stream).column_names if name not in absent]
     quoted = {name: quote_identifier(name) for name in names}
     return rows.selectExpr(
-        *(f"{made.get(name, as_is)} AS {as_is}" for name, as_is in quoted.items())
+        *(f"{expressions.get(name, as_is)} AS {as_is}" for name, as_is in quoted.items())
     )
 
 
 def _fields(stream: StreamParams, *, numbered: bool) -> StructType:
-    """The columns that only Python can tell, of which each message gets one struct, `_read`."""
-    told = {"schema_version"} if stream.format == "confluent_avro" else set()
+    """The columns that Python computes, as one struct `_read` per message."""
+    names = {"schema_version"} if stream.format_entry.names_schema else set()
     if numbered:
-        # As a literal the batch's number would stand in the code that Spark makes of the plan, and
-        # have it compiled and warmed up anew for each batch.
-        told.add("batch_id")
-    columns = (*stream_columns(stream), *REFUSAL, *(c for c in BATCH if c.name in told))
-    # Without comments: with them it would be another type than that of what Python sends.
+        # A literal would change the code that Spark generates, which is then compiled per batch.
+        names.add("batch_id")
+    columns = (*stream_columns(stream), *ERROR_COLUMNS, *(c for c in BATCH if c.name in names))
+    # Without column comments: with them the schema would differ from the one that Python sends.
     bare = (f"{quote_identifier(column.name)} {column.type}" for column in columns)
     return cast("StructType", StructType.fromDDL(", ".join(bare)))
 
@@ -83,18 +89,18 @@ def _read(
 ) -> DataFrame:
     """The messages with `_read`.
 
-    Spark asks each row on its way to Python for the size of its columns, which takes as long as
-    sending them. Where it has Arrow functions, nothing but the value travels. Else whole rows do,
-    with headers as JSON: to ask a list takes 5 us.
+    Spark computes the size of each column of a row that it sends to Python, which takes as long as
+    sending it. With Arrow functions only the value is sent. Without them whole rows are sent, with
+    headers as JSON, because the size of a list takes 5 us.
     """
 
     def read_all(values: Iterator[pa.Array]) -> Iterator[pa.Array]:
         return read_values(values, stream, number)
 
     def add_read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        kept, given = tee(batches)
-        read = read_all(batch.column("value") for batch in given)
-        for batch, one in zip(kept, read, strict=True):
+        batches, copies = tee(batches)
+        read = read_all(batch.column("value") for batch in copies)
+        for batch, one in zip(batches, read, strict=True):
             yield batch.append_column(_READ, one)
 
     value = F.concat("value", F.lit(b"\n")) if _is_ended(stream) else F.col("value")
@@ -109,34 +115,36 @@ def _read(
 
 
 def _is_ended(stream: StreamParams) -> bool:
-    """Whether values travel with a newline behind them: then Arrow reads them as they lie."""
-    return stream.format == "json"
+    """Whether a newline is added to each value, so that Arrow reads a batch without a copy."""
+    return stream.format_entry.decoder is None
 
 
 def read_values(
     batches: Iterable[pa.Array], stream: StreamParams, number: int | None = None
 ) -> Iterator[pa.StructArray]:
-    """For each value the declared columns, reason and detail, array by array.
+    """The declared columns, `_error_code` and `_error_message` of each value, array by array.
 
-    Besides `rescued` and the schema's id, where the stream has them, and batch_id, where there is
-    a `number`. A value is the message's, for JSON with a newline behind it.
+    Then `_rescued_data` and the id of the schema, if the stream has them, and batch_id, if there
+    is a `number`. JSON values end with a newline.
     """
-    reader = reader_of(stream)
+    reader = make_reader(
+        stream.format, stream.format_options, stream.columns, stream.unknown_fields
+    )
     _spare_imports()
     for values in batches:
         count = len(values)
-        found, findings = reader.read(values)
+        found, rejections = reader.read(values)
         columns = check_columns(
             stream.columns,
             found,
-            findings,
+            rejections,
             lambda row, name: reader.why_null(values, row, name),  # noqa: B023
         )
-        if stream.undeclared == "rescue":
-            kept = {row: text for row, text in reader.rescued.items() if row not in findings}
+        if stream.unknown_fields == "rescue":
+            kept = {row: text for row, text in reader.rescued.items() if row not in rejections}
             columns[RESCUED.name] = pa.array(map(kept.get, range(count)), pa.string())
-        columns |= refusals(findings, count)
-        if stream.format == "confluent_avro":
+        columns |= error_arrays(rejections, count)
+        if stream.format_entry.names_schema:
             columns["schema_version"] = pa.array(map(schema_id, values.to_pylist()), pa.int32())
         if number is not None:
             columns["batch_id"] = pa.array(np.full(count, number, np.int64))
@@ -145,20 +153,8 @@ def read_values(
 
 @cache
 def _spare_imports() -> None:
-    """Once in a process: what is there by now is left out of the collection of garbage.
+    """Excludes all present objects from garbage collection, once per process.
 
-    Spark has a worker collect it after each task, which takes 30 ms with all that is imported.
+    Spark collects garbage after each task, which takes 30 ms with all imported modules.
     """
     gc.freeze()
-
-
-def refusals(findings: dict[int, Finding], count: int) -> dict[str, pa.Array]:
-    """The columns reason and detail of `count` rows, null where there is no finding."""
-    if not findings:
-        return {name: pa.nulls(count, pa.string()) for name in ("reason", "detail")}
-    rows = sorted(findings)
-    indices = places_among(rows, count)
-    return {
-        name: pa.array([str(findings[row][part]) for row in rows], pa.string()).take(indices)
-        for part, name in enumerate(("reason", "detail"))
-    }

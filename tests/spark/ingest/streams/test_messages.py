@@ -8,27 +8,27 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from tests.support.registry import schema_registry
-from tests.support.streams import COLUMNS, good, stream_entry
+from tests.support.streams import COLUMNS, stream_entry, valid_value
 
 from matchlake.ingest.params import StreamParams
-from matchlake.ingest.parse import messages as records
-from matchlake.ingest.parse.messages import parse_messages
+from matchlake.ingest.streams import messages as records
+from matchlake.ingest.streams.messages import parse_messages
 from matchlake.ingest.tables import stream_table
 
 SCHEMA = """key BINARY, value BINARY, headers ARRAY<STRUCT<key: STRING, value: BINARY>>,
     partition INT, offset BIGINT, timestamp TIMESTAMP, checkpoint_id BIGINT, batch_id BIGINT"""
 HEADERS = [("trace", b"\x01\xff"), ("trace", None), ("empty", b"")]
 CASES: list[tuple[bytes | None, str | None]] = [
-    (good(1), None),
+    (valid_value(1), None),
     (None, "tombstone"),
     (b"", "empty"),
     (b"\n\n", "empty"),
     (b'{"user_id":', "malformed_json"),
     (b"\xff\xfe", "invalid_utf8"),
-    (good(2) + b"\n", None),
-    (good(3) + good(4), "malformed_json"),
+    (valid_value(2) + b"\n", None),
+    (valid_value(3) + valid_value(4), "malformed_json"),
     ('{"user_id":"ü€\U0001f600"}'.encode(), "missing_field"),
-    (good(5), None),
+    (valid_value(5), None),
 ]
 
 
@@ -51,10 +51,10 @@ def test_each_message_is_one_row_as_it_came(
     rows = found.orderBy("offset").collect()
     for place, ((value, reason), row) in enumerate(zip(CASES, rows, strict=True)):
         raw = (b"k%d" % place, value, HEADERS if place % 2 else None) if reason else None
-        assert (row.offset, row.reason, row.raw) == (100 + place, reason, raw)
-        assert row.status == ("quarantined" if reason else "good")
+        assert (row.offset, row["_error_code"], row.raw) == (100 + place, reason, raw)
+        assert row["_status"] == ("quarantined" if reason else "valid")
         assert row.value_bytes == (None if value is None else len(value))
-        assert (row.detail is None) == (row.user_id is not None) == (reason is None)
+        assert (row["_error_message"] is None) == (row.user_id is not None) == (reason is None)
         assert (row.topic, row.partition, row.attempt) == ("events", 3, 1)
         assert (row.checkpoint_id, row.batch_id) == (batch or (11, 12))
         assert row.kafka_timestamp.year == 2024
@@ -74,14 +74,14 @@ def test_a_task_asks_a_registry_for_a_schema_once(spark: SparkSession) -> None:
     spark.conf.set(at_once, 2)
     try:
         with schema_registry({1: schema}, asked) as address:
-            told = {"format": "confluent_avro", "reading": {"registry": address}}
+            told = {"format": "confluent_avro", "format_options": {"registry": address}}
             entry = stream_entry("events", "events", columns=columns, event_time=None, **told)
             stream = StreamParams.model_validate(entry)
             one = messages(spark).coalesce(1).withColumn("value", F.lit(value.getvalue()))
-            rows = parse_messages(one, stream, batch=(1, 1)).select("user_id", "status").collect()
+            rows = parse_messages(one, stream, batch=(1, 1)).select("user_id", "_status").collect()
     finally:
         spark.conf.set(at_once, before)
-    assert rows == [("u", "good")] * len(CASES)
+    assert rows == [("u", "valid")] * len(CASES)
     assert asked == ["/schemas/ids/1"]
 
 

@@ -1,4 +1,4 @@
-"""What stops a stream whose checkpoint, table and topic do not fit, and the ways out."""
+"""The consistency checks of a stream at its start, and the recovery options."""
 
 import shutil
 from pathlib import Path
@@ -8,16 +8,16 @@ from kafka import KafkaAdminClient
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 from tests.support.streams import (
-    good,
+    batch_log_of,
     ingest,
-    ledger_of,
     one_stream,
     produce,
+    valid_value,
     with_ingest,
 )
 
 from matchlake.dev.sandbox.topics import create_topic
-from matchlake.errors import IdentityError, ReconciliationError
+from matchlake.errors import CheckpointMismatchError, ReconciliationError
 from matchlake.runtime import Runtime
 
 
@@ -29,43 +29,49 @@ def offsets(runtime: Runtime, table: str) -> list[int]:
 def test_a_restore_stops_the_stream_and_each_way_out_leads_on(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:
-    runtime = one_stream(spark, tmp_path, broker, "restored", max_offsets_per_batch=4)
+    runtime = one_stream(spark, tmp_path, broker, "restored", max_offsets_per_trigger=4)
     table = runtime.lakehouse.name("restored.events")
-    produce(broker, "restored", [good(n) for n in range(8)])
-    assert ingest(runtime).good == 8
+    produce(broker, "restored", [valid_value(n) for n in range(8)])
+    assert ingest(runtime).valid == 8
     spark.sql(f"RESTORE TABLE {table} TO VERSION AS OF 1")
-    produce(broker, "restored", [good(8), b"bad"])
+    produce(broker, "restored", [valid_value(8), b"bad"])
 
-    with pytest.raises(IdentityError) as stopped:
+    with pytest.raises(CheckpointMismatchError) as stopped:
         ingest(runtime)
     assert "restored.events was changed by RESTORE to version 1 (version 3" in str(stopped.value)
     assert "batch 1 is no longer in it" in str(stopped.value)
-    for way in ("--adopt restored goes", "--rewind-to restored=1 reads", "--new-identity restored"):
+    for way in (
+        "--accept-data-loss restored goes",
+        "--rewind-to restored=1 reads",
+        "--reset-checkpoint restored",
+    ):
         assert way in str(stopped.value)
     assert offsets(runtime, "restored.events") == [0, 1, 2, 3], "nothing was written"
 
     ingest(with_ingest(runtime, rewind_to={"restored": 1}))
     assert offsets(runtime, "restored.events") == list(range(10))
     counts = ingest(runtime)
-    assert (counts.offsets, counts.good, counts.quarantined, counts.gaps) == (10, 9, 1, 0)
+    assert (counts.offsets, counts.valid, counts.quarantined, counts.gaps) == (10, 9, 1, 0)
 
     spark.sql(f"RESTORE TABLE {table} TO VERSION AS OF 1")
-    adopting = ingest(with_ingest(runtime, adopt=("restored",)))
-    assert (adopting.good, adopting.gaps) == (4, 6), "what was lost is a gap with a reason"
-    produce(broker, "restored", [good(10)])
-    assert ingest(runtime).good == 5
-    assert ledger_of(runtime).gaps() == {"adopted": 6}
+    adopting = ingest(with_ingest(runtime, accept_data_loss=("restored",)))
+    assert (adopting.valid, adopting.gaps) == (4, 6), "what was lost is a gap with a cause"
+    produce(broker, "restored", [valid_value(10)])
+    assert ingest(runtime).valid == 5
+    assert batch_log_of(runtime).gaps() == {"accepted": 6}
     assert offsets(runtime, "restored.events") == [0, 1, 2, 3, 10]
 
-    with pytest.raises(IdentityError, match="has rows of this topic, which would be there twice"):
-        ingest(with_ingest(runtime, new_identity=("restored",)))
+    with pytest.raises(
+        CheckpointMismatchError, match="has rows of this topic, which would be there twice"
+    ):
+        ingest(with_ingest(runtime, reset_checkpoint=("restored",)))
 
 
 def test_two_runs_that_make_one_checkpoint_at_once_are_told_apart(
     spark: SparkSession, tmp_path: Path, broker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime = one_stream(spark, tmp_path, broker, "twin")
-    produce(broker, "twin", [good(0)])
+    produce(broker, "twin", [valid_value(0)])
     jvm = spark._jvm
     assert jvm is not None
     streaming = jvm.org.apache.spark.sql.execution.streaming.runtime.StreamMetadata
@@ -80,10 +86,12 @@ def test_two_runs_that_make_one_checkpoint_at_once_are_told_apart(
 
     with monkeypatch.context() as patch:
         patch.setattr(DataStreamWriter, "start", start_second)
-        with pytest.raises(IdentityError, match="twin: another run of this stream is under way"):
+        with pytest.raises(
+            CheckpointMismatchError, match="twin: another run of this stream is under way"
+        ):
             ingest(runtime)
     shutil.rmtree(tmp_path / "checkpoints" / "twin")
-    assert ingest(runtime).good == 1
+    assert ingest(runtime).valid == 1
 
 
 @pytest.mark.soak
@@ -93,30 +101,34 @@ def test_a_checkpoint_that_is_gone_or_of_another_stream_stops_it(
     runtime = one_stream(spark, tmp_path, broker, "parted")
     other = one_stream(spark, tmp_path, broker, "stranger")
     for each in ("parted", "stranger"):
-        produce(broker, each, [good(n) for n in range(3)])
+        produce(broker, each, [valid_value(n) for n in range(3)])
     ingest(runtime)
     ingest(other)
     checkpoint = tmp_path / "checkpoints" / "parted"
     checkpoint.rename(tmp_path / "kept")
 
     with pytest.raises(
-        IdentityError, match=r"no checkpoint at .*parted/0, but parted\.events has 1 b"
+        CheckpointMismatchError, match=r"no checkpoint at .*parted/0, but parted\.events has 1 b"
     ):
         ingest(runtime)
     shutil.copytree(tmp_path / "checkpoints" / "stranger", checkpoint)
-    with pytest.raises(IdentityError, match=r"but parted\.events was written by stream parted f"):
+    with pytest.raises(
+        CheckpointMismatchError, match=r"but parted\.events was written by stream parted f"
+    ):
         ingest(runtime)
     shutil.rmtree(checkpoint)
-    produce(broker, "parted", [good(3)])
-    assert ingest(with_ingest(runtime, adopt=("parted",))).good == 4
+    produce(broker, "parted", [valid_value(3)])
+    assert ingest(with_ingest(runtime, accept_data_loss=("parted",))).valid == 4
     assert offsets(runtime, "parted.events") == [0, 1, 2, 3], "goes on after the last, once"
 
     shutil.rmtree(checkpoint)
     shutil.copytree(tmp_path / "kept", checkpoint)
-    with pytest.raises(IdentityError, match=r"no checkpoint at .*parted/1, but"):
+    with pytest.raises(CheckpointMismatchError, match=r"no checkpoint at .*parted/1, but"):
         ingest(runtime)
     shutil.copytree(checkpoint / "0", checkpoint / "1")
-    with pytest.raises(IdentityError, match=r"but parted\.events was written by stream parted f"):
+    with pytest.raises(
+        CheckpointMismatchError, match=r"but parted\.events was written by stream parted f"
+    ):
         ingest(runtime)
 
 
@@ -126,28 +138,34 @@ def test_a_table_that_was_replaced_or_has_lost_its_rows_stops_it(
 ) -> None:
     runtime = one_stream(spark, tmp_path, broker, "replaced")
     table = runtime.lakehouse.name("replaced.events")
-    produce(broker, "replaced", [good(n) for n in range(3)])
+    produce(broker, "replaced", [valid_value(n) for n in range(3)])
     ingest(runtime)
     folder = Path(str(runtime.lakehouse.path("replaced.events")))
     shutil.copytree(folder, tmp_path / "copy")
 
-    produce(broker, "replaced", [good(3)])
+    produce(broker, "replaced", [valid_value(3)])
     ingest(runtime)
     spark.sql(f"DELETE FROM {table} WHERE batch_id = 1")
-    with pytest.raises(IdentityError, match=r"history of replaced\.events has batch 1 with 1 row"):
+    with pytest.raises(
+        CheckpointMismatchError, match=r"history of replaced\.events has batch 1 with 1 row"
+    ):
         ingest(runtime)
 
     spark.sql(f"DROP TABLE {table}")
     shutil.rmtree(folder)
     shutil.copytree(tmp_path / "copy", folder)
-    with pytest.raises(IdentityError, match="checkpoint holds batch 1 for done: the table is an"):
+    with pytest.raises(
+        CheckpointMismatchError, match="checkpoint holds batch 1 for done: the table is an"
+    ):
         ingest(runtime)
 
     spark.sql(f"DROP TABLE {table}")
     shutil.rmtree(folder)
-    with pytest.raises(IdentityError, match=r"no trace of the 2 batches .* table was replaced"):
+    with pytest.raises(
+        CheckpointMismatchError, match=r"no trace of the 2 batches .* table was replaced"
+    ):
         ingest(runtime)
-    assert ingest(with_ingest(runtime, new_identity=("replaced",))).good == 4
+    assert ingest(with_ingest(runtime, reset_checkpoint=("replaced",))).valid == 4
     assert ingest(runtime).offsets == 4
 
 
@@ -156,17 +174,19 @@ def test_a_topic_made_anew_stops_it_and_is_read_beside_the_old_rows(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:
     runtime = one_stream(spark, tmp_path, broker, "remade")
-    produce(broker, "remade", [good(n) for n in range(3)])
+    produce(broker, "remade", [valid_value(n) for n in range(3)])
     ingest(runtime)
     with KafkaAdminClient(bootstrap_servers=broker) as admin:
         admin.delete_topics(["remade"])
     create_topic(broker, "remade", 1)
-    produce(broker, "remade", [good(n) for n in range(5)])
+    produce(broker, "remade", [valid_value(n) for n in range(5)])
 
-    with pytest.raises(IdentityError, match=r"topic remade was deleted and made anew: it has id"):
+    with pytest.raises(
+        CheckpointMismatchError, match=r"topic remade was deleted and created again: it has id"
+    ):
         ingest(runtime)
-    counts = ingest(with_ingest(runtime, new_identity=("remade",)))
-    assert (counts.offsets, counts.good) == (8, 8)
+    counts = ingest(with_ingest(runtime, reset_checkpoint=("remade",)))
+    assert (counts.offsets, counts.valid) == (8, 8)
     assert offsets(runtime, "remade.events") == [0, 0, 1, 1, 2, 2, 3, 4]
 
 
@@ -175,13 +195,15 @@ def test_a_second_writer_of_the_same_table_is_stopped(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:
     runtime = one_stream(spark, tmp_path, broker, "shared")
-    produce(broker, "shared", [good(n) for n in range(3)])
+    produce(broker, "shared", [valid_value(n) for n in range(3)])
     ingest(runtime)
     elsewhere = runtime.config.model_copy(update={"checkpoints": str(tmp_path / "elsewhere")})
     second = Runtime(spark, elsewhere, runtime.lakehouse, runtime.secrets, runtime.tracker)
-    with pytest.raises(IdentityError, match=r"no checkpoint at .*elsewhere.shared/0, but shared\."):
+    with pytest.raises(
+        CheckpointMismatchError, match=r"no checkpoint at .*elsewhere.shared/0, but shared\."
+    ):
         ingest(second)
-    assert ingest(runtime).good == 3
+    assert ingest(runtime).valid == 3
 
 
 @pytest.mark.soak
@@ -190,12 +212,12 @@ def test_a_loss_or_doubling_is_found_with_its_ranges(
 ) -> None:
     runtime = one_stream(spark, tmp_path, broker, "doubled")
     table = runtime.lakehouse.name("doubled.events")
-    produce(broker, "doubled", [good(n) for n in range(200)])
+    produce(broker, "doubled", [valid_value(n) for n in range(200)])
     ingest(runtime)
     spark.sql(f"DELETE FROM {table} WHERE offset IN (3, 100, 101)")
     spark.sql(f"INSERT INTO {table} SELECT * FROM {table} e WHERE e.offset IN (7, 64)")
     with pytest.raises(ReconciliationError) as found:
-        ledger_of(runtime).reconcile()
+        batch_log_of(runtime).reconcile()
     told = "partition 0, batch 0 (0 to 199)"
     assert f"{told}: missing: offset 3, offsets 100 to 101" in str(found.value)
     assert f"{told}: more than once: offset 7, offset 64" in str(found.value)

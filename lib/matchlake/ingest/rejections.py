@@ -1,0 +1,41 @@
+"""The error codes of quarantined records, and the rejection of one record."""
+
+from enum import StrEnum
+from typing import NamedTuple, Self
+
+
+class ErrorCode(StrEnum):
+    """Every error code of a quarantined record, with its meaning."""
+
+    TOMBSTONE = "tombstone", "the message has no value"
+    EMPTY = "empty", "the value is empty or white space"
+    INVALID_UTF8 = "invalid_utf8", "the value is not UTF-8"
+    MALFORMED_JSON = "malformed_json", "the value is not one JSON text"
+    MALFORMED_AVRO = "malformed_avro", "the value is not one Avro record of its schema"
+    MALFORMED_PROTOBUF = "malformed_protobuf", "the value is no Protobuf message"
+    UNKNOWN_SCHEMA = "unknown_schema", "the registry does not have the schema of the value"
+    UNKNOWN_FIELD = "unknown_field", "a field is not declared, and unknown_fields is quarantine"
+    MALFORMED_ROW = "malformed_row", "the number of fields is not that of the columns"
+    CORRUPT_FILE = "corrupt_file", "the file cannot be read to its end, so all of it is rejected"
+    NOT_AN_OBJECT = "not_an_object", "the value is JSON, but not an object"
+    MISSING_FIELD = "missing_field", "a required field is missing"
+    NULL_FIELD = "null_field", "a required field is null"
+    WRONG_TYPE = "wrong_type", "a field does not have its declared type"
+    OUT_OF_RANGE = "out_of_range", "a number is outside its declared range"
+    NOT_ALLOWED = "not_allowed", "a text is not in the declared list"
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Self:
+        """A member whose value is its name in tables, with its meaning."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+
+class Rejection(NamedTuple):
+    """The error of one record."""
+
+    code: ErrorCode
+    message: str
