@@ -77,7 +77,7 @@ def test_start_restore_during_a_batch_is_refused(
 
 @pytest.mark.parametrize(
     ("step", "way"),
-    [("fence", "rewind_to"), ("begin", ""), ("begin", "accept-data-loss"), ("finish", "")],
+    [("fence", "rewind_to"), ("begin", ""), ("begin", "accept_data_loss"), ("finish", "")],
 )
 def test_recovery_killed_at_a_step_can_be_repeated(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, way: str
@@ -111,10 +111,10 @@ def test_recovery_killed_at_a_step_can_be_repeated(
     ways = {
         "": {},
         "rewind_to": {"rewind_to": {name: 1}},
-        "accept-data-loss": {"accept_data_loss": (name,)},
+        "accept_data_loss": {"accept_data_loss": (name,)},
     }
     anew = prepared(at, monkeypatch, **ways[way])
-    assert anew.ingest.checkpoint.generation == (2 if way == "accept-data-loss" else 1)
+    assert anew.ingest.checkpoint.generation == (2 if way == "accept_data_loss" else 1)
     write(anew, 0, 9, checkpoint="c2")
     write(prepared(at, monkeypatch), 1, 12, checkpoint="c2")
     assert offsets(at) == list(range(12))
