@@ -189,5 +189,5 @@ def test_broken_parquet_is_refused_whole_and_a_restored_table_filled_again(
 
 
 def test_auto_loader_is_asked_for_where_there_is_none(spark: SparkSession, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="auto_loader, which there is on Databricks only"):
+    with pytest.raises(ConfigError, match="auto_loader, which exists on Databricks only"):
         run(at(spark, tmp_path, SALES, file_discovery="auto_loader"))
