@@ -74,7 +74,7 @@ class Runtime:
 
 
 class Flag(NamedTuple):
-    """An option of one job that sets a conf key: a list, or a mapping with `A=B`."""
+    """A job option that sets a conf key. Its value is a list, or a mapping written as `A=B`."""
 
     name: str
     key: str
@@ -211,7 +211,7 @@ def spark_session(config: JobConfig, name: str) -> SparkSession:
 
 
 def _token_settings(config: JobConfig, settings: Mapping[str, str]) -> dict[str, str]:
-    """Kafka's Java client gets tokens only from endpoints that its JVM allows at its start."""
+    """Settings that allow the OAuth token endpoint: a JVM reads them only at its start."""
     if config.kafka.sasl is None or config.kafka.sasl.oauth is None:
         return {}
     endpoint = config.kafka.sasl.oauth.token_endpoint

@@ -213,7 +213,7 @@ NAMED = {
             "features.tables.users.source",
             "features.tables.users.table",
             "features.tables.users.features.name",
-            "recommend.pairs",
+            "recommend.score_pairs_table",
             "streams.rating_events.table",
             "streams.rating_events.topic",
             "silver.tables.ratings.table",

@@ -95,7 +95,7 @@ LOCAL = (
 )
 """The commands for a development machine; their packages are the extra `local`."""
 
-# The extra that brings a package which the wheel alone does not.
+# The extra that installs a package; the plain wheel does not.
 _EXTRAS = {
     "pyspark": "spark",
     "py4j": "spark",

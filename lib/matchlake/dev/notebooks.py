@@ -24,7 +24,9 @@ def read_notebook(path: Path) -> list[Cell]:
     text = path.read_text(encoding="utf-8")
     first, _, rest = text.partition("\n")
     if first.strip() != _FIRST:
-        raise ConfigError(f"{path} is no notebook in Databricks' source format: {_FIRST!r} first.")
+        raise ConfigError(
+            f"{path} is no Databricks source notebook: its first line is not {_FIRST!r}."
+        )
     return [_cell(part.strip("\n")) for part in _BETWEEN.split(rest) if part.strip()]
 
 

@@ -59,7 +59,10 @@ class PartitionPlan:
 
 
 def plan_partitions(queries: DataFrame, count: int | None = None) -> PartitionPlan:
-    """`count` partitions, or as many as the session's shuffles; `queries` has `query`."""
+    """Plans `count` partitions, by default `spark.sql.shuffle.partitions`.
+
+    `queries` has the column `query`.
+    """
     if count is None:
         value = queries.sparkSession.conf.get("spark.sql.shuffle.partitions", "") or ""
         count = int(value) if value.isdigit() else _PARTITIONS

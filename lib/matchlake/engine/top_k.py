@@ -3,8 +3,8 @@
 Targets are stored in panels of sixteen, the longest rows first: among these most queries find
 their best. Six queries at a time pass a panel. A score below its query's limit is never written.
 The memory is the targets and, per query of a chunk, a few times k candidates and one bit per
-target. Every score is one chain of fused multiply-adds in the order of the columns, so it is the
-same to the bit in every batch and on every machine. Ties go to the first target: a rerun gives the
+target. Every score is one chain of fused multiply-adds in the order of the columns. So it is
+bit-identical in every batch and on every machine. Ties go to the first target: a rerun gives the
 same lists.
 """
 
@@ -199,7 +199,7 @@ def _select(scores: Floats, among: Positions, chosen: Floats, places: Positions)
     k, used, least = len(chosen), 0, np.uint64(0)
     keys = np.empty(_SPARE * k + LANES, np.uint64)
     for place in among:
-        score = scores[place] + np.float32(0.0)  # -0 becomes 0: both are equal.
+        score = scores[place] + np.float32(0.0)  # -0 becomes 0: keys compare bits.
         key = _key(score, place)
         if score > _NOTHING and key > least:
             keys[used] = key

@@ -94,7 +94,7 @@ class MinMax(NumericEncoder):
         scaled = (value - learned.minimum) / span
         if self.range != (0.0, 1.0):
             scaled = scaled * (high - low) + low
-        # Without `keep`, rounding must not leave the range either.
+        # Clipped again unless `keep`: rounding may pass the limits.
         return scaled if self.out_of_range == "keep" else clip(scaled, low, high)
 
 

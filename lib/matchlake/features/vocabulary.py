@@ -21,9 +21,10 @@ def choose_categories(
     before: tuple[Category, ...],
     names: Names,
 ) -> tuple[Category, ...]:
-    """The categories `before` in their order, then the most frequent new ones in the limits.
+    """Keeps the categories `before` in their order, then adds the most frequent new ones.
 
-    New categories of the feature `name` take their columns from `names`.
+    The limits of `encoder` bound their number. `names` gives the columns of new categories of the
+    feature `name`.
     """
     rows = dict(counts.values)
     categories = [c.model_copy(update={"rows": rows.get(c.value, 0)}) for c in before]

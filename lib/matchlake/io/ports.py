@@ -7,8 +7,8 @@ from matchlake.errors import SandboxError
 
 HOST = "127.0.0.1"
 """Servers of this machine listen here only."""
-# Below the range from which Linux and macOS take ports for outgoing connections: no passing
-# connection takes a port that was free when it was chosen.
+# These ports lie below the ephemeral range of Linux and macOS. So no outgoing connection takes a
+# port after it was chosen.
 _PORTS = range(20_000, 32_000)
 _UNKNOWN_OWNER = "another program"
 
@@ -16,7 +16,7 @@ _UNKNOWN_OWNER = "another program"
 def is_port_free(port: int) -> bool:
     """Whether a server could listen on `port` of this machine now."""
     with socket.socket() as probe:
-        # As servers do: a port with closing connections counts as free.
+        # As servers do: a port whose connections are in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))

@@ -29,7 +29,7 @@ _FORMS = (
         r" (?:TO|FROM) `[\w .@-]+`"
     ),
 )
-# A local folder, and the catalog that every Spark has.
+# There are no grants on a local folder, and none on spark_catalog.
 _WITHOUT_GRANTS = (None, "spark_catalog")
 
 

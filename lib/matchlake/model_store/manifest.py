@@ -108,8 +108,8 @@ def _read(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(
-            f"{path.parent} holds no model: there is no {MANIFEST}. It is another folder, or "
-            f"saving was interrupted. {_AGAIN}"
+            f"{path.parent} holds no model: there is no {MANIFEST}. Either it is not a model "
+            f"folder, or saving the model was interrupted. {_AGAIN}"
         ) from None
     except ValueError:
         raise ModelError(f"{path} is cut short or damaged. {_AGAIN}") from None

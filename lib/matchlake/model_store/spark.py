@@ -137,7 +137,7 @@ def _read(spark: SparkSession, folder: Path, manifest: Manifest, side: Side) -> 
 
 
 def _frame(spark: SparkSession, table: pa.Table) -> DataFrame:
-    # Spark 4.0 takes neither views nor large offsets from Arrow.
+    # Spark 4.0 cannot read Arrow's string_view and large_string types.
     plain = [pa.field(f.name, _plain(f.type), f.nullable) for f in table.schema]
     return spark.createDataFrame(table.cast(pa.schema(plain)))
 

@@ -58,7 +58,7 @@ def prepare(interactions: DataFrame, spec: InteractionSpec) -> DataFrame:
     require_columns(interactions, (USER_ID, ITEM_ID, column, *timed), "the interactions")
     value = F.col(column).cast("double")
     if spec.duplicates != "error":
-        # Of equal times the larger value remains, so reruns agree.
+        # If times are equal, the larger value is kept, so reruns give the same result.
         aggregates = {
             "sum": F.sum(value),
             "mean": F.avg(value),

@@ -260,7 +260,7 @@ class Recommender(Protocol):
         """All parts of the model as frames, for saving."""
 
     def to_numpy(self) -> "NumpyRecommender":
-        """The model in this process's memory; one Spark job per frame."""
+        """Collects the model to the driver: one Spark job per frame of the model."""
 
 
 class NumpyRecommender(Protocol):

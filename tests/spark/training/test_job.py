@@ -218,7 +218,7 @@ def test_what_the_champion_was_fitted_to_is_asked_of_nobody(product: Product) ->
     assert [tuple(row) for row in left.collect()] == [("u3", pair.item_id)]
     assert without_champion_training_rows(champion, tracker, lakehouse, then, params) is then
     tracker = cast("Tracker", SimpleNamespace(input_version=lambda *_: 10_000))
-    with pytest.raises(ModelError, match=r"version 10000 of silver\.interactions.*kept no more"):
+    with pytest.raises(ModelError, match=r"version 10000 of silver\.interactions.*no longer kept"):
         without_champion_training_rows(champion, tracker, lakehouse, parts, params)
 
 

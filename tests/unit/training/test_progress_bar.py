@@ -28,6 +28,6 @@ def test_a_terminal_sees_iterations_and_loss(terminal: bool) -> None:  # noqa: F
     if terminal:
         assert "refit" in shown
         assert "10/15" in shown
-        assert "loss 1200.2, held out 0.1234" in shown
+        assert "loss 1200.2, validation 0.1234" in shown
     else:
         assert not shown.strip()

@@ -37,7 +37,7 @@ class Refresher:
     def _follow(self, found: frozenset[str]) -> None:
         spark = self._lakehouse.spark
         for gone in (self._tables or frozenset()) - found:
-            # Only from the session: the table's files are not the session's to remove.
+            # This removes only the session's entry, never the table's files.
             spark.sql(f"DROP TABLE IF EXISTS {self._lakehouse.name(gone)}")
         for schema in SCHEMAS:
             spark.sql(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}")

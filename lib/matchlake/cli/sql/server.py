@@ -28,7 +28,7 @@ def sql_server(spark: SparkSession, port: int) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="matchlake-sql-") as folder:
         for key, value in _settings(port, folder).items():
             spark.conf.set(key, value)
-        # Otherwise Derby, a part of Hive's client, logs into the working folder.
+        # Otherwise Derby, a part of Hive's client, writes derby.log to the working folder.
         jvm: Any = spark._jvm  # noqa: SLF001 - Spark has no Python API for it
         jvm.java.lang.System.setProperty("derby.stream.error.file", f"{folder}/derby.log")
         thrift = jvm.org.apache.spark.sql.hive.thriftserver.HiveThriftServer2

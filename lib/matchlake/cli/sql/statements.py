@@ -1,4 +1,4 @@
-"""Facts of SQL from its text alone: ends of statements, writing words, names."""
+"""Scans SQL text: the ends of statements, the keywords that write, the names of tables."""
 
 import re
 from collections.abc import Iterator

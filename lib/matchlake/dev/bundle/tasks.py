@@ -19,7 +19,7 @@ from matchlake.dev.bundle.values import VALUE, named_values, value_problem
 from matchlake.errors import ConfigError
 from matchlake.runtime import Flag, job_arguments
 
-# The kinds of tasks, and the compute of code.
+# The task types, and the keys that name the compute of a task.
 KINDS = tuple(field.name for field in fields(Task) if field.name.endswith("_task"))
 _OF_EVERY_JOB = ("--env", "--set", "--conf-dir", "--log-level")
 _COMPUTE = ("job_cluster_key", "environment_key", "existing_cluster_id", "new_cluster")

@@ -30,7 +30,8 @@ LOCAL_CATALOG = "spark_catalog"
 SUCCESS, FAILED, EXCLUDED = "SUCCESS", "FAILED", "EXCLUDED"
 UPSTREAM_FAILED = "UPSTREAM_FAILED"
 _OURS = ("catalog", "tracking.model", "tracking.experiment")
-# Secrets, which --set may not change; the login, which must not reach the local broker.
+# Left out of a local run: --set cannot change secrets, and the login must not reach the local
+# broker.
 _SECRET = ("secrets.", "kafka.sasl.")
 
 

@@ -211,7 +211,7 @@ def _launch(
     inner = secrets.token_hex(16) if login else ""
     write_settings(home, state.port, state.controller_port, inner, settings)
     _format_once(home, java, heap, login)
-    # Before the process starts: its ports are known even if this process dies.
+    # Saved before the broker starts, so that its ports are known even if this program is killed.
     _save(home, state)
     for log in (home / "logs").iterdir():
         log.unlink()
@@ -252,8 +252,8 @@ def _refuse_to_change_locks(home: Path, last: BrokerState, login: Login | None) 
         return
     was = "with" if last.asks_login else "without"
     raise SandboxError(
-        f"The broker's data in {home} was made {was} a login, which cannot be changed: keep to "
-        "that, or remove the data with `make clean`."
+        f"The broker's data in {home} was created {was} a login. This cannot be changed. Start it "
+        "the same way, or delete the data with `make clean`."
     )
 
 

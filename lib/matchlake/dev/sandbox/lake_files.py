@@ -43,7 +43,7 @@ def write_file(path: Path, text: str) -> Path:
     """Writes `text`, unless the file holds it already: an unchanged file keeps its time."""
     if path.is_file() and path.read_bytes() == text.encode():
         return path
-    # A reader of the folder must never see half a file, nor match its name.
+    # A reader must never see a partial file, and its pattern must not match the temporary name.
     staged = path.with_name(f".{path.name}.partial")
     staged.write_text(text, encoding="utf-8", newline="")
     staged.replace(path)

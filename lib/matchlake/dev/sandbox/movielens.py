@@ -166,7 +166,7 @@ class MovieLens:
             options = _csv_options(path, table, _LAYOUTS[self.layout].separator)
             frames = pd.read_csv(path, chunksize=rows, **options)
         with frames:
-            # Not a `for`: an error between two frames is not an error of the file.
+            # `next` by hand, not `for`: only errors of reading are reported as errors of the file.
             while (frame := _next(frames, path, table)) is not None:
                 yield frame
 

@@ -29,7 +29,7 @@ def broker_answers(broker: Broker, cluster: str) -> bool:
     """Whether `broker` answers, accepts the login, is not fenced, and belongs to `cluster`."""
     host, _, port = broker.address.rpartition(":")
     try:
-        # First a plain connection: the client logs a line for every failed attempt.
+        # Tests the port with a plain socket first: Kafka's client logs every failed attempt.
         with socket.create_connection((host, int(port)), timeout=1):
             pass
         with KafkaAdminClient(**broker.client_options(), bootstrap_timeout_ms=2000) as admin:

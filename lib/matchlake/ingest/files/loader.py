@@ -1,6 +1,6 @@
 """Loads lake files into bronze by key: finds them, reads each once, and keeps a log.
 
-The table `lake.file_log` has the status of each file. A crash at any point does not change it:
+The table `lake.file_log` has the status of each file. A crash does not change these rules:
 
 | file | status | effect |
 |---|---|---|
@@ -132,7 +132,7 @@ class LakeLoad:
         return _counts(results, keys)
 
     def _results(self, files: Sequence[LakeFile], parsed: Parsed) -> Results:
-        """The results of files that were read; raises unless each row belongs to one of them."""
+        """One result per file. Raises if a row belongs to none of the files."""
         counted = count_rows(parsed.rows).collect() if parsed.rows else []
         counts = {row["file"]: row.asDict() for row in counted}
         read = {f: counts.pop(f.file, {}) for f in files if f not in parsed.corrupt}
@@ -189,7 +189,7 @@ class LakeLoad:
 def lake_load(
     name: str, lake: LakeParams, folder: str, checkpoints: str, lakehouse: Lakehouse
 ) -> LakeLoad:
-    """The load of the source `name` of files in `folder`."""
+    """The loader of the files in `folder` that belong to the source `name`."""
     # No stream has this name: names of streams have no dot.
     source, own = lake.sources[name], f"{checkpoints}/lake.{name}"
     pattern = f"{folder}/{source.path}"

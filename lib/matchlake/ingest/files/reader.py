@@ -107,7 +107,7 @@ class LakeRows:
         return [row[0] for row in named.collect()]
 
     def forget(self) -> None:
-        """Deletes the parsed rows."""
+        """Deletes the staged copy of the parsed rows."""
         empty = self.spark.createDataFrame([], "nothing INT")
         empty.write.mode("overwrite").parquet(self.staging)
 

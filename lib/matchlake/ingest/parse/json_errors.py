@@ -46,7 +46,7 @@ class JsonValidator:
         self._columns = {name: (path_of(name, c), c.type, c.epoch) for name, c in columns.items()}
 
     def validate(self, raw: bytes | None) -> Rejection | frozenset[str]:
-        """The rejection of the value; if it is valid, its `string` columns that are integers.
+        """The rejection of an invalid value; else the `string` columns that have an integer.
 
         A value that is nested too deeply for Python counts as valid here.
         """

@@ -128,7 +128,7 @@ class BatchLog:
         self._write(entries, no_cause)
 
     def forget(self, checkpoint: int, batch: int) -> None:
-        """Deletes the batches from `batch` on, because their rows are deleted."""
+        """Deletes `batch` and all later ones from the batch log; their rows are deleted already."""
         self.lakehouse.spark.sql(
             f"DELETE FROM {self.lakehouse.name(self.table)} WHERE stream = {quote_text(self.name)}"
             f" AND checkpoint_id = {checkpoint:d} AND batch_id >= {batch:d}"
@@ -191,7 +191,7 @@ class BatchLog:
             different = both.where(is_checked & differs()).orderBy(*BY).limit(_SHOWN).collect()
             messages = [problem for row in different for problem in self._differences(row)]
             messages += self._unlinked()
-            if messages:  # else another run has entered the missing batches meanwhile
+            if messages:  # no message: another run has logged the missing batches meanwhile
                 raise self._error(messages)
         return Counts(*(int(number or 0) for number in totals))
 

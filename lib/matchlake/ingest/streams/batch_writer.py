@@ -183,8 +183,8 @@ class BatchWriter:
         raise CheckpointMismatchError(
             f"{self._name}: Delta did not take batch {done} of checkpoint generation "
             f"{self.generation}: {self.table} has another batch of that number or a later one. "
-            "Another run of this stream is or was active. Let this run end, and run the job again "
-            "for the recovery options."
+            "Another run of this stream is or was active. Wait until it ends, then run the job "
+            "again. Its message lists the recovery options."
         )
 
     def require_few_quarantined(self, rows: DataFrame, batch: int) -> None:
@@ -274,7 +274,7 @@ def _not_contiguous(last: Commit, plan: Ranges) -> str | None:
     """The first partition that does not begin where the `last` commit ended, in words."""
     ends = {part: end for part, (_, end) in last.offsets.items()}
     if last.batch is None and not ends:
-        return None  # it began at the first offsets of the broker
+        return None  # it began at the earliest offsets that the broker had
     for part, end in ends.items():
         if part not in plan:
             return f"it leaves out partition {part}, which was read up to offset {end}"

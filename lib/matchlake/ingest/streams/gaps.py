@@ -1,4 +1,4 @@
-"""The causes of offsets without a row: from the broker, or because the loss is accepted."""
+"""Finds why an offset has no row: the broker says it, or a recovery option accepted the loss."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

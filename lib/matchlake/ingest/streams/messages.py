@@ -79,7 +79,7 @@ def _fields(stream: StreamParams, *, numbered: bool) -> StructType:
         # A literal would change the code that Spark generates, which is then compiled per batch.
         names.add("batch_id")
     columns = (*stream_columns(stream), *ERROR_COLUMNS, *(c for c in BATCH if c.name in names))
-    # Without comments: they would make it differ from the type that Python sends.
+    # Without column comments: with them the schema would differ from the one that Python sends.
     bare = (f"{quote_identifier(column.name)} {column.type}" for column in columns)
     return cast("StructType", StructType.fromDDL(", ".join(bare)))
 

@@ -264,7 +264,7 @@ class Recovery:
         return {int(part): int(at) for part, at in first or end}
 
     def _enter_all(self) -> None:
-        with suppress(ReconciliationError):  # missing rows are why recovery options exist
+        with suppress(ReconciliationError):  # recovery options are for missing rows
             self.batch_log.update(no_cause)
 
     def _require_same_topic(self, option: Option, topic: TopicState) -> None:

@@ -42,7 +42,7 @@ def chosen_streams(
     unknown = [name for name in names if name not in streams]
     if unknown or not names:
         raise ConfigError(
-            f"No stream {', '.join(unknown) or 'to read'}: declared below `streams` is "
+            f"No stream {', '.join(unknown) or 'to read'}. Declared streams: "
             f"{', '.join(streams) or 'none'}."
         )
     return {name: streams[name] for name in names}

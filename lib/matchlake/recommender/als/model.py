@@ -25,8 +25,8 @@ class FactorModel(FactorRecommender):
     """A fitted factor model as lazy frames.
 
     `user_factors` has `user_id`, `user_idx` (long, dense, in the order of the ids), `factors`
-    (array of float, `rank` long), `bias` (float) and `n_interactions` (long, the interactions that
-    trained the row); `item_factors` likewise. `sizes` are the numbers of users and items, if known.
+    (array of float, `rank` long), `bias` (float) and `n_interactions` (long). `item_factors` has
+    the same columns for items. `sizes` are the numbers of users and items, if known.
     """
 
     user_factors: DataFrame

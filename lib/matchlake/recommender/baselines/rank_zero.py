@@ -20,7 +20,7 @@ COLUMNS = ("bias", "n_interactions")
 class RankZeroModel(FactorRecommender):
     """`users` has `user_id`, `user_idx`, `bias` (double) and `n_interactions`; `items` likewise.
 
-    A score is the mean and both biases.
+    A score is the sum of the mean rating, the user's bias and the item's bias.
     """
 
     users: DataFrame

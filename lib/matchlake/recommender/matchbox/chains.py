@@ -23,7 +23,8 @@ def run_chains(
 ) -> tuple[Posterior, Trace]:
     """Runs `params.chains` chains, each for its share of the samples, one after another.
 
-    `histories` counts the history features of users and of items, which are the last ones.
+    `histories` are the numbers of history features of users and of items. History features are
+    the last columns of a feature matrix.
     """
     share, sizes = -(-params.samples // params.chains), ratings.sizes[:2]
     each = params.model_copy(update={"samples": share})

@@ -105,7 +105,7 @@ class NumpyMatchboxModel(NumpyRecommender):
         items: Sequence[Any],
         clip: tuple[float, float] | None = None,
     ) -> Prediction:
-        """Expected ratings of pairs, their standard deviations, and level probabilities.
+        """Expected ratings of pairs, their standard deviations, and probabilities of rating levels.
 
         Users and items are ids or `MatchboxRow`s; an unknown id is the average row. Scores are
         within `clip`.

@@ -39,7 +39,7 @@ class RowEncoder:
         unknown = sorted(row.keys() - set(self.names))
         if unknown:
             raise SchemaError(
-                f"No feature reads {', '.join(unknown)}; they read {', '.join(self.names)}."
+                f"Unknown columns: {', '.join(unknown)}. The features read {', '.join(self.names)}."
             )
         whole = {name: row.get(name) for name in self.names}
         values = np.nan_to_num(self._numpy.transform_row(whole))

@@ -1,8 +1,8 @@
 """Metrics of scores and of recommendations: frames in, one lazy frame of metrics out.
 
-Each metric is a row `metric`, `k` (null if there is none), `value`, `n_samples` (the users or
-ratings averaged) and `n_skipped` (those that could not be measured). So results of several
-functions can be united. `value` is null if `n_samples` is 0.
+Each metric is one row with `metric`, `k`, `value`, `n_samples` and `n_skipped`. `k` is null if
+there is none. `n_samples` counts the averaged users or ratings, `n_skipped` those that could not be
+measured. Results of several functions can be united. `value` is null if `n_samples` is 0.
 """
 
 from importlib import import_module

@@ -22,11 +22,11 @@ _COLD_ITEM, _USER = "_cold_item", "_user"
 def split_recommender(interactions: DataFrame, params: SplitParams) -> Split:
     """Mixes training users, users with ratings in both parts, and cold users and items.
 
-    All rows of a cold item are test rows, those of an ignored item are dropped. Of the others, rows
-    of a cold user are test rows, rows of a training user are training rows, and rows of an ignored
-    user are dropped. Any other user keeps `kept_ratings` of their rows (at least one) for training;
-    the rest are test rows. Unlike Infer.NET, users and items are drawn independently, so a fraction
-    is an expectation and not a count.
+    All rows of a cold item are test rows, those of an ignored item are dropped. The other rows
+    depend on the user: rows of cold users are test rows, rows of training users are training rows.
+    Rows of ignored users are dropped. Any other user keeps `kept_ratings` of their rows (at least
+    one) for training; the rest are test rows. Unlike Infer.NET, users and items are drawn
+    independently, so a fraction is an expectation and not a count.
 
     `drop_stray_cold_items` drops test rows of items that have no training row by chance, without
     being drawn as cold. The training part is then computed twice.

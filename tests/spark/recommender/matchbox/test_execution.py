@@ -11,6 +11,8 @@ from pyspark.sql import functions as F
 from tests.support.matchbox_frames import START, Frames, planted_frames
 
 from matchlake.errors import InputError
+from matchlake.features.categories import MultiHot, OneHot
+from matchlake.features.feature_set import FeatureSet
 from matchlake.io.fit_checkpoints import FitCheckpoints
 from matchlake.recommender.matchbox.fit import fit_matchbox
 from matchlake.recommender.matchbox.model import MatchboxModel
@@ -104,13 +106,13 @@ def test_other_test_pairs_ratings_and_dates_leave_the_model_as_it_was(
             "algorithm": "matchbox",
             "metric": "rmse",
             "matchbox": PARAMS.model_dump() | {"day_effects": True, "ordinal": True},
-            "features": {
-                "users": {"source": "bronze.users", "features": {"one": {"kind": "one_hot"}}},
-                "items": {"source": "bronze.items", "features": {"tags": {"kind": "multi_hot"}}},
-            },
         }
     )
-    sides = Sides(frames.users, frames.items)
+    encoders = (
+        FeatureSet(name="users", features={"one": OneHot()}),
+        FeatureSet(name="items", features={"tags": MultiHot()}),
+    )
+    sides = Sides(frames.users, frames.items, encoders)
     parts = split_cold_users(frames.ratings, 0.3)
     cold = [row["user_id"] for row in parts.test.select("user_id").distinct().collect()]
     other = [

@@ -86,7 +86,7 @@ def test_calibration_counts_what_lies_inside_and_finds_wrong_widths(spark: Spark
     error = chance.standard_normal(20_000) * deviation
     rows = [(3.0, 3.0 + e, d) for e, d in zip(error.tolist(), deviation.tolist(), strict=True)]
     scored = spark.createDataFrame(
-        [*rows, (None, 3.0, 1.0)], "rating double, score double, deviation double"
+        [*rows, (None, 3.0, 1.0)], "rating double, score double, rating_std double"
     )
     figures = {row["metric"]: row["value"] for row in calibration_metrics(scored).collect()}
     half = stats.norm.ppf(0.95)

@@ -133,7 +133,7 @@ def test_a_login_is_not_changed_under_data_that_is_there(tmp_path: Path) -> None
     (tmp_path / "kafka" / "data").mkdir()
     (tmp_path / "kafka" / "data" / "meta.properties").touch()
     login = broker.Login("someone", Secret("some-password"))
-    with pytest.raises(SandboxError, match=r"made without a login, .*`make clean`") as caught:
+    with pytest.raises(SandboxError, match=r"created without a login\. .*`make clean`") as caught:
         broker.start_broker(tmp_path, login=login)
     assert "some-password" not in str(caught.value)
 

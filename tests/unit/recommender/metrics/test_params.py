@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from matchlake.errors import InputError
 from matchlake.recommender.metrics import RankingParams
-from matchlake.recommender.metrics.diversity import _Spread
+from matchlake.recommender.metrics.diversity import _Diversity
 
 
 def test_lengths_come_once_and_in_order() -> None:
@@ -23,7 +23,7 @@ def test_diversity_of_a_task() -> None:
         {"item_id": ["a", "b", "c"], "vector": [[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]]}
     )
     lists = pa.table({"_items": [["a", "b", "c"], ["c", "new", "a"], ["b"], []]})
-    found = _Spread((2, 3)).totals(lists, vectors).to_pydict()
+    found = _Diversity((2, 3)).totals(lists, vectors).to_pydict()
     # a-b and b-c are at right angles (1), a-c are opposite (2); the second list's first two have
     # one vector between them, the third has one item.
     assert found["judged"] == [1, 2]
@@ -34,4 +34,4 @@ def test_diversity_of_a_task() -> None:
 def test_vectors_have_one_length() -> None:
     vectors = pa.table({"item_id": ["a", "b"], "vector": [[1.0], [1.0, 2.0]]})
     with pytest.raises(InputError, match=r"lengths \[1, 2\]"):
-        _Spread((2,)).totals(pa.table({"_items": [["a"]]}), vectors)
+        _Diversity((2,)).totals(pa.table({"_items": [["a"]]}), vectors)

@@ -129,7 +129,7 @@ class Gibbs:
         self.trace[-1] |= scale_facts(sources, self.state.priors)
 
     def draw_side(self, side: Side) -> None:
-        """Draws one side's prior, then the likelihood, then the side's rows."""
+        """Draws the prior of one side, then the noise, then the factor rows of the side."""
         prior, parts = self._draw_prior(side), self._parts(side)
         scored = side.scored(self.response, self.threads)
         if side.number == USER:

@@ -1,4 +1,4 @@
-"""The Gibbs draws of rows, compiled: scores of ratings, and rows given everything else.
+"""Compiled Gibbs kernels: the score of each rating, and the draw of each factor row.
 
 A rating has one row on every side: user, item and, optionally, day. For one side, its score is
 `design . z + offset`, with z the row of that side. design is the sum of the other sides' factors

@@ -53,7 +53,7 @@ class Likelihood(Protocol):
         """The rating levels, ascending; None for ratings that are numbers."""
 
     def first_users(self, count: int) -> Floats:
-        """The users' rows before the first sweep."""
+        """The users' factor rows before the first Gibbs sweep."""
 
     def first_targets(self, values: Floats) -> Floats:
         """The targets before the first sweep."""
@@ -64,9 +64,9 @@ class Likelihood(Protocol):
     def targets(
         self, scored: Scored, users: Floats, key: Parts, threads: int
     ) -> tuple[Floats, Floats]:
-        """The targets, one per rating, and their weights, one per user.
+        """One target per rating, and one weight per user.
 
-        Ratings that are numbers need no scores.
+        Numeric ratings are their own targets, so they need no scores.
         """
 
     def error(self, scored: Scored, users: Floats) -> float:
@@ -123,7 +123,7 @@ class Gaussian:
         return values
 
     def draw_users(self, scored: Scored, users: Floats, key: Parts, threads: int) -> None:
-        """New precisions."""
+        """Draws the noise precisions of the users, in place."""
         if not self.own:
             chance = np.random.default_rng(int(draw_key(*key, OWN)))
             rate = 1.0 + self.error(scored, users) / 2

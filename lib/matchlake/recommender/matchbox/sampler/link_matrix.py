@@ -45,7 +45,7 @@ class LinkSolver(Protocol):
 
     @property
     def widths(self) -> Widths:
-        """Features of each source."""
+        """The number of features per source."""
 
     @property
     def sums(self) -> Matrix:
@@ -58,8 +58,8 @@ class LinkSolver(Protocol):
     def draw(self, last: Links, target: Matrix, noise: Matrix, draws: ScaleDraws | None) -> Links:
         """Links after `last`, and their scales: one step of a chain that keeps the posterior.
 
-        Given the scales, links have mean (X'X + L)^-1 target and row covariance (X'X + L)^-1, the
-        diagonal of L being each feature's scale, that of its source. Without `draws` the scales
+        Given the scales, links have mean (X'X + L)^-1 target and row covariance (X'X + L)^-1. L is
+        diagonal: it has, per feature, the scale of the feature's source. Without `draws` the scales
         stay as they are.
         """
 
@@ -121,7 +121,7 @@ class Features:
 
     @property
     def widths(self) -> Widths:
-        """Features of each source."""
+        """The number of features per source."""
         return widths_of(self.sources)
 
 
@@ -135,7 +135,7 @@ def _multiply(sparse: Csr, dense: Matrix, threads: int) -> Matrix:
 
 
 def widths_of(sources: Iterable[Source]) -> Widths:
-    """Features of each source."""
+    """The number of features per source."""
     return np.array([source.width for source in sources], np.int64)
 
 

@@ -1,6 +1,7 @@
-"""Draws of the scale of one source's links: their prior precision, in units of the rows'.
+"""Draws the scales of the links of one source.
 
-A scale's prior is Gamma(1/2, rate 1/2).
+A scale is the prior precision of the links, relative to that of the factor rows. Its own prior is
+Gamma(1/2, rate 1/2).
 """
 
 from dataclasses import dataclass

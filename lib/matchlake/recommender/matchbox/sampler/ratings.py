@@ -16,9 +16,9 @@ DAY = 2
 
 @dataclass(frozen=True)
 class Ratings:
-    """`places` (ratings, sides) holds row numbers of the sides, `values` the ratings.
+    """`places[i, s]` is the row of rating i on side s, `values[i]` is rating i.
 
-    `sizes` counts the rows of each side.
+    `sizes[s]` is the number of rows on side s.
     """
 
     places: Positions
