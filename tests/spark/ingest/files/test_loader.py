@@ -193,9 +193,7 @@ def test_a_dot_leads_into_a_struct_of_parquet_and_is_a_letter_in_csv(
     run(runtime)
     assert rows(runtime, users) + rows(runtime, visits) == [("u1", 1), ("u2", 2)]
     gone = visits | {"columns": columns | {"user_id": inside | {"path": "user.name"}}}
-    with pytest.raises(
-        SchemaError, match=r"user, user\.id, user\.age, n; expected are user\.name"
-    ):
+    with pytest.raises(SchemaError, match=r"user, user\.id, user\.age, n; expected are user\.name"):
         run(lake(spark, tmp_path, visits=gone))
 
 
