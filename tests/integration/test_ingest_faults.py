@@ -106,7 +106,7 @@ def test_a_full_disk_stops_the_job_and_the_next_run_has_it_all(
     )
     assert done.returncode == 1, done.stderr[-2000:]
     assert "full.events cannot be written: File too large" in done.stderr, done.stderr[-3000:]
-    assert done.stderr.rstrip().endswith("once there is room."), "a sentence, and last of all"
+    assert done.stderr.rstrip().endswith("Free some space first."), "a sentence, and last of all"
     config = load_config("local", arguments)
     runtime = runtime_in(
         spark, tmp_path, **config.model_dump(include={"kafka", "streams", "ingest"})
