@@ -146,7 +146,7 @@ def test_evil_ids_are_fitted_saved_and_recommended(lakehouse: Lakehouse, tmp_pat
     assert set(model.user_ids) == set(model.item_ids) == set(EVIL)
     for user in EVIL:
         seen = [item for rated, item, _ in rows if rated == user]
-        told = {item for item, _ in model.recommend_items(user, 99, exclude=seen)}
+        told = {item for item, _ in model.recommend_items(user, 99, exclude_seen=seen)}
         assert told == set(EVIL) - set(seen)
     assert unharmed(lakehouse)
 
