@@ -58,7 +58,7 @@ def test_put_keeps_a_secret_in_the_local_file(cloud: Cloud, tmp_path: Path) -> N
     assert cloud.workspace_faults.seen == 0
     for words, why in (
         (("put", "a/b", "c"), "is no reference"),
-        (("put", "a", "c", "--env", "prod"), "none of the stores of prod"),
+        (("put", "a", "c", "--env", "prod"), "is not a secret store of prod"),
         (("put", "a", "b"), "Nothing came through the pipe"),
     ):
         with pytest.raises(SecretError, match=why):
