@@ -71,7 +71,7 @@ def find_leaks(folder: Path) -> str:
 def test_the_demo_runs_end_to_end(tmp_path: Path) -> None:
     page = demo(tmp_path)
     assert "4,300 published now, 0 were there already" in page
-    assert "Records in the topic 4,300 = good 4,033 + quarantined 267 (reconciled)" in page
+    assert "Records in the topic 4,300 = valid 4,033 + quarantined 267 (reconciled)" in page
     assert "silver.interactions 4,000" in page
     assert re.search(r"champion 0\.\d{4}", page)
     assert "matchlake sql" in page
@@ -84,7 +84,7 @@ def test_a_second_demo_publishes_and_ingests_nothing(tmp_path: Path) -> None:
     demo(tmp_path)
     page = demo(tmp_path)
     assert "0 published now, 4,300 were there already" in page
-    assert "Records in the topic 4,300 = good 4,033 + quarantined 267 (reconciled)" in page
+    assert "Records in the topic 4,300 = valid 4,033 + quarantined 267 (reconciled)" in page
 
 
 @pytest.mark.soak
