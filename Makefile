@@ -41,7 +41,7 @@ check: install bundle-check  ## lint, format, types, import layers, the bundle
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-unit: install  ## unit and contract tests, under a minute
+unit: install  ## the quick tests: unit and contract
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak" tests/unit tests/contract
 
 test: install  ## what CI runs: unit, Spark (classic and Connect), contract, integration and bundle tests
