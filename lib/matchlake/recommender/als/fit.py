@@ -116,7 +116,8 @@ def fit_als(
         metric = early_stopping.measure(run.model(state, report), state)
         seconds = sum(report.seconds) or time.perf_counter() - begin
         progress = Progress(done, params.iterations, seconds, report.loss, metric, report.seconds)
-        _log.info("iteration %d of %d: %.2f s, loss %.6g, validation %s", *progress[:5])
+        shown = "" if progress.metric is None else f", validation {progress.metric:.6g}"
+        _log.info("iteration %d of %d: %.2f s, loss %.6g%s", *progress[:4], shown)
         if callback is not None:
             callback(progress)
         if done >= params.iterations or early_stopping.spent:
