@@ -13,7 +13,7 @@ ALTER TABLE bronze.users ALTER COLUMN zip_code SET TAGS ('pii' = 'postal_code');
 
 ALTER TABLE bronze.rating_events SET TAGS ('data_class' = 'personal');
 ALTER TABLE bronze.rating_events ALTER COLUMN user_id SET TAGS ('pii' = 'pseudonym');
--- Bad records are kept as they came: nobody knows what is in them.
+-- A quarantined record is kept as it came. It can hold anything.
 ALTER TABLE bronze.rating_events ALTER COLUMN raw SET TAGS ('pii' = 'unknown');
 ALTER TABLE bronze.rating_events ALTER COLUMN _error_message SET TAGS ('pii' = 'unknown');
 ALTER TABLE bronze.lake_quarantine SET TAGS ('data_class' = 'personal');

@@ -35,10 +35,10 @@ def run(runtime: Runtime) -> None:
             _log.info("%s: nothing new in %s", name, spec.stream.table)
             continue
         _log.info(
-            "%s%s: %d good record(s), %d of them late = %d event(s) + %d repeated",
+            "%s%s: %d valid record(s), %d of them late = %d event(s) + %d repeated",
             name,
             ", rebuilt" if counts.rebuilt else "",
-            counts.good,
+            counts.valid,
             counts.late,
             counts.new,
             counts.repeated,

@@ -151,7 +151,7 @@ def quarantine(runtime: Runtime, stream: str) -> list[tuple[int, str, int]]:
 
 
 @pytest.mark.soak
-def test_a_replay_turns_what_passes_now_into_good_rows_in_their_place(
+def test_a_replay_turns_records_that_pass_now_into_valid_rows_in_place(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:
     runtime = one_stream(spark, tmp_path, broker, "replayed")
@@ -211,7 +211,7 @@ def test_a_replay_turns_what_passes_now_into_good_rows_in_their_place(
 
 
 @pytest.mark.soak
-def test_too_many_bad_records_fail_a_batch_before_it_is_written(
+def test_too_many_quarantined_records_fail_a_batch_before_it_is_written(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:
     runtime = one_stream(spark, tmp_path, broker, "spoilt", max_quarantined_fraction=0.2)

@@ -27,7 +27,7 @@ def rows(runtime: Runtime, table: str) -> DataFrame:
     return runtime.lakehouse.read(table)
 
 
-def test_every_kind_of_bad_record_has_one_row_and_its_reason(
+def test_every_kind_of_quarantined_record_has_one_row_and_its_reason(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:
     runtime = one_stream(spark, tmp_path, broker, "kinds")

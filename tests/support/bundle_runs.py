@@ -51,7 +51,7 @@ class Place:
     broker: str
 
     def prepare(self) -> None:
-        """Publishes events, one of them bad, and puts files into the lake."""
+        """Publishes events, one of them quarantined, and puts files into the lake."""
         create_topic(self.broker, TOPIC, 2)
         produce(self.broker, TOPIC, [*_events(), b"not json"])
         _lake_files(self.folder / "lake")

@@ -47,7 +47,7 @@ def write(
 ) -> None:
     """Writes a batch of rows up to before offset `end`, and holds it for done.
 
-    They are good, with a rating of 1, but for the `bad` values by offset.
+    They are valid, with a rating of 1, except for the `bad` values by offset.
     """
     plan(at, batch, end, checkpoint)
     ((first, _),) = at.ingest.checkpoint.plan(batch).values()

@@ -128,7 +128,7 @@ def _publish(
     frame: pd.DataFrame = dataset.read_ratings().iloc[:ratings]
     odd = broken_events(frame, _SEED, _ODD_EVENTS)
     events = mix_in(rating_events([frame]), odd, every=max(1, len(frame) // _ODD_EVENTS))
-    bad = sum(one.reason is not None for one in odd)
+    kinds = [one.kind for one in odd if one.reason]
     topic = config.streams[STREAM].topic
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
@@ -142,8 +142,8 @@ def _publish(
         )
         progress.update(task, completed=len(frame) + len(odd))
     console.print(
-        f"{len(frame):,} ratings of {_title(dataset)} and {len(odd)} odd events ({bad} of them "
-        f"bad, of {len({one.kind for one in odd if one.reason})} kinds): {published.sent:,} "
+        f"{len(frame):,} ratings of {_title(dataset)} and {len(odd)} odd events ({len(kinds)} of "
+        f"{len(set(kinds))} kinds to be quarantined): {published.sent:,} "
         f"published now, {published.found:,} were there already"
     )
     return published

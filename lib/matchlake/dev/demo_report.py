@@ -110,12 +110,12 @@ def _records(runtime: Runtime, published: Published) -> Text:
     name = runtime.lakehouse.name(runtime.config.streams["rating_events"].table)
     rows = runtime.spark.sql(f"SELECT _status, count(*) FROM {name} GROUP BY _status").collect()
     found: dict[str, int] = {row[0]: row[1] for row in rows}
-    valid, bad = found.get("valid", 0), found.get("quarantined", 0)
+    valid, quarantined = found.get("valid", 0), found.get("quarantined", 0)
     in_topic = published.sent + published.found
-    verdict = "reconciled" if valid + bad == in_topic else "NOT RECONCILED"
+    verdict = "reconciled" if valid + quarantined == in_topic else "NOT RECONCILED"
     return Text(
-        f"Records in the topic {in_topic:,} = valid {valid:,} + quarantined {bad:,} ({verdict}); "
-        f"published now: {published.sent:,}, there before: {published.found:,}"
+        f"Records in the topic {in_topic:,} = valid {valid:,} + quarantined {quarantined:,} "
+        f"({verdict}); published now: {published.sent:,}, there before: {published.found:,}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Silver tables as plans: one row per key of a stream's good records, and the interactions."""
+"""Silver tables as plans: one row per key of a stream's valid records, and the interactions."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -60,7 +60,7 @@ class SilverSpec(NamedTuple):
         columns = (c._replace(nullable=c.name not in required) for c in stream_columns(self.stream))
         return TableSpec(
             self.silver.table,
-            f"{self.silver.comment} The last good record of {self.stream.table} per "
+            f"{self.silver.comment} The last valid record of {self.stream.table} per "
             f"{', '.join(self.silver.keys)}.",
             (*columns, *POSITION, LATE),
             keys=self.silver.keys,
@@ -69,11 +69,11 @@ class SilverSpec(NamedTuple):
         )
 
     def rows(self, bronze: DataFrame) -> DataFrame:
-        """The last good row per key of the bronze table, with `late`. Lazy."""
+        """The last valid row per key of the bronze table, with `late`. Lazy."""
         *columns, _ = self.spec().column_names
-        good = bronze.where(F.col(STATUS.name) == VALID)
+        valid = bronze.where(F.col(STATUS.name) == VALID)
         late = F.bool_and(self.is_late()).alias(LATE.name)
-        return last_per_key(good.select(*columns), self.silver.keys, ORDER, late)
+        return last_per_key(valid.select(*columns), self.silver.keys, ORDER, late)
 
     def rows_between(self, bronze: DataFrame, start: datetime, end: datetime) -> DataFrame:
         """The rows of `rows` with an event time from `start` on and before `end`. Lazy.

@@ -27,10 +27,10 @@ State = dict[str, Any]
 
 
 class SilverCounts(NamedTuple):
-    """Counts of the good records that one merge or rebuild read."""
+    """Counts of the valid records that one merge or rebuild read."""
 
-    good: int
-    """Good records that were read."""
+    valid: int
+    """Valid records that were read."""
     late: int
     """Late ones among them."""
     new: int
@@ -41,14 +41,14 @@ class SilverCounts(NamedTuple):
     @property
     def repeated(self) -> int:
         """Records of an event that another record, here or in the table, stands for."""
-        return self.good - self.new
+        return self.valid - self.new
 
 
 @dataclass(frozen=True)
 class SilverMerge:
     """One silver table, and the bronze table it is built from.
 
-    After each call the table holds what all good records of bronze give. Neither its earlier rows
+    After each call the table holds what all valid records of bronze give. Neither its earlier rows
     nor the number of runs change that.
     """
 
@@ -86,9 +86,9 @@ class SilverMerge:
         bronze = self.lakehouse.read(self.silver.stream.table, version)
         rows = self.silver.rows_between(bronze, start, end)
         self.lakehouse.replace_where(rows, spec, inside)
-        counts = self._count(bronze, _good() & inside)
+        counts = self._count(bronze, _is_valid() & inside)
         events = self.lakehouse.read(spec.name).where(inside).count()
-        return SilverCounts(counts["good"], counts["late"], events, rebuilt=True)
+        return SilverCounts(counts["valid"], counts["late"], events, rebuilt=True)
 
     def _state(self) -> State:
         """The source and the declaration of a build now."""
@@ -105,30 +105,30 @@ class SilverMerge:
         bronze = self.silver.stream.table
         try:
             changes = self.lakehouse.changes(bronze, before["version"] + 1, now["version"])
-            counts = self._count(changes, _good() & _added(), gone=_good() & ~_added())
+            counts = self._count(changes, _is_valid() & _added(), gone=_is_valid() & ~_added())
         except (PySparkException, Py4JError) as error:
             message = str(error).splitlines()[0]
             _log.warning("%s: its changes are no longer kept: %s", bronze, message)
             return None
         if counts["gone"]:
-            _log.info("%s: %d good record(s) are gone", bronze, counts["gone"])
+            _log.info("%s: %d valid record(s) are gone", bronze, counts["gone"])
             return None
         rows = self.silver.rows(changes.where(_added()))
         new = self.lakehouse.merge(rows, self.silver.spec(), self._matched())
-        return SilverCounts(counts["good"], counts["late"], new)
+        return SilverCounts(counts["valid"], counts["late"], new)
 
     def _rebuild_all(self, now: State) -> SilverCounts:
         spec = self.silver.spec()
         bronze = self.lakehouse.read(self.silver.stream.table, now["version"])
-        counts = self._count(bronze, _good())
+        counts = self._count(bronze, _is_valid())
         self.lakehouse.replace(self.silver.rows(bronze), spec)
         events = self.lakehouse.read(spec.name).count()
-        return SilverCounts(counts["good"], counts["late"], events, rebuilt=True)
+        return SilverCounts(counts["valid"], counts["late"], events, rebuilt=True)
 
     def _count(self, rows: DataFrame, chosen: Column, gone: Column | None = None) -> Row:
         lost = F.lit(0) if gone is None else F.count_if(gone)
         late = F.count_if(chosen & self.silver.is_late())
-        counts = (F.count_if(chosen).alias("good"), late.alias("late"), lost.alias("gone"))
+        counts = (F.count_if(chosen).alias("valid"), late.alias("late"), lost.alias("gone"))
         return rows.agg(*counts).collect()[0]
 
     def _matched(self) -> str:
@@ -175,7 +175,7 @@ def _write_state(lakehouse: Lakehouse, table: str, state: State) -> None:
     set_properties(lakehouse, table, {_BUILT_FROM: json.dumps(state)})
 
 
-def _good() -> Column:
+def _is_valid() -> Column:
     return F.col(STATUS.name) == VALID
 
 

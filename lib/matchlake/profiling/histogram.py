@@ -60,11 +60,11 @@ def bin_width(units: Column, lowest: Column, highest: Column, bins: int) -> Colu
 
 def _check(frame: DataFrame, columns: Sequence[str] | None) -> None:
     types = {field.name: field.dataType for field in frame.schema}
-    bad = [name for name in columns or () if not _is_countable(types.get(name))]
+    unsupported = [name for name in columns or () if not _is_countable(types.get(name))]
     possible = [name for name, kind in types.items() if _is_countable(kind)]
-    if bad or not possible:
+    if unsupported or not possible:
         raise SchemaError(
-            f"{', '.join(bad) or 'The table'} cannot be profiled. Columns that can: "
+            f"{', '.join(unsupported) or 'The table'} cannot be profiled. Columns that can: "
             f"{', '.join(possible) or 'none'}."
         )
 

@@ -40,7 +40,7 @@ class Counts(NamedTuple):
     """Counts of interactions; `mean`, `minimum` and `maximum` are None if all rows are invalid."""
 
     rows: int
-    bad: int
+    invalid: int
     users: int
     items: int
     mean: float | None
@@ -72,13 +72,13 @@ def prepare(interactions: DataFrame, spec: InteractionSpec) -> DataFrame:
 
 def summarize(pairs: DataFrame, spec: InteractionSpec) -> InteractionStats:
     """Counts the rows of `prepare`, in one action; raises InputError for invalid rows."""
-    bad = invalid_rows(spec)
+    invalid = invalid_rows(spec)
     row = pairs.agg(
         F.count(F.lit(1)).alias("rows"),
-        F.count_if(bad).alias("bad"),
+        F.count_if(invalid).alias("invalid"),
         F.approx_count_distinct(USER_ID).alias("users"),
         F.approx_count_distinct(ITEM_ID).alias("items"),
-        F.avg(F.when(~bad, F.col(VALUE))).alias("mean"),
+        F.avg(F.when(~invalid, F.col(VALUE))).alias("mean"),
         F.min(VALUE).alias("minimum"),
         F.max(VALUE).alias("maximum"),
     ).collect()[0]
@@ -87,11 +87,11 @@ def summarize(pairs: DataFrame, spec: InteractionSpec) -> InteractionStats:
 
 def validate(counts: Counts, pairs: DataFrame, spec: InteractionSpec) -> InteractionStats:
     """The size of `pairs` by their counts; raises InputError for invalid rows."""
-    if counts.bad:
+    if counts.invalid:
         shown = [tuple(found) for found in pairs.where(invalid_rows(spec)).limit(SHOWN).collect()]
         raise InputError(
-            f"{counts.bad} of {counts.rows} interaction(s) cannot be fitted, among them {shown}. "
-            + spec.requirement
+            f"{counts.invalid} of {counts.rows} interaction(s) cannot be fitted, among them "
+            f"{shown}. " + spec.requirement
         )
     if not counts.rows or counts.mean is None or counts.minimum is None or counts.maximum is None:
         raise InputError("There are no interactions to fit: the frame is empty.")

@@ -25,7 +25,7 @@ from matchlake.schemas import ITEM_ID, USER_ID
 
 Hashes = npt.NDArray[np.uint64]
 
-_COUNTS = "rows long, bad long, total double, minimum double, maximum double"
+_COUNTS = "rows long, invalid long, total double, minimum double, maximum double"
 _SCHEMA = f"data binary, {_COUNTS}, users binary, items binary"
 
 _SKETCH = 2048
@@ -92,22 +92,22 @@ class _Pack:
 
     def _packed(self, table: pa.Table) -> pa.RecordBatch:
         values = table[VALUE].to_numpy()
-        good = np.isfinite(values)
+        valid = np.isfinite(values)
         if self.nonnegative:
-            good &= values >= 0
+            valid &= values >= 0
         sketches = []
         for place, name in ((0, USER_ID), (1, ITEM_ID)):
-            good &= np.asarray(table[name].is_valid())
+            valid &= np.asarray(table[name].is_valid())
             encoded = table[name].combine_chunks().dictionary_encode()
             sketches.append(_sketch(encoded.dictionary).tobytes())
             table = table.set_column(place, name, encoded)
-        fit = values[good]
+        fitted = values[valid]
         row = {
             "rows": len(table),
-            "bad": len(table) - len(fit),
-            "total": float(fit.sum(dtype=np.float64)),
-            "minimum": float(fit.min()) if len(fit) else None,
-            "maximum": float(fit.max()) if len(fit) else None,
+            "invalid": len(table) - len(fitted),
+            "total": float(fitted.sum(dtype=np.float64)),
+            "minimum": float(fitted.min()) if len(fitted) else None,
+            "maximum": float(fitted.max()) if len(fitted) else None,
             "users": sketches[0],
             "items": sketches[1],
         }
@@ -117,7 +117,7 @@ class _Pack:
 
 
 _TYPES = {
-    **dict.fromkeys(("rows", "bad"), pa.int64()),
+    **dict.fromkeys(("rows", "invalid"), pa.int64()),
     **dict.fromkeys(("total", "minimum", "maximum"), pa.float64()),
     **dict.fromkeys(("users", "items"), pa.binary()),
 }
@@ -155,8 +155,8 @@ def _distinct(sketches: pa.ChunkedArray) -> int:
 
 
 def _counts(table: pa.Table) -> Counts:
-    rows, bad = (pc.sum(table[name]).as_py() or 0 for name in ("rows", "bad"))
-    mean = math.fsum(table["total"].to_pylist()) / (rows - bad) if rows > bad else None
+    rows, invalid = (pc.sum(table[name]).as_py() or 0 for name in ("rows", "invalid"))
+    mean = math.fsum(table["total"].to_pylist()) / (rows - invalid) if rows > invalid else None
     minimum, maximum = pc.min(table["minimum"]).as_py(), pc.max(table["maximum"]).as_py()
     users, items = _distinct(table["users"]), _distinct(table["items"])
-    return Counts(rows, bad, users, items, mean, minimum, maximum)
+    return Counts(rows, invalid, users, items, mean, minimum, maximum)

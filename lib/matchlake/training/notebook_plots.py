@@ -56,8 +56,8 @@ def batches(batch_log: DataFrame) -> "Figure":
     places = np.arange(len(rows))
     valid = np.array([row["valid"] for row in rows])
     panel.bar(places, valid, color=COLORS[0], label="valid")
-    bad = [row["quarantined"] for row in rows]
-    panel.bar(places, bad, bottom=valid, color=COLORS[1], label="quarantined")
+    quarantined = [row["quarantined"] for row in rows]
+    panel.bar(places, quarantined, bottom=valid, color=COLORS[1], label="quarantined")
     panel.set_xticks(places, [f"{row['at']:%H:%M:%S}" for row in rows], rotation=45)
     panel.set(title="records by batch", ylabel="records")
     panel.legend(frameon=False)

@@ -97,7 +97,7 @@ def test_repeated_and_late_events_in_any_order_and_a_rebuilt_range(
     second, third = ("a", "j", 3.0, 3, 15, False), ("b", "i", 3.0, 2, 13, False)
     assert content(lake, pairs) == [("a", "i", 2.0, 1, 12, False), second, (*third[:5], True)]
     assert content(lake, items) == [second, third]
-    message = "pairs, rebuilt: 4 good record(s), 2 of them late = 3 event(s) + 1 repeated"
+    message = "pairs, rebuilt: 4 valid record(s), 2 of them late = 3 event(s) + 1 repeated"
     assert message in caplog.text
 
     # What comes then is merged: an earlier record of b's event, as a replay finds it, in time
@@ -112,7 +112,7 @@ def test_repeated_and_late_events_in_any_order_and_a_rebuilt_range(
     )
     spark.sql(f"UPDATE {lake.name(bronze)} SET _error_message = 'x' WHERE offset = 14")
     run(at)
-    assert "pairs: 3 good record(s), 2 of them late = 1 event(s) + 2 repeated" in caplog.text
+    assert "pairs: 3 valid record(s), 2 of them late = 1 event(s) + 2 repeated" in caplog.text
     last = ("c", "k", 1.0, 4, 21, True)
     rows = [("a", "i", 4.0, 1, 20, False), second, third, last]
     assert content(lake, pairs) == rows
@@ -130,7 +130,7 @@ def test_repeated_and_late_events_in_any_order_and_a_rebuilt_range(
     run(runtime(spark, tmp_path, *TABLES, rebuild_from="2024-05-01", until="2024-05-03T00:00:00Z"))
     assert same(lake.read(pairs), before)
     assert content(lake, items) == [second, third, last]
-    message = "pairs, rebuilt: 5 good record(s), 3 of them late = 2 event(s) + 3 repeated"
+    message = "pairs, rebuilt: 5 valid record(s), 3 of them late = 2 event(s) + 3 repeated"
     assert message in caplog.text
 
 
@@ -146,7 +146,7 @@ def test_what_cannot_be_merged_is_rebuilt(
     run(at)
     spark.sql(f"UPDATE {lake.name(bronze)} SET _status = 'erased', user_id = NULL WHERE offset = 1")
     run(at)
-    assert "1 good record(s) are gone" in caplog.text
+    assert "1 valid record(s) are gone" in caplog.text
     assert content(lake, pairs) == [("b", "i", 1.0, 1, 2, True)]
 
     run(runtime(spark, tmp_path, "pairs", lateness_threshold_seconds=7200))

@@ -125,7 +125,7 @@ def runtime(spark: SparkSession, folder: Path, **silver: Any) -> Runtime:
 
 
 def add(at: Runtime, *events: tuple[str, int, float, int, int]) -> None:
-    """Good events (user, day, rating, hours until Kafka took it, offset) into bronze."""
+    """Valid events (user, day, rating, hours until Kafka took it, offset) into bronze."""
     table = stream_table(at.config.streams["events"])
     at.lakehouse.create(table)
     values = [(user, day, float(rating), hours, o) for user, day, rating, hours, o in events]

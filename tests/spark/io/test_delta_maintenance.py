@@ -72,7 +72,7 @@ def add_users(at: Runtime, *rows: str) -> None:
 
 
 def add_events(at: Runtime, offset: int, rating: float) -> None:
-    """One good event, in a commit and a file of its own."""
+    """One valid event, in a commit and a file of its own."""
     at.lakehouse.create(stream_table(at.config.streams["events"]))
     at.spark.sql(
         "INSERT INTO bronze.events (_status, user_id, rating, topic, partition, offset)"

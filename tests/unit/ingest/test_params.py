@@ -66,9 +66,9 @@ def test_table_and_views_follow_the_declaration() -> None:
     assert names[9:12] == ["_error_code", "_error_message", "raw"]
     assert names[12:14] == ["value_bytes", "schema_version"]
     assert names[14:] == ["attempt", "checkpoint_id", "batch_id"]
-    good, bad = stream_views(stream)
-    assert (good.name, bad.name) == ("bronze.ratings", "bronze.ratings_quarantine")
-    assert good.needs == bad.needs == ("bronze.rating_events",)
+    valid, quarantined = stream_views(stream)
+    assert (valid.name, quarantined.name) == ("bronze.ratings", "bronze.ratings_quarantine")
+    assert valid.needs == quarantined.needs == ("bronze.rating_events",)
 
 
 def test_an_unknown_stream_names_those_declared() -> None:

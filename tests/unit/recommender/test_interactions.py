@@ -11,7 +11,7 @@ from matchlake.recommender.interactions import Counts, refuse_repeated, validate
 
 
 def test_advice_names_the_algorithm_whose_parameter_it_is() -> None:
-    counts = Counts(rows=2, bad=0, users=1, items=2, mean=3.0, minimum=3.0, maximum=3.0)
+    counts = Counts(rows=2, invalid=0, users=1, items=2, mean=3.0, minimum=3.0, maximum=3.0)
     with pytest.raises(InputError, match="fit als with feedback='implicit'"):
         validate(counts, cast("DataFrame", None), InteractionSpec())
     with pytest.raises(InputError, match="Keep one row of each pair; for als, duplicates="):

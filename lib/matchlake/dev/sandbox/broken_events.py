@@ -86,11 +86,11 @@ def broken_events(ratings: pd.DataFrame, seed: int, count: int) -> list[OddEvent
     draw = random.Random(seed)  # noqa: S311 - a repeatable draw, no secret
     rows = [draw.randrange(len(ratings)) for _ in range(count)]
     odd = []
-    for number, good in enumerate(rating_events([ratings.iloc[rows]])):
+    for number, event in enumerate(rating_events([ratings.iloc[rows]])):
         kind = [*_KINDS][number % len(_KINDS)]
         reason, change = _KINDS[kind]
-        key = None if reason and number % 3 == 0 and kind != "tombstone" else good.key
-        odd.append(OddEvent(kind, Event(key, change(json.loads(good.value or b""))), reason))
+        key = None if reason and number % 3 == 0 and kind != "tombstone" else event.key
+        odd.append(OddEvent(kind, Event(key, change(json.loads(event.value or b""))), reason))
     return odd
 
 

@@ -150,13 +150,13 @@ def _null(_row: int, _name: str) -> ErrorCode:
 def _result(
     batch: pa.RecordBatch, typed: dict[str, pa.Array], rejections: dict[int, Rejection]
 ) -> pa.RecordBatch:
-    bad = np.zeros(batch.num_rows, bool)
-    bad[list(rejections)] = True
+    rejected = np.zeros(batch.num_rows, bool)
+    rejected[list(rejections)] = True
     position: Sequence[str] = [column.name for column in _POSITION]
     return pa.RecordBatch.from_pydict(
         {
             **typed,
-            STATUS.name: pc.if_else(pa.array(bad), QUARANTINED, VALID),
+            STATUS.name: pc.if_else(pa.array(rejected), QUARANTINED, VALID),
             **error_arrays(rejections, batch.num_rows),
             **{name: batch.column(name) for name in position},
         }

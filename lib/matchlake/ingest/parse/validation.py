@@ -29,15 +29,15 @@ def check_columns(
     column in declared order. A row with an earlier rejection keeps it.
     """
     count = len(next(iter(values.values())))
-    bad = np.zeros(count, bool)
-    bad[list(rejections)] = True
+    rejected = np.zeros(count, bool)
+    rejected[list(rejections)] = True
     typed = {}
     for name, column in columns.items():
-        checks = _Checks(name, column, values[name], bad, rejections)
+        checks = _Checks(name, column, values[name], rejected, rejections)
         typed[name] = checks.run(why_null)
-    valid = pa.array(~bad)
+    valid = pa.array(~rejected)
     return {
-        name: pc.if_else(valid, array, pa.scalar(None, array.type)) if bad.any() else array
+        name: pc.if_else(valid, array, pa.scalar(None, array.type)) if rejected.any() else array
         for name, array in typed.items()
     }
 
@@ -56,20 +56,20 @@ def error_arrays(rejections: dict[int, Rejection], count: int) -> dict[str, pa.A
 
 
 class _Checks:
-    """The rules of one column; marks the rows that break them in `bad` and `rejections`."""
+    """The rules of one column; marks the rows that break them in `rejected` and `rejections`."""
 
     def __init__(
         self,
         name: str,
         column: ColumnParams,
         found: pa.Array,
-        bad: Mask,
+        rejected: Mask,
         rejections: dict[int, Rejection],
     ) -> None:
         self._name = name
         self._column = column
         self._found = found
-        self._bad = bad
+        self._rejected = rejected
         self._findings = rejections
 
     def run(self, why_null: WhyNull) -> pa.Array:
@@ -103,10 +103,10 @@ class _Checks:
                 self._add(row, ErrorCode.OUT_OF_RANGE, f"{self._shown(row)} is above {max_:g}")
 
     def _new(self, broken: Mask) -> list[int]:
-        return [int(row) for row in np.flatnonzero(broken & ~self._bad)]
+        return [int(row) for row in np.flatnonzero(broken & ~self._rejected)]
 
     def _add(self, row: int, code: ErrorCode, message: str) -> None:
-        self._bad[row] = True
+        self._rejected[row] = True
         self._findings[row] = Rejection(code, f"{self._name}: {message}")
 
     def _shown(self, row: int) -> str:

@@ -60,7 +60,7 @@ def rows(runtime: Runtime) -> list[tuple[Any, ...]]:
 
 
 def file_log(runtime: Runtime) -> dict[str, tuple[Any, ...]]:
-    """Of each file by name: status, rows, good, quarantined, loads."""
+    """Of each file by name: status, rows, valid, quarantined, loads."""
     found = runtime.lakehouse.read(runtime.config.lake.file_log).collect()
     for row in found:
         assert row.rows is None or row.rows == row.valid + row.quarantined

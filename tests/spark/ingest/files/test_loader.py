@@ -75,7 +75,7 @@ def refused(runtime: Runtime) -> list[tuple[Any, ...]]:
     )
 
 
-def test_good_rows_are_merged_and_bad_ones_kept_aside_once(
+def test_valid_rows_are_merged_and_others_are_quarantined_once(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "matchlake")

@@ -1,4 +1,4 @@
-"""Values that are no JSON: each gives exactly one row, good or with its reason."""
+"""Values that are no JSON: each gives exactly one row, valid or with its reason."""
 
 import datetime as dt
 import io
@@ -55,13 +55,13 @@ def typed(rows: list[dict[str, Any]]) -> list[Any]:
     return [row["_error_code"] or tuple(row[name] for name in COLUMNS) for row in rows]
 
 
-def noise(good: bytes, count: int = 2000) -> list[bytes]:
-    """Random bytes, and the good value with some of its bytes changed, left out or repeated."""
+def noise(valid: bytes, count: int = 2000) -> list[bytes]:
+    """Random bytes, and the valid value with some of its bytes changed, left out or repeated."""
     draw = random.Random(7)  # noqa: S311 - the same noise in each run
     values = []
     for _ in range(count // 2):
         values.append(draw.randbytes(draw.randrange(1, 60)))
-        changed = bytearray(good)
+        changed = bytearray(valid)
         for _ in range(draw.randrange(1, 4)):
             at = draw.randrange(len(changed))
             changed[at : at + draw.randrange(3)] = draw.randbytes(draw.randrange(3))
@@ -69,9 +69,9 @@ def noise(good: bytes, count: int = 2000) -> list[bytes]:
     return values
 
 
-def isolated(one: StreamParams, good: bytes) -> None:
+def isolated(one: StreamParams, valid: bytes) -> None:
     """Among noise every value meets the fate that it meets alone."""
-    values = [value for bad in noise(good) for value in (good, bad)]
+    values = [value for bad in noise(valid) for value in (valid, bad)]
     rows = typed(parsed(values, one))
     assert rows[::2] == [ROW] * (len(values) // 2)
     assert rows[1:200:2] == [typed(parsed([value], one))[0] for value in values[1:200:2]]
@@ -102,21 +102,21 @@ def test_csv_values() -> None:
 
 def test_avro_values_of_a_known_schema() -> None:
     one = stream(format="avro", format_options={"avro_schema": AVRO})
-    good = avro(VALID)
+    valid = avro(VALID)
     cases = [
-        (good, ROW),
+        (valid, ROW),
         (avro(VALID | {"user_id": 17}), ("17", *ROW[1:])),
         (avro(VALID | {"user_id": None}), "null_field"),
         (avro(VALID | {"rating": "4.5"}), "wrong_type"),
         (avro(VALID | {"rating": 7.5}), "out_of_range"),
-        (good[:-1], "malformed_avro"),
-        (good + good, "malformed_avro"),
+        (valid[:-1], "malformed_avro"),
+        (valid + valid, "malformed_avro"),
         (b"{}", "malformed_avro"),
         (b"", "empty"),
         (None, "tombstone"),
     ]
     assert typed(parsed([value for value, _ in cases], one)) == [fate for _, fate in cases]
-    isolated(one, good)
+    isolated(one, valid)
 
 
 @pytest.fixture

@@ -184,7 +184,7 @@ def test_nothing_in_nothing_out() -> None:
 
 
 def oracle(value: bytes, unknown_fields: str) -> bool:
-    """Whether the standard library takes the value for a good event, told by plain rules."""
+    """Whether the standard library accepts the value as a valid event, by plain rules."""
 
     def no_constant(name: str) -> Any:
         raise ValueError(name)
