@@ -27,7 +27,7 @@ class ErrorCode(StrEnum):
     meaning: str
 
     def __new__(cls, value: str, meaning: str) -> Self:
-        """A member whose value is its name in tables, with its meaning."""
+        """A member with its name in tables as its value, and its meaning."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.meaning = meaning

@@ -86,7 +86,7 @@ class Maintenance:
     def vacuum(self, hours: float | None) -> str | None:
         """Removes files unused for `hours`; null: the retention of the table.
 
-        Skips a table whose erasure is not complete, and returns the instructions for it.
+        Skips a table with an incomplete erasure, and returns the instructions for it.
         """
         message = pending_erasure(self.lakehouse, self.table)
         if message is None:

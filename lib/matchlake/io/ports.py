@@ -16,7 +16,7 @@ _UNKNOWN_OWNER = "another program"
 def is_port_free(port: int) -> bool:
     """Whether a server could listen on `port` of this machine now."""
     with socket.socket() as probe:
-        # As servers do: a port whose connections are in TIME_WAIT counts as free.
+        # As servers do: a port with connections in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))

@@ -176,7 +176,7 @@ def _wide(table: TableSpec, names: tuple[str, str], k: int) -> ViewSpec:
 
 
 def fixed_views(config: JobConfig) -> tuple[ViewSpec, ...]:
-    """The views whose queries do not depend on which tables there are: each stream's, and gold's.
+    """The views of streams and of gold with queries that do not depend on the existing tables.
 
     A local `Lakehouse` gets them, and makes each when it is first read.
     """

@@ -61,7 +61,7 @@ class LakeRows:
     staging: str
 
     def check(self, files: Sequence[LakeFile]) -> Unreadable:
-        """The files without content, and those whose first bytes cannot be read.
+        """The files without content, and the files with unreadable first bytes.
 
         Raises:
             SchemaError: a file has other columns than declared.

@@ -60,7 +60,7 @@ class Checkpoint:
         return None
 
     def planned_batch(self) -> int | None:
-        """Number of the newest batch whose offsets are logged."""
+        """Number of the newest batch with logged offsets."""
         return self._newest("offsets")
 
     def committed_batch(self) -> int | None:

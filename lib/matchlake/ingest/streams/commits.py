@@ -62,7 +62,7 @@ class Commit(NamedTuple):
 
     @property
     def replaces(self) -> bool:
-        """Whether the commit may have removed rows without a record of which."""
+        """Whether the commit may have removed rows without a record of them."""
         overwrites = self.parameters.get("mode") == "Overwrite" and "ADD" not in self.operation
         replaced = "REPLACE TABLE" in self.operation
         return self.operation in _REPLACING or replaced or overwrites
@@ -82,7 +82,7 @@ def ranges_of(json_ranges: Mapping[str, list[int]]) -> dict[int, tuple[int, int]
 def transaction_id(stream: str, generation: int) -> str:
     """The `txnAppId` of a checkpoint generation; its `txnVersion` is the number of the batch.
 
-    Delta skips a batch whose number is not greater, without an error. If two writers began at the
+    Delta skips a batch without an error if its number is not greater. If two writers began at the
     same version and use one id, Delta takes one of them.
     """
     return f"{INGEST}/{stream}/{generation}"

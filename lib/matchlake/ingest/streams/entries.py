@@ -65,7 +65,7 @@ def planned_entry(commit: Commit, partition: int) -> Entry:
 
 
 def accepted_entry(commit: Commit, batch: int, partition: int, first: int, end: int) -> Entry:
-    """A batch without rows whose whole range is an accepted gap; `commit` accepts it.
+    """A batch without rows: its whole range is a gap that `commit` accepts.
 
     It belongs to the checkpoint before that of the commit. It has no commit of its own, and so
     no `table_version` and no `committed_at`.

@@ -1,4 +1,4 @@
-"""The recovery options for a stream whose checkpoint and table no longer belong together."""
+"""The recovery options for a stream with a checkpoint and a table that do not match."""
 
 import json
 import logging
@@ -213,9 +213,9 @@ class Recovery:
         return {part: end for part, (_, end) in last.offsets.items()}
 
     def _unwritten(self, read: Offsets) -> Ranges:
-        """The ranges up to `read` of which the checkpoint has batches, and the table has none.
+        """The ranges up to `read` with batches in the checkpoint and none in the table.
 
-        The batch log may have batches of them nonetheless.
+        The batch log may have batches of these ranges.
         """
         if not self._is_ahead:
             return {}

@@ -152,7 +152,7 @@ class Ingest:
 
 @dataclass(frozen=True)
 class PreparedStream:
-    """A stream whose checkpoint, table and topic belong together, or that restarts."""
+    """A stream with a matching checkpoint, table and topic, or a stream that restarts."""
 
     ingest: Ingest
     topic: TopicState

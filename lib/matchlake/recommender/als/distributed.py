@@ -73,8 +73,8 @@ class Distributed:
         return state
 
     def _half(self, state: DataFrame, half: "_Half") -> DataFrame:
-        # Both sides by number and key: the shuffle of the blocks is the same in every half, so
-        # Spark runs it once per interval, and adaptive execution does not merge the blocks.
+        # Both sides are partitioned by number and key. So the shuffle of the blocks is the same in
+        # every half, and Spark runs it once per interval. Adaptive execution merges no blocks.
         count = self.layout.blocks
         own = self.blocks.where(F.col("side") == half.side).select("key", "piece", "data")
         left, right = own.repartition(count, "key"), state.repartition(count, "key")

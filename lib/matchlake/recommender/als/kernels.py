@@ -4,8 +4,8 @@ For a row with interactions `j` of value `v_j` at the columns `c_j`, they minimi
 
     min_x  sum_j w_j (t_j - design[c_j] . x)^2  +  x' gram x  +  ridge |x|^2
 
-with `w_j = slope v_j + base` and `w_j t_j = gain v_j + shift (v_j > 0) - offsets[c_j]`, which
-covers explicit and implicit fits. Rows are float32, padded with zero columns to a multiple of
+with `w_j = slope v_j + base` and `w_j t_j = gain v_j + shift (v_j > 0) - offsets[c_j]`.
+This covers explicit and implicit fits. Rows are float32, padded with zero columns to a multiple of
 LANES. A row without interactions becomes zero. The result of a row depends on that row alone.
 """
 

@@ -1,11 +1,11 @@
 """Rows with factors at or above zero: projected Newton steps, compiled.
 
 Columns at zero with a negative step are held. The others take the exact step of their own system.
-Values below zero are set to zero, and the length of the step is one that improves the objective
-(Bertsekas 1982, "Projected Newton methods for optimization problems with simple constraints"). If
+Values below zero are set to zero. The length of the step is one that improves the objective. If
 there is no such length, the step ends at the first column that reaches zero (Lawson and Hanson
-1974). Once the right columns are held, the step is the solution, even of a badly
-conditioned system.
+1974). Once the right columns are held, the step is the solution, even of a badly conditioned
+system. Method: Bertsekas 1982, "Projected Newton methods for optimization problems with simple
+constraints".
 """
 
 import numpy as np

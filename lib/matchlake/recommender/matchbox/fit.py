@@ -48,8 +48,8 @@ def fit_matchbox(
 
     Spark actions: one over the ratings for invalid rows (two with day effects); one per encoder
     that is not fitted yet. In one task: the checkpoint, which is the fit, and one for its report.
-    Distributed: some for ids, blocks and features, then a checkpoint and a small read per half
-    sweep, a checkpoint per kept sample, and two per side at the end.
+    Distributed: some for ids, blocks and features. Then a checkpoint and a small read per half
+    sweep, and a checkpoint per kept sample. At the end two per side.
 
     Args:
         ratings: One row per (user, item); `event_time` too with `params.day_effects`.

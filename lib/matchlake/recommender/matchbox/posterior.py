@@ -252,9 +252,9 @@ class ColdStartPrior(NamedTuple):
     ) -> "ColdStartPrior":
         """From a side's prior means, precisions and links, and the averages of it and the other.
 
-        For ratings that are `numbers` the bias is shifted, so that the average row's scores are 0
-        on average over all ratings, as the centred ratings are. Rated rows have better ratings than
-        chance, and the more so the more ratings they have.
+        For ratings that are `numbers` the bias is shifted: the scores of the average row are then
+        0 on average over all ratings, as the centred ratings are. Rated rows have better ratings
+        than rows drawn at random. The difference grows with the number of ratings.
         """
         means, precisions, links = priors
         own, other = averages

@@ -20,8 +20,8 @@ def item_catalogue(
 ) -> DataFrame:
     """The items of the training part, as `catalogue_metrics` reads them.
 
-    Reads `user_id` and `item_id` of `train`, and `item_id` and `vector`, an array of numbers, of
-    `vectors` (such as a model's item factors), one row per item. Returns `item_id`, `popularity`
+    Reads `user_id` and `item_id` of `train`. Of `vectors` (such as a model's item factors, one row
+    per item) it reads `item_id` and `vector`, an array of numbers. Returns `item_id`, `popularity`
     (the fraction of users with the item) and, with vectors, `vector`, null if an item has none.
     """
     require_columns(train, (USER_ID, ITEM_ID), "train")

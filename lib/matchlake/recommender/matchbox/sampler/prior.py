@@ -74,8 +74,9 @@ def draw_prior(
 
     precision ~ Wishart((I + S + 2n/(n+2) rr' + links'L links)^-1, K + n + D),
     mean ~ N(n r/(n+2), ((n+2) precision)^-1),
-    links ~ matrix normal((X'X + L)^-1 X'(Z - mean), (X'X + L)^-1, precision^-1),
-    a scale: see `ScaleDraws`; with its source's links integrated out where `solver` can do that.
+    links ~ matrix normal((X'X + L)^-1 X'(Z - mean), (X'X + L)^-1, precision^-1).
+
+    The scales: see `ScaleDraws`. If `solver` can, the links of a scale's source are integrated out.
     """
     columns, count = len(moments.total), moments.rows
     total, square = moments.total, moments.square
