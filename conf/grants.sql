@@ -1,9 +1,9 @@
--- Who may read what, and which columns hold personal data. Unity Catalog keeps both beside the tables;
--- the job `apply_grants` applies this file, to the tables and views that are there; those that are not yet,
--- it names in its log. Reviewed like code: nothing is granted or tagged by hand.
--- Grants on whole schemas, volumes and the model are the bundle's (databricks.yml).
+-- Grants on tables, and tags of the columns with personal data. Unity Catalog stores both.
+-- The job `apply_grants` executes this file on existing tables and views, and logs the missing ones.
+-- Change grants and tags here only, not by hand, so that every change is reviewed.
+-- The bundle (databricks.yml) has the grants on schemas, volumes and the model.
 
--- Personal data, by what it says of a person. user_id is a pseudonym, which still leads to one.
+-- Tags of personal data. user_id is a pseudonym: together with other data it can identify a person.
 ALTER TABLE bronze.users SET TAGS ('data_class' = 'personal');
 ALTER TABLE bronze.users ALTER COLUMN user_id SET TAGS ('pii' = 'pseudonym');
 ALTER TABLE bronze.users ALTER COLUMN age SET TAGS ('pii' = 'age');
@@ -34,8 +34,8 @@ ALTER TABLE gold.related_users ALTER COLUMN related_user_id SET TAGS ('pii' = 'p
 ALTER TABLE gold.predicted_ratings SET TAGS ('data_class' = 'personal');
 ALTER TABLE gold.predicted_ratings ALTER COLUMN user_id SET TAGS ('pii' = 'pseudonym');
 
--- Analysts: what says nothing of a single person, and the recommendations they are to judge. Table by
--- table, because what is granted on a schema holds for every table that will ever be in it.
+-- Analysts may read tables without personal data, and the recommendations, to evaluate them. Each table
+-- has its own grant, because a grant on a schema also applies to all later tables in it.
 GRANT USE SCHEMA ON SCHEMA bronze TO `analysts`;
 GRANT USE SCHEMA ON SCHEMA gold TO `analysts`;
 GRANT SELECT ON TABLE bronze.items TO `analysts`;

@@ -2,8 +2,9 @@
 # MAGIC %md
 # MAGIC # Explore the ratings
 # MAGIC
-# MAGIC What was rated, how often, when and by whom: `silver.interactions`, which `build_silver` writes.
-# MAGIC On a laptop run `matchlake demo` first. This notebook only reads.
+# MAGIC This notebook shows the ratings in `silver.interactions`: by value, by user and by item. The job
+# MAGIC `build_silver` writes that table. On a local machine, run `matchlake demo` first. The notebook writes
+# MAGIC nothing.
 
 # COMMAND ----------
 
@@ -19,10 +20,11 @@ lake = runtime.lakehouse
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## How ratings are given
+# MAGIC ## The distribution of ratings
 # MAGIC
-# MAGIC Most people rate what they like, so high values lead. A metric that counts a four and a five alike
-# MAGIC (`train.ranking.relevant_from`) judges lists better than the error of single ratings does.
+# MAGIC Most users rate items that they like, so high ratings are the most frequent. Ranking metrics therefore
+# MAGIC evaluate lists better than the error of single ratings does. They count every rating from
+# MAGIC `train.ranking.relevant_from` on as relevant.
 
 # COMMAND ----------
 
@@ -34,10 +36,10 @@ rating_counts(interactions)
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## Who rates, and what is rated
+# MAGIC ## Ratings per user and per item
 # MAGIC
-# MAGIC A few users and a few items have most of the ratings. Popular items are an easy guess, which is why
-# MAGIC every training run is measured against a model that knows popularity alone.
+# MAGIC A few users and a few items have most of the ratings. Popular items are easy to predict. So every training
+# MAGIC run is compared with a model that uses popularity only.
 
 # COMMAND ----------
 
@@ -46,7 +48,7 @@ activity(interactions)
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## The items that lead, and the users of whom little is known
+# MAGIC ## The best rated items, and the users with few ratings
 
 # COMMAND ----------
 

@@ -2,8 +2,8 @@
 # MAGIC %md
 # MAGIC # Features, step by step
 # MAGIC
-# MAGIC A feature set is declared in conf and fitted in one Spark job. The fitted state is plain data: it gives
-# MAGIC the columns in Spark, SQL for other engines, and the vector of one row in a service.
+# MAGIC A feature set is declared in conf and fitted in one Spark job. The fitted state is plain data. It computes
+# MAGIC the columns in Spark, renders SQL for other engines, and computes the vector of one row in a service.
 
 # COMMAND ----------
 
@@ -37,7 +37,7 @@ model = fit_features(users, declared)
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## Transform: lazy, and no join
+# MAGIC ## Transform: lazy and without a join
 
 # COMMAND ----------
 
@@ -48,8 +48,8 @@ model.transform(users).limit(5).toPandas()
 # MAGIC %md
 # MAGIC ## Unseen and missing values
 # MAGIC
-# MAGIC A category that the fit has not seen is zero in all columns, or has a column of its own: the feature's
-# MAGIC `handle_unknown` decides. `handle_null` decides the same for a null.
+# MAGIC The feature's `handle_unknown` applies to a category that was not in the data of the fit. The values are
+# MAGIC `ignore` (zero in all columns), `indicator` (a column for it) and `error`. `handle_null` applies to nulls.
 
 # COMMAND ----------
 
@@ -59,7 +59,7 @@ model.transform(odd).toPandas().T
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## The columns as a plot
+# MAGIC ## The columns in a plot
 
 # COMMAND ----------
 
@@ -77,10 +77,10 @@ pairs_of_bars(
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## The same in SQL
+# MAGIC ## The fitted states in a table
 # MAGIC
-# MAGIC `gold.feature_sets` has every version of a state, so that a model is always served with the features
-# MAGIC of its training.
+# MAGIC `gold.feature_sets` has every version of a fitted state. So a model is always served with the features
+# MAGIC that it was trained with.
 
 # COMMAND ----------
 

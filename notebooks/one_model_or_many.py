@@ -1,10 +1,11 @@
 # Databricks notebook source
 # MAGIC %md
-# MAGIC # One model with a one-hot column, or a model for each category?
+# MAGIC # One model with a one-hot column, or one model per category?
 # MAGIC
-# MAGIC Does it pay to learn each occupation's taste apart? A model of its own has fewer rows to learn from; one
-# MAGIC model for all has to treat everything but the column's constant alike. Which is better is for held-out
-# MAGIC rows to say, category by category: `compare_split` fits both in Spark's workers.
+# MAGIC Is one model per occupation better than one model for all? A model per occupation has fewer rows to learn
+# MAGIC from. One model for all uses the same weights for every occupation, except for the constant of the one-hot
+# MAGIC column. `compare_split` fits both on Spark's executors and measures their errors on held-out rows, per
+# MAGIC category.
 
 # COMMAND ----------
 
@@ -20,7 +21,7 @@ lake = runtime.lakehouse
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## The question: how high does a user rate on average?
+# MAGIC ## The target: the average rating of a user
 
 # COMMAND ----------
 
@@ -38,31 +39,34 @@ model = fit_features(train, runtime.config.features.tables["users"].features)
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## Both answers, by occupation
+# MAGIC ## The errors per occupation
 # MAGIC
-# MAGIC The last row, without a category, is over all users whom both could judge.
+# MAGIC The row without a category is the error over all users that both could predict.
 
 # COMMAND ----------
 
 from matchlake.features.least_squares import least_squares
 from matchlake.features.per_category import compare_split
 
-found = compare_split(train, test, (model, "occupation"), "mean_rating", least_squares).toPandas()
-found.sort_values("rows", ascending=False)
+errors = compare_split(train, test, (model, "occupation"), "mean_rating", least_squares).toPandas()
+errors.sort_values("rows", ascending=False)
 
 # COMMAND ----------
 
 from matchlake.training.notebook_plots import pairs_of_bars
 
-judged = found.dropna().sort_values("rows", ascending=False)
+compared = errors.dropna().sort_values("rows", ascending=False)
 pairs_of_bars(
-    list(judged["category"]),
-    {"a model each": list(judged["separate_error"]), "one model": list(judged["one_error"])},
+    list(compared["category"]),
+    {
+        "one model per category": list(compared["separate_error"]),
+        "one model for all": list(compared["one_error"]),
+    },
     "mean squared error on held-out users",
 )
 
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC Where the bars of a model each stand higher, the category had too few users to learn from alone: the
-# MAGIC one-hot column is the better choice, and needs one model to train, register and watch instead of many.
+# MAGIC If the error of the separate model is higher, the category had too few users for a model of its own. Then
+# MAGIC the one-hot column is the better choice. It also needs only one model to train, register and monitor.

@@ -1,10 +1,10 @@
 # Databricks notebook source
 # MAGIC %md
-# MAGIC # The recommender in its four modes
+# MAGIC # The four modes of the recommender
 # MAGIC
-# MAGIC Predicted ratings, items for users, users like these, and items like those: one factor model answers
-# MAGIC all four, here on Spark and in a service from NumPy. Nothing is registered; what the fit keeps on its way
-# MAGIC lies below the folder of checkpoints until the last cell removes it.
+# MAGIC One factor model predicts ratings, recommends items to users, and finds similar users and similar items.
+# MAGIC This notebook does it on Spark; a service does the same with NumPy. Nothing is registered. The fit writes
+# MAGIC its checkpoints below the folder `checkpoints`; the last cell deletes them.
 
 # COMMAND ----------
 
@@ -31,7 +31,7 @@ from pathlib import Path
 
 from matchlake.io.fit_checkpoints import FitCheckpoints
 
-# Serverless compute keeps nothing in memory between cells: a fit writes its states.
+# Serverless compute cannot cache in memory, so the fit writes its checkpoints to files.
 checkpoints = FitCheckpoints(
     runtime.spark, Path(runtime.config.checkpoints).absolute() / "notebook_recommender"
 )
@@ -57,7 +57,7 @@ residuals(residual_counts(scored))
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## Mode 2: items for users, without those they have rated
+# MAGIC ## Mode 2: items for users, without the items that they have rated
 
 # COMMAND ----------
 
@@ -69,7 +69,7 @@ lists.join(items, "item_id", "left").orderBy("user_id", "rank").toPandas()
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## Mode 3: users like these
+# MAGIC ## Mode 3: similar users
 
 # COMMAND ----------
 
@@ -78,7 +78,7 @@ model.similar_users(some, 3).toPandas()
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## Mode 4: items like those
+# MAGIC ## Mode 4: similar items
 
 # COMMAND ----------
 
@@ -88,9 +88,10 @@ model.similar_items(top.limit(3).select("item_id"), 3).toPandas()
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC ## The items on a map
+# MAGIC ## The items in a plane
 # MAGIC
-# MAGIC Two of the model's directions, drawn: where two items lie together the same users like both.
+# MAGIC The plot shows the first two principal components of the item factors. Items that are close together
+# MAGIC are liked by the same users.
 
 # COMMAND ----------
 

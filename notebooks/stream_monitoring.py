@@ -2,8 +2,8 @@
 # MAGIC %md
 # MAGIC # State of the streams
 # MAGIC
-# MAGIC Batches, gaps, quarantined records and the age of the tables. All of it comes from tables, so the result
-# MAGIC is the same wherever the streams run.
+# MAGIC This notebook shows batches, gaps, quarantined records and the age of the tables. It reads only tables and
+# MAGIC one checkpoint, so it works wherever the streams run.
 
 # COMMAND ----------
 
@@ -21,7 +21,7 @@ lake = runtime.lakehouse
 # MAGIC %md
 # MAGIC ## Batches: valid and quarantined records
 # MAGIC
-# MAGIC The batch log has the offsets of each batch, and its counts of rows and gaps.
+# MAGIC The batch log has the offsets of each batch, and the numbers of its rows and gaps.
 
 # COMMAND ----------
 
@@ -35,7 +35,7 @@ batches(batch_log)
 # MAGIC %md
 # MAGIC ## Gaps and late records
 # MAGIC
-# MAGIC A gap is a range of offsets without a row. It has a recorded cause; else the next run fails.
+# MAGIC A gap is a range of offsets without a row. If a gap has no recorded cause, the next run fails.
 
 # COMMAND ----------
 
@@ -59,8 +59,8 @@ lake.read(QUARANTINE).select("source", "error_code", "refused", "example").toPan
 # MAGIC %md
 # MAGIC ## Age of each table
 # MAGIC
-# MAGIC The bundle's alerts watch this view: rating events older than two hours, recommendations older than
-# MAGIC two days.
+# MAGIC The bundle has alerts on this view. They fire if the rating events are older than two hours, or the
+# MAGIC recommendations older than two days.
 
 # COMMAND ----------
 

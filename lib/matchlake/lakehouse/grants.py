@@ -1,4 +1,4 @@
-"""The SQL of grants and tags: read into statements, held to the tables there are, executed."""
+"""The SQL of grants and tags: parsed, checked against the existing tables, executed."""
 
 import logging
 import re
@@ -29,13 +29,13 @@ _FORMS = (
         r" (?:TO|FROM) `[\w .@-]+`"
     ),
 )
-# There are no grants on a local folder, and none on spark_catalog.
+# A local folder and spark_catalog have no grants.
 _WITHOUT_GRANTS = (None, "spark_catalog")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One statement: what it speaks of."""
+    """One statement, with the table, column and tags that it names."""
 
     line: int
     text: str
@@ -45,7 +45,7 @@ class Rule:
 
 
 def read_rules(path: Path) -> list[Rule]:
-    """The statements of a file; raises ConfigError for one of a form that is not known."""
+    """The statements of a file; raises ConfigError for a statement of an unknown form."""
     return [_rule(path, line, text) for line, text in _statements(path.read_text("utf-8"))]
 
 
@@ -63,42 +63,44 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _rule(path: Path, line: int, text: str) -> Rule:
-    found = next((hit for form in _FORMS if (hit := form.fullmatch(text))), None)
-    if found is None:
-        raise ConfigError(f"{path.name}:{line}: no grant, no tag, or not of a known form: {text}")
-    parts = found.groupdict()
+    match = next((hit for form in _FORMS if (hit := form.fullmatch(text))), None)
+    if match is None:
+        raise ConfigError(
+            f"{path.name}:{line}: this is neither a grant nor a tag of a known form: {text}"
+        )
+    parts = match.groupdict()
     known = {privilege.value.replace("_", " ") for privilege in Privilege}
     for privilege in (parts.get("privileges") or "").split(","):
         if privilege.strip() not in {*known, ""}:
-            raise ConfigError(f"{path.name}:{line}: {privilege.strip()} is no privilege.")
+            raise ConfigError(f"{path.name}:{line}: {privilege.strip()} is not a privilege.")
     return Rule(line, text, parts.get("table"), parts.get("column"), parts.get("tags"))
 
 
 def check_rules(
     path: Path, columns: Callable[[str], list[str] | None]
 ) -> tuple[list[Rule], list[str]]:
-    """The statements on what is there, and the tables that are not.
+    """The statements on existing tables and views, and the names of the missing ones.
 
-    `columns` gives those of a table or view, None where it is not there. Raises ConfigError for a
-    column that a table does not have.
+    `columns` returns the columns of a table or view, or None if it is missing. Raises ConfigError
+    for a column that a table does not have.
     """
     rules = read_rules(path)
-    there = {rule.table: columns(rule.table) for rule in rules if rule.table}
+    tables = {rule.table: columns(rule.table) for rule in rules if rule.table}
     for rule in rules:
-        known = there.get(rule.table or "")
+        known = tables.get(rule.table or "")
         if rule.column and known is not None and rule.column not in known:
             raise ConfigError(
                 f"{path.name}:{rule.line}: {rule.table} has no column {rule.column}; it has "
                 f"{', '.join(known)}."
             )
-    missing = [str(table) for table, known in there.items() if known is None]
+    missing = [str(table) for table, known in tables.items() if known is None]
     return [rule for rule in rules if rule.table not in missing], missing
 
 
 def apply_rules(lakehouse: Lakehouse, path: Path) -> None:
-    """Executes the statements on the tables and views that are there; logs which are not.
+    """Executes the statements on existing tables and views; logs the missing ones.
 
-    Where Unity Catalog does not keep the tables nothing knows grants, and they are only checked.
+    Only Unity Catalog has grants. Without it the statements are checked and not executed.
     """
     rules, missing = check_rules(
         path, lambda name: lakehouse.read(name).columns if lakehouse.exists(name) else None
@@ -107,7 +109,9 @@ def apply_rules(lakehouse: Lakehouse, path: Path) -> None:
     for rule in rules if has_grants else ():
         lakehouse.spark.sql(rule.text)
     if missing:
-        _log.warning("not there yet, so left for another time: %s", ", ".join(missing))
+        _log.warning(
+            "these tables do not exist yet, their statements are skipped: %s", ", ".join(missing)
+        )
     _log.info(
-        "%d statements %s", len(rules), "executed" if has_grants else "checked, none executed"
+        "%d statement(s) %s", len(rules), "executed" if has_grants else "checked, none executed"
     )

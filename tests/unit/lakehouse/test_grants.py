@@ -1,4 +1,4 @@
-"""Grants and tags: every statement is of a known form and speaks of what there is."""
+"""Grants and tags: every statement is of a known form and names existing tables."""
 
 from pathlib import Path
 from unittest.mock import Mock
@@ -35,13 +35,13 @@ def test_every_table_with_a_personal_column_is_tagged_as_a_whole() -> None:
     assert personal == {rule.table for rule in rules if rule.column}
 
 
-def test_no_statement_waits_for_what_no_job_makes() -> None:
+def test_every_table_of_a_statement_is_written_by_a_job() -> None:
     tables = {rule.table for rule in read_rules(RULES) if rule.table}
     assert {table for table in tables if not jobs_before(CONFIG, table)} == set()
 
 
 def lakehouse(catalog: str) -> Mock:
-    """One in which there is but `bronze.users`."""
+    """A lakehouse that has only `bronze.users`."""
     lake = Mock(spec=Lakehouse, catalog=catalog, spark=Mock())
     lake.exists.side_effect = lambda name: name == "bronze.users"
     lake.read.return_value.columns = ["user_id", "age", "gender", "occupation", "zip_code"]
@@ -57,9 +57,9 @@ def test_existing_tables_get_grants_and_missing_ones_are_named(
     assert "ALTER TABLE bronze.users ALTER COLUMN age SET TAGS ('pii' = 'age')" in done
     assert "GRANT USE SCHEMA ON SCHEMA gold TO `analysts`" in done
     assert {text for text in done if "TABLE" in text and "bronze.users" not in text} == set()
-    (told,) = [text for text in caplog.messages if text.startswith("not there yet")]
-    assert "gold.recommendations, " in told
-    assert "bronze.users" not in told
+    (message,) = [text for text in caplog.messages if "do not exist yet" in text]
+    assert "gold.recommendations, " in message
+    assert "bronze.users" not in message
 
 
 def test_on_a_local_machine_nothing_is_executed() -> None:
@@ -71,13 +71,13 @@ def test_on_a_local_machine_nothing_is_executed() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("DROP TABLE gold.recommendations;", "rules.sql:2: no grant, no tag"),
-        ("GRANT SELEKT ON TABLE bronze.users TO `a`;", "SELEKT is no privilege"),
+        ("DROP TABLE gold.recommendations;", "rules.sql:2: this is neither a grant nor a tag"),
+        ("GRANT SELEKT ON TABLE bronze.users TO `a`;", "SELEKT is not a privilege"),
         (
             "ALTER TABLE bronze.users ALTER COLUMN zip SET TAGS ('pii' = 'x');",
             "bronze.users has no column zip; it has user_id, age",
         ),
-        ("GRANT SELECT ON TABLE bronze.users TO `a`; DROP TABLE x", "no grant, no tag"),
+        ("GRANT SELECT ON TABLE bronze.users TO `a`; DROP TABLE x", "neither a grant nor a tag"),
     ],
 )
 def test_a_wrong_statement_is_named_at_its_line(tmp_path: Path, text: str, said: str) -> None:
