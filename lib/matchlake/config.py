@@ -138,10 +138,10 @@ _CATALOG = "${catalog}"
 _OPEN = {name for name, each in JobConfig.model_fields.items() if each.annotation == dict[str, str]}
 
 
-def _check_plain(name: str, what: str) -> None:
+def _check_plain(name: str, label: str) -> None:
     """Refuses a name that could not stand in a path or a query."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name):
-        raise ValueError(f"{name!r} is no name of a {what}: use letters, digits, _ and -")
+        raise ValueError(f"{name!r} is no name of a {label}: use letters, digits, _ and -")
 
 
 def load_config(env: str, overrides: Sequence[str] = (), conf_dir: Path | None = None) -> JobConfig:

@@ -161,8 +161,8 @@ def unpack_given(given: pa.Table) -> pa.Table:
 
 
 def lists_by_query(pairs: pa.Table, targets: pa.Array) -> tuple[pa.Array, TargetLists]:
-    """The queries with given pairs, and for each the places of its targets in `targets`."""
+    """The queries with given pairs, and for each the indices of its targets in `targets`."""
     encoded = combined(pairs["query"]).dictionary_encode()
     owners = np.asarray(pc.fill_null(encoded.indices, -1))
-    places = np.asarray(pc.fill_null(pc.index_in(combined(pairs["target"]), targets), -1))
-    return encoded.dictionary, lists_of(owners, places, len(encoded.dictionary), len(targets))
+    indices = np.asarray(pc.fill_null(pc.index_in(combined(pairs["target"]), targets), -1))
+    return encoded.dictionary, lists_of(owners, indices, len(encoded.dictionary), len(targets))

@@ -42,9 +42,9 @@ class Csr:
         same = np.flatnonzero(self.columns[1:] == self.columns[:-1]) + 1
         return same[~np.isin(same, self.indptr)]
 
-    def row_of(self, places: Ints) -> Ints:
-        """The rows that hold these places of `columns`."""
-        return np.searchsorted(self.indptr, places, "right") - 1
+    def row_of(self, indices: Ints) -> Ints:
+        """The rows that hold these indices of `columns`."""
+        return np.searchsorted(self.indptr, indices, "right") - 1
 
     def transpose(self) -> "Csr":
         """The same interactions with the other side as rows."""
@@ -99,12 +99,12 @@ def _group(
     for row in rows:
         indptr[row + 1] += 1
     indptr = np.cumsum(indptr)
-    place = indptr[:-1].copy()
+    position = indptr[:-1].copy()
     out_columns = np.empty(len(columns), np.int32)
     out_values = np.empty(len(values), np.float32)
     for j in range(len(rows)):
-        k = place[rows[j]]
-        place[rows[j]] = k + 1
+        k = position[rows[j]]
+        position[rows[j]] = k + 1
         out_columns[k] = columns[j]
         out_values[k] = values[j]
     return indptr, out_columns, out_values

@@ -51,13 +51,13 @@ def unpack(pieces: Iterable[bytes | memoryview]) -> dict[str, Array]:
     """The arrays of `pack`: writable and aligned, over one copy of the pieces."""
     whole = bytearray().join(pieces)
     size = int.from_bytes(whole[:8], "little")
-    place, arrays = 8 + size, {}
-    for name, kind, shape in json.loads(whole[8:place]):
-        place += -place % _ALIGNED
+    offset, arrays = 8 + size, {}
+    for name, kind, shape in json.loads(whole[8:offset]):
+        offset += -offset % _ALIGNED
         count = int(np.prod(shape, dtype=np.int64))
-        data = np.frombuffer(whole, np.dtype(kind), count, place)
+        data = np.frombuffer(whole, np.dtype(kind), count, offset)
         arrays[name] = data.reshape(shape)
-        place += data.nbytes
+        offset += data.nbytes
     return arrays
 
 

@@ -48,23 +48,23 @@ def _model(manager: Any, numba_type: Any) -> Any:
 register_model(_Lanes)(_model)
 
 
-def _place(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [offset]), _VECTOR.as_pointer())
 
 
 def _load(_typing: Any, array: Any, _offset: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = _place(context, builder, signature.args[0], *arguments)
-        return builder.load(place, align=4)
+        pointer = _pointer(context, builder, signature.args[0], *arguments)
+        return builder.load(pointer, align=4)
 
     return Lanes(array, types.intp), generate
 
 
 def _store(_typing: Any, array: Any, _offset: Any, _lanes: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = _place(context, builder, signature.args[0], *arguments[:2])
-        builder.store(arguments[2], place, align=4)
+        pointer = _pointer(context, builder, signature.args[0], *arguments[:2])
+        builder.store(arguments[2], pointer, align=4)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, Lanes), generate
@@ -73,10 +73,10 @@ def _store(_typing: Any, array: Any, _offset: Any, _lanes: Any) -> Any:
 def _fetch(_typing: Any, array: Any, _offset: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        place = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [place.type, _INDEX, _INDEX, _INDEX])
+        pointer = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _INDEX, _INDEX, _INDEX])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [place, *(ir.Constant(_INDEX, n) for n in (0, 3, 1))])
+        builder.call(function, [pointer, *(ir.Constant(_INDEX, n) for n in (0, 3, 1))])
         return context.get_dummy_value()
 
     return types.void(array, types.intp), generate
@@ -137,8 +137,8 @@ def _lowest(_typing: Any, _bits: Any) -> Any:
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         kind = ir.FunctionType(_INDEX, [_INDEX, ir.IntType(1)])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.cttz.i32")
-        place = builder.call(function, [arguments[0], ir.Constant(ir.IntType(1), 1)])
-        return builder.zext(place, ir.IntType(64))
+        bits = builder.call(function, [arguments[0], ir.Constant(ir.IntType(1), 1)])
+        return builder.zext(bits, ir.IntType(64))
 
     return types.int64(types.uint32), generate
 
@@ -160,4 +160,4 @@ total = intrinsic(_total)
 reaches = intrinsic(_reaches)
 """`reaches(a, b)`: one bit per lane, from the lowest on: whether a >= b."""
 lowest = intrinsic(_lowest)
-"""`lowest(bits)`: the place of the lowest set bit; there must be one."""
+"""`lowest(bits)`: the index of the lowest set bit; there must be one."""

@@ -53,7 +53,7 @@ class Targets(NamedTuple):
 
 
 class TargetLists(NamedTuple):
-    """The places of some targets per query, ascending.
+    """The indices of some targets per query, ascending.
 
     Those of query `q` are `places[indptr[q]:indptr[q + 1]]`.
     """
@@ -85,12 +85,12 @@ def pack_targets(matrix: Floats) -> Targets:
     """A matrix of shape (targets, columns) in panels, the rows of greatest length first."""
     count, columns = matrix.shape
     panels = -(-count // LANES)
-    places = np.zeros(panels * LANES, np.int32)
-    places[:count] = np.argsort(-np.einsum("tc,tc->t", matrix, matrix), kind="stable")
+    indices = np.zeros(panels * LANES, np.int32)
+    indices[:count] = np.argsort(-np.einsum("tc,tc->t", matrix, matrix), kind="stable")
     padded = np.full((panels * LANES, columns), np.nan, np.float32)
-    padded[:count] = matrix[places[:count]]
+    padded[:count] = matrix[indices[:count]]
     turned = padded.reshape(panels, LANES, columns).transpose(0, 2, 1)
-    return Targets(np.ascontiguousarray(turned), places, count)
+    return Targets(np.ascontiguousarray(turned), indices, count)
 
 
 def top_k(
@@ -170,11 +170,11 @@ def top_k_among(
     k = min(k, len(targets))
     best = _empty(len(queries), k)
     for row, query in enumerate(queries):
-        places = among.places[among.indptr[row] : among.indptr[row + 1]]
+        indices = among.places[among.indptr[row] : among.indptr[row + 1]]
         unknown = plain is not None and len(query) > 0 and np.isnan(query[0])
-        scores = plain[places] if plain is not None and unknown else targets[places] @ query
+        scores = plain[indices] if plain is not None and unknown else targets[indices] @ query
         order = np.argsort(-scores, kind="stable")[:k]
-        best.places[row, : len(order)] = places[order]
+        best.places[row, : len(order)] = indices[order]
         best.scores[row, : len(order)] = scores[order]
     return best
 
@@ -188,24 +188,24 @@ def select_top_k(scores: Floats, k: int, among: TargetLists | None = None) -> Be
     best = _empty(len(scores), k)
     every = np.arange(scores.shape[1], dtype=np.int32)
     for row, own in enumerate(scores):
-        places = every if among is None else among.places[slice(*among.indptr[row : row + 2])]
-        _select(own, places, best.scores[row], best.places[row])
+        indices = every if among is None else among.places[slice(*among.indptr[row : row + 2])]
+        _select(own, indices, best.scores[row], best.places[row])
     return best
 
 
 @compiled
-def _select(scores: Floats, among: Positions, chosen: Floats, places: Positions) -> None:
-    """Writes the best of some places of `scores`, as many as `chosen` holds."""
-    k, used, least = len(chosen), 0, np.uint64(0)
+def _select(scores: Floats, among: Positions, chosen: Floats, indices: Positions) -> None:
+    """Writes the best of some indices of `scores`, as many as `chosen` holds."""
+    k, used, minimum = len(chosen), 0, np.uint64(0)
     keys = np.empty(_SPARE * k + LANES, np.uint64)
-    for place in among:
-        score = scores[place] + np.float32(0.0)  # -0 becomes 0: keys compare bits.
-        key = _key(score, place)
-        if score > _NOTHING and key > least:
+    for index in among:
+        score = scores[index] + np.float32(0.0)  # -0 becomes 0: keys compare bits.
+        key = _key(score, index)
+        if score > _NOTHING and key > minimum:
             keys[used] = key
             used += 1
             if used == len(keys):
-                least = _cut_back(keys, used, k)
+                minimum = _cut_back(keys, used, k)
                 used = k
     if used > k:
         _cut_back(keys, used, k)
@@ -214,7 +214,7 @@ def _select(scores: Floats, among: Positions, chosen: Floats, places: Positions)
     for rank in range(used):
         key = ordered[used - 1 - rank]
         chosen[rank] = _score_of(key)
-        places[rank] = _REST - np.int64(key & np.uint64(_PLACE))
+        indices[rank] = _REST - np.int64(key & np.uint64(_PLACE))
 
 
 def _empty(queries: int, k: int) -> Best:
@@ -222,11 +222,11 @@ def _empty(queries: int, k: int) -> Best:
 
 
 @compiled
-def _key(score: np.float32, place: int) -> np.uint64:
-    """One integer that orders candidates: a better score first, among equals an earlier place."""
+def _key(score: np.float32, index: int) -> np.uint64:
+    """One integer that orders candidates: a better score first, among equals a smaller index."""
     bits = np.int64(np.float32(score).view(np.int32))
     ordered = bits + _SIGN if bits >= 0 else ~bits & _REST
-    return np.uint64(ordered << 32 | (_REST - place))
+    return np.uint64(ordered << 32 | (_REST - index))
 
 
 @compiled
@@ -237,11 +237,11 @@ def _score_of(key: np.uint64) -> np.float32:
 
 
 @compiled
-def _refuse(refused: npt.NDArray[np.uint64], bounds: Ints, places: Positions) -> None:
-    """Sets the bit of each place of each query's list."""
+def _refuse(refused: npt.NDArray[np.uint64], bounds: Ints, indices: Positions) -> None:
+    """Sets the bit of each index of each query's list."""
     for row in range(len(bounds) - 1):
         for at in range(bounds[row], bounds[row + 1]):
-            refused[row, places[at] // _WORD] |= np.uint64(1) << np.uint64(places[at] % _WORD)
+            refused[row, indices[at] // _WORD] |= np.uint64(1) << np.uint64(indices[at] % _WORD)
 
 
 @compiled
@@ -254,9 +254,9 @@ def _scan(
 ) -> None:
     """Offers the targets of a block of panels to a chunk of queries.
 
-    `targets` are all panels, the scores for unknown queries, and the lanes' places.
+    `targets` are all panels, the scores for unknown queries, and the lanes' indices.
     """
-    panels, common, places = targets
+    panels, common, indices = targets
     columns, end = len(queries) // len(room.used), room.keys.shape[1] - LANES
     scores = np.empty(_TOGETHER * LANES, np.float32)
     for first in range(0, len(room.used), _TOGETHER):
@@ -269,18 +269,18 @@ def _scan(
                 bits = reaches(load(scores, at), splat(room.limits[row]))
                 if not bits:  # The usual case, once a query has good candidates.
                     continue
-                keys, used, least = room.keys[row], room.used[row], room.least[row]
+                keys, used, minimum = room.keys[row], room.used[row], room.least[row]
                 while bits:
                     lane = lowest(bits)
                     bits &= bits - np.uint32(1)
-                    place = places[panel * LANES + lane]
-                    word = room.refused[row, place // _WORD]
-                    allowed = not word >> np.uint64(place % _WORD) & np.uint64(1)
-                    keys[used] = key = _key(scores[at + lane], place)
-                    used += allowed and key > least
+                    index = indices[panel * LANES + lane]
+                    word = room.refused[row, index // _WORD]
+                    allowed = not word >> np.uint64(index % _WORD) & np.uint64(1)
+                    keys[used] = key = _key(scores[at + lane], index)
+                    used += allowed and key > minimum
                 if used > end:
-                    room.least[row] = least = _cut_back(keys, used, k)
-                    room.limits[row] = _score_of(least)
+                    room.least[row] = minimum = _cut_back(keys, used, k)
+                    room.limits[row] = _score_of(minimum)
                     used = k
                 room.used[row] = used
 
@@ -290,13 +290,13 @@ def _score(q: Floats, at: int, panels: Floats, panel: int, columns: int, scores:
     """The scores of six rows of `q`, the first at `at`, with the panel at `panel`."""
     s0 = s1 = s2 = s3 = s4 = s5 = splat(np.float32(0.0))
     for c in range(columns):
-        lanes, place = load(panels, panel + c * LANES), at + c * _TOGETHER
-        s0 = fma(repeat(q, place), lanes, s0)
-        s1 = fma(repeat(q, place + 1), lanes, s1)
-        s2 = fma(repeat(q, place + 2), lanes, s2)
-        s3 = fma(repeat(q, place + 3), lanes, s3)
-        s4 = fma(repeat(q, place + 4), lanes, s4)
-        s5 = fma(repeat(q, place + 5), lanes, s5)
+        lanes, start = load(panels, panel + c * LANES), at + c * _TOGETHER
+        s0 = fma(repeat(q, start), lanes, s0)
+        s1 = fma(repeat(q, start + 1), lanes, s1)
+        s2 = fma(repeat(q, start + 2), lanes, s2)
+        s3 = fma(repeat(q, start + 3), lanes, s3)
+        s4 = fma(repeat(q, start + 4), lanes, s4)
+        s5 = fma(repeat(q, start + 5), lanes, s5)
     store(scores, 0, s0)
     store(scores, LANES, s1)
     store(scores, 2 * LANES, s2)
@@ -329,7 +329,7 @@ def _cut_back(keys: npt.NDArray[np.uint64], used: int, k: int) -> np.uint64:
 
 
 @compiled
-def _finish(room: _Room, k: int, scores: Floats, places: Positions) -> None:
+def _finish(room: _Room, k: int, scores: Floats, indices: Positions) -> None:
     """Writes each row's k best, best first."""
     for row in range(scores.shape[0]):
         keys, used = room.keys[row], room.used[row]
@@ -340,16 +340,16 @@ def _finish(room: _Room, k: int, scores: Floats, places: Positions) -> None:
         for rank in range(used):
             key = ordered[used - 1 - rank]
             scores[row, rank] = _score_of(key)
-            places[row, rank] = _REST - np.int64(key & np.uint64(_PLACE))
+            indices[row, rank] = _REST - np.int64(key & np.uint64(_PLACE))
 
 
 def lists_of(
-    owners: Positions | Ints, places: Positions | Ints, queries: int, targets: int
+    owners: Positions | Ints, indices: Positions | Ints, queries: int, targets: int
 ) -> TargetLists:
-    """Lists from (owner, place) pairs in any order; a pair with a negative number is left out."""
-    kept = (owners >= 0) & (places >= 0)
-    owners, places = owners[kept].astype(np.int32), places[kept].astype(np.int32)
-    csr = csr_from_pairs(owners, places, np.zeros(len(owners), np.float32), (queries, targets))
+    """Lists from (owner, index) pairs in any order; a pair with a negative number is left out."""
+    known = (owners >= 0) & (indices >= 0)
+    owners, indices = owners[known].astype(np.int32), indices[known].astype(np.int32)
+    csr = csr_from_pairs(owners, indices, np.zeros(len(owners), np.float32), (queries, targets))
     return TargetLists(csr.indptr, csr.columns)
 
 

@@ -106,7 +106,7 @@ def _comparable(features: FeatureSet, previous: FeatureModel | None) -> dict[str
 def _reserved(features: FeatureSet, before: dict[str, FittedFeature]) -> Names:
     """The names that are settled before any new category gets one."""
     names = Names()
-    kept = [name for fitted in before.values() for name in fitted.kept_names()]
-    for name in (*features.keys, *features.fixed_names(), *kept):
+    retained = [name for fitted in before.values() for name in fitted.kept_names()]
+    for name in (*features.keys, *features.fixed_names(), *retained):
         names.reserve(name)
     return names

@@ -98,8 +98,8 @@ class FittedCategories(FittedFeature):
     @property
     def imputed(self) -> str | None:
         """The category that replaces a null; None where none does."""
-        most = max(self.categories, key=lambda category: category.rows, default=None)
-        return most.value if most and self.feature.handle_null == "mode" else None
+        mode = max(self.categories, key=lambda category: category.rows, default=None)
+        return mode.value if mode and self.feature.handle_null == "mode" else None
 
     def accepts(self, type_name: str) -> bool:
         """Whether a column of this type, as Spark names it, gives the same texts as at fit."""
@@ -127,14 +127,14 @@ class FittedCategories(FittedFeature):
 
     def positions(self) -> Positions:
         """The positions of the ones: the categories, then null, then unknown."""
-        places = {category.value: ABSENT for category in self.categories}
-        places |= {category.value: place for place, category in enumerate(self.shown)}
-        imputed = ABSENT if self.imputed is None else places[self.imputed]
+        indices = {category.value: ABSENT for category in self.categories}
+        indices |= {category.value: index for index, category in enumerate(self.shown)}
+        imputed = ABSENT if self.imputed is None else indices[self.imputed]
         end, feature = len(self.shown), self.feature
         null = {"zero": ABSENT, "error": REFUSED, "mode": imputed, "indicator": end}
         end += feature.handle_null == "indicator"
         unknown = {"ignore": ABSENT, "error": REFUSED, "indicator": end}
-        return Positions(places, null[feature.handle_null], unknown[feature.handle_unknown])
+        return Positions(indices, null[feature.handle_null], unknown[feature.handle_unknown])
 
     def outputs(self) -> list[Output]:
         """The output columns in their order: the categories, then null, then unknown."""
@@ -179,7 +179,7 @@ class FittedCategories(FittedFeature):
             ]
             return IndexSql(prepared, cases)
         positions, null, unknown = self.positions()
-        indices = {text: _shifted(place, first) for text, place in positions.items()}
+        indices = {text: _shifted(position, first) for text, position in positions.items()}
         if dialect is SPARK and len(indices) > _FEW:
             table = PerfectHash(indices, _shifted(unknown, first))
             hashed = stage_column("hash", self.name)
@@ -317,5 +317,5 @@ def _any_integer(type_name: str) -> str:
     return re.sub(r"\b(tiny|small|big)?int\b", "bigint", type_name)
 
 
-def _shifted(place: int, first: int) -> int:
-    return place + first if place >= 0 else ABSENT
+def _shifted(index: int, first: int) -> int:
+    return index + first if index >= 0 else ABSENT

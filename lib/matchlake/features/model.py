@@ -44,9 +44,9 @@ class FeatureModel(Params):
             return cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
+            location = ".".join(str(part) for part in first["loc"])
             raise ModelError(
-                f"This is not a feature model of schema version 1: {place}: {first['msg']}."
+                f"This is not a feature model of schema version 1: {location}: {first['msg']}."
             ) from None
 
     def to_json(self) -> str:

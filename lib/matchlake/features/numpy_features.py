@@ -41,13 +41,13 @@ class NumpyFeatures:
     def __reduce__(self) -> tuple[Any, ...]:
         return NumpyFeatures, (self.features,)
 
-    def are_columns(self, given: Mapping[str, Any]) -> bool:
+    def are_columns(self, values: Mapping[str, Any]) -> bool:
         """Whether these are columns of many rows, and not the values of one row.
 
         The first column without lists decides. If all columns hold lists, an array of lists is a
         column.
         """
-        value = given.get(self._single or self.columns[0])
+        value = values.get(self._single or self.columns[0])
         if self._single is not None or not isinstance(value, np.ndarray):
             return bool(getattr(value, "ndim", 0))
         return all(np.ndim(each) or is_null(each) for each in value)
@@ -117,10 +117,10 @@ class NumpyFeatures:
             raise SchemaError(f"Columns must be of equal length, not {lengths}.")
         return lengths[self.columns[0]]
 
-    def _check(self, given: Mapping[str, Any]) -> None:
-        missing = [column for column in self.columns if column not in given]
+    def _check(self, values: Mapping[str, Any]) -> None:
+        missing = [column for column in self.columns if column not in values]
         if missing:
-            raise SchemaError.missing("the input of the features", missing, given)
+            raise SchemaError.missing("the input of the features", missing, values)
 
 
 def _placed(blocks: Sequence[Block]) -> list[tuple[int, Block]]:

@@ -71,16 +71,18 @@ def _compared(found: DataFrame) -> DataFrame:
         error("one").alias("one_error"),
     )
     errors = ("separate_error", "one_error")
-    judged = F.when(F.col(errors[0]).isNotNull() & F.col(errors[1]).isNotNull(), F.col("rows"))
+    rows_of_both = F.when(
+        F.col(errors[0]).isNotNull() & F.col(errors[1]).isNotNull(), F.col("rows")
+    )
 
     def together(each: Column, overall: Column) -> Column:
         return F.when(F.grouping("category") == 0, F.max(each)).otherwise(overall)
 
     means = [
-        together(F.col(name), F.sum(F.col(name) * judged) / F.sum(judged)).alias(name)
+        together(F.col(name), F.sum(F.col(name) * rows_of_both) / F.sum(rows_of_both)).alias(name)
         for name in errors
     ]
-    rows = together(F.col("rows"), F.sum(judged)).alias("rows")
+    rows = together(F.col("rows"), F.sum(rows_of_both)).alias("rows")
     return by.rollup("category").agg(rows, *means)
 
 
@@ -99,9 +101,9 @@ def _prepared(
 ) -> DataFrame:
     """The set's columns with the label and the category, without rows of no category."""
     category = F.col(SPARK.identifier(fitted.column)).cast("string")
-    given = frame.withColumns({_LABEL: F.col(label).cast("double"), _CATEGORY: category})
-    bare = model.model_copy(update={"keys": (_LABEL, _CATEGORY)})
-    return bare.transform(given.where(category.isNotNull()))
+    labelled = frame.withColumns({_LABEL: F.col(label).cast("double"), _CATEGORY: category})
+    labelled_model = model.model_copy(update={"keys": (_LABEL, _CATEGORY)})
+    return labelled_model.transform(labelled.where(category.isNotNull()))
 
 
 def _evaluate(

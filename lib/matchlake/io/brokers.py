@@ -70,10 +70,10 @@ class Broker:
     def __str__(self) -> str:
         if self.sasl is None:
             return self.address
-        who, ref = self.sasl.username, self.sasl.password
+        user, ref = self.sasl.username, self.sasl.password
         if self.sasl.oauth:
-            who, ref = self.sasl.oauth.client_id, self.sasl.oauth.client_secret
-        return f"{self.address} ({self._protocol} {self.sasl.mechanism}, {who} with {ref})"
+            user, ref = self.sasl.oauth.client_id, self.sasl.oauth.client_secret
+        return f"{self.address} ({self._protocol} {self.sasl.mechanism}, {user} with {ref})"
 
     @property
     def _protocol(self) -> str:

@@ -98,10 +98,10 @@ class Maintenance:
         if not self.cluster_by or self._detail("clusteringColumns") == list(self.cluster_by):
             return []
         columns = ", ".join(map(quote_identifier, self.cluster_by))
-        kept = read_properties(self.lakehouse, self.table).get(STATISTICS)
-        if kept:  # Delta clusters only by columns with statistics.
+        indexed = read_properties(self.lakehouse, self.table).get(STATISTICS)
+        if indexed:  # Delta clusters only by columns with statistics.
             more = {quote_identifier(name): None for name in self.cluster_by}
-            statistics = ",".join(dict.fromkeys(kept.split(",")) | more)
+            statistics = ",".join(dict.fromkeys(indexed.split(",")) | more)
             set_properties(self.lakehouse, self.table, {STATISTICS: statistics})
         self._sql(f"ALTER TABLE {self._name} CLUSTER BY ({columns})")
         return [f"clustered by {', '.join(self.cluster_by)}"]

@@ -47,14 +47,14 @@ def cluster_settings(params: StorageParams) -> dict[str, str]:
 def _settings(params: StorageParams) -> dict[str, str | SecretRef]:
     settings: dict[str, str | SecretRef] = {}
     for name, account in params.accounts.items():
-        place = f"{name}.{account.suffix}"
+        host = f"{name}.{account.suffix}"
         endpoint = f"https://login.microsoftonline.com/{account.tenant}/oauth2/token"
         settings |= {
-            f"fs.azure.account.auth.type.{place}": "OAuth",
-            f"fs.azure.account.oauth.provider.type.{place}": _PROVIDER,
-            f"fs.azure.account.oauth2.client.id.{place}": account.client_id,
-            f"fs.azure.account.oauth2.client.secret.{place}": account.client_secret,
-            f"fs.azure.account.oauth2.client.endpoint.{place}": endpoint,
+            f"fs.azure.account.auth.type.{host}": "OAuth",
+            f"fs.azure.account.oauth.provider.type.{host}": _PROVIDER,
+            f"fs.azure.account.oauth2.client.id.{host}": account.client_id,
+            f"fs.azure.account.oauth2.client.secret.{host}": account.client_secret,
+            f"fs.azure.account.oauth2.client.endpoint.{host}": endpoint,
         }
     return settings
 

@@ -66,7 +66,7 @@ def job_order(config: JobConfig) -> list[str]:
         try:
             return list(TopologicalSorter(graph).static_order())
         except CycleError as error:
-            rank = {job: place for place, job in enumerate(graph)}
+            rank = {job: index for index, job in enumerate(graph)}
             before, after = max(pairwise(error.args[1]), key=lambda edge: rank[edge[0]])
             del graph[after][before]
 

@@ -38,7 +38,7 @@ class ErasureReport(NamedTuple):
     @property
     def remarks(self) -> list[str]:
         """What is still to do, and what was not erased, one sentence each."""
-        kept = [
+        tables = [
             f"{each.table}: old files still hold the user. maintain_tables can remove them when "
             f"they are {each.hours:g} hours old."
             for each in self.tables
@@ -49,7 +49,7 @@ class ErasureReport(NamedTuple):
             if self.files
             else []
         )
-        return [*kept, *files, NOT_ERASED]
+        return [*tables, *files, NOT_ERASED]
 
 
 def erase_user(config: JobConfig, lakehouse: Lakehouse, params: EraseParams) -> ErasureReport:

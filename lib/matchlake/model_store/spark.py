@@ -104,16 +104,16 @@ def _write(model: Recommender, folder: Path) -> None:
 
 def _write_side(frame: DataFrame, folder: Path, side: Side) -> int:
     """Writes one side and returns its number of rows."""
-    place = folder / f"{side}s"
+    path = folder / f"{side}s"
     if _is_shared(folder):
-        frame.write.parquet(_spark_path(place))
-        files = sorted(place.glob("*.parquet"))
+        frame.write.parquet(_spark_path(path))
+        files = sorted(path.glob("*.parquet"))
         parts = [pq.ParquetFile(file).read([f"{side}_idx"]) for file in files]
         index = pa.concat_tables(parts)[f"{side}_idx"].to_numpy()
         return _refuse_gaps(np.sort(index), side)
-    place.mkdir()
+    path.mkdir()
     table = frame.toArrow().sort_by(f"{side}_idx")
-    pq.write_table(table, place / "part-0.parquet")
+    pq.write_table(table, path / "part-0.parquet")
     return _refuse_gaps(table[f"{side}_idx"].to_numpy(), side)
 
 

@@ -91,10 +91,10 @@ def _entries(name: str, kind: DataType) -> Column:
     )
 
 
-def _number_entry(name: str, value: Column, least: Column | None) -> Column:
+def _number_entry(name: str, value: Column, minimum: Column | None) -> Column:
     octave = F.floor(F.log2(F.abs(value))) - _OCTAVE_BITS
     unit = F.pow(F.lit(2.0), F.greatest(F.coalesce(octave, F.lit(_SMALLEST)), F.lit(_SMALLEST)))
-    unit = unit if least is None else F.greatest(unit, least)
+    unit = unit if minimum is None else F.greatest(unit, minimum)
     histogram = _entry(name, "histogram", cell=F.floor(value / unit) * unit, unit=unit)
     return (
         F.when(F.abs(value) < _INFINITY, histogram)

@@ -82,16 +82,16 @@ def _draw_bars(axes: "Axes", bars: pd.DataFrame, rest: pd.DataFrame) -> None:
     shown = pd.concat([bars, rest])
     longest = (bars if len(bars) else rest)["rows"].max()
     lengths = shown["rows"].clip(upper=longest * _ROOM)
-    places = range(len(shown))
-    axes.barh(places, lengths, color=[COLORS[0]] * len(bars) + [_GREY] * len(rest))
-    axes.set_yticks(places, [_label(row) for row in shown.itertuples()], fontsize=8)
+    positions = range(len(shown))
+    axes.barh(positions, lengths, color=[COLORS[0]] * len(bars) + [_GREY] * len(rest))
+    axes.set_yticks(positions, [_label(row) for row in shown.itertuples()], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, longest * _ROOM)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_xlabel("rows")
-    for place, count, fraction in zip(places, shown["rows"], shown["fraction"], strict=True):
+    for position, count, fraction in zip(positions, shown["rows"], shown["fraction"], strict=True):
         at, side = (longest * _ROOM, "right") if count > longest else (count, "left")
-        axes.text(at, place, f" {count:,} ({fraction:.1%}) ", va="center", ha=side, fontsize=7)
+        axes.text(at, position, f" {count:,} ({fraction:.1%}) ", va="center", ha=side, fontsize=7)
 
 
 def _label(row: object) -> str:

@@ -197,8 +197,8 @@ class _Gather:
         pair: list[int | None] = [None, None]
         if len(repeats):
             row = int(block.csr.row_of(repeats[:1])[0])
-            mine = np.flatnonzero(own == row * self.layout.blocks + number)
-            again = others[mine]
+            entries = np.flatnonzero(own == row * self.layout.blocks + number)
+            again = others[entries]
             unique, counts = np.unique(again, return_counts=True)
             pair[side] = row * self.layout.blocks + number
             pair[1 - side] = int(unique[np.argmax(counts)])
@@ -225,13 +225,13 @@ class _Gather:
         depth = -(-self.layout.sizes[1 - side] // blocks)
         source, local = others % blocks, own // blocks
         # Arriving rows in the order (source block, row there); each has an interaction.
-        place = source.astype(np.int64) * depth + others // blocks
-        needed = np.zeros(blocks * depth, bool)
-        needed[place] = True
-        position = (np.cumsum(needed) - 1).astype(np.int32)
+        index = source.astype(np.int64) * depth + others // blocks
+        used = np.zeros(blocks * depth, bool)
+        used[index] = True
+        position = (np.cumsum(used) - 1).astype(np.int32)
         linked = np.zeros((blocks, tall), bool)
         linked[source, local] = True
-        csr = csr_from_pairs(local, position[place], values, (tall, int(needed.sum())))
+        csr = csr_from_pairs(local, position[index], values, (tall, int(used.sum())))
         links = [np.flatnonzero(row).astype(np.int32) for row in linked]
-        near = np.flatnonzero(needed[number * depth : (number + 1) * depth])
+        near = np.flatnonzero(used[number * depth : (number + 1) * depth])
         return Block(csr, links, near.astype(np.int32))

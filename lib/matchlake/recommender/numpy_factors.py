@@ -63,8 +63,8 @@ class NumpySide:
 
     def row(self, key: Any) -> Row | None:
         """The row of an id; None if it is unknown."""
-        place = self.places.get(key)
-        return None if place is None else Row(self.factors[place], float(self.bias[place]))
+        index = self.places.get(key)
+        return None if index is None else Row(self.factors[index], float(self.bias[index]))
 
     def plain(self, *, by_popularity: bool) -> Matrix:
         """The scores of the rows for an unknown query."""
@@ -243,22 +243,22 @@ class NumpyFactorRecommender(NumpyRecommender):
 
 
 def excluded(
-    places: Mapping[Any, int], exclude_seen: Collection[Any], candidates: Collection[Any] | None
+    indices: Mapping[Any, int], exclude_seen: Collection[Any], candidates: Collection[Any] | None
 ) -> npt.NDArray[np.int64]:
-    """The places not to recommend; -1 for unknown ids."""
-    without = places_of(places, list(exclude_seen))
+    """The indices not to recommend; -1 for unknown ids."""
+    without = places_of(indices, list(exclude_seen))
     if candidates is None:
         return without
-    allowed = places_of(places, list(candidates))
-    others = np.ones(len(places), bool)
+    allowed = places_of(indices, list(candidates))
+    others = np.ones(len(indices), bool)
     others[allowed[allowed >= 0]] = False
     return np.union1d(without, np.flatnonzero(others))
 
 
 def places_of(rows: Mapping[Any, int], ids: Sequence[Any]) -> npt.NDArray[np.int64]:
     """The row of each id; -1 for unknown ids."""
-    places: Ints = np.array([rows.get(key, -1) for key in ids], np.int64)
-    return places
+    indices: Ints = np.array([rows.get(key, -1) for key in ids], np.int64)
+    return indices
 
 
 def related(entity: Any, k: int, side: NumpySide, metric: CoRatingMetric) -> Listed:
@@ -277,7 +277,7 @@ def related(entity: Any, k: int, side: NumpySide, metric: CoRatingMetric) -> Lis
     best = select_top_k(scores, k)
     listed = best.places[0] >= 0
     pairs = zip(best.places[0][listed], best.scores[0][listed], strict=True)
-    return [(side.ids[place], float(score)) for place, score in pairs]
+    return [(side.ids[index], float(score)) for index, score in pairs]
 
 
 def _best(
@@ -290,10 +290,10 @@ def _best(
     query, rows, plain = scored
     lists = lists_of(np.zeros(len(without), np.int64), without, 1, rows.size)
     best = top_k(query, rows, k, lists, plain)
-    places, scores = best.places[0], best.scores[0]
-    listed = places >= 0
-    pairs = zip(places[listed], scores[listed], strict=True)
-    return [(targets.ids[place], float(score + np.float32(level))) for place, score in pairs]
+    indices, scores = best.places[0], best.scores[0]
+    listed = indices >= 0
+    pairs = zip(indices[listed], scores[listed], strict=True)
+    return [(targets.ids[index], float(score + np.float32(level))) for index, score in pairs]
 
 
 @dataclass(frozen=True)

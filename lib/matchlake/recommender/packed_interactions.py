@@ -64,14 +64,14 @@ def unpack_pairs(data: pa.ChunkedArray) -> pa.Table:
 
 @dataclass(frozen=True)
 class DenseIds:
-    """Ids of one side in their order, and for each interaction the place of its id."""
+    """Ids of one side in their order, and for each interaction the index of its id."""
 
     ids: pa.Array
     places: npt.NDArray[np.int32]
 
 
 def dense_places(column: pa.ChunkedArray) -> DenseIds:
-    """Sorted distinct ids (strings by their UTF-8 bytes, as Spark sorts them) and places."""
+    """Sorted distinct ids (strings by their UTF-8 bytes, as Spark sorts them) and indices."""
     encoded = column.combine_chunks()
     order = pc.sort_indices(encoded.dictionary)
     rank = np.empty(len(order), np.int32)
@@ -96,11 +96,11 @@ class _Pack:
         if self.nonnegative:
             valid &= values >= 0
         sketches = []
-        for place, name in ((0, USER_ID), (1, ITEM_ID)):
+        for index, name in ((0, USER_ID), (1, ITEM_ID)):
             valid &= np.asarray(table[name].is_valid())
             encoded = table[name].combine_chunks().dictionary_encode()
             sketches.append(_sketch(encoded.dictionary).tobytes())
-            table = table.set_column(place, name, encoded)
+            table = table.set_column(index, name, encoded)
         fitted = values[valid]
         row = {
             "rows": len(table),
@@ -148,10 +148,10 @@ def _sketch(ids: pa.Array) -> Hashes:
 def _distinct(sketches: pa.ChunkedArray) -> int:
     """The estimated number of distinct ids; exact below `_SKETCH`."""
     parts = [np.frombuffer(sketch.as_buffer(), np.uint64) for sketch in sketches]
-    least = np.unique(np.concatenate(parts))[:_SKETCH] if parts else np.zeros(0)
-    if len(least) < _SKETCH:
-        return len(least)
-    return round((_SKETCH - 1) * 2.0**64 / float(least[-1]))
+    smallest = np.unique(np.concatenate(parts))[:_SKETCH] if parts else np.zeros(0)
+    if len(smallest) < _SKETCH:
+        return len(smallest)
+    return round((_SKETCH - 1) * 2.0**64 / float(smallest[-1]))
 
 
 def _counts(table: pa.Table) -> Counts:

@@ -171,16 +171,16 @@ class _Task:
         cold, level = np.isnan(matrix[:, 0]), np.zeros(len(batch), np.float32)
         if self.options.cosine:
             own = np.searchsorted(targets.idx, np.asarray(batch["idx"])).astype(np.int32)
-            given = TargetLists(np.arange(len(batch) + 1), own)
+            lists = TargetLists(np.arange(len(batch) + 1), own)
         else:
             rows = np.asarray(pc.fill_null(pc.index_in(batch["query"], targets.owners), -1))
-            given = pick_lists(targets.given, rows)
+            lists = pick_lists(targets.given, rows)
             bias = np.asarray(pc.fill_null(batch["bias"], 0.0))
             level = np.float32(self.options.mean) + bias
         among, k, plain = targets.rows, self.options.k, targets.plain
         if isinstance(among, Targets):
-            best = top_k(matrix, among, k, given, plain)
+            best = top_k(matrix, among, k, lists, plain)
         else:
-            best = top_k_among(matrix, among, k, given, plain)
+            best = top_k_among(matrix, among, k, lists, plain)
         ids = batch["query"], targets.ids
         return list_rows(self.names, ids, best, level, pa.array(cold))

@@ -207,8 +207,8 @@ class _Task:
         own = np.asarray(pc.fill_null(pc.index_in(batch["query"], targets.ids), -1))
         among = None
         if self.only_given:
-            place = np.asarray(pc.fill_null(pc.index_in(batch["query"], targets.owners), -1))
-            among = pick_lists(targets.given, place)
+            index = np.asarray(pc.fill_null(pc.index_in(batch["query"], targets.owners), -1))
+            among = pick_lists(targets.given, index)
         known = np.flatnonzero(own >= 0)
         scores[known, own[known]] = -np.inf
         best = select_top_k(scores, self.k, among)

@@ -92,9 +92,9 @@ def baselines_not_beaten(figures: Mapping[str, Figures], own: str, metric: str) 
 
     Raises InputError if `own` has no value of it.
     """
-    mine = value_of(figures[own], metric)
+    score = value_of(figures[own], metric)
     others = {name: found[metric] for name, found in figures.items() if metric in found}
-    return [n for n, value in others.items() if n != own and not is_better(metric, mine, value)]
+    return [n for n, value in others.items() if n != own and not is_better(metric, score, value)]
 
 
 def value_of(figures: Figures, metric: str) -> float:

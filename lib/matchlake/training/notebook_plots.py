@@ -53,12 +53,12 @@ def batches(batch_log: DataFrame) -> "Figure":
     by = batch_log.groupBy("stream", "checkpoint_id", "batch_id")
     rows = by.agg(F.max("committed_at").alias("at"), *sums).orderBy("at", "batch_id").collect()
     figure, (panel,) = make_panels(1)
-    places = np.arange(len(rows))
+    positions = np.arange(len(rows))
     valid = np.array([row["valid"] for row in rows])
-    panel.bar(places, valid, color=COLORS[0], label="valid")
+    panel.bar(positions, valid, color=COLORS[0], label="valid")
     quarantined = [row["quarantined"] for row in rows]
-    panel.bar(places, quarantined, bottom=valid, color=COLORS[1], label="quarantined")
-    panel.set_xticks(places, [f"{row['at']:%H:%M:%S}" for row in rows], rotation=45)
+    panel.bar(positions, quarantined, bottom=valid, color=COLORS[1], label="quarantined")
+    panel.set_xticks(positions, [f"{row['at']:%H:%M:%S}" for row in rows], rotation=45)
     panel.set(title="records by batch", ylabel="records")
     panel.legend(frameon=False)
     finish_panels(figure, [panel], x="committed at, UTC")
@@ -68,19 +68,19 @@ def batches(batch_log: DataFrame) -> "Figure":
 def item_map(model: FactorModel, titles: DataFrame, most: int = 300) -> "Figure":
     """Items by the first two principal components of their factors; the most rated are named.
 
-    `titles` has item_id, title and ratings; the `most` rated of them are drawn. One job.
+    `titles` has item_id, title and ratings; the `most` most rated items are drawn. One job.
     """
     rows = (
         model.item_factors.join(titles, ITEM_ID).orderBy(F.desc("ratings"), ITEM_ID).limit(most)
     ).collect()
     factors = np.array([row["factors"] for row in rows], dtype=np.float64)
     centred = factors - factors.mean(axis=0)
-    places = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+    points = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
     figure, (panel,) = make_panels(1)
     figure.set_size_inches(9, 6)
     sizes = np.sqrt([row["ratings"] for row in rows])
-    panel.scatter(places[:, 0], places[:, 1], s=sizes * 2, color=COLORS[0], alpha=0.35, lw=0)
-    for (x, y), row in zip(places[:_LABELLED], rows, strict=False):
+    panel.scatter(points[:, 0], points[:, 1], s=sizes * 2, color=COLORS[0], alpha=0.35, lw=0)
+    for (x, y), row in zip(points[:_LABELLED], rows, strict=False):
         panel.annotate(row["title"] or row[ITEM_ID], (x, y), fontsize="small")
     panel.set(title="items that the same users like lie together")
     finish_panels(figure, [panel], x="first direction")
@@ -93,8 +93,8 @@ def pairs_of_bars(names: Sequence[str], sides: dict[str, Sequence[float]], label
     figure.set_size_inches(max(6, 0.7 * len(names)), 4)
     width = 0.8 / len(sides)
     for at, (side, values) in enumerate(sides.items()):
-        places = np.arange(len(names)) + (at - (len(sides) - 1) / 2) * width
-        panel.bar(places, values, width, label=side, color=COLORS[at])
+        positions = np.arange(len(names)) + (at - (len(sides) - 1) / 2) * width
+        panel.bar(positions, values, width, label=side, color=COLORS[at])
     panel.set_xticks(range(len(names)), names, rotation=45, ha="right")
     panel.set(ylabel=label)
     panel.legend(frameon=False)

@@ -105,12 +105,12 @@ class BatchScoring:
     def _supports(self, capability: str) -> bool:
         return capability in self._model.capabilities
 
-    def _related(self, relate: Callable[..., RankedLists], what: str) -> DataFrame:
+    def _related(self, relate: Callable[..., RankedLists], label: str) -> DataFrame:
         pools = Pools(min_candidates=self._params.min_candidates)
         lists, skipped = relate(None, self._params.related, pools=pools)
         count = skipped.count()
         if count:
-            _log.warning("%d %s have too few candidates for related ones", count, what)
+            _log.warning("%d %s have too few candidates for related ones", count, label)
         return lists
 
 

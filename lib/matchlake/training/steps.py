@@ -110,8 +110,8 @@ def with_newcomers(
     if "features" in model.capabilities:
         items = _newcomers(model.known(ITEM), history, sides.items, ITEM_ID)
         folded |= {"items": items[0], "item_features": items[1]} if items else {}
-    given = {name: rows for name, rows in folded.items() if rows is not None}
-    return model.fold_in(**given, checkpoint=checkpoint) if given else model
+    new_rows = {name: rows for name, rows in folded.items() if rows is not None}
+    return model.fold_in(**new_rows, checkpoint=checkpoint) if new_rows else model
 
 
 def _newcomers(

@@ -98,10 +98,10 @@ class TrainingSetTable(Params):
     """The id of an MLflow run: rebuild its recorded training set instead of `rows`."""
 
 
-def read_training_set(lake: Lakehouse, wanted: TrainingSet) -> DataFrame:
-    """The labels with all history tables joined, at the versions of `wanted`; lazy."""
-    frame = lake.read(wanted.labels, wanted.labels_version)
-    for history in wanted.history_tables:
+def read_training_set(lake: Lakehouse, training_set: TrainingSet) -> DataFrame:
+    """The labels with all history tables joined, at the versions of `training_set`; lazy."""
+    frame = lake.read(training_set.labels, training_set.labels_version)
+    for history in training_set.history_tables:
         frame = point_in_time_join(frame, history.read(lake), history.join())
     return frame
 
@@ -137,13 +137,15 @@ def recorded_training_set(tracker: Tracker, run_id: str) -> TrainingSet:
         raise ModelError(f"{RECORD} of run {run_id} is no record of a training set.") from error
 
 
-def training_set_table(wanted: TrainingSetTable, frame: DataFrame) -> TableSpec:
+def training_set_table(training_set: TrainingSetTable, frame: DataFrame) -> TableSpec:
     """The table for the rows of `frame`; column comments come from the source tables."""
     columns = [
         TableColumn(field.name, field.dataType.simpleString(), field.metadata.get("comment", ""))
         for field in frame.schema
     ]
-    return TableSpec(wanted.table, wanted.comment, tuple(columns), written_by="build_training_sets")
+    return TableSpec(
+        training_set.table, training_set.comment, tuple(columns), written_by="build_training_sets"
+    )
 
 
 def digest(frame: DataFrame) -> str:

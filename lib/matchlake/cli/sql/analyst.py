@@ -80,8 +80,8 @@ class Analyst:
         listed = ((schema, f"{self.lakehouse.catalog}.{schema}") for schema in SCHEMAS)
         return sorted(
             f"{schema}.{table.name}"
-            for schema, place in listed
-            for table in self.spark.catalog.listTables(place)
+            for schema, full_name in listed
+            for table in self.spark.catalog.listTables(full_name)
         )
 
     @contextmanager

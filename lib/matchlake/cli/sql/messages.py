@@ -22,10 +22,10 @@ def describe_error(error: Exception) -> str:
     text = error.getMessage() if isinstance(error, PySparkException) else str(error)
     sentence = _NOISE.sub("", (text or str(error)).strip().partition("\n==")[0])
     sentence = " ".join(sentence.split())
-    place = _POSITION.search(str(error))
-    if place is None:
+    match = _POSITION.search(str(error))
+    if match is None:
         return sentence
-    line, kind, position = place.groups()
+    line, kind, position = match.groups()
     # Spark counts `pos` from 0 and `position` from 1.
     return f"{sentence} (line {line}, position {int(position) + (kind == 'pos')})"
 

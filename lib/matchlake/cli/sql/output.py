@@ -62,8 +62,8 @@ def fetch_answer(frame: DataFrame, limit: int | None) -> Answer:
     texts = _numbered(frame).select(_texts(frame))
     fetched = [tuple(row) for row in _limited(texts, limit).collect()]
     kinds = tuple(isinstance(field.dataType, NumericType) for field in frame.schema)
-    kept = fetched[:limit]
-    return Answer(tuple(frame.columns), kinds, kept, cut=len(kept) < len(fetched))
+    shown = fetched[:limit]
+    return Answer(tuple(frame.columns), kinds, shown, cut=len(shown) < len(fetched))
 
 
 def print_answer(answer: Answer, console: Console) -> None:

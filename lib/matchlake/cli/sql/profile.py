@@ -85,9 +85,9 @@ def _column_table(rows: pd.DataFrame, title: str) -> Table:
     for column in shown.columns[1:3]:
         column.justify = "right"
     ordered = rows.sort_values(["kind", "bin_low", "rows"], ascending=[True, True, False])
-    most = ordered["fraction"].max()
+    largest = ordered["fraction"].max()
     for row in ordered.to_dict("records"):
-        bar = "█" * round(_BAR * row["fraction"] / most)
+        bar = "█" * round(_BAR * row["fraction"] / largest)
         shown.add_row(_label(row), f"{row['rows']:,}", f"{row['fraction']:.1%}", bar)
     return shown
 

@@ -29,7 +29,7 @@ def run_prompt(analyst: Analyst, console: Console, limit: int | None) -> None:
     while True:
         try:
             line = input("...> " if typed else "sql> ")
-            if not typed and _bare(line) in ("exit", "quit"):
+            if not typed and _normalized(line) in ("exit", "quit"):
                 return
             statements, typed = take_line(typed, line)
             for statement in statements:
@@ -48,7 +48,7 @@ def take_line(typed: str, line: str) -> tuple[list[str], str]:
     The prompt's own words need no semicolon.
     """
     if not typed and (
-        _bare(line) in ("help", "tables") or first_word(line) in ("DESCRIBE", "DESC")
+        _normalized(line) in ("help", "tables") or first_word(line) in ("DESCRIBE", "DESC")
     ):
         return [line.strip().rstrip(";")], ""
     return split_statements(f"{typed}{line}\n")
@@ -56,7 +56,7 @@ def take_line(typed: str, line: str) -> tuple[list[str], str]:
 
 def answer(analyst: Analyst, console: Console, statement: str, limit: int | None) -> None:
     """Prints the rows of one statement, or one error message."""
-    if _bare(statement) == "help":
+    if _normalized(statement) == "help":
         console.print(_HELP, markup=False, highlight=False)
         return
 
@@ -99,5 +99,5 @@ def _completions(text: str, words: list[str]) -> list[str | None]:
     return [*(word for word in words if word.lower().startswith(text.lower())), None]
 
 
-def _bare(line: str) -> str:
+def _normalized(line: str) -> str:
     return line.strip().rstrip(";").strip().lower()

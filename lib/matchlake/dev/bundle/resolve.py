@@ -87,17 +87,21 @@ def resolve(tree: Keyed, target: str, variables: Mapping[str, Any] | None = None
 
 
 def _variables(
-    tree: Keyed, chosen: Keyed, given: Mapping[str, Any]
+    tree: Keyed, chosen: Keyed, overrides: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Problem]]:
     """The value of each variable in a target; a variable without a value is left out."""
-    declared, own = tree.get("variables", {}), chosen.get("variables", {})
+    declared, target_variables = tree.get("variables", {}), chosen.get("variables", {})
     values: dict[str, Any] = {}
     for name, variable in declared.items():
-        for source in (given.get(name), _chosen(own.get(name)), _chosen(variable or {})):
+        for source in (
+            overrides.get(name),
+            _chosen(target_variables.get(name)),
+            _chosen(variable or {}),
+        ):
             if source is not None:
                 values[name] = source
                 break
-    unknown = [name for name in (*own, *given) if name not in declared]
+    unknown = [name for name in (*target_variables, *overrides) if name not in declared]
     return values, [
         problem(chosen, ("variables", name), f"no variable {name} is declared") for name in unknown
     ]
@@ -114,13 +118,13 @@ def _chosen(variable: Any) -> Any:
 
 
 def _workspace(whole: Keyed, target: str) -> Keyed:
-    given: Keyed = whole.get("workspace", Keyed(whole.file))
+    workspace: Keyed = whole.get("workspace", Keyed(whole.file))
     home = f"/Workspace/Users/{USER}@example.com"
-    root = given.get("root_path", f"{home}/.bundle/{whole['bundle'].get('name')}/{target}")
+    root = workspace.get("root_path", f"{home}/.bundle/{whole['bundle'].get('name')}/{target}")
     paths = {f"{name}_path": f"{root}/{name}s" for name in ("file", "artifact", "resource")}
     user = {"userName": f"{USER}@example.com", "short_name": USER, "domain_friendly_name": USER}
     known = {"host": "https://workspace", "root_path": root, **paths}
-    return given.like({**known, **given, "current_user": user})
+    return workspace.like({**known, **workspace, "current_user": user})
 
 
 def _with_presets(whole: Keyed) -> Keyed:

@@ -128,18 +128,21 @@ def sharing_rules(resolved: Resolved) -> Iterator[Problem]:
     """Readers of secrets by mistake: the CLI gives top-level permissions to each resource."""
     if not resolved.tree.get("resources", {}).get("secret_scopes"):
         return
-    for place, each in enumerate(resolved.tree.get("permissions", [])):
+    for index, each in enumerate(resolved.tree.get("permissions", [])):
         if each.get("level") != "CAN_MANAGE":
-            who = each.get("group_name") or each.get("user_name") or "who is named"
-            text = f"{who} would read all secrets of the bundle's scope: name it at each resource"
-            yield problem(resolved.tree, ("permissions", place), text)
+            principal = each.get("group_name") or each.get("user_name") or "who is named"
+            text = (
+                f"{principal} would read all secrets of the bundle's scope: "
+                "name it at each resource"
+            )
+            yield problem(resolved.tree, ("permissions", index), text)
 
 
 def production_rules(resolved: Resolved) -> Iterator[Problem]:
     """What a target of mode production must have."""
     tree = resolved.tree
-    who = tree.get("run_as", {})
-    if not (who.get("service_principal_name") or who.get("group_name")):
+    run_as = tree.get("run_as", {})
+    if not (run_as.get("service_principal_name") or run_as.get("group_name")):
         yield problem(tree, ("run_as",), "production runs as a service principal: set "
                       "run_as.service_principal_name")  # fmt: skip
     if "someone" in str(tree["workspace"]["root_path"]):

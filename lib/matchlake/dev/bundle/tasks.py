@@ -168,13 +168,13 @@ def _file_texts(task: Keyed, root: Path, tree: Keyed) -> _Texts:
 
 def _with_defaults(task: Keyed, job: Keyed, resolved: Resolved, root: Path) -> list[str]:
     """The parameters of a task's script for a job with default parameters."""
-    given = {
+    defaults = {
         f"job.parameters.{each['name']}": each.get("default", "")
         for each in job.get("parameters", [])
     }
     texts = task.get("spark_python_task", {}).get("parameters", [])
     # Only a run knows other values; any text stands for them.
-    filled = [VALUE.sub(lambda hit: str(given.get(hit[1], "x")), str(each)) for each in texts]
+    filled = [VALUE.sub(lambda hit: str(defaults.get(hit[1], "x")), str(each)) for each in texts]
     return on_disk(filled, resolved, root)
 
 

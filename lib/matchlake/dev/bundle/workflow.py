@@ -100,9 +100,9 @@ class Workflow:
         if key not in self.resolved.jobs:
             raise BundleError(f"No job {key!r}: there is {', '.join(self.resolved.jobs)}.")
         job = self.resolved.jobs[key]
-        given = {each["name"]: each["default"] for each in job.get("parameters", [])}
-        given |= parameters
-        values = {f"job.parameters.{name}": value for name, value in given.items()}
+        parameters_of_job = {each["name"]: each["default"] for each in job.get("parameters", [])}
+        parameters_of_job |= parameters
+        values = {f"job.parameters.{name}": value for name, value in parameters_of_job.items()}
         values |= {"job.name": job.get("name", key)}
         tasks = {task["task_key"]: task for task in job["tasks"]}
         runs: dict[str, TaskRun] = {}
@@ -145,9 +145,9 @@ class Workflow:
             case "run_job_task":
                 called = task["run_job_task"]
                 texts = called.get("job_parameters", {})
-                given = {name: filled(str(text), values) for name, text in texts.items()}
+                inner_parameters = {name: filled(str(text), values) for name, text in texts.items()}
                 inner = self.resolved.job_ids[called["job_id"]]
-                ended, below = self._job(inner, given)
+                ended, below = self._job(inner, inner_parameters)
                 nested += [*ended.values(), *below]
                 state = FAILED if self._failed(inner, ended) else SUCCESS
             case kind:
@@ -158,8 +158,8 @@ class Workflow:
     def _script(self, task: Keyed, values: Mapping[str, Any]) -> int:
         """Runs the task's script as `python script PARAMETERS` would; its exit code."""
         script = script_of(task, self.root)
-        given = task["spark_python_task"].get("parameters", [])
-        texts = on_disk([filled(str(text), values) for text in given], self.resolved, self.root)
+        arguments = task["spark_python_task"].get("parameters", [])
+        texts = on_disk([filled(str(text), values) for text in arguments], self.resolved, self.root)
         before = sys.argv
         sys.argv = [str(script), *texts, *self.arguments]
         _log.info("task %s runs %s", task["task_key"], script)  # its parameters may name a user

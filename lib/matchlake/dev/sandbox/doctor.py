@@ -87,9 +87,9 @@ def _package(name: str) -> Callable[[Path], Finding]:
 
 def _jars(lock: str, folder: Callable[[], Path]) -> Callable[[Path], Finding]:
     def check(_: Path) -> Finding:
-        place, total = folder(), len(read_lock(lock))
-        missing = missing_jars(lock, place)
-        found = f"{total - len(missing)} of {total} in {place}"
+        path, total = folder(), len(read_lock(lock))
+        missing = missing_jars(lock, path)
+        found = f"{total - len(missing)} of {total} in {path}"
         return not missing, found, "Run `make install` with network." if missing else ""
 
     return check
@@ -101,14 +101,14 @@ def _existing(folder: Path) -> Path:
 
 
 def _folder(root: Path) -> Finding:
-    place = _existing(root)
+    path = _existing(root)
     try:
-        with tempfile.TemporaryFile(dir=place):
+        with tempfile.TemporaryFile(dir=path):
             return True, f"{root.resolve()} can be written"
     except OSError as error:
         return (
             False,
-            f"{place}: {error.strerror}",
+            f"{path}: {error.strerror}",
             "Change permissions, or give another --root.",
         )
 
@@ -123,10 +123,10 @@ def _memory(_: Path) -> Finding:
     return _enough(total, _MIN_MEMORY, "in all", "Broker and Spark together need that much.")
 
 
-def _enough(amount: int, least: int, what: str, todo: str) -> Finding:
-    ok = amount >= least
-    found = f"{amount / _GIB:.1f} GiB {what}"
-    return ok, found, "" if ok else f"{least // _GIB} GiB are needed. {todo}"
+def _enough(amount: int, minimum: int, label: str, todo: str) -> Finding:
+    ok = amount >= minimum
+    found = f"{amount / _GIB:.1f} GiB {label}"
+    return ok, found, "" if ok else f"{minimum // _GIB} GiB are needed. {todo}"
 
 
 def _cores(_: Path) -> Finding:
@@ -161,12 +161,12 @@ def _ports(root: Path) -> Finding:
 
 def _kernel_cache(_: Path) -> Finding:
     spec = find_spec("matchlake.recommender")
-    own = Path(spec.origin).parent if spec and spec.origin else Path.cwd()
-    place = Path(os.environ.get("NUMBA_CACHE_DIR") or own)
-    if os.access(_existing(place), os.W_OK):
-        return True, str(place)
+    default = Path(spec.origin).parent if spec and spec.origin else Path.cwd()
+    path = Path(os.environ.get("NUMBA_CACHE_DIR") or default)
+    if os.access(_existing(path), os.W_OK):
+        return True, str(path)
     todo = "Set NUMBA_CACHE_DIR to a folder that can be, or kernels are compiled at every start."
-    return True, f"{place} cannot be written", todo
+    return True, f"{path} cannot be written", todo
 
 
 def _data_set(_: Path) -> Finding:

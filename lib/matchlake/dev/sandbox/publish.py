@@ -108,15 +108,15 @@ class _Run:
 
     def take(self, producer: KafkaProducer, event: Event) -> None:
         partition = partition_of(event, len(self._ends))
-        place = self._places[partition]
+        index = self._places[partition]
         self._places[partition] += 1
-        if place >= self._ends[partition]:
+        if index >= self._ends[partition]:
             self._send(producer, event, partition)
             return
         self.found += 1
         self._last[partition] = event
-        if place == self._ends[partition] - 1:
-            self._compare(partition, place, event)
+        if index == self._ends[partition] - 1:
+            self._compare(partition, index, event)
 
     def check_end(self) -> None:
         """Checks that the broker took all events, and that they come first in the topic."""

@@ -49,8 +49,8 @@ def create_topic(bootstrap: Broker | str, name: str, partitions: int) -> bool:
     """
     with connect_admin(bootstrap) as admin:
         try:
-            wanted = {name: {"num_partitions": partitions}}
-            answer = admin.create_topics(wanted, raise_errors=False)["topics"][0]
+            topics = {name: {"num_partitions": partitions}}
+            answer = admin.create_topics(topics, raise_errors=False)["topics"][0]
             if answer["error_code"] == TopicAlreadyExistsError.errno:
                 _check_partitions(name, admin.describe_topics([name])[0], partitions)
                 return False
@@ -80,18 +80,18 @@ def end_offsets(bootstrap: Broker | str, topic: str) -> list[int]:
     with connect_admin(bootstrap) as admin:
         try:
             count = len(admin.describe_topics([topic])[0]["partitions"])
-            places = [TopicPartition(topic, number) for number in range(count)]
-            found = admin.list_partition_offsets(dict.fromkeys(places, OffsetSpec.LATEST))
+            partitions = [TopicPartition(topic, number) for number in range(count)]
+            found = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
         except KafkaError as error:
             raise SandboxError(f"Topic {topic} at {bootstrap} cannot be read: {error}") from error
     if not count:
         raise SandboxError(f"The broker at {bootstrap} has no topic {topic}: make it first.")
-    return [found[place].offset for place in places]
+    return [found[each].offset for each in partitions]
 
 
 def read_record(bootstrap: Broker | str, topic: str, partition: int, offset: int) -> Event | None:
     """The record at `offset`; None if the topic no longer holds it."""
-    place = TopicPartition(topic, partition)
+    topic_partition = TopicPartition(topic, partition)
     consumer = KafkaConsumer(
         **client_options(bootstrap),
         enable_auto_commit=False,
@@ -99,8 +99,8 @@ def read_record(bootstrap: Broker | str, topic: str, partition: int, offset: int
         consumer_timeout_ms=_TIMEOUT_MS,
     )
     try:
-        consumer.assign([place])
-        consumer.seek(place, offset)
+        consumer.assign([topic_partition])
+        consumer.seek(topic_partition, offset)
         record = next(consumer)
     except (StopIteration, KafkaError):
         return None

@@ -239,8 +239,8 @@ class LakeFiles:
 
 def _as_glob(path: str) -> str:
     """The path as a pattern: Spark's stream expects a path without one to be a folder."""
-    bare = path.rstrip("/")
-    return path if re.search(r"[*?\[{]", path) else f"{bare[:-1]}[{bare[-1]}]"
+    folder = path.rstrip("/")
+    return path if re.search(r"[*?\[{]", path) else f"{folder[:-1]}[{folder[-1]}]"
 
 
 def _facts(files: DataFrame) -> DataFrame:

@@ -80,8 +80,8 @@ def _fields(stream: StreamParams, *, numbered: bool) -> StructType:
         names.add("batch_id")
     columns = (*stream_columns(stream), *ERROR_COLUMNS, *(c for c in BATCH if c.name in names))
     # Without column comments: with them the schema would differ from the one that Python sends.
-    bare = (f"{quote_identifier(column.name)} {column.type}" for column in columns)
-    return cast("StructType", StructType.fromDDL(", ".join(bare)))
+    fields = (f"{quote_identifier(column.name)} {column.type}" for column in columns)
+    return cast("StructType", StructType.fromDDL(", ".join(fields)))
 
 
 def _read(
@@ -141,8 +141,8 @@ def read_values(
             lambda row, name: reader.why_null(values, row, name),  # noqa: B023
         )
         if stream.unknown_fields == "rescue":
-            kept = {row: text for row, text in reader.rescued.items() if row not in rejections}
-            columns[RESCUED.name] = pa.array(map(kept.get, range(count)), pa.string())
+            rescued = {row: text for row, text in reader.rescued.items() if row not in rejections}
+            columns[RESCUED.name] = pa.array(map(rescued.get, range(count)), pa.string())
         columns |= error_arrays(rejections, count)
         if stream.format_entry.names_schema:
             columns["schema_version"] = pa.array(map(schema_id, values.to_pylist()), pa.int32())

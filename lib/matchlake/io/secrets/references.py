@@ -24,8 +24,8 @@ _WAYS = {
 
 def secret_references(config: BaseModel) -> dict[str, SecretRef]:
     """Every reference to a secret in `config`, by its key."""
-    places = _walk(config, "")
-    return dict(sorted((path, value) for path, value in places if isinstance(value, SecretRef)))
+    values = _walk(config, "")
+    return dict(sorted((path, value) for path, value in values if isinstance(value, SecretRef)))
 
 
 def refuse_foreign_secrets(
@@ -87,9 +87,9 @@ def _at(data: Any, path: str) -> Any:
 def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Every value in a model, a mapping or a sequence, at any depth, with its key."""
     for key, below in _below(value):
-        place = f"{path}.{key}".lstrip(".")
-        yield place, below
-        yield from _walk(below, place)
+        path_below = f"{path}.{key}".lstrip(".")
+        yield path_below, below
+        yield from _walk(below, path_below)
 
 
 def _below(value: Any) -> Iterator[tuple[Any, Any]]:

@@ -150,8 +150,8 @@ class _Half:
         else:
             rows = initial_rows(self.side, indices, self.params)
         for message in messages:
-            place: Any = message.get("place", slice(None))
-            rows[place, : message["rows"].shape[1]] = message["rows"]
+            rows_index: Any = message.get("place", slice(None))
+            rows[rows_index, : message["rows"].shape[1]] = message["rows"]
         return rows
 
     def _solve(
@@ -211,7 +211,7 @@ class _PackRows:
         rows = factors.reshape(table.num_rows, self.params.rank)
         if self.params.has_bias:
             rows = np.column_stack([rows, np.asarray(table["bias"])])
-        place = np.asarray(table["idx"]) // self.layout.blocks
+        local = np.asarray(table["idx"]) // self.layout.blocks
         out = Outbox(number)
-        out.add(self.layout.keys[number], self.side, {"rows": rows, "place": place})
+        out.add(self.layout.keys[number], self.side, {"rows": rows, "place": local})
         return out.table()

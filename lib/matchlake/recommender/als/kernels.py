@@ -157,8 +157,8 @@ def _scale(half: Half, j: int, dot: np.float32, purpose: int) -> np.float32:
         return np.float32(_target(half, j) - weight * dot)
     if purpose == _LOSS:
         pull = _target(half, j)
-        least = pull * pull if half.base > _ZERO else pull
-        return np.float32(least - (pull + pull - weight * dot) * dot)
+        curvature = pull * pull if half.base > _ZERO else pull
+        return np.float32(curvature - (pull + pull - weight * dot) * dot)
     return np.float32(weight * dot if purpose == _PRODUCT else weight * dot * dot)
 
 
@@ -227,10 +227,10 @@ def _add_scores(half: Half, row: int, left: int, vector: Floats, scores: Floats)
     """Adds `design[:, left:] . vector` of each interaction of `row` to `scores`."""
     width, first = half.design.shape[1], half.indptr[row]
     for j in range(first, half.indptr[row + 1]):
-        place = half.columns[j] * width + left
+        offset = half.columns[j] * width + left
         lanes = splat(_ZERO)
         for k in range(0, vector.shape[0], LANES):
-            lanes = fma(load(half.design, place + k), load(vector, k), lanes)
+            lanes = fma(load(half.design, offset + k), load(vector, k), lanes)
         scores[j - first] += total(lanes)
 
 
@@ -240,11 +240,11 @@ def _start_block(half: Half, row: int, left: int, solution: Floats, scratch: _Sc
     width, size, matrix = solution.shape[0], scratch.step.shape[0], scratch.matrix
     zero, shared = splat(_ZERO), half.gram.size > 0
     for a in range(size):
-        place, lanes = (left + a) * width, zero
+        offset, lanes = (left + a) * width, zero
         for b in range(0, size, LANES):
-            store(matrix, a * size + b, load(half.gram, place + left + b) if shared else zero)
+            store(matrix, a * size + b, load(half.gram, offset + left + b) if shared else zero)
         for k in range(0, width if shared else 0, LANES):
-            lanes = fma(load(half.gram, place + k), load(solution, k), lanes)
+            lanes = fma(load(half.gram, offset + k), load(solution, k), lanes)
         scratch.step[a] = -half.ridge[row] * solution[left + a] - total(lanes)
         matrix[a * size + a] += half.ridge[row]
 
@@ -259,9 +259,9 @@ def _gather_block(half: Half, row: int, left: int, scratch: _Scratch) -> None:
         weight = half.slope * half.values[j] + half.base
         pull = splat(_target(half, j) - weight * scratch.scores[j - first])
         root, zero = splat(np.float32(np.sqrt(weight))), splat(_ZERO)
-        place = half.columns[j] * width + left
+        offset = half.columns[j] * width + left
         for k in range(0, size, LANES):
-            lanes = load(half.design, place + k)
+            lanes = load(half.design, offset + k)
             store(step, k, fma(pull, lanes, load(step, k)))
             store(gathered, count * size + k, fma(root, lanes, zero))
         count += 1

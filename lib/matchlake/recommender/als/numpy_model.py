@@ -135,9 +135,9 @@ class NumpyFactorModel(NumpyFactorRecommender):
         """The history of one row of `side`, as compressed rows over the other side."""
         values = self._values(history)
         others = self.sides[1 - side].places
-        places = places_of(others, list(history))
-        known = places >= 0
-        columns = places[known].astype(np.int32)
+        indices = places_of(others, list(history))
+        known = indices >= 0
+        columns = indices[known].astype(np.int32)
         return csr_from_pairs(np.zeros_like(columns), columns, values[known], (1, len(others)))
 
     def _values(self, history: Mapping[Any, float]) -> Matrix:

@@ -156,13 +156,13 @@ class _Task:
         for side, ids in ((USER, both[USER]), (ITEM, both[ITEM])):
             matrix = initial_rows(side, np.arange(len(ids)), self.params)
             rows = trained.filter(pc.equal(trained["side"], side))
-            place = np.asarray(pc.fill_null(pc.index_in(rows[KEYS[side]], ids), -1))
+            index = np.asarray(pc.fill_null(pc.index_in(rows[KEYS[side]], ids), -1))
             factors = rows["factors"].combine_chunks().flatten()
-            known = place >= 0
-            flat = np.asarray(factors).reshape(len(place), self.params.rank)
-            matrix[place[known], : self.params.rank] = flat[known]
+            known = index >= 0
+            flat = np.asarray(factors).reshape(len(index), self.params.rank)
+            matrix[index[known], : self.params.rank] = flat[known]
             if self.params.has_bias:
-                matrix[place[known], self.params.rank] = np.asarray(rows["bias"])[known]
+                matrix[index[known], self.params.rank] = np.asarray(rows["bias"])[known]
             matrices.append(matrix)
         return Fitted(matrices[0], matrices[1])
 

@@ -205,8 +205,8 @@ class _Task:
         return _Targets(ids, weights, counts, closed, *lists_by_query(given, ids))
 
     def _answer(self, batch: pa.RecordBatch, targets: _Targets) -> pa.RecordBatch:
-        places = np.asarray(pc.fill_null(pc.index_in(batch["query"], targets.owners), -1))
-        given = pick_lists(targets.given, places)
+        indices = np.asarray(pc.fill_null(pc.index_in(batch["query"], targets.owners), -1))
+        given = pick_lists(targets.given, indices)
         scores = np.zeros((len(batch), len(targets.ids)), np.float32)
         history, values = batch["history"], batch["values"]
         cold = history.is_null()

@@ -21,20 +21,20 @@ def rows_of(matrix: Csr) -> Rows:
 
 @compiled
 def add_rows(
-    places: Positions | Places, weights: Floats, rows: Rows, total: Floats | Doubles
+    indices: Positions | Places, weights: Floats, rows: Rows, total: Floats | Doubles
 ) -> None:
-    """Adds the rows at `places`, each times its weight."""
+    """Adds the rows at `indices`, each times its weight."""
     indptr, columns, values = rows
-    for place in range(len(places)):
-        row = places[place]
+    for n in range(len(indices)):
+        row = indices[n]
         for entry in range(indptr[row], indptr[row + 1]):
-            total[columns[entry]] += weights[place] * values[entry]
+            total[columns[entry]] += weights[n] * values[entry]
 
 
 @compiled
-def add_full_rows(places: Positions, weights: Floats, full: Floats, total: Floats) -> None:
-    """Adds full rows at `places`, each times its weight."""
-    for place in range(len(places)):
-        row, weight = full[places[place]], weights[place]
+def add_full_rows(indices: Positions, weights: Floats, full: Floats, total: Floats) -> None:
+    """Adds full rows at `indices`, each times its weight."""
+    for n in range(len(indices)):
+        row, weight = full[indices[n]], weights[n]
         for column in range(len(total)):
             total[column] += weight * row[column]

@@ -52,10 +52,10 @@ class NumpyBiasModel(NumpyBiases):
             refuse(self, "fold_in")
         names = self.params.user_regularization, self.params.item_regularization
         others = self.sides[1 - side]
-        places = places_of(others.places, list(history))
-        known = places >= 0
+        indices = places_of(others.places, list(history))
+        known = indices >= 0
         ratings = np.array(list(history.values()), np.float64)[known]
-        rest = ratings - self.mean - others.bias[places[known]]
+        rest = ratings - self.mean - others.bias[indices[known]]
         count = int(known.sum())
         bias = float(rest.sum() / (count + names[side])) if count else 0.0
         return Row(np.zeros(0, np.float32), bias, is_cold_start=not count), count

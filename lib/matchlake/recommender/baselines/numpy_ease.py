@@ -18,7 +18,7 @@ from matchlake.recommender.protocol import Capability, ModelParts, NumpyRecommen
 from matchlake.schemas import ITEM_ID, USER_ID
 
 History = tuple[Positions, Floats]
-"""The items of one user, as places, and their values."""
+"""The items of one user, as indices, and their values."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class NumpyEaseModel(NumpyRecommender):
 
     def score(self, user_ids: Sequence[Any], item_ids: Sequence[Any]) -> Floats:
         """Scores of pairs; 0 for an unknown user or item."""
-        places = places_of(self._places, item_ids)
+        indices = places_of(self._places, item_ids)
         rows = {user: self._scores(user) for user in set(user_ids) & self.histories.keys()}
         scores = [
-            rows[user][place] if user in rows and place >= 0 else 0.0
-            for user, place in zip(user_ids, places, strict=True)
+            rows[user][index] if user in rows and index >= 0 else 0.0
+            for user, index in zip(user_ids, indices, strict=True)
         ]
         return np.array(scores, np.float32)
 
@@ -72,7 +72,7 @@ class NumpyEaseModel(NumpyRecommender):
         best = select_top_k(scores[None], k)
         listed = best.places[0] >= 0
         pairs = zip(best.places[0][listed], best.scores[0][listed], strict=True)
-        return [(self.item_ids[place], float(score)) for place, score in pairs]
+        return [(self.item_ids[index], float(score)) for index, score in pairs]
 
     def fold_in(
         self,
@@ -85,12 +85,12 @@ class NumpyEaseModel(NumpyRecommender):
             refuse(self, "fold_in of items")
         new = {}
         for user, history in (users or {}).items():
-            places = places_of(self._places, list(history))
-            order = np.argsort(places, kind="stable")
-            order = order[places[order] >= 0]
+            indices = places_of(self._places, list(history))
+            order = np.argsort(indices, kind="stable")
+            order = order[indices[order] >= 0]
             if len(order):
                 values = np.array(list(history.values()), np.float32)
-                new[user] = places[order].astype(np.int32), values[order]
+                new[user] = indices[order].astype(np.int32), values[order]
         return replace(self, histories={**self.histories, **new})
 
     def _scores(self, user: Any) -> Floats:
@@ -100,7 +100,7 @@ class NumpyEaseModel(NumpyRecommender):
 
     @cached_property
     def _places(self) -> dict[Any, int]:
-        return {key: place for place, key in enumerate(self.item_ids)}
+        return {key: index for index, key in enumerate(self.item_ids)}
 
 
 def load_numpy(parts: ModelParts[pa.Table]) -> NumpyEaseModel:

@@ -61,13 +61,13 @@ def measure_convergence(trace: Trace, burn_in: int) -> list[Convergence]:
     """Split R-hat and effective sample size of each traced number (Gelman et al. 2013, 11.4-5)."""
     found = []
     for name, values in trace.items():
-        kept = values[:, burn_in:]
-        half = kept.shape[1] // 2
+        retained = values[:, burn_in:]
+        half = retained.shape[1] // 2
         if half < 2:  # noqa: PLR2004 - no variance within fewer
             continue
-        split = np.concatenate([kept[:, :half], kept[:, -half:]])
+        split = np.concatenate([retained[:, :half], retained[:, -half:]])
         r_hat, ess = _mixing(split)
-        found.append(Convergence(name, float(kept.mean()), r_hat, ess))
+        found.append(Convergence(name, float(retained.mean()), r_hat, ess))
     return found
 
 

@@ -53,12 +53,12 @@ def declare_features(frame: DataFrame, key: str) -> FeatureSet:
     names = Names()
     for column in frame.schema.names:
         names.reserve(column)
-    for place, field in enumerate(frame.schema):
+    for index, field in enumerate(frame.schema):
         column = field.name
         if column == key:
             continue
         plain = re.fullmatch(PLAIN_NAME, column)
-        name = column if plain else names.claim("column", str(place))
+        name = column if plain else names.claim("column", str(index))
         if isinstance(field.dataType, NumericType):
             features[name] = MaxAbs(column=column, handle_null="mean")
         elif isinstance(field.dataType, ArrayType):

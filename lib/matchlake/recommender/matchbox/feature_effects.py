@@ -21,8 +21,8 @@ def side_effects(model: MatchboxFrames, side: int) -> DataFrame:
     typical = other.average[:, :-1]
     # What the feature adds to the rating of an average row of the other side, in every sample.
     effect = links[:, :, -1] + np.einsum("sdk,sk->sd", links[:, :, :-1], typical)
-    spread = np.linalg.inv(other.precisions)[:, :-1, :-1]
-    variance = np.einsum("sdk,skl,sdl->sd", links[:, :, :-1], spread, links[:, :, :-1])
+    covariance = np.linalg.inv(other.precisions)[:, :-1, :-1]
+    variance = np.einsum("sdk,skl,sdl->sd", links[:, :, :-1], covariance, links[:, :, :-1])
     names: list[tuple[str | None, str, str | None, int | None]] = []
     if encoder is not None:
         names += [(o.name, o.source, o.category, None) for o in encoder.outputs()]

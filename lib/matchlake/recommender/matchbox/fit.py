@@ -98,11 +98,11 @@ def fit(inputs: TrainingInputs, params: MatchboxParams, context: FitContext) -> 
 
 def _refuse_wide(encoders: FittedEncoders, params: MatchboxParams) -> None:
     """Blocks add up X'X, which has to be small; one task can do without it."""
-    given = max(len(encoder.outputs()) if encoder else 0 for encoder in encoders)
-    most = given + (params.max_history_features if params.history_features else 0)
-    if most > DENSE_UP_TO:
+    encoded = max(len(encoder.outputs()) if encoder else 0 for encoder in encoders)
+    total = encoded + (params.max_history_features if params.history_features else 0)
+    if total > DENSE_UP_TO:
         raise InputError(
-            f"A side may have {most} features, history included; the distributed schedule takes "
+            f"A side may have {total} features, history included; the distributed schedule takes "
             f"{DENSE_UP_TO}. Lower max_history_features or keep fewer categories, or force "
             "schedule='single-task' on a machine with memory for it."
         )
@@ -111,10 +111,10 @@ def _refuse_wide(encoders: FittedEncoders, params: MatchboxParams) -> None:
 def task_bytes(size: InteractionStats, params: MatchboxParams) -> int:
     """An estimate from above of the memory of a fit in one task."""
     rows = size.users + size.items
-    kept = 12 * rows * params.samples * params.columns
+    samples = 12 * rows * params.samples * params.columns
     return (
         size.interactions * (160 + 16 * params.history_features)
-        + kept
+        + samples
         + 32 * min(params.max_history_features, DENSE_UP_TO) ** 2
     )
 

@@ -63,14 +63,14 @@ def posterior_of(
 def features_of(
     report: PosteriorReport, side: int, new: NewRatings, vectors: Floats | None
 ) -> Features | None:
-    """The features of new rows, as in the fit: given ones (rows, features), then history.
+    """The features of new rows, as in the fit: encoded features (rows, features), then history.
 
     Here `new.others` are indices of the fit. Missing vectors count as zeros.
     """
     seen = report.sides[1 - side].seen
     width = report.sides[side].links.shape[1] - len(seen)
-    given = np.zeros((new.count, width), np.float32) if vectors is None else vectors
-    rows = dense_rows(given) if width else None
+    encoded = np.zeros((new.count, width), np.float32) if vectors is None else vectors
+    rows = dense_rows(encoded) if width else None
     history = history_of(new.rows, new.others, new.count, seen) if len(seen) else None
     rows = hstack(rows, history)
     return None if rows is None else Features(rows)
@@ -168,19 +168,19 @@ class _FoldInProblem:
 
     def rows(self, sample: int) -> tuple[Floats, Floats]:
         """The rows of one sample, and the part of the prior's variance that ratings leave."""
-        mine = self._posterior.sides[self._number]
+        side = self._posterior.sides[self._number]
         trained = self._posterior.sides[1 - self._number].rows
         self._other[:, : trained.shape[2]] = trained[:, sample]
         links, scales = (
-            np.vstack([mine.links[sample], mine.baseline_shift[sample]]),
-            mine.scales[sample],
+            np.vstack([side.links[sample], side.baseline_shift[sample]]),
+            side.scales[sample],
         )
-        prior = Prior(mine.means[sample], mine.precisions[sample], links, scales)
+        prior = Prior(side.means[sample], side.precisions[sample], links, scales)
         self._mine[:] = 0.0
         weights = self._weights(sample)
         if not self._codes:
-            given = self._solve(prior, (self._side.sorted.values, weights))
-            return self._mine, self._share(sample, prior, given)
+            conditional = self._solve(prior, (self._side.sorted.values, weights))
+            return self._mine, self._share(sample, prior, conditional)
         latents = np.empty_like(self._side.sorted.values)
         for _ in range(_ROUNDS):
             scores = np.empty_like(latents)
@@ -188,21 +188,21 @@ class _FoldInProblem:
             score_rows(view, self._mine, 0, count, scores)
             scored = Scored(view, scores, self._side.sorted.values)
             mean_latents(scored, self._edges(sample), 0, count, latents)
-            given = self._solve(prior, (latents, weights))
-        return self._mine, self._share(sample, prior, given)
+            conditional = self._solve(prior, (latents, weights))
+        return self._mine, self._share(sample, prior, conditional)
 
     def _solve(self, prior: Prior, response: tuple[Floats, Floats]) -> Conditional:
-        given = condition(self._side, prior, response, draw_key(0), noise=0.0)
-        draw_rows(self._side.view, given, 0, len(self._mine), self._mine)
-        return given
+        conditional = condition(self._side, prior, response, draw_key(0), noise=0.0)
+        draw_rows(self._side.view, conditional, 0, len(self._mine), self._mine)
+        return conditional
 
-    def _share(self, sample: int, prior: Prior, given: Conditional) -> Floats:
+    def _share(self, sample: int, prior: Prior, conditional: Conditional) -> Floats:
         columns = self._side.view.columns
         factors = self._posterior.sides[1 - self._number].design_roots[sample]
         roots = np.zeros((columns, self._mine.shape[1]), np.float32)
         roots[:, :columns] = factors
         left = np.empty(len(self._mine), np.float32)
-        spread_rows(self._side.view, given, roots, 0, len(left), left)
+        spread_rows(self._side.view, conditional, roots, 0, len(left), left)
         return left / np.float32(np.sum(factors.T * np.linalg.solve(prior.precision, factors.T)))
 
     def _users(self) -> int:

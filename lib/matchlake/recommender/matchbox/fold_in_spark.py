@@ -187,18 +187,18 @@ class _Fold:
             none = np.zeros(0, np.int32)
             return NewRatings(none, none, np.zeros(0, np.float32), len(ids))
         rows = np.asarray(pc.index_in(combined(rated["query"]), ids)).astype(np.int32)
-        places = np.asarray(pc.index_in(combined(rated["target"]), others)).astype(np.int32)
-        return NewRatings(rows, places, np.asarray(rated[VALUE]), len(ids))
+        indices = np.asarray(pc.index_in(combined(rated["target"]), others)).astype(np.int32)
+        return NewRatings(rows, indices, np.asarray(rated[VALUE]), len(ids))
 
     def _vectors(self, described: pa.Table) -> Floats | None:
         """The feature vectors; those of missing features for an id without a feature row."""
         if self.missing is None:
             return None
-        given = combined(described[VECTOR])
-        vectors = np.tile(self.missing, (len(given), 1)).astype(np.float32)
-        valid: npt.NDArray[np.bool_] = np.asarray(given.is_valid())
+        column = combined(described[VECTOR])
+        vectors = np.tile(self.missing, (len(column), 1)).astype(np.float32)
+        valid: npt.NDArray[np.bool_] = np.asarray(column.is_valid())
         if valid.any():
-            vectors[valid] = np.asarray(given.flatten()).reshape(int(valid.sum()), -1)
+            vectors[valid] = np.asarray(column.flatten()).reshape(int(valid.sum()), -1)
         return vectors
 
     def _others(self, others: pa.Table) -> tuple[Floats, Floats | None]:

@@ -58,9 +58,9 @@ def _root_of(rows: Floats) -> _Root:
         return _root(_gram(rows))
     exact = rows.astype(np.float64)
     values, vectors = np.linalg.eigh(exact @ exact.T)
-    kept = _significant(values)
-    root = exact.T @ vectors[:, kept]
-    return root, root / values[kept]
+    significant = _significant(values)
+    root = exact.T @ vectors[:, significant]
+    return root, root / values[significant]
 
 
 def _gram(rows: Floats) -> Matrix:
@@ -73,9 +73,9 @@ def _gram(rows: Floats) -> Matrix:
 
 def _root(gram: Matrix) -> _Root:
     values, vectors = np.linalg.eigh(gram)
-    kept = _significant(values)
-    roots = np.sqrt(values[kept])
-    return vectors[:, kept] * roots, vectors[:, kept] / roots
+    significant = _significant(values)
+    roots = np.sqrt(values[significant])
+    return vectors[:, significant] * roots, vectors[:, significant] / roots
 
 
 def _significant(values: Matrix) -> npt.NDArray[np.bool_]:

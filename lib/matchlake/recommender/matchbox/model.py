@@ -185,7 +185,7 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
         features count as missing. Tasks that compute the rows fail on invalid ratings, and show
         one. Raises InputError without any rating or feature.
         """
-        if all(given is None for given in (users, items, user_features, item_features)):
+        if all(each is None for each in (users, items, user_features, item_features)):
             raise ParameterError(
                 "There is nothing to fold in: pass users, items, user_features or item_features."
             )

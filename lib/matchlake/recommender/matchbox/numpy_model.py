@@ -250,22 +250,22 @@ class NumpyMatchboxModel(NumpyRecommender):
         require_valid(np.array(list(history.values()), np.float32), self.report.rating_levels)
         others, trained = self.fitted.sides[1 - side].places, self.report.sizes[1 - side]
         rated = {others[key]: value for key, value in history.items() if key in others}
-        rated = {place: value for place, value in sorted(rated.items()) if place < trained}
-        places = np.array(list(rated), np.int32)
+        rated = {index: value for index, value in sorted(rated.items()) if index < trained}
+        indices = np.array(list(rated), np.int32)
         values = np.array(list(rated.values()), np.float32)
-        new = NewRatings(np.zeros(len(places), np.int32), places, values, 1)
+        new = NewRatings(np.zeros(len(indices), np.int32), indices, values, 1)
         vectors = self._vectors(side, features)
         samples, share = fold_in(
             self._posteriors[side], side, new, features_of(self.report, side, new, vectors)
         )
         ranked = Row(*low_rank_row(self.report.sides[side], samples[0]))
-        return MatchboxRow(samples[0], ranked, float(share[0]), len(places))
+        return MatchboxRow(samples[0], ranked, float(share[0]), len(indices))
 
-    def _vectors(self, side: int, given: Mapping[str, Any] | None) -> Floats | None:
+    def _vectors(self, side: int, row: Mapping[str, Any] | None) -> Floats | None:
         encoder = self.encoders[side]
         if encoder is not None:
-            return encoder.encode(given or {})
-        if given is not None:
+            return encoder.encode(row or {})
+        if row is not None:
             raise InputError("The model was fitted without features of this side: pass none.")
         return None
 
@@ -293,15 +293,15 @@ class NumpyMatchboxModel(NumpyRecommender):
             response=user_responses(self.report, trained, self.response[own[trained]]),
             levels=self.report.rating_levels,
         )
-        places = np.stack([np.arange(count), count + np.arange(count)], axis=1)
-        return predictor.predict(places.astype(np.int32), clip)
+        indices = np.stack([np.arange(count), count + np.arange(count)], axis=1)
+        return predictor.predict(indices.astype(np.int32), clip)
 
     def _rows(self, side: int, entries: Sequence[Any]) -> tuple[Floats, Floats]:
         """The rows of ids, and the part of the prior's variance that they keep."""
-        places, priors = self._places(side, entries), self.report.sides[side]
-        rows = self.samples[side][places]
-        rows[places < 0] = priors.average
-        known = (places >= 0) & self.fitted.sides[side].trained[places]
+        indices, priors = self._places(side, entries), self.report.sides[side]
+        rows = self.samples[side][indices]
+        rows[indices < 0] = priors.average
+        known = (indices >= 0) & self.fitted.sides[side].trained[indices]
         shares = np.where(known, 0.0, priors.cold_share).astype(np.float32)
         for number, entry in enumerate(entries):
             row = entry if isinstance(entry, MatchboxRow) else self.folded[side].get(entry)

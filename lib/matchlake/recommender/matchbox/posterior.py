@@ -84,10 +84,11 @@ class Posterior:
     @staticmethod
     def of(samples: Iterable[Sample], mean: float, levels: Matrix | None) -> "Posterior":
         """The samples side by side."""
-        kept = list(samples)
-        sides = tuple(_gather(kept, side) for side in range(len(kept[0].rows)))
+        retained = list(samples)
+        sides = tuple(_gather(retained, side) for side in range(len(retained[0].rows)))
         response = {
-            name: np.stack([sample.response[name] for sample in kept]) for name in kept[0].response
+            name: np.stack([sample.response[name] for sample in retained])
+            for name in retained[0].response
         }
         return Posterior(mean, sides, response, levels)
 
@@ -155,7 +156,7 @@ class Posterior:
         )
 
     def predictor(self) -> Predictor:
-        """The predictor of trained rows; places count the rows of all sides one after another."""
+        """The predictor of trained rows; indices count the rows of all sides one after another."""
         rows = np.concatenate([side.rows for side in self.sides])
         precisions = np.stack([side.precisions for side in self.sides])
         return Predictor(
@@ -167,10 +168,10 @@ class Posterior:
             levels=self.levels,
         )
 
-    def stacked(self, places: Positions) -> Positions:
+    def stacked(self, indices: Positions) -> Positions:
         """Places (pairs, sides) that count each side's rows by themselves, for `predictor`."""
         offsets = stack_offsets([len(side.rows) for side in self.sides])[:-1]
-        return (places + offsets).astype(np.int32)
+        return (indices + offsets).astype(np.int32)
 
 
 def factors_of(rows: Floats) -> Floats:
@@ -276,8 +277,8 @@ def _cold_share(side: Averages, other: Averages, precisions: Matrix) -> float:
     design = other.square.copy()
     design[:, -1], design[:, :, -1] = other.mean, other.mean
     design[:, -1, -1] = 1.0
-    spread = side.square - side.mean[:, :, None] * side.mean[:, None, :]
-    both = (np.sum(part * design) for part in (spread, np.linalg.inv(precisions)))
+    covariance = side.square - side.mean[:, :, None] * side.mean[:, None, :]
+    both = (np.sum(part * design) for part in (covariance, np.linalg.inv(precisions)))
     return max(1.0, float(next(both) / next(both)))
 
 

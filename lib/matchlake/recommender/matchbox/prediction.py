@@ -44,12 +44,12 @@ class Predictor:
     response: Floats
     levels: Matrix | None
 
-    def predict(self, places: Positions, clip: tuple[float, float] | None = None) -> Prediction:
-        """Predicts for places (pairs, sides) in `rows`; scores are within `clip`."""
+    def predict(self, indices: Positions, clip: tuple[float, float] | None = None) -> Prediction:
+        """Predicts for indices (pairs, sides) in `rows`; scores are within `clip`."""
         parts = [
-            self._predict(places[begin : begin + _AT_ONCE])
-            for begin in range(0, len(places), _AT_ONCE)
-        ] or [self._predict(places)]
+            self._predict(indices[begin : begin + _AT_ONCE])
+            for begin in range(0, len(indices), _AT_ONCE)
+        ] or [self._predict(indices)]
         scores = np.concatenate([part.scores for part in parts])
         rating_std = np.concatenate([part.rating_std for part in parts])
         level_probabilities = [
@@ -61,21 +61,21 @@ class Predictor:
             scores, rating_std, np.concatenate(level_probabilities) if level_probabilities else None
         )
 
-    def _predict(self, places: Positions) -> Prediction:
+    def _predict(self, indices: Positions) -> Prediction:
         samples = self.rows.shape[1]
-        scores = np.zeros((len(places), samples), np.float32)
-        spread = np.zeros((len(places), samples), np.float32)
-        score_pairs(places, self.rows, scores)
-        if self.prior_share[places].any():
-            spread_pairs(places, self.rows, self.prior_share, self.covariances, spread)
-        users = places[:, 0]
+        scores = np.zeros((len(indices), samples), np.float32)
+        spread = np.zeros((len(indices), samples), np.float32)
+        score_pairs(indices, self.rows, scores)
+        if self.prior_share[indices].any():
+            spread_pairs(indices, self.rows, self.prior_share, self.covariances, spread)
+        users = indices[:, 0]
         if self.levels is None:
             exact = scores.astype(np.float64)
             noise = self.response[users, :, 0] + spread
             variance = exact.var(axis=1) + noise.mean(axis=1, dtype=np.float64)
             expected = exact.mean(axis=1) + self.mean
             return Prediction(_single(expected), _single(np.sqrt(variance)), None)
-        level_probabilities = np.zeros((len(places), len(self.levels)))
+        level_probabilities = np.zeros((len(indices), len(self.levels)))
         add_level_probabilities(scores, spread, users, self.response, level_probabilities)
         level_probabilities /= samples
         expected = level_probabilities @ self.levels
@@ -120,17 +120,17 @@ def _single(values: npt.NDArray[np.float64]) -> Floats:
 
 
 @compiled
-def score_pairs(places: Positions, rows: Floats, out: Floats) -> None:
+def score_pairs(indices: Positions, rows: Floats, out: Floats) -> None:
     """Scores (pairs, samples) without the mean: biases, and dot products of every two sides."""
     rank = rows.shape[2] - 1
-    for pair in range(len(places)):
+    for pair in range(len(indices)):
         for sample in range(rows.shape[1]):
             score = np.float32(0.0)
-            for side in range(places.shape[1]):
-                row = rows[places[pair, side], sample]
+            for side in range(indices.shape[1]):
+                row = rows[indices[pair, side], sample]
                 score += row[rank]
                 for other in range(side):
-                    left = rows[places[pair, other], sample]
+                    left = rows[indices[pair, other], sample]
                     for k in range(rank):
                         score += left[k] * row[k]
             out[pair, sample] = score
@@ -138,7 +138,7 @@ def score_pairs(places: Positions, rows: Floats, out: Floats) -> None:
 
 @compiled
 def spread_pairs(
-    places: Positions, rows: Floats, share: Floats, covariances: Floats, out: Floats
+    indices: Positions, rows: Floats, share: Floats, covariances: Floats, out: Floats
 ) -> None:
     """Variances of scores (pairs, samples) from the `share` of the prior's variance of each row.
 
@@ -147,18 +147,18 @@ def spread_pairs(
     """
     columns = rows.shape[2]
     design = np.empty(columns, np.float32)
-    for pair in range(len(places)):
-        for side in range(places.shape[1]):
-            kept = share[places[pair, side]]
-            if kept == np.float32(0.0):
+    for pair in range(len(indices)):
+        for side in range(indices.shape[1]):
+            own_share = share[indices[pair, side]]
+            if own_share == np.float32(0.0):
                 continue
             for sample in range(rows.shape[1]):
                 design[:] = 0.0
                 total = np.float32(0.0)
-                for other in range(places.shape[1]):
+                for other in range(indices.shape[1]):
                     if other != side:
-                        design += rows[places[pair, other], sample]
-                    theirs = share[places[pair, other]]
+                        design += rows[indices[pair, other], sample]
+                    theirs = share[indices[pair, other]]
                     if other < side and theirs != np.float32(0.0):
                         left, right = covariances[side, sample], covariances[other, sample]
                         total += theirs * np.sum(left[:-1, :-1] * right[:-1, :-1])
@@ -166,18 +166,18 @@ def spread_pairs(
                 for a in range(columns):
                     for b in range(columns):
                         total += design[a] * covariances[side, sample, a, b] * design[b]
-                out[pair, sample] += kept * total
+                out[pair, sample] += own_share * total
 
 
 @compiled
 def add_level_probabilities(
-    scores: Floats, spread: Floats, users: Positions, thresholds: Floats, out: Matrix
+    scores: Floats, variance: Floats, users: Positions, thresholds: Floats, out: Matrix
 ) -> None:
     """Adds each sample's probability of every level to `out` (pairs, levels)."""
     last = out.shape[1] - 1
     for pair in range(len(scores)):
         for sample in range(scores.shape[1]):
-            below, scale = 0.0, 1.0 / np.sqrt(1.0 + spread[pair, sample])
+            below, scale = 0.0, 1.0 / np.sqrt(1.0 + variance[pair, sample])
             for level in range(last):
                 edge = thresholds[users[pair], sample, level]
                 chance = normal_cdf((edge - scores[pair, sample]) * scale)

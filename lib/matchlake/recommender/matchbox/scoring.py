@@ -121,12 +121,12 @@ class _ScoreCell:
     def __call__(self, _: Key, left: pa.Table, right: pa.Table) -> pa.Table:
         pairs = left.select(left.column_names[: self.columns])
         sides = [_SideRows(right, side, self.report) for side in (USER, ITEM)]
-        places = [sides[USER].places(left[USER_ID]), sides[ITEM].places(left[ITEM_ID])]
-        trained = sides[USER].known[places[USER]] & sides[ITEM].known[places[ITEM]]
+        indices = [sides[USER].places(left[USER_ID]), sides[ITEM].places(left[ITEM_ID])]
+        trained = sides[USER].known[indices[USER]] & sides[ITEM].known[indices[ITEM]]
         if self.day_effects:
             days = _SideRows(right, DAY, self.report)
             sides.append(days)
-            places.append(days.places(left[USER_ID], left["_day"]))
+            indices.append(days.places(left[USER_ID], left["_day"]))
         offsets = np.cumsum([0, *[len(side.rows) for side in sides[:-1]]])
         predictor = Predictor(
             mean=self.report.mean,
@@ -136,7 +136,9 @@ class _ScoreCell:
             response=sides[USER].response(self.report),
             levels=self.report.rating_levels,
         )
-        stacked = np.stack([place + start for place, start in zip(places, offsets, strict=True)], 1)
+        stacked = np.stack(
+            [index + start for index, start in zip(indices, offsets, strict=True)], 1
+        )
         prediction = predictor.predict(stacked.astype(np.int32), self.clip)
         return _with_prediction(pairs, prediction, trained)
 
@@ -168,11 +170,11 @@ class _SideRows:
             )
             queries = queries.append_column("order", pa.array(np.arange(len(queries))))
             joined = queries.join(known, ["user", "date"], names).sort_by("order")
-            place = joined["place"]
+            index = joined["place"]
         else:
             ids = combined(self._table[KEYS[self._side]])
-            place = pc.index_in(keys[0].cast(ids.type), ids)
-        return np.asarray(pc.fill_null(place, len(self.rows) - 1))
+            index = pc.index_in(keys[0].cast(ids.type), ids)
+        return np.asarray(pc.fill_null(index, len(self.rows) - 1))
 
     def response(self, report: PosteriorReport) -> Floats:
         """The users' part of a `Predictor`; users without ratings get the shared one."""

@@ -75,9 +75,9 @@ class Task:
         features = [
             self._features(ratings, sides[side], side, seen[1 - side]) for side in (USER, ITEM)
         ]
-        given = (*features, None)[: len(ratings.sizes)]
+        sources = (*features, None)[: len(ratings.sizes)]
         histories = len(seen[ITEM]), len(seen[USER])
-        posterior, trace = run_chains(ratings, given, self.params, histories)
+        posterior, trace = run_chains(ratings, sources, self.params, histories)
         writer = ResultWriter.of(types, posterior, self.params.low_rank_tolerance)
         for side in (USER, ITEM):
             yield from _rows(writer, ratings, sides[side], side, seen[1 - side])
@@ -98,25 +98,25 @@ def _side(table: pa.Table, rated: pa.Table, side: int, featured: bool) -> _Side:
     ids = _sorted(pc.unique(rated[key]))
     if not featured:
         return _Side(ids, len(ids), None)
-    given = table.filter(pc.equal(table[KIND], side))
-    keys = combined(given[key])
+    rows = table.filter(pc.equal(table[KIND], side))
+    keys = combined(rows[key])
     _refuse(key, _repeated(keys), "have more than one feature row: keep one row per id")
     lacking = ids.filter(pc.invert(pc.is_in(ids, value_set=keys)))
     _refuse(key, lacking, "have ratings but no feature row: add one, or leave the features out")
     cold = _sorted(keys.filter(pc.invert(pc.is_in(keys, value_set=ids))))
     every = pa.concat_arrays([ids, cold])
-    place = np.asarray(pc.index_in(every, keys))
-    vectors = np.asarray(combined(given[VECTOR]).flatten()).reshape(len(keys), -1)
-    return _Side(every, len(ids), np.ascontiguousarray(vectors[place]))
+    index = np.asarray(pc.index_in(every, keys))
+    vectors = np.asarray(combined(rows[VECTOR]).flatten()).reshape(len(keys), -1)
+    return _Side(every, len(ids), np.ascontiguousarray(vectors[index]))
 
 
 def _ratings(
     rated: pa.Table, sides: list[_Side], params: MatchboxParams
 ) -> tuple[Ratings, npt.NDArray[np.int64] | None]:
-    """The ratings by place, and (user place, day) of the days if there are any."""
-    places = [np.asarray(pc.index_in(rated[key], sides[n].ids)) for n, key in enumerate(KEYS)]
+    """The ratings by index, and (user index, day) of the days if there are any."""
+    indices = [np.asarray(pc.index_in(rated[key], sides[n].ids)) for n, key in enumerate(KEYS)]
     sizes = [side.rated for side in sides]
-    pairs = places[USER].astype(np.int64) * sizes[ITEM] + places[ITEM]
+    pairs = indices[USER].astype(np.int64) * sizes[ITEM] + indices[ITEM]
     order = np.argsort(pairs, kind="stable")
     again = order[1:][pairs[order][1:] == pairs[order][:-1]]
     if len(again):
@@ -128,12 +128,12 @@ def _ratings(
     days = None
     if params.day_effects:
         # One number per user and day, in the order of both; days before 1970 are negative.
-        stamped = (places[USER].astype(np.int64) << 32) + np.asarray(rated[DATE]) + (1 << 31)
+        stamped = (indices[USER].astype(np.int64) << 32) + np.asarray(rated[DATE]) + (1 << 31)
         codes, which = np.unique(stamped, return_inverse=True)
         days = np.stack([codes >> 32, (codes & 0xFFFFFFFF) - (1 << 31)], axis=1)
-        places.append(which)
+        indices.append(which)
         sizes.append(len(codes))
-    stacked = np.ascontiguousarray(np.stack(places, axis=1).astype(np.int32))
+    stacked = np.ascontiguousarray(np.stack(indices, axis=1).astype(np.int32))
     return Ratings(stacked, np.asarray(rated[VALUE]), tuple(sizes)), days
 
 

@@ -22,7 +22,7 @@ def calibration_by_width(scored: DataFrame) -> DataFrame:
     Reads `rating`, `score` and `rating_std`. `inside` is the fraction of the ratings in the
     central 90 % interval of N(score, rating_std^2). Rows with a null in any of them are excluded.
     """
-    rows = _judged(scored)
+    rows = _complete_rows(scored)
     edges = rows.agg(F.percentile_approx(DEVIATION, _TENTHS, _ACCURACY).alias("_edges"))
     above = F.filter("_edges", lambda edge: F.col(DEVIATION) > edge)
     placed = rows.crossJoin(F.broadcast(edges)).withColumn("tenth", F.size(above) + 1)
@@ -43,7 +43,7 @@ def calibration_metrics(scored: DataFrame) -> DataFrame:
     - `log_likelihood_constant`: the same for the best single width around the same scores. A
       useful `rating_std` exceeds it.
     """
-    rows = _judged(scored)
+    rows = _complete_rows(scored)
     error, deviation = F.col(_ERROR), F.col(DEVIATION)
     whole = F.lit(0.5 * 1.8378770664093453)  # log(2 pi) / 2
     density = -whole - F.log(deviation) - (error / deviation) ** 2 / 2
@@ -68,7 +68,7 @@ def calibration_metrics(scored: DataFrame) -> DataFrame:
     return figures.unionByName(worst)
 
 
-def _judged(scored: DataFrame) -> DataFrame:
+def _complete_rows(scored: DataFrame) -> DataFrame:
     require_columns(scored, (RATING, SCORE, DEVIATION), "scored")
     rows = scored.select(
         (F.col(SCORE) - F.col(RATING)).cast("double").alias(_ERROR),

@@ -43,9 +43,9 @@ def diversity(lists: DataFrame, catalogue: DataFrame, ks: tuple[int, ...]) -> Da
     plan = plan_partitions(queries, _TASKS)
     rows = plan.assemble(replicate(vectors, plan, _VECTORS), route_by_query(queries, plan, _LISTS))
     found = rows.mapInArrow(_Diversity(ks), _TOTALS)
-    judged, users = F.sum("judged"), F.sum("users")
-    mean = F.try_divide(F.sum("total"), judged)
-    summed = found.groupBy("k").agg(figure("diversity", mean, judged, users).alias("figure"))
+    n_judged, users = F.sum("judged"), F.sum("users")
+    mean = F.try_divide(F.sum("total"), n_judged)
+    summed = found.groupBy("k").agg(figure("diversity", mean, n_judged, users).alias("figure"))
     return summed.select(
         F.lit("diversity").alias("metric"),
         "k",
@@ -75,13 +75,13 @@ class _Diversity:
         items = combined(lists[ITEMS])
         known = pc.index_in(items.flatten(), value_set=combined(vectors[ITEM_ID]))
         rows = np.asarray(known.fill_null(-1)).astype(np.int64)
-        spread = _spread_out(offsets_of(items), rows, _units(vectors), np.array(self.ks))
-        judged = spread >= 0
+        values = _list_diversities(offsets_of(items), rows, _units(vectors), np.array(self.ks))
+        measured = values >= 0
         return pa.table(
             {
                 "k": pa.array(self.ks, pa.int32()),
-                "total": np.where(judged, spread, 0.0).sum(axis=0),
-                "judged": judged.sum(axis=0),
+                "total": np.where(measured, values, 0.0).sum(axis=0),
+                "judged": measured.sum(axis=0),
                 "users": np.full(len(self.ks), lists.num_rows),
             }
         )
@@ -102,28 +102,28 @@ def _units(vectors: pa.Table) -> Doubles:
 
 
 @compiled
-def _spread_out(bounds: Places, rows: Places, units: Doubles, ks: Places) -> Doubles:
+def _list_diversities(bounds: Places, rows: Places, units: Doubles, ks: Places) -> Doubles:
     """Mean of 1 - cosine over the pairs among each list's first k known rows; -1 without a pair.
 
     The square of the sum of unit vectors has the cosine of each pair twice, and that of each
     vector with itself once.
     """
-    spread = np.full((len(bounds) - 1, len(ks)), -1.0)
+    values = np.full((len(bounds) - 1, len(ks)), -1.0)
     total = np.empty(units.shape[1])
-    for user in range(len(spread)):
+    for user in range(len(values)):
         total[:] = 0.0
         count, itself, which = 0, 0.0, 0
         size = bounds[user + 1] - bounds[user]
-        for place in range(size):
-            row = rows[bounds[user] + place]
+        for position in range(size):
+            row = rows[bounds[user] + position]
             if row >= 0:
                 count += 1
                 for column in range(len(total)):
                     total[column] += units[row, column]
                     itself += units[row, column] ** 2
-            while which < len(ks) and (place + 1 == ks[which] or place + 1 == size):
+            while which < len(ks) and (position + 1 == ks[which] or position + 1 == size):
                 if count > 1:
                     cosines = (np.sum(total**2) - itself) / (count * (count - 1))
-                    spread[user, which] = max(0.0, 1.0 - cosines)
+                    values[user, which] = max(0.0, 1.0 - cosines)
                 which += 1
-    return spread
+    return values

@@ -42,10 +42,10 @@ def true_items(truth: DataFrame, params: RankingParams) -> DataFrame:
         .groupBy(USER_ID, ITEM_ID)
         .agg(F.max(value).alias("value"))
     )
-    judged = F.struct(
+    labelled = F.struct(
         _gain(params).alias("gain"), _relevant(params.relevant_from).alias("relevant")
     )
-    entries = F.collect_list(F.struct(F.col(ITEM_ID), judged))
+    entries = F.collect_list(F.struct(F.col(ITEM_ID), labelled))
     return once.groupBy(USER_ID).agg(F.map_from_entries(entries).alias(TRUTH))
 
 

@@ -21,11 +21,11 @@ def ranking_metrics(
     truth for whom the metric has no value, having nothing relevant).
     """
     users = ranking_metrics_by_user(recommendations, truth, params)
-    judged = F.count("value")
+    n_samples = F.count("value")
     return users.groupBy("metric", "k").agg(
         F.avg("value").alias("value"),
-        judged.alias("n_samples"),
-        (F.count("*") - judged).alias("n_skipped"),
+        n_samples.alias("n_samples"),
+        (F.count("*") - n_samples).alias("n_skipped"),
     )
 
 
@@ -39,8 +39,8 @@ def ranking_metrics_by_user(
     list's place i holds a relevant item; there are R relevant items; all sums run to k:
 
     - `precision`: sum h / k, however short the list; `recall`: sum h / R; `hit_rate`: any h
-    - `map`: sum over hits of (precision at that place) / min(R, k)
-    - `mrr`: 1 / place of the first hit, 0 without one
+    - `map`: sum over hits of (precision at that rank) / min(R, k)
+    - `mrr`: 1 / rank of the first hit, 0 without one
     - `ndcg`: sum gain(i) / log2(i + 1) over the same sum for the best order of all true items
       (Jarvelin and Kekalainen 2002)
 

@@ -22,21 +22,24 @@ def rating_metrics(scored: DataFrame, *, per_user: bool = False) -> DataFrame:
     """
     if per_user:
         users = rating_metrics_by_user(scored)
-        judged = [
+        metrics = [
             figure(name, F.avg(name), F.count(name), F.count("*")) for name in ("rmse", "mae")
         ]
-        return unpivoted(users, judged)
+        return unpivoted(users, metrics)
     require_columns(scored, (RATING, SCORE), "scored")
     rows = scored.select((F.col(SCORE) - F.col(RATING)).alias(_ERROR))
-    judged = [
+    metrics = [
         figure(name, value, F.count(_ERROR), F.count("*"))
         for name, value in zip(("rmse", "mae"), _errors(), strict=True)
     ]
-    return unpivoted(rows, judged)
+    return unpivoted(rows, metrics)
 
 
 def rating_metrics_by_user(scored: DataFrame) -> DataFrame:
-    """`user_id`, `rmse`, `mae` (null without a judged rating) and `n_rows`, the ratings judged."""
+    """`user_id`, `rmse` and `mae` over the user's scored ratings, and their number `n_rows`.
+
+    `rmse` and `mae` are null without a scored rating.
+    """
     require_columns(scored, (USER_ID, RATING, SCORE), "scored")
     rmse, mae = _errors()
     rows = scored.select(USER_ID, (F.col(SCORE) - F.col(RATING)).alias(_ERROR))

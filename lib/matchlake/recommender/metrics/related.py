@@ -60,14 +60,14 @@ def related_metrics(
         *[F.sort_array(F.collect_list(f"gain_{n}"), asc=False).alias(f"_best_{n}") for n in _NORMS]
     )
     everyone = truth.select(F.col(key).alias("query")).distinct()
-    judged = everyone.join(gained, "query", "left").join(best, "query", "left")
+    joined = everyone.join(gained, "query", "left").join(best, "query", "left")
     plural = key.removesuffix("_id") + "s"
     figures = []
     for norm in _NORMS:
         value = F.col(f"_{norm}") / _discounted(F.slice(f"_best_{norm}", 1, F.col("_length")))
         name = f"related_{plural}_ndcg_{norm}"
         figures.append(figure(name, F.avg(value), F.count(value), F.count("*"), k))
-    return unpivoted(judged, figures)
+    return unpivoted(joined, figures)
 
 
 def _discounted(gains: Column) -> Column:

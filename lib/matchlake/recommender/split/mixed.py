@@ -35,8 +35,8 @@ def split_recommender(interactions: DataFrame, params: SplitParams) -> Split:
     marked = _mark(interactions, params)
     order = [draw(params.seed, "pair", USER_ID, ITEM_ID), F.col(ITEM_ID)]
     placed = with_places(marked, [USER_ID, _COLD_ITEM], order)
-    kept = F.greatest(share_of(F.col(PLACES), params.kept_ratings), F.lit(1))
-    shared_out = (F.col(_USER) == "shared") & (F.col(PLACE) > kept)
+    n_kept = F.greatest(share_of(F.col(PLACES), params.kept_ratings), F.lit(1))
+    shared_out = (F.col(_USER) == "shared") & (F.col(PLACE) > n_kept)
     in_test = F.col(_COLD_ITEM) | (F.col(_USER) == "cold") | shared_out
     parts = split_where(placed, in_test, [*interactions.columns, _COLD_ITEM])
     test = _without_stray_items(parts) if params.drop_stray_cold_items else parts.test

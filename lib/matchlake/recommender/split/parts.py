@@ -37,11 +37,11 @@ def split_where(
 
     `columns` are the columns to keep, by default all.
     """
-    kept = columns or interactions.columns
+    names = columns or interactions.columns
     marked = interactions.withColumn(_IN_TEST, in_test)
     in_train = F.col(_IN_TEST).isNull() | ~F.col(_IN_TEST)
     return Split(
-        train=marked.where(in_train).select(*kept), test=marked.where(_IN_TEST).select(*kept)
+        train=marked.where(in_train).select(*names), test=marked.where(_IN_TEST).select(*names)
     )
 
 
@@ -50,7 +50,7 @@ def with_places(
 ) -> DataFrame:
     """Adds `_place`, 1 for the first event of its group, and `_places`, the number of events.
 
-    Rows that are equal in `order` share a place, so their sequence does not matter.
+    Rows that are equal in `order` share a position, so their sequence does not matter.
     """
     return interactions.withColumn(
         PLACE, F.dense_rank().over(Window.partitionBy(*within).orderBy(*order))

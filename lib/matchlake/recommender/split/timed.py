@@ -39,7 +39,7 @@ def split_time(interactions: DataFrame, test_share: float = 0.2) -> Split:
     """
     require_columns(interactions, (EVENT_TIME,), "interactions")
     check_share(test_share)
-    return _cut_after(interactions, _last_train_moment(interactions, test_share))
+    return _split_after(interactions, _last_train_moment(interactions, test_share))
 
 
 def split_user_time(interactions: DataFrame, test_share: float = 0.2, *, seed: int = 0) -> Split:
@@ -55,15 +55,15 @@ def split_last_n(interactions: DataFrame, last_n: int = 1, *, seed: int = 0) -> 
     return _split_latest(interactions, F.lit(last_n), seed)
 
 
-def _split_latest(interactions: DataFrame, wanted: Column, seed: int) -> Split:
+def _split_latest(interactions: DataFrame, n_test: Column, seed: int) -> Split:
     require_columns(interactions, (USER_ID, ITEM_ID, EVENT_TIME), "interactions")
     order = [F.asc_nulls_first(EVENT_TIME), draw(seed, "tie", USER_ID, ITEM_ID), F.col(ITEM_ID)]
     placed = with_places(interactions, [USER_ID], order)
-    first_of_test = F.col(PLACES) - F.least(wanted, F.col(PLACES) - 1)
+    first_of_test = F.col(PLACES) - F.least(n_test, F.col(PLACES) - 1)
     return split_where(placed, F.col(PLACE) > first_of_test, interactions.columns)
 
 
-def _cut_after(interactions: DataFrame, moment: DataFrame) -> Split:
+def _split_after(interactions: DataFrame, moment: DataFrame) -> Split:
     known = interactions.crossJoin(F.broadcast(moment))
     return split_where(known, F.col(EVENT_TIME) > F.col(_CUT), interactions.columns)
 
@@ -78,8 +78,8 @@ def _last_train_moment(interactions: DataFrame, test_share: float) -> DataFrame:
     hours = times.groupBy(F.date_trunc("hour", _AT).alias(_AT)).agg(F.count("*").alias(_ROWS))
     rows = F.sum(_ROWS)
     # At least one row stays in the training part.
-    wanted = hours.agg(F.least(share_of(rows, test_share), rows - 1).alias(_WANTED))
-    hour = _edge(hours.crossJoin(F.broadcast(wanted)))
+    requested = hours.agg(F.least(share_of(rows, test_share), rows - 1).alias(_WANTED))
+    hour = _edge(hours.crossJoin(F.broadcast(requested)))
     within = times.join(
         F.broadcast(hour.select(F.col(_AT).alias("_hour"), _WANTED)),
         F.date_trunc("hour", _AT) == F.col("_hour"),

@@ -26,26 +26,26 @@ class Jobs:
         self._submitted: dict[int, Mapping[str, Any]] = {}
         self._runs: dict[int, dict[str, Any]] = {}
 
-    def act(self, action: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def act(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """Answers one request."""
         match action:
             case "create":
                 job = next(self._ids)
-                self._jobs[job] = _checked(asked)
+                self._jobs[job] = _checked(request)
                 return {"job_id": job}
             case "list":
                 return {"jobs": [_shown(job, self._jobs[job]) for job in self._jobs]}
             case "get":
-                return _shown(*_found("Job", asked.get("job_id"), self._jobs))
+                return _shown(*_found("Job", request.get("job_id"), self._jobs))
             case "run-now":
-                job, _ = _found("Job", asked.get("job_id"), self._jobs)
-                return self._start(job, asked.get("job_parameters", {}))
+                job, _ = _found("Job", request.get("job_id"), self._jobs)
+                return self._start(job, request.get("job_parameters", {}))
             case "runs/submit":
                 job = next(self._ids)
-                self._submitted[job] = _checked(asked)
+                self._submitted[job] = _checked(request)
                 return self._start(job, {})
             case "runs/get":
-                run: dict[str, Any] = _found("Run", asked.get("run_id"), self._runs)[1]
+                run: dict[str, Any] = _found("Run", request.get("run_id"), self._runs)[1]
                 return run
         raise RefusalError(404, "ENDPOINT_NOT_FOUND", f"No API for jobs/{action}.")
 
@@ -81,8 +81,8 @@ def _checked(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     return settings
 
 
-def _found(kind: str, given: Any, there: Mapping[int, Any]) -> tuple[int, Any]:
-    number = int(given or 0)
+def _found(kind: str, number_text: Any, there: Mapping[int, Any]) -> tuple[int, Any]:
+    number = int(number_text or 0)
     if number not in there:
         raise RefusalError(400, "INVALID_PARAMETER_VALUE", f"{kind} {number} does not exist.")
     return number, there[number]

@@ -77,9 +77,9 @@ class Vault:
         return self._deleted(name, deleted)
 
     def _challenge(self) -> Answer:
-        asked = f'Bearer authorization="{self._logins.url}/{TENANT}", resource="{RESOURCE}"'
+        challenge = f'Bearer authorization="{self._logins.url}/{TENANT}", resource="{RESOURCE}"'
         body = {"error": {"code": "Unauthorized", "message": "AKV10000: No valid bearer token."}}
-        return Answer(401, body, {"WWW-Authenticate": asked})
+        return Answer(401, body, {"WWW-Authenticate": challenge})
 
     def _get(self, name: str, versions: list[dict[str, Any]], version: str) -> Answer:
         found = _version(versions, version)
@@ -92,11 +92,11 @@ class Vault:
     def _set(
         self,
         name: str,
-        wanted: Mapping[str, Any],
+        fields: Mapping[str, Any],
         live: dict[str, Any],
         deleted: Mapping[str, Any],
     ) -> Answer:
-        value = wanted.get("value")
+        value = fields.get("value")
         if not _NAME.fullmatch(name) or not isinstance(value, str):
             return _error(400, "BadParameter", "The name or the value cannot be one.")
         if len(value.encode()) > _LARGEST:
@@ -104,16 +104,16 @@ class Vault:
         if name in deleted:
             inner = "ObjectIsDeletedButRecoverable"
             return _error(409, "Conflict", f"Secret {name} is deleted but recoverable.", inner)
-        live.setdefault(name, []).append(new_version(value, wanted.get("contentType")))
+        live.setdefault(name, []).append(new_version(value, fields.get("contentType")))
         return Answer(body={"value": value, **self._bundle(name, live[name][-1])})
 
     def _update(
-        self, name: str, versions: list[dict[str, Any]], version: str, wanted: Mapping[str, Any]
+        self, name: str, versions: list[dict[str, Any]], version: str, fields: Mapping[str, Any]
     ) -> Answer:
         found = _version(versions, version)
         if found is None:
             return _missing(name)
-        found["enabled"] = wanted.get("attributes", {}).get("enabled", found["enabled"])
+        found["enabled"] = fields.get("attributes", {}).get("enabled", found["enabled"])
         return Answer(body=self._bundle(name, found))
 
     def _deleted(self, name: str, deleted: Mapping[str, Any]) -> Answer:
@@ -137,8 +137,8 @@ class Vault:
             "recoveryLevel": "Recoverable+Purgeable",
             "recoverableDays": _KEPT_DAYS,
         }
-        place = f"{self.url}/secrets/{name}/{found['version']}"
-        return {"id": place, "contentType": found["content_type"], "attributes": attributes}
+        url = f"{self.url}/secrets/{name}/{found['version']}"
+        return {"id": url, "contentType": found["content_type"], "attributes": attributes}
 
 
 def new_version(value: str, content_type: str | None = None) -> dict[str, Any]:

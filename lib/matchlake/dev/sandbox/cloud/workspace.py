@@ -64,23 +64,23 @@ class Workspace:
             why = "Invalid access token." if request.bearer else "Credential was not sent."
             return Answer(code, {"error_code": str(code), "message": why})
         action = "/".join(request.path[3:])
-        asked = dict(request.query) or request.json
+        fields = dict(request.query) or request.json
         try:
             if self.jobs and of_jobs:
-                return Answer(body=self.jobs(action, asked))
+                return Answer(body=self.jobs(action, fields))
             with self._file.changing() as data:
-                return Answer(body=self._act(action, asked, data.setdefault("scopes", {}), user))
+                return Answer(body=self._act(action, fields, data.setdefault("scopes", {}), user))
         except RefusalError as refusal:
             return refusal.answer
 
     def _act(
-        self, action: str, asked: Mapping[str, Any], scopes: dict[str, Any], user: str
+        self, action: str, fields: Mapping[str, Any], scopes: dict[str, Any], user: str
     ) -> dict[str, Any]:
         if action == "scopes/list":
             return {"scopes": [_shown(name, scope) for name, scope in scopes.items()]}
-        name = str(asked.get("scope", ""))
+        name = str(fields.get("scope", ""))
         if action == "scopes/create":
-            scopes[name] = _new_scope(name, asked, scopes, user)
+            scopes[name] = _new_scope(name, fields, scopes, user)
             return {}
         if action not in _NEEDS:
             raise RefusalError(404, "ENDPOINT_NOT_FOUND", f"No API for secrets/{action}.")
@@ -92,13 +92,13 @@ class Workspace:
             del scopes[name]
             return {}
         if action.startswith("acls/"):
-            return _act_on_rights(action, asked, scope["acls"])
-        return self._act_on_keys(action, asked, scope)
+            return _act_on_rights(action, fields, scope["acls"])
+        return self._act_on_keys(action, fields, scope)
 
     def _act_on_keys(
-        self, action: str, asked: Mapping[str, Any], scope: dict[str, Any]
+        self, action: str, fields: Mapping[str, Any], scope: dict[str, Any]
     ) -> dict[str, Any]:
-        key, backed = str(asked.get("key", "")), scope["keyvault_metadata"]
+        key, backed = str(fields.get("key", "")), scope["keyvault_metadata"]
         keys: dict[str, Any] = scope["secrets"]
         if backed and action in ("put", "delete"):
             raise RefusalError(400, "BAD_REQUEST", "A scope backed by Key Vault is read-only.")
@@ -110,7 +110,7 @@ class Workspace:
                 value = self._read_vault(backed["dns_name"], key)
                 return {"key": key, "value": base64.b64encode(value.encode()).decode()}
             case "put":
-                keys[key] = _new_secret(key, asked)
+                keys[key] = _new_secret(key, fields)
                 return {}
         if key not in keys:
             raise RefusalError(404, "RESOURCE_DOES_NOT_EXIST", f"Secret {key} does not exist.")
@@ -121,19 +121,19 @@ class Workspace:
 
 
 def _new_scope(
-    name: str, asked: Mapping[str, Any], scopes: Mapping[str, Any], user: str
+    name: str, fields: Mapping[str, Any], scopes: Mapping[str, Any], user: str
 ) -> dict[str, Any]:
     if not _NAME.fullmatch(name):
         raise RefusalError(400, "INVALID_PARAMETER_VALUE", "A scope's name has no such form.")
     if name in scopes:
         raise RefusalError(400, "RESOURCE_ALREADY_EXISTS", f"Scope {name} already exists!")
-    backend = asked.get("scope_backend_type") or "DATABRICKS"
-    metadata = asked.get("backend_azure_keyvault")
+    backend = fields.get("scope_backend_type") or "DATABRICKS"
+    metadata = fields.get("backend_azure_keyvault")
     if (backend == VAULT) != bool(metadata) or (
         metadata and not (metadata.get("dns_name") and metadata.get("resource_id"))
     ):
         raise RefusalError(400, "INVALID_PARAMETER_VALUE", "A vault has dns_name and resource_id.")
-    everyone = {"users": "MANAGE"} if asked.get("initial_manage_principal") == "users" else {}
+    everyone = {"users": "MANAGE"} if fields.get("initial_manage_principal") == "users" else {}
     return {
         "backend_type": backend,
         "keyvault_metadata": metadata,
@@ -142,9 +142,9 @@ def _new_scope(
     }
 
 
-def _new_secret(key: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    text = asked.get("string_value")
-    raw = text.encode() if text is not None else base64.b64decode(asked["bytes_value"])
+def _new_secret(key: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    text = fields.get("string_value")
+    raw = text.encode() if text is not None else base64.b64decode(fields["bytes_value"])
     if not _NAME.fullmatch(key) or len(raw) > _LARGEST:
         raise RefusalError(400, "INVALID_PARAMETER_VALUE", "Not a key, or too long a value.")
     return {"value": base64.b64encode(raw).decode(), "updated": int(time.time() * 1000)}
@@ -152,18 +152,23 @@ def _new_secret(key: str, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def _require(scope: Mapping[str, Any], user: str, right: str) -> None:
     rights = scope["acls"]
-    held = max((_RIGHTS.index(rights[who]) for who in (user, "users") if who in rights), default=-1)
+    held = max(
+        (_RIGHTS.index(rights[principal]) for principal in (user, "users") if principal in rights),
+        default=-1,
+    )
     if held < _RIGHTS.index(right):
         raise RefusalError(403, "PERMISSION_DENIED", f"{user} does not have {right} on the scope.")
 
 
-def _act_on_rights(action: str, asked: Mapping[str, Any], rights: dict[str, str]) -> dict[str, Any]:
-    principal = str(asked.get("principal", ""))
+def _act_on_rights(
+    action: str, fields: Mapping[str, Any], rights: dict[str, str]
+) -> dict[str, Any]:
+    principal = str(fields.get("principal", ""))
     match action:
         case "acls/list":
             return {"items": [{"principal": who, "permission": rights[who]} for who in rights]}
         case "acls/put":
-            rights[principal] = _RIGHTS[_RIGHTS.index(asked["permission"])]
+            rights[principal] = _RIGHTS[_RIGHTS.index(fields["permission"])]
             return {}
     if principal not in rights:
         raise RefusalError(404, "RESOURCE_DOES_NOT_EXIST", f"{principal} has no rights.")

@@ -46,20 +46,20 @@ ROWS = StructType(
 
 
 def collect_report(
-    kept: list[Kept],
+    samples: list[Kept],
     layout: Layout,
     tolerance: float,
     mean_features: Sequence[MeanFeatures],
     seen: tuple[Ints, Ints],
 ) -> PosteriorReport:
     """All of a model that is not a row, by each side's mean features. One action per side."""
-    likelihood = kept[0].response
+    likelihood = samples[0].response
     none = likelihood.first_users(0)
-    states = [sample.response.state(none) for sample in kept]
+    states = [sample.response.state(none) for sample in samples]
     shared = {name: np.stack([state[name] for state in states]) for name in states[0]}
     grams, averages = [], []
     for side in (USER, ITEM):
-        rows = apply_by_group(_stacked(kept, side), ("source",), _Total(side), MESSAGES)
+        rows = apply_by_group(_stacked(samples, side), ("source",), _Total(side), MESSAGES)
         parts = unpack_messages(rows.toArrow(), _TOTALS)
         grams.append(summed(parts, "gram"))
         count = summed(parts, "count")
@@ -69,7 +69,7 @@ def collect_report(
     sides = []
     for side, projection in ((USER, few.users), (ITEM, few.items)):
         both = averages[side], averages[1 - side]
-        priors = [sample.priors[side] for sample in kept]
+        priors = [sample.priors[side] for sample in samples]
         found = _side_report(priors, mean_features[side], both, numbers=numbers)
         sides.append(replace(found, projection=projection, seen=seen[side]))
     return PosteriorReport(
@@ -106,19 +106,21 @@ def _side_report(
     )
 
 
-def collect_rows(kept: list[Kept], side: int, layout: Layout, report: PosteriorReport) -> DataFrame:
+def collect_rows(
+    samples: list[Kept], side: int, layout: Layout, report: PosteriorReport
+) -> DataFrame:
     """The rows of one side with all their samples, by `idx`; lazy."""
     task = _Rows(side, layout, report.sides[side].projection.astype(np.float32))
-    return apply_by_group(_stacked(kept, side), ("source",), task, ROWS)
+    return apply_by_group(_stacked(samples, side), ("source",), task, ROWS)
 
 
-def _stacked(kept: list[Kept], side: int) -> DataFrame:
+def _stacked(samples: list[Kept], side: int) -> DataFrame:
     """The messages of all samples; `key` is the number of the sample."""
     parts = [
         sample.rows.where(F.col("kind") == side).select(
             F.lit(number).alias("key"), "kind", "source", "piece", "data"
         )
-        for number, sample in enumerate(kept)
+        for number, sample in enumerate(samples)
     ]
     return reduce(lambda a, b: a.unionByName(b), parts)
 

@@ -57,7 +57,7 @@ class Gathered(NamedTuple):
     report: PosteriorReport
 
 
-def fit_blocks(given: Input, params: MatchboxParams, checkpoint: Checkpointer) -> Gathered:
+def fit_blocks(inputs: Input, params: MatchboxParams, checkpoint: Checkpointer) -> Gathered:
     """Runs a distributed fit; see `fit_matchbox` for its actions."""
     if (
         params.day_effects
@@ -69,60 +69,61 @@ def fit_blocks(given: Input, params: MatchboxParams, checkpoint: Checkpointer) -
             "noise variance: leave out day_effects=True, chains and noise_variance='global', or "
             "set execution='single_task' on a machine with enough memory."
         )
-    response, ratings = _response(given, params)
+    response, ratings = _response(inputs, params)
     width = stored_columns(params)
-    blocks, ids, layout = partition(ratings, given.size, width, params.blocks, checkpoint)
+    blocks, ids, layout = partition(ratings, inputs.size, width, params.blocks, checkpoint)
     for side in (USER, ITEM):
-        _check_vectors(given.vectors[side], ids[side], KEYS[side])
+        _check_vectors(inputs.vectors[side], ids[side], KEYS[side])
     limit = params.max_history_features if params.history_features else 0
     (seen_users, of_items), (seen_items, of_users) = (
-        _most_rated(given, ids[side], side, limit) for side in (USER, ITEM)
+        _most_rated(inputs, ids[side], side, limit) for side in (USER, ITEM)
     )
     seen = seen_users, seen_items
     mean_features = [
-        MeanFeatures(np.concatenate([_usual_given(given, side), history]), len(history))
+        MeanFeatures(np.concatenate([_mean_features(inputs, side), history]), len(history))
         for side, history in ((USER, of_users), (ITEM, of_items))
     ]
     block_states = BlockStates(blocks, layout, seen)
-    made = [block_states.of(side, _indexed(given, ids, side)) for side in (USER, ITEM)]
+    made = [block_states.of(side, _indexed(inputs, ids, side)) for side in (USER, ITEM)]
     ready = checkpoint(made[USER].unionByName(made[ITEM]))
-    sources = [all_sources(given.sources[side], seen[1 - side]) for side in (USER, ITEM)]
+    sources = [all_sources(inputs.sources[side], seen[1 - side]) for side in (USER, ITEM)]
     chain = Distributed(ready, layout, params, response, checkpoint, sources)
-    kept = chain.run()
-    report = collect_report(kept, layout, params.low_rank_tolerance, mean_features, seen)
+    samples = chain.run()
+    report = collect_report(samples, layout, params.low_rank_tolerance, mean_features, seen)
     names = chain.trace[0]
     trace = {name: np.array([[facts[name] for facts in chain.trace]]) for name in names}
     report = replace(report, trace=trace)
-    finish = _Finish(given, ids, layout, checkpoint)
+    finish = _Finish(inputs, ids, layout, checkpoint)
     users, items = (
-        finish.rows(collect_rows(kept, side, layout, report), side, report) for side in (USER, ITEM)
+        finish.rows(collect_rows(samples, side, layout, report), side, report)
+        for side in (USER, ITEM)
     )
     return Gathered(users, items, report)
 
 
-def _response(given: Input, params: MatchboxParams) -> tuple[Likelihood, DataFrame]:
+def _response(inputs: Input, params: MatchboxParams) -> tuple[Likelihood, DataFrame]:
     """The likelihood, and the ratings with the values in its terms."""
     value = F.col(VALUE)
     if not params.ordinal:
-        mean = given.size.mean
-        centred = given.ratings.withColumn(VALUE, value - F.lit(mean).cast("float"))
-        return gaussian(mean, given.size.minimum, given.size.maximum), centred
-    rows = given.ratings.groupBy(VALUE).count().orderBy(VALUE).collect()
+        mean = inputs.size.mean
+        centred = inputs.ratings.withColumn(VALUE, value - F.lit(mean).cast("float"))
+        return gaussian(mean, inputs.size.minimum, inputs.size.maximum), centred
+    rows = inputs.ratings.groupBy(VALUE).count().orderBy(VALUE).collect()
     levels = np.array([row[VALUE] for row in rows])
     response = ordinal_probit(levels, np.array([row["count"] for row in rows]))
     code = F.array_position(F.array(*[F.lit(float(x)).cast("float") for x in levels]), value) - 1
-    return response, given.ratings.withColumn(VALUE, code.cast("float"))
+    return response, inputs.ratings.withColumn(VALUE, code.cast("float"))
 
 
-def _usual_given(given: Input, side: int) -> Floats:
+def _mean_features(inputs: Input, side: int) -> Floats:
     """The mean of given features over all ratings; one action if there are any."""
-    vectors, key = given.vectors[side], KEYS[side]
+    vectors, key = inputs.vectors[side], KEYS[side]
     if vectors is None:
         return np.zeros(0, np.float32)
-    counts = given.ratings.groupBy(key).agg(F.count(F.lit(1)).alias("count"))
+    counts = inputs.ratings.groupBy(key).agg(F.count(F.lit(1)).alias("count"))
     rows = vectors.join(counts, key).select("count", VECTOR)
     found = rows.mapInArrow(_weighted_sums, "sums array<double>").toArrow()
-    sums = np.array(found["sums"].to_pylist()).sum(axis=0) / given.size.interactions
+    sums = np.array(found["sums"].to_pylist()).sum(axis=0) / inputs.size.interactions
     return np.asarray(sums, np.float32)
 
 
@@ -135,22 +136,24 @@ def _weighted_sums(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch
             yield pa.RecordBatch.from_arrays([sums], ["sums"])
 
 
-def _most_rated(given: Input, ids: DataFrame, side: int, limit: int) -> tuple[Ints, Floats]:
+def _most_rated(inputs: Input, ids: DataFrame, side: int, limit: int) -> tuple[Ints, Floats]:
     """The rows of `side` that are history features, and the mean history of the others."""
     if not limit:
         return np.zeros(0, np.int64), np.zeros(0, np.float32)
-    key, other, ratings = KEYS[side], KEYS[1 - side], given.ratings
+    key, other, ratings = KEYS[side], KEYS[1 - side], inputs.ratings
     others = ratings.groupBy(other).agg(F.sqrt(F.count(F.lit(1))).alias("root"))
     counted = ratings.join(others, other).groupBy(key)
     counts = counted.agg(F.count(F.lit(1)).alias("count"), F.sum("root").alias("total"))
     ranked = counts.join(ids, key).orderBy(F.desc("count"), "idx")
     top = ranked.limit(limit).select("idx", "total").collect()
     rows, totals = ([row[name] for row in top] for name in ("idx", "total"))
-    return np.array(rows, np.int64), (np.array(totals) / given.size.interactions).astype(np.float32)
+    return np.array(rows, np.int64), (np.array(totals) / inputs.size.interactions).astype(
+        np.float32
+    )
 
 
-def _indexed(given: Input, ids: tuple[DataFrame, DataFrame], side: int) -> DataFrame | None:
-    vectors = given.vectors[side]
+def _indexed(inputs: Input, ids: tuple[DataFrame, DataFrame], side: int) -> DataFrame | None:
+    vectors = inputs.vectors[side]
     return None if vectors is None else vectors.join(ids[side], KEYS[side]).select("idx", VECTOR)
 
 

@@ -78,7 +78,7 @@ class Distributed:
         for side in (USER, ITEM):
             half = _Half(side, self.layout, self.params, self.response, priors[side], 0)
             state, sums[side] = self._advance(state, half)
-        kept = []
+        samples = []
         for sweep in range(1, self.params.sweeps + 1):
             for side in (USER, ITEM):
                 parts = self.params.seed, 0, sweep, side
@@ -94,21 +94,21 @@ class Distributed:
             past = sweep - self.params.burn_in
             if past > 0 and past % self.params.thinning == 0:
                 rows = self.checkpoint(state.where(F.col("kind") <= ITEM))
-                kept.append(Kept(rows, (priors[USER], priors[ITEM]), self.response))
-        return kept
+                samples.append(Kept(rows, (priors[USER], priors[ITEM]), self.response))
+        return samples
 
     def _share(self, sums: Arrays, parts: tuple[int, ...]) -> None:
         """Draws what users share from their sums, as in one task."""
         error = float(sums["error"][0] / sums["error"][1])
-        given = {name[5:]: array for name, array in sums.items() if name.startswith("user_")}
-        self.response = self.response.drawn(given, parts)
-        self.trace.append(self.response.facts(error, given))
+        user_sums = {name[5:]: array for name, array in sums.items() if name.startswith("user_")}
+        self.response = self.response.drawn(user_sums, parts)
+        self.trace.append(self.response.facts(error, user_sums))
 
     def _advance(self, state: DataFrame, half: "_Half") -> tuple[DataFrame, Arrays]:
         count = self.layout.blocks
-        mine = self.block_states.where(F.col("side") == half.side).where(F.col("kind") == STATE)
-        mine = mine.select("key", "kind", "source", "piece", "data")
-        left = mine.repartition(count, "key")
+        states = self.block_states.where(F.col("side") == half.side).where(F.col("kind") == STATE)
+        states = states.select("key", "kind", "source", "piece", "data")
+        left = states.repartition(count, "key")
         right = state.where(F.col("kind") != SUMS).repartition(count, "key")
         after = apply_by_cogroup(left, right, "key", half, MESSAGES)
         after = self.checkpoint(after)
@@ -125,8 +125,8 @@ def read_spectra(block_states: DataFrame, side: int, sources: tuple[Source, ...]
     """X'X of one side's features, decomposed; None without features. One action."""
     if not sources:
         return None
-    mine = block_states.where((F.col("side") == side) & (F.col("kind") == GRAM)).drop("side")
-    parts = unpack_messages(mine.toArrow(), GRAM)
+    grams = block_states.where((F.col("side") == side) & (F.col("kind") == GRAM)).drop("side")
+    parts = unpack_messages(grams.toArrow(), GRAM)
     return Spectra.of(summed(parts, "gram"), summed(parts, "sums"), widths_of(sources))
 
 
@@ -163,11 +163,11 @@ class _Half:
             if self.side == USER:
                 arrays["users"] = users[link]
             out.add(to, ROWS_FOR_OTHERS, arrays)
-        mine: dict[str, Array] = {"rows": rows[:, :columns]}
+        message: dict[str, Array] = {"rows": rows[:, :columns]}
         if self.side == USER:
-            mine["users"] = users
-        mine["n_interactions"] = block_state.block.csr.counts()
-        out.add(home, self.side, mine)
+            message["users"] = users
+        message["n_interactions"] = block_state.block.csr.counts()
+        out.add(home, self.side, message)
         for data in message_bytes(right, 1 - self.side):
             out.forward(home, 1 - self.side, data)
         moments = Moments.of(rows[:, :columns], block_state.features)

@@ -62,10 +62,12 @@ class Side:
         )
         return Scored(self.view, scores, self.sorted.values)
 
-    def draw(self, given: Conditional, threads: int) -> None:
+    def draw(self, conditional: Conditional, threads: int) -> None:
         """Draws the side's rows in place."""
         on_threads(
-            lambda a, b: draw_rows(self.view, given, a, b, self.rows), self.view.indptr, threads
+            lambda a, b: draw_rows(self.view, conditional, a, b, self.rows),
+            self.view.indptr,
+            threads,
         )
 
 
@@ -109,8 +111,8 @@ class Gibbs:
 
     def samples(self) -> Iterator[Sample]:
         """The kept samples, one after another."""
-        for kept in range(self.params.samples):
-            for _ in range(self.params.thinning + (0 if kept else self.params.burn_in)):
+        for number in range(self.params.samples):
+            for _ in range(self.params.thinning + (0 if number else self.params.burn_in)):
                 self.sweep()
             yield self.sample()
 
@@ -172,18 +174,18 @@ def stored_columns(params: MatchboxParams) -> int:
 
 
 def first_rows(
-    place: tuple[int, int],
+    chain_and_side: tuple[int, int],
     ids: Ints,
     seen: Csr | Sorted,
     response: Likelihood,
     params: MatchboxParams,
 ) -> Floats:
-    """The first rows of `place`, chain and side: normal factors, and damped means as biases.
+    """The first rows of a side in a chain: normal factors, and damped means as biases.
 
     Rows that start near zero need hundreds of sweeps to leave it if they have few ratings. Days
     start without a bias, since their users have one.
     """
-    chain, side = place
+    chain, side = chain_and_side
     rows = np.zeros((len(ids), stored_columns(params)), np.float32)
     drawn = normals(params.seed, 1000 * chain + side, ids, params.rank)
     rows[:, : params.rank] = np.sqrt(FIRST_SHARE * response.spread / np.sqrt(params.rank)) * drawn
@@ -210,12 +212,12 @@ def make_sides(
     for number, size in enumerate(ratings.sizes):
         rows = stack[offsets[number] : offsets[number + 1]]
         ids = np.arange(size)
-        seen, given = sort_for(ratings, number), features[number]
+        seen, source = sort_for(ratings, number), features[number]
         rows[:] = first_rows((chain, number), ids, seen, response, params)
         parts = seen.indptr, seen.others, seen.owners, ids, names, stack.reshape(-1)
         view = View(*parts, params.columns)
-        solver = None if given is None else given.solver
-        sides.append(Side(number, seen, given, solver, view, rows))
+        solver = None if source is None else source.solver
+        sides.append(Side(number, seen, source, solver, view, rows))
     return sides
 
 

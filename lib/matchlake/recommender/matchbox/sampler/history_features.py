@@ -44,19 +44,19 @@ def mean_feature_row(rows: Csr, counts: Ints) -> Floats:
 
 def history_of(rows: Places, others: Places, count: int, columns: Ints) -> Csr:
     """History features of `count` rows from pairs (row, other side's row)."""
-    place = np.full(int(max(columns.max(initial=-1), others.max(initial=-1))) + 1, -1, np.int64)
-    place[columns] = np.arange(len(columns))
+    position = np.full(int(max(columns.max(initial=-1), others.max(initial=-1))) + 1, -1, np.int64)
+    position[columns] = np.arange(len(columns))
     rated = np.maximum(np.bincount(rows, minlength=count), 1)
-    found = place[others]
-    kept = found >= 0
-    values = (1.0 / np.sqrt(rated))[rows[kept]].astype(np.float32)
+    found = position[others]
+    known = found >= 0
+    values = (1.0 / np.sqrt(rated))[rows[known]].astype(np.float32)
     shape = count, len(columns)
-    return csr_from_pairs(rows[kept], found[kept].astype(np.int32), values, shape)
+    return csr_from_pairs(rows[known], found[known].astype(np.int32), values, shape)
 
 
-def all_sources(given: tuple[Source, ...] | None, seen: Ints) -> tuple[Source, ...]:
+def all_sources(sources: tuple[Source, ...] | None, seen: Ints) -> tuple[Source, ...]:
     """The sources of feature rows, if any, then the history of `seen` rows, if any."""
-    return (*(given or ()), *([Source("history", len(seen))] if len(seen) else []))
+    return (*(sources or ()), *([Source("history", len(seen))] if len(seen) else []))
 
 
 def dense_rows(values: npt.NDArray[np.float32]) -> Csr:

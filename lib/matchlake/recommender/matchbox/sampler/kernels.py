@@ -79,16 +79,16 @@ def _ask(view: View, rating: int, width: int) -> None:
     """Prefetches the rows of a later rating."""
     soon = min(rating + _AHEAD, view.others.shape[0] - 1)
     for side in range(view.others.shape[1]):
-        place = view.others[soon, side] * width
+        offset_of_row = view.others[soon, side] * width
         for c in range(0, width, LANES):
-            fetch(view.stack, place + c)
+            fetch(view.stack, offset_of_row + c)
 
 
 @compiled
-def _dot(rows: Flat, place: int, vector: Flat) -> np.float32:
+def _dot(rows: Flat, start: int, vector: Flat) -> np.float32:
     lanes = splat(_ZERO)
     for c in range(0, vector.shape[0], LANES):
-        lanes = fma(load(rows, place + c), load(vector, c), lanes)
+        lanes = fma(load(rows, start + c), load(vector, c), lanes)
     return np.float32(total(lanes))
 
 
@@ -134,35 +134,35 @@ class _Scratch(NamedTuple):
 
 @compiled
 def _gather(
-    rows: Flat, place: int, pull: np.float32, root: np.float32, count: int, scratch: _Scratch
+    rows: Flat, start: int, pull: np.float32, root: np.float32, count: int, scratch: _Scratch
 ) -> None:
     """Adds `pull` times a row to the solution, and `root` times it to the gathered ones."""
     solution, width = scratch.solution, scratch.solution.shape[0]
     pulls, roots, zero = splat(pull), splat(root), splat(_ZERO)
     for c in range(0, width, LANES):
-        lanes = load(rows, place + c)
+        lanes = load(rows, start + c)
         store(solution, c, fma(pulls, lanes, load(solution, c)))
         store(scratch.gathered, count * width + c, fma(roots, lanes, zero))
 
 
 @compiled
-def _factor_row(view: View, given: Conditional, row: int, scratch: _Scratch) -> None:
+def _factor_row(view: View, conditional: Conditional, row: int, scratch: _Scratch) -> None:
     """Writes a row's factorized A and h to `scratch.matrix` and `scratch.solution`."""
     solution, matrix, gathered, both = scratch
     width, bias, two = solution.shape[0], view.columns - 1, view.others.shape[1] > 1
-    solution[:] = given.pull[row]
-    matrix[:] = given.precision
+    solution[:] = conditional.pull[row]
+    matrix[:] = conditional.precision
     pulled, count = solution[bias], 0
     for j in range(view.indptr[row], view.indptr[row + 1]):
         _ask(view, j, width)
-        place = view.others[j, 0] * width
-        offset = _meet(view, j, both) if two else view.stack[place + bias]
-        weight = given.weights[view.owners[j]]
-        pull, root = np.float32(weight * (given.targets[j] - offset)), np.sqrt(weight)
+        start = view.others[j, 0] * width
+        offset = _meet(view, j, both) if two else view.stack[start + bias]
+        weight = conditional.weights[view.owners[j]]
+        pull, root = np.float32(weight * (conditional.targets[j] - offset)), np.sqrt(weight)
         if two:
             _gather(both, 0, pull, root, count, scratch)
         else:
-            _gather(view.stack, place, pull, root, count, scratch)
+            _gather(view.stack, start, pull, root, count, scratch)
         gathered[count * width + bias] = root
         pulled += pull
         count += 1
@@ -175,8 +175,8 @@ def _factor_row(view: View, given: Conditional, row: int, scratch: _Scratch) -> 
 
 
 @compiled
-def draw_rows(view: View, given: Conditional, start: int, stop: int, out: Floats) -> None:
-    """Draws rows [start, stop) of one side; with `given.noise` 0 these are conditional means.
+def draw_rows(view: View, conditional: Conditional, start: int, stop: int, out: Floats) -> None:
+    """Draws rows [start, stop) of one side; with `conditional.noise` 0 these are conditional means.
 
     Row: N(A^-1 h, A^-1), A = precision + sum w d d', h = pull + sum w (target - offset) d.
     """
@@ -186,20 +186,20 @@ def draw_rows(view: View, given: Conditional, start: int, stop: int, out: Floats
     chance = np.empty(width, np.float32)
     for row in range(start, stop):
         solution = out[row]
-        _factor_row(view, given, row, _Scratch(solution, matrix, gathered, both))
+        _factor_row(view, conditional, row, _Scratch(solution, matrix, gathered, both))
         substitute(matrix, width, solution)
-        if given.noise != 0.0:
-            key = placed(given.key, view.ids[row])
+        if conditional.noise != 0.0:
+            key = placed(conditional.key, view.ids[row])
             chance[:] = 0.0
             for c in range(bias + 1):
-                chance[c] = given.noise * normal(key, c)
+                chance[c] = conditional.noise * normal(key, c)
             back_substitute(matrix, width, chance)
             solution += chance
 
 
 @compiled
 def spread_rows(
-    view: View, given: Conditional, roots: Floats, start: int, stop: int, out: Flat
+    view: View, conditional: Conditional, roots: Floats, start: int, stop: int, out: Flat
 ) -> None:
     """Sums of g' A^-1 g over the rows g of `roots`, A that of `draw_rows`: traces of A^-1 G'G."""
     width = roots.shape[1]
@@ -207,7 +207,7 @@ def spread_rows(
     matrix, both = np.empty(width * width, np.float32), np.empty(width, np.float32)
     solution = np.empty(width, np.float32)
     for row in range(start, stop):
-        _factor_row(view, given, row, _Scratch(solution, matrix, gathered, both))
+        _factor_row(view, conditional, row, _Scratch(solution, matrix, gathered, both))
         out[row] = 0.0
         for k in range(len(roots)):
             solution[:] = roots[k]
@@ -229,6 +229,6 @@ def sparse_times_dense(sparse: Sparse, dense: Matrix, start: int, stop: int, out
     for row in range(start, stop):
         out[row] = 0.0
         for j in range(sparse.indptr[row], sparse.indptr[row + 1]):
-            value, place = np.float64(sparse.values[j]), sparse.columns[j]
+            value, column = np.float64(sparse.values[j]), sparse.columns[j]
             for k in range(dense.shape[1]):
-                out[row, k] += value * dense[place, k]
+                out[row, k] += value * dense[column, k]

@@ -96,9 +96,9 @@ def response_for(values: Floats, params: MatchboxParams) -> tuple[Likelihood, Fl
     return ordinal_probit(levels.astype(np.float64), counts), codes.astype(np.float32)
 
 
-def gaussian(mean: float, least: float, most: float, *, own: bool = True) -> "Gaussian":
+def gaussian(mean: float, minimum: float, maximum: float, *, own: bool = True) -> "Gaussian":
     """The first likelihood of numbers with this mean, minimum and maximum."""
-    return Gaussian(mean, (most - least) / 4, own=own)
+    return Gaussian(mean, (maximum - minimum) / 4, own=own)
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,12 @@ class ScaleDraws:
         hardly moves from sweep to sweep; with the links integrated out, draws are independent. The
         links must be drawn next.
         """
-        told = values > _ROUNDING * max(values[-1], _ROUNDING)
-        energies = np.sum((turned[told] @ self.precision) * turned[told], axis=1) / values[told]
-        log_density = _LogDensity(values[told], energies, turned.shape[1])
+        significant = values > _ROUNDING * max(values[-1], _ROUNDING)
+        energies = (
+            np.sum((turned[significant] @ self.precision) * turned[significant], axis=1)
+            / values[significant]
+        )
+        log_density = _LogDensity(values[significant], energies, turned.shape[1])
         return float(np.exp(_inverse_of(log_density, self.chance.random())))
 
 

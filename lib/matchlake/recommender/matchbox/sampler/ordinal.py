@@ -85,14 +85,14 @@ def draw_gaps(
             near = 0
             for j in range(view.indptr[row], view.indptr[row + 1]):
                 near += codes[j] == k + 1
-            kept, step = gaps[row, k], 2.0 / math.sqrt(prior.precision[k, k] + near)
-            gaps[row, k] = kept + step * normal(key, 2 * k)
+            before, step = gaps[row, k], 2.0 / math.sqrt(prior.precision[k, k] + near)
+            gaps[row, k] = before + step * normal(key, 2 * k)
             write_edges(gaps, row, edges)
             proposed = _log_density(scored, prior, row, gaps, edges)
             if math.log(uniform(key, 4 * k + 2)) < proposed - density:
                 density = proposed
             else:
-                gaps[row, k] = kept
+                gaps[row, k] = before
         write_edges(gaps, row, edges)
 
 

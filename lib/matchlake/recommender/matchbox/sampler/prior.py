@@ -100,11 +100,11 @@ def draw_prior(
 
 
 def draw_wishart(
-    spread: Matrix, freedom: float, chance: np.random.Generator
+    scale_inverse: Matrix, freedom: float, chance: np.random.Generator
 ) -> tuple[Matrix, Matrix]:
     """A Wishart(spread^-1, freedom) matrix P, and F with F'F = P^-1 (Bartlett's decomposition)."""
-    size = len(spread)
-    lower = np.linalg.cholesky(spread)
+    size = len(scale_inverse)
+    lower = np.linalg.cholesky(scale_inverse)
     bartlett = np.tril(chance.standard_normal((size, size)), -1)
     bartlett[np.diag_indices(size)] = np.sqrt(chance.chisquare(freedom - np.arange(size)))
     root = np.linalg.solve(bartlett, lower.T)

@@ -1,4 +1,4 @@
-"""Counter-based random draws inside kernels: a number depends on its key and place, not on order.
+"""Counter-based random draws inside kernels: a number depends on its key and index, not on order.
 
 A key names the draw (seed, chain, sweep, side, purpose); a place is the global number of a row or
 rating. So no partitioning, execution or number of threads changes a number.
@@ -25,9 +25,9 @@ def mixed(state: np.uint64) -> np.uint64:
 
 
 @compiled
-def placed(key: np.uint64, place: int) -> np.uint64:
-    """The key of one place under `key`."""
-    return mixed(np.uint64(place) * _GOLDEN + key)
+def placed(key: np.uint64, index: int) -> np.uint64:
+    """The key of one index under `key`."""
+    return mixed(np.uint64(index) * _GOLDEN + key)
 
 
 def draw_key(*parts: int) -> np.uint64:

@@ -66,9 +66,9 @@ def _grouped(keys: Positions, order: Ints, count: int) -> tuple[Ints, Ints]:
     for key in keys:
         indptr[key + 1] += 1
     indptr = np.cumsum(indptr)
-    place, out = indptr[:-1].copy(), np.empty_like(order)
+    position, out = indptr[:-1].copy(), np.empty_like(order)
     for entry in order:
         key = keys[entry]
-        out[place[key]] = entry
-        place[key] += 1
+        out[position[key]] = entry
+        position[key] += 1
     return indptr, out
