@@ -12,7 +12,7 @@ from matchlake.dev.bundle import check
 from matchlake.dev.bundle.resolve import read_bundle, resolve
 
 
-def test_they_are_asked_where_they_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_their_resources_are_checked_if_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     class Strict:

@@ -23,7 +23,7 @@ from matchlake.dev.bundle.cron import cron_problem
         "*/10 * * * jan-mar,dec ?",
     ],
 )
-def test_what_quartz_takes(text: str) -> None:
+def test_expressions_that_quartz_accepts(text: str) -> None:
     assert cron_problem(text) is None
 
 
@@ -48,5 +48,5 @@ def test_what_quartz_takes(text: str) -> None:
         ("@daily", "1 fields"),
     ],
 )
-def test_what_quartz_refuses(text: str, said: str) -> None:
+def test_expressions_that_quartz_rejects(text: str, said: str) -> None:
     assert said in str(cron_problem(text))

@@ -198,14 +198,14 @@ def test_the_copy_without_a_mistake_is_right(tmp_path: Path) -> None:
         ("bundle:\n", "bundle: [\n", "not valid YAML"),
     ],
 )
-def test_what_cannot_be_read_is_refused(
+def test_an_unreadable_file_is_rejected(
     tmp_path: Path, before: str, after: str, message: str
 ) -> None:
     with pytest.raises(BundleError, match=message):
         check_bundle(made(tmp_path, Mistake("databricks.yml", before, after, "")))
 
 
-def test_a_flag_of_a_scripts_own_is_taken_and_another_is_not(tmp_path: Path) -> None:
+def test_a_flag_of_the_script_is_accepted_and_another_is_not(tmp_path: Path) -> None:
     (tmp_path / "right").mkdir()
     (tmp_path / "wrong").mkdir()
     before = "              - ingest.trigger={{job.parameters.trigger}}\n"
@@ -218,7 +218,7 @@ def test_a_flag_of_a_scripts_own_is_taken_and_another_is_not(tmp_path: Path) -> 
     assert "unrecognized arguments: --adapt rating_events" in problem.text
 
 
-def test_variables_can_be_given_and_unknown_ones_are_named(tmp_path: Path) -> None:
+def test_variables_can_be_set_and_unknown_ones_are_named(tmp_path: Path) -> None:
     root = str(made(tmp_path))
     done = CliRunner().invoke(bundle_app, ["check", "--root", root, "--var", "catalogue=x"])
     assert "no variable catalogue is declared" in done.output

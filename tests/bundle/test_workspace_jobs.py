@@ -98,7 +98,7 @@ def test_tasks_are_run_without_a_job(client: WorkspaceClient, root: Path) -> Non
     assert states(client.jobs.submit(run_name="once", tasks=[task]).result()) == {"once": "SUCCESS"}
 
 
-def test_what_is_not_there_is_refused(client: WorkspaceClient) -> None:
+def test_a_missing_object_is_rejected(client: WorkspaceClient) -> None:
     with pytest.raises(DatabricksError, match="Job 999 does not exist"):
         client.jobs.run_now(999)
     with pytest.raises(DatabricksError, match="Run 999 does not exist"):

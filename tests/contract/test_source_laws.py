@@ -43,7 +43,7 @@ def test_imports_point_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lint_imports(no_cache=True, no_logo=True) == 0
 
 
-def test_the_source_keeps_to_what_connect_has() -> None:
+def test_the_source_uses_only_the_api_of_connect() -> None:
     found = [
         each
         for source in sources("lib", "jobs")
@@ -76,7 +76,7 @@ def test_nothing_prints_but_the_command_line() -> None:
     assert found == []
 
 
-def test_what_is_lazy_calls_no_action() -> None:
+def test_lazy_functions_call_no_action() -> None:
     found = [
         f"{source.name}:{line} {name} in {function.name}"
         for source in sources("lib/matchlake/features", "lib/matchlake/recommender")
@@ -139,7 +139,7 @@ def test_no_module_is_a_drawer_for_everything() -> None:
     assert not names & {"utils", "util", "helpers", "helper", "common", "misc"}
 
 
-def test_everything_public_says_what_it_is() -> None:
+def test_everything_public_has_a_docstring() -> None:
     missing = [
         f"{source.name}: {getattr(node, 'name', 'module')}"
         for source in sources("lib", "jobs")

@@ -149,7 +149,7 @@ def test_spark_logs_in_and_no_plan_shows_the_secret(
         assert secret not in shown
 
 
-def test_a_wrong_login_is_told_as_such_within_seconds(guarded: Guarded) -> None:
+def test_a_wrong_login_has_its_own_error_within_seconds(guarded: Guarded) -> None:
     wrong = {
         "password": guarded.by(password_login("SCRAM-SHA-512"), "wrong-password"),
         "user": guarded.by(password_login("SCRAM-SHA-256", "nobody"), PASSWORD),
@@ -166,7 +166,7 @@ def test_a_refused_token_says_why(guarded: Guarded) -> None:
         require_topic(guarded.by(token_login(guarded.cloud, "nobody"), SECRET), TOPIC, 2)
 
 
-def test_a_certificate_that_is_not_trusted_is_told_as_such(guarded: Guarded) -> None:
+def test_an_untrusted_certificate_has_its_own_error(guarded: Guarded) -> None:
     way = Broker(
         guarded.address,
         SslParams(),
@@ -182,14 +182,14 @@ def test_without_a_login_nobody_comes_in(guarded: Guarded) -> None:
         require_topic(Broker(guarded.address), TOPIC, 2)
 
 
-def test_a_missing_secret_stops_before_the_broker_is_asked(guarded: Guarded) -> None:
+def test_a_missing_secret_fails_before_a_request_to_the_broker(guarded: Guarded) -> None:
     way = Broker(guarded.address, sasl=password_login("SCRAM-SHA-512"))
     with pytest.raises(SecretError, match="MATCHLAKE_SECRET_TEST__PASSWORD"):
         require_topic(way, TOPIC, 2)
 
 
 @pytest.mark.local_only
-def test_what_is_logged_is_on_a_list(
+def test_only_listed_settings_are_logged(
     spark: SparkSession, guarded: Guarded, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "matchlake")

@@ -21,7 +21,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
     stop_cloud(tmp_path / "lake")
 
 
-def test_what_it_keeps_outlives_stop_and_kill(root: Path) -> None:
+def test_its_state_survives_stop_and_kill(root: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(start_cloud, [root, root])
     assert first == second, "two starts at once make one"
@@ -42,7 +42,7 @@ def test_what_it_keeps_outlives_stop_and_kill(root: Path) -> None:
     assert find_cloud(root) is None
 
 
-def test_a_state_that_cannot_be_read_says_what_to_delete(root: Path) -> None:
+def test_the_error_of_an_unreadable_state_names_the_file_to_delete(root: Path) -> None:
     (root / "cloud").mkdir(parents=True)
     (root / "cloud" / "state.json").write_text("{")
     with pytest.raises(SandboxError, match=r"state\.json cannot be read: delete it"):

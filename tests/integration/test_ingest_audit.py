@@ -28,7 +28,7 @@ def delete_records(broker: str, topic: str, before: int) -> None:
         admin.delete_records({TopicPartition(topic, 0): before})
 
 
-def test_the_ledger_says_what_became_of_each_batch_and_can_be_made_anew(
+def test_the_batch_log_has_every_batch_and_can_be_rebuilt(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:
     runtime = one_stream(
@@ -84,7 +84,7 @@ def test_the_ledger_says_what_became_of_each_batch_and_can_be_made_anew(
 
 
 @pytest.mark.soak
-def test_what_the_broker_removed_fails_or_is_a_gap(
+def test_records_removed_by_the_broker_fail_the_run_or_are_a_gap(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:
     runtime = one_stream(spark, tmp_path, broker, "expired")
@@ -108,7 +108,7 @@ def test_what_the_broker_removed_fails_or_is_a_gap(
 
 
 @pytest.mark.soak
-def test_records_removed_under_the_reader_stop_it_with_what_can_be_done(
+def test_records_removed_while_they_are_read_stop_the_run_with_instructions(
     spark: SparkSession, tmp_path: Path, broker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime = one_stream(spark, tmp_path, broker, "cut", max_offsets_per_trigger=2)
@@ -125,7 +125,7 @@ def test_records_removed_under_the_reader_stop_it_with_what_can_be_done(
 
 
 @pytest.mark.soak
-def test_transactions_leave_gaps_that_are_told_apart_from_losses(
+def test_gaps_of_transactions_are_distinguished_from_losses(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:
     runtime = one_stream(spark, tmp_path, broker, "dealt")

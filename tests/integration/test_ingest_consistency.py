@@ -67,7 +67,7 @@ def test_a_restore_stops_the_stream_and_each_way_out_leads_on(
         ingest(with_ingest(runtime, reset_checkpoint=("restored",)))
 
 
-def test_two_runs_that_make_one_checkpoint_at_once_are_told_apart(
+def test_two_runs_that_make_one_checkpoint_at_once_are_distinguished(
     spark: SparkSession, tmp_path: Path, broker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime = one_stream(spark, tmp_path, broker, "twin")

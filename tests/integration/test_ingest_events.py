@@ -73,7 +73,7 @@ def test_every_kind_of_quarantined_record_has_one_row_and_its_reason(
     assert history.where("operation = 'WRITE'").count() == 1, "valid and quarantined in one commit"
 
 
-def test_a_second_run_takes_only_what_is_new(
+def test_a_second_run_reads_only_new_records(
     spark: SparkSession, tmp_path: Path, broker: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "matchlake")

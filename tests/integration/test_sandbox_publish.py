@@ -145,7 +145,7 @@ def test_broker_that_dies_in_mid_stream_is_one_sentence(
     assert_holds(again.bootstrap, "cut-off", events())
 
 
-def test_records_and_offsets_of_what_is_not_there(broker: str) -> None:
+def test_records_and_offsets_of_a_missing_topic(broker: str) -> None:
     publish_events(broker, "one-record", [Event(b"k", None)], partitions=1)
     assert end_offsets(broker, "one-record") == [1]
     assert read_record(broker, "one-record", 0, 0) == Event(b"k", None)

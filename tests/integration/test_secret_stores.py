@@ -76,7 +76,7 @@ def test_a_scope_of_databricks_own_holds_odd_values(cloud: Cloud) -> None:
     client.secrets.delete_scope("own")
 
 
-def test_a_missing_scope_and_a_missing_key_are_told_apart(cloud: Cloud) -> None:
+def test_a_missing_scope_and_a_missing_key_have_different_errors(cloud: Cloud) -> None:
     with pytest.raises(SecretMissingError, match=rf"no scope nowhere \(scopes: .*{SCOPE}"):
         scopes_of(cloud).get(ref("x", "nowhere"))
     with pytest.raises(SecretMissingError, match=rf"scope {SCOPE} has no key x \(keys: .*quo"):
@@ -87,7 +87,7 @@ def test_a_missing_scope_and_a_missing_key_are_told_apart(cloud: Cloud) -> None:
         vaults_of(cloud).get(ref("x", "x"))
 
 
-def test_who_may_not_read_is_told_what_to_ask_for(cloud: Cloud) -> None:
+def test_a_denied_user_gets_the_permission_to_request(cloud: Cloud) -> None:
     cloud.workspace.users["dapi-other"] = "other@example.com"
     with pytest.raises(SecretError, match=rf"is refused .*put-acl {SCOPE} PRINCIPAL READ"):
         scopes_of(cloud, "dapi-other").get(ref("quotes"))
@@ -100,7 +100,7 @@ def test_who_may_not_read_is_told_what_to_ask_for(cloud: Cloud) -> None:
     assert acls == {USER}
 
 
-def test_an_application_without_rights_is_told_what_to_ask_for(cloud: Cloud) -> None:
+def test_a_denied_application_gets_the_permission_to_request(cloud: Cloud) -> None:
     known = cloud.logins.applications
     known["nobody"] = dataclasses.replace(known[ADMIN], rights=frozenset())
     with pytest.raises(SecretError, match="permission Get in its access policies"):
@@ -140,7 +140,7 @@ def test_disabled_and_deleted_secrets_say_how_to_have_them_back(cloud: Cloud) ->
 
 
 @pytest.mark.parametrize("name", ["under_score", "dot.ted", "a" * 128])
-def test_a_name_that_no_vault_takes_is_refused_before_it_is_asked(cloud: Cloud, name: str) -> None:
+def test_a_name_that_no_vault_allows_is_rejected_before_a_request(cloud: Cloud, name: str) -> None:
     seen = cloud.vault_faults.seen
     with pytest.raises(SecretError, match="1 to 127 letters, digits and hyphens"):
         vaults_of(cloud).get(ref(name, "vault"))
@@ -161,7 +161,7 @@ def test_a_rotation_is_seen_after_the_cache_time(cloud: Cloud) -> None:
     assert admin.get_secret("rotating", versions[0].version).value == "version-0"
 
 
-def test_a_busy_or_failing_service_is_asked_again(cloud: Cloud) -> None:
+def test_requests_to_a_busy_or_failing_service_are_repeated(cloud: Cloud) -> None:
     failing = Answer(500, {"error_code": "INTERNAL_ERROR", "message": "try later"})
     busy = Answer(429, {"error_code": "REQUEST_LIMIT_EXCEEDED", "message": "slow"})
     busy = dataclasses.replace(busy, headers={"Retry-After": "0"})
@@ -186,7 +186,7 @@ def test_a_busy_or_failing_service_is_asked_again(cloud: Cloud) -> None:
         (504, None),
     ],
 )
-def test_a_gateway_in_trouble_is_asked_again(
+def test_requests_to_a_failing_gateway_are_repeated(
     cloud: Cloud, status: int, body: dict[str, str] | None
 ) -> None:
     store = scopes_of(cloud)
@@ -195,7 +195,7 @@ def test_a_gateway_in_trouble_is_asked_again(
     assert store.get(ref("quotes")).reveal() == ODD["quotes"]
 
 
-def test_a_service_that_stays_busy_is_given_up(cloud: Cloud) -> None:
+def test_requests_to_a_service_that_stays_busy_fail(cloud: Cloud) -> None:
     failing = Answer(500, {"error_code": "INTERNAL_ERROR", "message": "try later"})
     store = scopes_of(cloud)
     store.get(ref("quotes"))
@@ -245,6 +245,6 @@ def test_no_value_is_in_the_clients_logs(cloud: Cloud, caplog: pytest.LogCapture
         assert shown not in caplog.text
 
 
-def test_what_the_cloud_keeps_is_its_owners_alone(cloud: Cloud) -> None:
+def test_the_state_of_the_cloud_is_readable_only_by_its_owner(cloud: Cloud) -> None:
     for name in ("vault.json", "workspace.json", "server.pem"):
         assert (cloud.ca.parent / name).stat().st_mode & 0o777 == 0o600

@@ -99,7 +99,7 @@ def test_there_is_no_page_without_runs_nor_for_a_server_that_has_its_own(tmp_pat
         page_command(Tracker(TrackingParams(uri="http://mlflow"), str(tmp_path)), 1)
 
 
-def test_a_port_that_is_taken_is_told_before_anything_starts(
+def test_an_occupied_port_is_reported_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = tracker_in(tmp_path)

@@ -20,7 +20,7 @@ DECLARATIONS = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 
 
 @pytest.mark.parametrize("text", DECLARATIONS)
-def test_what_it_declares_is_taken(text: str, tmp_path: Path) -> None:
+def test_its_declarations_are_accepted(text: str, tmp_path: Path) -> None:
     declared = yaml.safe_load(text)
     for name in ("base", "local"):
         (tmp_path / f"{name}.yml").write_text((ROOT / "conf" / f"{name}.yml").read_text("utf-8"))
@@ -30,7 +30,7 @@ def test_what_it_declares_is_taken(text: str, tmp_path: Path) -> None:
     assert all(taken[key] for key in declared)
 
 
-def test_the_example_of_a_feature_set_gives_what_it_says(spark: SparkSession) -> None:
+def test_the_example_of_a_feature_set_gives_its_result(spark: SparkSession) -> None:
     [example] = [text for text in EXAMPLES if "FeatureSet(" in text]
     names: dict[str, object] = {"spark": spark}
     exec(example, names)  # noqa: S102 - our own README
@@ -54,7 +54,7 @@ def test_the_first_example_answers_on_spark_and_in_numpy(spark: SparkSession) ->
     assert len(names["best"]) == 5
 
 
-def test_the_example_of_the_recommender_gives_what_it_says(spark: SparkSession) -> None:
+def test_the_example_of_the_recommender_gives_its_result(spark: SparkSession) -> None:
     [example] = [text for text in EXAMPLES if "save_model" in text]
     names: dict[str, Any] = {"spark": spark}
     exec(example, names)  # noqa: S102 - our own README

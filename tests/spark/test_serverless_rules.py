@@ -30,7 +30,7 @@ def test_serverless_refuses(spark: SparkSession, what: str) -> None:
         REFUSED[what](spark)
 
 
-def test_serverless_refuses_what_a_builder_sets() -> None:
+def test_serverless_rejects_settings_of_a_builder() -> None:
     builder = SparkSession.builder.config("spark.sql.adaptive.enabled", "false")
     with serverless_rules(), pytest.raises(Refused, match="NOT_SUPPORTED_WITH_SERVERLESS"):
         builder.getOrCreate()
@@ -47,7 +47,7 @@ def test_serverless_refuses_streams_without_end(
         writer.start()
 
 
-def test_what_serverless_takes_passes(spark: SparkSession) -> None:
+def test_code_that_serverless_accepts_passes(spark: SparkSession) -> None:
     with serverless_rules():
         spark.conf.set("spark.sql.shuffle.partitions", "2")
         spark.range(3).createOrReplaceTempView("three")

@@ -47,7 +47,7 @@ def test_sides_take_turns_and_one_that_fails_costs_no_other(tmp_path: Path) -> N
     assert ratio(found, "ours", "dies") is None
 
 
-def test_marks_judge_only_what_was_measured() -> None:
+def test_marks_compare_only_measured_values() -> None:
     result = {"feedback": "implicit", "rank": 64, "ratio": {"implicit": 0.36, "mllib": 0.5}}
     found = {entry["peer"]: entry for entry in with_marks("als", result)["marks"]}
     assert found["implicit"]["reached"] is True

@@ -60,7 +60,9 @@ def test_a_session_setting_keeps_its_dots(
     ("given", "kept"),
     [("|", "|"), (">", ">"), ("#", "#"), ("x #y", "x #y"), ("'x #y'", "x #y"), ("~", None)],
 )
-def test_a_text_that_yaml_would_cut_is_whole(conf: Path, given: str, kept: str | None) -> None:
+def test_a_text_that_yaml_would_truncate_is_complete(
+    conf: Path, given: str, kept: str | None
+) -> None:
     if kept is None:
         assert load_config("local", [f"lakehouse={given}"], conf).lakehouse is None
     else:
@@ -94,7 +96,7 @@ def test_a_bad_override_is_explained(conf: Path, override: str, message: str) ->
         load_config("local", [override], conf)
 
 
-def test_an_error_never_shows_the_value_given(conf: Path) -> None:
+def test_an_error_never_shows_the_value(conf: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config("local", ["pasword=hunter2", "checkpoints=[hunter2]"], conf)
     assert "hunter2" not in str(caught.value)
@@ -187,7 +189,7 @@ def test_set_sends_no_secret_elsewhere(conf: Path, overrides: list[str]) -> None
     assert load_config("local", overrides, conf).kafka != load_config("local", [], conf).kafka
 
 
-def test_set_does_not_give_a_broker_of_its_own_a_secret_of_another_place(conf: Path) -> None:
+def test_set_cannot_send_a_secret_of_another_scope_to_a_new_broker(conf: Path) -> None:
     account = "{tenant: t, client_id: c, client_secret: {scope: ours, key: lake}}"
     (conf / "base.yml").write_text(f"{BASE}storage: {{accounts: {{mylake: {account}}}}}\n")
     login = "{mechanism: SCRAM-SHA-512, username: u, password: {scope: ours, key: lake}}"
@@ -195,7 +197,7 @@ def test_set_does_not_give_a_broker_of_its_own_a_secret_of_another_place(conf: P
         load_config("local", [f"kafka={{bootstrap_servers: 'e:1', sasl: {login}}}"], conf)
 
 
-def test_set_may_name_a_broker_that_is_told_no_secret(conf: Path) -> None:
+def test_set_may_name_a_broker_that_gets_no_secret(conf: Path) -> None:
     (conf / "base.yml").write_text(BASE + SECRETS)
     overrides = ["kafka.bootstrap_servers=there:1", "kafka.sasl=null"]
     assert load_config("local", overrides, conf).kafka.bootstrap_servers == "there:1"
@@ -243,7 +245,7 @@ def test_an_environment_is_no_path() -> None:
             load_config(env)
 
 
-def test_a_feature_set_in_a_file_of_its_own(tmp_path: Path) -> None:
+def test_a_feature_set_in_a_separate_file(tmp_path: Path) -> None:
     path = tmp_path / "people.yml"
     path.write_text("name: people\nkeys: [id]\nfeatures: {City: {kind: one_hot, min_rows: 2}}\n")
     found = load_feature_set(path)

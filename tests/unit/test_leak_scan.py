@@ -27,7 +27,7 @@ def test_a_canary_in_the_name_of_a_file_is_found(tmp_path: Path) -> None:
     assert set(scan([tmp_path], {"canary": "hunter/2-hunter"}).found) == {"canary"}
 
 
-def test_what_cannot_be_read_to_its_end_is_told(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_to_their_end_are_reported(tmp_path: Path) -> None:
     paths = plant_canaries(tmp_path / "all")
     whole = {path: Path(path).read_bytes() for path in paths}
     result = scan([tmp_path], {"canary": CANARY})
@@ -41,7 +41,7 @@ def test_what_cannot_be_read_to_its_end_is_told(tmp_path: Path) -> None:
     assert f"{len(damaged.unread)} not to their end" in damaged.closing_line({"canary": CANARY})
 
 
-def test_what_is_named_is_left_out(tmp_path: Path) -> None:
+def test_named_files_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "vault.json").write_text(CANARY)
     (tmp_path / "log").write_bytes(gzip.compress(b"fine", mtime=0))
     result = scan([tmp_path], {"canary": CANARY}, skip=[tmp_path / "vault.json"])

@@ -9,7 +9,7 @@ from matchlake.schemas import check_name, quote_identifier, quote_text
 @pytest.mark.parametrize(
     "name", ["a", "a.b.c", "a.b;drop", "a.`b`", "1a.b", "a.b c", "a.", ".b", "", "a.ü", "../a.b"]
 )
-def test_what_is_not_two_identifiers_is_refused(name: str) -> None:
+def test_a_name_that_is_not_two_identifiers_is_rejected(name: str) -> None:
     with pytest.raises(SchemaError, match="not a valid name"):
         check_name(name)
 

@@ -39,7 +39,7 @@ def count(analyst: Analyst) -> int:
     return int(analyst.query("SELECT count(*) FROM silver.interactions").collect()[0][0])
 
 
-def test_what_a_query_mentions_is_attached(analyst: Analyst) -> None:
+def test_tables_of_a_query_are_registered(analyst: Analyst) -> None:
     found = analyst.query("SELECT user_id FROM `Silver`.`Interactions` -- gold.top_items")
     assert [row.user_id for row in found.collect()] == ["u"]
     assert analyst.query("WITH x AS (SELECT 1 AS n) SELECT n FROM x").collect()[0].n == 1
@@ -115,12 +115,14 @@ def test_a_mistake_is_one_message(analyst: Analyst, statement: str, message: str
         ("zzz.qqq", "no table zzz.qqq. There is: "),
     ],
 )
-def test_a_missing_table_tells_what_makes_it(analyst: Analyst, name: str, message: str) -> None:
+def test_the_error_of_a_missing_table_names_its_job(
+    analyst: Analyst, name: str, message: str
+) -> None:
     with pytest.raises(TableError, match=message):
         analyst.query(f"SELECT * FROM {name}")
 
 
-def test_asking_starts_no_spark_job(analyst: Analyst) -> None:
+def test_query_starts_no_spark_job(analyst: Analyst) -> None:
     analyst.query("SELECT * FROM gold.data_freshness")
 
     def ask() -> None:

@@ -80,7 +80,7 @@ def test_no_rows_are_still_valid_output(frame: DataFrame) -> None:
     assert json.loads(_written(empty, Format.JSON)[0]) == []
 
 
-def test_a_limit_cuts_and_says_so(frame: DataFrame) -> None:
+def test_a_limit_truncates_and_is_reported(frame: DataFrame) -> None:
     numbers = frame.select("n")
     assert _written(numbers, Format.CSV, limit=2) == ("n\n1\n2\n", True)
     assert _written(numbers, Format.CSV, limit=5)[1] is False
@@ -90,7 +90,7 @@ def test_a_limit_cuts_and_says_so(frame: DataFrame) -> None:
     assert fetch_answer(numbers, None).cut is False
 
 
-def test_columns_of_one_name_are_kept_apart(spark: SparkSession) -> None:
+def test_columns_of_one_name_stay_separate(spark: SparkSession) -> None:
     frame = spark.sql("SELECT 1 AS a, 2 AS a, 3 AS A")
     assert _written(frame, Format.CSV)[0] == "a,a,A\n1,2,3\n"
     assert json.loads(_written(frame, Format.JSON)[0]) == [{"a": 1, "a_2": 2, "A": 3}]
@@ -114,6 +114,6 @@ def test_a_piped_table_is_never_wrapped_and_data_cannot_steer_the_terminal() -> 
     assert "(2 rows)" in text
 
 
-def test_a_cut_table_tells_how_to_see_all() -> None:
+def test_a_truncated_table_says_how_to_see_all() -> None:
     text = _printed(Answer(("n",), (True,), [("1",)], cut=True))
     assert "(1 row; there are more: --limit 0 shows all)" in text

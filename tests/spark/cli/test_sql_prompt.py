@@ -55,7 +55,7 @@ def test_a_statement_may_span_lines(converse: Callable[..., str]) -> None:
     assert "│ 8 │" in said
 
 
-def test_ctrl_c_drops_what_is_typed_and_ctrl_d_leaves(converse: Callable[..., str]) -> None:
+def test_ctrl_c_drops_the_typed_text_and_ctrl_d_leaves(converse: Callable[..., str]) -> None:
     said = converse("SELECT 1 +", KeyboardInterrupt, "SELECT 2 AS n;", EOFError)
     assert "error" not in said
     assert "│ 2 │" in said
@@ -78,7 +78,7 @@ def test_its_own_words_need_no_semicolon(converse: Callable[..., str]) -> None:
     assert "...> " not in said
 
 
-def test_a_long_answer_is_cut(converse: Callable[..., str]) -> None:
+def test_a_long_result_is_truncated(converse: Callable[..., str]) -> None:
     said = converse("SELECT explode(sequence(1, 9)) AS n;", "exit", limit=3)
     assert "(3 rows; there are more" in said
 

@@ -324,7 +324,7 @@ def test_fit_ties_at_the_limit_are_ordered_by_bytes(spark: SparkSession) -> None
     assert found == [["é", "", "B", "Z", "a", "b"]] * 2
 
 
-def test_count_unknown_counts_what_the_fit_has_not_seen(spark: SparkSession) -> None:
+def test_count_unknown_counts_values_that_the_fit_has_not_seen(spark: SparkSession) -> None:
     model = fit_features(people(spark).where("id IN (1, 2)"), SET.model_copy(update={"keys": ()}))
     found = model.count_unknown(people(spark)).collect()[0].asDict()
     assert found == {

@@ -135,7 +135,7 @@ def test_repeated_and_late_events_in_any_order_and_a_rebuilt_range(
 
 
 @pytest.mark.soak
-def test_what_cannot_be_merged_is_rebuilt(
+def test_the_table_is_rebuilt_if_a_merge_is_impossible(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "matchlake")

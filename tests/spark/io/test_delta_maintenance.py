@@ -81,7 +81,7 @@ def add_events(at: Runtime, offset: int, rating: float) -> None:
 
 
 @pytest.mark.soak
-def test_tables_are_brought_to_what_is_declared_and_stay_so(
+def test_tables_are_changed_to_their_declaration_and_stay_so(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "matchlake")
@@ -122,7 +122,7 @@ def test_tables_are_brought_to_what_is_declared_and_stay_so(
 
 
 @pytest.mark.soak
-def test_a_range_of_conf_moves_and_rows_that_break_it_are_told(
+def test_a_changed_range_of_conf_applies_and_rows_outside_it_are_reported(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     add_users(runtime(spark, tmp_path), "'a', 30, 'M'")

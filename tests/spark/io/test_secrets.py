@@ -56,7 +56,7 @@ def test_spark_does_not_carry_it(spark: SparkSession, tmp_path: Path) -> None:
 
 
 @pytest.mark.local_only
-def test_the_log_masks_what_java_says_of_it(
+def test_the_log_masks_secrets_in_messages_of_java(
     spark: SparkSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     secret, jvm = Secret(VALUE), cast("Any", spark._jvm)

@@ -76,7 +76,7 @@ def test_conf_takes_no_such_name(name: str) -> None:
             load_config("local", [override])
 
 
-def test_odd_columns_and_comments_stay_what_they_are(lakehouse: Lakehouse) -> None:
+def test_odd_columns_and_comments_stay_unchanged(lakehouse: Lakehouse) -> None:
     names = ["x'_OR_'1'='1".replace("=", ""), 'say"so"', "--c", "$x"]
     comments = [text for text in EVIL if "\x00" not in text]
     columns = [Column(name, "STRING", "c") for name in names]
@@ -169,7 +169,7 @@ def test_a_table_parted_by_evil_values_stays_in_its_folder(
 
 
 @pytest.mark.soak
-def test_who_is_erased_is_one_user_whatever_the_id(lakehouse: Lakehouse) -> None:
+def test_exactly_one_user_is_erased_for_any_id(lakehouse: Lakehouse) -> None:
     spec = TableSpec("witness.users", "", (Column("user_id", "STRING", ""),))
     lakehouse.append(lakehouse.frame([(t,) for t in EVIL], spec), spec)
     evil = "x' OR '1'='1"

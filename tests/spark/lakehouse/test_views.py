@@ -189,7 +189,7 @@ def test_an_alert_is_raised_where_a_table_is_old_or_empty_or_missing(
         assert len(raised()) == expected, age
 
 
-def test_quarantine_tells_reasons_with_their_last_example(
+def test_quarantine_lists_error_codes_with_their_last_example(
     lakehouse: Lakehouse, config: JobConfig
 ) -> None:
     create_views(lakehouse, config, [QUARANTINE])

@@ -61,7 +61,7 @@ def test_rated_items_are_ranked_and_small_pools_skipped(
     assert skipped == {"d": 1, "new": 1}
 
 
-def test_users_of_small_pools_are_not_judged(model: FactorModel, rated: DataFrame) -> None:
+def test_users_of_small_pools_are_not_evaluated(model: FactorModel, rated: DataFrame) -> None:
     clip_range = {"ap": 5.0, "aq": 4.0, "bp": 5.0, "bq": 4.0, "ct": 1.0, "cs": 2.0, "cp": 4.0}
     rating = F.create_map(*[F.lit(part) for pair in clip_range.items() for part in pair])
     starred = F.coalesce(rating[F.concat("user_id", "item_id")], F.lit(1.0))
@@ -99,7 +99,7 @@ def test_related_items_are_those_of_the_oracle(model: FactorModel, rated: DataFr
     )
 
 
-def test_rows_without_ratings_are_asked_for_but_no_candidates(
+def test_rows_without_ratings_are_queries_but_no_candidates(
     spark: SparkSession, model: FactorModel
 ) -> None:
     cold = [("cold", 9, [5.0, 5.0], 0.0, 0)]

@@ -151,7 +151,7 @@ def test_candidates_for_all_or_for_each(
 
 
 @each_model
-def test_an_unknown_user_gets_what_is_popular(
+def test_an_unknown_user_gets_popular_items(
     spark: SparkSession, models: dict[str, object], name: str
 ) -> None:
     users = spark.createDataFrame([("new",), ("u03",), (None,)], "user_id string")
@@ -217,7 +217,7 @@ def test_integer_ids_and_pairs_that_come_twice(
     assert lists_of(got) == lists_of(want) != {}
 
 
-def test_errors_say_what_to_do(interactions: DataFrame) -> None:
+def test_errors_have_instructions(interactions: DataFrame) -> None:
     with pytest.raises(InputError, match=r"have 9 items, but EASE takes at most 5 .*fit als"):
         fit_ease(interactions, EaseParams(max_items=5))
     with pytest.raises(InputError, match="interactions hold no"):

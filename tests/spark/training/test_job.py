@@ -170,7 +170,7 @@ def test_an_equal_model_stays_challenger(
 
 
 @pytest.mark.soak
-def test_an_explicit_fit_is_judged_by_its_errors_too(made: Product) -> None:
+def test_an_explicit_fit_is_evaluated_by_its_errors_too(made: Product) -> None:
     runtime = made.runtime(
         "train.als={feedback: explicit, rank: 4, iterations: 3}",
         "train.metric=rmse",
@@ -195,7 +195,7 @@ def test_an_explicit_fit_is_judged_by_its_errors_too(made: Product) -> None:
     assert {"ranking.png", "rating.png", "residuals.png"} <= plots
 
 
-def test_what_the_champion_was_fitted_to_is_asked_of_nobody(product: Product) -> None:
+def test_training_rows_of_the_champion_are_not_evaluated(product: Product) -> None:
     runtime = product.runtime("train.split={kind: user_time, test_share: 0.2}")
     lakehouse, params = runtime.lakehouse, runtime.config.train
     version = lakehouse.version(INTERACTIONS.name)
@@ -240,7 +240,7 @@ def test_a_job_that_fails_registers_nothing(
     assert latest.info.status == "FAILED"
 
 
-def test_a_strength_that_is_no_expression_is_a_config_error(product: Product) -> None:
+def test_a_weight_that_is_no_expression_is_a_config_error(product: Product) -> None:
     with pytest.raises(ConfigError, match=r"train\.weight 'stars \* 2'.*user_id.*rating"):
         product.train("train.weight=stars * 2")
 

@@ -94,7 +94,7 @@ def test_a_digest_is_of_the_rows_and_not_of_their_order(spark: SparkSession) -> 
         assert digest(spark.createDataFrame(other, "i INT, s STRING")) not in found
 
 
-def test_a_digest_tells_where_nulls_stand(spark: SparkSession) -> None:
+def test_a_digest_depends_on_the_position_of_nulls(spark: SparkSession) -> None:
     """A hash of columns alone passes over nulls, so that values could change places with them."""
     rows = [(1, None, [1, None]), (None, 1, [1, None]), (1, None, [None, 1]), (1, None, [1])]
     schema = "a INT, b INT, l ARRAY<INT>"

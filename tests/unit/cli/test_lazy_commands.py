@@ -63,7 +63,7 @@ def test_run_help_lists_the_jobs_and_job_help_goes_to_the_job(
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
-def test_demo_ended_by_a_signal_stops_what_it_started(
+def test_demo_ended_by_a_signal_stops_its_processes(
     monkeypatch: pytest.MonkeyPatch, ending: signal.Signals
 ) -> None:
     stopped = []

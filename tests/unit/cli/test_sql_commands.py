@@ -9,7 +9,7 @@ from matchlake.cli.sql import commands
 from matchlake.errors import ConfigError, SandboxError
 
 
-def test_a_taken_port_is_told_with_its_owner(tmp_path: Path) -> None:
+def test_an_occupied_port_is_reported_with_its_owner(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -23,7 +23,7 @@ def test_where_a_catalog_holds_the_tables_there_is_no_server_of_ours() -> None:
         commands.sql_server_command(env="dev")
 
 
-def test_an_unknown_environment_is_told(tmp_path: Path) -> None:
+def test_an_unknown_environment_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No environment 'nowhere'"):
         commands.sql(query="SELECT 1", env="nowhere")
     assert not list(tmp_path.iterdir())

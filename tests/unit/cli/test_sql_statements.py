@@ -67,7 +67,7 @@ def test_the_first_word_stands_behind_comments_and_brackets(sql: str, word: str)
         "WITH x AS (SELECT /*+ a(' */ ') */ 1) INSERT INTO t SELECT * FROM x",
     ],
 )
-def test_no_comment_hides_what_writes(sql: str) -> None:
+def test_no_comment_hides_a_writing_statement(sql: str) -> None:
     assert mentions_writing(sql)
 
 

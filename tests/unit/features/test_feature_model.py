@@ -48,7 +48,7 @@ def test_model_copy_with_other_features_runs_those() -> None:
     assert model.transform_numpy({"x": 40.0}).tolist() == [1.0]
 
 
-def test_changed_since_names_what_differs() -> None:
+def test_changed_since_names_the_differences() -> None:
     model = model_of(
         fitted_categories(OneHot, "string"),
         fitted_number(Number()).model_copy(update={"name": "g"}),

@@ -30,7 +30,7 @@ from matchlake.io.params import KafkaParams
         ({"type": "text"}, "Input should be 'string'"),
     ],
 )
-def test_a_column_is_refused_what_does_not_fit_its_type(
+def test_settings_that_do_not_fit_the_type_of_a_column_are_rejected(
     declared: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(ValidationError, match=told):
@@ -47,7 +47,7 @@ def test_a_column_is_refused_what_does_not_fit_its_type(
         ({"max_offsets_per_trigger": 0}, "greater than or equal to 1"),
     ],
 )
-def test_a_stream_is_refused_what_cannot_be(changes: dict[str, Any], told: str) -> None:
+def test_invalid_settings_of_a_stream_are_rejected(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         StreamParams.model_validate(stream_entry("t", "s", **changes))
 

@@ -55,7 +55,7 @@ def test_log_model_takes_a_name_of_three_levels(tmp_path: Path) -> None:
     assert tracker.require_champion().version == made.version == "1"
 
 
-def test_run_holds_what_was_logged(tmp_path: Path) -> None:
+def test_run_has_everything_logged(tmp_path: Path) -> None:
     tracker = tracker_in(tmp_path)
     with tracker.run("train") as run:
         run.log_params({"als": {"rank": 8, "seed": 1}, "metric": "rmse"})

@@ -22,7 +22,7 @@ def edit_manifest(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_numpy_model_holds_exactly_what_was_saved(tmp_path: Path) -> None:
+def test_numpy_model_equals_the_saved_model(tmp_path: Path) -> None:
     model = load_numpy(saved(tmp_path / "model"))
     expected = side("item", ITEMS, 2).sort_by("item_idx")
     assert list(model.user_ids) == USERS
@@ -108,7 +108,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_damage_is_a_model_error_that_says_what_to_do(tmp_path: Path, kind: str) -> None:
+def test_damage_is_a_model_error_with_instructions(tmp_path: Path, kind: str) -> None:
     folder = saved(tmp_path / "model")
     damage, message = DAMAGE[kind]
     damage(folder)

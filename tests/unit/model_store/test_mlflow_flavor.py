@@ -64,7 +64,7 @@ def test_scores_are_those_of_the_factors(model: Any, folder: Path) -> None:
     assert not answer["is_cold_start"].any()
 
 
-def test_unknown_ids_get_the_biases_and_are_told(model: Any, folder: Path) -> None:
+def test_unknown_ids_get_the_biases_and_are_flagged(model: Any, folder: Path) -> None:
     m = load_numpy(folder / "model" / FACTORS)
     rows = pd.DataFrame({"user_id": ["ann", "zoe", "zoe"], "item_id": ["new", "i1", "new"]})
     answer = model.predict(rows)
@@ -73,7 +73,7 @@ def test_unknown_ids_get_the_biases_and_are_told(model: Any, folder: Path) -> No
     assert answer["is_cold_start"].all()
 
 
-def test_an_id_without_ratings_at_training_is_cold(folder: Path) -> None:
+def test_an_id_without_ratings_at_training_is_a_cold_start(folder: Path) -> None:
     m = load_numpy(folder / "model" / FACTORS)
     assert isinstance(m, NumpyFactorModel)
     cold = replace(m, user_interactions=np.array([0, 2, 3]), item_interactions=None)
@@ -122,7 +122,7 @@ def test_integer_ids_are_in_the_signature(tmp_path: Path) -> None:
     assert answer["is_cold_start"].tolist() == [False, True]
 
 
-def test_says_what_it_needs_and_carries_an_example(uri: str, model: Any) -> None:
+def test_it_has_requirements_and_an_example(uri: str, model: Any) -> None:
     assert model.metadata.signature.outputs.input_names() == ["score", "is_cold_start"]
     assert len(model.predict(model.input_example)) == 1
     needs = (Path(uri) / "requirements.txt").read_text()

@@ -21,14 +21,12 @@ def test_a_metric_that_no_run_measures_is_refused_with_those_measured(metric: st
         TrainParams.model_validate({"metric": metric, "als": {"feedback": "implicit"}})
 
 
-def test_an_explicit_fit_may_be_judged_by_its_errors() -> None:
+def test_an_explicit_fit_may_be_evaluated_by_its_errors() -> None:
     params = TrainParams.model_validate({"metric": "rmse", "als": {"feedback": "explicit"}})
     assert params.metric == "rmse"
 
 
-def test_a_model_says_what_it_was_trained_with(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_model_has_its_training_params(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     today = load_config("local").train
     then = load_config("local", ["train.algorithm=matchbox", "train.weight=rating"]).train
     assert then.features.users

@@ -45,7 +45,7 @@ def test_own_figures_keep_their_names_and_others_get_a_prefix() -> None:
     assert flat_figures(figures, "als") == {"rmse": 0.9, "bias/rmse": 1.0, "bias/mae": 0.8}
 
 
-def test_the_baselines_that_are_not_beaten_are_told() -> None:
+def test_the_baselines_that_are_not_beaten_are_returned() -> None:
     figures = {
         "als": {"rmse": 0.9, "ndcg_at_10": 0.2},
         "popularity": {"ndcg_at_10": 0.2},
@@ -55,7 +55,7 @@ def test_the_baselines_that_are_not_beaten_are_told() -> None:
     assert baselines_not_beaten(figures, "als", "rmse") == []
 
 
-def test_a_metric_without_a_value_is_told_with_those_that_have_one() -> None:
+def test_the_error_of_a_metric_without_a_value_names_those_with_one() -> None:
     figures = {"als": {"rmse": 0.9, "mae": 0.7}, "bias": {"rmse": 1.0}}
     told = "train.metric is ndcg_at_10, which has no value .* These metrics have a value: rmse, mae"
     with pytest.raises(InputError, match=told):

@@ -23,7 +23,7 @@ def history(table: str, version: int | None) -> History:
     return History(table=table, version=version, **names)
 
 
-def test_every_place_without_a_version_is_pinned_whatever_the_others_name(tmp_path: Path) -> None:
+def test_every_table_without_a_version_is_pinned(tmp_path: Path) -> None:
     wanted = TrainingSet(
         labels="silver.a",
         history_tables=(history("silver.a", 3), history("silver.b", None), history("silver.b", 2)),

@@ -188,6 +188,6 @@ def test_broken_parquet_is_refused_whole_and_a_restored_table_filled_again(
     assert file_log(runtime) == expected | {"b.parquet": ("loaded", 100, 100, 0, 3)}
 
 
-def test_auto_loader_is_asked_for_where_there_is_none(spark: SparkSession, tmp_path: Path) -> None:
+def test_auto_loader_outside_databricks_is_an_error(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="auto_loader, which exists on Databricks only"):
         run(at(spark, tmp_path, SALES, file_discovery="auto_loader"))

@@ -68,7 +68,9 @@ def oracle(params: AlsParams) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("feedback", ["explicit", "implicit"])
-def test_schedules_agree_with_the_oracle_on_any_partitions(pairs: DataFrame, feedback: str) -> None:
+def test_executions_agree_with_the_oracle_on_any_partitions(
+    pairs: DataFrame, feedback: str
+) -> None:
     params = AlsParams(feedback=feedback, rank=3, iterations=2, regularization=0.1, blocks=3)
     one = params.model_copy(update={"execution": "single_task"})
     many = params.model_copy(update={"execution": "distributed", "checkpoint_interval": 1})
@@ -94,7 +96,7 @@ def test_schedules_agree_with_the_oracle_on_any_partitions(pairs: DataFrame, fee
 
 
 @pytest.mark.local_only
-def test_hu_koren_with_nu_1_is_what_mllib_solves(spark: SparkSession) -> None:
+def test_hu_koren_with_nu_1_equals_mllib(spark: SparkSession) -> None:
     """MLlib solves for the users last, so theirs are the rows that belong to its items."""
     values, seen = dense()
     users, items = (place.astype(np.int32) for place in np.nonzero(seen))
@@ -113,7 +115,7 @@ def test_hu_koren_with_nu_1_is_what_mllib_solves(spark: SparkSession) -> None:
 
 
 @pytest.mark.soak
-def test_gradients_agree_across_schedules_and_a_start_continues(pairs: DataFrame) -> None:
+def test_gradients_agree_across_executions_and_an_initial_model_continues(pairs: DataFrame) -> None:
     params = AlsParams(rank=20, solver="cg", iterations=4, blocks=2)
     seen: dict[str, list[Progress]] = {"single_task": [], "distributed": []}
     whole, halves = {}, {}
@@ -151,7 +153,7 @@ class Folder:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("execution", ["single_task", "distributed"])
-def test_a_stopped_fit_resumes_from_its_last_cut(
+def test_a_stopped_fit_resumes_from_its_last_checkpoint(
     spark: SparkSession, pairs: DataFrame, tmp_path: Path, execution: str
 ) -> None:
     params = AlsParams(rank=20, iterations=3, checkpoint_interval=1, blocks=2, execution=execution)
@@ -176,7 +178,7 @@ def test_a_stopped_fit_resumes_from_its_last_cut(
 
 
 @pytest.mark.soak
-def test_a_fit_stops_when_the_held_out_part_gets_worse(pairs: DataFrame) -> None:
+def test_a_fit_stops_when_the_validation_part_gets_worse(pairs: DataFrame) -> None:
     params = AlsParams(
         feedback="explicit",
         rank=10,
@@ -212,14 +214,14 @@ def bad(spark: SparkSession, *rows: tuple[object, ...]) -> DataFrame:
         ([("b", "y", 5.0)], r"more than once, among them \[\('b', 'y'\)\].*duplicates"),
     ],
 )
-def test_what_cannot_be_fitted_is_shown(
+def test_invalid_interactions_are_shown(
     spark: SparkSession, rows: list[tuple[object, ...]], shown: str
 ) -> None:
     with pytest.raises(InputError, match=shown):
         fit_als(bad(spark, *rows), AlsParams(rank=2, iterations=1))
 
 
-def test_other_errors_say_what_to_do(spark: SparkSession) -> None:
+def test_other_errors_have_instructions(spark: SparkSession) -> None:
     frame = bad(spark)
     again = frame.unionByName(frame.where("user_id = 'b'"))
     with pytest.raises(InputError, match=r"\('b', 'y'\)"):
@@ -234,7 +236,7 @@ def test_other_errors_say_what_to_do(spark: SparkSession) -> None:
         fit_als(frame.withColumn("rating", F.lit(4.0)), AlsParams(feedback="explicit"))
 
 
-def test_a_start_and_a_held_out_part_are_checked_before_the_fit(spark: SparkSession) -> None:
+def test_an_initial_model_and_validation_are_checked_before_the_fit(spark: SparkSession) -> None:
     def no_cut(frame: DataFrame) -> DataFrame:
         raise AssertionError(frame)
 
@@ -251,7 +253,7 @@ def test_a_start_and_a_held_out_part_are_checked_before_the_fit(spark: SparkSess
         fit_als(frame, params, validation=nothing, checkpoint=no_cut)
 
 
-def test_a_start_that_knows_none_of_the_ids_is_as_none(pairs: DataFrame) -> None:
+def test_an_initial_model_without_known_ids_has_no_effect(pairs: DataFrame) -> None:
     params = AlsParams(rank=2, iterations=1, execution="single_task")
     model = fit_als(pairs, params)
     strangers = replace(
@@ -262,7 +264,7 @@ def test_a_start_that_knows_none_of_the_ids_is_as_none(pairs: DataFrame) -> None
         assert np.array_equal(one, other)
 
 
-def test_the_ids_of_a_start_become_those_of_the_interactions(spark: SparkSession) -> None:
+def test_the_ids_of_an_initial_model_become_those_of_the_interactions(spark: SparkSession) -> None:
     kinds = spark.range(0).selectExpr("id AS user_id", "CAST(id AS INT) AS item_id").schema
     rows, params = [("abc",), ("5000000000",), ("1",), (None,)], AlsParams(rank=1)
     users, items = (spark.createDataFrame(rows, f"{key}_id string") for key in ("user", "item"))
@@ -292,7 +294,9 @@ def test_repeated_pairs_follow_the_rule(
     assert all(np.array_equal(a, b) for a, b in zip(found[1], expected[1], strict=True))
 
 
-def test_what_a_run_keeps_is_read_in_small_pieces(spark: SparkSession, tmp_path: Path) -> None:
+def test_the_checkpoints_of_a_run_are_read_in_small_pieces(
+    spark: SparkSession, tmp_path: Path
+) -> None:
     text = F.concat("id", F.repeat(F.lit("x"), 500_000))
     large = spark.range(0, 96, 1, 1).select(text.cast("binary").alias("data"))
     assert FitCheckpoints(spark, tmp_path)(large).count() == 96

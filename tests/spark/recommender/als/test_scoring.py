@@ -176,7 +176,7 @@ def test_users_for_items_and_similar_rows(
     assert all(user not in dict(line) for user, line in everyone.items())
 
 
-def test_scores_of_pairs_warm_and_cold(
+def test_scores_of_known_and_cold_start_pairs(
     spark: SparkSession, models: tuple[FactorModel, NumpyFactorModel]
 ) -> None:
     model, local = models
@@ -189,7 +189,7 @@ def test_scores_of_pairs_warm_and_cold(
         assert found[pair]["is_cold_start"] == (pair != ("u03", "i04"))
 
 
-def test_fold_in_is_the_local_models(
+def test_fold_in_equals_that_of_the_numpy_model(
     spark: SparkSession, models: tuple[FactorModel, NumpyFactorModel]
 ) -> None:
     model, local = models
@@ -220,7 +220,7 @@ def test_fold_in_is_the_local_models(
     assert np.allclose(item["factors"], local.fold_in_item({"u05": 1.0}).factors)
 
 
-def test_what_a_fit_would_refuse_is_not_folded_in(
+def test_invalid_ratings_are_not_folded_in(
     spark: SparkSession, models: tuple[FactorModel, NumpyFactorModel]
 ) -> None:
     model, value = models[0], models[0].params.value_column
@@ -233,7 +233,7 @@ def test_what_a_fit_would_refuse_is_not_folded_in(
             model.fold_in_rows(USER, history).collect()
 
 
-def test_a_predicted_rating_knows_who_came_after_the_fit(
+def test_ratings_of_users_folded_in_after_the_fit_are_predicted(
     spark: SparkSession, models: tuple[FactorModel, NumpyFactorModel]
 ) -> None:
     model, local = models
@@ -263,9 +263,7 @@ def test_a_predicted_rating_knows_who_came_after_the_fit(
     }
 
 
-def test_what_cannot_be_asked(
-    models: tuple[FactorModel, NumpyFactorModel], seen: DataFrame
-) -> None:
+def test_invalid_queries(models: tuple[FactorModel, NumpyFactorModel], seen: DataFrame) -> None:
     model = models[0]
     for ask in (model.recommend_items, model.recommend_users, model.similar_items):
         with pytest.raises(ParameterError, match="k=0 must be 1 or more"):

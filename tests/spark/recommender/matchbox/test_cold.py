@@ -78,7 +78,7 @@ def pairs(spark: SparkSession, rows: list[tuple[str, str]]) -> DataFrame:
     return spark.createDataFrame(numbered, "user_id string, item_id string, n int")
 
 
-def test_ratings_of_cold_and_late_rows_agree_with_numpy(
+def test_ratings_of_cold_start_and_late_rows_agree_with_numpy(
     spark: SparkSession, model: MatchboxModel, local: NumpyMatchboxModel
 ) -> None:
     rows = {
@@ -106,7 +106,7 @@ def test_ratings_of_cold_and_late_rows_agree_with_numpy(
         assert deviation["u03", "i04"] < deviation["new", "i04"] < deviation["new", "fresh"]
 
 
-def test_items_for_cold_users_and_users_for_cold_items(
+def test_items_for_cold_start_users_and_users_for_cold_start_items(
     spark: SparkSession, model: MatchboxModel, local: NumpyMatchboxModel
 ) -> None:
     users = ("u03", "u60", "new", "late", "nobody")
@@ -135,7 +135,7 @@ def test_items_for_cold_users_and_users_for_cold_items(
     assert {row["is_cold_start"] for row in readers} == {True}
 
 
-def test_related_users_and_items_of_cold_rows(
+def test_related_users_and_items_of_cold_start_rows(
     spark: SparkSession, model: MatchboxModel, local: NumpyMatchboxModel
 ) -> None:
     wanted = spark.createDataFrame([("new",), ("u03",)], "user_id string")
@@ -151,7 +151,7 @@ def test_related_users_and_items_of_cold_rows(
     assert local.related_items("i50", 2)[0][0] != "i50"
 
 
-def test_a_user_known_by_features_who_rates_is_folded_in_as_a_new_one(
+def test_a_user_known_only_by_features_is_folded_in_as_a_new_one(
     spark: SparkSession, saved: tuple[MatchboxModel, Path]
 ) -> None:
     loaded = load_model(saved[1], spark)
@@ -202,7 +202,7 @@ def test_a_loaded_model_answers_as_the_fitted_one(
     ]
 
 
-def test_nothing_to_fold_in_and_what_cannot_be_are_errors(
+def test_nothing_to_fold_in_and_invalid_ratings_are_errors(
     spark: SparkSession, model: MatchboxModel, local: NumpyMatchboxModel
 ) -> None:
     with pytest.raises(InputError, match="nothing to fold in"):

@@ -82,7 +82,9 @@ def test_blocks_draw_the_chain_of_one_task(
         ("noise", "nor a global noise variance: leave out"),
     ],
 )
-def test_blocks_refuse_what_one_task_refuses(frames: Frames, change: str, message: str) -> None:
+def test_blocks_reject_the_same_input_as_one_task(
+    frames: Frames, change: str, message: str
+) -> None:
     ratings, users, items = frames
     params = PARAMS.model_copy(update={"samples": 1, "burn_in": 0, "execution": "distributed"})
     if change == "again":
@@ -98,7 +100,7 @@ def test_blocks_refuse_what_one_task_refuses(frames: Frames, change: str, messag
         fit_matchbox(ratings, user_features=users, item_features=items, params=params)
 
 
-def test_other_test_pairs_ratings_and_dates_leave_the_model_as_it_was(
+def test_other_test_pairs_ratings_and_days_do_not_change_the_model(
     spark: SparkSession, frames: Frames, tmp_path: Path
 ) -> None:
     params = TrainParams.model_validate(

@@ -37,7 +37,7 @@ def pairs(spark: SparkSession) -> DataFrame:
     return frame.withColumn("event_time", when)
 
 
-def test_pairs_get_a_rating_a_deviation_and_a_flag(
+def test_pairs_get_a_rating_its_std_and_is_cold_start(
     model: MatchboxModel, frames: Frames, pairs: DataFrame
 ) -> None:
     found = model.score(pairs, clip=(1.0, 5.0)).orderBy("n").collect()
@@ -52,7 +52,7 @@ def test_pairs_get_a_rating_a_deviation_and_a_flag(
     assert 0.85 < (error.abs() < 1.645 * scored["rating_std"]).mean() < 0.98
 
 
-def test_trained_and_cold_rows_score_as_the_factor_model_does(
+def test_trained_and_cold_start_rows_score_as_the_factor_model_does(
     model: MatchboxModel, pairs: DataFrame
 ) -> None:
     known = pairs.where("n <= 4")
@@ -68,7 +68,9 @@ def test_trained_and_cold_rows_score_as_the_factor_model_does(
 
 
 @pytest.mark.soak
-def test_levels_and_dates_give_chances(frames: Frames, pairs: DataFrame) -> None:
+def test_rating_levels_and_day_effects_give_level_probabilities(
+    frames: Frames, pairs: DataFrame
+) -> None:
     ratings, users, _ = frames
     params = PARAMS.model_copy(update={"ordinal": True, "day_effects": True, "chains": 2})
     model = fit_matchbox(ratings.repartition(3), user_features=users, params=params)

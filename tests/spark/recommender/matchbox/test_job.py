@@ -145,7 +145,7 @@ def test_the_tables_have_titles_and_a_wide_form_in_sql(written: Product) -> None
     assert "Related Item 2" in ask("SELECT * FROM gold.related_items_wide").columns
 
 
-def test_given_pairs_are_predicted_as_the_served_model_does(written: Product) -> None:
+def test_requested_pairs_are_predicted_as_the_served_model_does(written: Product) -> None:
     overrides = (
         "recommend.score_pairs_table=silver.interactions",
         "recommend.tables=[predicted_ratings]",

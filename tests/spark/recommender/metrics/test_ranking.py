@@ -124,7 +124,7 @@ def test_integer_ids_need_neither_value_nor_string(spark: SparkSession) -> None:
     assert figures["recall"] == 1.0
 
 
-def test_nobody_to_judge_gives_no_value(spark: SparkSession) -> None:
+def test_no_user_to_evaluate_gives_no_value(spark: SparkSession) -> None:
     listed = spark.createDataFrame([("u", "a", 1.0)], SCORED)
     truth = spark.createDataFrame([("u", "a", 1.0), ("v", "a", None)], TRUTH)
     rows = ranking_metrics(listed, truth, RankingParams(relevant_from=4)).collect()

@@ -80,7 +80,7 @@ def test_related_ndcg_is_that_of_the_definition(spark: SparkSession, key: str) -
         assert row["value"] == pytest.approx(np.mean(values))
 
 
-def test_calibration_counts_what_lies_inside_and_finds_wrong_widths(spark: SparkSession) -> None:
+def test_calibration_measures_coverage_and_detects_wrong_widths(spark: SparkSession) -> None:
     chance = np.random.default_rng(5)
     deviation = chance.uniform(0.5, 2.0, 20_000)
     error = chance.standard_normal(20_000) * deviation

@@ -35,7 +35,7 @@ def near(share: float, of: int) -> object:
     return pytest.approx(share * of, abs=5 * (share * (1 - share) * of) ** 0.5)
 
 
-def test_pairs_users_and_items_are_drawn_by_their_share(grid: DataFrame) -> None:
+def test_pairs_users_and_items_are_drawn_by_their_fraction(grid: DataFrame) -> None:
     test = pairs(split_random(grid, 0.2).test)
     assert len(test) == near(0.2, USERS * ITEMS)
     assert len({u for u, _ in test}) == USERS
@@ -58,7 +58,7 @@ def test_a_user_drawn_stays_drawn_when_others_leave(grid: DataFrame) -> None:
     assert some_cold == {u for u in all_cold if u < USERS // 2}
 
 
-def test_recommender_split_gives_each_group_its_share(grid: DataFrame) -> None:
+def test_recommender_split_gives_each_group_its_fraction(grid: DataFrame) -> None:
     split_where = split_recommender(
         grid,
         SplitParams(
@@ -101,7 +101,7 @@ def test_a_test_user_keeps_one_rating_for_training(spark: SparkSession) -> None:
     assert (split_where.train.count(), split_where.test.count()) == (30, 0)
 
 
-def test_stray_cold_items_go_and_drawn_ones_stay(spark: SparkSession) -> None:
+def test_unplanned_cold_start_items_go_and_drawn_ones_stay(spark: SparkSession) -> None:
     # Every user has an item of their own, so a cold user's own item is cold by chance.
     rows = spark.range(200).select(
         F.col("id").alias("user_id"),

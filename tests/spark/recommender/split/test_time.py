@@ -47,7 +47,7 @@ def test_within_one_hour_and_without_a_time(spark: SparkSession) -> None:
     assert items(split_time(at(spark, [None]), 0.5).train) == ["i0"]
 
 
-def test_the_share_is_kept_on_any_times(spark: SparkSession) -> None:
+def test_the_fraction_holds_for_any_times(spark: SparkSession) -> None:
     """Held against the definition: the most whole instants, from the latest, within the share."""
     for case, minutes in enumerate(many(st.lists(st.integers(0, 200), min_size=1), 8)):
         share = 0.1 + 0.1 * case

@@ -71,7 +71,7 @@ def test_nothing_started_is_nothing_to_stop(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("left", ["{", '{"unknown": 1}', None])
 @pytest.mark.parametrize("inner", ["", "secret"])
-def test_where_the_state_is_lost_the_settings_tell_of_the_broker(
+def test_without_a_state_the_broker_is_found_by_its_settings(
     tmp_path: Path, left: str | None, inner: str
 ) -> None:
     home = tmp_path / "kafka"
@@ -228,7 +228,7 @@ def test_requested_port_that_is_taken_is_one_sentence(
         ("", "its logs are empty (logs: "),
     ],
 )
-def test_log_tells_why_it_ended(tmp_path: Path, log: str, told: str) -> None:
+def test_the_log_has_the_cause_of_its_end(tmp_path: Path, log: str, told: str) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "server.log").write_text(log)
     assert why_it_ended(tmp_path).startswith(told)

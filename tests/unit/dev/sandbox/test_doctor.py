@@ -139,7 +139,7 @@ def test_doctor_command_shows_all_and_fails_where_something_is_missing(
     assert "MISSING Java" in shown
 
 
-def test_status_and_stop_say_what_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_and_stop_report_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = ["--root", str(tmp_path)]
     assert answer("sandbox", "status", *root) == f"3 No broker was ever started in {tmp_path}."
     assert answer("sandbox", "stop", *root).startswith(f"0 No broker ran in {tmp_path}")

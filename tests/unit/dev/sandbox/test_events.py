@@ -92,7 +92,7 @@ def test_a_rating_as_an_event() -> None:
     )
 
 
-def test_odd_events_are_what_their_labels_say() -> None:
+def test_odd_events_match_their_labels() -> None:
     odd = broken_events(ratings(), seed=1, count=520)
     assert len(odd) == 520
     kinds = Counter(one.kind for one in odd)

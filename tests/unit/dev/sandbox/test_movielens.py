@@ -150,7 +150,7 @@ def test_short_line_is_numbered(tmp_path: Path) -> None:
         dataset.read_users()
 
 
-def test_other_folders_are_told_apart(tmp_path: Path) -> None:
+def test_the_error_of_another_folder_lists_its_files(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"it holds nothing; expected ml-100k\.inter with"):
         open_movielens(tmp_path)
     (tmp_path / "ratings.csv").touch()

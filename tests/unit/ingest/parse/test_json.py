@@ -104,7 +104,7 @@ CASES: list[tuple[str, bytes | None, str | None]] = [
 
 
 @pytest.mark.parametrize("copies", [1, 7])
-def test_each_kind_among_the_others_has_its_own_verdict(copies: int) -> None:
+def test_each_kind_among_the_others_has_its_own_result(copies: int) -> None:
     rows = parse([value for _, value, _ in CASES * copies])
     for (name, _, reason), row in zip(CASES * copies, rows, strict=True):
         assert (name, row["_error_code"]) == (name, reason)
@@ -112,14 +112,14 @@ def test_each_kind_among_the_others_has_its_own_verdict(copies: int) -> None:
         assert (row["user_id"] is None) == (reason is not None)
 
 
-def test_each_kind_alone_has_the_same_verdict() -> None:
+def test_each_kind_alone_has_the_same_result() -> None:
     together = parse([value for _, value, _ in CASES])
     for (name, value, _), row in zip(CASES, together, strict=True):
         (alone,) = parse([value])
         assert (name, alone) == (name, row)
 
 
-def test_values_are_what_the_json_says() -> None:
+def test_values_equal_those_of_the_json() -> None:
     plain, integer, zone, none, deep, finer = parse(
         [
             with_(),
@@ -139,7 +139,7 @@ def test_values_are_what_the_json_says() -> None:
     assert finer["event_time"].isoformat() == "2024-05-01T10:00:00.123456+00:00"
 
 
-def test_details_say_what_is_wrong() -> None:
+def test_error_messages_name_the_cause() -> None:
     rows = parse([with_(rating="4"), with_(rating=7), with_(event_time="x" * 99), b"{}"])
     assert [row["_error_message"] for row in rows] == [
         "rating: expected double, found a text '4'",
@@ -166,7 +166,7 @@ def test_values_cannot_make_up_for_each_other(others: tuple[str, str]) -> None:
     assert found == [True, False, False, False, True]
 
 
-def test_one_bad_value_in_ten_thousand_is_alone_bad() -> None:
+def test_one_invalid_value_in_ten_thousand_is_the_only_one_quarantined() -> None:
     values = [with_(user_id=f"u{n}") for n in range(10_000)]
     values[6_543] = values[6_543][:-1]
     bad = [place for place, row in enumerate(parse(values)) if row["_error_code"]]
@@ -269,7 +269,7 @@ VALUES = st.one_of(
 
 @pytest.mark.parametrize("unknown_fields", ["ignore", "quarantine", "rescue"])
 @pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.soak)])
-def test_random_values_are_judged_as_the_standard_library_would(
+def test_random_values_are_parsed_as_the_standard_library_does(
     count: int, unknown_fields: str
 ) -> None:
     stream = StreamParams.model_validate(stream_entry("t", "s", unknown_fields=unknown_fields))

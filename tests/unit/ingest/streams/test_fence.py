@@ -46,7 +46,7 @@ def test_a_batch_that_goes_on_where_the_last_one_ended_is_next(
     assert writer().is_next(last, OWN, batch, plan)
 
 
-def test_a_batch_that_is_given_again_is_known_to_be_written() -> None:
+def test_a_repeated_batch_is_known_to_be_written() -> None:
     last = commit(4, p0=[30, 40], p1=[0, 0])
     assert not writer().is_next(last, OWN, 4, {0: (30, 40), 1: (0, 0)})
     assert writer(first_batch=6).is_next(None, OWN, 6, {0: (30, 40)}), "the history was cleaned up"

@@ -18,7 +18,9 @@ def members(ranges: list[tuple[int, int]]) -> set[int]:
 
 
 @given(PLACES, st.integers(0, 15), st.integers(0, 15))
-def test_what_is_missing_is_what_a_set_lacks(there: list[int], first: int, size: int) -> None:
+def test_missing_offsets_equal_the_difference_of_sets(
+    there: list[int], first: int, size: int
+) -> None:
     ranges = missing_ranges(np.array(there, np.int64), first, first + size)
     assert members(ranges) == set(range(first, first + size)) - set(there)
     assert ranges == sorted(ranges)
@@ -33,7 +35,7 @@ def test_gaps_are_taken_out_of_ranges(starts: list[tuple[int, int]], there: list
     assert members(without(ranges, gaps)) == members(ranges) - in_gaps
 
 
-def test_each_kind_of_problem_is_told_with_its_ranges() -> None:
+def test_each_kind_of_problem_is_reported_with_its_ranges() -> None:
     entry = {
         "partition": 2,
         "batch_id": 7,

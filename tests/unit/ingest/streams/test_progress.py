@@ -42,7 +42,7 @@ EVENT = {
 }
 
 
-def test_a_batch_is_told_kept_and_shown(tmp_path: Path) -> None:
+def test_a_batch_is_logged_stored_and_shown(tmp_path: Path) -> None:
     event = StreamingQueryProgress.fromJson(EVENT)
     progress = progress_of(event)
     assert progress.stream == "ratings"

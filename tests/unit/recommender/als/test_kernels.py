@@ -147,7 +147,7 @@ def test_nonnegative_rows_solve_the_bounded_problem(kind: dict[str, object]) -> 
         assert reached - best < 1e-5 * (goal**2).sum()
 
 
-def test_nonnegative_rows_lose_what_is_negative_in_their_start() -> None:
+def test_nonnegative_rows_drop_negative_start_values() -> None:
     params = AlsParams(rank=6, nonnegative=True, iterations=1)
     shape = (25, 15)
     _, csr = random_problem(params, shape, 0.4)
@@ -173,7 +173,7 @@ def test_checkerboard_is_learnt() -> None:
     assert np.abs(scores - ratings)[hidden].max() < 0.5
 
 
-def test_implicit_blocks_of_taste_are_learnt() -> None:
+def test_implicit_blocks_of_similar_users_are_learnt() -> None:
     seen = np.kron(np.eye(3, dtype=bool), np.ones((10, 8), bool))
     hidden = np.zeros_like(seen)
     hidden[np.arange(30), 8 * (np.arange(30) // 10) + np.arange(30) % 8] = True

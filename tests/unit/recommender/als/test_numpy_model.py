@@ -52,7 +52,7 @@ KINDS = [{"feedback": "explicit"}, {"feedback": "implicit", "alpha": 3.0, "objec
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_fold_in_is_one_row_of_a_half(kind: dict[str, object]) -> None:
+def test_fold_in_equals_one_row_of_a_half_iteration(kind: dict[str, object]) -> None:
     params = AlsParams(**kind, rank=6, solver="cholesky", iterations=2)
     model, histories = trained(params)
     for n in (0, 7, 39):
@@ -73,7 +73,7 @@ def test_explanation_adds_up_to_the_score(kind: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_a_fit_would_refuse_is_not_folded_in(kind: dict[str, object]) -> None:
+def test_invalid_ratings_are_not_folded_in(kind: dict[str, object]) -> None:
     model, _ = trained(AlsParams(**kind, rank=2, iterations=1))
     for wrong in (float("nan"), float("inf")):
         for fold in (model.fold_in_user, model.fold_in_item):
@@ -85,7 +85,7 @@ def test_what_a_fit_would_refuse_is_not_folded_in(kind: dict[str, object]) -> No
 
 
 @pytest.mark.parametrize("solver", ["cholesky", "cg", "blocks"])
-def test_a_strength_of_zero_is_no_wish(solver: str) -> None:
+def test_a_weight_of_zero_is_no_preference(solver: str) -> None:
     params = AlsParams(objective="hu_koren", nu=0, rank=4, iterations=3, solver=solver)
     users, items = np.array([0, 0, 1, 2, 2], np.int32), np.array([0, 1, 1, 0, 2], np.int32)
     strengths = np.array([2, 1, 3, 1, 1], np.float32)
@@ -111,7 +111,7 @@ def test_recommendations_are_the_largest_scores() -> None:
     assert len(model.recommend_items(folded, 30)) == len(ITEMS)
 
 
-def test_an_unknown_user_gets_what_is_popular() -> None:
+def test_an_unknown_user_gets_popular_items() -> None:
     model, histories = trained(AlsParams(rank=6))
     counts = {item: sum(item in history for history in histories.values()) for item in ITEMS}
     found = model.recommend_items("nobody", 3)

@@ -101,7 +101,7 @@ def test_a_new_user_moves_smoothly_from_the_prior_to_the_ratings(*, ordinal: boo
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 10])
-def test_intervals_of_new_users_hold_what_they_claim(count: int) -> None:
+def test_intervals_of_new_users_have_the_nominal_coverage(count: int) -> None:
     case = planted(8, users=300, items=50)
     trained = case.places[:, USER] < 100
     old = replace(case, places=case.places[trained], values=case.values[trained], x=case.x[:100])
@@ -169,7 +169,7 @@ def dense(rows: Csr) -> npt.NDArray[np.float64]:
     return out
 
 
-def test_a_usual_history_is_the_mean_over_ratings() -> None:
+def test_mean_features_of_history_are_the_mean_over_ratings() -> None:
     # User 0 rates four items, each a half of his history; user 1 rates the first one only.
     places = np.array([[0, 0], [0, 1], [0, 2], [0, 3], [1, 0]], np.int32)
     ratings = Ratings(places, np.ones(5, np.float32), (2, 4))

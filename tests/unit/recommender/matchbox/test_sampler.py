@@ -82,7 +82,7 @@ def test_rating_intervals_cover_new_ratings(recovered: tuple[Case, Posterior]) -
     assert 0.87 < inside.mean() < 0.93
 
 
-def test_shared_noise_is_the_same_for_all_users_and_covers_too() -> None:
+def test_global_noise_variance_is_the_same_for_all_users_and_covers_too() -> None:
     case = planted(1)
     chance = np.random.default_rng(4)
     values = case.scores + 0.8 * chance.standard_normal(len(case.scores))
@@ -169,7 +169,7 @@ def test_two_levels_and_rows_without_ratings_are_fine() -> None:
     assert predicted.max() <= 0.8
 
 
-def test_a_chain_starts_at_damped_means_and_products_of_half_the_spread() -> None:
+def test_a_chain_starts_at_damped_means_and_products_of_half_the_deviation() -> None:
     places = np.array([[0, 0], [0, 1], [0, 2], [1, 0], [2, 1]], np.int32)
     values = np.array([1, 1, 1, 5, 2], np.float32)
     gibbs = Gibbs(Ratings(places, values, (3, 3)), (None, None), MatchboxParams(rank=4, threads=1))

@@ -25,7 +25,7 @@ def test_both_parts_get_something(test_share: float) -> None:
         SplitParams(test_share=test_share)
 
 
-def test_shares_of_a_whole_come_to_at_most_one() -> None:
+def test_fractions_sum_to_at_most_one() -> None:
     SplitParams(kind="recommender", training_users=0.7, cold_users=0.2, ignored_users=0.1)
     with pytest.raises(ValidationError, match=r"cold_users . ignored_users is 1.1"):
         SplitParams(kind="recommender", training_users=0.7, cold_users=0.2, ignored_users=0.2)
