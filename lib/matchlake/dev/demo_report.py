@@ -109,8 +109,8 @@ def _records(runtime: Runtime, published: Published) -> Text:
     """The records in the topic, compared with the rows of all runs."""
     name = runtime.lakehouse.name(runtime.config.streams["rating_events"].table)
     rows = runtime.spark.sql(f"SELECT _status, count(*) FROM {name} GROUP BY _status").collect()
-    found: dict[str, int] = {row[0]: row[1] for row in rows}
-    valid, quarantined = found.get("valid", 0), found.get("quarantined", 0)
+    counts: dict[str, int] = {row[0]: row[1] for row in rows}
+    valid, quarantined = counts.get("valid", 0), counts.get("quarantined", 0)
     in_topic = published.sent + published.found
     verdict = "reconciled" if valid + quarantined == in_topic else "NOT RECONCILED"
     return Text(
@@ -128,12 +128,12 @@ def _tables(runtime: Runtime) -> Table:
 def _metrics(runtime: Runtime) -> Table:
     """The metrics of the champion and the baselines, on the same test part."""
     champion = runtime.tracker.require_champion()
-    found = runtime.tracker.metrics(champion)
-    shown = [metric for metric in _METRICS if metric in found]
-    others = sorted({name.split("/")[0] for name in found if name.partition("/")[2] in shown})
-    rows = [("champion", *(found[metric] for metric in shown))]
+    metrics = runtime.tracker.metrics(champion)
+    shown = [metric for metric in _METRICS if metric in metrics]
+    others = sorted({name.split("/")[0] for name in metrics if name.partition("/")[2] in shown})
+    rows = [("champion", *(metrics[metric] for metric in shown))]
     rows += [
-        (other, *(found.get(f"{other}/{metric}", "-") for metric in shown)) for other in others
+        (other, *(metrics.get(f"{other}/{metric}", "-") for metric in shown)) for other in others
     ]
     title = f"Metrics on held-out data ({champion.name}, version {champion.version})"
     return _grid(title, ("model", *shown), rows)

@@ -57,19 +57,19 @@ class Csr:
         A distributed fit sends every block to a worker in each half, so its time depends on bytes.
         Columns are stored as low and high bits, values of few levels as codes.
         """
-        found: Arrays = {"indptr": self.indptr, "width": np.array([self.width])}
-        found["low"] = self.columns.astype(np.uint16)
+        arrays: Arrays = {"indptr": self.indptr, "width": np.array([self.width])}
+        arrays["low"] = self.columns.astype(np.uint16)
         if self.width > 1 << _HALF:
             kind = np.min_scalar_type(self.width >> _HALF)
-            found["high"] = (self.columns >> _HALF).astype(kind)
+            arrays["high"] = (self.columns >> _HALF).astype(kind)
         if len(np.unique(self.values[:_SAMPLE])) <= _LEVELS:
             coded = pa.array(self.values).dictionary_encode()
             if len(coded.dictionary) <= _LEVELS:
-                found["codes"] = np.asarray(coded.indices).astype(np.uint8)
-                found["levels"] = np.asarray(coded.dictionary)
-        if "codes" not in found:
-            found["values"] = self.values
-        return found
+                arrays["codes"] = np.asarray(coded.indices).astype(np.uint8)
+                arrays["levels"] = np.asarray(coded.dictionary)
+        if "codes" not in arrays:
+            arrays["values"] = self.values
+        return arrays
 
     @classmethod
     def widened(cls, found: Arrays) -> "Csr":

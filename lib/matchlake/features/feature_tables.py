@@ -139,14 +139,16 @@ def feature_constraints(model: FeatureModel, layout: Layout = "wide") -> dict[st
         width = len(model.indexed_outputs())
         same = f"size({SPARSE_COLUMN}.indices) = size({SPARSE_COLUMN}.values)"
         return {"sparse": f"{same} AND size({SPARSE_COLUMN}.indices) <= {width}"}
-    found = {}
+    constraints = {}
     for fitted in model.features:
         limits = fitted.limits()
         if limits is not None:
             low, high = limits
             name = quote_identifier(fitted.name)
-            found[f"range_{fitted.name}"] = f"{name} IS NULL OR {name} BETWEEN {low!r} AND {high!r}"
-    return found
+            constraints[f"range_{fitted.name}"] = (
+                f"{name} IS NULL OR {name} BETWEEN {low!r} AND {high!r}"
+            )
+    return constraints
 
 
 def feature_properties(model: FeatureModel) -> dict[str, str]:

@@ -29,19 +29,21 @@ def fit_features(
         )
         for each in declared
     }
-    found = collect_statistics(frame, requests)
-    if not found.rows:
+    statistics = collect_statistics(frame, requests)
+    if not statistics.rows:
         raise InputError(f"Feature set {features.name}: there are no rows to fit on.")
     names = _reserved(features, before)
     fitted = tuple(
-        FITTED[each.feature.form].learn(each, found.found[each.name], before.get(each.name), names)
+        FITTED[each.feature.form].learn(
+            each, statistics.found[each.name], before.get(each.name), names
+        )
         for each in declared
     )
     model = FeatureModel.model_validate(
         {
             "name": features.name,
             "version": previous.version if previous else 1,
-            "rows": found.rows,
+            "rows": statistics.rows,
             "keys": features.keys,
             "features": fitted,
         }

@@ -184,14 +184,14 @@ class FittedCategories(FittedFeature):
             table = PerfectHash(indices, _shifted(unknown, first))
             hashed = stage_column("hash", self.name)
             prepared[hashed] = table.sql_slot(value)
-            found = table.sql_cases(value, dialect.identifier(hashed))
+            result = table.sql_cases(value, dialect.identifier(hashed))
         else:
-            found = [
+            result = [
                 f"WHEN {value} = {dialect.text(text)} THEN {index}"
                 for text, index in indices.items()
             ]
         missing = f"WHEN {value} IS NULL THEN {_shifted(null, first)}"
-        case = f"CASE {' '.join([missing, *found])} ELSE {_shifted(unknown, first)} END"
+        case = f"CASE {' '.join([missing, *result])} ELSE {_shifted(unknown, first)} END"
         return IndexSql(prepared, [case])
 
     def sql_inverse(self) -> str:
@@ -243,9 +243,9 @@ class FittedCategories(FittedFeature):
         back = np.empty(rows, dtype=object)
         if self.is_list:
             null = outputs.index(self.null_column) if self.null_column else -1
-            for row, found in enumerate(ones):
+            for row, result in enumerate(ones):
                 back[row] = (
-                    None if found[null] else [values[i] for i in np.flatnonzero(found[:shown])]
+                    None if result[null] else [values[i] for i in np.flatnonzero(result[:shown])]
                 )
             return back
         values += [None] * (len(outputs) - shown)
@@ -263,12 +263,12 @@ class FittedCategories(FittedFeature):
         """The condition under which each output column is 1, over the prepared column."""
         value = dialect.identifier(stage_column("in", self.name))
         has = dialect.contains if self.is_list else "{} IS NOT DISTINCT FROM {}"
-        found = {c.column: has.format(value, dialect.text(c.value)) for c in self.shown}
+        conditions = {c.column: has.format(value, dialect.text(c.value)) for c in self.shown}
         if self.null_column:
-            found[self.null_column] = f"{value} IS NULL"
+            conditions[self.null_column] = f"{value} IS NULL"
         if self.unknown_column:
-            found[self.unknown_column] = self._sql_is_unknown(value, dialect)
-        return found
+            conditions[self.unknown_column] = self._sql_is_unknown(value, dialect)
+        return conditions
 
     def _sql_is_unknown(self, value: str, dialect: Dialect) -> str:
         """Whether `value`, SQL text, is not null and none of the categories."""

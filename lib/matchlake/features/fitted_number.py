@@ -88,9 +88,9 @@ class FittedNumber(FittedFeature):
         """The scaled value, then the indicator of missing values if the feature has one."""
         comment = f"{self.column}: {self.feature.describe(self.learned)}"
         kind = self.feature.output_type
-        found = [Output(self.name, kind, comment, self.name, self.column, "number")]
+        result = [Output(self.name, kind, comment, self.name, self.column, "number")]
         if self.feature.add_indicator:
-            found.append(
+            result.append(
                 Output(
                     name=self.indicator,
                     type="INT",
@@ -101,7 +101,7 @@ class FittedNumber(FittedFeature):
                     rows=self.learned.missing,
                 )
             )
-        return found
+        return result
 
     def sql_inputs(self, dialect: Dialect) -> dict[str, str]:
         """`inputs` as SQL."""

@@ -30,8 +30,11 @@ def sparse_stages(features: Sequence[FittedFeature], dialect: Dialect) -> list[d
     and values array<double>.
     """
     values = list(_numbers(features, dialect).values())
-    prepared, found = _ones(features, dialect)
-    indices = [*map(str, range(len(values))), *(each for ones in found.values() for each in ones)]
+    prepared, ones_by_feature = _ones(features, dialect)
+    indices = [
+        *map(str, range(len(values))),
+        *(each for ones in ones_by_feature.values() for each in ones),
+    ]
     found_values, found_indices = stage_column("values"), stage_column("indices")
     names = [dialect.identifier(name) for name in (found_values, found_indices)]
     present = dialect.without_absent.format(", ".join(indices))
@@ -43,7 +46,7 @@ def sparse_stages(features: Sequence[FittedFeature], dialect: Dialect) -> list[d
 
 def index_stages(features: Sequence[FittedFeature], dialect: Dialect) -> list[dict[str, str]]:
     """The same for the layout `index`: one column per number, one of indices per other feature."""
-    prepared, found = _ones(features, dialect)
+    prepared, ones_by_feature = _ones(features, dialect)
     numbers: dict[str, str] = {}
     last: dict[str, str] = {}
     for fitted in features:
@@ -52,9 +55,11 @@ def index_stages(features: Sequence[FittedFeature], dialect: Dialect) -> list[di
             numbers |= outputs
             last |= {name: dialect.identifier(name) for name in outputs}
         elif fitted.is_list:
-            last[fitted.name] = dialect.without_absent.format(", ".join(found[fitted.name]))
+            last[fitted.name] = dialect.without_absent.format(
+                ", ".join(ones_by_feature[fitted.name])
+            )
         else:
-            last[fitted.name] = f"NULLIF({found[fitted.name][0]}, {ABSENT})"
+            last[fitted.name] = f"NULLIF({ones_by_feature[fitted.name][0]}, {ABSENT})"
     return [numbers | prepared, last]
 
 
@@ -69,11 +74,11 @@ def _ones(
     """SQL to compute first, and SQL over it for the indices of each feature's ones."""
     first = len(_numbers(features, dialect))
     prepared: dict[str, str] = {}
-    found = {}
+    ones_by_feature = {}
     for fitted in features:
         if fitted.gives_ones:
             indices = fitted.sql_indices(first, dialect)
             prepared |= indices.prepared
-            found[fitted.name] = indices.indices
+            ones_by_feature[fitted.name] = indices.indices
             first += len(fitted.outputs())
-    return prepared, found
+    return prepared, ones_by_feature

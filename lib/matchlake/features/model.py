@@ -166,13 +166,13 @@ class FeatureModel(Params):
     def inverse_transform_pandas(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The same for a frame from `transform_pandas`; categories come back as text."""
         columns = {output.name: frame[output.name].to_numpy() for output in self.outputs()}
-        found: dict[str, Array] = {}
+        sources: dict[str, Array] = {}
         for fitted in self.features:
-            if fitted.column not in found:
+            if fitted.column not in sources:
                 values = fitted.inverse(columns, len(frame))
                 if values is not None:
-                    found[fitted.column] = values
-        return self._with_keys(frame, found)
+                    sources[fitted.column] = values
+        return self._with_keys(frame, sources)
 
     @cached_property
     def numpy(self) -> NumpyFeatures:

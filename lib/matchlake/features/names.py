@@ -43,8 +43,8 @@ class Names:
 def _words(text: str) -> str:
     """Words with their marks, such as the vowel signs of Indic and Thai scripts."""
     marks = "".join({c for c in text if unicodedata.category(c) in ("Mn", "Mc")})
-    found = re.findall(rf"\w[\w{marks}]*", text)
-    return "_".join(found).strip("_")
+    words = re.findall(rf"\w[\w{marks}]*", text)
+    return "_".join(words).strip("_")
 
 
 def _fold(name: str) -> str:

@@ -114,18 +114,18 @@ class CategoryBlock:
         lookup, values = self._lookup, columns[self._lookup.column]
         if lookup.is_list:
             rows, elements, null = flatten_lists(values)
-            found, missing = self._positions(elements)
-            rows, found = rows[~missing], found[~missing]
+            positions, missing = self._positions(elements)
+            rows, positions = rows[~missing], positions[~missing]
         else:
-            found, null = self._positions(values)
-            rows, found = np.flatnonzero(~null), found[~null]
-        self._refuse(null=bool(null.any()), unknown=bool((found == REFUSED).any()))
+            positions, null = self._positions(values)
+            rows, positions = np.flatnonzero(~null), positions[~null]
+        self._refuse(null=bool(null.any()), unknown=bool((positions == REFUSED).any()))
         rows = np.concatenate([rows, np.flatnonzero(null)])
-        found = np.concatenate([found, np.full(null.sum(), lookup.null)])
-        rows, found = rows[found >= 0], found[found >= 0]
+        positions = np.concatenate([positions, np.full(null.sum(), lookup.null)])
+        rows, positions = rows[positions >= 0], positions[positions >= 0]
         if not lookup.is_list or not len(rows):
-            return rows, found
-        once = np.unique(rows * self.width + found)
+            return rows, positions
+        once = np.unique(rows * self.width + positions)
         return once // self.width, once % self.width
 
     def fill_row(self, row: Mapping[str, Any], out: Matrix, first: int) -> None:
@@ -133,13 +133,13 @@ class CategoryBlock:
         lookup, value = self._lookup, row[self._lookup.column]
         if is_null(value):
             self._refuse(null=True, unknown=False)
-            found = [lookup.null]
+            positions = [lookup.null]
         else:
             values = [value]
             if lookup.is_list:
                 values = [each for each in listed(value) if not is_null(each)]
-            found = [lookup.positions.get(self._text(each), lookup.unknown) for each in values]
-        for position in found:
+            positions = [lookup.positions.get(self._text(each), lookup.unknown) for each in values]
+        for position in positions:
             if position >= 0:
                 out[first + position] = 1.0
             elif position == REFUSED:

@@ -89,26 +89,26 @@ class NumpyFeatures:
         """
         count = self._rows(columns)
         first = sum(block.width for block in self._numbers)
-        found: dict[str, Any] = {}
+        columns_of_indices: dict[str, Any] = {}
         for fitted, (_, block) in zip(self.features, self._blocks, strict=True):
             if not fitted.gives_ones:
                 dense = _filled(columns, count, [(0, block)])
                 names = [output.name for output in fitted.outputs()]
-                found |= dict(zip(names, dense.T, strict=True))
+                columns_of_indices |= dict(zip(names, dense.T, strict=True))
                 continue
             rows, positions = cast("OnesBlock", block).ones(columns)
             if fitted.is_list:
                 ends = np.searchsorted(rows, np.arange(1, count))
                 parts = np.split(positions + first, ends)[:count]
-                found[fitted.name] = [part.tolist() for part in parts]
+                columns_of_indices[fitted.name] = [part.tolist() for part in parts]
             else:
                 none = np.full(count, fill_value=True)
                 none[rows] = False
                 indices = np.zeros(count, np.int32)
                 indices[rows] = positions + first
-                found[fitted.name] = pd.arrays.IntegerArray(indices, none)
+                columns_of_indices[fitted.name] = pd.arrays.IntegerArray(indices, none)
             first += block.width
-        return found
+        return columns_of_indices
 
     def _rows(self, columns: Mapping[str, npt.ArrayLike]) -> int:
         self._check(columns)

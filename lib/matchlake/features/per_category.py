@@ -87,13 +87,15 @@ def _compared(found: DataFrame) -> DataFrame:
 
 
 def _one_hot(model: FeatureModel, feature: str) -> FittedCategories:
-    found = {f.name: f for f in model.features if isinstance(f, FittedCategories) and not f.is_list}
-    if feature not in found:
+    one_hot = {
+        f.name: f for f in model.features if isinstance(f, FittedCategories) and not f.is_list
+    }
+    if feature not in one_hot:
         raise ParameterError(
             f"{feature!r} is not a one-hot feature of {model.name}. Its one-hot features: "
-            f"{', '.join(found) or 'none'}."
+            f"{', '.join(one_hot) or 'none'}."
         )
-    return found[feature]
+    return one_hot[feature]
 
 
 def _prepared(
@@ -130,5 +132,5 @@ def _scores(
         predicted = np.asarray(predict(test.drop(columns=left_out)), dtype=np.float64)
         rows["error"] = (predicted - test[_LABEL].to_numpy()) ** 2
     by = rows.groupby(_CATEGORY)["error"]
-    found = pd.DataFrame({"rows": by.size(), "squared_error": by.mean()}).reset_index()
-    return found.rename(columns={_CATEGORY: "category"}).assign(approach=approach)
+    scores = pd.DataFrame({"rows": by.size(), "squared_error": by.mean()}).reset_index()
+    return scores.rename(columns={_CATEGORY: "category"}).assign(approach=approach)

@@ -41,13 +41,13 @@ class PerfectHash:
     def sql_cases(self, value: str, slot: str) -> list[str]:
         """The branches of a CASE that find the index of `value` in the slot `slot`."""
         # A free slot holds the empty text. A lookup of it gives the right index all the same.
-        found = [self._indices.get(text, self._unknown) for text in self._texts]
+        indices = [self._indices.get(text, self._unknown) for text in self._texts]
         compared = [
             f"WHEN {value} = {SPARK.text(text)} THEN {self._indices[text]}"
             for text in sorted(self._collisions)
         ]
         same = f"WHEN get({_texts(self._texts)}, {slot}) = {value}"
-        return [*compared, f"{same} THEN get({_integers(found)}, {slot})"]
+        return [*compared, f"{same} THEN get({_integers(indices)}, {slot})"]
 
 
 def _slot(code: int, shifts: Sequence[int], size: int) -> int:
@@ -61,9 +61,9 @@ def _find_shifts(codes: Sequence[int], size: int) -> list[int]:
         groups: dict[int, list[int]] = {}
         for code in codes:
             groups.setdefault(code % buckets, []).append(code // buckets)
-        found = _fit_groups(groups, buckets, size)
-        if found is not None:
-            return found
+        shifts = _fit_groups(groups, buckets, size)
+        if shifts is not None:
+            return shifts
         buckets += 1
 
 

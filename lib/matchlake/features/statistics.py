@@ -53,45 +53,45 @@ def collect_statistics(frame: DataFrame, requests: Mapping[str, Request]) -> Sta
             totals = row["totals"].asDict()
         else:
             values[row["position"]].append((row["value"], row["rows"]))
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         name: _read_number(totals[f"n{i}"], request)
         for i, (name, request) in enumerate(numbers.items())
     }
-    found |= {
+    result |= {
         name: _read_categories(totals[f"c{i}"], values[i]) for i, name in enumerate(categories)
     }
-    return Statistics(totals["rows"], found)
+    return Statistics(totals["rows"], result)
 
 
 def _totals(
     frame: DataFrame, numbers: Sequence[NumberRequest], categories: Sequence[CategoryRequest]
 ) -> DataFrame:
-    columns, found = [], [F.count(F.lit(1)).alias("rows")]
+    columns, totals = [], [F.count(F.lit(1)).alias("rows")]
     for i, number in enumerate(numbers):
         columns.append(_column(number).cast("double").alias(f"n{i}"))
-        found.append(F.struct(*_number_statistics(F.col(f"n{i}"), number)).alias(f"n{i}"))
+        totals.append(F.struct(*_number_statistics(F.col(f"n{i}"), number)).alias(f"n{i}"))
     for i, category in enumerate(categories):
         size = _distinct_size(_column(category)) if category.is_list else F.lit(1)
         columns.append(F.when(_column(category).isNotNull(), size).alias(f"c{i}"))
-        found.append(F.struct(*_presence(F.col(f"c{i}"))).alias(f"c{i}"))
-    return frame.select(*columns).agg(F.struct(*found).alias("totals"))
+        totals.append(F.struct(*_presence(F.col(f"c{i}"))).alias(f"c{i}"))
+    return frame.select(*columns).agg(F.struct(*totals).alias("totals"))
 
 
 def _number_statistics(value: Column, request: NumberRequest) -> list[Column]:
     # NaN is greater than infinity in Spark, so one comparison leaves the finite values.
     finite = F.when(F.abs(value) < _INFINITY, value)
-    found = [
+    aggregates = [
         F.count(finite).alias("rows"),
         F.count_if(value.isNull() | F.isnan(value)).alias("missing"),
         F.count_if(F.abs(value) == _INFINITY).alias("infinite"),
         F.min(finite).alias("minimum"),
         F.max(finite).alias("maximum"),
     ]
-    found += [_AGGREGATES[name](finite).alias(name) for name in request.needs]
+    aggregates += [_AGGREGATES[name](finite).alias(name) for name in request.needs]
     if request.quantiles:
         fractions = list(request.quantiles)
-        found.append(F.percentile_approx(finite, fractions, ACCURACY).alias("quantiles"))
-    return found
+        aggregates.append(F.percentile_approx(finite, fractions, ACCURACY).alias("quantiles"))
+    return aggregates
 
 
 def _presence(size: Column) -> list[Column]:

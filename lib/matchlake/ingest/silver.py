@@ -36,8 +36,8 @@ def last_per_key(
     depend on the order in which rows are read.
     """
     last = F.max_by(F.struct(*rows.columns), F.struct(*order)).alias("last")
-    found = rows.groupBy(*keys).agg(last, *aggregates)
-    return found.select("last.*", *found.columns[len(keys) + 1 :])
+    grouped = rows.groupBy(*keys).agg(last, *aggregates)
+    return grouped.select("last.*", *grouped.columns[len(keys) + 1 :])
 
 
 class SilverSpec(NamedTuple):

@@ -149,9 +149,9 @@ class Lakehouse:
         """Raises TableError, with the names of the tables, unless every table or view exists."""
         missing = [table for table in tables if not self.exists(table)]
         if missing:
-            found = ", ".join(self.tables()) if self.folder else f"see catalog {self.catalog}"
+            existing = ", ".join(self.tables()) if self.folder else f"see catalog {self.catalog}"
             raise TableError(
-                f"No table {', '.join(missing)} in the lakehouse (tables: {found or 'none'})."
+                f"No table {', '.join(missing)} in the lakehouse (tables: {existing or 'none'})."
                 " Run the job that writes it first; `matchlake run --help` lists the jobs."
             )
 

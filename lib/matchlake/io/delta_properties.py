@@ -64,8 +64,8 @@ def add_constraints(lake: Lakehouse, table: str, declared: Mapping[str, str]) ->
 
 
 def _declared(properties: Mapping[str, str]) -> dict[str, str]:
-    found: dict[str, str] = json.loads(properties.get(_DECLARED, "{}"))
-    return found
+    declared: dict[str, str] = json.loads(properties.get(_DECLARED, "{}"))
+    return declared
 
 
 def _add(lake: Lakehouse, table: str, name: str, condition: str) -> bool:

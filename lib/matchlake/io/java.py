@@ -21,8 +21,8 @@ def find_java() -> str | None:
 
 def java_version(java: str) -> int:
     """The major version of `java`; 8 for the old form `1.8`, 0 if it cannot be read."""
-    found = re.search(r'version "(?:1\.)?(\d+)', _ask(java, "-version"))
-    return int(found.group(1)) if found else 0
+    match = re.search(r'version "(?:1\.)?(\d+)', _ask(java, "-version"))
+    return int(match.group(1)) if match else 0
 
 
 def lacks_vector_module(java: str) -> bool:

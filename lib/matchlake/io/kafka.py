@@ -59,8 +59,8 @@ def is_compacted(client: Client, topic: str) -> bool:
     """Whether the topic is compacted: it keeps only the last record of each key."""
     with _explained(topic), KafkaAdminClient(**client, bootstrap_timeout_ms=_TIMEOUT_MS) as admin:
         resources = [ConfigResource(ConfigResourceType.TOPIC, topic)]
-        found = admin.describe_configs(resources, config_filter="all")
-    settings = next(iter(next(iter(found.values())).values()))
+        configs = admin.describe_configs(resources, config_filter="all")
+    settings = next(iter(next(iter(configs.values())).values()))
     if not settings:
         raise SourceError(f"Topic {topic}: the broker does not show whether it is compacted.")
     return "compact" in str(settings["cleanup.policy"]["value"])
@@ -75,7 +75,7 @@ def held_from(
     range's end, or more.
     """
     partition_ = TopicPartition(topic, partition)
-    found = {}
+    result = {}
     with (
         _explained(topic),
         closing(
@@ -92,13 +92,13 @@ def held_from(
         for first, end in ranges:
             consumer.seek(partition_, first)
             deadline = time.monotonic() + _TIMEOUT_MS / 1000
-            found[first] = first
-            while found[first] < end and time.monotonic() < deadline:
+            result[first] = first
+            while result[first] < end and time.monotonic() < deadline:
                 records = consumer.poll(timeout_ms=200).get(partition_)
-                found[first] = records[0].offset if records else consumer.position(partition_)
+                result[first] = records[0].offset if records else consumer.position(partition_)
                 if records:
                     break
-    return found
+    return result
 
 
 @contextmanager

@@ -97,14 +97,14 @@ class Tracker:
         mlflow = self._connect()
         try:
             client = mlflow.MlflowClient()
-            found = client.get_model_version_by_alias(self.params.model, CHAMPION)
+            version = client.get_model_version_by_alias(self.params.model, CHAMPION)
         except Exception as error:
             # Stores use different error codes for a missing model and a missing alias.
             code = getattr(error, "error_code", "")
             if code == "RESOURCE_DOES_NOT_EXIST" or f"alias {CHAMPION} not found" in str(error):
                 return None
             raise self._no_answer(error) from error
-        return _version(found)
+        return _version(version)
 
     def require_champion(self) -> ModelVersion:
         """The champion; raises ModelError without one."""
@@ -146,13 +146,13 @@ class Tracker:
         with self.scratch() as folder:
             source = f"{version.uri}/{path}"
             try:
-                found = mlflow.artifacts.download_artifacts(source, dst_path=str(folder))
+                downloaded = mlflow.artifacts.download_artifacts(source, dst_path=str(folder))
             except (mlflow.MlflowException, OSError) as error:
                 raise ModelError(
                     f"{source} cannot be fetched from {self.registry}: {error}. "
                     "Train the model again, or give another version the alias champion."
                 ) from error
-            yield Path(found)
+            yield Path(downloaded)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

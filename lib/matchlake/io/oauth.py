@@ -49,8 +49,8 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # kafka has n
             with urllib.request.urlopen(  # noqa: S310
                 request, timeout=_TIMEOUT_SECONDS, context=self._tls
             ) as answer:
-                found = json.load(answer)
-                return found["access_token"], float(found.get("expires_in", 0))
+                token = json.load(answer)
+                return token["access_token"], float(token.get("expires_in", 0))
         except HTTPError as error:
             why = f"{error.code} {_why(error)}"
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -20,8 +20,8 @@ def tasks_by_executor(spark: SparkSession) -> dict[str, int]:
     if context is None:
         return {}
     summaries = context.sc().statusStore().executorList(False)  # noqa: FBT003 - ended ones included
-    found = (summaries.apply(at) for at in range(summaries.size()))
-    return {each.id(): each.totalTasks() for each in found if each.id() != _DRIVER}
+    executors = (summaries.apply(at) for at in range(summaries.size()))
+    return {each.id(): each.totalTasks() for each in executors if each.id() != _DRIVER}
 
 
 def log_executors(spark: SparkSession) -> None:

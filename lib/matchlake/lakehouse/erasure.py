@@ -96,7 +96,7 @@ class Erasure:
         valid = f"({STATUS.name} = '{VALID}' AND ({condition}))"
         exact = f"({quarantined} AND ({matches_exactly(stream, USER_ID, self.user)}))"
         anywhere = f"({quarantined} AND ({matches_anywhere(self.user)}) AND NOT {exact})"
-        (found,) = self._sql(
+        (counts,) = self._sql(
             f"SELECT count_if({valid}), count_if({exact}), count_if({anywhere})"
             f" FROM {self._name(table)}"
         ).collect()
@@ -111,16 +111,16 @@ class Erasure:
         )
         for batch_log in batch_logs:
             self._recount(batch_log)
-        also, stay = (found[2], 0) if self.include_unparsed_matches else (0, found[2])
-        return Erased(table, found[0], found[1] + also, stay, self._count(table, chosen))
+        also, stay = (counts[2], 0) if self.include_unparsed_matches else (0, counts[2])
+        return Erased(table, counts[0], counts[1] + also, stay, self._count(table, chosen))
 
     def _recount(self, batch_log: BatchLog) -> None:
         """Counts all batches with erased records again, also those of earlier erasures."""
         batch_log.prepare()
         rows = self.lakehouse.read(batch_log.stream.table).where(f"{STATUS.name} = '{ERASED}'")
-        found = rows.select("checkpoint_id", "batch_id").distinct().collect()
-        if found:
-            batch_log.recount({(row.checkpoint_id, row.batch_id) for row in found})
+        batches = rows.select("checkpoint_id", "batch_id").distinct().collect()
+        if batches:
+            batch_log.recount({(row.checkpoint_id, row.batch_id) for row in batches})
 
     def _count(self, table: str, condition: str) -> int:
         return self.lakehouse.read(table).where(condition).count()

@@ -29,7 +29,7 @@ def tables_read(config: JobConfig) -> dict[str, list[str]]:
     silver = silver_specs(config.silver, config.streams).values()
     events = interactions_spec(config.silver, config.streams)
     sets = [each.rows for each in config.training_sets.values()]
-    found = {
+    by_job = {
         "ingest_events": [],
         "load_lake": [],
         "build_silver": [
@@ -49,7 +49,7 @@ def tables_read(config: JobConfig) -> dict[str, list[str]]:
             *filter(None, [config.recommend.score_pairs_table]),
         ],
     }
-    return {job: sorted(set(names)) for job, names in found.items()}
+    return {job: sorted(set(names)) for job, names in by_job.items()}
 
 
 def job_order(config: JobConfig) -> list[str]:

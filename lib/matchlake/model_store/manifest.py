@@ -119,19 +119,19 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _check_format(folder: Path, data: dict[str, Any]) -> None:
-    found = data.get("format_version")
-    if not isinstance(found, int) or found < 1:
+    format_version = data.get("format_version")
+    if not isinstance(format_version, int) or format_version < 1:
         raise ModelError(f"{folder / MANIFEST} states no format version. {_AGAIN}")
     written_by = data.get("written_by", "another matchlake")
-    if found > FORMAT_VERSION:
+    if format_version > FORMAT_VERSION:
         raise ModelError(
-            f"{folder} was written by {written_by} in format {found}; this matchlake reads format "
-            f"{FORMAT_VERSION}. Upgrade matchlake."
+            f"{folder} was written by {written_by} in format {format_version}; "
+            f"this matchlake reads format {FORMAT_VERSION}. Upgrade matchlake."
         )
-    if found < FORMAT_VERSION:
+    if format_version < FORMAT_VERSION:
         raise ModelError(
-            f"{folder} was written by {written_by} in format {found}; this matchlake reads format "
-            f"{FORMAT_VERSION}. Train and save the model again."
+            f"{folder} was written by {written_by} in format {format_version}; "
+            f"this matchlake reads format {FORMAT_VERSION}. Train and save the model again."
         )
 
 

@@ -57,8 +57,8 @@ class FactorPyfunc(PythonModel):  # type: ignore[misc]
         ]
         return pd.DataFrame(
             {
-                "item_id": [[item for item, _ in found] for found in lists],
-                "score": [[score for _, score in found] for found in lists],
+                "item_id": [[item for item, _ in ranked] for ranked in lists],
+                "score": [[score for _, score in ranked] for ranked in lists],
             }
         )
 

@@ -80,8 +80,8 @@ def _entries(name: str, kind: DataType) -> Column:
     column = F.col("`" + name.replace("`", "``") + "`")
     if isinstance(kind, ArrayType):
         texts = F.array_distinct(F.array_compact(column.cast("array<string>")))
-        found = F.transform(texts, lambda text: _entry(name, "bar", category=text))
-        return F.coalesce(found, F.array(_entry(name, "null")))
+        entries = F.transform(texts, lambda text: _entry(name, "bar", category=text))
+        return F.coalesce(entries, F.array(_entry(name, "null")))
     if isinstance(kind, NumericType):
         unit = F.lit(1.0) if isinstance(kind, IntegralType) else None
         return F.array(_number_entry(name, column.cast("double"), unit))

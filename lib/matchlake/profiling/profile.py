@@ -94,5 +94,5 @@ def profile(
 def profiled_before(profiles: DataFrame, table: str, version: int) -> int | None:
     """The last version of `table` before `version` with a profile; starts one Spark job."""
     earlier = (F.col("table_name") == table) & (F.col("version") < version)
-    found = profiles.where(earlier).agg(F.max("version")).collect()[0][0]
-    return None if found is None else int(found)
+    newest = profiles.where(earlier).agg(F.max("version")).collect()[0][0]
+    return None if newest is None else int(newest)

@@ -24,8 +24,8 @@ class Algorithm:
 
     def params_class(self) -> type[FitParams]:
         """The class of its parameters."""
-        found: type[FitParams] = self.resolve(self.params)
-        return found
+        resolved: type[FitParams] = self.resolve(self.params)
+        return resolved
 
     @staticmethod
     def resolve(name: str) -> Any:

@@ -88,7 +88,7 @@ def summarize(pairs: DataFrame, spec: InteractionSpec) -> InteractionStats:
 def validate(counts: Counts, pairs: DataFrame, spec: InteractionSpec) -> InteractionStats:
     """The size of `pairs` by their counts; raises InputError for invalid rows."""
     if counts.invalid:
-        shown = [tuple(found) for found in pairs.where(invalid_rows(spec)).limit(SHOWN).collect()]
+        shown = [tuple(row) for row in pairs.where(invalid_rows(spec)).limit(SHOWN).collect()]
         raise InputError(
             f"{counts.invalid} of {counts.rows} interaction(s) cannot be fitted, among them "
             f"{shown}. " + spec.requirement

@@ -93,7 +93,7 @@ def baselines_not_beaten(figures: Mapping[str, Figures], own: str, metric: str) 
     Raises InputError if `own` has no value of it.
     """
     score = value_of(figures[own], metric)
-    others = {name: found[metric] for name, found in figures.items() if metric in found}
+    others = {name: metrics[metric] for name, metrics in figures.items() if metric in metrics}
     return [n for n, value in others.items() if n != own and not is_better(metric, score, value)]
 
 
@@ -140,6 +140,6 @@ def flat_figures(figures: Mapping[str, Figures], own: str) -> Figures:
     """All metrics in one mapping: those of model `own` by name, others as `model/metric`."""
     return {
         metric if name == own else f"{name}/{metric}": value
-        for name, found in figures.items()
-        for metric, value in found.items()
+        for name, metrics in figures.items()
+        for metric, value in metrics.items()
     }

@@ -34,16 +34,16 @@ def rating_counts(interactions: DataFrame) -> "Figure":
 
 def activity(interactions: DataFrame) -> "Figure":
     """Ratings per user and per item, most active first; two jobs."""
-    figure, found = make_panels(2)
-    for panel, key, color in zip(found, (USER_ID, ITEM_ID), COLORS, strict=False):
+    figure, panels = make_panels(2)
+    for panel, key, color in zip(panels, (USER_ID, ITEM_ID), COLORS, strict=False):
         counts = interactions.groupBy(key).count().select("count").toPandas()["count"]
         ordered = np.sort(counts.to_numpy())[::-1]
         panel.loglog(np.arange(1, len(ordered) + 1), ordered, color=color)
         half = int(np.searchsorted(np.cumsum(ordered), ordered.sum() / 2)) + 1
         panel.axvline(half, color="black", lw=0.8)
         panel.set(title=f"half of all ratings: {half:,} of {len(ordered):,} {key}s")
-    found[0].set(ylabel="ratings")
-    finish_panels(figure, found, x="rank, most ratings first")
+    panels[0].set(ylabel="ratings")
+    finish_panels(figure, panels, x="rank, most ratings first")
     return figure
 
 

@@ -34,10 +34,10 @@ def ranking_curves(figures: Mapping[str, Figures]) -> "Figure":
     names = _names(figures, ranking=True)
     figure, panels = make_panels(len(names))
     for panel, name in zip(panels, names, strict=True):
-        for color, (model, found) in zip(COLORS, figures.items(), strict=False):
+        for color, (model, metrics) in zip(COLORS, figures.items(), strict=False):
             points = sorted(
                 (int(metric.rpartition("_at_")[2]), value)
-                for metric, value in found.items()
+                for metric, value in metrics.items()
                 if metric.startswith(f"{name}_at_")
             )
             panel.plot(*zip(*points, strict=True), color=color, marker="o", ms=4, label=model)
@@ -53,7 +53,7 @@ def rating_bars(figures: Mapping[str, Figures]) -> "Figure":
     names = _names(figures, ranking=False)
     figure, panels = make_panels(len(names))
     for panel, name in zip(panels, names, strict=True):
-        values = {model: found[name] for model, found in figures.items() if name in found}
+        values = {model: metrics[name] for model, metrics in figures.items() if name in metrics}
         colors = dict(zip(figures, COLORS, strict=False))
         bars = panel.bar(
             list(values),
@@ -90,6 +90,6 @@ def residuals(counts: Sequence[tuple[float, int]]) -> "Figure":
 
 def _names(figures: Mapping[str, Figures], *, ranking: bool) -> list[str]:
     """The distinct metrics, in their order."""
-    metrics = [metric for found in figures.values() for metric in found]
+    metrics = [metric for values in figures.values() for metric in values]
     chosen = [metric for metric in metrics if ("_at_" in metric) == ranking]
     return list(dict.fromkeys(metric.partition("_at_")[0] for metric in chosen))

@@ -62,8 +62,8 @@ def decide_promotion(
         )
         theirs = _measure(tracker, lakehouse.spark, champion, both, params)
         if both is not parts:
-            found = evaluate({"new": model}, both, params.ranking, params.azure_ml_modes)
-            figures = found["new"]
+            evaluated = evaluate({"new": model}, both, params.ranking, params.azure_ml_modes)
+            figures = evaluated["new"]
     except (ModelError, InputError) as error:
         return Decision(CHALLENGER, f"champion {champion.version} cannot be measured: {error}")
     return decide(params.metric, figures, theirs, champion.version)

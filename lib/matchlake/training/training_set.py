@@ -112,10 +112,10 @@ def rebuild_training_set(lake: Lakehouse, record: TrainingSet) -> DataFrame:
     Starts one Spark job, for the digest. Vacuumed versions cannot be read.
     """
     frame = read_training_set(lake, record)
-    found = digest(frame)
-    if found != record.digest:
+    actual = digest(frame)
+    if actual != record.digest:
         raise ReconciliationError(
-            f"The training set on {record.labels} has digest {found}, its record {record.digest}: "
+            f"The training set on {record.labels} has digest {actual}, its record {record.digest}: "
             "a table was rewritten under its version, or the join has changed since."
         )
     return frame

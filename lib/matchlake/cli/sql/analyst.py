@@ -95,11 +95,11 @@ class Analyst:
     def _listing(self) -> DataFrame:
         self.attach()
         prefix = f"{self.lakehouse.catalog}." if self.lakehouse.catalog else ""
-        found = [(name, self.spark.catalog.getTable(prefix + name)) for name in self.names()]
+        tables = [(name, self.spark.catalog.getTable(prefix + name)) for name in self.names()]
         rows = ", ".join(
             f"({quote_text(name)}, {quote_text('view' if table.tableType == 'VIEW' else 'table')},"
             f" {quote_text(table.description or '')})"
-            for name, table in found
+            for name, table in tables
         )
         empty = "(CAST(NULL AS STRING), CAST(NULL AS STRING), CAST(NULL AS STRING))"
         return self.spark.sql(

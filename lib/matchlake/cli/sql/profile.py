@@ -49,13 +49,13 @@ def profile_command(
             ordered = moved.orderBy("column_name").toPandas()
             console.print(_drift_table(ordered, f"{table} since version {compare_to_version}"))
             return
-        found = profile(lake.read(table), params, columns).toPandas()
+        result = profile(lake.read(table), params, columns).toPandas()
     except SPARK_ERRORS as error:
         raise TableError(f"{table} cannot be profiled: {describe_error(error)}") from None
-    for column, rows in found.groupby("column_name"):
+    for column, rows in result.groupby("column_name"):
         console.print(_column_table(rows, f"{column}: {rows['rows'].sum():,} values"))
     if plots:
-        _save(found, table, plots)
+        _save(result, table, plots)
         console.print(f"plots: {plots}")
 
 

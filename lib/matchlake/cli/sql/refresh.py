@@ -26,10 +26,10 @@ class Refresher:
         A failure is logged and the same is tried at the next look: a job may be in the midst of
         making a table.
         """
-        found = frozenset(self._lakehouse.tables())
-        if found != self._tables:
+        tables = frozenset(self._lakehouse.tables())
+        if tables != self._tables:
             try:
-                self._follow(found)
+                self._follow(tables)
             except SPARK_ERRORS as error:
                 _log.warning("tables were not refreshed: %s", str(error).partition("\n")[0])
         return sorted({*(self._tables or ()), *self._views})

@@ -36,9 +36,9 @@ def split_statements(sql: str) -> tuple[list[str], str]:
     """
     ends = [end for kind, _, end in _pieces(sql) if kind == "end"]
     starts = [0, *ends]
-    found = [sql[start : end - 1].strip() for start, end in zip(starts, ends, strict=False)]
+    statements = [sql[start : end - 1].strip() for start, end in zip(starts, ends, strict=False)]
     rest = sql[starts[-1] :]
-    return [each for each in found if has_code(each)], rest if has_code(rest) else ""
+    return [each for each in statements if has_code(each)], rest if has_code(rest) else ""
 
 
 def has_code(sql: str) -> bool:
@@ -79,9 +79,9 @@ def _code(sql: str) -> str:
 def _pieces(sql: str) -> Iterator[tuple[str, int, int]]:
     """Kind, start and end of each piece of `sql`, in order."""
     at = 0
-    while found := _PIECES.match(sql, at):
-        kind = str(found.lastgroup)
-        end = _closed(sql, at) if kind == "bracket" else found.end()
+    while match := _PIECES.match(sql, at):
+        kind = str(match.lastgroup)
+        end = _closed(sql, at) if kind == "bracket" else match.end()
         yield kind, at, end
         at = end
 

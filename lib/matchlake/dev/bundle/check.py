@@ -37,12 +37,12 @@ class Checked:
 def check_bundle(root: Path, variables: Mapping[str, Any] | None = None) -> list[Checked]:
     """Checks every target of the bundle in `root`; raises BundleError if it cannot be read."""
     tree = read_bundle(root)
-    found = []
+    result = []
     for target in tree.get("targets", {}):
         resolved = resolve(tree, target, variables)
         problems = sorted(set(target_problems(resolved, root, _job_overrides(variables))))
         groups = resolved.tree.get("resources", {}).values()
-        found.append(
+        result.append(
             Checked(
                 target,
                 len(resolved.jobs),
@@ -52,7 +52,7 @@ def check_bundle(root: Path, variables: Mapping[str, Any] | None = None) -> list
                 tuple(problems),
             )
         )
-    return found
+    return result
 
 
 def _job_overrides(variables: Mapping[str, Any] | None) -> list[str]:

@@ -50,13 +50,13 @@ def cron_problem(text: str) -> str | None:
 def _fits(part: str, field: _Field) -> bool:
     if re.fullmatch(field.special, part):
         return True
-    found = _PART.fullmatch(part)
-    if not found or (found["first"] == "*" and found["last"]):
+    match = _PART.fullmatch(part)
+    if not match or (match["first"] == "*" and match["last"]):
         return False
-    step = found["step"]
+    step = match["step"]
     if step is not None and not 1 <= int(step) <= field.high:
         return False
-    ends = [_number(text, field) for text in (found["first"], found["last"]) if text]
+    ends = [_number(text, field) for text in (match["first"], match["last"]) if text]
     return all(end is not None for end in ends)
 
 

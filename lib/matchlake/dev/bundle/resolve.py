@@ -49,10 +49,10 @@ def read_bundle(root: Path) -> Keyed:
         raise BundleError(f"No databricks.yml in {root}: run from the project's folder.")
     tree = read_yaml(root, main)
     for pattern in tree.get("include", []):
-        found = sorted(root.glob(pattern))
-        if not found:
+        matches = sorted(root.glob(pattern))
+        if not matches:
             raise BundleError(f"databricks.yml includes {pattern}, but there is no such file.")
-        for path in found:
+        for path in matches:
             tree = _joined(tree, read_yaml(root, path))
     return tree
 
@@ -193,17 +193,17 @@ class _References:
         return self._text(value, path)
 
     def _text(self, text: str, path: Path_) -> Any:
-        found: Any = text
+        value: Any = text
         for _ in range(_DEPTH):
-            if not isinstance(found, str):
-                return self.fill(found, path)
-            if not _REFERENCE.search(found):
-                return found
-            whole = _REFERENCE.fullmatch(found)
-            found = (
+            if not isinstance(value, str):
+                return self.fill(value, path)
+            if not _REFERENCE.search(value):
+                return value
+            whole = _REFERENCE.fullmatch(value)
+            value = (
                 self._look_up(whole[1], path)
                 if whole
-                else _REFERENCE.sub(lambda hit: str(self._look_up(hit[1], path)), found)
+                else _REFERENCE.sub(lambda hit: str(self._look_up(hit[1], path)), value)
             )
         self.problems.append(problem(self._whole, path, f"{text} refers to itself"))
         return ""
@@ -219,26 +219,26 @@ class _References:
                 known = f"is not declared; there is {', '.join(there) or 'none'}"
                 self._missing(path, name, unset if key in there else known)
             case "resources", [kind, key, attribute]:
-                found = self._resource(kind, key, attribute)
-                if found is not None:
-                    return found
+                value = self._resource(kind, key, attribute)
+                if value is not None:
+                    return value
                 self._missing(path, name, "refers to no such resource or attribute")
             case (("bundle" | "workspace"), [*keys]):
-                found = self._whole.get(scope)
+                value = self._whole.get(scope)
                 for key in keys:
-                    found = found.get(key) if isinstance(found, dict) else None
-                if found is not None:
-                    return found
+                    value = value.get(key) if isinstance(value, dict) else None
+                if value is not None:
+                    return value
                 self._missing(path, name, "is not known")
             case _:
                 self._missing(path, name, "begins with none of var, bundle, workspace, resources")
         return ""
 
     def _resource(self, kind: str, key: str, attribute: str) -> Any:
-        found = self._whole.get("resources", {}).get(kind, {}).get(key)
-        if found is None:
+        resource = self._whole.get("resources", {}).get(kind, {}).get(key)
+        if resource is None:
             return None
-        named = (found.get("catalog_name"), found.get("schema_name"), found.get("name"))
+        named = (resource.get("catalog_name"), resource.get("schema_name"), resource.get("name"))
         full = ".".join(str(part) for part in named if part)
         match kind, attribute:
             case "jobs", "id":
@@ -248,8 +248,8 @@ class _References:
             case "volumes", "volume_path":
                 return "/Volumes/" + full.replace(".", "/")
             case _, "id":
-                return found.get("name", key)
-        return found.get(attribute)
+                return resource.get("name", key)
+        return resource.get(attribute)
 
     def _missing(self, path: Path_, name: str, text: str) -> None:
         self.problems.append(problem(self._whole, path, f"${{{name}}} {text}"))

@@ -93,9 +93,9 @@ def conf_rules(resolved: Resolved, config: JobConfig) -> Iterator[Problem]:
         for each in resources.get("volumes", {}).values()
     }
     for path, value in leaves(config.model_dump()):
-        found = _VOLUME.match(value) if isinstance(value, str) else None
-        if found and found.groups() not in volumes:
-            key, name = ".".join(map(str, path)), "/".join(found.groups())
+        match = _VOLUME.match(value) if isinstance(value, str) else None
+        if match and match.groups() not in volumes:
+            key, name = ".".join(map(str, path)), "/".join(match.groups())
             yield problem(tree, ("resources", "volumes"), f"lack {name}, which conf's {key} names")
     scopes = {each.get("name") for each in resources.get("secret_scopes", {}).values()}
     for scope in sorted({ref.scope for ref in secret_references(config).values()} - scopes):

@@ -48,14 +48,14 @@ def task_problems(resolved: Resolved, root: Path) -> Iterator[Problem]:
 def upstream(job: Keyed, task: str) -> set[str]:
     """All tasks that end before `task` starts."""
     graph = task_graph(job)
-    found: set[str] = set()
+    result: set[str] = set()
     waiting = list(graph.get(task, ()))
     while waiting:
         before = waiting.pop()
-        if before not in found:
-            found.add(before)
+        if before not in result:
+            result.add(before)
             waiting += graph.get(before, ())
-    return found
+    return result
 
 
 def task_graph(job: Keyed) -> dict[str, set[str]]:
@@ -68,8 +68,8 @@ def task_graph(job: Keyed) -> dict[str, set[str]]:
 
 def task_kind(task: Keyed) -> str | None:
     """The kind of the task: its one key that ends in `_task`."""
-    found = [kind for kind in KINDS if kind in task]
-    return found[0] if len(found) == 1 else None
+    kinds = [kind for kind in KINDS if kind in task]
+    return kinds[0] if len(kinds) == 1 else None
 
 
 def script_of(task: Keyed, root: Path) -> Path | None:

@@ -59,13 +59,13 @@ def value_problem(name: str, job: Keyed, before: Iterable[str], scripts: Mapping
 @cache
 def values_set_by(script: Path) -> frozenset[str]:
     """The task values that the source of a script sets."""
-    found = set()
+    result = set()
     for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and node.args:
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             if name == _SETTER and isinstance(node.args[0], ast.Constant):
-                found.add(str(node.args[0].value))
-    return frozenset(found)
+                result.add(str(node.args[0].value))
+    return frozenset(result)
 
 
 def filled(text: str, values: Mapping[str, Any]) -> str:

@@ -116,15 +116,15 @@ def doctor(root: Root = _ROOT) -> None:
     """
     from matchlake.dev.sandbox.doctor import checks  # noqa: PLC0415 - brings pandas, a second
 
-    found = checks(root)
+    results = checks(root)
     table = Table("", "what", "found", "to do", box=None, pad_edge=False)
     for column in table.columns:
         column.overflow = "fold"
-    for check in found:
+    for check in results:
         mark = Text("ok", "green") if check.ok else Text("MISSING", "bold red")
         table.add_row(mark, check.name, Text(check.found), Text(check.todo))
     Console().print(table)
-    if not all(check.ok for check in found):
+    if not all(check.ok for check in results):
         raise typer.Exit(1)
 
 

@@ -143,16 +143,16 @@ def fetch_jars(jars: list[Jar], scratch: Path) -> Path:
 
 
 def _cause(output: str) -> str:
-    found = _CAUSE.search(output)
+    match = _CAUSE.search(output)
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return found.group() if found else (lines or ["no output of Ivy"])[-1]
+    return match.group() if match else (lines or ["no output of Ivy"])[-1]
 
 
 def _check(jar: Jar, path: Path) -> None:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != jar.sha256:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != jar.sha256:
         raise SandboxError(
-            f"{jar.file_name} has sha256 {found}, its lock says {jar.sha256}: not installed. "
+            f"{jar.file_name} has sha256 {digest}, its lock says {jar.sha256}: not installed. "
             "Either the download was altered, or the lock is out of date."
         )
 

@@ -178,8 +178,8 @@ def open_movielens(folder: Path) -> MovieLens:
             return MovieLens(folder, name)
     if not folder.is_dir():
         raise SourceError(f"{folder} is not a folder: name that of an unpacked MovieLens set.")
-    found = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
-    listed = found if len(found) <= _LISTED else [*found[:_LISTED], f"{len(found)} files in all"]
+    names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
+    listed = names if len(names) <= _LISTED else [*names[:_LISTED], f"{len(names)} files in all"]
     expected = [f"{one.ratings.file} with {one.items.file}" for one in _LAYOUTS.values()]
     raise SourceError(
         f"{folder} is no MovieLens set: it holds {', '.join(listed) or 'nothing'}; "

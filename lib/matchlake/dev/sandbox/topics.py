@@ -33,11 +33,11 @@ def broker_answers(broker: Broker, cluster: str) -> bool:
         with socket.create_connection((host, int(port)), timeout=1):
             pass
         with KafkaAdminClient(**broker.client_options(), bootstrap_timeout_ms=2000) as admin:
-            found = admin.describe_cluster()
+            description = admin.describe_cluster()
     except (OSError, KafkaError):
         return False
-    is_open = any(not broker.get("is_fenced") for broker in found["brokers"])
-    return is_open and found["cluster_id"] == cluster
+    is_open = any(not broker.get("is_fenced") for broker in description["brokers"])
+    return is_open and description["cluster_id"] == cluster
 
 
 def create_topic(bootstrap: Broker | str, name: str, partitions: int) -> bool:
@@ -63,10 +63,10 @@ def create_topic(bootstrap: Broker | str, name: str, partitions: int) -> bool:
 
 
 def _check_partitions(name: str, topic: dict[str, Any], partitions: int) -> None:
-    found = len(topic["partitions"])
-    if found != partitions:
+    count = len(topic["partitions"])
+    if count != partitions:
         raise SandboxError(
-            f"Topic {name} is there with {found} partitions, not {partitions}: "
+            f"Topic {name} is there with {count} partitions, not {partitions}: "
             "use it as it is, or another name."
         )
 
@@ -81,12 +81,12 @@ def end_offsets(bootstrap: Broker | str, topic: str) -> list[int]:
         try:
             count = len(admin.describe_topics([topic])[0]["partitions"])
             partitions = [TopicPartition(topic, number) for number in range(count)]
-            found = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
+            offsets = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
         except KafkaError as error:
             raise SandboxError(f"Topic {topic} at {bootstrap} cannot be read: {error}") from error
     if not count:
         raise SandboxError(f"The broker at {bootstrap} has no topic {topic}: make it first.")
-    return [found[each].offset for each in partitions]
+    return [offsets[each].offset for each in partitions]
 
 
 def read_record(bootstrap: Broker | str, topic: str, partition: int, offset: int) -> Event | None:

@@ -126,10 +126,10 @@ class LakeFiles:
             if error.getCondition() != "PATH_NOT_FOUND":
                 raise
             return []
-        found = {row["file"]: LakeFile(*row) for row in _facts(there).collect()}
+        files = {row["file"]: LakeFile(*row) for row in _facts(there).collect()}
         # Empty files have no row.
         names = [re.sub("^file:/+", "file:/", name) for name in there.inputFiles()]
-        return [found.get(name, LakeFile(name, 0, _NO_TIME)) for name in sorted(names)]
+        return [files.get(name, LakeFile(name, 0, _NO_TIME)) for name in sorted(names)]
 
     def known(self) -> dict[str, Any]:
         """The rows of the source in the log, by file."""
@@ -169,9 +169,9 @@ class LakeFiles:
             self.name, self.file_log, self.lakehouse.catalog, self.lakehouse.folder
         )
         try:
-            found = _facts(reader.schema(_FIELDS).load(_as_glob(self.pattern)))
+            files = _facts(reader.schema(_FIELDS).load(_as_glob(self.pattern)))
             query = (
-                found.writeStream.foreachBatch(record_new_files)
+                files.writeStream.foreachBatch(record_new_files)
                 .queryName(f"lake.{self.name}")
                 .option("checkpointLocation", self.checkpoint)
                 .trigger(availableNow=True)

@@ -114,13 +114,13 @@ def _parse(batches: Iterable[pa.RecordBatch], source: LakeSource) -> Iterator[pa
     for batch in batches:
         if source.format == "json":
             lines = batch.column(_LINE)
-            found, rejections = reader.read(lines)
+            values, rejections = reader.read(lines)
             why_null: WhyNull = partial(_why_null, reader, lines, source.partition_columns)
         else:
-            found, rejections = _fields(batch, source.in_rows)
+            values, rejections = _fields(batch, source.in_rows)
             why_null = _null
-        found = {**found, **{name: batch.column(name) for name in source.partition_columns}}
-        typed = check_columns(source.columns, found, rejections, why_null)
+        values = {**values, **{name: batch.column(name) for name in source.partition_columns}}
+        typed = check_columns(source.columns, values, rejections, why_null)
         yield _result(batch, typed, rejections)
 
 

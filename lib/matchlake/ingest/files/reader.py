@@ -69,14 +69,14 @@ class LakeRows:
         unreadable = Unreadable(set(), {})
         for file in files:
             try:
-                found = self._columns(file) if file.size else []
+                columns = self._columns(file) if file.size else []
             except _FAILED as error:
                 unreadable.corrupt[file] = _corruption(error)
                 continue
-            if found == []:
+            if columns == []:
                 unreadable.empty.add(file)
-            elif found is not None:
-                self._require_declared(file, found)
+            elif columns is not None:
+                self._require_declared(file, columns)
         return unreadable
 
     def parse(self, files: Sequence[LakeFile]) -> Parsed:
@@ -100,10 +100,10 @@ class LakeRows:
         paths = [file.path for file in files]
         if self.source.format == "parquet" and column in self.source.in_rows:
             name = self.source.columns[column].path or column
-            found = self.spark.read.parquet(*paths).where(F.col(name).cast("string") == value)
+            rows = self.spark.read.parquet(*paths).where(F.col(name).cast("string") == value)
         else:
-            found = self.spark.read.text(paths).where(F.contains(VALUE, F.lit(value)))
-        named = found.select("_metadata.file_path").distinct().orderBy("file_path")
+            rows = self.spark.read.text(paths).where(F.contains(VALUE, F.lit(value)))
+        named = rows.select("_metadata.file_path").distinct().orderBy("file_path")
         return [row[0] for row in named.collect()]
 
     def forget(self) -> None:
@@ -194,7 +194,7 @@ def _fields(schema: StructType, within: str = "") -> Iterator[str]:
 
 def _corruption(error: Exception) -> str:
     """The message of the reader for a corrupt file; raises any other error."""
-    found = _BROKEN.search(str(error))
-    if not found:
+    match = _BROKEN.search(str(error))
+    if not match:
         raise error
-    return found[0].strip().removeprefix("Caused by: ")[:_SHOWN]
+    return match[0].strip().removeprefix("Caused by: ")[:_SHOWN]

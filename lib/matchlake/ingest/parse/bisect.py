@@ -9,15 +9,15 @@ def bisect_failures(count: int, passes: Callable[[int, int], bool]) -> list[int]
     `passes(start, stop)` says whether a whole range passes. It is called for halves, so k failures
     cost about 2 k log2(count / k) calls.
     """
-    found = []
+    failures = []
     ranges = [(0, count)] if count else []
     while ranges:
         start, stop = ranges.pop()
         if passes(start, stop):
             continue
         if stop - start == 1:
-            found.append(start)
+            failures.append(start)
         else:
             middle = (start + stop) // 2
             ranges += [(middle, stop), (start, middle)]
-    return found
+    return failures

@@ -139,8 +139,8 @@ def _registered(options: ConfluentAvroOptions, number: int) -> Any:
         with urllib.request.urlopen(  # noqa: S310 - the options allow http and https only
             address, timeout=options.registry_timeout_seconds
         ) as answer:
-            found = json.load(answer)
-        text, kind = found["schema"], found.get("schemaType", "AVRO")
+            answered = json.load(answer)
+        text, kind = answered["schema"], answered.get("schemaType", "AVRO")
     except urllib.error.HTTPError as error:
         if error.code == _NOT_FOUND:
             return Rejection(ErrorCode.UNKNOWN_SCHEMA, f"the registry has no schema {number}")
@@ -165,12 +165,12 @@ def _message_class(options: ProtobufOptions) -> type[Message]:
         pool = descriptor_pool.DescriptorPool()
         for file in descriptor_pb2.FileDescriptorSet.FromString(raw).file:
             pool.Add(file)
-        found = pool.FindMessageTypeByName(options.message)
+        descriptor = pool.FindMessageTypeByName(options.message)
     except (OSError, DecodeError, TypeError) as error:
         raise ConfigError(f"{options.descriptors} holds no descriptors: {error}") from None
     except KeyError:
         raise ConfigError(f"{options.descriptors} has no message {options.message}.") from None
-    made: type[Message] = message_factory.GetMessageClass(found)
+    made: type[Message] = message_factory.GetMessageClass(descriptor)
     return made
 
 

@@ -120,24 +120,24 @@ def _walk(record: Mapping[str, Any], path: tuple[str, ...]) -> tuple[Any, Wrong]
 
 
 def _wrong_kind(value: Any, kind: str) -> Wrong:
-    found = type(value)
+    actual = type(value)
     match kind:
         case _ if value is None:
             fits = True
         case "string" | "timestamp" | "date":
-            fits = found is str or (kind == "string" and found is _Digits and _is_int64(value))
+            fits = actual is str or (kind == "string" and actual is _Digits and _is_int64(value))
         case "int" | "bigint":
-            if found is _Digits and not _is_int64(value):
+            if actual is _Digits and not _is_int64(value):
                 return ErrorCode.OUT_OF_RANGE, f"{_shown(value)} is no 64-bit integer"
-            fits = found is _Digits
+            fits = actual is _Digits
         case "double":
-            if found in (_Digits, float) and float(value) in (float("inf"), float("-inf")):
+            if actual in (_Digits, float) and float(value) in (float("inf"), float("-inf")):
                 return ErrorCode.OUT_OF_RANGE, "outside the range of a double"
-            fits = found in (_Digits, float)
+            fits = actual in (_Digits, float)
         case "boolean":
-            fits = found is bool
+            fits = actual is bool
         case _:
-            fits = found is list and all(part is None or type(part) is str for part in value)
+            fits = actual is list and all(part is None or type(part) is str for part in value)
     return None if fits else (ErrorCode.WRONG_TYPE, f"expected {kind}, found {_described(value)}")
 
 

@@ -60,15 +60,17 @@ class RecordReader:
         """
         rejections: dict[int, Rejection] = {}
         self.rescued = {}
-        found: dict[str, list[Any]] = {name: [] for name in self._columns}
+        values_by_column: dict[str, list[Any]] = {name: [] for name in self._columns}
         for row, raw in enumerate(values.to_pylist()):
             read = self._one(raw, row)
             if isinstance(read, Rejection):
                 rejections[row] = read
                 read = {}
-            for name, column in found.items():
+            for name, column in values_by_column.items():
                 column.append(read.get(name))
-        return {name: self._array(name, column) for name, column in found.items()}, rejections
+        return {
+            name: self._array(name, column) for name, column in values_by_column.items()
+        }, rejections
 
     def why_null(self, values: pa.Array, row: int, name: str) -> ErrorCode:
         """Whether the field of a null column is missing in the value, or null."""

@@ -73,14 +73,14 @@ class _Checks:
         self._findings = rejections
 
     def run(self, why_null: WhyNull) -> pa.Array:
-        column, found = self._column, self._found
-        if column.required and found.null_count:
-            for row in self._new(_mask(found.is_null())):
+        column, values_in = self._column, self._found
+        if column.required and values_in.null_count:
+            for row in self._new(_mask(values_in.is_null())):
                 self._add(row, why_null(row, self._name), "is required")
-        if column.type == "int" and pa.types.is_int64(found.type):
+        if column.type == "int" and pa.types.is_int64(values_in.type):
             limits = np.iinfo(np.int32)
-            self._check_range(found, limits.min, limits.max)
-        values, failed = convert(found, column)
+            self._check_range(values_in, limits.min, limits.max)
+        values, failed = convert(values_in, column)
         for row in self._new(failed):
             self._add(row, ErrorCode.WRONG_TYPE, f"{self._shown(row)} is no {column.type}")
         if column.type == "double":

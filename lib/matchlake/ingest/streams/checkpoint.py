@@ -85,9 +85,9 @@ class Checkpoint:
     def _offsets(self, file: str) -> Offsets | None:
         for line in self._lines(file):
             # Other lines hold a version and the batch's settings.
-            found: dict[str, Any] = json.loads(line) if line.startswith("{") else {}
-            if self.topic in found:
-                return {int(part): int(at) for part, at in found[self.topic].items()}
+            offsets: dict[str, Any] = json.loads(line) if line.startswith("{") else {}
+            if self.topic in offsets:
+                return {int(part): int(at) for part, at in offsets[self.topic].items()}
         return None
 
     def _generations(self) -> int:

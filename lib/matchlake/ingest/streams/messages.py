@@ -133,10 +133,10 @@ def read_values(
     _spare_imports()
     for values in batches:
         count = len(values)
-        found, rejections = reader.read(values)
+        fields, rejections = reader.read(values)
         columns = check_columns(
             stream.columns,
-            found,
+            fields,
             rejections,
             lambda row, name: reader.why_null(values, row, name),  # noqa: B023
         )

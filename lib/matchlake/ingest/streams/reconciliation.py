@@ -108,13 +108,13 @@ def unlinked_message(row: Row) -> str:
 
 def differs() -> Column:
     """Whether the log and the found counts of a batch do not agree."""
-    found = {name: F.coalesce(F.col("found")[name], F.lit(0)) for name in (*STATUSES, "distinct")}
+    counts = {name: F.coalesce(F.col("found")[name], F.lit(0)) for name in (*STATUSES, "distinct")}
     first, end = F.col("first_offset"), F.col("end_offset")
     inside = (F.col("found")["lowest"] >= first) & (F.col("found")["highest"] < end)
     agrees = [
-        *(found[name] == F.col(name) for name in STATUSES),
-        found["read"] == found["distinct"],
-        found["read"] + size_of_gaps() == end - first,
-        F.coalesce(inside, found["read"] == 0),
+        *(counts[name] == F.col(name) for name in STATUSES),
+        counts["read"] == counts["distinct"],
+        counts["read"] + size_of_gaps() == end - first,
+        F.coalesce(inside, counts["read"] == 0),
     ]
     return ~F.coalesce(reduce(and_, agrees), F.lit(False))  # noqa: FBT003 - a condition, not a flag

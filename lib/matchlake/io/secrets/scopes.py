@@ -60,8 +60,8 @@ class ScopeSecrets:
 
         self._client = self._client or self._connect()
         again = retried(is_retryable=_may_pass, timeout=self._timeout)
-        found = again(self._client.secrets.get_secret)(ref.scope, ref.key)
-        return found.value or ""
+        secret = again(self._client.secrets.get_secret)(ref.scope, ref.key)
+        return secret.value or ""
 
     def _explain(self, ref: SecretRef, error: Exception) -> NoReturn:
         from databricks.sdk.errors import (  # noqa: PLC0415 - a second to import

@@ -36,7 +36,7 @@ def run_chains(
         traces.append(gibbs.trace)
     names = traces[0][0]
     trace = {name: np.array([[facts[name] for facts in one] for one in traces]) for name in names}
-    found = Posterior.of(samples, gibbs.response.mean, gibbs.response.levels)
+    posterior = Posterior.of(samples, gibbs.response.mean, gibbs.response.levels)
     counts = [np.bincount(ratings.places[:, side], minlength=n) for side, n in enumerate(sizes)]
     mean_features = [
         MeanFeatures(
@@ -44,7 +44,7 @@ def run_chains(
         )
         for of, n, history in zip(features, counts, histories, strict=False)
     ]
-    return found.with_cold(counts, mean_features), trace
+    return posterior.with_cold(counts, mean_features), trace
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Convergence:
 
 def measure_convergence(trace: Trace, burn_in: int) -> list[Convergence]:
     """Split R-hat and effective sample size of each traced number (Gelman et al. 2013, 11.4-5)."""
-    found = []
+    result = []
     for name, values in trace.items():
         retained = values[:, burn_in:]
         half = retained.shape[1] // 2
@@ -67,8 +67,8 @@ def measure_convergence(trace: Trace, burn_in: int) -> list[Convergence]:
             continue
         split = np.concatenate([retained[:, :half], retained[:, -half:]])
         r_hat, ess = _mixing(split)
-        found.append(Convergence(name, float(retained.mean()), r_hat, ess))
-    return found
+        result.append(Convergence(name, float(retained.mean()), r_hat, ess))
+    return result
 
 
 def _mixing(chains: npt.NDArray[np.float64]) -> tuple[float, float]:

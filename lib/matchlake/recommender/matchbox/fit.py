@@ -80,8 +80,8 @@ def fit_matchbox(
         return _in_one_task(prepared, vectors, params, (fitted, checkpoint))
     _refuse_wide(fitted, params)
     inputs = Input(prepared.drop(DATE), vectors, sources_of(fitted), stats)
-    found = fit_blocks(inputs, params, checkpoint)
-    return _model(found.users, found.items, None, found.report, (params, fitted))
+    gathered = fit_blocks(inputs, params, checkpoint)
+    return _model(gathered.users, gathered.items, None, gathered.report, (params, fitted))
 
 
 def fit(inputs: TrainingInputs, params: MatchboxParams, context: FitContext) -> MatchboxModel:
@@ -177,10 +177,10 @@ def _model(
         params=choices[0],
         encoders=choices[1],
     )
-    for found in model.convergence_diagnostics():
+    for diagnostic in model.convergence_diagnostics():
         _log.info(
             "%s: mean %.4g, R-hat %.3f, %.0f effective samples",
-            *(found.name, found.mean, found.r_hat, found.ess),
+            *(diagnostic.name, diagnostic.mean, diagnostic.r_hat, diagnostic.ess),
         )
     return model
 

@@ -226,9 +226,13 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
     def diagnostics(self) -> Mapping[str, float]:
         """`convergence_diagnostics` as numbers by name."""
         return {
-            f"convergence/{found.name}/{name}": value
-            for found in self.convergence_diagnostics()
-            for name, value in (("mean", found.mean), ("r_hat", found.r_hat), ("ess", found.ess))
+            f"convergence/{diagnostic.name}/{name}": value
+            for diagnostic in self.convergence_diagnostics()
+            for name, value in (
+                ("mean", diagnostic.mean),
+                ("r_hat", diagnostic.r_hat),
+                ("ess", diagnostic.ess),
+            )
         }
 
     def to_parts(self) -> ModelParts[DataFrame]:

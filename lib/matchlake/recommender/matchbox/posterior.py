@@ -132,7 +132,7 @@ class Posterior:
         sides = []
         for number, side in enumerate(self.sides):
             average = side.rows.mean(axis=0, dtype=np.float64)
-            found = SideReport(
+            side_report = SideReport(
                 means=side.means,
                 precisions=side.precisions,
                 links=side.links.astype(np.float32),
@@ -142,8 +142,8 @@ class Posterior:
                 cold_share=side.cold_share,
             )
             if number != DAY:
-                found = replace(found, projection=few[number], seen=seen[number])
-            sides.append(found)
+                side_report = replace(side_report, projection=few[number], seen=seen[number])
+            sides.append(side_report)
         return PosteriorReport(
             mean=self.mean,
             sizes=tuple(len(side.rows) for side in self.sides),

@@ -87,8 +87,8 @@ class Predictor:
 
 def covariances(report: PosteriorReport, sides: int) -> Floats:
     """Prior covariances (sides, samples, columns, columns)."""
-    found = [np.linalg.inv(side.precisions) for side in report.sides[:sides]]
-    return np.stack(found).astype(np.float32)
+    inverses = [np.linalg.inv(side.precisions) for side in report.sides[:sides]]
+    return np.stack(inverses).astype(np.float32)
 
 
 def user_responses(report: PosteriorReport, own: npt.NDArray[np.bool_], rows: Floats) -> Floats:

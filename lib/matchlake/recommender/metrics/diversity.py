@@ -42,10 +42,10 @@ def diversity(lists: DataFrame, catalogue: DataFrame, ks: tuple[int, ...]) -> Da
     vectors = catalogue.where(F.col(VECTOR).isNotNull()).select(ITEM_ID, vector)
     plan = plan_partitions(queries, _TASKS)
     rows = plan.assemble(replicate(vectors, plan, _VECTORS), route_by_query(queries, plan, _LISTS))
-    found = rows.mapInArrow(_Diversity(ks), _TOTALS)
+    totals = rows.mapInArrow(_Diversity(ks), _TOTALS)
     n_judged, users = F.sum("judged"), F.sum("users")
     mean = F.try_divide(F.sum("total"), n_judged)
-    summed = found.groupBy("k").agg(figure("diversity", mean, n_judged, users).alias("figure"))
+    summed = totals.groupBy("k").agg(figure("diversity", mean, n_judged, users).alias("figure"))
     return summed.select(
         F.lit("diversity").alias("metric"),
         "k",

@@ -50,9 +50,9 @@ def related_metrics(
     short = lists.where(F.col(RANK) <= k).select(
         F.col(key).alias("query"), F.col(related).alias("target"), RANK
     )
-    found = short.join(gains, ["query", "target"], "left").groupBy("query")
+    by_query = short.join(gains, ["query", "target"], "left").groupBy("query")
     discount = F.log2(F.col(RANK) + 1)
-    gained = found.agg(
+    gained = by_query.agg(
         F.count("*").alias("_length"),
         *[F.sum(F.coalesce(f"gain_{n}", F.lit(0.0)) / discount).alias(f"_{n}") for n in _NORMS],
     )

@@ -83,10 +83,10 @@ class Logins:
 
     def _token(self, request: Request) -> Answer:
         form, client = _login(request)
-        found = self.applications.get(client)
-        if found is None or found.secret != form.get("client_secret"):
+        application = self.applications.get(client)
+        if application is None or application.secret != form.get("client_secret"):
             return _refused("invalid_client", "AADSTS7000215: Invalid client secret provided.")
-        if found.expired:
+        if application.expired:
             return _refused("invalid_client", "AADSTS7000222: The client secret keys are expired.")
         audience = form.get("scope", "").removesuffix("/.default") or "kafka"
         token = self.issue(client, audience)

@@ -107,7 +107,7 @@ class Cloud:
         vault = self._open_vault(url)
         try:
             if name is None:
-                return [found.name for found in vault.list_properties_of_secrets()]
+                return [secret.name for secret in vault.list_properties_of_secrets()]
             return vault.get_secret(name).value
         except ResourceNotFoundError:
             raise RefusalError(

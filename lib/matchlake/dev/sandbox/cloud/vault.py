@@ -60,7 +60,7 @@ class Vault:
 
     def _read(self, name: str, rest: list[str], live: dict[str, Any]) -> Answer:
         if not name:
-            return self._listed({each: found[-1] for each, found in live.items()})
+            return self._listed({each: history[-1] for each, history in live.items()})
         versions = live.get(name, [])
         if rest == ["versions"]:
             return self._listed({f"{name}/{one['version']}": one for one in versions})
@@ -82,12 +82,12 @@ class Vault:
         return Answer(401, body, {"WWW-Authenticate": challenge})
 
     def _get(self, name: str, versions: list[dict[str, Any]], version: str) -> Answer:
-        found = _version(versions, version)
-        if found is None:
+        found_version = _version(versions, version)
+        if found_version is None:
             return _missing(name)
-        if not found["enabled"]:
+        if not found_version["enabled"]:
             return _error(403, "Forbidden", "The secret is disabled.", "SecretDisabled")
-        return Answer(body={"value": found["value"], **self._bundle(name, found)})
+        return Answer(body={"value": found_version["value"], **self._bundle(name, found_version)})
 
     def _set(
         self,
@@ -110,11 +110,13 @@ class Vault:
     def _update(
         self, name: str, versions: list[dict[str, Any]], version: str, fields: Mapping[str, Any]
     ) -> Answer:
-        found = _version(versions, version)
-        if found is None:
+        found_version = _version(versions, version)
+        if found_version is None:
             return _missing(name)
-        found["enabled"] = fields.get("attributes", {}).get("enabled", found["enabled"])
-        return Answer(body=self._bundle(name, found))
+        found_version["enabled"] = fields.get("attributes", {}).get(
+            "enabled", found_version["enabled"]
+        )
+        return Answer(body=self._bundle(name, found_version))
 
     def _deleted(self, name: str, deleted: Mapping[str, Any]) -> Answer:
         now = int(time.time())

@@ -28,8 +28,8 @@ class Request:
     @property
     def json(self) -> dict[str, Any]:
         """The body as a JSON object; empty where there is none."""
-        found = json.loads(self.body or b"{}")
-        return found if isinstance(found, dict) else {}
+        parsed = json.loads(self.body or b"{}")
+        return parsed if isinstance(parsed, dict) else {}
 
     @property
     def form(self) -> dict[str, str]:

@@ -31,7 +31,7 @@ class BlockState:
 
     def arrays(self) -> dict[str, Array]:
         """All of it, for a message."""
-        found: dict[str, Array] = {
+        result: dict[str, Array] = {
             **self.block.csr.narrowed(),
             "names": self.names,
             "counts": np.array([len(link) for link in self.block.links]),
@@ -40,22 +40,22 @@ class BlockState:
         }
         if self.features is not None:
             rows = self.features.rows
-            found |= {"x_indptr": rows.indptr, "x_columns": rows.columns, "x_values": rows.values}
-            found["x_width"] = np.array([rows.width])
-        return found
+            result |= {"x_indptr": rows.indptr, "x_columns": rows.columns, "x_values": rows.values}
+            result["x_width"] = np.array([rows.width])
+        return result
 
     @staticmethod
     def read(table: pa.Table) -> "BlockState":
         """The block state of the pieces in `table`."""
-        found = unpack_messages(table, STATE)[0]
-        links = np.split(found["links"], np.cumsum(found["counts"])[:-1])
+        message = unpack_messages(table, STATE)[0]
+        links = np.split(message["links"], np.cumsum(message["counts"])[:-1])
         features = None
-        if "x_width" in found:
-            width = int(found["x_width"][0])
-            rows = Csr(found["x_indptr"], found["x_columns"], found["x_values"], width)
+        if "x_width" in message:
+            width = int(message["x_width"][0])
+            rows = Csr(message["x_indptr"], message["x_columns"], message["x_values"], width)
             features = Features(rows)
-        block = Block(Csr.widened(found), links, found["near"])
-        return BlockState(block, found["names"], features)
+        block = Block(Csr.widened(message), links, message["near"])
+        return BlockState(block, message["names"], features)
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,8 @@ def collect_report(
     for side, projection in ((USER, few.users), (ITEM, few.items)):
         both = averages[side], averages[1 - side]
         priors = [sample.priors[side] for sample in samples]
-        found = _side_report(priors, mean_features[side], both, numbers=numbers)
-        sides.append(replace(found, projection=projection, seen=seen[side]))
+        report = _side_report(priors, mean_features[side], both, numbers=numbers)
+        sides.append(replace(report, projection=projection, seen=seen[side]))
     return PosteriorReport(
         mean=likelihood.mean,
         sizes=layout.sizes,

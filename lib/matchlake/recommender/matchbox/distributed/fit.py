@@ -122,8 +122,8 @@ def _mean_features(inputs: Input, side: int) -> Floats:
         return np.zeros(0, np.float32)
     counts = inputs.ratings.groupBy(key).agg(F.count(F.lit(1)).alias("count"))
     rows = vectors.join(counts, key).select("count", VECTOR)
-    found = rows.mapInArrow(_weighted_sums, "sums array<double>").toArrow()
-    sums = np.array(found["sums"].to_pylist()).sum(axis=0) / inputs.size.interactions
+    table = rows.mapInArrow(_weighted_sums, "sums array<double>").toArrow()
+    sums = np.array(table["sums"].to_pylist()).sum(axis=0) / inputs.size.interactions
     return np.asarray(sums, np.float32)
 
 
@@ -197,5 +197,5 @@ class _Finish:
         priors = report.sides[side]
         task = ColdRows(priors.means + priors.baseline_shift, priors.links, priors.projection)
         rows = cold.join(numbered, key).select("idx", VECTOR).mapInArrow(task, ROWS)
-        found = rows.join(numbered, "idx").select(key, *_COLUMNS)
-        return self.checkpoint(trained.unionByName(found))
+        indexed = rows.join(numbered, "idx").select(key, *_COLUMNS)
+        return self.checkpoint(trained.unionByName(indexed))

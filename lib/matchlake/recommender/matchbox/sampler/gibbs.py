@@ -156,11 +156,11 @@ class Gibbs:
 
 def scale_facts(sources: Sequence[tuple[Source, ...]], priors: Sequence[Prior]) -> dict[str, float]:
     """The scale of each source's links, for the trace."""
-    found: dict[str, float] = {}
+    facts: dict[str, float] = {}
     for name, parts, prior in zip(("user", "item"), sources, priors, strict=False):
         scales = zip(parts, map(float, prior.scales), strict=True)
-        found |= {f"{name}_link_scale_{source.name}": scale for source, scale in scales}
-    return found
+        facts |= {f"{name}_link_scale_{source.name}": scale for source, scale in scales}
+    return facts
 
 
 def threads_of(params: MatchboxParams) -> int:

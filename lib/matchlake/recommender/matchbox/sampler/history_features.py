@@ -38,8 +38,8 @@ def mean_feature_row(rows: Csr, counts: Ints) -> Floats:
     """
     weights = np.repeat(counts, rows.counts()) * rows.values
     totals = np.bincount(rows.columns, weights, rows.width)
-    found: Floats = (totals / counts.sum()).astype(np.float32)
-    return found
+    means: Floats = (totals / counts.sum()).astype(np.float32)
+    return means
 
 
 def history_of(rows: Places, others: Places, count: int, columns: Ints) -> Csr:
@@ -47,11 +47,11 @@ def history_of(rows: Places, others: Places, count: int, columns: Ints) -> Csr:
     position = np.full(int(max(columns.max(initial=-1), others.max(initial=-1))) + 1, -1, np.int64)
     position[columns] = np.arange(len(columns))
     rated = np.maximum(np.bincount(rows, minlength=count), 1)
-    found = position[others]
-    known = found >= 0
+    indices = position[others]
+    known = indices >= 0
     values = (1.0 / np.sqrt(rated))[rows[known]].astype(np.float32)
     shape = count, len(columns)
-    return csr_from_pairs(rows[known], found[known].astype(np.int32), values, shape)
+    return csr_from_pairs(rows[known], indices[known].astype(np.int32), values, shape)
 
 
 def all_sources(sources: tuple[Source, ...] | None, seen: Ints) -> tuple[Source, ...]:

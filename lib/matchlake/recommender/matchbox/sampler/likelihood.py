@@ -151,8 +151,8 @@ class Gaussian:
     def sums(self, users: Floats) -> Arrays:
         """Count, sum, sum of logarithms, and sum of standard deviations."""
         exact = users[:, 0].astype(np.float64)
-        found = len(exact), exact.sum(), np.log(exact).sum(), (exact**-0.5).sum()
-        return {"users": np.array(found)}
+        statistics = len(exact), exact.sum(), np.log(exact).sum(), (exact**-0.5).sum()
+        return {"users": np.array(statistics)}
 
     def drawn(self, sums: Arrays, key: Parts) -> "Gaussian":
         """New shape and rate of the users' own precisions."""
@@ -235,8 +235,8 @@ class OrdinalProbit:
         """Count, sum, sum of products of the gaps, and sum of the inner levels' width."""
         moments = Moments.of(users, None)
         width = (edges_of(users, self.base)[:, -2] - self.base).sum()
-        found = np.array([moments.rows, width])
-        return {"users": found, "total": moments.total, "square": moments.square}
+        statistics = np.array([moments.rows, width])
+        return {"users": statistics, "total": moments.total, "square": moments.square}
 
     def drawn(self, sums: Arrays, key: Parts) -> "OrdinalProbit":
         """New mean and precision of the users' gaps."""
