@@ -24,11 +24,11 @@ def run(runtime: Runtime) -> None:
     params = config.recommend
     pairs = lakehouse.read(params.score_pairs_table) if params.score_pairs_table else None
     champion = runtime.tracker.require_champion()
-    place = f"{config.checkpoints}/recommend"
-    what = f"{config.tracking.model} {champion.version}"
+    path = f"{config.checkpoints}/recommend"
+    label = f"{config.tracking.model} {champion.version}"
     with (
         runtime.tracker.files(champion, f"artifacts/{FACTORS}") as folder,
-        fit_checkpoints(runtime.spark, place, what, resume=False) as checkpoints,
+        fit_checkpoints(runtime.spark, path, label, resume=False) as checkpoints,
     ):
         model = load_model(folder, runtime.spark)
         trained = load_training_params(folder, config.train)

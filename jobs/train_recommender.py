@@ -49,10 +49,10 @@ def run(runtime: Runtime) -> None:
     history = lakehouse.read(INTERACTIONS.name, versions[INTERACTIONS.name])
     interactions = with_weight(history, params)
     sides = read_sides(lakehouse, tables, interactions, versions)
-    what = f"versions {versions}, {params.model_dump_json(exclude={'resume'})}, {tables}"
-    place = f"{runtime.config.checkpoints}/train_recommender"
+    label = f"versions {versions}, {params.model_dump_json(exclude={'resume'})}, {tables}"
+    path = f"{runtime.config.checkpoints}/train_recommender"
     with (
-        fit_checkpoints(runtime.spark, place, what, resume=params.resume) as checkpoints,
+        fit_checkpoints(runtime.spark, path, label, resume=params.resume) as checkpoints,
         tracker.run("train_recommender") as run,
         tracker.scratch() as scratch,
     ):

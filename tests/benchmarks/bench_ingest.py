@@ -71,7 +71,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--peers", default="from_json,from_json_narrow", help=f"some of {','.join(PEERS)}; or none"
     )
-    parser.add_argument("--bad", action="store_true", help="also with 1 %% of bad records")
+    parser.add_argument("--bad", action="store_true", help="also with 1 %% of invalid records")
     parser.add_argument("--replay", type=int, default=0, help="quarantined records to read again")
     parser.add_argument("--continuous", type=int, default=0, help="seconds of a lasting stream")
     parser.add_argument("--rate", type=int, default=5_000, help="its events a second")

@@ -40,7 +40,7 @@ class SilverCounts(NamedTuple):
 
     @property
     def repeated(self) -> int:
-        """Records of an event that another record, here or in the table, stands for."""
+        """Records of an event that has another record, here or in the table."""
         return self.valid - self.new
 
 

@@ -65,9 +65,9 @@ def profile(
         F.max("cell").over(of_column),
         params.bins,
     )
-    place = F.row_number().over(of_column.orderBy(F.desc("rows"), "category"))
+    rank = F.row_number().over(of_column.orderBy(F.desc("rows"), "category"))
     other = (F.col("kind") == "bar") & (F.col("place") > params.top)
-    counted = cells.withColumns({"width": width, "place": place}).select(
+    counted = cells.withColumns({"width": width, "place": rank}).select(
         "column_name",
         F.when(other, "other").otherwise(F.col("kind")).alias("kind"),
         (F.floor(F.col("cell") / F.col("width")) * F.col("width")).alias("bin_low"),

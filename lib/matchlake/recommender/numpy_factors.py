@@ -142,7 +142,7 @@ class NumpyFactorRecommender(NumpyRecommender):
 
     @property
     def by_popularity(self) -> bool:
-        """Whether unknown queries get what has the most interactions."""
+        """Whether unknown queries get the targets with the most interactions."""
         return False
 
     @property

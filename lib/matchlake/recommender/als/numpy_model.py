@@ -113,7 +113,7 @@ class NumpyFactorModel(NumpyFactorRecommender):
 
     @property
     def by_popularity(self) -> bool:
-        """Whether unknown queries get what has the most interactions."""
+        """Whether unknown queries get the targets with the most interactions."""
         return self.params.feedback == "implicit"
 
     def _design(self, item_id: Any) -> npt.NDArray[np.float64]:

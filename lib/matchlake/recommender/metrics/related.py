@@ -71,5 +71,5 @@ def related_metrics(
 
 
 def _discounted(gains: Column) -> Column:
-    parts = F.transform(gains, lambda gain, place: gain / F.log2(place + 2))
+    parts = F.transform(gains, lambda gain, index: gain / F.log2(index + 2))
     return F.aggregate(parts, F.lit(0.0), lambda total, part: total + part)
