@@ -1,11 +1,13 @@
-"""The k best targets of each query: scores in registers, and a selection by limits.
+"""Selects the k best targets of each query; scores stay in registers.
 
-Targets are stored in panels of sixteen, the longest rows first: among these most queries find
-their best. Six queries at a time pass a panel. A score below its query's limit is never written.
-The memory is the targets and, per query of a chunk, a few times k candidates and one bit per
-target. Every score is one chain of fused multiply-adds in the order of the columns. So it is
-bit-identical in every batch and on every machine. Ties go to the first target: a rerun gives the
-same lists.
+Targets are stored in panels of sixteen. Rows with the greatest norm come first, because most
+queries find their best targets among them. Six queries are scored against a panel at a time. Each
+query has a limit, a lower bound of its k-th best score; lower scores are never written. Memory
+holds the targets and, per query of a chunk, a few times k candidates and one bit per target.
+
+Every score is one chain of fused multiply-adds in the order of the columns. So a score is
+bit-identical in every batch and on every machine. Of equal scores the first target wins, so a rerun
+gives the same lists.
 """
 
 from typing import NamedTuple
@@ -28,13 +30,13 @@ from matchlake.engine.simd import (
 from matchlake.errors import ParameterError
 
 _TOGETHER = 6
-"""Queries whose scores with a panel are held in registers: 12 of the 16 of AVX2."""
+"""Queries that are scored at a time; their scores take 12 of the 16 registers of AVX2."""
 _QUERIES = 20 * _TOGETHER
-"""Queries that pass a block of panels before the next one."""
+"""Queries of a chunk, all scored against one block of panels before the next block."""
 _BLOCK = 1 << 18
 """Bytes of a block of panels, which fits the cache."""
 _SPARE = 4
-"""Room of a list, in times k candidates, before it is reduced to k."""
+"""Capacity of a list of candidates, as a multiple of k; a full list is reduced to k."""
 _WORD = 64
 """Targets per word of bits."""
 _SIGN, _REST, _PLACE = 0x80000000, 0x7FFFFFFF, 0xFFFFFFFF
@@ -42,10 +44,10 @@ _NOTHING = np.float32(-np.inf)
 
 
 class Targets(NamedTuple):
-    """A matrix of targets as `top_k` reads it; `pack_targets` makes it."""
+    """A matrix of targets in the layout of `top_k`; `pack_targets` builds it."""
 
     panels: Floats
-    """Shape (panels, columns, LANES); past the last target NaN, which reaches no limit."""
+    """Shape (panels, columns, LANES); lanes past the last target are NaN, below every limit."""
     places: Positions
     """The row of the matrix in each lane of the panels, one after another."""
     size: int
@@ -55,7 +57,7 @@ class Targets(NamedTuple):
 class TargetLists(NamedTuple):
     """The indices of some targets per query, ascending.
 
-    Those of query `q` are `places[indptr[q]:indptr[q + 1]]`.
+    The list of query `q` is `places[indptr[q]:indptr[q + 1]]`.
     """
 
     indptr: Ints
@@ -96,11 +98,11 @@ def pack_targets(matrix: Floats) -> Targets:
 def top_k(
     queries: Floats, targets: Targets, k: int, without: TargetLists, plain: Floats | None = None
 ) -> Best:
-    """The `k` targets with the largest products of their row with the query's, for each query.
+    """The `k` targets of each query with the largest dot products.
 
     Args:
         queries: Shape (queries, columns); a row of NaN is an unknown query.
-        targets: The same number of columns.
+        targets: The targets, with the columns of the queries.
         k: The length of a list.
         without: The targets to exclude, per query.
         plain: The scores for an unknown query, shape (targets,).
@@ -132,10 +134,10 @@ def top_k(
 
 
 class _Room(NamedTuple):
-    """Candidates of each query of a chunk: the first `used` of its keys.
+    """The candidates of each query of a chunk: the first `used` of its keys.
 
-    A key up to the query's `least`, or a score below its `limits`, is not among the best. `refused`
-    has one bit per excluded target.
+    Keys up to `least` and scores below `limits` are not among the best of the query. `refused` has
+    one bit per excluded target.
     """
 
     keys: npt.NDArray[np.uint64]
@@ -146,7 +148,7 @@ class _Room(NamedTuple):
     unknown: npt.NDArray[np.bool_]
 
     def restart(self, queries: Floats, count: int) -> None:
-        """Resets it for the next `count` queries."""
+        """Resets the candidates for the next `count` queries."""
         self.used[:], self.least[:], self.refused[:] = 0, 0, 0
         self.limits[:count], self.limits[count:] = _NOTHING, np.inf
         self.unknown[:] = np.isnan(queries[:, 0])
@@ -166,7 +168,7 @@ def _empty_room(height: int, k: int, targets: int) -> _Room:
 def top_k_among(
     queries: Floats, targets: Floats, k: int, among: TargetLists, plain: Floats | None = None
 ) -> Best:
-    """As `top_k`, but from each query's own list of targets, rows of a matrix."""
+    """As `top_k`, but each query has its own list of targets, and `targets` is not packed."""
     k = min(k, len(targets))
     best = _empty(len(queries), k)
     for row, query in enumerate(queries):
@@ -180,9 +182,9 @@ def top_k_among(
 
 
 def select_top_k(scores: Floats, k: int, among: TargetLists | None = None) -> Best:
-    """The `k` targets with the largest of the `scores` (queries, targets), for each query.
+    """The `k` targets of each query with the largest `scores`, shape (queries, targets).
 
-    A score of minus infinity is never chosen. With `among` only those targets are.
+    A score of minus infinity is never chosen. With `among`, each query chooses from its own list.
     """
     k = min(k, scores.shape[1])
     best = _empty(len(scores), k)
@@ -195,11 +197,11 @@ def select_top_k(scores: Floats, k: int, among: TargetLists | None = None) -> Be
 
 @compiled
 def _select(scores: Floats, among: Positions, chosen: Floats, indices: Positions) -> None:
-    """Writes the best of some indices of `scores`, as many as `chosen` holds."""
+    """Writes the best of the indices `among`, as many as `chosen` holds."""
     k, used, minimum = len(chosen), 0, np.uint64(0)
     keys = np.empty(_SPARE * k + LANES, np.uint64)
     for index in among:
-        score = scores[index] + np.float32(0.0)  # -0 becomes 0: keys compare bits.
+        score = scores[index] + np.float32(0.0)  # Adding 0 turns -0 into 0: keys compare bits.
         key = _key(score, index)
         if score > _NOTHING and key > minimum:
             keys[used] = key
@@ -252,9 +254,9 @@ def _scan(
     k: int,
     room: _Room,
 ) -> None:
-    """Offers the targets of a block of panels to a chunk of queries.
+    """Scores a chunk of queries against a block of panels, and stores candidates in `room`.
 
-    `targets` are all panels, the scores for unknown queries, and the lanes' indices.
+    `targets` has all panels, the scores for unknown queries, and the indices of the lanes.
     """
     panels, common, indices = targets
     columns, end = len(queries) // len(room.used), room.keys.shape[1] - LANES
@@ -287,7 +289,7 @@ def _scan(
 
 @compiled
 def _score(q: Floats, at: int, panels: Floats, panel: int, columns: int, scores: Floats) -> None:
-    """The scores of six rows of `q`, the first at `at`, with the panel at `panel`."""
+    """Writes the scores of six rows of `q`, from offset `at`, with the panel at offset `panel`."""
     s0 = s1 = s2 = s3 = s4 = s5 = splat(np.float32(0.0))
     for c in range(columns):
         lanes, start = load(panels, panel + c * LANES), at + c * _TOGETHER
@@ -314,7 +316,7 @@ def _cut_back(keys: npt.NDArray[np.uint64], used: int, k: int) -> np.uint64:
         keys[low], keys[middle] = keys[middle], keys[low]
         pivot, at = keys[low], low
         for j in range(low + 1, high):
-            # Without a branch: the direction of a key cannot be predicted.
+            # No branch: a processor cannot predict the result of the comparison.
             larger = keys[j] > pivot
             keys[at + 1], keys[j] = (keys[j], keys[at + 1]) if larger else (keys[at + 1], keys[j])
             at += larger
@@ -346,7 +348,10 @@ def _finish(room: _Room, k: int, scores: Floats, indices: Positions) -> None:
 def lists_of(
     owners: Positions | Ints, indices: Positions | Ints, queries: int, targets: int
 ) -> TargetLists:
-    """Lists from (owner, index) pairs in any order; a pair with a negative number is left out."""
+    """Target lists from pairs of `owners` (queries) and `indices` (targets), in any order.
+
+    Pairs with a negative number are left out.
+    """
     known = (owners >= 0) & (indices >= 0)
     owners, indices = owners[known].astype(np.int32), indices[known].astype(np.int32)
     csr = csr_from_pairs(owners, indices, np.zeros(len(owners), np.float32), (queries, targets))
@@ -354,7 +359,7 @@ def lists_of(
 
 
 def pick_lists(lists: TargetLists, rows: Positions) -> TargetLists:
-    """The lists of some queries in a new order; a negative row has nothing."""
+    """The lists of the queries `rows`, in this order; a negative row gets an empty list."""
     first = np.where(rows >= 0, lists.indptr[rows], 0)
     counts = np.where(rows >= 0, lists.indptr[rows + 1], 0) - first
     indptr = np.concatenate([[0], np.cumsum(counts)])

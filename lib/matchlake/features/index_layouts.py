@@ -1,9 +1,9 @@
-"""The index and the sparse layout: the indices of the ones instead of a column per category.
+"""The layouts `index` and `sparse`: indices of the ones instead of one column per category.
 
-Indices count all numeric columns first, then all indicator columns. The layout `sparse` has one
-column with indices and values; it holds every number, also a zero. The layout `index` has one
-column per number, and one column of indices per other feature. A wide vocabulary therefore costs
-one lookup per row, not one column per category.
+The numeric columns have the first indices, then the indicator columns follow. The layout `sparse`
+has one column with indices and values; numbers are always stored, also zeros. The layout `index`
+has one column per number, and one column of indices per other feature. A wide vocabulary
+therefore costs one lookup per row, not one column per category.
 """
 
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ SPARSE_TYPE = "STRUCT<indices: ARRAY<INT>, values: ARRAY<DOUBLE>>"
 
 
 def indexed_outputs(features: Sequence[FittedFeature]) -> list[Output]:
-    """The output columns in the order of their indices: of all numbers, then of all others."""
+    """The output columns in the order of their indices: numeric features first, then the others."""
     ordered = sorted(features, key=lambda fitted: fitted.gives_ones)
     return [output for fitted in ordered for output in fitted.outputs()]
 
 
 def sparse_stages(features: Sequence[FittedFeature], dialect: Dialect) -> list[dict[str, str]]:
-    """SQL by column name of the stages after the prepared columns, each over the one before.
+    """The SQL of each stage, by column name; a stage reads the columns of the stage before.
 
-    The last stage has the one column `features`: a struct of indices array<int>, in rising order,
-    and values array<double>.
+    The last stage has one column `features`: a struct of indices array<int>, ascending, and values
+    array<double>.
     """
     values = list(_numbers(features, dialect).values())
     prepared, ones_by_feature = _ones(features, dialect)
@@ -45,7 +45,7 @@ def sparse_stages(features: Sequence[FittedFeature], dialect: Dialect) -> list[d
 
 
 def index_stages(features: Sequence[FittedFeature], dialect: Dialect) -> list[dict[str, str]]:
-    """The same for the layout `index`: one column per number, one of indices per other feature."""
+    """The stages of `index`: one column per number, one column of indices per other feature."""
     prepared, ones_by_feature = _ones(features, dialect)
     numbers: dict[str, str] = {}
     last: dict[str, str] = {}
@@ -71,7 +71,7 @@ def _numbers(features: Sequence[FittedFeature], dialect: Dialect) -> dict[str, s
 def _ones(
     features: Sequence[FittedFeature], dialect: Dialect
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """SQL to compute first, and SQL over it for the indices of each feature's ones."""
+    """The SQL of prepared columns, and per feature the SQL of its indices, which reads them."""
     first = len(_numbers(features, dialect))
     prepared: dict[str, str] = {}
     ones_by_feature = {}

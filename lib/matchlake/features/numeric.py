@@ -1,4 +1,4 @@
-"""What every numeric encoder can choose, what it learns, and which methods a scaler fills in."""
+"""The base class of numeric encoders: options, statistics, and the methods of a scaler."""
 
 import re
 from typing import ClassVar, Literal
@@ -13,8 +13,8 @@ from matchlake.params import Params
 class NumberStatistics(Params):
     """The statistics of one numeric column at fit.
 
-    All but the counts are over the finite values. A statistic that the feature does not need is
-    null.
+    All statistics except the counts use only finite values. A statistic that the feature does not
+    need is null.
     """
 
     rows: int
@@ -35,15 +35,15 @@ class NumberStatistics(Params):
     mode: float | None = None
     """The most frequent value; of equally frequent ones the smallest."""
     quantiles: tuple[tuple[float, float], ...] = ()
-    """(fraction, value): approximate quantiles. Each is a value of the column, and its rank is
-    within 1/10000 of the rows of the exact one."""
+    """Approximate quantiles as (fraction, value). Each value is in the column. Its rank differs
+    from the exact rank by at most 1/10000 of the rows."""
 
     def quantile(self, fraction: float) -> float:
-        """The quantile of that fraction, which the request must have named."""
+        """The quantile of `fraction`, which the request must name."""
         return dict(self.quantiles)[fraction]
 
     def known(self, name: Literal["mean", "std", "log_mean", "log_std"]) -> float:
-        """A statistic that the request named; raises InputError where it was not learned."""
+        """A statistic that the request named; raises InputError if the fit did not learn it."""
         value = getattr(self, name)
         if value is None:
             raise InputError(f"The statistic {name} was not learned: fit the feature set again.")
@@ -53,14 +53,14 @@ class NumberStatistics(Params):
 class NumericEncoder(Encoder):
     """The options and methods of every numeric encoder.
 
-    A missing value is null or NaN. Statistics are those of the values that are present, so
-    imputed values do not change them.
+    A missing value is null or NaN. Statistics use only present values, so imputed values do not
+    change them.
     """
 
     handle_null: Literal["keep", "error", "mean", "median", "mode"] | float = "keep"
-    """What a missing value becomes: still missing (`keep`), an error, the column's mean,
-    approximate median or most frequent value, or this number. An imputed value is then scaled like
-    any other."""
+    """The rule for a missing value: it stays missing (`keep`), or is an error, or becomes the
+    column's mean, approximate median or most frequent value, or this number. An imputed value is
+    then scaled like any other value."""
     add_indicator: bool = False
     """Add the column `NAME_null`: 1 where the value was missing, else 0."""
 
@@ -70,7 +70,7 @@ class NumericEncoder(Encoder):
         r"tinyint|smallint|int|bigint|float|double|decimal.*|boolean"
     )
     makes_missing: ClassVar[bool] = False
-    """Whether `prepare` can make a value missing that was present."""
+    """Whether `prepare` can turn a present value into a missing one."""
     output_type: ClassVar[Literal["DOUBLE", "INT"]] = "DOUBLE"
 
     def needs(self) -> set[str]:
@@ -86,25 +86,25 @@ class NumericEncoder(Encoder):
         return NumberRequest(column, tuple(sorted(self.needs())), self.quantiles())
 
     def fixed_names(self, name: str) -> tuple[str, ...]:
-        """The feature's own name and its indicator."""
+        """The names of the outputs: the feature's name and, if chosen, the indicator's name."""
         return (name, f"{name}_null") if self.add_indicator else (name,)
 
     def imputed(self, learned: NumberStatistics) -> float | None:
-        """The value that replaces a missing one; None where none does."""
+        """The value that replaces missing values; None if they are kept or are errors."""
         match self.handle_null:
             case "keep" | "error":
                 return None
             case "median":
                 return learned.quantile(0.5)
             case "mean":
-                # A sum rounds: the mean of three times 0.1 is more than 0.1.
+                # Rounding can move a mean out of the range: that of 0.1, 0.1 and 0.1 exceeds 0.1.
                 return min(max(learned.known("mean"), learned.minimum), learned.maximum)
             case "mode":
                 return learned.mode
         return self.handle_null
 
     def prepare(self, value: Expression, learned: NumberStatistics) -> Expression:  # noqa: ARG002
-        """A first step over the imputed value, for a term that `scale` uses more than once."""
+        """A first step on the imputed value, for a term that `scale` uses more than once."""
         return value
 
     def scale(self, value: Expression, learned: NumberStatistics, name: str) -> Expression:
@@ -116,7 +116,7 @@ class NumericEncoder(Encoder):
         raise NotImplementedError
 
     def limits(self) -> tuple[float, float] | None:
-        """Bounds that every scaled value lies within, whatever the input; None without bounds."""
+        """The bounds of every scaled value, for any input; None without bounds."""
         return None
 
     def describe(self, learned: NumberStatistics) -> str:

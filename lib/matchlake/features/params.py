@@ -13,24 +13,24 @@ class FeatureTable(Params):
     """A gold table of features: its source table and its feature set."""
 
     source: TableName
-    """The source table, with one row per entity."""
+    """The source table, with one row per value of the keys."""
     table: TableName
     """The feature table that is written."""
     comment: str
     """The table's comment in the catalog."""
     features: FeatureSet
     layout: Literal["wide", "index", "sparse"] = "wide"
-    """`wide`: one column per number and per category. `index`: one column per feature; that of a
-    categorical feature holds the index of the category. `sparse`: one column with the indices and
+    """`wide`: one column per number and per category. `index`: one column per feature; a
+    categorical feature becomes the index of the category. `sparse`: one column with the indices and
     values of all features."""
     split_by: str | None = None
-    """A key of the set that partitions the table, so that a read of one value skips the rest. All
-    partitions are written in one pass. An empty string in this key is an error."""
+    """The key of the set by which the table is partitioned. A query on one value reads only its
+    partition. All partitions are written in one pass. An empty string in this key is an error."""
     required: bool = True
     """true: fail if the source is missing or empty; false: warn and leave the table out."""
     reuse_fitted_state: bool = False
-    """false: fit again on every run; true: fit only if there is no state yet, so that the features
-    stay those that models were trained on."""
+    """true: fit only if there is no fitted state yet, else keep the newest state. The features
+    then stay those of the trained models. false: fit again on every run."""
 
     @model_validator(mode="after")
     def _check_split(self) -> Self:
@@ -46,9 +46,9 @@ class FeaturesParams(Params):
     folder: str | None = None
     """Folder or volume for each fitted state as a JSON file; null: only in gold.feature_sets."""
     tables: dict[str, FeatureTable] = Field(default_factory=dict)
-    """The gold tables, by any name. A set with the key `user_id` or `item_id` belongs to the users
-    or items of interactions. Each table needs a set of its own, because fitted states are kept by
-    the set's name."""
+    """The gold tables, under names of your choice. A set with the key `user_id` or `item_id`
+    belongs to the users or items of interactions. Each table needs a set of its own, because fitted
+    states are kept by the set's name."""
 
     def table_of(self, name: str) -> FeatureTable:
         """The table with the set `name`; raises ValueError with the names of the declared sets."""
@@ -75,12 +75,12 @@ class PointInTimeJoin(Params):
     """The columns by which a history of values is joined to labels, as of each label's time."""
 
     keys: tuple[str, ...] = Field(min_length=1)
-    """Columns of both sides that name the entity."""
+    """The key columns, in the labels and in the history."""
     label_timestamp: str
     """The labels' column with the time of the label."""
     event_time: str
-    """The history's column with the time from which its values are true."""
+    """The history's column with the time from which the values of a row are true."""
     created_at: str | None = None
     """The history's column with the time at which its values were stored; null: `event_time`."""
     lookback_window_seconds: float | None = Field(None, gt=0)
-    """Values that became true earlier than this before the label are null; null: no limit."""
+    """Maximum age of a value at the time of the label; older values are null. null: no limit."""

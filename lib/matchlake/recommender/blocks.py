@@ -1,4 +1,4 @@
-"""Interactions as blocks: the rows of a block, and the rows that blocks exchange."""
+"""Splits interactions into blocks, and finds the rows that blocks exchange."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,10 +59,11 @@ class Layout:
 class Block:
     """One block of a side: its interactions, and its links to the blocks of the other side.
 
-    Columns number the rows that arrive, those of block 0 first; only rows with interactions in this
-    block arrive. `links[d]` are the rows that block `d` needs. The other side's links are the
-    same for the rows that arrive here, so both ends agree. `near` are the needed rows of the other
-    side's block of the same number, which is in the same partition.
+    The columns of `csr` are the received rows of the other side, those of block 0 first. A block
+    receives only rows with interactions in it. `links[d]` has the rows that block `d` of the other
+    side needs. The links of the other side list the rows that this block receives, in the same
+    order. `near` has the needed rows in the other side's block of the same number, which is in the
+    same partition.
     """
 
     csr: Csr
@@ -108,8 +109,8 @@ def partition(
 ) -> tuple[DataFrame, tuple[DataFrame, DataFrame], Layout]:
     """Ids and blocks of a distributed fit; stored rows have `width` float32 columns.
 
-    `blocks` per side are as requested, or as many as their bytes need. Starts five actions: two
-    per id column (see `dense_ids`) and the checkpoint of the blocks, then a look for repeated
+    `blocks` is the number per side; None: as many as their bytes need. Starts two actions per id
+    column (see `dense_ids`), one for the checkpoint of the blocks, and one that looks for repeated
     pairs. Raises InputError if pairs repeat.
     """
     users, user_count = dense_ids(pairs, USER_ID, checkpoint)
@@ -130,7 +131,7 @@ def partition(
 def block_count(
     stats: InteractionStats, rows: tuple[int, int], width: int, requested: int | None
 ) -> int:
-    """Blocks per side: as requested, or as many as keep a block and its rows within bounds."""
+    """Blocks per side: `requested`, or enough to keep blocks within BLOCK_BYTES and ROWS_BYTES."""
     bytes_in_blocks = 8 * stats.interactions
     bytes_of_rows = 4 * sum(rows) * width
     needed = max(2, -(-bytes_in_blocks // BLOCK_BYTES), -(-bytes_of_rows // ROWS_BYTES))
@@ -139,7 +140,7 @@ def block_count(
 
 @dataclass(frozen=True)
 class _Scatter:
-    """Sends each interaction to its user's block and to its item's, many in one row."""
+    """Sends each interaction to the block of its user and of its item; packs many into one row."""
 
     layout: Layout
 
@@ -178,7 +179,7 @@ class _Scatter:
 
 @dataclass(frozen=True)
 class _Gather:
-    """Builds one block from all that was sent to it."""
+    """Builds one block from the interactions that were sent to it."""
 
     layout: Layout
 
@@ -224,7 +225,7 @@ class _Gather:
         blocks, tall = self.layout.blocks, len(self.layout.rows(side, number))
         depth = -(-self.layout.sizes[1 - side] // blocks)
         source, local = others % blocks, own // blocks
-        # Arriving rows in the order (source block, row there); each has an interaction.
+        # Received rows, by source block and row number there; only rows with interactions are used.
         index = source.astype(np.int64) * depth + others // blocks
         used = np.zeros(blocks * depth, bool)
         used[index] = True

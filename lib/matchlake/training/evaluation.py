@@ -1,4 +1,4 @@
-"""Measures models side by side: the same test part, the same users, lists of the same lengths."""
+"""Measures models on the same test part, for the same users, with lists of the same lengths."""
 
 import logging
 import math
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 _NOMINAL = 0.9
 
 Figures = dict[str, float]
-"""Value by metric: `rmse`, `mae`, `ndcg_at_10`, `recall_at_20`..."""
+"""The value of each metric: `rmse`, `mae`, `ndcg_at_10`, `recall_at_20`..."""
 
 
 def evaluate(
@@ -35,12 +35,13 @@ def evaluate(
     ranking: RankingParams,
     azure_ml_modes: AzureMlModesParams | None = None,
 ) -> dict[str, Figures]:
-    """The metrics of each model: of its lists, and RMSE and MAE if it predicts ratings.
+    """The metrics of each model: those of ranked lists and, if it predicts ratings, RMSE and MAE.
 
-    Models with uncertainty are measured for calibration, too; with `azure_ml_modes` so are related
-    users and items. Every user of the test part gets a list, without the items of their training
-    rows. One Spark job per model collects the few metrics (with `azure_ml_modes` one more per
-    side). Raises InputError on an empty test part.
+    A model with uncertainty also has calibration metrics. `azure_ml_modes` adds the metrics of
+    ranked test items and of related users and items. Every user of the test part gets a list. This
+    list leaves out the items of the user's training rows. One Spark job per model collects the
+    metrics; `azure_ml_modes` adds one for users and one for items. Raises InputError on an empty
+    test part.
     """
     users = parts.test.select(USER_ID).distinct()
     figures = {}
@@ -64,7 +65,7 @@ def _values(rows: DataFrame) -> DataFrame:
 
 
 def _modes(model: Recommender, test: DataFrame, params: AzureMlModesParams) -> DataFrame:
-    """The metrics of the modes that use the test part's own pairs."""
+    """The metrics of `azure_ml_modes`, which need only the pairs of the test part."""
     rows = rated_items_metrics(model, test, params)
     pools = Pools(params.min_co_ratings, params.min_candidates)
     for relate, key in ((model.related_users, USER_ID), (model.related_items, ITEM_ID)):
@@ -76,9 +77,9 @@ def _modes(model: Recommender, test: DataFrame, params: AzureMlModesParams) -> D
 def rated_items_metrics(
     model: Recommender, test: DataFrame, params: AzureMlModesParams
 ) -> DataFrame:
-    """`rated_ndcg` of the users of `test` that have enough items to rank; others are skipped.
+    """`rated_ndcg`: the NDCG of each user's own items in `test`.
 
-    Lazy, in the columns of `ranking_metrics`.
+    Users with too few items are skipped. Lazy, with the columns of `ranking_metrics`.
     """
     ranked = recommend_rated_items(model, test, params.k, min_candidates=params.min_candidates)
     options = RankingParams(ks=(params.k,), gain="linear", gain_column=RATING)
@@ -88,9 +89,9 @@ def rated_items_metrics(
 
 
 def baselines_not_beaten(figures: Mapping[str, Figures], own: str, metric: str) -> list[str]:
-    """The other models that `own` does not beat in `metric`, if they have it.
+    """The other models that have a value of `metric` and that `own` does not beat.
 
-    Raises InputError if `own` has no value of it.
+    Raises InputError if `own` has no value of `metric`.
     """
     score = value_of(figures[own], metric)
     others = {name: metrics[metric] for name, metrics in figures.items() if metric in metrics}
@@ -101,10 +102,10 @@ def value_of(figures: Figures, metric: str) -> float:
     """The value of the deciding metric; raises InputError if the test part gave none."""
     if metric not in figures:
         raise InputError(
-            f"train.metric is {metric}, which has no value on this test part: it has no relevant "
-            "user or row (train.ranking.relevant_from), or none with enough candidates "
-            "(train.azure_ml_modes.min_candidates). These metrics have a value: "
-            f"{', '.join(figures)}. Choose one of them, more interactions or another train.split."
+            f"train.metric {metric} has no value on this test part. Either no test row reaches "
+            "train.ranking.relevant_from, or no list has train.azure_ml_modes.min_candidates "
+            f"candidates. These metrics have a value: {', '.join(figures)}. Choose one of these, "
+            "add interactions, or choose another train.split."
         )
     return figures[metric]
 
@@ -137,7 +138,7 @@ def _collect(rows: DataFrame) -> Figures:
 
 
 def flat_figures(figures: Mapping[str, Figures], own: str) -> Figures:
-    """All metrics in one mapping: those of model `own` by name, others as `model/metric`."""
+    """All metrics in one mapping: `metric` for the model `own`, `model/metric` for the others."""
     return {
         metric if name == own else f"{name}/{metric}": value
         for name, metrics in figures.items()

@@ -1,7 +1,7 @@
-"""The features of users and items that a fit reads, by the sets that `features.tables` declares.
+"""Reads the features of users and items for a fit, as `features.tables` declares them.
 
-A set is declared once. `build_features` fits it for gold. A training job fits the same declaration
-for its evaluation, and takes the fitted state of gold for the model that it registers.
+`build_features` fits each feature set for the gold tables. A training job fits the same set again
+for its evaluation. The registered model takes the fitted state from `gold.feature_sets`.
 """
 
 import logging
@@ -27,11 +27,11 @@ _log = logging.getLogger(__name__)
 _FILE = "side_features.json"
 
 Encoder = FeatureSet | FeatureModel | None
-"""How the columns of a side become numbers: declared, fitted, or None for the fit's default."""
+"""The encoder of users or of items: a declared set, a fitted set, or None for the default."""
 
 
 class Sides(NamedTuple):
-    """The features of users and items, one row per id; None where a side has none."""
+    """The features of users and items, one row per id; None without features."""
 
     users: DataFrame | None = None
     items: DataFrame | None = None
@@ -46,18 +46,18 @@ def save_side_tables(folder: Path, tables: SideTables) -> None:
 def load_side_tables(folder: Path, declared: SideTables) -> SideTables:
     """The declarations that `save_side_tables` wrote into `folder`.
 
-    Where there are none, or none that conf could state now, logs a warning and returns `declared`.
+    If the file is missing or no longer valid, logs a warning and returns `declared`.
     """
     try:
         return SideTables.model_validate_json((folder / _FILE).read_bytes())
     except (OSError, ValidationError) as error:
         message = str(error).splitlines()[0]
-        _log.warning("the model has no declaration of its features, conf's is used: %s", message)
+        _log.warning("the model folder declares no valid features, conf is used: %s", message)
         return declared
 
 
 def input_versions(lakehouse: Lakehouse, tables: SideTables) -> dict[str, int]:
-    """The current version of each table that a fit reads, by name, where the table exists."""
+    """The current version of each table that a fit reads, by name, if the table exists."""
     sources = [table.source for table in (tables.users, tables.items) if table]
     states = [FEATURE_SETS.name] if sources else []
     names = [INTERACTIONS.name, *filter(lakehouse.exists, [*sources, *states])]
@@ -72,9 +72,9 @@ def read_sides(
 ) -> Sides:
     """The columns that the features read, with a row for every id of `interactions`.
 
-    The tables are read as of `versions`, or as they are now. An id without a row gets one without
-    values; its features count as missing, and the number of such ids is logged. One Spark job per
-    side. Raises SchemaError for a column that a source lacks.
+    The tables are read at `versions`, or at their current version. An id without a row gets a row
+    of nulls: its features count as missing. The number of such ids is logged. Runs one Spark job
+    for users and one for items. Raises SchemaError if a source lacks a column.
     """
     each = ((tables.users, USER_ID), (tables.items, ITEM_ID))
     users, items = (_side(lakehouse, t, interactions, key, versions or {}) for t, key in each)
@@ -84,9 +84,9 @@ def read_sides(
 def fit_encoders(sides: Sides, tables: SideTables, train: DataFrame) -> Sides:
     """`sides` with encoders that are fitted on the users and items of `train` alone.
 
-    For evaluation: a state fitted on all rows would know the range and the categories of users and
-    items that only the test part has. Without `train.refit_on_all_data` the evaluated model is
-    registered, with these encoders. One Spark job per side.
+    They are for the evaluation. A state fitted on all rows would contain the ranges and categories
+    of users and items that only the test part has. Without `train.refit_on_all_data` the evaluated
+    model is registered, with these encoders. Runs one Spark job for users and one for items.
     """
     users, items = (
         None if frame is None or table is None else _fit(frame, table, train, key)
@@ -103,10 +103,10 @@ def read_encoders(
 ) -> Sides:
     """`sides` with the newest states of `gold.feature_sets` as encoders.
 
-    For the model that is registered. Its encoders are then those of gold's feature tables: a value
-    means the same in gold, in SQL and in the answers of the model. Where gold has no state of the
-    set as conf declares it, logs a warning; the fit then fits the declaration on all rows of
-    `sides`. One Spark job per side.
+    They are for the registered model: a value then has the same encoding in the gold tables, in SQL
+    and in the predictions of the model. If no state matches the declaration in conf, logs a
+    warning; the fit then fits the declared set on all rows of `sides`. Runs one Spark job for users
+    and one for items.
     """
     states = None
     if FEATURE_SETS.name in versions:
@@ -129,8 +129,8 @@ def _state(states: DataFrame | None, table: FeatureTable) -> FeatureSet | Featur
     if state is not None and (table.reuse_fitted_state or not changed_since(state, declared)):
         return state
     _log.warning(
-        "%s has no state of feature set %s as declared, so the model fits its own: run the job "
-        "build_features before train_recommender",
+        "%s has no state of feature set %s as declared, so the model fits its own state. To use a "
+        "shared state, run build_features before train_recommender",
         FEATURE_SETS.name,
         declared.name,
     )
@@ -147,7 +147,7 @@ def _side(
     if table is None:
         return None
     if not lakehouse.exists(table.source):
-        _log.warning("%s is missing: the fit has no features by %s", table.source, key)
+        _log.warning("%s is missing: the fit has no features for %s", table.source, key)
         return None
     declared = table.features
     columns = dict.fromkeys(declared.column(name) for name in declared.features)

@@ -57,7 +57,7 @@ def test_the_baselines_that_are_not_beaten_are_returned() -> None:
 
 def test_the_error_of_a_metric_without_a_value_names_those_with_one() -> None:
     figures = {"als": {"rmse": 0.9, "mae": 0.7}, "bias": {"rmse": 1.0}}
-    told = "train.metric is ndcg_at_10, which has no value .* These metrics have a value: rmse, mae"
+    told = "train.metric ndcg_at_10 has no value .* These metrics have a value: rmse, mae"
     with pytest.raises(InputError, match=told):
         baselines_not_beaten(figures, "als", "ndcg_at_10")
     with pytest.raises(InputError, match=told):

@@ -1,4 +1,4 @@
-"""Fold-in on Spark: rows for users or items that are new, or have new ratings, after the fit."""
+"""Fold-in on Spark: computes rows of users or items that got ratings after the fit."""
 
 import math
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def fold_in_rows(
     """Rows of `side` for all ids in `history` and `features`; lazy.
 
     Returns the id, `factors`, `biases`, `low_rank`, `n_interactions` and `prior_share` (float: the
-    part of the prior's variance that ratings leave).
+    fraction of the prior variance that remains after the ratings).
     """
     key, other = KEYS[side], KEYS[1 - side]
     if history is None and features is None:
@@ -84,7 +84,7 @@ def fold_in_rows(
 
 
 def _no_history(model: MatchboxFrames, side: int) -> DataFrame:
-    """No ratings, with ids of the model's types."""
+    """An empty frame of ratings, with the id types of the model."""
     kinds = [model.side(n).schema[key].dataType for n, key in enumerate(KEYS)]
     ids = [F.lit(None).cast(kind).alias(name) for kind, name in zip(kinds, KEYS, strict=True)]
     rating = F.lit(None).cast("float").alias(RATING)
@@ -94,8 +94,8 @@ def _no_history(model: MatchboxFrames, side: int) -> DataFrame:
 def _valid_rating(levels: list[float] | None, key: str) -> Column:
     """The rating as float; a task fails on an invalid row, and shows it.
 
-    Invalid are null ids, ratings that are null or not finite, and, if ratings are levels, any
-    other number.
+    A row is invalid if its id is null, or if its rating is null, not finite, or not one of the
+    rating levels.
     """
     value = F.col(RATING).cast("float")
     valid = F.abs(value) < F.lit(math.inf) if levels is None else value.isin(levels)
@@ -141,7 +141,7 @@ def _schema(key: str, kind: DataType) -> StructType:
 
 @dataclass(frozen=True)
 class _Fold:
-    """The body of a task: the other side, ratings and features in, in this order; rows out."""
+    """The function of a task: turns rows of the other side, ratings and features into rows."""
 
     report: PosteriorReport
     side: int
@@ -163,7 +163,7 @@ class _Fold:
     def _rows(self, described: pa.Table, others: pa.Table, rated: pa.Table | None) -> pa.Table:
         ids = combined(described["query"])
         new = self._ratings(ids, combined(others["target"]), rated)
-        # History features use the indices of the fit; some of its rows may be gone.
+        # History features use the indices of the fit. Positions differ if rows are missing.
         indices = np.asarray(others["idx"]).astype(np.int32)[new.others]
         vectors = self._vectors(described)
         features = features_of(self.report, self.side, replace(new, others=indices), vectors)
@@ -191,7 +191,7 @@ class _Fold:
         return NewRatings(rows, indices, np.asarray(rated[VALUE]), len(ids))
 
     def _vectors(self, described: pa.Table) -> Floats | None:
-        """The feature vectors; those of missing features for an id without a feature row."""
+        """One feature vector per id; `missing` for an id without a feature row."""
         if self.missing is None:
             return None
         column = combined(described[VECTOR])
@@ -202,7 +202,7 @@ class _Fold:
         return vectors
 
     def _others(self, others: pa.Table) -> tuple[Floats, Floats | None]:
-        """The other side's rows in every sample and, of users, their part of the likelihood."""
+        """The rows of the other side in every sample, and the likelihood parameters of users."""
         average = self.report.sides[1 - self.side].average
         factors, biases = (_flat(others, name) for name in ("factors", "biases"))
         rows = samples_of(factors, biases, (average.shape[0], average.shape[1]))

@@ -38,7 +38,7 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
     """A fitted posterior; see `MatchboxFrames` for its data.
 
     The low-rank posterior mean ranks users and items, with an error within
-    `params.low_rank_tolerance`. `score` uses all samples. Days have no part in rankings.
+    `params.low_rank_tolerance`. `score` uses all samples. Rankings have no day effects.
     """
 
     algorithm: ClassVar[str] = "matchbox"
@@ -70,8 +70,8 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
     def factors(self) -> Factors:
         """The low-rank posterior mean of users and items.
 
-        Its scores are expected ratings for ratings that are numbers, and expected latent numbers
-        for rating levels.
+        For numeric ratings its scores are expected ratings. For rating levels its scores are
+        expected latent numbers.
         """
         columns = (F.col("low_rank").alias("factors"), _mean_bias().alias("bias"), "n_interactions")
         return Factors(
@@ -91,8 +91,8 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
     ) -> DataFrame:
         """The best items of each user; see `Recommender.recommend_items`.
 
-        `score` is the expected rating. Users known by features only are ranked, too; they, and
-        unknown users, who are the average user here and in `score`, have `is_cold_start`.
+        `score` is the expected rating. Users with features and no ratings get lists, too. An
+        unknown user gets the list of the average user. `is_cold_start` is true for both.
         """
         return self._recommend(USER, users, k, exclude_seen, candidates)
 
@@ -123,7 +123,7 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
     def _query_rows(
         self, queries: DataFrame | None, known: DataFrame, side: int
     ) -> DataFrame | None:
-        """The queries with their low-rank rows: the average row's for an unknown id."""
+        """The queries with low-rank factors and bias; unknown ids get those of the average row."""
         if queries is None:
             return None
         key = KEYS[side]
@@ -140,7 +140,7 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
         )
 
     def _rated(self, lists: DataFrame, side: int) -> DataFrame:
-        """Adds the cold-start flag; for rating levels the score is the expected level."""
+        """Adds `is_cold_start`; for rating levels, replaces `score` by the expected rating."""
         key = KEYS[side]
         trained = self.side(side).where(F.col("n_interactions") > 0)
         trained = trained.select(key, F.lit(col=False).alias("_cold"))
@@ -157,12 +157,12 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
     def score(self, pairs: DataFrame, *, clip: tuple[float, float] | None = None) -> DataFrame:
         """Adds `score`, `rating_std`, `is_cold_start` and, for levels, `level_probabilities`; lazy.
 
-        `score` (float) is the expected rating, within `clip`; `rating_std` (float) is its
-        predictive standard deviation, the noise of a new rating included. `is_cold_start` is true
-        if user or item had no ratings in the fit: such a row is the prior mean of its features, and
-        an unknown id is the average row. `level_probabilities` (array<float>) has the probability
-        of each of `rating_levels`. With `params.day_effects` the day of `event_time` counts; an
-        unknown or null day is an average day.
+        `score` (float) is the expected rating, limited to `clip`. `rating_std` (float) is the
+        standard deviation of a new rating, with its noise. `is_cold_start` is true if the user or
+        the item had no ratings in the fit. Their factors are the prior mean of their features; an
+        unknown id has the average row. `level_probabilities` (array<float>) has the probability of
+        each of `rating_levels`. With `params.day_effects` the day of `event_time` is used; an
+        unknown or null day counts as an average day.
         """
         timed = (EVENT_TIME,) if self.params.day_effects else ()
         require_columns(pairs, (USER_ID, ITEM_ID, *timed), "the pairs")
@@ -179,11 +179,10 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
     ) -> Self:
         """The model with new or changed users and items, from ratings, features or both; lazy.
 
-        New rows are conditional means, sample by sample, given everything else. Without ratings a
-        row is the prior mean of its features; with more ratings it moves smoothly towards them.
-        Ratings of items (or by users) without ratings in the fit do not count, nor do days. Absent
-        features count as missing. Tasks that compute the rows fail on invalid ratings, and show
-        one. Raises InputError without any rating or feature.
+        In each sample, a new row is the conditional mean given the other rows. Without ratings this
+        is the prior mean of its features. A rating is ignored if the item (for new items: the user)
+        had no ratings in the fit. Day effects are ignored. Absent features count as missing. A task
+        fails on an invalid rating, and shows it. Raises ParameterError without any argument.
         """
         if all(each is None for each in (users, items, user_features, item_features)):
             raise ParameterError(
@@ -200,7 +199,7 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
     def user_feature_effects(self) -> DataFrame:
         """The estimated effect of each user feature on the rating: one row per feature.
 
-        Columns `feature`, `source` (the column it was made from, or `history`), `category` (an item
+        Columns `feature`, `source` (the feature's column, or `history`), `category` (an item
         id for history), `effect` (float: what one unit of the feature adds to the rating of an
         average item), `effect_std` (float: its posterior standard deviation) and
         `effect_heterogeneity` (float: the standard deviation of the effect over items).
@@ -248,7 +247,7 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
         return ModelParts(users, items, self.params, tables=tables, files=files)
 
     def to_numpy(self) -> NumpyMatchboxModel:
-        """The model in this process's memory; one Spark job per frame."""
+        """The model as NumPy arrays in the memory of the driver; one Spark job per frame."""
         return load_numpy(to_arrow(self.to_parts()))
 
 

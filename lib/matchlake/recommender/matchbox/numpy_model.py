@@ -1,4 +1,4 @@
-"""A Matchbox posterior as NumPy arrays: all verbs and cold start without Spark."""
+"""A Matchbox model as NumPy arrays: predictions, lists and fold-in without Spark."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,19 +32,19 @@ from matchlake.recommender.protocol import Capability, Metric, ModelParts, Numpy
 from matchlake.recommender.sides import ITEM, KEYS, USER
 
 _AT_ONCE = 1024
-"""Pairs whose rows of all samples are in memory at a time."""
+"""Number of pairs that are predicted at a time, to limit the memory for their samples."""
 
 REPORT, ENCODERS = "report.bin", ("user_features.json", "item_features.json")
 """Files of a saved model."""
 
 
 class MatchboxRow(NamedTuple):
-    """A user or item after the fit: its samples (samples, columns), and the row that ranks it."""
+    """A folded-in user or item: its samples (samples, columns), and its low-rank row."""
 
     samples: Floats
     low_rank: Row
     prior_share: float
-    """The part of the prior's variance that ratings leave: 1 without any."""
+    """The fraction of the prior variance that remains after the ratings."""
     n_interactions: int = 0
 
 
@@ -52,11 +52,11 @@ class MatchboxRow(NamedTuple):
 class NumpyMatchboxModel(NumpyRecommender):
     """A fitted posterior in memory.
 
-    `fitted` ranks the rows of the fit, and holds their ids and counts. `samples` has the rows of
-    users and of items, (rows, samples, columns) each, the bias last. `response` is the trained
-    users' part of the likelihood, (users, samples, width). `folded` has the rows that were folded
-    in, by id. Days are left out, here and in rankings: a score has no day effect, not even the
-    average one that Spark's `score` adds.
+    `fitted` has the low-rank rows, ids and counts of the fit. `samples` has the factors of users
+    and of items, each of shape (rows, samples, columns); the bias is the last column. `response`
+    (users, samples, width) has the likelihood parameters of the trained users. `folded` has the
+    folded-in rows by id. Scores and rankings have no day effects. Spark's `score` has them: for an
+    unknown day it adds the average day effect.
     """
 
     fitted: NumpyFactors
@@ -82,12 +82,12 @@ class NumpyMatchboxModel(NumpyRecommender):
 
     @property
     def user_ids(self) -> Sequence[Any]:
-        """All users, those known by features only after the trained ones."""
+        """The ids of all users; trained users come first."""
         return self.ranking.user_ids
 
     @property
     def item_ids(self) -> Sequence[Any]:
-        """All items, likewise."""
+        """The ids of all items; trained items come first."""
         return self.ranking.item_ids
 
     @property
@@ -107,8 +107,8 @@ class NumpyMatchboxModel(NumpyRecommender):
     ) -> Prediction:
         """Expected ratings of pairs, their standard deviations, and probabilities of rating levels.
 
-        Users and items are ids or `MatchboxRow`s; an unknown id is the average row. Scores are
-        within `clip`.
+        Users and items are ids or `MatchboxRow`s; an unknown id counts as the average row.
+        Scores are limited to `clip`.
         """
         parts = [
             self._predict(users[begin : begin + _AT_ONCE], items[begin : begin + _AT_ONCE], clip)
@@ -129,9 +129,9 @@ class NumpyMatchboxModel(NumpyRecommender):
         exclude_seen: Collection[Any] = (),
         candidates: Collection[Any] | None = None,
     ) -> list[tuple[Any, float]]:
-        """The `k` best items of a user, an id or a `MatchboxRow`, as (item_id, expected rating).
+        """The `k` best items of a user, as (item_id, expected rating).
 
-        An unknown id is the average user.
+        `user` is an id or a `MatchboxRow`; an unknown id counts as the average user.
         """
         query = self._query(USER, user)
         best = self.ranking.recommend_items(
@@ -167,11 +167,11 @@ class NumpyMatchboxModel(NumpyRecommender):
         return self.ranking.similar_users(user, k, metric=metric)
 
     def related_items(self, item: Any, k: int) -> list[tuple[Any, float]]:
-        """The `k` trained items with the most similar rating patterns of an item, id or row."""
+        """The `k` trained items with rating patterns most similar to an item's (id or row)."""
         return self.ranking.related_items(_ranked(item), k)
 
     def related_users(self, user: Any, k: int) -> list[tuple[Any, float]]:
-        """The `k` trained users with the most similar rating patterns of a user, id or row."""
+        """The `k` trained users with rating patterns most similar to a user's (id or row)."""
         return self.ranking.related_users(_ranked(user), k)
 
     def fold_in(
@@ -184,7 +184,7 @@ class NumpyMatchboxModel(NumpyRecommender):
     ) -> "NumpyMatchboxModel":
         """The model with new or changed users {user_id: {item_id: rating}}, and items.
 
-        Features are {user_id: {column: value}}; an id is in ratings, in features, or in both.
+        Features are {user_id: {column: value}}; an id can have ratings, features or both.
         """
         folded = []
         for side, ratings, features in (
@@ -201,11 +201,11 @@ class NumpyMatchboxModel(NumpyRecommender):
     def fold_in_user(
         self, history: Mapping[Any, float], features: Mapping[str, Any] | None = None
     ) -> MatchboxRow:
-        """The row of a new or changed user from {item_id: rating} (or none) and features.
+        """The row of a new or changed user, from {item_id: rating} and features.
 
-        Without ratings it is the prior mean of the features. Items without ratings in the fit do
-        not count. Absent features count as missing. Raises InputError for a rating that is not
-        finite or, if ratings are levels, not one of them.
+        Without ratings the row is the prior mean of the features. A rating is ignored if the item
+        had no ratings in the fit. Absent features count as missing. Raises InputError for a rating
+        that is not finite, or that is not one of the rating levels.
         """
         return self._fold_in(USER, history, features)
 
@@ -217,7 +217,7 @@ class NumpyMatchboxModel(NumpyRecommender):
 
     @cached_property
     def ranking(self) -> NumpyFactors:
-        """The low-rank rows that rank, with those that were folded in."""
+        """The low-rank rows for rankings, folded-in rows included."""
         sides = [
             side.with_rows({key: (row.low_rank, row.n_interactions) for key, row in new.items()})
             if new
@@ -227,7 +227,7 @@ class NumpyMatchboxModel(NumpyRecommender):
         return NumpyFactors(sides[USER], sides[ITEM], self.fitted.mean)
 
     def _query(self, side: int, entry: Any) -> Any:
-        """An id or row as the ranking takes it; the average row for an unknown id."""
+        """The query for `ranking`: a known id, a low-rank row, or the average row for other ids."""
         entry = _ranked(entry)
         if isinstance(entry, Row) or entry in self.ranking.sides[side].places:
             return entry
@@ -236,7 +236,7 @@ class NumpyMatchboxModel(NumpyRecommender):
     def _rated(
         self, best: list[tuple[Any, float]], query: Any, side: int
     ) -> list[tuple[Any, float]]:
-        """The list with expected ratings: for rating levels the ranking's scores are latent."""
+        """The list with expected ratings. For rating levels, the scores of a ranking are latent."""
         if self.report.rating_levels is None or not best:
             return best
         others = [key for key, _ in best]
@@ -266,12 +266,14 @@ class NumpyMatchboxModel(NumpyRecommender):
         if encoder is not None:
             return encoder.encode(row or {})
         if row is not None:
-            raise InputError("The model was fitted without features of this side: pass none.")
+            name = ("user", "item")[side]
+            text = f"The model was fitted without {name} features: pass no {name} features."
+            raise InputError(text)
         return None
 
     @cached_property
     def _posteriors(self) -> tuple[Posterior, Posterior]:
-        """For each side, the posterior that its rows are folded into."""
+        """The posterior for the fold-in of users, and that for the fold-in of items."""
         sizes = self.report.sizes
         return (
             posterior_of(self.report, USER, self.samples[ITEM][: sizes[ITEM]], None),
@@ -297,7 +299,7 @@ class NumpyMatchboxModel(NumpyRecommender):
         return predictor.predict(indices.astype(np.int32), clip)
 
     def _rows(self, side: int, entries: Sequence[Any]) -> tuple[Floats, Floats]:
-        """The rows of ids, and the part of the prior's variance that they keep."""
+        """The samples of each entry, and the fraction of the prior variance that remains."""
         indices, priors = self._places(side, entries), self.report.sides[side]
         rows = self.samples[side][indices]
         rows[indices < 0] = priors.average
@@ -310,7 +312,7 @@ class NumpyMatchboxModel(NumpyRecommender):
         return rows, shares
 
     def _places(self, side: int, entries: Sequence[Any]) -> Ints:
-        """The fit's row of each entry; -1 for rows that are unknown or folded in."""
+        """The row number of each entry in the fit; -1 if the entry is unknown or folded in."""
         folded = self.folded[side]
         known = [
             None if isinstance(entry, MatchboxRow) or entry in folded else entry
@@ -328,7 +330,7 @@ def _ranked(entry: Any) -> Any:
 
 
 def load_numpy(parts: ModelParts[pa.Table]) -> NumpyMatchboxModel:
-    """The model of saved parts, in memory."""
+    """The NumPy model of saved parts."""
     report = PosteriorReport.from_bytes(parts.files[REPORT])
     shape = report.samples, report.sides[USER].average.shape[1]
     sides, samples = [], []

@@ -1,4 +1,4 @@
-"""All of a fitted posterior that is not a row: priors, shared likelihood, traces."""
+"""The parts of a fitted posterior besides its rows: priors, shared likelihood, traces."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -11,22 +11,22 @@ from matchlake.engine.packing import Array, pack, unpack
 from matchlake.recommender.matchbox.sampler.kernels import Matrix
 
 Trace = Mapping[str, Array]
-"""One number per chain and sweep, (chains, sweeps), by name."""
+"""Traced numbers by name, each of shape (chains, sweeps)."""
 
 _TRACE = "trace_"
 
 
 @dataclass(frozen=True)
 class SideReport:
-    """The priors of one side, sample by sample, and what stands for rows without ratings.
+    """The priors of users, items or days in each sample, and the values for rows without ratings.
 
     `means` (samples, columns), `precisions` (samples, columns, columns), `links` (samples,
     features, columns) and `scales` (samples, sources) are the priors. `baseline_shift` (samples,
-    columns) is added to the prior mean of a row without ratings; `cold_share` is its variance
-    relative to the prior. `average` (samples, columns) is the row of an unknown id.
+    columns) is added to the prior mean of a row without ratings. `cold_share` is the variance
+    of such a row, relative to the prior. `average` (samples, columns) is the row of an unknown id.
 
-    `projection` (samples * rank, few columns) maps a row's factors to low-rank ones. `seen` are
-    the indices of the rows of this side that are history features of the other side.
+    `projection` (samples * rank, low rank) maps the factors of a row to its low-rank factors.
+    `seen` has the indices of the rows of this side that are history features of the other side.
     """
 
     means: Matrix
@@ -42,12 +42,12 @@ class SideReport:
 
 @dataclass(frozen=True)
 class PosteriorReport:
-    """The sides (users, items and, with day effects, days), and the likelihood.
+    """The reports of users, items and, with day effects, days; and the shared likelihood.
 
     `sizes` counts the trained rows of each side. `mean` is added to every score: the mean of the
-    ratings, 0 for rating levels. Numbers have `variance` (samples,), the noise of an average user.
-    Levels have `base` (samples,), their first threshold, `shared` (samples, levels - 1), the
-    thresholds of an average user, and `rating_levels`, ascending.
+    ratings, 0 for rating levels. Numeric ratings have `variance` (samples,), the noise of an
+    average user. Rating levels have `base` (samples,), the first threshold, `shared` (samples,
+    levels - 1), the thresholds of an average user, and `rating_levels`, ascending.
     """
 
     mean: float
@@ -79,7 +79,7 @@ class PosteriorReport:
         return replace(self, sides=tuple(sides), trace={})
 
     def to_bytes(self) -> bytes:
-        """All of it, for `from_bytes`."""
+        """The report as bytes, for `from_bytes`."""
         arrays: dict[str, Array] = {"mean": np.array(self.mean), "sizes": np.array(self.sizes)}
         arrays |= self.likelihood
         if self.rating_levels is not None:

@@ -1,4 +1,4 @@
-"""Pairs scored sample by sample, cell by cell: one cell has one block of users and one of items."""
+"""Scores pairs in cells, in all samples: a cell is one block of users with one block of items."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ from matchlake.schemas import EVENT_TIME, ITEM_ID, SCORE, USER_ID
 CELL = "_cell"
 BLOCK_BYTES = 64 << 20
 USER_BLOCKS = 4
-"""Minimum number of user blocks: one task scores the pairs of a block."""
+"""Minimum number of user blocks, so that several tasks score the pairs."""
 
 
 def score_cells(
@@ -63,7 +63,7 @@ class Grid:
 
     @staticmethod
     def of(model: MatchboxFrames) -> "Grid":
-        """Blocks of about BLOCK_BYTES."""
+        """The grid for blocks of about BLOCK_BYTES."""
         users, items = model.report.sizes[:2]
         row = 4 * (model.params.rank + 1) * model.report.samples
         return Grid(
@@ -75,7 +75,7 @@ class Grid:
         return self._block(user, self.users) * F.lit(self.items) + self._block(item, self.items)
 
     def rows(self, model: MatchboxFrames) -> DataFrame:
-        """All rows of the model, each in every cell that its block is part of."""
+        """All rows of the model; a row is repeated in every cell of its block."""
         user_cell = self._block(F.col(USER_ID), self.users) * F.lit(self.items) + F.col("_n")
         item_cell = F.col("_n") * F.lit(self.items) + self._block(F.col(ITEM_ID), self.items)
         users = model.user_factors.withColumn("_n", copies(self.items)).select(
@@ -102,7 +102,7 @@ class Grid:
 
 
 def _prior_share(model: MatchboxFrames, side: int) -> Column:
-    """The `prior_share` of a `Predictor`; only rows that were folded in have their own."""
+    """The `prior_share` of a `Predictor`; only folded-in rows store their own value."""
     rows, cold = model.side(side), model.report.sides[side].cold_share
     known = F.when(F.col("n_interactions") > 0, 0.0).otherwise(cold)
     own = F.col("prior_share") if "prior_share" in rows.columns else F.lit(None)
@@ -111,7 +111,7 @@ def _prior_share(model: MatchboxFrames, side: int) -> Column:
 
 @dataclass(frozen=True)
 class _ScoreCell:
-    """Scores one cell's pairs with its rows."""
+    """Scores the pairs of one cell with the rows of this cell."""
 
     report: PosteriorReport
     columns: int
@@ -144,7 +144,7 @@ class _ScoreCell:
 
 
 class _SideRows:
-    """One side's rows in a cell, the average row for unknown ids at the end."""
+    """The rows of users, items or days in one cell; the last is the average row for unknown ids."""
 
     def __init__(self, right: pa.Table, side: int, report: PosteriorReport) -> None:
         self._side = side
@@ -159,7 +159,7 @@ class _SideRows:
         self.prior_share = np.append(share, np.float32(priors.cold_share)).astype(np.float32)
 
     def places(self, *keys: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-        """Place of each key (for days: user and day) in `rows`."""
+        """The position of each key in `rows`; the key of a day is a user and a day."""
         if self._side == DAY:
             names = [USER_ID, "day"]
             types = [self._table.schema.field(name).type for name in names]
@@ -177,7 +177,7 @@ class _SideRows:
         return np.asarray(pc.fill_null(index, len(self.rows) - 1))
 
     def response(self, report: PosteriorReport) -> Floats:
-        """The users' part of a `Predictor`; users without ratings get the shared one."""
+        """The `response` of a `Predictor`; users without ratings get the shared values."""
         own = np.append(np.asarray(self._table["response"].is_valid()), False)
         rows = _flat(self._table, "response").reshape(int(own.sum()), report.samples, -1)
         return user_responses(report, own, rows)

@@ -1,4 +1,4 @@
-"""Metrics of related users and items, by the ratings that two of them have in common."""
+"""Metrics of related users and items, from the ratings that two users or items share."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -11,12 +11,12 @@ _NORMS = ("l1", "l2")
 
 
 def related_gains(truth: DataFrame, key: str, common: int = 2) -> DataFrame:
-    """`query`, `target`, `gain_l1`, `gain_l2` of every two comparable ids of `key`.
+    """`query`, `target`, `gain_l1`, `gain_l2` for every pair of comparable ids of `key`.
 
-    Reads `user_id`, `item_id` and `rating`. Two users are compared by the items that both rated,
-    two items by the users who rated both; at least `common` of them. With d the differences of the
-    two ratings, gain_l1 = 1 / (1 + mean |d|) and gain_l2 = 1 / (1 + sqrt(mean d^2)). It builds all
-    pairs of ratings per entity, so use it on a test part.
+    Reads `user_id`, `item_id` and `rating`. Two users are compared on the items that both rated.
+    Two items are compared on the users who rated both. A pair needs at least `common` of these.
+    With d the difference of two ratings, gain_l1 = 1 / (1 + mean |d|), and gain_l2 = 1 / (1 +
+    sqrt(mean d^2)). The plan joins all ratings of an item (or user), so use only a test part.
     """
     require_columns(truth, (USER_ID, ITEM_ID, RATING), "truth")
     other = ITEM_ID if key == USER_ID else USER_ID
@@ -38,11 +38,11 @@ def related_metrics(
 ) -> DataFrame:
     """NDCG at `k` of related users (`key` `user_id`) or items, by L1 and by L2 gains; lazy.
 
-    Reads `key`, `rank` and `related_<key>` of `lists`. The gains of a list are
-    discounted by log2(rank + 1), and divided by those of the best list of this length. A related
-    entity that is not comparable has no gain. Entities of the truth without comparable ones count
-    in `n_skipped`. Returns `metric`, such as
-    `related_items_ndcg_l1`, `k`, `value`, `n_samples` and `n_skipped`.
+    Reads `key`, `rank` and `related_<key>` of `lists`. The gains of a list are discounted by
+    log2(rank + 1), and divided by those of the best list of this length. A related user or item
+    that is not comparable has gain 0. Users or items of `truth` without a list, or without
+    comparable ids, count in `n_skipped`. Returns `metric` (such as `related_items_ndcg_l1`), `k`,
+    `value`, `n_samples` and `n_skipped`.
     """
     related = f"related_{key}"
     require_columns(lists, (key, RANK, related), "the related lists")

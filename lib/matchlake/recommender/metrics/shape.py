@@ -1,4 +1,4 @@
-"""The common shape of metrics."""
+"""The columns of every metric: metric, k, value, n_samples and n_skipped."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 
 def figure(metric: str, value: Column, n: Column, of: Column, k: int | None = None) -> Column:
-    """One row of a metric; `n` of `of` could be measured."""
+    """One row of a metric; `of` is the number of cases, `n` the number that was measured."""
     return F.struct(
         F.lit(metric).alias("metric"),
         F.lit(k).cast("int").alias("k"),
@@ -18,5 +18,5 @@ def figure(metric: str, value: Column, n: Column, of: Column, k: int | None = No
 
 
 def unpivoted(frame: DataFrame, figures: Sequence[Column]) -> DataFrame:
-    """The aggregates `figures` of the whole frame, one row each, in one pass."""
+    """One row per aggregate of `figures`, each over the whole frame, in one pass."""
     return frame.agg(F.array(*figures).alias("figures")).select(F.inline("figures"))

@@ -28,21 +28,22 @@ class SplitParams(Params):
     """The kind of split, and its fields; a field that the kind does not read is an error."""
 
     kind: SplitKind = "random"
-    """`random`: rows; `time`: one cutoff for all; `user_time`: the latest fraction of each user's
-    rows; `last_n`: each user's last n rows; `cold_users`, `cold_items`: whole users or items;
-    `recommender`: the recommender split of Infer.NET and Azure ML."""
+    """The rows of the test part. `random`: those of drawn pairs of user and item. `time`: all rows
+    after one cutoff. `user_time`: the latest fraction of each user's rows. `last_n`: each user's
+    last n rows. `cold_users`, `cold_items`: all rows of drawn users or items. `recommender`: as in
+    Infer.NET and Azure ML; see `split_recommender`."""
     seed: int = Field(0, ge=0, lt=2**63)
-    """Seed of the draws; `time` draws nothing."""
+    """Seed of the random draws; `time` has no random draws."""
     test_share: float = Field(0.2, gt=0, lt=1)
     """Fraction of the rows, or of the users or items, in the test part."""
     cutoff: AwareDatetime | None = None
-    """`time`: test is all rows from this moment on; without it, the latest `test_share`."""
+    """`time`: the test part has all rows from this time on; null: the latest `test_share`."""
     last_n: int = Field(1, ge=1)
     """`last_n`: number of each user's latest events in the test part."""
     training_users: float = Field(0.5, ge=0, le=1)
     """`recommender`: fraction of users whose rows are all for training."""
     kept_ratings: float = Field(0.25, ge=0, le=1)
-    """`recommender`: fraction of a test user's rows kept for training; one at least."""
+    """`recommender`: fraction of a test user's rows kept for training, at least one row."""
     cold_users: float = Field(0.0, ge=0, le=1)
     """`recommender`: fraction of users with no row in training."""
     cold_items: float = Field(0.0, ge=0, le=1)
@@ -63,7 +64,7 @@ class SplitParams(Params):
             ("cold_items + ignored_items", items),
         ):
             if total > 1 + 1e-9:
-                raise ValueError(f"{side} is {total:.4g}; shares of one whole come to at most 1")
+                raise ValueError(f"{side} is {total:.4g}; the sum must be at most 1")
         return self
 
     @model_validator(mode="after")

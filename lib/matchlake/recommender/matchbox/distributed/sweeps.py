@@ -1,9 +1,10 @@
-"""Distributed execution: blocks draw their rows, the driver draws the shared parts.
+"""Distributed execution: blocks draw their rows, the driver draws the shared parameters.
 
-A sweep is two halves, users then items. A half is one cogroup of the block states with a state, the
-messages in flight: rows that others need, each block's own rows, and sums. The driver reads the
-sums after each half and draws the next prior of that side, so it is the same for all blocks. Draws
-are keyed by global numbers: the chain equals that of one task, up to the rounding of sums.
+A sweep has two halves: users, then items. A half is one cogroup of the block states with the
+messages of the previous half. A message holds rows that other blocks need, a block's own rows, or
+sums. After each half the driver reads the sums. It draws the next prior of this side once for all
+blocks. Draws are keyed by global row numbers: the chain equals that of one task, up to the rounding
+of sums.
 """
 
 import logging
@@ -57,7 +58,7 @@ class Kept:
 
 @dataclass
 class Distributed:
-    """A chain over checkpointed block states; `sources` are those of both sides' features."""
+    """A chain over checkpointed block states; `sources` has the feature sources of both sides."""
 
     block_states: DataFrame
     layout: Layout
@@ -68,7 +69,7 @@ class Distributed:
     trace: list[dict[str, float]] = field(default_factory=list)
 
     def run(self) -> list[Kept]:
-        """All sweeps; one checkpoint and one small read per half."""
+        """Runs all sweeps, with one checkpoint and one small read per half; returns the samples."""
         solvers = [
             read_spectra(self.block_states, side, self.sources[side]) for side in (USER, ITEM)
         ]
@@ -98,7 +99,7 @@ class Distributed:
         return samples
 
     def _share(self, sums: Arrays, parts: tuple[int, ...]) -> None:
-        """Draws what users share from their sums, as in one task."""
+        """Draws the shared parameters of the users from their sums, as in one task."""
         error = float(sums["error"][0] / sums["error"][1])
         user_sums = {name[5:]: array for name, array in sums.items() if name.startswith("user_")}
         self.response = self.response.drawn(user_sums, parts)
@@ -136,9 +137,9 @@ def _moments(sums: Arrays) -> Moments:
 
 @dataclass(frozen=True)
 class _Half:
-    """One block's part of a half sweep: messages in, its rows drawn, messages out.
+    """The work of one block in a half sweep: reads messages, draws its rows, sends messages.
 
-    Sweep 0 draws nothing: it sends the first rows.
+    Sweep 0 draws nothing; it only sends the first rows.
     """
 
     side: int
@@ -158,7 +159,7 @@ class _Half:
         columns, out = self.params.columns, Outbox(number)
         for to, link in zip(self.layout.keys, block_state.block.links, strict=True):
             if to == home:
-                continue  # It gets all rows below: they are its own, coming back.
+                continue  # The block sends all its rows to itself below.
             arrays: dict[str, Array] = {"rows": rows[link, :columns]}
             if self.side == USER:
                 arrays["users"] = users[link]
@@ -176,7 +177,7 @@ class _Half:
         return out.table()
 
     def _own(self, block_state: BlockState, number: int, right: pa.Table) -> tuple[Floats, Floats]:
-        """This block's rows and, for users, their part of the likelihood."""
+        """The rows of this block and, for users, their likelihood parameters."""
         ids = self.layout.rows(self.side, number)
         known = unpack_messages(right, self.side)
         if not known:

@@ -1,8 +1,9 @@
 """Compiled Gibbs kernels: the score of each rating, and the draw of each factor row.
 
-A rating has one row on every side: user, item and, optionally, day. For one side, its score is
-`design . z + offset`, with z the row of that side. design is the sum of the other sides' factors
-and a one for the bias; offset is the sum of their biases and dot products.
+The sides are users, items and, optionally, days. A rating has one factor row on each side. For the
+draw of a row z of one side, the score of a rating is `design . z + offset`. `design` is the sum of
+the factors on the other sides, and 1 for the bias. `offset` is the sum of the biases and dot
+products of the other sides.
 """
 
 from typing import NamedTuple
@@ -25,19 +26,19 @@ Flat = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 
 GATHERED = 64
-"""Ratings gathered per rank-k update: with the matrix they fit the L1/L2 cache."""
+"""Ratings gathered per rank-k update; their rows and the matrix fit the L1/L2 cache."""
 _AHEAD = 8
-"""Ratings by which the other sides' rows are prefetched."""
+"""The rows of the other sides are prefetched this number of ratings ahead."""
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
 
 class View(NamedTuple):
-    """All ratings in the order of one side: those of row `r` are `indptr[r]:indptr[r + 1]`.
+    """All ratings, sorted by the rows of one side; row `r` has `indptr[r]:indptr[r + 1]`.
 
-    `others` (ratings, other sides) holds row numbers of `stack`, which has the rows of all sides
-    one after another: `columns` values, the bias last, then zeros up to a multiple of LANES.
-    `owners` is the user of each rating. `ids` are the global numbers of this side's rows, `names`
-    those of the rows of `stack`.
+    `stack` has the rows of all sides, one after another. A row has `columns` values, the bias last,
+    then zeros up to a multiple of LANES. `others` (ratings, other sides) holds row numbers of
+    `stack`. `owners` has the user of each rating. `ids` has the global numbers of this side's rows,
+    `names` those of the rows of `stack`.
     """
 
     indptr: Ints
@@ -59,9 +60,9 @@ class Scored(NamedTuple):
 
 @compiled
 def _meet(view: View, rating: int, both: Flat) -> np.float32:
-    """Writes the sum of a rating's two other rows, and returns its offset.
+    """Writes the sum of a rating's rows on the two other sides, and returns its offset.
 
-    The value at the bias's place is unused.
+    The written value in the bias column is unused.
     """
     width, bias = both.shape[0], view.columns - 1
     first, second = view.others[rating, 0] * width, view.others[rating, 1] * width
@@ -111,10 +112,10 @@ def score_rows(view: View, rows: Floats, start: int, stop: int, out: Flat) -> No
 
 
 class Conditional(NamedTuple):
-    """The conditions of a side's draw, beside the other sides' rows.
+    """The inputs of a draw of one side, besides the rows of the other sides.
 
-    Rows are N(prior mean, precision^-1) before their ratings, `pull` (rows, width) being
-    precision @ prior mean; a rating's target is N(score, 1 / weights[its owner]).
+    The prior of a row is N(prior mean, precision^-1). `pull` (rows, width) is precision @ prior
+    mean. The target of a rating is N(score, 1 / weights[owner of the rating]).
     """
 
     precision: Flat
@@ -136,7 +137,7 @@ class _Scratch(NamedTuple):
 def _gather(
     rows: Flat, start: int, pull: np.float32, root: np.float32, count: int, scratch: _Scratch
 ) -> None:
-    """Adds `pull` times a row to the solution, and `root` times it to the gathered ones."""
+    """Adds `pull` times a row to the solution, and puts `root` times the row into `gathered`."""
     solution, width = scratch.solution, scratch.solution.shape[0]
     pulls, roots, zero = splat(pull), splat(root), splat(_ZERO)
     for c in range(0, width, LANES):
@@ -178,7 +179,9 @@ def _factor_row(view: View, conditional: Conditional, row: int, scratch: _Scratc
 def draw_rows(view: View, conditional: Conditional, start: int, stop: int, out: Floats) -> None:
     """Draws rows [start, stop) of one side; with `conditional.noise` 0 these are conditional means.
 
-    Row: N(A^-1 h, A^-1), A = precision + sum w d d', h = pull + sum w (target - offset) d.
+    A row is drawn from N(A^-1 h, A^-1), with A = precision + sum w d d' and
+    h = pull + sum w (target - offset) d. The sums are over the ratings of the row; w is the weight,
+    d the design.
     """
     width, bias = out.shape[1], view.columns - 1
     gathered = np.empty(GATHERED * width, np.float32)
@@ -201,7 +204,10 @@ def draw_rows(view: View, conditional: Conditional, start: int, stop: int, out: 
 def spread_rows(
     view: View, conditional: Conditional, roots: Floats, start: int, stop: int, out: Flat
 ) -> None:
-    """Sums of g' A^-1 g over the rows g of `roots`, A that of `draw_rows`: traces of A^-1 G'G."""
+    """For each row, the trace of A^-1 G'G, with G = `roots` and the A of `draw_rows`.
+
+    The trace is the sum of g' A^-1 g over the rows g of G.
+    """
     width = roots.shape[1]
     gathered = np.empty(GATHERED * width, np.float32)
     matrix, both = np.empty(width * width, np.float32), np.empty(width, np.float32)

@@ -1,7 +1,7 @@
 """The likelihood of a rating, given its score: a number with noise, or one of ordered levels.
 
-A likelihood holds what all users share. Each user's own part is a row of `users`, (users, width).
-The methods are functions of both, so a block holds its own users only.
+A likelihood holds the parameters that all users share. The parameters of each user are a row of
+`users`, shape (users, width). `users` is an argument, so a block holds only its own users.
 """
 
 from dataclasses import dataclass, field, replace
@@ -29,10 +29,10 @@ from matchlake.recommender.matchbox.sampler.prior import Moments, Prior, draw_pr
 from matchlake.recommender.matchbox.sampler.random import draw_key
 
 OWN, SHARED, LATENT = 3, 4, 5
-"""Purposes of a key: a user's own noise or gaps, the shared part, latent numbers."""
+"""Purposes of a random key: parameters of a user, shared parameters, latent numbers."""
 
 Parts = tuple[int, ...]
-"""The name of a half sweep: seed, chain, sweep and side."""
+"""The numbers that identify a half sweep: seed, chain, sweep and side."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -53,40 +53,40 @@ class Likelihood(Protocol):
         """The rating levels, ascending; None for ratings that are numbers."""
 
     def first_users(self, count: int) -> Floats:
-        """The users' factor rows before the first Gibbs sweep."""
+        """The parameters of the users before the first Gibbs sweep."""
 
     def first_targets(self, values: Floats) -> Floats:
-        """The targets before the first sweep."""
+        """The targets of the ratings before the first sweep."""
 
     def draw_users(self, scored: Scored, users: Floats, key: Parts, threads: int) -> None:
-        """Draws the users' rows in place, given all their ratings."""
+        """Draws the parameters of the users in place, given all their ratings."""
 
     def targets(
         self, scored: Scored, users: Floats, key: Parts, threads: int
     ) -> tuple[Floats, Floats]:
         """One target per rating, and one weight per user.
 
-        Numeric ratings are their own targets, so they need no scores.
+        For numeric ratings the targets are the ratings themselves.
         """
 
     def error(self, scored: Scored, users: Floats) -> float:
-        """The error, summed over the ratings; `facts` normalises it."""
+        """The sum of the errors of the ratings."""
 
     def sums(self, users: Floats) -> Arrays:
-        """Sums over users from which the shared part is drawn."""
+        """The sums over users that the draw of the shared parameters needs."""
 
     def drawn(self, sums: Arrays, key: Parts) -> "Likelihood":
-        """The likelihood with its shared part drawn anew."""
+        """The likelihood with newly drawn shared parameters."""
 
     def facts(self, error: float, sums: Arrays) -> dict[str, float]:
-        """`error` and `noise` of a sweep, for the trace."""
+        """`error` and `noise` of a sweep, for the trace; the argument is the mean error."""
 
     def state(self, users: Floats) -> Arrays:
         """The arrays of a sample."""
 
 
 def response_for(values: Floats, params: MatchboxParams) -> tuple[Likelihood, Floats]:
-    """The likelihood of ratings `values`, and the values in its terms."""
+    """The likelihood of ratings `values`, and its values: centred ratings or codes of levels."""
     if not params.ordinal:
         mean = float(np.float32(values.mean(dtype=np.float64)))
         ends = float(values.min()), float(values.max())
@@ -97,15 +97,15 @@ def response_for(values: Floats, params: MatchboxParams) -> tuple[Likelihood, Fl
 
 
 def gaussian(mean: float, minimum: float, maximum: float, *, own: bool = True) -> "Gaussian":
-    """The first likelihood of numbers with this mean, minimum and maximum."""
+    """The initial likelihood of numeric ratings with this mean, minimum and maximum."""
     return Gaussian(mean, (maximum - minimum) / 4, own=own)
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """rating ~ N(mean + score, 1 / its user's precision); a user's row is the precision.
+    """rating ~ N(mean + score, 1 / precision of the user); a user's row is the precision.
 
-    Without `own` precisions all users have one, Gamma(1, rate 1).
+    If `own` is false, all users share one precision, with the prior Gamma(1, rate 1).
     """
 
     mean: float
@@ -144,18 +144,18 @@ class Gaussian:
         return scored.values, users[:, 0].copy()
 
     def error(self, scored: Scored, users: Floats) -> float:
-        """The squared errors."""
+        """The sum of the squared errors."""
         del users
         return float(np.sum((scored.values - scored.scores) ** 2, dtype=np.float64))
 
     def sums(self, users: Floats) -> Arrays:
-        """Count, sum, sum of logarithms, and sum of standard deviations."""
+        """Count, sum and sum of logarithms of the precisions; sum of the standard deviations."""
         exact = users[:, 0].astype(np.float64)
         statistics = len(exact), exact.sum(), np.log(exact).sum(), (exact**-0.5).sum()
         return {"users": np.array(statistics)}
 
     def drawn(self, sums: Arrays, key: Parts) -> "Gaussian":
-        """New shape and rate of the users' own precisions."""
+        """The likelihood with a newly drawn prior of the precisions."""
         if not self.own:
             return self
         chance = np.random.default_rng(int(draw_key(*key, SHARED)))
@@ -168,13 +168,13 @@ class Gaussian:
         return {"error": error**0.5, "noise": float(deviations / count)}
 
     def state(self, users: Floats) -> Arrays:
-        """`users` (users, 1), and `variance` (), that of a user without ratings."""
+        """`users` (users, 1), and `variance` (), the noise variance of a user without ratings."""
         variance = self.noise.variance if self.own else 1.0 / float(users[0, 0])
         return {"users": users.copy(), "variance": np.array(variance)}
 
 
 def ordinal_probit(levels: Matrix, counts: npt.NDArray[Any]) -> "OrdinalProbit":
-    """The first likelihood of levels with these counts."""
+    """The initial likelihood of rating levels with these counts."""
     checkpoints = first_cuts(counts)
     start = np.log(np.diff(checkpoints))
     prior = replace(first_prior(len(start)), mean=start)
@@ -183,10 +183,11 @@ def ordinal_probit(levels: Matrix, counts: npt.NDArray[Any]) -> "OrdinalProbit":
 
 @dataclass(frozen=True)
 class OrdinalProbit:
-    """The rating is the level of a draw of N(score, 1) between the user's thresholds.
+    """A latent number ~ N(score, 1); the rating is the level between the thresholds around it.
 
-    A user's row has the logarithmic gaps between thresholds; `base` is the first of these. `first`
-    (levels,) are initial latent numbers of the levels.
+    Each user has their own thresholds. `base` is the first threshold, which all users share. A
+    user's row has the logarithms of the gaps between adjacent thresholds. `first` (levels,) has the
+    initial latent number of each level.
     """
 
     levels: Matrix
@@ -197,15 +198,15 @@ class OrdinalProbit:
     spread: float = FIRST_SPREAD
 
     def first_users(self, count: int) -> Floats:
-        """The mean gaps."""
+        """The logarithmic gaps at their prior mean."""
         return np.tile(self.prior.mean, (count, 1)).astype(np.float32)
 
     def first_targets(self, values: Floats) -> Floats:
-        """The initial number of each level."""
+        """The initial latent number of each rating's level."""
         return self.first[values.astype(np.int64)].astype(np.float32)
 
     def draw_users(self, scored: Scored, users: Floats, key: Parts, threads: int) -> None:
-        """New gaps."""
+        """Draws the gaps of the users, in place."""
         prior = GapPrior(self.prior.mean, self.prior.precision, draw_key(*key, OWN))
         edges = edges_of(users, self.base)
         on_threads(
@@ -217,7 +218,7 @@ class OrdinalProbit:
     def targets(
         self, scored: Scored, users: Floats, key: Parts, threads: int
     ) -> tuple[Floats, Floats]:
-        """New latent numbers, and unit weights."""
+        """Newly drawn latent numbers, and weights of 1."""
         edges, latents = edges_of(users, self.base), np.empty_like(scored.scores)
         latent_key = draw_key(*key, LATENT)
         on_threads(
@@ -228,18 +229,18 @@ class OrdinalProbit:
         return latents, np.ones(len(users), np.float32)
 
     def error(self, scored: Scored, users: Floats) -> float:
-        """The negative logarithms of the level probabilities."""
+        """The sum of the negative logarithms of the level probabilities."""
         return -log_likelihood_of(scored, edges_of(users, self.base))
 
     def sums(self, users: Floats) -> Arrays:
-        """Count, sum, sum of products of the gaps, and sum of the inner levels' width."""
+        """Count, sum and sum of products of the users' rows; total width of the inner levels."""
         moments = Moments.of(users, None)
         width = (edges_of(users, self.base)[:, -2] - self.base).sum()
         statistics = np.array([moments.rows, width])
         return {"users": statistics, "total": moments.total, "square": moments.square}
 
     def drawn(self, sums: Arrays, key: Parts) -> "OrdinalProbit":
-        """New mean and precision of the users' gaps."""
+        """The likelihood with a newly drawn prior of the gaps."""
         if not len(sums["total"]):
             return self
         chance = np.random.default_rng(int(draw_key(*key, SHARED)))
@@ -253,6 +254,9 @@ class OrdinalProbit:
         return {"error": error, "noise": float(width / count)}
 
     def state(self, users: Floats) -> Arrays:
-        """`users` (users, gaps), and `shared` (levels - 1,), thresholds at the mean gaps."""
+        """`users` (users, gaps), `base` (), and `shared` (levels - 1,).
+
+        `shared` has the thresholds at the mean gaps.
+        """
         shared = edges_of(self.prior.mean[None], self.base)[0, 1:-1]
         return {"users": users.copy(), "shared": shared, "base": np.array(self.base)}

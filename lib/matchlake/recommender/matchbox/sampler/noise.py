@@ -1,4 +1,4 @@
-"""Noise of a numeric rating: a precision per user, and its prior, which users share."""
+"""The noise of numeric ratings: one precision per user, and a prior that all users share."""
 
 import math
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ class Noise:
     def variance(self) -> float:
         """Noise variance of a user without ratings: the mean of 1 / precision.
 
-        That is rate / (shape - 1), which grows without bound as the shape falls to 1. Below 2 the
-        shape counts as 2.
+        That is rate / (shape - 1), which grows without bound as the shape falls to 1. A shape
+        below 2 counts as 2.
         """
         return self.rate / max(self.shape - 1.0, 1.0)
 
@@ -37,7 +37,7 @@ class Noise:
 def draw_precisions(
     scored: Scored, prior: tuple[float, float, np.uint64], start: int, stop: int, users: Floats
 ) -> None:
-    """Precision of each user in [start, stop), given the errors of the scores.
+    """Draws the precision of each user in [start, stop), given the errors of the scores.
 
     `prior` holds shape, rate and the key.
     """
@@ -56,15 +56,15 @@ def draw_precisions(
 def draw_noise(sums: tuple[float, float, float], last: Noise, chance: np.random.Generator) -> Noise:
     """Draws shape and rate, given the users' precisions.
 
-    The rate has a Gamma; the shape takes Metropolis steps. `sums` are the number of precisions,
-    their sum and the sum of their logarithms.
+    The rate is drawn from its Gamma conditional; the shape is drawn by Metropolis steps. `sums` has
+    the number of precisions, their sum and the sum of their logarithms.
     """
     count, total, logs = sums
     shape, rate = last.shape, chance.gamma(1.0 + count * last.shape) / (1.0 + total)
 
     def log_density(value: float) -> float:
         known = count * (value * math.log(rate) - math.lgamma(value)) + value * logs
-        # The step is on the logarithm of the shape, so its power is one higher.
+        # Steps are on log(shape): the Jacobian raises the power of the shape by one.
         return known + SHAPE_PRIOR[0] * math.log(value) - SHAPE_PRIOR[1] * value
 
     step = min(1.0, _STEP + 1.0 / math.sqrt(count))
