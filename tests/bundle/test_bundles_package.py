@@ -34,6 +34,8 @@ def test_their_resources_are_checked_if_installed(monkeypatch: pytest.MonkeyPatc
     resolved = resolve(read_bundle(ROOT), "prod")
     (found,) = check.bundles_problems(resolved)
     assert found.path == "resources.jobs.load_lake"
-    assert found.text == "databricks-bundles refuses it: Unexpected field 'x' for class Job"
+    assert (
+        found.text == "databricks-bundles refuses this resource: Unexpected field 'x' for class Job"
+    )
     groups = resolved.tree["resources"]
     assert len(asked) == sum(len(groups[kind]) for kind in check._MODULES)

@@ -82,8 +82,9 @@ MISTAKES = {
         "jobs/serverless.job.yml",
         "          environment_key: main\n",
         "          environment_key: main\n          job_cluster_key: main\n",
-        "code runs on exactly one of job_cluster_key, environment_key, existing_cluster_id, "
-        "new_cluster; here: job_cluster_key, environment_key (environment_key is serverless",
+        "a task with code must have exactly one of job_cluster_key, environment_key, "
+        "existing_cluster_id, new_cluster; it has: job_cluster_key, environment_key "
+        "(environment_key is serverless",
     ),
     "prod without run_as": Mistake(
         "databricks.yml",
@@ -96,7 +97,7 @@ MISTAKES = {
         "databricks.yml",
         "      - --log-level\n",
         "      - --loglevel\n",
-        "refuses them: unrecognized arguments: --loglevel INFO",
+        "refuses these parameters: unrecognized arguments: --loglevel INFO",
     ),
     "a conf key that is not": Mistake(
         "databricks.yml",
@@ -126,13 +127,13 @@ MISTAKES = {
         "jobs/recommend.job.yml",
         "            - task_key: recommend\n",
         '            - {task_key: recommend, outcome: "true"}\n',
-        "recommend is no condition, it has no outcome",
+        "recommend is not a condition task, so it has no outcome",
     ),
     "a parameter that the called job does not declare": Mistake(
         TRAIN,
         "              log_level:",
         "              loglevel:",
-        "has no such parameter: log",
+        "has no such parameter; its parameters: log",
     ),
     "a trigger on a table that no job writes": Mistake(
         "jobs/build_features.job.yml", "bronze.items", "bronze.item", "no job writes bronze.item"

@@ -250,7 +250,7 @@ def test_dev_command_without_the_extra_local_names_it(
     answers = run_each(programs_with_spark, project, ["sandbox status", "doctor", "demo"])
     for code, error in answers.values():
         assert code == 1
-        assert "needs pip install 'matchlake[local]'" in error
+        assert "Install it with pip install 'matchlake[local]'" in error
         assert "Traceback" not in error
 
 

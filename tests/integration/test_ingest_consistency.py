@@ -62,7 +62,7 @@ def test_a_restore_stops_the_stream_and_each_way_out_leads_on(
     assert offsets(runtime, "restored.events") == [0, 1, 2, 3, 10]
 
     with pytest.raises(
-        CheckpointMismatchError, match="has rows of this topic, which would be there twice"
+        CheckpointMismatchError, match="has rows of this topic, and would get them twice"
     ):
         ingest(with_ingest(runtime, reset_checkpoint=("restored",)))
 

@@ -57,9 +57,9 @@ def test_put_keeps_a_secret_in_the_local_file(cloud: Cloud, tmp_path: Path) -> N
     assert "from file" in call("check").output
     assert cloud.workspace_faults.seen == 0
     for words, why in (
-        (("put", "a/b", "c"), "is no reference"),
+        (("put", "a/b", "c"), "is not a valid reference"),
         (("put", "a", "c", "--env", "prod"), "is not a secret store of prod"),
-        (("put", "a", "b"), "Nothing came through the pipe"),
+        (("put", "a", "b"), "The pipe was empty"),
     ):
         with pytest.raises(SecretError, match=why):
             raise call(*words, text="").exception or AssertionError
@@ -73,7 +73,7 @@ def test_a_scope_is_made_over_the_vault(cloud: Cloud) -> None:
     assert scopes["eu"].backend_type is ScopeBackendType.AZURE_KEYVAULT
     assert scopes["eu"].keyvault_metadata is not None
     assert scopes["eu"].keyvault_metadata.resource_id == RESOURCE_ID
-    with pytest.raises(SecretError, match=r"Scope eu was not made: .*already exists"):
+    with pytest.raises(SecretError, match=r"Scope eu was not created: .*already exists"):
         raise call(*words, "--resource-id", RESOURCE_ID).exception or AssertionError
-    with pytest.raises(SecretError, match="no vault's resource id"):
+    with pytest.raises(SecretError, match="is not the resource id of a vault"):
         raise call(*words, "--resource-id", "x").exception or AssertionError

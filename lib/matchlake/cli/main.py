@@ -1,4 +1,4 @@
-"""The command line `matchlake`. Only a command that needs Spark imports it."""
+"""The command line `matchlake`. Only commands that need Spark import Spark."""
 
 import ast
 import logging
@@ -95,7 +95,7 @@ LOCAL = (
 )
 """The commands for a development machine; their packages are the extra `local`."""
 
-# The extra that installs a package; the plain wheel does not.
+# Packages that the plain wheel does not install, with the extra that installs each.
 _EXTRAS = {
     "pyspark": "spark",
     "py4j": "spark",
@@ -127,7 +127,8 @@ def job_folder() -> Path:
     return find_conf().parent / "jobs"
 
 
-# `--help` before the job's name is for `run`, after it for the job: `run` reads both itself.
+# `--help` before the job's name shows the jobs; after the name it shows the job's options. Typer
+# leaves both to `run`.
 _RUN = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -135,7 +136,7 @@ _RUN = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_n
 def run(
     context: typer.Context, name: Annotated[str, typer.Argument(help="the job")] = "--help"
 ) -> None:
-    """Runs a job of jobs/, as spark-submit would; the job's own options follow its name."""
+    """Runs a job of jobs/, as spark-submit would; options of the job follow its name."""
     jobs = {path.stem: path for path in sorted(job_folder().glob("*.py"))}
     if name == "--help":
         typer.echo(_usage(jobs))
@@ -179,10 +180,10 @@ def main() -> None:
 
 
 def _missing(package: str, extra: str) -> str:
-    on_platform = " On Databricks the runtime brings it." if extra == "spark" else ""
+    on_platform = " On Databricks the runtime includes it." if extra == "spark" else ""
     return (
-        f"This command needs {package}, which is not installed: "
-        f"it needs pip install 'matchlake[{extra}]'.{on_platform}"
+        f"This command needs the package {package}, which is not installed. Install it with "
+        f"pip install 'matchlake[{extra}]'.{on_platform}"
     )
 
 

@@ -94,10 +94,10 @@ def create_keyvault(
         bool, typer.Option(help="let every user of the workspace manage the scope")
     ] = False,
 ) -> None:
-    """Creates a Databricks scope that reads Azure Key Vault; needs a login by Entra ID, no token.
+    """Creates a Databricks scope that reads Azure Key Vault; needs a login by Entra ID.
 
     The workspace comes from DATABRICKS_HOST and the login of the Databricks tools. Afterwards
-    the vault must let the application AzureDatabricks get and list secrets.
+    the application AzureDatabricks needs the right to get and list secrets of the vault.
 
     For example: matchlake secrets scope create-keyvault matchlake-dev
     --dns-name https://NAME.vault.azure.net --resource-id /subscriptions/...
@@ -121,8 +121,9 @@ def create_keyvault(
         )
     except (DatabricksError, ValueError, TimeoutError, OSError) as error:
         raise SecretError(
-            f"Scope {name} was not made: {error}. It needs a workspace (DATABRICKS_HOST) and a "
-            "login by Entra ID (`az login`) that may manage the vault's access."
+            f"Scope {name} was not created: {error}. The command needs a workspace "
+            "(DATABRICKS_HOST), and a login by Entra ID (`az login`) with the right to manage "
+            "access to the vault."
         ) from None
     Console(soft_wrap=True).print(Text(f"Scope {name} reads {dns_name}."))
 
@@ -132,8 +133,8 @@ def _reference(scope: str, key: str) -> SecretRef:
         return SecretRef(scope=scope, key=key)
     except ValueError:
         raise SecretError(
-            f"{scope}/{key} is no reference: scope and key are 1 to 128 letters, digits, and any "
-            "of - _ . @"
+            f"{scope}/{key} is not a valid reference: scope and key have 1 to 128 letters, digits "
+            "and characters of - _ . @"
         ) from None
 
 
@@ -144,7 +145,7 @@ def _value(ref: SecretRef) -> str:
     # A pipe adds one newline at the end; other newlines belong to the value.
     value = stdin.read().removesuffix("\n")
     if not value:
-        raise SecretError(f"Nothing came through the pipe: {ref} is left as it was.")
+        raise SecretError(f"The pipe was empty, so {ref} was not changed.")
     return value
 
 
@@ -152,7 +153,10 @@ def _check_vault(dns_name: str, resource_id: str) -> None:
     parts = resource_id.lower().split("/")
     if "microsoft.keyvault" not in parts or not resource_id.startswith("/subscriptions/"):
         raise SecretError(
-            f"{resource_id!r} is no vault's resource id: `az keyvault show --name NAME --query id`."
+            f"{resource_id!r} is not the resource id of a vault. This command prints the id: "
+            "`az keyvault show --name NAME --query id`."
         )
     if not dns_name.startswith("https://"):
-        raise SecretError(f"{dns_name!r} is no vault's address: https://NAME.vault.azure.net.")
+        raise SecretError(
+            f"{dns_name!r} is not the address of a vault, such as https://NAME.vault.azure.net."
+        )

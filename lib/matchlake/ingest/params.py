@@ -1,4 +1,4 @@
-"""The parameters of streams, of the jobs that keep them, and of silver tables. Imports no Spark."""
+"""The parameters of streams, of their jobs, and of silver tables. Imports no Spark."""
 
 import re
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ class StreamParams(Params):
     quarantine_view: str
     """The view of the quarantined records."""
     comment: str
-    """The subject of the stream; becomes the comment of the table."""
+    """The comment of the table."""
     event_time: str | None = None
     """The timestamp column with the time of the event."""
     columns: Columns = Field(min_length=1)
@@ -51,16 +51,16 @@ class StreamParams(Params):
     schema_version: int = Field(1, ge=1)
     """The version of the declaration, recorded with each row; raise it when the columns change."""
     schema_evolution: Literal["fail", "add_columns"] = "fail"
-    """For a declared column that the table does not have. fail: the job fails; add_columns: the
-    column is added, and is null in older rows."""
+    """The action if the table lacks a declared column. fail: the job fails; add_columns: the column
+    is added, and is null in older rows."""
     lateness_threshold_seconds: float | None = Field(None, gt=0)
-    """Seconds from an event to its arrival in Kafka; above them the event is late."""
+    """An event that reaches Kafka more than this number of seconds after its time is late."""
     on_data_loss: Literal["fail", "record"] = "fail"
-    """For offsets that Kafka has removed before they were read. fail: the job fails, as with
+    """The action if Kafka has removed unread offsets. fail: the job fails, as with
     Spark's `failOnDataLoss`; record: the job continues and records the gap."""
     max_quarantined_fraction: float | None = Field(None, ge=0, lt=1)
     """The largest fraction of quarantined records per batch. A batch above it fails before it is
-    written. null: no limit. A limit reads each batch twice."""
+    written. null: no limit. With a limit, each batch is read twice."""
     auto_compact: bool = False
     """Whether Delta joins small files after a batch, for streams with a short trigger."""
     max_offsets_per_trigger: int | None = Field(None, ge=1)
@@ -96,7 +96,7 @@ class StreamParams(Params):
     @model_validator(mode="before")
     @classmethod
     def _default_format_options(cls, values: Any) -> Any:
-        """Options of the format's class, also where conf gives none."""
+        """Adds empty options if conf gives none, so that they get the class of the format."""
         return {"format_options": {}, **values} if isinstance(values, Mapping) else values
 
     @model_validator(mode="after")
@@ -111,7 +111,7 @@ class StreamParams(Params):
         if self.event_time is not None:
             declared = self.columns.get(self.event_time)
             if declared is None or declared.type != "timestamp":
-                raise ValueError(f"event_time {self.event_time} is no declared timestamp column")
+                raise ValueError(f"event_time {self.event_time} is not a declared timestamp column")
         return self
 
     @property
@@ -126,8 +126,9 @@ class IngestParams(Params):
     streams: tuple[str, ...] | None = None
     """Names of declared streams; null: all."""
     trigger: str = AVAILABLE_NOW
-    """`available_now`: reads what the topics hold and ends. An interval such as `10 seconds`: one
-    micro-batch per interval, until the job is stopped."""
+    """`available_now`: the job reads the present records of the topics, then ends. An interval in
+    seconds or milliseconds, such as `10 seconds`: one micro-batch per interval, until the job is
+    stopped."""
     batch_log_interval_seconds: float = Field(60, gt=0)
     """Seconds between two updates of the batch log, for a stream that does not end."""
     reconcile_at_end: bool = False
@@ -135,7 +136,7 @@ class IngestParams(Params):
     batch_log: TableName = "bronze.ingest_batches"
     """The table with the offsets of each batch, and its counts of rows and gaps."""
     accept_data_loss: tuple[str, ...] = ()
-    """Streams that continue after the last offset read; what is missing becomes a gap."""
+    """Streams that continue after the last offset read; missing offsets become a gap."""
     rewind_to: dict[str, int] = Field(default_factory=dict)
     """Streams that delete their rows from a batch on, and read them again."""
     reset_checkpoint: tuple[str, ...] = ()
@@ -145,7 +146,10 @@ class IngestParams(Params):
     @classmethod
     def _validate_trigger(cls, trigger: str) -> str:
         if trigger != AVAILABLE_NOW and not re.fullmatch(r"\d+ (milli)?seconds?", trigger):
-            raise ValueError(f"trigger is {AVAILABLE_NOW} or an interval such as `10 seconds`")
+            raise ValueError(
+                f"trigger must be {AVAILABLE_NOW} or an interval in seconds or milliseconds, such "
+                "as `10 seconds`"
+            )
         return trigger
 
 
@@ -168,8 +172,8 @@ class ReplayParams(Params):
     since: str | None = None
     """Only records that Kafka received at or after this ISO 8601 time, UTC."""
     fix: str | None = None
-    """SQL expression of the text to parse instead, of the columns `value`, `key`,
-    `_error_code` and `_error_message`."""
+    """SQL expression of the text to parse instead of `value`. It can use the columns `value`,
+    `key`, `_error_code` and `_error_message`."""
 
     @field_validator("stream", "since", "fix")
     @classmethod
@@ -194,7 +198,7 @@ class EraseParams(Params):
     @classmethod
     def _is_text(cls, user_id: object) -> object:
         if user_id is not None and not isinstance(user_id, str):  # 007 would become 7
-            raise ValueError("an id is text: pass it as --user-id ID, or quote it for YAML")
+            raise ValueError("the id must be text: pass it as --user-id ID, or quote it in YAML")
         return user_id
 
 
@@ -206,9 +210,9 @@ class SilverTable(Params):
     table: str
     """The table of its valid records, one row per key."""
     comment: str
-    """The meaning of a row; stands in the table."""
+    """The comment of the table."""
     keys: tuple[str, ...] = Field(min_length=1)
-    """Of the records with equal values in these columns, the last that Kafka took is kept."""
+    """The key columns. Of records with the same key, only the last that Kafka received is kept."""
 
     @field_validator("table")
     @classmethod
@@ -219,7 +223,7 @@ class SilverTable(Params):
 class InteractionsParams(Params):
     """The columns of a silver table that fill `silver.interactions`.
 
-    The event time is the stream's own. All columns are required columns of the stream.
+    The event time is that of the stream. All columns must be required columns of the stream.
     """
 
     source: str
@@ -240,7 +244,7 @@ class SilverParams(Params):
     interactions: InteractionsParams | None = None
     """The source of `silver.interactions`; null: the table is not built."""
     rebuild_from: datetime | None = None
-    """Rebuilds the events from this time on from bronze; a time without a zone is UTC."""
+    """The start of the range that is rebuilt from bronze; a time without a zone is UTC."""
     until: datetime | None = None
     """The end of the rebuilt range, exclusive."""
 
@@ -252,7 +256,7 @@ class SilverParams(Params):
     @model_validator(mode="after")
     def _validate_range(self) -> Self:
         if (self.rebuild_from is None) != (self.until is None):
-            raise ValueError("rebuild_from and until go together: both or none")
+            raise ValueError("set both rebuild_from and until, or neither")
         if self.rebuild_from and self.until and self.rebuild_from >= self.until:
             raise ValueError("rebuild_from has to be before until")
         return self

@@ -30,7 +30,7 @@ class Maintenance:
     cluster_by: tuple[str, ...] = ()
 
     def require_allowed(self, params: MaintainParams) -> None:
-        """Raises TableError for what is not possible; changes nothing.
+        """Raises TableError if the maintenance is not possible; changes nothing.
 
         Clustering by an unknown column is not possible. A VACUUM must keep the files within the
         retention of the table, and files of a running write.
@@ -47,7 +47,7 @@ class Maintenance:
 
     def _require_vacuum_allowed(self, requested: float | None) -> None:
         hours = retention_hours(self.lakehouse, self.table)
-        if hours < MIN_HOURS:  # for any request: newer versions of Delta use the property
+        if hours < MIN_HOURS:  # newer versions of Delta use the property, not the request
             raise TableError(
                 f"{self.table} keeps its old files for {hours:g} hours. A VACUUM below "
                 f"{MIN_HOURS:g} hour also removes files of writes that have not committed, and "
@@ -92,7 +92,7 @@ class Maintenance:
         if message is None:
             vacuum(self.lakehouse, self.table, hours)
             return None
-        return f"{message} It was not vacuumed: the erasure removes old files."
+        return f"{message} The table was not vacuumed: the erasure removes its old files."
 
     def _clustering(self) -> list[str]:
         if not self.cluster_by or self._detail("clusteringColumns") == list(self.cluster_by):

@@ -2,7 +2,7 @@
 
 Each run has a folder of its own below the folder of checkpoints, named by a hash of its inputs. The
 folder is removed when the run succeeds. After a failure, a run with the same inputs either resumes
-from it or removes it.
+from this folder or removes it.
 """
 
 import hashlib
@@ -24,7 +24,8 @@ _WRITTEN = {
     # Factors hardly compress: compressing them takes longer than writing them.
     "compression": "none",
     # Spark reads a column of a row group into one array of the JVM. With rows of half a MiB this
-    # array would have hundreds of MiB, too much for a small heap. So sizes are checked early.
+    # array would have hundreds of MiB, too much for a small heap. So row groups are small, and the
+    # size of a page is checked after 8 rows.
     "parquet.block.size": str(16 << 20),
     "parquet.page.size.row.check.min": "8",
 }

@@ -15,14 +15,14 @@ from kafka.protocol.consumer import OffsetSpec
 from matchlake.errors import ConfigError, SourceError, UnreachableError
 from matchlake.io.brokers import Broker
 
-# The client warns of every slow step on a busy machine. It raises what fails.
+# On a busy machine the client logs a warning for every slow step. It raises failures as errors.
 logging.getLogger("kafka").setLevel(logging.ERROR)
 
 _NAMED = 12
 _TIMEOUT_MS = 10_000
 
 Offsets = dict[int, int]
-"""The offset after the last one read, by partition."""
+"""One offset per partition, such as the offset after the last one read."""
 Client = Mapping[str, Any]
 """The options of kafka-python's clients."""
 
@@ -31,7 +31,7 @@ class TopicState(NamedTuple):
     """A topic at one moment."""
 
     id: str | None
-    """A new id each time the topic is created; None if the broker has no such ids."""
+    """The topic's id, new each time the topic is created; None if the broker has no ids."""
     earliest: Offsets
     """The first available offset, by partition."""
     latest: Offsets
@@ -39,7 +39,7 @@ class TopicState(NamedTuple):
 
 
 def topic_state(client: Client, topic: str) -> TopicState:
-    """The topic's state; raises UnreachableError without an answer, SourceError for a refusal."""
+    """The topic's state; raises UnreachableError or, if the broker answers, SourceError."""
     with _explained(topic), KafkaAdminClient(**client, bootstrap_timeout_ms=_TIMEOUT_MS) as admin:
         metadata = admin.describe_topics([topic])[0]
         partitions = [TopicPartition(topic, i) for i in range(len(metadata["partitions"]))]
@@ -69,10 +69,10 @@ def is_compacted(client: Client, topic: str) -> bool:
 def held_from(
     client: Client, topic: str, partition: int, ranges: Iterable[tuple[int, int]]
 ) -> dict[int, int]:
-    """The offset at which the broker's records go on, for each range by its first offset.
+    """Maps the first offset of each range to the offset of the next record of the broker.
 
-    This is the offset of the first record in the range. Without a record in the range it is the
-    range's end, or more.
+    If the range holds a record, this is the first record in the range. If it holds none, the value
+    is the end of the range, or more.
     """
     partition_ = TopicPartition(topic, partition)
     result = {}
@@ -116,8 +116,8 @@ def require_topic(broker: Broker, topic: str, timeout_seconds: float) -> int:
     """The topic's number of partitions.
 
     Raises:
-        SourceError: no broker answers within `timeout_seconds`, it refuses the login, or it has
-            no such topic.
+        SourceError: the broker does not answer within `timeout_seconds`, refuses the login, or
+            lacks the topic.
     """
     with connect_admin(broker, timeout_seconds) as admin:
         topics = sorted(name for name in admin.list_topics() if not name.startswith("__"))
@@ -169,7 +169,7 @@ def _refusal(broker: Broker, causes: list[str], error: Exception) -> str:
 
 @contextmanager
 def _logged_causes() -> Iterator[list[str]]:
-    """The failures that the client logs, because its error only reports a timeout."""
+    """Collects the failures that the client logs: its own error only reports a timeout."""
     log, handler = logging.getLogger("kafka"), _Listener()
     log.addHandler(handler)
     propagated, log.propagate = log.propagate, False

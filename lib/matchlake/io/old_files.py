@@ -57,7 +57,7 @@ def remove_old_files(lake: Lakehouse, table: str) -> float:
         return 0
     retention = retention_hours(lake, table)
     hours = max(retention, MIN_HOURS)
-    if retention == hours:  # RETAIN has no effect: newer versions of Delta use the property
+    if retention == hours:  # newer versions of Delta use the property, not RETAIN
         vacuum(lake, table)
     # After a VACUUM by age Delta knows the first commit of the log to read.
     if cause == _LOG_CLEANED and _remove_at_once(lake, table) is None:

@@ -67,10 +67,10 @@ class SaslParams(Params):
 
 
 class EventHubsParams(Params):
-    """Azure Event Hubs through its Kafka endpoint, with the address, encryption and login of it."""
+    """Azure Event Hubs through its Kafka endpoint; address, encryption and login follow from it."""
 
     namespace: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{4,48}[A-Za-z0-9](\.[a-z0-9.]+)?$")
-    """The namespace `NAME`, or its host if that is not `NAME.servicebus.windows.net`."""
+    """The name of the namespace, or its host if this is not `NAME.servicebus.windows.net`."""
     connection: SecretRef
     """The reference to the connection string of the namespace or of one hub."""
 
@@ -94,7 +94,7 @@ class KafkaParams(Params):
     @model_validator(mode="after")
     def _require_ssl_with_secrets(self) -> Self:
         if self.event_hubs and (self.bootstrap_servers or self.ssl or self.sasl):
-            raise ValueError("event_hubs takes no bootstrap_servers, ssl or sasl beside it")
+            raise ValueError("event_hubs cannot be combined with bootstrap_servers, ssl or sasl")
         sends_secret = self.sasl and self.sasl.mechanism in ("PLAIN", "OAUTHBEARER")
         if sends_secret and not self.ssl and not _all_local(self.bootstrap_servers):
             raise ValueError("PLAIN and OAUTHBEARER send a secret: set ssl as well")
@@ -142,8 +142,8 @@ class TrackingParams(Params):
     """The MLflow servers, and the names of the experiment and the model."""
 
     uri: str | None = None
-    """MLflow's server or store; null: sqlite below `lakehouse`, else Databricks' own. MLflow reads
-    a server's credentials from MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN."""
+    """MLflow's server or store; null: SQLite if `lakehouse` is set, else Databricks. MLflow reads a
+    server's credentials from MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN."""
     registry: str | None = None
     """The model registry; null: Unity Catalog on Databricks, else the same as `uri`."""
     experiment: str = "matchlake"
@@ -151,16 +151,16 @@ class TrackingParams(Params):
     model: str = "recommender"
     """Registered name of the model; `catalog.schema.model` with Unity Catalog."""
     staging: str | None = None
-    """Folder for model files on their way to and from MLflow; null: the driver's own disk. With a
-    volume (`/Volumes/...`) the executors write and read them, not the driver."""
+    """Folder for temporary model files; null: the local disk of the driver. In a volume
+    (`/Volumes/...`) the executors write and read these files, not the driver."""
 
     @field_validator("uri", "registry")
     @classmethod
     def _refuse_password(cls, uri: str | None) -> str | None:
         if uri and urlsplit(uri).password:
             raise ValueError(
-                "holds a password, which conf must not: give it to MLflow with "
-                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+                "must not hold a password: set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD instead"
             )
         return uri
 
@@ -177,8 +177,8 @@ class MaintainParams(Params):
     vacuum: bool = True
     """Whether to remove files that no version of a table needs."""
     vacuum_hours: float | None = Field(None, ge=0)
-    """The age at which such a file is removed; null: the retention of each table. An age below the
-    retention, or below an hour, is refused: it may delete files of a write in progress."""
+    """The age at which an unneeded file is removed; null: the retention of each table. An age below
+    the retention, or below an hour, is refused: it may delete files of a write in progress."""
 
 
 def _all_local(servers: str | None) -> bool:

@@ -19,8 +19,8 @@ MODEL_OF = {"recommend": "train_recommender"}
 def tables_read(config: JobConfig) -> dict[str, list[str]]:
     """The tables and views from which each job builds a table or a model, sorted.
 
-    One that the job writes itself is there where another table is built from it. Jobs that care
-    for all tables, such as `maintain_tables`, are not listed.
+    A table that the job writes itself is listed if the job builds another table from it. Jobs that
+    work on all tables, such as `maintain_tables`, are not listed.
     """
     tables, described = config.features.tables.values(), config.side_tables
     interactions = [INTERACTIONS.name] if config.silver.interactions else []
@@ -53,10 +53,10 @@ def tables_read(config: JobConfig) -> dict[str, list[str]]:
 
 
 def job_order(config: JobConfig) -> list[str]:
-    """The jobs that write tables or models, each after those that write what it reads.
+    """The jobs that write tables or models; a job follows the jobs that write its inputs.
 
-    Where jobs read each other's tables, the job that comes last in `tables_read` stays last: its
-    tables are then those of the run before.
+    If jobs read each other's tables, the job that is last in `tables_read` runs last. The other
+    jobs then read its tables of the previous run.
     """
     graph = {}
     for job, names in tables_read(config).items():
@@ -72,7 +72,7 @@ def job_order(config: JobConfig) -> list[str]:
 
 
 def jobs_before(config: JobConfig, name: str) -> list[str]:
-    """The jobs that write what the table or view `name` needs; none where no job writes it."""
+    """The jobs that write the table `name`, or the tables of the view `name`; none if unknown."""
     if name in (FRESHNESS, QUARANTINE):
         return ["ingest_events"]
     writers = set(_writers(config, [name]))
@@ -80,7 +80,7 @@ def jobs_before(config: JobConfig, name: str) -> list[str]:
 
 
 def _writers(config: JobConfig, names: list[str]) -> Iterator[str]:
-    """The jobs that write the tables of `names`, and those that its views need."""
+    """The jobs that write the tables in `names`, or the tables of the views in `names`."""
     tables = declared_tables(config)
     needs = {view.name: view.needs for view in fixed_views(config)}
     for name in names:

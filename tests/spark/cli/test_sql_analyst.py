@@ -107,12 +107,18 @@ def test_a_mistake_is_one_message(analyst: Analyst, statement: str, message: str
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("gold.recommendations", "no gold.recommendations yet.*`matchlake run recommend`"),
+        (
+            "gold.recommendations",
+            "no table or view gold.recommendations yet.*`matchlake run recommend`",
+        ),
         ("gold.top_items", "`matchlake run load_lake`, then `matchlake run build_silver`"),
         ("bronze.ratings", "`matchlake run ingest_events`"),
-        ("silver.interaction", r"Did you mean silver.interactions\? There is: gold.data_fresh"),
+        (
+            "silver.interaction",
+            r"Did you mean silver.interactions\? Tables and views: gold.data_fresh",
+        ),
         ("interactions", r"Did you mean silver.interactions\?"),
-        ("zzz.qqq", "no table zzz.qqq. There is: "),
+        ("zzz.qqq", "no table zzz.qqq. Tables and views: "),
     ],
 )
 def test_the_error_of_a_missing_table_names_its_job(

@@ -177,5 +177,5 @@ def test_the_range_is_given_by_two_options() -> None:
     assert str(silver.rebuild_from) == "2024-05-01 00:00:00+00:00"
     assert str(silver.until) == "2024-06-01 12:00:00+02:00"
     for wrong in (given[:2], [*given[:2], "--until", "2024-05-01"]):
-        with pytest.raises(ConfigError, match=r"go together|before until"):
+        with pytest.raises(ConfigError, match=r"set both|before until"):
             load_config("local", job_arguments("build_silver", wrong, JOB["RANGE"]).set)

@@ -41,7 +41,7 @@ def test_settings_that_do_not_fit_the_type_of_a_column_are_rejected(
     ("changes", "told"),
     [
         ({"table": "no-schema"}, "is not a valid name"),
-        ({"event_time": "rating"}, "event_time rating is no declared timestamp column"),
+        ({"event_time": "rating"}, "event_time rating is not a declared timestamp column"),
         ({"columns": {"offset": COLUMNS["rating"]}}, "column offset is reserved for matchlake"),
         ({"columns": {}}, "at least 1 item"),
         ({"max_offsets_per_trigger": 0}, "greater than or equal to 1"),

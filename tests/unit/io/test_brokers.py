@@ -130,7 +130,7 @@ def test_event_hubs_needs_a_namespace_and_a_connection_string(namespace: str, ad
         ({"event_hubs": {"namespace": "a/b", "connection": REF}}, "event_hubs.namespace"),
         (
             {"event_hubs": {"namespace": "abcdef", "connection": REF}, "ssl": {}},
-            "takes no bootstrap_servers",
+            "cannot be combined with bootstrap_servers",
         ),
         ({"login_module_prefix": "x y"}, "login_module_prefix"),
         (

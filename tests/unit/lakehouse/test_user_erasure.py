@@ -19,7 +19,7 @@ def test_erase_user_without_a_user_fails_before_it_reads_anything(user_id: str |
 
 
 def test_user_id_as_a_number_is_refused_without_naming_it() -> None:
-    message = r"erase\.user_id: .*an id is text: pass it as"
+    message = r"erase\.user_id: .*the id must be text: pass it as"
     with pytest.raises(ConfigError, match=message) as refused:
         load_config("local", ["erase.user_id=0077"], ROOT / "conf")
     assert "77" not in str(refused.value)

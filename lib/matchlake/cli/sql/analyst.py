@@ -43,12 +43,11 @@ class Analyst:
         return self.lakehouse.spark
 
     def query(self, statement: str) -> DataFrame:
-        """The rows that one reading statement asks for, not yet computed.
+        """The result of one reading statement, as a lazy frame.
 
-        The word `tables` alone lists them. Tables and views that the statement mentions are
-        attached to the session first; SHOW attaches all.
-        Raises InputError for a statement that is not valid or does not only read, and TableError
-        for a table or view that is not there.
+        The statement `tables` lists tables and views. Tables and views that a statement mentions
+        are first attached to the session; SHOW attaches all. Raises InputError for an invalid
+        statement, or for one that does not only read; TableError for a missing table or view.
         """
         word = first_word(statement)
         if word == LIST_TABLES:
@@ -62,9 +61,9 @@ class Analyst:
             return self.spark.sql(statement)
 
     def attach(self, names: set[str] | None = None) -> list[str]:
-        """Makes the tables and views of `names`, or all, known to the session; names those.
+        """Registers the tables and views of `names`, or all, in the session; returns their names.
 
-        Where a catalog keeps them there is nothing to do.
+        Does nothing if they are in a catalog.
         """
         if not self.lakehouse.folder:
             return []
@@ -73,7 +72,7 @@ class Analyst:
         return attached + create_views(self.lakehouse, self.config, names)
 
     def names(self) -> list[str]:
-        """All tables and views that are there, sorted."""
+        """All tables and views that exist, sorted."""
         if self.lakehouse.folder:
             tables = list(self.lakehouse.tables())
             return sorted(tables + view_names(self.config, tables))
@@ -86,7 +85,7 @@ class Analyst:
 
     @contextmanager
     def errors_explained(self) -> Iterator[None]:
-        """Turns Spark's errors into one message; wrap the computation of rows, too."""
+        """Turns Spark's errors into one message; compute the rows of a result inside it, too."""
         try:
             yield
         except SPARK_ERRORS as error:
@@ -108,11 +107,11 @@ class Analyst:
         )
 
     def _refuse_hidden_write(self, statement: str) -> None:
-        """Refuses a write behind WITH or FROM: Spark cannot parse it as a subquery."""
+        """Refuses a write after WITH or FROM: Spark cannot parse a write as a subquery."""
         try:
             self.spark.sql(f"EXPLAIN SELECT * FROM (\n{statement}\n)")
         except ParseException:
-            # EXPLAIN runs nothing. If it cannot parse the statement either, that is a syntax error.
+            # EXPLAIN runs nothing. It can parse a statement that writes, but no syntax error.
             if self._parses(f"EXPLAIN {statement}"):
                 raise _only_reads("a statement that writes") from None
 
@@ -137,8 +136,8 @@ class Analyst:
 def interruptible(spark: SparkSession, work: Callable[[], T]) -> T:
     """The result of `work`; Ctrl-C cancels its Spark jobs.
 
-    The work runs in a second thread. An interrupt within a call to Spark's process would leave
-    the answer unread, and the next call would take it for its own.
+    The work runs in a second thread. An interrupt within a call to the JVM would leave the
+    answer unread, and the next call would then read this answer.
     """
     future: Future[T] = Future()
 
@@ -158,6 +157,6 @@ def interruptible(spark: SparkSession, work: Callable[[], T]) -> T:
 
 def _only_reads(word: str) -> InputError:
     return InputError(
-        f"`matchlake sql` only reads, and {word or 'this'} is not one of "
+        f"`matchlake sql` only reads: {word or 'this'} is not one of "
         f"{', '.join(READING_WORDS)}. Tables are written by the jobs: `matchlake run --help`."
     )

@@ -11,7 +11,7 @@ SPARK_ERRORS = (PySparkException, Py4JError)
 """The errors of pyspark; py4j's are Delta errors that pyspark does not know."""
 
 _POSITION = re.compile(r"line (\d+),? (pos|position) (\d+)")
-# Advice that an analyst cannot follow here, and codes without meaning for them.
+# Removed from messages: SQLSTATE codes, and advice on settings that an analyst cannot change.
 _NOISE = re.compile(r"\s*(SQLSTATE: \w+|If necessary set [^.]*\S+ to [^.]*bypass this error\.)")
 
 
@@ -31,13 +31,13 @@ def describe_error(error: Exception) -> str:
 
 
 def missing_table(name: str, there: Collection[str], jobs: Collection[str]) -> str:
-    """A message that `name` is missing, with the jobs that write it or a similar name."""
+    """The message for a missing table or view, with the jobs that write it or a similar name."""
     if jobs:
-        return f"There is no {name} yet; what makes it: {_commands(jobs)}."
+        return f"There is no table or view {name} yet. To create it, run {_commands(jobs)}."
     short = {each.partition(".")[2]: each for each in there}
     close = difflib.get_close_matches(name, [*there, *short], n=1)
     hint = f" Did you mean {short.get(close[0], close[0])}?" if close else ""
-    return f"There is no table {name}.{hint} There is: {', '.join(there) or 'nothing yet'}."
+    return f"There is no table {name}.{hint} Tables and views: {', '.join(there) or 'none yet'}."
 
 
 def _commands(jobs: Collection[str]) -> str:

@@ -1,4 +1,4 @@
-"""The whole check of a bundle, target by target."""
+"""Checks all targets of a bundle."""
 
 import importlib
 import importlib.util
@@ -24,7 +24,7 @@ _MODULES = {
 
 @dataclass(frozen=True)
 class Checked:
-    """The result of the check of one target, with the numbers of what was checked."""
+    """The problems of one target, and how many jobs, tasks, resources and values were checked."""
 
     target: str
     jobs: int
@@ -56,17 +56,20 @@ def check_bundle(root: Path, variables: Mapping[str, Any] | None = None) -> list
 
 
 def _job_overrides(variables: Mapping[str, Any] | None) -> list[str]:
-    """The `--set` values that the given variables become for the jobs' conf."""
+    """The `--set` values of the jobs' conf that the given variables set."""
     return [f"catalog={variables['catalog']}"] if variables and "catalog" in variables else []
 
 
 def target_problems(
     resolved: Resolved, root: Path, overrides: Sequence[str] = ()
 ) -> Iterator[Problem]:
-    """All problems of one resolved target; its conf is checked with `overrides`."""
+    """The problems of one resolved target; its conf is checked with `overrides`.
+
+    If types are wrong, only these problems and those of the resolution are found.
+    """
     wrong = [*type_problems(resolved.tree), *bundles_problems(resolved)]
     yield from (*resolved.problems, *wrong)
-    if wrong:  # the other checks rely on correct types
+    if wrong:  # the other checks need correct types
         return
     yield from task_problems(resolved, root)
     yield from job_rules(resolved)
@@ -99,5 +102,5 @@ def bundles_problems(resolved: Resolved) -> Iterator[Problem]:
             try:
                 resource_type.from_dict(dict(each))
             except (TypeError, ValueError) as error:
-                text = f"databricks-bundles refuses it: {error}"
+                text = f"databricks-bundles refuses this resource: {error}"
                 yield problem(resolved.tree, ("resources", kind, key), text)

@@ -1,4 +1,4 @@
-"""Checks tasks against each other, their files and the parameters of their scripts."""
+"""Checks the tasks of jobs: their dependencies, their files and the parameters of scripts."""
 
 import contextlib
 import io
@@ -33,7 +33,7 @@ def task_problems(resolved: Resolved, root: Path) -> Iterator[Problem]:
         yield from _graph_problems(tree, path, job)
         yield from _cluster_problems(tree, path, job)
     yield from _cycle_of_jobs(resolved)
-    refused = cache(_conf_problem)  # most tasks give the same keys
+    refused = cache(_conf_problem)  # most tasks set the same keys
     for path, task, job in walk_tasks(resolved):
         texts = (
             *_compute_texts(task, job),
@@ -73,7 +73,7 @@ def task_kind(task: Keyed) -> str | None:
 
 
 def script_of(task: Keyed, root: Path) -> Path | None:
-    """The Python file of a task, relative to its YAML file."""
+    """The Python file of a task; the task names it relative to its YAML file."""
     script = task.get("spark_python_task")
     if not script or "python_file" not in script:
         return None
@@ -90,14 +90,14 @@ def _graph_problems(tree: Keyed, path: Path_, job: Keyed) -> Iterator[Problem]:
             yield problem(tree, (*here, "task_key"), f"{keys[at]} names more than one task")
         if task_kind(task) is None:
             kind = ", ".join(kind for kind in KINDS if kind in task) or "none"
-            yield problem(tree, here, f"a task does exactly one thing; here: {kind}")
+            yield problem(tree, here, f"a task must have exactly one type; its types: {kind}")
         for number, before in enumerate(task.get("depends_on", [])):
             place = (*here, "depends_on", number)
             if before.get("task_key") not in keys:
                 text = f"no task {before.get('task_key')}; there is {', '.join(map(str, keys))}"
                 yield problem(tree, place, text)
             elif "outcome" in before and kinds[before["task_key"]] != "condition_task":
-                text = f"{before['task_key']} is no condition, it has no outcome"
+                text = f"{before['task_key']} is not a condition task, so it has no outcome"
                 yield problem(tree, place, text)
             elif before.get("outcome", "true") not in ("true", "false"):
                 yield problem(tree, place, 'an outcome is "true" or "false", in quotes')
@@ -145,7 +145,7 @@ def _compute_texts(task: Keyed, job: Keyed) -> _Texts:
         hint = " (environment_key is serverless compute)" if "environment_key" in chosen else ""
         yield (
             (),
-            f"code runs on exactly one of {', '.join(_COMPUTE)}; here: "
+            f"a task with code must have exactly one of {', '.join(_COMPUTE)}; it has: "
             + (f"{', '.join(chosen)}{hint}" if chosen else "none"),
         )
     for group, name in (("job_clusters", "job_cluster_key"), ("environments", "environment_key")):
@@ -173,7 +173,7 @@ def _with_defaults(task: Keyed, job: Keyed, resolved: Resolved, root: Path) -> l
         for each in job.get("parameters", [])
     }
     texts = task.get("spark_python_task", {}).get("parameters", [])
-    # Only a run knows other values; any text stands for them.
+    # The other values are known only in a run; here `x` replaces them.
     filled = [VALUE.sub(lambda hit: str(defaults.get(hit[1], "x")), str(each)) for each in texts]
     return on_disk(filled, resolved, root)
 
@@ -181,7 +181,7 @@ def _with_defaults(task: Keyed, job: Keyed, resolved: Resolved, root: Path) -> l
 def _parameter_texts(
     task: Keyed, root: Path, parameters: Sequence[str], refused: Callable[..., str]
 ) -> _Texts:
-    """Whether the script accepts its parameters, and conf their keys."""
+    """The problem of parameters that the script or conf refuses."""
     script = script_of(task, root)
     if not script or not script.is_file():
         return
@@ -195,11 +195,11 @@ def _parameter_texts(
     except ConfigError as error:
         text = str(error)
     if text:
-        yield ("spark_python_task", "parameters"), f"{script.name} refuses them: {text}"
+        yield ("spark_python_task", "parameters"), f"{script.name} refuses these parameters: {text}"
 
 
 def _flags(script: Path, parameters: Sequence[str]) -> list[Flag]:
-    """A script's own flags; looked up only for parameters that not every job has."""
+    """A script's own flags; runs the script only for parameters that not every job has."""
     if not {text for text in parameters if text.startswith("--")} - {*_OF_EVERY_JOB}:
         return []
     values = runpy.run_path(str(script), run_name=script.stem).values()
@@ -227,12 +227,14 @@ def _run_job_texts(task: Keyed, resolved: Resolved) -> _Texts:
         return
     key = resolved.job_ids.get(called.get("job_id", 0))
     if key is None:
-        yield ("run_job_task", "job_id"), "no job of this bundle: give ${resources.jobs.KEY.id}"
+        text = "this is no job of the bundle: use ${resources.jobs.KEY.id}"
+        yield ("run_job_task", "job_id"), text
         return
     declared = [each["name"] for each in resolved.jobs[key].get("parameters", [])]
     for name in set(called.get("job_parameters", {})) - set(declared):
         known = ", ".join(declared) or "none"
-        yield ("run_job_task", "job_parameters", name), f"job {key} has no such parameter: {known}"
+        text = f"job {key} has no such parameter; its parameters: {known}"
+        yield ("run_job_task", "job_parameters", name), text
 
 
 def _value_texts(task: Keyed, job: Keyed, root: Path) -> _Texts:

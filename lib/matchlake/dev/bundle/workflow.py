@@ -26,18 +26,18 @@ from matchlake.io.task_values import collected_task_values
 _log = logging.getLogger("matchlake.dev.bundle")
 
 LOCAL_CATALOG = "spark_catalog"
-"""The one catalog of local Spark; with it names of three levels work."""
+"""The only catalog of local Spark; names such as catalog.schema.table need it."""
 SUCCESS, FAILED, EXCLUDED = "SUCCESS", "FAILED", "EXCLUDED"
 UPSTREAM_FAILED = "UPSTREAM_FAILED"
 _OURS = ("catalog", "tracking.model", "tracking.experiment")
-# Left out of a local run: --set cannot change secrets, and the login must not reach the local
-# broker.
+# Conf keys that a local run does not copy: --set cannot change secrets, and kafka.sasl becomes
+# null, because the local broker must not get the login.
 _SECRET = ("secrets.", "kafka.sasl.")
 
 
 @dataclass(frozen=True)
 class TaskRun:
-    """The end of one task of a job."""
+    """The result of one task of a job."""
 
     job: str
     task: str
@@ -48,7 +48,7 @@ class TaskRun:
 
 
 def local_overrides(target: str, conf: Path | None = None) -> list[str]:
-    """`--set` arguments that make the conf of a target local; names of tables and models stay."""
+    """`--set` arguments that make the conf of a target local; catalog and model names stay."""
     folder = conf or find_conf()
     there, here = _flat(environment(target, folder)), _flat(environment("local", folder))
     different = {key: value for key, value in here.items() if there.get(key) != value}
@@ -74,7 +74,7 @@ def _log_run(run: TaskRun) -> None:
 class Workflow:
     """The jobs of a resolved bundle; its files lie below `root`.
 
-    `arguments` follow the parameters of every task.
+    `arguments` are added to the parameters of every task.
     """
 
     resolved: Resolved
@@ -96,7 +96,7 @@ class Workflow:
     def _job(
         self, key: str, parameters: Mapping[str, Any]
     ) -> tuple[dict[str, TaskRun], list[TaskRun]]:
-        """Runs a job; the ends of its tasks, and of the tasks of called jobs."""
+        """Runs a job; returns the results of its tasks, and those of tasks of called jobs."""
         if key not in self.resolved.jobs:
             raise BundleError(f"No job {key!r}: there is {', '.join(self.resolved.jobs)}.")
         job = self.resolved.jobs[key]
@@ -113,7 +113,7 @@ class Workflow:
         return runs, nested
 
     def _failed(self, key: str, runs: Mapping[str, TaskRun]) -> list[str]:
-        """The failed tasks of a failed job; its last tasks decide, as on the platform."""
+        """The failed tasks of a failed job, else none; its last tasks decide, as on Databricks."""
         before = set().union(*task_graph(self.resolved.jobs[key]).values())
         last = {run.state for name, run in runs.items() if name not in before}
         failed = [name for name, run in runs.items() if run.state == FAILED]
@@ -156,13 +156,13 @@ class Workflow:
         return TaskRun(key, name, state, time.monotonic() - began, outcome)
 
     def _script(self, task: Keyed, values: Mapping[str, Any]) -> int:
-        """Runs the task's script as `python script PARAMETERS` would; its exit code."""
+        """Runs the task's script as `python script PARAMETERS` would; returns the exit code."""
         script = script_of(task, self.root)
         arguments = task["spark_python_task"].get("parameters", [])
         texts = on_disk([filled(str(text), values) for text in arguments], self.resolved, self.root)
         before = sys.argv
         sys.argv = [str(script), *texts, *self.arguments]
-        _log.info("task %s runs %s", task["task_key"], script)  # its parameters may name a user
+        _log.info("task %s runs %s", task["task_key"], script)  # parameters may name a user
         try:
             runpy.run_path(str(script), run_name="__main__")
         except SystemExit as end:

@@ -35,7 +35,7 @@ def _with(**changes: object) -> Change:
     return lambda fields: to_json({**fields, **changes})
 
 
-# kind: (reason, the change of a valid event's fields to a value)
+# By kind: the expected reason, and a function from the fields of a valid event to a broken value.
 _KINDS: dict[str, tuple[str | None, Change]] = {
     "tombstone": ("tombstone", lambda _: None),
     "empty": ("empty", lambda _: b""),
@@ -77,7 +77,7 @@ QUARANTINE_REASONS = tuple(dict.fromkeys(reason for reason, _ in _KINDS.values()
 
 
 def broken_events(ratings: pd.DataFrame, seed: int, count: int) -> list[OddEvent]:
-    """`count` unusual events, made from ratings drawn with `seed`; the kinds take turns.
+    """`count` unusual events, made from ratings drawn with `seed`, of each kind in turn.
 
     The accepted kinds repeat a rating: unchanged, with an unknown field, or with an older time.
     So the last rating of each user and item stays the same. One quarantined event in three has

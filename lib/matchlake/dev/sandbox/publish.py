@@ -1,8 +1,8 @@
 """Publishes a known sequence of events exactly once, also after an interrupted run.
 
-The topic shows how far an earlier run came. The key of an event decides its partition, and each
-partition keeps the order. So the records of a partition must be the first of its events; the last
-record is compared to make sure.
+The topic shows how many events an earlier run sent. The key of an event decides its partition, and
+a partition keeps the order. So the records of a partition must equal its first events; the last of
+them is compared.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,7 +37,7 @@ class Published(NamedTuple):
 
 
 def partition_of(event: Event, partitions: int) -> int:
-    """The partition of `event`: by its key, as Kafka's clients choose, else by its value."""
+    """The partition of `event`: a hash of its key, as in Kafka's clients, or of its value."""
     basis = event.key if event.key is not None else event.value or b""
     return int((murmur2(basis) & 0x7FFFFFFF) % partitions)
 
@@ -52,7 +52,7 @@ def publish_events(
 ) -> Published:
     """Sends the `events` that `topic` does not hold yet.
 
-    Later events of other programs do no harm. `progress` is called from time to time with the
+    Later records of other programs are allowed. `progress` is called from time to time with the
     number of events in the topic.
 
     Raises:
@@ -86,13 +86,14 @@ def _producer(bootstrap: Broker | str, topic: str) -> Iterator[KafkaProducer]:
         try:
             yield producer
         except BaseException:
-            # Otherwise close() waits for a broker that may be gone, and its thread stays.
+            # Without this, close() waits for a broker that may be gone, and a thread stays alive.
             producer._sender.force_close()  # noqa: SLF001 - there is no public way
             raise
         finally:
             producer.close()
     except KafkaError as error:
-        raise SandboxError(f"Topic {topic} at {bootstrap} takes no more: {error}") from error
+        text = f"Topic {topic} at {bootstrap} does not accept records: {error}"
+        raise SandboxError(text) from error
 
 
 class _Run:

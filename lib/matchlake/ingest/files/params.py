@@ -38,7 +38,7 @@ class CsvFileOptions(Params):
 
 
 class LakeSource(Params):
-    """Files of one kind, and the bronze table with their last row per key."""
+    """Files of one kind, and the bronze table with the last row per key of these files."""
 
     path: str
     """The path of the files below `lake.folder`; `*` matches any part of a name."""
@@ -47,14 +47,14 @@ class LakeSource(Params):
     table: str
     """The bronze table."""
     comment: str
-    """The meaning of a row; becomes the comment of the table."""
+    """The comment of the table."""
     keys: tuple[str, ...] = Field(min_length=1)
-    """The key. Of rows with one key the last loaded is kept, and of rows that are loaded together
-    the last by file name and position."""
+    """The key columns. Of rows with the same key, the last loaded row is kept. Of rows that are
+    loaded together, this is the last by file name and position."""
     columns: Columns = Field(min_length=1)
     """The declared columns, in their order; a CSV header must have exactly these."""
     partition_columns: tuple[str, ...] = ()
-    """The columns whose values are in the names of folders, `column=value`, and in no row."""
+    """The columns that are not in the rows: folders named `column=value` give their values."""
     required: bool = False
     """Whether the job fails if there is no file; else it warns."""
     format_options: CsvFileOptions = CsvFileOptions()

@@ -68,8 +68,8 @@ def avro_decoder(options: AvroOptions, _columns: Sequence[str]) -> Decoder:
 def confluent_decoder(options: ConfluentAvroOptions, _columns: Sequence[str]) -> Decoder:
     """Reads a zero byte, four bytes with the id of a schema in a registry, and Avro.
 
-    Fetches each schema once. The decoder raises SourceError if the registry does not answer: that
-    is no error of the record.
+    Fetches each schema once. The decoder raises SourceError if the registry does not answer,
+    because this is not an error of the record.
     """
     schemas: dict[int, Any] = {}
 
@@ -98,9 +98,9 @@ def schema_id(raw: bytes | None) -> int | None:
 
 
 def protobuf_decoder(options: ProtobufOptions, _columns: Sequence[str]) -> Decoder:
-    """Reads messages of one type. Raises ConfigError without its descriptors.
+    """Reads messages of one type; raises ConfigError if its descriptors are missing.
 
-    A missing field is null, if the message records presence, else its default value.
+    A missing field is null if the message records presence. Otherwise it has its default value.
     """
     made = _message_class(options)
 
@@ -179,7 +179,7 @@ def _fields(message: Message) -> dict[str, Any]:
     record: dict[str, Any] = {}
     for descriptor in message.DESCRIPTOR.fields:
         value = getattr(message, descriptor.name)
-        # The versions of Protobuf differ in how they mark a repeated field.
+        # By the value: the versions of Protobuf mark a repeated field in different ways.
         if isinstance(value, MutableSequence | Mapping) and not isinstance(value, Message):
             record[descriptor.name] = _several(descriptor, value)
         elif descriptor.has_presence and not message.HasField(descriptor.name):
@@ -205,7 +205,8 @@ def _value(descriptor: FieldDescriptor, value: Any) -> Any:
     if descriptor.type != FieldDescriptor.TYPE_MESSAGE:
         return value
     if descriptor.message_type.full_name == "google.protobuf.Timestamp":
-        # Microseconds, as in tables; a year that Python does not have becomes a text, which fails.
+        # Times have microseconds, as in tables. A year that Python cannot hold becomes a text, and
+        # the check of the column rejects it.
         try:
             return value.ToDatetime(tzinfo=dt.UTC)
         except (ValueError, OverflowError):

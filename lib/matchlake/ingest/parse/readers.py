@@ -1,4 +1,4 @@
-"""The reader of a stream's values: batches of bytes in, columns and rejections out."""
+"""Reads the values of a stream: turns batches of bytes into columns and rejections."""
 
 import importlib
 import json
@@ -24,7 +24,7 @@ _MAX_DIGITS = 4000
 
 
 def _integer(digits: str) -> int | str:
-    """The integer; its text, if it has more digits than Python converts."""
+    """The integer, or its text if it has more digits than Python converts."""
     return int(digits) if len(digits) <= _MAX_DIGITS else digits
 
 
@@ -49,7 +49,7 @@ def make_reader(name: str, options: Params, columns: Columns, unknown_fields: st
     entry = FORMATS[name]
     if entry.decoder is None:
         return _BatchJsonReader(columns, unknown_fields)
-    if entry.positional:  # a value has no names, so no paths and no unknown fields either
+    if entry.positional:  # without field names there are no paths and no unknown fields
         columns = {name: c.model_copy(update={"path": None}) for name, c in columns.items()}
         unknown_fields = "ignore"
     module, _, function = entry.decoder.partition(":")
@@ -58,7 +58,7 @@ def make_reader(name: str, options: Params, columns: Columns, unknown_fields: st
 
 
 class _BatchJsonReader:
-    """Reads JSON in batches; decodes single values only if undeclared fields matter."""
+    """Reads JSON in batches; decodes single values only to find undeclared fields."""
 
     def __init__(self, columns: Columns, unknown_fields: str) -> None:
         self._reader = JsonReader(columns)

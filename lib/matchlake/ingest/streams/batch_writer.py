@@ -23,9 +23,9 @@ from matchlake.ingest.streams.messages import parse_messages
 class BatchWriter:
     """The function of `foreachBatch`. It holds no session, so Spark can send it to a server.
 
-    Each of three checks alone keeps a batch from being lost or doubled. The fence in the table
-    stops a stale run. A batch must begin where the previous one ended. The commit of each batch
-    must be in the history, before the next batch and at the end of a run.
+    Three independent checks prevent lost and repeated batches. A fence in the table stops stale
+    runs. A batch must begin where the previous batch ended. The commit of each batch must be in the
+    history of the table before the next batch, and at the end of a run.
     """
 
     table: str
@@ -49,15 +49,15 @@ class BatchWriter:
     def __call__(self, messages: DataFrame, batch: int) -> None:
         """Appends one row per message, valid or quarantined, in one commit.
 
-        Messages are parsed here and not in the plan of the stream: Spark copies the result of that
-        plan, and a message has fewer columns than a row. Delta takes each batch of a checkpoint
-        generation once, so a second call adds nothing.
+        Messages are parsed here, not in the plan of the stream. Spark copies the result of that
+        plan, and a message has fewer columns than a parsed row. Delta takes each batch of a
+        checkpoint generation once, so a second call adds nothing.
 
         Raises:
             CheckpointMismatchError: the table was changed or has another writer; this is a stale
                 run; the batch does not begin where the previous one ended; Delta did not take the
                 previous one; or the checkpoint was removed or replaced.
-            InputError: too much of the batch is quarantined. Nothing of it was written.
+            InputError: too many records of the batch are quarantined. None of them was written.
         """
         began, spark = time.time(), messages.sparkSession
         checkpoint = self._checkpoint(spark)
@@ -121,14 +121,14 @@ class BatchWriter:
         return newest, last
 
     def is_next(self, last: Commit | None, own: int, batch: int, plan: Ranges) -> bool:
-        """Whether the batch comes next after the `last` commit; false if it is that commit.
+        """Whether the batch comes next after the `last` commit; false if that commit is the batch.
 
         Spark repeats a batch if a run was killed before it marked the batch as done. Raises
         CheckpointMismatchError for any other batch.
         """
         problem = None
         if not plan:
-            problem = "the checkpoint does not say what it is to read"
+            problem = "the checkpoint has no offsets for it"
         elif last is None:
             if batch > self.first_batch:
                 problem = f"{self.table} has no trace of batch {batch - 1}"
@@ -158,10 +158,10 @@ class BatchWriter:
     def require_written(self, spark: SparkSession) -> None:
         """Raises CheckpointMismatchError unless the table has the last batch of this run.
 
-        Delta skips a batch with a known transaction version, without an error. That is right for
-        a batch that is in the table. It is wrong for a batch of a stale run, and for a number
-        that another run has used. `is_next` finds that before the next batch; this is the check
-        after the last one.
+        Delta skips a batch with a known transaction version, without an error. This is correct for
+        a batch that is in the table. It is an error for a batch of a stale run, and for a number
+        that another run has used. `is_next` finds such errors before the next batch; this function
+        finds them after the last batch.
         """
         checkpoint = self._checkpoint(spark)
         done = checkpoint.committed_batch()
@@ -188,7 +188,7 @@ class BatchWriter:
         )
 
     def require_few_quarantined(self, rows: DataFrame, batch: int) -> None:
-        """Raises InputError above the limit of the stream; with a limit it reads the batch once."""
+        """Raises InputError above the limit of the stream; a limit costs one read of the batch."""
         limit = self.stream.max_quarantined_fraction
         if limit is None:
             return
@@ -200,8 +200,8 @@ class BatchWriter:
             listed = ", ".join(f"{row['count']} {row[ERROR_CODE.name]}" for row in quarantined)
             raise InputError(
                 f"{self._name}: {count} of {total} records of batch {batch} are quarantined "
-                f"({listed}), which is more than max_quarantined_fraction {limit:g}. Nothing of "
-                "it was written. Correct the declared columns, or allow a larger fraction."
+                f"({listed}), which is more than max_quarantined_fraction {limit:g}. No "
+                "record was written. Correct the declared columns, or allow a larger fraction."
             )
 
     def write(self, rows: DataFrame, metadata: Mapping[str, Any]) -> None:
@@ -223,7 +223,7 @@ class BatchWriter:
         return str(self.metadata["stream"])
 
     def _is_of_generation(self, commit: Commit) -> bool:
-        """Whether it is a batch of this generation, or the restart that began it."""
+        """Whether the commit is a batch of this generation, or its restart."""
         is_own = commit.metadata.get("stream") == self._name
         return is_own and commit.generation == self.generation and FENCE not in commit.metadata
 
@@ -261,7 +261,7 @@ class BatchWriter:
 
 
 def _out_of_order(last: Commit, batch: int) -> str:
-    """The newest batch, in words."""
+    """A text for the message: the newest batch, and why the next one does not follow it."""
     if last.batch is None:
         return f"version {last.version} began the generation, and batch 0 comes next"
     known = f"version {last.version} is batch {last.batch}"
@@ -274,7 +274,7 @@ def _not_contiguous(last: Commit, plan: Ranges) -> str | None:
     """The first partition that does not begin where the `last` commit ended, in words."""
     ends = {part: end for part, (_, end) in last.offsets.items()}
     if last.batch is None and not ends:
-        return None  # it began at the earliest offsets that the broker had
+        return None  # the generation began at the broker's earliest offsets
     for part, end in ends.items():
         if part not in plan:
             return f"it leaves out partition {part}, which was read up to offset {end}"

@@ -1,4 +1,4 @@
-"""From Kafka messages to the rows of a bronze table, valid and quarantined together."""
+"""Turns Kafka messages into the rows of a bronze table, valid and quarantined."""
 
 import gc
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,7 +34,7 @@ MESSAGE = ("key", "value", "headers", "partition", "offset", "timestamp")
 _READ_FROM = ("checkpoint_id", "batch_id")
 _READ = "_read"
 _arrow_udf = getattr(F, "arrow_udf", None)
-"""Spark has it since 4.1."""
+"""None before Spark 4.1."""
 
 
 def parse_messages(
@@ -45,13 +45,13 @@ def parse_messages(
 ) -> DataFrame:
     """One row per message, with the columns of `stream_table(stream)`. Lazy, no shuffle.
 
-    Reads key, value (binary), headers, partition, offset and timestamp. Columns of `passing` are
-    kept. checkpoint_id and batch_id are those of `batch`; without one, they are only in the
-    result if they are in `passing`.
+    Reads key, value (binary), headers, partition, offset and timestamp. The columns of
+    `passing` are kept. `batch` gives checkpoint_id and batch_id. Without `batch` the result has
+    these two columns only if `passing` names them.
     """
     fields = _fields(stream, numbered=batch is not None)
     rows = _read(messages.select(*MESSAGE, *passing), stream, fields, batch and batch[1])
-    # As SQL text: Columns need 780 calls from Python to the JVM per batch.
+    # SQL text, because Column objects need 780 calls from Python to the JVM per batch.
     expressions = {
         STATUS.name: f"IF({_READ}.{ERROR_CODE.name} IS NULL, '{VALID}', '{QUARANTINED}')",
         "topic": quote_text(stream.topic),
@@ -76,10 +76,10 @@ def _fields(stream: StreamParams, *, numbered: bool) -> StructType:
     """The columns that Python computes, as one struct `_read` per message."""
     names = {"schema_version"} if stream.format_entry.names_schema else set()
     if numbered:
-        # A literal would change the code that Spark generates, which is then compiled per batch.
+        # Not a literal: it would change with each batch, and Spark would compile new code.
         names.add("batch_id")
     columns = (*stream_columns(stream), *ERROR_COLUMNS, *(c for c in BATCH if c.name in names))
-    # Without column comments: with them the schema would differ from the one that Python sends.
+    # The columns have no comments: with comments the schema would differ from that of Python.
     fields = (f"{quote_identifier(column.name)} {column.type}" for column in columns)
     return cast("StructType", StructType.fromDDL(", ".join(fields)))
 
@@ -87,11 +87,11 @@ def _fields(stream: StreamParams, *, numbered: bool) -> StructType:
 def _read(
     messages: DataFrame, stream: StreamParams, fields: StructType, number: int | None
 ) -> DataFrame:
-    """The messages with `_read`.
+    """The messages with the column `_read`.
 
-    Spark computes the size of each column of a row that it sends to Python, which takes as long as
-    sending it. With Arrow functions only the value is sent. Without them whole rows are sent, with
-    headers as JSON, because the size of a list takes 5 us.
+    Spark computes the size of each column of a row that it sends to Python. This takes as long as
+    the transfer. With Arrow functions only the value is sent. Without Arrow functions whole rows
+    are sent. Headers are then JSON, because the size of a list takes 5 us.
     """
 
     def read_all(values: Iterator[pa.Array]) -> Iterator[pa.Array]:
@@ -124,8 +124,8 @@ def read_values(
 ) -> Iterator[pa.StructArray]:
     """The declared columns, `_error_code` and `_error_message` of each value, array by array.
 
-    Then `_rescued_data` and the id of the schema, if the stream has them, and batch_id, if there
-    is a `number`. JSON values end with a newline.
+    The columns `_rescued_data` and the schema id follow if the stream has them, and batch_id if
+    `number` is given. JSON values must end with a newline.
     """
     reader = make_reader(
         stream.format, stream.format_options, stream.columns, stream.unknown_fields

@@ -41,13 +41,13 @@ class Restart(NamedTuple):
     offsets: Offsets | None
     """The first offset per partition; None: the first that the broker has."""
     superseded_batches: Mapping[int, int]
-    """Per checkpoint the first batch that no longer counts; later ones are included."""
+    """The first superseded batch of each checkpoint; later batches are superseded, too."""
     unwritten: Ranges = {}  # noqa: RUF012 - the default of a tuple, never changed
-    """The accepted ranges that the checkpoint holds for done, and that are in no batch."""
+    """The accepted ranges: the checkpoint marks them as done, but they are in no batch."""
 
 
 def restart_of(commit: Commit, topic: TopicState) -> Restart:
-    """The restart of a commit; newer partitions begin at their first record."""
+    """The restart that a commit records; partitions added later begin at their first record."""
     begin = {part: first for part, (first, _) in commit.offsets.items()}
     return Restart(
         cast("Option", commit.metadata["restart"]),
@@ -61,9 +61,9 @@ def restart_of(commit: Commit, topic: TopicState) -> Restart:
 class Recovery:
     """A restart of one stream, in a checkpoint generation that no run has used.
 
-    It is a fence, then the restart, then the deletion of what the restart supersedes. Each step
-    is one commit, or can be repeated. If a run is killed before the restart, the option has to be
-    used again. If it is killed later, the next run finishes the recovery.
+    Its steps are a fence commit, a restart commit, and the deletion of the superseded rows. Each
+    step is one commit, or can be repeated. If a run is killed before the restart commit, the option
+    has to be used again. If it is killed later, the next run finishes the recovery.
     """
 
     check: ConsistencyCheck
@@ -71,13 +71,14 @@ class Recovery:
     state: StreamState = field(repr=False)
 
     def accept_data_loss(self, topic: TopicState) -> Restart:
-        """Continues after the last offset read; what is missing becomes an accepted gap."""
+        """Continues after the last offset read; missing offsets become an accepted gap."""
         self._require_same_topic("accept-data-loss", topic)
         offsets = self._read_last()
         if offsets is None:
             raise CheckpointMismatchError(
                 f"--accept-data-loss {self._name}: neither {self.check.table} nor the checkpoint "
-                f"says what was read last. --reset-checkpoint {self._name} begins again."
+                f"has the last offset read. --reset-checkpoint {self._name} reads the topic "
+                "from its first record."
             )
         unwritten = self._unwritten(offsets)
         return Restart("accept-data-loss", topic.earliest | offsets, {}, unwritten)
@@ -102,9 +103,9 @@ class Recovery:
         if self.state.has_rows and not self._is_other(topic):
             raise CheckpointMismatchError(
                 f"--reset-checkpoint {self._name}: {self.check.table} has rows of this topic, "
-                f"which would be there twice. --accept-data-loss {self._name} continues after "
-                f"them, --rewind-to {self._name}=0 deletes them and reads them again; or empty "
-                "the table first."
+                f"and would get them twice. --accept-data-loss {self._name} continues after these "
+                f"rows. --rewind-to {self._name}=0 deletes these rows and reads them again. Or "
+                "empty the table first."
             )
         gone = [] if self.state.has_rows else [*self.batch_log.checkpoints(), *self._written_from()]
         return Restart("reset-checkpoint", None, dict.fromkeys(gone, 0))
@@ -112,8 +113,8 @@ class Recovery:
     def fence(self, option: Option, metadata: Mapping[str, Any]) -> StreamState:
         """Ends the generation in use; returns the state after it.
 
-        From here on no run of it writes a batch: Delta rejects a batch in progress, and skips
-        later ones. The state from before the fence may be outdated.
+        After the fence no run of this generation writes a batch: Delta rejects a batch in progress,
+        and skips later batches. A state that was read before the fence may be outdated.
         """
         state = self.state
         if state.fenced is None:
@@ -127,9 +128,9 @@ class Recovery:
         return after
 
     def carried_over(self, restart: Restart) -> Restart:
-        """The restart, with the superseded batches of a previous one that has no batch yet.
+        """The restart, with the superseded batches of an earlier restart that no batch followed.
 
-        A run with the previous one may have been killed before it deleted them.
+        The run of the earlier restart may have been killed before it deleted these batches.
         """
         state, superseded = self.state, dict(restart.superseded_batches)
         if state.last and state.is_restarted:
@@ -159,7 +160,7 @@ class Recovery:
         return after
 
     def finish(self, restart: Restart) -> None:
-        """Deletes what the restart supersedes, and enters what it accepts; can be repeated."""
+        """Deletes the superseded rows, and enters accepted gaps in the log; can be repeated."""
         for owner, batch in restart.superseded_batches.items():
             self.check.lakehouse.spark.sql(f"DELETE FROM {self._rows_from(owner, batch)}")
             self.batch_log.forget(owner, batch)
@@ -229,13 +230,13 @@ class Recovery:
 
     @property
     def _is_owner(self) -> bool:
-        """Whether the table was written from the present checkpoint, if from any."""
+        """Whether the present checkpoint wrote the table, or no checkpoint did."""
         present = self.state.checkpoint_id is not None
         return present and self.state.owner in (None, self.state.checkpoint_id)
 
     @property
     def _is_ahead(self) -> bool:
-        """Whether the checkpoint holds batches for done that are newer than all of the table."""
+        """Whether the checkpoint marks batches as done that are newer than all in the table."""
         last, newest = self.state.last, self.state.in_table
         if last is not None:
             newest = -1 if last.batch is None else last.batch
@@ -264,7 +265,7 @@ class Recovery:
         return {int(part): int(at) for part, at in first or end}
 
     def _enter_all(self) -> None:
-        with suppress(ReconciliationError):  # recovery options are for missing rows
+        with suppress(ReconciliationError):  # a recovery often starts with missing rows
             self.batch_log.update(no_cause)
 
     def _require_same_topic(self, option: Option, topic: TopicState) -> None:
@@ -277,14 +278,14 @@ class Recovery:
             )
 
     def _is_other(self, topic: TopicState) -> bool:
-        """Whether the topic is another one than the one that was read, with the same name."""
+        """Whether the topic was created again since it was read."""
         last, own = self.state.last, self.state.checkpoint_id
         rows = self.batch_log.rows().where(F.col("checkpoint_id") == F.lit(own)).select("topic_id")
         known = [last.metadata.get("topic_id")] if last else [row[0] for row in rows.head(1)]
         return topic.id is not None and any(each not in (None, topic.id) for each in known)
 
     def _require_offsets_held(self, owner: int, batch: int, topic: TopicState) -> None:
-        """Raises SourceError if rows would be deleted that cannot be read again."""
+        """Raises SourceError if the broker no longer has all rows that would be deleted."""
         ranges = self.check.lakehouse.spark.sql(
             "SELECT partition, min(offset), max(offset) FROM "
             f"{self._rows_from(owner, batch)} GROUP BY partition ORDER BY partition"

@@ -43,8 +43,8 @@ class Replay:
     since: str | None = None
     """Only records that Kafka received at or after this ISO 8601 time, UTC."""
     fix: str | None = None
-    """SQL expression of the text to parse instead, of `value`, `key`, `_error_code` and
-    `_error_message`."""
+    """SQL expression of the text to parse instead of `value`. It can use the columns `value`,
+    `key`, `_error_code` and `_error_message`."""
 
     def chosen(self) -> DataFrame:
         """The chosen records. Lazy. Raises ParameterError for an unknown code or invalid time."""

@@ -51,7 +51,7 @@ class Secret:
             return NotImplemented
         return hmac.compare_digest(self.reveal().encode(), other.reveal().encode())
 
-    __hash__ = None  # type: ignore[assignment]  # a hash would leak it
+    __hash__ = None  # type: ignore[assignment]  # a hash would leak the value
 
     def __copy__(self) -> Self:
         return self
@@ -60,7 +60,9 @@ class Secret:
         return self
 
     def __reduce_ex__(self, _protocol: Any) -> NoReturn:
-        raise SecretError("A secret cannot be pickled: pass its reference, resolve it there.")
+        raise SecretError(
+            "A secret cannot be pickled: send its reference, and resolve the reference there."
+        )
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -79,5 +81,5 @@ class SecretStore(Protocol):
 
         Raises:
             SecretMissingError: the store has no such scope or key; another store may have it.
-            SecretError: the store has it but does not give it, or does not answer.
+            SecretError: the store denies access to the secret, or does not answer.
         """

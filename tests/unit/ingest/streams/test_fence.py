@@ -55,7 +55,7 @@ def test_a_repeated_batch_is_known_to_be_written() -> None:
 @pytest.mark.parametrize(
     ("last", "batch", "plan", "told"),
     [
-        (commit(4, p0=[30, 40]), 5, {}, "does not say what it is to read"),
+        (commit(4, p0=[30, 40]), 5, {}, "has no offsets for it"),
         (commit(4, p0=[30, 40]), 5, {0: (45, 54)}, "begins at offset 45, .* ended at 40"),
         (commit(4, p0=[30, 40]), 5, {0: (39, 54)}, "begins at offset 39, .* ended at 40"),
         (commit(4, p0=[30, 40], p1=[0, 3]), 5, {0: (40, 54)}, "leaves out partition 1"),

@@ -1,4 +1,4 @@
-"""The process of the stand-ins; like the broker it outlives the command that starts it."""
+"""The process of the local Key Vault and workspace; it outlives the command that starts it."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ _GRACE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class CloudState:
-    """The ports of a sandbox's cloud, and the secrets that its clients log in with."""
+    """The ports of the local Key Vault and workspace, and the secrets of their clients."""
 
     vault_port: int
     workspace_port: int
@@ -72,7 +72,7 @@ def find_cloud(root: Path) -> psutil.Process | None:
 
 
 def stop_cloud(root: Path) -> bool:
-    """Stops the stand-ins of `root` and keeps their data; whether they ran."""
+    """Stops the local Key Vault and workspace of `root`; returns whether they ran. Keeps data."""
     process = find_cloud(root)
     if process is not None:
         end_process(process, _GRACE_SECONDS)
@@ -80,7 +80,7 @@ def stop_cloud(root: Path) -> bool:
 
 
 def start_cloud(root: Path) -> CloudState:
-    """Starts the stand-ins of `root` unless they run, and returns once they answer.
+    """Starts the local Key Vault and workspace of `root` unless they run; returns once they answer.
 
     Raises SandboxError if they do not start.
     """
@@ -139,7 +139,7 @@ def _answers(state: CloudState) -> bool:
             return False
     except HTTPError as error:
         error.close()
-        # It asks for a token, so it is up.
+        # 401: the server asks for a token, so it is up.
         return error.code == 401  # noqa: PLR2004
     except OSError:
         return False
