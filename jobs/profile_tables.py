@@ -47,7 +47,7 @@ def profile_table(runtime: Runtime, table: str, tracked: Run) -> None:
 
 
 def write_drift(runtime: Runtime, table: str, before: int, version: int) -> bool:
-    """Writes the drift between two versions; False if the earlier version is gone."""
+    """Writes the drift between two versions; returns False if the earlier version is gone."""
     lake, this = runtime.lakehouse, {"table_name": table, "version": version}
     mark = {name: F.lit(value) for name, value in (this | {"before_version": before}).items()}
     try:

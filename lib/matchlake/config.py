@@ -1,6 +1,6 @@
-"""The configuration of a job: every params class in one, loaded from conf/.
+"""The configuration of a job: one class with all params classes, loaded from conf/.
 
-`base.yml` states every key, `ENV.yml` the differences of an environment. `--set a.b=value` comes
+`base.yml` has every key, `ENV.yml` has the differences of an environment. `--set a.b=value` comes
 last. A later layer replaces single keys of a mapping; it replaces lists and scalars as a whole.
 After that, `${catalog}` in a value becomes the name of the catalog.
 """
@@ -254,7 +254,7 @@ def _with_catalog(data: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(value, str) or _CATALOG not in value:
             return value
         if not isinstance(catalog, str) or _CATALOG in catalog:
-            raise ConfigError(f"{path[1:]} uses {_CATALOG}, but conf has no catalog.")
+            raise ConfigError(f"{path[1:]} uses {_CATALOG}, but `catalog` is not set in conf.")
         return value.replace(_CATALOG, catalog)
 
     return {key: filled(value, f".{key}") for key, value in data.items()}

@@ -37,10 +37,10 @@ _DELTA = {
 _LOCAL = {
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "2",
-    # The number of tasks in which VACUUM lists files, for any table; Spark's default is 10000.
+    # The number of tasks of a VACUUM that list files; Spark's default is 10000.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
-    # A stream and its batch log need more generated classes than Spark caches, 100. Without room
-    # Spark compiles them again for each batch.
+    # A stream and its batch log need more generated classes than Spark's cache holds (100). With a
+    # full cache Spark compiles the classes again for each batch.
     "spark.sql.codegen.cache.maxEntries": "1000",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
@@ -74,14 +74,14 @@ class Runtime:
 
 
 class Flag(NamedTuple):
-    """A job option that sets a conf key. Its value is a list, or a mapping written as `A=B`."""
+    """A job option that sets a conf key: to a list or, with values `A=B`, to a mapping."""
 
     name: str
     key: str
     metavar: str
     help: str
     single: bool = False
-    """Whether the key takes one value instead of a list; the last value counts."""
+    """Whether the key takes one value instead of a list; the last value is used."""
 
     def setting(self, values: Sequence[str]) -> str:
         """The values in the form of `--set`."""

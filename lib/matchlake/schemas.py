@@ -27,8 +27,8 @@ def check_name(name: str, parts: int = 2) -> str:
     pieces = name.split(".")
     if len(pieces) != parts or not all(_NAME.fullmatch(piece) for piece in pieces):
         raise SchemaError(
-            f"{name!r} is not a valid name: expected {parts} identifier(s) joined by dots, each "
-            "of letters, digits and underscores, not starting with a digit."
+            f"{name!r} is not a valid name: it must have {parts} identifier(s), joined by dots. An "
+            "identifier has letters, digits and underscores, and does not start with a digit."
         )
     return name
 

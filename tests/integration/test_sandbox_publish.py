@@ -150,5 +150,5 @@ def test_records_and_offsets_of_a_missing_topic(broker: str) -> None:
     assert end_offsets(broker, "one-record") == [1]
     assert read_record(broker, "one-record", 0, 0) == Event(b"k", None)
     assert read_record(broker, "one-record", 0, 7) is None
-    with pytest.raises(SandboxError, match="has no topic never-made: make it first"):
+    with pytest.raises(SandboxError, match="has no topic never-made: create it first"):
         end_offsets(broker, "never-made")

@@ -15,17 +15,17 @@ from matchlake.errors import SandboxError
 from matchlake.io.java import require_java
 from matchlake.runtime import Runtime, start
 
-# A query's process lives for seconds: with the quick compiler alone it starts in half the time.
-# That compiler keeps 48 MiB of code by default and then stops: too little for a long session.
+# The process of a query lives for seconds. Without Java's optimizing compiler it starts in half
+# the time. By default the other compiler stops at 48 MiB of code, too little for a long session.
 _OPTIONS = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
 _QUICK = {"spark.driver.extraJavaOptions": _OPTIONS}
 
 
 def start_quietly(config: JobConfig, name: str, *, quick: bool = True) -> Runtime:
-    """The runtime of one process; its Spark never writes to the terminal.
+    """The runtime of one process; Spark never writes to the terminal.
 
-    `quick` starts sooner and runs long queries more slowly. Raises SandboxError, with the last
-    lines of Spark's log, if Spark does not start.
+    With `quick` Spark starts sooner, but runs long queries more slowly. Raises
+    SandboxError, with the last lines of Spark's log, if Spark does not start.
     """
     # pyspark logs each failed query as a line of JSON; the command prints one sentence instead.
     PySparkLogger.getLogger("SQLQueryContextLogger").disabled = True

@@ -7,7 +7,7 @@ from importlib import import_module
 import typer
 from typer.main import get_command, get_group
 
-# The command's own parser reads all its arguments, `--help` too.
+# The command's own parser reads all arguments of the command, also `--help`.
 _PASS_ALL = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 

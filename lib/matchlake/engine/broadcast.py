@@ -123,7 +123,8 @@ def combine(targets: DataFrame, queries: DataFrame, given: DataFrame | None) -> 
     frames = [replicate(targets, plan, TARGET), route_by_query(queries, plan, QUERY)]
     if given is not None:
         kinds = {"query": plan.query_type, "target": targets.schema["target"].dataType}
-        # Ids of another type would hash differently. An id that cannot be cast matches none.
+        # Ids are cast, because equal ids of two types hash differently. An id that cannot be cast
+        # becomes null and matches nothing.
         own = [F.col(name).try_cast(kind).alias(name) for name, kind in kinds.items()]
         pairs = given.select(*own)
         frames.append(route_packed(pairs, plan, GIVEN))
@@ -133,7 +134,7 @@ def combine(targets: DataFrame, queries: DataFrame, given: DataFrame | None) -> 
 def stream_queries(
     batches: Iterator[pa.RecordBatch], settle: Callable[[pa.Table, pa.Table], T], size: int
 ) -> Iterator[tuple[pa.RecordBatch, T]]:
-    """A partition's queries, up to `size` at a time, with the result of `settle`.
+    """Yields the queries of a partition, up to `size` at a time, with the result of `settle`.
 
     `settle` is called once, with all targets and all given pairs.
     """

@@ -36,7 +36,7 @@ def apply_by_cogroup(
     task: Callable[[Key, pa.Table, pa.Table], pa.Table],
     schema: StructType | str,
 ) -> DataFrame:
-    """Calls `task` with the key and both frames' rows of each group; lazy."""
+    """Calls `task` for each key, with the key and the rows of both frames; lazy."""
 
     def call(key: Key, left: pa.Table, right: pa.Table) -> pa.Table:
         return task(key, left, right)

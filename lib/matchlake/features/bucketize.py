@@ -26,9 +26,9 @@ class Bucketize(NumericEncoder):
     @model_validator(mode="after")
     def _check_edges(self) -> Self:
         if (self.edges is None) == (self.buckets is None):
-            raise ValueError("bucketize takes either edges or buckets")
+            raise ValueError("bucketize needs either edges or buckets, not both")
         if self.edges is not None and not all(a < b for a, b in pairwise(self.edges)):
-            raise ValueError("edges must be in rising order")
+            raise ValueError("edges must be in ascending order")
         return self
 
     def quantiles(self) -> tuple[float, ...]:

@@ -84,13 +84,13 @@ def _check_columns(frame: DataFrame, features: FeatureSet) -> list[Declared]:
 
 
 def _check_names(model: FeatureModel) -> None:
-    """Raises InputError where a new key or number has the name of an old category's column."""
+    """Raises InputError if a new key or number has the name of an earlier category column."""
     names = Names()
     for name in (*model.keys, *(output.name for output in model.outputs())):
         if not names.reserve(name):
             raise InputError(
-                f"Feature set {model.name}: {name} is a key or a feature, and also the column of a "
-                "category since an earlier fit. Rename the key or the feature."
+                f"Feature set {model.name}: {name} is a key or a feature, but an earlier fit gave "
+                "this name to the column of a category. Rename the key or the feature."
             )
 
 

@@ -59,7 +59,7 @@ class FittedCategories(FittedFeature):
         if encoder.handle_null == "error" and counts.missing:
             raise InputError(
                 f"Feature {declared.name}: column {declared.column} has {counts.missing} null(s), "
-                "and its handle_null is error. Fix the column, or choose another handle_null."
+                "and handle_null is error. Fix the column, or choose another handle_null."
             )
         null_column, unknown_column = _extra_columns(declared.name, encoder, previous, names)
         before = previous.categories if previous else ()
@@ -67,8 +67,8 @@ class FittedCategories(FittedFeature):
         beyond = counts.present - sum(category.rows for category in categories)
         if beyond and encoder.handle_unknown == "error":
             raise InputError(
-                f"Feature {declared.name}: the limits leave {beyond} value(s) of column "
-                f"{declared.column} without a column, and its handle_unknown is error. Raise "
+                f"Feature {declared.name}: within the limits {beyond} value(s) of column "
+                f"{declared.column} get no output column, and handle_unknown is error. Raise "
                 "max_categories or min_coverage, lower min_rows, or choose another handle_unknown."
             )
         if beyond:
@@ -195,7 +195,7 @@ class FittedCategories(FittedFeature):
         return IndexSql(prepared, [case])
 
     def sql_inverse(self) -> str:
-        """The category of the one, in the source column's type; null without one."""
+        """The category of the column with a 1, in the type of the source column; else null."""
         one = SPARK.identifier
         chosen = [f"WHEN {one(c.column)} = 1 THEN {SPARK.text(c.value)}" for c in self.shown]
         if self.is_list:
@@ -234,9 +234,9 @@ class FittedCategories(FittedFeature):
         )
 
     def inverse(self, columns: Mapping[str, Array], rows: int) -> npt.NDArray[np.object_]:
-        """The text of the category of each row, or the list of texts; None without one."""
+        """The category of each row as text, or a list of texts; None without a category."""
         outputs = [output.name for output in self.outputs()]
-        # One more column, of zeros: a feature may have no column at all.
+        # A column of zeros is added, because a feature may have no column at all.
         ones = np.column_stack([*(columns[name] for name in outputs), np.zeros(rows)]) == 1
         values: list[str | None] = [category.value for category in self.shown]
         shown = len(values)

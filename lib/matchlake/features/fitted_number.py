@@ -76,7 +76,7 @@ class FittedNumber(FittedFeature):
         return prepared | (indicator if self.feature.add_indicator else {})
 
     def formulas(self) -> dict[str, Expression]:
-        """Output columns by name, as formulas over the prepared values."""
+        """The formulas of the output columns, by name; a formula reads the prepared values."""
         value = Input(stage_column("in", self.name))
         scaled = self.feature.scale(value, self.learned, self.name)
         if self.feature.handle_null == "keep" or self.feature.makes_missing:
@@ -159,13 +159,13 @@ def _checked(declared: Declared, found: Mapping[str, Any]) -> NumberStatistics:
         )
     if encoder.handle_null == "error" and found["missing"]:  # type: ignore[attr-defined]
         raise InputError(
-            f"Feature {name}: column {column} has {found['missing']} missing value(s), and its "
+            f"Feature {name}: column {column} has {found['missing']} missing value(s), and "
             "handle_null is error. Fix the column, or choose another handle_null."
         )
     if any(found[need] is None for need in encoder.needs()):  # type: ignore[attr-defined]
         raise InputError(
-            f"Feature {name}: column {column} has no positive value, so it has no logarithm to "
-            "learn from. Choose another scaler."
+            f"Feature {name}: column {column} has no positive value, and its scaler needs "
+            "logarithms. Choose another scaler."
         )
     try:
         return NumberStatistics.model_validate(found)

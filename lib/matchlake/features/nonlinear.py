@@ -16,7 +16,7 @@ class CurveScaler(NumericEncoder):
     """Apply the curve to `(x - mean) / std` instead of x."""
 
     def needs(self) -> set[str]:
-        """Mean and standard deviation, if the value is standardized."""
+        """The needed statistics; standardizing needs mean and standard deviation, too."""
         return super().needs() | ({"mean", "std"} if self.standardize else set())
 
     def prepare(self, value: Expression, learned: NumberStatistics) -> Expression:
@@ -53,7 +53,7 @@ class Sigmoid(CurveScaler):
         return self._restore(log(inside) - log(Constant(1.0) - inside), learned)
 
     def limits(self) -> tuple[float, float]:
-        """0 and 1."""
+        """The limits 0 and 1."""
         return 0.0, 1.0
 
     def describe(self, learned: NumberStatistics) -> str:

@@ -1,4 +1,4 @@
-"""The normal distribution function as a formula, for engines without erf.
+"""The normal distribution function as a formula, for engines without the function erf.
 
 W. J. Cody, "Rational Chebyshev approximations for the error function", Mathematics of
 Computation 23 (1969), pages 631 to 637. Coefficients start at the highest power.

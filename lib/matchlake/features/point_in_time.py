@@ -58,7 +58,7 @@ def _value(name: str, on: PointInTimeJoin) -> Column:
 
 
 def _check(labels: DataFrame, history: DataFrame, on: PointInTimeJoin) -> list[str]:
-    """The history's columns without the keys."""
+    """The columns of the history without the keys; raises SchemaError for unusable columns."""
     sides = [
         ("the labels", labels, (*on.keys, on.label_timestamp)),
         (
@@ -75,6 +75,6 @@ def _check(labels: DataFrame, history: DataFrame, on: PointInTimeJoin) -> list[s
     both = sorted(set(values) & set(labels.columns))
     if both:
         raise SchemaError(
-            f"Both the labels and the history have {', '.join(both)}: rename it in one of them."
+            f"Both the labels and the history have {', '.join(both)}: rename these in one of them."
         )
     return values

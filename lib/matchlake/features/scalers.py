@@ -94,7 +94,7 @@ class MinMax(NumericEncoder):
         scaled = (value - learned.minimum) / span
         if self.range != (0.0, 1.0):
             scaled = scaled * (high - low) + low
-        # Clipped again unless `keep`: rounding may pass the limits.
+        # Unless `keep`, the result is clipped again: rounding may exceed the limits.
         return scaled if self.out_of_range == "keep" else clip(scaled, low, high)
 
 

@@ -78,7 +78,7 @@ def _totals(
 
 
 def _number_statistics(value: Column, request: NumberRequest) -> list[Column]:
-    # NaN is greater than infinity in Spark, so one comparison leaves the finite values.
+    # In Spark NaN is greater than infinity, so this comparison keeps only finite values.
     finite = F.when(F.abs(value) < _INFINITY, value)
     aggregates = [
         F.count(finite).alias("rows"),

@@ -39,15 +39,19 @@ class ColumnParams(Params):
     @model_validator(mode="after")
     def _validate_type(self) -> Self:
         if (self.min is not None or self.max is not None) and self.type not in NUMBERS:
-            raise ValueError(f"min and max are for {', '.join(NUMBERS)}, not for {self.type}")
+            raise ValueError(
+                f"min and max are allowed for {', '.join(NUMBERS)}, not for {self.type}"
+            )
         largest = _MAX_EXACT.get(self.type)
         bounds = [bound for bound in (self.min, self.max) if bound is not None]
         if largest and not all(bound.is_integer() and abs(bound) <= largest for bound in bounds):
-            raise ValueError(f"min and max of {self.type} are whole numbers within {largest}")
+            raise ValueError(
+                f"min and max of {self.type} must be whole numbers from -{largest} to {largest}"
+            )
         if self.one_of and self.type != "string":
-            raise ValueError(f"one_of is for string, not for {self.type}")
+            raise ValueError(f"one_of is allowed for string, not for {self.type}")
         if self.epoch and self.type != "timestamp":
-            raise ValueError(f"epoch is for timestamp, not for {self.type}")
+            raise ValueError(f"epoch is allowed for timestamp, not for {self.type}")
         return self
 
 

@@ -51,7 +51,7 @@ class Broker:
         return options
 
     def client_options(self) -> dict[str, Any]:
-        """Arguments of kafka-python's clients. Secret: none of them may be logged."""
+        """The arguments of kafka-python's clients. They contain secrets, so never log them."""
         options: dict[str, Any] = {
             "bootstrap_servers": self.address.split(","),
             "security_protocol": self._protocol,

@@ -199,9 +199,8 @@ class Lakehouse:
     ) -> None:
         """Replaces the rows that `where` selects, in one commit; a rerun is safe.
 
-        `where` is a condition, or a mapping of column names to values that all have to be equal.
-        It fails where another run has written such rows in the meantime, because `frame` cannot
-        contain them.
+        `where` is a condition, or a mapping of column names to required values. The commit fails if
+        another run has written such rows in the meantime, because `frame` does not contain them.
         """
         self.create(spec)
         condition = where if isinstance(where, Column) else _all_equal(where)
@@ -219,8 +218,8 @@ class Lakehouse:
 
         `frame` must hold one row per key. Equal rows are not rewritten. `matched` can give other
         clauses for existing rows, in which `s` is the new row and `t` the old one.
-        It fails where another run wrote to the table in the meantime. With `retry_on_conflict` it
-        tries again: for audit tables, where rows do not depend on the rows before.
+        The commit fails if another run wrote to the table in the meantime. With `retry_on_conflict`
+        it is tried again: for audit tables, in which rows do not depend on earlier rows.
         Returns the number of inserted rows.
         """
         if not spec.keys:
@@ -236,7 +235,7 @@ class Lakehouse:
                 if rest
                 else ""
             )
-        # By name: a star would include columns that are no longer declared.
+        # Columns are named, because `*` would include columns that are no longer declared.
         names = [quote_identifier(name) for name in spec.column_names]
         values = ", ".join(f"s.{name}" for name in names)
         merge = (

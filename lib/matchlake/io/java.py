@@ -48,12 +48,12 @@ def require_java() -> str:
         raise SandboxError(
             f"No Java was found {f'in JAVA_HOME={where}' if where else 'on PATH'}: "
             f"install Java {OLDEST_JAVA} or newer (a JDK or a full JRE), "
-            "or set JAVA_HOME to one."
+            "or set JAVA_HOME to its folder."
         )
     version = java_version(java)
     if version < OLDEST_JAVA:
         raise SandboxError(
             f"{java} is Java {version or 'of an unknown version'}, and Spark 4 needs "
-            f"{OLDEST_JAVA} or newer: install one, or set JAVA_HOME to it."
+            f"Java {OLDEST_JAVA} or newer: install it, or set JAVA_HOME to its folder."
         )
     return java

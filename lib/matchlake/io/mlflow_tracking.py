@@ -30,8 +30,8 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 """Alias of the newest version that did not become champion."""
 
-# Read by MLflow: no usage reports and no progress bars. It gives up on a server without an answer
-# after half a minute, instead of four minutes.
+# Environment variables of MLflow: no usage reports and no progress bars. If a server does not
+# answer, MLflow stops after half a minute, instead of four minutes.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

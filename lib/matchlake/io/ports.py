@@ -16,7 +16,7 @@ _UNKNOWN_OWNER = "another program"
 def is_port_free(port: int) -> bool:
     """Whether a server could listen on `port` of this machine now."""
     with socket.socket() as probe:
-        # As servers do: a port with connections in TIME_WAIT counts as free.
+        # Servers set this option, too: a port with connections in TIME_WAIT then counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -62,5 +62,5 @@ def choose_port(requested: int | None, last: int = 0, avoid: int = 0) -> int:
             return port
     raise SandboxError(
         f"None of {len(tries)} ports tried between {_PORTS.start} and {_PORTS.stop} is free: "
-        "name a free one with --port."
+        "choose a free port with --port."
     )

@@ -103,7 +103,7 @@ class Erasure:
         chosen = " OR ".join(
             [valid, exact, anywhere] if self.include_unparsed_matches else [valid, exact]
         )
-        # The columns of the table, not of conf: a column may no longer be declared.
+        # Uses the columns of the table, because conf may no longer declare a column.
         names = [name for name in self.lakehouse.read(table).columns if name not in _KEPT_COLUMNS]
         nulls = ", ".join(f"{quote_identifier(name)} = NULL" for name in names)
         self._sql(

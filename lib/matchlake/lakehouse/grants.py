@@ -29,7 +29,7 @@ _FORMS = (
         r" (?:TO|FROM) `[\w .@-]+`"
     ),
 )
-# A local folder and spark_catalog have no grants.
+# Catalogs without grants: None is a local folder.
 _WITHOUT_GRANTS = (None, "spark_catalog")
 
 

@@ -112,16 +112,16 @@ def _read(path: Path) -> dict[str, Any]:
             f"folder, or saving the model was interrupted. {_AGAIN}"
         ) from None
     except ValueError:
-        raise ModelError(f"{path} is cut short or damaged. {_AGAIN}") from None
+        raise ModelError(f"{path} is incomplete or damaged. {_AGAIN}") from None
     if not isinstance(data, dict):
-        raise ModelError(f"{path} is no manifest of a model. {_AGAIN}")
+        raise ModelError(f"{path} is not the manifest of a model. {_AGAIN}")
     return data
 
 
 def _check_format(folder: Path, data: dict[str, Any]) -> None:
     format_version = data.get("format_version")
     if not isinstance(format_version, int) or format_version < 1:
-        raise ModelError(f"{folder / MANIFEST} states no format version. {_AGAIN}")
+        raise ModelError(f"{folder / MANIFEST} has no format version. {_AGAIN}")
     written_by = data.get("written_by", "another matchlake")
     if format_version > FORMAT_VERSION:
         raise ModelError(

@@ -38,7 +38,9 @@ class FactorPyfunc(PythonModel):  # type: ignore[misc]
             return self._score(model_input)
         if chosen["mode"] == "recommend_items":
             return self._recommend(model_input, int(chosen["k"]))
-        raise ParameterError(f"mode is {chosen['mode']!r}; it can be 'score' or 'recommend_items'.")
+        raise ParameterError(
+            f"mode is {chosen['mode']!r}; it must be 'score' or 'recommend_items'."
+        )
 
     def _score(self, rows: pd.DataFrame) -> pd.DataFrame:
         _require(rows, "user_id", "item_id")
@@ -49,7 +51,7 @@ class FactorPyfunc(PythonModel):  # type: ignore[misc]
     def _recommend(self, rows: pd.DataFrame, k: int) -> pd.DataFrame:
         _require(rows, "user_id")
         if k < 1:
-            raise ParameterError(f"k is {k}; it is 1 or more.")
+            raise ParameterError(f"k is {k}; it must be 1 or more.")
         exclude = rows["exclude_seen"] if "exclude_seen" in rows else [None] * len(rows)
         lists = [
             self._model.recommend_items(user, k, exclude_seen=() if without is None else without)

@@ -32,13 +32,13 @@ def load_numpy(path: str | Path) -> NumpyRecommender:
 
 
 def read_side(folder: Path, manifest: Manifest, side: Side) -> pa.Table:
-    """The rows of one side by ascending index; raises ModelError unless it is 0, 1, 2, ..."""
+    """The rows of one side, by index; raises ModelError unless the indices are 0, 1, 2, ..."""
     parts = [pq.ParquetFile(file).read() for file in manifest.paths(folder, side)]
     table = pa.concat_tables(parts).sort_by(f"{side}_idx")
     index = table[f"{side}_idx"].to_numpy()
     if not np.array_equal(index, np.arange(manifest.count(side))):
         raise ModelError(
-            f"{folder}: {len(index)} {side} rows with indices other than 0 to "
+            f"{folder}: the {len(index)} {side} rows do not have the indices 0 to "
             f"{manifest.count(side) - 1} of the manifest. Train and save the model again."
         )
     return table

@@ -12,8 +12,8 @@ from matchlake.recommender.fit_params import FitParams
 class Algorithm:
     """One algorithm; each value names an object as `module:name` within this package.
 
-    `params` is its class of parameters. `fit` takes (TrainingInputs, params, FitContext), `load`
-    the saved parts as frames, `load_numpy` the saved parts as Arrow tables.
+    `params` is the class of parameters. `fit` takes (TrainingInputs, params, FitContext).
+    `load` takes the saved parts as frames, and `load_numpy` takes them as Arrow tables.
     """
 
     params: str
@@ -23,7 +23,7 @@ class Algorithm:
     description: str
 
     def params_class(self) -> type[FitParams]:
-        """The class of its parameters."""
+        """The class of the algorithm's parameters."""
         resolved: type[FitParams] = self.resolve(self.params)
         return resolved
 

@@ -98,9 +98,9 @@ def validate(counts: Counts, pairs: DataFrame, spec: InteractionSpec) -> Interac
     if spec.centered and counts.minimum == counts.maximum and counts.rows > 1:
         raise InputError(
             f"All {counts.rows} ratings are {counts.minimum}: there is nothing to learn from them. "
-            "Where an interaction itself is the signal, fit als with feedback='implicit'."
+            "If ratings are only interactions, fit als with feedback='implicit'."
         )
-    # Rounded to float32, so the order of the partitions in the sum does not matter.
+    # The mean is rounded to float32, so it does not depend on the order of the partitions.
     mean = float(np.float32(counts.mean)) if spec.centered else 0.0
     sizes = counts.rows, max(1, counts.users), max(1, counts.items)
     return InteractionStats(*sizes, mean, counts.minimum, counts.maximum)
@@ -122,6 +122,6 @@ def refuse_repeated(pairs: Sequence[tuple[Any, Any]]) -> None:
     """Raises InputError, which shows `pairs`, if a fit found repeated (user_id, item_id)."""
     if pairs:
         raise InputError(
-            f"Some (user_id, item_id) come more than once, among them {list(pairs)}. "
-            "Keep one row of each pair; for als, duplicates='last', 'sum' or 'mean' merges them."
+            f"Some pairs (user_id, item_id) have more than one row, among them {list(pairs)}. "
+            "Keep one row per pair; for als, duplicates='last', 'sum' or 'mean' merges rows."
         )

@@ -115,13 +115,13 @@ class FitContext(NamedTuple):
 
 
 def refuse(model: object, verb: str) -> NoReturn:
-    """Raises ParameterError: the model does not support `verb`."""
+    """Raises ParameterError: the model does not support the method `verb`."""
     able = ", ".join(["score", "recommend_items", *sorted(getattr(model, "capabilities", ()))])
     raise ParameterError(f"{type(model).__name__} does not support {verb}; it supports {able}.")
 
 
 def require(model: object, capability: Capability, verb: str) -> None:
-    """Raises ParameterError unless the model has the capability that `verb` needs."""
+    """Raises ParameterError unless the model has the capability for the method `verb`."""
     if capability not in getattr(model, "capabilities", ()):
         refuse(model, verb)
 
@@ -260,11 +260,11 @@ class Recommender(Protocol):
         """All parts of the model as frames, for saving."""
 
     def to_numpy(self) -> "NumpyRecommender":
-        """Collects the model to the driver: one Spark job per frame of the model."""
+        """The model as NumPy arrays on the driver; runs one Spark job per frame of the model."""
 
 
 class NumpyRecommender(Protocol):
-    """A fitted model in memory: the verbs of `Recommender` for single users and items."""
+    """A fitted model in memory: the methods of `Recommender` for single users and items."""
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
 

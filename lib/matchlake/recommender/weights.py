@@ -15,7 +15,7 @@ def time_decay(event_time: Column, now: Column, half_life_days: float) -> Column
     """
     if not half_life_days > 0:
         raise ParameterError(
-            f"half_life_days={half_life_days} must be above 0: a weight halves in that time."
+            f"half_life_days={half_life_days} must be above 0: a weight halves in this time."
         )
     micros = F.unix_micros(now) - F.unix_micros(event_time)
     days = F.greatest(micros, F.lit(0)) / F.lit(1e6 * _DAY)

@@ -27,13 +27,13 @@ _TRAINED_WITH = "train.json"
 
 
 def with_weight(interactions: DataFrame, params: TrainParams) -> DataFrame:
-    """Adds `weight` (double) by `params.weight`; raises ConfigError if it is no expression."""
+    """Adds `weight` (double) by `params.weight`; raises ConfigError if it is not valid."""
     try:
         added = interactions.withColumn(WEIGHT, F.expr(params.weight).cast("double"))
         added.schema  # noqa: B018 - Spark Connect analyses a plan only when it is asked about it
     except AnalysisException as error:
         raise ConfigError(
-            f"train.weight {params.weight!r} is no expression over the columns "
+            f"train.weight {params.weight!r} is not a valid expression over the columns "
             f"{', '.join(interactions.columns)}: {str(error).splitlines()[0]}"
         ) from None
     return added

@@ -171,7 +171,7 @@ def test_fit_number_with_the_name_of_an_old_category_raises(spark: SparkSession)
     old = FeatureSet(name="t", features={"city": OneHot()})
     first = fit_features(frame, old)
     more = old.features | {"city_blr": MinMax(column="age")}
-    with pytest.raises(InputError, match="city_blr is a key or a feature, and also"):
+    with pytest.raises(InputError, match="city_blr is a key or a feature, but an earlier fit"):
         fit_features(frame, old.model_copy(update={"features": more}), first)
 
 

@@ -22,11 +22,17 @@ from matchlake.io.params import KafkaParams
 @pytest.mark.parametrize(
     ("declared", "told"),
     [
-        ({"type": "string", "min": 1}, "min and max are for int, bigint, double, not for string"),
-        ({"type": "int", "min": 0.5}, "min and max of int are whole numbers within 2147483647"),
-        ({"type": "bigint", "max": 1e30}, "min and max of bigint are whole numbers"),
-        ({"type": "double", "one_of": ["a"]}, "one_of is for string, not for double"),
-        ({"type": "date", "epoch": "s"}, "epoch is for timestamp, not for date"),
+        (
+            {"type": "string", "min": 1},
+            "min and max are allowed for int, bigint, double, not for string",
+        ),
+        (
+            {"type": "int", "min": 0.5},
+            "min and max of int must be whole numbers from -2147483647 to 2147483647",
+        ),
+        ({"type": "bigint", "max": 1e30}, "min and max of bigint must be whole numbers"),
+        ({"type": "double", "one_of": ["a"]}, "one_of is allowed for string, not for double"),
+        ({"type": "date", "epoch": "s"}, "epoch is allowed for timestamp, not for date"),
         ({"type": "text"}, "Input should be 'string'"),
     ],
 )

@@ -193,7 +193,9 @@ def test_environment_secrets_resolve_a_reference(monkeypatch: pytest.MonkeyPatch
 
 
 def test_environment_secrets_missing_names_reference_and_variable() -> None:
-    with pytest.raises(SecretError, match=r"secret a/b is not set: export MATCHLAKE_SECRET_A__B"):
+    with pytest.raises(
+        SecretError, match=r"secret a/b is not set: set the variable MATCHLAKE_SECRET_A__B"
+    ):
         EnvironmentSecrets().get(REF)
 
 
@@ -263,7 +265,7 @@ def test_chained_secrets_missing_goes_on_and_refusal_stops(tmp_path: Path) -> No
     "url", ["http://v.vault.azure.net", "v.vault.azure.net", "https://u:p@v", "https://v?a=b"]
 )
 def test_secrets_params_vault_address_without_https_raises(url: str) -> None:
-    with pytest.raises(ValidationError, match="has to be an address"):
+    with pytest.raises(ValidationError, match="must be an https address"):
         SecretsParams(vaults={"a": url})
 
 

@@ -86,10 +86,10 @@ def cut_manifest(folder: Path) -> None:
 
 DAMAGE = {
     "no manifest": (lambda f: (f / "manifest.json").unlink(), "holds no model"),
-    "manifest cut short": (cut_manifest, "cut short"),
+    "manifest cut short": (cut_manifest, "incomplete"),
     "manifest of something else": (
         lambda f: (f / "manifest.json").write_text("[]"),
-        "no manifest of a model",
+        "is not the manifest of a model",
     ),
     "no version": (lambda f: edit_manifest(f, format_version=None), "no format version"),
     "newer": (

@@ -91,7 +91,7 @@ def _quiet_ends() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        # Python flushes stdout once more at its end; send that to /dev/null.
+        # Python flushes stdout once more when it ends; this output goes to /dev/null.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
@@ -117,11 +117,13 @@ def sql_server_command(
     """
     config = load_config(env, overrides or [], conf_dir)
     if not config.lakehouse:
-        raise ConfigError(f"--env {env} has its tables in a catalog: use its SQL warehouse.")
+        raise ConfigError(
+            f"--env {env} has its tables in a catalog: use a SQL warehouse of Databricks."
+        )
     chosen = choose_port(port, _USUAL_PORT)
     runtime = start_quietly(config, "sql-server", quick=False)
     stopped = Event()
-    # After Spark's start, which sets its own handler for Ctrl-C.
+    # Set after the start of Spark, because Spark sets its own handler for Ctrl-C.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     refresher = Refresher(runtime.lakehouse, config)

@@ -67,7 +67,7 @@ def fetch_answer(frame: DataFrame, limit: int | None) -> Answer:
 
 
 def print_answer(answer: Answer, console: Console) -> None:
-    """Prints the rows as a table, and their number; piped output is never wrapped."""
+    """Prints the rows as a table, then the number of rows; piped output is never wrapped."""
     table = Table(box=box.ROUNDED, header_style="bold", show_edge=True)
     for name, numeric in zip(answer.names, answer.numeric, strict=True):
         table.add_column(Text(_printable(name)), justify="right" if numeric else "left")
@@ -111,7 +111,7 @@ def _write(lines: Iterator[str], limit: int | None, out: TextIO) -> bool:
 
 
 def _stream(frame: DataFrame, limit: int | None) -> Iterator[tuple[str | None, ...]]:
-    # One partition at a time: the result may be larger than memory.
+    # Reads one partition at a time, because the result may be larger than memory.
     return map(tuple, _limited(frame, limit).toLocalIterator())
 
 

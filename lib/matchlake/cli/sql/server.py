@@ -1,7 +1,7 @@
 """Spark's Thrift server on the catalog of a session, for JDBC clients on this machine.
 
-It runs in the process of the session, with its in-memory catalog, so it needs no Hive metastore.
-Hive's client, a part of it, works in a temporary folder.
+The server runs in the process of the session and uses the session's in-memory catalog, so it needs
+no Hive metastore. The server contains Hive's client, which works in a temporary folder.
 """
 
 import tempfile
@@ -28,7 +28,7 @@ def sql_server(spark: SparkSession, port: int) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="matchlake-sql-") as folder:
         for key, value in _settings(port, folder).items():
             spark.conf.set(key, value)
-        # Otherwise Derby, a part of Hive's client, writes derby.log to the working folder.
+        # Derby, a part of Hive's client, would write derby.log to the working folder.
         jvm: Any = spark._jvm  # noqa: SLF001 - Spark has no Python API for it
         jvm.java.lang.System.setProperty("derby.stream.error.file", f"{folder}/derby.log")
         thrift = jvm.org.apache.spark.sql.hive.thriftserver.HiveThriftServer2

@@ -1,8 +1,8 @@
 """Checks every key and value of a bundle against the types of databricks-sdk.
 
-The SDK's own `from_dict` drops unknown keys and accepts any scalar. So its dataclasses are walked
-here, and unknown keys, wrong types, unknown enumeration values and missing keys are reported. Keys
-that only bundles have, such as permissions, are declared below.
+The SDK's own `from_dict` drops unknown keys and accepts any scalar. So this module
+reads the SDK's dataclasses. It reports unknown keys, wrong types, unknown enumeration values and
+missing keys. Keys that only bundles have, such as permissions, are declared below.
 """
 
 import dataclasses

@@ -52,7 +52,7 @@ class _Loader(yaml.SafeLoader):
         if twice:
             at = node.start_mark
             raise BundleError(
-                f"{at.name}:{at.line + 1}: {', '.join(sorted(twice))} is repeated in one mapping."
+                f"{at.name}:{at.line + 1}: one mapping repeats {', '.join(sorted(twice))}."
             )
         data = Keyed(node.start_mark.name)
         yield data
@@ -74,7 +74,7 @@ def read_yaml(root: Path, path: Path) -> Keyed:
     finally:
         loader.dispose()
     if not isinstance(data, Keyed):
-        raise BundleError(f"{loader.name} must hold a mapping of keys.")
+        raise BundleError(f"{loader.name} must be a mapping.")
     return data
 
 

@@ -80,7 +80,7 @@ def filled(text: str, values: Mapping[str, Any]) -> str:
 
 
 def holds(condition: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    """Whether the comparison of a condition task is true; two numbers compare as numbers."""
+    """Whether the comparison of a condition task is true; two numbers are compared as numbers."""
     left, right = (filled(str(condition[side]), values) for side in ("left", "right"))
     match condition["op"]:
         case "EQUAL_TO":

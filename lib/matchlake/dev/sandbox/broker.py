@@ -207,7 +207,7 @@ def _launch(
     chosen = choose_port(port, last.port)
     controller = choose_port(None, last.controller_port, avoid=chosen)
     state = BrokerState("running", chosen, controller, asks_login=login is not None)
-    # New at each start; it stays in a file of the owner only while the broker starts.
+    # A new password at each start; while the broker starts, a file of the owner holds it.
     inner = secrets.token_hex(16) if login else ""
     write_settings(home, state.port, state.controller_port, inner, settings)
     _format_once(home, java, heap, login)
@@ -252,8 +252,8 @@ def _refuse_to_change_locks(home: Path, last: BrokerState, login: Login | None) 
         return
     was = "with" if last.asks_login else "without"
     raise SandboxError(
-        f"The broker's data in {home} was created {was} a login. This cannot be changed. Start it "
-        "the same way, or delete the data with `make clean`."
+        f"The broker's data in {home} was created {was} a login. This cannot be changed. Start the "
+        f"broker {was} a login, or delete the data with `make clean`."
     )
 
 
@@ -281,7 +281,7 @@ def _stop(home: Path) -> bool:
 def _refuse_to_move(state: BrokerState, port: int | None) -> None:
     if port not in (None, state.port):
         raise SandboxError(
-            f"The broker already runs on port {state.port}: stop it first to start it on {port}."
+            f"The broker already runs on port {state.port}. Stop the broker to use port {port}."
         )
 
 
@@ -289,7 +289,7 @@ def _wait_until_it_answers(home: Path, broker: Broker, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     cluster, missed = _cluster(home), 0
     while not broker_answers(broker, cluster):
-        # A process has no command line for a moment when it starts another program.
+        # For a moment, a process that starts another program has no command line.
         missed = missed + 1 if _find(home) is None else 0
         if missed == _MISSED:
             raise SandboxError(f"The broker ended while it started: {why_it_ended(home)}")

@@ -10,8 +10,8 @@ from matchlake.io.ports import HOST
 from matchlake.io.secrets import write_private
 
 _NODE = 1
-# A local broker: one node, one copy of each partition, few threads. Nothing expires, because the
-# demo finds its own events by their offsets.
+# A local broker: one node, one copy of each partition, few threads. Records never expire, because
+# the demo finds its own events by their offsets.
 _PROPERTIES = {
     "process.roles": "broker,controller",
     "node.id": f"{_NODE}",
@@ -68,7 +68,7 @@ def listener_settings(port: int, controller_port: int, inner: str = "") -> dict[
         "listener.security.protocol.map": f"CLIENT:{protocol},CONTROLLER:{protocol}",
         "inter.broker.listener.name": "CLIENT",
         "controller.listener.names": "CONTROLLER",
-        # The file names the port, the data does not: the next start may choose another port.
+        # Only this file has the port, so the next start may choose another port.
         "controller.quorum.voters": f"{_NODE}@{HOST}:{controller_port}",
     }
     return {**settings, **_login_settings(inner)} if inner else settings
@@ -121,7 +121,7 @@ def forget_inner_password(home: Path) -> None:
 
 
 def _escape(value: str) -> str:
-    # Java reads properties as Latin-1 with \uXXXX, in UTF-16 units.
+    # Java reads properties as Latin-1; other characters are \uXXXX, one per UTF-16 unit.
     units = value.replace("\\", "\\\\").encode("utf-16-be")
     codes = (int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2))
     return "".join(chr(code) if chr(code).isascii() else f"\\u{code:04x}" for code in codes)

@@ -81,7 +81,7 @@ def spark_jars_folder() -> Path:
 
 def connectors_lock() -> str:
     """The name of the lock for this version of Spark; an older version has its own lock."""
-    spark_jars_folder()  # raises a clear error without Spark
+    spark_jars_folder()  # called for its error if Spark is not installed
     minor = ".".join(version("pyspark").split(".")[:2])
     own = f"connectors-{minor}"
     return own if (_HERE / f"{own}.lock").is_file() else "connectors"

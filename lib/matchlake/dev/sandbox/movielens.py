@@ -166,7 +166,7 @@ class MovieLens:
             options = _csv_options(path, table, _LAYOUTS[self.layout].separator)
             frames = pd.read_csv(path, chunksize=rows, **options)
         with frames:
-            # `next` by hand, not `for`: only errors of reading are reported as errors of the file.
+            # No `for` loop, so that errors of the caller are not reported as errors of the file.
             while (frame := _next(frames, path, table)) is not None:
                 yield frame
 
@@ -244,7 +244,7 @@ def _csv_options(path: Path, table: _Table, separator: str) -> dict[str, Any]:
     if separator == "::" and "title" in table.columns:
         options["engine"] = "python"
     elif separator == "::":
-        # A one-character separator is many times faster; every second field is empty then.
+        # A separator of one character is many times faster. It makes every second field empty.
         options |= {"sep": ":", "usecols": range(0, 2 * len(table.columns), 2)}
     return options
 

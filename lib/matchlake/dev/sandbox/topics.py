@@ -29,7 +29,7 @@ def broker_answers(broker: Broker, cluster: str) -> bool:
     """Whether `broker` answers, accepts the login, is not fenced, and belongs to `cluster`."""
     host, _, port = broker.address.rpartition(":")
     try:
-        # Tests the port with a plain socket first: Kafka's client logs every failed attempt.
+        # A plain socket tests the port first, because Kafka's client logs every failed attempt.
         with socket.create_connection((host, int(port)), timeout=1):
             pass
         with KafkaAdminClient(**broker.client_options(), bootstrap_timeout_ms=2000) as admin:
@@ -85,7 +85,7 @@ def end_offsets(bootstrap: Broker | str, topic: str) -> list[int]:
         except KafkaError as error:
             raise SandboxError(f"Topic {topic} at {bootstrap} cannot be read: {error}") from error
     if not count:
-        raise SandboxError(f"The broker at {bootstrap} has no topic {topic}: make it first.")
+        raise SandboxError(f"The broker at {bootstrap} has no topic {topic}: create it first.")
     return [offsets[each].offset for each in partitions]
 
 

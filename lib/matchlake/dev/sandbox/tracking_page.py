@@ -19,12 +19,10 @@ def page_command(tracker: Tracker, port: int) -> list[str]:
     """
     store = tracker.store
     if store is None:
-        raise SandboxError(
-            f"Runs are tracked at {tracker.uri}, which has a page of its own: open it there."
-        )
+        raise SandboxError(f"Runs are tracked at {tracker.uri}: open the page of this server.")
     if not store.is_file():
         raise SandboxError(
-            f"There are no runs yet, {store} does not exist: run `matchlake run train_recommender`."
+            f"There are no runs yet ({store} is missing): run `matchlake run train_recommender`."
         )
     return [
         *(sys.executable, "-m", "mlflow", "server"),
@@ -41,7 +39,7 @@ def serve_page(tracker: Tracker, port: int | None = None) -> NoReturn:
     """
     command = page_command(tracker, chosen := choose_port(port))
     _log.info("runs, plots and models: http://%s:%d (Ctrl-C ends it)", HOST, chosen)
-    # The server replaces this process: it gets the signals, and no process stays behind.
+    # The server replaces this process, so it gets the signals and no other process remains.
     os.execve(command[0], command, {**os.environ, **_QUIET})  # noqa: S606 - our own interpreter
 
 

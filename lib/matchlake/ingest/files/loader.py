@@ -100,7 +100,7 @@ class LakeLoad:
         return counts
 
     def files_with(self, column: str, value: str) -> list[str]:
-        """The files with the value in the column; for text files with the value anywhere."""
+        """The files that have the value in the column; a text file may have the value anywhere."""
         files = [file for file in self.files.listed() if file.size]
         return self.rows.files_with(files, column, value)
 
@@ -132,7 +132,7 @@ class LakeLoad:
         return _counts(results, keys)
 
     def _results(self, files: Sequence[LakeFile], parsed: Parsed) -> Results:
-        """One result per file. Raises if a row belongs to none of the files."""
+        """One result per file; raises ReconciliationError if a row belongs to none of the files."""
         counted = count_rows(parsed.rows).collect() if parsed.rows else []
         counts = {row["file"]: row.asDict() for row in counted}
         read = {f: counts.pop(f.file, {}) for f in files if f not in parsed.corrupt}

@@ -31,7 +31,7 @@ _POSITION = (
     Column("_block", "BIGINT", "Offset in the file of the block with the row"),
     Column("_number", "BIGINT", "Increases from row to row within a block"),
 )
-# Names that no declared column can have.
+# Internal columns: no declared column can have these names.
 _LINE = "_line"
 _FILE, _BLOCK, _NUMBER = (column.name for column in _POSITION[1:])
 
@@ -103,7 +103,7 @@ def _field(source: LakeSource, name: str) -> SparkColumn:
 def _folder(name: str) -> SparkColumn:
     """The value of the folder `name=...` in the path of the file, as text; null without one."""
     value = F.regexp_extract("_metadata.file_path", f"/{re.escape(name)}=([^/]*)/", 1)
-    for _ in range(2):  # the path is a URL, and the name of the folder is encoded within it
+    for _ in range(2):  # the path is a URL, and Spark also encodes folder names in a path
         value = F.try_url_decode(F.replace(value, F.lit("+"), F.lit("%2B")))
     nothing = value.isin("", "__HIVE_DEFAULT_PARTITION__")
     return F.when(~nothing, value)

@@ -149,7 +149,7 @@ class LakeRows:
         is_csv = self.source.format == "csv"
         if found != expected if is_csv else not set(expected) <= set(found):
             raise SchemaError(
-                f"{file.file} has the columns {', '.join(found)}; expected are "
+                f"{file.file} has the columns {', '.join(found)}, but conf declares "
                 f"{', '.join(expected)}. Nothing was loaded into {self.source.table}. Correct "
                 f"the file, or declare its columns in lake.sources.{self.name}."
             )

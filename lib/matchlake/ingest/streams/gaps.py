@@ -1,4 +1,4 @@
-"""Finds why an offset has no row: the broker says it, or a recovery option accepted the loss."""
+"""Finds the cause of offsets without a row: from the broker, or from an accepted loss."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -109,7 +109,7 @@ class Replay:
         return parse_messages(messages, self.stream, passing=("checkpoint_id", "batch_id"))
 
     def _merge(self) -> str:
-        """The MERGE by position; raw bytes stay if a fix made the value valid."""
+        """The MERGE by position. If a fix made a record valid, its raw bytes are kept."""
         columns = [quote_identifier(column.name) for column in stream_columns(self.stream)]
         valid = [f"{name} = s.{name}" for name in columns]
         valid += [f"{STATUS.name} = s.{STATUS.name}", *(f"{name} = NULL" for name in _ERRORS)]
@@ -134,6 +134,6 @@ def _instant(text: str) -> datetime:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise ParameterError(
-            f"--since {text!r} is no time: write it as 2024-05-01T10:00:00Z or 2024-05-01."
+            f"--since {text!r} is not a valid time, such as 2024-05-01T10:00:00Z or 2024-05-01."
         ) from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -21,7 +21,7 @@ class EnvironmentSecrets:
         value = os.environ.get(name)
         if value is None:
             raise SecretMissingError(
-                f"{ref} is not set: export {name}, or choose another store in conf."
+                f"{ref} is not set: set the variable {name}, or choose another store in conf."
             )
         return Secret(value)
 
@@ -62,7 +62,7 @@ class FileSecrets:
         except OSError as error:
             raise SecretError(f"{self._path} cannot be read: {error.strerror}.") from None
         except (ValueError, TypeError):
-            # Without the cause, which would show a part of the file.
+            # The error hides its cause, because the cause would show a part of the file.
             raise SecretError(
                 f"{self._path} is not JSON of the form {{scope: {{key: value}}}}: fix it, or "
                 "delete it and put its secrets again with `matchlake secrets put`."
@@ -73,7 +73,7 @@ def _check_owner(path: Path, found: os.stat_result) -> None:
     if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or found.st_uid != os.getuid():
         raise SecretError(
             f"{path} is open to others (mode {stat.S_IMODE(found.st_mode):o}, owner "
-            f"{found.st_uid}), so its secrets are not used: `chmod 600 {path}`, as its owner."
+            f"{found.st_uid}), so its secrets are not used: run `chmod 600 {path}` as the owner."
         )
 
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from urllib.parse import quote, quote_plus
 
 MASK = "[secret]"
-# Shorter values would mask parts of every line, and protect nothing.
+# Shorter values are not masked: they would hide parts of every line, and protect nothing.
 _SHORTEST = 6
 _forms: tuple[str, ...] = ()
 _lock = threading.Lock()
@@ -24,7 +24,7 @@ def remember(value: str) -> None:
         return
     with _lock:
         known = {*_forms, *written_forms(value)}
-        # The longest first, so that masking one form leaves no part of another.
+        # Longest form first: a short form inside a long one would leave a part of the long one.
         _forms = tuple(sorted(known, key=len, reverse=True))
 
 

@@ -35,7 +35,7 @@ class SecretsParams(Params):
             parts = urlsplit(url)
             if parts.scheme != "https" or not parts.hostname or parts.username or parts.query:
                 raise ValueError(
-                    f"the vault of {scope} has to be an address such as "
+                    f"the vault of {scope} must be an https address such as "
                     "https://NAME.vault.azure.net"
                 )
         return vaults

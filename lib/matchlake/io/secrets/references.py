@@ -9,7 +9,7 @@ from matchlake.errors import ConfigError
 from matchlake.io.secrets.value import SecretRef
 
 _STORES = "secrets"
-# By the section of conf that names a secret: the keys that decide where it is sent, and how.
+# Conf keys that decide where a secret is sent, and how; by the section that names the secret.
 _WAYS = {
     "kafka": (
         "bootstrap_servers",
@@ -50,7 +50,7 @@ def refuse_foreign_secrets(
     for path, ref in secret_references(config).items():
         if ref.scope not in named:
             raise ConfigError(
-                f"--set {path}: {ref} is in a scope that conf does not use (it uses: "
+                f"--set {path}: {ref} is in a scope that conf does not use (used scopes: "
                 f"{', '.join(sorted(named)) or 'none'}). If this is intended, add {ref.scope} to "
                 "secrets.allowed_scopes in conf/ENV.yml."
             )
@@ -59,10 +59,10 @@ def refuse_foreign_secrets(
 def refuse_redirected_secrets(
     declared: Mapping[str, Any], overridden: Mapping[str, Any], config: BaseModel
 ) -> None:
-    """Raises ConfigError if overrides send a secret elsewhere than the conf files do.
+    """Raises ConfigError if overrides send a secret to another place than the conf files do.
 
-    The right to start a job must not allow sending its login to another broker. The arguments are
-    those of `refuse_foreign_secrets`.
+    A user who may start a job must not be able to send its login to another broker. The arguments
+    are those of `refuse_foreign_secrets`.
     """
     allowed = (declared.get(_STORES) or {}).get("allowed_scopes") or ()
     for path, ref in secret_references(config).items():
@@ -71,9 +71,9 @@ def refuse_redirected_secrets(
         moved = [way for way in ways if _at(declared, way) != _at(overridden, way)]
         if moved and ref.scope not in allowed:
             raise ConfigError(
-                f"--set {moved[0]}: this would send {ref} ({path}) elsewhere than conf does. "
-                f"Change it in conf/ENV.yml; or, if this is intended, add {ref.scope} to "
-                "secrets.allowed_scopes there."
+                f"--set {moved[0]}: this would send {ref} ({path}) to another place than conf "
+                f"does. Change {moved[0]} in conf/ENV.yml. If --set is intended, add {ref.scope} "
+                "to secrets.allowed_scopes in conf/ENV.yml."
             )
 
 

@@ -59,7 +59,7 @@ class VaultSecrets:
                 f"({_first(error)}). Check secrets.vaults.{ref.scope} and the network."
             ) from None
         if value is None:
-            raise SecretError(f"{ref} has no value in its vault: add one.")
+            raise SecretError(f"{ref} has no value in its vault: add a value to the vault.")
         return Secret(value)
 
     def _client(self, ref: SecretRef) -> "SecretClient":

@@ -169,7 +169,7 @@ class _Half:
         solve_half(row_solver(self.params), half, rows, 1)
         if not self.measure:
             return None
-        # Every block has the whole penalty of the other side, so only block 0 adds it.
+        # Every block receives the penalty of all rows of the other side. Only block 0 adds it.
         others = sum(float(part["penalty"][0]) for part in arrived) if number == 0 else 0.0
         return objective(half, rows, 1) + others
 

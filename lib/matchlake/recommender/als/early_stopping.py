@@ -23,8 +23,8 @@ def require_measurable(validation: DataFrame, params: AlsParams) -> None:
     require_columns(validation, needed, "the validation part")
     if validation.select(*needed).dropna().isEmpty():
         raise InputError(
-            f"No row of validation has {', '.join(needed)} that are not null: there is "
-            "nothing to measure. Give some interactions, or leave validation out."
+            f"Every row of validation has a null in {', '.join(needed)}, so there is "
+            "nothing to measure. Add interactions, or leave validation out."
         )
 
 

@@ -171,8 +171,8 @@ def continued(model: FactorModel, kinds: StructType, params: AlsParams) -> Facto
     """`model` with ids of the interactions' types; ids that cannot be cast are dropped."""
     if model.params.rank != params.rank:
         raise ParameterError(
-            f"initial_model has rank {model.params.rank}, but params have rank={params.rank}: a "
-            f"fit continues a model of its own rank. Take rank={model.params.rank}, or start anew."
+            f"initial_model has rank {model.params.rank}, but params have rank={params.rank}. The "
+            f"ranks must be equal: set rank={model.params.rank}, or fit without initial_model."
         )
     sides = [
         frame.withColumn(key, F.col(key).try_cast(kinds[key].dataType)).dropna(subset=[key])
@@ -182,11 +182,11 @@ def continued(model: FactorModel, kinds: StructType, params: AlsParams) -> Facto
 
 
 def _resumed(execution: Execution, state: DataFrame, params: AlsParams) -> int:
-    """The iterations that a state to resume from has behind it."""
+    """The number of iterations of the state to resume from."""
     done = execution.report(state).iteration
     if done > params.iterations:
         raise InputError(
             f"The state to resume from has {done} iterations, more than iterations="
-            f"{params.iterations}: raise iterations, or start anew."
+            f"{params.iterations}: raise iterations, or fit without resume."
         )
     return done

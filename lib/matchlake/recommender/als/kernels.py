@@ -62,7 +62,7 @@ def solve_cg(half: Half, x: Floats, start: int, stop: int, steps: int) -> None:
         direction[:] = residual
         for step in range(steps):
             _smooth(half, row, direction, product)
-            # The last step needs its length only, not the next residual.
+            # The last step needs only the step length, not the next residual.
             final = step == steps - 1
             visited = _visit(half, row, direction, product, _CURVATURE if final else _PRODUCT)
             curvature = np.float32(visited) + _dot(direction, product)
@@ -111,15 +111,16 @@ def _smooth(half: Half, row: int, vector: Floats, out: Floats) -> None:
 
 @compiled
 def _visit(half: Half, row: int, vector: Floats, out: Floats, purpose: int) -> float:
-    """Passes over a row's interactions, four at a time; returns a sum over them or 0.
+    """Adds up terms over the interactions of a row, four at a time, for one of four purposes.
 
-    With dot = design . vector, adds (w t - w dot) design to `out` (residual) or w dot design
-    (product); or sums w dot^2 (curvature) or the interaction's part of the objective (loss).
+    With dot = design . vector, residual adds (w t - w dot) design to `out`, product adds w dot
+    design to `out`. Both return 0. Curvature returns the sum of w dot^2, loss returns the sum of
+    the terms of the objective.
     """
     width, design, last = vector.shape[0], half.design, half.indptr[row + 1]
     summed, end = np.float64(0.0), half.columns.shape[0] - 1
     for j in range(half.indptr[row], last, 4):
-        # Past the end the last interaction is repeated with a scale of zero.
+        # Past the end, the last interaction is repeated with the scale zero.
         j1, j2, j3 = min(j + 1, last - 1), min(j + 2, last - 1), min(j + 3, last - 1)
         o0, o1 = half.columns[j] * width, half.columns[j1] * width
         o2, o3 = half.columns[j2] * width, half.columns[j3] * width

@@ -74,7 +74,7 @@ def prepare_half(rows: Csr, other: Matrix, gram: Matrix, ridge: Matrix, params: 
 
 
 def ridges(counts: npt.NDArray[np.int64], others: int, params: AlsParams) -> Matrix:
-    """Weight of each row's own squared norm: `regularization * frequency^nu`, see `AlsParams`."""
+    """The penalty weight of each row: `regularization * frequency^nu`; see `AlsParams`."""
     frequency = counts.astype(np.float64)
     if params.objective != "hu_koren":
         frequency += params.base_weight * others

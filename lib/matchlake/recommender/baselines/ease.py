@@ -65,8 +65,8 @@ def fit_ease(
     pairs, stats = pack_pairs(prepare(known, spec), spec, checkpoint)
     if stats.items > params.max_items:
         raise InputError(
-            f"interactions have {stats.items} items, but EASE takes at most {params.max_items} "
-            "(max_items), since it inverts a dense items x items matrix. Leave out rare items, "
+            f"interactions have {stats.items} items, but max_items is {params.max_items}: EASE "
+            "inverts a dense items x items matrix. Leave out rare items, "
             f"raise max_items if a task has {24 * stats.items**2 / 1e9:.1f} GB, or fit als."
         )
     kinds = pairs.schema[USER_ID].dataType, pairs.schema[ITEM_ID].dataType

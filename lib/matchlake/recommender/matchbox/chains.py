@@ -21,10 +21,10 @@ def run_chains(
     params: MatchboxParams,
     histories: tuple[int, int] = (0, 0),
 ) -> tuple[Posterior, Trace]:
-    """Runs `params.chains` chains, each for its share of the samples, one after another.
+    """Runs `params.chains` chains one after another; each draws an equal share of the samples.
 
-    `histories` are the numbers of history features of users and of items. History features are
-    the last columns of a feature matrix.
+    `histories` has the number of history features of users, and that of items. History features
+    are the last columns of a feature matrix.
     """
     share, sizes = -(-params.samples // params.chains), ratings.sizes[:2]
     each = params.model_copy(update={"samples": share})

@@ -160,14 +160,14 @@ class _FoldInProblem:
         names = np.arange(len(stack))
         ids = np.arange(new.count)
         view = View(seen.indptr, seen.others, seen.owners, ids, names, stack.reshape(-1), columns)
-        # One more feature: no ratings, and so no history.
+        # One more feature: 1 for rows without ratings, which have no history features.
         self.baseline_shift = np.diff(seen.indptr) == 0
         without = dense_rows(self.baseline_shift.astype(np.float32)[:, None])
         rows = hstack(None if features is None else features.rows, without) or without
         self._side = Side(side, seen, Features(rows), None, view, self._mine)
 
     def rows(self, sample: int) -> tuple[Floats, Floats]:
-        """The rows of one sample, and the part of the prior's variance that ratings leave."""
+        """The rows of one sample, and the fraction of the prior variance after the ratings."""
         side = self._posterior.sides[self._number]
         trained = self._posterior.sides[1 - self._number].rows
         self._other[:, : trained.shape[2]] = trained[:, sample]

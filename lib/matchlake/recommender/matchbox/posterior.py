@@ -21,9 +21,9 @@ from matchlake.recommender.sides import ITEM, USER
 
 @dataclass(frozen=True)
 class SidePosterior:
-    """One side's samples: `rows` (rows, samples, columns), the bias last, and its priors.
+    """The samples of one side: `rows` (rows, samples, columns), with the bias last.
 
-    The other fields are those of `SideReport`.
+    The other fields are the priors, as in `SideReport`.
     """
 
     rows: Floats
@@ -234,14 +234,14 @@ def weighted_sums(rows: Floats, counts: Ints) -> tuple[Matrix, Matrix]:
 
 
 class ColdStartPrior(NamedTuple):
-    """The prior of a side's rows without ratings, in each sample: (samples, columns) each."""
+    """The prior of rows without ratings; `baseline_shift` and `average` are (samples, columns)."""
 
     baseline_shift: Matrix
-    """Added to their prior means: the part of a mean history, and a bias."""
+    """The shift of the prior mean of rows without ratings: that of a mean history, and a bias."""
     average: Matrix
-    """The row of an unknown id: it has the mean features."""
+    """The row of an unknown id, which has the mean features."""
     share: float
-    """Their variance relative to the prior: 1 without history features."""
+    """The variance of rows without ratings, relative to the prior; 1 without history features."""
 
     @staticmethod
     def of(

@@ -140,10 +140,10 @@ def score_pairs(indices: Positions, rows: Floats, out: Floats) -> None:
 def spread_pairs(
     indices: Positions, rows: Floats, share: Floats, covariances: Floats, out: Floats
 ) -> None:
-    """Variances of scores (pairs, samples) from the `share` of the prior's variance of each row.
+    """Variances of scores (pairs, samples); `share` is each row's fraction of the prior variance.
 
-    A row with covariance C adds d' C d, d being the vector that multiplies its factors and bias.
-    Each two such rows add the trace of the product of their factors' covariances.
+    A row with covariance C adds d' C d: d is the vector that multiplies its factors and bias. Two
+    such rows of a pair add the trace of the product of the covariances of their factors.
     """
     columns = rows.shape[2]
     design = np.empty(columns, np.float32)

@@ -127,7 +127,7 @@ def _ratings(
         )
     days = None
     if params.day_effects:
-        # One number per user and day, in the order of both; days before 1970 are negative.
+        # One number per user and day, sorted by user, then day. Days before 1970 are negative.
         stamped = (indices[USER].astype(np.int64) << 32) + np.asarray(rated[DATE]) + (1 << 31)
         codes, which = np.unique(stamped, return_inverse=True)
         days = np.stack([codes >> 32, (codes & 0xFFFFFFFF) - (1 << 31)], axis=1)

@@ -66,14 +66,14 @@ class ResultWriter:
     def of(
         types: tuple[pa.DataType, pa.DataType], posterior: Posterior, tolerance: float
     ) -> "ResultWriter":
-        """With low-rank factors that are off by at most `tolerance`."""
+        """A writer with low-rank factors that have an error of at most `tolerance`."""
         users, items = (factors_of(posterior.sides[side].rows) for side in (USER, ITEM))
         return ResultWriter(types, posterior, low_rank_of_rows(users, items, tolerance))
 
     def rows(
         self, side: int, ids: pa.Array, rows: Floats, counts: Ints, first: int = 0
     ) -> Iterator[pa.RecordBatch]:
-        """Rows (ids, samples, columns) of users or items, the first of them number `first`."""
+        """Batches of `rows` (ids, samples, columns) of users or items, numbered from `first`."""
         key = USER_ID if side == USER else ITEM_ID
         response = self.posterior.user_response() if side == USER and not first else None
         for part in _parts(rows):

@@ -65,4 +65,4 @@ def share_of(count: Column, share: float) -> Column:
 def check_share(test_share: float) -> None:
     """Raises ParameterError unless both parts can have rows."""
     if not 0 < test_share < 1:
-        raise ParameterError(f"test_share is {test_share}; it lies between 0 and 1, both excluded.")
+        raise ParameterError(f"test_share is {test_share}; it must be above 0 and below 1.")

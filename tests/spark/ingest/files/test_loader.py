@@ -145,7 +145,7 @@ def test_a_wrong_header_names_both_and_writes_nothing(spark: SparkSession, tmp_p
     runtime = lake(spark, tmp_path, users=users)
     (tmp_path / "lake" / "users.csv").write_text("user_id,age,gender\nu1,30,M\n")
     (tmp_path / "lake" / "users_z.csv").write_text("user_id,gender\nu1,M\n")
-    told = "users_z.csv has the columns user_id, gender; expected are user_id, age, gender"
+    told = "users_z.csv has the columns user_id, gender, but conf declares user_id, age, gender"
     with pytest.raises(SchemaError, match=told):
         run(runtime)
     assert rows(runtime, users) == []
@@ -193,7 +193,9 @@ def test_a_dot_leads_into_a_struct_of_parquet_and_is_a_letter_in_csv(
     run(runtime)
     assert rows(runtime, users) + rows(runtime, visits) == [("u1", 1), ("u2", 2)]
     gone = visits | {"columns": columns | {"user_id": inside | {"path": "user.name"}}}
-    with pytest.raises(SchemaError, match=r"user, user\.id, user\.age, n; expected are user\.name"):
+    with pytest.raises(
+        SchemaError, match=r"user, user\.id, user\.age, n, but conf declares user\.name"
+    ):
         run(lake(spark, tmp_path, visits=gone))
 
 

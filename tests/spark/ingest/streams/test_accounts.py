@@ -212,5 +212,5 @@ def test_replay_running_stream_changes_only_earlier_records(
     assert Replay(at.stream, at.lakehouse).run(at.batch_log) == Replayed(2, 1)
     counts = at.batch_log.reconcile().total
     assert (counts.valid, counts.quarantined) == (3, 3)
-    with pytest.raises(ParameterError, match="--since 'yesterday' is no time"):
+    with pytest.raises(ParameterError, match="--since 'yesterday' is not a valid time"):
         Replay(at.stream, at.lakehouse, since="yesterday").run(at.batch_log)

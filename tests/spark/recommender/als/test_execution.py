@@ -211,7 +211,7 @@ def bad(spark: SparkSession, *rows: tuple[object, ...]) -> DataFrame:
         ([("c", "z", float("nan")), ("d", "z", 1.0)], r"1 of 4 .*'c', 'z', nan"),
         ([("c", "z", float("inf"))], r"'c', 'z', inf"),
         ([("c", "z", -1.0)], r"'c', 'z', -1.0.*not below 0"),
-        ([("b", "y", 5.0)], r"more than once, among them \[\('b', 'y'\)\].*duplicates"),
+        ([("b", "y", 5.0)], r"more than one row, among them \[\('b', 'y'\)\].*duplicates"),
     ],
 )
 def test_invalid_interactions_are_shown(
@@ -249,7 +249,7 @@ def test_an_initial_model_and_validation_are_checked_before_the_fit(spark: Spark
     with pytest.raises(SchemaError, match="in the validation part: item_id"):
         fit_als(frame, params, validation=frame.drop("item_id"), checkpoint=no_cut)
     nothing = frame.withColumn("item_id", F.lit(None).cast("string"))
-    with pytest.raises(InputError, match="No row of validation has user_id, item_id"):
+    with pytest.raises(InputError, match="Every row of validation has a null in user_id, item_id"):
         fit_als(frame, params, validation=nothing, checkpoint=no_cut)
 
 

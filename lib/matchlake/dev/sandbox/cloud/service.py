@@ -77,7 +77,7 @@ class Cloud:
         self._plain.stop()
 
     def client(self, url: str, application: str = PLATFORM) -> "SecretClient":
-        """Azure's own client of the vault at `url`, logged in as `application`."""
+        """A client of Azure's SDK for the vault at `url`, with the login of `application`."""
         from azure.identity import ClientSecretCredential  # noqa: PLC0415 - half a second to import
         from azure.keyvault.secrets import SecretClient  # noqa: PLC0415
 

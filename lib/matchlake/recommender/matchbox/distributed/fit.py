@@ -170,7 +170,7 @@ def _check_vectors(vectors: DataFrame | None, ids: DataFrame, key: str) -> None:
     lacking = ids.join(vectors, key, "anti").orderBy("idx").limit(SHOWN).collect()
     if lacking:
         raise InputError(
-            f"Some {key}(s) have ratings but no feature row: add one, or leave the features out. "
+            f"Some {key}(s) have ratings but no feature row: add the rows, or omit the features. "
             f"Among them {[row[key] for row in lacking]}."
         )
 

@@ -46,7 +46,7 @@ class Likelihood(Protocol):
 
     @property
     def spread(self) -> float:
-        """Roughly the standard deviation of the targets."""
+        """An estimate of the standard deviation of the targets."""
 
     @property
     def levels(self) -> Matrix | None:

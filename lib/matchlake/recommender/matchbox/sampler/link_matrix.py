@@ -141,9 +141,9 @@ def widths_of(sources: Iterable[Source]) -> Widths:
 
 @dataclass(frozen=True)
 class Spectra:
-    """X'X, with the part of each source decomposed as V S V' once for all sweeps.
+    """X'X of the features; the part of each source is decomposed as V S V' once for all sweeps.
 
-    Links are drawn source by source, each given all others.
+    Links are drawn source by source; a draw is conditional on the links of all other sources.
     """
 
     gram: Matrix

@@ -1,7 +1,7 @@
 """Draws the scales of the links of one source.
 
-A scale is the prior precision of the links, relative to that of the factor rows. Its own prior is
-Gamma(1/2, rate 1/2).
+A scale is the prior precision of the links, relative to that of the factor rows. The prior of a
+scale is Gamma(1/2, rate 1/2).
 """
 
 from dataclasses import dataclass

@@ -16,7 +16,7 @@ DAY = 2
 
 @dataclass(frozen=True)
 class Ratings:
-    """`places[i, s]` is the row of rating i on side s, `values[i]` is rating i.
+    """The ratings: `values[i]` is rating i, `places[i, s]` is its row number on side s.
 
     `sizes[s]` is the number of rows on side s.
     """
