@@ -214,7 +214,7 @@ def latest_model(sets: DataFrame, name: str) -> FeatureModel | None:
 
 
 def unknown_keys(interactions: DataFrame, entities: DataFrame, key: str) -> DataFrame:
-    """The number of interactions, and of distinct keys, with a `key` that `entities` lacks. Lazy.
+    """The number of interactions and of distinct keys with a `key` that `entities` lacks. Lazy.
 
     One row: interactions, keys.
     """

@@ -149,7 +149,7 @@ PREDICTED_RATINGS_WITH_TITLES = ViewSpec(
 
 
 def wide_views(config: JobConfig) -> tuple[ViewSpec, ...]:
-    """The lists as Azure ML's Matchbox modules have them: one row per entity, a column per rank."""
+    """The lists in Azure ML's form: one row per user or item, and one column per rank."""
     few = config.recommend.related
     return (
         _wide(RECOMMENDATIONS, ("User", "Item"), config.recommend.k),

@@ -1,4 +1,4 @@
-"""Co-rating similarity: the density that a random entity of the other side rates two alike.
+"""Co-rating similarity: the density that a random user rates two items alike, or vice versa.
 
 With q a random row of the other side, its mean E[q] and covariance Cov(q), the difference of two
 ratings by q is N(m, v). m is the difference of biases plus d . E[q], with d the difference of

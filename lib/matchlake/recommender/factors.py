@@ -1,4 +1,4 @@
-"""Users and items as rows of factors and biases on Spark, and the verbs that need nothing else."""
+"""Users and items as rows of factors and biases on Spark, and the methods that need no more."""
 
 from dataclasses import dataclass
 
@@ -153,7 +153,7 @@ def within(column: Column, clip: tuple[float, float] | None) -> Column:
 
 
 class FactorRecommender(Recommender):
-    """The verbs of a model that is, or contains, `Factors`."""
+    """The methods of a model that is, or contains, `Factors`."""
 
     @property
     def factors(self) -> Factors:

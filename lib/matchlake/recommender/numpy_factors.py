@@ -1,4 +1,4 @@
-"""Users and items as rows of factors and biases in memory, and the verbs that need nothing else."""
+"""Users and items as rows of factors and biases in memory, and the methods that need no more."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -128,7 +128,7 @@ class NumpySide:
 
 
 class NumpyFactorRecommender(NumpyRecommender):
-    """The verbs of a model that is, or contains, two sides of factors."""
+    """The methods of a model that is, or contains, two sides of factors."""
 
     @property
     def sides(self) -> tuple[NumpySide, NumpySide]:

@@ -68,7 +68,7 @@ DEFAULT_POOLS = Pools()
 
 
 class RankedLists(NamedTuple):
-    """Ranked lists, and the skipped entities: their id and `pool`, their number of candidates."""
+    """Ranked lists, and the skipped users or items: id and `pool`, the number of candidates."""
 
     lists: "DataFrame"
     skipped: "DataFrame"

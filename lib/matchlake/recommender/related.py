@@ -23,7 +23,7 @@ from matchlake.recommender.sides import INDICES, KEYS
 from matchlake.schemas import ITEM_ID, RANK, SCORE, USER_ID
 
 POOL = "pool"
-"""The column of the number of candidates of a skipped entity."""
+"""The column with the number of candidates of a skipped user or item."""
 
 _BATCH = 128
 """Queries that have their scores of all targets in memory at a time."""

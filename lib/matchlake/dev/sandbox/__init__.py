@@ -1,1 +1,1 @@
-"""Local stand-ins for the platform: a real Kafka broker, Key Vault, workspace, data sets."""
+"""The local platform: a real Kafka broker, emulators of Key Vault and Databricks, data sets."""

@@ -1,4 +1,4 @@
-"""A factor model as NumPy arrays: the same verbs without Spark, for serving."""
+"""A factor model as NumPy arrays: the same methods without Spark, for serving."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -243,7 +243,7 @@ def test_an_initial_model_and_validation_are_checked_before_the_fit(spark: Spark
     frame, params = bad(spark), AlsParams(rank=2, iterations=1)
     start = FactorModel(frame, frame, 0.0, params)
     with pytest.raises(
-        ParameterError, match=r"initial_model has rank 2, but params have rank=3.*Take rank=2"
+        ParameterError, match=r"initial_model has rank 2, but params have rank=3.*set rank=2"
     ):
         fit_als(frame, AlsParams(rank=3), initial_model=start, checkpoint=no_cut)
     with pytest.raises(SchemaError, match="in the validation part: item_id"):

@@ -1,1 +1,1 @@
-"""Local stand-ins for Azure and Databricks: Key Vault, logins by Entra ID, a workspace."""
+"""Local emulators of Azure and Databricks: Key Vault, logins by Entra ID, a workspace."""

@@ -1,4 +1,4 @@
-"""The stored state of the stand-ins: JSON files that only their owner can read."""
+"""The stored state of the emulators: JSON files that only their owner can read."""
 
 import fcntl
 import json

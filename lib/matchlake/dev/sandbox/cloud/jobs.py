@@ -1,4 +1,4 @@
-"""The stand-in for the jobs of a workspace: creates and runs jobs, shows their runs."""
+"""An emulator of the jobs of a workspace: creates and runs jobs, shows their runs."""
 
 import itertools
 import threading

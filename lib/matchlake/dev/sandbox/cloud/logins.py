@@ -1,4 +1,4 @@
-"""The stand-in for Entra ID: applications log in with a secret and get signed tokens."""
+"""An emulator of Entra ID: applications log in with a secret and get signed tokens."""
 
 import base64
 import json

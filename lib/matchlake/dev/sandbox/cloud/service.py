@@ -1,4 +1,4 @@
-"""The stand-ins together: vault and logins behind TLS, and a workspace that reads the vault."""
+"""Runs the emulators: vault and logins behind TLS, and a workspace that reads the vault."""
 
 import functools
 from pathlib import Path

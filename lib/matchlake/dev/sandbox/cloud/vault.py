@@ -1,4 +1,4 @@
-"""The stand-in for the secrets of Azure Key Vault: addresses, bodies, errors, challenge."""
+"""An emulator of the secrets of Azure Key Vault: addresses, bodies, errors, challenge."""
 
 import re
 import time

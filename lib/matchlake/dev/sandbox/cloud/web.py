@@ -1,4 +1,4 @@
-"""Small web servers for the stand-ins: JSON answers, and faults for tests."""
+"""Small web servers for the emulators: JSON answers, and faults for tests."""
 
 import json
 import ssl

@@ -1,4 +1,4 @@
-"""The stand-in for a Databricks workspace: secret scopes of both kinds, their rights, jobs."""
+"""An emulator of a Databricks workspace: secret scopes of both kinds, their rights, jobs."""
 
 import base64
 import re
