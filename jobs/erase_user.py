@@ -14,7 +14,7 @@ FLAGS = (Flag("--user-id", "erase.user_id", "ID", "the user's user_id; required"
 
 def run(runtime: Runtime) -> None:
     """Erases the user and logs counts per table; no log line names the user."""
-    report = erase_user(runtime.config, runtime.lakehouse, runtime.config.erase)
+    report = erase_user(runtime.config, runtime.lakehouse, runtime.tracker, runtime.config.erase)
     for each in report.tables:
         _log.info(
             "%s: %d rows and %d quarantined records erased, %d other matches, %d rows left",

@@ -20,6 +20,7 @@ from pyspark.sql import SparkSession
 from matchlake.config import JobConfig, find_conf, load_config
 from matchlake.errors import ConfigError, MatchlakeError
 from matchlake.io.delta import Lakehouse
+from matchlake.io.erased_users import Salt
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.secrets import CachedSecrets, SecretStore, mask_log, secret_chain
 from matchlake.io.spark_executors import log_executors
@@ -170,10 +171,19 @@ def start(config: JobConfig, name: str) -> Runtime:
     return Runtime(
         spark=spark,
         config=config,
-        lakehouse=Lakehouse(spark, config.catalog, config.warehouse, fixed_views(config)),
+        lakehouse=Lakehouse(
+            *(spark, config.catalog, config.warehouse, fixed_views(config)),
+            salt=_salt_of(config, secrets),
+        ),
         secrets=secrets,
         tracker=Tracker(config.tracking, config.lakehouse),
     )
+
+
+def _salt_of(config: JobConfig, secrets: SecretStore) -> Callable[[], Salt] | None:
+    """How the salt of the hashes of erased users is resolved; None if conf names none."""
+    ref = config.erase.salt
+    return None if ref is None else lambda: Salt(secrets.get(ref).reveal().encode())
 
 
 def start_notebook(name: str, env: str | None = None, overrides: Sequence[str] = ()) -> Runtime:

@@ -1,7 +1,8 @@
 """Names, columns and tables that several rooms share."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator
@@ -42,6 +43,22 @@ def _checked_table(name: str) -> str:
 
 TableName = Annotated[str, AfterValidator(_checked_table)]
 """The type of a parameter with the name of a table or view, `schema.table`."""
+
+
+def user_columns_of(declared: tuple[str, ...] | None, columns: Iterable[str]) -> tuple[str, ...]:
+    """The `declared` columns that hold a person; without a declaration, `user_id` if present.
+
+    Raises ValueError for a declared column that is none of `columns`.
+    """
+    names = tuple(columns)
+    if declared is None:
+        return (USER_ID,) if USER_ID in names else ()
+    unknown = [name for name in declared if name not in names]
+    if unknown:
+        raise ValueError(
+            f"user_columns: {', '.join(unknown)} is no column; the columns are {', '.join(names)}"
+        )
+    return declared
 
 
 def quote_text(text: str) -> str:
@@ -92,6 +109,8 @@ class TableSpec:
     they cost a quarter of a write; empty: Delta's default, the first 32 columns."""
     written_by: str = ""
     """The job that writes the table; every table of the registry has one."""
+    user_columns: tuple[str, ...] = field(kw_only=True)
+    """The columns that hold the id of a person. No job writes a row there of an erased user."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -135,6 +154,7 @@ INTERACTIONS = TableSpec(
         Column(EVENT_TIME, "TIMESTAMP", "When the user gave the rating, UTC", nullable=False),
     ),
     keys=(USER_ID, ITEM_ID),
+    user_columns=(USER_ID,),
     written_by="build_silver",
 )
 
@@ -154,6 +174,7 @@ RECOMMENDATIONS = TableSpec(
         Column("is_cold_start", "BOOLEAN", "Whether the user had no ratings to learn from"),
     ),
     keys=(USER_ID, RANK),
+    user_columns=(USER_ID,),
     written_by="recommend",
 )
 
@@ -168,6 +189,7 @@ RELATED_ITEMS = TableSpec(
         MODEL_VERSION,
     ),
     keys=(ITEM_ID, RANK),
+    user_columns=(),
     written_by="recommend",
 )
 
@@ -182,6 +204,7 @@ RELATED_USERS = TableSpec(
         MODEL_VERSION,
     ),
     keys=(USER_ID, RANK),
+    user_columns=(USER_ID, "related_user_id"),
     written_by="recommend",
 )
 
@@ -197,6 +220,7 @@ PREDICTED_RATINGS = TableSpec(
         MODEL_VERSION,
     ),
     keys=(USER_ID, ITEM_ID),
+    user_columns=(USER_ID,),
     written_by="recommend",
 )
 
@@ -218,5 +242,6 @@ FEATURE_EFFECTS = TableSpec(
         MODEL_VERSION,
     ),
     keys=("side", "feature"),
+    user_columns=(),
     written_by="recommend",
 )

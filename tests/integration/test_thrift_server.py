@@ -21,6 +21,7 @@ ITEMS = TableSpec(
     "bronze.items",
     "Items",
     (Column("item_id", "STRING", "key"), Column("title", "STRING", "title")),
+    user_columns=(),
 )
 BATCHES, BATCH, BEFORE = 4, 25, 1600
 

@@ -57,7 +57,7 @@ def install(point: str, table: Path) -> None:
         setattr(owner, name, called)
 
     def after_statement(_: Erasure, query: str) -> str:
-        return {"DELETE": "after the delete", "REORG": "after the purge"}.get(
+        return {"MERGE": "after the delete", "REORG": "after the purge"}.get(
             query.split(maxsplit=1)[0], ""
         )
 

@@ -50,7 +50,7 @@ def add_users_and_items(lake: Lakehouse) -> None:
     """)
     for name, frame in (("bronze.users", users), ("bronze.items", items)):
         kinds = tuple(Column(f.name, f.dataType.simpleString(), f.name) for f in frame.schema)
-        lake.replace(frame, TableSpec(name, name, kinds))
+        lake.replace(frame, TableSpec(name, name, kinds, user_columns=()))
 
 
 def lake_runtime(spark: SparkSession, folder: Path, *settings: str) -> Runtime:

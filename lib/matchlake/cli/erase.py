@@ -18,7 +18,7 @@ from matchlake.lakehouse import user_erasure
 from matchlake.lakehouse.user_erasure import NOT_ERASED, ErasureReport
 
 
-def erase_user(
+def erase_user(  # noqa: PLR0913 - the options of a command
     user: Annotated[str, typer.Argument(help="the user's user_id")],
     *,
     include_unparsed_matches: Annotated[
@@ -28,6 +28,13 @@ def erase_user(
             help="also quarantined records that hold the id anywhere",
         ),
     ] = False,
+    delete_model_versions: Annotated[
+        bool,
+        typer.Option(
+            "--delete-model-versions",
+            help="also registered model versions that hold the user, except those with an alias",
+        ),
+    ] = False,
     report: Annotated[Path | None, typer.Option(help="file for a report as JSON")] = None,
     env: Environment = "local",
     overrides: Overrides = None,
@@ -35,7 +42,9 @@ def erase_user(
 ) -> None:
     """Erases one user from bronze, quarantine, silver and gold, and from the tables' old files.
 
-    The offset of an erased record stays, so the streams still reconcile. Older versions of the
+    A salted hash of the id stays in silver.erased_users. By it no later job writes the user again:
+    the id is refused for good. The offset of an erased record stays, so the streams still
+    reconcile. Older versions of the
     tables cannot be read afterwards. Stop the jobs that write these tables first: their appends
     fail while it runs. The same command completes an interrupted erasure; until then its tables
     are marked, and maintain_tables does not vacuum them. The command asks for confirmation.
@@ -44,13 +53,24 @@ def erase_user(
     """
     config = load_config(env, overrides or [], conf_dir)
     typer.confirm(f"Erase {user!r} from all tables, and their older versions?", abort=True)
-    lakehouse = start_quietly(config, "erase-user").lakehouse
-    params = EraseParams(user_id=user, include_unparsed_matches=include_unparsed_matches)
-    erased = user_erasure.erase_user(config, lakehouse, params)
+    runtime = start_quietly(config, "erase-user")
+    params = EraseParams(
+        user_id=user,
+        include_unparsed_matches=include_unparsed_matches,
+        delete_model_versions=delete_model_versions,
+    )
+    erased = user_erasure.erase_user(config, runtime.lakehouse, runtime.tracker, params)
     _print(erased, Console())
     if report:
         tables = [dataclasses.asdict(each) for each in erased.tables]
-        content = {"user": user, "tables": tables, "files": erased.files, "elsewhere": NOT_ERASED}
+        content = {
+            "user": user,
+            "tables": tables,
+            "files": erased.files,
+            "model_versions": [each.uri for each in erased.versions],
+            "deleted_model_versions": [each.uri for each in erased.deleted_versions],
+            "elsewhere": NOT_ERASED,
+        }
         report.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     if not erased.is_complete:
         raise ReconciliationError("Some rows are still there: was a job writing? Run it again.")

@@ -25,6 +25,7 @@ FEATURE_SETS = TableSpec(
         Column("state", "STRING", "The fitted state as JSON", nullable=False),
     ),
     keys=("feature_set", "version"),
+    user_columns=(),
     written_by="build_features",
 )
 
@@ -45,6 +46,7 @@ FEATURE_VOCABULARY = TableSpec(
         Column("meaning", "STRING", "The meaning of the column, in words", nullable=False),
     ),
     keys=("feature_set", "version", "position"),
+    user_columns=(),
     written_by="build_features",
 )
 
@@ -65,6 +67,7 @@ FEATURE_COUNTS = TableSpec(
         Column("unknown_category", "BIGINT", "Rows with an unknown category; null for numbers"),
     ),
     keys=("table_name", "table_version", "feature"),
+    user_columns=(),
     written_by="build_features",
 )
 
@@ -102,6 +105,7 @@ def feature_table(model: FeatureModel, params: FeatureTable, source: StructType)
             for key in model.keys
             if key != params.split_by and isinstance(source[key].dataType, _LOOKED_UP_BY)
         ),
+        user_columns=params.persons,
         written_by="build_features",
     )
 

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from matchlake.features.feature_set import FeatureSet
 from matchlake.params import Params
-from matchlake.schemas import TableName
+from matchlake.schemas import TableName, user_columns_of
 
 
 class FeatureTable(Params):
@@ -26,6 +26,8 @@ class FeatureTable(Params):
     split_by: str | None = None
     """The key of the set by which the table is partitioned. A query on one value reads only its
     partition. All partitions are written in one pass. An empty string in this key is an error."""
+    user_columns: tuple[str, ...] | None = None
+    """The columns that hold the id of a person; `[]`: none; null: `user_id`, if it is a key."""
     required: bool = True
     """true: fail if the source is missing or empty; false: warn and leave the table out."""
     reuse_fitted_state: bool = False
@@ -37,7 +39,13 @@ class FeatureTable(Params):
         if self.split_by is not None and self.split_by not in self.features.keys:
             keys = ", ".join(self.features.keys) or "none"
             raise ValueError(f"split_by {self.split_by} is not a key of the set; its keys: {keys}")
+        user_columns_of(self.user_columns, self.features.keys)
         return self
+
+    @property
+    def persons(self) -> tuple[str, ...]:
+        """The columns that hold the id of a person."""
+        return user_columns_of(self.user_columns, self.features.keys)
 
 
 class FeaturesParams(Params):

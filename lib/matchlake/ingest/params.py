@@ -17,8 +17,9 @@ from pydantic import (
 from matchlake.ingest.columns import Columns, checked_name
 from matchlake.ingest.parse.formats import FORMATS, Format, JsonOptions
 from matchlake.ingest.schema import RECORD_COLUMNS
+from matchlake.io.secrets.value import SecretRef
 from matchlake.params import Params
-from matchlake.schemas import TableName
+from matchlake.schemas import TableName, user_columns_of
 
 AVAILABLE_NOW = "available_now"
 
@@ -48,6 +49,8 @@ class StreamParams(Params):
     """The timestamp column with the time of the event."""
     columns: Columns = Field(min_length=1)
     """The declared columns, in their order."""
+    user_columns: tuple[str, ...] | None = None
+    """The columns that hold the id of a person; `[]`: none; null: `user_id`, if it is declared."""
     schema_version: int = Field(1, ge=1)
     """The version of the declaration, recorded with each row; raise it when the columns change."""
     schema_evolution: Literal["fail", "add_columns"] = "fail"
@@ -108,11 +111,17 @@ class StreamParams(Params):
                 raise ValueError(f"column {name}: a {self.format} row has no arrays")
             if name.startswith("_") or name in taken:
                 raise ValueError(f"column {name} is reserved for matchlake: choose another name")
+        user_columns_of(self.user_columns, self.columns)
         if self.event_time is not None:
             declared = self.columns.get(self.event_time)
             if declared is None or declared.type != "timestamp":
                 raise ValueError(f"event_time {self.event_time} is not a declared timestamp column")
         return self
+
+    @property
+    def persons(self) -> tuple[str, ...]:
+        """The columns that hold the id of a person."""
+        return user_columns_of(self.user_columns, self.columns)
 
     @property
     def format_entry(self) -> Format:
@@ -193,6 +202,10 @@ class EraseParams(Params):
     """The user's `user_id`, as text."""
     include_unparsed_matches: bool = False
     """Whether to erase also quarantined records that hold the id anywhere."""
+    delete_model_versions: bool = False
+    """Whether to delete the registered model versions that hold the user and have no alias."""
+    salt: SecretRef | None = None
+    """The secret that is the salt of the hashes in `silver.erased_users`. It must never change."""
 
     @field_validator("user_id", mode="before")
     @classmethod

@@ -65,6 +65,7 @@ class SilverSpec(NamedTuple):
             (*columns, *POSITION, LATE),
             keys=self.silver.keys,
             checks=tuple(allowed_values(self.stream.columns)),
+            user_columns=self.stream.persons,
             written_by="build_silver",
         )
 

@@ -45,6 +45,7 @@ def stream_table(stream: StreamParams) -> TableSpec:
         checks=_RECORDS,
         changes=True,
         statistics=(*_STATISTICS, *filter(None, [stream.event_time])),
+        user_columns=stream.persons,
         written_by="ingest_events",
     )
 

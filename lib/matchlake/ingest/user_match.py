@@ -1,64 +1,182 @@
-"""SQL conditions that find a user in the text of quarantined records and rows."""
+"""Finds a user in quarantined records and rows, whose declared columns are null.
 
+A record that can be read names the user if one of its user columns holds the id. A record that
+cannot be read, or that holds the id elsewhere, only mentions the user: `42` may be an age.
+
+The functions here run in Python on executors, so that no plan and no history shows the id. Their
+time grows linearly with the length of a text.
+"""
+
+import csv
+import io
 import json
 import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, cast
 
+from pyspark.sql import Column as SparkColumn
+from pyspark.sql import functions as F
+from pyspark.sql.functions import pandas_udf  # type: ignore[attr-defined, unused-ignore]
+
+from matchlake.errors import MatchlakeError
+from matchlake.ingest.files.params import LakeSource
 from matchlake.ingest.params import StreamParams
-from matchlake.schemas import quote_text
+from matchlake.ingest.parse.json_errors import path_of
+from matchlake.ingest.parse.readers import make_decoder
 
-KEY, VALUE = (f"make_valid_utf8(CAST(raw.{name} AS STRING))" for name in ("key", "value"))
-ROW = "row_text"
-"""The text of a quarantined row of a file."""
+Match = Literal["names", "mentions"]
+Path = Sequence[str]
+
+NAMES: Match = "names"
+MENTIONS: Match = "mentions"
 
 
-def matches_exactly(stream: StreamParams, column: str, user: str) -> str:
-    """Whether the key of a message is the user, or the source field of `column` holds the user.
+def record_match(
+    stream: StreamParams, user: str
+) -> Callable[[bytes | None, bytes | None], Match | None]:
+    """The function that matches the key and the value of a record of the stream.
 
-    False for all messages of a stream that does not declare the column.
+    A key that is the id names the user too, if the stream has a user column.
     """
-    declared = stream.columns.get(column)
-    if declared is None:
-        return "false"
-    is_key = f"{KEY} = {quote_text(user)}"
-    entry = stream.format_entry
-    if entry.text_length_factor:
-        text = _with_length(entry.text_length_factor, user)
-        in_value = f"contains(raw.value, X'{text.hex()}')"
-    elif entry.positional:
-        in_value = _cell(VALUE, user)
-    else:
-        in_value = _field(VALUE, {column, (declared.path or column).rpartition(".")[2]}, user)
-    return f"coalesce({is_key}, false) OR coalesce({in_value}, false)"
+    read = make_decoder(stream.format, stream.format_options, stream.columns)
+    by_name = stream.format_entry.positional
+    paths = [(name,) if by_name else path_of(name, stream.columns[name]) for name in stream.persons]
+    names_user = _names_user(paths, user)
+    mentions = _mentions(user, stream.format_entry.text_length_factor)
+    torn = _torn_json(paths, user) if stream.format == "json" else None
+
+    def match(key: bytes | None, value: bytes | None) -> Match | None:
+        if paths and key == user.encode():
+            return NAMES
+        try:
+            record = read(value) if value else None
+        except MatchlakeError:  # such as a registry that does not answer
+            record = None
+        if isinstance(record, Mapping):
+            if names_user(record):
+                return NAMES
+        elif torn and torn(_text(value)):
+            return NAMES
+        return MENTIONS if any(each and mentions(each) for each in (key, value)) else None
+
+    return match
 
 
-def row_matches_exactly(fields: set[str], user: str) -> str:
-    """Whether a quarantined row of a file holds the user in one of the `fields`, or in any cell."""
-    return f"coalesce({_field(ROW, fields, user)} OR {_cell(ROW, user)}, false)"
+def row_match(source: LakeSource, user: str) -> Callable[[str | None], Match | None]:
+    """The function that matches the text of a quarantined row of the source."""
+    persons = [name for name in source.persons if name in source.in_rows]
+    by_path = source.format == "json"
+    paths = [path_of(name, source.columns[name]) if by_path else (name,) for name in persons]
+    names_user = _names_user(paths, user)
+    mentions = _mentions(user)
+    torn = _torn_json(paths, user) if by_path else None
+
+    def match(text: str | None) -> Match | None:
+        if not text:
+            return None
+        record = _cells(text, source) if source.format == "csv" else _json(text)
+        if isinstance(record, Mapping):
+            if names_user(record):
+                return NAMES
+        elif torn and torn(text):
+            return NAMES
+        return MENTIONS if mentions(text.encode()) else None
+
+    return match
 
 
-def matches_anywhere(user: str) -> str:
-    """Whether a message holds the id of the user anywhere, as a word."""
-    word = quote_text(rf"(^|[^\w])({_written(user)})([^\w]|$)")
-    return " OR ".join(f"coalesce({text} RLIKE {word}, false)" for text in (KEY, VALUE))
+def matched(make: Callable[[], Callable[..., Match | None]], *columns: SparkColumn) -> SparkColumn:
+    """The result of a match for the columns: `names`, `mentions` or null; executors make it."""
+    import pandas as pd  # noqa: PLC0415 - only an erasure needs it
+
+    @pandas_udf("string")  # type: ignore[call-overload, untyped-decorator, unused-ignore]
+    def user_match(values: pd.DataFrame) -> pd.Series:
+        match, rows = make(), values.itertuples(index=False, name=None)
+        return pd.Series([match(*row) for row in rows], dtype="object")
+
+    return cast("SparkColumn", user_match(F.struct(*columns)))
 
 
-def _field(text: str, fields: set[str], user: str) -> str:
-    """Whether JSON, also malformed, has the user as the value of a field, quoted or not."""
-    names = "|".join(re.escape(name) for name in sorted(fields))
-    pattern = rf"""["']?({names})["']?\s*[:=]\s*["']?({_written(user)})["']?\s*([,;&}}\]]|$)"""
-    return f"{text} RLIKE {quote_text(pattern)}"
+def _names_user(paths: Sequence[Path], user: str) -> Callable[[Mapping[str, Any]], bool]:
+    def names_user(record: Mapping[str, Any]) -> bool:
+        return any(_at(record, path) == user for path in paths)
+
+    return names_user
 
 
-def _written(user: str) -> str:
-    """A pattern of the user in JSON, with or without escapes."""
-    written = {user, *(json.dumps(user, ensure_ascii=plain)[1:-1] for plain in (True, False))}
-    return "|".join(re.escape(text) for text in sorted(written))
+def _at(record: Any, path: Path) -> str | None:
+    """The value at the path as text; None without one."""
+    for name in path:
+        record = record.get(name) if isinstance(record, Mapping) else None
+    return None if record is None else str(record)
 
 
-def _cell(text: str, user: str) -> str:
-    """Whether any cell of a row is the user; the cells of a malformed row have no known order."""
-    pattern = rf"""(^|[,;|\t])\s*["']?{re.escape(user)}["']?\s*([,;|\t\r\n]|$)"""
-    return f"{text} RLIKE {quote_text(pattern)}"
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _cells(text: str, source: LakeSource) -> dict[str, str] | None:
+    """The cells of a row by column; None if it does not have one cell per column."""
+    options, names = source.format_options, list(source.in_rows)
+    escape = None if options.escape == options.quote else options.escape
+    lines = io.StringIO(text, newline="")
+    try:
+        rows = list(
+            csv.reader(
+                lines, delimiter=options.separator, quotechar=options.quote, escapechar=escape
+            )
+        )
+    except (csv.Error, TypeError):  # TypeError: a separator of several characters
+        rows = [text.split(options.separator)]
+    if len(rows) != 1 or len(rows[0]) != len(names):
+        return None
+    return dict(zip(names, rows[0], strict=True))
+
+
+def _torn_json(paths: Sequence[Path], user: str) -> Callable[[str], bool]:
+    """Whether malformed JSON has the user as the value of a user field, quoted or not."""
+    names = "|".join(re.escape(path[-1]) for path in paths)
+    written = "|".join(re.escape(text) for text in _written(user))
+    pattern = re.compile(rf"""["']?({names})["']?\s*[:=]\s*["']?({written})["']?\s*([,;&}}\]]|$)""")
+    return lambda text: bool(paths and pattern.search(text))
+
+
+def _mentions(user: str, length_factor: int | None = None) -> Callable[[bytes], bool]:
+    """Whether a text has the id as a word; with a factor also after its length, as in Avro."""
+    words, sized = _written(user), length_factor and _with_length(length_factor, user)
+
+    def mentions(raw: bytes) -> bool:
+        text = _text(raw)
+        return bool(sized and sized in raw) or any(_has_word(text, word) for word in words)
+
+    return mentions
+
+
+def _has_word(text: str, word: str) -> bool:
+    at = text.find(word)
+    while at >= 0:
+        before, after = text[at - 1 : at], text[at + len(word) : at + len(word) + 1]
+        if not (_is_word(before) or _is_word(after)):
+            return True
+        at = text.find(word, at + 1)
+    return False
+
+
+def _is_word(text: str) -> bool:
+    return text.isalnum() or text == "_"
+
+
+def _text(raw: bytes | None) -> str:
+    return (raw or b"").decode(errors="replace")
+
+
+def _written(user: str) -> list[str]:
+    """The user as JSON may write the id, with or without escapes."""
+    escaped = (json.dumps(user, ensure_ascii=plain)[1:-1] for plain in (True, False))
+    return sorted({user, *escaped})
 
 
 def _with_length(factor: int, user: str) -> bytes:

@@ -1,5 +1,7 @@
 """Delta tables of the lakehouse: named, created, read and written in one place.
 
+No write stores a row of an erased user in a table that declares its `user_columns`.
+
 On a platform Unity Catalog manages the tables. Locally, processes share no metastore, so a table is
 found by its folder: `schema.name` is in `<folder>/schema/name`, and a session registers it on first
 use. Any number of processes can therefore read and write the same lakehouse at once.
@@ -26,6 +28,7 @@ from matchlake.io.delta_schema import (
     table_properties,
     typed_rows,
 )
+from matchlake.io.erased_users import ERASED_USERS, ErasedUsers, Salt, known_erased_users
 from matchlake.schemas import TableSpec, ViewSpec, check_name, quote_identifier, quote_text
 
 _log = logging.getLogger(__name__)
@@ -66,6 +69,8 @@ class Lakehouse:
     folder: str | None = None
     views: tuple[ViewSpec, ...] = field(default=(), repr=False)
     """Views that a local session creates on first use."""
+    salt: Callable[[], Salt] | None = field(default=None, repr=False, compare=False)
+    """Gives the salt of the hashes of erased users."""
 
     def name(self, table: str) -> str:
         """The full, quoted name of `schema.table`; raises SchemaError for anything else."""
@@ -171,10 +176,25 @@ class Lakehouse:
         """A frame of Python rows with the columns and types of `spec`. Lazy."""
         return self.spark.createDataFrame(rows, struct_type(spec))
 
+    def erased_users(self) -> ErasedUsers | None:
+        """The users that were erased; None without one. One Spark job, if the table exists.
+
+        Raises ConfigError if erased users cannot be recognised, for lack of the salt.
+        """
+        if not self.exists(ERASED_USERS.name):
+            return None
+        return known_erased_users(self.read(ERASED_USERS.name), self.salt)
+
+    def rows_of(self, frame: DataFrame, spec: TableSpec) -> DataFrame:
+        """The rows of `frame` as a write stores them: typed, and without erased users. Lazy."""
+        rows = typed_rows(frame, spec)
+        erased = self.erased_users() if spec.user_columns else None
+        return erased.removed_from(rows, spec.user_columns) if erased else rows
+
     def append(self, frame: DataFrame, spec: TableSpec) -> None:
         """Adds the rows of `frame`, with the columns of `spec`, in one commit."""
         self.create(spec)
-        typed_rows(frame, spec).writeTo(self.name(spec.name)).append()
+        self.rows_of(frame, spec).writeTo(self.name(spec.name)).append()
 
     def replace(self, frame: DataFrame, spec: TableSpec) -> None:
         """Replaces all rows in one commit: a reader sees the old rows or the new ones.
@@ -182,7 +202,7 @@ class Lakehouse:
         Columns and partitions follow `spec`, even if the table had others before.
         """
         name = self.name(spec.name)
-        rows = typed_rows(frame, spec)
+        rows = self.rows_of(frame, spec)
         if not self.exists(spec.name):
             self.create(spec)
         other_shape = shape_differences(
@@ -204,7 +224,7 @@ class Lakehouse:
         """
         self.create(spec)
         condition = where if isinstance(where, Column) else _all_equal(where)
-        typed_rows(frame, spec).writeTo(self.name(spec.name)).overwrite(condition)
+        self.rows_of(frame, spec).writeTo(self.name(spec.name)).overwrite(condition)
 
     def merge(
         self,
@@ -226,7 +246,10 @@ class Lakehouse:
             raise SchemaError(f"{spec.name} declares no keys, so rows cannot be merged into it.")
         self.create(spec)
         source = f"merge_{uuid.uuid4().hex}"
-        frame.select(spec.column_names).createOrReplaceTempView(source)
+        erased = self.erased_users() if spec.user_columns else None
+        rows = frame.select(spec.column_names)
+        rows = erased.removed_from(rows, spec.user_columns) if erased else rows
+        rows.createOrReplaceTempView(source)
         rest = [name for name in spec.column_names if name not in spec.keys]
         if matched is None:
             assignments = ", ".join(f"{name} = s.{name}" for name in map(quote_identifier, rest))

@@ -8,6 +8,7 @@ from this folder or removes it.
 import hashlib
 import logging
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,6 +66,20 @@ class FitCheckpoints:
     @staticmethod
     def _numbers(folder: Path) -> list[int]:
         return [int(path.stem) for path in folder.glob("*") if path.stem.isdigit()]
+
+
+def remove_checkpoints(folder: str, older_than_days: float = 0) -> int:
+    """Removes what failed runs left below `folder`, if it is older; returns the number of runs."""
+    path, oldest = Path(folder).absolute(), time.time() - older_than_days * 86_400
+    found = [each for each in path.glob("*") if each.is_dir() and _modified(each) <= oldest]
+    for each in found:
+        shutil.rmtree(each, ignore_errors=True)
+    return len(found)
+
+
+def _modified(folder: Path) -> float:
+    """The time of the last change in the folder."""
+    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
 
 
 @contextmanager

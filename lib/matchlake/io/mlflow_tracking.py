@@ -47,6 +47,7 @@ class ModelVersion:
     version: str
     run_id: str
     tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
 
     @property
     def uri(self) -> str:
@@ -116,6 +117,29 @@ class Tracker:
                 "alias in MLflow."
             )
         return champion
+
+    def versions(self) -> list[ModelVersion]:
+        """All registered versions with their aliases, oldest first."""
+        client = self._connect().MlflowClient()
+        try:
+            numbers = [
+                int(found.version)
+                for found in client.search_model_versions(f"name='{self.params.model}'")
+            ]
+            # The search gives no aliases.
+            found = [client.get_model_version(self.params.model, str(n)) for n in sorted(numbers)]
+        except Exception as error:
+            raise self._no_answer(error) from error
+        return [_version(each) for each in found]
+
+    def delete(self, version: ModelVersion) -> None:
+        """Deletes a version and its run; `mlflow gc` removes the files."""
+        client = self._connect().MlflowClient()
+        try:
+            client.delete_model_version(version.name, version.version)
+            client.delete_run(version.run_id)
+        except Exception as error:
+            raise self._no_answer(error) from error
 
     def metrics(self, version: ModelVersion) -> dict[str, float]:
         """The metrics of the run of `version`."""
@@ -275,7 +299,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _version(found: Any) -> ModelVersion:
-    return ModelVersion(found.name, str(found.version), found.run_id, dict(found.tags))
+    aliases = tuple(found.aliases or ())
+    return ModelVersion(found.name, str(found.version), found.run_id, dict(found.tags), aliases)
 
 
 def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,8 +7,9 @@ from matchlake.ingest.silver import silver_specs
 from matchlake.ingest.streams.audit_table import batch_log_table
 from matchlake.ingest.tables import stream_table
 from matchlake.io.delta import Lakehouse
+from matchlake.io.erased_users import ERASED_USERS
 from matchlake.profiling.profile import COLUMN_PROFILES, DRIFT
-from matchlake.schemas import INTERACTIONS, TableSpec
+from matchlake.schemas import INTERACTIONS, USER_ID, TableSpec
 from matchlake.training.scoring import TABLES as ANSWERS
 
 
@@ -26,15 +27,28 @@ def declared_tables(config: JobConfig) -> dict[str, TableSpec]:
         *(silver.spec() for silver in silver_specs(config.silver, config.streams).values()),
         *([INTERACTIONS] if config.silver.interactions else []),
         *(
-            TableSpec(each.table, each.comment, (), written_by="build_features")
+            TableSpec(
+                each.table,
+                each.comment,
+                (),
+                user_columns=each.persons,
+                written_by="build_features",
+            )
             for each in config.features.tables.values()
         ),
         *(FEATURE_SETS, FEATURE_VOCABULARY, FEATURE_COUNTS, COLUMN_PROFILES, DRIFT),
         *(
-            TableSpec(each.table, each.comment, (), written_by="build_training_sets")
+            TableSpec(
+                each.table,
+                each.comment,
+                (),
+                user_columns=each.user_columns or (USER_ID,),
+                written_by="build_training_sets",
+            )
             for each in config.training_sets.values()
         ),
         *ANSWERS.values(),
+        ERASED_USERS,
     ]
     return {spec.name: spec for spec in specs}
 

@@ -24,6 +24,7 @@ COLUMN_PROFILES = TableSpec(
         Column("fraction", "DOUBLE", "Fraction of all values of the column", nullable=False),
         Column("density", "DOUBLE", "Fraction of the finite values, divided by the bin's width"),
     ),
+    user_columns=(),
     written_by="profile_tables",
 )
 
@@ -44,6 +45,7 @@ DRIFT = TableSpec(
         Column("null_fraction_before", "DOUBLE", "Fraction of nulls in the earlier version"),
         Column("null_fraction_after", "DOUBLE", "Fraction of nulls in the later version"),
     ),
+    user_columns=(),
     written_by="profile_tables",
 )
 

@@ -16,7 +16,7 @@ from matchlake.io.delta import Lakehouse
 from matchlake.io.mlflow_tracking import Run, Tracker
 from matchlake.params import Params
 from matchlake.schemas import Column as TableColumn
-from matchlake.schemas import TableName, TableSpec, quote_identifier
+from matchlake.schemas import TableName, TableSpec, quote_identifier, user_columns_of
 
 RECORD = "training_set.json"
 """The artifact of a run that holds the record of its training set."""
@@ -92,6 +92,8 @@ class TrainingSetTable(Params):
     """The table it is written to."""
     comment: str
     """Comment of the table in the catalog."""
+    user_columns: tuple[str, ...] | None = None
+    """The columns that hold the id of a person; `[]`: none; null: `user_id`, if the set has it."""
     rows: TrainingSet
     """The labels and the histories that are joined to them."""
     run: str | None = None
@@ -144,7 +146,11 @@ def training_set_table(training_set: TrainingSetTable, frame: DataFrame) -> Tabl
         for field in frame.schema
     ]
     return TableSpec(
-        training_set.table, training_set.comment, tuple(columns), written_by="build_training_sets"
+        training_set.table,
+        training_set.comment,
+        tuple(columns),
+        user_columns=user_columns_of(training_set.user_columns, frame.columns),
+        written_by="build_training_sets",
     )
 
 

@@ -43,7 +43,8 @@ def runtime(spark: SparkSession, folder: Path, *more: str) -> Runtime:
 def write(
     lake: Lakehouse, table: str, columns: dict[str, str], rows: list[tuple[object, ...]]
 ) -> None:
-    spec = TableSpec(table, "", tuple(Column(name, kind, "") for name, kind in columns.items()))
+    kinds = tuple(Column(name, kind, "") for name, kind in columns.items())
+    spec = TableSpec(table, "", kinds, user_columns=())
     lake.replace(lake.frame(rows, spec), spec)
 
 

@@ -25,6 +25,7 @@ SPEC = TableSpec(
         Column("price", "DOUBLE", "its price"),
     ),
     keys=("item",),
+    user_columns=(),
 )
 
 

@@ -228,7 +228,7 @@ def test_a_table_with_a_pending_erasure_is_named_and_not_vacuumed(
     warn_of_erasures(at.lakehouse, ["bronze.events", "bronze.users"])
     (warning,) = (record for record in caplog.records if record.levelname == "WARNING")
     assert re.match(told, warning.getMessage())
-    Erasure("a", [], {}, at.lakehouse).run(["bronze.events"])
+    Erasure("a", [], at.lakehouse).run(["bronze.events"])
     maintain(at)
     assert not any(orphan.exists() for orphan in orphans)
 

@@ -24,7 +24,7 @@ RETENTION = "delta.deletedFileRetentionDuration"
 CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
 TABLE, NAME = "gold.people", "`gold`.`people`"
 USER = "person-4711"
-STEPS = ("DELETE", "REORG", "VACUUM", f"ALTER TABLE {NAME} UNSET")
+STEPS = ("MERGE", "REORG", "VACUUM", f"ALTER TABLE {NAME} UNSET")
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ class Spied:
 
 
 def erase(lake: Lakehouse, user: str = USER, spy: Spied | None = None) -> list[Erased]:
-    return Erasure(user, [], {}, replace(lake, spark=spy) if spy else lake).run([TABLE])
+    return Erasure(user, [], replace(lake, spark=spy) if spy else lake).run([TABLE])
 
 
 def die() -> None:
@@ -141,6 +141,9 @@ def test_a_user_is_in_no_file_and_the_retention_was_never_touched(lake: Lakehous
     assert set(seen) == {"interval 9 days"}
     assert own(lake) == {RETENTION: "interval 9 days"}
     assert lake.spark.conf.get(CHECK, None) is None
+    history = lake.spark.sql(f"DESCRIBE HISTORY {lake.name(TABLE)}").collect()
+    assert "MERGE" in str(history)
+    assert USER not in str(history)
 
 
 @pytest.mark.local_only

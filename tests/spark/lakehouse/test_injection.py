@@ -2,18 +2,21 @@
 
 import json
 import runpy
+from functools import partial
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
-from tests.support.streams import runtime_in
+from pyspark.sql import functions as F
+from tests.support.streams import runtime_in, stream_entry
 
 from matchlake.config import load_config
 from matchlake.errors import ConfigError, SchemaError
 from matchlake.features.categories import MultiHot, OneHot
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.fit import fit_features
-from matchlake.ingest.user_match import matches_anywhere, row_matches_exactly
+from matchlake.ingest.params import StreamParams
+from matchlake.ingest.user_match import NAMES, matched, record_match
 from matchlake.io.delta import Lakehouse
 from matchlake.lakehouse.erasure import Erasure
 from matchlake.model_store.spark import load_numpy, save_model
@@ -43,7 +46,7 @@ def lakehouse(spark: SparkSession, tmp_path: Path) -> Lakehouse:
     """A lakehouse with a table that no query here is to touch."""
     spark.sql("DROP SCHEMA IF EXISTS witness CASCADE")
     lake = Lakehouse(spark, None, str(tmp_path / "warehouse"))
-    spec = TableSpec("witness.kept", "", (Column("id", "STRING", ""),))
+    spec = TableSpec("witness.kept", "", (Column("id", "STRING", ""),), user_columns=())
     lake.append(spark.createDataFrame([("here",)], "id string"), spec)
     return lake
 
@@ -81,7 +84,7 @@ def test_odd_columns_and_comments_stay_unchanged(lakehouse: Lakehouse) -> None:
     comments = [text for text in EVIL if "\x00" not in text]
     columns = [Column(name, "STRING", "c") for name in names]
     columns += [Column(f"c{at}", "STRING", text) for at, text in enumerate(comments)]
-    spec = TableSpec("witness.odd", EVIL[0], tuple(columns), keys=("c0",))
+    spec = TableSpec("witness.odd", EVIL[0], tuple(columns), keys=("c0",), user_columns=())
     frame = lakehouse.frame([tuple(map(str, range(len(columns))))], spec)
     lakehouse.merge(frame, spec)
     found = lakehouse.read("witness.odd")
@@ -155,7 +158,7 @@ def test_a_table_parted_by_evil_values_stays_in_its_folder(
     lakehouse: Lakehouse, tmp_path: Path
 ) -> None:
     columns = (Column("k", "STRING", ""), Column("n", "INT", ""))
-    spec = TableSpec("witness.parted", "", columns, partition_by=("k",))
+    spec = TableSpec("witness.parted", "", columns, partition_by=("k",), user_columns=())
     rows = [(text, at) for at, text in enumerate(EVIL) if "\x00" not in text]
     lakehouse.replace(lakehouse.frame(rows, spec), spec)
     assert sorted(map(tuple, lakehouse.read(spec.name).collect())) == sorted(rows)
@@ -170,10 +173,10 @@ def test_a_table_parted_by_evil_values_stays_in_its_folder(
 
 @pytest.mark.soak
 def test_exactly_one_user_is_erased_for_any_id(lakehouse: Lakehouse) -> None:
-    spec = TableSpec("witness.users", "", (Column("user_id", "STRING", ""),))
+    spec = TableSpec("witness.users", "", (Column("user_id", "STRING", ""),), user_columns=())
     lakehouse.append(lakehouse.frame([(t,) for t in EVIL], spec), spec)
     evil = "x' OR '1'='1"
-    (done,) = Erasure(evil, [], {}, lakehouse).run([spec.name])
+    (done,) = Erasure(evil, [], lakehouse).run([spec.name])
     assert (done.rows, done.left) == (1, 0)
     left = {row.user_id for row in lakehouse.read(spec.name).collect()}
     assert left == set(EVIL) - {evil}
@@ -182,14 +185,11 @@ def test_exactly_one_user_is_erased_for_any_id(lakehouse: Lakehouse) -> None:
 
 def test_records_that_name_an_evil_user_are_found_and_no_others(lakehouse: Lakehouse) -> None:
     texts = [json.dumps({"user_id": text})[:-1] for text in EVIL]
-    rows = [(at, text, (text.encode(), b"")) for at, text in enumerate(texts)]
-    schema = "at int, row_text string, raw struct<value: binary, key: binary>"
-    frame = lakehouse.spark.createDataFrame(rows, schema)
-    found = frame.selectExpr(
-        "at",
-        *(f"({row_matches_exactly({'user_id'}, text)}) AS r{at}" for at, text in enumerate(EVIL)),
-    )
-    for row in found.collect():
-        assert [at for at in range(len(EVIL)) if row[f"r{at}"]] == [row.at]
-    for at in (0, 1, 3, 4, 9):
-        assert frame.where(matches_anywhere(EVIL[at])).select("at").collect()[0].at == at
+    rows = [(at, b"", text.encode()) for at, text in enumerate(texts)]
+    frame = lakehouse.spark.createDataFrame(rows, "at int, key binary, value binary")
+    stream = StreamParams.model_validate(stream_entry("t", "witness"))
+    for at, text in enumerate(EVIL):
+        match = matched(partial(record_match, stream, text), F.col("key"), F.col("value"))
+        found = frame.where(match == NAMES).select("at").collect()
+        assert [row.at for row in found] == [at]
+    assert unharmed(lakehouse)

@@ -32,8 +32,9 @@ ITEMS = TableSpec(
     "bronze.items",
     "Items",
     (Column("item_id", "STRING", "key"), Column("title", "STRING", "title")),
+    user_columns=(),
 )
-USERS = TableSpec("bronze.users", "Users", (Column("user_id", "STRING", "key"),))
+USERS = TableSpec("bronze.users", "Users", (Column("user_id", "STRING", "key"),), user_columns=())
 NOISE = [
     "streams.noise.topic=noise",
     "streams.noise.table=bronze.noise_events",

@@ -43,11 +43,13 @@ LABELS = TableSpec(
     "silver.labels",
     "",
     (Column("k", "STRING", ""), Column("at", "TIMESTAMP", ""), Column("y", "INT", "")),
+    user_columns=(),
 )
 HISTORY = TableSpec(
     "silver.history",
     "",
     (Column("k", "STRING", ""), Column("since", "TIMESTAMP", ""), Column("v", "DOUBLE", "")),
+    user_columns=(),
 )
 
 

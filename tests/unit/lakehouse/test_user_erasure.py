@@ -1,5 +1,7 @@
 """The parameters of an erasure: a user is required, as text, and no error names the user."""
 
+from typing import Any
+
 import pytest
 from tests.support.sources import ROOT
 
@@ -13,9 +15,17 @@ from matchlake.lakehouse.user_erasure import erase_user
 @pytest.mark.parametrize("user_id", [None, ""])
 def test_erase_user_without_a_user_fails_before_it_reads_anything(user_id: str | None) -> None:
     config = load_config("local", conf_dir=ROOT / "conf")
-    nowhere: Lakehouse = object()  # type: ignore[assignment]
+    nowhere: Any = object()
     with pytest.raises(ConfigError, match="No user to erase: name one with --user-id"):
-        erase_user(config, nowhere, EraseParams(user_id=user_id))
+        erase_user(config, nowhere, nowhere, EraseParams(user_id=user_id))
+
+
+def test_erase_user_without_a_salt_fails_before_it_reads_anything() -> None:
+    config = load_config("local", ["erase.salt=null"], ROOT / "conf")
+    lakehouse = Lakehouse(object())  # type: ignore[arg-type]
+    nowhere: Any = object()
+    with pytest.raises(ConfigError, match=r"No erase\.salt in conf: set it to a secret"):
+        erase_user(config, lakehouse, nowhere, EraseParams(user_id="Zoe"))
 
 
 def test_user_id_as_a_number_is_refused_without_naming_it() -> None:

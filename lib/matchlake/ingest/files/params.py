@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from matchlake.ingest.columns import Columns, checked_name
 from matchlake.ingest.schema import LAKE_COLUMNS
 from matchlake.params import Params
+from matchlake.schemas import user_columns_of
 
 Encoding = Literal["utf-8", "iso-8859-1", "us-ascii", "utf-16", "utf-16be", "utf-16le", "utf-32"]
 _WIDE = ("utf-16", "utf-16be", "utf-16le", "utf-32")
@@ -53,6 +54,8 @@ class LakeSource(Params):
     loaded together, this is the last by file name and position."""
     columns: Columns = Field(min_length=1)
     """The declared columns, in their order; a CSV header must have exactly these."""
+    user_columns: tuple[str, ...] | None = None
+    """The columns that hold the id of a person; `[]`: none; null: `user_id`, if it is declared."""
     partition_columns: tuple[str, ...] = ()
     """The columns that are not in the rows: folders named `column=value` give their values."""
     required: bool = False
@@ -76,6 +79,7 @@ class LakeSource(Params):
         for key in self.keys:
             if key not in self.columns or not self.columns[key].required:
                 raise ValueError(f"key {key} must be a declared and required column")
+        user_columns_of(self.user_columns, self.columns)
         self._validate_partition_columns()
         return self
 
@@ -85,6 +89,11 @@ class LakeSource(Params):
                 raise ValueError(f"partition_columns: {name} is no declared column")
         if not self.in_rows:
             raise ValueError("partition_columns: at least one column must be in the rows")
+
+    @property
+    def persons(self) -> tuple[str, ...]:
+        """The columns that hold the id of a person."""
+        return user_columns_of(self.user_columns, self.columns)
 
     @property
     def in_rows(self) -> Columns:

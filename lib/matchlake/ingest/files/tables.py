@@ -18,6 +18,7 @@ def lake_table(source: LakeSource) -> TableSpec:
         columns,
         keys=source.keys,
         checks=tuple(allowed_values(source.columns)),
+        user_columns=source.persons,
         written_by="load_lake",
     )
 
@@ -25,10 +26,17 @@ def lake_table(source: LakeSource) -> TableSpec:
 def lake_quarantine(name: str) -> TableSpec:
     """The rows that were rejected at the last load of their file; a corrupt file is one row."""
     comment = "Rows of lake files that the last load of their file rejected, with the error."
-    return TableSpec(name, comment, LAKE_COLUMNS, written_by="load_lake")
+    return TableSpec(name, comment, LAKE_COLUMNS, user_columns=(), written_by="load_lake")
 
 
 def lake_files(name: str) -> TableSpec:
     """The log of lake files: one row per source and file, with status and counts."""
     comment = "Every lake file that was found, with its status and its counts of rows."
-    return TableSpec(name, comment, FILE_COLUMNS, keys=("source", "file"), written_by="load_lake")
+    return TableSpec(
+        name,
+        comment,
+        FILE_COLUMNS,
+        keys=("source", "file"),
+        user_columns=(),
+        written_by="load_lake",
+    )

@@ -11,6 +11,7 @@ from matchlake.ingest.parse.formats import FORMATS
 from matchlake.ingest.parse.json import JsonReader
 from matchlake.ingest.parse.records import (
     Decoder,
+    Record,
     RecordReader,
     as_text,
     declared_tree,
@@ -52,9 +53,27 @@ def make_reader(name: str, options: Params, columns: Columns, unknown_fields: st
     if entry.positional:  # without field names there are no paths and no unknown fields
         columns = {name: c.model_copy(update={"path": None}) for name, c in columns.items()}
         unknown_fields = "ignore"
+    decode = make_decoder(name, options, columns)
+    return RecordReader(columns, decode, unknown_fields, typed=not entry.positional)
+
+
+def make_decoder(name: str, options: Params, columns: Columns) -> Decoder:
+    """The decoder of single values of a format; raises ConfigError as `make_reader` does."""
+    entry = FORMATS[name]
+    if entry.decoder is None:
+        return _decode_json
     module, _, function = entry.decoder.partition(":")
     decode: Decoder = getattr(importlib.import_module(module), function)(options, list(columns))
-    return RecordReader(columns, decode, unknown_fields, typed=not entry.positional)
+    return decode
+
+
+def _decode_json(raw: bytes) -> Record | Rejection:
+    try:
+        value = _DECODER.decode(raw.decode())
+    except (ValueError, RecursionError) as error:
+        return Rejection(ErrorCode.MALFORMED_JSON, str(error))
+    is_object = isinstance(value, dict)
+    return value if is_object else Rejection(ErrorCode.NOT_AN_OBJECT, "the value is no object")
 
 
 class _BatchJsonReader:

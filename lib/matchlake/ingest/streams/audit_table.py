@@ -72,7 +72,9 @@ _COLUMNS = (
 def batch_log_table(name: str) -> TableSpec:
     """The batch log: one row per batch and partition."""
     comment = "The offsets of each batch of each stream, with its counts of rows and gaps."
-    return TableSpec(name, comment, _COLUMNS, keys=KEYS, written_by="ingest_events")
+    return TableSpec(
+        name, comment, _COLUMNS, keys=KEYS, user_columns=(), written_by="ingest_events"
+    )
 
 
 def count_rows(rows: DataFrame, stream: StreamParams) -> DataFrame:

@@ -16,6 +16,7 @@ from matchlake.ingest.params import StreamParams
 from matchlake.ingest.schema import ERROR_CODE, QUARANTINED, STATUS
 from matchlake.ingest.streams.checkpoint import Checkpoint, Ranges
 from matchlake.ingest.streams.commits import FENCE, INGEST, Commit, commits, transaction_id
+from matchlake.ingest.streams.erased_records import ErasedRecords
 from matchlake.ingest.streams.messages import parse_messages
 
 
@@ -43,6 +44,8 @@ class BatchWriter:
     """The id of the checkpoint at the start; None before its first start."""
     first_batch: int = 0
     """The first batch after the start, if the table has no batch of the generation."""
+    erased: ErasedRecords | None = None
+    """Empties the records of erased users."""
     _first_id: list[int] = field(default_factory=list, repr=False)
     """The first id of the checkpoint, if it had none at the start."""
 
@@ -74,6 +77,7 @@ class BatchWriter:
             "checked_version": checked,
         }
         rows = parse_messages(messages, self.stream, batch=(own, batch))
+        rows = self.erased.emptied(rows) if self.erased else rows
         self.require_few_quarantined(rows, batch)
         try:
             self.write(rows, metadata)

@@ -11,8 +11,9 @@ from pyspark.sql import functions as F
 from matchlake.errors import ParameterError
 from matchlake.ingest.params import StreamParams
 from matchlake.ingest.rejections import ErrorCode
-from matchlake.ingest.schema import ERROR_CODE, ERROR_COLUMNS, QUARANTINED, STATUS, VALID
+from matchlake.ingest.schema import ERASED, ERROR_CODE, ERROR_COLUMNS, QUARANTINED, STATUS, VALID
 from matchlake.ingest.streams.audit import BatchLog
+from matchlake.ingest.streams.erased_records import erased_records
 from matchlake.ingest.streams.messages import parse_messages
 from matchlake.ingest.streams.reconciliation import Batch, among
 from matchlake.ingest.tables import stream_columns
@@ -106,13 +107,15 @@ class Replay:
                 _ = messages.columns
             except AnalysisException as error:
                 raise ParameterError(f"--fix {self.fix!r}: {error.getErrorClass()}") from None
-        return parse_messages(messages, self.stream, passing=("checkpoint_id", "batch_id"))
+        rows = parse_messages(messages, self.stream, passing=("checkpoint_id", "batch_id"))
+        return erased_records(self.stream, self.lakehouse).emptied(rows)
 
     def _merge(self) -> str:
         """The MERGE by position. If a fix made a record valid, its raw bytes are kept."""
         columns = [quote_identifier(column.name) for column in stream_columns(self.stream)]
         valid = [f"{name} = s.{name}" for name in columns]
         valid += [f"{STATUS.name} = s.{STATUS.name}", *(f"{name} = NULL" for name in _ERRORS)]
+        erased = [*valid, "raw = NULL"]
         if not self.fix:
             valid += ["raw = NULL"]
         again = ["attempt = t.attempt + 1"]
@@ -125,6 +128,8 @@ class Replay:
             f" AND t.{STATUS.name} = '{QUARANTINED}'"
             f" WHEN MATCHED AND s.{STATUS.name} = '{VALID}'"
             f" THEN UPDATE SET {', '.join([*valid, *both])}"
+            f" WHEN MATCHED AND s.{STATUS.name} = '{ERASED}'"
+            f" THEN UPDATE SET {', '.join([*erased, *both])}"
             f" WHEN MATCHED THEN UPDATE SET {', '.join(invalid)}"
         )
 

@@ -18,6 +18,7 @@ from matchlake.ingest.streams.batch_writer import BatchWriter
 from matchlake.ingest.streams.checkpoint import Checkpoint
 from matchlake.ingest.streams.consistency import ConsistencyCheck, StreamState
 from matchlake.ingest.streams.entries import Counts
+from matchlake.ingest.streams.erased_records import erased_records
 from matchlake.ingest.streams.gaps import BrokerCauses, require_held
 from matchlake.ingest.streams.messages import MESSAGE
 from matchlake.ingest.streams.query_errors import explained
@@ -199,6 +200,7 @@ class PreparedStream:
             self.state.version,
             self.state.checkpoint_id,
             self.state.done + 1,
+            erased=erased_records(self.stream, self.ingest.lakehouse),
         )
 
     def ended(self, query: StreamingQuery, seconds: float) -> bool:

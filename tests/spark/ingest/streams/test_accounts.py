@@ -185,7 +185,7 @@ def test_erasure_undeclared_column_is_emptied(
     write(wide, 0, 2, bad={1: valid_value(1, email="u1@example.org")})
     at = ingest_in(spark, tmp_path, "gone")
     at.batch_log.update(no_cause)
-    (done,) = Erasure("u1", [at.batch_log], {}, at.lakehouse).run([at.stream.table])
+    (done,) = Erasure("u1", [at.batch_log], at.lakehouse).run([at.stream.table])
     assert (done.rows, done.left) == (1, 0)
     row = at.lakehouse.read(at.stream.table).where("offset = 1").collect()[0]
     assert (row["_status"], row.user_id, row.email, row.topic) == ("erased", None, None, "gone")

@@ -1,0 +1,70 @@
+"""Records of erased users that a stream reads: only their positions are written."""
+
+import time
+from dataclasses import dataclass, field
+
+from pyspark.sql import DataFrame, SparkSession
+
+from matchlake.errors import SecretMissingError
+from matchlake.ingest.params import StreamParams
+from matchlake.ingest.schema import BATCH, ERASED, POSITION, STATUS
+from matchlake.io.delta import Lakehouse
+from matchlake.io.erased_users import ErasedUsers, Salt
+from matchlake.schemas import quote_identifier
+
+KEPT_COLUMNS = {column.name for column in (STATUS, *POSITION, *BATCH)}
+"""The columns of a stream table without content of the record."""
+_SECONDS = 30
+_IS_ERASED = "_is_erased"
+
+
+@dataclass(frozen=True)
+class ErasedRecords:
+    """Empties the records of erased users. It holds no session, so Spark can send it to a server.
+
+    A user who is erased while a stream runs is recognised after at most 30 seconds.
+    """
+
+    stream: StreamParams
+    catalog: str | None
+    folder: str | None
+    salt: Salt | None = field(repr=False)
+    _last: dict[str, tuple[float, ErasedUsers | None]] = field(default_factory=dict, repr=False)
+
+    def emptied(self, rows: DataFrame) -> DataFrame:
+        """The rows of a batch; those of erased users have status `erased` and no content. Lazy."""
+        erased = self._users(rows.sparkSession) if self.stream.persons else None
+        if erased is None:
+            return rows
+        marked = rows.withColumn(_IS_ERASED, erased.any_of(self.stream.persons))
+        status = f"IF({_IS_ERASED}, '{ERASED}', {STATUS.name})"
+        values = {STATUS.name: status} | {
+            name: f"IF({_IS_ERASED}, NULL, {quote_identifier(name)})"
+            for name in rows.columns
+            if name not in KEPT_COLUMNS
+        }
+        return marked.selectExpr(
+            *(
+                f"{values.get(name, quote_identifier(name))} AS {quote_identifier(name)}"
+                for name in rows.columns
+            )
+        )
+
+    def _users(self, spark: SparkSession) -> ErasedUsers | None:
+        until, users = self._last.get("users", (0.0, None))
+        if time.monotonic() >= until:
+            salt = self.salt
+            get_salt = None if salt is None else lambda: salt
+            lakehouse = Lakehouse(spark, self.catalog, self.folder, salt=get_salt)
+            users = lakehouse.erased_users()
+            self._last["users"] = (time.monotonic() + _SECONDS, users)
+        return users
+
+
+def erased_records(stream: StreamParams, lakehouse: Lakehouse) -> ErasedRecords:
+    """The filter of a stream. Without the secret of the salt nobody has been erased yet."""
+    try:
+        salt = lakehouse.salt and lakehouse.salt()
+    except SecretMissingError:
+        salt = None
+    return ErasedRecords(stream, lakehouse.catalog, lakehouse.folder, salt)
