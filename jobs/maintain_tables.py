@@ -2,7 +2,8 @@
 
 Refuses to remove files that a table's retention protects, or that are younger than an hour. All
 tables are maintained first. Then the job fails if rows break a declared constraint, or if a table
-was not vacuumed because its erasure is not complete.
+was not vacuumed because its erasure is not complete. Checkpoints of failed trainings are removed,
+too, if they are older than `maintain.fit_checkpoint_days`.
 """
 
 import logging
@@ -10,6 +11,7 @@ import sys
 
 from matchlake.errors import TableError
 from matchlake.io.delta_maintenance import Maintenance
+from matchlake.io.fit_checkpoints import FIT_JOBS, remove_checkpoints
 from matchlake.lakehouse.table_registry import declared_tables, table_names
 from matchlake.runtime import Runtime, run_job
 
@@ -28,6 +30,10 @@ def run(runtime: Runtime) -> None:
     ]
     for table in tables:
         table.require_allowed(params)
+    for job in FIT_JOBS:
+        place = f"{config.checkpoints}/{job}"
+        removed = remove_checkpoints(place, params.fit_checkpoint_days)
+        _log.info("%s: %d checkpoints of failed runs removed", place, removed)
     problems = []
     for table in tables:
         try:

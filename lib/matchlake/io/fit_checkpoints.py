@@ -21,6 +21,9 @@ from matchlake.io.storage import is_local, write_json
 
 _log = logging.getLogger(__name__)
 
+FIT_JOBS = ("train_recommender", "recommend")
+"""The jobs that keep checkpoints, each in a folder with its name."""
+
 _WRITTEN = {
     # Factors hardly compress: compressing them takes longer than writing them.
     "compression": "none",
@@ -69,7 +72,12 @@ class FitCheckpoints:
 
 
 def remove_checkpoints(folder: str, older_than_days: float = 0) -> int:
-    """Removes what failed runs left below `folder`, if it is older; returns the number of runs."""
+    """Removes what failed runs left below `folder`, if it is older; returns the number of runs.
+
+    Removes nothing if Python cannot open `folder`: no run keeps checkpoints there.
+    """
+    if not is_local(folder):
+        return 0
     path, oldest = Path(folder).absolute(), time.time() - older_than_days * 86_400
     found = [each for each in path.glob("*") if each.is_dir() and _modified(each) <= oldest]
     for each in found:

@@ -179,6 +179,8 @@ class MaintainParams(Params):
     vacuum_hours: float | None = Field(None, ge=0)
     """The age at which an unneeded file is removed; null: the retention of each table. An age below
     the retention, or below an hour, is refused: it may delete files of a write in progress."""
+    fit_checkpoint_days: float = Field(7, ge=0)
+    """The age at which the checkpoints of failed trainings are removed. They hold ids of users."""
 
 
 def _all_local(servers: str | None) -> bool:

@@ -11,7 +11,7 @@ from matchlake.ingest.params import EraseParams
 from matchlake.ingest.streams.audit import BatchLog
 from matchlake.io.delta import Lakehouse
 from matchlake.io.erased_users import ERASED_USERS, Salt
-from matchlake.io.fit_checkpoints import remove_checkpoints
+from matchlake.io.fit_checkpoints import FIT_JOBS, remove_checkpoints
 from matchlake.io.mlflow_tracking import ModelVersion, Tracker
 from matchlake.io.secrets import FileSecrets, Secret, secrets_file
 from matchlake.lakehouse.erasure import USER_COLUMNS, Erased, Erasure
@@ -181,7 +181,7 @@ def _conditions(user_columns: set[str]) -> dict[str, str]:
 
 def _remove_staged(config: JobConfig, lakehouse: Lakehouse) -> None:
     """Removes what interrupted trainings and loads left: parts of interactions, parsed rows."""
-    for job in ("train_recommender", "recommend"):
+    for job in FIT_JOBS:
         remove_checkpoints(f"{config.checkpoints}/{job}")
     folder = lake_folder(config.lake, config.lakehouse) if config.lake.sources else ""
     for name in config.lake.sources:
