@@ -96,7 +96,7 @@ def test_no_row_is_lost_after_an_erasure_was_killed(
     at = lake_runtime(spark, tmp_path, "maintain.optimize=false", f"maintain.tables=[{TABLE}]")
     appended = beside_a_stream(at, tmp_path, pending)
     assert appended > 0
-    (done,) = Erasure(USER, [], {}, lake).run([TABLE])
+    (done,) = Erasure(USER, [], lake).run([TABLE])
     assert (done.left, done.hours) == (0, 0)
     assert lake.read(TABLE).count() == others + appended
     assert kept(lake) == RETENTION

@@ -1,6 +1,7 @@
 """Composes the erasure of one user from conf, for the command line and the job alike."""
 
 import secrets
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from matchlake.io.delta import Lakehouse
 from matchlake.io.erased_users import ERASED_USERS, Salt
 from matchlake.io.fit_checkpoints import FIT_JOBS, remove_checkpoints
 from matchlake.io.mlflow_tracking import ModelVersion, Tracker
-from matchlake.io.secrets import FileSecrets, Secret, secrets_file
+from matchlake.io.secrets import EnvironmentSecrets, FileSecrets, Secret, SecretRef, secrets_file
 from matchlake.lakehouse.erasure import USER_COLUMNS, Erased, Erasure
 from matchlake.lakehouse.table_registry import declared_tables, table_names
 from matchlake.model_store.known_users import versions_with
@@ -102,24 +103,28 @@ def erase_user(
 
 
 def salt_of(config: JobConfig, lakehouse: Lakehouse) -> Salt:
-    """The salt of the hashes; a local secrets file without one gets a random one.
+    """The salt of the hashes; the first erasure on a local machine makes a random one.
 
-    Raises ConfigError if conf names no salt, and SecretMissingError if no store has it.
+    Raises ConfigError if conf names no salt, and SecretError if no store gives it.
     """
     if lakehouse.salt is None or config.erase.salt is None:
         raise ConfigError(
             "No erase.salt in conf: set it to a secret, {scope: ..., key: ...}, with a long random "
             "value that never changes. Jobs recognise erased users by hashes with this salt."
         )
-    try:
-        return lakehouse.salt()
-    except SecretMissingError:
-        is_new = not lakehouse.exists(ERASED_USERS.name)
-        if not (is_new and lakehouse.folder and "file" in config.secrets.stores):
-            raise
-    path = secrets_file(config.secrets, config.lakehouse)
-    FileSecrets(path).put(config.erase.salt, Secret(secrets.token_hex(32)))
+    is_local = lakehouse.folder and "file" in config.secrets.stores
+    if is_local and not lakehouse.exists(ERASED_USERS.name):
+        _make_salt(config.erase.salt, FileSecrets(secrets_file(config.secrets, config.lakehouse)))
     return lakehouse.salt()
+
+
+def _make_salt(ref: SecretRef, file: FileSecrets) -> None:
+    """Puts a random salt into the file, unless the file or the environment has one."""
+    for store in (EnvironmentSecrets(), file):
+        with suppress(SecretMissingError):
+            store.get(ref)
+            return
+    file.put(ref, Secret(secrets.token_hex(32)))
 
 
 def remember_user(lakehouse: Lakehouse, salt: Salt, user: str) -> None:

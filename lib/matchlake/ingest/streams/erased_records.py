@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 from pyspark.sql import DataFrame, SparkSession
 
-from matchlake.errors import SecretMissingError
+from matchlake.errors import ConfigError
 from matchlake.ingest.params import StreamParams
 from matchlake.ingest.schema import BATCH, ERASED, POSITION, STATUS
 from matchlake.io.delta import Lakehouse
-from matchlake.io.erased_users import ErasedUsers, Salt
+from matchlake.io.erased_users import ERASED_USERS, ErasedUsers, Salt
 from matchlake.schemas import quote_identifier
 
 KEPT_COLUMNS = {column.name for column in (STATUS, *POSITION, *BATCH)}
@@ -53,18 +53,22 @@ class ErasedRecords:
     def _users(self, spark: SparkSession) -> ErasedUsers | None:
         until, users = self._last.get("users", (0.0, None))
         if time.monotonic() >= until:
-            salt = self.salt
-            get_salt = None if salt is None else lambda: salt
-            lakehouse = Lakehouse(spark, self.catalog, self.folder, salt=get_salt)
-            users = lakehouse.erased_users()
+            users = Lakehouse(spark, self.catalog, self.folder, salt=self._salt).erased_users()
             self._last["users"] = (time.monotonic() + _SECONDS, users)
         return users
 
+    def _salt(self) -> Salt:
+        """The salt; only asked for if there are erased users."""
+        if self.salt is None:
+            raise ConfigError(
+                f"{ERASED_USERS.name} has erased users, but this run has no salt to recognise "
+                "their records. Set erase.salt in conf. If the first user was erased during this "
+                "run, run the job again."
+            )
+        return self.salt
+
 
 def erased_records(stream: StreamParams, lakehouse: Lakehouse) -> ErasedRecords:
-    """The filter of a stream. Without the secret of the salt nobody has been erased yet."""
-    try:
-        salt = lakehouse.salt and lakehouse.salt()
-    except SecretMissingError:
-        salt = None
+    """The filter of a stream; it resolves the salt only if a user was erased before."""
+    salt = lakehouse.salt() if lakehouse.salt and lakehouse.exists(ERASED_USERS.name) else None
     return ErasedRecords(stream, lakehouse.catalog, lakehouse.folder, salt)
