@@ -29,6 +29,10 @@ END_PRODUCTS = {
 """The tables from which no job and no view builds anything, and for whom they are."""
 
 
+BUILDERS = "matchlake.lakehouse.feature_build"
+"""The module of its room that builds a table from what it reads."""
+
+
 def readers(config: JobConfig) -> dict[str, set[str]]:
     """The jobs and views that build something from each declared table."""
     tables = declared_tables(config)
@@ -54,7 +58,7 @@ def recorded_reads() -> Iterator[dict[str, set[str]]]:
     def recording(method: Callable[..., DataFrame]) -> Callable[..., DataFrame]:
         def read(lakehouse: Lakehouse, table: str, *more: Any) -> DataFrame:
             caller = sys._getframe(1).f_globals["__name__"]
-            if not caller.startswith("matchlake.lakehouse"):
+            if caller.startswith(BUILDERS) or not caller.startswith("matchlake.lakehouse"):
                 reads[running[-1]].add(table)
             return method(lakehouse, table, *more)
 

@@ -7,13 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.logger import PySparkLogger
 
-from matchlake.cli.sql.messages import SPARK_ERRORS
 from matchlake.config import JobConfig
 from matchlake.errors import SandboxError
 from matchlake.io.java import require_java
 from matchlake.runtime import Runtime, start
+
+SPARK_ERRORS = (PySparkException, Py4JError)
+"""The errors of pyspark; py4j's are Delta errors that pyspark does not know."""
 
 # The process of a query lives for seconds. Without Java's optimizing compiler it starts in half
 # the time. By default the other compiler stops at 48 MiB of code, too little for a long session.

@@ -25,11 +25,11 @@ from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import read_properties
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.secrets import EnvironmentSecrets
+from matchlake.lakehouse.feature_build import build_feature_table
 from matchlake.runtime import Runtime
 from matchlake.schemas import INTERACTIONS, Column, TableSpec
 
-JOB = runpy.run_path("jobs/build_features.py")
-RUN = JOB["run"]
+RUN = runpy.run_path("jobs/build_features.py")["run"]
 
 
 def runtime(spark: SparkSession, folder: Path, *more: str) -> Runtime:
@@ -190,7 +190,7 @@ def test_build_features_reuses_a_state_and_skips_a_missing_source(
     items = at.config.features.tables["items"]
     declared = items.features.features | {"year_scaled": Number(column="year")}
     changed = items.features.model_copy(update={"features": declared})
-    JOB["build_table"](at, items.model_copy(update={"features": changed}))
+    build_feature_table(at.lakehouse, items.model_copy(update={"features": changed}))
     expected = (
         "gold.item_features reuses items version 1. The declaration has changed since then in: "
     )
@@ -221,7 +221,9 @@ def test_build_features_sparse_layout_and_split_by(spark: SparkSession, tmp_path
     users = at.config.features.tables["users"]
     keys = ("user_id", "gender")
     changed = FeatureSet(name="users", keys=keys, features={"age_scaled": MinMax(column="age")})
-    JOB["build_table"](at, users.model_copy(update={"features": changed, "split_by": "gender"}))
+    build_feature_table(
+        at.lakehouse, users.model_copy(update={"features": changed, "split_by": "gender"})
+    )
     folders = (tmp_path / "warehouse" / "gold" / "user_features").glob("gender=*")
     assert sorted(folder.name for folder in folders) == ["gender=F", "gender=M"]
     women = lake.read("gold.user_features").where("gender = 'F'")

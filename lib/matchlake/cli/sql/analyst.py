@@ -10,7 +10,8 @@ from typing import TypeVar
 from pyspark.errors import AnalysisException, ParseException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
-from matchlake.cli.sql.messages import SPARK_ERRORS, describe_error, missing_table
+from matchlake.cli.launch import SPARK_ERRORS
+from matchlake.cli.sql.messages import describe_error, missing_table
 from matchlake.cli.sql.statements import (
     READING_WORDS,
     first_word,

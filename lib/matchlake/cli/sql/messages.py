@@ -4,11 +4,8 @@ import difflib
 import re
 from collections.abc import Collection
 
-from py4j.protocol import Py4JError, Py4JJavaError
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-
-SPARK_ERRORS = (PySparkException, Py4JError)
-"""The errors of pyspark; py4j's are Delta errors that pyspark does not know."""
 
 _POSITION = re.compile(r"line (\d+),? (pos|position) (\d+)")
 # Removed from messages: SQLSTATE codes, and advice on settings that an analyst cannot change.

@@ -10,9 +10,9 @@ from pyspark.sql import DataFrame
 from rich.console import Console
 from rich.table import Table
 
-from matchlake.cli.launch import start_quietly
+from matchlake.cli.launch import SPARK_ERRORS, start_quietly
 from matchlake.cli.options import Environment, Overrides
-from matchlake.cli.sql.messages import SPARK_ERRORS, describe_error
+from matchlake.cli.sql.messages import describe_error
 from matchlake.config import load_config
 from matchlake.errors import TableError
 from matchlake.io.delta import Lakehouse

@@ -2,7 +2,7 @@
 
 import logging
 
-from matchlake.cli.sql.messages import SPARK_ERRORS
+from matchlake.cli.launch import SPARK_ERRORS
 from matchlake.config import JobConfig
 from matchlake.io.delta import Lakehouse
 from matchlake.lakehouse.views import SCHEMAS, create_views

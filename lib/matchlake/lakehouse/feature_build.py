@@ -1,0 +1,96 @@
+"""Builds a gold feature table: fits its feature set, and writes the state and the rows."""
+
+import logging
+from datetime import UTC, datetime
+
+from pyspark.sql import DataFrame
+
+from matchlake.features.feature_tables import (
+    FEATURE_COUNTS,
+    FEATURE_SETS,
+    FEATURE_VOCABULARY,
+    count_rows,
+    feature_constraints,
+    feature_properties,
+    feature_rows,
+    feature_table,
+    latest_model,
+    set_rows,
+    unknown_keys,
+    vocabulary_rows,
+)
+from matchlake.features.fit import changed_since, fit_features
+from matchlake.features.model import FeatureModel
+from matchlake.features.params import FeatureTable
+from matchlake.io.delta import Lakehouse
+from matchlake.io.delta_properties import add_constraints, drop_constraints, set_properties
+from matchlake.io.storage import write_json
+
+_log = logging.getLogger(__name__)
+
+
+def build_feature_table(
+    lake: Lakehouse, params: FeatureTable, folder: str | None = None
+) -> FeatureModel:
+    """Fits one feature set on its source, or reuses its last state; writes state and table.
+
+    The state is also written as a JSON file below `folder`, if there is one.
+    """
+    source = lake.read(params.source)
+    known = lake.read(FEATURE_SETS.name) if lake.exists(FEATURE_SETS.name) else None
+    previous = latest_model(known, params.features.name) if known is not None else None
+    reused = previous if params.reuse_fitted_state else None
+    if reused is not None and (changed := changed_since(reused, params.features)):
+        text = "%s reuses %s version %d. The declaration has changed since then in: %s"
+        _log.warning(text, params.table, reused.name, reused.version, ", ".join(changed))
+    model = reused or fit_features(source, params.features, previous)
+    if model != previous:
+        _save_state(lake, model, folder)
+    _write_features(lake, params, model, source)
+    return model
+
+
+def _save_state(lake: Lakehouse, model: FeatureModel, folder: str | None) -> None:
+    """Writes the vocabulary and the file of a state, and last the row that makes it the newest."""
+    this = {"feature_set": model.name, "version": model.version}
+    vocabulary = lake.frame(vocabulary_rows(model), FEATURE_VOCABULARY)
+    lake.replace_where(vocabulary, FEATURE_VOCABULARY, this)
+    if folder:
+        write_json(folder, model.name, model.version, model.to_json())
+    lake.replace_where(lake.frame(set_rows(model), FEATURE_SETS), FEATURE_SETS, this)
+
+
+def _write_features(
+    lake: Lakehouse, params: FeatureTable, model: FeatureModel, source: DataFrame
+) -> None:
+    """Replaces the feature table, with its constraints and the version of the state."""
+    constraints = feature_constraints(model, params.layout)
+    if lake.exists(params.table):
+        drop_constraints(lake, params.table, keep=constraints)
+    spec = feature_table(model, params, source.schema)
+    lake.replace(feature_rows(model, params, source), spec)
+    add_constraints(lake, params.table, constraints)
+    set_properties(lake, params.table, feature_properties(model))
+    text = "%s: %d features by %s version %d"
+    _log.info(text, params.table, len(model.outputs()), model.name, model.version)
+    _save_counts(lake, params.table, model, source)
+
+
+def _save_counts(lake: Lakehouse, table: str, model: FeatureModel, source: DataFrame) -> None:
+    """Adds the counts of values that the fit has not seen to gold.feature_counts, and logs them."""
+    version = lake.version(table)
+    counted = model.count_unknown(source).collect()[0].asDict()
+    rows = count_rows(model, counted, (table, version, datetime.now(UTC)))
+    this = {"table_name": table, "table_version": version}
+    lake.replace_where(lake.frame(rows, FEATURE_COUNTS), FEATURE_COUNTS, this)
+    unknown = [f"{name} {count}" for name, count in counted.items() if count and name != "rows"]
+    _log.info("%s: values that the fit has not seen: %s", table, ", ".join(unknown) or "none")
+
+
+def report_unknown(interactions: DataFrame, entities: DataFrame, keys: tuple[str, ...]) -> None:
+    """Logs how many interactions refer to a user or an item that its table lacks."""
+    for key in set(keys) & set(interactions.columns):
+        found = unknown_keys(interactions, entities, key).collect()[0]
+        if found["interactions"]:
+            text = "%d interactions have one of %d unknown %s value(s); they are kept"
+            _log.warning(text, found["interactions"], found["keys"], key)
