@@ -1,10 +1,10 @@
 """Brings silver tables up to date with bronze: merges what bronze gained, or rebuilds."""
 
-import json
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
@@ -13,17 +13,13 @@ from pyspark.sql import functions as F
 
 from matchlake.ingest.schema import STATUS, VALID
 from matchlake.ingest.silver import LATE, ORDER, InteractionsSpec, SilverSpec
+from matchlake.ingest.silver_builds import Build, Builds, State
 from matchlake.ingest.streams.commits import table_id
 from matchlake.io.delta import Lakehouse
-from matchlake.io.delta_properties import drop_constraints, read_properties, set_properties
+from matchlake.io.delta_properties import drop_constraints
 from matchlake.schemas import INTERACTIONS, quote_identifier
 
 _log = logging.getLogger(__name__)
-
-_BUILT_FROM = "matchlake.built_from"
-"""The table property with the source table, its version and the declaration of the last build."""
-
-State = dict[str, Any]
 
 
 class SilverCounts(NamedTuple):
@@ -58,37 +54,57 @@ class SilverMerge:
     def catch_up(self) -> SilverCounts | None:
         """Merges what bronze gained since the last run; None where nothing changed there.
 
-        The merge is one commit. A table property then records the version of bronze. After a crash
-        between the two, the next run merges the same records again, which changes nothing. The
-        table is rebuilt where records are gone from bronze, where bronze no longer keeps its
-        changes, and where the declaration has changed.
+        The merge and the version of bronze that it is made from are one commit. If another run
+        builds the table at the same time, this one starts again from that build. The table is
+        rebuilt where records are gone from bronze, where bronze no longer keeps its changes, and
+        where the declaration has changed.
 
         Raises:
-            TableError: the table exists with other columns than declared.
+            TableError: the table exists with other columns than declared, or other runs build it
+                all the time.
         """
-        bronze, spec = self.silver.stream.table, self.silver.spec()
-        self.lakehouse.require(bronze)
-        add = self.silver.stream.schema_evolution == "add_columns"
-        self.lakehouse.create(spec, add_columns=add)
-        drop_constraints(self.lakehouse, spec.name, dict(spec.checks))
-        before, now = _read_state(self.lakehouse, spec.name), self._state()
-        if before == now:
-            return None
-        counts = self._merge(before, now) or self._rebuild_all(now)
-        _write_state(self.lakehouse, spec.name, now)
-        return counts
+        self._prepare()
+        return self._builds.until_taken(self._catch_up)
 
     def rebuild(self, start: datetime, end: datetime) -> SilverCounts:
         """Rebuilds the events from `start` on and before `end` from bronze, in one commit."""
+        self._prepare()
+
+        def build(rebuild: bool) -> SilverCounts:  # noqa: FBT001 - the argument of `until_taken`
+            self._catch_up(rebuild)
+            return self._rebuild_range(start, end)
+
+        return self._builds.until_taken(build)
+
+    def _prepare(self) -> None:
+        spec = self.silver.spec()
+        self.lakehouse.require(self.silver.stream.table)
+        add = self.silver.stream.schema_evolution == "add_columns"
+        self.lakehouse.create(spec, add_columns=add)
+        drop_constraints(self.lakehouse, spec.name, dict(spec.checks))
+
+    def _catch_up(self, rebuild: bool) -> SilverCounts | None:  # noqa: FBT001 - passed on
+        before = self._builds.last()
+        now = self._state()
+        if before.state == now and not rebuild:
+            return None
+        merged = None if rebuild else self._merge(before, now)
+        return merged or self._rebuild_all(before, now)
+
+    def _rebuild_range(self, start: datetime, end: datetime) -> SilverCounts:
         spec, inside = self.silver.spec(), self.silver.happened(start, end)
-        self.catch_up()
-        version = _read_state(self.lakehouse, spec.name)["version"]
-        bronze = self.lakehouse.read(self.silver.stream.table, version)
+        before = self._builds.last()
+        bronze = self.lakehouse.read(self.silver.stream.table, before.state["version"])
         rows = self.silver.rows_between(bronze, start, end)
-        self.lakehouse.replace_where(rows, spec, inside)
+        write = partial(self.lakehouse.replace_where, rows, spec, inside)
+        self._builds.commit(before, before.state, write)
         counts = self._count(bronze, _is_valid() & inside)
         events = self.lakehouse.read(spec.name).where(inside).count()
         return SilverCounts(counts["valid"], counts["late"], events, rebuilt=True)
+
+    @property
+    def _builds(self) -> Builds:
+        return Builds(self.silver.spec().name, self.lakehouse)
 
     def _state(self) -> State:
         """The source and the declaration of a build now."""
@@ -98,13 +114,13 @@ class SilverMerge:
         }
         return _source_state(self.lakehouse, self.silver.stream.table) | declared
 
-    def _merge(self, before: State, now: State) -> SilverCounts | None:
+    def _merge(self, before: Build, now: State) -> SilverCounts | None:
         """Merges what bronze gained; None where that is unknown, or where bronze lost records."""
-        if before | {"version": None} != now | {"version": None}:
+        if before.state | {"version": None} != now | {"version": None}:
             return None
         bronze = self.silver.stream.table
         try:
-            changes = self.lakehouse.changes(bronze, before["version"] + 1, now["version"])
+            changes = self.lakehouse.changes(bronze, before.state["version"] + 1, now["version"])
             counts = self._count(changes, _is_valid() & _added(), gone=_is_valid() & ~_added())
         except (PySparkException, Py4JError) as error:
             message = str(error).splitlines()[0]
@@ -114,14 +130,16 @@ class SilverMerge:
             _log.info("%s: %d valid record(s) are gone", bronze, counts["gone"])
             return None
         rows = self.silver.rows(changes.where(_added()))
-        new = self.lakehouse.merge(rows, self.silver.spec(), self._matched())
+        write = partial(self.lakehouse.merge, rows, self.silver.spec(), self._matched())
+        new = self._builds.commit(before, now, write)
         return SilverCounts(counts["valid"], counts["late"], new)
 
-    def _rebuild_all(self, now: State) -> SilverCounts:
+    def _rebuild_all(self, before: Build, now: State) -> SilverCounts:
         spec = self.silver.spec()
         bronze = self.lakehouse.read(self.silver.stream.table, now["version"])
         counts = self._count(bronze, _is_valid())
-        self.lakehouse.replace(self.silver.rows(bronze), spec)
+        write = partial(self.lakehouse.replace, self.silver.rows(bronze), spec)
+        self._builds.commit(before, now, write)
         events = self.lakehouse.read(spec.name).count()
         return SilverCounts(counts["valid"], counts["late"], events, rebuilt=True)
 
@@ -147,15 +165,23 @@ def build_interactions(spec: InteractionsSpec, lakehouse: Lakehouse) -> int | No
     """Replaces `silver.interactions` from its silver table; None where nothing changed there.
 
     The table is replaced as a whole, in one commit: a rebuilt range or an erased user can take
-    away the last event of a pair, which a merge by key would keep. Returns its number of rows.
+    away the last event of a pair, which a merge by key would keep. If another run has built it
+    from the same or a newer version of its source, nothing is replaced. Returns its number of rows.
     """
-    source = spec.source.silver.table
-    now = _source_state(lakehouse, source) | {"columns": spec.params.model_dump()}
-    if lakehouse.exists(INTERACTIONS.name) and now == _read_state(lakehouse, INTERACTIONS.name):
-        return None
-    lakehouse.replace(spec.rows(lakehouse.read(source, now["version"])), INTERACTIONS)
-    _write_state(lakehouse, INTERACTIONS.name, now)
-    return lakehouse.read(INTERACTIONS.name).count()
+    if not lakehouse.exists(INTERACTIONS.name):
+        lakehouse.create(INTERACTIONS)
+    builds, source = Builds(INTERACTIONS.name, lakehouse), spec.source.silver.table
+
+    def build(rebuild: bool) -> int | None:  # noqa: FBT001 - the argument of `until_taken`
+        before = builds.last()
+        now = _source_state(lakehouse, source) | {"columns": spec.params.model_dump()}
+        if before.state == now and not rebuild:
+            return None
+        rows = spec.rows(lakehouse.read(source, now["version"]))
+        builds.commit(before, now, partial(lakehouse.replace, rows, INTERACTIONS))
+        return lakehouse.read(INTERACTIONS.name).count()
+
+    return builds.until_taken(build)
 
 
 def _source_state(lakehouse: Lakehouse, table: str) -> State:
@@ -163,16 +189,6 @@ def _source_state(lakehouse: Lakehouse, table: str) -> State:
         "table": table_id(lakehouse.spark, lakehouse.name(table)),
         "version": lakehouse.version(table),
     }
-
-
-def _read_state(lakehouse: Lakehouse, table: str) -> State:
-    """The source and the declaration of the last build; empty where there was none."""
-    state: State = json.loads(read_properties(lakehouse, table).get(_BUILT_FROM, "{}"))
-    return state
-
-
-def _write_state(lakehouse: Lakehouse, table: str, state: State) -> None:
-    set_properties(lakehouse, table, {_BUILT_FROM: json.dumps(state)})
 
 
 def _is_valid() -> Column:

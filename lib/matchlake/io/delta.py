@@ -270,7 +270,8 @@ class Lakehouse:
             done = retry_conflicts(lambda: self.spark.sql(merge).collect(), conflicts, spec.name)
         finally:
             self.spark.catalog.dropTempView(source)
-        return int(done[0]["num_inserted_rows"])
+        # Delta gives no row if it skips the command by its transaction number.
+        return int(done[0]["num_inserted_rows"]) if done else 0
 
     def create_view(self, view: ViewSpec) -> bool:
         """Creates or replaces a view with its comments; False if a table it needs is missing.

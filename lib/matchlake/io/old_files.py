@@ -8,14 +8,13 @@ so LITE never removes one, at any age.
 
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import read_properties
+from matchlake.io.session_settings import temporary_settings
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ def remove_old_files(lake: Lakehouse, table: str) -> float:
 def _remove_at_once(lake: Lakehouse, table: str) -> str | None:
     """Removes the files; returns the cause if it is not possible."""
     try:
-        with _retention_unchecked(lake) as possible:
+        with temporary_settings(lake.spark, {_CHECK: "false"}) as possible:
             if not possible:
                 return f"this session cannot set {_CHECK}"
             lake.spark.sql(f"VACUUM {lake.name(table)} LITE RETAIN 0 HOURS")
@@ -82,22 +81,3 @@ def _remove_at_once(lake: Lakehouse, table: str) -> str | None:
             raise
         return _LOG_CLEANED
     return None
-
-
-@contextmanager
-def _retention_unchecked(lake: Lakehouse) -> Iterator[bool]:
-    """A context in which VACUUM accepts any age; yields false if the setting is fixed."""
-    conf = lake.spark.conf
-    before = conf.get(_CHECK, None)
-    try:
-        conf.set(_CHECK, "false")
-    except (PySparkException, Py4JError):
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        if before is None:
-            conf.unset(_CHECK)
-        else:
-            conf.set(_CHECK, before)

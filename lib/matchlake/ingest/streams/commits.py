@@ -10,6 +10,9 @@ from pyspark.sql import SparkSession
 INGEST = "matchlake_ingest"
 """The key of the metadata of matchlake in the user metadata of a commit."""
 
+STEP = "matchlake_step"
+"""The key of a step of matchlake that is no batch and no restart, in the user metadata."""
+
 FENCE = "fence"
 """The key in the metadata of a commit that fences a checkpoint generation.
 
@@ -32,7 +35,11 @@ class Commit(NamedTuple):
     rows: int | None
     """The number of added rows, if the metrics of the commit have it."""
     metadata: Mapping[str, Any]
-    """The metadata of matchlake; empty for commits of others."""
+    """The metadata of the requested key; empty for commits without it."""
+    step: Mapping[str, Any] = {}
+    """The step of matchlake that made the commit; empty for batches and commits of others."""
+    deleted: bool = False
+    """Whether the metrics say that a MERGE has deleted rows."""
 
     @property
     def checked_version(self) -> int:
@@ -62,10 +69,16 @@ class Commit(NamedTuple):
 
     @property
     def replaces(self) -> bool:
-        """Whether the commit may have removed rows without a record of them."""
+        """Whether the commit may have replaced the rows of the table."""
         overwrites = self.parameters.get("mode") == "Overwrite" and "ADD" not in self.operation
         replaced = "REPLACE TABLE" in self.operation
         return self.operation in _REPLACING or replaced or overwrites
+
+    @property
+    def removes_rows(self) -> bool:
+        """Whether the commit may have removed rows, and no step of matchlake accounts for them."""
+        removes = self.replaces or self.operation == "DELETE" or self.deleted
+        return removes and not self.step
 
     def __str__(self) -> str:
         """The commit in an error message."""
@@ -88,8 +101,10 @@ def transaction_id(stream: str, generation: int) -> str:
     return f"{INGEST}/{stream}/{generation}"
 
 
-def commits(spark: SparkSession, table: str, at_once: int = _AT_ONCE) -> Iterator[Commit]:
-    """The commits of a table, by its full name, newest first.
+def commits(
+    spark: SparkSession, table: str, at_once: int = _AT_ONCE, key: str = INGEST
+) -> Iterator[Commit]:
+    """The commits of a table, by its full name, newest first, with their metadata of the key.
 
     Reads `at_once` commits first, and ten times as many whenever the caller needs more.
     """
@@ -100,7 +115,7 @@ def commits(spark: SparkSession, table: str, at_once: int = _AT_ONCE) -> Iterato
         for row in rows:
             if before is None or row.version < before:
                 before = row.version
-                yield _commit(row)
+                yield _commit(row, key)
         if len(rows) < count:
             return
         count *= 10
@@ -111,23 +126,28 @@ def table_id(spark: SparkSession, table: str) -> str:
     return str(spark.sql(f"DESCRIBE DETAIL {table}").collect()[0].id)
 
 
-def _commit(row: Any) -> Commit:
+def _commit(row: Any, key: str) -> Commit:
     metrics = row.operationMetrics or {}
     rows = metrics.get("numOutputRows")
+    metadata = _user_metadata(row.userMetadata)
     return Commit(
         row.version,
         row.timestamp,
         row.operation,
         row.operationParameters or {},
         None if rows is None else int(rows),
-        _metadata(row.userMetadata),
+        _mapping(metadata.get(key)),
+        _mapping(metadata.get(STEP)),
+        metrics.get("numTargetRowsDeleted", "0") != "0",
     )
 
 
-def _metadata(text: str | None) -> dict[str, Any]:
+def _user_metadata(text: str | None) -> Mapping[str, Any]:
     try:
-        parsed = json.loads(text or "{}")
+        return _mapping(json.loads(text or "{}"))
     except ValueError:
         return {}
-    own = parsed.get(INGEST) if isinstance(parsed, dict) else None
-    return own if isinstance(own, dict) else {}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
