@@ -83,10 +83,10 @@ def run(runtime: Runtime) -> None:
         save_training_params(scratch / FACTORS, params)
         save_side_tables(scratch / FACTORS, tables)
         uri = run.log_model(pyfunc_flavor(scratch))
-        tags = {SPLIT_TAG: params.split.model_dump_json(), "decision": decision.reason}
-        registered = run.register(uri, decision.alias, tags)
-    set_task_value("alias", decision.alias)
-    _log.info("version %s is %s: %s", registered.version, decision.alias, decision.reason)
+        made = run.register(uri, decision, {SPLIT_TAG: params.split.model_dump_json()})
+    (alias,) = made.aliases
+    set_task_value("alias", alias)
+    _log.info("version %s is %s: %s", made.version, alias, made.tags["decision"])
 
 
 def _fit(

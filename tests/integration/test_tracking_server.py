@@ -17,7 +17,7 @@ from tests.support.saved_models import USERS, saved, tracker_in
 
 from matchlake.dev.sandbox.tracking_page import page_command, serve_page
 from matchlake.errors import ModelError, SandboxError
-from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.mlflow_tracking import Decision, Tracker
 from matchlake.io.params import TrackingParams
 from matchlake.io.ports import choose_port
 from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor
@@ -70,7 +70,7 @@ def test_a_server_by_http_takes_runs_models_and_aliases_and_the_page_shows_them(
             run.log_metrics({"rmse": 0.9})
             saved(tmp_path / "model" / FACTORS)
             uri = run.log_model(pyfunc_flavor(tmp_path / "model"))
-            made = run.register(uri, "champion", {"decision": "first"})
+            made = run.register(uri, Decision("champion", "first"))
         assert tracker.champion() == made
         assert tracker.metrics(made) == {"rmse": 0.9}
         with tracker.files(made, f"artifacts/{FACTORS}") as folder:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from matchlake.io.mlflow_tracking import ModelVersion, Tracker
+from matchlake.io.mlflow_tracking import Decision, ModelVersion, Tracker
 from matchlake.io.params import TrackingParams
 from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor
 from matchlake.model_store.spark import save_model
@@ -87,4 +87,6 @@ def register(tracker: Tracker, folder: Path, alias: str = "champion") -> ModelVe
     """Logs a saved model from `folder` and registers it with an alias."""
     with tracker.run("train") as run:
         saved(folder / FACTORS)
-        return run.register(run.log_model(pyfunc_flavor(folder)), alias, {"decision": "first"})
+        now = tracker.champion()
+        decision = Decision(alias, "first", now and now.version)
+        return run.register(run.log_model(pyfunc_flavor(folder)), decision)

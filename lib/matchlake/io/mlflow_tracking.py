@@ -55,6 +55,16 @@ class ModelVersion:
         return f"models:/{self.name}/{self.version}"
 
 
+@dataclass(frozen=True)
+class Decision:
+    """The alias of a new version, and why."""
+
+    alias: str
+    reason: str
+    champion: str | None = None
+    """The version that was champion at the time of the decision; None: there was none."""
+
+
 class Tracker:
     """Logs runs and registers models; connects on first use.
 
@@ -97,15 +107,9 @@ class Tracker:
         """The version with the alias champion; None without one."""
         mlflow = self._connect()
         try:
-            client = mlflow.MlflowClient()
-            version = client.get_model_version_by_alias(self.params.model, CHAMPION)
+            return _champion(mlflow.MlflowClient(), self.params.model)
         except Exception as error:
-            # Stores use different error codes for a missing model and a missing alias.
-            code = getattr(error, "error_code", "")
-            if code == "RESOURCE_DOES_NOT_EXIST" or f"alias {CHAMPION} not found" in str(error):
-                return None
             raise self._no_answer(error) from error
-        return _version(version)
 
     def require_champion(self) -> ModelVersion:
         """The champion; raises ModelError without one."""
@@ -256,21 +260,59 @@ class Run:
         with _quiet():
             return str(self._mlflow.pyfunc.log_model(name=name, **flavor).model_uri)
 
-    def register(self, model_uri: str, alias: str, tags: Mapping[str, str]) -> ModelVersion:
+    def register(
+        self, model_uri: str, decision: Decision, tags: Mapping[str, str] | None = None
+    ) -> ModelVersion:
         """Registers a logged model as a version with tags and an alias.
+
+        The alias champion moves only if it still names the version of the decision. Otherwise
+        another run or a person has moved it, and the new version becomes challenger. MLflow cannot
+        check and move in one step, so there are some milliseconds between the two.
 
         The alias is set last, so that it only names complete versions. If that fails, the version
         is deleted.
         """
         client = self._mlflow.MlflowClient()
+        tags = {**(tags or {}), "decision": decision.reason}
         with _quiet():
-            made = self._mlflow.register_model(model_uri, self._model, tags=dict(tags))
+            made = self._mlflow.register_model(model_uri, self._model, tags=tags)
         try:
+            alias, reason = self._decided_now(client, decision)
+            if reason != decision.reason:
+                _log.warning("version %s stays %s: %s", made.version, alias, reason)
+                client.set_model_version_tag(self._model, made.version, "decision", reason)
             client.set_registered_model_alias(self._model, alias, made.version)
         except BaseException:
             client.delete_model_version(self._model, made.version)
             raise
-        return _version(made)
+        return ModelVersion(
+            made.name, str(made.version), made.run_id, {**tags, "decision": reason}, (alias,)
+        )
+
+    def _decided_now(self, client: Any, decision: Decision) -> tuple[str, str]:
+        """Alias and reason of a decision, unless the champion has changed since."""
+        if decision.alias != CHAMPION:
+            return decision.alias, decision.reason
+        now = _champion(client, self._model)
+        if decision.champion == (now and now.version):
+            return decision.alias, decision.reason
+        was, is_now = (version or "none" for version in (decision.champion, now and now.version))
+        return CHALLENGER, (
+            f"the champion was {was} at the comparison, and is {is_now} now, with which the new "
+            f"version was not compared. The decision was: {decision.reason}"
+        )
+
+
+def _champion(client: Any, model: str) -> ModelVersion | None:
+    """The version with the alias champion; None without one."""
+    try:
+        return _version(client.get_model_version_by_alias(model, CHAMPION))
+    except Exception as error:
+        # Stores use different error codes for a missing model and a missing alias.
+        code = getattr(error, "error_code", "")
+        if code == "RESOURCE_DOES_NOT_EXIST" or f"alias {CHAMPION} not found" in str(error):
+            return None
+        raise
 
 
 def _import_mlflow() -> ModuleType:

@@ -9,7 +9,6 @@ decide.
 """
 
 import logging
-from dataclasses import dataclass
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
@@ -17,7 +16,7 @@ from pyspark.sql import SparkSession
 
 from matchlake.errors import InputError, ModelError
 from matchlake.io.delta import Lakehouse, is_gone
-from matchlake.io.mlflow_tracking import CHALLENGER, CHAMPION, ModelVersion, Tracker
+from matchlake.io.mlflow_tracking import CHALLENGER, CHAMPION, Decision, ModelVersion, Tracker
 from matchlake.model_store.mlflow_flavor import EVALUATED
 from matchlake.model_store.spark import load_model
 from matchlake.recommender.checkpoint import Checkpointer, local_checkpoint
@@ -31,14 +30,6 @@ _log = logging.getLogger(__name__)
 
 SPLIT_TAG = "split"
 """Tag of a version: the split params under which it was evaluated, as JSON."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The alias of a new version, and why."""
-
-    alias: str
-    reason: str
 
 
 def decide_promotion(
@@ -55,7 +46,11 @@ def decide_promotion(
     if champion is None:
         return Decision(CHAMPION, "the first model: there was no champion")
     if champion.tags.get(SPLIT_TAG) != params.split.model_dump_json():
-        return Decision(CHALLENGER, f"champion {champion.version} was evaluated on another split")
+        return Decision(
+            CHALLENGER,
+            f"champion {champion.version} was evaluated on another split",
+            champion.version,
+        )
     try:
         both = without_champion_training_rows(
             champion, tracker, lakehouse, parts, params, checkpoint
@@ -65,7 +60,8 @@ def decide_promotion(
             evaluated = evaluate({"new": model}, both, params.ranking, params.azure_ml_modes)
             figures = evaluated["new"]
     except (ModelError, InputError) as error:
-        return Decision(CHALLENGER, f"champion {champion.version} cannot be measured: {error}")
+        reason = f"champion {champion.version} cannot be measured: {error}"
+        return Decision(CHALLENGER, reason, champion.version)
     return decide(params.metric, figures, theirs, champion.version)
 
 
@@ -108,11 +104,12 @@ def decide(metric: str, new: Figures, champion: Figures, version: str) -> Decisi
     """
     value = value_of(new, metric)
     if metric not in champion:
-        return Decision(CHALLENGER, f"champion {version} has no {metric} to compare with")
+        reason = f"champion {version} has no {metric} to compare with"
+        return Decision(CHALLENGER, reason, version)
     compared = f"{metric} {value:.6f} against {champion[metric]:.6f} of champion {version}"
     if is_better(metric, value, champion[metric]):
-        return Decision(CHAMPION, f"better: {compared}, on the same test part")
-    return Decision(CHALLENGER, f"not better: {compared}, on the same test part")
+        return Decision(CHAMPION, f"better: {compared}, on the same test part", version)
+    return Decision(CHALLENGER, f"not better: {compared}, on the same test part", version)
 
 
 def _measure(

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from tests.support.saved_models import USERS, register, saved, tracker_in
 
 from matchlake.errors import ModelError
-from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.mlflow_tracking import Decision, Tracker
 from matchlake.io.params import TrackingParams
 from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor
 from matchlake.model_store.spark import load_numpy
@@ -134,6 +134,30 @@ def test_register_alias_failure_deletes_the_version(
     assert tracker.champion() == first
     versions = mlflow.MlflowClient().search_model_versions("name='recommender'")
     assert [version.version for version in versions] == [1]
+
+
+@pytest.mark.parametrize("before", [None, "1"])
+def test_register_leaves_a_champion_that_was_moved_since_the_decision(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, before: str | None
+) -> None:
+    tracker = tracker_in(tmp_path)
+    decision = Decision("champion", "better: rmse 0.9 against 1.0", before)
+    if before:
+        register(tracker, tmp_path / "first")
+    with tracker.run("train") as run:
+        saved(tmp_path / "late" / FACTORS)
+        uri = run.log_model(pyfunc_flavor(tmp_path / "late"))
+    other = register(tracker_in(tmp_path), tmp_path / "other")
+    late = run.register(uri, decision)
+    assert tracker.champion() == other
+    assert late.aliases == ("challenger",)
+    reason = f"the champion was {before or 'none'} at the comparison, and is {other.version} now"
+    assert reason in caplog.text
+    found = mlflow.MlflowClient().get_model_version_by_alias("recommender", "challenger")
+    assert str(found.version) == late.version
+    assert found.tags["decision"] == late.tags["decision"]
+    assert late.tags["decision"].startswith(reason)
+    assert late.tags["decision"].endswith("The decision was: better: rmse 0.9 against 1.0")
 
 
 def test_require_champion_without_one_names_the_job(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_only_a_strictly_better_model_becomes_champion(
     metric: str, new: float, champion: float, alias: str
 ) -> None:
     decision = decide(metric, {metric: new}, {metric: champion}, "7")
-    assert decision.alias == alias
+    assert (decision.alias, decision.champion) == (alias, "7")
     assert f"{metric} {new:.6f} against {champion:.6f} of champion 7" in decision.reason
 
 
@@ -89,7 +89,7 @@ def judged(champion: SplitParams, today: SplitParams) -> Decision:
 
 def test_a_champion_of_another_split_is_not_compared_with() -> None:
     decision = judged(SplitParams(kind="time"), SplitParams(kind="time", test_share=0.1))
-    assert decision == Decision("challenger", "champion 7 was evaluated on another split")
+    assert decision == Decision("challenger", "champion 7 was evaluated on another split", "7")
 
 
 def test_a_champion_of_which_nothing_is_known_stays() -> None:
