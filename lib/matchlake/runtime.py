@@ -21,6 +21,7 @@ from matchlake.config import JobConfig, find_conf, load_config
 from matchlake.errors import ConfigError, MatchlakeError
 from matchlake.io.delta import Lakehouse
 from matchlake.io.erased_users import Salt
+from matchlake.io.kernel_cache import require_private_cache
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.secrets import CachedSecrets, SecretStore, mask_log, secret_chain
 from matchlake.io.spark_executors import log_executors
@@ -53,13 +54,16 @@ _SESSION = {
     # Otherwise Spark replaces a text such as ${env:HOME} in a query.
     "spark.sql.variable.substitute": "false",
 }
+# Possessive, so that Java matches any length without recursion. The end of the text also ends a
+# login, because Spark cuts off long plans.
+_LOGINS = r'(?s)(password|clientSecret)="[^"\\]*+(?:\\.[^"\\]*+)*+("|\\?$)'
 # Options of Spark's sources hold logins: no plan, page or event log may show them. Clusters get the
 # same settings from databricks.yml.
 _REDACTION = {
     "spark.redaction.regex": "(?i)secret|password|token|access[.]?key|jaas|sasl",
     "spark.sql.redaction.options.regex": "(?i)url|jaas|sasl|secret|password",
-    "spark.redaction.string.regex": '(password|clientSecret)="(\\\\.|[^"\\\\])*"',
-    "spark.sql.redaction.string.regex": '(password|clientSecret)="(\\\\.|[^"\\\\])*"',
+    "spark.redaction.string.regex": _LOGINS,
+    "spark.sql.redaction.string.regex": _LOGINS,
 }
 
 
@@ -160,6 +164,7 @@ def _running(config: JobConfig, name: str) -> Iterator[Runtime]:
 
 def start(config: JobConfig, name: str) -> Runtime:
     """Builds the runtime of one process, with the given session or a new local one."""
+    require_private_cache()
     spark = spark_session(config, name)
     if config.catalog:
         # Views name their tables as schema.table. USE CATALOG is Databricks' SQL alone.

@@ -23,6 +23,7 @@ from matchlake.dev.sandbox.jars import (
 from matchlake.dev.sandbox.movielens import bundled_movielens
 from matchlake.errors import MatchlakeError
 from matchlake.io.java import java_version, lacks_vector_module, require_java
+from matchlake.io.kernel_cache import VARIABLE, cache_folder, shared_with
 from matchlake.io.ports import is_port_free, port_owner
 
 _GIB = 2**30
@@ -162,10 +163,14 @@ def _ports(root: Path) -> Finding:
 def _kernel_cache(_: Path) -> Finding:
     spec = find_spec("matchlake.recommender")
     default = Path(spec.origin).parent if spec and spec.origin else Path.cwd()
-    path = Path(os.environ.get("NUMBA_CACHE_DIR") or default)
+    path = cache_folder() or default
+    shared = shared_with(path) if cache_folder() else None
+    if shared:
+        todo = f"Set {VARIABLE} to a folder that only you can write to."
+        return False, f"{path}: {shared}", todo
     if os.access(_existing(path), os.W_OK):
         return True, str(path)
-    todo = "Set NUMBA_CACHE_DIR to a folder that can be, or kernels are compiled at every start."
+    todo = f"Set {VARIABLE} to a folder that can be, or kernels are compiled at every start."
     return True, f"{path} cannot be written", todo
 
 

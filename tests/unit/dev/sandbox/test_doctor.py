@@ -119,6 +119,10 @@ def test_kernel_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert check("kernel cache", tmp_path) == Check("kernel cache", ok=True, found=str(tmp_path))
     monkeypatch.setattr("os.access", lambda *_: False)
     assert "Set NUMBA_CACHE_DIR" in check("kernel cache", tmp_path).todo
+    tmp_path.chmod(0o777)
+    shared = check("kernel cache", tmp_path)
+    assert not shared.ok
+    assert "others can write to it (mode 777)" in shared.found
 
 
 def test_unreadable_state_stops_no_other_check(tmp_path: Path) -> None:
