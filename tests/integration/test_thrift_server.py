@@ -39,7 +39,8 @@ def serving(folder: Path, *options: str) -> Iterator[str]:
     """`matchlake sql-server`, ended by SIGTERM, after which nothing of it may be left."""
     port, log, work = choose_port(None), folder / "server.log", folder / "work"
     work.mkdir()
-    command = ["matchlake", "sql-server", "--port", str(port), "--refresh", "0.5", *options]
+    command = ["matchlake", "sql-server", "--allow-root", "--port", str(port), *options]
+    command += ["--refresh", "0.5"]
     with running_program(command, work, log) as program:
         wait_until(lambda: "Ctrl-C stops it" in log.read_text() or program.poll() is not None)
         assert program.poll() is None, log.read_text()

@@ -15,10 +15,21 @@ def test_an_occupied_port_is_reported_with_its_owner(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(SandboxError, match=f"Port {port} is taken by .*another --port"):
-            commands.sql_server_command(port=port, overrides=[f"lakehouse={tmp_path}"])
+            commands.sql_server_command(
+                port=port, overrides=[f"lakehouse={tmp_path}"], allow_root=True
+            )
 
 
 def test_where_a_catalog_holds_the_tables_there_is_no_server_of_ours() -> None:
+    with pytest.raises(ConfigError, match="--env dev has its tables in a catalog"):
+        commands.sql_server_command(env="dev", allow_root=True)
+
+
+def test_the_server_does_not_start_as_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    with pytest.raises(ConfigError, match=r"could run code as root\. Start it as another user, or"):
+        commands.sql_server_command(env="dev")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(ConfigError, match="--env dev has its tables in a catalog"):
         commands.sql_server_command(env="dev")
 

@@ -47,7 +47,9 @@ def sql(
 ) -> None:
     """Queries tables and views: one query, or a prompt without one.
 
-    It only reads. Without a query, piped input supplies the statements. Times are in UTC.
+    Statements that write are refused. That prevents mistakes; it is no sandbox: a query can call
+    functions that run code as the user of this process. Run only queries that you trust, and not
+    as root. Without a query, piped input supplies the statements. Times are in UTC.
     `matchlake sql tables` lists tables and views.
 
     For example: matchlake sql "SELECT * FROM gold.top_items LIMIT 5" --format csv
@@ -107,14 +109,26 @@ def sql_server_command(
     env: Environment = "local",
     overrides: Overrides = None,
     conf_dir: ConfDir = None,
+    *,
+    allow_root: Annotated[
+        bool, typer.Option("--allow-root", help="starts also as root, as in a container of its own")
+    ] = False,
 ) -> None:
     """Serves tables and views to JDBC clients on this machine, until Ctrl-C or SIGTERM.
 
-    This is Spark's Thrift server without passwords: every program that can connect to the port
-    can read and write.
+    This is Spark's Thrift server without passwords. Every user of this machine who can connect to
+    the port can read and write the tables, and can run code as the user who started the server.
+    So they can read the files of that user, the file of secrets too. Start it only on a machine
+    of your own. It refuses to start as root.
 
     For example: matchlake sql-server --port 10000
     """
+    if not allow_root and hasattr(os, "geteuid") and os.geteuid() == 0:
+        raise ConfigError(
+            "sql-server does not start as root: everyone who can connect to its port could run "
+            "code as root. Start it as another user, or with --allow-root in a container of its "
+            "own."
+        )
     config = load_config(env, overrides or [], conf_dir)
     if not config.lakehouse:
         raise ConfigError(
