@@ -241,7 +241,7 @@ class BatchWriter:
                 f"{commit.metadata['stream']} with checkpoint {commit.metadata.get('checkpoint')} "
                 f"wrote version {commit.version}. Stop one of them. Nothing was written."
             )
-        if commit.replaces:
+        if commit.removes_rows:
             raise CheckpointMismatchError(
                 f"{self._name}: {self.table} was changed by {commit} while it was written to. "
                 "Nothing was written since; run the job again for the recovery options."

@@ -12,7 +12,11 @@ from matchlake.errors import CheckpointMismatchError
 from matchlake.ingest.streams.checkpoint import Checkpoint
 from matchlake.ingest.streams.commits import FENCE, Commit, commits, table_id
 from matchlake.io.delta import Lakehouse
+from matchlake.io.delta_properties import read_properties
 from matchlake.io.kafka import Offsets, TopicState
+
+_MARKS = "delta.setTransactionRetentionDuration"
+"""The property with the time after which Delta forgets transactions; without it, never."""
 
 
 class StreamState(NamedTuple):
@@ -77,7 +81,7 @@ class ConsistencyCheck:
                 fenced = fenced or (commit if last is None else None)
             elif commit.metadata and last is None:
                 last = commit
-            elif commit.replaces or (commit.metadata and not _is_of(last, commit)):
+            elif commit.removes_rows or (commit.metadata and not _is_of(last, commit)):
                 replaced = replaced or commit
         checkpoint = self._in_use(fenced or last)
         own, planned, done = (
@@ -101,6 +105,17 @@ class ConsistencyCheck:
             in_table,
             in_table >= 0 or bool(spark.table(table).head(1)),
         )
+
+    def require_lasting_marks(self) -> None:
+        """Raises CheckpointMismatchError if Delta forgets the batches of the table after a time."""
+        kept = read_properties(self.lakehouse, self.table).get(_MARKS)
+        if kept:
+            raise CheckpointMismatchError(
+                f"{self.name}: {self.table} has the property {_MARKS} = {kept!r}. After that time "
+                "Delta forgets which batches it has, and takes a batch of a stale run. Nothing was "
+                f"read. Remove it: ALTER TABLE {self.lakehouse.name(self.table)} UNSET "
+                f"TBLPROPERTIES ('{_MARKS}')."
+            )
 
     def require(self, state: StreamState, topic: TopicState) -> None:
         """Raises CheckpointMismatchError, with the recovery options, unless all fit together."""

@@ -19,6 +19,7 @@ from matchlake.ingest.streams.commits import (
     FENCE,
     FENCED,
     INGEST,
+    STEP,
     Commit,
     commits,
     ranges_of,
@@ -162,7 +163,7 @@ class Recovery:
     def finish(self, restart: Restart) -> None:
         """Deletes the superseded rows, and enters accepted gaps in the log; can be repeated."""
         for owner, batch in restart.superseded_batches.items():
-            self.check.lakehouse.spark.sql(f"DELETE FROM {self._rows_from(owner, batch)}")
+            self._delete_rows(restart.option, owner, batch)
             self.batch_log.forget(owner, batch)
         if restart.option == "accept-data-loss":
             self._enter_all()
@@ -305,3 +306,14 @@ class Recovery:
     def _rows_from(self, owner: int, batch: int) -> str:
         table = self.check.lakehouse.name(self.check.table)
         return f"{table} WHERE checkpoint_id = {owner:d} AND batch_id >= {batch:d}"
+
+    def _delete_rows(self, option: Option, owner: int, batch: int) -> None:
+        """Deletes the rows, in a commit that names the option: a start refuses other deletions.
+
+        It is an overwrite with no rows, because a DELETE has no option for the metadata.
+        """
+        table = self.check.lakehouse.read(self.check.table)
+        step = {"name": option, "checkpoint": owner, "batch": batch}
+        writer = table.limit(0).writeTo(self.check.lakehouse.name(self.check.table))
+        writer = writer.option("userMetadata", json.dumps({STEP: step}))
+        writer.overwrite((F.col("checkpoint_id") == F.lit(owner)) & (F.col("batch_id") >= batch))

@@ -1,5 +1,6 @@
 """Parses quarantined records again, and updates the rows of those that are valid now."""
 
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -13,10 +14,12 @@ from matchlake.ingest.params import StreamParams
 from matchlake.ingest.rejections import ErrorCode
 from matchlake.ingest.schema import ERASED, ERROR_CODE, ERROR_COLUMNS, QUARANTINED, STATUS, VALID
 from matchlake.ingest.streams.audit import BatchLog
+from matchlake.ingest.streams.commits import STEP
 from matchlake.ingest.streams.erased_records import erased_records
 from matchlake.ingest.streams.messages import parse_messages
 from matchlake.ingest.streams.reconciliation import Batch, among
 from matchlake.ingest.tables import stream_columns
+from matchlake.io.commit_metadata import commit_with
 from matchlake.io.delta import WRITTEN_BY_ANOTHER, Lakehouse, retry_conflicts
 from matchlake.schemas import quote_identifier
 
@@ -66,6 +69,8 @@ class Replay:
     def run(self, batch_log: BatchLog) -> Replayed:
         """Merges the records by position in one commit, and updates the batch log.
 
+        The metadata of the commit has the choice of records and the fix.
+
         Records that are still invalid keep their bytes and get the new error. With a fix they keep
         the old error, because the new one is that of the fixed text. A second call finds only
         these records.
@@ -91,8 +96,15 @@ class Replay:
 
     def _merge_with_retries(self) -> None:
         """Tries again if the stream has just written, because Delta takes one of the two."""
-        spark, merge = self.lakehouse.spark, self._merge()
-        retry_conflicts(lambda: spark.sql(merge).collect(), WRITTEN_BY_ANOTHER, self.stream.table)
+        spark, merge, table = self.lakehouse.spark, self._merge(), self.stream.table
+        chosen = {"error_codes": self.error_codes, "since": self.since, "fix": self.fix}
+        step = json.dumps({STEP: {"name": "replay_quarantine", **chosen}})
+        commit_with(
+            self.lakehouse,
+            table,
+            step,
+            lambda: retry_conflicts(lambda: spark.sql(merge).collect(), WRITTEN_BY_ANOTHER, table),
+        )
 
     def _parsed_again(self, rows: DataFrame) -> DataFrame:
         messages = rows.select(

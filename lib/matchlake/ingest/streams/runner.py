@@ -77,6 +77,7 @@ class Ingest:
         self.batch_log.prepare()
         topic = topic_state(self.client, self.stream.topic)
         check = ConsistencyCheck(self.name, self.stream.table, self.checkpoint, self.lakehouse)
+        check.require_lasting_marks()
         recovery = Recovery(check, self.batch_log, check.read_state())
         restart = self._restart(recovery, params, topic)
         if restart:

@@ -59,8 +59,8 @@ def test_reconcile_missing_offsets_exits_with_their_ranges(
         0,
         "proved: reconciled. 6 offsets = 6 valid + 0 quarantined + 0 erased + 0 in gaps.\n",
     )
-    spark.sql(f"DELETE FROM {at.lakehouse.name(at.stream.table)} WHERE offset IN (1, 4, 5)")
     write(stream, 1, 9, missing=[7])
+    spark.sql(f"DELETE FROM {at.lakehouse.name(at.stream.table)} WHERE offset IN (1, 4, 5)")
     for more in ([], ["--rebuild"]):
         done = CliRunner().invoke(app, ["reconcile", "proved", *more])
         assert done.exit_code == 1
