@@ -1,11 +1,12 @@
 # `make` lists the targets. `make install` makes the environment once; later targets need no network.
 .DEFAULT_GOAL := help
-.PHONY: help install demo sql fix check unit test bundle-check soak install-bench bench clean lock
+.PHONY: help install demo sql fix check audit unit test bundle-check soak install-bench bench clean lock
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 PYTHON ?= python3
-UV_VERSION := 0.13.9
+# What installs and builds: hashed in requirements-build.lock, which is changed by `make lock`.
+TOOLS := uv==0.13.9 setuptools==84.2.1
 UV := UV_PYTHON_DOWNLOADS=never .uv/bin/uv
 BIN := .venv/bin
 # Tests that run on Spark Connect, too.
@@ -35,11 +36,15 @@ fix: install  ## repairs what lint and format can repair
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-check: install bundle-check  ## lint, format, types, import layers, the bundle
+check: install bundle-check  ## lint, format, types, import layers, the bundle; prints known vulnerabilities
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m matchlake.dev.audit
+
+audit: install  ## fails if a locked package or jar has a known vulnerability; needs the network
+	@$(BIN)/python -m matchlake.dev.audit --strict
 
 unit: install  ## the quick tests: unit and contract
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak" tests/unit tests/contract
@@ -73,14 +78,17 @@ lock: .uv/bin/uv  ## resolves the requirement locks again, after a change of pyp
 		-o requirements-bench.lock
 	printf '%s\n' $(RUNTIME) | $(COMPILE) pyproject.toml --extra spark --extra dev \
 		-c /dev/stdin -o requirements-runtime.lock
+	$(COMPILE) pyproject.toml -c requirements-runtime.lock -o requirements-job.lock
+	printf '%s\n' $(TOOLS) | $(COMPILE) - -o requirements-build.lock
 	echo 'recbole==1.2.1' | $(COMPILE) - --no-deps -o requirements-data.lock
 
-.uv/bin/uv:
+.uv/bin/uv: requirements-build.lock
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "error: $(PYTHON) must be Python 3.11 or newer with its venv module" \
 			"(on Debian: apt install python3-venv); set PYTHON=... to choose another." >&2; exit 1; }
 	@$(PYTHON) -m venv .uv
-	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) || { \
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements-build.lock || { \
 		rm -rf .uv; echo "error: uv could not be installed: the first install needs the" \
 			"network (a package index)." >&2; exit 1; }
 

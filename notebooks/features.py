@@ -7,7 +7,11 @@
 
 # COMMAND ----------
 
-# MAGIC %pip install --quiet ..
+# MAGIC %pip install --quiet -r ../requirements-job.lock
+
+# COMMAND ----------
+
+# MAGIC %pip install --quiet --no-deps ..
 
 # COMMAND ----------
 

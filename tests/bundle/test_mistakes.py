@@ -30,7 +30,7 @@ MISTAKES = {
         TRAIN,
         "timeout_seconds: 14400",
         "timeout_second: 14400",
-        "train_recommender.job.yml:24: resources.jobs.train_recommender.tasks[0].timeout_second: "
+        "train_recommender.job.yml:25: resources.jobs.train_recommender.tasks[0].timeout_second: "
         "unknown key; did you mean timeout_seconds?",
     ),
     "an unset variable": Mistake(
@@ -53,10 +53,74 @@ MISTAKES = {
     ),
     "readers of everything": Mistake(
         "databricks.yml",
-        "  - group_name: data-engineers\n    level: CAN_MANAGE\n",
-        "  - group_name: data-engineers\n    level: CAN_MANAGE\n"
-        "  - group_name: analysts\n    level: CAN_VIEW\n",
+        "        level: CAN_MANAGE\n    variables:\n      catalog: matchlake_dev\n",
+        "        level: CAN_MANAGE\n      - group_name: analysts\n        level: CAN_VIEW\n"
+        "    variables:\n      catalog: matchlake_dev\n",
         "analysts would read all secrets of the bundle's scope: name it at each resource",
+    ),
+    "people who read all secrets of production": Mistake(
+        "databricks.yml",
+        "        level: CAN_MANAGE\n    variables:\n      catalog: matchlake_prod\n",
+        "        level: CAN_MANAGE\n      - group_name: data-engineers\n        level: CAN_VIEW\n"
+        "    variables:\n      catalog: matchlake_prod\n",
+        "data-engineers would read all secrets of the bundle's scope; in production only run_as",
+    ),
+    "a person on the scope of production": Mistake(
+        "databricks.yml",
+        "      scope_readers:\n        - service_principal_name: ${var.run_as}\n",
+        "      scope_readers:\n        - user_name: a@example.com\n",
+        "a@example.com would read the secrets of production; only run_as may (in prod)",
+    ),
+    "a person who changes jobs of production": Mistake(
+        "databricks.yml",
+        "          level: CAN_VIEW\n",
+        "          level: CAN_MANAGE_RUN\n",
+        "data-engineers could run code as <id of service_principal matchlake-jobs>: in production "
+        "CAN_VIEW is allowed",
+    ),
+    "analysts who read runs": Mistake(
+        "databricks.yml",
+        "      permissions: ${var.experiment_readers}\n",
+        "      permissions:\n        - group_name: analysts\n          level: CAN_READ\n",
+        "analysts could read the artifacts of runs, which hold ids of users",
+    ),
+    "a folder of production that everybody can write to": Mistake(
+        "databricks.yml",
+        "      root_path: /Workspace/Users/${var.run_as}/",
+        "      root_path: /Workspace/Shared/",
+        "every user of the workspace can change its files: use the folder of run_as (in prod)",
+    ),
+    "a package without a hash": Mistake(
+        TRAIN,
+        "          libraries: ${var.libraries}\n",
+        "          libraries: [{pypi: {package: requests}}]\n",
+        "libraries[0]: {'pypi': {'package': 'requests'}} is installed without a hash: only "
+        "/Workspace/Users/",
+    ),
+    "a serverless package without a hash": Mistake(
+        "jobs/serverless.job.yml",
+        "              - -r ${workspace.file_path}/dist/requirements.txt\n",
+        "              - -r ${workspace.file_path}/dist/requirements.txt\n"
+        "              - requests\n",
+        "dependencies[1]: 'requests' is installed without a hash: only -r /Workspace/Users/",
+    ),
+    "a cluster that installs nothing": Mistake(
+        TRAIN,
+        "          libraries: ${var.libraries}\n",
+        "",
+        "tasks[0]: installs nothing: libraries must be requirements: /Workspace/Users/",
+    ),
+    "a lock without a package of the project": Mistake(
+        "requirements-job.lock",
+        "mlflow==",
+        "mlfloe==",
+        "mlflow of pyproject.toml is not in requirements-job.lock: `make lock` adds it",
+    ),
+    "a lock without hashes": Mistake(
+        "requirements-job.lock",
+        "==",
+        "==1\nnothing==",
+        "has no hash in requirements-job.lock: `make lock` writes it again",
     ),
     "a task value that nobody sets": Mistake(
         TRAIN,
@@ -152,8 +216,8 @@ MISTAKES = {
     ),
     "a misspelt key of the workspace": Mistake(
         "databricks.yml",
-        "      root_path: /Workspace/Shared",
-        "      rootpath: /Workspace/Shared",
+        "      root_path: /Workspace/Users",
+        "      rootpath: /Workspace/Users",
         "workspace.rootpath: unknown key; did you mean root_path?",
     ),
     "a lag without a notification": Mistake(
@@ -169,7 +233,8 @@ def made(folder: Path, mistake: Mistake | None = None) -> Path:
     """A copy of the bundle with the mistake in it."""
     for name in ("jobs", "conf"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "databricks.yml", folder)
+    for name in ("databricks.yml", "pyproject.toml", "requirements-job.lock"):
+        shutil.copy(ROOT / name, folder)
     if mistake:
         path = folder / mistake.file
         text = path.read_text()

@@ -9,9 +9,10 @@ from tests.support.sources import ROOT
 
 TOP = {
     *(".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md"),
+    "SECURITY.md",
     *("conf", "databricks.yml", "jobs", "lib", "notebooks", "pyproject.toml", "tests"),
     *("requirements.lock", "requirements-bench.lock", "requirements-data.lock"),
-    "requirements-runtime.lock",
+    *("requirements-runtime.lock", "requirements-job.lock", "requirements-build.lock"),
 }
 # The registry is a setting of the machine; a lock names packages, never their source.
 REGISTRIES = re.compile(

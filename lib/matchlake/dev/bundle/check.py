@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from matchlake.config import load_config
+from matchlake.dev.bundle.package_rules import package_rules
+from matchlake.dev.bundle.permission_rules import permission_rules
 from matchlake.dev.bundle.resolve import Resolved, read_bundle, resolve, walk_tasks
-from matchlake.dev.bundle.rules import conf_rules, job_rules, production_rules, sharing_rules
+from matchlake.dev.bundle.rules import conf_rules, job_rules, production_rules
 from matchlake.dev.bundle.shapes import type_problems
 from matchlake.dev.bundle.tasks import task_problems
 from matchlake.dev.bundle.tree import Problem, leaves, problem
@@ -73,7 +75,8 @@ def target_problems(
         return
     yield from task_problems(resolved, root)
     yield from job_rules(resolved)
-    yield from sharing_rules(resolved)
+    yield from package_rules(resolved, root)
+    yield from permission_rules(resolved)
     if resolved.production:
         yield from production_rules(resolved)
     try:

@@ -1,4 +1,4 @@
-"""Rules on starts, notifications, permissions, and what mode production requires."""
+"""Rules on starts, notifications, conf, and what mode production requires."""
 
 import re
 from collections.abc import Iterator
@@ -124,20 +124,6 @@ def _table_text(name: str, config: JobConfig) -> str:
     return "" if jobs_before(config, table) else f"no job writes {table}"
 
 
-def sharing_rules(resolved: Resolved) -> Iterator[Problem]:
-    """Readers of secrets by mistake: the CLI gives top-level permissions to each resource."""
-    if not resolved.tree.get("resources", {}).get("secret_scopes"):
-        return
-    for index, each in enumerate(resolved.tree.get("permissions", [])):
-        if each.get("level") != "CAN_MANAGE":
-            principal = each.get("group_name") or each.get("user_name") or "who is named"
-            text = (
-                f"{principal} would read all secrets of the bundle's scope: "
-                "name it at each resource"
-            )
-            yield problem(resolved.tree, ("permissions", index), text)
-
-
 def production_rules(resolved: Resolved) -> Iterator[Problem]:
     """What a target of mode production must have."""
     tree = resolved.tree
@@ -148,9 +134,9 @@ def production_rules(resolved: Resolved) -> Iterator[Problem]:
     if "someone" in str(tree["workspace"]["root_path"]):
         text = "belongs to one person: set it, so that there is one deployment only"
         yield problem(tree, ("workspace", "root_path"), text)
-    levels = {each.get("level") for each in tree.get("permissions", [])}
-    if "CAN_MANAGE" not in levels:
-        yield problem(tree, ("permissions",), "nobody has CAN_MANAGE")
+    if str(tree["workspace"]["root_path"]).startswith("/Workspace/Shared"):
+        text = "every user of the workspace can change its files: use the folder of run_as"
+        yield problem(tree, ("workspace", "root_path"), text)
     for kind in ("schemas", "volumes", "registered_models"):
         for key, each in tree.get("resources", {}).get(kind, {}).items():
             if not each.get("lifecycle", {}).get("prevent_destroy"):

@@ -37,7 +37,7 @@ def task_problems(resolved: Resolved, root: Path) -> Iterator[Problem]:
     for path, task, job in walk_tasks(resolved):
         texts = (
             *_compute_texts(task, job),
-            *_file_texts(task, root, tree),
+            *_file_texts(task, root),
             *_parameter_texts(task, root, _with_defaults(task, job, resolved, root), refused),
             *_run_job_texts(task, resolved),
             *_value_texts(task, job, root),
@@ -157,13 +157,10 @@ def _compute_texts(task: Keyed, job: Keyed) -> _Texts:
         yield ("libraries",), "serverless tasks take their packages from the environment's spec"
 
 
-def _file_texts(task: Keyed, root: Path, tree: Keyed) -> _Texts:
+def _file_texts(task: Keyed, root: Path) -> _Texts:
     script = script_of(task, root)
     if script and not script.is_file():
         yield ("spark_python_task", "python_file"), f"there is no file {script.name}"
-    wheels = [each["whl"] for each in task.get("libraries", []) if "whl" in each]
-    if wheels and not any(each.get("type") == "whl" for each in tree.get("artifacts", {}).values()):
-        yield ("libraries",), f"no artifact builds {', '.join(wheels)}"
 
 
 def _with_defaults(task: Keyed, job: Keyed, resolved: Resolved, root: Path) -> list[str]:
