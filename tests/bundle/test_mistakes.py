@@ -11,6 +11,10 @@ from typer.testing import CliRunner
 
 from matchlake.dev.bundle.check import check_bundle
 from matchlake.dev.bundle.commands import bundle_app
+from matchlake.dev.bundle.package_rules import package_rules
+from matchlake.dev.bundle.permission_rules import permission_rules
+from matchlake.dev.bundle.resolve import read_bundle, resolve
+from matchlake.dev.bundle.rules import production_rules
 from matchlake.errors import BundleError
 
 
@@ -58,69 +62,12 @@ MISTAKES = {
         "    variables:\n      catalog: matchlake_dev\n",
         "analysts would read all secrets of the bundle's scope: name it at each resource",
     ),
-    "people who read all secrets of production": Mistake(
-        "databricks.yml",
-        "        level: CAN_MANAGE\n    variables:\n      catalog: matchlake_prod\n",
-        "        level: CAN_MANAGE\n      - group_name: data-engineers\n        level: CAN_VIEW\n"
-        "    variables:\n      catalog: matchlake_prod\n",
-        "data-engineers would read all secrets of the bundle's scope; in production only run_as",
-    ),
-    "a person on the scope of production": Mistake(
-        "databricks.yml",
-        "      scope_readers:\n        - service_principal_name: ${var.run_as}\n",
-        "      scope_readers:\n        - user_name: a@example.com\n",
-        "a@example.com would read the secrets of production; only run_as may (in prod)",
-    ),
-    "a person who changes jobs of production": Mistake(
-        "databricks.yml",
-        "          level: CAN_VIEW\n",
-        "          level: CAN_MANAGE_RUN\n",
-        "data-engineers could run code as <id of service_principal matchlake-jobs>: in production "
-        "CAN_VIEW is allowed",
-    ),
-    "analysts who read runs": Mistake(
-        "databricks.yml",
-        "      permissions: ${var.experiment_readers}\n",
-        "      permissions:\n        - group_name: analysts\n          level: CAN_READ\n",
-        "analysts could read the artifacts of runs, which hold ids of users",
-    ),
-    "a folder of production that everybody can write to": Mistake(
-        "databricks.yml",
-        "      root_path: /Workspace/Users/${var.run_as}/",
-        "      root_path: /Workspace/Shared/",
-        "every user of the workspace can change its files: use the folder of run_as (in prod)",
-    ),
     "a package without a hash": Mistake(
         TRAIN,
         "          libraries: ${var.libraries}\n",
         "          libraries: [{pypi: {package: requests}}]\n",
         "libraries[0]: {'pypi': {'package': 'requests'}} is installed without a hash: only "
         "/Workspace/Users/",
-    ),
-    "a serverless package without a hash": Mistake(
-        "jobs/serverless.job.yml",
-        "              - -r ${workspace.file_path}/dist/requirements.txt\n",
-        "              - -r ${workspace.file_path}/dist/requirements.txt\n"
-        "              - requests\n",
-        "dependencies[1]: 'requests' is installed without a hash: only -r /Workspace/Users/",
-    ),
-    "a cluster that installs nothing": Mistake(
-        TRAIN,
-        "          libraries: ${var.libraries}\n",
-        "",
-        "tasks[0]: installs nothing: libraries must be requirements: /Workspace/Users/",
-    ),
-    "a lock without a package of the project": Mistake(
-        "requirements-job.lock",
-        "mlflow==",
-        "mlfloe==",
-        "mlflow of pyproject.toml is not in requirements-job.lock: `make lock` adds it",
-    ),
-    "a lock without hashes": Mistake(
-        "requirements-job.lock",
-        "==",
-        "==1\nnothing==",
-        "has no hash in requirements-job.lock: `make lock` writes it again",
     ),
     "a task value that nobody sets": Mistake(
         TRAIN,
@@ -229,6 +176,68 @@ MISTAKES = {
 }
 
 
+RULES = {
+    "people who read all secrets of production": Mistake(
+        "databricks.yml",
+        "        level: CAN_MANAGE\n    variables:\n      catalog: matchlake_prod\n",
+        "        level: CAN_MANAGE\n      - group_name: data-engineers\n        level: CAN_VIEW\n"
+        "    variables:\n      catalog: matchlake_prod\n",
+        "data-engineers would read all secrets of the bundle's scope; in production only run_as",
+    ),
+    "a person on the scope of production": Mistake(
+        "databricks.yml",
+        "      scope_readers:\n        - service_principal_name: ${var.run_as}\n",
+        "      scope_readers:\n        - user_name: a@example.com\n",
+        "a@example.com would read the secrets of production; only run_as may (in prod)",
+    ),
+    "a person who changes jobs of production": Mistake(
+        "databricks.yml",
+        "          level: CAN_VIEW\n",
+        "          level: CAN_MANAGE_RUN\n",
+        "data-engineers could run code as <id of service_principal matchlake-jobs>: in production "
+        "CAN_VIEW is allowed",
+    ),
+    "analysts who read runs": Mistake(
+        "databricks.yml",
+        "      permissions: ${var.experiment_readers}\n",
+        "      permissions:\n        - group_name: analysts\n          level: CAN_READ\n",
+        "analysts could read the artifacts of runs, which hold ids of users",
+    ),
+    "a folder of production that everybody can write to": Mistake(
+        "databricks.yml",
+        "      root_path: /Workspace/Users/${var.run_as}/",
+        "      root_path: /Workspace/Shared/",
+        "every user of the workspace can change its files: use the folder of run_as (in prod)",
+    ),
+    "a serverless package without a hash": Mistake(
+        "jobs/serverless.job.yml",
+        "              - -r ${workspace.file_path}/dist/requirements.txt\n",
+        "              - -r ${workspace.file_path}/dist/requirements.txt\n"
+        "              - requests\n",
+        "dependencies[1]: 'requests' is installed without a hash: only -r /Workspace/Users/",
+    ),
+    "a cluster that installs nothing": Mistake(
+        TRAIN,
+        "          libraries: ${var.libraries}\n",
+        "",
+        "tasks[0]: installs nothing: libraries must be requirements: /Workspace/Users/",
+    ),
+    "a lock without a package of the project": Mistake(
+        "requirements-job.lock",
+        "mlflow==",
+        "mlfloe==",
+        "mlflow of pyproject.toml is not in requirements-job.lock: `make lock` adds it",
+    ),
+    "a lock without hashes": Mistake(
+        "requirements-job.lock",
+        "==",
+        "==1\nnothing==",
+        "has no hash in requirements-job.lock: `make lock` writes it again",
+    ),
+}
+"""Mistakes in packages and permissions. Their rules need no check of tasks, which takes seconds."""
+
+
 def made(folder: Path, mistake: Mistake | None = None) -> Path:
     """A copy of the bundle with the mistake in it."""
     for name in ("jobs", "conf"):
@@ -250,6 +259,16 @@ def test_a_mistake_is_found(name: str, tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert mistake.said in done.output, done.output
     assert re.search(r"^(databricks|jobs/\w+\.job)\.yml(:\d+)?: ", done.output, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_mistake_in_packages_or_permissions_is_found(name: str, tmp_path: Path) -> None:
+    root = made(tmp_path, RULES[name])
+    resolved = resolve(read_bundle(root), "prod")
+    rules = (package_rules(resolved, root), permission_rules(resolved), production_rules(resolved))
+    found = [str(problem) for rule in rules for problem in rule]
+    said = RULES[name].said.removesuffix(" (in prod)")
+    assert any(said in text for text in found), found
 
 
 def test_the_copy_without_a_mistake_is_right(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tests.support.streams import (
 
 from matchlake.dev.sandbox.topics import create_topic
 from matchlake.errors import CheckpointMismatchError, ReconciliationError
+from matchlake.ingest.streams import runner
 from matchlake.runtime import Runtime
 
 
@@ -147,7 +148,8 @@ def test_a_table_that_was_replaced_or_has_lost_its_rows_stops_it(
     ingest(runtime)
     spark.sql(f"DELETE FROM {table} WHERE batch_id = 1")
     with pytest.raises(
-        CheckpointMismatchError, match=r"history of replaced\.events has batch 1 with 1 row"
+        CheckpointMismatchError,
+        match=r"was changed by DELETE \(version \d+, .*\) after its last batch, and batch 1 is no",
     ):
         ingest(runtime)
 
@@ -188,6 +190,32 @@ def test_a_topic_made_anew_stops_it_and_is_read_beside_the_old_rows(
     counts = ingest(with_ingest(runtime, reset_checkpoint=("remade",)))
     assert (counts.offsets, counts.valid) == (8, 8)
     assert offsets(runtime, "remade.events") == [0, 0, 1, 1, 2, 2, 3, 4]
+
+
+@pytest.mark.soak
+def test_a_topic_made_anew_that_has_outgrown_the_position_stops_it_without_ids(
+    spark: SparkSession, tmp_path: Path, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = runner.topic_state
+    monkeypatch.setattr(runner, "topic_state", lambda *at: known(*at)._replace(id=None))
+    runtime = one_stream(spark, tmp_path, broker, "outgrown", partitions=2)
+    for part in (0, 1):
+        produce(broker, "outgrown", [valid_value(n) for n in range(3)], partition=part)
+    ingest(runtime)
+    produce(broker, "outgrown", [None], partition=1)
+    ingest(runtime)
+    ingest(runtime)
+    with KafkaAdminClient(bootstrap_servers=broker) as admin:
+        admin.delete_topics(["outgrown"])
+    create_topic(broker, "outgrown", 2)
+    for part in (0, 1):
+        produce(broker, "outgrown", [valid_value(n) for n in range(9)], partition=part)
+    with pytest.raises(
+        CheckpointMismatchError,
+        match=r"partition \d of topic outgrown holds another record at offset \d",
+    ):
+        ingest(runtime)
+    assert runtime.lakehouse.read("outgrown.events").count() == 7, "nothing was written"
 
 
 @pytest.mark.soak

@@ -67,12 +67,12 @@ def audit(
         for each in locked
     ]
     answers = _asked(address, {"queries": queries}, seconds)["results"]
-    found = [
+    findings = [
         Finding(each, tuple(sorted(vulnerability["id"] for vulnerability in answer["vulns"])))
         for each, answer in zip(locked, answers, strict=True)
         if answer.get("vulns")
     ]
-    return sorted(found)
+    return sorted(findings)
 
 
 def _asked(address: str, question: Any, seconds: float) -> Any:

@@ -127,13 +127,13 @@ class Builds:
 
     def _since(self, before: Build) -> list[Commit]:
         """The commits of builds after `before`."""
-        found = []
+        result = []
         for commit in self._commits():
             if commit.metadata:
                 if commit.metadata["number"] <= before.number:
                     break
-                found.append(commit)
-        return found
+                result.append(commit)
+        return result
 
     def _commits(self) -> Iterator[Commit]:
         return commits(self.lakehouse.spark, self.lakehouse.name(self.table), key=BUILD)

@@ -38,6 +38,15 @@ class TopicState(NamedTuple):
     """The offset of the next record, by partition."""
 
 
+class RecordMark(NamedTuple):
+    """What tells a record from another one at the same offset."""
+
+    timestamp: int
+    """Milliseconds since 1970, as Kafka keeps it; -1 without a time."""
+    size: int | None
+    """The number of bytes of the value; None without a value."""
+
+
 def topic_state(client: Client, topic: str) -> TopicState:
     """The topic's state; raises UnreachableError or, if the broker answers, SourceError."""
     with _explained(topic), KafkaAdminClient(**client, bootstrap_timeout_ms=_TIMEOUT_MS) as admin:
@@ -76,18 +85,7 @@ def held_from(
     """
     partition_ = TopicPartition(topic, partition)
     result = {}
-    with (
-        _explained(topic),
-        closing(
-            KafkaConsumer(
-                **client,
-                enable_auto_commit=False,
-                auto_offset_reset="none",
-                isolation_level="read_committed",
-                max_poll_records=1,
-            )
-        ) as consumer,
-    ):
+    with _explained(topic), closing(_one_by_one(client)) as consumer:
         consumer.assign([partition_])
         for first, end in ranges:
             consumer.seek(partition_, first)
@@ -99,6 +97,42 @@ def held_from(
                 if records:
                     break
     return result
+
+
+def records_at(client: Client, topic: str, offsets: Mapping[int, int]) -> dict[int, RecordMark]:
+    """The record at an offset of each partition; a partition whose record is gone is left out."""
+    targets = {TopicPartition(topic, part): at for part, at in offsets.items()}
+    result: dict[int, RecordMark] = {}
+    with _explained(topic), closing(_one_by_one(client)) as consumer:
+        consumer.assign(list(targets))
+        for partition, at in targets.items():
+            consumer.seek(partition, at)
+        deadline = time.monotonic() + _TIMEOUT_MS / 1000
+        waiting = set(targets)
+        while waiting and time.monotonic() < deadline:
+            for partition, records in consumer.poll(timeout_ms=200).items():
+                if records[0].offset == targets[partition]:
+                    result[partition.partition] = _mark(records[0])
+            done = {each for each in waiting if consumer.position(each) > targets[each]}
+            waiting -= done
+            consumer.pause(*done)
+    return result
+
+
+def _mark(record: Any) -> RecordMark:
+    size = None if record.value is None else len(record.value)
+    return RecordMark(-1 if record.timestamp is None else record.timestamp, size)
+
+
+def _one_by_one(client: Client) -> KafkaConsumer:
+    """A consumer of committed records that returns one record per poll."""
+    return KafkaConsumer(
+        **client,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_committed",
+        max_poll_records=1,
+    )
 
 
 @contextmanager

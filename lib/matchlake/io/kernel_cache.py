@@ -31,13 +31,13 @@ def require_private_cache() -> None:
 def shared_with(folder: Path) -> str | None:
     """Who else can write to a folder; None if nobody can, or if there is no such folder yet."""
     try:
-        found = folder.stat()
+        info = folder.stat()
     except OSError:
         return None
     if not hasattr(os, "getuid"):  # Windows has access lists instead
         return None
-    if found.st_uid != os.getuid():
-        return f"it belongs to user {found.st_uid}"
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return f"others can write to it (mode {stat.S_IMODE(found.st_mode):o})"
+    if info.st_uid != os.getuid():
+        return f"it belongs to user {info.st_uid}"
+    if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"others can write to it (mode {stat.S_IMODE(info.st_mode):o})"
     return None

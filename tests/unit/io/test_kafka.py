@@ -7,7 +7,7 @@ from kafka.errors import KafkaError
 
 from matchlake.errors import SourceError
 from matchlake.io import kafka
-from matchlake.io.kafka import held_from, is_compacted, topic_state
+from matchlake.io.kafka import held_from, is_compacted, records_at, topic_state
 
 
 def refuse(**_: Any) -> None:
@@ -23,6 +23,7 @@ def test_topic_state_without_an_answer_raises_unreachable(
         lambda: topic_state({}, "t"),
         lambda: is_compacted({}, "t"),
         lambda: held_from({}, "t", 0, [(0, 1)]),
+        lambda: records_at({}, "t", {0: 1}),
     ):
         with pytest.raises(SourceError, match=r"Topic t cannot be described: .*no such broker"):
             ask()

@@ -41,8 +41,8 @@ def locked_packages(lock: Path) -> Iterator[Locked]:
 
 def locked_jars(lock: Path) -> Iterator[Locked]:
     """The jars of a jar lock; each has a hash."""
-    for found in _JAR.finditer(lock.read_text(encoding="utf-8")):
-        yield Locked("Maven", found[1], found[2], hashed=True)
+    for match in _JAR.finditer(lock.read_text(encoding="utf-8")):
+        yield Locked("Maven", match[1], match[2], hashed=True)
 
 
 def canonical(name: str) -> str:

@@ -60,6 +60,6 @@ def _lock_texts(root: Path) -> Iterator[str]:
     settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     names = {canonical(each.name) for each in packages}
     for needed in settings["project"]["dependencies"]:
-        found = _NAME.match(needed)
-        if found and canonical(found[0]) not in names:
-            yield f"{found[0]} of pyproject.toml is not in {LOCK}: `make lock` adds it"
+        match = _NAME.match(needed)
+        if match and canonical(match[0]) not in names:
+            yield f"{match[0]} of pyproject.toml is not in {LOCK}: `make lock` adds it"

@@ -23,6 +23,7 @@ from matchlake.ingest.streams.gaps import BrokerCauses, require_held
 from matchlake.ingest.streams.messages import MESSAGE
 from matchlake.ingest.streams.query_errors import explained
 from matchlake.ingest.streams.recovery import Recovery, Restart, restart_of
+from matchlake.ingest.streams.same_log import last_rows, other_record
 from matchlake.ingest.streams.source import read_messages
 from matchlake.ingest.tables import stream_table, stream_views
 from matchlake.io.brokers import Broker
@@ -84,11 +85,28 @@ class Ingest:
             return self._begin(recovery, restart, params)
         state = recovery.state
         check.require(state, topic)
+        if state.last and state.last.batch is not None and state.checkpoint_id is not None:
+            problem = self.log_problem(state.checkpoint_id, topic)
+            if problem:
+                raise check.error(problem, state)
         if state.last and state.is_restarted:
             restart = restart_of(state.last, topic)
             recovery.finish(restart)
         self._require_held(restart, state.checkpoint, topic)
         return self._prepared(recovery, topic, restart)
+
+    def log_problem(self, checkpoint: int, topic: TopicState) -> str | None:
+        """The problem of a log whose offsets no longer mean the records that were read."""
+        rows = last_rows(self.batch_log, checkpoint)
+        other = other_record(self.client, self.stream.topic, rows, topic)
+        if other is None:
+            return None
+        part, at = other
+        return (
+            f"partition {part} of topic {self.stream.topic} holds another record at offset {at} "
+            f"than the one in {self.stream.table}: the broker lost the end of the log and new "
+            "records took its offsets, or the topic was created again."
+        )
 
     @cached_property
     def client(self) -> Client:
@@ -231,15 +249,22 @@ class PreparedStream:
         return counts
 
     def require_same_topic(self) -> None:
-        """Raises CheckpointMismatchError if the topic was created again while it was read.
+        """Raises CheckpointMismatchError if the topic was created again, or its log was cut.
 
         If the broker does not answer, it logs a warning: the next turn checks again.
         """
+        checkpoint, problem = self.ingest.checkpoint.id(), None
         try:
             now = topic_state(self.ingest.client, self.stream.topic)
+            if checkpoint is not None and now.id == self.topic.id:
+                problem = self.ingest.log_problem(checkpoint, now)
         except UnreachableError as error:
             _warn_unreachable(self.name, error)
             return
+        if problem:
+            raise CheckpointMismatchError(
+                f"{self.name}: {problem} Run the job again for the recovery options."
+            )
         if now.id != self.topic.id:
             raise CheckpointMismatchError(
                 f"{self.name}: topic {self.stream.topic} was deleted and created again while it "
