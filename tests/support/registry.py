@@ -9,12 +9,22 @@ from typing import Any
 
 
 @contextmanager
-def schema_registry(schemas: Mapping[int, Any], asked: list[str]) -> Iterator[str]:
-    """Its address, while it runs; each path that it was asked for goes to `asked`."""
+def schema_registry(
+    schemas: Mapping[int, Any], asked: list[str], moved_to: str | None = None
+) -> Iterator[str]:
+    """Its address, while it runs; each path that it was asked for goes to `asked`.
+
+    With `moved_to` it answers each question with a redirect to that address.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
+            if moved_to:
+                self.send_response(302)
+                self.send_header("Location", moved_to + self.path)
+                self.end_headers()
+                return
             number = int(self.path.rpartition("/")[2])
             known = self.path == f"/schemas/ids/{number}" and number in schemas
             told: Any = {"schema": json.dumps(schemas.get(number))}

@@ -16,6 +16,7 @@ from pydantic import (
 
 from matchlake.ingest.columns import Columns, checked_name
 from matchlake.ingest.parse.formats import FORMATS, Format, JsonOptions
+from matchlake.ingest.parse.limits import Limits
 from matchlake.ingest.schema import RECORD_COLUMNS
 from matchlake.io.secrets.value import SecretRef
 from matchlake.params import Params
@@ -34,6 +35,8 @@ class StreamParams(Params):
     id of its schema in a registry; protobuf."""
     format_options: SerializeAsAny[Params] = Field(JsonOptions(), validate_default=False)
     """The options of the format."""
+    limits: Limits = Limits()
+    """The limits on one value."""
     unknown_fields: Literal["ignore", "quarantine", "rescue"] = "ignore"
     """Fields that no column declares. ignore: they are dropped; quarantine: their record is
     quarantined; rescue: they are kept as JSON in `_rescued_data`."""

@@ -21,35 +21,38 @@ from pyspark.sql.functions import pandas_udf  # type: ignore[attr-defined, unuse
 from matchlake.errors import MatchlakeError
 from matchlake.ingest.files.params import LakeSource
 from matchlake.ingest.params import StreamParams
-from matchlake.ingest.parse.json_errors import path_of
+from matchlake.ingest.parse.paths import path_of
 from matchlake.ingest.parse.readers import make_decoder
+from matchlake.ingest.rejections import ErrorCode
 
 Match = Literal["names", "mentions"]
 Path = Sequence[str]
 
+_UNDECODED = (ErrorCode.VALUE_TOO_LARGE, ErrorCode.KILLS_READER)
 NAMES: Match = "names"
 MENTIONS: Match = "mentions"
 
 
 def record_match(
     stream: StreamParams, user: str
-) -> Callable[[bytes | None, bytes | None], Match | None]:
-    """The function that matches the key and the value of a record of the stream.
+) -> Callable[..., Match | None]:
+    """The function that matches the key, the value and the error code of a record of the stream.
 
-    A key that is the id names the user too, if the stream has a user column.
+    A key that is the id names the user too, if the stream has a user column. A value that was not
+    decoded, as its error code says, is not decoded here.
     """
-    read = make_decoder(stream.format, stream.format_options, stream.columns)
+    read = make_decoder(stream.format, stream.format_options, stream.columns, stream.limits)
     by_name = stream.format_entry.positional
     paths = [(name,) if by_name else path_of(name, stream.columns[name]) for name in stream.persons]
     names_user = _names_user(paths, user)
     mentions = _mentions(user, stream.format_entry.text_length_factor)
     torn = _torn_json(paths, user) if stream.format == "json" else None
 
-    def match(key: bytes | None, value: bytes | None) -> Match | None:
+    def match(key: bytes | None, value: bytes | None, code: str | None = None) -> Match | None:
         if paths and key == user.encode():
             return NAMES
         try:
-            record = read(value) if value else None
+            record = read(value) if value and code not in _UNDECODED else None
         except MatchlakeError:  # such as a registry that does not answer
             record = None
         if isinstance(record, Mapping):

@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.ingest.files.params import LakeSource
-from matchlake.ingest.schema import ERASED, QUARANTINED, STATUS, VALID
+from matchlake.ingest.schema import ERASED, ERROR_CODE, QUARANTINED, STATUS, VALID
 from matchlake.ingest.streams.audit import BatchLog
 from matchlake.ingest.streams.erased_records import KEPT_COLUMNS
 from matchlake.ingest.user_match import MENTIONS, NAMES, matched, record_match, row_match
@@ -158,9 +158,8 @@ class Erasure:
         """The quarantined records of a stream that name or mention the user."""
         stream = batch_log.stream
         rows = self.lakehouse.read(stream.table).where(F.col(STATUS.name) == QUARANTINED)
-        match = matched(
-            partial(record_match, stream, self.user), F.col("raw.key"), F.col("raw.value")
-        )
+        columns = ("raw.key", "raw.value", ERROR_CODE.name)
+        match = matched(partial(record_match, stream, self.user), *map(F.col, columns))
         return rows.select(*_RECORD, match.alias("match")).where("match IS NOT NULL")
 
     def _matched_rows(self, table: str) -> DataFrame:

@@ -2,11 +2,7 @@
 
 import csv
 import datetime as dt
-import functools
 import io
-import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, MutableSequence, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,23 +13,25 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from matchlake.errors import ConfigError, SourceError
+from matchlake.errors import ConfigError
+from matchlake.ingest.parse.avro_limits import AvroLimits
 from matchlake.ingest.parse.formats import (
     AvroOptions,
     ConfluentAvroOptions,
     CsvOptions,
     ProtobufOptions,
 )
+from matchlake.ingest.parse.limits import Limits
 from matchlake.ingest.parse.records import Decoder, Record
+from matchlake.ingest.parse.registry import SchemaRegistry
 from matchlake.ingest.rejections import ErrorCode, Rejection
 
 _MAGIC = b"\0"
 _HEAD = 5
 _GREATEST_ID = 2**31 - 1
-_NOT_FOUND = 404
 
 
-def csv_decoder(options: CsvOptions, columns: Sequence[str]) -> Decoder:
+def csv_decoder(options: CsvOptions, columns: Sequence[str], _limits: Limits) -> Decoder:
     """Reads one row of text with the fields `columns` in their order; an empty field is null."""
 
     def decode(raw: bytes) -> Record | Rejection:
@@ -60,18 +58,21 @@ def csv_decoder(options: CsvOptions, columns: Sequence[str]) -> Decoder:
     return decode
 
 
-def avro_decoder(options: AvroOptions, _columns: Sequence[str]) -> Decoder:
+def avro_decoder(options: AvroOptions, _columns: Sequence[str], limits: Limits) -> Decoder:
     """Reads Avro with the schema of conf."""
-    return functools.partial(_avro, fastavro.parse_schema(options.avro_schema))
+    return _avro_decoder(options.avro_schema, limits)
 
 
-def confluent_decoder(options: ConfluentAvroOptions, _columns: Sequence[str]) -> Decoder:
+def confluent_decoder(
+    options: ConfluentAvroOptions, _columns: Sequence[str], limits: Limits
+) -> Decoder:
     """Reads a zero byte, four bytes with the id of a schema in a registry, and Avro.
 
     Fetches each schema once. The decoder raises SourceError if the registry does not answer,
     because this is not an error of the record.
     """
-    schemas: dict[int, Any] = {}
+    registry = SchemaRegistry(options)
+    decoders: dict[int, Decoder | Rejection] = {}
 
     def decode(raw: bytes) -> Record | Rejection:
         if not raw:
@@ -81,10 +82,13 @@ def confluent_decoder(options: ConfluentAvroOptions, _columns: Sequence[str]) ->
             return Rejection(
                 ErrorCode.MALFORMED_AVRO, "does not begin with a zero byte and a schema id"
             )
-        if number not in schemas:
-            schemas[number] = _registered(options, number)
-        schema = schemas[number]
-        return schema if isinstance(schema, Rejection) else _avro(schema, raw[_HEAD:])
+        if number not in decoders:
+            found = _registered(registry, number, limits)
+            if found is registry.exhausted:  # not kept: there may be a million such ids
+                return registry.exhausted
+            decoders[number] = found
+        decoder = decoders[number]
+        return decoder if isinstance(decoder, Rejection) else decoder(raw[_HEAD:])
 
     return decode
 
@@ -97,10 +101,11 @@ def schema_id(raw: bytes | None) -> int | None:
     return number if number <= _GREATEST_ID else None
 
 
-def protobuf_decoder(options: ProtobufOptions, _columns: Sequence[str]) -> Decoder:
+def protobuf_decoder(options: ProtobufOptions, _columns: Sequence[str], limits: Limits) -> Decoder:
     """Reads messages of one type; raises ConfigError if its descriptors are missing.
 
-    A missing field is null if the message records presence. Otherwise it has its default value.
+    Protobuf itself refuses messages that are nested deeper than 100. A missing field is null if the
+    message records presence. Otherwise it has its default value.
     """
     made = _message_class(options)
 
@@ -110,14 +115,28 @@ def protobuf_decoder(options: ProtobufOptions, _columns: Sequence[str]) -> Decod
             message.ParseFromString(raw)
         except DecodeError as error:
             return Rejection(ErrorCode.MALFORMED_PROTOBUF, str(error))
-        return _fields(message)
+        try:
+            return _Fields(limits.max_items).of(message)
+        except _TooManyItemsError:
+            text = f"more items than limits.max_items, {limits.max_items}"
+            return Rejection(ErrorCode.TOO_MANY_ITEMS, text)
+
+    return decode
+
+
+def _avro_decoder(schema: Any, limits: Limits) -> Decoder:
+    parsed = fastavro.parse_schema(schema)
+    guard = AvroLimits(parsed, limits)
+
+    def decode(raw: bytes) -> Record | Rejection:
+        if not raw:
+            return Rejection(ErrorCode.EMPTY, "the value is 0 bytes")
+        return guard.rejection_of(raw) or _avro(parsed, raw)
 
     return decode
 
 
 def _avro(schema: Any, raw: bytes) -> Record | Rejection:
-    if not raw:
-        return Rejection(ErrorCode.EMPTY, "the value is 0 bytes")
     stream = io.BytesIO(raw)
     try:
         record = fastavro.schemaless_reader(stream, schema, None)
@@ -132,29 +151,15 @@ def _avro(schema: Any, raw: bytes) -> Record | Rejection:
     return record
 
 
-def _registered(options: ConfluentAvroOptions, number: int) -> Any:
-    """The parsed schema, or the rejection of all values that name it."""
-    address = f"{options.registry}/schemas/ids/{number}"
+def _registered(registry: SchemaRegistry, number: int, limits: Limits) -> Decoder | Rejection:
+    """The decoder of the schema, or the rejection of all values that name it."""
+    schema = registry.schema(number)
+    if isinstance(schema, Rejection):
+        return schema
     try:
-        with urllib.request.urlopen(  # noqa: S310 - the options allow http and https only
-            address, timeout=options.registry_timeout_seconds
-        ) as answer:
-            answered = json.load(answer)
-        text, kind = answered["schema"], answered.get("schemaType", "AVRO")
-    except urllib.error.HTTPError as error:
-        if error.code == _NOT_FOUND:
-            return Rejection(ErrorCode.UNKNOWN_SCHEMA, f"the registry has no schema {number}")
-        raise SourceError(f"The schema registry answers {error.code} to {address}.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SourceError(
-            f"The schema registry does not answer at {address}: {error}. Nothing of the batch was "
-            "written; the next run reads it again."
-        ) from error
-    if kind != "AVRO":
-        return Rejection(ErrorCode.UNKNOWN_SCHEMA, f"schema {number} is {kind}, not AVRO")
-    try:
-        return fastavro.parse_schema(json.loads(text))
+        return _avro_decoder(schema, limits)
     except Exception as error:  # noqa: BLE001 - an invalid schema raises exceptions of any type
+        registry.count_unusable()
         message = f"schema {number} cannot be read by itself: {type(error).__name__}: {error}"
         return Rejection(ErrorCode.UNKNOWN_SCHEMA, message)
 
@@ -174,41 +179,57 @@ def _message_class(options: ProtobufOptions) -> type[Message]:
     return made
 
 
-def _fields(message: Message) -> dict[str, Any]:
-    """The fields of the message by name, and unknown fields by number."""
-    record: dict[str, Any] = {}
-    for descriptor in message.DESCRIPTOR.fields:
-        value = getattr(message, descriptor.name)
-        # By the value: the versions of Protobuf mark a repeated field in different ways.
-        if isinstance(value, MutableSequence | Mapping) and not isinstance(value, Message):
-            record[descriptor.name] = _several(descriptor, value)
-        elif descriptor.has_presence and not message.HasField(descriptor.name):
-            record[descriptor.name] = None
-        else:
-            record[descriptor.name] = _value(descriptor, value)
-    for unknown in UnknownFieldSet(message):
-        record[str(unknown.field_number)] = str(unknown.data)
-    return record
+class _TooManyItemsError(Exception):
+    """A message with more items than allowed."""
 
 
-def _several(descriptor: FieldDescriptor, value: Any) -> Any:
-    if isinstance(value, Mapping):
-        inside = descriptor.message_type.fields_by_name["value"]
-        return {str(key): _value(inside, value[key]) for key in value}
-    return [_value(descriptor, each) for each in value]
+class _Fields:
+    """The fields of a message, up to a number of fields and items."""
 
+    def __init__(self, max_items: int) -> None:
+        self._left = max_items
 
-def _value(descriptor: FieldDescriptor, value: Any) -> Any:
-    if descriptor.type == FieldDescriptor.TYPE_ENUM:
-        named = descriptor.enum_type.values_by_number.get(value)
-        return named.name if named else value
-    if descriptor.type != FieldDescriptor.TYPE_MESSAGE:
-        return value
-    if descriptor.message_type.full_name == "google.protobuf.Timestamp":
-        # Times have microseconds, as in tables. A year that Python cannot hold becomes a text, and
-        # the check of the column rejects it.
-        try:
-            return value.ToDatetime(tzinfo=dt.UTC)
-        except (ValueError, OverflowError):
-            return str(value)
-    return _fields(value)
+    def of(self, message: Message) -> dict[str, Any]:
+        """The fields of the message by name, and unknown fields by number."""
+        record: dict[str, Any] = {}
+        unknown = UnknownFieldSet(message)
+        self._count(len(message.DESCRIPTOR.fields) + len(unknown))
+        for descriptor in message.DESCRIPTOR.fields:
+            value = getattr(message, descriptor.name)
+            # By the value: the versions of Protobuf mark a repeated field in different ways.
+            if isinstance(value, MutableSequence | Mapping) and not isinstance(value, Message):
+                record[descriptor.name] = self._several(descriptor, value)
+            elif descriptor.has_presence and not message.HasField(descriptor.name):
+                record[descriptor.name] = None
+            else:
+                record[descriptor.name] = self._value(descriptor, value)
+        for field in unknown:
+            record[str(field.field_number)] = str(field.data)
+        return record
+
+    def _count(self, items: int) -> None:
+        self._left -= items
+        if self._left < 0:
+            raise _TooManyItemsError
+
+    def _several(self, descriptor: FieldDescriptor, value: Any) -> Any:
+        self._count(len(value))
+        if isinstance(value, Mapping):
+            inside = descriptor.message_type.fields_by_name["value"]
+            return {str(key): self._value(inside, value[key]) for key in value}
+        return [self._value(descriptor, each) for each in value]
+
+    def _value(self, descriptor: FieldDescriptor, value: Any) -> Any:
+        if descriptor.type == FieldDescriptor.TYPE_ENUM:
+            named = descriptor.enum_type.values_by_number.get(value)
+            return named.name if named else value
+        if descriptor.type != FieldDescriptor.TYPE_MESSAGE:
+            return value
+        if descriptor.message_type.full_name == "google.protobuf.Timestamp":
+            # Times have microseconds, as in tables. A year that Python cannot hold becomes a text,
+            # and the check of the column rejects it.
+            try:
+                return value.ToDatetime(tzinfo=dt.UTC)
+            except (ValueError, OverflowError):
+                return str(value)
+        return self.of(value)

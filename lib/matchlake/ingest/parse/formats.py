@@ -39,6 +39,9 @@ class ConfluentAvroOptions(Params):
     """The address of the registry, http or https."""
     registry_timeout_seconds: float = Field(10.0, gt=0)
     """Seconds to wait for an answer of the registry before the batch fails."""
+    max_unknown_schemas: int = Field(100, ge=1)
+    """The number of ids per task that the registry is asked for in vain. After that, values with
+    other ids are quarantined without a request."""
 
     @field_validator("registry")
     @classmethod
@@ -66,8 +69,8 @@ class Format(NamedTuple):
     options: type[Params]
     """The class of `format_options`."""
     decoder: str | None
-    """`module:function`, called with the options and the names of the columns; it returns a
-    `Decoder` of single values. None: values are read in batches, as JSON."""
+    """`module:function`, called with the options, the names of the columns and the limits; it
+    returns a `Decoder` of single values. None: values are read in batches, as JSON."""
     errors: tuple[ErrorCode, ...]
     """The error codes that only the decoding of this format gives."""
     positional: bool = False
@@ -79,6 +82,7 @@ class Format(NamedTuple):
 
 
 _DECODERS = "matchlake.ingest.parse.decoders"
+_LIMITS = (ErrorCode.NESTED_TOO_DEEP, ErrorCode.TOO_MANY_ITEMS)
 
 FORMATS: dict[str, Format] = {
     "json": Format(
@@ -95,20 +99,20 @@ FORMATS: dict[str, Format] = {
     "avro": Format(
         AvroOptions,
         f"{_DECODERS}:avro_decoder",
-        (ErrorCode.EMPTY, ErrorCode.MALFORMED_AVRO),
+        (ErrorCode.EMPTY, ErrorCode.MALFORMED_AVRO, *_LIMITS),
         text_length_factor=2,
     ),
     "confluent_avro": Format(
         ConfluentAvroOptions,
         f"{_DECODERS}:confluent_decoder",
-        (ErrorCode.EMPTY, ErrorCode.MALFORMED_AVRO, ErrorCode.UNKNOWN_SCHEMA),
+        (ErrorCode.EMPTY, ErrorCode.MALFORMED_AVRO, ErrorCode.UNKNOWN_SCHEMA, *_LIMITS),
         text_length_factor=2,
         names_schema=True,
     ),
     "protobuf": Format(
         ProtobufOptions,
         f"{_DECODERS}:protobuf_decoder",
-        (ErrorCode.MALFORMED_PROTOBUF,),
+        (ErrorCode.MALFORMED_PROTOBUF, ErrorCode.TOO_MANY_ITEMS),
         text_length_factor=1,
     ),
 }

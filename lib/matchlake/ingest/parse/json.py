@@ -27,7 +27,8 @@ import pyarrow.json
 
 from matchlake.ingest.columns import Columns
 from matchlake.ingest.parse.casts import ARROW, indices_among
-from matchlake.ingest.parse.json_errors import JsonValidator, path_of
+from matchlake.ingest.parse.json_errors import JsonValidator
+from matchlake.ingest.parse.paths import path_of
 from matchlake.ingest.rejections import ErrorCode, Rejection
 
 Rows = npt.NDArray[np.int64]
@@ -35,6 +36,8 @@ Rows = npt.NDArray[np.int64]
 _SPACE = b" \t\r\n"
 _NOT_A_NUMBER = re.compile(rb"[:,\[\-]\s*(?:NaN|Inf)")
 _AT_ONCE = 64 * 2**20
+_MANY = 16
+"""Above this fraction of failed values, 1 in 16, the others are read one by one."""
 _READ_AS = {
     "int": pa.int64(),
     "timestamp": pa.string(),
@@ -119,8 +122,11 @@ class JsonReader:
         integers: frozenset[str],
         rejections: dict[int, Rejection],
     ) -> Iterable[_Piece]:
-        """Reads values that Python accepts; bisects to those that Arrow rejects nonetheless."""
-        waiting = [rows]
+        """Reads values that Python accepts; bisects to those that Arrow rejects nonetheless.
+
+        After too many of them it reads single values, which is faster than halves then.
+        """
+        waiting, failed, many = [rows], 0, len(rows) // _MANY
         while waiting:
             rows = waiting.pop()
             columns, why = self._parse(_text(lines, rows), len(rows), integers)
@@ -128,8 +134,9 @@ class JsonReader:
                 yield _Piece(rows, columns)
             elif len(rows) == 1:
                 rejections[int(rows[0])] = Rejection(ErrorCode.MALFORMED_JSON, why)
+                failed += 1
             else:
-                waiting += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
+                waiting += np.array_split(rows, len(rows) if failed > many else 2)[::-1]
 
     def _parse(
         self, text: bytes, count: int, integers: frozenset[str]

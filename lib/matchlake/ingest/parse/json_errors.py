@@ -1,15 +1,19 @@
 """The exact error of one JSON value. Slow, so only for values that the batch reader rejects."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from matchlake.ingest.columns import ColumnParams, Columns
+from matchlake.ingest.columns import Columns
+from matchlake.ingest.parse.paths import declared_tree, path_of
 from matchlake.ingest.rejections import ErrorCode, Rejection
 
 _INT64_DIGITS = 19
 _BIGGEST = 2**63 - 1
 _SHOWN = 40
+_LARGE_EXPONENT = re.compile(r"-?\d+(?:\.(\d+))?[eE]\+?(\d{3,})")
+_MAX_EXPONENT, _DIGITS = 308, 20
 
 
 class _Digits(str):
@@ -18,11 +22,66 @@ class _Digits(str):
     __slots__ = ()
 
 
+class _Repeated(dict[str, Any]):
+    """A JSON object in which names occur more than once; the last value counts."""
+
+    names: frozenset[str]
+
+
+def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) == len(pairs):
+        return record
+    seen: set[str] = set()
+    repeated = _Repeated(record)
+    # `add` gives None, so a name is kept from its second time on.
+    repeated.names = frozenset(name for name, _ in pairs if name in seen or seen.add(name))
+    return repeated
+
+
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_int=_Digits, parse_constant=_no_constant)
+class _Decoder:
+    """Python's decoder, which notes what Arrow rejects anywhere in a value, and Python does not."""
+
+    def __init__(self) -> None:
+        self._decode = json.JSONDecoder(
+            parse_int=_Digits,
+            parse_float=self._float,
+            parse_constant=_no_constant,
+            object_pairs_hook=_object_of,
+        ).decode
+        self.too_large: str | None = None
+        """The last number of the value with an exponent that is too large."""
+
+    def decode(self, raw: bytes) -> Any:
+        """The value; raises ValueError or RecursionError."""
+        self.too_large = None
+        return self._decode(raw.decode())
+
+    def _float(self, text: str) -> float:
+        # Most numbers are too short to have a large exponent.
+        if len(text) >= len("1e309") and (found := _LARGE_EXPONENT.fullmatch(text)):
+            self._note_exponent(text, *found.groups(default=""))
+        return float(text)
+
+    def _note_exponent(self, text: str, fraction: str, exponent: str) -> None:
+        """Notes what Arrow rejects for sure: it adds up to about 20 digits of the fraction."""
+        zeros = len(fraction) - len(fraction.lstrip("0"))
+        digits = min(len(fraction), zeros + _DIGITS)
+        exponent = exponent.lstrip("0")
+        if len(exponent) > len(str(_MAX_EXPONENT + digits)) or (
+            int(exponent or "0") > _MAX_EXPONENT + digits
+        ):
+            self.too_large = text
+
+
+# What is left without it of a text with valid escapes: a backslash for each half of a pair.
+_WHOLE_ESCAPE = re.compile(
+    rb"\\(?:[^u]|u[^dD]|u[dD][0-7]|u[dD][89abAB]..\\u[dD][c-fC-F])", re.DOTALL
+)
 _KINDS: dict[type, str] = {
     _Digits: "an integer",
     float: "a number with a fraction",
@@ -30,13 +89,9 @@ _KINDS: dict[type, str] = {
     bool: "true or false",
     list: "an array",
     dict: "an object",
+    _Repeated: "an object",
     type(None): "null",
 }
-
-
-def path_of(name: str, column: ColumnParams) -> tuple[str, ...]:
-    """The names on the path to the source field of the column."""
-    return tuple((column.path or name).split("."))
 
 
 class JsonValidator:
@@ -44,15 +99,19 @@ class JsonValidator:
 
     def __init__(self, columns: Columns) -> None:
         self._columns = {name: (path_of(name, c), c.type, c.epoch) for name, c in columns.items()}
+        self._tree = declared_tree(columns)
+        self._decoder = _Decoder()
 
     def validate(self, raw: bytes | None) -> Rejection | frozenset[str]:
         """The rejection of an invalid value; else the `string` columns that have an integer.
 
         A value that is nested too deeply for Python counts as valid here.
         """
-        record = _decode(raw)
+        record = self._decode(raw)
         if isinstance(record, Rejection):
             return record
+        if repeated := _repeated(record, self._tree):
+            return Rejection(ErrorCode.MALFORMED_JSON, f"the field {repeated} occurs twice")
         integers = set()
         for name, (path, kind, epoch) in self._columns.items():
             value, wrong = _walk(record, path)
@@ -61,11 +120,14 @@ class JsonValidator:
                 return Rejection(wrong[0], f"{name}: {wrong[1]}")
             if kind == "string" and isinstance(value, _Digits):
                 integers.add(name)
+        if self._decoder.too_large:
+            message = f"{_shown(self._decoder.too_large)} is too large for a number"
+            return Rejection(ErrorCode.MALFORMED_JSON, message)
         return frozenset(integers)
 
     def why_null(self, raw: bytes, name: str) -> ErrorCode:
         """Whether the source field of a null column is missing in the value, or null."""
-        record = _decode(raw)
+        record = self._decode(raw)
         node: Any = {} if isinstance(record, Rejection) else record
         for key in self._columns[name][0]:
             if node is None or key not in node:
@@ -80,20 +142,39 @@ class JsonValidator:
             return result
         return Rejection(ErrorCode.MALFORMED_JSON, "nested too deeply to be read")
 
+    def _decode(self, raw: bytes | None) -> Mapping[str, Any] | Rejection:
+        if raw is None:
+            return Rejection(ErrorCode.TOMBSTONE, "the message has no value")
+        if not raw.strip(b" \t\r\n"):
+            return Rejection(ErrorCode.EMPTY, f"the value is {len(raw)} bytes of white space")
+        try:
+            record = _object(self._decoder.decode(raw))
+        except UnicodeDecodeError as error:
+            return Rejection(ErrorCode.INVALID_UTF8, f"{error.reason} at byte {error.start}")
+        except ValueError as error:
+            return Rejection(ErrorCode.MALFORMED_JSON, str(error))
+        except RecursionError:
+            record = {}
+        if _has_half_a_pair(raw):
+            return Rejection(ErrorCode.MALFORMED_JSON, "a text holds half of a surrogate pair")
+        return record
 
-def _decode(raw: bytes | None) -> Mapping[str, Any] | Rejection:
-    if raw is None:
-        return Rejection(ErrorCode.TOMBSTONE, "the message has no value")
-    if not raw.strip(b" \t\r\n"):
-        return Rejection(ErrorCode.EMPTY, f"the value is {len(raw)} bytes of white space")
-    try:
-        return _object(_DECODER.decode(raw.decode()))
-    except UnicodeDecodeError as error:
-        return Rejection(ErrorCode.INVALID_UTF8, f"{error.reason} at byte {error.start}")
-    except ValueError as error:
-        return Rejection(ErrorCode.MALFORMED_JSON, str(error))
-    except RecursionError:
-        return {}
+
+def _has_half_a_pair(raw: bytes) -> bool:
+    """Whether a value with valid escapes has a surrogate that is no part of a pair."""
+    return (rb"\ud" in raw or rb"\uD" in raw) and b"\\" in _WHOLE_ESCAPE.sub(b"", raw)
+
+
+def _repeated(node: Any, tree: Mapping[str, Any]) -> str | None:
+    """The first declared field that occurs more than once, with dots between nested names."""
+    if type(node) is _Repeated:
+        for name in tree:
+            if name in node.names:
+                return name
+    for name, inner in tree.items():
+        if inner and isinstance(node, dict) and (found := _repeated(node.get(name), inner)):
+            return f"{name}.{found}"
+    return None
 
 
 def _object(record: Any) -> Mapping[str, Any] | Rejection:

@@ -9,12 +9,13 @@ import pyarrow as pa
 from matchlake.ingest.columns import Columns
 from matchlake.ingest.parse.formats import FORMATS
 from matchlake.ingest.parse.json import JsonReader
+from matchlake.ingest.parse.limits import Limits
+from matchlake.ingest.parse.paths import declared_tree
 from matchlake.ingest.parse.records import (
     Decoder,
     Record,
     RecordReader,
     as_text,
-    declared_tree,
     undeclared_fields,
     unknown_field_rejection,
 )
@@ -45,7 +46,9 @@ class Reader(Protocol):
         """Whether the field of a null column is missing in the value, or null."""
 
 
-def make_reader(name: str, options: Params, columns: Columns, unknown_fields: str) -> Reader:
+def make_reader(
+    name: str, options: Params, columns: Columns, unknown_fields: str, limits: Limits
+) -> Reader:
     """The reader of a format; raises ConfigError if a file of its options is unreadable."""
     entry = FORMATS[name]
     if entry.decoder is None:
@@ -53,17 +56,18 @@ def make_reader(name: str, options: Params, columns: Columns, unknown_fields: st
     if entry.positional:  # without field names there are no paths and no unknown fields
         columns = {name: c.model_copy(update={"path": None}) for name, c in columns.items()}
         unknown_fields = "ignore"
-    decode = make_decoder(name, options, columns)
+    decode = make_decoder(name, options, columns, limits)
     return RecordReader(columns, decode, unknown_fields, typed=not entry.positional)
 
 
-def make_decoder(name: str, options: Params, columns: Columns) -> Decoder:
+def make_decoder(name: str, options: Params, columns: Columns, limits: Limits) -> Decoder:
     """The decoder of single values of a format; raises ConfigError as `make_reader` does."""
     entry = FORMATS[name]
     if entry.decoder is None:
         return _decode_json
     module, _, function = entry.decoder.partition(":")
-    decode: Decoder = getattr(importlib.import_module(module), function)(options, list(columns))
+    make = getattr(importlib.import_module(module), function)
+    decode: Decoder = make(options, list(columns), limits)
     return decode
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from matchlake.ingest.columns import ColumnParams, Columns
 from matchlake.ingest.parse.casts import ARROW
-from matchlake.ingest.parse.json_errors import path_of
+from matchlake.ingest.parse.paths import declared_tree, path_of
 from matchlake.ingest.rejections import ErrorCode, Rejection
 
 Record = Mapping[str, Any]
@@ -103,18 +103,6 @@ class RecordReader:
     def _array(self, name: str, values: list[Any]) -> pa.Array:
         kind = self._columns[name].type if self._typed else "string"
         return pa.array(values, pa.int64() if kind == "int" else ARROW[kind])
-
-
-def declared_tree(columns: Columns) -> dict[str, Any]:
-    """The source fields of the declared columns, nested as in a record."""
-    tree: dict[str, Any] = {}
-    for name, column in columns.items():
-        *above, last = path_of(name, column)
-        node = tree
-        for key in above:
-            node = node.setdefault(key, {})
-        node[last] = {}
-    return tree
 
 
 def undeclared_fields(record: Record, tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,20 +2,25 @@
 
 import gc
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from itertools import tee
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from matchlake.ingest.params import StreamParams
+from matchlake.ingest.parse.casts import indices_among
 from matchlake.ingest.parse.decoders import schema_id
-from matchlake.ingest.parse.readers import make_reader
+from matchlake.ingest.parse.guard import killers
+from matchlake.ingest.parse.readers import Reader, make_reader
 from matchlake.ingest.parse.validation import check_columns, error_arrays
+from matchlake.ingest.rejections import ErrorCode, Rejection
 from matchlake.ingest.schema import (
     BATCH,
     ERROR_CODE,
@@ -32,7 +37,8 @@ from matchlake.schemas import quote_identifier, quote_text
 MESSAGE = ("key", "value", "headers", "partition", "offset", "timestamp")
 """The columns of a message that become a row."""
 _READ_FROM = ("checkpoint_id", "batch_id")
-_READ = "_read"
+_READ, _LARGE = "_read", "_large"
+_KILLED = Rejection(ErrorCode.KILLS_READER, "the process that decoded the value ended unexpectedly")
 _arrow_udf = getattr(F, "arrow_udf", None)
 """None before Spark 4.1."""
 
@@ -42,26 +48,36 @@ def parse_messages(
     stream: StreamParams,
     passing: Sequence[str] = (),
     batch: tuple[int, int] | None = None,
+    *,
+    guarded: bool = False,
 ) -> DataFrame:
     """One row per message, with the columns of `stream_table(stream)`. Lazy, no shuffle.
 
     Reads key, value (binary), headers, partition, offset and timestamp. The columns of
     `passing` are kept. `batch` gives checkpoint_id and batch_id. Without `batch` the result has
     these two columns only if `passing` names them.
+
+    Values that are too large are quarantined and not decoded. With `guarded`, the same is true of
+    values that end the process that decodes them.
     """
-    fields = _fields(stream, numbered=batch is not None)
-    rows = _read(messages.select(*MESSAGE, *passing), stream, fields, batch and batch[1])
+    read = _Read(stream, batch and batch[1], guarded)
+    rows = read.added_to(messages.select(*MESSAGE, *passing))
     # SQL text, because Column objects need 780 calls from Python to the JVM per batch.
-    expressions = {
-        STATUS.name: f"IF({_READ}.{ERROR_CODE.name} IS NULL, '{VALID}', '{QUARANTINED}')",
+    expressions = {name: f"{_READ}.{quote_identifier(name)}" for name in read.fields.names}
+    if is_large := _is_large(stream):
+        for column, error in zip(ERROR_COLUMNS, _large_error(stream), strict=True):
+            read_error = expressions[column.name]
+            expressions[column.name] = f"IF({is_large}, {error}, {read_error})"
+    is_valid = f"{expressions[ERROR_CODE.name]} IS NULL"
+    expressions |= {
+        STATUS.name: f"IF({is_valid}, '{VALID}', '{QUARANTINED}')",
         "topic": quote_text(stream.topic),
         "kafka_timestamp": "`timestamp`",
-        RAW.name: f"IF({_READ}.{ERROR_CODE.name} IS NULL, NULL, struct(key, value, headers))",
+        RAW.name: f"IF({is_valid}, NULL, struct(key, value, headers))",
         "value_bytes": "length(value)",
-        "schema_version": str(stream.schema_version),
         "attempt": "1",
-        **{name: f"{_READ}.{quote_identifier(name)}" for name in fields.names},
     }
+    expressions.setdefault("schema_version", str(stream.schema_version))
     if batch:
         expressions["checkpoint_id"] = f"CAST({batch[0]:d} AS BIGINT)"
     absent = {name for name in _READ_FROM if not batch and name not in passing}
@@ -72,46 +88,74 @@ def parse_messages(
     )
 
 
-def _fields(stream: StreamParams, *, numbered: bool) -> StructType:
-    """The columns that Python computes, as one struct `_read` per message."""
-    names = {"schema_version"} if stream.format_entry.names_schema else set()
-    if numbered:
-        # Not a literal: it would change with each batch, and Spark would compile new code.
-        names.add("batch_id")
-    columns = (*stream_columns(stream), *ERROR_COLUMNS, *(c for c in BATCH if c.name in names))
-    # The columns have no comments: with comments the schema would differ from that of Python.
-    fields = (f"{quote_identifier(column.name)} {column.type}" for column in columns)
-    return cast("StructType", StructType.fromDDL(", ".join(fields)))
+def _is_large(stream: StreamParams) -> str | None:
+    """The SQL condition of a value that is too large to be decoded; None without a limit."""
+    limit = stream.limits.max_value_bytes
+    return None if limit is None else f"length(value) > {limit}"
 
 
-def _read(
-    messages: DataFrame, stream: StreamParams, fields: StructType, number: int | None
-) -> DataFrame:
-    """The messages with the column `_read`.
+def _large_error(stream: StreamParams) -> tuple[str, str]:
+    """SQL of the error code and the message of a value that is too large."""
+    above = f"' bytes, above limits.max_value_bytes, {stream.limits.max_value_bytes}'"
+    return f"'{ErrorCode.VALUE_TOO_LARGE}'", f"concat('the value has ', length(value), {above})"
 
-    Spark computes the size of each column of a row that it sends to Python. This takes as long as
-    the transfer. With Arrow functions only the value is sent. Without Arrow functions whole rows
-    are sent. Headers are then JSON, because the size of a list takes 5 us.
-    """
 
-    def read_all(values: Iterator[pa.Array]) -> Iterator[pa.Array]:
-        return read_values(values, stream, number)
+@dataclass(frozen=True)
+class _Read:
+    """Adds the column `_read` to messages: a struct of the columns that Python computes."""
 
-    def add_read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        batches, copies = tee(batches)
-        read = read_all(batch.column("value") for batch in copies)
-        for batch, one in zip(batches, read, strict=True):
-            yield batch.append_column(_READ, one)
+    stream: StreamParams
+    number: int | None
+    """The number of the batch, if it is a column."""
+    guarded: bool
 
-    value = F.concat("value", F.lit(b"\n")) if _is_ended(stream) else F.col("value")
-    if _arrow_udf:
-        return messages.withColumn(_READ, _arrow_udf(read_all, fields)(value))
-    sent = messages.withColumns({"value": value, "headers": F.to_json("headers")})
-    rows = sent.mapInArrow(add_read, StructType([*sent.schema, StructField(_READ, fields)]))
-    back = {"headers": F.from_json("headers", messages.schema["headers"].dataType.simpleString())}
-    if _is_ended(stream):
-        back["value"] = F.substring("value", F.lit(1), F.length("value") - 1)
-    return rows.withColumns(back)
+    @property
+    def fields(self) -> StructType:
+        """The columns that Python computes."""
+        names = {"schema_version"} if self.stream.format_entry.names_schema else set()
+        if self.number is not None:
+            # Not a literal: it would change with each batch, and Spark would compile new code.
+            names.add("batch_id")
+        own = (column for column in BATCH if column.name in names)
+        columns = (*stream_columns(self.stream), *ERROR_COLUMNS, *own)
+        # The columns have no comments: with comments the schema would differ from that of Python.
+        bare = (f"{quote_identifier(column.name)} {column.type}" for column in columns)
+        return cast("StructType", StructType.fromDDL(", ".join(bare)))
+
+    def added_to(self, messages: DataFrame) -> DataFrame:
+        """The messages with the column `_read`.
+
+        Spark computes the size of each column of a row that it sends to Python. This takes as long
+        as the transfer. With Arrow functions only the value is sent. Without Arrow functions whole
+        rows are sent. Headers are then JSON, because the size of a list takes 5 us.
+        """
+        stream, number, guarded = self.stream, self.number, self.guarded
+
+        def read_all(values: Iterator[pa.Array]) -> Iterator[pa.Array]:
+            return read_values(values, stream, number, guarded=guarded)
+
+        def add_read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            batches, copies = tee(batches)
+            read = read_all(batch.column("value") for batch in copies)
+            for batch, one in zip(batches, read, strict=True):
+                yield batch.append_column(_READ, one)
+
+        value = "concat(value, X'0A')" if _is_ended(stream) else "value"
+        is_large = _is_large(stream) or "false"
+        sent = F.expr(f"IF({is_large}, NULL, {value})")
+        if _arrow_udf:
+            return messages.withColumn(_READ, _arrow_udf(read_all, self.fields)(sent))
+        whole = F.expr(f"IF({is_large}, value, NULL)")
+        rows = messages.withColumns({_LARGE: whole, "value": sent, "headers": F.to_json("headers")})
+        schema = StructType([*rows.schema, StructField(_READ, self.fields)])
+        received = "substring(value, 1, length(value) - 1)" if _is_ended(stream) else "value"
+        kind = messages.schema["headers"].dataType.simpleString()
+        return rows.mapInArrow(add_read, schema).withColumns(
+            {
+                "headers": F.from_json("headers", kind),
+                "value": F.expr(f"coalesce({_LARGE}, {received})"),
+            }
+        )
 
 
 def _is_ended(stream: StreamParams) -> bool:
@@ -120,35 +164,48 @@ def _is_ended(stream: StreamParams) -> bool:
 
 
 def read_values(
-    batches: Iterable[pa.Array], stream: StreamParams, number: int | None = None
+    batches: Iterable[pa.Array],
+    stream: StreamParams,
+    number: int | None = None,
+    *,
+    guarded: bool = False,
 ) -> Iterator[pa.StructArray]:
     """The declared columns, `_error_code` and `_error_message` of each value, array by array.
 
     The columns `_rescued_data` and the schema id follow if the stream has them, and batch_id if
-    `number` is given. JSON values must end with a newline.
+    `number` is given. JSON values must end with a newline. With `guarded`, values that end the
+    process that decodes them are found in child processes first, and are not decoded here.
     """
     reader = make_reader(
-        stream.format, stream.format_options, stream.columns, stream.unknown_fields
+        stream.format, stream.format_options, stream.columns, stream.unknown_fields, stream.limits
     )
     _spare_imports()
     for values in batches:
-        count = len(values)
-        fields, rejections = reader.read(values)
-        columns = check_columns(
-            stream.columns,
-            fields,
-            rejections,
-            lambda row, name: reader.why_null(values, row, name),  # noqa: B023
-        )
-        if stream.unknown_fields == "rescue":
-            rescued = {row: text for row, text in reader.rescued.items() if row not in rejections}
-            columns[RESCUED.name] = pa.array(map(rescued.get, range(count)), pa.string())
-        columns |= error_arrays(rejections, count)
+        killing = killers(values, partial(_read_columns, reader, stream)) if guarded else []
+        columns = _read_columns(reader, stream, values, killing)
         if stream.format_entry.names_schema:
             columns["schema_version"] = pa.array(map(schema_id, values.to_pylist()), pa.int32())
         if number is not None:
-            columns["batch_id"] = pa.array(np.full(count, number, np.int64))
+            columns["batch_id"] = pa.array(np.full(len(values), number, np.int64))
         yield pa.StructArray.from_arrays(list(columns.values()), names=list(columns))
+
+
+def _read_columns(
+    reader: Reader, stream: StreamParams, values: pa.Array, killing: Sequence[int] = ()
+) -> dict[str, pa.Array]:
+    """The declared columns, their errors and `_rescued_data`; rows of `killing` are not decoded."""
+    count = len(values)
+    if killing:
+        values = pc.if_else(indices_among(killing, count).is_valid(), None, values)
+    found, rejections = reader.read(values)
+    rejections |= dict.fromkeys(killing, _KILLED)
+    columns = check_columns(
+        stream.columns, found, rejections, lambda row, name: reader.why_null(values, row, name)
+    )
+    if stream.unknown_fields == "rescue":
+        kept = {row: text for row, text in reader.rescued.items() if row not in rejections}
+        columns[RESCUED.name] = pa.array(map(kept.get, range(count)), pa.string())
+    return columns | error_arrays(rejections, count)
 
 
 @cache

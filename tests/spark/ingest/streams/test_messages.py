@@ -1,6 +1,7 @@
 """Messages become rows with Arrow functions and, where Spark has none, without: the same law."""
 
 import io
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import fastavro
@@ -61,6 +62,27 @@ def test_each_message_is_one_row_as_it_came(
 
 
 @pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("format_", ["json", "csv"])
+def test_a_value_above_the_limit_is_kept_and_not_decoded(spark: SparkSession, format_: str) -> None:
+    size = len(valid_value(1)) if format_ == "json" else len(b"u1,i1,2,2024-05-01T10:00:01Z")
+    limits = {"max_value_bytes": size}
+    entry = stream_entry("events", "events", limits=limits, format=format_)
+    stream = StreamParams.model_validate(entry)
+    valid = valid_value(1) if format_ == "json" else b"u1,i1,2,2024-05-01T10:00:01Z"
+    large = valid.replace(b"u1", b"u1000000")
+    values = [valid, large, None, b"{" * size, b"{" * 25_000_000]
+    rows = messages(spark, [(value, None) for value in values])
+    found = parse_messages(rows, stream, batch=(1, 1)).orderBy("offset").collect()
+    invalid = "malformed_json" if format_ == "json" else "malformed_row"
+    codes = [None, "value_too_large", "tombstone", invalid, "value_too_large"]
+    assert [row["_error_code"] for row in found] == codes
+    assert [row.raw and row.raw.value for row in found] == [None, *values[1:]]
+    assert [row.value_bytes for row in found] == [value and len(value) for value in values]
+    message = f"the value has 25000000 bytes, above limits.max_value_bytes, {size}"
+    assert found[-1]["_error_message"] == message
+
+
+@pytest.mark.usefixtures("way")
 def test_a_task_asks_a_registry_for_a_schema_once(spark: SparkSession) -> None:
     fields = [{"name": name, "type": "string"} for name in ("user_id", "item_id")]
     schema = {"type": "record", "name": "Event", "fields": fields}
@@ -85,11 +107,13 @@ def test_a_task_asks_a_registry_for_a_schema_once(spark: SparkSession) -> None:
     assert asked == ["/schemas/ids/1"]
 
 
-def messages(spark: SparkSession) -> DataFrame:
+def messages(
+    spark: SparkSession, cases: Sequence[tuple[bytes | None, str | None]] = CASES
+) -> DataFrame:
     """The cases in their order, each with a key, and every other with headers."""
     noon = datetime(2024, 5, 1, 12, tzinfo=UTC)
     each = [
         (b"k%d" % place, value, HEADERS if place % 2 else None, 3, 100 + place, noon, 11, 12)
-        for place, (value, _) in enumerate(CASES)
+        for place, (value, _) in enumerate(cases)
     ]
     return spark.createDataFrame(each, SCHEMA)

@@ -280,3 +280,80 @@ def test_random_values_are_parsed_as_the_standard_library_does(
     assert 0.1 < sum(row["_status"] == "valid" for row in rows) / count < 0.85, "both were drawn"
     half = [row["_status"] for row in parse(values[1::2], stream)]
     assert half == [row["_status"] for row in rows[1::2]], "others do not matter"
+
+
+class CountedReads:
+    """The number of texts that Arrow read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self._read = json_values.JsonReader._parse
+        monkeypatch.setattr(json_values.JsonReader, "_parse", self._counted())
+
+    def _counted(self) -> Any:
+        def parse(reader: Any, *given: Any) -> Any:
+            self.count += 1
+            return self._read(reader, *given)
+
+        return parse
+
+
+HALF = '"\\ud83d"'
+SLOW = {
+    "a field twice": '"rating":1,"rating":1',
+    "a field twice, first null": '"rating":null,"rating":1',
+    "half a pair": f'"rating":1,"note":{HALF}',
+    "half a pair, low": '"rating":1,"note":"x\\uDE00"',
+    "half a pair, in a name": f'{HALF}:1,"rating":1',
+    "half a pair after an escape": '"rating":1,"note":"\\\\\\ud83dx"',
+    "a number near zero": '"rating":1e-400',
+    "a huge exponent": '"rating":1,"x":1e999999',
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_values_that_only_arrow_rejects_are_found_without_halving(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = put('"rating": 4.5', SLOW[name])
+    (alone,) = parse([bad])
+    reads = CountedReads(monkeypatch)
+    rows = parse([value for n in range(500) for value in (with_(user_id=f"u{n}"), bad)])
+    assert rows[1::2] == [alone] * 500
+    assert {row["_status"] for row in rows[::2]} == {"valid"}
+    assert reads.count <= 4
+
+
+def test_doubled_or_halved_texts_that_are_valid_stay_valid() -> None:
+    rows = parse(
+        [
+            put('"rating": 4.5', '"rating":4.5,"x":1,"x":2'),
+            put('"rating": 4.5', '"rating":4.5,"x":{"rating":1,"rating":1}'),
+            put('"rating": 4.5', '"rating":4.5,"x":"\\ud83d\\uDE00 \\\\ud800 \\u00e9 \\n"'),
+            b"{",
+        ]
+    )
+    assert [row["_error_code"] for row in rows] == [None] * 3 + ["malformed_json"]
+
+
+def test_a_nested_field_that_occurs_twice_is_named() -> None:
+    columns = COLUMNS | {"user_id": COLUMNS["user_id"] | {"path": "user.id"}}
+    stream = StreamParams.model_validate(stream_entry("t", "s", columns=columns))
+    twice = put('"user_id": "u"', '"user":{"id":"a","id":"b"}')
+    above = put('"user_id": "u"', '"user":{"id":"a"},"user":{"id":"b"}')
+    other = put('"user_id": "u"', '"user":{"id":"a","x":1,"x":2}')
+    messages = [row["_error_message"] for row in parse([twice, above, other], stream)]
+    assert messages == ["the field user.id occurs twice", "the field user occurs twice", None]
+
+
+def test_many_values_that_nothing_foresees_are_read_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So deep that Python leaves them to Arrow, and with a field twice."""
+    deep = "[" * 1500 + "]" * 1500
+    bad = put('"rating": 4.5', f'"x":{deep},"rating":1,"rating":1')
+    reads = CountedReads(monkeypatch)
+    rows = parse([bad] * 600 + [with_()])
+    assert {row["_error_code"] for row in rows[:-1]} == {"malformed_json"}
+    assert rows[-1]["_status"] == "valid"
+    assert reads.count < 1.3 * 601

@@ -1,0 +1,61 @@
+"""Finds the values that end the process that decodes them, by decoding them in child processes.
+
+A crash of a decoder, such as a segmentation fault or a lack of memory, is no exception: it ends
+the process, and with it the task and the batch.
+"""
+
+import contextlib
+import faulthandler
+import os
+import resource
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+
+MAX_CHILDREN = 1000
+"""The largest number of child processes per array of values, which limits the time."""
+
+
+def killers(values: pa.Array, decode: Callable[[pa.Array], object]) -> list[int]:
+    """The rows, in order, whose values end the process that decodes them.
+
+    It halves a range of values until each is found alone. If there are too many to search each
+    one out, the remaining ranges, as small as they are by then, count as a whole.
+    """
+    found: list[int] = []
+    waiting = deque([(0, len(values))] if len(values) else [])
+    for _ in range(MAX_CHILDREN):
+        if not waiting:
+            break
+        start, stop = waiting.popleft()
+        if _survives(decode, values[start:stop]):
+            continue
+        if stop - start == 1:
+            found.append(start)
+        else:
+            middle = (start + stop) // 2
+            waiting += [(start, middle), (middle, stop)]
+    return sorted([*found, *(row for start, stop in waiting for row in range(start, stop))])
+
+
+def _survives(decode: Callable[[pa.Array], object], values: pa.Array) -> bool:
+    """Whether a child process decodes the values to the end. An exception counts as an end."""
+    child = os.fork()
+    if not child:
+        try:
+            _expect_the_end()
+            decode(values)
+        finally:
+            os._exit(0)  # without the exit handlers of the parent
+    _, status = os.waitpid(child, 0)
+    return os.WIFEXITED(status)
+
+
+def _expect_the_end() -> None:
+    """Writes no core file and no trace; without memory, Linux ends this process first."""
+    faulthandler.disable()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
