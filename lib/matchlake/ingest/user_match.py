@@ -33,9 +33,7 @@ NAMES: Match = "names"
 MENTIONS: Match = "mentions"
 
 
-def record_match(
-    stream: StreamParams, user: str
-) -> Callable[..., Match | None]:
+def record_match(stream: StreamParams, user: str) -> Callable[..., Match | None]:
     """The function that matches the key, the value and the error code of a record of the stream.
 
     A key that is the id names the user too, if the stream has a user column. A value that was not

@@ -1,6 +1,7 @@
 """Writes one micro-batch into its bronze table, in one commit with the offsets of the batch."""
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from matchlake.ingest.streams.checkpoint import Checkpoint, Ranges
 from matchlake.ingest.streams.commits import FENCE, INGEST, Commit, commits, transaction_id
 from matchlake.ingest.streams.erased_records import ErasedRecords
 from matchlake.ingest.streams.messages import parse_messages
+from matchlake.ingest.streams.query_errors import is_lost_worker
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,14 +80,7 @@ class BatchWriter:
             "began": began,
             "checked_version": checked,
         }
-        rows = parse_messages(messages, self.stream, batch=(own, batch))
-        rows = self.erased.emptied(rows) if self.erased else rows
-        self.require_few_quarantined(rows, batch)
-        try:
-            self.write(rows, metadata)
-        except (PySparkException, Py4JError):
-            self.require_not_fenced(spark)
-            raise
+        self.write_messages(messages, metadata)
 
     def require_own(self, checkpoint: Checkpoint) -> int:
         """The id of the checkpoint; raises CheckpointMismatchError if it has changed."""
@@ -207,6 +204,36 @@ class BatchWriter:
                 f"({listed}), which is more than max_quarantined_fraction {limit:g}. No "
                 "record was written. Correct the declared columns, or allow a larger fraction."
             )
+
+    def write_messages(self, messages: DataFrame, metadata: Mapping[str, Any]) -> None:
+        """Parses the messages of a batch and appends them in one commit with the metadata.
+
+        If a Python process ends meanwhile, it tries again. If one ends again, it decodes the values
+        guarded: records that end the process are quarantined. A failed try writes nothing; if only
+        its answer was lost, Delta takes no second commit of the batch.
+        """
+        for guarded in (False, False, True):
+            rows = parse_messages(
+                messages,
+                self.stream,
+                batch=(metadata["checkpoint"], metadata["batch"]),
+                guarded=guarded,
+            )
+            rows = self.erased.emptied(rows) if self.erased else rows
+            try:
+                self.require_few_quarantined(rows, metadata["batch"])
+                self.write(rows, metadata)
+            except (PySparkException, Py4JError) as error:
+                self.require_not_fenced(messages.sparkSession)
+                if guarded or not is_lost_worker(error):
+                    raise
+                _log.warning(
+                    "%s: a Python process ended in batch %d; it is read again",
+                    self._name,
+                    metadata["batch"],
+                )
+            else:
+                return
 
     def write(self, rows: DataFrame, metadata: Mapping[str, Any]) -> None:
         """Appends rows in one commit with the metadata."""

@@ -21,6 +21,15 @@ _OTHER_RUN = (
     "already active",
 )
 
+_LOST_WORKER = re.compile(
+    r"Python worker exited unexpectedly|ExecutorLostFailure|Remote RPC client disassociated"
+)
+
+
+def is_lost_worker(error: Exception) -> bool:
+    """Whether a task failed because its Python process or its executor ended."""
+    return _LOST_WORKER.search(str(error)) is not None
+
 
 def explained(name: str, stream: StreamParams, error: Exception) -> Exception:
     """The cause of a failed query as an error of matchlake; else the error itself."""

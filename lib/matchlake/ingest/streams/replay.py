@@ -119,7 +119,8 @@ class Replay:
                 _ = messages.columns
             except AnalysisException as error:
                 raise ParameterError(f"--fix {self.fix!r}: {error.getErrorClass()}") from None
-        rows = parse_messages(messages, self.stream, passing=("checkpoint_id", "batch_id"))
+        passing = ("checkpoint_id", "batch_id")
+        rows = parse_messages(messages, self.stream, passing, guarded=True)
         return erased_records(self.stream, self.lakehouse).emptied(rows)
 
     def _merge(self) -> str:
