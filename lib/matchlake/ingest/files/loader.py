@@ -7,7 +7,7 @@ The table `lake.file_log` has the status of each file. A crash does not change t
 | new, or not loaded yet | loaded | valid rows are merged by key, the others are quarantined |
 | other size or time than before | changed, then loaded | its quarantined rows are replaced |
 | without content or header | empty | a warning |
-| not readable to its end | corrupt | one row in the quarantine; the other files load |
+| not readable to its end, or above a limit | corrupt | one row in quarantine; the others load |
 | other columns than declared | found | the job fails; no file of the source is loaded |
 | deleted | unchanged | its rows stay |
 """
@@ -24,10 +24,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import ConfigError, ReconciliationError
+from matchlake.ingest.files.corruption import Corrupt
 from matchlake.ingest.files.discovery import LakeFile, LakeFiles
 from matchlake.ingest.files.params import LakeParams, LakeSource
 from matchlake.ingest.files.parse import count_rows, last_of_each, rejected_rows
-from matchlake.ingest.files.reader import Corrupt, LakeRows, Parsed, Unreadable
+from matchlake.ingest.files.reader import LakeRows, Parsed, Unreadable
+from matchlake.ingest.files.sizes import TextLimits
 from matchlake.ingest.files.tables import lake_quarantine, lake_table
 from matchlake.ingest.rejections import ErrorCode
 from matchlake.io.delta import Lakehouse
@@ -195,7 +197,8 @@ def lake_load(
     source, own = lake.sources[name], f"{checkpoints}/lake.{name}"
     pattern = f"{folder}/{source.path}"
     files = LakeFiles(name, source, pattern, lake.file_log, own, lakehouse, lake.file_discovery)
-    rows = LakeRows(name, source, lakehouse.spark, f"{own}.rows")
+    limits = TextLimits(lake.max_line_bytes, lake.max_unpacked_bytes, lakehouse.spark)
+    rows = LakeRows(name, source, lakehouse.spark, f"{own}.rows", limits)
     return LakeLoad(name, source, files, rows, lake.quarantine, lakehouse)
 
 

@@ -114,6 +114,11 @@ class LakeParams(Params):
     """The table of all files that were found, with their status and counts of rows."""
     file_discovery: Literal["directory_listing", "auto_loader"] = "directory_listing"
     """The way to find new files: Spark's file stream, or Auto Loader, on Databricks only."""
+    max_line_bytes: int = Field(16_777_216, ge=1024, le=1_000_000_000)
+    """The largest line of a text file, in bytes. A file with a longer line is corrupt."""
+    max_unpacked_bytes: int | None = Field(100_000_000_000, ge=1)
+    """The largest size of a packed text file when unpacked, in bytes; a larger file is corrupt.
+    null: no limit."""
     reload: tuple[str, ...] = ()
     """Sources whose files are all loaded again."""
     sources: dict[str, LakeSource] = Field(default_factory=dict)

@@ -1,24 +1,20 @@
 """Reads the rows of lake files once, and finds the files that cannot be read to their end."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from py4j.protocol import Py4JError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructType
 
 from matchlake.errors import SchemaError
+from matchlake.ingest.files.corruption import FAILED, Corrupt, corruption
 from matchlake.ingest.files.discovery import LakeFile
 from matchlake.ingest.files.params import LakeSource
 from matchlake.ingest.files.parse import CORRUPT, VALUE, parse_rows
+from matchlake.ingest.files.sizes import TextLimits
 from matchlake.ingest.parse.bisect import bisect_failures
-
-Corrupt = dict[LakeFile, str]
-"""Files that cannot be read to their end, with the error of the reader."""
 
 
 class Unreadable(NamedTuple):
@@ -38,19 +34,6 @@ class Parsed(NamedTuple):
     corrupt: Corrupt
 
 
-_FAILED = (PySparkException, Py4JError)
-# The errors of readers for corrupt bytes. Any other error, such as a storage that does not answer
-# or an expired login, fails the job and rejects no file.
-_BROKEN = re.compile(
-    r"[^\n]*(EOFException: (Unexpected|Premature|Reached the) end|not a gzip file|gzip stream"
-    r"|DataFormatException|ZipException|incorrect header check|bad block header|not BZip2"
-    r"|FAILED_TO_UNCOMPRESS|is not a Parquet file|could not read page"
-    r"|[Cc]an ?not read class org\.apache\.parquet"
-    r"|[Cc]orrupt(ed)? (file|page|block|footer|statistics))[^\n]*"
-)
-_SHOWN = 300
-
-
 @dataclass(frozen=True)
 class LakeRows:
     """Reads files of one declared source; keeps the parsed rows in the folder `staging`."""
@@ -59,19 +42,23 @@ class LakeRows:
     source: LakeSource
     spark: SparkSession = field(repr=False)
     staging: str
+    limits: TextLimits
 
     def check(self, files: Sequence[LakeFile]) -> Unreadable:
-        """The files without content, and the files with unreadable first bytes.
+        """The files without content, those above a limit, and those with unreadable first bytes.
 
         Raises:
             SchemaError: a file has other columns than declared.
         """
-        unreadable = Unreadable(set(), {})
+        is_text = self.source.format != "parquet"
+        unreadable = Unreadable(set(), self.limits.exceeded(files) if is_text else {})
         for file in files:
+            if file in unreadable.corrupt:
+                continue
             try:
                 columns = self._columns(file) if file.size else []
-            except _FAILED as error:
-                unreadable.corrupt[file] = _corruption(error)
+            except FAILED as error:
+                unreadable.corrupt[file] = corruption(error)
                 continue
             if columns == []:
                 unreadable.empty.add(file)
@@ -86,15 +73,18 @@ class LakeRows:
         """
         try:
             return self._stage(files, Corrupt())
-        except _FAILED as error:
-            _corruption(error)
+        except FAILED as error:
+            corruption(error)
             corrupt = self._corrupt(files)
             if not corrupt:
                 raise
         return self._stage([file for file in files if file not in corrupt], corrupt)
 
     def files_with(self, files: Sequence[LakeFile], column: str, value: str) -> list[str]:
-        """The files with the value in the column; for text files with the value anywhere."""
+        """The files with the value in the column; for text files with the value anywhere.
+
+        It skips lines of text files that are too long to be loaded.
+        """
         if not files:
             return []
         paths = [file.path for file in files]
@@ -102,7 +92,8 @@ class LakeRows:
             name = self.source.columns[column].path or column
             rows = self.spark.read.parquet(*paths).where(F.col(name).cast("string") == value)
         else:
-            rows = self.spark.read.text(paths).where(F.contains(VALUE, F.lit(value)))
+            lines = self.limits.reader(self.spark.read).text(paths)
+            rows = lines.where(F.contains(VALUE, F.lit(value)))
         named = rows.select("_metadata.file_path").distinct().orderBy("file_path")
         return [row[0] for row in named.collect()]
 
@@ -128,8 +119,8 @@ class LakeRows:
             read = self._read(files[start:stop])
             try:
                 read.agg(F.bit_xor(F.xxhash64(*read.columns))).collect()
-            except _FAILED as error:
-                corrupt[files[start]] = _corruption(error)
+            except FAILED as error:
+                corrupt[files[start]] = corruption(error)
                 return False
             return True
 
@@ -181,6 +172,7 @@ class LakeRows:
             "encoding": options.encoding,
             "nullValue": options.null_value,
             "multiLine": options.multiline,
+            "maxCharsPerColumn": self.limits.max_line_bytes,
         }
 
 
@@ -190,11 +182,3 @@ def _fields(schema: StructType, within: str = "") -> Iterator[str]:
         yield within + field_.name
         if isinstance(field_.dataType, StructType):
             yield from _fields(field_.dataType, f"{within}{field_.name}.")
-
-
-def _corruption(error: Exception) -> str:
-    """The message of the reader for a corrupt file; raises any other error."""
-    match = _BROKEN.search(str(error))
-    if not match:
-        raise error
-    return match[0].strip().removeprefix("Caused by: ")[:_SHOWN]

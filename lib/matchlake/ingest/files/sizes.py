@@ -1,0 +1,107 @@
+"""Measures text files before they are read: a line or a file may be too large for the memory.
+
+Spark's readers hold a whole line, and unpack a file as they read it. So one small packed file with
+a line of gigabytes would end the job, at each run. Both measurements stream: they hold no more of a
+line than the limit. They run on the executors, with the logins of the job.
+
+- A file that is not packed is split, and read with Hadoop's limit on lines, which skips longer
+  ones. Then the lines that were read have fewer bytes than the file. A file that is smaller than
+  the limit is not measured.
+- A packed file has an unknown size. Spark's CSV reader streams it as a table of one column, and
+  fails at a field above its limit. In ISO 8859-1 each byte is one character.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
+from pyspark.sql import functions as F
+
+from matchlake.ingest.files.corruption import FAILED, TOO_LONG, Corrupt, corruption
+from matchlake.ingest.files.discovery import LakeFile
+from matchlake.ingest.parse.bisect import bisect_failures
+
+_PACKED = (".gz", ".bz2", ".deflate", ".lz4", ".snappy", ".zst")
+"""The files that Hadoop unpacks, by the end of their name."""
+_BYTE_ORDER_MARK = 3
+"""The bytes that Hadoop skips at the start of a file."""
+# ISO 8859-1 does not have these characters, so no byte is a separator or a quote.
+_NO_DIALECT = {"sep": "\u2400", "quote": "\u2401", "escape": "\u2401", "lineSep": "\n"}
+
+
+@dataclass(frozen=True)
+class TextLimits:
+    """The limits on the lines and the sizes of text files."""
+
+    max_line_bytes: int
+    max_unpacked_bytes: int | None
+    spark: SparkSession = field(repr=False)
+
+    def exceeded(self, files: Sequence[LakeFile]) -> Corrupt:
+        """The files that exceed a limit, or that cannot be unpacked, with the reason."""
+        packed = [file for file in files if file.file.endswith(_PACKED)]
+        large = [file for file in files if file.size > self.max_line_bytes]
+        return self._plain([file for file in large if file not in packed]) | self._packed(packed)
+
+    def reader(self, reader: DataFrameReader) -> DataFrameReader:
+        """The reader with Hadoop's limit on lines: it skips longer ones, without an error."""
+        # Hadoop counts the end of the line, and skips from the limit on.
+        name = "mapreduce.input.linerecordreader.line.maxlength"
+        return reader.option(name, self.max_line_bytes + 2)
+
+    def _plain(self, files: Sequence[LakeFile]) -> Corrupt:
+        if not files:
+            return Corrupt()
+        reader = self.reader(self.spark.read.option("lineSep", "\n"))
+        read = _bytes_by_file(reader.text([file.path for file in files]), F.octet_length("value"))
+        return {
+            file: self._too_long
+            for file in files
+            if file.size - read.get(file.file, 0) > _BYTE_ORDER_MARK
+        }
+
+    def _packed(self, files: Sequence[LakeFile]) -> Corrupt:
+        exceeded = Corrupt()
+
+        def passes(start: int, stop: int) -> bool:
+            try:
+                read = self._unpacked(files[start:stop])
+            except FAILED as error:
+                reason = corruption(error)
+                exceeded[files[start]] = self._too_long if TOO_LONG in reason else reason
+                return False
+            limit = self.max_unpacked_bytes
+            for file in files[start:stop]:
+                if limit is not None and (size := read.get(file.file, 0)) > limit:
+                    above.append((file, size))
+            return True
+
+        above: list[tuple[LakeFile, int]] = []
+        failed = {files[at] for at in bisect_failures(len(files), passes)}
+        broken = {file: reason for file, reason in exceeded.items() if file in failed}
+        return broken | {
+            file: f"{size} bytes unpacked, above lake.max_unpacked_bytes, {self.max_unpacked_bytes}"
+            for file, size in above
+        }
+
+    def _unpacked(self, files: Sequence[LakeFile]) -> dict[str, int]:
+        lines = self.spark.read.csv(
+            [file.path for file in files],
+            "value STRING",
+            encoding="ISO-8859-1",
+            multiLine=True,
+            maxCharsPerColumn=self.max_line_bytes,
+            mode="FAILFAST",
+            **_NO_DIALECT,
+        )
+        return _bytes_by_file(lines, F.length("value"))
+
+    @property
+    def _too_long(self) -> str:
+        return f"a line has more bytes than lake.max_line_bytes, {self.max_line_bytes}"
+
+
+def _bytes_by_file(lines: DataFrame, length: Column) -> dict[str, int]:
+    """The bytes of all lines with their ends, by the URL of the file."""
+    files = lines.groupBy("_metadata.file_path").agg(F.sum(length + 1).alias("bytes"))
+    return {row[0]: int(row[1] or 0) for row in files.collect()}
