@@ -3,6 +3,9 @@
 `base.yml` has every key, `ENV.yml` has the differences of an environment. `--set a.b=value` comes
 last. A later layer replaces single keys of a mapping; it replaces lists and scalars as a whole.
 After that, `${catalog}` in a value becomes the name of the catalog.
+
+The right to start a job includes the choice of its overrides. So outside the environment `local`
+they change only keys that are marked as `Settable`: no places, identities, tables, secrets or code.
 """
 
 import difflib
@@ -10,7 +13,7 @@ import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -27,6 +30,7 @@ from matchlake.ingest.params import (
     SilverParams,
     StreamParams,
 )
+from matchlake.io.databricks import on_databricks
 from matchlake.io.params import KafkaParams, MaintainParams, StorageParams, TrackingParams
 from matchlake.io.secrets import (
     SecretsParams,
@@ -34,7 +38,7 @@ from matchlake.io.secrets import (
     refuse_redirected_secrets,
 )
 from matchlake.io.storage import check_below, check_place, refuse_keys
-from matchlake.params import Params
+from matchlake.params import Params, changed_keys, is_fixed, settable_keys
 from matchlake.profiling.params import ProfileParams
 from matchlake.training.params import RecommendParams, SideTables, TrainParams
 from matchlake.training.training_set import TrainingSetTable
@@ -45,6 +49,9 @@ class JobConfig(Params):
 
     env: str = Field(description="the environment; set by --env")
     conf_dir: Path = Field(Path("conf"), description="the folder of base.yml; set by --conf-dir")
+    allowed_overrides: tuple[Literal["catalog", "tracking.model", "tracking.experiment"], ...] = ()
+    """Names that --set may change in this environment, besides the settable keys: those that differ
+    per developer."""
     catalog: str | None = None
     """The catalog that holds the tables; null where tables lie below `lakehouse`."""
     lakehouse: str | None = None
@@ -134,6 +141,7 @@ class JobConfig(Params):
 
 
 _CATALOG = "${catalog}"
+_LOCAL = "local"
 # Mappings to text, such as `spark`: the text after the first dot of a path is one key.
 _OPEN = {name for name, each in JobConfig.model_fields.items() if each.annotation == dict[str, str]}
 
@@ -151,10 +159,36 @@ def load_config(env: str, overrides: Sequence[str] = (), conf_dir: Path | None =
     declared = dict(merged)
     for override in overrides:
         _override(merged, override)
+    if env != _LOCAL or on_databricks():
+        _refuse_fixed_keys(declared, merged, env)
     config = _validated(merged, folder, env)
     refuse_foreign_secrets(declared, merged, config)
     refuse_redirected_secrets(declared, merged, config)
     return config
+
+
+def _refuse_fixed_keys(declared: dict[str, Any], merged: dict[str, Any], env: str) -> None:
+    """Raises ConfigError if the overrides change a key that only conf files may change.
+
+    Unknown keys pass; the validation refuses them. A catalog that the overrides may change also
+    changes the values that name it.
+    """
+    allowed = declared.get("allowed_overrides") or ()
+    catalog = (merged if "catalog" in allowed else declared).get("catalog")
+    before, after = (
+        _with_catalog({**data, "catalog": catalog}) | {"catalog": data.get("catalog")}
+        for data in (declared, merged)
+    )
+    for keys in changed_keys(before, after):
+        path = ".".join(map(str, keys))
+        if path in allowed or not is_fixed(JobConfig, keys):
+            continue
+        near = [key for key in settable_keys(JobConfig) if key.startswith(f"{keys[0]}.")]
+        raise ConfigError(
+            f"--set {path}: --set may change this key only in the environment {_LOCAL}, on a "
+            f"machine of your own. In {keys[0]} it may change {', '.join(near) or 'no key'}. "
+            f"Change {path} in conf/{env}.yml."
+        )
 
 
 def _validated(merged: Mapping[str, Any], folder: Path, env: str) -> JobConfig:
@@ -172,9 +206,14 @@ def load_feature_set(path: Path) -> FeatureSet:
         raise ConfigError(_explain(error, str(path), FeatureSet)) from None
 
 
+def environments(folder: Path) -> list[str]:
+    """The environments of a conf folder, in order of their names."""
+    return sorted(path.stem for path in folder.glob("*.yml") if path.stem != "base")
+
+
 def environment(env: str, folder: Path) -> dict[str, Any]:
     """The merged keys of `folder`'s base.yml and ENV.yml, not yet validated."""
-    known = sorted(path.stem for path in folder.glob("*.yml") if path.stem != "base")
+    known = environments(folder)
     if env not in known:
         raise ConfigError(f"No environment {env!r} in {folder}: there is {', '.join(known)}.")
     return _merge(_read(folder / "base.yml"), _read(folder / f"{env}.yml"))
@@ -190,6 +229,25 @@ def find_conf() -> Path:
         f"No conf/base.yml at or above {Path.cwd()}: run from the project's folder, "
         "or name the folder with --conf-dir."
     )
+
+
+def project_conf(script: Path, given: Path | None) -> Path | None:
+    """The conf folder of a job: `given`, or None for the nearest one.
+
+    On Databricks it is always `conf` in the project of the job's script. Otherwise the starter of
+    a job could bring a conf of their own. Raises ConfigError for another one.
+    """
+    if not on_databricks():
+        return given
+    # Databricks runs a script in its folder. The text of a script may have another path there.
+    folders = [start.resolve().parent / "conf" for start in (script.parent, Path.cwd())]
+    own = next((each for each in folders if (each / "base.yml").is_file()), folders[0])
+    if given is not None and given.resolve() != own.resolve():
+        raise ConfigError(
+            f"--conf-dir {given}: on Databricks a job reads the conf of its own project, {own}. "
+            "Leave the option out, or deploy the other conf with the job."
+        )
+    return own
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -235,7 +293,12 @@ def _override(data: dict[str, Any], text: str) -> None:
 
 
 def _value_of(value: str) -> Any:
-    """The value as YAML reads it; a plain text that YAML would shorten, such as `|`, stays."""
+    """The value as YAML reads it; a plain text that YAML would shorten, such as `|`, stays.
+
+    Aliases are refused: a short text with nested ones becomes gigabytes.
+    """
+    if "&" in value and any(isinstance(each, yaml.AliasEvent) for each in yaml.parse(value)):
+        raise ConfigError("--set takes no YAML aliases such as *name: write the value out.")
     parsed, text = yaml.safe_load(value), value.strip()
     lost = parsed is None and text not in ("", "~", "null", "Null", "NULL")
     shortened = isinstance(parsed, str) and parsed != text and text[0] not in "'\""

@@ -4,6 +4,7 @@ Only this module builds a Spark session, parses the arguments of a job or reads 
 """
 
 import argparse
+import inspect
 import json
 import logging
 import os
@@ -17,8 +18,9 @@ from typing import NamedTuple
 
 from pyspark.sql import SparkSession
 
-from matchlake.config import JobConfig, find_conf, load_config
+from matchlake.config import JobConfig, environments, find_conf, load_config, project_conf
 from matchlake.errors import ConfigError, MatchlakeError
+from matchlake.io.databricks import on_databricks
 from matchlake.io.delta import Lakehouse
 from matchlake.io.erased_users import Salt
 from matchlake.io.kernel_cache import require_private_cache
@@ -115,7 +117,9 @@ def job_arguments(name: str, argv: Sequence[str], flags: Sequence[Flag] = ()) ->
         help="overrides one key, e.g. --set train.als.rank=64; may be repeated",
     )
     parser.add_argument(
-        "--conf-dir", type=Path, help="folder of base.yml; default: the nearest conf/"
+        "--conf-dir",
+        type=Path,
+        help="folder of base.yml; default: the nearest conf/; on Databricks only the project's own",
     )
     parser.add_argument("--log-level", default="INFO", help="DEBUG, INFO, WARNING or ERROR")
     for flag in flags:
@@ -140,7 +144,8 @@ def run_job(
     try:
         args = job_arguments(name, sys.argv[1:] if argv is None else argv, flags)
         start_logging(args.log_level)
-        with _running(load_config(args.env, args.set, args.conf_dir), name) as runtime:
+        folder = project_conf(Path(inspect.getfile(run)), args.conf_dir)
+        with _running(load_config(args.env, args.set, folder), name) as runtime:
             run(runtime)
             log_executors(runtime.spark)
     except MatchlakeError as error:
@@ -153,7 +158,7 @@ def run_job(
 @contextmanager
 def _running(config: JobConfig, name: str) -> Iterator[Runtime]:
     """The runtime of a job; a session that starts here also ends here."""
-    ours = SparkSession.getActiveSession() is None and not _on_databricks()
+    ours = SparkSession.getActiveSession() is None and not on_databricks()
     runtime = start(config, name)
     try:
         yield runtime
@@ -192,9 +197,13 @@ def _salt_of(config: JobConfig, secrets: SecretStore) -> Callable[[], Salt] | No
 
 
 def start_notebook(name: str, env: str | None = None, overrides: Sequence[str] = ()) -> Runtime:
-    """The runtime of a notebook, for `env`; default: `dev` on Databricks, else `local`."""
+    """The runtime of a notebook, for `env`.
+
+    Default: `local`; on Databricks the one environment that is deployed there, or `dev`.
+    """
     start_logging("WARNING")
-    chosen = env or ("dev" if _on_databricks() else "local")
+    deployed = environments(find_conf()) if on_databricks() else ["local"]
+    chosen = env or (deployed[0] if len(deployed) == 1 else "dev")
     project = find_conf().resolve().parent
     if project in Path.cwd().parents:
         os.chdir(project)  # Jupyter starts in the notebook's folder; the lake is the project's
@@ -207,7 +216,7 @@ def spark_session(config: JobConfig, name: str) -> SparkSession:
     Only a plain Python process on a local machine gets a master and a heap from here.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    if _on_databricks():  # it has a session with the platform's settings
+    if on_databricks():  # it has a session with the platform's settings
         return SparkSession.builder.getOrCreate()
     builder = SparkSession.builder.appName(f"matchlake {name}")
     settings = {**_DELTA, **_SESSION, **_REDACTION, **_LOCAL, **config.spark}
@@ -233,10 +242,6 @@ def _token_settings(config: JobConfig, settings: Mapping[str, str]) -> dict[str,
     option = f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={endpoint}"
     keys = ("spark.driver.extraJavaOptions", "spark.executor.extraJavaOptions")
     return {key: f"{settings.get(key, '')} {option}".strip() for key in keys}
-
-
-def _on_databricks() -> bool:
-    return "DATABRICKS_RUNTIME_VERSION" in os.environ
 
 
 def start_logging(level: str) -> None:

@@ -116,6 +116,13 @@ MISTAKES = {
         "      - tracking.modl=$",
         "tracking.modl: unknown key, did you mean model?",
     ),
+    "a key that no argument may change": Mistake(
+        INGEST,
+        "              - ingest.trigger={{job.parameters.trigger}}\n",
+        "              - ingest.trigger={{job.parameters.trigger}}\n"
+        "              - --set\n              - checkpoints=/tmp/x\n",
+        "--set checkpoints: --set may change this key only in the environment local",
+    ),
     "a value outside an enumeration": Mistake(
         INGEST,
         "metric: STREAMING_BACKLOG_SECONDS",

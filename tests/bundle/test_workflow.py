@@ -9,11 +9,17 @@ from databricks.sdk.service.jobs import RunIf
 from tests.support.sources import ROOT
 from typer.testing import CliRunner
 
-from matchlake.config import load_config
+from matchlake.config import JobConfig, load_config
 from matchlake.dev.bundle.commands import bundle_app
 from matchlake.dev.bundle.resolve import read_bundle, resolve
 from matchlake.dev.bundle.tree import Keyed
-from matchlake.dev.bundle.workflow import TaskRun, Workflow, _left_out, local_overrides
+from matchlake.dev.bundle.workflow import (
+    LOCAL_CATALOG,
+    TaskRun,
+    Workflow,
+    _left_out,
+    local_conf,
+)
 from matchlake.errors import BundleError
 
 BUNDLE = """
@@ -223,24 +229,32 @@ def test_bundle_run_shows_the_state_of_each_task(root: Path) -> None:
     assert said.endswith("--set recommend.k=3\n")
 
 
-def test_local_overrides_make_conf_local_except_for_names() -> None:
-    texts = local_overrides("prod")
-    overrides = ["catalog=spark_catalog", *texts[1::2]]
-    found, local = load_config("prod", overrides), load_config("local")
-    assert found.tracking.model == "spark_catalog.gold.recommender"
+def made_local(target: str, conf: Path, folder: Path) -> JobConfig:
+    option, written = local_conf(target, conf, folder)
+    assert (option, written) == ("--conf-dir", str(folder))
+    assert (folder / "grants.sql").is_file()
+    return load_config(target, [f"catalog={LOCAL_CATALOG}"], folder)
+
+
+@pytest.mark.parametrize("target", ["dev", "staging", "prod"])
+def test_local_conf_is_local_except_for_names(target: str, tmp_path: Path) -> None:
+    found, local = made_local(target, ROOT / "conf", tmp_path / "conf"), load_config("local")
+    prefix = "staging_" if target == "staging" else ""
+    assert found.tracking.model == f"spark_catalog.gold.{prefix}recommender"
     assert found.kafka == local.kafka.model_copy(update={"sasl": None}), "no secret comes along"
+    assert (found.secrets, found.erase) == (local.secrets, local.erase)
+    assert found.allowed_overrides == load_config(target).allowed_overrides
     same = {"checkpoints", "lakehouse", "lake", "features", "streams", "spark"}
     assert {name: getattr(found, name) for name in same} == {
         name: getattr(local, name) for name in same
     }
 
 
-def test_local_overrides_drop_the_login_of_a_target(tmp_path: Path) -> None:
+def test_local_conf_drops_the_login_of_a_target(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     login = "{mechanism: SCRAM-SHA-512, username: u, password: {scope: prod, key: broker}}"
     prod = tmp_path / "conf" / "prod.yml"
     broker = f"kafka:\n  bootstrap_servers: b:9093\n  ssl: {{}}\n  sasl: {login}\n"
     prod.write_text(prod.read_text().replace("kafka:\n", broker))
-    overrides = ["catalog=spark_catalog", *local_overrides("prod", tmp_path / "conf")[1::2]]
-    kafka = load_config("prod", overrides, tmp_path / "conf").kafka
+    kafka = made_local("prod", tmp_path / "conf", tmp_path / "made").kafka
     assert (kafka.bootstrap_servers, kafka.ssl, kafka.sasl) == (None, None, None)

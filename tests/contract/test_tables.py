@@ -17,9 +17,9 @@ LOOP = "features.tables.users.source=gold.recommendations"
 
 
 def config(*overrides: str) -> JobConfig:
-    """The conf of prod with a Matchbox model, which reads the most."""
+    """The conf with a Matchbox model, which reads the most."""
     chosen = ("train.algorithm=matchbox", "train.metric=rmse", *overrides)
-    return load_config("prod", chosen, CONF)
+    return load_config("local", chosen, CONF)
 
 
 def unread(at: JobConfig) -> set[str]:

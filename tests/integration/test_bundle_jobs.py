@@ -66,7 +66,7 @@ def place(
     with pytest.MonkeyPatch.context() as patch, serverless_rules() if CONNECT else nullcontext():
         if CONNECT:
             # The platform gives its session, and the local settings are not set again.
-            patch.setattr("matchlake.runtime._on_databricks", lambda: True)
+            patch.setattr("matchlake.runtime.on_databricks", lambda: True)
             patch.setenv("PYSPARK_REMOTE_INIT_CONF_LEN", "0")
         yield made
     forget_tables(spark)
@@ -119,7 +119,7 @@ def test_every_job_runs_from_its_yaml(
 def test_jobs_read_the_tables_that_they_declare(
     all_runs: Runs, place: Place, tell: Callable[[str], None]
 ) -> None:
-    config = load_config("dev", place.arguments()[1::2], ROOT / "conf")
+    config = load_config("dev", conf_dir=place.conf)
     tables = declared_tables(config)
     for job, declared in tables_read(config).items():
         read = all_runs.reads[job]

@@ -96,7 +96,7 @@ def test_records_removed_by_the_broker_fail_the_run_or_are_a_gap(
     with pytest.raises(SourceError) as failed:
         ingest(runtime)
     assert "partition 0: offsets 3 to 6" in str(failed.value)
-    assert "--set streams.expired.on_data_loss=record" in str(failed.value)
+    assert "streams.expired.on_data_loss: record" in str(failed.value)
 
     counts = ingest(with_stream(runtime, on_data_loss="record"))
     assert (counts.offsets, counts.valid, counts.gaps) == (9, 5, 4)
@@ -118,7 +118,7 @@ def test_records_removed_while_they_are_read_stop_the_run_with_instructions(
     monkeypatch.setattr(
         "matchlake.ingest.streams.runner.require_held", lambda *_: delete_records(broker, "cut", 8)
     )
-    with pytest.raises(SourceError, match=r"cut: Kafka no longer holds all .*on_data_loss=record"):
+    with pytest.raises(SourceError, match=r"cut: Kafka no longer holds all .*on_data_loss: record"):
         ingest(runtime)
     counts = ingest(with_stream(runtime, on_data_loss="record"))
     assert (counts.offsets, counts.valid, counts.gaps) == (9, 7, 2)

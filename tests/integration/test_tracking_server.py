@@ -95,8 +95,8 @@ def test_a_server_that_is_not_there_is_one_clear_error(monkeypatch: pytest.Monke
 def test_there_is_no_page_without_runs_nor_for_a_server_that_has_its_own(tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match=r"no runs yet.*train_recommender"):
         page_command(Tracker(TrackingParams(), str(tmp_path)), 1)
-    with pytest.raises(SandboxError, match="http://mlflow: open the page of this server"):
-        page_command(Tracker(TrackingParams(uri="http://mlflow"), str(tmp_path)), 1)
+    with pytest.raises(SandboxError, match="https://mlflow: open the page of this server"):
+        page_command(Tracker(TrackingParams(uri="https://mlflow"), str(tmp_path)), 1)
 
 
 def test_an_occupied_port_is_reported_before_anything_starts(

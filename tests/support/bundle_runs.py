@@ -13,7 +13,7 @@ from tests.support.streams import produce
 from matchlake.config import load_config
 from matchlake.dev.bundle.resolve import Resolved, read_bundle, resolve
 from matchlake.dev.bundle.tasks import script_of
-from matchlake.dev.bundle.workflow import LOCAL_CATALOG, TaskRun, Workflow, local_overrides
+from matchlake.dev.bundle.workflow import LOCAL_CATALOG, TaskRun, Workflow, local_conf
 from matchlake.dev.sandbox.topics import create_topic
 from matchlake.lakehouse.job_order import job_order
 
@@ -56,8 +56,15 @@ class Place:
         produce(self.broker, TOPIC, [*_events(), b"not json"])
         _lake_files(self.folder / "lake")
 
-    def arguments(self) -> list[str]:
-        """What turns the conf of dev into that of this place, names of three levels kept."""
+    @property
+    def conf(self) -> Path:
+        """The folder of the conf that `write_conf` writes."""
+        return self.folder / "conf"
+
+    def write_conf(self) -> None:
+        """Writes the conf of dev, and of local for notebooks, that names only this place."""
+        local_conf("dev", ROOT / "conf", self.conf)
+        made = yaml.safe_load((self.conf / "base.yml").read_text())
         keys: dict[str, Any] = {
             "lakehouse": str(self.folder),
             "checkpoints": f"{self.folder}/checkpoints",
@@ -67,18 +74,18 @@ class Place:
             "training_sets.rated": LABELLED,
             **QUICK,
         }
-        return [*local_overrides("dev", ROOT / "conf"), *_settings(keys)]
+        for key, value in keys.items():
+            *sections, name = key.split(".")
+            section = made
+            for each in sections:
+                section = section[each]
+            section[name] = value
+        (self.conf / "base.yml").write_text(yaml.safe_dump(made))
+        (self.conf / "local.yml").write_text("{}\n")
 
-    def write_conf(self) -> None:
-        """The same as a `conf` in the folder, for code without arguments."""
-        overrides = [f"catalog={LOCAL_CATALOG}", *self.arguments()[1::2]]
-        config = load_config("dev", overrides, ROOT / "conf")
-        kept = config.model_dump(mode="json", exclude={"env", "conf_dir"})
-        conf = self.folder / "conf"
-        conf.mkdir()
-        (conf / "base.yml").write_text(yaml.safe_dump(kept))
-        for env in ("local", "dev"):
-            (conf / f"{env}.yml").write_text("{}\n")
+    def arguments(self) -> list[str]:
+        """The arguments that make the jobs read this conf."""
+        return ["--conf-dir", str(self.conf)]
 
 
 def run_jobs(place: Place, *, serverless: bool) -> Iterator[TaskRun]:
@@ -114,7 +121,7 @@ def job_names(*, serverless: bool) -> set[str]:
 def _in_order(resolved: Resolved, place: Place) -> list[str]:
     """The jobs, each after those that write what it reads; those of SQL alone at the end."""
 
-    order = job_order(load_config("dev", place.arguments()[1::2], ROOT / "conf"))
+    order = job_order(load_config("dev", conf_dir=place.conf))
 
     def at(key: str) -> int:
         scripts = [script_of(task, ROOT) for task in resolved.jobs[key]["tasks"]]

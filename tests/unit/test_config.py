@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from matchlake.config import find_conf, load_config, load_feature_set
@@ -70,7 +71,8 @@ def test_a_text_that_yaml_would_truncate_is_complete(
 
 
 def test_the_catalog_stands_in_other_values(conf: Path) -> None:
-    (conf / "dev.yml").write_text("catalog: lake\ncheckpoints: /Volumes/${catalog}/a\n")
+    names = "allowed_overrides: [catalog, tracking.model]\n"
+    (conf / "dev.yml").write_text(f"{names}catalog: lake\ncheckpoints: /Volumes/${{catalog}}/a\n")
     assert load_config("dev", conf_dir=conf).checkpoints == "/Volumes/lake/a"
     mine = load_config("dev", ["catalog=mine", "tracking.model=${catalog}.gold.m"], conf)
     assert (mine.checkpoints, mine.tracking.model) == ("/Volumes/mine/a", "mine.gold.m")
@@ -134,19 +136,22 @@ kafka:
 """
 
 
-@pytest.mark.parametrize("scope", ["ours", "spare"])
-def test_set_may_name_secrets_of_the_scopes_of_conf(conf: Path, scope: str) -> None:
+@pytest.mark.parametrize(("scope", "key"), [("ours", "a"), ("spare", "b")])
+def test_set_may_name_secrets_of_conf_and_of_allowed_scopes(
+    conf: Path, scope: str, key: str
+) -> None:
     (conf / "base.yml").write_text(BASE + SECRETS)
-    override = f"kafka.sasl.password={{scope: {scope}, key: b}}"
+    override = f"kafka.sasl.password={{scope: {scope}, key: {key}}}"
     config = load_config("local", [override], conf)
     assert config.kafka.sasl is not None
-    assert str(config.kafka.sasl.password) == f"secret {scope}/b"
+    assert str(config.kafka.sasl.password) == f"secret {scope}/{key}"
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("kafka.sasl.password.scope=theirs", "secret theirs/a is in a scope that conf does not"),
+        ("kafka.sasl.password.scope=theirs", "conf does not use secret theirs/a .*uses: ours/a"),
+        ("kafka.sasl.password.key=b", "conf does not use secret ours/b .*uses: ours/a"),
         (
             "kafka.sasl={mechanism: PLAIN, username: u, password: {scope: theirs, key: b}}",
             "PLAIN and OAUTHBEARER send a secret",
@@ -170,7 +175,6 @@ EVIL_TOKENS = (
 )
 REDIRECTED = [
     ["kafka.bootstrap_servers=evil:9093"],
-    ["kafka.bootstrap_servers=evil:9093", "kafka.sasl.password.key=b"],
     ["kafka.ssl={}"],
     ["kafka.ssl.ca_file=/tmp/evil.pem"],
     ["kafka.ssl={}", "kafka.sasl.mechanism=PLAIN"],
@@ -237,6 +241,92 @@ def test_a_name_that_becomes_sql_or_a_path_is_refused_at_its_key(key: str) -> No
         override = NAMED[key].replace("{}", json.dumps(evil))
         with pytest.raises(ConfigError, match=re.escape(key)):
             load_config("local", [override])
+
+
+PROD = """catalog: lake
+checkpoints: /Volumes/${catalog}/a
+tracking: {model: "${catalog}.gold.m"}
+kafka: {ssl: null, timeout_seconds: 5}
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "near"),
+    [
+        ("catalog=other", "catalog", "In catalog it may change no key"),
+        ("catalog=null", "catalog", ""),
+        ("tracking.uri=https://x", "tracking.uri", "In tracking it may change no key"),
+        ("tracking.model=other.gold.m", "tracking.model", ""),
+        ("ingest.batch_log=a.b", "ingest.batch_log", "it may change ingest.streams, ingest.tri"),
+        ("ingest=null", "ingest", ""),
+        ("kafka.ssl={}", "kafka.ssl", "In kafka it may change kafka.timeout_seconds"),
+        ("kafka={timeout_seconds: 6}", "kafka.ssl", ""),
+        ("train.weight=rating", "train.weight", "it may change train.als"),
+        ("allowed_overrides=[catalog]", "allowed_overrides", ""),
+        ("spark.spark.jars=/evil.jar", "spark.spark.jars", ""),
+        ("streams={s: {}}", "streams.s", ""),
+    ],
+)
+def test_outside_local_set_changes_no_key_of_conf(
+    conf: Path, override: str, key: str, near: str
+) -> None:
+    (conf / "prod.yml").write_text(PROD)
+    refused = f"--set {key}: --set may change this key only in the environment local"
+    with pytest.raises(ConfigError, match=re.escape(refused)) as caught:
+        load_config("prod", [override], conf)
+    assert near in str(caught.value)
+    assert f"Change {key} in conf/prod.yml" in str(caught.value)
+
+
+def test_outside_local_set_may_state_what_conf_states(conf: Path) -> None:
+    (conf / "prod.yml").write_text(PROD)
+    same = ["catalog=lake", "tracking.model=lake.gold.m", "checkpoints=/Volumes/lake/a"]
+    chosen = [*same, "kafka.timeout_seconds=6", "train.resume=true", "train.als.rank=8"]
+    config = load_config("prod", chosen, conf)
+    assert (config.kafka.timeout_seconds, config.train.als.rank) == (6, 8)
+    assert config.train.resume
+
+
+def test_outside_local_an_unknown_key_names_the_nearest(conf: Path) -> None:
+    (conf / "prod.yml").write_text(PROD)
+    for override, told in (("lakhouse=x", "lakehouse"), ("ingest.triger=x", "trigger")):
+        with pytest.raises(ConfigError, match=f"unknown key, did you mean {told}"):
+            load_config("prod", [override], conf)
+
+
+def test_names_that_conf_allows_may_be_set_and_no_others(conf: Path) -> None:
+    (conf / "prod.yml").write_text("allowed_overrides: [catalog]\n" + PROD)
+    config = load_config("prod", ["catalog=mine"], conf)
+    assert (config.checkpoints, config.tracking.model) == ("/Volumes/mine/a", "mine.gold.m")
+    with pytest.raises(ConfigError, match=r"--set tracking\.model"):
+        load_config("prod", ["catalog=mine", "tracking.model=lake.gold.m"], conf)
+    (conf / "prod.yml").write_text("allowed_overrides: [tracking.uri]\n" + PROD)
+    with pytest.raises(ConfigError, match=r"allowed_overrides\.0: Input should be 'catalog'"):
+        load_config("prod", conf_dir=conf)
+
+
+BOMB = ", ".join(
+    ["[&a0 [x, x]", *(f"&a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30))]
+)
+
+
+def test_set_takes_no_aliases(conf: Path) -> None:
+    for value in (BOMB + "]", "{a: &x [1], b: *x}", "[&x 1, *x]", "{<<: &x {a: b}, c: *x}"):
+        with pytest.raises(ConfigError, match="takes no YAML aliases"):
+            load_config("local", [f"spark={value}"], conf)
+    for text in ("a & b * c", "*", "&", "users*.csv", "*x", "'&x *x'"):
+        found = load_config("local", [f"lakehouse={text}"], conf).lakehouse
+        assert found == text.strip("'")
+
+
+def test_sql_of_conf_is_checked(conf: Path) -> None:
+    for key in ("train.weight", "replay.fix"):
+        value = json.dumps("reflect('java.lang.System', 'getenv', 'HOME')")
+        with pytest.raises(ConfigError, match=f"{key}: .*calls reflect"):
+            load_config("local", [f"{key}={value}"], conf)
+        (conf / "dev.yml").write_text(yaml.safe_dump({"train": {"weight": "(SELECT 1)"}}))
+        with pytest.raises(ConfigError, match=r"train\.weight: .*not allowed \((Subq|Sel)"):
+            load_config("dev", conf_dir=conf)
 
 
 def test_an_environment_is_no_path() -> None:

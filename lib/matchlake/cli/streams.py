@@ -1,5 +1,6 @@
 """`matchlake reconcile`, `replay-quarantine` and `streams status`."""
 
+import json
 import time
 from datetime import UTC, datetime
 from typing import Annotated
@@ -13,7 +14,7 @@ from matchlake.cli.launch import start_quietly
 from matchlake.cli.options import ConfDir, Environment, Overrides
 from matchlake.config import load_config
 from matchlake.errors import ConfigError
-from matchlake.ingest.params import ReconcileParams, ReplayParams
+from matchlake.ingest.params import ReconcileParams
 from matchlake.ingest.streams.progress import Progress, read_progress
 from matchlake.lakehouse.stream_operations import reconcile_streams
 from matchlake.lakehouse.stream_operations import replay_quarantine as replay
@@ -80,9 +81,11 @@ def replay_quarantine(
 
     For example: matchlake replay-quarantine ratings --error-code not_allowed --fix "lower(value)"
     """
-    runtime = start_quietly(load_config(env, overrides or []), "replay-quarantine")
-    params = ReplayParams(stream=stream, error_codes=tuple(error_code or ()), since=since, fix=fix)
-    for line in replay(runtime.config, runtime.lakehouse, runtime.secrets, params):
+    chosen = {"stream": stream, "error_codes": error_code or [], "since": since, "fix": fix}
+    options = [f"replay.{key}={json.dumps(value)}" for key, value in chosen.items()]
+    config = load_config(env, [*(overrides or []), *options])
+    runtime = start_quietly(config, "replay-quarantine")
+    for line in replay(config, runtime.lakehouse, runtime.secrets, config.replay):
         typer.echo(line)
 
 

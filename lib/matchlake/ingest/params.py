@@ -14,12 +14,13 @@ from pydantic import (
     model_validator,
 )
 
+from matchlake.formulas.user_sql import check_expression
 from matchlake.ingest.columns import Columns, checked_name
 from matchlake.ingest.parse.formats import FORMATS, Format, JsonOptions
 from matchlake.ingest.parse.limits import Limits
 from matchlake.ingest.schema import RECORD_COLUMNS
 from matchlake.io.secrets.value import SecretRef
-from matchlake.params import Params
+from matchlake.params import Params, Settable
 from matchlake.schemas import TableName, user_columns_of
 
 AVAILABLE_NOW = "available_now"
@@ -135,23 +136,23 @@ class StreamParams(Params):
 class IngestParams(Params):
     """The streams that `ingest_events` reads, and when it ends."""
 
-    streams: tuple[str, ...] | None = None
+    streams: Settable[tuple[str, ...] | None] = None
     """Names of declared streams; null: all."""
-    trigger: str = AVAILABLE_NOW
+    trigger: Settable[str] = AVAILABLE_NOW
     """`available_now`: the job reads the present records of the topics, then ends. An interval in
     seconds or milliseconds, such as `10 seconds`: one micro-batch per interval, until the job is
     stopped."""
-    batch_log_interval_seconds: float = Field(60, gt=0)
+    batch_log_interval_seconds: Settable[float] = Field(60, gt=0)
     """Seconds between two updates of the batch log, for a stream that does not end."""
-    reconcile_at_end: bool = False
+    reconcile_at_end: Settable[bool] = False
     """Whether a run ends with the check of the whole table that `matchlake reconcile` does."""
     batch_log: TableName = "bronze.ingest_batches"
     """The table with the offsets of each batch, and its counts of rows and gaps."""
-    accept_data_loss: tuple[str, ...] = ()
+    accept_data_loss: Settable[tuple[str, ...]] = ()
     """Streams that continue after the last offset read; missing offsets become a gap."""
-    rewind_to: dict[str, int] = Field(default_factory=dict)
+    rewind_to: Settable[dict[str, int]] = Field(default_factory=dict)
     """Streams that delete their rows from a batch on, and read them again."""
-    reset_checkpoint: tuple[str, ...] = ()
+    reset_checkpoint: Settable[tuple[str, ...]] = ()
     """Streams that begin at the first record of their topic, as a new stream."""
 
     @field_validator("trigger")
@@ -168,29 +169,34 @@ class IngestParams(Params):
 class ReconcileParams(Params):
     """What `reconcile` checks."""
 
-    streams: tuple[str, ...] | None = None
+    streams: Settable[tuple[str, ...] | None] = None
     """Names of the streams; null: all."""
-    rebuild: bool = False
+    rebuild: Settable[bool] = False
     """Whether to write the batch log again from the tables first."""
 
 
 class ReplayParams(Params):
     """What `replay_quarantine` parses again. An empty text counts as null."""
 
-    stream: str | None = None
+    stream: Settable[str | None] = None
     """Name of the stream."""
-    error_codes: tuple[str, ...] = ()
+    error_codes: Settable[tuple[str, ...]] = ()
     """Only records with one of these error codes; empty: all."""
-    since: str | None = None
+    since: Settable[str | None] = None
     """Only records that Kafka received at or after this ISO 8601 time, UTC."""
-    fix: str | None = None
+    fix: Settable[str | None] = None
     """SQL expression of the text to parse instead of `value`. It can use the columns `value`,
-    `key`, `_error_code` and `_error_message`."""
+    `key`, `_error_code` and `_error_message`, and calls only harmless functions."""
 
     @field_validator("stream", "since", "fix")
     @classmethod
     def _empty_is_null(cls, text: str | None) -> str | None:
         return text or None
+
+    @field_validator("fix")
+    @classmethod
+    def _validate_fix(cls, sql: str | None) -> str | None:
+        return sql and check_expression(sql)
 
     @field_validator("error_codes")
     @classmethod
@@ -201,11 +207,11 @@ class ReplayParams(Params):
 class EraseParams(Params):
     """The user that `erase_user` erases."""
 
-    user_id: str | None = Field(None, repr=False)
+    user_id: Settable[str | None] = Field(None, repr=False)
     """The user's `user_id`, as text."""
-    include_unparsed_matches: bool = False
+    include_unparsed_matches: Settable[bool] = False
     """Whether to erase also quarantined records that hold the id anywhere."""
-    delete_model_versions: bool = False
+    delete_model_versions: Settable[bool] = False
     """Whether to delete the registered model versions that hold the user and have no alias."""
     salt: SecretRef | None = None
     """The secret that is the salt of the hashes in `silver.erased_users`. It must never change."""
@@ -259,9 +265,9 @@ class SilverParams(Params):
     """The silver tables by name."""
     interactions: InteractionsParams | None = None
     """The source of `silver.interactions`; null: the table is not built."""
-    rebuild_from: datetime | None = None
+    rebuild_from: Settable[datetime | None] = None
     """The start of the range that is rebuilt from bronze; a time without a zone is UTC."""
-    until: datetime | None = None
+    until: Settable[datetime | None] = None
     """The end of the rebuilt range, exclusive."""
 
     @field_validator("rebuild_from", "until")

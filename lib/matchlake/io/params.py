@@ -7,10 +7,11 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from matchlake.io.secrets.value import SecretRef
-from matchlake.params import Params
+from matchlake.params import Params, Settable
 from matchlake.schemas import TableName
 
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
 _TENANT = re.compile(r"[A-Za-z0-9.-]{1,64}")
 
@@ -88,7 +89,7 @@ class KafkaParams(Params):
     """The login at the broker; null: none."""
     login_module_prefix: str = Field("", pattern=r"^([a-z]+\.)*$")
     """Prefix of Java's login modules: `kafkashaded.` on Databricks."""
-    timeout_seconds: float = Field(5.0, gt=0)
+    timeout_seconds: Settable[float] = Field(5.0, gt=0)
     """Seconds to wait for the broker's first answer before the job fails."""
 
     @model_validator(mode="after")
@@ -142,8 +143,9 @@ class TrackingParams(Params):
     """The MLflow servers, and the names of the experiment and the model."""
 
     uri: str | None = None
-    """MLflow's server or store; null: SQLite if `lakehouse` is set, else Databricks. MLflow reads a
-    server's credentials from MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN."""
+    """MLflow's server (https; http on this machine), sqlite or file store, `databricks`; null:
+    SQLite if `lakehouse` is set, else Databricks. MLflow reads a server's credentials from
+    MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN."""
     registry: str | None = None
     """The model registry; null: Unity Catalog on Databricks, else the same as `uri`."""
     experiment: str = "matchlake"
@@ -153,6 +155,16 @@ class TrackingParams(Params):
     staging: str | None = None
     """Folder for temporary model files; null: the local disk of the driver. In a volume
     (`/Volumes/...`) the executors write and read these files, not the driver."""
+
+    @field_validator("uri", "registry")
+    @classmethod
+    def _require_safe_store(cls, uri: str | None) -> str | None:
+        if uri is not None and not _is_safe_store(uri):
+            raise ValueError(
+                "must be a server with https, a server on this machine with http, a path, sqlite, "
+                "file, databricks or databricks-uc, because credentials are sent there"
+            )
+        return uri
 
     @field_validator("uri", "registry")
     @classmethod
@@ -170,17 +182,37 @@ class MaintainParams(Params):
 
     tables: tuple[TableName, ...] | None = None
     """Names of the tables; null: all."""
-    optimize: bool = True
+    optimize: Settable[bool] = True
     """Whether to join small files, and to cluster rows as `cluster_by` says."""
     cluster_by: dict[TableName, tuple[str, ...]] = Field(default_factory=dict)
     """The clustering columns per table; filters on them read fewer files."""
-    vacuum: bool = True
+    vacuum: Settable[bool] = True
     """Whether to remove files that no version of a table needs."""
-    vacuum_hours: float | None = Field(None, ge=0)
+    vacuum_hours: Settable[float | None] = Field(None, ge=0)
     """The age at which an unneeded file is removed; null: the retention of each table. An age below
     the retention, or below an hour, is refused: it may delete files of a write in progress."""
-    fit_checkpoint_days: float = Field(7, ge=0)
+    fit_checkpoint_days: Settable[float] = Field(7, ge=0)
     """The age at which the checkpoints of failed trainings are removed. They hold ids of users."""
+
+
+def _is_safe_store(uri: str) -> bool:
+    """Whether credentials for MLflow's store at `uri` stay on this machine or are encrypted."""
+    if not re.fullmatch(r"[^\\\x00-\x1f\x7f]+", uri):  # clients read such addresses differently
+        return False
+    try:
+        parts = urlsplit(uri)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    match parts.scheme:
+        case "https":
+            return bool(host)
+        case "http":
+            return host in _LOOPBACK
+        case "" | "file" | "sqlite":
+            return not parts.netloc
+        case scheme:
+            return scheme in ("databricks", "databricks-uc")
 
 
 def _all_local(servers: str | None) -> bool:

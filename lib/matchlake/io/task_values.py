@@ -1,10 +1,11 @@
 """Task values: a task of a workflow sets them, later tasks read them."""
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+
+from matchlake.io.databricks import on_databricks
 
 _log = logging.getLogger(__name__)
 _collected: ContextVar[dict[str, str] | None] = ContextVar("task_values", default=None)
@@ -18,7 +19,7 @@ def set_task_value(key: str, value: str) -> None:
     collected = _collected.get()
     if collected is not None:
         collected[key] = value
-    elif "DATABRICKS_RUNTIME_VERSION" in os.environ:
+    elif on_databricks():
         # Only in the Python of a cluster; elsewhere this import would connect to a workspace.
         from databricks.sdk.runtime import dbutils  # noqa: PLC0415
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from matchlake.params import Params
+from matchlake.params import Params, Settable
 from matchlake.schemas import TableName
 
 
@@ -11,7 +11,7 @@ class ProfileParams(Params):
 
     tables: tuple[TableName, ...] = ()
     """The tables that `profile_tables` profiles."""
-    bins: int = Field(20, ge=1, le=1000)
+    bins: Settable[int] = Field(20, ge=1, le=1000)
     """The maximum number of bins per histogram, about; their width is a power of two."""
-    top: int = Field(20, ge=1, le=1000)
+    top: Settable[int] = Field(20, ge=1, le=1000)
     """The number of categories with a row of their own, the most frequent; the rest is one row."""

@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
-from pydantic import AfterValidator, Field, create_model, model_validator
+from pydantic import AfterValidator, Field, create_model, field_validator, model_validator
 
 from matchlake.features.params import FeatureTable
-from matchlake.params import Params
+from matchlake.formulas.user_sql import check_expression
+from matchlake.params import Params, Settable
 from matchlake.recommender.algorithms import ALGORITHMS, algorithm_of
 from matchlake.recommender.fit_params import FitParams
 from matchlake.recommender.metrics.params import RankingParams
@@ -40,7 +41,7 @@ else:
         __base__=Params,
         __doc__="One key per algorithm, with its parameters.",
         **{
-            name: (kind, Field(default=kind(), description=f"The fit of `{name}`."))
+            name: (Settable[kind], Field(default=kind(), description=f"The fit of `{name}`."))
             for name, kind in (
                 (name, algorithm.params_class()) for name, algorithm in ALGORITHMS.items()
             )
@@ -91,29 +92,29 @@ _NORMS = ("l1", "l2")
 class TrainParams(AlgorithmsParams):
     """What the job train_recommender fits, how it measures it, and what makes a champion."""
 
-    algorithm: Annotated[str, AfterValidator(_known_algorithm)] = "als"
+    algorithm: Settable[Annotated[str, AfterValidator(_known_algorithm)]] = "als"
     """The algorithm to fit, by its name in the registry: als, matchbox, ease, popularity, bias."""
-    features: FeatureSetNames = FeatureSetNames()
+    features: Settable[FeatureSetNames] = FeatureSetNames()
     """The feature sets that `matchbox` reads; their encoders are saved with the model."""
     weight: str = "1.0"
     """SQL expression over the columns of silver.interactions: the weight of an interaction in an
     implicit fit, such as `rating * rating`, or `exp(-datediff(current_date(), event_time) / 365)`
-    for weights that decay with age."""
-    split: SplitParams = SplitParams(kind="time")
+    for weights that decay with age. It calls only harmless functions."""
+    split: Settable[SplitParams] = SplitParams(kind="time")
     """How interactions are split; the kinds of time keep the future out of training."""
-    ranking: RankingParams = RankingParams(ks=(5, 10, 20))
+    ranking: Settable[RankingParams] = RankingParams(ks=(5, 10, 20))
     """How ranked lists are measured."""
-    azure_ml_modes: AzureMlModesParams | None = None
+    azure_ml_modes: Settable[AzureMlModesParams | None] = None
     """Measure the other modes of Azure ML, too; null: only ratings and recommendations."""
-    metric: str = "ndcg_at_10"
+    metric: Settable[str] = "ndcg_at_10"
     """Decides between champion and challenger: a ranking metric with `_at_` and one of
     `ranking.ks`; for predicted ratings also rmse or mae, for matchbox log_likelihood or
     interval_coverage_90 (the nearer to 0.9 the better); the metrics of `azure_ml_modes`."""
-    refit_on_all_data: bool = True
+    refit_on_all_data: Settable[bool] = True
     """Register a model fitted again on all interactions, the test part included, once the
     evaluation is done. Otherwise the evaluated model itself, without the latest interactions."""
 
-    resume: bool = False
+    resume: Settable[bool] = False
     """Continue the failed run on the same table version and parameters from its last checkpoint,
     if there is one. Otherwise its checkpoints are removed."""
 
@@ -126,6 +127,11 @@ class TrainParams(AlgorithmsParams):
     def predicts_ratings(self) -> bool:
         """Whether a score is a rating."""
         return self.fit_params.predicts_ratings
+
+    @field_validator("weight")
+    @classmethod
+    def _validate_weight(cls, sql: str) -> str:
+        return check_expression(sql)
 
     @model_validator(mode="after")
     def _refuse_patience(self) -> Self:
@@ -158,16 +164,16 @@ class TrainParams(AlgorithmsParams):
 class RecommendParams(Params):
     """What the job recommend writes."""
 
-    k: int = Field(20, ge=1)
+    k: Settable[int] = Field(20, ge=1)
     """Items per user."""
-    tables: tuple[ScoringTable, ...] | None = None
+    tables: Settable[tuple[ScoringTable, ...] | None] = None
     """The tables to write; null: all that the champion supports."""
-    related: int = Field(5, ge=1)
+    related: Settable[int] = Field(5, ge=1)
     """Related items per item, related users per user."""
-    min_candidates: int = Field(2, ge=1)
+    min_candidates: Settable[int] = Field(2, ge=1)
     """An item or user with fewer candidates has no related ones."""
     score_pairs_table: TableName | None = None
     """Table or view of `user_id` and `item_id` whose ratings to predict; null: the recommended
     items of each user that the model knows, users without ratings included."""
-    clip_range: tuple[float, float] | None = (1.0, 5.0)
+    clip_range: Settable[tuple[float, float] | None] = (1.0, 5.0)
     """The range of predicted ratings; null: no limits."""

@@ -28,8 +28,8 @@ def test_tracker_local_store_is_sqlite_below_the_lakehouse(tmp_path: Path) -> No
 def test_tracker_platform_and_server_addresses(tmp_path: Path) -> None:
     assert Tracker(TrackingParams()).uri == "databricks"
     assert Tracker(TrackingParams()).registry == "databricks-uc"
-    server = Tracker(TrackingParams(uri="http://mlflow:5000"), str(tmp_path))
-    assert (server.uri, server.registry) == ("http://mlflow:5000", "http://mlflow:5000")
+    server = Tracker(TrackingParams(uri="https://mlflow:5000"), str(tmp_path))
+    assert (server.uri, server.registry) == ("https://mlflow:5000", "https://mlflow:5000")
     assert server.store is None
 
 
@@ -37,6 +37,34 @@ def test_tracking_params_password_in_the_address_raises() -> None:
     with pytest.raises(ValidationError, match="MLFLOW_TRACKING_PASSWORD") as told:
         TrackingParams(uri="https://me:hunter2@mlflow")
     assert "hunter2" not in str(told.value)
+
+
+LOCAL = ("http://127.0.0.1:5000", "http://localhost/x", "http://[::1]:5000", "sqlite:////a b/m.db")
+SAFE = (*LOCAL, "https://mlflow.example", "file:/mlruns", "mlruns", "/mlruns")
+PLATFORM = ("databricks", "databricks-uc", "databricks://team")
+
+
+@pytest.mark.parametrize("key", ["uri", "registry"])
+def test_tracking_params_accept_safe_stores(key: str) -> None:
+    for uri in (*SAFE, *PLATFORM):
+        assert getattr(TrackingParams.model_validate({key: uri}), key) == uri
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("http://mlflow.example", "HTTP://mlflow.example", "http://127.0.0.1.evil.example"),
+        *("http://localhost@evil.example", "http://127.0.0.1 @evil.example", "http:evil.example"),
+        *("http://evil.example\\@127.0.0.1", "http://127.0.0.1\t@evil.example", "//evil.example/x"),
+        *("http://127.0.0.1:80@evil.example", "https://", "https:evil.example", "http://[evil"),
+        *("file://evil.example/x", "postgresql://evil.example/x", "uc:http://evil.example", ""),
+        *("http://0x7f000001", "http://127.1", "ftp://127.0.0.1", "s3://bucket", "dbfs:/mlruns"),
+    ],
+)
+def test_tracking_params_refuse_other_stores(uri: str) -> None:
+    for key in ("uri", "registry"):
+        with pytest.raises(ValidationError, match=f"{key}\n.*must be a server with https"):
+            TrackingParams.model_validate({key: uri})
 
 
 def test_import_of_tracking_leaves_mlflow_out() -> None:

@@ -36,11 +36,18 @@ class Checked:
     problems: tuple[Problem, ...]
 
 
-def check_bundle(root: Path, variables: Mapping[str, Any] | None = None) -> list[Checked]:
-    """Checks every target of the bundle in `root`; raises BundleError if it cannot be read."""
+def check_bundle(
+    root: Path,
+    variables: Mapping[str, Any] | None = None,
+    targets: Sequence[str] | None = None,
+) -> list[Checked]:
+    """Checks the bundle in `root` for the named targets, or all.
+
+    Raises BundleError if it cannot be read, or if it has no such target.
+    """
     tree = read_bundle(root)
     result = []
-    for target in tree.get("targets", {}):
+    for target in targets or tree.get("targets", {}):
         resolved = resolve(tree, target, variables)
         problems = sorted(set(target_problems(resolved, root, _job_overrides(variables))))
         groups = resolved.tree.get("resources", {}).values()

@@ -1,5 +1,6 @@
 """`matchlake bundle`: checks the bundle offline, and runs its jobs on this machine."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,22 +20,28 @@ Variables = Annotated[list[str] | None, _VARIABLE]
 
 
 @bundle_app.command()
-def check(root: Root = Path(), var: Variables = None) -> None:
+def check(
+    root: Root = Path(),
+    var: Variables = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="only this target; may be repeated")
+    ] = None,
+) -> None:
     """Checks databricks.yml, its jobs and conf against the SDK's types and each other.
 
     Needs no workspace and no network. Exits with 1 if there is a problem.
 
-    For example: matchlake bundle check --var catalog=my_catalog
+    For example: matchlake bundle check --target dev --var catalog=my_catalog
     """
     from matchlake.dev.bundle.check import check_bundle, has_bundles  # noqa: PLC0415 - seconds
 
     console = Console()
-    checked = check_bundle(root.resolve(), _assignments(var))
-    targets: dict[Any, list[str]] = {}
+    checked = check_bundle(root.resolve(), _assignments(var), target)
+    found: dict[Any, list[str]] = {}
     for each in checked:
         for problem in each.problems:
-            targets.setdefault(problem, []).append(each.target)
-    for problem, where in sorted(targets.items()):
+            found.setdefault(problem, []).append(each.target)
+    for problem, where in sorted(found.items()):
         only = "" if len(where) == len(checked) else f" (in {', '.join(where)})"
         console.print(f"{problem}{only}", markup=False, highlight=False, soft_wrap=True)
     for each in checked:
@@ -47,7 +54,7 @@ def check(root: Root = Path(), var: Variables = None) -> None:
         console.print(
             "databricks-bundles is not installed: its types were not checked.", style="dim"
         )
-    if targets:
+    if found:
         raise typer.Exit(1)
 
 
@@ -73,7 +80,7 @@ def run(
         LOCAL_CATALOG,
         TaskRun,
         Workflow,
-        local_overrides,
+        local_conf,
     )
 
     console = Console()
@@ -87,9 +94,10 @@ def run(
     resolved = resolve(read_bundle(root), target, variables)
     if resolved.problems:
         raise BundleError("; ".join(map(str, resolved.problems)))
-    arguments = local_overrides(target, root / "conf")
-    arguments += [part for text in overrides or [] for part in ("--set", text)]
-    Workflow(resolved, root, arguments, show).run(job)
+    sets = [part for text in overrides or [] for part in ("--set", text)]
+    with tempfile.TemporaryDirectory(prefix="matchlake-conf-") as folder:
+        conf = local_conf(target, root / "conf", Path(folder))
+        Workflow(resolved, root, [*conf, *sets], show).run(job)
 
 
 def _assignments(texts: list[str] | None) -> dict[str, str]:

@@ -4,9 +4,9 @@ Tasks run in the order of their dependencies, with parameters, conditions, task 
 jobs. Features of a workspace are left out: clusters, schedules, retries, the queue.
 """
 
-import json
 import logging
 import runpy
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,9 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from matchlake.config import environment, find_conf
+import yaml
+
+from matchlake.config import environment
 from matchlake.dev.bundle.resolve import Resolved
 from matchlake.dev.bundle.tasks import on_disk, script_of, task_graph, task_kind
 from matchlake.dev.bundle.tree import Keyed
@@ -29,10 +31,7 @@ LOCAL_CATALOG = "spark_catalog"
 """The only catalog of local Spark; names such as catalog.schema.table need it."""
 SUCCESS, FAILED, EXCLUDED = "SUCCESS", "FAILED", "EXCLUDED"
 UPSTREAM_FAILED = "UPSTREAM_FAILED"
-_OURS = ("catalog", "tracking.model", "tracking.experiment")
-# Conf keys that a local run does not copy: --set cannot change secrets, and kafka.sasl becomes
-# null, because the local broker must not get the login.
-_SECRET = ("secrets.", "kafka.sasl.")
+_OURS = ("catalog", "tracking.model", "tracking.experiment", "allowed_overrides")
 
 
 @dataclass(frozen=True)
@@ -47,23 +46,32 @@ class TaskRun:
     """The result of a condition."""
 
 
-def local_overrides(target: str, conf: Path | None = None) -> list[str]:
-    """`--set` arguments that make the conf of a target local; catalog and model names stay."""
-    folder = conf or find_conf()
-    there, here = _flat(environment(target, folder)), _flat(environment("local", folder))
-    different = {key: value for key, value in here.items() if there.get(key) != value}
-    keys = [key for key in different if key not in _OURS and not key.startswith(_SECRET)]
-    texts = [f"{key}={json.dumps(different[key])}" for key in sorted(keys)] + ["kafka.sasl=null"]
-    return [part for text in texts for part in ("--set", text)]
+def local_conf(target: str, conf: Path, folder: Path) -> list[str]:
+    """Writes the conf of a target, made local, into `folder`; the arguments that choose it.
+
+    Names of tables and models stay. The catalog is that of local Spark. The broker gets no login.
+    """
+    made = _made_local(environment(target, conf), environment("local", conf))
+    made |= {"catalog": LOCAL_CATALOG, "kafka": {**(made.get("kafka") or {}), "sasl": None}}
+    others = shutil.ignore_patterns("*.yml")
+    shutil.copytree(conf, folder, ignore=others, dirs_exist_ok=True)
+    (folder / "base.yml").write_text(yaml.safe_dump(made), encoding="utf-8")
+    (folder / f"{target}.yml").write_text("{}\n", encoding="utf-8")
+    return ["--conf-dir", str(folder)]
 
 
-def _flat(data: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Every value that is not a mapping, by its dotted key."""
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        below = isinstance(value, dict) and bool(value)
-        flat |= _flat(value, f"{before}{key}.") if below else {f"{before}{key}": value}
-    return flat
+def _made_local(
+    there: Mapping[str, Any], here: Mapping[str, Any], before: str = ""
+) -> dict[str, Any]:
+    """The keys of `there` with the values of `here`, except for names."""
+    made = dict(there)
+    for key, value in here.items():
+        path = f"{before}{key}"
+        if path in _OURS:
+            continue
+        nested = isinstance(value, dict) and bool(value)
+        made[key] = _made_local(made.get(key) or {}, value, f"{path}.") if nested else value
+    return made
 
 
 def _log_run(run: TaskRun) -> None:

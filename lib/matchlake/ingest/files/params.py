@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from matchlake.ingest.columns import Columns, checked_name
 from matchlake.ingest.schema import LAKE_COLUMNS
-from matchlake.params import Params
+from matchlake.params import Params, Settable
 from matchlake.schemas import user_columns_of
 
 Encoding = Literal["utf-8", "iso-8859-1", "us-ascii", "utf-16", "utf-16be", "utf-16le", "utf-32"]
@@ -119,7 +119,7 @@ class LakeParams(Params):
     max_unpacked_bytes: int | None = Field(100_000_000_000, ge=1)
     """The largest size of a packed text file when unpacked, in bytes; a larger file is corrupt.
     null: no limit."""
-    reload: tuple[str, ...] = ()
+    reload: Settable[tuple[str, ...]] = ()
     """Sources whose files are all loaded again."""
     sources: dict[str, LakeSource] = Field(default_factory=dict)
     """The declared files by name."""

@@ -61,5 +61,5 @@ def require_held(name: str, topic: str, begin: Offsets, earliest: Offsets) -> No
         raise SourceError(
             f"{name}: the broker no longer holds the offsets that come next in topic {topic} "
             f"({'; '.join(lost)}). Nothing was read. To continue after them, with a gap in the "
-            f"batch log: --set streams.{name}.on_data_loss=record"
+            f"batch log: set streams.{name}.on_data_loss: record in conf"
         )

@@ -42,7 +42,7 @@ def explained(name: str, stream: StreamParams, error: Exception) -> Exception:
         return SourceError(
             f"{name}: Kafka no longer holds all that is to be read of topic {stream.topic}. The "
             "records read before are in the table. To continue after the lost ones, with a gap in "
-            f"the batch log: --set streams.{name}.on_data_loss=record"
+            f"the batch log: set streams.{name}.on_data_loss: record in conf"
         )
     full = re.search(r"No space left on device|File too large|Disk quota exceeded", text)
     if full:

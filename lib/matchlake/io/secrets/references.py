@@ -31,7 +31,7 @@ def secret_references(config: BaseModel) -> dict[str, SecretRef]:
 def refuse_foreign_secrets(
     declared: Mapping[str, Any], overridden: Mapping[str, Any], config: BaseModel
 ) -> None:
-    """Raises ConfigError if overrides name secrets of scopes that the conf files do not name.
+    """Raises ConfigError if overrides name secrets that the conf files do not name.
 
     The right to start a job must not give access to every secret of the job's identity. `declared`
     is the data of the files, `overridden` the same after the overrides, `config` the result.
@@ -42,17 +42,17 @@ def refuse_foreign_secrets(
             "conf/ENV.yml."
         )
     named = {
-        str(value["scope"])
+        (str(value["scope"]), str(value["key"]))
         for _, value in _walk(dict(declared), "")
         if isinstance(value, dict) and set(value) == {"scope", "key"}
     }
-    named |= set((declared.get(_STORES) or {}).get("allowed_scopes") or ())
+    allowed = (declared.get(_STORES) or {}).get("allowed_scopes") or ()
     for path, ref in secret_references(config).items():
-        if ref.scope not in named:
+        if (ref.scope, ref.key) not in named and ref.scope not in allowed:
+            known = ", ".join(f"{scope}/{key}" for scope, key in sorted(named))
             raise ConfigError(
-                f"--set {path}: {ref} is in a scope that conf does not use (used scopes: "
-                f"{', '.join(sorted(named)) or 'none'}). If this is intended, add {ref.scope} to "
-                "secrets.allowed_scopes in conf/ENV.yml."
+                f"--set {path}: conf does not use {ref} (it uses: {known or 'none'}). If this is "
+                f"intended, add {ref.scope} to secrets.allowed_scopes in conf/ENV.yml."
             )
 
 
