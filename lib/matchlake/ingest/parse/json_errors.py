@@ -64,7 +64,7 @@ class _Decoder:
         self.too_large = None
         text = raw.decode()
         try:  # without the search for white space, in half the time
-            value, end = self._decoder.scan_once(text, 0)
+            value, end = self._decoder.scan_once(text, 0)  # type: ignore[attr-defined]
         except StopIteration:
             return self._decoder.decode(text)
         return value if end == len(text) else self._decoder.decode(text)
