@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,23 +19,24 @@ from matchlake.lakehouse import user_erasure
 from matchlake.lakehouse.user_erasure import NOT_ERASED, ErasureReport
 
 
-def erase_user(  # noqa: PLR0913 - the options of a command
+class Included(StrEnum):
+    """What an erasure leaves, unless it is included."""
+
+    UNPARSED_MATCHES = "unparsed-matches"
+    MODEL_VERSIONS = "model-versions"
+
+
+def erase_user(
     user: Annotated[str, typer.Argument(help="the user's user_id")],
     *,
-    include_unparsed_matches: Annotated[
-        bool,
+    include: Annotated[
+        list[Included] | None,
         typer.Option(
-            "--include-unparsed-matches",
-            help="also quarantined records that hold the id anywhere",
+            help="also unparsed-matches: quarantined records that hold the id anywhere; or "
+            "model-versions: registered versions that hold the user and have no alias; may be "
+            "repeated"
         ),
-    ] = False,
-    delete_model_versions: Annotated[
-        bool,
-        typer.Option(
-            "--delete-model-versions",
-            help="also registered model versions that hold the user, except those with an alias",
-        ),
-    ] = False,
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="file for a report as JSON")] = None,
     env: Environment = "local",
     overrides: Overrides = None,
@@ -42,12 +44,13 @@ def erase_user(  # noqa: PLR0913 - the options of a command
 ) -> None:
     """Erases one user from bronze, quarantine, silver and gold, and from the tables' old files.
 
-    A salted hash of the id stays in silver.erased_users. By it no later job writes the user again:
-    the id is refused for good. The offset of an erased record stays, so the streams still
-    reconcile. Older versions of the
-    tables cannot be read afterwards. Stop the jobs that write these tables first: their appends
-    fail while it runs. The same command completes an interrupted erasure; until then its tables
-    are marked, and maintain_tables does not vacuum them. The command asks for confirmation.
+    A salted hash of the id stays in silver.erased_users, so that no later job writes the user
+    again: the id is refused for good. The offset of an erased record stays, so the streams still
+    reconcile. Older versions of the tables cannot be read afterwards.
+
+    Stop the jobs that write these tables first: their appends fail while it runs. The same command
+    completes an interrupted erasure; until then its tables are marked, and maintain_tables does not
+    vacuum them. The command asks for confirmation.
 
     For example: matchlake erase-user 42 --env dev --report erased.json (scripts: `yes | ...`)
     """
@@ -56,8 +59,8 @@ def erase_user(  # noqa: PLR0913 - the options of a command
     runtime = start_quietly(config, "erase-user")
     params = EraseParams(
         user_id=user,
-        include_unparsed_matches=include_unparsed_matches,
-        delete_model_versions=delete_model_versions,
+        include_unparsed_matches=Included.UNPARSED_MATCHES in (include or ()),
+        delete_model_versions=Included.MODEL_VERSIONS in (include or ()),
     )
     erased = user_erasure.erase_user(config, runtime.lakehouse, runtime.tracker, params)
     _print(erased, Console())

@@ -75,7 +75,8 @@ class ErasureReport(NamedTuple):
             found.append(
                 f"Model versions that hold the user: {_named(self.versions)}. Tables do not get "
                 "the user's rows from them, but an endpoint that serves one answers for the user. "
-                "Train a new champion, then run this again with --delete-model-versions."
+                "Train a new champion, then run `matchlake erase-user` again with --include "
+                "model-versions."
             )
         return found
 
