@@ -122,6 +122,35 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         )
         for metric, mark in (("rmse", rmse), ("mae", mae))
     ),
+    "trust": (
+        *(
+            Claim(
+                f"{work}: share of experiments that passed", "none", 1.0, "higher", ("figures", row)
+            )
+            for row, work in (
+                ("stalls", "stalled and woken runs, every recovery option"),
+                ("histories", "random histories of a stream against a list of offsets"),
+                ("erased", "erased users in tables, logs and files after every job"),
+                ("overrides", "every key of conf set to a canary server"),
+                ("bombs", "bad values and files among good ones"),
+                ("races", "two runs of one job at once"),
+            )
+        ),
+        Claim(
+            "slowest kind of bad JSON record: CPU seconds, bad / good",
+            "none",
+            10.0,
+            "lower",
+            ("figures", "slowest"),
+        ),
+        Claim(
+            "records per second from Kafka, this tree / another commit",
+            "another commit",
+            0.97,
+            "higher",
+            ("figures", "throughput"),
+        ),
+    ),
 }
 """By benchmark what README and its tables claim; a run prints those that it measured."""
 
