@@ -285,7 +285,7 @@ def test_the_copy_without_a_mistake_is_right(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("bundle:\n", "bundle:\n  name: twice\n", r"databricks\.yml:\d+: name is repeated"),
+        ("bundle:\n", "bundle:\n  name: twice\n", r"databricks\.yml:\d+: one mapping repeats name"),
         ("  - jobs/*.job.yml", "  - jobs/*.jobs.yml", "there is no such file"),
         ("bundle:\n", "bundle: [\n", "not valid YAML"),
     ],

@@ -2,8 +2,6 @@
 
 import io
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,21 +119,9 @@ def test_row_match_another_users_row_with_the_number_elsewhere_is_no_match(
     assert row_match(source(kind), "42")(text) == expected
 
 
-def seconds(match: Callable[[bytes], Any], text: bytes) -> float:
-    best = 9.0
-    for _ in range(3):
-        began = time.perf_counter()
-        match(text)
-        best = min(best, time.perf_counter() - began)
-    return best
-
-
-@pytest.mark.parametrize(
-    "piece", [b"\t", b" ", b",", b'"', b"42", b'"user_id" ', b'"user_id":"', b"4"]
-)
 @pytest.mark.parametrize("kind", ["json", "csv"])
-def test_record_match_ends_soon_for_any_text(kind: str, piece: bytes) -> None:
-    """The old pattern took 4 s for 40,000 tabs, and 16 times as long for four times as many."""
+def test_record_match_long_texts_end(kind: str) -> None:
+    """A search that looks again from each place would take hours for one of these texts."""
     match = record_match(stream(format=kind), "42x")
-    text = piece * (1_000_000 // len(piece))
-    assert seconds(lambda value: match(None, value), text) < 5
+    for piece in (b"\t", b" ", b",", b'"', b"42", b'"user_id" ', b'"user_id":"', b"4"):
+        match(None, piece * (500_000 // len(piece)))
