@@ -15,6 +15,9 @@ KAFKA_USER = "matchlake"
 KAFKA_PASSWORD = "kafka-password"  # noqa: S105 - a name, not a value
 """The name of the vault secret with that user's password, random for each sandbox."""
 
+ERASURE_SALT = "erasure-salt"
+"""The name of the vault secret that `erase.salt` of conf/local.yml refers to."""
+
 
 class Sandbox(NamedTuple):
     """The state of the services after a start."""
@@ -28,6 +31,7 @@ def start_sandbox(root: Path, *, port: int | None = None, heap: str = "768m") ->
 
     Raises SandboxError as `start_broker` and `start_cloud` do.
     """
+    keep_or_make(vault_file(root), ERASURE_SALT, lambda: secrets.token_hex(32))
     cloud = start_cloud(root)
     return Sandbox(start_broker(root, port=port, heap=heap, login=sandbox_login(root)), cloud)
 
