@@ -67,6 +67,7 @@ FIXED = set(
     silver.tables silver.interactions.source silver.interactions.user_id
     silver.interactions.item_id silver.interactions.rating
     lake.folder lake.quarantine lake.file_log lake.file_discovery lake.sources
+    lake.max_line_bytes lake.max_unpacked_bytes
     features.folder features.tables profile.tables training_sets storage.accounts
     tracking.uri tracking.registry tracking.experiment tracking.model tracking.staging
     train.weight recommend.score_pairs_table maintain.tables maintain.cluster_by

@@ -119,7 +119,10 @@ def test_transform_option_error_fails_the_action_and_names_the_feature(
 def test_fit_option_error_raises(spark: SparkSession) -> None:
     for feature, told in [
         (OneHot(column="city", handle_null="error"), r"1 null\(s\)"),
-        (OneHot(column="city", handle_unknown="error", min_rows=2), r"leave 4 value\(s\)"),
+        (
+            OneHot(column="city", handle_unknown="error", min_rows=2),
+            r"within the limits 4 value\(s\) of column city get no output column",
+        ),
         (MinMax(column="age", handle_null="error"), r"1 missing value\(s\)"),
     ]:
         with pytest.raises(InputError, match=told):

@@ -174,7 +174,13 @@ def test_an_append_that_commits_during_the_erasure_keeps_its_rows(
     assert files_with_user(lake) == set()
 
 
-@pytest.mark.parametrize("kept", [{}, {RETENTION: "interval 9 days"}], ids=["default", "own"])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        pytest.param({}, id="default"),
+        pytest.param({RETENTION: "interval 9 days"}, id="own", marks=pytest.mark.soak),
+    ],
+)
 def test_an_erasure_killed_before_any_step_is_completed_by_the_next(
     lake: Lakehouse, kept: dict[str, str]
 ) -> None:

@@ -101,10 +101,8 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["csv", *(pytest.param(kind, marks=pytest.mark.soak) for kind in ("json", "multiline"))],
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["csv", "json", "multiline"])
 def test_load_files_above_a_limit_are_corrupt_and_the_others_load(
     spark: SparkSession, tmp_path: Path, kind: str
 ) -> None:

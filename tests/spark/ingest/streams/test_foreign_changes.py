@@ -18,7 +18,8 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("operation", ["DELETE", pytest.param("MERGE", marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("operation", ["DELETE", "MERGE"])
 def test_rows_that_others_removed_stop_the_stream(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:

@@ -63,6 +63,7 @@ def test_start_and_turn_refuse_another_record_at_the_last_offset(
     at.prepare(runner.IngestParams())
 
 
+@pytest.mark.soak
 def test_turn_without_an_answer_is_checked_again(
     spark: SparkSession,
     tmp_path: Path,

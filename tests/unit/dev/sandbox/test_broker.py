@@ -161,7 +161,7 @@ def test_missing_java_is_one_sentence(tmp_path: Path, only_java: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ('java version "1.8.0_292"', r"bin/java is Java 8, and Spark 4 needs 17 or newer"),
+        ('java version "1.8.0_292"', r"bin/java is Java 8, and Spark 4 needs Java 17 or newer"),
         ('openjdk version "11.0.2" 2019', r"bin/java is Java 11, and"),
         ("Segmentation fault", "is Java of an unknown version"),
     ],
