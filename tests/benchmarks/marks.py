@@ -97,7 +97,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             1.5,
             "lower",
             ("ratio",),
-            {"history": False},
+            {"history_features": False},
         ),
         Claim(
             "Gibbs sweep with history features / Cholesky iteration of fit_als, seconds",
@@ -105,7 +105,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             1.75,
             "lower",
             ("ratio",),
-            {"history": True},
+            {"history_features": True},
         ),
     ),
     "quality": _ratios(

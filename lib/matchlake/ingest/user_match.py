@@ -1,4 +1,4 @@
-"""Finds a user in quarantined records and rows, whose declared columns are null.
+"""Finds a user in quarantined records and rows. Their declared columns are null.
 
 A record that can be read names the user if one of its user columns holds the id. A record that
 cannot be read, or that holds the id elsewhere, only mentions the user: `42` may be an age.

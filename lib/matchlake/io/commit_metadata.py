@@ -17,8 +17,8 @@ _TRANSACTION_NUMBER = "spark.databricks.delta.write.txnVersion"
 def commit_settings(metadata: str, transaction: tuple[str, int] | None = None) -> dict[str, str]:
     """The settings with which SQL commands commit: user metadata, and id and number of Delta.
 
-    Delta takes each number of an id once: it skips a command whose number is not greater than the
-    newest one, without an error. Of two commands that run at once, one fails.
+    Delta takes each number of an id once: it skips a command without an error, if its number is not
+    greater than the newest one. Of two commands that run at once, one fails.
     """
     settings = {_METADATA: metadata}
     if transaction:
@@ -27,7 +27,7 @@ def commit_settings(metadata: str, transaction: tuple[str, int] | None = None) -
 
 
 def commit_with(lake: Lakehouse, table: str, metadata: str, command: Callable[[], T]) -> T:
-    """The result of a command whose commit carries the metadata.
+    """Runs a command with the metadata in its commit, and returns its result.
 
     If the platform refuses settings of a session, a commit without rows follows and carries it.
     """

@@ -39,7 +39,7 @@ class TopicState(NamedTuple):
 
 
 class RecordMark(NamedTuple):
-    """What tells a record from another one at the same offset."""
+    """The properties that distinguish a record from another one at the same offset."""
 
     timestamp: int
     """Milliseconds since 1970, as Kafka keeps it; -1 without a time."""
@@ -100,7 +100,7 @@ def held_from(
 
 
 def records_at(client: Client, topic: str, offsets: Mapping[int, int]) -> dict[int, RecordMark]:
-    """The record at an offset of each partition; a partition whose record is gone is left out."""
+    """The record at an offset of each partition; a partition without that record is left out."""
     targets = {TopicPartition(topic, part): at for part, at in offsets.items()}
     result: dict[int, RecordMark] = {}
     with _explained(topic), closing(_one_by_one(client)) as consumer:

@@ -11,9 +11,9 @@ from matchlake.model_store.mlflow_flavor import EVALUATED, FACTORS
 
 
 def versions_with(tracker: Tracker, user: str) -> list[ModelVersion]:
-    """The registered versions whose files hold the user, or cannot be read, oldest first.
+    """The registered versions with the user in their files, oldest first.
 
-    Downloads the ids of each version.
+    Versions that cannot be read are included. Downloads the ids of each version.
     """
     return [each for each in tracker.versions() if _holds(tracker, each, user)]
 

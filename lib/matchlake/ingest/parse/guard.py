@@ -19,7 +19,7 @@ MAX_CHILDREN = 1000
 
 
 def killers(values: pa.Array, decode: Callable[[pa.Array], object]) -> list[int]:
-    """The rows, in order, whose values end the process that decodes them.
+    """The rows with values that end the process that decodes them, in order.
 
     It halves a range of values until each is found alone. If there are too many to search each
     one out, the remaining ranges, as small as they are by then, count as a whole.

@@ -96,7 +96,7 @@ class Ingest:
         return self._prepared(recovery, topic, restart)
 
     def log_problem(self, checkpoint: int, topic: TopicState) -> str | None:
-        """The problem of a log whose offsets no longer mean the records that were read."""
+        """The problem, if the broker has other records at the offsets that were read."""
         rows = last_rows(self.batch_log, checkpoint)
         other = other_record(self.client, self.stream.topic, rows, topic)
         if other is None:

@@ -40,9 +40,9 @@ def last_rows(batch_log: BatchLog, checkpoint: int) -> LastRows:
 def other_record(
     client: Client, topic: str, rows: LastRows, state: TopicState
 ) -> tuple[int, int] | None:
-    """The partition and offset of a row whose record the broker has not; None without one.
+    """The partition and offset of a row for which the broker has another record, if any.
 
-    A record that retention or compaction has removed proves nothing.
+    A record that retention or compaction has removed cannot be compared.
     """
     held = {
         part: at
