@@ -4,8 +4,8 @@ A value of a recursive schema can nest so deep that the process ends. A block of
 bytes, such as nulls, can fill the memory from a value of five bytes. So a value is checked before
 it is decoded: a walk over its bytes counts depth and items, and builds nothing.
 
-The walk is slow. The schema limits the depth of a value, and its number of items per byte. So only a
-value that may exceed a limit is walked. With an ordinary schema that is only a very large value.
+The walk is slow. The schema limits the depth of a value, and its number of items per byte. So only
+a value that may exceed a limit is walked. With an ordinary schema that is a very large value.
 """
 
 import math
