@@ -39,7 +39,8 @@ def test_check_resolves_every_reference_and_shows_no_value(cloud: Cloud) -> None
     assert missing.exit_code == 1
     assert "FAILED" in missing.output
     assert "kafka.sasl.password" in missing.output
-    cloud.client(cloud.vault_url, ADMIN).set_secret("kafka-password", VALUE)
+    for name in ("kafka-password", "erasure-salt"):
+        cloud.client(cloud.vault_url, ADMIN).set_secret(name, VALUE)
     found = call("check")
     assert found.exit_code == 0, found.output
     assert "matchlake/kafka-password" in found.output
@@ -48,11 +49,13 @@ def test_check_resolves_every_reference_and_shows_no_value(cloud: Cloud) -> None
 
 
 def test_put_keeps_a_secret_in_the_local_file(cloud: Cloud, tmp_path: Path) -> None:
-    done = call("put", "matchlake", "kafka-password", text=f"{VALUE}\n")
-    assert done.exit_code == 0, done.output
-    assert VALUE not in done.output
+    keys = ("kafka-password", "erasure-salt")
+    for key in keys:
+        done = call("put", "matchlake", key, text=f"{VALUE}\n")
+        assert done.exit_code == 0, done.output
+        assert VALUE not in done.output
     file = tmp_path / ".lakehouse" / "secrets.json"
-    assert json.loads(file.read_text()) == {"matchlake": {"kafka-password": VALUE}}
+    assert json.loads(file.read_text()) == {"matchlake": dict.fromkeys(keys, VALUE)}
     assert file.stat().st_mode & 0o777 == 0o600
     assert "from file" in call("check").output
     assert cloud.workspace_faults.seen == 0
