@@ -125,14 +125,20 @@ def test_reconcile_counts_each_row_once(
             {"checkpoint_id": 5},
             "1 rows from offset 1 to 1 that the batch log does not have",
         ),
-        (
-            "stray_b",
-            {"batch_id": None},
+        pytest.param(
+            *("stray_b", {"batch_id": None}),
             "1 rows from offset 1 to 1 that the batch log does not have",
+            marks=pytest.mark.soak,
         ),
         ("stray_c", {"batch_id": 0}, "more than once: offset 1"),
-        ("stray_d", {"batch_id": 1, "offset": 6}, "more than once: offset 6"),
-        ("stray_e", {"batch_id": 1, "offset": 2}, "not of this batch: offset 2"),
+        pytest.param(
+            *("stray_d", {"batch_id": 1, "offset": 6}, "more than once: offset 6"),
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(
+            *("stray_e", {"batch_id": 1, "offset": 2}, "not of this batch: offset 2"),
+            marks=pytest.mark.soak,
+        ),
     ],
 )
 def test_reconcile_stray_row_is_found(
