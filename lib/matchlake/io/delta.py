@@ -187,7 +187,9 @@ class Lakehouse:
 
     def rows_of(self, frame: DataFrame, spec: TableSpec) -> DataFrame:
         """The rows of `frame` as a write stores them: typed, and without erased users. Lazy."""
-        rows = typed_rows(frame, spec)
+        return self._without_erased(typed_rows(frame, spec), spec)
+
+    def _without_erased(self, rows: DataFrame, spec: TableSpec) -> DataFrame:
         erased = self.erased_users() if spec.user_columns else None
         return erased.removed_from(rows, spec.user_columns) if erased else rows
 
@@ -246,9 +248,7 @@ class Lakehouse:
             raise SchemaError(f"{spec.name} declares no keys, so rows cannot be merged into it.")
         self.create(spec)
         source = f"merge_{uuid.uuid4().hex}"
-        erased = self.erased_users() if spec.user_columns else None
-        rows = frame.select(spec.column_names)
-        rows = erased.removed_from(rows, spec.user_columns) if erased else rows
+        rows = self._without_erased(frame.select(spec.column_names), spec)
         rows.createOrReplaceTempView(source)
         rest = [name for name in spec.column_names if name not in spec.keys]
         if matched is None:

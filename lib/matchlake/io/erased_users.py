@@ -24,9 +24,7 @@ ERASED_USERS = TableSpec(
     "Salted hashes of the users that were erased; no job writes a row of them again.",
     (
         Column("user_hash", "STRING", "HMAC-SHA256 of the user's id, as hex", nullable=False),
-        Column(
-            "salt_id", "STRING", "Names the salt of the hash; tells nothing of it", nullable=False
-        ),
+        Column("salt_id", "STRING", "Identifies the salt, without its value", nullable=False),
         Column("erased_at", "TIMESTAMP", "When the user was first erased, UTC", nullable=False),
     ),
     keys=("user_hash",),

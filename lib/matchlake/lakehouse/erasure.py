@@ -1,7 +1,7 @@
 """Erases one user from the lakehouse: from tables, quarantine and old files.
 
-No statement that a table's history records has the id of the user: rows are merged with a view of
-one row, or with the positions of the rows that were found.
+The history of a table does not show the id of the user. It shows a MERGE with a view of one row, or
+with the positions of the rows that were found.
 """
 
 import uuid
@@ -41,7 +41,7 @@ class Erased:
     quarantined: int = 0
     """Emptied quarantined records, or deleted quarantined rows, of the user."""
     unparsed_matches: int = 0
-    """Other quarantined ones that hold the id; they stay, unless erased by request."""
+    """Quarantined records or rows that only mention the id; they stay, unless erased by request."""
     left: int = 0
     """Remaining rows of the user: 0, unless a job has written meanwhile."""
     hours: float = 0

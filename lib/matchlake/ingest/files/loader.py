@@ -150,8 +150,9 @@ class LakeLoad:
     def _merge(self, rows: DataFrame) -> int:
         """Merges the last valid row per key; returns their number after a check of the table."""
         spec, keys = lake_table(self.source), list(self.source.keys)
-        latest = self.lakehouse.rows_of(last_of_each(rows, self.source), spec)
+        latest = last_of_each(rows, self.source)
         self.lakehouse.merge(latest, spec)
+        latest = self.lakehouse.rows_of(latest, spec)
         table = self.lakehouse.read(self.source.table).select(*keys, F.lit(1).alias("_there"))
         merged = latest.select(keys).join(table, keys, "left")
         count, there = merged.agg(F.count(F.lit(1)), F.count("_there")).collect()[0]

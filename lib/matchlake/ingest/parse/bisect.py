@@ -1,4 +1,4 @@
-"""Rejection the few that fail among many that are only cheap to try together."""
+"""Finds the few items that fail, among many that are cheap to try only together."""
 
 from collections.abc import Callable
 

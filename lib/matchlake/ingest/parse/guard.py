@@ -21,8 +21,8 @@ MAX_CHILDREN = 1000
 def killers(values: pa.Array, decode: Callable[[pa.Array], object]) -> list[int]:
     """The rows with values that end the process that decodes them, in order.
 
-    It halves a range of values until each is found alone. If there are too many to search each
-    one out, the remaining ranges, as small as they are by then, count as a whole.
+    It halves ranges of values until each such value is alone. After MAX_CHILDREN child processes,
+    all values of the remaining ranges count as found.
     """
     found: list[int] = []
     waiting = deque([(0, len(values))] if len(values) else [])
