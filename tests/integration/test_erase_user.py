@@ -14,8 +14,8 @@ from tests.support.lakes import forget_tables
 from tests.support.streams import ingest, produce, runtime_in, stream_entry, valid_value
 
 from matchlake.dev.sandbox.topics import create_topic
-from matchlake.ingest.params import EraseParams
 from matchlake.ingest.schema import ERASED
+from matchlake.io.erased_users import Salt
 from matchlake.lakehouse.erasure import Erased
 from matchlake.lakehouse.table_registry import table_names
 from matchlake.lakehouse.user_erasure import files_of_user, user_erasure
@@ -79,7 +79,10 @@ def at(spark: SparkSession, tmp_path: Path, broker: str) -> Iterator[Runtime]:
         ingest={"batch_log": "erased.batches"},
         lake={"sources": {"users": USERS}, "quarantine": "erased.refused"},
         silver={"tables": {"ratings": table}},
+        erase={"salt": {"scope": "s", "key": "k"}},
     )
+    lake = dataclasses.replace(runtime.lakehouse, salt=lambda: Salt(b"some salt"))
+    runtime = dataclasses.replace(runtime, lakehouse=lake)
     ingest(runtime)
     filled(runtime)
     yield runtime
@@ -112,7 +115,7 @@ def test_erase_user_empties_tables_and_files_and_the_stream_reconciles(
         "erased.events": Erased("erased.events", 1, 2, unparsed_matches=1),
         "erased.ratings": Erased("erased.ratings", 1),
         "erased.users": Erased("erased.users", 1),
-        "erased.refused": Erased("erased.refused", 1),
+        "erased.refused": Erased("erased.refused", 0, 1),
         RELATED_USERS.name: Erased(RELATED_USERS.name, 1),
         COLUMN_PROFILES.name: Erased(COLUMN_PROFILES.name, 1),
     }
@@ -126,7 +129,8 @@ def test_erase_user_empties_tables_and_files_and_the_stream_reconciles(
     ]
 
     caplog.set_level(logging.INFO, "matchlake")
-    params = EraseParams(user_id=USER, include_unparsed_matches=True)
+    wanted = {"user_id": USER, "include_unparsed_matches": True}
+    params = at.config.erase.model_copy(update=wanted)
     erase(dataclasses.replace(at, config=at.config.model_copy(update={"erase": params})))
     assert "erased.events: 0 rows and 1 quarantined records erased" in caplog.text
     assert USER not in caplog.text.replace(OTHER, "")
