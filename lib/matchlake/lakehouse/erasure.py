@@ -117,14 +117,13 @@ class Erasure:
 
     def _delete(self, table: str, condition: str) -> Erased:
         done = self._merge(table, _VIEW, "u", condition, "DELETE")
-        left = self._sql(f"SELECT count(*) FROM {self._name(table)} t, {_VIEW} u WHERE {condition}")
-        return Erased(table, done, left=left.collect()[0][0])
+        return Erased(table, done, left=self._count(table, condition))
 
     def _delete_quarantined(self, table: str) -> Erased:
         """Deletes the user's rows from the quarantine of lake files."""
         counts, chosen = self._chosen(self._matched_rows(table))
         same = " AND ".join(f"t.{name} <=> s.{name}" for name in _ROW)
-        with self._view(chosen.select(*_ROW).distinct()) as source:
+        with self._fixed(chosen.select(*_ROW).distinct()) as source:
             self._merge(table, source, "s", same, "DELETE")
         stay = self._staying(counts)
         left = self._chosen(self._matched_rows(table))[1].count()
@@ -133,24 +132,21 @@ class Erasure:
     def _empty(self, batch_logs: Sequence[BatchLog], condition: str) -> Erased:
         """Empties the user's records; each position stays accounted for."""
         stream = batch_logs[0].stream
-        table, name = stream.table, self._name(stream.table)
-        of_user = (
-            f"SELECT {', '.join(f't.{each}' for each in _RECORD)} FROM {name} t, {_VIEW} u"
-            f" WHERE t.{STATUS.name} = '{VALID}' AND ({condition})"
-        )
-        valid = self._sql(of_user).count()
-        counts, chosen = self._chosen(self._matched_records(batch_logs[0]))
+        table = stream.table
         # Uses the columns of the table, because conf may no longer declare a column.
         names = [each for each in self.lakehouse.read(table).columns if each not in KEPT_COLUMNS]
         nulls = ", ".join(f"{quote_identifier(each)} = NULL" for each in names)
+        empty = f"UPDATE SET {STATUS.name} = '{ERASED}', {nulls}"
+        of_user = f"t.{STATUS.name} = '{VALID}' AND ({condition})"
+        valid = self._merge(table, _VIEW, "u", of_user, empty)
+        counts, chosen = self._chosen(self._matched_records(batch_logs[0]))
         same = " AND ".join(f"t.{each} = s.{each}" for each in _RECORD)
-        with self._view(self._sql(of_user).union(chosen.select(*_RECORD))) as source:
-            update = f"UPDATE SET {STATUS.name} = '{ERASED}', {nulls}"
-            self._merge(table, source, "s", same, update)
+        with self._fixed(chosen.select(*_RECORD)) as source:
+            self._merge(table, source, "s", same, empty)
         for batch_log in batch_logs:
             self._recount(batch_log)
         stay = self._staying(counts)
-        left = self._sql(of_user).count()
+        left = self._count(table, of_user)
         left += self._chosen(self._matched_records(batch_logs[0]))[1].count()
         return Erased(table, valid, sum(counts.values()) - stay, stay, left)
 
@@ -205,15 +201,25 @@ class Erasure:
         done = retry_conflicts(lambda: self._sql(merge).collect(), WRITTEN_BY_ANOTHER, table)
         return int(done[0]["num_affected_rows"])
 
+    def _count(self, table: str, condition: str) -> int:
+        """The number of rows of a table that fulfil a condition of the user."""
+        query = f"SELECT count(*) FROM {self._name(table)} t, {_VIEW} u WHERE {condition}"
+        return int(self._sql(query).collect()[0][0])
+
     @contextmanager
-    def _view(self, rows: DataFrame) -> Iterator[str]:
-        """The name of a temporary view of the rows."""
+    def _fixed(self, rows: DataFrame) -> Iterator[str]:
+        """The name of a temporary view of the collected rows.
+
+        A MERGE reads its source twice. Rows that are found in the table that it changes are
+        therefore collected first. They are the quarantined ones of one user.
+        """
         name = f"erasure_{uuid.uuid4().hex}"
-        rows.createOrReplaceTempView(name)
+        spark = self.lakehouse.spark
+        spark.createDataFrame(rows.collect(), rows.schema).createOrReplaceTempView(name)
         try:
             yield name
         finally:
-            self.lakehouse.spark.catalog.dropTempView(name)
+            spark.catalog.dropTempView(name)
 
     def _name(self, table: str) -> str:
         return self.lakehouse.name(table)
