@@ -71,6 +71,7 @@ def submit(job: str, master: str, lake: Path, *more: str) -> str:
     return log
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_a_local_cluster_trains(lake: Path) -> None:
     log = submit("train_recommender", CLUSTER, lake, *QUICK, "--set", "tracking.model=local")

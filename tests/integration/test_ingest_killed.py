@@ -87,12 +87,15 @@ def finish(spark: SparkSession, folder: Path, arguments: list[str], records: int
     return f"{records} records, {lost} lost, {doubled} doubled"
 
 
-def test_killed_at_five_points_it_loses_and_doubles_nothing(
-    spark: SparkSession, tmp_path: Path, broker: str
+@pytest.mark.parametrize(
+    "points", [FIVE[1:3], pytest.param(FIVE, marks=pytest.mark.soak)], ids=["two", "five"]
+)
+def test_killed_at_any_point_it_loses_and_doubles_nothing(
+    spark: SparkSession, tmp_path: Path, broker: str, points: list[str]
 ) -> None:
     fill(broker, "killed", 6_000)
     arguments = settings(tmp_path, broker, "killed", 600)
-    for point in FIVE:
+    for point in points:
         assert kill(point, 1, tmp_path, "killed", arguments), point
     finish(spark, tmp_path, arguments, 6_000)
 

@@ -202,6 +202,7 @@ def test_an_erasure_killed_before_any_step_is_completed_by_the_next(
     assert (users(lake), files_with_user(lake)) == (["other"], set())
 
 
+@pytest.mark.soak
 def test_where_settings_cannot_be_set_old_files_stay_for_their_retention(lake: Lakehouse) -> None:
     class Fixed:
         def set(self, key: str, _: str) -> None:
@@ -222,6 +223,7 @@ def test_where_settings_cannot_be_set_old_files_stay_for_their_retention(lake: L
     assert files_with_user(lake) == set()
 
 
+@pytest.mark.soak
 @pytest.mark.local_only
 def test_where_the_log_was_cleaned_old_files_stay_for_their_retention(lake: Lakehouse) -> None:
     for number in range(11):

@@ -161,6 +161,7 @@ def test_an_empty_folder_warns_or_fails_as_declared(
         run(lake(spark, tmp_path, users=users | {"required": True}))
 
 
+@pytest.mark.soak
 def test_a_path_without_a_star_may_be_missing_too(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

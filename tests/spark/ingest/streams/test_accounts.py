@@ -70,6 +70,7 @@ def test_reconcile_missing_offsets_exits_with_their_ranges(
     assert "topic proved: the broker gives no causes of gaps: No broker" in caplog.text
 
 
+@pytest.mark.soak
 def test_reconcile_running_stream_checks_the_state_at_its_start(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,7 +131,9 @@ def test_reconcile_counts_each_row_once(
             "1 rows from offset 1 to 1 that the batch log does not have",
             marks=pytest.mark.soak,
         ),
-        ("stray_c", {"batch_id": 0}, "more than once: offset 1"),
+        pytest.param(
+            *("stray_c", {"batch_id": 0}, "more than once: offset 1"), marks=pytest.mark.soak
+        ),
         pytest.param(
             *("stray_d", {"batch_id": 1, "offset": 6}, "more than once: offset 6"),
             marks=pytest.mark.soak,

@@ -48,7 +48,14 @@ def test_batch_stale_run_is_refused_without_loss(
     assert at.batch_log.reconcile().total.offsets == 54
 
 
-@pytest.mark.parametrize("law", ["fence", "look for its own commit", "none"])
+@pytest.mark.parametrize(
+    "law",
+    [
+        pytest.param("fence", marks=pytest.mark.soak),
+        pytest.param("look for its own commit", marks=pytest.mark.soak),
+        "none",
+    ],
+)
 def test_batch_one_check_alone_stops_a_stale_run(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, law: str
 ) -> None:
@@ -75,6 +82,7 @@ def test_batch_one_check_alone_stops_a_stale_run(
     assert at.batch_log.reconcile().total.offsets == 15
 
 
+@pytest.mark.soak
 def test_batch_skipped_by_delta_is_refused_unless_written(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +116,7 @@ def test_batch_not_contiguous_is_refused(
     assert offsets(at) == list(range(10))
 
 
-@pytest.mark.parametrize("begin", [45, 15])
+@pytest.mark.parametrize("begin", [pytest.param(45, marks=pytest.mark.soak), 15])
 def test_update_unlinked_batches_are_found(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: int
 ) -> None:

@@ -79,7 +79,7 @@ def test_start_restore_during_a_batch_is_refused(
     ("step", "way"),
     [
         ("fence", "rewind_to"),
-        ("begin", ""),
+        pytest.param("begin", "", marks=pytest.mark.soak),
         pytest.param("begin", "accept_data_loss", marks=pytest.mark.soak),
         pytest.param("finish", "", marks=pytest.mark.soak),
     ],
@@ -151,6 +151,7 @@ def hold_for_done(at: PreparedStream, batch: int, end: int) -> None:
     done.write_text("v1\n{}")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.soak)])
 def test_accepted_loss_of_batches_in_no_table_becomes_a_gap(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, killed: bool

@@ -135,6 +135,7 @@ def test_items_for_cold_start_users_and_users_for_cold_start_items(
     assert {row["is_cold_start"] for row in readers} == {True}
 
 
+@pytest.mark.soak
 def test_related_users_and_items_of_cold_start_rows(
     spark: SparkSession, model: MatchboxModel, local: NumpyMatchboxModel
 ) -> None:

@@ -125,6 +125,7 @@ def test_the_links_left_out_of_the_precision_are_found(monkeypatch: pytest.Monke
     assert prior_runs(without_links) < ALARM
 
 
+@pytest.mark.soak
 def test_sources_drawn_as_if_they_had_one_scale_are_found() -> None:
     def with_one_scale(moments: Moments, solver: LinkSolver, last: Prior, chance: Chance) -> Prior:
         same = replace(last, scales=np.full(len(last.scales), last.scales.mean()))
@@ -221,7 +222,12 @@ def facts(gibbs: Gibbs, x: Array, places: Places) -> list[float]:
 
 @pytest.mark.parametrize(
     ("sizes", "kind"),
-    [((4, 5), "user"), ((4, 5), "shared"), ((3, 3, 3), "user"), ((4, 5), "ordinal")],
+    [
+        ((4, 5), "user"),
+        pytest.param((4, 5), "shared", marks=pytest.mark.soak),
+        pytest.param((3, 3, 3), "user", marks=pytest.mark.soak),
+        pytest.param((4, 5), "ordinal", marks=pytest.mark.soak),
+    ],
 )
 def test_sweeps_leave_the_joint_of_model_and_ratings_alone(
     sizes: tuple[int, ...], kind: str
