@@ -4,7 +4,7 @@ import logging
 import sys
 
 from matchlake.errors import ReconciliationError
-from matchlake.lakehouse.user_erasure import erase_user
+from matchlake.lakehouse.user_erasure import STILL_FOUND, erase_user
 from matchlake.runtime import Flag, Runtime, run_job
 
 _log = logging.getLogger("matchlake.erase_user")
@@ -20,10 +20,12 @@ def run(runtime: Runtime) -> None:
             "%s: %d rows and %d quarantined records erased, %d other matches, %d rows left",
             *(each.table, each.rows, each.quarantined, each.unparsed_matches, each.left),
         )
+    for place in report.places:
+        _log.warning("%s %s still holds the user: %s", place.kind, place.name, place.remedy)
     for remark in report.remarks:
         _log.info("%s", remark)
     if not report.is_complete:
-        raise ReconciliationError("Some rows are still there: was a job writing? Run it again.")
+        raise ReconciliationError(STILL_FOUND)
 
 
 if __name__ == "__main__":

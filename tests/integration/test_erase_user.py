@@ -14,11 +14,13 @@ from tests.support.lakes import forget_tables
 from tests.support.streams import ingest, produce, runtime_in, stream_entry, valid_value
 
 from matchlake.dev.sandbox.topics import create_topic
+from matchlake.errors import ReconciliationError
 from matchlake.ingest.schema import ERASED
 from matchlake.io.erased_users import Salt
 from matchlake.lakehouse.erasure import Erased
 from matchlake.lakehouse.table_registry import table_names
-from matchlake.lakehouse.user_erasure import files_of_user, user_erasure
+from matchlake.lakehouse.user_erasure import user_erasure
+from matchlake.lakehouse.user_search import UserSearch
 from matchlake.profiling.profile import COLUMN_PROFILES
 from matchlake.runtime import Runtime
 from matchlake.schemas import RELATED_USERS
@@ -124,14 +126,15 @@ def test_erase_user_empties_tables_and_files_and_the_stream_reconciles(
         *(ERASED, "valid", ERASED, ERASED, "quarantined", "quarantined"),
     ]
     assert [path.parent.name for path in left(at)] == ["events"], "the mention"
-    assert [Path(file).name for file in files_of_user(at.config, at.lakehouse, USER)] == [
-        "users1.csv"
-    ]
+    places, _ = UserSearch(USER, at.config, at.lakehouse, at.tracker).run()
+    named = {Path(place.name).name for place in places if place.kind != "table log"}
+    assert named == {"users1.csv", "erased.events.raw"}, "the file, and the mention"
 
     caplog.set_level(logging.INFO, "matchlake")
     wanted = {"user_id": USER, "include_unparsed_matches": True}
     params = at.config.erase.model_copy(update=wanted)
-    erase(dataclasses.replace(at, config=at.config.model_copy(update={"erase": params})))
+    with pytest.raises(ReconciliationError, match="The user is still found"):  # in the lake file
+        erase(dataclasses.replace(at, config=at.config.model_copy(update={"erase": params})))
     assert "erased.events: 0 rows and 1 quarantined records erased" in caplog.text
     assert USER not in caplog.text.replace(OTHER, "")
     assert left(at) == []

@@ -145,6 +145,14 @@ class Tracker:
         except Exception as error:
             raise self._no_answer(error) from error
 
+    def tag(self, version: ModelVersion, key: str, value: str) -> None:
+        """Sets a tag of a version."""
+        client = self._connect().MlflowClient()
+        try:
+            client.set_model_version_tag(version.name, version.version, key, value)
+        except Exception as error:
+            raise self._no_answer(error) from error
+
     def metrics(self, version: ModelVersion) -> dict[str, float]:
         """The metrics of the run of `version`."""
         run = self._connect().MlflowClient().get_run(version.run_id)

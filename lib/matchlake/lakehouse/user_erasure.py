@@ -17,34 +17,48 @@ from matchlake.io.mlflow_tracking import ModelVersion, Tracker
 from matchlake.io.secrets import EnvironmentSecrets, FileSecrets, Secret, SecretRef, secrets_file
 from matchlake.lakehouse.erasure import USER_COLUMNS, Erased, Erasure
 from matchlake.lakehouse.table_registry import declared_tables, table_names
+from matchlake.lakehouse.user_search import Place, UserSearch
 from matchlake.model_store.known_users import versions_with
 from matchlake.profiling.profile import COLUMN_PROFILES, DRIFT
 from matchlake.schemas import quote_text
 
-NOT_ERASED = (
-    "Not erased: Kafka's topics, until their retention ends; files of the lake; runs of MLflow and "
-    "files of deleted model versions, until `mlflow gc`; files of failed writers, until "
-    "maintain_tables removes them by age; column minima and maxima in the log of a table, until "
-    "Delta cleans the log (delta.logRetentionDuration, 30 days)."
+NOT_SEARCHED = (
+    "Not erased and not searched: Kafka's topics, until their retention ends; logs of clusters; "
+    "copies outside the lakehouse."
 )
-"""What an erasure leaves, as a sentence."""
+"""What an erasure leaves without looking, as a sentence."""
+STILL_FOUND = (
+    "The user is still found. See the places above. If a job was writing a table, run the command "
+    "again."
+)
+"""The error of an erasure after which the user is found."""
+
+
+HOLDS_ERASED_USER = "holds_erased_user"
+"""Tag of model versions that were fitted before an erasure and hold the erased user."""
 
 
 class ErasureReport(NamedTuple):
     """What an erasure did; it does not name the user."""
 
     tables: list[Erased]
-    files: list[str]
-    """Files of the lake that hold the user; a load of them leaves the user's valid rows out."""
-    versions: list[ModelVersion]
-    """Registered model versions that hold the user, and were not deleted."""
+    places: list[Place]
+    """Places that still hold the user, found by a search after the erasure."""
+    unsearched: list[str]
+    """Sentences about what the search could not read."""
     deleted_versions: list[ModelVersion]
     """Model versions that held the user, and were deleted."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether no row of the user is left; a row is left if a job wrote it meanwhile."""
-        return not any(table.left for table in self.tables)
+        """Whether the user is found nowhere but in places that they leave by age."""
+        is_left = any(table.left for table in self.tables)
+        return not is_left and all(place.leaves_by_age for place in self.places)
+
+    @property
+    def versions(self) -> list[str]:
+        """The addresses of model versions that hold the user."""
+        return [place.name for place in self.places if place.kind == "model version"]
 
     @property
     def remarks(self) -> list[str]:
@@ -55,17 +69,7 @@ class ErasureReport(NamedTuple):
             for each in self.tables
             if each.hours
         ]
-        files = (
-            [
-                (
-                    f"Files that hold the user: {', '.join(self.files)}. Loaded again, they give "
-                    "no row of the user, but quarantined rows that hold the id."
-                )
-            ]
-            if self.files
-            else []
-        )
-        return [*tables, *files, *self._of_versions(), NOT_ERASED]
+        return [*tables, *self._of_versions(), *self.unsearched, NOT_SEARCHED]
 
     def _of_versions(self) -> list[str]:
         found = []
@@ -73,7 +77,7 @@ class ErasureReport(NamedTuple):
             found = [f"Deleted model versions that held the user: {_named(self.deleted_versions)}."]
         if self.versions:
             found.append(
-                f"Model versions that hold the user: {_named(self.versions)}. Tables do not get "
+                f"Model versions that hold the user: {', '.join(self.versions)}. Tables do not get "
                 "the user's rows from them, but an endpoint that serves one answers for the user. "
                 "Train a new champion, then run `matchlake erase-user` again with --include "
                 "model-versions."
@@ -95,12 +99,21 @@ def erase_user(
     erasure = user_erasure(config, lakehouse, params.user_id, params.include_unparsed_matches)
     tables = erasure.run(table_names(lakehouse, config))
     _remove_staged(config, lakehouse)
-    versions = versions_with(tracker, params.user_id)
-    deleted = [each for each in versions if params.delete_model_versions and not each.aliases]
-    for version in deleted:
-        tracker.delete(version)
-    files = files_of_user(config, lakehouse, params.user_id)
-    return ErasureReport(tables, files, [v for v in versions if v not in deleted], deleted)
+    deleted = _delete_versions(tracker, params)
+    places, unsearched = UserSearch(params.user_id, config, lakehouse, tracker).run()
+    return ErasureReport(tables, places, unsearched, deleted)
+
+
+def _delete_versions(tracker: Tracker, params: EraseParams) -> list[ModelVersion]:
+    """Deletes the versions that hold the user and have no alias; marks all others."""
+    deleted = []
+    for version in versions_with(tracker, params.user_id or ""):
+        if params.delete_model_versions and not version.aliases:
+            tracker.delete(version)
+            deleted.append(version)
+        else:
+            tracker.tag(version, HOLDS_ERASED_USER, "true")
+    return deleted
 
 
 def salt_of(config: JobConfig, lakehouse: Lakehouse) -> Salt:
@@ -160,18 +173,6 @@ def user_erasure(
         sources=sources,
         include_unparsed_matches=include_unparsed_matches,
     )
-
-
-def files_of_user(config: JobConfig, lakehouse: Lakehouse, user: str) -> list[str]:
-    """Files of the lake that hold the user, sorted; reads all files of sources with users."""
-    sources = {name: each for name, each in config.lake.sources.items() if each.persons}
-    folder = lake_folder(config.lake, config.lakehouse) if sources else ""
-    files: set[str] = set()
-    for name, source in sources.items():
-        load = lake_load(name, config.lake, folder, config.checkpoints, lakehouse)
-        for column in source.persons:
-            files.update(load.files_with(column, user))
-    return sorted(files)
 
 
 def _conditions(user_columns: set[str]) -> dict[str, str]:

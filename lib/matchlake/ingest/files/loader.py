@@ -101,11 +101,6 @@ class LakeLoad:
             counts += self._load(waiting[at : at + _AT_ONCE], unreadable, loaded_at)
         return counts
 
-    def files_with(self, column: str, value: str) -> list[str]:
-        """The files that have the value in the column; a text file may have the value anywhere."""
-        files = [file for file in self.files.listed() if file.size]
-        return self.rows.files_with(files, column, value)
-
     def _load(
         self, files: Sequence[LakeFile], unreadable: Unreadable, loaded_at: str
     ) -> LakeCounts:

@@ -80,23 +80,6 @@ class LakeRows:
                 raise
         return self._stage([file for file in files if file not in corrupt], corrupt)
 
-    def files_with(self, files: Sequence[LakeFile], column: str, value: str) -> list[str]:
-        """The files with the value in the column; for text files with the value anywhere.
-
-        It skips lines of text files that are too long to be loaded.
-        """
-        if not files:
-            return []
-        paths = [file.path for file in files]
-        if self.source.format == "parquet" and column in self.source.in_rows:
-            name = self.source.columns[column].path or column
-            rows = self.spark.read.parquet(*paths).where(F.col(name).cast("string") == value)
-        else:
-            lines = self.limits.reader(self.spark.read).text(paths)
-            rows = lines.where(F.contains(VALUE, F.lit(value)))
-        named = rows.select("_metadata.file_path").distinct().orderBy("file_path")
-        return [row[0] for row in named.collect()]
-
     def forget(self) -> None:
         """Deletes the staged copy of the parsed rows."""
         empty = self.spark.createDataFrame([], "nothing INT")
