@@ -54,6 +54,11 @@ PRODUCTION = (
         "Erases one user from bronze, quarantine, silver and gold, and from the tables' old files.",
     ),
     LazyCommand(
+        "conf",
+        "matchlake.cli.conf:conf_app",
+        "Checks conf/, and shows its keys and values.",
+    ),
+    LazyCommand(
         "secrets",
         "matchlake.cli.secrets:secrets_app",
         "Checks and stores the secrets that conf refers to; never prints a value.",

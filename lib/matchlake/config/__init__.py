@@ -8,16 +8,16 @@ The right to start a job includes the choice of its overrides. So outside the en
 they change only keys that are marked as `Settable`: no places, identities, tables, secrets or code.
 """
 
-import difflib
 import re
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from matchlake.config.layers import Layers, read_layers, without_removed
+from matchlake.config.problems import explain, nearest, problems_of, wrong_scalars
 from matchlake.errors import ConfigError
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.params import FeaturesParams
@@ -38,6 +38,7 @@ from matchlake.io.secrets import (
     refuse_redirected_secrets,
 )
 from matchlake.io.storage import check_below, check_place, refuse_keys
+from matchlake.io.yaml_files import Keys, parse_value
 from matchlake.params import Params, changed_keys, is_fixed, settable_keys
 from matchlake.profiling.params import ProfileParams
 from matchlake.training.params import RecommendParams, SideTables, TrainParams
@@ -155,13 +156,13 @@ def _check_plain(name: str, label: str) -> None:
 def load_config(env: str, overrides: Sequence[str] = (), conf_dir: Path | None = None) -> JobConfig:
     """Loads `base.yml`, then `ENV.yml`, then the overrides; raises ConfigError."""
     folder = conf_dir or find_conf()
-    merged = environment(env, folder)
+    layers = environment_layers(env, folder)
+    merged = layers.merged
     declared = dict(merged)
-    for override in overrides:
-        _override(merged, override)
+    changed = tuple(_override(merged, override) for override in overrides)
     if env != _LOCAL or on_databricks():
         _refuse_fixed_keys(declared, merged, env)
-    config = _validated(merged, folder, env)
+    config = _validated(merged, layers._replace(overrides=changed), env, folder)
     refuse_foreign_secrets(declared, merged, config)
     refuse_redirected_secrets(declared, merged, config)
     return config
@@ -191,19 +192,26 @@ def _refuse_fixed_keys(declared: dict[str, Any], merged: dict[str, Any], env: st
         )
 
 
-def _validated(merged: Mapping[str, Any], folder: Path, env: str) -> JobConfig:
+def _validated(merged: Mapping[str, Any], layers: Layers, env: str, folder: Path) -> JobConfig:
+    data = without_removed(_with_catalog(merged), JobConfig)
+    source, wrong = f"{folder}, --env {env}", list(wrong_scalars(data, JobConfig))
     try:
-        return JobConfig.model_validate({**_with_catalog(merged), "env": env, "conf_dir": folder})
+        config = JobConfig.model_validate({**data, "env": env, "conf_dir": folder})
     except ValidationError as error:
-        raise ConfigError(_explain(error, f"{folder}, --env {env}")) from None
+        wrong += [each for each in problems_of(error, JobConfig) if each[0] not in dict(wrong)]
+    if wrong:
+        raise ConfigError(explain(wrong, source, layers))
+    return config
 
 
 def load_feature_set(path: Path) -> FeatureSet:
     """A feature set declared in a YAML file of its own; raises ConfigError."""
+    layers = read_layers(path)
     try:
-        return FeatureSet.model_validate(_read(path))
+        return FeatureSet.model_validate(layers.merged)
     except ValidationError as error:
-        raise ConfigError(_explain(error, str(path), FeatureSet)) from None
+        problems = problems_of(error, FeatureSet)
+        raise ConfigError(explain(problems, str(path), layers)) from None
 
 
 def environments(folder: Path) -> list[str]:
@@ -213,10 +221,15 @@ def environments(folder: Path) -> list[str]:
 
 def environment(env: str, folder: Path) -> dict[str, Any]:
     """The merged keys of `folder`'s base.yml and ENV.yml, not yet validated."""
+    return environment_layers(env, folder).merged
+
+
+def environment_layers(env: str, folder: Path) -> Layers:
+    """The files base.yml and ENV.yml of a folder; raises ConfigError."""
     known = environments(folder)
     if env not in known:
-        raise ConfigError(f"No environment {env!r} in {folder}: there is {', '.join(known)}.")
-    return _merge(_read(folder / "base.yml"), _read(folder / f"{env}.yml"))
+        raise ConfigError(f"No environment {env!r} in {folder}{nearest(env, known, 'there is')}")
+    return read_layers(folder / "base.yml", folder / f"{env}.yml")
 
 
 def find_conf() -> Path:
@@ -250,28 +263,8 @@ def project_conf(script: Path, given: Path | None) -> Path | None:
     return own
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path} must hold a mapping of keys, not a {type(data).__name__}.")
-    return data
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        both = isinstance(below, dict) and isinstance(value, dict)
-        merged[key] = _merge(below, value) if both else value  # type: ignore[arg-type]
-    return merged
-
-
-def _override(data: dict[str, Any], text: str) -> None:
+def _override(data: dict[str, Any], text: str) -> Keys:
+    """Changes one key of the data; returns its path."""
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
@@ -290,6 +283,7 @@ def _override(data: dict[str, Any], text: str) -> None:
         data[keys[-1]] = value
     if keys[0] in _OPEN and isinstance(data[keys[-1]], int | float):
         data[keys[-1]] = value.strip()
+    return tuple(keys)
 
 
 def _value_of(value: str) -> Any:
@@ -299,7 +293,7 @@ def _value_of(value: str) -> Any:
     """
     if "&" in value and any(isinstance(each, yaml.AliasEvent) for each in yaml.parse(value)):
         raise ConfigError("--set takes no YAML aliases such as *name: write the value out.")
-    parsed, text = yaml.safe_load(value), value.strip()
+    parsed, text = parse_value(value), value.strip()
     lost = parsed is None and text not in ("", "~", "null", "Null", "NULL")
     shortened = isinstance(parsed, str) and parsed != text and text[0] not in "'\""
     return text if lost or shortened else parsed
@@ -321,37 +315,3 @@ def _with_catalog(data: Mapping[str, Any]) -> dict[str, Any]:
         return value.replace(_CATALOG, catalog)
 
     return {key: filled(value, f".{key}") for key, value in data.items()}
-
-
-def _explain(error: ValidationError, source: str, model: type[BaseModel] = JobConfig) -> str:
-    """One line per problem, with the nearest known key for an unknown one; never the input."""
-    lines = []
-    for problem in error.errors(include_input=False, include_url=False):
-        path = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"{path}: unknown key{_suggest(problem['loc'], model)}")
-        else:
-            lines.append(f"{path}: {problem['msg']}")
-    return f"{len(lines)} problem(s) in {source}: " + "; ".join(lines)
-
-
-def _suggest(loc: tuple[int | str, ...], model: type[BaseModel]) -> str:
-    names = _keys_at(model, loc[:-1])
-    close = difflib.get_close_matches(str(loc[-1]), names, n=1, cutoff=0.5)
-    known = ", ".join(sorted(names))
-    return f", did you mean {close[0]}?" if close else f"; known here: {known}"
-
-
-def _keys_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
-    """The keys that a model accepts at a path, through optional fields, mappings and unions."""
-    models = [model]
-    for part in loc:
-        below = [m.model_fields[str(part)].annotation for m in models if part in m.model_fields]
-        models = [each for kind in below for each in _models(kind)] or models
-    return [name for each in models for name in each.model_fields]
-
-
-def _models(kind: Any) -> list[type[BaseModel]]:
-    if isinstance(kind, type):
-        return [kind] if issubclass(kind, BaseModel) else []
-    return [each for part in typing.get_args(kind) for each in _models(part)]

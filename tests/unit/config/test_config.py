@@ -34,7 +34,7 @@ def test_overrides_come_last_and_reach_into_mappings(conf: Path) -> None:
 
 
 def test_an_unknown_environment_names_the_known_ones(conf: Path) -> None:
-    with pytest.raises(ConfigError, match=r"No environment 'prd' .* there is local"):
+    with pytest.raises(ConfigError, match=r"No environment 'prd' .* there is: local"):
         load_config("prd", conf_dir=conf)
 
 
@@ -51,7 +51,7 @@ def test_a_session_setting_keeps_its_dots(
     conf: Path, override: str, key: str, value: str | None
 ) -> None:
     if value is None:
-        with pytest.raises(ConfigError, match=r"spark\.a: Input should be a valid string"):
+        with pytest.raises(ConfigError, match=r"spark\.a: must be text: put it into quotes"):
             load_config("local", [override], conf)
     else:
         assert load_config("local", [override], conf).spark == {key: value}
@@ -87,7 +87,7 @@ def test_the_catalog_stands_in_other_values(conf: Path) -> None:
     [
         ("lakhouse=x", "lakhouse: unknown key, did you mean lakehouse"),
         ("tracking.urii=x", "tracking.urii: unknown key, did you mean uri"),
-        ("spark.a=[1]", "spark.a: Input should be a valid string"),
+        ("spark.a=[1]", "spark.a: must be text: put it into quotes"),
         ("lakehouse.x=1", "lakehouse is a single value"),
         ("lakehouse", "not of the form a.b=value"),
         (".=1", "not of the form a.b=value"),
@@ -159,8 +159,8 @@ def test_set_may_name_secrets_of_conf_and_of_allowed_scopes(
         ("secrets.allowed_scopes=[theirs]", "only conf files can change"),
         ("secrets.stores=[environment]", "only conf files can change"),
         ("secrets={}", "only conf files can change"),
-        ("kafka.sasl.password=hunter2", "kafka.sasl.password: Input should be"),
-        ("kafka.sasl.password.key=../x", "String should match pattern"),
+        ("kafka.sasl.password=hunter2", "kafka.sasl.password: must be a mapping"),
+        ("kafka.sasl.password.key=../x", "must match the pattern"),
     ],
 )
 def test_set_reaches_for_no_other_secrets(conf: Path, override: str, message: str) -> None:
@@ -301,7 +301,7 @@ def test_names_that_conf_allows_may_be_set_and_no_others(conf: Path) -> None:
     with pytest.raises(ConfigError, match=r"--set tracking\.model"):
         load_config("prod", ["catalog=mine", "tracking.model=lake.gold.m"], conf)
     (conf / "prod.yml").write_text("allowed_overrides: [tracking.uri]\n" + PROD)
-    with pytest.raises(ConfigError, match=r"allowed_overrides\.0: Input should be 'catalog'"):
+    with pytest.raises(ConfigError, match=r"allowed_overrides\.0: unknown value"):
         load_config("prod", conf_dir=conf)
 
 

@@ -1,0 +1,99 @@
+"""Each problem of conf has a line with its file, its line, its key and what to write instead."""
+
+from pathlib import Path
+
+import pytest
+
+from matchlake.config import load_config
+from matchlake.errors import ConfigError
+
+BASE = """\
+lakehouse: null
+checkpoints: here
+streams:
+  events: &events
+    topic: events
+    table: bronze.events
+    valid_view: bronze.valid
+    quarantine_view: bronze.refused
+    comment: Events.
+    columns:
+      user_id: {type: string, comment: u}
+  others: {<<: *events, table: bronze.others}
+"""
+
+
+def problems(tmp_path: Path, local: str, *overrides: str) -> list[str]:
+    """The lines of the error, without the folder."""
+    (tmp_path / "base.yml").write_text(BASE)
+    (tmp_path / "local.yml").write_text(local)
+    with pytest.raises(ConfigError) as caught:
+        load_config("local", overrides, tmp_path)
+    return str(caught.value).replace(f"{tmp_path}/", "").splitlines()[1:]
+
+
+@pytest.mark.parametrize(
+    ("local", "line"),
+    [
+        ("lakhouse: x", "local.yml:1: lakhouse: unknown key, did you mean lakehouse?"),
+        (
+            "\nstreams: {events: {formt: json}}",
+            "local.yml:2: streams.events.formt: unknown key, did you mean format?",
+        ),
+        (
+            "streams:\n  events:\n    columns:\n      user_id: {type: strin}",
+            "local.yml:4: streams.events.columns.user_id.type: unknown value, did you mean string?",
+        ),
+        (
+            "train: {als: {rank: yes}}",
+            "local.yml:1: train.als.rank: must be a whole number, without quotes and leading zeros",
+        ),
+        (
+            "train: {als: {rank: true}}",
+            "local.yml:1: train.als.rank: must be a whole number, without quotes and leading zeros",
+        ),
+        (
+            "train: {als: {rank: 010}}",
+            "local.yml:1: train.als.rank: must be a whole number, without quotes and leading zeros",
+        ),
+        (
+            "train: {als: {alpha: '1'}}",
+            "local.yml:1: train.als.alpha: must be a number, without quotes and leading zeros",
+        ),
+        ("maintain: {vacuum: 1}", "local.yml:1: maintain.vacuum: must be true or false"),
+        ("maintain: {vacuum: on}", "local.yml:1: maintain.vacuum: must be true or false"),
+        (
+            "train: {ranking: {ks: [5, '10']}}",
+            "local.yml:1: train.ranking.ks.1: must be a whole number, without quotes",
+        ),
+        ("train: {als: {rank: 0}}", "local.yml:1: train.als.rank: must be 1 or more"),
+        (
+            "streams: {events: 5}",
+            "local.yml:1: streams.events: must be a mapping: keys with values",
+        ),
+        ("spark: {a: 1}", "local.yml:1: spark.a: must be text: put it into quotes"),
+    ],
+)
+def test_problem_names_file_line_key_and_remedy(tmp_path: Path, local: str, line: str) -> None:
+    (found,) = problems(tmp_path, local)
+    assert found.strip().startswith(line)
+
+
+def test_problem_of_an_override_names_the_option(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, "{}", "train.als.rank=yes")
+    assert found.startswith("  --set: train.als.rank: must be a whole number")
+
+
+def test_every_problem_has_a_line_of_its_own(tmp_path: Path) -> None:
+    local = "lakhouse: x\ntrain:\n  als: {rank: no, alpha: '1', objectiv: x}\n"
+    lines = problems(tmp_path, local)
+    assert [line.split(": ")[0].strip() for line in lines] == [
+        *("local.yml:1", "local.yml:3", "local.yml:3", "local.yml:3"),
+    ]
+
+
+def test_null_removes_a_stream_of_base(tmp_path: Path) -> None:
+    (tmp_path / "base.yml").write_text(BASE)
+    (tmp_path / "local.yml").write_text("streams: {events: null}\n")
+    assert list(load_config("local", [], tmp_path).streams) == ["others"]
+    assert list(load_config("local", ["streams.others=null"], tmp_path).streams) == []
