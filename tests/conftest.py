@@ -8,10 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import pytest
+from hypothesis import settings
 from pyspark.sql import SparkSession
 
 from matchlake.io.ports import choose_port
 from tests.support.jvm import QUICK_JVM
+
+settings.register_profile("matchlake", deadline=None)  # no test depends on time
+settings.load_profile("matchlake")
 
 os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
 os.environ["PYSPARK_PYTHON"] = sys.executable
