@@ -11,6 +11,7 @@
     │   └── CheckpointMismatchError          a stream's checkpoint, table and topic do not match
     ├── ReconciliationError        rows read are not rows valid + rows quarantined
     ├── ModelError                 a saved or registered model is missing or does not fit
+    │   └── ModelGoneError         its run, files or training data no longer exist
     ├── SecretError                a secret reference does not resolve (never holds the value)
     │   └── SecretMissingError     the store has no such scope or key
     ├── BundleError                databricks.yml or an included file is invalid
@@ -79,6 +80,10 @@ class ReconciliationError(MatchlakeError):
 
 class ModelError(MatchlakeError):
     """A saved or registered model is missing or does not fit."""
+
+
+class ModelGoneError(ModelError):
+    """The run, the files or the training data of a registered model no longer exist."""
 
 
 class SecretError(MatchlakeError):
