@@ -46,7 +46,7 @@ SETTABLE = set(
     train.split.drop_stray_cold_items
     train.ranking.ks train.ranking.relevant_from train.ranking.gain train.ranking.gain_column
     train.azure_ml_modes.k train.azure_ml_modes.min_co_ratings train.azure_ml_modes.min_candidates
-    train.metric train.refit_on_all_data train.resume
+    train.metric train.refit_on_all_data train.require_better_than_baselines train.resume
     recommend.k recommend.tables recommend.related recommend.min_candidates recommend.clip_range
     maintain.optimize maintain.vacuum maintain.vacuum_hours maintain.fit_checkpoint_days
     """.split()  # noqa: SIM905 - one key per line would be pages
