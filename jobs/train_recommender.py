@@ -17,6 +17,7 @@ from matchlake.recommender.protocol import Recommender
 from matchlake.recommender.split import Split, split
 from matchlake.runtime import Runtime, run_job
 from matchlake.schemas import INTERACTIONS
+from matchlake.training.collapse import require_learned
 from matchlake.training.evaluation import evaluate, flat_figures
 from matchlake.training.params import TrainParams
 from matchlake.training.plots import training_plots
@@ -98,7 +99,9 @@ def _fit(
 ) -> Recommender:
     iterations = getattr(params.fit_params, "iterations", 1)
     with fit_bar(checkpoints.folder.name, iterations) as bar:
-        return fit_model(frame, params, sides, checkpoints, bar, *callbacks)
+        model = fit_model(frame, params, sides, checkpoints, bar, *callbacks)
+    require_learned(model)
+    return model
 
 
 def _baselines(parts: Split, checkpoints: FitCheckpoints) -> dict[str, Recommender]:

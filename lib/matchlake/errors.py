@@ -5,6 +5,7 @@
     ├── InputError                 data or arguments are not acceptable
     │   ├── SchemaError            columns or types are not as declared
     │   └── ParameterError         a parameter is outside its range
+    ├── FitError                   a fit learned nothing from its data
     ├── SourceError                a source cannot be read: broker, topic, folder, table
     │   └── UnreachableError       a broker does not answer at the moment
     ├── TableError                 a Delta table is not in the state that its job needs
@@ -56,6 +57,10 @@ class SchemaError(InputError):
 
 class ParameterError(InputError, ValueError):
     """A parameter is outside its range."""
+
+
+class FitError(MatchlakeError):
+    """A fit learned nothing from its data; the message has the cause and what to change."""
 
 
 class SourceError(MatchlakeError):
