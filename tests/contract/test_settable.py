@@ -27,7 +27,8 @@ SETTABLE = set(
     erase.user_id erase.include_unparsed_matches erase.delete_model_versions
     silver.rebuild_from silver.until lake.reload profile.bins profile.top
     train.als.feedback train.als.rank train.als.iterations train.als.regularization train.als.alpha
-    train.als.weight_scale train.als.unobserved_weight train.als.nu train.als.init_std train.als.objective
+    train.als.weight_scale train.als.unobserved_weight train.als.nu train.als.init_std
+    train.als.objective
     train.als.biases train.als.solver train.als.cg_steps train.als.nonnegative train.als.seed
     train.als.duplicates train.als.execution train.als.task_memory_mb train.als.threads
     train.als.blocks train.als.checkpoint_interval train.als.patience
