@@ -13,7 +13,7 @@ the density.
   interactions, is 1. Those of a random matrix of the same shape are below
   `sqrt(U / N) + sqrt(I / N)`. A factor is learned only if its singular value exceeds the penalty
   of a row with the mean number of interactions, divided by that number. So this ratio is
-  `PENALTY` times the noise level.
+  `PENALTY` times the noise level, at most `STRONGEST`: at 1 nothing would be learned.
 
 `tests/benchmarks/bench_defaults.py` measures both constants on data sets that did not choose them.
 """
@@ -26,7 +26,7 @@ from matchlake.recommender.interactions import InteractionStats
 
 _log = logging.getLogger(__name__)
 
-UNOBSERVED, PENALTY = 3.5, 0.7
+UNOBSERVED, PENALTY, STRONGEST = 3.5, 0.7, 0.95
 
 
 def resolve(params: AlsParams, stats: InteractionStats) -> AlsParams:
@@ -78,4 +78,4 @@ def _regularization(params: AlsParams, stats: InteractionStats, level: float, ba
         pull, frequency = level + 1.0, mean
     else:
         pull, frequency = level, mean * (1.0 + base / density(stats))
-    return PENALTY * noise * pull * mean / frequency**params.nu
+    return min(PENALTY * noise, STRONGEST) * pull * mean / frequency**params.nu

@@ -30,6 +30,7 @@ CHOSEN = [
     "train.metric=rmse",
     "train.azure_ml_modes={k: 3}",
     "train.ranking.ks=[10]",
+    "train.require_better_than_baselines=false",
     "recommend.k=3",
     "recommend.related=2",
 ]

@@ -41,6 +41,14 @@ def test_the_rule_in_numbers() -> None:
         assert chosen.penalty_weight * frequency == pytest.approx(PENALTY * noise * mean)
 
 
+def test_few_interactions_do_not_make_the_penalty_too_strong_to_learn() -> None:
+    few = stats(np.ones(100, np.float32), 90, 80)
+    chosen = resolve(AlsParams(), few)
+    mean = 100 / (90 * 80) ** 0.5
+    frequency = mean * (1 + chosen.base_weight / (100 / (90 * 80)))
+    assert chosen.penalty_weight * frequency == pytest.approx(0.95 * mean)
+
+
 def test_given_numbers_stay_and_mean_what_they_did() -> None:
     given: dict[str, Any] = {"alpha": 2.0, "unobserved_weight": 0.3, "regularization": 0.01}
     chosen = resolve(AlsParams(**given), SIZE)
