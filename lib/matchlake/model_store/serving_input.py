@@ -60,7 +60,7 @@ def exclusions_of(rows: pd.DataFrame, known: Sequence[Any]) -> list[Sequence[Any
 
     Raises SchemaError for a value that is no list, and for items of another type than `known`.
     """
-    sent = rows[EXCLUDE].to_list() if EXCLUDE in rows else [None] * len(rows)
+    sent: list[Any] = rows[EXCLUDE].to_list() if EXCLUDE in rows else [None] * len(rows)
     for value in sent:
         if not _is_list(value) and not _is_null(value):
             raise SchemaError(

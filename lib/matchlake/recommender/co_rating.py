@@ -60,4 +60,5 @@ def distances(densities: Floats, noise: float) -> Floats:
     """
     largest = -0.5 * np.log(4.0 * np.pi * noise)
     squares = 4.0 * noise * np.maximum(largest - densities.astype(np.float64), 0.0)
-    return np.sqrt(squares).astype(np.float32)
+    found: Floats = np.sqrt(squares).astype(np.float32)
+    return found

@@ -78,4 +78,4 @@ def _regularization(params: AlsParams, stats: InteractionStats, level: float, ba
         pull, frequency = level + 1.0, mean
     else:
         pull, frequency = level, mean * (1.0 + base / density(stats))
-    return min(PENALTY * noise, STRONGEST) * pull * mean / frequency**params.nu
+    return min(PENALTY * noise, STRONGEST) * pull * mean / math.pow(frequency, params.nu)
