@@ -12,12 +12,11 @@ import mlflow
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from pydantic import ValidationError
-from tests.support.saved_models import USERS, register, saved, tracker_in
+from tests.support.saved_models import USERS, purge, register, saved, tracker_in
 
 from matchlake.errors import ModelError, ModelGoneError
-from matchlake.io.mlflow_tracking import Decision, ModelVersion, Tracker
+from matchlake.io.mlflow_tracking import Decision, Tracker
 from matchlake.io.params import TrackingParams
 from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor
 from matchlake.model_store.spark import load_numpy
@@ -210,13 +209,6 @@ def test_a_purged_run_is_named(tmp_path: Path) -> None:
         tracker.metrics(made)
     tracker.delete(made)
     assert tracker.versions() == []
-
-
-def purge(tracker: Tracker, version: ModelVersion) -> None:
-    """Deletes the run of a version for good, as `mlflow gc` does."""
-    mlflow.MlflowClient().delete_run(version.run_id)
-    store = SqlAlchemyStore(tracker.uri, str(tracker.store))
-    store._hard_delete_run(version.run_id)
 
 
 def test_files_gone_are_told_from_files_out_of_reach(

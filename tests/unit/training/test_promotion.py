@@ -1,18 +1,21 @@
 """The champion gate's decision, and the figures it goes by."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from tests.support.saved_models import purge, saved, tracker_in
 
 from matchlake.errors import InputError, ModelError, ModelGoneError
 from matchlake.io.delta import Lakehouse
 from matchlake.io.mlflow_tracking import ModelVersion, Tracker
+from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor
 from matchlake.recommender.split import SplitParams
 from matchlake.training import promotion as gate
 from matchlake.training.evaluation import baselines_not_beaten, flat_figures
 from matchlake.training.params import TrainParams
-from matchlake.training.promotion import Decision, decide, decide_promotion
+from matchlake.training.promotion import SPLIT_TAG, Decision, decide, decide_promotion
 
 
 @pytest.mark.parametrize(
@@ -112,6 +115,20 @@ def test_a_champion_that_is_gone_is_decided_on_as_a_missing_one(gone: str) -> No
     assert gone in decision.reason
     useless = judged(TIME, TIME, ModelGoneError(gone), USELESS)
     assert useless.alias == "challenger"
+
+
+def test_a_purged_run_of_the_champion_does_not_stop_the_next_training(tmp_path: Path) -> None:
+    tracker, params = tracker_in(tmp_path), TrainParams(split=TIME)
+    with tracker.run("train") as run:
+        saved(tmp_path / "model" / FACTORS)
+        first = Decision("champion", "first")
+        uri = run.log_model(pyfunc_flavor(tmp_path / "model"))
+        made = run.register(uri, first, {SPLIT_TAG: params.split.model_dump_json()})
+    purge(tracker, made)
+    lakehouse, unused = cast("Lakehouse", SimpleNamespace(spark=None)), cast("Any", None)
+    decision = decide_promotion(tracker, lakehouse, (unused, GOOD), unused, params)
+    assert (decision.alias, decision.champion) == ("champion", "1")
+    assert f"The run {made.run_id} of version 1 cannot be fetched" in decision.reason
 
 
 @pytest.mark.parametrize("champion", [None, TIME])
