@@ -133,6 +133,7 @@ def test_the_figures_are_those_of_the_logged_model(product: Product) -> None:
         known = [figure[name] for figure in by_user if figure[name] is not None]
         assert figures[f"{name}_at_10"] == pytest.approx(np.mean(known), abs=1e-9), name
     assert {"popularity/ndcg_at_10", "bias/ndcg_at_10", "bias/rmse", "loss"} <= figures.keys()
+    assert {"fit/alpha", "fit/weight_scale", "fit/regularization"} <= figures.keys()
     assert "rmse" not in figures
 
 
