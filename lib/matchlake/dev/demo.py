@@ -42,7 +42,7 @@ RANKER = ("recommend.tables=[recommendations]", f"ingest.streams=[{STREAM}]")
 RATER = (
     "tracking.model=rater",
     "train.algorithm=matchbox",
-    "train.matchbox={rank: 8, samples: 100, burn_in: 100, thinning: 6}",
+    "train.matchbox={rank: 8, samples: 100, burn_in: 100, thinning: 5}",
     "train.metric=rmse",
     "train.azure_ml_modes={}",
     "recommend.tables=[related_items, related_users, predicted_ratings, feature_effects]",

@@ -20,11 +20,14 @@ def asking(mlflow: ModuleType, where: str) -> Iterator[None]:
 
     `where` names the tracking server and the registry for the message.
     """
-    from requests import RequestException  # noqa: PLC0415 - MLflow brings it
-
     try:
         yield
-    except (mlflow.MlflowException, RequestException) as error:
+    except mlflow.MlflowException as error:
+        raise no_answer(error, where) from error
+    except OSError as error:
+        # An upload fails with an error of the HTTP client, which has the server's response.
+        if not hasattr(error, "response"):
+            raise
         raise no_answer(error, where) from error
 
 

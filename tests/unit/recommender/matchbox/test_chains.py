@@ -64,8 +64,8 @@ def test_chains_that_have_not_mixed_are_named_with_what_to_raise() -> None:
         "effective samples); raise burn_in (now 80) and samples (now 40), for example to 160 and "
         "100."
     )
-    slow = Convergence("error", 0.8, 1.0, 19.0)
-    assert "error (R-hat 1.00, 19 effective" in str(mixing_problem([slow], params))
+    slow = Convergence("error", 0.8, 1.0, 9.0)
+    assert "error (R-hat 1.00, 9 effective" in str(mixing_problem([slow], params))
     stuck = Convergence("error", 0.8, math.inf, 2.0)
     assert "error (R-hat inf, 2 effective" in str(mixing_problem([bad, stuck], params))
     assert "too few sweeps to tell" in str(mixing_problem([], params))
