@@ -95,6 +95,29 @@ def test_executions_agree_with_the_oracle_on_any_partitions(
     assert np.array_equal(results[2][1][0], results[3][1][0])
 
 
+def test_chosen_numbers_are_alike_in_any_execution_and_unit(pairs: DataFrame) -> None:
+    params = AlsParams(rank=3, iterations=2, execution="single_task")
+    blocks = params.model_copy(update={"execution": "distributed", "blocks": 2})
+    one, many = fit_als(pairs, params), fit_als(pairs, blocks)
+    other = fit_als(pairs.withColumn("weight", 1000 * F.col("weight")), params)
+    scale = one.params.weight_scale
+    assert scale is not None
+    assert other.params.weight_scale == pytest.approx(1000 * scale)
+    chosen = {"weight_scale", "execution", "blocks"}
+    assert one.params.model_dump(exclude=chosen) == other.params.model_dump(exclude=chosen)
+    assert many.params == one.params.model_copy(update={"execution": "distributed", "blocks": 2})
+    expected = arrays(one)[1]
+    for model in (many, other):
+        for found, first in zip(arrays(model)[1], expected, strict=True):
+            assert np.allclose(found, first, atol=1e-5)
+    # A folded-in user has the row of one more half-iteration of the same, scaled weights.
+    history = pairs.where("user_id = 'u03'").withColumn("user_id", F.lit("new"))
+    folded = one.fold_in(users=history).user_factors.where("user_id = 'new'").collect()[0]
+    again = fit_als(pairs, params.model_copy(update={"iterations": 1}), initial_model=one)
+    row = again.user_factors.where("user_id = 'u03'").collect()[0]
+    assert np.allclose(folded["factors"], row["factors"], atol=1e-5)
+
+
 @pytest.mark.local_only
 def test_hu_koren_with_nu_1_equals_mllib(spark: SparkSession) -> None:
     """MLlib solves for the users last, so theirs are the rows that belong to its items."""
