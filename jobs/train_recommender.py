@@ -6,6 +6,7 @@ import sys
 from pyspark.sql import DataFrame
 
 from matchlake.io.fit_checkpoints import FitCheckpoints, fit_checkpoints
+from matchlake.io.mlflow_tracking import CHAMPION
 from matchlake.io.task_values import set_task_value
 from matchlake.model_store.mlflow_flavor import EVALUATED, FACTORS, pyfunc_flavor
 from matchlake.model_store.spark import save_model
@@ -16,7 +17,8 @@ from matchlake.recommender.protocol import Recommender
 from matchlake.recommender.split import Split, split
 from matchlake.runtime import Runtime, run_job
 from matchlake.schemas import INTERACTIONS
-from matchlake.training.evaluation import baselines_not_beaten, evaluate, flat_figures
+from matchlake.training.collapse import require_learned
+from matchlake.training.evaluation import evaluate, flat_figures
 from matchlake.training.params import TrainParams
 from matchlake.training.plots import training_plots
 from matchlake.training.progress_bar import fit_bar
@@ -66,13 +68,11 @@ def run(runtime: Runtime) -> None:
         figures = evaluate(models, parts, params.ranking, params.azure_ml_modes)
         run.log_metrics(flat_figures(figures, name))
         log_diagnostics(run, model)
-        for other in baselines_not_beaten(figures, name, params.metric):
-            _log.warning("%s is no better than the baseline %s in %s", name, other, params.metric)
         scored = model.score(parts.test) if model.predicts_ratings else None
         for file, figure in training_plots(figures, scored).items():
             run.log_figure(figure, file)
         decision = decide_promotion(
-            tracker, lakehouse, (model, figures[name]), parts, params, checkpoints.of("gate")
+            tracker, lakehouse, (model, figures), parts, params, checkpoints.of("gate")
         )
         save_model(model, scratch / EVALUATED)
         served = model
@@ -86,7 +86,8 @@ def run(runtime: Runtime) -> None:
         made = run.register(uri, decision, {SPLIT_TAG: params.split.model_dump_json()})
     (alias,) = made.aliases
     set_task_value("alias", alias)
-    _log.info("version %s is %s: %s", made.version, alias, made.tags["decision"])
+    level = logging.INFO if alias == CHAMPION else logging.WARNING
+    _log.log(level, "version %s is %s: %s", made.version, alias, made.tags["decision"])
 
 
 def _fit(
@@ -98,7 +99,9 @@ def _fit(
 ) -> Recommender:
     iterations = getattr(params.fit_params, "iterations", 1)
     with fit_bar(checkpoints.folder.name, iterations) as bar:
-        return fit_model(frame, params, sides, checkpoints, bar, *callbacks)
+        model = fit_model(frame, params, sides, checkpoints, bar, *callbacks)
+    require_learned(model)
+    return model
 
 
 def _baselines(parts: Split, checkpoints: FitCheckpoints) -> dict[str, Recommender]:

@@ -5,12 +5,14 @@
     ├── InputError                 data or arguments are not acceptable
     │   ├── SchemaError            columns or types are not as declared
     │   └── ParameterError         a parameter is outside its range
+    ├── FitError                   a fit learned nothing from its data
     ├── SourceError                a source cannot be read: broker, topic, folder, table
     │   └── UnreachableError       a broker does not answer at the moment
     ├── TableError                 a Delta table is not in the state that its job needs
     │   └── CheckpointMismatchError          a stream's checkpoint, table and topic do not match
     ├── ReconciliationError        rows read are not rows valid + rows quarantined
     ├── ModelError                 a saved or registered model is missing or does not fit
+    │   └── ModelGoneError         its run, files or training data no longer exist
     ├── SecretError                a secret reference does not resolve (never holds the value)
     │   └── SecretMissingError     the store has no such scope or key
     ├── BundleError                databricks.yml or an included file is invalid
@@ -57,6 +59,10 @@ class ParameterError(InputError, ValueError):
     """A parameter is outside its range."""
 
 
+class FitError(MatchlakeError):
+    """A fit learned nothing from its data; the message has the cause and what to change."""
+
+
 class SourceError(MatchlakeError):
     """A source cannot be read: broker, topic, folder, table."""
 
@@ -79,6 +85,10 @@ class ReconciliationError(MatchlakeError):
 
 class ModelError(MatchlakeError):
     """A saved or registered model is missing or does not fit."""
+
+
+class ModelGoneError(ModelError):
+    """The run, the files or the training data of a registered model no longer exist."""
 
 
 class SecretError(MatchlakeError):

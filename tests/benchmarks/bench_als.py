@@ -163,9 +163,9 @@ def parameters(options: argparse.Namespace) -> AlsParams:
     if options.explicit:
         kind = {"feedback": "explicit", "regularization": EXPLICIT_RIDGE, "nu": 1.0}
     elif options.objective == "ials":
-        kind = {"objective": "ials", "nu": 1.0, **IRSPACK}
+        kind = {"objective": "ials", "nu": 1.0, "alpha": 1.0, **IRSPACK}
     else:
-        kind = {"objective": "hu_koren", "regularization": IMPLICIT_RIDGE, "nu": 0.0}
+        kind = {"objective": "hu_koren", "regularization": IMPLICIT_RIDGE, "nu": 0.0, "alpha": 1.0}
     return AlsParams.model_validate(common | kind)
 
 

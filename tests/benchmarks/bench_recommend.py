@@ -113,7 +113,8 @@ def arguments() -> argparse.Namespace:
 def factors(data: Planted, options: argparse.Namespace) -> tuple[Floats, Floats]:
     """Factors of both sides after two iterations."""
     rows = csr_from_pairs(data.users, data.items, data.strengths, data.shape)
-    params = AlsParams(rank=options.rank, iterations=2, threads=options.threads)
+    numbers = {"alpha": 1.0, "unobserved_weight": 0.1, "regularization": 0.05}
+    params = AlsParams(rank=options.rank, iterations=2, threads=options.threads, **numbers)
     fitted = fit_rows(rows, params)
     return fitted.users[:, : options.rank].copy(), fitted.items[:, : options.rank].copy()
 

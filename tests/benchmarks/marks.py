@@ -45,6 +45,7 @@ def _ratios(
     )
 
 
+_SETS = ("ml-100k", "ml-latest-small", "complete-journey", "instacart", "planted")
 _IMPLICIT = {"feedback": "implicit", "rank": 64}
 CLAIMS: dict[str, tuple[Claim, ...]] = {
     "als": (
@@ -106,6 +107,41 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             "lower",
             ("ratio",),
             {"history_features": True},
+        ),
+    ),
+    "defaults": (
+        *(
+            Claim(
+                f"{name}: NDCG at 10 of the defaults of implicit ALS, ours / theirs",
+                peer,
+                mark,
+                "higher",
+                ("ratio", name, key),
+            )
+            for name in _SETS
+            for key, peer, mark in (
+                ("search", "random search of 20 draws", 0.95),
+                ("implicit", "implicit", 1.0),
+                ("lenskit", "lenskit", 1.0),
+            )
+        ),
+        *(
+            Claim(
+                f"{name}: NDCG at 10 by constants chosen on the other sets, ours / theirs",
+                "random search of 20 draws",
+                0.95,
+                "higher",
+                ("chosen", name, "ratio"),
+            )
+            for name in _SETS
+        ),
+        *(
+            Claim(f"ml-100k, {unit}: {what}", "weight", mark, "higher", ("units", unit, key))
+            for unit in ("weight * 1000", "log(1 + weight)")
+            for key, what, mark in (
+                ("overlap", "overlap of lists at 10", 0.8),
+                ("ndcg_ratio", "ratio of NDCG at 10", 0.97),
+            )
         ),
     ),
     "quality": _ratios(

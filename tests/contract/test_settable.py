@@ -27,7 +27,8 @@ SETTABLE = set(
     erase.user_id erase.include_unparsed_matches erase.delete_model_versions
     silver.rebuild_from silver.until lake.reload profile.bins profile.top
     train.als.feedback train.als.rank train.als.iterations train.als.regularization train.als.alpha
-    train.als.unobserved_weight train.als.nu train.als.init_std train.als.objective
+    train.als.weight_scale train.als.unobserved_weight train.als.nu train.als.init_std
+    train.als.objective
     train.als.biases train.als.solver train.als.cg_steps train.als.nonnegative train.als.seed
     train.als.duplicates train.als.execution train.als.task_memory_mb train.als.threads
     train.als.blocks train.als.checkpoint_interval train.als.patience
@@ -46,7 +47,7 @@ SETTABLE = set(
     train.split.drop_stray_cold_items
     train.ranking.ks train.ranking.relevant_from train.ranking.gain train.ranking.gain_column
     train.azure_ml_modes.k train.azure_ml_modes.min_co_ratings train.azure_ml_modes.min_candidates
-    train.metric train.refit_on_all_data train.resume
+    train.metric train.refit_on_all_data train.require_better_than_baselines train.resume
     recommend.k recommend.tables recommend.related recommend.min_candidates recommend.clip_range
     maintain.optimize maintain.vacuum maintain.vacuum_hours maintain.fit_checkpoint_days
     """.split()  # noqa: SIM905 - one key per line would be pages

@@ -34,6 +34,7 @@ SUBMIT = ["--conf", "spark.scheduler.minRegisteredResourcesRatio=1.0", "--driver
 SUBMIT += ["--driver-java-options", QUICK_JVM]
 SUBMIT += ["--conf", f"spark.executor.extraJavaOptions={QUICK_JVM}"]
 QUICK = ["--set", "train.als.iterations=2", "--set", "train.als.rank=4"]
+QUICK += ["--set", "train.require_better_than_baselines=false"]
 CLUSTER = "local-cluster[2,1,1024]"
 SILVER = "{}/warehouse/silver/interactions"
 SPREAD = re.compile(r"tasks ran on 2 executor\(s\): executor 0: (\d+), executor 1: (\d+)")

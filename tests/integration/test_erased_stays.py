@@ -23,6 +23,7 @@ SETTINGS = (
     f"streams.rating_events.topic={TOPIC}",
     "train.als={feedback: implicit, rank: 4, iterations: 3}",
     "train.split={kind: random, test_share: 0.2}",
+    "train.require_better_than_baselines=false",
     "lake.reload=[users]",
     "recommend.k=3",
 )

@@ -1,6 +1,7 @@
 """ALS in dense NumPy, f64, straight from the objective: slow and plain, an oracle."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,13 @@ import numpy.typing as npt
 from matchlake.recommender.als.params import AlsParams
 
 Dense = npt.NDArray[np.float64]
+
+NUMBERS = {"alpha": 1.0, "unobserved_weight": 0.1, "regularization": 0.05}
+
+
+def fixed(**chosen: Any) -> AlsParams:
+    """Parameters with numbers, none of which a fit chooses from its data."""
+    return AlsParams(**{**NUMBERS, **chosen})
 
 
 @dataclass
@@ -32,11 +40,11 @@ class Problem:
         values, p = self.centred(), self.params
         if p.feedback == "explicit":
             return self.seen.astype(float), np.where(self.seen, values, 0.0)
-        confidence = p.alpha * values
+        confidence = p.slope * values
         if p.objective == "hu_koren":
             return np.where(self.seen, 1 + confidence, 1.0), self.seen.astype(float)
         # w0 s^2 on all pairs and c (1 - s)^2 on the observed: one parabola a pair.
-        weight = np.where(self.seen, confidence + p.unobserved_weight, p.unobserved_weight)
+        weight = np.where(self.seen, confidence + p.base_weight, p.base_weight)
         pull = np.where(self.seen, confidence, 0.0)
         return weight, np.divide(pull, weight, out=np.zeros_like(pull), where=weight > 0)
 
@@ -44,7 +52,7 @@ class Problem:
         n = self.seen.sum(axis=1)
         own = self.params.objective == "hu_koren"
         base = 0.0 if own else self.params.base_weight * self.values.shape[1]
-        return self.params.regularization * (n + base) ** self.params.nu
+        return self.params.penalty_weight * (n + base) ** self.params.nu
 
 
 def solve_side(problem: Problem, other: Dense, other_bias: Dense) -> tuple[Dense, Dense]:

@@ -90,3 +90,13 @@ def register(tracker: Tracker, folder: Path, alias: str = "champion") -> ModelVe
         now = tracker.champion()
         decision = Decision(alias, "first", now and now.version)
         return run.register(run.log_model(pyfunc_flavor(folder)), decision)
+
+
+def purge(tracker: Tracker, version: ModelVersion) -> None:
+    """Deletes the run of a version for good, as `mlflow gc` does."""
+    import mlflow  # noqa: PLC0415 - takes seconds
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415
+
+    mlflow.MlflowClient().delete_run(version.run_id)
+    store = SqlAlchemyStore(tracker.uri, str(tracker.store))
+    store._hard_delete_run(version.run_id)

@@ -42,12 +42,14 @@ RANKER = ("recommend.tables=[recommendations]", f"ingest.streams=[{STREAM}]")
 RATER = (
     "tracking.model=rater",
     "train.algorithm=matchbox",
-    "train.matchbox={rank: 8, samples: 40, burn_in: 80, thinning: 2}",
+    "train.matchbox={rank: 8, samples: 100, burn_in: 100, thinning: 5}",
     "train.metric=rmse",
     "train.azure_ml_modes={}",
     "recommend.tables=[related_items, related_users, predicted_ratings, feature_effects]",
 )
 """Overrides for the second model, which predicts ratings."""
+SLICE = ("train.require_better_than_baselines=false",)
+"""Overrides for a part of the ratings, which may be too small to learn more than popularity."""
 NEWCOMER = "newcomer"
 _SEED = 20
 _ODD_EVENTS = 300
@@ -81,7 +83,8 @@ def run_demo(console: Console, ratings: int | None = None, movielens: Path | Non
     """
     start_logging("INFO")
     dataset = open_movielens(movielens) if movielens else bundled_movielens()
-    config = load_config("local", RANKER)
+    few = SLICE if ratings else ()
+    config = load_config("local", (*RANKER, *few))
     root = Path(config.lakehouse or ".lakehouse")
     steps = Steps(console, total=5 + len(JOBS))
     was_running = broker_status(root).phase == "running"
@@ -103,7 +106,7 @@ def run_demo(console: Console, ratings: int | None = None, movielens: Path | Non
         for name in JOBS:
             with steps.step(f"job {name}"):
                 job(name)(runtime)
-        rater = start(load_config("local", RATER), "demo")
+        rater = start(load_config("local", (*RATER, *few)), "demo")
         for name in JOBS[-2:]:
             with steps.step(f"job {name}, model rater"):
                 job(name)(rater)

@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from matchlake.errors import ModelError
+from matchlake.io.mlflow_errors import asking, is_gone, no_answer, require_active, unreadable
 from matchlake.io.params import TrackingParams
 
 if TYPE_CHECKING:
@@ -93,23 +94,21 @@ class Tracker:
 
     @contextmanager
     def run(self, name: str) -> Iterator["Run"]:
-        """A run of the experiment; an exception marks it as failed and is raised again."""
+        """A run of the experiment; an exception marks it as failed and is raised again.
+
+        Errors of MLflow, also of what the run logs, are raised as ModelError.
+        """
         mlflow = self._connect()
-        try:
+        with self._answers():
             self._choose_experiment(mlflow)
-        except Exception as error:
-            raise self._no_answer(error) from error
-        with mlflow.start_run(run_name=name) as active:
+        with asking(mlflow, self._where), mlflow.start_run(run_name=name) as active:
             _log.info("run %s of experiment %s at %s", name, self.params.experiment, self.uri)
             yield Run(mlflow, self.params.model, active.info.run_id)
 
     def champion(self) -> ModelVersion | None:
         """The version with the alias champion; None without one."""
-        mlflow = self._connect()
-        try:
-            return _champion(mlflow.MlflowClient(), self.params.model)
-        except Exception as error:
-            raise self._no_answer(error) from error
+        with self._answers():
+            return _champion(self._connect().MlflowClient(), self.params.model)
 
     def require_champion(self) -> ModelVersion:
         """The champion; raises ModelError without one."""
@@ -124,26 +123,20 @@ class Tracker:
 
     def versions(self) -> list[ModelVersion]:
         """All registered versions with their aliases, oldest first."""
-        client = self._connect().MlflowClient()
-        try:
-            numbers = [
-                int(found.version)
-                for found in client.search_model_versions(f"name='{self.params.model}'")
-            ]
-            # The search gives no aliases.
-            found = [client.get_model_version(self.params.model, str(n)) for n in sorted(numbers)]
-        except Exception as error:
-            raise self._no_answer(error) from error
-        return [_version(each) for each in found]
+        name = self.params.model
+        with self._answers():
+            client = self._connect().MlflowClient()
+            numbers = [int(v.version) for v in client.search_model_versions(f"name='{name}'")]
+            # The search gives no aliases. A version may be deleted after the search.
+            asked = [_unless_gone(client.get_model_version, name, str(n)) for n in sorted(numbers)]
+        return [_version(found) for found in asked if found is not None]
 
     def delete(self, version: ModelVersion) -> None:
-        """Deletes a version and its run; `mlflow gc` removes the files."""
-        client = self._connect().MlflowClient()
-        try:
-            client.delete_model_version(version.name, version.version)
-            client.delete_run(version.run_id)
-        except Exception as error:
-            raise self._no_answer(error) from error
+        """Deletes a version and its run, if they still exist; `mlflow gc` removes the files."""
+        with self._answers():
+            client = self._connect().MlflowClient()
+            _unless_gone(client.delete_model_version, version.name, version.version)
+            _unless_gone(client.delete_run, version.run_id)
 
     def tag(self, version: ModelVersion, key: str, value: str) -> None:
         """Sets a tag of a version."""
@@ -154,15 +147,17 @@ class Tracker:
             raise self._no_answer(error) from error
 
     def metrics(self, version: ModelVersion) -> dict[str, float]:
-        """The metrics of the run of `version`."""
-        run = self._connect().MlflowClient().get_run(version.run_id)
-        return dict(run.data.metrics)
+        """The metrics of the run of `version`; raises ModelGoneError if the run is gone."""
+        return dict(self._run_of(version).data.metrics)
 
     def input_version(self, version: ModelVersion, table: str) -> int | None:
-        """The newest version of a table that its run read; None if the run did not log it."""
-        mlflow = self._connect()
-        logged = mlflow.MlflowClient().get_run(version.run_id).data.params.get(f"{table}.version")
-        return None if logged is None else int(str(logged).rpartition(",")[2])
+        """The newest version of a table that its run read; None if the run did not log it.
+
+        Raises ModelGoneError if the run is gone.
+        """
+        logged = self._run_of(version).data.params.get(f"{table}.version")
+        newest = "" if logged is None else str(logged).rpartition(",")[2].strip()
+        return int(newest) if newest.isdigit() else None
 
     def read_text(self, run_id: str, path: str) -> str:
         """The artifact `path` of a run; raises ModelError if the run has none."""
@@ -184,10 +179,7 @@ class Tracker:
             try:
                 downloaded = mlflow.artifacts.download_artifacts(source, dst_path=str(folder))
             except (mlflow.MlflowException, OSError) as error:
-                raise ModelError(
-                    f"{source} cannot be fetched from {self.registry}: {error}. "
-                    "Train the model again, or give another version the alias champion."
-                ) from error
+                raise unreadable(error, source, self.registry) from error
             yield Path(downloaded)
 
     @contextmanager
@@ -198,12 +190,31 @@ class Tracker:
         with tempfile.TemporaryDirectory(prefix="matchlake-", dir=self.params.staging) as folder:
             yield Path(folder)
 
-    def _no_answer(self, error: Exception) -> ModelError:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return ModelError(
-            f"MLflow at {self.uri} (registry {self.registry}) does not answer: {reason}. Check "
-            "tracking.uri in conf, that the server runs, and its credentials."
-        )
+    @property
+    def _where(self) -> str:
+        same = self.registry == self.uri
+        return self.uri if same else f"{self.uri} (registry {self.registry})"
+
+    @contextmanager
+    def _answers(self) -> Iterator[None]:
+        """Turns every error of a question to MLflow into ModelError."""
+        try:
+            yield
+        except ModelError:
+            raise
+        except Exception as error:
+            raise no_answer(error, self._where) from error
+
+    def _run_of(self, version: ModelVersion) -> Any:
+        with self._answers():
+            client = self._connect().MlflowClient()
+            try:
+                return client.get_run(version.run_id)
+            except Exception as error:
+                if not is_gone(error):
+                    raise
+                what = f"The run {version.run_id} of version {version.version}"
+                raise unreadable(error, what, self.uri) from error
 
     def _connect(self) -> ModuleType:
         if self.store:
@@ -215,7 +226,9 @@ class Tracker:
 
     def _choose_experiment(self, mlflow: ModuleType) -> None:
         name = self.params.experiment
-        if self.store and not mlflow.get_experiment_by_name(name):
+        found = mlflow.get_experiment_by_name(name)
+        require_active(found, self.uri)
+        if self.store and not found:
             mlflow.create_experiment(name, self.store.with_name("mlartifacts").as_uri())
         mlflow.set_experiment(name)
 
@@ -317,8 +330,17 @@ def _champion(client: Any, model: str) -> ModelVersion | None:
         return _version(client.get_model_version_by_alias(model, CHAMPION))
     except Exception as error:
         # Stores use different error codes for a missing model and a missing alias.
-        code = getattr(error, "error_code", "")
-        if code == "RESOURCE_DOES_NOT_EXIST" or f"alias {CHAMPION} not found" in str(error):
+        if is_gone(error) or f"alias {CHAMPION} not found" in str(error):
+            return None
+        raise
+
+
+def _unless_gone(ask: Callable[..., Any], *given: str) -> Any:
+    """The answer to a question about something; None if it does not exist (any more)."""
+    try:
+        return ask(*given)
+    except Exception as error:
+        if is_gone(error):
             return None
         raise
 
@@ -349,6 +371,11 @@ def _quiet() -> Iterator[None]:
 
 
 def _version(found: Any) -> ModelVersion:
+    if not found.version:
+        raise ModelError(
+            "MLflow's answer names no model version. Check that tracking.uri and "
+            "tracking.registry in conf are addresses of MLflow servers."
+        )
     aliases = tuple(found.aliases or ())
     return ModelVersion(found.name, str(found.version), found.run_id, dict(found.tags), aliases)
 

@@ -113,7 +113,7 @@ RELATED_ITEMS_WITH_TITLES = ViewSpec(
         ("rank", "Place in the item's list, 1 is the most related"),
         ("related_item_id", "Business key of the other item"),
         ("related_title", "Title of the other item"),
-        ("score", "Log density of equal ratings: the larger the more alike"),
+        ("score", "Distance of the ratings by one user, in units of a rating; 0 is alike"),
         _VERSION,
     ),
     """
@@ -126,26 +126,32 @@ RELATED_ITEMS_WITH_TITLES = ViewSpec(
     needs=(RELATED_ITEMS.name, "bronze.items"),
 )
 
-PREDICTED_RATINGS_WITH_TITLES = ViewSpec(
-    "gold.predicted_ratings_with_titles",
-    "The predicted ratings, with the titles of the items and an interval of 90 %.",
-    (
-        _USER,
-        _ITEM,
-        _TITLE,
-        ("rating", "The rating expected"),
-        ("low", "Nine of ten ratings are expected between this and high; not cut to the scale"),
-        ("high", "The upper end of that interval"),
-        ("is_cold_start", "Whether user or item had no ratings to learn from"),
-        _VERSION,
-    ),
-    """
-    SELECT user_id, item_id, title, rating, rating - 1.645 * rating_std AS low,
-           rating + 1.645 * rating_std AS high, is_cold_start, model_version
-    FROM gold.predicted_ratings LEFT JOIN bronze.items USING (item_id)
-    """,
-    needs=(PREDICTED_RATINGS.name, "bronze.items"),
-)
+
+def predicted_ratings_with_titles(scale: tuple[float, float] | None) -> ViewSpec:
+    """The predicted ratings with their interval, which is cut to `scale`; None: not cut."""
+    low, high = "rating - 1.645 * rating_std", "rating + 1.645 * rating_std"
+    if scale is not None:
+        low, high = f"greatest({low}, {scale[0]!r}D)", f"least({high}, {scale[1]!r}D)"
+    return ViewSpec(
+        "gold.predicted_ratings_with_titles",
+        "The predicted ratings, with the titles of the items and an interval of 90 %.",
+        (
+            _USER,
+            _ITEM,
+            _TITLE,
+            ("rating", "The rating expected"),
+            ("low", "Nine of ten ratings are expected between this and high; within the scale"),
+            ("high", "The upper end of that interval; the scale is recommend.clip_range"),
+            ("is_cold_start", "Whether user or item had no ratings to learn from"),
+            _VERSION,
+        ),
+        f"""
+        SELECT user_id, item_id, title, rating, {low} AS low, {high} AS high, is_cold_start,
+               model_version
+        FROM gold.predicted_ratings LEFT JOIN bronze.items USING (item_id)
+        """,
+        needs=(PREDICTED_RATINGS.name, "bronze.items"),
+    )
 
 
 def wide_views(config: JobConfig) -> tuple[ViewSpec, ...]:
@@ -181,7 +187,8 @@ def fixed_views(config: JobConfig) -> tuple[ViewSpec, ...]:
     A local `Lakehouse` gets them, and makes each when it is first read.
     """
     streams = (view for stream in config.streams.values() for view in stream_views(stream))
-    titled = (RECOMMENDATIONS_WITH_TITLES, RELATED_ITEMS_WITH_TITLES, PREDICTED_RATINGS_WITH_TITLES)
+    rated = predicted_ratings_with_titles(config.recommend.clip_range)
+    titled = (RECOMMENDATIONS_WITH_TITLES, RELATED_ITEMS_WITH_TITLES, rated)
     return (*streams, TOP_ITEMS, USERS_WITH_FEW_RATINGS, *titled, *wide_views(config))
 
 

@@ -30,7 +30,7 @@ def pyfunc_flavor(folder: Path) -> dict[str, Any]:
     All other files of `folder` are logged, too.
     """
     from mlflow.models import ModelSignature  # noqa: PLC0415
-    from mlflow.types.schema import Array, ColSpec, ParamSchema, ParamSpec, Schema  # noqa: PLC0415
+    from mlflow.types.schema import AnyType, ColSpec, ParamSchema, ParamSpec, Schema  # noqa: PLC0415
 
     example = _example(folder / FACTORS)
     user, item = ("long" if kind == "int64" else "string" for kind in example.dtypes)
@@ -39,7 +39,9 @@ def pyfunc_flavor(folder: Path) -> dict[str, Any]:
             [
                 ColSpec(user, "user_id"),
                 ColSpec(item, "item_id", required=False),
-                ColSpec(Array(item), "exclude_seen", required=False),
+                # A list of items, or null. With the type Array MLflow refuses null, and reads
+                # columns of lists as one row.
+                ColSpec(AnyType(), "exclude_seen", required=False),
             ]
         ),
         outputs=Schema([ColSpec("double", "score"), ColSpec("boolean", "is_cold_start")]),

@@ -10,8 +10,9 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
-from matchlake.errors import ParameterError, SchemaError
+from matchlake.errors import ParameterError
 from matchlake.model_store.numpy import load_numpy
+from matchlake.model_store.serving_input import exclusions_of, require_kind, rows_of
 
 
 class FactorPyfunc(PythonModel):  # type: ignore[misc]
@@ -30,7 +31,10 @@ class FactorPyfunc(PythonModel):  # type: ignore[misc]
         `score` (the default) reads `user_id`, `item_id` and returns `score` and `is_cold_start`
         (true if either had no rating in the fit). `recommend_items` reads `user_id` and,
         optionally, `exclude_seen`, a list of item ids. It returns the lists `item_id` and `score`
-        of the `k` best items, best first.
+        of the `k` best items, best first, and `is_cold_start` (true if the user had no rating in
+        the fit, so that the list is that of an unknown user).
+
+        Raises SchemaError for missing columns, and for ids of another type than those of the fit.
         """
         del context
         chosen: dict[str, Any] = {"mode": "score", "k": 10} | (params or {})
@@ -42,33 +46,33 @@ class FactorPyfunc(PythonModel):  # type: ignore[misc]
             f"mode is {chosen['mode']!r}; it must be 'score' or 'recommend_items'."
         )
 
-    def _score(self, rows: pd.DataFrame) -> pd.DataFrame:
-        _require(rows, "user_id", "item_id")
-        scores = self._model.score(rows["user_id"].to_list(), rows["item_id"].to_list())
+    def _score(self, sent: pd.DataFrame) -> pd.DataFrame:
+        rows = rows_of(sent, "user_id", "item_id")
+        users, items = rows["user_id"].to_list(), rows["item_id"].to_list()
+        require_kind(users, "user_id", self._model.user_ids)
+        require_kind(items, "item_id", self._model.item_ids)
+        scores = self._model.score(users, items)
         cold = ~(rows["user_id"].isin(self._users) & rows["item_id"].isin(self._items))
         return pd.DataFrame({"score": scores.astype("float64"), "is_cold_start": cold.to_numpy()})
 
-    def _recommend(self, rows: pd.DataFrame, k: int) -> pd.DataFrame:
-        _require(rows, "user_id")
+    def _recommend(self, sent: pd.DataFrame, k: int) -> pd.DataFrame:
+        rows = rows_of(sent, "user_id")
         if k < 1:
             raise ParameterError(f"k is {k}; it must be 1 or more.")
-        exclude = rows["exclude_seen"] if "exclude_seen" in rows else [None] * len(rows)
+        users = rows["user_id"].to_list()
+        require_kind(users, "user_id", self._model.user_ids)
+        exclude = exclusions_of(rows, self._model.item_ids)
         lists = [
-            self._model.recommend_items(user, k, exclude_seen=() if without is None else without)
-            for user, without in zip(rows["user_id"], exclude, strict=True)
+            self._model.recommend_items(user, k, exclude_seen=without)
+            for user, without in zip(users, exclude, strict=True)
         ]
         return pd.DataFrame(
             {
                 "item_id": [[item for item, _ in ranked] for ranked in lists],
                 "score": [[score for _, score in ranked] for ranked in lists],
+                "is_cold_start": [user not in self._users for user in users],
             }
         )
-
-
-def _require(rows: pd.DataFrame, *names: str) -> None:
-    missing = [name for name in names if name not in rows]
-    if missing:
-        raise SchemaError.missing("the input", missing, map(str, rows.columns))
 
 
 set_model(FactorPyfunc())

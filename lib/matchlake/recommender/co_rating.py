@@ -4,7 +4,7 @@ With q a random row of the other side, its mean E[q] and covariance Cov(q), the 
 ratings by q is N(m, v). m is the difference of biases plus d . E[q], with d the difference of
 factors, and v = 2 noise + d' Cov(q) d. The score is the logarithm of its density at zero: shared
 dislikes count as much as shared likes. (Infer.NET's Matchbox takes E[q] = 0 and the prior's
-variance.)
+variance.) Lists show this score as a distance in units of a rating, see `distances`.
 """
 
 from typing import NamedTuple
@@ -50,3 +50,15 @@ def log_densities(
     difference = levels[:, None] - other_levels[None]
     density: Floats = -0.5 * (np.log(2.0 * np.pi * variance) + difference**2 / variance)
     return density.astype(np.float32)
+
+
+def distances(densities: Floats, noise: float) -> Floats:
+    """Log densities as distances in units of a rating: 0 for equal expected ratings.
+
+    It is the difference of two constant ratings that has the same density. For differences that
+    are small against the noise it is `sqrt(E[difference^2])` over random rows q, without noise.
+    """
+    largest = -0.5 * np.log(4.0 * np.pi * noise)
+    squares = 4.0 * noise * np.maximum(largest - densities.astype(np.float64), 0.0)
+    found: Floats = np.sqrt(squares).astype(np.float32)
+    return found

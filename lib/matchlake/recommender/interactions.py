@@ -25,7 +25,8 @@ SHOWN = 5
 class InteractionStats:
     """Size of the interactions; `users` and `items` are estimates within a few per cent.
 
-    `minimum` and `maximum` are those of the values.
+    `minimum`, `maximum` and `value_mean` are those of the values. `mean` is what a fit subtracts.
+    `typical_value` is the geometric mean of the positive values; 1 if there are none.
     """
 
     interactions: int
@@ -34,10 +35,15 @@ class InteractionStats:
     mean: float
     minimum: float
     maximum: float
+    value_mean: float = 1.0
+    typical_value: float = 1.0
 
 
 class Counts(NamedTuple):
-    """Counts of interactions; `mean`, `minimum` and `maximum` are None if all rows are invalid."""
+    """Counts of interactions; `mean`, `minimum` and `maximum` are None if all rows are invalid.
+
+    `log_mean` is the mean natural logarithm of the positive values.
+    """
 
     rows: int
     invalid: int
@@ -46,6 +52,7 @@ class Counts(NamedTuple):
     mean: float | None
     minimum: float | None
     maximum: float | None
+    log_mean: float | None = None
 
 
 def prepare(interactions: DataFrame, spec: InteractionSpec) -> DataFrame:
@@ -103,7 +110,9 @@ def validate(counts: Counts, pairs: DataFrame, spec: InteractionSpec) -> Interac
     # The mean is rounded to float32, so it does not depend on the order of the partitions.
     mean = float(np.float32(counts.mean)) if spec.centered else 0.0
     sizes = counts.rows, max(1, counts.users), max(1, counts.items)
-    return InteractionStats(*sizes, mean, counts.minimum, counts.maximum)
+    # Rounded, too: sums over partitions in another order differ in the last bits.
+    means = float(np.float32(counts.mean)), float(np.float32(math.exp(counts.log_mean or 0.0)))
+    return InteractionStats(*sizes, mean, counts.minimum, counts.maximum, *means)
 
 
 def invalid_rows(spec: InteractionSpec) -> Column:

@@ -19,7 +19,7 @@ from matchlake.engine.top_k import (
     select_top_k,
     top_k,
 )
-from matchlake.recommender.co_rating import CoRatingMetric, log_densities
+from matchlake.recommender.co_rating import CoRatingMetric, distances, log_densities
 from matchlake.recommender.parts import array_of, matrix_of
 from matchlake.recommender.protocol import (
     ALL_FACTOR_VERBS,
@@ -200,8 +200,9 @@ class NumpyFactorRecommender(NumpyRecommender):
         return self._similar(user, k, USER, metric)
 
     def related_items(self, item: Any, k: int) -> Listed:
-        """The `k` trained items with the most similar rating patterns, as (item_id, log density).
+        """The `k` trained items with the most similar rating patterns, as (item_id, distance).
 
+        The distance is that of ratings by one user, 0 for equal ones; see `co_rating.distances`.
         `item` is an id or a `Row`. Raises KeyError if an id is unknown.
         """
         require(self, "related", "related_items")
@@ -276,8 +277,9 @@ def related(entity: Any, k: int, side: NumpySide, metric: CoRatingMetric) -> Lis
         scores[0, own] = -np.inf
     best = select_top_k(scores, k)
     listed = best.places[0] >= 0
-    pairs = zip(best.places[0][listed], best.scores[0][listed], strict=True)
-    return [(side.ids[index], float(score)) for index, score in pairs]
+    shown = distances(best.scores[0][listed], metric.noise)
+    pairs = zip(best.places[0][listed], shown, strict=True)
+    return [(side.ids[index], float(distance)) for index, distance in pairs]
 
 
 def _best(

@@ -21,11 +21,15 @@ from matchlake.engine.packing import binary_array, in_chunks, pack_table, unpack
 from matchlake.recommender.checkpoint import Checkpointer
 from matchlake.recommender.interaction_spec import InteractionSpec
 from matchlake.recommender.interactions import VALUE, Counts, InteractionStats, validate
+from matchlake.recommender.scaled_weights import scaled_weights
 from matchlake.schemas import ITEM_ID, USER_ID
 
 Hashes = npt.NDArray[np.uint64]
 
-_COUNTS = "rows long, invalid long, total double, minimum double, maximum double"
+_COUNTS = (
+    "rows long, invalid long, total double, minimum double, maximum double, "
+    "positive long, total_log double"
+)
 _SCHEMA = f"data binary, {_COUNTS}, users binary, items binary"
 
 _SKETCH = 2048
@@ -34,15 +38,19 @@ _SKETCH = 2048
 
 @dataclass(frozen=True)
 class PackedPairs:
-    """Interactions of `schema` (`user_id`, `item_id`, `value`) in the column `data` of `frame`."""
+    """Interactions of `schema` (`user_id`, `item_id`, `value`) in the column `data` of `frame`.
+
+    `mean` is subtracted from every value, and `weight_scale` scales it, when a fit reads it.
+    """
 
     frame: DataFrame
     schema: StructType
     mean: float
+    weight_scale: float | None = None
 
     def unpacked(self) -> DataFrame:
-        """The interactions one by one, with `mean` subtracted from every value; lazy."""
-        return self.frame.mapInArrow(_Unpack(self.mean), self.schema)
+        """The interactions one by one, their values as a fit reads them; lazy."""
+        return self.frame.mapInArrow(_Unpack(self.mean, self.weight_scale), self.schema)
 
 
 def pack_pairs(
@@ -108,6 +116,8 @@ class _Pack:
             "total": float(fitted.sum(dtype=np.float64)),
             "minimum": float(fitted.min()) if len(fitted) else None,
             "maximum": float(fitted.max()) if len(fitted) else None,
+            "positive": int((fitted > 0).sum()),
+            "total_log": float(np.log(fitted[fitted > 0], dtype=np.float64).sum()),
             "users": sketches[0],
             "items": sketches[1],
         }
@@ -117,8 +127,8 @@ class _Pack:
 
 
 _TYPES = {
-    **dict.fromkeys(("rows", "invalid"), pa.int64()),
-    **dict.fromkeys(("total", "minimum", "maximum"), pa.float64()),
+    **dict.fromkeys(("rows", "invalid", "positive"), pa.int64()),
+    **dict.fromkeys(("total", "minimum", "maximum", "total_log"), pa.float64()),
     **dict.fromkeys(("users", "items"), pa.binary()),
 }
 
@@ -128,6 +138,7 @@ class _Unpack:
     """The task of `PackedPairs.unpacked`."""
 
     mean: float
+    weight_scale: float | None
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -135,6 +146,7 @@ class _Unpack:
                 columns = [table[name].combine_chunks() for name in (USER_ID, ITEM_ID, VALUE)]
                 users, items = (column.dictionary_decode() for column in columns[:2])
                 values = np.asarray(columns[2]) - np.float32(self.mean)
+                values = scaled_weights(values, self.weight_scale)
                 names = [USER_ID, ITEM_ID, VALUE]
                 yield from pa.table([users, items, values], names=names).to_batches(1 << 16)
 
@@ -155,8 +167,11 @@ def _distinct(sketches: pa.ChunkedArray) -> int:
 
 
 def _counts(table: pa.Table) -> Counts:
-    rows, invalid = (pc.sum(table[name]).as_py() or 0 for name in ("rows", "invalid"))
+    rows, invalid, positive = (
+        pc.sum(table[name]).as_py() or 0 for name in ("rows", "invalid", "positive")
+    )
     mean = math.fsum(table["total"].to_pylist()) / (rows - invalid) if rows > invalid else None
     minimum, maximum = pc.min(table["minimum"]).as_py(), pc.max(table["maximum"]).as_py()
     users, items = _distinct(table["users"]), _distinct(table["items"])
-    return Counts(rows, invalid, users, items, mean, minimum, maximum)
+    log_mean = math.fsum(table["total_log"].to_pylist()) / positive if positive else None
+    return Counts(rows, invalid, users, items, mean, minimum, maximum, log_mean)

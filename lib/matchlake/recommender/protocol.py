@@ -46,8 +46,8 @@ scores.
 ALL_FACTOR_VERBS: frozenset[Capability] = frozenset({"recommend_users", "similar", "related"})
 
 Metric = Literal["cosine", "co_rating"]
-"""How similar two items (or users) are: by the angle of their factors, or by the density of equal
-ratings; see `co_rating.py`."""
+"""How similar two items (or users) are: by the cosine of their factors, 1 for the same direction,
+or by the distance of their ratings, 0 for equal ones; see `co_rating.py`."""
 
 Rows = TypeVar("Rows")
 
@@ -206,9 +206,10 @@ class Recommender(Protocol):
     ) -> RankedLists:
         """The `k` trained items with the most similar rating patterns, for each item.
 
-        Returns `item_id`, `rank`, `related_item_id`, `score` (a log density; larger means more
-        similar). With `rated` (`user_id`, `item_id`) the candidates of an item are those that at
-        least `pools.min_co_ratings` users rated together with it. Items with fewer than
+        Returns `item_id`, `rank`, `related_item_id`, `score`: about how much one user's ratings of
+        both items differ, in units of a rating; smaller means more similar. With `rated`
+        (`user_id`, `item_id`) the candidates of an item are those that at least
+        `pools.min_co_ratings` users rated together with it. Items with fewer than
         `pools.min_candidates` candidates are skipped. Starts one job, over the users' factors.
         """
         refuse(self, "related_items")
@@ -319,7 +320,7 @@ class NumpyRecommender(Protocol):
         refuse(self, "similar_users")
 
     def related_items(self, item: Any, k: int) -> list[tuple[Any, float]]:
-        """The `k` trained items with the most similar rating patterns, as (item_id, log density).
+        """The `k` trained items with the most similar rating patterns, as (item_id, distance).
 
         Raises KeyError if the item is unknown.
         """

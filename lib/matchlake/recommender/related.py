@@ -16,7 +16,7 @@ from matchlake.engine.broadcast import combine, lists_by_query, stream_queries
 from matchlake.engine.csr import Floats
 from matchlake.engine.packing import pack, unpack
 from matchlake.engine.top_k import TargetLists, pick_lists, require_k, select_top_k
-from matchlake.recommender.co_rating import CoRatingMetric, log_densities
+from matchlake.recommender.co_rating import CoRatingMetric, distances, log_densities
 from matchlake.recommender.columns import require_columns
 from matchlake.recommender.protocol import Pools, RankedLists
 from matchlake.recommender.sides import INDICES, KEYS
@@ -220,6 +220,6 @@ class _Task:
                 query: batch["query"].take(pa.array(row)),
                 RANK: pa.array((rank + 1).astype(np.int32)),
                 target: targets.ids.take(pa.array(best.places[listed])),
-                SCORE: pa.array(best.scores[listed]),
+                SCORE: pa.array(distances(best.scores[listed], self.metric.noise)),
             }
         )

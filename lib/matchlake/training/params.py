@@ -110,6 +110,9 @@ class TrainParams(AlgorithmsParams):
     """Decides between champion and challenger: a ranking metric with `_at_` and one of
     `ranking.ks`; for predicted ratings also rmse or mae, for matchbox log_likelihood or
     interval_coverage_90 (the nearer to 0.9 the better); the metrics of `azure_ml_modes`."""
+    require_better_than_baselines: Settable[bool] = True
+    """A version becomes champion only if it is strictly better in `metric` than the baselines
+    popularity and bias, the first version too. A baseline without the metric does not count."""
     refit_on_all_data: Settable[bool] = True
     """Register a model fitted again on all interactions, the test part included, once the
     evaluation is done. Otherwise the evaluated model itself, without the latest interactions."""

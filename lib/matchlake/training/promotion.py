@@ -5,16 +5,20 @@ fitted on all interactions of its day, test rows included. So the measured champ
 evaluated on its day, which is stored with the version. With the same split params its training part
 can be computed again; test rows with a pair of that part are excluded for both models. With other
 split params the training part is unknown, so the new version stays challenger, for a person to
-decide.
+decide. If the champion's run, files or training data no longer exist, it can never be compared
+with. Then the new version is decided on as if there were no champion.
+
+A version that does not beat the baselines never becomes champion, unless conf allows it.
 """
 
 import logging
+from collections.abc import Mapping
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from matchlake.errors import InputError, ModelError
+from matchlake.errors import InputError, ModelError, ModelGoneError
 from matchlake.io.delta import Lakehouse, is_gone
 from matchlake.io.mlflow_tracking import CHALLENGER, CHAMPION, Decision, ModelVersion, Tracker
 from matchlake.model_store.mlflow_flavor import EVALUATED
@@ -23,7 +27,13 @@ from matchlake.recommender.checkpoint import Checkpointer, local_checkpoint
 from matchlake.recommender.protocol import Recommender
 from matchlake.recommender.split import Split, split
 from matchlake.schemas import INTERACTIONS, ITEM_ID, USER_ID
-from matchlake.training.evaluation import Figures, evaluate, is_better, value_of
+from matchlake.training.evaluation import (
+    Figures,
+    baselines_not_beaten,
+    evaluate,
+    is_better,
+    value_of,
+)
 from matchlake.training.params import TrainParams
 
 _log = logging.getLogger(__name__)
@@ -35,22 +45,27 @@ SPLIT_TAG = "split"
 def decide_promotion(
     tracker: Tracker,
     lakehouse: Lakehouse,
-    new: tuple[Recommender, Figures],
+    new: tuple[Recommender, Mapping[str, Figures]],
     parts: Split,
     params: TrainParams,
     checkpoint: Checkpointer = local_checkpoint,
 ) -> Decision:
-    """Decides on a new model by its metrics on `parts`; see `without_champion_training_rows`."""
-    model, figures = new
+    """Decides on a new model by its metrics on `parts`; see `without_champion_training_rows`.
+
+    `new` is the model and the figures of all models by name: its own under `params.algorithm`, and
+    those of the baselines.
+    """
+    model, measured = new
     champion = tracker.champion()
+    version = None if champion is None else champion.version
+    refused = no_better_than_baselines(measured, params)
+    if refused is not None:
+        return Decision(CHALLENGER, refused, version)
     if champion is None:
         return Decision(CHAMPION, "the first model: there was no champion")
     if champion.tags.get(SPLIT_TAG) != params.split.model_dump_json():
-        return Decision(
-            CHALLENGER,
-            f"champion {champion.version} was evaluated on another split",
-            champion.version,
-        )
+        return Decision(CHALLENGER, f"champion {version} was evaluated on another split", version)
+    figures = measured[params.algorithm]
     try:
         both = without_champion_training_rows(
             champion, tracker, lakehouse, parts, params, checkpoint
@@ -59,10 +74,28 @@ def decide_promotion(
         if both is not parts:
             evaluated = evaluate({"new": model}, both, params.ranking, params.azure_ml_modes)
             figures = evaluated["new"]
+    except ModelGoneError as error:
+        reason = f"champion {version} can no longer be compared with, so it is replaced: {error}"
+        return Decision(CHAMPION, reason, version)
     except (ModelError, InputError) as error:
-        reason = f"champion {champion.version} cannot be measured: {error}"
-        return Decision(CHALLENGER, reason, champion.version)
+        reason = f"champion {version} cannot be measured: {error}"
+        return Decision(CHALLENGER, reason, version)
     return decide(params.metric, figures, theirs, champion.version)
+
+
+def no_better_than_baselines(measured: Mapping[str, Figures], params: TrainParams) -> str | None:
+    """Why a model that does not beat the baselines stays challenger; None if it may be champion."""
+    own, metric = params.algorithm, params.metric
+    unbeaten = baselines_not_beaten(measured, own, metric)
+    if not unbeaten or not params.require_better_than_baselines:
+        return None
+    value = value_of(measured[own], metric)
+    compared = " and ".join(f"{measured[name][metric]:.6f} of {name}" for name in unbeaten)
+    return (
+        f"it is no better than the baselines: {metric} {value:.6f} against {compared}; change the "
+        f"parameters of train.{own}, train on more interactions, or allow it with "
+        "train.require_better_than_baselines=false"
+    )
 
 
 def without_champion_training_rows(
@@ -76,7 +109,8 @@ def without_champion_training_rows(
     """`parts` without the test rows that share a pair with the champion's training part.
 
     Returns `parts` itself if there are none. The new test part is computed once, by `checkpoint`,
-    since several metrics read it. Raises ModelError if the training part is unknown.
+    since several metrics read it. Raises ModelError if the training part is unknown, and
+    ModelGoneError if the run or the data no longer exists.
     """
     version = tracker.input_version(champion, INTERACTIONS.name)
     if version is None:
@@ -90,7 +124,7 @@ def without_champion_training_rows(
         if not is_gone(error):
             raise
         message = f"version {version} of {INTERACTIONS.name}, its training data, is no longer kept"
-        raise ModelError(message) from error
+        raise ModelGoneError(message) from error
     if not known:
         return parts
     _log.info("%d test row(s) excluded: champion %s was fitted to them", known, champion.version)

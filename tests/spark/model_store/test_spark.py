@@ -74,6 +74,8 @@ def test_spark_the_served_model_and_its_udf_give_the_same_scores(
     told = udf(F.struct("user_id", "item_id"))
     answers = pairs.withColumn("told", told).select("user_id", "item_id", "told.*")
     by_udf = {row[:2]: row[2:] for row in rows(answers)}
+    by_position = pairs.withColumn("told", udf("user_id", "item_id"))
+    assert rows(by_position.select("user_id", "item_id", "told.*")) == rows(answers)
     by_spark = {row[:2]: row[2:] for row in rows(model.score(pairs))}
     assert by_udf.keys() == by_spark.keys()
     keys = sorted(by_spark)

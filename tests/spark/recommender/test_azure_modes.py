@@ -39,14 +39,18 @@ def rated(spark: SparkSession) -> DataFrame:
 
 
 def oracle(rows: dict[str, list[float]], others: dict[str, list[float]], step: float) -> np.ndarray:
-    """Log densities of all two of `rows`, in f64; the n-th bias is `step * n`."""
+    """Distances by the density of equal ratings of any two `rows`, in f64.
+
+    The n-th bias is `step * n`.
+    """
     mine, theirs = np.array(list(rows.values())), np.array(list(others.values()))
     centre, covariance = theirs.mean(axis=0), np.cov(theirs.T, ddof=0)
     bias = step * np.arange(len(mine))
     away = mine[:, None] - mine[None]
     mean = bias[:, None] - bias[None] + away @ centre
     variance = 2 + np.einsum("abk,kl,abl->ab", away, covariance, away)
-    return -0.5 * (np.log(2 * np.pi * variance) + mean**2 / variance)
+    density = -0.5 * (np.log(2 * np.pi * variance) + mean**2 / variance)
+    return np.sqrt(4 * np.maximum(-0.5 * np.log(4 * np.pi) - density, 0))
 
 
 def test_rated_items_are_ranked_and_small_pools_skipped(
@@ -76,13 +80,13 @@ def test_users_of_small_pools_are_not_evaluated(model: FactorModel, rated: DataF
 
 def test_related_items_are_those_of_the_oracle(model: FactorModel, rated: DataFrame) -> None:
     scores = oracle(ITEMS, USERS, 0.05)
-    np.fill_diagonal(scores, -np.inf)
+    np.fill_diagonal(scores, np.inf)
     names = list(ITEMS)
     found = model.related_items(None, 3).lists.orderBy("item_id", "rank").collect()
     assert len(found) == 15
     for row in found:
         query = names.index(row["item_id"])
-        expected = np.argsort(-scores[query], kind="stable")[row["rank"] - 1]
+        expected = np.argsort(scores[query], kind="stable")[row["rank"] - 1]
         assert row["related_item_id"] == names[expected]
         assert row["score"] == pytest.approx(scores[query, expected], abs=1e-4)
 
@@ -123,10 +127,10 @@ def test_related_users_are_those_of_the_oracle(model: FactorModel, rated: DataFr
     wanted = model.user_factors.where("user_id in ('a', 'c')")
     found = model.related_users(wanted, 2)
     scores = oracle(USERS, ITEMS, 0.1)
-    np.fill_diagonal(scores, -np.inf)
+    np.fill_diagonal(scores, np.inf)
     names = list(USERS)
     expected = {
-        key: tuple(names[n] for n in np.argsort(-scores[names.index(key)], kind="stable")[:2])
+        key: tuple(names[n] for n in np.argsort(scores[names.index(key)], kind="stable")[:2])
         for key in "ac"
     }
     rows = found.lists.orderBy("user_id", "rank").collect()

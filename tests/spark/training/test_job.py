@@ -19,7 +19,7 @@ from tests.support.lakes import forget_tables, lake_runtime, small_lake
 from tests.support.saved_models import tracker_in
 from tests.support.sources import ROOT
 
-from matchlake.errors import ConfigError, ModelError
+from matchlake.errors import ConfigError, FitError, ModelError
 from matchlake.io.mlflow_tracking import ModelVersion, Tracker
 from matchlake.model_store.mlflow_flavor import EVALUATED, FACTORS
 from matchlake.model_store.spark import load_numpy
@@ -81,12 +81,16 @@ def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def product(made: Product) -> Product:
-    """With a first version, all but nothing by its regularization, and a second, better one."""
+    """With a first version, popularity, and a second, better one."""
     with pytest.raises(ModelError, match="Run the job train_recommender first"):
         made.recommend()
     assert not made.runtime().lakehouse.exists(RECOMMENDATIONS.name)
+    with pytest.raises(FitError, match="the largest score is"):
+        made.train("train.als.iterations=1", "train.als.regularization=1e6")
     made.train(
-        "train.als.iterations=1", "train.als.regularization=1e6", "train.refit_on_all_data=false"
+        "train.algorithm=popularity",
+        "train.require_better_than_baselines=false",
+        "train.refit_on_all_data=false",
     )
     made.train()
     return made
@@ -129,6 +133,7 @@ def test_the_figures_are_those_of_the_logged_model(product: Product) -> None:
         known = [figure[name] for figure in by_user if figure[name] is not None]
         assert figures[f"{name}_at_10"] == pytest.approx(np.mean(known), abs=1e-9), name
     assert {"popularity/ndcg_at_10", "bias/ndcg_at_10", "bias/rmse", "loss"} <= figures.keys()
+    assert {"fit/alpha", "fit/weight_scale", "fit/regularization"} <= figures.keys()
     assert "rmse" not in figures
 
 

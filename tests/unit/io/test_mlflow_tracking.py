@@ -2,18 +2,20 @@
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from pydantic import ValidationError
-from tests.support.saved_models import USERS, register, saved, tracker_in
+from tests.support.saved_models import USERS, purge, register, saved, tracker_in
 
-from matchlake.errors import ModelError
+from matchlake.errors import ModelError, ModelGoneError
 from matchlake.io.mlflow_tracking import Decision, Tracker
 from matchlake.io.params import TrackingParams
 from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor
@@ -194,6 +196,72 @@ def test_require_champion_without_one_names_the_job(tmp_path: Path) -> None:
         tracker.require_champion()
     register(tracker, tmp_path / "model", alias="challenger")
     assert tracker.champion() is None
+
+
+def test_a_purged_run_is_named(tmp_path: Path) -> None:
+    tracker = tracker_in(tmp_path)
+    made = register(tracker, tmp_path / "model")
+    purge(tracker, made)
+    told = rf"The run {made.run_id} of version 1 cannot be fetched.*no longer exists"
+    with pytest.raises(ModelGoneError, match=told):
+        tracker.input_version(made, "silver.interactions")
+    with pytest.raises(ModelGoneError, match=told):
+        tracker.metrics(made)
+    tracker.delete(made)
+    assert tracker.versions() == []
+
+
+def test_files_gone_are_told_from_files_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = tracker_in(tmp_path)
+    made = register(tracker, tmp_path / "model")
+    shutil.rmtree(tmp_path / "mlartifacts")
+    with pytest.raises(ModelGoneError, match="no longer exists"), tracker.files(made, "artifacts"):
+        pytest.fail("there are no files")
+    mlflow.MlflowClient().delete_model_version(made.name, made.version)
+    with pytest.raises(ModelGoneError, match="not found"), tracker.files(made, "artifacts"):
+        pytest.fail("there is no version")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("server gone")
+
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", refuse)
+    with pytest.raises(ModelError, match="server gone") as told, tracker.files(made, "artifacts"):
+        pytest.fail("nothing answers")
+    assert not isinstance(told.value, ModelGoneError)
+
+
+def test_a_deleted_experiment_is_named_with_the_command_that_restores_it(tmp_path: Path) -> None:
+    tracker = tracker_in(tmp_path, experiment="shop")
+    with tracker.run("train"):
+        pass
+    found = mlflow.get_experiment_by_name("shop")
+    assert found is not None
+    mlflow.MlflowClient().delete_experiment(found.experiment_id)
+    told = rf"'shop' \(id {found.experiment_id}\).* is deleted.*restore -x {found.experiment_id}`"
+    with pytest.raises(ModelError, match=told), tracker.run("train"):
+        pytest.fail("there is no run")
+    mlflow.MlflowClient().restore_experiment(found.experiment_id)
+    with tracker.run("train"):
+        pass
+
+
+def test_a_version_deleted_between_two_questions_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = tracker_in(tmp_path)
+    first = register(tracker, tmp_path / "model")
+    second = register(tracker, tmp_path / "second")
+    search = mlflow.MlflowClient.search_model_versions
+
+    def search_then_delete(client: Any, *given: Any) -> Any:
+        found = search(client, *given)
+        client.delete_model_version(first.name, first.version)
+        return found
+
+    monkeypatch.setattr(mlflow.MlflowClient, "search_model_versions", search_then_delete)
+    assert [each.version for each in tracker.versions()] == [second.version]
 
 
 def test_tracker_store_without_an_answer_raises_model_error(tmp_path: Path) -> None:

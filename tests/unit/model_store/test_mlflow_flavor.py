@@ -1,5 +1,6 @@
 """The model as MLflow serves it: the same numbers as the factors give, and no Spark."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.models import validate_serving_input
 from tests.support.saved_models import ITEMS, USERS, saved, tracker_in
 
 from matchlake.errors import ParameterError, SchemaError
@@ -19,6 +21,9 @@ from matchlake.model_store.spark import load_numpy
 from matchlake.recommender.als.numpy_model import NumpyFactorModel
 
 PAIRS = pd.DataFrame({"user_id": [u for u in USERS for _ in ITEMS], "item_id": ITEMS * len(USERS)})
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*validate_serving_input:FutureWarning")
 
 
 def logged(folder: Path, **ids: Any) -> str:
@@ -96,6 +101,56 @@ def test_excluded_items_are_not_recommended(model: Any) -> None:
     answer = model.predict(users, params={"mode": "recommend_items"})
     assert answer["item_id"][0] == [ITEMS[0]]
     assert sorted(answer["item_id"][1]) == ITEMS
+
+
+WAYS: dict[str, Any] = {
+    "columns of lists": {"user_id": ["ann", "bob"], "item_id": ["i1", "i2"]},
+    "columns of arrays": {"user_id": np.array(["ann", "bob"]), "item_id": np.array(["i1", "i2"])},
+    "records": [{"user_id": "ann", "item_id": "i1"}, {"user_id": "bob", "item_id": "i2"}],
+    # As `spark_udf` passes columns by position: all names of the signature.
+    "by position": pd.DataFrame(
+        {"user_id": ["ann", "bob"], "item_id": ["i1", "i2"]},
+        columns=["user_id", "item_id", "exclude_seen"],
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_send_pairs_gives_the_same_scores(model: Any, way: str) -> None:
+    pairs = pd.DataFrame({"user_id": ["ann", "bob"], "item_id": ["i1", "i2"]})
+    pd.testing.assert_frame_equal(model.predict(WAYS[way]), model.predict(pairs))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"inputs": {"user_id": ["ann"], "item_id": ["i1"]}},
+        {"inputs": [{"user_id": "ann", "item_id": "i1"}]},
+        {"instances": [{"user_id": "ann", "item_id": "i1"}]},
+        {"dataframe_records": [{"user_id": "ann", "item_id": "i1"}]},
+    ],
+)
+def test_every_body_of_a_request_is_answered(model: Any, uri: str, body: dict[str, Any]) -> None:
+    score = model.predict(pd.DataFrame({"user_id": ["ann"], "item_id": ["i1"]}))["score"][0]
+    answer = validate_serving_input(uri, json.dumps(body))
+    assert answer["score"].tolist() == [score]
+
+
+def test_a_record_may_leave_out_what_to_exclude(uri: str) -> None:
+    records = [{"user_id": "ann", "exclude_seen": ITEMS[1:]}, {"user_id": "zoe"}]
+    body = {"dataframe_records": records, "params": {"mode": "recommend_items"}}
+    answer = validate_serving_input(uri, json.dumps(body))
+    assert answer["item_id"].map(len).tolist() == [1, 5]
+    assert answer["is_cold_start"].tolist() == [False, True]
+
+
+def test_an_id_of_another_type_is_refused(uri: str) -> None:
+    lists = {"mode": "recommend_items"}
+    for record in ({"user_id": 1}, {"user_id": "ann", "exclude_seen": [1]}):
+        body = {"dataframe_records": [record], "params": lists}
+        with pytest.raises(Exception, match=r"1 has the type int.*are strings, such as") as told:
+            validate_serving_input(uri, json.dumps(body))
+        assert type(told.value).__name__ == "SchemaError"
 
 
 @pytest.mark.parametrize(

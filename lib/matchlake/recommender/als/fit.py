@@ -1,6 +1,7 @@
 """`fit_als`: matrix factorization by alternating least squares."""
 
 import logging
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -9,7 +10,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from matchlake.errors import InputError, ParameterError
+from matchlake.errors import FitError, InputError, ParameterError
+from matchlake.recommender.als.defaults import resolve
 from matchlake.recommender.als.distributed import Distributed
 from matchlake.recommender.als.early_stopping import EarlyStopping, require_measurable
 from matchlake.recommender.als.model import FactorModel
@@ -80,6 +82,7 @@ def fit_als(
         callback: Called after every checkpoint.
 
     Raises:
+        FitError: The loss is not finite.
         SchemaError: Columns are missing.
         InputError: Null ids, values that are not finite (or negative, if implicit), repeated pairs
             with `duplicates="error"`, no interactions, or ratings that are all equal; the message
@@ -98,6 +101,8 @@ def fit_als(
     if validation is not None:
         require_measurable(validation, params)
     pairs, stats = pack_pairs(prepared, spec, checkpoint)
+    params = resolve(params, stats)
+    pairs = replace(pairs, weight_scale=params.weight_scale)
     execution = _choose(pairs, stats, params, checkpoint)
     state: DataFrame | None
     if isinstance(initial_model, DataFrame):
@@ -113,6 +118,7 @@ def fit_als(
         state = checkpoint(execution.advance(state, done, steps))
         report = execution.report(state)
         done += steps
+        _require_finite(report, stats)
         metric = early_stopping.measure(run.model(state, report), state)
         seconds = sum(report.seconds) or time.perf_counter() - begin
         progress = Progress(done, params.iterations, seconds, report.loss, metric, report.seconds)
@@ -179,6 +185,17 @@ def continued(model: FactorModel, kinds: StructType, params: AlsParams) -> Facto
         for frame, key in zip((model.user_factors, model.item_factors), KEYS, strict=True)
     ]
     return replace(model, user_factors=sides[0], item_factors=sides[1], sizes=None)
+
+
+def _require_finite(report: Report, stats: InteractionStats) -> None:
+    """Raises FitError if the loss is not finite; a state without a loss passes."""
+    if report.iteration and not math.isfinite(report.loss):
+        raise FitError(
+            f"The loss of the fit is {report.loss} after iteration {report.iteration}: numbers "
+            f"overflow. The largest value of the interactions is {stats.maximum:.4g}. Scale the "
+            "values, or leave alpha at null, which scales weights; raise regularization if it is "
+            "near 0."
+        )
 
 
 def _resumed(execution: Execution, state: DataFrame, params: AlsParams) -> int:

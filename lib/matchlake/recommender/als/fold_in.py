@@ -20,6 +20,7 @@ from matchlake.recommender.als.solver import (
     solve_half,
     stored_width,
 )
+from matchlake.recommender.scaled_weights import scaled_weights
 
 
 class FixedSide(NamedTuple):
@@ -43,6 +44,7 @@ def fixed_side(factors: Matrix, bias: Matrix, mean: float, params: AlsParams) ->
 def history_problem(histories: Csr, fixed: FixedSide) -> Half:
     """The least squares problems of rows with these histories (ratings not centred)."""
     values = histories.values - np.float32(fixed.mean if fixed.params.has_bias else 0.0)
+    values = scaled_weights(values, fixed.params.weight_scale)
     csr = Csr(histories.indptr, histories.columns, values, histories.width)
     ridge = ridges(csr.counts(), len(fixed.rows), fixed.params)
     return prepare_half(csr, fixed.rows, fixed.gram, ridge, fixed.params)

@@ -1,6 +1,6 @@
 """`FactorModel`: the result of an ALS fit, as frames."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -103,6 +103,14 @@ class FactorModel(FactorRecommender):
         fixed = as_rows(self.factors.side(1 - side), other, INDICES[1 - side])
         rows = fold_in_frame(pairs, fixed, self.mean, self.params)
         return rows.withColumnRenamed("query", key)
+
+    def diagnostics(self) -> Mapping[str, float]:
+        """The numbers of an implicit fit, given or chosen from its data."""
+        if self.params.feedback == "explicit":
+            return {}
+        names = ("alpha", "weight_scale", "unobserved_weight", "regularization")
+        numbers = {f"fit/{name}": getattr(self.params, name) for name in names}
+        return {name: float(number) for name, number in numbers.items() if number is not None}
 
     def to_parts(self) -> ModelParts[DataFrame]:
         """All parts of the model, for saving."""

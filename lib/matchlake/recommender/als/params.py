@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from matchlake.errors import ParameterError
 from matchlake.recommender.fit_params import FitParams
 from matchlake.recommender.interaction_spec import Duplicates, InteractionSpec
 
@@ -16,6 +17,9 @@ BLOCKS_FROM_RANK = 256
 BLOCK_SIZE = 64
 """Columns that the block solver solves for at a time."""
 
+EXPLICIT_REGULARIZATION = 0.05
+"""The default of `regularization` in an explicit fit."""
+
 
 class AlsParams(FitParams):
     """Parameters of `fit_als`; built from a plain mapping, dumped with `model_dump()`.
@@ -25,12 +29,17 @@ class AlsParams(FitParams):
 
     * explicit: `sum (rating - mean - b_u - c_i - p_u.q_i)^2 + regularization * sum n^nu * |row|^2`;
     * implicit, iALS++: `sum c (t - p_u.q_i)^2 + unobserved_weight * sum over all pairs (p_u.q_i)^2
-      + regularization * sum (n + unobserved_weight * m)^nu * |row|^2` with `c = alpha * weight`
+      + regularization * sum (n + unobserved_weight * m)^nu * |row|^2` with `c = alpha * weight`, or
+      `c = alpha * log2(1 + weight / weight_scale)` with a `weight_scale`
       (Rendle et al. 2022, arXiv 2110.14037; there `unobserved_weight` is alpha0);
     * implicit, `objective="hu_koren"`: `sum over all pairs (1 + c) (t - p_u.q_i)^2
       + regularization * sum n^nu * |row|^2`. Here t is 1 for pairs with an interaction; t and c
       are 0 for all others (Hu, Koren and Volinsky 2008). With `nu=1` this is the objective of
       Spark MLlib, with `nu=0` that of `implicit`.
+
+    Null in `alpha`, `unobserved_weight` and `regularization` of an implicit fit is chosen from the
+    number of users, items and interactions; see `defaults.py`. The fit logs the numbers, and the
+    model has them in its params. They do not depend on the unit of the weights.
     """
 
     feedback: Literal["explicit", "implicit"] = "implicit"
@@ -39,13 +48,18 @@ class AlsParams(FitParams):
     """Columns of the factor matrices."""
     iterations: int = Field(15, ge=1)
     """Iterations; one solves for all users, then for all items."""
-    regularization: float = Field(0.05, ge=0)
-    """Weight of the squared factors and biases; scaled by frequency, see `nu`."""
-    alpha: float = Field(1.0, gt=0)
-    """Implicit: weight of an observed pair per unit of `weight`."""
-    unobserved_weight: float = Field(0.1, ge=0)
+    regularization: float | None = Field(None, ge=0)
+    """Weight of the squared factors and biases; scaled by frequency, see `nu`. Null: 0.05 in an
+    explicit fit, chosen from the data in an implicit one."""
+    alpha: float | None = Field(None, gt=0)
+    """Implicit: weight of an observed pair per unit of `weight`. Null: weights are scaled by their
+    geometric mean, so that a typical observed pair has the weight 1."""
+    weight_scale: float | None = Field(None, gt=0)
+    """Implicit: weights count as `log2(1 + weight / weight_scale)`. Null: as they are, or by their
+    geometric mean if `alpha` is null."""
+    unobserved_weight: float | None = Field(None, ge=0)
     """Implicit: weight of every pair, observed or not (alpha0 of iALS++); ignored by
-    `objective="hu_koren"`."""
+    `objective="hu_koren"`. Null: chosen from the data."""
     nu: float = Field(1.0, ge=0, le=1)
     """1 scales the regularization of a row by its frequency, 0 not at all (the classic form)."""
     init_std: float = Field(0.1, gt=0)
@@ -95,7 +109,26 @@ class AlsParams(FitParams):
         """Weight of every pair, observed or not, in this fit's objective."""
         if self.feedback == "explicit":
             return 0.0
-        return 1.0 if self.objective == "hu_koren" else self.unobserved_weight
+        return 1.0 if self.objective == "hu_koren" else self._number("unobserved_weight")
+
+    @property
+    def penalty_weight(self) -> float:
+        """`regularization` as a number."""
+        if self.feedback == "explicit" and self.regularization is None:
+            return EXPLICIT_REGULARIZATION
+        return self._number("regularization")
+
+    @property
+    def slope(self) -> float:
+        """Weight of an observed pair per unit of its value: `alpha` as a number."""
+        return 1.0 if self.feedback == "explicit" else self._number("alpha")
+
+    def _number(self, name: str) -> float:
+        value: float | None = getattr(self, name)
+        if value is None:
+            message = f"{name} is null: `defaults.resolve` chooses it from the data before a fit"
+            raise ParameterError(message)
+        return value
 
     @property
     def has_bias(self) -> bool:

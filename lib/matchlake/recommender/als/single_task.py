@@ -29,6 +29,7 @@ from matchlake.recommender.als.solver import Matrix, stored_width, work_of_a_col
 from matchlake.recommender.interactions import SHOWN, VALUE, InteractionStats, refuse_repeated
 from matchlake.recommender.packed_interactions import PackedPairs, dense_places, unpack_pairs
 from matchlake.recommender.progress import Report
+from matchlake.recommender.scaled_weights import scaled_weights
 from matchlake.recommender.sides import ITEM, KEYS, USER
 from matchlake.schemas import ITEM_ID, USER_ID
 
@@ -136,6 +137,7 @@ class _Task:
         pairs = unpack_pairs(table["data"])
         users, items = dense_places(pairs[USER_ID]), dense_places(pairs[ITEM_ID])
         values = np.asarray(pairs[VALUE]) - np.float32(self.mean)
+        values = scaled_weights(values, self.params.weight_scale)
         del table, pairs
         shape = len(users.ids), len(items.ids)
         rows = csr_from_pairs(users.places, items.places, values, shape)

@@ -68,7 +68,7 @@ def prepare_half(rows: Csr, other: Matrix, gram: Matrix, ridge: Matrix, params: 
         design, offsets = other.copy(), other[:, params.rank].copy()
         design[:, params.rank] = 1.0
     explicit, confident = params.feedback == "explicit", params.objective == "hu_koren"
-    scalars = (0, 1, 1, 0) if explicit else (params.alpha, 0, params.alpha, confident)
+    scalars = (0, 1, 1, 0) if explicit else (params.slope, 0, params.slope, confident)
     data = rows.indptr, rows.columns, rows.values
     return Half(*data, design, offsets, gram, ridge, *map(np.float32, scalars))
 
@@ -78,7 +78,7 @@ def ridges(counts: npt.NDArray[np.int64], others: int, params: AlsParams) -> Mat
     frequency = counts.astype(np.float64)
     if params.objective != "hu_koren":
         frequency += params.base_weight * others
-    return (params.regularization * frequency**params.nu).astype(np.float32)
+    return (params.penalty_weight * frequency**params.nu).astype(np.float32)
 
 
 def gram(matrix: Matrix, params: AlsParams) -> npt.NDArray[np.float64]:

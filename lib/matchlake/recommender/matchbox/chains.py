@@ -1,6 +1,7 @@
 """Several chains over the same ratings, their pooled samples, and convergence diagnostics."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,11 @@ def run_chains(
     return posterior.with_cold(counts, mean_features), trace
 
 
+R_HAT_LIMIT, ESS_LIMIT = 1.1, 10.0
+"""Traced numbers above this R-hat, or with fewer effective samples, have not mixed. With 10
+samples the error of a posterior mean is a third of the posterior's standard deviation."""
+
+
 @dataclass(frozen=True)
 class Convergence:
     """Convergence of one traced number; good are `r_hat` near 1 and many effective samples."""
@@ -55,6 +61,31 @@ class Convergence:
     mean: float
     r_hat: float
     ess: float
+
+
+def mixing_problem(diagnostics: Sequence[Convergence], params: MatchboxParams) -> str | None:
+    """Why the samples of a fit are not to be relied on, and what to raise; None if they mixed."""
+    advice = (
+        f"raise burn_in (now {params.burn_in}) and samples (now {params.samples}), for example to "
+        f"{2 * max(params.burn_in, 50)} and {2 * max(params.samples, 50)}"
+    )
+    if not diagnostics:
+        return f"There are too few sweeps to tell whether the chains have mixed: {advice}."
+    stuck = [d for d in diagnostics if not (d.r_hat <= R_HAT_LIMIT and d.ess >= ESS_LIMIT)]
+    if not stuck:
+        return None
+    shown = ", ".join(
+        f"{d.name} (R-hat {d.r_hat:.2f}, {d.ess:.0f} effective samples)"
+        for d in sorted(stuck, key=_severity)[:3]
+    )
+    return (
+        f"The chains have not mixed: {len(stuck)} of {len(diagnostics)} traced numbers, among them "
+        f"{shown}; {advice}."
+    )
+
+
+def _severity(diagnostic: Convergence) -> float:
+    return -diagnostic.r_hat if math.isfinite(diagnostic.r_hat) else -math.inf
 
 
 def measure_convergence(trace: Trace, burn_in: int) -> list[Convergence]:

@@ -12,6 +12,7 @@ from matchlake.recommender.columns import require_columns
 from matchlake.recommender.execution import choose_execution
 from matchlake.recommender.interaction_spec import InteractionSpec
 from matchlake.recommender.interactions import SHOWN, VALUE, InteractionStats, summarize
+from matchlake.recommender.matchbox.chains import mixing_problem
 from matchlake.recommender.matchbox.distributed.fit import Input, fit_blocks
 from matchlake.recommender.matchbox.encoding import (
     VECTOR,
@@ -177,11 +178,15 @@ def _model(
         params=choices[0],
         encoders=choices[1],
     )
-    for diagnostic in model.convergence_diagnostics():
+    diagnostics = model.convergence_diagnostics()
+    for diagnostic in diagnostics:
         _log.info(
             "%s: mean %.4g, R-hat %.3f, %.0f effective samples",
             *(diagnostic.name, diagnostic.mean, diagnostic.r_hat, diagnostic.ess),
         )
+    problem = mixing_problem(diagnostics, choices[0])
+    if problem is not None:
+        _log.warning("%s", problem)
     return model
 
 

@@ -10,7 +10,7 @@ import pytest
 from pyspark.ml.recommendation import ALS
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from tests.support.als_oracle import Problem, solve_side
+from tests.support.als_oracle import Problem, fixed, solve_side
 
 from matchlake.engine.csr import csr_from_pairs
 from matchlake.errors import InputError, ParameterError, SchemaError
@@ -71,7 +71,7 @@ def oracle(params: AlsParams) -> list[np.ndarray]:
 def test_executions_agree_with_the_oracle_on_any_partitions(
     pairs: DataFrame, feedback: str
 ) -> None:
-    params = AlsParams(feedback=feedback, rank=3, iterations=2, regularization=0.1, blocks=3)
+    params = fixed(feedback=feedback, rank=3, iterations=2, regularization=0.1, blocks=3)
     one = params.model_copy(update={"execution": "single_task"})
     many = params.model_copy(update={"execution": "distributed", "checkpoint_interval": 1})
     results = [
@@ -95,6 +95,29 @@ def test_executions_agree_with_the_oracle_on_any_partitions(
     assert np.array_equal(results[2][1][0], results[3][1][0])
 
 
+def test_chosen_numbers_are_alike_in_any_execution_and_unit(pairs: DataFrame) -> None:
+    params = AlsParams(rank=3, iterations=2, execution="single_task")
+    blocks = params.model_copy(update={"execution": "distributed", "blocks": 2})
+    one, many = fit_als(pairs, params), fit_als(pairs, blocks)
+    other = fit_als(pairs.withColumn("weight", 1000 * F.col("weight")), params)
+    scale = one.params.weight_scale
+    assert scale is not None
+    assert other.params.weight_scale == pytest.approx(1000 * scale)
+    chosen = {"weight_scale", "execution", "blocks"}
+    assert one.params.model_dump(exclude=chosen) == other.params.model_dump(exclude=chosen)
+    assert many.params == one.params.model_copy(update={"execution": "distributed", "blocks": 2})
+    expected = arrays(one)[1]
+    for model in (many, other):
+        for found, first in zip(arrays(model)[1], expected, strict=True):
+            assert np.allclose(found, first, atol=1e-5)
+    # A folded-in user has the row of one more half-iteration of the same, scaled weights.
+    history = pairs.where("user_id = 'u03'").withColumn("user_id", F.lit("new"))
+    folded = one.fold_in(users=history).user_factors.where("user_id = 'new'").collect()[0]
+    again = fit_als(pairs, params.model_copy(update={"iterations": 1}), initial_model=one)
+    row = again.user_factors.where("user_id = 'u03'").collect()[0]
+    assert np.allclose(folded["factors"], row["factors"], atol=1e-5)
+
+
 @pytest.mark.local_only
 def test_hu_koren_with_nu_1_equals_mllib(spark: SparkSession) -> None:
     """MLlib solves for the users last, so theirs are the rows that belong to its items."""
@@ -108,15 +131,15 @@ def test_hu_koren_with_nu_1_equals_mllib(spark: SparkSession) -> None:
         np.stack(frame.orderBy("id").toPandas()["features"].tolist()).astype(np.float32)
         for frame in (theirs.userFactors, theirs.itemFactors)
     ]
-    params = AlsParams(rank=4, regularization=0.3, alpha=1.5, objective="hu_koren", nu=1.0)
-    fixed = fixed_side(sides[1], np.zeros(len(sides[1]), np.float32), 0.0, params)
-    found, _ = fold_in(csr_from_pairs(users, items, weights, SHAPE), fixed)
+    params = fixed(rank=4, regularization=0.3, alpha=1.5, objective="hu_koren", nu=1.0)
+    items_side = fixed_side(sides[1], np.zeros(len(sides[1]), np.float32), 0.0, params)
+    found, _ = fold_in(csr_from_pairs(users, items, weights, SHAPE), items_side)
     assert np.allclose(found, sides[0], atol=1e-4)
 
 
 @pytest.mark.soak
 def test_gradients_agree_across_executions_and_an_initial_model_continues(pairs: DataFrame) -> None:
-    params = AlsParams(rank=20, solver="cg", iterations=4, blocks=2)
+    params = fixed(rank=20, solver="cg", iterations=4, blocks=2)
     seen: dict[str, list[Progress]] = {"single_task": [], "distributed": []}
     whole, halves = {}, {}
     for execution, progress in seen.items():
@@ -156,7 +179,7 @@ class Folder:
 def test_a_stopped_fit_resumes_from_its_last_checkpoint(
     spark: SparkSession, pairs: DataFrame, tmp_path: Path, execution: str
 ) -> None:
-    params = AlsParams(rank=20, iterations=3, checkpoint_interval=1, blocks=2, execution=execution)
+    params = fixed(rank=20, iterations=3, checkpoint_interval=1, blocks=2, execution=execution)
     validation = pairs.limit(5) if execution == "single_task" else None
     whole = arrays(
         fit_als(pairs, params, checkpoint=Folder(spark, tmp_path / "whole"), validation=validation)
@@ -179,7 +202,7 @@ def test_a_stopped_fit_resumes_from_its_last_checkpoint(
 
 @pytest.mark.soak
 def test_a_fit_stops_when_the_validation_part_gets_worse(pairs: DataFrame) -> None:
-    params = AlsParams(
+    params = fixed(
         feedback="explicit",
         rank=10,
         regularization=0.0001,
@@ -218,34 +241,34 @@ def test_invalid_interactions_are_shown(
     spark: SparkSession, rows: list[tuple[object, ...]], shown: str
 ) -> None:
     with pytest.raises(InputError, match=shown):
-        fit_als(bad(spark, *rows), AlsParams(rank=2, iterations=1))
+        fit_als(bad(spark, *rows), fixed(rank=2, iterations=1))
 
 
 def test_other_errors_have_instructions(spark: SparkSession) -> None:
     frame = bad(spark)
     again = frame.unionByName(frame.where("user_id = 'b'"))
     with pytest.raises(InputError, match=r"\('b', 'y'\)"):
-        fit_als(again, AlsParams(rank=2, execution="distributed"))
+        fit_als(again, fixed(rank=2, execution="distributed"))
     with pytest.raises(SchemaError, match="rating"):
-        fit_als(frame, AlsParams(feedback="explicit"))
+        fit_als(frame, fixed(feedback="explicit"))
     with pytest.raises(ParameterError, match=r"patience=2 stops a fit early by .*validation"):
-        fit_als(frame, AlsParams(patience=2))
+        fit_als(frame, fixed(patience=2))
     with pytest.raises(InputError, match="no interactions"):
-        fit_als(frame.limit(0), AlsParams())
+        fit_als(frame.limit(0), fixed())
     with pytest.raises(InputError, match=r"All 2 ratings are 4.0"):
-        fit_als(frame.withColumn("rating", F.lit(4.0)), AlsParams(feedback="explicit"))
+        fit_als(frame.withColumn("rating", F.lit(4.0)), fixed(feedback="explicit"))
 
 
 def test_an_initial_model_and_validation_are_checked_before_the_fit(spark: SparkSession) -> None:
     def no_cut(frame: DataFrame) -> DataFrame:
         raise AssertionError(frame)
 
-    frame, params = bad(spark), AlsParams(rank=2, iterations=1)
+    frame, params = bad(spark), fixed(rank=2, iterations=1)
     start = FactorModel(frame, frame, 0.0, params)
     with pytest.raises(
         ParameterError, match=r"initial_model has rank 2, but params have rank=3.*set rank=2"
     ):
-        fit_als(frame, AlsParams(rank=3), initial_model=start, checkpoint=no_cut)
+        fit_als(frame, fixed(rank=3), initial_model=start, checkpoint=no_cut)
     with pytest.raises(SchemaError, match="in the validation part: item_id"):
         fit_als(frame, params, validation=frame.drop("item_id"), checkpoint=no_cut)
     nothing = frame.withColumn("item_id", F.lit(None).cast("string"))
@@ -254,7 +277,7 @@ def test_an_initial_model_and_validation_are_checked_before_the_fit(spark: Spark
 
 
 def test_an_initial_model_without_known_ids_has_no_effect(pairs: DataFrame) -> None:
-    params = AlsParams(rank=2, iterations=1, execution="single_task")
+    params = fixed(rank=2, iterations=1, execution="single_task")
     model = fit_als(pairs, params)
     strangers = replace(
         model, user_factors=model.user_factors.limit(0), item_factors=model.item_factors.limit(0)
@@ -266,7 +289,7 @@ def test_an_initial_model_without_known_ids_has_no_effect(pairs: DataFrame) -> N
 
 def test_the_ids_of_an_initial_model_become_those_of_the_interactions(spark: SparkSession) -> None:
     kinds = spark.range(0).selectExpr("id AS user_id", "CAST(id AS INT) AS item_id").schema
-    rows, params = [("abc",), ("5000000000",), ("1",), (None,)], AlsParams(rank=1)
+    rows, params = [("abc",), ("5000000000",), ("1",), (None,)], fixed(rank=1)
     users, items = (spark.createDataFrame(rows, f"{key}_id string") for key in ("user", "item"))
     start = continued(FactorModel(users, items, 0.0, params), kinds, params)
     assert [row["user_id"] for row in start.user_factors.collect()] == [5_000_000_000, 1]
@@ -287,7 +310,7 @@ def test_repeated_pairs_follow_the_rule(
         [("a", "x", 1.0), ("b", "y", float(merge([2.0, 5.0])))],
         "user_id string, item_id string, weight double",
     )
-    params = AlsParams(rank=2, iterations=2, duplicates=rule)
+    params = fixed(rank=2, iterations=2, duplicates=rule)
     found = arrays(fit_als(frame, params))
     expected = arrays(fit_als(once, params.model_copy(update={"duplicates": "error"})))
     assert found[0] == expected[0]

@@ -7,13 +7,13 @@ import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from tests.support.als_oracle import fixed
 from tests.support.executions import executions
 
 from matchlake.errors import ConfigError, ParameterError, SchemaError
 from matchlake.recommender.als.fit import fit_als
 from matchlake.recommender.als.model import FactorModel
 from matchlake.recommender.als.numpy_model import NumpyFactorModel
-from matchlake.recommender.als.params import AlsParams
 from matchlake.recommender.sides import ITEM, USER
 from matchlake.recommender.weights import log_weight, time_decay
 from matchlake.training.params import RecommendParams
@@ -28,7 +28,7 @@ def built(spark: SparkSession, feedback: str) -> tuple[FactorModel, NumpyFactorM
     """One model twice. Factors are small integers: sums are exact, and many scores are equal."""
     rng = np.random.default_rng(5)
     explicit = feedback == "explicit"
-    params = AlsParams(feedback=feedback, rank=RANK)
+    params = fixed(feedback=feedback, rank=RANK)
     sides = []
     for size in (USERS, ITEMS):
         factors = rng.integers(-2, 3, (size, RANK)).astype(np.float32)
@@ -138,7 +138,7 @@ def pairs_of(kind: str) -> str:
 
 def test_ids_of_another_integer_type_are_the_same_ids(spark: SparkSession) -> None:
     pairs = spark.range(40).selectExpr("id % 8 AS user_id", "id % 5 AS item_id", "1.0 AS weight")
-    model = fit_als(pairs.distinct(), AlsParams(rank=2, iterations=1))
+    model = fit_als(pairs.distinct(), fixed(rank=2, iterations=1))
     seen = pairs.selectExpr("CAST(user_id AS INT)", "CAST(item_id AS INT)").where("item_id < 4")
     left = lists(model.recommend_items(None, 5, exclude_seen=seen), "user_id", "item_id")
     assert {user: [item for item, _ in line] for user, line in left.items()} == {

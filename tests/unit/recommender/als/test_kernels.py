@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
-from tests.support.als_oracle import Problem, objective, solve_side
+from tests.support.als_oracle import Problem, fixed, objective, solve_side
 
 from matchlake.engine.cholesky import factorize, rank_update, substitute
 from matchlake.engine.csr import Csr, csr_from_pairs
@@ -52,7 +52,7 @@ def start(shape: tuple[int, int], params: AlsParams) -> Fitted:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rank", [1, 7, 16, 33])
 def test_exact_fit_is_the_oracles(kind: dict[str, object], rank: int) -> None:
-    params = AlsParams(**kind, rank=rank, iterations=3, solver="cholesky", regularization=0.1)
+    params = fixed(**kind, rank=rank, iterations=3, solver="cholesky", regularization=0.1)
     shape = (30, 20)
     problem, csr = random_problem(params, shape, 0.3)
     fitted = start(shape, params)
@@ -77,10 +77,10 @@ def test_other_solvers_reach_the_exact_objective(
 ) -> None:
     monkeypatch.setattr("matchlake.recommender.als.solver.BLOCK_SIZE", LANES)
     shape, common = (40, 25), {"rank": 40, "regularization": 0.1, "seed": 3}
-    params = AlsParams(**kind, **common, **solver, iterations=30)
+    params = fixed(**kind, **common, **solver, iterations=30)
     problem, csr = random_problem(params, shape, 0.4)
     fitted = fit_rows(csr, params)
-    exact = fit_rows(csr, AlsParams(**kind, **common, solver="cholesky", iterations=30))
+    exact = fit_rows(csr, fixed(**kind, **common, solver="cholesky", iterations=30))
     found = objective(problem, split(fitted.users, params), split(fitted.items, params))
     assert fitted.loss == pytest.approx(found, rel=1e-4)
     assert fitted.loss < 1.02 * exact.loss
@@ -107,7 +107,7 @@ def test_any_sparse_matrix_gives_finite_rows_and_a_loss_that_never_grows(
     kind: dict[str, object],
     seed: int,
 ) -> None:
-    params = AlsParams(**kind, **chosen)
+    params = fixed(**kind, **chosen)
     problem, csr = random_problem(params, shape, density, seed)
     step = params.model_copy(update={"iterations": 1})
     fitted, losses = start(shape, params), []
@@ -125,7 +125,7 @@ def test_any_sparse_matrix_gives_finite_rows_and_a_loss_that_never_grows(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nonnegative_rows_solve_the_bounded_problem(kind: dict[str, object]) -> None:
-    params = AlsParams(**kind, rank=6, nonnegative=True, regularization=0.1, iterations=1)
+    params = fixed(**kind, rank=6, nonnegative=True, regularization=0.1, iterations=1)
     shape = (25, 15)
     problem, csr = random_problem(params, shape, 0.4)
     fitted = start(shape, params)
@@ -148,7 +148,7 @@ def test_nonnegative_rows_solve_the_bounded_problem(kind: dict[str, object]) -> 
 
 
 def test_nonnegative_rows_drop_negative_start_values() -> None:
-    params = AlsParams(rank=6, nonnegative=True, iterations=1)
+    params = fixed(rank=6, nonnegative=True, iterations=1)
     shape = (25, 15)
     _, csr = random_problem(params, shape, 0.4)
     fitted = start(shape, params)
@@ -165,7 +165,7 @@ def test_checkerboard_is_learnt() -> None:
     hidden[np.arange(20), (3 * np.arange(20)) % 16] = True
     rows, columns = (a.astype(np.int32) for a in np.nonzero(~hidden))
     ratings = np.where(board, 5.0, 1.0).astype(np.float32)
-    params = AlsParams(feedback="explicit", rank=2, regularization=0.005, iterations=20)
+    params = fixed(feedback="explicit", rank=2, regularization=0.005, iterations=20)
     csr = csr_from_pairs(rows, columns, ratings[~hidden] - 3, (20, 16))
     fitted = fit_rows(csr, params)
     scores = 3 + fitted.users[:, :2] @ fitted.items[:, :2].T
@@ -178,7 +178,7 @@ def test_implicit_blocks_of_similar_users_are_learnt() -> None:
     hidden = np.zeros_like(seen)
     hidden[np.arange(30), 8 * (np.arange(30) // 10) + np.arange(30) % 8] = True
     rows, columns = (a.astype(np.int32) for a in np.nonzero(seen & ~hidden))
-    params = AlsParams(rank=3, regularization=0.01, unobserved_weight=0.1, iterations=15)
+    params = fixed(rank=3, regularization=0.01, unobserved_weight=0.1, iterations=15)
     fitted = fit_rows(
         csr_from_pairs(rows, columns, np.ones(len(rows), np.float32), (30, 24)), params
     )
@@ -188,7 +188,7 @@ def test_implicit_blocks_of_similar_users_are_learnt() -> None:
 
 @pytest.mark.parametrize("solver", ["cholesky", "cg", "blocks"])
 def test_threads_change_nothing(solver: str) -> None:
-    params = AlsParams(rank=20, solver=solver, iterations=2, threads=1)
+    params = fixed(rank=20, solver=solver, iterations=2, threads=1)
     _, csr = random_problem(params, (300, 80), 0.1)
     one = fit_rows(csr, params)
     three = fit_rows(csr, params.model_copy(update={"threads": 3}))

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from tests.support.als_oracle import fixed
 
 from matchlake.engine.csr import csr_from_pairs
 from matchlake.errors import InputError, ParameterError
@@ -53,7 +54,7 @@ KINDS = [{"feedback": "explicit"}, {"feedback": "implicit", "alpha": 3.0, "objec
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_fold_in_equals_one_row_of_a_half_iteration(kind: dict[str, object]) -> None:
-    params = AlsParams(**kind, rank=6, solver="cholesky", iterations=2)
+    params = fixed(**kind, rank=6, solver="cholesky", iterations=2)
     model, histories = trained(params)
     for n in (0, 7, 39):
         row = model.fold_in_user(histories[USERS[n]] | {"an unknown item": 5.0})
@@ -63,7 +64,7 @@ def test_fold_in_equals_one_row_of_a_half_iteration(kind: dict[str, object]) -> 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_explanation_adds_up_to_the_score(kind: dict[str, object]) -> None:
-    model, histories = trained(AlsParams(**kind, rank=6, solver="cholesky", iterations=2))
+    model, histories = trained(fixed(**kind, rank=6, solver="cholesky", iterations=2))
     history = histories["u03"]
     parts = model.explain("i05", history)
     assert {item for item, _ in parts} == set(history)
@@ -74,7 +75,7 @@ def test_explanation_adds_up_to_the_score(kind: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_invalid_ratings_are_not_folded_in(kind: dict[str, object]) -> None:
-    model, _ = trained(AlsParams(**kind, rank=2, iterations=1))
+    model, _ = trained(fixed(**kind, rank=2, iterations=1))
     for wrong in (float("nan"), float("inf")):
         for fold in (model.fold_in_user, model.fold_in_item):
             with pytest.raises(InputError, match=f"'u01': {wrong} cannot be folded in.*finite"):
@@ -86,7 +87,7 @@ def test_invalid_ratings_are_not_folded_in(kind: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("solver", ["cholesky", "cg", "blocks"])
 def test_a_weight_of_zero_is_no_preference(solver: str) -> None:
-    params = AlsParams(objective="hu_koren", nu=0, rank=4, iterations=3, solver=solver)
+    params = fixed(objective="hu_koren", nu=0, rank=4, iterations=3, solver=solver)
     users, items = np.array([0, 0, 1, 2, 2], np.int32), np.array([0, 1, 1, 0, 2], np.int32)
     strengths = np.array([2, 1, 3, 1, 1], np.float32)
     without = fit_rows(csr_from_pairs(users, items, strengths, (4, 3)), params)
@@ -98,7 +99,7 @@ def test_a_weight_of_zero_is_no_preference(solver: str) -> None:
 
 
 def test_recommendations_are_the_largest_scores() -> None:
-    model, histories = trained(AlsParams(feedback="explicit", rank=6))
+    model, histories = trained(fixed(feedback="explicit", rank=6))
     scores = {item: float(model.score(["u01"], [item])[0]) for item in ITEMS}
     left = [item for item in ITEMS if item not in histories["u01"]]
     expected = sorted(left, key=lambda item: (-scores[item], item))[:5]
@@ -112,7 +113,7 @@ def test_recommendations_are_the_largest_scores() -> None:
 
 
 def test_an_unknown_user_gets_popular_items() -> None:
-    model, histories = trained(AlsParams(rank=6))
+    model, histories = trained(fixed(rank=6))
     counts = {item: sum(item in history for history in histories.values()) for item in ITEMS}
     found = model.recommend_items("nobody", 3)
     best = sorted(ITEMS, key=lambda item: (-counts[item], item))[:3]
@@ -124,7 +125,7 @@ def test_an_unknown_user_gets_popular_items() -> None:
 
 
 def test_lists_have_a_length() -> None:
-    model, _ = trained(AlsParams(rank=6))
+    model, _ = trained(fixed(rank=6))
     asks = (model.recommend_items, model.recommend_users, model.similar_items, model.related_users)
     for ask in asks:
         with pytest.raises(ParameterError, match="k=0 must be 1 or more"):
@@ -133,7 +134,7 @@ def test_lists_have_a_length() -> None:
 
 
 def test_similar_items_by_cosine() -> None:
-    model, _ = trained(AlsParams(rank=6))
+    model, _ = trained(fixed(rank=6))
     unit = model.item_factors / np.linalg.norm(model.item_factors, axis=1, keepdims=True)
     cosines = unit @ unit[4]
     cosines[4] = -2
@@ -144,7 +145,7 @@ def test_similar_items_by_cosine() -> None:
 
 
 def test_users_for_items_and_similar_users_are_the_same_with_sides_exchanged() -> None:
-    model, _ = trained(AlsParams(feedback="explicit", rank=6))
+    model, _ = trained(fixed(feedback="explicit", rank=6))
     scores = model.score(USERS, ["i04"] * len(USERS))
     left = [n for n in np.argsort(-scores, kind="stable") if USERS[n] not in ("u02", "u07")][:4]
     found = model.recommend_users("i04", 4, exclude_seen=["u02", "u07", "an unknown user"])
@@ -175,7 +176,7 @@ def counted(n_interactions: list[int]) -> NumpyFactorModel:
         np.zeros(rows, np.float32),
         np.zeros(4, np.float32),
         3.0,
-        AlsParams(feedback="explicit", rank=2),
+        fixed(feedback="explicit", rank=2),
         np.array(n_interactions),
         np.ones(4, np.int64),
     )

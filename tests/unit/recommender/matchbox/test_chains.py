@@ -6,7 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from matchlake.recommender.matchbox.chains import Convergence, measure_convergence
+from matchlake.recommender.matchbox.chains import (
+    Convergence,
+    measure_convergence,
+    mixing_problem,
+)
+from matchlake.recommender.matchbox.params import MatchboxParams
 
 CHAINS, SWEEPS = 4, 5000
 
@@ -48,3 +53,19 @@ def test_chains_that_stand_still_have_mixed_only_at_one_number() -> None:
     apart = convergence_diagnostics(still * [[1.0], [2.0]])
     assert apart.r_hat == math.inf
     assert apart.ess == 4
+
+
+def test_chains_that_have_not_mixed_are_named_with_what_to_raise() -> None:
+    params = MatchboxParams(burn_in=80, samples=40)
+    good, bad = Convergence("error", 0.8, 1.01, 90.0), Convergence("item_bias", 2.0, 1.4, 3.0)
+    assert mixing_problem([good], params) is None
+    assert mixing_problem([good, bad], params) == (
+        "The chains have not mixed: 1 of 2 traced numbers, among them item_bias (R-hat 1.40, 3 "
+        "effective samples); raise burn_in (now 80) and samples (now 40), for example to 160 and "
+        "100."
+    )
+    slow = Convergence("error", 0.8, 1.0, 9.0)
+    assert "error (R-hat 1.00, 9 effective" in str(mixing_problem([slow], params))
+    stuck = Convergence("error", 0.8, math.inf, 2.0)
+    assert "error (R-hat inf, 2 effective" in str(mixing_problem([bad, stuck], params))
+    assert "too few sweeps to tell" in str(mixing_problem([], params))

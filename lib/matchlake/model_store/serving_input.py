@@ -1,0 +1,87 @@
+"""The rows that a served model answers, from what a caller sent."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from matchlake.errors import SchemaError
+
+EXCLUDE = "exclude_seen"
+"""Column with a list of item ids per row."""
+
+_EXAMPLE = '{"dataframe_records": [{"user_id": ..., "item_id": ...}]}'
+
+
+def rows_of(sent: pd.DataFrame, *required: str) -> pd.DataFrame:
+    """The rows of `sent`; MLflow passes columns of lists as one row, which is unpacked.
+
+    Raises SchemaError for missing columns, and for columns of different lengths.
+    """
+    missing = [name for name in required if name not in sent]
+    if missing:
+        raise SchemaError.missing("the input", missing, map(str, sent.columns))
+    if len(sent) != 1 or not _is_list(sent[required[0]].iloc[0]):
+        return sent
+    columns = {str(name): sent[name].iloc[0] for name in sent}
+    size = len(columns[required[0]])
+    if EXCLUDE in columns:
+        columns[EXCLUDE] = _exclusions(columns[EXCLUDE], size)
+    columns = {name: values for name, values in columns.items() if not _is_null(values)}
+    lengths = {name: len(values) if _is_list(values) else 1 for name, values in columns.items()}
+    if set(lengths.values()) != {size}:
+        shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise SchemaError(
+            f"The columns of the input have different lengths: {shown}. Send columns of one "
+            f"length, or one record per row: {_EXAMPLE}."
+        )
+    return pd.DataFrame({name: list(values) for name, values in columns.items()}, dtype=object)
+
+
+def require_kind(values: Sequence[Any], name: str, known: Sequence[Any]) -> None:
+    """Raises SchemaError if an id has another type than the ids of the model, `known`.
+
+    Such an id would be unknown, and its answer that of an unknown user or item. Null passes.
+    """
+    kind, words = (str, "strings") if isinstance(known[0], str) else (int, "integers")
+    for value in values:
+        plain = value.item() if isinstance(value, np.generic) else value
+        if _is_null(plain) or (isinstance(plain, kind) and not isinstance(plain, bool)):
+            continue
+        raise SchemaError(
+            f"{name} {plain!r} has the type {type(plain).__name__}, but the ids of this model are "
+            f"{words}, such as {known[0]!r}. Send {name} as {words}."
+        )
+
+
+def exclusions_of(rows: pd.DataFrame, known: Sequence[Any]) -> list[Sequence[Any]]:
+    """The items not to recommend, per row; empty where nothing was sent.
+
+    Raises SchemaError for a value that is no list, and for items of another type than `known`.
+    """
+    sent: list[Any] = rows[EXCLUDE].to_list() if EXCLUDE in rows else [None] * len(rows)
+    for value in sent:
+        if not _is_list(value) and not _is_null(value):
+            raise SchemaError(
+                f"{EXCLUDE} {value!r} is no list. Send a list of item ids per row, or null."
+            )
+    lists: list[Sequence[Any]] = [() if _is_null(value) else list(value) for value in sent]
+    for each in lists:
+        require_kind(each, EXCLUDE, known)
+    return lists
+
+
+def _exclusions(values: Any, size: int) -> Any:
+    """A flat list belongs to the only user; otherwise there is a list, or null, per user."""
+    if _is_list(values) and size == 1 and not any(_is_list(v) or _is_null(v) for v in values):
+        return [values]
+    return values
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or (not _is_list(value) and bool(pd.isna(value)))
