@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from matchlake.ingest.files.encodings import BYTES
+from matchlake.ingest.files.encodings import BYTES, BYTES_CODEC
 from matchlake.ingest.parse.safe_cast import Mask, mask_of
 
 _REPLACEMENT = "\ufffd"
@@ -29,7 +29,7 @@ def decoded(values: pa.Array, codec: str) -> tuple[pa.Array, Mask]:
     """
     failed = np.zeros(len(values), bool)
     bounds, data = _buffers(values)
-    if codec == BYTES or not len(data) or data.max() <= _MAX_ASCII:
+    if codec == BYTES_CODEC or not len(data) or data.max() <= _MAX_ASCII:
         return values, failed
     raw = _raw(values, bounds, data)
     if codec == "utf-8":
@@ -52,7 +52,7 @@ def replaced(values: pa.Array) -> Mask:
 def shown(values: pa.Array, codec: str) -> pa.Array:
     """Texts that were read as ISO 8859-1, for people: what cannot be decoded is replaced."""
     bounds, data = _buffers(values)
-    if codec == BYTES or not len(data) or data.max() <= _MAX_ASCII:
+    if codec == BYTES_CODEC or not len(data) or data.max() <= _MAX_ASCII:
         return values
     raw = _raw(values, bounds, data).to_pylist()
     return pa.array([each and each.decode(codec, "replace") for each in raw], pa.string())

@@ -5,6 +5,7 @@ from functools import cache
 
 BYTES = "iso-8859-1"
 """The encoding with which Spark reads the bytes of a file."""
+BYTES_CODEC = codecs.lookup(BYTES).name
 _ASCII = bytes(range(128)).decode("ascii")
 _LINE_ENDS = "\r\n"
 _JAVA_NAMES = {"windows-31j": "cp932", "ms932_0213": "shift_jisx0213"}

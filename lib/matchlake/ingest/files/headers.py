@@ -23,7 +23,8 @@ def csv_header(
     codec = csv.codec
     if codec is None:
         return [name or "" for name in names]
-    return [(name or "").encode(csv.read_as).decode(codec, "replace") for name in names]
+    texts = [(name or "").encode(csv.read_as).decode(codec, "replace") for name in names]
+    return [texts[0].removeprefix("\ufeff"), *texts[1:]] if texts else []
 
 
 def expected_names(source: LakeSource) -> list[str]:

@@ -5,7 +5,6 @@ Only the declared columns are read, so the other columns of a file may have any 
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
@@ -30,6 +29,7 @@ from pyspark.sql.types import (
 )
 
 from matchlake.ingest.columns import Columns
+from matchlake.ingest.files.corruption import FAILED
 from matchlake.ingest.files.discovery import LakeFile
 from matchlake.ingest.files.parquet_footer import NANOSECONDS, STORED_AS, footer_schema
 from matchlake.ingest.parse.paths import path_of
@@ -40,20 +40,19 @@ _PLAIN = (
     *(IntegerType, LongType, ShortType, StringType, TimestampNTZType, TimestampType),
 )
 """The types that Arrow carries to Python as they are."""
-_UNKNOWN = ("PARQUET_TYPE", "Illegal Parquet type", "COLUMN_ALREADY_EXISTS", "Parquet type not")
-"""Spark's errors for a file with a type that Spark lacks, or with equal names."""
 _OPTIONS = {"datetimeRebaseMode": "CORRECTED", "int96RebaseMode": "CORRECTED"}
 """Old dates are as the file has them, unless it names another calendar."""
 
 
 def file_schema(spark: SparkSession, file: LakeFile) -> StructType:
-    """All fields of a file; raises ValueError if the file has no readable footer."""
+    """All fields of a file; raises the error of Spark if the file has no readable footer."""
     try:
         return spark.read.parquet(file.path).schema
-    except PySparkException as error:
-        if not any(text in str(error) for text in _UNKNOWN):
-            raise
-    return footer_schema(spark, file.path, file.size)
+    except FAILED as error:
+        try:
+            return footer_schema(spark, file.path, file.size)
+        except (ValueError, *FAILED):
+            raise error from None
 
 
 def names_of(schema: StructType, within: str = "") -> Iterator[str]:

@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructType
 
-from matchlake.ingest.files.corruption import CORRUPT, FAILED, REFUSED, Fault, Faults, fault_of
+from matchlake.ingest.files.corruption import FAILED, REFUSED, Fault, Faults, fault_of
 from matchlake.ingest.files.discovery import LakeFile
 from matchlake.ingest.files.headers import (
     ambiguous_columns,
@@ -25,10 +25,10 @@ from matchlake.ingest.files.parquet import (
     plain_fields,
     read_parquet,
 )
-from matchlake.ingest.files.parse import CORRUPT as TORN
-from matchlake.ingest.files.parse import VALUE, parse_rows
+from matchlake.ingest.files.parse import CORRUPT, VALUE, parse_rows
 from matchlake.ingest.files.sizes import TextLimits
 from matchlake.ingest.parse.bisect import bisect_failures
+from matchlake.schemas import quote_identifier
 
 Schemas = dict[LakeFile, StructType]
 """The declared fields of each Parquet file, in the types that it has."""
@@ -79,8 +79,6 @@ class LakeRows:
                 continue
             try:
                 self._check(file, checked)
-            except ValueError as error:
-                checked.faults[file] = Fault(CORRUPT, str(error))
             except FAILED as error:
                 checked.faults[file] = fault_of(error)
         return checked
@@ -172,13 +170,22 @@ class LakeRows:
         if self.source.format == "json":
             lines = self.spark.read.text(paths).where(f"trim({VALUE}) != ''")
             return _Readable(lines, {VALUE: F.col(VALUE)})
-        # Spark finds fields by their position, and refuses names that differ by case alone.
-        names = {name: f"_{at}" for at, name in enumerate(self.source.in_rows)}
-        fields = StructType()
-        for name in (*names.values(), TORN):
-            fields = fields.add(name, StringType())
-        rows = self.spark.read.csv(paths, fields, columnNameOfCorruptRecord=TORN, **self._dialect())
-        return _Readable(rows, {name: F.col(read) for name, read in names.items()})
+        csv, names = self.source.csv, expected_names(self.source)
+        read_as = [csv.as_read(name) for name in names]
+        if len({name.lower() for name in (*read_as, CORRUPT)}) <= len(names):
+            # Spark finds fields by position, and refuses names that differ by case alone.
+            read_as = [f"_{at}" for at in range(len(names))]
+        schema = StructType()
+        for name in (*read_as, CORRUPT):
+            schema = schema.add(name, StringType())
+        rows = self.spark.read.csv(
+            paths, schema, columnNameOfCorruptRecord=CORRUPT, **self._dialect()
+        )
+        fields = [F.col(quote_identifier(name)) for name in read_as]
+        if csv.multiline and csv.codec == "utf-8" and not csv.header:
+            mark = csv.as_read("\ufeff")  # Spark removes it from lines, not from whole files
+            fields[0] = F.regexp_replace(fields[0], f"^{mark}", "")
+        return _Readable(rows, dict(zip(self.source.in_rows, fields, strict=True)))
 
     def _dialect(self) -> dict[str, Any]:
         csv = self.source.csv

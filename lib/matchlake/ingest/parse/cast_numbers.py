@@ -74,7 +74,7 @@ def decimal_to_text(values: pa.Array, _column: ColumnParams) -> Converted:
 
 def text_to_integer(values: pa.Array, _column: ColumnParams) -> Converted:
     """Decimal digits with an optional minus."""
-    if not pc.any(pc.match_substring(values, "x", ignore_case=True)).as_py():
+    if not any(pc.any(pc.match_substring(values, letter)).as_py() for letter in "xX"):
         return cast_or_wrong(values, pa.int64())
     hexadecimal = mask_of(pc.match_substring_regex(values, _NO_DIGITS))  # Arrow reads 0x1F
     integers, failed = safe_cast(without(values, hexadecimal), pa.int64())

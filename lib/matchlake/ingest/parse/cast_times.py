@@ -109,6 +109,9 @@ def _outside(since: pa.Array, per_second: int) -> Mask:
 def _not_within(numbers: pa.Array, first: int, last: int) -> Mask:
     limits = np.iinfo(numbers.type.to_pandas_dtype())
     low, high = max(first, limits.min), min(last, limits.max)
+    found = pc.min_max(numbers).as_py()
+    if found["min"] is None or (low <= found["min"] and found["max"] <= high):
+        return np.zeros(len(numbers), bool)
     return mask_of(pc.or_(pc.less(numbers, low), pc.greater(numbers, high)))
 
 

@@ -18,6 +18,10 @@ Converted = tuple[pa.Array, Failures]
 def safe_cast(values: pa.Array, to: pa.DataType) -> tuple[pa.Array, Mask]:
     """`values` in the type `to`, and a mask of the failures, which are null."""
     failed = np.zeros(len(values), bool)
+    try:
+        return values.cast(to), failed
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        pass
 
     def passes(start: int, stop: int) -> bool:
         try:
@@ -26,11 +30,8 @@ def safe_cast(values: pa.Array, to: pa.DataType) -> tuple[pa.Array, Mask]:
             return False
         return True
 
-    rows = bisect_failures(len(values), passes)
-    if rows:
-        failed[rows] = True
-        values = without(values, failed)
-    return values.cast(to), failed
+    failed[bisect_failures(len(values), passes)] = True
+    return without(values, failed).cast(to), failed
 
 
 def cast_or_wrong(values: pa.Array, to: pa.DataType) -> Converted:
