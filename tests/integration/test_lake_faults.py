@@ -74,11 +74,16 @@ FAULTS: dict[str, tuple[Make, str]] = {
         'has the columns "k"',
     ),
     "dangling": (dangling, "dangling"),
-    "blocked_table": (blocked("bronze/blocked_table"), "blocked_table: "),
-    "blocked_log": (blocked("bronze/blocked_log/_delta_log/00000000000000000000.json"), "log: "),
-    "blocked_staging": (blocked("checkpoints/lake.blocked_staging.rows"), "blocked_staging"),
-    "blocked_checkpoint": (blocked("checkpoints/lake.blocked_checkpoint"), "blocked_checkpoint: "),
-    "pattern": (text(".csv", ROWS), "pattern: "),
+    "blocked_table": (blocked("warehouse/bronze/blocked_table"), "- blocked_table: "),
+    "blocked_log": (
+        blocked("warehouse/bronze/blocked_log/_delta_log/00000000000000000000.json"),
+        "- blocked_log: ",
+    ),
+    "blocked_checkpoint": (
+        blocked("checkpoints/lake.blocked_checkpoint"),
+        "- blocked_checkpoint: ",
+    ),
+    "pattern": (text(".csv", ROWS), "- pattern: "),
     "missing": (lambda *_: None, "No file"),
     "good": (text(".csv", ROWS), "read 1 = 1 valid + 0 quarantined"),
 }
@@ -114,7 +119,7 @@ def test_load_faults_give_a_sentence_each(tmp_path: Path) -> None:
     assert done.returncode == 1, said[-3000:]
     assert not re.search(r"Traceback|at org\.apache|\n\s+at ", said), said[-6000:]
     for name, (_, told) in FAULTS.items():
-        lines = [line for line in said.splitlines() if name in line]
+        lines = [line for line in said.splitlines() if re.search(rf"\b{name}\b", line)]
         assert any(told in line for line in lines), (name, told, lines)
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from matchlake.ingest.files.encodings import BYTES, BYTES_CODEC
+from matchlake.ingest.parse.cast_texts import undecodable
 from matchlake.ingest.parse.safe_cast import Mask, mask_of
 
 _REPLACEMENT = "\ufffd"
@@ -60,12 +61,10 @@ def shown(values: pa.Array, codec: str) -> pa.Array:
 
 def valid_text(values: pa.Array) -> pa.Array:
     """Texts of which some may be no UTF-8, for people: what cannot be decoded is replaced."""
-    try:
-        values.validate(full=True)
-    except pa.ArrowInvalid:
-        raw = values.view(pa.binary()).to_pylist()
-        return pa.array([each and each.decode("utf-8", "replace") for each in raw], pa.string())
-    return values
+    if not undecodable(values).any():
+        return values
+    raw = values.view(pa.binary()).to_pylist()
+    return pa.array([each and each.decode("utf-8", "replace") for each in raw], pa.string())
 
 
 def _buffers(values: pa.Array) -> tuple[Bounds, Bytes]:

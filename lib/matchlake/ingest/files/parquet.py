@@ -4,6 +4,7 @@ Only the declared columns are read, so the other columns of a file may have any 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -99,9 +100,7 @@ def plain_fields(schema: StructType, columns: Columns) -> dict[str, Column]:
 
 
 def _plain(path: Sequence[str], schema: StructType) -> Column:
-    field, text = StructField("", schema), ".".join(map(quote_identifier, path))
-    for part in path:
-        field = field.dataType[part]
+    field, text = _field_at(schema, path), ".".join(map(quote_identifier, path))
     value, stored_as = F.col(text), (field.metadata or {}).get(STORED_AS)
     if stored_as == NANOSECONDS:
         floored = f"{text} div 1000 - IF({text} % 1000 < 0, 1, 0)"
@@ -113,6 +112,11 @@ def _plain(path: Sequence[str], schema: StructType) -> Column:
     kind = stored_as or field.dataType.simpleString()
     shown = F.hex(value) if isinstance(field.dataType, BinaryType) else value.cast("string")
     return F.when(value.isNotNull(), F.struct(shown.alias(kind)))
+
+
+def _field_at(schema: StructType, path: Sequence[str]) -> StructField:
+    field = schema[path[0]]
+    return _field_at(cast("StructType", field.dataType), path[1:]) if path[1:] else field
 
 
 def _is_plain(type_: DataType) -> bool:

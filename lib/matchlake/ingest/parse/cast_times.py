@@ -107,8 +107,7 @@ def _outside(since: pa.Array, per_second: int) -> Mask:
 
 
 def _not_within(numbers: pa.Array, first: int, last: int) -> Mask:
-    limits = np.iinfo(numbers.type.to_pandas_dtype())
-    low, high = max(first, limits.min), min(last, limits.max)
+    low, high = max(first, -(2**63)), min(last, 2**63 - 1)
     found = pc.min_max(numbers).as_py()
     if found["min"] is None or (low <= found["min"] and found["max"] <= high):
         return np.zeros(len(numbers), bool)

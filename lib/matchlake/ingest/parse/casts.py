@@ -93,6 +93,7 @@ CASTS: Mapping[str, Mapping[str, Cast]] = {
 }
 """The cast per declared type and kind of value; a pair that is not here is `wrong_type`."""
 
+_TEXTS = ARROW["array<string>"]
 _KINDS: tuple[tuple[Callable[[pa.DataType], bool], str], ...] = (
     (pa.types.is_string, "text"),
     (pa.types.is_binary, "bytes"),
@@ -104,7 +105,6 @@ _KINDS: tuple[tuple[Callable[[pa.DataType], bool], str], ...] = (
     (pa.types.is_date, "date"),
     (lambda type_: type_ == _TEXTS, "list of texts"),
 )
-_TEXTS = ARROW["array<string>"]
 _OF_TEXT = {pa.string(), pa.large_string(), pa.string_view(), pa.null()}
 _USUAL: tuple[tuple[Callable[[pa.DataType], bool], pa.DataType], ...] = (
     (pa.types.is_large_string, pa.string()),

@@ -15,6 +15,7 @@ from matchlake.ingest.rejections import ErrorCode, Rejection
 from matchlake.ingest.schema import ERROR_COLUMNS
 
 _SHOWN = 60
+_INT = (-(2**31), 2**31 - 1)
 _NUMBERS = ("integer", "decimal", "floating point")
 _HINTS = {
     "double": ": it has whole numbers up to 2^53",
@@ -96,8 +97,7 @@ class _Checks:
                 code = ErrorCode.OUT_OF_RANGE
                 self._add(row, code, f"{self._shown(row)} {self._fault(code)}")
         if column.type == "int":
-            limits = np.iinfo(np.int32)
-            self._check_range(values, limits.min, limits.max)
+            self._check_range(values, *_INT)
             values = without(values, self._rejected).cast(ARROW["int"])
         self._check_range(values, column.min, column.max)
         if column.one_of:

@@ -70,22 +70,28 @@ def test_parquet_types_that_spark_lacks(spark: SparkSession, tmp_path: Path) -> 
 
 def test_parquet_numbers_are_no_times_and_no_texts(spark: SparkSession, tmp_path: Path) -> None:
     numbers = {
-        "seen_at": ("timestamp", [1714557600000]),
+        "seen_at": ("timestamp", pa.array([1714557600000])),
         "born": ("date", pa.array([19840501], pa.int32())),
-        "member": ("boolean", [2.5]),
-        "left_at": ("bigint", [dt.datetime(2024, 5, 1, tzinfo=dt.UTC)]),
-        "friend": ("string", [2e16]),
-        "tags": ("string", [{"a": 1}]),
+        "member": ("boolean", pa.array([2.5])),
+        "left_at": ("bigint", pa.array([MOMENT], pa.timestamp("us", "UTC"))),
+        "friend": ("string", pa.array([2e16])),
+        "tags": ("string", pa.array([{"a": 1}])),
+        "map": ("string", pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))),
     }
-    path = parquet(tmp_path, "n", **{name: values for name, (_, values) in numbers.items()})
-    for name, (kind, _) in numbers.items():
-        source = lake_source("parquet", {name: column(kind)})
-        (row,) = load_files(spark, tmp_path, source, [path]).rows
-        assert (row["_error_code"], name) == (WRONG, name)
+    alone = {
+        name: pa.concat_arrays([pa.nulls(at, values.type), values, pa.nulls(6 - at, values.type)])
+        for at, (name, (_, values)) in enumerate(numbers.items())
+    }
+    path = parquet(tmp_path, "n", **alone)
+    declared = {name: column(kind) for name, (kind, _) in numbers.items()}
+    found = load_files(spark, tmp_path, lake_source("parquet", declared), [path])
+    for name, row in zip(numbers, found.rows, strict=True):
+        assert row["_error_code"] == WRONG, name
         assert row["_error_message"].startswith(f"{name}: ")
     declared = {"seen_at": column("timestamp", epoch="ms"), "friend": column("double")}
     found = load_files(spark, tmp_path, lake_source("parquet", declared), [path])
-    assert found.told("seen_at", "friend") == [(dt.datetime(2024, 5, 1, 10), 2e16)]
+    assert found.told("seen_at", "friend")[0] == (MOMENT.replace(microsecond=0), None)
+    assert found.told("friend")[4] == 2e16
 
 
 def test_parquet_whole_doubles_give_their_digits(spark: SparkSession, tmp_path: Path) -> None:
@@ -106,21 +112,12 @@ def test_csv_in_another_encoding_than_declared(spark: SparkSession, tmp_path: Pa
         "J\ufffdrg,Z\ufffdrich",
     ]
     good = [("Jörg", "Köln"), ("Jürg", "Zürich"), ("Jarg", "K€ln"), ("plain", "Ulm")]
-    for encoding, multiline in (
-        ("cp1252", False),
-        ("windows-1252", True),
-        ("utf-8", False),
-        ("utf-8", True),
-        ("utf-16", True),
-    ):
-        path.write_bytes(rows.encode(encoding))
+    for encoding, multiline in (("cp1252", False), ("utf-8", True), ("utf-16", True)):
+        mark = b"\xef\xbb\xbf" if encoding == "utf-8" else b""
+        path.write_bytes(mark + rows.encode(encoding))
         options = {"encoding": encoding, "multiline": multiline}
         source = lake_source("csv", declared, format_options=options)
         assert load_files(spark, tmp_path, source, [path]).told("k", "city") == good, encoding
-    for multiline in (False, True):
-        path.write_bytes(b"\xef\xbb\xbf" + rows.encode())
-        source = lake_source("csv", declared, format_options={"multiline": multiline})
-        assert load_files(spark, tmp_path, source, [path]).told("k", "city") == good, multiline
     path.write_bytes(b"k,city\na,\x81\nb,\xe4\nc,\xef\xbf\xbd\n")
     source = lake_source("csv", declared, format_options={"encoding": "cp1252"})
     assert load_files(spark, tmp_path, source, [path]).told("city") == [
