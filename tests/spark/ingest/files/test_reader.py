@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 from tests.support.lake_files import column, lake_source, load_files
 
-
 WRONG = "wrong_type"
 MOMENT = dt.datetime(2024, 5, 1, 10, 0, 0, 123456)
 NANOS = pa.array([1714557600123456789, None], pa.timestamp("ns"))
