@@ -132,7 +132,7 @@ class LakeRows:
     def _check(self, file: LakeFile, checked: Checked) -> None:
         """Enters what is known of one file."""
         source = self.source
-        names: list[str] | None = []
+        names: list[str] = []
         if file.size and source.format == "parquet":
             schema = file_schema(self.spark, file)
             names = list(names_of(schema))
