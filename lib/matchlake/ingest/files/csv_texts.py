@@ -29,6 +29,7 @@ def decoded(values: pa.Array, codec: str) -> tuple[pa.Array, Mask]:
     Failures are null. UTF-8 is not checked here: `check_columns` finds what is not UTF-8.
     """
     failed = np.zeros(len(values), bool)
+    values = values.cast(pa.string())  # Spark may send large ones
     bounds, data = _buffers(values)
     if codec == BYTES_CODEC or not len(data) or data.max() <= _MAX_ASCII:
         return values, failed
@@ -52,6 +53,7 @@ def replaced(values: pa.Array) -> Mask:
 
 def shown(values: pa.Array, codec: str) -> pa.Array:
     """Texts that were read as ISO 8859-1, for people: what cannot be decoded is replaced."""
+    values = values.cast(pa.string())
     bounds, data = _buffers(values)
     if codec == BYTES_CODEC or not len(data) or data.max() <= _MAX_ASCII:
         return values
@@ -61,6 +63,7 @@ def shown(values: pa.Array, codec: str) -> pa.Array:
 
 def valid_text(values: pa.Array) -> pa.Array:
     """Texts of which some may be no UTF-8, for people: what cannot be decoded is replaced."""
+    values = values.cast(pa.string())
     if not undecodable(values).any():
         return values
     raw = values.view(pa.binary()).to_pylist()

@@ -112,7 +112,11 @@ def _parse(batches: Iterable[pa.RecordBatch], source: LakeSource) -> Iterator[pa
         else:
             values, rejections = _fields(batch, source)
             why_null = _null
-        values = {**values, **{name: batch.column(name) for name in source.partition_columns}}
+        for name in source.partition_columns:
+            values[name] = batch.column(name)
+            for row in np.flatnonzero(replaced(values[name])):
+                message = f"{name}: {values[name][row].as_py()!r} is no UTF-8 text"
+                rejections.setdefault(int(row), Rejection(ErrorCode.INVALID_UTF8, message))
         typed = check_columns(source.columns, values, rejections, why_null)
         yield _result(batch, source, typed, rejections)
 
