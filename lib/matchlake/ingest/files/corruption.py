@@ -12,6 +12,8 @@ FAILED = (PySparkException, Py4JError)
 """The errors of a failed read."""
 TOO_LONG = "exceeds the maximum number of characters"
 """The error of the CSV reader for a field that is too long."""
+OVERFLOW = "long overflow"
+"""The error of the Parquet reader for milliseconds that Spark does not have."""
 CORRUPT, REFUSED, UNREADABLE = "corrupt", "refused", "found"
 """The status of a file in the log: broken; with other columns than declared; not readable now."""
 
@@ -42,9 +44,8 @@ _OF_FILE = re.compile(
     r"FileNotFoundException|FILE_NOT_EXIST|PATH_NOT_FOUND|Permission denied"
     r"|AccessControlException|FAILED_READ_FILE|AccessDenied"
 )
-_OF_STORAGE = re.compile(
-    r"[Tt]ime(d )?out|Connect|UnknownHost|SocketException|Unauthorized|\b401\b"
-)
+_OF_STORAGE = re.compile(r"[Tt]imed? ?out|Connection|UnknownHost|SocketException|Unauthorized")
+_FRAMES = re.compile(r"^\s*at .*$", re.MULTILINE)
 _NOISE = re.compile(r"^\s*(at |File \"|Traceback|JVM stacktrace|Caused by: *$|== SQL|\^)")
 _CAUSE = re.compile(r"Caused by: (?:[\w.$]+(?:Exception|Error): )?([^\n]+)")
 _CLASSES = re.compile(r"\b(?:[a-z]\w*\.)+[A-Z]\w*(?:Exception|Error)?: ")
@@ -58,7 +59,8 @@ def fault_of(error: Exception) -> Fault:
         return Fault(
             CORRUPT, _CLASSES.sub("", found[0].strip().removeprefix("Caused by: "))[:_SHOWN]
         )
-    if _OF_FILE.search(text) and not _OF_STORAGE.search(text):
+    told = _FRAMES.sub("", text)
+    if _OF_FILE.search(told) and not _OF_STORAGE.search(told):
         return Fault(UNREADABLE, sentence_of(error))
     raise error
 

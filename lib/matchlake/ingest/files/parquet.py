@@ -32,7 +32,12 @@ from pyspark.sql.types import (
 from matchlake.ingest.columns import Columns
 from matchlake.ingest.files.corruption import FAILED
 from matchlake.ingest.files.discovery import LakeFile
-from matchlake.ingest.files.parquet_footer import NANOSECONDS, STORED_AS, footer_schema
+from matchlake.ingest.files.parquet_footer import (
+    MILLISECONDS,
+    NANOSECONDS,
+    STORED_AS,
+    footer_schema,
+)
 from matchlake.ingest.parse.paths import path_of
 from matchlake.schemas import quote_identifier
 
@@ -41,6 +46,12 @@ _PLAIN = (
     *(IntegerType, LongType, ShortType, StringType, TimestampNTZType, TimestampType),
 )
 """The types that Arrow carries to Python as they are."""
+_MICROS = {
+    NANOSECONDS: "{0} div 1000 - IF({0} % 1000 < 0, 1, 0)",
+    # Milliseconds that have no microseconds become the last ones, which no column allows.
+    MILLISECONDS: "IF(abs({0} / 1000) < 9e12, try_multiply({0}, 1000L), 9223372036854775807L)",
+}
+"""The microseconds since 1970 of numbers."""
 _OPTIONS = {"datetimeRebaseMode": "CORRECTED", "int96RebaseMode": "CORRECTED"}
 """Old dates are as the file has them, unless it names another calendar."""
 
@@ -54,6 +65,11 @@ def file_schema(spark: SparkSession, file: LakeFile) -> StructType:
             return footer_schema(spark, file.path, file.size)
         except (ValueError, *FAILED):
             raise error from None
+
+
+def schema_by_footer(spark: SparkSession, file: LakeFile, columns: Columns) -> StructType:
+    """The declared fields of a file, in which timestamps may be numbers."""
+    return declared_fields(footer_schema(spark, file.path, file.size), columns)
 
 
 def names_of(schema: StructType, within: str = "") -> Iterator[str]:
@@ -102,9 +118,8 @@ def plain_fields(schema: StructType, columns: Columns) -> dict[str, Column]:
 def _plain(path: Sequence[str], schema: StructType) -> Column:
     field, text = _field_at(schema, path), ".".join(map(quote_identifier, path))
     value, stored_as = F.col(text), (field.metadata or {}).get(STORED_AS)
-    if stored_as == NANOSECONDS:
-        floored = f"{text} div 1000 - IF({text} % 1000 < 0, 1, 0)"
-        return F.expr(f"timestamp_micros({floored})")
+    if stored_as in _MICROS:
+        return F.expr(f"timestamp_micros({_MICROS[stored_as].format(text)})")
     if isinstance(field.dataType, NullType):
         return F.lit(None).cast("string")
     if stored_as is None and _is_plain(field.dataType):

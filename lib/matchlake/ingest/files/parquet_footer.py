@@ -29,8 +29,8 @@ from pyspark.sql.types import (
 
 STORED_AS = "stored_as"
 """The key of a field's metadata with the type that Spark does not have."""
-NANOSECONDS = "nanoseconds"
-"""A timestamp that Spark reads as a number of nanoseconds since 1970."""
+NANOSECONDS, MILLISECONDS = "nanoseconds", "milliseconds"
+"""Timestamps that Spark reads as numbers since 1970. It fails at milliseconds that it lacks."""
 _MOST = 2**24
 """The greatest size of the end of a file that is read, in bytes."""
 _SPARK: dict[pa.DataType, DataType] = {
@@ -44,6 +44,7 @@ _SPARK: dict[pa.DataType, DataType] = {
     pa.null(): IntegerType(),
 }
 _MAX_DIGITS = 38
+_UNITS = {"ns": NANOSECONDS, "ms": MILLISECONDS}
 
 
 def footer_schema(spark: SparkSession, path: str, size: int) -> StructType:
@@ -100,8 +101,8 @@ def _read_as(type_: pa.DataType, path: str, int96: set[str]) -> tuple[DataType, 
     if pa.types.is_timestamp(type_):
         if path in int96:
             return TimestampType(), None
-        if type_.unit == "ns":
-            return LongType(), NANOSECONDS
+        if type_.unit in _UNITS:
+            return LongType(), _UNITS[type_.unit]
         return (TimestampType() if type_.tz else TimestampNTZType()), None
     return (_nested(type_, path, int96), None) if type_.num_fields else _single(type_)
 

@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructType
 
-from matchlake.ingest.files.corruption import FAILED, REFUSED, Fault, Faults, fault_of
+from matchlake.ingest.files.corruption import FAILED, OVERFLOW, REFUSED, Fault, Faults, fault_of
 from matchlake.ingest.files.discovery import LakeFile
 from matchlake.ingest.files.headers import (
     ambiguous_columns,
@@ -24,6 +24,7 @@ from matchlake.ingest.files.parquet import (
     names_of,
     plain_fields,
     read_parquet,
+    schema_by_footer,
 )
 from matchlake.ingest.files.parse import CORRUPT, VALUE, parse_rows
 from matchlake.ingest.files.sizes import TextLimits
@@ -92,6 +93,8 @@ class LakeRows:
             return self._stage(files, schemas, {})
         except FAILED as error:
             fault_of(error)
+            if OVERFLOW in str(error) and (more := self._by_footer(schemas)) != schemas:
+                return self.parse(files, more)
             faults = self._faults(files, schemas)
             if not faults:
                 raise
@@ -101,6 +104,14 @@ class LakeRows:
         """Deletes the staged copy of the parsed rows."""
         empty = self.spark.createDataFrame([], "nothing INT")
         empty.write.mode("overwrite").parquet(self.staging)
+
+    def _by_footer(self, schemas: Schemas) -> Schemas:
+        """The schemas in which timestamps are numbers; the same ones if there is no footer."""
+        columns = self.source.in_rows
+        try:
+            return {file: schema_by_footer(self.spark, file, columns) for file in schemas}
+        except ValueError:
+            return schemas
 
     def _stage(self, files: Sequence[LakeFile], schemas: Schemas, faults: Faults) -> Parsed:
         if not files:

@@ -16,10 +16,15 @@ from matchlake.ingest.parse.validation import check_columns
 from matchlake.ingest.rejections import ErrorCode, Rejection
 
 TYPES = get_args(ColumnType)
-NO_FILE = {"run_end", "decimal32", "decimal64", "duration[s]"}
+NO_FILE = {"run_end", "duration[s]"}
 """Arrays that Parquet does not have."""
-OWN_RESULT = {"float16", "decimal256", "fixed", "uuid", "map"}
-"""Types that Spark reads as bytes, so that the values are rejected as these."""
+OWN_RESULT = {
+    "float16",
+    "decimal256",
+    "uuid",
+    *(f"duration[{unit}]" for unit in ("ms", "us", "ns")),
+}
+"""Types that Parquet has as numbers, or that Spark reads as bytes, with other results."""
 VALUES = [
     *(None, True, 0, -1, 2**31, 2**53 + 1, 2**63, 10**400, 1.5, 1e308, -0.0, 2e16, [], ["a", None]),
     *([1], {}, {"a": 1}, *TEXTS),

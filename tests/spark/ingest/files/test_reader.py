@@ -99,6 +99,14 @@ def test_parquet_whole_doubles_give_their_digits(spark: SparkSession, tmp_path: 
     assert found.told("friend") == ["4711", "1714557600123", WRONG, None]
 
 
+def test_parquet_milliseconds_that_spark_lacks(spark: SparkSession, tmp_path: Path) -> None:
+    moments = pa.array([1714557600123, 2**63 - 1, -(2**62), None], pa.timestamp("ms"))
+    paths = [parquet(tmp_path, "a", at=moments), parquet(tmp_path, "b", at=moments[:1])]
+    found = load_files(spark, tmp_path, lake_source("parquet", {"at": column("timestamp")}), paths)
+    first = MOMENT.replace(microsecond=123000)
+    assert found.told("at") == [first, "out_of_range", "out_of_range", None, first]
+
+
 def test_csv_in_another_encoding_than_declared(spark: SparkSession, tmp_path: Path) -> None:
     rows = "k,city\nJörg,Köln\nJürg,Zürich\nJarg,K€ln\nplain,Ulm\n"
     path = tmp_path / "users.csv"

@@ -33,6 +33,11 @@ def test_fault_of_a_file() -> None:
     assert fault_of(PySparkException(MISSING)).status == UNREADABLE
 
 
+def test_fault_of_a_file_whatever_the_trace_names() -> None:
+    trace = f"{MISSING}\tat org.apache.spark.sql.Connection.timeout(X.scala:401)\n"
+    assert fault_of(PySparkException(trace)).status == UNREADABLE
+
+
 def test_fault_of_a_storage_is_raised() -> None:
     for text in ("FAILED_READ_FILE Connection refused", "java.net.UnknownHostException: x", "boom"):
         with pytest.raises(PySparkException, match=text):
