@@ -48,7 +48,8 @@ _LOCAL = {
     "spark.sql.codegen.cache.maxEntries": "1000",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    "spark.log.level": "ERROR",
+    # Errors reach the log of the job; as ERROR Spark would print a Java trace for each as well.
+    "spark.log.level": "FATAL",
 }
 _SESSION = {
     "spark.sql.session.timeZone": "UTC",

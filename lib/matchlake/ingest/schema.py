@@ -71,16 +71,18 @@ FILE_COLUMNS = (
     Column(
         "status",
         "STRING",
-        "`found` or `changed`: not loaded yet; `loaded`; `empty`; `corrupt`: rejected as a whole",
+        "`found` or `changed`: not loaded yet; `loaded`; `empty`; rejected as a whole: `corrupt`, "
+        "or `refused` for other columns than declared",
         nullable=False,
     ),
-    Column("rows", "BIGINT", "Rows of the file; 1 if it is corrupt; null if it is not loaded yet"),
+    Column("rows", "BIGINT", "Rows of the file; 1 if it is rejected; null if it is not loaded yet"),
     Column("valid", "BIGINT", "Valid rows"),
-    Column("quarantined", "BIGINT", "Quarantined rows; 1 if the file is corrupt"),
+    Column("quarantined", "BIGINT", "Quarantined rows; 1 if the file is rejected as a whole"),
     Column("declared", "STRING", "Hash of the declaration and of the table at the load"),
     Column("loads", "INT", "Number of loads"),
     Column("seconds", "DOUBLE", "Seconds of the load, all its files together"),
     Column("loaded_at", "TIMESTAMP", "When it was loaded, UTC"),
+    Column("reason", "STRING", "Why the file is rejected or could not be read; null otherwise"),
 )
 """The columns of the log of lake files."""
 RECORD_COLUMNS = (STATUS, *POSITION, *ERROR_COLUMNS, RAW, *BATCH)

@@ -31,8 +31,8 @@ _log = logging.getLogger(__name__)
 _FORMAT = "binaryFile"  # one row per file; the content is read only if the column is selected
 _FIELDS = "path STRING, modificationTime TIMESTAMP, length BIGINT, content BINARY"
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)
-WAITING = ("found", "changed")
-"""The status of files that are not loaded yet."""
+WAITING = ("found", "changed", "refused")
+"""The status of files that are not loaded yet, and are tried by each run."""
 
 
 class LakeFile(NamedTuple):
@@ -96,7 +96,7 @@ class LakeFiles:
             SourceError: there is no file with content, and the source is required.
             ConfigError: this way to find files does not exist here.
         """
-        self.lakehouse.create(lake_files(self.file_log))
+        self.lakehouse.create(lake_files(self.file_log), add_columns=True)
         self._find_new()
         there, known = self.listed(), self.known()
         self._require_some(there)
@@ -157,6 +157,18 @@ class LakeFiles:
             rest = {name: value for name, value in result.items() if name != "status"}
             entries.append(self._entry(file, status, declared=mark, loads=loads, **rest))
         self._write(entries)
+
+    def keep_waiting(self, reasons: Mapping[LakeFile, str]) -> None:
+        """Enters why files could not be read; the next run tries them again."""
+        if reasons:
+            known = self.known()
+            loads = {file: row.loads if (row := known.get(file.file)) else None for file in reasons}
+            self._write(
+                [
+                    self._entry(file, "found", loads=loads[file], reason=reason)
+                    for file, reason in reasons.items()
+                ]
+            )
 
     def _find_new(self) -> None:
         """Runs the stream until it finds no more new files."""

@@ -8,7 +8,8 @@ The table `lake.file_log` has the status of each file. A crash does not change t
 | other size or time than before | changed, then loaded | its quarantined rows are replaced |
 | without content or header | empty | a warning |
 | not readable to its end, or above a limit | corrupt | one row in quarantine; the others load |
-| other columns than declared | found | the job fails; no file of the source is loaded |
+| other columns than declared | refused | one row in quarantine; the others load; the job fails |
+| not readable now, as without permission | found | the others load; the job fails |
 | deleted | unchanged | its rows stay |
 """
 
@@ -16,7 +17,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -24,11 +25,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import ConfigError, ReconciliationError
-from matchlake.ingest.files.corruption import Corrupt
+from matchlake.ingest.files.corruption import CORRUPT, REFUSED, UNREADABLE, Fault, Faults
 from matchlake.ingest.files.discovery import LakeFile, LakeFiles
 from matchlake.ingest.files.params import LakeParams, LakeSource
 from matchlake.ingest.files.parse import count_rows, last_of_each, rejected_rows
-from matchlake.ingest.files.reader import LakeRows, Parsed, Unreadable
+from matchlake.ingest.files.reader import Checked, LakeRows, Parsed
 from matchlake.ingest.files.sizes import TextLimits
 from matchlake.ingest.files.tables import lake_quarantine, lake_table
 from matchlake.ingest.rejections import ErrorCode
@@ -40,6 +41,12 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 1000
 """Files per load, which limits the staged data and the length of statements."""
 
+_CODES = {CORRUPT: ErrorCode.CORRUPT_FILE, REFUSED: ErrorCode.WRONG_COLUMNS}
+_FATES = {
+    CORRUPT: "corrupt and rejected",
+    REFUSED: "refused",
+    UNREADABLE: "not readable now, and tried again by the next run",
+}
 _NUMBERS = ("rows", "valid", "quarantined")
 _CHANGING = "Did files change while they were read? Run the job again."
 
@@ -59,7 +66,9 @@ class LakeCounts:
     keys: int = 0
     """Distinct keys of the valid rows; later rows superseded the others."""
     corrupt: int = 0
-    """Files that were rejected as a whole."""
+    """Files that were rejected as a whole because they are broken or above a limit."""
+    refused: tuple[str, ...] = ()
+    """A sentence per file that was not loaded for another reason: the job has to fail."""
 
     def __add__(self, other: "LakeCounts") -> "LakeCounts":
         """The sum of each count."""
@@ -86,7 +95,6 @@ class LakeLoad:
 
         Raises:
             SourceError: there is no file, and the source is required.
-            SchemaError: a file has other columns than declared; nothing was written.
             TableError: a table has another shape than declared; nothing was written.
             ReconciliationError: the rows read are not the valid and the quarantined ones.
         """
@@ -95,44 +103,45 @@ class LakeLoad:
         drop_constraints(self.lakehouse, table.name, dict(table.checks))
         self.lakehouse.create(lake_quarantine(self.quarantine))
         waiting = self.files.find(reload=reload)
-        unreadable = self.rows.check(waiting)
+        checked = self.rows.check(waiting)
         counts = LakeCounts()
         for at in range(0, len(waiting), _AT_ONCE):
-            counts += self._load(waiting[at : at + _AT_ONCE], unreadable, loaded_at)
+            counts += self._load(waiting[at : at + _AT_ONCE], checked, loaded_at)
         return counts
 
-    def _load(
-        self, files: Sequence[LakeFile], unreadable: Unreadable, loaded_at: str
-    ) -> LakeCounts:
+    def _load(self, files: Sequence[LakeFile], checked: Checked, loaded_at: str) -> LakeCounts:
         """Loads some files; writes the log last, so that they are loaded again after a crash."""
         began = time.monotonic()
-        fit = [
-            file
-            for file in files
-            if file not in unreadable.empty and file not in unreadable.corrupt
-        ]
-        parsed = self.rows.parse(fit)
-        corrupt = {file: unreadable.corrupt[file] for file in files if file in unreadable.corrupt}
-        corrupt |= parsed.corrupt
-        for file, message in corrupt.items():
-            _log.warning("%s: %s is corrupt and rejected: %s", self.name, file.file, message)
-        for file in unreadable.empty.intersection(files):
+        fit = [file for file in files if file not in checked.empty and file not in checked.faults]
+        parsed = self.rows.parse(fit, checked.schemas)
+        faults = {file: checked.faults[file] for file in files if file in checked.faults}
+        faults |= parsed.faults
+        for file, fault in faults.items():
+            _log.warning("%s: %s is %s", self.name, file.file, _told(fault))
+        for file in checked.empty.intersection(files):
             _log.warning("%s: %s is empty and skipped", self.name, file.file)
         results = self._results(fit, parsed)
-        results |= {file: _result("empty") for file in unreadable.empty.intersection(files)}
-        results |= {file: _result("corrupt", rows=1, quarantined=1) for file in corrupt}
+        results |= {file: _result("empty") for file in checked.empty.intersection(files)}
+        results |= {
+            file: _result(fault.status, rows=1, quarantined=1) | {"reason": fault.reason}
+            for file, fault in faults.items()
+            if fault.status != UNREADABLE
+        }
         keys = self._merge(parsed.rows) if parsed.rows else 0
-        self._quarantine(parsed.rows, results, corrupt, loaded_at)
+        self._quarantine(parsed.rows, results, faults, loaded_at)
         took = {"seconds": time.monotonic() - began, "loaded_at": datetime.fromisoformat(loaded_at)}
         self.files.enter({file: row | took for file, row in results.items()})
+        self.files.keep_waiting({f: e.reason for f, e in faults.items() if e.status == UNREADABLE})
         self.rows.forget()
-        return _counts(results, keys)
+        failing = ((f, e) for f, e in faults.items() if e.status != CORRUPT)
+        refused = tuple(f"{file.file} is {_told(fault)}" for file, fault in failing)
+        return replace(_counts(results, keys), refused=refused)
 
     def _results(self, files: Sequence[LakeFile], parsed: Parsed) -> Results:
         """One result per file; raises ReconciliationError if a row belongs to none of the files."""
         counted = count_rows(parsed.rows).collect() if parsed.rows else []
         counts = {row["file"]: row.asDict() for row in counted}
-        read = {f: counts.pop(f.file, {}) for f in files if f not in parsed.corrupt}
+        read = {f: counts.pop(f.file, {}) for f in files if f not in parsed.faults}
         results = {f: _result("loaded", *map(row.get, _NUMBERS)) for f, row in read.items()}
         there = sum(row["valid"] + row["quarantined"] for row in results.values())
         if counts or there != parsed.read:
@@ -158,7 +167,7 @@ class LakeLoad:
         return int(count)
 
     def _quarantine(
-        self, rows: DataFrame | None, results: Results, corrupt: Corrupt, loaded_at: str
+        self, rows: DataFrame | None, results: Results, faults: Faults, loaded_at: str
     ) -> None:
         """Replaces the rows of the files in the quarantine."""
         spec = lake_quarantine(self.quarantine)
@@ -169,8 +178,9 @@ class LakeLoad:
         if count or present.limit(1).collect():
             when = datetime.fromisoformat(loaded_at)
             whole = [
-                (self.name, file.file, None, str(ErrorCode.CORRUPT_FILE), message, when)
-                for file, message in corrupt.items()
+                (self.name, file.file, None, str(_CODES[fault.status]), fault.reason, when)
+                for file, fault in faults.items()
+                if fault.status in _CODES
             ]
             rejected = self.lakehouse.frame(whole, spec)
             if rows:
@@ -203,6 +213,11 @@ def lake_folder(params: LakeParams, lakehouse: str | None) -> str:
     if params.folder or lakehouse:
         return params.folder or f"{lakehouse}/lake"
     raise ConfigError("No folder of lake files: set lake.folder in conf.")
+
+
+def _told(fault: Fault) -> str:
+    """What becomes of a file with the fault, for people."""
+    return f"{_FATES[fault.status]}: {fault.reason}"
 
 
 def _result(

@@ -1,16 +1,17 @@
 """The parameters of lake files. Imports no Spark."""
 
+import re
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from matchlake.ingest.columns import Columns, checked_name
+from matchlake.ingest.files.encodings import BYTES, as_bytes, codec_of, keeps_bytes
 from matchlake.ingest.schema import LAKE_COLUMNS
 from matchlake.params import Params, Settable
 from matchlake.schemas import user_columns_of
 
-Encoding = Literal["utf-8", "iso-8859-1", "us-ascii", "utf-16", "utf-16be", "utf-16le", "utf-32"]
-_WIDE = ("utf-16", "utf-16be", "utf-16le", "utf-32")
+_WIDE = re.compile(r"utf-?(16|32).*")
 
 
 class CsvFileOptions(Params):
@@ -24,8 +25,9 @@ class CsvFileOptions(Params):
     """The character before a quote within a field."""
     header: bool = True
     """Whether the first row names the columns; else they are the declared ones in their order."""
-    encoding: Encoding = "utf-8"
-    """The encoding; those with two or four bytes per character need `multiline`."""
+    encoding: str = "utf-8"
+    """The encoding by its Python or Java name, such as cp1252; utf-16 and utf-32 need
+    `multiline`."""
     null_value: str = ""
     """The text for null, besides an empty field."""
     multiline: bool = False
@@ -33,9 +35,59 @@ class CsvFileOptions(Params):
 
     @model_validator(mode="after")
     def _validate_encoding(self) -> Self:
-        if self.encoding in _WIDE and not self.multiline:
-            raise ValueError(f"encoding {self.encoding} needs multiline: true")
+        if self._is_wide:
+            if not self.multiline:
+                raise ValueError(f"encoding {self.encoding} needs multiline: true")
+            return self
+        codec = codec_of(self.encoding)
+        if codec is None:
+            raise ValueError(
+                f"encoding {self.encoding} is unknown: use a name such as utf-8, cp1252 or "
+                "iso-8859-1"
+            )
+        special = self.separator + self.quote + self.escape
+        if not keeps_bytes(codec, special):
+            raise ValueError(
+                f"encoding {self.encoding} has the bytes of the separator, the quote, the escape "
+                "or the line end within other characters: choose other ones, or convert the files "
+                "to utf-8"
+            )
+        for name in ("separator", "quote", "escape", "null_value"):
+            self._require_encodable(name, codec)
         return self
+
+    def _require_encodable(self, name: str, codec: str) -> None:
+        text = getattr(self, name)
+        try:
+            size = len(text.encode(codec))
+        except UnicodeEncodeError:
+            raise ValueError(f"{self.encoding} does not have the {name} {text!r}") from None
+        if name in {"quote", "escape"} and size > 1:
+            raise ValueError(f"the {name} {text!r} must have one byte in {self.encoding}")
+
+    @property
+    def _is_wide(self) -> bool:
+        return _WIDE.fullmatch(self.encoding.lower()) is not None
+
+    @property
+    def codec(self) -> str | None:
+        """Python's codec for the fields, which Spark reads as bytes; None if Spark decodes them."""
+        return None if self._is_wide else codec_of(self.encoding)
+
+    @property
+    def read_as(self) -> str:
+        """The encoding with which Spark reads the files."""
+        return BYTES if self.codec else self.encoding
+
+    @property
+    def row_options(self) -> dict[str, str]:
+        """Spark's options for the text of a row."""
+        dialect = {"sep": self.separator, "quote": self.quote, "escape": self.escape}
+        return {name: self.as_read(text) for name, text in dialect.items()}
+
+    def as_read(self, text: str) -> str:
+        """A text in the form in which Spark finds it in a file."""
+        return as_bytes(text, self.codec) if self.codec else text
 
 
 class LakeSource(Params):
@@ -89,6 +141,11 @@ class LakeSource(Params):
                 raise ValueError(f"partition_columns: {name} is no declared column")
         if not self.in_rows:
             raise ValueError("partition_columns: at least one column must be in the rows")
+
+    @property
+    def csv(self) -> CsvFileOptions:
+        """The options of CSV."""
+        return self.format_options
 
     @property
     def persons(self) -> tuple[str, ...]:

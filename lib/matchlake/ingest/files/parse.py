@@ -1,7 +1,7 @@
 """From the rows of lake files to typed rows, valid or not, and to the last row per key."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,14 +11,14 @@ from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from matchlake.ingest.columns import Columns
+from matchlake.ingest.files.csv_texts import decoded, replaced, shown, valid_text
 from matchlake.ingest.files.params import LakeSource
 from matchlake.ingest.parse.json import JsonReader
 from matchlake.ingest.parse.validation import WhyNull, check_columns, error_arrays
 from matchlake.ingest.rejections import ErrorCode, Rejection
 from matchlake.ingest.schema import ERROR_COLUMNS, QUARANTINED, STATUS, VALID
 from matchlake.ingest.tables import declared_columns
-from matchlake.schemas import Column, quote_identifier
+from matchlake.schemas import Column
 
 CORRUPT = "_corrupt_row"
 """The column of the CSV reader for the text of a row with a wrong number of fields."""
@@ -33,18 +33,18 @@ _POSITION = (
 )
 # Internal columns: no declared column can have these names.
 _LINE = "_line"
-_FILE, _BLOCK, _NUMBER = (column.name for column in _POSITION[1:])
+_TEXT, _FILE, _BLOCK, _NUMBER = (column.name for column in _POSITION)
 
 
-def parse_rows(rows: DataFrame, source: LakeSource) -> DataFrame:
+def parse_rows(rows: DataFrame, source: LakeSource, fields: Mapping[str, SparkColumn]) -> DataFrame:
     """The declared columns, status, error code and message, row_text and position. Lazy.
 
-    Reads the columns of Spark's reader: the line `VALUE` for JSON; the fields as text and
-    `CORRUPT` for CSV; typed columns for Parquet. `partition_columns` come from the path of the
-    file. The position is file, _block and _number: the order of files by name, then of rows.
+    Reads the columns of Spark's reader: the line `VALUE` for JSON; `fields`, by declared name, and
+    `CORRUPT` for CSV; `fields` for Parquet. `partition_columns` come from the path of the file.
+    The position is file, _block and _number: the order of files by name, then of rows.
     """
     columns = (*declared_columns(source.columns), STATUS, *ERROR_COLUMNS, *_POSITION)
-    return _with_position(rows, source).mapInArrow(
+    return _with_position(rows, source, fields).mapInArrow(
         partial(_parse, source=source), ", ".join(column.ddl for column in columns)
     )
 
@@ -72,7 +72,9 @@ def rejected_rows(rows: DataFrame, name: str, loaded_at: str) -> DataFrame:
     return rejected.withColumns({"source": F.lit(name), "loaded_at": when})
 
 
-def _with_position(rows: DataFrame, source: LakeSource) -> DataFrame:
+def _with_position(
+    rows: DataFrame, source: LakeSource, fields: Mapping[str, SparkColumn]
+) -> DataFrame:
     position = (
         F.col("_metadata.file_path").alias(_FILE),
         F.col("_metadata.file_block_start").alias(_BLOCK),
@@ -83,21 +85,12 @@ def _with_position(rows: DataFrame, source: LakeSource) -> DataFrame:
     ]
     if source.format == "json":
         line = F.concat(VALUE, F.lit("\n")).cast("binary").alias(_LINE)
-        return rows.select(line, *folders, F.col(VALUE).alias("row_text"), *position)
-    fields = [_field(source, name).alias(name) for name in source.in_rows]
+        return rows.select(line, *folders, F.col(VALUE).alias(_TEXT), *position)
+    read = [field.alias(name) for name, field in fields.items()]
     if source.format == "csv":
-        options = source.format_options
-        dialect = {"sep": options.separator, "quote": options.quote, "escape": options.escape}
-        text = F.coalesce(F.col(CORRUPT), F.to_csv(F.struct(*fields), dialect))
-        return rows.select(*fields, *folders, F.col(CORRUPT), text.alias("row_text"), *position)
-    text = F.to_json(F.struct(*fields))
-    return rows.select(*fields, *folders, text.alias("row_text"), *position)
-
-
-def _field(source: LakeSource, name: str) -> SparkColumn:
-    """The field of a column: a dot means a struct in Parquet, and is part of the name in CSV."""
-    path = source.columns[name].path or name
-    return F.col(quote_identifier(path) if source.format == "csv" else path)
+        text = F.coalesce(F.col(CORRUPT), F.to_csv(F.struct(*read), source.csv.row_options))
+        return rows.select(*read, *folders, F.col(CORRUPT), text.alias(_TEXT), *position)
+    return rows.select(*read, *folders, F.to_json(F.struct(*read)).alias(_TEXT), *position)
 
 
 def _folder(name: str) -> SparkColumn:
@@ -117,11 +110,15 @@ def _parse(batches: Iterable[pa.RecordBatch], source: LakeSource) -> Iterator[pa
             values, rejections = reader.read(lines)
             why_null: WhyNull = partial(_why_null, reader, lines, source.partition_columns)
         else:
-            values, rejections = _fields(batch, source.in_rows)
+            values, rejections = _fields(batch, source)
             why_null = _null
-        values = {**values, **{name: batch.column(name) for name in source.partition_columns}}
+        for name in source.partition_columns:
+            values[name] = batch.column(name)
+            for row in np.flatnonzero(replaced(values[name])):
+                message = f"{name}: {values[name][row].as_py()!r} is no UTF-8 text"
+                rejections.setdefault(int(row), Rejection(ErrorCode.INVALID_UTF8, message))
         typed = check_columns(source.columns, values, rejections, why_null)
-        yield _result(batch, typed, rejections)
+        yield _result(batch, source, typed, rejections)
 
 
 def _why_null(
@@ -131,16 +128,30 @@ def _why_null(
 
 
 def _fields(
-    batch: pa.RecordBatch, columns: Columns
+    batch: pa.RecordBatch, source: LakeSource
 ) -> tuple[dict[str, pa.Array], dict[int, Rejection]]:
-    rejections = {}
-    if CORRUPT in batch.schema.names:
-        torn = batch.column(CORRUPT).is_valid().to_numpy(zero_copy_only=False)
-        message = f"the row does not have the {len(columns)} fields of the header"
-        rejections = {
-            int(row): Rejection(ErrorCode.MALFORMED_ROW, message) for row in np.flatnonzero(torn)
-        }
-    return {name: batch.column(name) for name in columns}, rejections
+    values = {name: batch.column(name) for name in source.in_rows}
+    if source.format != "csv":
+        return values, {}
+    torn = batch.column(CORRUPT).is_valid().to_numpy(zero_copy_only=False)
+    message = f"the row does not have the {len(values)} fields of the header"
+    rejections = {
+        int(row): Rejection(ErrorCode.MALFORMED_ROW, message) for row in np.flatnonzero(torn)
+    }
+    return {name: _decoded(name, values[name], source, rejections) for name in values}, rejections
+
+
+def _decoded(
+    name: str, values: pa.Array, source: LakeSource, rejections: dict[int, Rejection]
+) -> pa.Array:
+    """The texts of a CSV column in their encoding; adds the rows that fail to the rejections."""
+    csv = source.csv
+    texts, failed = decoded(values, csv.codec) if csv.codec else (values, replaced(values))
+    for row in np.flatnonzero(failed):
+        text = values.slice(row, 1) if csv.codec is None else shown(values.slice(row, 1), csv.codec)
+        message = f"{name}: {text[0].as_py()!r} has bytes that {csv.encoding} does not have"
+        rejections.setdefault(int(row), Rejection(ErrorCode.INVALID_ENCODING, message))
+    return texts
 
 
 def _null(_row: int, _name: str) -> ErrorCode:
@@ -148,16 +159,21 @@ def _null(_row: int, _name: str) -> ErrorCode:
 
 
 def _result(
-    batch: pa.RecordBatch, typed: dict[str, pa.Array], rejections: dict[int, Rejection]
+    batch: pa.RecordBatch,
+    source: LakeSource,
+    typed: dict[str, pa.Array],
+    rejections: dict[int, Rejection],
 ) -> pa.RecordBatch:
     rejected = np.zeros(batch.num_rows, bool)
     rejected[list(rejections)] = True
-    position: Sequence[str] = [column.name for column in _POSITION]
+    codec = source.csv.codec if source.format == "csv" else None
+    text = batch.column(_TEXT)
     return pa.RecordBatch.from_pydict(
         {
             **typed,
             STATUS.name: pc.if_else(pa.array(rejected), QUARANTINED, VALID),
             **error_arrays(rejections, batch.num_rows),
-            **{name: batch.column(name) for name in position},
+            _TEXT: shown(text, codec) if codec else valid_text(text),
+            **{name: batch.column(name) for name in (_FILE, _BLOCK, _NUMBER)},
         }
     )

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
 
-from matchlake.ingest.files.corruption import FAILED, TOO_LONG, Corrupt, corruption
+from matchlake.ingest.files.corruption import CORRUPT, FAILED, TOO_LONG, Fault, Faults, fault_of
 from matchlake.ingest.files.discovery import LakeFile
 from matchlake.ingest.parse.bisect import bisect_failures
 
@@ -37,7 +37,7 @@ class TextLimits:
     max_unpacked_bytes: int | None
     spark: SparkSession = field(repr=False)
 
-    def exceeded(self, files: Sequence[LakeFile]) -> Corrupt:
+    def exceeded(self, files: Sequence[LakeFile]) -> Faults:
         """The files that exceed a limit, or that cannot be unpacked, with the reason."""
         packed = [file for file in files if file.file.endswith(_PACKED)]
         large = [file for file in files if file.size > self.max_line_bytes]
@@ -49,26 +49,37 @@ class TextLimits:
         name = "mapreduce.input.linerecordreader.line.maxlength"
         return reader.option(name, self.max_line_bytes + 2)
 
-    def _plain(self, files: Sequence[LakeFile]) -> Corrupt:
+    def _plain(self, files: Sequence[LakeFile]) -> Faults:
         if not files:
-            return Corrupt()
+            return {}
         reader = self.reader(self.spark.read.option("lineSep", "\n"))
-        read = _bytes_by_file(reader.text([file.path for file in files]), F.octet_length("value"))
-        return {
-            file: self._too_long
-            for file in files
-            if file.size - read.get(file.file, 0) > _BYTE_ORDER_MARK
-        }
+        faults: Faults = {}
 
-    def _packed(self, files: Sequence[LakeFile]) -> Corrupt:
-        exceeded = Corrupt()
+        def passes(start: int, stop: int) -> bool:
+            some = files[start:stop]
+            try:
+                lines = reader.text([file.path for file in some])
+                read = _bytes_by_file(lines, F.octet_length("value"))
+            except FAILED as error:
+                failed[files[start]] = fault_of(error)
+                return False
+            long = (f for f in some if f.size - read.get(f.file, 0) > _BYTE_ORDER_MARK)
+            faults.update(dict.fromkeys(long, self._too_long))
+            return True
+
+        failed: Faults = {}
+        faults |= {files[at]: failed[files[at]] for at in bisect_failures(len(files), passes)}
+        return faults
+
+    def _packed(self, files: Sequence[LakeFile]) -> Faults:
+        exceeded: Faults = {}
 
         def passes(start: int, stop: int) -> bool:
             try:
                 read = self._unpacked(files[start:stop])
             except FAILED as error:
-                reason = corruption(error)
-                exceeded[files[start]] = self._too_long if TOO_LONG in reason else reason
+                fault = fault_of(error)
+                exceeded[files[start]] = self._too_long if TOO_LONG in fault.reason else fault
                 return False
             limit = self.max_unpacked_bytes
             for file in files[start:stop]:
@@ -78,10 +89,10 @@ class TextLimits:
 
         above: list[tuple[LakeFile, int]] = []
         failed = {files[at] for at in bisect_failures(len(files), passes)}
-        broken = {file: reason for file, reason in exceeded.items() if file in failed}
+        broken = {file: fault for file, fault in exceeded.items() if file in failed}
+        most = f"lake.max_unpacked_bytes, {self.max_unpacked_bytes}"
         return broken | {
-            file: f"{size} bytes unpacked, above lake.max_unpacked_bytes, {self.max_unpacked_bytes}"
-            for file, size in above
+            file: Fault(CORRUPT, f"{size} bytes unpacked, above {most}") for file, size in above
         }
 
     def _unpacked(self, files: Sequence[LakeFile]) -> dict[str, int]:
@@ -97,8 +108,9 @@ class TextLimits:
         return _bytes_by_file(lines, F.length("value"))
 
     @property
-    def _too_long(self) -> str:
-        return f"a line has more bytes than lake.max_line_bytes, {self.max_line_bytes}"
+    def _too_long(self) -> Fault:
+        limit = f"lake.max_line_bytes, {self.max_line_bytes}"
+        return Fault(CORRUPT, f"a line has more bytes than {limit}")
 
 
 def _bytes_by_file(lines: DataFrame, length: Column) -> dict[str, int]:

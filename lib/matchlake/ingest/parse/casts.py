@@ -1,4 +1,10 @@
-"""Casts from the types of a reader to the declared types, one column at a time."""
+"""Casts of values to the declared types: a table says which kind of value becomes which type.
+
+Neither Arrow nor Spark decides what a value means: a pair that `CASTS` lacks is refused.
+`conf/README.md` shows the table.
+"""
+
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -6,9 +12,35 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from matchlake.ingest.columns import ColumnParams
-from matchlake.ingest.parse.bisect import bisect_failures
+from matchlake.ingest.parse.cast_numbers import (
+    decimal_to_double,
+    decimal_to_integer,
+    decimal_to_text,
+    float_to_double,
+    float_to_integer,
+    float_to_text,
+    integer_to_double,
+    integer_to_integer,
+    integer_to_text,
+    text_to_boolean,
+    text_to_double,
+    text_to_integer,
+)
+from matchlake.ingest.parse.cast_texts import as_it_is, bytes_to_text, undecodable
+from matchlake.ingest.parse.cast_times import (
+    UTC,
+    date_to_date,
+    date_to_instant,
+    instant_to_date,
+    instant_to_instant,
+    number_to_instant,
+    outside_years,
+    text_to_date,
+    text_to_instant,
+)
+from matchlake.ingest.parse.safe_cast import Converted, mask_of, without
+from matchlake.ingest.rejections import ErrorCode
 
-UTC = pa.timestamp("us", tz="UTC")
 ARROW = {
     "string": pa.string(),
     "int": pa.int32(),
@@ -19,29 +51,111 @@ ARROW = {
     "date": pa.date32(),
     "array<string>": pa.list_(pa.string()),
 }
-_MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
-# The greatest exact integer of a double, as microseconds: the year 2255.
-_LAST_MICRO = 2.0**53
-_FINER = r"(:\d\d\.\d{6})\d+"
-"""Digits after the microseconds: some languages write nanoseconds."""
-_HAS_ZONE = r"[T ]\d\d.*(Z|[+-]\d\d(:?\d\d)?)$"
+Cast = Callable[[pa.Array, ColumnParams], Converted]
 
-Mask = npt.NDArray[np.bool_]
+CASTS: Mapping[str, Mapping[str, Cast]] = {
+    "string": {
+        "text": as_it_is,
+        "bytes": bytes_to_text,
+        "integer": integer_to_text,
+        "decimal": decimal_to_text,
+        "floating point": float_to_text,
+    },
+    "int": {
+        "integer": integer_to_integer,
+        "decimal": decimal_to_integer,
+        "floating point": float_to_integer,
+        "text": text_to_integer,
+    },
+    "bigint": {
+        "integer": integer_to_integer,
+        "decimal": decimal_to_integer,
+        "floating point": float_to_integer,
+        "text": text_to_integer,
+    },
+    "double": {
+        "floating point": float_to_double,
+        "integer": integer_to_double,
+        "decimal": decimal_to_double,
+        "text": text_to_double,
+    },
+    "boolean": {"boolean": as_it_is, "text": text_to_boolean},
+    "timestamp": {
+        "timestamp": instant_to_instant,
+        "date": date_to_instant,
+        "text": text_to_instant,
+        "integer": number_to_instant,
+        "decimal": number_to_instant,
+        "floating point": number_to_instant,
+    },
+    "date": {"date": date_to_date, "timestamp": instant_to_date, "text": text_to_date},
+    "array<string>": {"list of texts": as_it_is},
+}
+"""The cast per declared type and kind of value; a pair that is not here is `wrong_type`."""
+
+_TEXTS = ARROW["array<string>"]
+_KINDS: tuple[tuple[Callable[[pa.DataType], bool], str], ...] = (
+    (pa.types.is_string, "text"),
+    (pa.types.is_binary, "bytes"),
+    (pa.types.is_integer, "integer"),
+    (pa.types.is_decimal, "decimal"),
+    (pa.types.is_floating, "floating point"),
+    (pa.types.is_boolean, "boolean"),
+    (pa.types.is_timestamp, "timestamp"),
+    (pa.types.is_date, "date"),
+    (lambda type_: type_ == _TEXTS, "list of texts"),
+)
+_OF_TEXT = {pa.string(), pa.large_string(), pa.string_view(), pa.null()}
+_USUAL: tuple[tuple[Callable[[pa.DataType], bool], pa.DataType], ...] = (
+    (pa.types.is_large_string, pa.string()),
+    (pa.types.is_string_view, pa.string()),
+    (pa.types.is_large_binary, pa.binary()),
+    (pa.types.is_fixed_size_binary, pa.binary()),
+    (pa.types.is_binary_view, pa.binary()),
+    (lambda type_: _is_list(type_) and type_.value_type in _OF_TEXT, _TEXTS),
+)
 
 
-def convert(values: pa.Array, column: ColumnParams) -> tuple[pa.Array, Mask]:
-    """`values` in the type of the column, and a mask of the failures, which are null.
+def convert(values: pa.Array, column: ColumnParams) -> Converted:
+    """`values` in the type of the column, null where they fail, and the failures.
 
-    The result of a value does not depend on the other values.
+    An `int` is given with 64 bits, because its range is checked later. The result of a value does
+    not depend on the other values.
     """
-    if column.type != "timestamp" or pa.types.is_timestamp(values.type):
-        return _cast(values, ARROW[column.type])
-    if column.epoch:
-        return _since_1970(values, _MICROS[column.epoch])
-    try:
-        return values.cast(UTC), np.zeros(len(values), bool)
-    except pa.ArrowInvalid:
-        return _instants(values)
+    values = plain(values)
+    to = pa.int64() if column.type == "int" else ARROW[column.type]
+    cast = CASTS[column.type].get(kind_of(values.type))
+    if cast is None:
+        return pa.nulls(len(values), to), [(ErrorCode.WRONG_TYPE, mask_of(values.is_valid()))]
+    invalid = undecodable(values)
+    converted, failures = cast(without(values, invalid), column)
+    outside = outside_years(converted)
+    found = [(ErrorCode.INVALID_UTF8, invalid), *failures, (ErrorCode.OUT_OF_RANGE, outside)]
+    return without(converted, outside), [(code, rows) for code, rows in found if rows.any()]
+
+
+def kind_of(type_: pa.DataType) -> str:
+    """The kind of the values of a plain type; empty for those that become no declared type."""
+    return next((kind for matches, kind in _KINDS if matches(type_)), "")
+
+
+def plain(values: pa.Array) -> pa.Array:
+    """The same values in the usual Arrow type of their kind, without dictionaries and views."""
+    type_ = values.type
+    if isinstance(type_, pa.BaseExtensionType):
+        return plain(values.storage)
+    if pa.types.is_dictionary(type_):
+        return plain(values.dictionary_decode())
+    if pa.types.is_run_end_encoded(type_):
+        return plain(pc.run_end_decode(values))
+    usual = next((usual for matches, usual in _USUAL if matches(type_)), None)
+    return values if usual is None else values.cast(usual)
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    views = (pa.types.is_list_view, pa.types.is_large_list_view)
+    return any(matches(type_) for matches in (*lists, *views))
 
 
 def indices_among(rows: npt.ArrayLike, count: int) -> pa.Array:
@@ -50,38 +164,3 @@ def indices_among(rows: npt.ArrayLike, count: int) -> pa.Array:
     indices, absent = np.zeros(count, np.int64), np.ones(count, bool)
     indices[chosen], absent[chosen] = np.arange(len(chosen)), False
     return pa.array(indices, mask=absent)
-
-
-def _instants(values: pa.Array) -> tuple[pa.Array, Mask]:
-    values = pc.replace_substring_regex(values, _FINER, r"\1")
-    zoned = pc.match_substring_regex(values, _HAS_ZONE)
-    none = pa.scalar(None, values.type)
-    here, no_instant = _cast(pc.if_else(zoned, values, none), UTC)
-    local, no_local = _cast(pc.if_else(zoned, none, values), pa.timestamp("us"))
-    return pc.coalesce(here, pc.assume_timezone(local, "UTC")), no_instant | no_local
-
-
-def _since_1970(values: pa.Array, micros: int) -> tuple[pa.Array, Mask]:
-    numbers, failed = _cast(values, pa.float64())
-    scaled = np.round(numbers.fill_null(0).to_numpy(zero_copy_only=False) * micros)
-    failed = failed | ~(np.abs(scaled) <= _LAST_MICRO)
-    none = failed | numbers.is_null().to_numpy(zero_copy_only=False)
-    whole = np.where(none, 0, scaled).astype(np.int64)
-    return pa.array(whole, pa.int64(), mask=none).cast(UTC), failed
-
-
-def _cast(values: pa.Array, to: pa.DataType) -> tuple[pa.Array, Mask]:
-    failed = np.zeros(len(values), bool)
-
-    def passes(start: int, stop: int) -> bool:
-        try:
-            values.slice(start, stop - start).cast(to)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            return False
-        return True
-
-    rows = bisect_failures(len(values), passes)
-    if rows:
-        failed[rows] = True
-        values = pc.if_else(pa.array(failed), pa.scalar(None, values.type), values)
-    return values.cast(to), failed

@@ -1,17 +1,27 @@
 """The rules of declared columns, checked for a whole batch at once."""
 
+import datetime as dt
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from matchlake.ingest.columns import ColumnParams, Columns
-from matchlake.ingest.parse.casts import ARROW, Mask, convert, indices_among
+from matchlake.ingest.parse.casts import ARROW, convert, indices_among, kind_of
+from matchlake.ingest.parse.safe_cast import Mask, mask_of, without
 from matchlake.ingest.rejections import ErrorCode, Rejection
 from matchlake.ingest.schema import ERROR_COLUMNS
 
 _SHOWN = 60
+_INT = (-(2**31), 2**31 - 1)
+_NUMBERS = ("integer", "decimal", "floating point")
+_HINTS = {
+    "double": ": it has whole numbers up to 2^53",
+    "string": ": only an exact whole number becomes text",
+    "timestamp": ": a number is a time only if the column declares `epoch`",
+}
 
 WhyNull = Callable[[int, str], ErrorCode]
 """Says for a row and a column without a value whether the field is missing or null."""
@@ -73,34 +83,58 @@ class _Checks:
         self._findings = rejections
 
     def run(self, why_null: WhyNull) -> pa.Array:
-        column, values_in = self._column, self._found
-        if column.required and values_in.null_count:
-            for row in self._new(_mask(values_in.is_null())):
+        column, found = self._column, self._found
+        if column.required and found.null_count:
+            for row in self._new(mask_of(found.is_null())):
                 self._add(row, why_null(row, self._name), "is required")
-        if column.type == "int" and pa.types.is_int64(values_in.type):
-            limits = np.iinfo(np.int32)
-            self._check_range(values_in, limits.min, limits.max)
-        values, failed = convert(values_in, column)
-        for row in self._new(failed):
-            self._add(row, ErrorCode.WRONG_TYPE, f"{self._shown(row)} is no {column.type}")
+        values, failures = convert(self._without_nan(found), column)
+        for code, failed in failures:
+            for row in self._new(failed):
+                self._add(row, code, f"{self._shown(row)} {self._fault(code)}")
+        values = self._without_nan(values)
         if column.type == "double":
-            for row in self._new(_mask(pc.invert(pc.is_finite(values)))):
-                self._add(row, ErrorCode.OUT_OF_RANGE, "outside the range of a double")
+            for row in self._new(mask_of(pc.is_inf(values))):
+                code = ErrorCode.OUT_OF_RANGE
+                self._add(row, code, f"{self._shown(row)} {self._fault(code)}")
+        if column.type == "int":
+            self._check_range(values, *_INT)
+            values = without(values, self._rejected).cast(ARROW["int"])
         self._check_range(values, column.min, column.max)
         if column.one_of:
             allowed = pc.is_in(values, pa.array(column.one_of, ARROW["string"]))
-            for row in self._new(_mask(pc.and_(values.is_valid(), pc.invert(allowed)))):
+            for row in self._new(mask_of(pc.and_(values.is_valid(), pc.invert(allowed)))):
                 listed = ", ".join(column.one_of)
                 self._add(row, ErrorCode.NOT_ALLOWED, f"{self._shown(row)} is none of {listed}")
         return values
 
+    def _without_nan(self, values: pa.Array) -> pa.Array:
+        """The values with null for NaN; a required column rejects these rows."""
+        if not pa.types.is_floating(values.type):
+            return values
+        is_nan = mask_of(pc.is_nan(values))
+        if self._column.required:
+            for row in self._new(is_nan):
+                self._add(row, ErrorCode.NULL_FIELD, "is required, and NaN counts as null")
+        return without(values, is_nan)
+
+    def _fault(self, code: ErrorCode) -> str:
+        """What is wrong with a value that cannot be converted."""
+        kind = self._column.type
+        if code == ErrorCode.INVALID_UTF8:
+            return "is no UTF-8 text"
+        if code == ErrorCode.OUT_OF_RANGE:
+            return f"is outside the range of a {kind}"
+        if kind_of(self._found.type) in _NUMBERS and not self._column.epoch:
+            return f"is no {kind}{_HINTS.get(kind, '')}"
+        return f"is no {kind}"
+
     def _check_range(self, values: pa.Array, min_: float | None, max_: float | None) -> None:
         if min_ is not None:
-            for row in self._new(_mask(pc.less(values, pa.scalar(min_, values.type)))):
-                self._add(row, ErrorCode.OUT_OF_RANGE, f"{self._shown(row)} is below {min_:g}")
+            for row in self._new(mask_of(pc.less(values, pa.scalar(min_, values.type)))):
+                self._add(row, ErrorCode.OUT_OF_RANGE, f"{self._shown(row)} is below {min_:.15g}")
         if max_ is not None:
-            for row in self._new(_mask(pc.greater(values, pa.scalar(max_, values.type)))):
-                self._add(row, ErrorCode.OUT_OF_RANGE, f"{self._shown(row)} is above {max_:g}")
+            for row in self._new(mask_of(pc.greater(values, pa.scalar(max_, values.type)))):
+                self._add(row, ErrorCode.OUT_OF_RANGE, f"{self._shown(row)} is above {max_:.15g}")
 
     def _new(self, broken: Mask) -> list[int]:
         return [int(row) for row in np.flatnonzero(broken & ~self._rejected)]
@@ -110,10 +144,14 @@ class _Checks:
         self._findings[row] = Rejection(code, f"{self._name}: {message}")
 
     def _shown(self, row: int) -> str:
-        text = repr(self._found[row].as_py())
+        text = _text_of(self._found.slice(row, 1))
         return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _mask(flags: pa.Array) -> Mask:
-    mask: Mask = flags.fill_null(False).to_numpy(zero_copy_only=False)  # noqa: FBT003 - a value
-    return mask
+def _text_of(one: pa.Array) -> str:
+    """The value of an array of one, for a message; Python lacks some values that Arrow has."""
+    try:
+        value = one[0].as_py()
+    except (ValueError, OverflowError, pa.ArrowException):
+        return str(one.to_string(skip_new_lines=True))[1:-1]
+    return str(value) if isinstance(value, dt.date | Decimal) else repr(value)

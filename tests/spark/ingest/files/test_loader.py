@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 from tests.support.streams import runtime_in
 
 from matchlake.errors import SchemaError, SourceError
@@ -140,15 +141,33 @@ def test_valid_rows_are_merged_and_others_are_quarantined_once(
     assert not [row for row in refused(runtime) if row[0] == "users"], "what is mended is gone"
 
 
-def test_a_wrong_header_names_both_and_writes_nothing(spark: SparkSession, tmp_path: Path) -> None:
-    users = mine(tmp_path, USERS)
-    runtime = lake(spark, tmp_path, users=users)
+def test_a_file_or_source_that_fails_does_not_keep_others_from_loading(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    users, items = mine(tmp_path, USERS), mine(tmp_path, ITEMS)
+    runtime = lake(spark, tmp_path, items=items | {"required": True}, users=users)
     (tmp_path / "lake" / "users.csv").write_text("user_id,age,gender\nu1,30,M\n")
-    (tmp_path / "lake" / "users_z.csv").write_text("user_id,gender\nu1,M\n")
-    told = "users_z.csv has the columns user_id, gender, but conf declares user_id, age, gender"
-    with pytest.raises(SchemaError, match=told):
+    (tmp_path / "lake" / "users_z.csv").write_text("user_id, gender\nu1,M\n")
+    told = 'users_z.csv is refused: it has the columns "user_id", " gender", but conf declares '
+    with pytest.raises(SourceError, match=r"^2 failures; everything else is loaded:\n- ") as error:
         run(runtime)
-    assert rows(runtime, users) == []
+    assert "- items: No file " in str(error.value)
+    assert f'{told}"user_id", "age", "gender"' in str(error.value)
+    assert rows(runtime, users) == [("u1", 30, "M")]
+    assert [row[2] for row in refused(runtime)] == ["wrong_columns"]
+    (row,) = (
+        runtime.lakehouse.read(runtime.config.lake.file_log)
+        .where(F.col("file").endswith(f"{tmp_path.name}/lake/users_z.csv"))
+        .collect()
+    )
+    assert (row.status, row.rows, row.quarantined) == ("refused", 1, 1)
+    assert "has the columns" in row.reason
+
+    (tmp_path / "lake" / "users_z.csv").write_text("user_id,age,gender\nu2,31,F\n")
+    (tmp_path / "lake" / "items.jsonl").write_text('{"item_id": "i1"}\n')
+    run(runtime)
+    assert rows(runtime, users) == [("u1", 30, "M"), ("u2", 31, "F")]
+    assert refused(runtime) == []
 
 
 def test_an_empty_folder_warns_or_fails_as_declared(
@@ -194,9 +213,8 @@ def test_a_dot_leads_into_a_struct_of_parquet_and_is_a_letter_in_csv(
     run(runtime)
     assert rows(runtime, users) + rows(runtime, visits) == [("u1", 1), ("u2", 2)]
     gone = visits | {"columns": columns | {"user_id": inside | {"path": "user.name"}}}
-    with pytest.raises(
-        SchemaError, match=r"user, user\.id, user\.age, n, but conf declares user\.name"
-    ):
+    told = r'"user", "user\.id", "user\.age", "n", but conf declares "user\.name"'
+    with pytest.raises(SchemaError, match=told):
         run(lake(spark, tmp_path, visits=gone))
 
 

@@ -38,7 +38,7 @@ def lake_files(folder: Path, contents: dict[str, bytes]) -> list[LakeFile]:
 
 def exceeded(limits: TextLimits, files: list[LakeFile]) -> dict[str, str]:
     found = limits.exceeded(files)
-    return {file.file.rpartition("/")[2]: reason for file, reason in found.items()}
+    return {file.file.rpartition("/")[2]: fault.reason for file, fault in found.items()}
 
 
 def test_exceeded_names_the_files_with_a_long_line(spark: SparkSession, tmp_path: Path) -> None:
