@@ -19,6 +19,7 @@ from matchlake.ingest.streams.checkpoint import Checkpoint, Ranges
 from matchlake.ingest.streams.commits import FENCE, INGEST, Commit, commits, transaction_id
 from matchlake.ingest.streams.erased_records import ErasedRecords
 from matchlake.ingest.streams.messages import parse_messages
+from matchlake.ingest.streams.odd_times import OneByOne, is_overflow
 from matchlake.ingest.streams.query_errors import is_lost_worker
 
 _log = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ class BatchWriter:
     """The first batch after the start, if the table has no batch of the generation."""
     erased: ErasedRecords | None = None
     """Empties the records of erased users."""
+    one_by_one: OneByOne | None = None
+    """Reads a batch that Spark's Kafka source cannot read."""
     _first_id: list[int] = field(default_factory=list, repr=False)
     """The first id of the checkpoint, if it had none at the start."""
 
@@ -80,7 +83,14 @@ class BatchWriter:
             "began": began,
             "checked_version": checked,
         }
-        self.write_messages(messages, metadata)
+        try:
+            self.write_messages(messages, metadata)
+        except (PySparkException, Py4JError) as error:
+            if not (self.one_by_one and is_overflow(error)):
+                raise
+            text = "%s: batch %d has a timestamp that no table can hold; it is read one by one"
+            _log.warning(text, self._name, batch)
+            self.write_messages(self.one_by_one.read(messages, plan), metadata)
 
     def require_own(self, checkpoint: Checkpoint) -> int:
         """The id of the checkpoint; raises CheckpointMismatchError if it has changed."""

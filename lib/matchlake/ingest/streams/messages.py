@@ -36,8 +36,10 @@ from matchlake.schemas import quote_identifier, quote_text
 
 MESSAGE = ("key", "value", "headers", "partition", "offset", "timestamp")
 """The columns of a message that become a row."""
+ODD_TIMESTAMP = "odd_timestamp"
+"""The column with a timestamp, in milliseconds, that no table can hold; null for all others."""
 _READ_FROM = ("checkpoint_id", "batch_id")
-_READ, _LARGE = "_read", "_large"
+_READ, _REFUSED = "_read", "_refused"
 _KILLED = Rejection(ErrorCode.KILLS_READER, "the process that decoded the value ended unexpectedly")
 _arrow_udf = getattr(F, "arrow_udf", None)
 """None before Spark 4.1."""
@@ -53,21 +55,22 @@ def parse_messages(
 ) -> DataFrame:
     """One row per message, with the columns of `stream_table(stream)`. Lazy, no shuffle.
 
-    Reads key, value (binary), headers, partition, offset and timestamp. The columns of
-    `passing` are kept. `batch` gives checkpoint_id and batch_id. Without `batch` the result has
-    these two columns only if `passing` names them.
+    Reads key, value (binary), headers, partition, offset, timestamp, and `odd_timestamp` if it is
+    there. The columns of `passing` are kept. `batch` gives checkpoint_id and batch_id. Without
+    `batch` the result has these two columns only if `passing` names them.
 
-    Values that are too large are quarantined and not decoded. With `guarded`, the same is true of
-    values that end the process that decodes them.
+    Messages with an odd timestamp or a too large value are quarantined and not decoded. With
+    `guarded`, the same is true of values that end the process that decodes them.
     """
-    read = _Read(stream, batch and batch[1], guarded)
-    rows = read.added_to(messages.select(*MESSAGE, *passing))
+    refusals = _refusals(stream, messages.columns)
+    read = _Read(stream, batch and batch[1], guarded, " OR ".join(each[0] for each in refusals))
+    odd = [name for name in messages.columns if name == ODD_TIMESTAMP]
+    rows = read.added_to(messages.select(*MESSAGE, *odd, *passing))
     # SQL text, because Column objects need 780 calls from Python to the JVM per batch.
     expressions = {name: f"{_READ}.{quote_identifier(name)}" for name in read.fields.names}
-    if is_large := _is_large(stream):
-        for column, error in zip(ERROR_COLUMNS, _large_error(stream), strict=True):
-            read_error = expressions[column.name]
-            expressions[column.name] = f"IF({is_large}, {error}, {read_error})"
+    for is_refused, *error in refusals:
+        for column, part in zip(ERROR_COLUMNS, error, strict=True):
+            expressions[column.name] = f"IF({is_refused}, {part}, {expressions[column.name]})"
     is_valid = f"{expressions[ERROR_CODE.name]} IS NULL"
     expressions |= {
         STATUS.name: f"IF({is_valid}, '{VALID}', '{QUARANTINED}')",
@@ -88,16 +91,20 @@ def parse_messages(
     )
 
 
-def _is_large(stream: StreamParams) -> str | None:
-    """The SQL condition of a value that is too large to be decoded; None without a limit."""
-    limit = stream.limits.max_value_bytes
-    return None if limit is None else f"length(value) > {limit}"
-
-
-def _large_error(stream: StreamParams) -> tuple[str, str]:
-    """SQL of the error code and the message of a value that is too large."""
-    above = f"' bytes, above limits.max_value_bytes, {stream.limits.max_value_bytes}'"
-    return f"'{ErrorCode.VALUE_TOO_LARGE}'", f"concat('the value has ', length(value), {above})"
+def _refusals(stream: StreamParams, columns: Sequence[str]) -> list[tuple[str, str, str]]:
+    """SQL of the condition, the error code and the message of what is not decoded."""
+    refusals, limit = [], stream.limits.max_value_bytes
+    if limit is not None:
+        above = f"' bytes, above limits.max_value_bytes, {limit}'"
+        text = f"concat('the value has ', length(value), {above})"
+        refusals.append((f"length(value) > {limit}", f"'{ErrorCode.VALUE_TOO_LARGE}'", text))
+    if ODD_TIMESTAMP in columns:
+        text = (
+            "concat('partition ', partition, ', offset ', offset, ': the timestamp ', "
+            f"{ODD_TIMESTAMP}, ' ms is beyond what a table can hold')"
+        )
+        refusals.append((f"{ODD_TIMESTAMP} IS NOT NULL", f"'{ErrorCode.BAD_TIMESTAMP}'", text))
+    return refusals
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,8 @@ class _Read:
     number: int | None
     """The number of the batch, if it is a column."""
     guarded: bool
+    refused: str
+    """The SQL condition of messages that are not decoded; empty: there are none."""
 
     @property
     def fields(self) -> StructType:
@@ -141,19 +150,20 @@ class _Read:
                 yield batch.append_column(_READ, one)
 
         value = "concat(value, X'0A')" if _is_ended(stream) else "value"
-        is_large = _is_large(stream) or "false"
-        sent = F.expr(f"IF({is_large}, NULL, {value})")
+        refused = f"coalesce({self.refused or 'false'}, false)"
+        sent = F.expr(f"IF({refused}, NULL, {value})")
         if _arrow_udf:
             return messages.withColumn(_READ, _arrow_udf(read_all, self.fields)(sent))
-        whole = F.expr(f"IF({is_large}, value, NULL)")
-        rows = messages.withColumns({_LARGE: whole, "value": sent, "headers": F.to_json("headers")})
+        whole = F.expr(f"IF({refused}, value, NULL)")
+        added = {_REFUSED: whole, "value": sent, "headers": F.to_json("headers")}
+        rows = messages.withColumns(added)
         schema = StructType([*rows.schema, StructField(_READ, self.fields)])
         received = "substring(value, 1, length(value) - 1)" if _is_ended(stream) else "value"
         kind = messages.schema["headers"].dataType.simpleString()
         return rows.mapInArrow(add_read, schema).withColumns(
             {
                 "headers": F.from_json("headers", kind),
-                "value": F.expr(f"coalesce({_LARGE}, {received})"),
+                "value": F.expr(f"coalesce({_REFUSED}, {received})"),
             }
         )
 

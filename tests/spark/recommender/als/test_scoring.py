@@ -10,12 +10,12 @@ from pyspark.sql import functions as F
 from tests.support.executions import executions
 
 from matchlake.errors import ConfigError, ParameterError, SchemaError
+from matchlake.formulas.weights import log_weight, time_decay
 from matchlake.recommender.als.fit import fit_als
 from matchlake.recommender.als.model import FactorModel
 from matchlake.recommender.als.numpy_model import NumpyFactorModel
 from matchlake.recommender.als.params import AlsParams
 from matchlake.recommender.sides import ITEM, USER
-from matchlake.recommender.weights import log_weight, time_decay
 from matchlake.training.params import RecommendParams
 from matchlake.training.scoring import BatchScoring
 from matchlake.training.side_features import Sides
