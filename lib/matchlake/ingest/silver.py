@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import ConfigError
-from matchlake.ingest.columns import NUMBERS
+from matchlake.ingest.columns import NUMBERS, is_number
 from matchlake.ingest.params import InteractionsParams, SilverParams, SilverTable, StreamParams
 from matchlake.ingest.schema import POSITION, STATUS, VALID
 from matchlake.ingest.streams.audit_table import is_late
@@ -136,7 +136,7 @@ class InteractionsSpec(NamedTuple):
             return F.lit(1.0)
         name = self.source.require(self.params.rating, "rating")
         kind = self.source.stream.columns[name].type
-        if kind not in NUMBERS:
+        if not is_number(kind):
             raise ConfigError(
                 f"rating {name} of silver.interactions is {kind} in stream "
                 f"{self.source.silver.stream}: choose a column of type {', '.join(NUMBERS)}, or "

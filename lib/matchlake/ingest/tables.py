@@ -1,8 +1,9 @@
 """The bronze tables of streams, and the views of their valid and quarantined records."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 
-from matchlake.ingest.columns import Columns
+from matchlake.ingest.columns import ColumnParams, Columns, decimal_digits
 from matchlake.ingest.params import StreamParams
 from matchlake.ingest.schema import (
     BATCH,
@@ -81,12 +82,17 @@ def allowed_values(columns: Columns) -> Iterator[tuple[str, str]]:
     """A name and an SQL condition for each declared range and list of texts."""
     for name, column in columns.items():
         quoted = quote_identifier(name)
-        rules = [f"{quoted} >= {column.min!r}"] if column.min is not None else []
-        rules += [f"{quoted} <= {column.max!r}"] if column.max is not None else []
+        rules = [f"{quoted} >= {_bound(column.min, column)}"] if column.min is not None else []
+        rules += [f"{quoted} <= {_bound(column.max, column)}"] if column.max is not None else []
         if column.one_of:
             rules += [f"{quoted} IN ({', '.join(map(quote_text, column.one_of))})"]
         if rules:
             yield f"{name.lower()}_allowed", f"{quoted} IS NULL OR ({' AND '.join(rules)})"
+
+
+def _bound(bound: float, column: ColumnParams) -> str:
+    """The bound in SQL; without an exponent for a decimal, which would become a double."""
+    return f"{Decimal(repr(bound)):f}" if decimal_digits(column.type) else repr(bound)
 
 
 def _described(columns: tuple[Column, ...]) -> tuple[tuple[str, str], ...]:

@@ -7,18 +7,21 @@ import pyarrow.compute as pc
 
 from matchlake.ingest.columns import ColumnParams
 from matchlake.ingest.parse.bisect import bisect_failures
+from matchlake.ingest.parse.decimals import WIDE, DecimalTypes
 
 UTC = pa.timestamp("us", tz="UTC")
-ARROW = {
-    "string": pa.string(),
-    "int": pa.int32(),
-    "bigint": pa.int64(),
-    "double": pa.float64(),
-    "boolean": pa.bool_(),
-    "timestamp": UTC,
-    "date": pa.date32(),
-    "array<string>": pa.list_(pa.string()),
-}
+ARROW = DecimalTypes(
+    {
+        "string": pa.string(),
+        "int": pa.int32(),
+        "bigint": pa.int64(),
+        "double": pa.float64(),
+        "boolean": pa.bool_(),
+        "timestamp": UTC,
+        "date": pa.date32(),
+        "array<string>": pa.list_(pa.string()),
+    }
+)
 _MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 # The greatest exact integer of a double, as microseconds: the year 2255.
 _LAST_MICRO = 2.0**53
@@ -34,6 +37,8 @@ def convert(values: pa.Array, column: ColumnParams) -> tuple[pa.Array, Mask]:
 
     The result of a value does not depend on the other values.
     """
+    if pa.types.is_decimal(ARROW[column.type]):
+        return _decimals(values, ARROW[column.type])
     if column.type != "timestamp" or pa.types.is_timestamp(values.type):
         return _cast(values, ARROW[column.type])
     if column.epoch:
@@ -50,6 +55,16 @@ def indices_among(rows: npt.ArrayLike, count: int) -> pa.Array:
     indices, absent = np.zeros(count, np.int64), np.ones(count, bool)
     indices[chosen], absent[chosen] = np.arange(len(chosen)), False
     return pa.array(indices, mask=absent)
+
+
+def _decimals(values: pa.Array, to: pa.DataType) -> tuple[pa.Array, Mask]:
+    """Exact decimals; a number of another kind than digits, such as a double, is a failure."""
+    kind = values.type
+    if pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_nested(kind):
+        return pa.nulls(len(values), to), ~values.is_null().to_numpy(zero_copy_only=False)
+    wide, failed = _cast(values, WIDE)
+    exact, inexact = _cast(wide, to)
+    return exact, failed | inexact
 
 
 def _instants(values: pa.Array) -> tuple[pa.Array, Mask]:

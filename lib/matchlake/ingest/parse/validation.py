@@ -1,6 +1,7 @@
 """The rules of declared columns, checked for a whole batch at once."""
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -96,10 +97,10 @@ class _Checks:
 
     def _check_range(self, values: pa.Array, min_: float | None, max_: float | None) -> None:
         if min_ is not None:
-            for row in self._new(_mask(pc.less(values, pa.scalar(min_, values.type)))):
+            for row in self._new(_mask(pc.less(values, _bound(min_, values.type)))):
                 self._add(row, ErrorCode.OUT_OF_RANGE, f"{self._shown(row)} is below {min_:g}")
         if max_ is not None:
-            for row in self._new(_mask(pc.greater(values, pa.scalar(max_, values.type)))):
+            for row in self._new(_mask(pc.greater(values, _bound(max_, values.type)))):
                 self._add(row, ErrorCode.OUT_OF_RANGE, f"{self._shown(row)} is above {max_:g}")
 
     def _new(self, broken: Mask) -> list[int]:
@@ -110,8 +111,14 @@ class _Checks:
         self._findings[row] = Rejection(code, f"{self._name}: {message}")
 
     def _shown(self, row: int) -> str:
-        text = repr(self._found[row].as_py())
+        value = self._found[row].as_py()
+        text = f"{value.normalize():f}" if isinstance(value, Decimal) else repr(value)
         return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _bound(bound: float, kind: pa.DataType) -> pa.Scalar:
+    """The bound in the type of the values; a decimal has the digits that conf gives it."""
+    return pa.scalar(Decimal(repr(bound)) if pa.types.is_decimal(kind) else bound, kind)
 
 
 def _mask(flags: pa.Array) -> Mask:
