@@ -16,7 +16,7 @@ from matchlake.ingest.streams.audit_table import Gap
 from matchlake.ingest.streams.gaps import BrokerCauses
 from matchlake.io.kafka import records_at, topic_state
 
-CODECS = ("uncompressed", "gzip", "snappy", "lz4", "zstd")
+CODECS = ("zstd", *(pytest.param(c, marks=pytest.mark.soak) for c in ("gzip", "snappy", "lz4")))
 _NOW = 1714557600123
 
 
@@ -55,19 +55,20 @@ def test_a_record_whose_timestamp_overflows_does_not_stop_the_stream(
     make_topic(broker, "odd", message_timestamp_after_max_ms=str(2**63 - 1))
     runtime = one_stream(spark, tmp_path, broker, "odd")
     producer = KafkaProducer(bootstrap_servers=broker)
-    times = [_NOW, _NOW * 1_000_000, _NOW, _NOW * 1_000, 0]
+    times = [_NOW, _NOW * 1_000_000, _NOW, _NOW * 1_000, 0, _NOW * 1_000_000]
     for number, at in enumerate(times):
         headers = [("h", b"1"), ("h", b"\xff")]
         producer.send("odd", valid_value(number), b"k", headers=headers, timestamp_ms=at).get(10)
     producer.close()
-    counts = ingest(runtime)
-    assert (counts.offsets, counts.valid, counts.quarantined, counts.gaps) == (5, 4, 1, 0)
+    for _ in range(2):  # the second run compares the last row with the record of the broker
+        counts = ingest(runtime)
+        assert (counts.offsets, counts.valid, counts.quarantined, counts.gaps) == (6, 4, 2, 0)
     rows = spark.sql(
         "SELECT offset, unix_millis(kafka_timestamp) AS at, _error_code, _error_message, raw"
         f" FROM {runtime.lakehouse.name('odd.events')} ORDER BY offset"
     ).collect()
-    assert [row.at for row in rows] == [_NOW, None, _NOW, _NOW * 1_000, 0]
-    (odd,) = [row for row in rows if row._error_code]
+    assert [row.at for row in rows] == [_NOW, None, _NOW, _NOW * 1_000, 0, None]
+    odd, _ = [row for row in rows if row._error_code]
     assert (odd.offset, odd._error_code) == (1, "bad_timestamp")
     assert "partition 0, offset 1" in odd._error_message
     assert bytes(odd.raw.value) == valid_value(1)

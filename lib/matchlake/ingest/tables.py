@@ -9,6 +9,7 @@ from matchlake.ingest.schema import (
     BATCH,
     ERASED,
     ERROR_COLUMNS,
+    OPERATION,
     POSITION,
     QUARANTINED,
     RAW,
@@ -37,12 +38,17 @@ def stream_columns(stream: StreamParams) -> tuple[Column, ...]:
     return (*declared_columns(stream.columns), *rescued)
 
 
+def record_columns(stream: StreamParams) -> tuple[Column, ...]:
+    """The columns that a valid record fills: `stream_columns`, and `_operation` if it is on."""
+    return (*stream_columns(stream), *((OPERATION,) if stream.has_deletes else ()))
+
+
 def stream_table(stream: StreamParams) -> TableSpec:
     """The table of a stream: status, declared columns, Kafka position, error, raw, batch."""
     return TableSpec(
         stream.table,
         f"{stream.comment} Every record of topic {stream.topic}, valid or quarantined.",
-        (STATUS, *stream_columns(stream), *POSITION, *ERROR_COLUMNS, RAW, *BATCH),
+        (STATUS, *record_columns(stream), *POSITION, *ERROR_COLUMNS, RAW, *BATCH),
         checks=_RECORDS,
         changes=True,
         statistics=(*_STATISTICS, *filter(None, [stream.event_time])),
@@ -53,7 +59,7 @@ def stream_table(stream: StreamParams) -> TableSpec:
 
 def stream_views(stream: StreamParams) -> list[ViewSpec]:
     """The view of the valid records of a stream, and the view of its quarantined ones."""
-    valid = _described((*stream_columns(stream), *POSITION))
+    valid = _described((*record_columns(stream), *POSITION))
     quarantined = _described((*POSITION, *ERROR_COLUMNS, RAW, *BATCH))
     return [
         ViewSpec(

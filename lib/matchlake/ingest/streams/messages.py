@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from itertools import tee
 from typing import cast
 
@@ -15,23 +15,20 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from matchlake.ingest.params import StreamParams
-from matchlake.ingest.parse.casts import indices_among
 from matchlake.ingest.parse.decoders import schema_id
 from matchlake.ingest.parse.guard import killers
-from matchlake.ingest.parse.readers import Reader, make_reader
-from matchlake.ingest.parse.validation import check_columns, error_arrays
-from matchlake.ingest.rejections import ErrorCode, Rejection
+from matchlake.ingest.rejections import ErrorCode
 from matchlake.ingest.schema import (
     BATCH,
     ERROR_CODE,
     ERROR_COLUMNS,
     QUARANTINED,
     RAW,
-    RESCUED,
     STATUS,
     VALID,
 )
-from matchlake.ingest.tables import stream_columns, stream_table
+from matchlake.ingest.streams.stream_reader import StreamReader
+from matchlake.ingest.tables import record_columns, stream_table
 from matchlake.schemas import quote_identifier, quote_text
 
 MESSAGE = ("key", "value", "headers", "partition", "offset", "timestamp")
@@ -40,7 +37,6 @@ ODD_TIMESTAMP = "odd_timestamp"
 """The column with a timestamp, in milliseconds, that no table can hold; null for all others."""
 _READ_FROM = ("checkpoint_id", "batch_id")
 _READ, _REFUSED = "_read", "_refused"
-_KILLED = Rejection(ErrorCode.KILLS_READER, "the process that decoded the value ended unexpectedly")
 _arrow_udf = getattr(F, "arrow_udf", None)
 """None before Spark 4.1."""
 
@@ -126,7 +122,7 @@ class _Read:
             # Not a literal: it would change with each batch, and Spark would compile new code.
             names.add("batch_id")
         own = (column for column in BATCH if column.name in names)
-        columns = (*stream_columns(self.stream), *ERROR_COLUMNS, *own)
+        columns = (*record_columns(self.stream), *ERROR_COLUMNS, *own)
         # The columns have no comments: with comments the schema would differ from that of Python.
         bare = (f"{quote_identifier(column.name)} {column.type}" for column in columns)
         return cast("StructType", StructType.fromDDL(", ".join(bare)))
@@ -145,7 +141,7 @@ class _Read:
 
         def add_read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             batches, copies = tee(batches)
-            read = read_all(batch.column("value") for batch in copies)
+            read = read_all(_sent(batch, stream) for batch in copies)
             for batch, one in zip(batches, read, strict=True):
                 yield batch.append_column(_READ, one)
 
@@ -153,10 +149,13 @@ class _Read:
         refused = f"coalesce({self.refused or 'false'}, false)"
         sent = F.expr(f"IF({refused}, NULL, {value})")
         if _arrow_udf:
-            return messages.withColumn(_READ, _arrow_udf(read_all, self.fields)(sent))
+            key = F.expr("IF(value IS NULL, key, NULL)").alias("key")
+            both = F.struct(sent.alias("value"), key) if stream.has_deletes else sent
+            return messages.withColumn(_READ, _arrow_udf(read_all, self.fields)(both))
         whole = F.expr(f"IF({refused}, value, NULL)")
-        added = {_REFUSED: whole, "value": sent, "headers": F.to_json("headers")}
-        rows = messages.withColumns(added)
+        rows = messages.withColumns(
+            {_REFUSED: whole, "value": sent, "headers": F.to_json("headers")}
+        )
         schema = StructType([*rows.schema, StructField(_READ, self.fields)])
         received = "substring(value, 1, length(value) - 1)" if _is_ended(stream) else "value"
         kind = messages.schema["headers"].dataType.simpleString()
@@ -166,6 +165,18 @@ class _Read:
                 "value": F.expr(f"coalesce({_REFUSED}, {received})"),
             }
         )
+
+
+def _sent(batch: pa.RecordBatch, stream: StreamParams) -> pa.Array:
+    """The values of a batch; with the keys of messages without a value if these are deletes.
+
+    The values of messages that are not decoded are null too, but these messages are refused.
+    """
+    if not stream.has_deletes:
+        return batch.column("value")
+    values, keys = batch.column("value"), batch.column("key")
+    keys = pc.if_else(values.is_null(), keys, pa.scalar(None, keys.type))
+    return pa.StructArray.from_arrays([values, keys], names=["value", "key"])
 
 
 def _is_ended(stream: StreamParams) -> bool:
@@ -183,39 +194,23 @@ def read_values(
     """The declared columns, `_error_code` and `_error_message` of each value, array by array.
 
     The columns `_rescued_data` and the schema id follow if the stream has them, and batch_id if
-    `number` is given. JSON values must end with a newline. With `guarded`, values that end the
+    `number` is given, and `_operation` precedes the error if records can delete rows. Then a batch
+    is a struct of `value` and of the `key` of messages without one. JSON values must end with a
+    newline. With `guarded`, values that end the
     process that decodes them are found in child processes first, and are not decoded here.
     """
-    reader = make_reader(
-        stream.format, stream.format_options, stream.columns, stream.unknown_fields, stream.limits
-    )
+    read = StreamReader(stream).read
     _spare_imports()
-    for values in batches:
-        killing = killers(values, partial(_read_columns, reader, stream)) if guarded else []
-        columns = _read_columns(reader, stream, values, killing)
+    for batch in batches:
+        values = batch.field("value") if stream.has_deletes else batch
+        keys = batch.field("key") if stream.has_deletes else pa.nulls(len(batch), pa.binary())
+        killing = killers(values, read) if guarded else []
+        columns = read(values, keys, killing)
         if stream.format_entry.names_schema:
             columns["schema_version"] = pa.array(map(schema_id, values.to_pylist()), pa.int32())
         if number is not None:
             columns["batch_id"] = pa.array(np.full(len(values), number, np.int64))
         yield pa.StructArray.from_arrays(list(columns.values()), names=list(columns))
-
-
-def _read_columns(
-    reader: Reader, stream: StreamParams, values: pa.Array, killing: Sequence[int] = ()
-) -> dict[str, pa.Array]:
-    """The declared columns, their errors and `_rescued_data`; rows of `killing` are not decoded."""
-    count = len(values)
-    if killing:
-        values = pc.if_else(indices_among(killing, count).is_valid(), None, values)
-    found, rejections = reader.read(values)
-    rejections |= dict.fromkeys(killing, _KILLED)
-    columns = check_columns(
-        stream.columns, found, rejections, lambda row, name: reader.why_null(values, row, name)
-    )
-    if stream.unknown_fields == "rescue":
-        kept = {row: text for row, text in reader.rescued.items() if row not in rejections}
-        columns[RESCUED.name] = pa.array(map(kept.get, range(count)), pa.string())
-    return columns | error_arrays(rejections, count)
 
 
 @cache

@@ -18,7 +18,7 @@ from matchlake.ingest.streams.commits import STEP
 from matchlake.ingest.streams.erased_records import erased_records
 from matchlake.ingest.streams.messages import parse_messages
 from matchlake.ingest.streams.reconciliation import Batch, among
-from matchlake.ingest.tables import stream_columns
+from matchlake.ingest.tables import record_columns
 from matchlake.io.commit_metadata import commit_with
 from matchlake.io.delta import WRITTEN_BY_ANOTHER, Lakehouse, retry_conflicts
 from matchlake.schemas import quote_identifier
@@ -45,7 +45,7 @@ class Replay:
     error_codes: tuple[str, ...] = ()
     """Only records with one of these error codes; empty: all."""
     since: str | None = None
-    """Only records that Kafka received at or after this ISO 8601 time, UTC."""
+    """Only records with a `kafka_timestamp` at or after this ISO 8601 time, UTC."""
     fix: str | None = None
     """SQL expression of the text to parse instead of `value`. It can use the columns `value`,
     `key`, `_error_code` and `_error_message`."""
@@ -125,7 +125,7 @@ class Replay:
 
     def _merge(self) -> str:
         """The MERGE by position. If a fix made a record valid, its raw bytes are kept."""
-        columns = [quote_identifier(column.name) for column in stream_columns(self.stream)]
+        columns = [quote_identifier(column.name) for column in record_columns(self.stream)]
         valid = [f"{name} = s.{name}" for name in columns]
         valid += [f"{STATUS.name} = s.{STATUS.name}", *(f"{name} = NULL" for name in _ERRORS)]
         erased = [*valid, "raw = NULL"]

@@ -129,7 +129,7 @@ def test_a_double_has_no_exact_digits() -> None:
 def test_columns_of_files_are_exact() -> None:
     column = ColumnParams.model_validate(PRICE)
     texts = ["12.1", "1e1", "12.345", "x", None]
-    decimals = [Decimal("12.1000"), Decimal("10"), Decimal("12.3450"), Decimal(10) ** 9, None]
+    decimals = [Decimal("12.1000"), Decimal(10), Decimal("12.3450"), Decimal(10) ** 9, None]
     for array in (pa.array(texts), pa.array(decimals, pa.decimal128(20, 4))):
         values, failed = convert(array, column)
         assert values.type == pa.decimal128(10, 2)
