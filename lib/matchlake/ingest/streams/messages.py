@@ -9,7 +9,6 @@ from typing import cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
@@ -36,7 +35,7 @@ MESSAGE = ("key", "value", "headers", "partition", "offset", "timestamp")
 ODD_TIMESTAMP = "odd_timestamp"
 """The column with a timestamp, in milliseconds, that no table can hold; null for all others."""
 _READ_FROM = ("checkpoint_id", "batch_id")
-_READ, _REFUSED = "_read", "_refused"
+_READ, _REFUSED, _KEY = "_read", "_refused", "_key"
 _arrow_udf = getattr(F, "arrow_udf", None)
 """None before Spark 4.1."""
 
@@ -148,14 +147,13 @@ class _Read:
         value = "concat(value, X'0A')" if _is_ended(stream) else "value"
         refused = f"coalesce({self.refused or 'false'}, false)"
         sent = F.expr(f"IF({refused}, NULL, {value})")
+        key = F.expr(f"IF(value IS NULL AND NOT {refused}, key, NULL)")
         if _arrow_udf:
-            key = F.expr("IF(value IS NULL, key, NULL)").alias("key")
-            both = F.struct(sent.alias("value"), key) if stream.has_deletes else sent
+            both = F.struct(sent.alias("value"), key.alias("key")) if stream.has_deletes else sent
             return messages.withColumn(_READ, _arrow_udf(read_all, self.fields)(both))
         whole = F.expr(f"IF({refused}, value, NULL)")
-        rows = messages.withColumns(
-            {_REFUSED: whole, "value": sent, "headers": F.to_json("headers")}
-        )
+        added = {_REFUSED: whole, "value": sent, "headers": F.to_json("headers")}
+        rows = messages.withColumns(added | ({_KEY: key} if stream.has_deletes else {}))
         schema = StructType([*rows.schema, StructField(_READ, self.fields)])
         received = "substring(value, 1, length(value) - 1)" if _is_ended(stream) else "value"
         kind = messages.schema["headers"].dataType.simpleString()
@@ -168,15 +166,11 @@ class _Read:
 
 
 def _sent(batch: pa.RecordBatch, stream: StreamParams) -> pa.Array:
-    """The values of a batch; with the keys of messages without a value if these are deletes.
-
-    The values of messages that are not decoded are null too, but these messages are refused.
-    """
+    """The values of a batch; with the keys of messages without a value if these are deletes."""
+    values = batch.column("value")
     if not stream.has_deletes:
-        return batch.column("value")
-    values, keys = batch.column("value"), batch.column("key")
-    keys = pc.if_else(values.is_null(), keys, pa.scalar(None, keys.type))
-    return pa.StructArray.from_arrays([values, keys], names=["value", "key"])
+        return values
+    return pa.StructArray.from_arrays([values, batch.column(_KEY)], names=["value", "key"])
 
 
 def _is_ended(stream: StreamParams) -> bool:
