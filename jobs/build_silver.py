@@ -46,6 +46,8 @@ def run(runtime: Runtime) -> None:
             counts.repeated,
             f" + {counts.deletes} delete(s)" if spec.stream.has_deletes else "",
         )
+        for rule, action, records in counts.broken:
+            _log.warning("%s: %d record(s) break rule %s (%s)", name, records, rule, action)
     interactions = interactions_spec(config.silver, config.streams)
     if interactions and (rows := build_interactions(interactions, lakehouse)) is not None:
         sources = ", ".join(interactions.sources)

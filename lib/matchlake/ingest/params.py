@@ -18,12 +18,15 @@ from matchlake.formulas.user_sql import check_expression
 from matchlake.ingest.columns import Columns, checked_name
 from matchlake.ingest.parse.formats import FORMATS, Format, JsonOptions
 from matchlake.ingest.parse.limits import Limits
-from matchlake.ingest.schema import RECORD_COLUMNS
+from matchlake.ingest.rules import Rules, RuleSet, types_of
+from matchlake.ingest.schema import DELETE, OPERATION, RECORD_COLUMNS
 from matchlake.io.secrets.value import SecretRef
 from matchlake.params import Params, Settable
 from matchlake.schemas import TableName, user_columns_of
 
 AVAILABLE_NOW = "available_now"
+RECORD_TIME = {"kafka_timestamp": "timestamp"}
+"""The column of a record that a rule can read besides the declared ones."""
 
 
 class StreamParams(Params):
@@ -79,6 +82,8 @@ class StreamParams(Params):
     """Whether Delta joins small files after a batch, for streams with a short trigger."""
     max_offsets_per_trigger: int | None = Field(None, ge=1)
     """The largest number of offsets per micro-batch, as Spark's option; null: all."""
+    rules: Rules = Field(default_factory=dict)
+    """Conditions over the columns of a valid record and `kafka_timestamp`, by name."""
 
     @field_validator("format")
     @classmethod
@@ -123,6 +128,7 @@ class StreamParams(Params):
             if name.startswith("_") or name in taken:
                 raise ValueError(f"column {name} is reserved for matchlake: choose another name")
         user_columns_of(self.user_columns, self.columns)
+        self.rule_set.validate()
         if self.event_time is not None:
             declared = self.columns.get(self.event_time)
             if declared is None or declared.type != "timestamp":
@@ -151,6 +157,16 @@ class StreamParams(Params):
     def persons(self) -> tuple[str, ...]:
         """The columns that hold the id of a person."""
         return user_columns_of(self.user_columns, self.columns)
+
+    @property
+    def rule_set(self) -> RuleSet:
+        """The rules of the stream with the columns that they can read."""
+        return self.rules_over(self.rules)
+
+    def rules_over(self, rules: Rules) -> RuleSet:
+        """Rules with the columns that they can read: those declared, and `kafka_timestamp`."""
+        exempt = f"{OPERATION.name} <=> '{DELETE}'" if self.has_deletes else ""
+        return RuleSet(rules, types_of(self.columns) | RECORD_TIME, exempt)
 
     @property
     def format_entry(self) -> Format:
@@ -261,6 +277,9 @@ class SilverTable(Params):
     keys: tuple[str, ...] = Field(min_length=1)
     """The key columns. Of records with the same key, only the last is kept: that with the highest
     offset of its partition; between partitions that with the greatest `kafka_timestamp`."""
+    rules: Rules = Field(default_factory=dict)
+    """Conditions over the columns of the stream and `kafka_timestamp`, by name. A record that
+    breaks one with quarantine is left out before the last record per key is chosen."""
 
     @field_validator("table")
     @classmethod

@@ -28,6 +28,7 @@ class ErrorCode(StrEnum):
     WRONG_TYPE = "wrong_type", "a field does not have its declared type"
     OUT_OF_RANGE = "out_of_range", "a number is outside its declared range"
     NOT_ALLOWED = "not_allowed", "a text is not in the declared list"
+    BROKEN_RULE = "broken_rule", "the row breaks a rule, whose name begins the message"
 
     meaning: str
 

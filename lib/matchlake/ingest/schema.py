@@ -89,6 +89,11 @@ FILE_COLUMNS = (
     Column("rows", "BIGINT", "Rows of the file; 1 if it is corrupt; null if it is not loaded yet"),
     Column("valid", "BIGINT", "Valid rows"),
     Column("quarantined", "BIGINT", "Quarantined rows; 1 if the file is corrupt"),
+    Column(
+        "rules",
+        "ARRAY<STRUCT<rule: STRING, action: STRING, records: BIGINT>>",
+        "Number of rows that break a rule, per rule and action",
+    ),
     Column("declared", "STRING", "Hash of the declaration and of the table at the load"),
     Column("loads", "INT", "Number of loads"),
     Column("seconds", "DOUBLE", "Seconds of the load, all its files together"),

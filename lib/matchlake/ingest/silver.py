@@ -16,6 +16,7 @@ from matchlake.ingest.last_records import (
 )
 from matchlake.ingest.params import SilverParams, SilverTable, StreamParams
 from matchlake.ingest.schema import DELETE, OPERATION, POSITION, STATUS, VALID
+from matchlake.ingest.silver_rules import SilverRules
 from matchlake.ingest.streams.audit_table import is_late
 from matchlake.ingest.tables import allowed_values, stream_columns
 from matchlake.schemas import EVENT_TIME, Column, TableSpec
@@ -74,12 +75,17 @@ class SilverSpec(NamedTuple):
             self.silver.table,
             f"{self.silver.comment} The last valid record of {self.stream.table} per "
             f"{', '.join(self.silver.keys)}.",
-            (*columns, *POSITION, SEVERAL, LATE),
+            (*columns, *self.rules.table_columns, *POSITION, SEVERAL, LATE),
             keys=self.silver.keys,
             checks=tuple(allowed_values(self.stream.columns)),
             user_columns=self.stream.persons,
             written_by="build_silver",
         )
+
+    @property
+    def rules(self) -> SilverRules:
+        """The rules of the table, which decide which records it is built from."""
+        return SilverRules(self.stream, self.silver)
 
     def rows(self, bronze: DataFrame) -> DataFrame:
         """The last valid row per key of the bronze table, with the columns of `spec`. Lazy.
@@ -102,7 +108,7 @@ class SilverSpec(NamedTuple):
         replayed = F.lit(False)  # noqa: FBT003 - a value
         if _CHANGE in bronze.columns:
             replayed = F.col(_CHANGE) == "update_postimage"
-        valid = bronze.where(F.col(STATUS.name) == VALID)
+        valid = self.rules.obeying(bronze.where(F.col(STATUS.name) == VALID))
         valid = valid.select(*columns, *more, deleted, replayed.alias(REPLAYED))
         late = F.when(~F.col(DELETED), self.is_late())
         aggregates = {

@@ -15,6 +15,7 @@ from matchlake.ingest.last_records import Topics, read_topics
 from matchlake.ingest.schema import STATUS, VALID
 from matchlake.ingest.silver import DELETED, LATE, SilverSpec, is_delete
 from matchlake.ingest.silver_builds import Build, Builds, State, source_state
+from matchlake.ingest.silver_rules import BrokenRules
 from matchlake.ingest.silver_source import RECOMPUTED, merge_source
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import drop_constraints
@@ -36,6 +37,8 @@ class SilverCounts(NamedTuple):
     """Records that delete a row, among the valid ones."""
     rebuilt: bool = False
     """Whether the table, or a range of it, was rebuilt."""
+    broken: BrokenRules = ()
+    """The broken rules. Records that one with `quarantine` leaves out are not among the valid."""
 
     @property
     def repeated(self) -> int:
@@ -67,6 +70,7 @@ class SilverMerge:
         Raises:
             TableError: the table exists with other columns than declared, or other runs build it
                 all the time.
+            InputError: a record breaks a rule with the action `fail`; nothing was written.
         """
         self._prepare()
         return self._builds.until_taken(self._catch_up)
@@ -101,11 +105,12 @@ class SilverMerge:
         before = self._builds.last()
         bronze = self._bronze(before.state["version"])
         rows = self.silver.rows_between(bronze, start, end)
+        counts = self._count(bronze, _is_valid() & inside)
+        broken = self._require_unbroken(counts)
         write = partial(self.lakehouse.replace_where, rows, spec, inside)
         self._builds.commit(before, before.state, write)
-        counts = self._count(bronze, _is_valid() & inside)
         events = self.lakehouse.read(spec.name).where(inside).count()
-        return _counts(counts, events, rebuilt=True)
+        return _counts(counts, events, broken, rebuilt=True)
 
     @property
     def _builds(self) -> Builds:
@@ -118,6 +123,7 @@ class SilverMerge:
             "lateness_threshold_seconds": self.silver.stream.lateness_threshold_seconds,
             "change_data": self.silver.stream.change_data,
             "topics": list(self._topics.ids),
+            **self.silver.rules.declared,
         }
         return source_state(self.lakehouse, self.silver.stream.table) | declared
 
@@ -136,6 +142,7 @@ class SilverMerge:
         if counts["gone"]:
             _log.info("%s: %d valid record(s) are gone", bronze, counts["gone"])
             return None
+        broken = self._require_unbroken(counts)
         rows = merge_source(
             self.silver,
             self._topics.marked(changes.where(_added())),
@@ -151,23 +158,27 @@ class SilverMerge:
             insert_if=f"NOT s.{DELETED}",
         )
         new = self._builds.commit(before, now, write)
-        return _counts(counts, new)
+        return _counts(counts, new, broken)
 
     def _rebuild_all(self, before: Build, now: State) -> SilverCounts:
         spec = self.silver.spec()
         bronze = self._bronze(now["version"])
         counts = self._count(bronze, _is_valid())
+        broken = self._require_unbroken(counts)
         write = partial(self.lakehouse.replace, self.silver.rows(bronze), spec)
         self._builds.commit(before, now, write)
         events = self.lakehouse.read(spec.name).count()
-        return _counts(counts, events, rebuilt=True)
+        return _counts(counts, events, broken, rebuilt=True)
 
     def _count(self, rows: DataFrame, chosen: Column, gone: Column | None = None) -> Row:
         lost = F.lit(0) if gone is None else F.count_if(gone)
+        rules = [self.silver.rules.counted(chosen).alias("rules")] if self._has_rules else []
+        chosen = chosen & self.silver.rules.is_obeyed() if self._has_rules else chosen
         late = F.count_if(chosen & self.silver.is_late())
         deletes = F.count_if(chosen & is_delete(self.silver.stream))
         counts = {"valid": F.count_if(chosen), "late": late, "gone": lost, "deletes": deletes}
-        return rows.agg(*(count.alias(name) for name, count in counts.items())).collect()[0]
+        named = (count.alias(name) for name, count in counts.items())
+        return rows.agg(*named, *rules).collect()[0]
 
     @cached_property
     def _topics(self) -> Topics:
@@ -175,6 +186,14 @@ class SilverMerge:
 
     def _bronze(self, version: int) -> DataFrame:
         return self._topics.marked(self.lakehouse.read(self.silver.stream.table, version))
+
+    @property
+    def _has_rules(self) -> bool:
+        return bool(self.silver.silver.rules)
+
+    def _require_unbroken(self, counts: Row) -> BrokenRules:
+        """The broken rules; raises InputError if one of them has the action `fail`."""
+        return self.silver.rules.found(counts["rules"]) if self._has_rules else ()
 
     def _matched(self) -> str:
         """A later record replaces an earlier one; an event in time stays in time.
@@ -195,8 +214,9 @@ class SilverMerge:
         )
 
 
-def _counts(counted: Row, new: int, *, rebuilt: bool = False) -> SilverCounts:
-    return SilverCounts(counted["valid"], counted["late"], new, counted["deletes"], rebuilt)
+def _counts(counted: Row, new: int, broken: BrokenRules, *, rebuilt: bool = False) -> SilverCounts:
+    deletes = counted["deletes"]
+    return SilverCounts(counted["valid"], counted["late"], new, deletes, rebuilt, broken)
 
 
 def _is_valid() -> Column:

@@ -43,12 +43,17 @@ def record_columns(stream: StreamParams) -> tuple[Column, ...]:
     return (*stream_columns(stream), *((OPERATION,) if stream.has_deletes else ()))
 
 
+def valid_columns(stream: StreamParams) -> tuple[Column, ...]:
+    """The columns of a valid record: `record_columns`, and `_warnings` if a rule has `warn`."""
+    return (*record_columns(stream), *stream.rule_set.table_columns)
+
+
 def stream_table(stream: StreamParams) -> TableSpec:
     """The table of a stream: status, declared columns, Kafka position, error, raw, batch."""
     return TableSpec(
         stream.table,
         f"{stream.comment} Every record of topic {stream.topic}, valid or quarantined.",
-        (STATUS, *record_columns(stream), *POSITION, *ERROR_COLUMNS, RAW, *BATCH),
+        (STATUS, *valid_columns(stream), *POSITION, *ERROR_COLUMNS, RAW, *BATCH),
         checks=_RECORDS,
         changes=True,
         statistics=(*_STATISTICS, *filter(None, [stream.event_time])),
@@ -59,7 +64,7 @@ def stream_table(stream: StreamParams) -> TableSpec:
 
 def stream_views(stream: StreamParams) -> list[ViewSpec]:
     """The view of the valid records of a stream, and the view of its quarantined ones."""
-    valid = _described((*record_columns(stream), *POSITION))
+    valid = _described((*valid_columns(stream), *POSITION))
     quarantined = _described((*POSITION, *ERROR_COLUMNS, RAW, *BATCH))
     return [
         ViewSpec(

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from pyspark.sql.types import TimestampType
 
 from matchlake.config import JobConfig
+from matchlake.ingest.silver import silver_specs
 from matchlake.ingest.tables import stream_views
 from matchlake.io.delta import Lakehouse
 from matchlake.lakehouse.table_registry import table_names
@@ -182,7 +183,14 @@ def fixed_views(config: JobConfig) -> tuple[ViewSpec, ...]:
     """
     streams = (view for stream in config.streams.values() for view in stream_views(stream))
     titled = (RECOMMENDATIONS_WITH_TITLES, RELATED_ITEMS_WITH_TITLES, PREDICTED_RATINGS_WITH_TITLES)
-    return (*streams, TOP_ITEMS, USERS_WITH_FEW_RATINGS, *titled, *wide_views(config))
+    left_out = silver_quarantine_views(config)
+    return (*streams, *left_out, TOP_ITEMS, USERS_WITH_FEW_RATINGS, *titled, *wide_views(config))
+
+
+def silver_quarantine_views(config: JobConfig) -> list[ViewSpec]:
+    """The views of the records that the rules of silver tables leave out."""
+    declared = silver_specs(config.silver, config.streams).values()
+    return list(filter(None, (spec.rules.view() for spec in declared)))
 
 
 def data_freshness(event_times: Mapping[str, str | None]) -> ViewSpec:

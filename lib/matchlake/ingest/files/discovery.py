@@ -96,7 +96,7 @@ class LakeFiles:
             SourceError: there is no file with content, and the source is required.
             ConfigError: this way to find files does not exist here.
         """
-        self.lakehouse.create(lake_files(self.file_log))
+        self.lakehouse.create(lake_files(self.file_log), add_columns=True)
         self._find_new()
         there, known = self.listed(), self.known()
         self._require_some(there)
@@ -140,8 +140,10 @@ class LakeFiles:
         """A hash of everything besides the file itself that determines its rows in the table."""
         spark, table = self.lakehouse.spark, self.lakehouse.name(self.source.table)
         declaration = self.source.model_dump(exclude={"comment", "path", "required"})
-        for column in declaration["columns"].values():
-            del column["comment"]
+        for declared in (*declaration["columns"].values(), *declaration["rules"].values()):
+            del declared["comment"]
+        if not declaration["rules"]:
+            del declaration["rules"]
         replaced = (commit.version for commit in commits(spark, table) if commit.replaces)
         declaration["table_at"] = (table_id(spark, table), next(replaced, None))
         return hashlib.sha256(json.dumps(declaration, sort_keys=True).encode()).hexdigest()[:16]

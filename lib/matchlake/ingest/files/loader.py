@@ -32,6 +32,8 @@ from matchlake.ingest.files.reader import LakeRows, Parsed, Unreadable
 from matchlake.ingest.files.sizes import TextLimits
 from matchlake.ingest.files.tables import lake_quarantine, lake_table
 from matchlake.ingest.rejections import ErrorCode
+from matchlake.ingest.row_rules import RuleCounts, count_rules, failed_rules, require_unbroken
+from matchlake.ingest.rules import WARNINGS
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import drop_constraints
 
@@ -89,9 +91,10 @@ class LakeLoad:
             SchemaError: a file has other columns than declared; nothing was written.
             TableError: a table has another shape than declared; nothing was written.
             ReconciliationError: the rows read are not the valid and the quarantined ones.
+            InputError: a row breaks a rule with the action `fail`; its files were not written.
         """
         table = lake_table(self.source)
-        self.lakehouse.create(table)
+        self.lakehouse.create(table, add_columns=self._lacks_warnings_only())
         drop_constraints(self.lakehouse, table.name, dict(table.checks))
         self.lakehouse.create(lake_quarantine(self.quarantine))
         waiting = self.files.find(reload=reload)
@@ -118,6 +121,7 @@ class LakeLoad:
             _log.warning("%s: %s is corrupt and rejected: %s", self.name, file.file, message)
         for file in unreadable.empty.intersection(files):
             _log.warning("%s: %s is empty and skipped", self.name, file.file)
+        self._require_unbroken(parsed.rows, len(fit))
         results = self._results(fit, parsed)
         results |= {file: _result("empty") for file in unreadable.empty.intersection(files)}
         results |= {file: _result("corrupt", rows=1, quarantined=1) for file in corrupt}
@@ -140,7 +144,33 @@ class LakeLoad:
                 f"{self.name}: {parsed.read} rows read are not the {there} valid and quarantined "
                 f"rows of the same files. {_CHANGING}"
             )
+        for file, rules in self._broken_rules(parsed.rows).items():
+            next(row for each, row in results.items() if each.file == file)["rules"] = rules
         return results
+
+    def _broken_rules(self, rows: DataFrame | None) -> dict[str, RuleCounts]:
+        """The rules that the rows of each file break, with their counts."""
+        counts: dict[str, RuleCounts] = {}
+        if rows and self.source.rules:
+            for file, rule, action, records in count_rules(rows, ["file"]).collect():
+                counts.setdefault(file, []).append((rule, action, records))
+                text = "%s: %d row(s) of %s break rule %s (%s)"
+                _log.warning(text, self.name, records, file, rule, action)
+        return counts
+
+    def _require_unbroken(self, rows: DataFrame | None, files: int) -> None:
+        if rows:
+            rules, name = self.source.rule_set, f"{self.name}, {self.source.table}"
+            broken = failed_rules(rows, rules, ["file"])
+            require_unbroken(name, f"{files} file(s)", rules, broken)
+
+    def _lacks_warnings_only(self) -> bool:
+        """Whether a new rule adds `_warnings` to the table, which has all other columns."""
+        table = lake_table(self.source)
+        if not self.lakehouse.exists(table.name):
+            return False
+        present = self.lakehouse.read(table.name).columns
+        return set(table.column_names).difference(present) == {WARNINGS.name}
 
     def _merge(self, rows: DataFrame) -> int:
         """Merges the last valid row per key; returns their number after a check of the table."""

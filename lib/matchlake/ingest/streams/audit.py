@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from matchlake.errors import ReconciliationError
 from matchlake.ingest.params import StreamParams
+from matchlake.ingest.row_rules import RuleCounts, count_rules
 from matchlake.ingest.streams.audit_table import batch_log_table, count_error_codes, count_rows
 from matchlake.ingest.streams.checkpoint import Ranges
 from matchlake.ingest.streams.commits import Commit, commits
@@ -70,8 +71,8 @@ class BatchLog:
     lakehouse: Lakehouse = field(repr=False)
 
     def prepare(self) -> None:
-        """Creates the table if it is missing; raises TableError for another shape."""
-        self.lakehouse.create(batch_log_table(self.table))
+        """Creates the table, or adds new columns; raises TableError for another shape."""
+        self.lakehouse.create(batch_log_table(self.table), add_columns=True)
 
     def rows(self) -> DataFrame:
         """The rows of the stream. Lazy."""
@@ -298,8 +299,10 @@ class BatchLog:
             rows = self.lakehouse.read(self.stream.table).where(among(batches))
             for *key, code, records in count_error_codes(rows).orderBy("error_code").collect():
                 codes.setdefault(tuple(key), []).append((code, records))
+        rules = self._broken_rules(batches)
         messages = []
         for entry in entries:
+            entry["rules"] = rules.get(tuple(entry[name] for name in BY), [])
             entry["error_codes"] = codes.get(tuple(entry[name] for name in BY), [])
             if self.stream.lateness_threshold_seconds is None:
                 entry["late"] = None
@@ -311,6 +314,16 @@ class BatchLog:
         if messages:
             raise self._error(messages)
         return summed(counts_of(entry) for entry in entries)
+
+    def _broken_rules(self, batches: set[Batch]) -> dict[Key, RuleCounts]:
+        """The rules that rows of the batches break, with their counts."""
+        if not self.stream.rules:
+            return {}
+        counts: dict[Key, RuleCounts] = {}
+        rows = self.lakehouse.read(self.stream.table).where(among(batches))
+        for *key, rule, action, records in count_rules(rows, BY).collect():
+            counts.setdefault(tuple(key), []).append((rule, action, records))
+        return counts
 
     def _settle(self, entry: Entry, find_causes: FindCauses) -> list[str]:
         """Enters missing ranges with a cause as gaps; returns the problems that remain."""

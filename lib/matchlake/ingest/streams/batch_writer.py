@@ -21,6 +21,7 @@ from matchlake.ingest.streams.erased_records import ErasedRecords
 from matchlake.ingest.streams.messages import parse_messages
 from matchlake.ingest.streams.odd_times import OneByOne, is_overflow
 from matchlake.ingest.streams.query_errors import is_lost_worker
+from matchlake.ingest.streams.stream_rules import require_obeyed
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +68,8 @@ class BatchWriter:
             CheckpointMismatchError: the table was changed or has another writer; this is a stale
                 run; the batch does not begin where the previous one ended; Delta did not take the
                 previous one; or the checkpoint was removed or replaced.
-            InputError: too many records of the batch are quarantined. None of them was written.
+            InputError: too many records of the batch are quarantined, or one breaks a rule with the
+                action `fail`. None of them was written.
         """
         began, spark = time.time(), messages.sparkSession
         checkpoint = self._checkpoint(spark)
@@ -231,6 +233,7 @@ class BatchWriter:
             )
             rows = self.erased.emptied(rows) if self.erased else rows
             try:
+                require_obeyed(rows, self.stream, self._name, metadata["batch"])
                 self.require_few_quarantined(rows, metadata["batch"])
                 self.write(rows, metadata)
             except (PySparkException, Py4JError) as error:

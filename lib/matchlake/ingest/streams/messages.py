@@ -17,6 +17,7 @@ from matchlake.ingest.params import StreamParams
 from matchlake.ingest.parse.decoders import schema_id
 from matchlake.ingest.parse.guard import killers
 from matchlake.ingest.rejections import ErrorCode
+from matchlake.ingest.rules import WARNINGS
 from matchlake.ingest.schema import (
     BATCH,
     ERROR_CODE,
@@ -27,6 +28,7 @@ from matchlake.ingest.schema import (
     VALID,
 )
 from matchlake.ingest.streams.stream_reader import StreamReader
+from matchlake.ingest.streams.stream_rules import with_rules
 from matchlake.ingest.tables import record_columns, stream_table
 from matchlake.schemas import quote_identifier, quote_text
 
@@ -80,10 +82,13 @@ def parse_messages(
         expressions["checkpoint_id"] = f"CAST({batch[0]:d} AS BIGINT)"
     absent = {name for name in _READ_FROM if not batch and name not in passing}
     names = [name for name in stream_table(stream).column_names if name not in absent]
-    quoted = {name: quote_identifier(name) for name in names}
-    return rows.selectExpr(
+    if stream.rules:
+        expressions[RAW.name] = "struct(key, value, headers)"
+    quoted = {name: quote_identifier(name) for name in names if name != WARNINGS.name}
+    parsed = rows.selectExpr(
         *(f"{expressions.get(name, as_is)} AS {as_is}" for name, as_is in quoted.items())
     )
+    return with_rules(parsed, stream, names) if stream.rules else parsed
 
 
 def _refusals(stream: StreamParams, columns: Sequence[str]) -> list[tuple[str, str, str]]:

@@ -18,7 +18,7 @@ from matchlake.ingest.streams.commits import STEP
 from matchlake.ingest.streams.erased_records import erased_records
 from matchlake.ingest.streams.messages import parse_messages
 from matchlake.ingest.streams.reconciliation import Batch, among
-from matchlake.ingest.tables import record_columns
+from matchlake.ingest.tables import valid_columns
 from matchlake.io.commit_metadata import commit_with
 from matchlake.io.delta import WRITTEN_BY_ANOTHER, Lakehouse, retry_conflicts
 from matchlake.schemas import quote_identifier
@@ -125,7 +125,7 @@ class Replay:
 
     def _merge(self) -> str:
         """The MERGE by position. If a fix made a record valid, its raw bytes are kept."""
-        columns = [quote_identifier(column.name) for column in record_columns(self.stream)]
+        columns = [quote_identifier(column.name) for column in valid_columns(self.stream)]
         valid = [f"{name} = s.{name}" for name in columns]
         valid += [f"{STATUS.name} = s.{STATUS.name}", *(f"{name} = NULL" for name in _ERRORS)]
         erased = [*valid, "raw = NULL"]
