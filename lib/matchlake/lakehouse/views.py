@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from pyspark.sql.types import TimestampType
 
 from matchlake.config import JobConfig
-from matchlake.ingest.silver import silver_specs
+from matchlake.ingest.silver_rules import SilverRules
 from matchlake.ingest.tables import stream_views
 from matchlake.io.delta import Lakehouse
 from matchlake.lakehouse.table_registry import table_names
@@ -189,8 +189,9 @@ def fixed_views(config: JobConfig) -> tuple[ViewSpec, ...]:
 
 def silver_quarantine_views(config: JobConfig) -> list[ViewSpec]:
     """The views of the records that the rules of silver tables leave out."""
-    declared = silver_specs(config.silver, config.streams).values()
-    return list(filter(None, (spec.rules.view() for spec in declared)))
+    tables = [table for table in config.silver.tables.values() if table.stream in config.streams]
+    views = (SilverRules(config.streams[table.stream], table).view() for table in tables)
+    return list(filter(None, views))
 
 
 def data_freshness(event_times: Mapping[str, str | None]) -> ViewSpec:

@@ -26,6 +26,7 @@ from pyspark.sql import functions as F
 from matchlake.errors import ConfigError, ReconciliationError
 from matchlake.ingest.files.corruption import Corrupt
 from matchlake.ingest.files.discovery import LakeFile, LakeFiles
+from matchlake.ingest.files.lake_rules import with_rules
 from matchlake.ingest.files.params import LakeParams, LakeSource
 from matchlake.ingest.files.parse import count_rows, last_of_each, rejected_rows
 from matchlake.ingest.files.reader import LakeRows, Parsed, Unreadable
@@ -121,7 +122,8 @@ class LakeLoad:
             _log.warning("%s: %s is corrupt and rejected: %s", self.name, file.file, message)
         for file in unreadable.empty.intersection(files):
             _log.warning("%s: %s is empty and skipped", self.name, file.file)
-        self._require_unbroken(parsed.rows, len(fit))
+        if parsed.rows and self.source.rules:
+            parsed = parsed._replace(rows=self._ruled(parsed.rows, len(fit)))
         results = self._results(fit, parsed)
         results |= {file: _result("empty") for file in unreadable.empty.intersection(files)}
         results |= {file: _result("corrupt", rows=1, quarantined=1) for file in corrupt}
@@ -158,11 +160,13 @@ class LakeLoad:
                 _log.warning(text, self.name, records, file, rule, action)
         return counts
 
-    def _require_unbroken(self, rows: DataFrame | None, files: int) -> None:
-        if rows:
-            rules, name = self.source.rule_set, f"{self.name}, {self.source.table}"
-            broken = failed_rules(rows, rules, ["file"])
-            require_unbroken(name, f"{files} file(s)", rules, broken)
+    def _ruled(self, rows: DataFrame, files: int) -> DataFrame:
+        """The rows after the rules; raises InputError if one breaks a rule with `fail`."""
+        erased = self.lakehouse.erased_users() if self.source.persons else None
+        ruled, rules = with_rules(rows, self.source, erased), self.source.rule_set
+        broken = failed_rules(ruled, rules, ["file"])
+        require_unbroken(f"{self.name}, {self.source.table}", f"{files} file(s)", rules, broken)
+        return ruled
 
     def _lacks_warnings_only(self) -> bool:
         """Whether a new rule adds `_warnings` to the table, which has all other columns."""

@@ -16,7 +16,6 @@ from matchlake.ingest.files.params import LakeSource
 from matchlake.ingest.parse.json import JsonReader
 from matchlake.ingest.parse.validation import WhyNull, check_columns, error_arrays
 from matchlake.ingest.rejections import ErrorCode, Rejection
-from matchlake.ingest.row_rules import apply_rules
 from matchlake.ingest.schema import ERROR_COLUMNS, QUARANTINED, STATUS, VALID
 from matchlake.ingest.tables import declared_columns
 from matchlake.schemas import Column, quote_identifier
@@ -40,20 +39,14 @@ _FILE, _BLOCK, _NUMBER = (column.name for column in _POSITION[1:])
 def parse_rows(rows: DataFrame, source: LakeSource) -> DataFrame:
     """The declared columns, status, error code and message, row_text and position. Lazy.
 
-    The rules of the source are applied. `_warnings` follows if one of them has the action `warn`.
-
     Reads the columns of Spark's reader: the line `VALUE` for JSON; the fields as text and
     `CORRUPT` for CSV; typed columns for Parquet. `partition_columns` come from the path of the
     file. The position is file, _block and _number: the order of files by name, then of rows.
     """
     columns = (*declared_columns(source.columns), STATUS, *ERROR_COLUMNS, *_POSITION)
-    parsed = _with_position(rows, source).mapInArrow(
+    return _with_position(rows, source).mapInArrow(
         partial(_parse, source=source), ", ".join(column.ddl for column in columns)
     )
-    if not source.rules:
-        return parsed
-    names = [*parsed.columns, *(column.name for column in source.rule_set.table_columns)]
-    return apply_rules(parsed, source.rule_set, names, list(source.columns))
 
 
 def last_of_each(rows: DataFrame, source: LakeSource) -> DataFrame:

@@ -230,8 +230,8 @@ class BatchWriter:
                 self.stream,
                 batch=(metadata["checkpoint"], metadata["batch"]),
                 guarded=guarded,
+                emptied=self.erased and self.erased.emptied,
             )
-            rows = self.erased.emptied(rows) if self.erased else rows
             try:
                 require_obeyed(rows, self.stream, self._name, metadata["batch"])
                 self.require_few_quarantined(rows, metadata["batch"])

@@ -1,7 +1,7 @@
 """Turns Kafka messages into the rows of a bronze table, valid and quarantined."""
 
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import tee
@@ -49,6 +49,7 @@ def parse_messages(
     batch: tuple[int, int] | None = None,
     *,
     guarded: bool = False,
+    emptied: Callable[[DataFrame], DataFrame] | None = None,
 ) -> DataFrame:
     """One row per message, with the columns of `stream_table(stream)`. Lazy, no shuffle.
 
@@ -57,7 +58,9 @@ def parse_messages(
     `batch` the result has these two columns only if `passing` names them.
 
     Messages with an odd timestamp or a too large value are quarantined and not decoded. With
-    `guarded`, the same is true of values that end the process that decodes them.
+    `guarded`, the same is true of values that end the process that decodes them. `emptied` empties
+    the rows of erased users. The rules of the stream come after it, because a row that breaks one
+    loses the columns by which a user is recognised.
     """
     refusals = _refusals(stream, messages.columns)
     read = _Read(stream, batch and batch[1], guarded, " OR ".join(each[0] for each in refusals))
@@ -88,6 +91,7 @@ def parse_messages(
     parsed = rows.selectExpr(
         *(f"{expressions.get(name, as_is)} AS {as_is}" for name, as_is in quoted.items())
     )
+    parsed = emptied(parsed) if emptied else parsed
     return with_rules(parsed, stream, names) if stream.rules else parsed
 
 

@@ -120,8 +120,8 @@ class Replay:
             except AnalysisException as error:
                 raise ParameterError(f"--fix {self.fix!r}: {error.getErrorClass()}") from None
         passing = ("checkpoint_id", "batch_id")
-        rows = parse_messages(messages, self.stream, passing, guarded=True)
-        return erased_records(self.stream, self.lakehouse).emptied(rows)
+        emptied = erased_records(self.stream, self.lakehouse).emptied
+        return parse_messages(messages, self.stream, passing, guarded=True, emptied=emptied)
 
     def _merge(self) -> str:
         """The MERGE by position. If a fix made a record valid, its raw bytes are kept."""

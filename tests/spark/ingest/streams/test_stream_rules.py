@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.sql import SparkSession
-from tests.support.committed import ingest_in, prepared, write
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from tests.support.committed import ingest_in, messages, prepared, write
 from tests.support.streams import valid_value
 
 from matchlake.errors import InputError
 from matchlake.ingest.streams.gaps import no_cause
+from matchlake.ingest.streams.messages import parse_messages
 from matchlake.ingest.streams.replay import Replay
 from matchlake.ingest.tables import stream_table
 
@@ -20,6 +22,7 @@ RULES = {
     "in_time": {"expression": "event_time <= kafka_timestamp", "action": "warn"},
     "share": {"expression": "1 / (rating - 2) < 10", "action": "warn"},
 }
+KNOWN = {"known": {"expression": "item_id <> 'x'", "action": "quarantine"}}
 OWN, NEW = valid_value(1, user_id="x", item_id="x", rating=5), valid_value(2, item_id="new")
 LATE = valid_value(3, event_time="2030-01-01T00:00:00Z", rating=2.05)
 ZERO, NULL = valid_value(4, rating=2), valid_value(5, rating=5, user_id=None)
@@ -97,3 +100,37 @@ def test_a_broken_rule_that_fails_writes_nothing(
     with pytest.raises(InputError, match=message):
         write(start, 0, 4, bad={1: OWN, 3: OWN})
     assert at.lakehouse.read(at.stream.table).isEmpty()
+
+
+def test_a_record_of_an_erased_user_is_not_quarantined_with_its_bytes(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    rules = {"own_item": {"expression": "user_id <> item_id", "action": "quarantine"}}
+    at = ingest_in(spark, tmp_path, "erasing", rules=rules)
+
+    def emptied(rows: DataFrame) -> DataFrame:
+        is_erased = F.col("user_id") == "x"
+        return rows.withColumns(
+            {
+                "_status": F.when(is_erased, "erased").otherwise(F.col("_status")),
+                "raw": F.when(~is_erased, F.col("raw")),
+            }
+        )
+
+    found = messages(at, [(0, OWN), (1, OWN.replace(b'"x"', b'"y"'))])
+    rows = parse_messages(found, at.stream, batch=(1, 1), emptied=emptied).orderBy("offset")
+    first, second = rows.select("_status", "raw.value").collect()
+    assert (first[0], first[1], second[0]) == ("erased", None, "quarantined")
+    assert b'"y"' in second[1]
+
+
+def test_a_delete_obeys_every_rule(spark: SparkSession, tmp_path: Path) -> None:
+    """Its columns are null but for the key, and without it the row would stay in silver."""
+    keys = {"change_data": "tombstones", "key_columns": ["item_id"], "rules": KNOWN}
+    at = ingest_in(spark, tmp_path, "deleting", **keys)
+    found = messages(at, [(0, OWN), (1, None)]).withColumn("key", F.lit(b"x"))
+    rows = parse_messages(found, at.stream, batch=(1, 1)).orderBy("offset").collect()
+    assert [(row["_operation"], row["_error_code"]) for row in rows] == [
+        (None, "broken_rule"),
+        ("delete", None),
+    ]
