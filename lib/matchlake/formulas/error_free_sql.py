@@ -5,7 +5,7 @@ Here they are null. An expression is refused if it cannot be written so. Imports
 """
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar
 
 from matchlake.errors import ParameterError
@@ -25,8 +25,13 @@ def error_free_condition(sql: str, columns: Mapping[str, str]) -> str:
     function without an error-free form, operands of different kinds, and a result that is no
     condition.
     """
+    return _written(sql, tuple(columns.items()))
+
+
+@lru_cache(maxsize=1000)
+def _written(sql: str, columns: tuple[tuple[str, str], ...]) -> str:
     check_expression(sql)
-    writer = Writer({name.lower(): (name, kind) for name, kind in columns.items()})
+    writer = Writer({name.lower(): (name, kind) for name, kind in columns})
     try:
         result = writer.write(_tree(sql))
     except ParameterError as error:

@@ -1,7 +1,7 @@
 """Applies the rules of a table to its rows, and counts the rows that break them."""
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, Row
@@ -50,8 +50,8 @@ def broken_rule() -> SparkColumn:
     return F.when(F.col(ERROR_CODE.name) == ErrorCode.BROKEN_RULE, name)
 
 
-def count_rules(rows: DataFrame, by: Sequence[str]) -> DataFrame:
-    """The columns `by`, rule, action and records of the rows that break a rule. Lazy.
+def rule_counts(rows: DataFrame, by: Sequence[str]) -> dict[tuple[Any, ...], RuleCounts]:
+    """The broken rules with their numbers of rows, by the values of the columns `by`.
 
     It reads only what the rows hold: the error message of quarantined rows, and `_warnings`.
     """
@@ -60,8 +60,11 @@ def count_rules(rows: DataFrame, by: Sequence[str]) -> DataFrame:
     if WARNINGS.name in rows.columns:
         named = F.explode(WARNINGS.name).alias("rule")
         broken = broken.union(rows.select(*by, named, F.lit(WARN).alias("action")))
-    counts = broken.groupBy(*by, "rule", "action").agg(F.count(F.lit(1)).alias("records"))
-    return counts.orderBy("rule", "action")
+    found = broken.groupBy(*by, "rule", "action").agg(F.count(F.lit(1)).alias("records"))
+    counts: dict[tuple[Any, ...], RuleCounts] = {}
+    for *key, rule, action, records in found.orderBy("rule", "action").collect():
+        counts.setdefault(tuple(key), []).append((rule, action, records))
+    return counts
 
 
 class Broken(NamedTuple):

@@ -15,7 +15,7 @@ The table `lake.file_log` has the status of each file. A crash does not change t
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -33,7 +33,7 @@ from matchlake.ingest.files.reader import LakeRows, Parsed, Unreadable
 from matchlake.ingest.files.sizes import TextLimits
 from matchlake.ingest.files.tables import lake_quarantine, lake_table
 from matchlake.ingest.rejections import ErrorCode
-from matchlake.ingest.row_rules import RuleCounts, count_rules, failed_rules, require_unbroken
+from matchlake.ingest.row_rules import RuleCounts, failed_rules, require_unbroken, rule_counts
 from matchlake.ingest.rules import WARNINGS
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import drop_constraints
@@ -146,19 +146,16 @@ class LakeLoad:
                 f"{self.name}: {parsed.read} rows read are not the {there} valid and quarantined "
                 f"rows of the same files. {_CHANGING}"
             )
-        for file, rules in self._broken_rules(parsed.rows).items():
-            next(row for each, row in results.items() if each.file == file)["rules"] = rules
+        if parsed.rows and self.source.rules:
+            self._enter_rules(results, rule_counts(parsed.rows, ["file"]))
         return results
 
-    def _broken_rules(self, rows: DataFrame | None) -> dict[str, RuleCounts]:
-        """The rules that the rows of each file break, with their counts."""
-        counts: dict[str, RuleCounts] = {}
-        if rows and self.source.rules:
-            for file, rule, action, records in count_rules(rows, ["file"]).collect():
-                counts.setdefault(file, []).append((rule, action, records))
+    def _enter_rules(self, results: Results, rules: Mapping[tuple[Any, ...], RuleCounts]) -> None:
+        for file, result in results.items():
+            result["rules"] = rules.get((file.file,), [])
+            for rule, action, count in result["rules"]:
                 text = "%s: %d row(s) of %s break rule %s (%s)"
-                _log.warning(text, self.name, records, file, rule, action)
-        return counts
+                _log.warning(text, self.name, count, file.file, rule, action)
 
     def _ruled(self, rows: DataFrame, files: int) -> DataFrame:
         """The rows after the rules; raises InputError if one breaks a rule with `fail`."""
