@@ -11,7 +11,13 @@ _log = logging.getLogger("matchlake.replay_quarantine")
 FLAGS = (
     Flag("--stream", "replay.stream", "STREAM", "the stream", single=True),
     Flag("--error-code", "replay.error_codes", "CODE", "only records with this error code"),
-    Flag("--since", "replay.since", "TIME", "only records received from then on", single=True),
+    Flag(
+        "--since",
+        "replay.since",
+        "TIME",
+        "only records of Kafka from then on",
+        single=True,
+    ),
     Flag("--fix", "replay.fix", "SQL", "expression of the text to parse instead", single=True),
 )
 

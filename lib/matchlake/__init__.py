@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matchlake.features.scalers import MinMax as MinMax
     from matchlake.features.scalers import Robust as Robust
     from matchlake.features.scalers import ZScore as ZScore
+    from matchlake.formulas.weights import log_weight as log_weight
+    from matchlake.formulas.weights import time_decay as time_decay
     from matchlake.io.secrets import Secret as Secret
     from matchlake.io.secrets import SecretRef as SecretRef
     from matchlake.model_store.numpy import load_numpy as load_numpy
@@ -58,8 +60,6 @@ if TYPE_CHECKING:
     from matchlake.recommender.split.dispatch import split as split
     from matchlake.recommender.split.params import SplitParams as SplitParams
     from matchlake.recommender.split.parts import Split as Split
-    from matchlake.recommender.weights import log_weight as log_weight
-    from matchlake.recommender.weights import time_decay as time_decay
     from matchlake.runtime import Runtime as Runtime
     from matchlake.runtime import start as start
     from matchlake.runtime import start_notebook as start_notebook
@@ -104,7 +104,7 @@ _MODULES = {
     "recommender.split.dispatch": ("split",),
     "recommender.split.params": ("SplitParams",),
     "recommender.split.parts": ("Split",),
-    "recommender.weights": ("log_weight", "time_decay"),
+    "formulas.weights": ("log_weight", "time_decay"),
     "runtime": ("Runtime", "start", "start_notebook"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -146,12 +146,12 @@ class ViewSpec:
 
 INTERACTIONS = TableSpec(
     "silver.interactions",
-    "The last event per user and item, from a silver table of events.",
+    "One row per user and item, from the silver tables of their events.",
     (
         Column(USER_ID, "STRING", "Business key of the user", nullable=False),
         Column(ITEM_ID, "STRING", "Business key of the item", nullable=False),
-        Column(RATING, "DOUBLE", "The rating given", nullable=False),
-        Column(EVENT_TIME, "TIMESTAMP", "When the user gave the rating, UTC", nullable=False),
+        Column(RATING, "DOUBLE", "The rating, as conf aggregates the events", nullable=False),
+        Column(EVENT_TIME, "TIMESTAMP", "Time of the last event, UTC", nullable=False),
     ),
     keys=(USER_ID, ITEM_ID),
     user_columns=(USER_ID,),

@@ -65,8 +65,8 @@ FIXED = set(
     kafka.sasl.oauth.client_secret.key kafka.sasl.oauth.scope kafka.sasl.oauth.ca_file
     kafka.login_module_prefix
     streams ingest.batch_log erase.salt.scope erase.salt.key
-    silver.tables silver.interactions.source silver.interactions.user_id
-    silver.interactions.item_id silver.interactions.rating
+    silver.tables silver.interactions.sources silver.interactions.aggregation
+    silver.interactions.half_life_days silver.interactions.reference_time
     lake.folder lake.quarantine lake.file_log lake.file_discovery lake.sources
     lake.max_line_bytes lake.max_unpacked_bytes
     features.folder features.tables profile.tables training_sets storage.accounts

@@ -18,23 +18,22 @@ def runtime(
     folder: Path,
     *tables: str,
     lateness_threshold_seconds: float = 3600,
+    stream: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Runtime:
-    """A stream and silver tables: `pairs` by KEYS, `items` by item alone, as an event's id is."""
+    """A stream and silver tables: `pairs` by KEYS, `items` by item alone, as an event's id is.
+
+    `stream` has more keys of the stream, `changes` those of `silver`.
+    """
     name = folder.name.replace("-", "_")
     silver = {
         short: {"stream": "events", "table": f"{name}.{short}", "comment": "c", "keys": keys}
         for short, keys in TABLES.items()
         if short in tables
     }
-    return runtime_in(
-        spark,
-        folder,
-        streams={
-            "events": stream_entry("t", name, lateness_threshold_seconds=lateness_threshold_seconds)
-        },
-        silver={"tables": silver, **changes},
-    )
+    keys = {"lateness_threshold_seconds": lateness_threshold_seconds, **(stream or {})}
+    streams = {"events": stream_entry("t", name, **keys)}
+    return runtime_in(spark, folder, streams=streams, silver={"tables": silver, **changes})
 
 
 def add(at: Runtime, events: str) -> None:

@@ -118,6 +118,16 @@ class JobConfig(Params):
         return self
 
     @model_validator(mode="after")
+    def _validate_silver_rules(self) -> Self:
+        for name, table in self.silver.tables.items():
+            if table.stream in self.streams:
+                try:
+                    self.streams[table.stream].rules_over(table.rules).validate()
+                except ValueError as error:
+                    raise ValueError(f"silver.tables.{name}.{error}") from None
+        return self
+
+    @model_validator(mode="after")
     def _validate_feature_sets(self) -> Self:
         for side, name in self.train.features:
             try:

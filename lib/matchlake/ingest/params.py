@@ -18,12 +18,15 @@ from matchlake.formulas.user_sql import check_expression
 from matchlake.ingest.columns import Columns, checked_name
 from matchlake.ingest.parse.formats import FORMATS, Format, JsonOptions
 from matchlake.ingest.parse.limits import Limits
-from matchlake.ingest.schema import RECORD_COLUMNS
+from matchlake.ingest.rules import Rules, RuleSet, types_of
+from matchlake.ingest.schema import DELETE, OPERATION, RECORD_COLUMNS
 from matchlake.io.secrets.value import SecretRef
 from matchlake.params import Params, Settable
 from matchlake.schemas import TableName, user_columns_of
 
 AVAILABLE_NOW = "available_now"
+RECORD_TIME = {"kafka_timestamp": "timestamp"}
+"""The column of a record that a rule can read besides the declared ones."""
 
 
 class StreamParams(Params):
@@ -53,6 +56,13 @@ class StreamParams(Params):
     """The timestamp column with the time of the event."""
     columns: Columns = Field(min_length=1)
     """The declared columns, in their order."""
+    change_data: Literal["none", "tombstones", "debezium"] = "none"
+    """Whether records can delete rows of silver tables. tombstones: a record without a value
+    deletes the row with its key; debezium: the values are Debezium's envelopes (`op`, `before`,
+    `after`, with or without `payload`), and the columns are those of the row."""
+    key_columns: tuple[str, ...] = ()
+    """With `change_data`, the columns that the key of a message holds: the fields of its JSON
+    object, or the one column that is the whole key."""
     user_columns: tuple[str, ...] | None = None
     """The columns that hold the id of a person; `[]`: none; null: `user_id`, if it is declared."""
     schema_version: int = Field(1, ge=1)
@@ -72,6 +82,8 @@ class StreamParams(Params):
     """Whether Delta joins small files after a batch, for streams with a short trigger."""
     max_offsets_per_trigger: int | None = Field(None, ge=1)
     """The largest number of offsets per micro-batch, as Spark's option; null: all."""
+    rules: Rules = Field(default_factory=dict)
+    """Conditions over the columns of a valid record and `kafka_timestamp`, by name."""
 
     @field_validator("format")
     @classmethod
@@ -116,16 +128,45 @@ class StreamParams(Params):
             if name.startswith("_") or name in taken:
                 raise ValueError(f"column {name} is reserved for matchlake: choose another name")
         user_columns_of(self.user_columns, self.columns)
+        self.rule_set.validate()
         if self.event_time is not None:
             declared = self.columns.get(self.event_time)
             if declared is None or declared.type != "timestamp":
                 raise ValueError(f"event_time {self.event_time} is not a declared timestamp column")
         return self
 
+    @model_validator(mode="after")
+    def _validate_change_data(self) -> Self:
+        if (self.change_data == "none") == bool(self.key_columns):
+            raise ValueError("set both change_data and key_columns, or neither")
+        for name in self.key_columns:
+            if name not in self.columns or not self.columns[name].required:
+                raise ValueError(f"key_columns {name} is no required column")
+        if self.change_data == "debezium" and self.format_entry.positional:
+            raise ValueError(f"change_data debezium: a {self.format} row is no envelope")
+        if self.change_data == "debezium" and self.unknown_fields != "ignore":
+            raise ValueError("change_data debezium: unknown_fields can only be ignore")
+        return self
+
+    @property
+    def has_deletes(self) -> bool:
+        """Whether records can delete rows of silver tables."""
+        return self.change_data != "none"
+
     @property
     def persons(self) -> tuple[str, ...]:
         """The columns that hold the id of a person."""
         return user_columns_of(self.user_columns, self.columns)
+
+    @property
+    def rule_set(self) -> RuleSet:
+        """The rules of the stream with the columns that they can read."""
+        return self.rules_over(self.rules)
+
+    def rules_over(self, rules: Rules) -> RuleSet:
+        """Rules with the columns that they can read: those declared, and `kafka_timestamp`."""
+        exempt = f"{OPERATION.name} <=> '{DELETE}'" if self.has_deletes else ""
+        return RuleSet(rules, types_of(self.columns) | RECORD_TIME, exempt)
 
     @property
     def format_entry(self) -> Format:
@@ -183,7 +224,7 @@ class ReplayParams(Params):
     error_codes: Settable[tuple[str, ...]] = ()
     """Only records with one of these error codes; empty: all."""
     since: Settable[str | None] = None
-    """Only records that Kafka received at or after this ISO 8601 time, UTC."""
+    """Only records with a `kafka_timestamp` at or after this ISO 8601 time, UTC."""
     fix: Settable[str | None] = None
     """SQL expression of the text to parse instead of `value`. It can use the columns `value`,
     `key`, `_error_code` and `_error_message`, and calls only harmless functions."""
@@ -234,7 +275,11 @@ class SilverTable(Params):
     comment: str
     """The comment of the table."""
     keys: tuple[str, ...] = Field(min_length=1)
-    """The key columns. Of records with the same key, only the last that Kafka received is kept."""
+    """The key columns. Of records with the same key, only the last is kept: that with the highest
+    offset of its partition; between partitions that with the greatest `kafka_timestamp`."""
+    rules: Rules = Field(default_factory=dict)
+    """Conditions over the columns of the stream and `kafka_timestamp`, by name. A record that
+    breaks one with quarantine is left out before the last record per key is chosen."""
 
     @field_validator("table")
     @classmethod
@@ -242,20 +287,59 @@ class SilverTable(Params):
         return checked_name(name, 2)
 
 
-class InteractionsParams(Params):
-    """The columns of a silver table that fill `silver.interactions`.
+class InteractionsSource(Params):
+    """The columns of one silver table that become interactions; the event time is its stream's."""
 
-    The event time is that of the stream. All columns must be required columns of the stream.
-    """
-
-    source: str
-    """The name of the silver table in `silver.tables`."""
     user_id: str = "user_id"
-    """The column with the user's key."""
+    """The required column with the user's key."""
     item_id: str = "item_id"
-    """The column with the item's key."""
-    rating: str | None = "rating"
-    """The numeric column with the rating; null: every event has the rating 1."""
+    """The required column with the item's key."""
+    rating: str | None = None
+    """SQL expression over the columns of the table: the rating of an event, such as a column or
+    `quantity * 5`. It calls only harmless functions. null: every event has the rating 1."""
+
+    @field_validator("rating")
+    @classmethod
+    def _validate_rating(cls, sql: str | None) -> str | None:
+        return sql and check_expression(sql)
+
+
+class InteractionsParams(Params):
+    """How the events of silver tables become one row per user and item."""
+
+    sources: dict[str, InteractionsSource] = Field(min_length=1)
+    """The sources, by the names of their silver tables in `silver.tables`."""
+    aggregation: Literal["last", "sum", "count", "max"] = "last"
+    """The rating of a pair: that of its last event, the sum or the maximum of its ratings, or the
+    number of its events."""
+    half_life_days: float | None = Field(None, gt=0)
+    """The rating of an event halves per this number of days before the reference time; null: it
+    does not depend on its age."""
+    reference_time: datetime | None = None
+    """The time at which and after which a rating counts in full; a time without a zone is UTC.
+    null: the time of the newest event."""
+
+    @field_validator("reference_time")
+    @classmethod
+    def _in_a_zone(cls, time: datetime | None) -> datetime | None:
+        return in_a_zone(time)
+
+    @model_validator(mode="after")
+    def _validate_use(self) -> Self:
+        rated = [name for name, source in self.sources.items() if source.rating is not None]
+        if self.aggregation == "count" and rated:
+            raise ValueError(
+                f"aggregation count counts events, so leave out the rating of {', '.join(rated)}, "
+                "or choose sum"
+            )
+        if self.reference_time and self.half_life_days is None:
+            raise ValueError("reference_time is used only with half_life_days")
+        return self
+
+
+def in_a_zone(time: datetime | None) -> datetime | None:
+    """The time; one without a zone is UTC."""
+    return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
 
 
 class SilverParams(Params):
@@ -264,7 +348,7 @@ class SilverParams(Params):
     tables: dict[str, SilverTable] = Field(default_factory=dict)
     """The silver tables by name."""
     interactions: InteractionsParams | None = None
-    """The source of `silver.interactions`; null: the table is not built."""
+    """The sources of `silver.interactions`; null: the table is not built."""
     rebuild_from: Settable[datetime | None] = None
     """The start of the range that is rebuilt from bronze; a time without a zone is UTC."""
     until: Settable[datetime | None] = None
@@ -273,7 +357,7 @@ class SilverParams(Params):
     @field_validator("rebuild_from", "until")
     @classmethod
     def _in_a_zone(cls, time: datetime | None) -> datetime | None:
-        return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
+        return in_a_zone(time)
 
     @model_validator(mode="after")
     def _validate_range(self) -> Self:
@@ -285,9 +369,18 @@ class SilverParams(Params):
 
     @model_validator(mode="after")
     def _validate_interactions(self) -> Self:
-        if self.interactions and self.interactions.source not in self.tables:
-            raise ValueError(
-                f"interactions.source {self.interactions.source} is no silver table: "
-                f"silver.tables declares {', '.join(self.tables) or 'none'}"
-            )
+        streams: dict[str, str] = {}
+        for name in self.interactions.sources if self.interactions else ():
+            if name not in self.tables:
+                raise ValueError(
+                    f"interactions.sources {name} is no silver table: silver.tables declares "
+                    f"{', '.join(self.tables) or 'none'}"
+                )
+            stream = self.tables[name].stream
+            if stream in streams:
+                raise ValueError(
+                    f"interactions.sources {streams[stream]} and {name} have the same stream "
+                    f"{stream}, so each event would count twice"
+                )
+            streams[stream] = name
         return self

@@ -14,6 +14,7 @@ class ErrorCode(StrEnum):
     VALUE_TOO_LARGE = "value_too_large", "the value has more bytes than max_value_bytes"
     NESTED_TOO_DEEP = "nested_too_deep", "the value is nested deeper than max_depth"
     TOO_MANY_ITEMS = "too_many_items", "the value has more items than max_items"
+    BAD_TIMESTAMP = "bad_timestamp", "Kafka's timestamp of the message is beyond what a table holds"
     KILLS_READER = "kills_reader", "the process that decodes the value ends, so it is not decoded"
     MALFORMED_JSON = "malformed_json", "the value is not one JSON text"
     MALFORMED_AVRO = "malformed_avro", "the value is not one Avro record of its schema"
@@ -29,6 +30,7 @@ class ErrorCode(StrEnum):
     WRONG_TYPE = "wrong_type", "a field does not have its declared type"
     OUT_OF_RANGE = "out_of_range", "a number is outside its declared range"
     NOT_ALLOWED = "not_allowed", "a text is not in the declared list"
+    BROKEN_RULE = "broken_rule", "the row breaks a rule, whose name begins the message"
 
     meaning: str
 

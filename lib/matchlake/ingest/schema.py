@@ -13,11 +13,23 @@ STATUS = Column(
     f"`{VALID}`, `{QUARANTINED}`, or `{ERASED}`: only the position is left",
     nullable=False,
 )
+UPSERT, DELETE = "upsert", "delete"
+OPERATION = Column(
+    "_operation",
+    "STRING",
+    f"`{UPSERT}`, or `{DELETE}` of the row with this key; null if the record is not valid",
+)
+"""The column of streams with `change_data`."""
 POSITION = (
     Column("topic", "STRING", "Kafka topic of the record", nullable=False),
     Column("partition", "INT", "Kafka partition of the record", nullable=False),
     Column("offset", "BIGINT", "Kafka offset of the record in its partition", nullable=False),
-    Column("kafka_timestamp", "TIMESTAMP", "When Kafka received the record, UTC"),
+    Column(
+        "kafka_timestamp",
+        "TIMESTAMP",
+        "Time of the record in Kafka, UTC: by the clock of the producer, or of the broker if the "
+        "topic has LogAppendTime; null if no table can hold it",
+    ),
 )
 ERROR_CODE = Column(
     "_error_code",
@@ -78,6 +90,11 @@ FILE_COLUMNS = (
     Column("rows", "BIGINT", "Rows of the file; 1 if it is rejected; null if it is not loaded yet"),
     Column("valid", "BIGINT", "Valid rows"),
     Column("quarantined", "BIGINT", "Quarantined rows; 1 if the file is rejected as a whole"),
+    Column(
+        "rules",
+        "ARRAY<STRUCT<rule: STRING, action: STRING, records: BIGINT>>",
+        "Number of rows that break a rule, per rule and action",
+    ),
     Column("declared", "STRING", "Hash of the declaration and of the table at the load"),
     Column("loads", "INT", "Number of loads"),
     Column("seconds", "DOUBLE", "Seconds of the load, all its files together"),

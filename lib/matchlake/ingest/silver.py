@@ -1,6 +1,5 @@
-"""Silver tables as plans: one row per key of a stream's valid records, and the interactions."""
+"""Silver tables as plans: one row per key of a stream's valid records."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -9,12 +8,18 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import ConfigError
-from matchlake.ingest.columns import NUMBERS
-from matchlake.ingest.params import InteractionsParams, SilverParams, SilverTable, StreamParams
-from matchlake.ingest.schema import POSITION, STATUS, VALID
+from matchlake.ingest.last_records import (
+    CREATION,
+    SEVERAL_PARTITIONS,
+    Aggregate,
+    last_per_key,
+)
+from matchlake.ingest.params import SilverParams, SilverTable, StreamParams
+from matchlake.ingest.schema import DELETE, OPERATION, POSITION, STATUS, VALID
+from matchlake.ingest.silver_rules import SilverRules
 from matchlake.ingest.streams.audit_table import is_late
 from matchlake.ingest.tables import allowed_values, stream_columns
-from matchlake.schemas import EVENT_TIME, INTERACTIONS, ITEM_ID, RATING, USER_ID, Column, TableSpec
+from matchlake.schemas import EVENT_TIME, Column, TableSpec
 
 LATE = Column(
     "late",
@@ -22,22 +27,23 @@ LATE = Column(
     "Whether even the first record of the event came later than the stream allows",
     nullable=False,
 )
-ORDER = ("kafka_timestamp", "topic", "partition", "offset")
-"""The order in which Kafka took records: the greatest is the last."""
+SEVERAL = Column(
+    SEVERAL_PARTITIONS,
+    "BOOLEAN",
+    "Whether records of the key are in more than one partition of the topic",
+    nullable=False,
+)
 
 
-def last_per_key(
-    rows: DataFrame, keys: Sequence[str], order: Sequence[str], *aggregates: SparkColumn
-) -> DataFrame:
-    """The row with the greatest `order` per key, and the named aggregates of its group. Lazy.
+DELETED, REPLAYED = "_deleted", "_replayed"
+_ANY_REPLAYED, _CHANGE = "_any_replayed", "_change_type"
 
-    The only rule by which the product chooses among rows of one key. Gives the columns of `rows`,
-    then those of `aggregates`. Where `order` differs in all rows of a key, the result does not
-    depend on the order in which rows are read.
-    """
-    last = F.max_by(F.struct(*rows.columns), F.struct(*order)).alias("last")
-    grouped = rows.groupBy(*keys).agg(last, *aggregates)
-    return grouped.select("last.*", *grouped.columns[len(keys) + 1 :])
+
+def is_delete(stream: StreamParams) -> SparkColumn:
+    """Whether a valid record deletes the row with its key."""
+    if not stream.has_deletes:
+        return F.lit(False)  # noqa: FBT003 - a value
+    return F.coalesce(F.col(OPERATION.name) == DELETE, F.lit(False))  # noqa: FBT003 - a value
 
 
 class SilverSpec(NamedTuple):
@@ -54,27 +60,63 @@ class SilverSpec(NamedTuple):
     def spec(self) -> TableSpec:
         """The silver table: the columns that records fill, Kafka's position, and `late`.
 
-        Raises ConfigError where a key or the event time is no required column of the stream.
+        Raises ConfigError where a key or the event time is no required column of the stream, or
+        where the keys are not those by which the stream deletes rows.
         """
+        if self.stream.has_deletes and set(self.silver.keys) != set(self.stream.key_columns):
+            raise ConfigError(
+                f"{self.silver.table} has the keys {', '.join(self.silver.keys)}, but stream "
+                f"{self.silver.stream} deletes rows by {', '.join(self.stream.key_columns)}. Its "
+                "keys have to be the key_columns of the stream."
+            )
         required = {self.event_time, *(self.require(key, "key") for key in self.silver.keys)}
         columns = (c._replace(nullable=c.name not in required) for c in stream_columns(self.stream))
         return TableSpec(
             self.silver.table,
             f"{self.silver.comment} The last valid record of {self.stream.table} per "
             f"{', '.join(self.silver.keys)}.",
-            (*columns, *POSITION, LATE),
+            (*columns, *self.rules.table_columns, *POSITION, SEVERAL, LATE),
             keys=self.silver.keys,
             checks=tuple(allowed_values(self.stream.columns)),
             user_columns=self.stream.persons,
             written_by="build_silver",
         )
 
+    @property
+    def rules(self) -> SilverRules:
+        """The rules of the table, which decide which records it is built from."""
+        return SilverRules(self.stream, self.silver)
+
     def rows(self, bronze: DataFrame) -> DataFrame:
-        """The last valid row per key of the bronze table, with `late`. Lazy."""
-        *columns, _ = self.spec().column_names
-        valid = bronze.where(F.col(STATUS.name) == VALID)
-        late = F.bool_and(self.is_late()).alias(LATE.name)
-        return last_per_key(valid.select(*columns), self.silver.keys, ORDER, late)
+        """The last valid row per key of the bronze table, with the columns of `spec`. Lazy.
+
+        A key whose last record is a delete has no row. The bronze table may have `_creation`, as
+        `Topics.marked` adds it.
+        """
+        present = self.last_records(bronze).where(~F.col(DELETED))
+        return present.select(self.spec().column_names)
+
+    def last_records(self, bronze: DataFrame) -> DataFrame:
+        """The last valid record per key, deletes included; `_deleted` and `_replayed` follow. Lazy.
+
+        `_replayed`: a record of the key became valid later than the stream has read it. It is
+        known if `bronze` has the changes of a table.
+        """
+        *columns, _, _ = self.spec().column_names
+        more = [CREATION] if CREATION in bronze.columns else []
+        deleted = is_delete(self.stream).alias(DELETED)
+        replayed = F.lit(False)  # noqa: FBT003 - a value
+        if _CHANGE in bronze.columns:
+            replayed = F.col(_CHANGE) == "update_postimage"
+        valid = self.rules.obeying(bronze.where(F.col(STATUS.name) == VALID))
+        valid = valid.select(*columns, *more, deleted, replayed.alias(REPLAYED))
+        late = F.when(~F.col(DELETED), self.is_late())
+        aggregates = {
+            LATE.name: Aggregate(F.bool_and, late),
+            _ANY_REPLAYED: Aggregate(F.bool_or, F.col(REPLAYED)),
+        }
+        last = last_per_key(valid, self.silver.keys, aggregates)
+        return last.withColumn(REPLAYED, F.col(_ANY_REPLAYED)).drop(_ANY_REPLAYED, *more)
 
     def rows_between(self, bronze: DataFrame, start: datetime, end: datetime) -> DataFrame:
         """The rows of `rows` with an event time from `start` on and before `end`. Lazy.
@@ -107,44 +149,6 @@ class SilverSpec(NamedTuple):
         return name
 
 
-class InteractionsSpec(NamedTuple):
-    """The silver table of events that `silver.interactions` is built from, and its columns."""
-
-    params: InteractionsParams
-    source: SilverSpec
-
-    def rows(self, events: DataFrame) -> DataFrame:
-        """The last event per user and item, with the columns of `silver.interactions`. Lazy.
-
-        The latest event time wins. Among equal ones the record that Kafka took last wins, as it
-        does in the silver table itself. Raises ConfigError for a column that the stream does not
-        require, and for a rating that is no number.
-        """
-        source, columns = self.source, self.params
-        chosen = events.select(
-            F.col(source.require(columns.user_id, "user_id")).cast("string").alias(USER_ID),
-            F.col(source.require(columns.item_id, "item_id")).cast("string").alias(ITEM_ID),
-            self._rating().cast("double").alias(RATING),
-            F.col(source.event_time).alias(EVENT_TIME),
-            *ORDER,
-        )
-        last = last_per_key(chosen, INTERACTIONS.keys, (EVENT_TIME, *ORDER))
-        return last.select(*INTERACTIONS.column_names)
-
-    def _rating(self) -> SparkColumn:
-        if self.params.rating is None:
-            return F.lit(1.0)
-        name = self.source.require(self.params.rating, "rating")
-        kind = self.source.stream.columns[name].type
-        if kind not in NUMBERS:
-            raise ConfigError(
-                f"rating {name} of silver.interactions is {kind} in stream "
-                f"{self.source.silver.stream}: choose a column of type {', '.join(NUMBERS)}, or "
-                "null, with which every event has the rating 1."
-            )
-        return F.col(name)
-
-
 def silver_specs(params: SilverParams, streams: dict[str, StreamParams]) -> dict[str, SilverSpec]:
     """The declared silver tables, each with its stream; raises ConfigError for an unknown one."""
     unknown = {each.stream for each in params.tables.values()} - streams.keys()
@@ -154,13 +158,3 @@ def silver_specs(params: SilverParams, streams: dict[str, StreamParams]) -> dict
             f"{', '.join(streams) or 'none'}."
         )
     return {name: SilverSpec(streams[each.stream], each) for name, each in params.tables.items()}
-
-
-def interactions_spec(
-    params: SilverParams, streams: dict[str, StreamParams]
-) -> InteractionsSpec | None:
-    """How `silver.interactions` is built; None where conf declares no source of it."""
-    if params.interactions is None:
-        return None
-    source = silver_specs(params, streams)[params.interactions.source]
-    return InteractionsSpec(params.interactions, source)

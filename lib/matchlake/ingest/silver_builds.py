@@ -18,7 +18,7 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from matchlake.errors import TableError
-from matchlake.ingest.streams.commits import Commit, commits
+from matchlake.ingest.streams.commits import Commit, commits, table_id
 from matchlake.io.commit_metadata import append_metadata, commit_settings
 from matchlake.io.delta import Lakehouse
 from matchlake.io.session_settings import temporary_settings
@@ -137,3 +137,11 @@ class Builds:
 
     def _commits(self) -> Iterator[Commit]:
         return commits(self.lakehouse.spark, self.lakehouse.name(self.table), key=BUILD)
+
+
+def source_state(lakehouse: Lakehouse, table: str) -> State:
+    """The id of a source table, and its version now."""
+    return {
+        "table": table_id(lakehouse.spark, lakehouse.name(table)),
+        "version": lakehouse.version(table),
+    }

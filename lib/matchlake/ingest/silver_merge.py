@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 from py4j.protocol import Py4JError
@@ -11,13 +11,15 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
+from matchlake.ingest.last_records import Topics, read_topics
 from matchlake.ingest.schema import STATUS, VALID
-from matchlake.ingest.silver import LATE, ORDER, InteractionsSpec, SilverSpec
-from matchlake.ingest.silver_builds import Build, Builds, State
-from matchlake.ingest.streams.commits import table_id
+from matchlake.ingest.silver import DELETED, LATE, SilverSpec, is_delete
+from matchlake.ingest.silver_builds import Build, Builds, State, source_state
+from matchlake.ingest.silver_rules import BrokenRules
+from matchlake.ingest.silver_source import RECOMPUTED, merge_source
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import drop_constraints
-from matchlake.schemas import INTERACTIONS, quote_identifier
+from matchlake.schemas import quote_identifier
 
 _log = logging.getLogger(__name__)
 
@@ -31,13 +33,17 @@ class SilverCounts(NamedTuple):
     """Late ones among them."""
     new: int
     """Events that the silver table did not have; after a rebuild, all events in it."""
+    deletes: int = 0
+    """Records that delete a row, among the valid ones."""
     rebuilt: bool = False
     """Whether the table, or a range of it, was rebuilt."""
+    broken: BrokenRules = ()
+    """The broken rules. Records that one with `quarantine` leaves out are not among the valid."""
 
     @property
     def repeated(self) -> int:
         """Records of an event that has another record, here or in the table."""
-        return self.valid - self.new
+        return self.valid - self.deletes - self.new
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class SilverMerge:
 
     silver: SilverSpec
     lakehouse: Lakehouse = field(repr=False)
+    batch_log: str | None = None
+    """The batch log, which tells whether the topic was created more than once."""
 
     def catch_up(self) -> SilverCounts | None:
         """Merges what bronze gained since the last run; None where nothing changed there.
@@ -62,6 +70,7 @@ class SilverMerge:
         Raises:
             TableError: the table exists with other columns than declared, or other runs build it
                 all the time.
+            InputError: a record breaks a rule with the action `fail`; nothing was written.
         """
         self._prepare()
         return self._builds.until_taken(self._catch_up)
@@ -94,13 +103,14 @@ class SilverMerge:
     def _rebuild_range(self, start: datetime, end: datetime) -> SilverCounts:
         spec, inside = self.silver.spec(), self.silver.happened(start, end)
         before = self._builds.last()
-        bronze = self.lakehouse.read(self.silver.stream.table, before.state["version"])
+        bronze = self._bronze(before.state["version"])
         rows = self.silver.rows_between(bronze, start, end)
+        counts = self._count(bronze, _is_valid() & inside)
+        broken = self._require_unbroken(counts)
         write = partial(self.lakehouse.replace_where, rows, spec, inside)
         self._builds.commit(before, before.state, write)
-        counts = self._count(bronze, _is_valid() & inside)
         events = self.lakehouse.read(spec.name).where(inside).count()
-        return SilverCounts(counts["valid"], counts["late"], events, rebuilt=True)
+        return _counts(counts, events, broken, rebuilt=True)
 
     @property
     def _builds(self) -> Builds:
@@ -111,8 +121,11 @@ class SilverMerge:
         declared = {
             "keys": list(self.silver.silver.keys),
             "lateness_threshold_seconds": self.silver.stream.lateness_threshold_seconds,
+            "change_data": self.silver.stream.change_data,
+            "topics": list(self._topics.ids),
+            **self.silver.rules.declared,
         }
-        return _source_state(self.lakehouse, self.silver.stream.table) | declared
+        return source_state(self.lakehouse, self.silver.stream.table) | declared
 
     def _merge(self, before: Build, now: State) -> SilverCounts | None:
         """Merges what bronze gained; None where that is unknown, or where bronze lost records."""
@@ -129,66 +142,81 @@ class SilverMerge:
         if counts["gone"]:
             _log.info("%s: %d valid record(s) are gone", bronze, counts["gone"])
             return None
-        rows = self.silver.rows(changes.where(_added()))
-        write = partial(self.lakehouse.merge, rows, self.silver.spec(), self._matched())
+        broken = self._require_unbroken(counts)
+        rows = merge_source(
+            self.silver,
+            self._topics.marked(changes.where(_added())),
+            self.lakehouse.read(self.silver.silver.table),
+            self._bronze(now["version"]),
+        )
+        write = partial(
+            self.lakehouse.merge,
+            rows,
+            self.silver.spec(),
+            self._matched(),
+            flags=[RECOMPUTED, DELETED],
+            insert_if=f"NOT s.{DELETED}",
+        )
         new = self._builds.commit(before, now, write)
-        return SilverCounts(counts["valid"], counts["late"], new)
+        return _counts(counts, new, broken)
 
     def _rebuild_all(self, before: Build, now: State) -> SilverCounts:
         spec = self.silver.spec()
-        bronze = self.lakehouse.read(self.silver.stream.table, now["version"])
+        bronze = self._bronze(now["version"])
         counts = self._count(bronze, _is_valid())
+        broken = self._require_unbroken(counts)
         write = partial(self.lakehouse.replace, self.silver.rows(bronze), spec)
         self._builds.commit(before, now, write)
         events = self.lakehouse.read(spec.name).count()
-        return SilverCounts(counts["valid"], counts["late"], events, rebuilt=True)
+        return _counts(counts, events, broken, rebuilt=True)
 
     def _count(self, rows: DataFrame, chosen: Column, gone: Column | None = None) -> Row:
         lost = F.lit(0) if gone is None else F.count_if(gone)
+        rules = [self.silver.rules.counted(chosen).alias("rules")] if self._has_rules else []
+        chosen = chosen & self.silver.rules.is_obeyed() if self._has_rules else chosen
         late = F.count_if(chosen & self.silver.is_late())
-        counts = (F.count_if(chosen).alias("valid"), late.alias("late"), lost.alias("gone"))
-        return rows.agg(*counts).collect()[0]
+        deletes = F.count_if(chosen & is_delete(self.silver.stream))
+        counts = {"valid": F.count_if(chosen), "late": late, "gone": lost, "deletes": deletes}
+        named = (count.alias(name) for name, count in counts.items())
+        return rows.agg(*named, *rules).collect()[0]
+
+    @cached_property
+    def _topics(self) -> Topics:
+        return read_topics(self.lakehouse, self.batch_log, self.silver.silver.stream)
+
+    def _bronze(self, version: int) -> DataFrame:
+        return self._topics.marked(self.lakehouse.read(self.silver.stream.table, version))
+
+    @property
+    def _has_rules(self) -> bool:
+        return bool(self.silver.silver.rules)
+
+    def _require_unbroken(self, counts: Row) -> BrokenRules:
+        """The broken rules; raises InputError if one of them has the action `fail`."""
+        return self.silver.rules.found(counts["rules"]) if self._has_rules else ()
 
     def _matched(self) -> str:
-        """A later record replaces an earlier one; an event in time stays in time."""
-        newer = " > ".join(f"struct({', '.join(f'{t}.{c}' for c in ORDER)})" for t in "st")
-        names = map(quote_identifier, self.silver.spec().column_names[:-1])
-        columns = ", ".join(f"{name} = s.{name}" for name in names)
-        late = LATE.name
+        """A later record replaces an earlier one; an event in time stays in time.
+
+        Both rows are of one partition, except where the new row is recomputed from all records.
+        """
+        names = map(quote_identifier, self.silver.spec().column_names)
+        values = {name: f"s.{name}" for name in names}
+        recomputed = ", ".join(f"{name} = {value}" for name, value in values.items())
+        late = quote_identifier(LATE.name)
+        values[late] = f"s.{late} AND t.{late}"
+        later = ", ".join(f"{name} = {value}" for name, value in values.items())
         return (
-            f"WHEN MATCHED AND {newer} THEN UPDATE SET {columns}, {late} = s.{late} AND t.{late}"
+            f"WHEN MATCHED AND s.{DELETED} AND (s.{RECOMPUTED} OR s.offset > t.offset) THEN DELETE"
+            f" WHEN MATCHED AND s.{RECOMPUTED} THEN UPDATE SET {recomputed}"
+            f" WHEN MATCHED AND s.offset > t.offset THEN UPDATE SET {later}"
             f" WHEN MATCHED AND t.{late} AND NOT s.{late} THEN UPDATE SET {late} = false"
         )
 
 
-def build_interactions(spec: InteractionsSpec, lakehouse: Lakehouse) -> int | None:
-    """Replaces `silver.interactions` from its silver table; None where nothing changed there.
-
-    The table is replaced as a whole, in one commit: a rebuilt range or an erased user can take
-    away the last event of a pair, which a merge by key would keep. If another run has built it
-    from the same or a newer version of its source, nothing is replaced. Returns its number of rows.
-    """
-    if not lakehouse.exists(INTERACTIONS.name):
-        lakehouse.create(INTERACTIONS)
-    builds, source = Builds(INTERACTIONS.name, lakehouse), spec.source.silver.table
-
-    def build(rebuild: bool) -> int | None:  # noqa: FBT001 - the argument of `until_taken`
-        before = builds.last()
-        now = _source_state(lakehouse, source) | {"columns": spec.params.model_dump()}
-        if before.state == now and not rebuild:
-            return None
-        rows = spec.rows(lakehouse.read(source, now["version"]))
-        builds.commit(before, now, partial(lakehouse.replace, rows, INTERACTIONS))
-        return lakehouse.read(INTERACTIONS.name).count()
-
-    return builds.until_taken(build)
-
-
-def _source_state(lakehouse: Lakehouse, table: str) -> State:
-    return {
-        "table": table_id(lakehouse.spark, lakehouse.name(table)),
-        "version": lakehouse.version(table),
-    }
+def _counts(counted: Row, new: int, broken: BrokenRules, *, rebuilt: bool = False) -> SilverCounts:
+    deletes = counted["deletes"]
+    return SilverCounts(counted["valid"], counted["late"], new, deletes, rebuilt, broken)
 
 
 def _is_valid() -> Column:

@@ -1,13 +1,15 @@
 """The bronze tables of streams, and the views of their valid and quarantined records."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 
-from matchlake.ingest.columns import Columns
+from matchlake.ingest.columns import ColumnParams, Columns, decimal_digits
 from matchlake.ingest.params import StreamParams
 from matchlake.ingest.schema import (
     BATCH,
     ERASED,
     ERROR_COLUMNS,
+    OPERATION,
     POSITION,
     QUARANTINED,
     RAW,
@@ -36,12 +38,22 @@ def stream_columns(stream: StreamParams) -> tuple[Column, ...]:
     return (*declared_columns(stream.columns), *rescued)
 
 
+def record_columns(stream: StreamParams) -> tuple[Column, ...]:
+    """The columns that a valid record fills: `stream_columns`, and `_operation` if it is on."""
+    return (*stream_columns(stream), *((OPERATION,) if stream.has_deletes else ()))
+
+
+def valid_columns(stream: StreamParams) -> tuple[Column, ...]:
+    """The columns of a valid record: `record_columns`, and `_warnings` if a rule has `warn`."""
+    return (*record_columns(stream), *stream.rule_set.table_columns)
+
+
 def stream_table(stream: StreamParams) -> TableSpec:
     """The table of a stream: status, declared columns, Kafka position, error, raw, batch."""
     return TableSpec(
         stream.table,
         f"{stream.comment} Every record of topic {stream.topic}, valid or quarantined.",
-        (STATUS, *stream_columns(stream), *POSITION, *ERROR_COLUMNS, RAW, *BATCH),
+        (STATUS, *valid_columns(stream), *POSITION, *ERROR_COLUMNS, RAW, *BATCH),
         checks=_RECORDS,
         changes=True,
         statistics=(*_STATISTICS, *filter(None, [stream.event_time])),
@@ -52,7 +64,7 @@ def stream_table(stream: StreamParams) -> TableSpec:
 
 def stream_views(stream: StreamParams) -> list[ViewSpec]:
     """The view of the valid records of a stream, and the view of its quarantined ones."""
-    valid = _described((*stream_columns(stream), *POSITION))
+    valid = _described((*valid_columns(stream), *POSITION))
     quarantined = _described((*POSITION, *ERROR_COLUMNS, RAW, *BATCH))
     return [
         ViewSpec(
@@ -81,12 +93,17 @@ def allowed_values(columns: Columns) -> Iterator[tuple[str, str]]:
     """A name and an SQL condition for each declared range and list of texts."""
     for name, column in columns.items():
         quoted = quote_identifier(name)
-        rules = [f"{quoted} >= {column.min!r}"] if column.min is not None else []
-        rules += [f"{quoted} <= {column.max!r}"] if column.max is not None else []
+        rules = [f"{quoted} >= {_bound(column.min, column)}"] if column.min is not None else []
+        rules += [f"{quoted} <= {_bound(column.max, column)}"] if column.max is not None else []
         if column.one_of:
             rules += [f"{quoted} IN ({', '.join(map(quote_text, column.one_of))})"]
         if rules:
             yield f"{name.lower()}_allowed", f"{quoted} IS NULL OR ({' AND '.join(rules)})"
+
+
+def _bound(bound: float, column: ColumnParams) -> str:
+    """The bound in SQL; without an exponent for a decimal, which would become a double."""
+    return f"{Decimal(repr(bound)):f}" if decimal_digits(column.type) else repr(bound)
 
 
 def _described(columns: tuple[Column, ...]) -> tuple[tuple[str, str], ...]:

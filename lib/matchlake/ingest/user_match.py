@@ -21,6 +21,7 @@ from pyspark.sql.functions import pandas_udf  # type: ignore[attr-defined, unuse
 from matchlake.errors import MatchlakeError
 from matchlake.ingest.files.params import LakeSource
 from matchlake.ingest.params import StreamParams
+from matchlake.ingest.parse.changes import ENVELOPE_PATHS
 from matchlake.ingest.parse.paths import path_of
 from matchlake.ingest.parse.readers import make_decoder
 from matchlake.ingest.rejections import ErrorCode
@@ -41,7 +42,11 @@ def record_match(stream: StreamParams, user: str) -> Callable[..., Match | None]
     """
     read = make_decoder(stream.format, stream.format_options, stream.columns, stream.limits)
     by_name = stream.format_entry.positional
-    paths = [(name,) if by_name else path_of(name, stream.columns[name]) for name in stream.persons]
+    paths: list[Path] = [
+        (name,) if by_name else path_of(name, stream.columns[name]) for name in stream.persons
+    ]
+    if stream.change_data == "debezium":
+        paths = [(*above, *path) for above in ENVELOPE_PATHS for path in paths]
     names_user = _names_user(paths, user)
     mentions = _mentions(user, stream.format_entry.text_length_factor)
     torn = _torn_json(paths, user) if stream.format == "json" else None

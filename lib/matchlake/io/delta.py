@@ -234,12 +234,15 @@ class Lakehouse:
         spec: TableSpec,
         matched: str | None = None,
         *,
+        flags: Sequence[str] = (),
+        insert_if: str = "true",
         retry_on_conflict: bool = False,
     ) -> int:
         """Updates or inserts by `spec.keys`, in one commit; a rerun with equal rows adds nothing.
 
         `frame` must hold one row per key. Equal rows are not rewritten. `matched` can give other
-        clauses for existing rows, in which `s` is the new row and `t` the old one.
+        clauses for existing rows, in which `s` is the new row and `t` the old one. They and
+        `insert_if` may also read the columns `flags` of `frame`, which are not written.
         The commit fails if another run wrote to the table in the meantime. With `retry_on_conflict`
         it is tried again: for audit tables, in which rows do not depend on earlier rows.
         Returns the number of inserted rows.
@@ -248,7 +251,7 @@ class Lakehouse:
             raise SchemaError(f"{spec.name} declares no keys, so rows cannot be merged into it.")
         self.create(spec)
         source = f"merge_{uuid.uuid4().hex}"
-        rows = self._without_erased(frame.select(spec.column_names), spec)
+        rows = self._without_erased(frame.select(*spec.column_names, *flags), spec)
         rows.createOrReplaceTempView(source)
         rest = [name for name in spec.column_names if name not in spec.keys]
         if matched is None:
@@ -263,7 +266,8 @@ class Lakehouse:
         values = ", ".join(f"s.{name}" for name in names)
         merge = (
             f"MERGE INTO {self.name(spec.name)} t USING {source} s ON {_pairs(spec.keys)}"
-            f" {matched} WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({values})"
+            f" {matched} WHEN NOT MATCHED AND {insert_if}"
+            f" THEN INSERT ({', '.join(names)}) VALUES ({values})"
         )
         try:
             conflicts = WRITTEN_BY_ANOTHER if retry_on_conflict else ()

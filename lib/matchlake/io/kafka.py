@@ -20,6 +20,8 @@ logging.getLogger("kafka").setLevel(logging.ERROR)
 
 _NAMED = 12
 _TIMEOUT_MS = 10_000
+TABLE_MILLIS = (2**63 - 1) // 1000
+"""The greatest timestamp that a table can hold, in milliseconds: tables keep microseconds."""
 
 Offsets = dict[int, int]
 """One offset per partition, such as the offset after the last one read."""
@@ -41,15 +43,18 @@ class TopicState(NamedTuple):
 class RecordMark(NamedTuple):
     """The properties that distinguish a record from another one at the same offset."""
 
-    timestamp: int
-    """Milliseconds since 1970, as Kafka keeps it; -1 without a time."""
+    timestamp: int | None
+    """Milliseconds since 1970, as Kafka keeps it; -1 without a time; None if no table holds it."""
     size: int | None
     """The number of bytes of the value; None without a value."""
 
 
 def topic_state(client: Client, topic: str) -> TopicState:
     """The topic's state; raises UnreachableError or, if the broker answers, SourceError."""
-    with _explained(topic), KafkaAdminClient(**client, bootstrap_timeout_ms=_TIMEOUT_MS) as admin:
+    with (
+        explained_errors(topic),
+        KafkaAdminClient(**client, bootstrap_timeout_ms=_TIMEOUT_MS) as admin,
+    ):
         metadata = admin.describe_topics([topic])[0]
         partitions = [TopicPartition(topic, i) for i in range(len(metadata["partitions"]))]
         earliest, latest = (
@@ -66,7 +71,10 @@ def topic_state(client: Client, topic: str) -> TopicState:
 
 def is_compacted(client: Client, topic: str) -> bool:
     """Whether the topic is compacted: it keeps only the last record of each key."""
-    with _explained(topic), KafkaAdminClient(**client, bootstrap_timeout_ms=_TIMEOUT_MS) as admin:
+    with (
+        explained_errors(topic),
+        KafkaAdminClient(**client, bootstrap_timeout_ms=_TIMEOUT_MS) as admin,
+    ):
         resources = [ConfigResource(ConfigResourceType.TOPIC, topic)]
         configs = admin.describe_configs(resources, config_filter="all")
     settings = next(iter(next(iter(configs.values())).values()))
@@ -85,7 +93,7 @@ def held_from(
     """
     partition_ = TopicPartition(topic, partition)
     result = {}
-    with _explained(topic), closing(_one_by_one(client)) as consumer:
+    with explained_errors(topic), closing(_one_by_one(client)) as consumer:
         consumer.assign([partition_])
         for first, end in ranges:
             consumer.seek(partition_, first)
@@ -103,7 +111,7 @@ def records_at(client: Client, topic: str, offsets: Mapping[int, int]) -> dict[i
     """The record at an offset of each partition; a partition without that record is left out."""
     targets = {TopicPartition(topic, part): at for part, at in offsets.items()}
     result: dict[int, RecordMark] = {}
-    with _explained(topic), closing(_one_by_one(client)) as consumer:
+    with explained_errors(topic), closing(_one_by_one(client)) as consumer:
         consumer.assign(list(targets))
         for partition, at in targets.items():
             consumer.seek(partition, at)
@@ -121,7 +129,8 @@ def records_at(client: Client, topic: str, offsets: Mapping[int, int]) -> dict[i
 
 def _mark(record: Any) -> RecordMark:
     size = None if record.value is None else len(record.value)
-    return RecordMark(-1 if record.timestamp is None else record.timestamp, size)
+    at = -1 if record.timestamp is None else record.timestamp
+    return RecordMark(at if abs(at) <= TABLE_MILLIS else None, size)
 
 
 def _one_by_one(client: Client) -> KafkaConsumer:
@@ -135,8 +144,12 @@ def _one_by_one(client: Client) -> KafkaConsumer:
     )
 
 
+def _admin(client: Client) -> KafkaAdminClient:
+    return KafkaAdminClient(**client, bootstrap_timeout_ms=_TIMEOUT_MS)
+
+
 @contextmanager
-def _explained(topic: str) -> Iterator[None]:
+def explained_errors(topic: str) -> Iterator[None]:
     """Raises UnreachableError if the broker does not answer, SourceError if it refuses."""
     try:
         yield

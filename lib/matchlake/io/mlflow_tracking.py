@@ -139,12 +139,10 @@ class Tracker:
             _unless_gone(client.delete_run, version.run_id)
 
     def tag(self, version: ModelVersion, key: str, value: str) -> None:
-        """Sets a tag of a version."""
-        client = self._connect().MlflowClient()
-        try:
-            client.set_model_version_tag(version.name, version.version, key, value)
-        except Exception as error:
-            raise self._no_answer(error) from error
+        """Sets a tag of a version, if it still exists."""
+        with self._answers():
+            client = self._connect().MlflowClient()
+            _unless_gone(client.set_model_version_tag, version.name, version.version, key, value)
 
     def metrics(self, version: ModelVersion) -> dict[str, float]:
         """The metrics of the run of `version`; raises ModelGoneError if the run is gone."""

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 from matchlake.config import JobConfig
 from matchlake.features.feature_tables import FEATURE_SETS
-from matchlake.ingest.silver import interactions_spec, silver_specs
+from matchlake.ingest.interactions import interactions_spec
+from matchlake.ingest.silver import silver_specs
 from matchlake.lakehouse.table_registry import declared_tables
 from matchlake.lakehouse.views import FRESHNESS, QUARANTINE, fixed_views
 from matchlake.profiling.profile import COLUMN_PROFILES
@@ -34,7 +35,7 @@ def tables_read(config: JobConfig) -> dict[str, list[str]]:
         "load_lake": [],
         "build_silver": [
             *(spec.stream.table for spec in silver),
-            *([events.source.silver.table] if events else []),
+            *(each.silver.silver.table for each in (events.sources.values() if events else ())),
         ],
         "build_features": [*interactions, FEATURE_SETS.name, *(table.source for table in tables)],
         "profile_tables": [COLUMN_PROFILES.name, *config.profile.tables],

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from pyspark.sql.types import TimestampType
 
 from matchlake.config import JobConfig
+from matchlake.ingest.silver_rules import SilverRules
 from matchlake.ingest.tables import stream_views
 from matchlake.io.delta import Lakehouse
 from matchlake.lakehouse.table_registry import table_names
@@ -189,7 +190,15 @@ def fixed_views(config: JobConfig) -> tuple[ViewSpec, ...]:
     streams = (view for stream in config.streams.values() for view in stream_views(stream))
     rated = predicted_ratings_with_titles(config.recommend.clip_range)
     titled = (RECOMMENDATIONS_WITH_TITLES, RELATED_ITEMS_WITH_TITLES, rated)
-    return (*streams, TOP_ITEMS, USERS_WITH_FEW_RATINGS, *titled, *wide_views(config))
+    left_out = silver_quarantine_views(config)
+    return (*streams, *left_out, TOP_ITEMS, USERS_WITH_FEW_RATINGS, *titled, *wide_views(config))
+
+
+def silver_quarantine_views(config: JobConfig) -> list[ViewSpec]:
+    """The views of the records that the rules of silver tables leave out."""
+    tables = [table for table in config.silver.tables.values() if table.stream in config.streams]
+    views = (SilverRules(config.streams[table.stream], table).view() for table in tables)
+    return list(filter(None, views))
 
 
 def data_freshness(event_times: Mapping[str, str | None]) -> ViewSpec:

@@ -122,7 +122,7 @@ def test_interactions_of_an_older_version_do_not_replace_newer_ones(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forget_tables(spark)
-    at = runtime(spark, tmp_path, "pairs", interactions={"source": "pairs"})
+    at = runtime(spark, tmp_path, "pairs", interactions={"sources": {"pairs": {}}})
     add(at, "('valid', 'a', 'i', 1, 0, 0, 1)")
 
     def other() -> None:

@@ -24,7 +24,7 @@ from matchlake.io.params import KafkaParams
     [
         (
             {"type": "string", "min": 1},
-            "min and max are allowed for int, bigint, double, not for string",
+            r"min and max are allowed for int, bigint, double, decimal\(p,s\), not for string",
         ),
         (
             {"type": "int", "min": 0.5},
@@ -33,7 +33,7 @@ from matchlake.io.params import KafkaParams
         ({"type": "bigint", "max": 1e30}, "min and max of bigint must be whole numbers"),
         ({"type": "double", "one_of": ["a"]}, "one_of is allowed for string, not for double"),
         ({"type": "date", "epoch": "s"}, "epoch is allowed for timestamp, not for date"),
-        ({"type": "text"}, "Input should be 'string'"),
+        ({"type": "text"}, "type text is none of string, int"),
     ],
 )
 def test_settings_that_do_not_fit_the_type_of_a_column_are_rejected(

@@ -140,8 +140,10 @@ class LakeFiles:
         """A hash of everything besides the file itself that determines its rows in the table."""
         spark, table = self.lakehouse.spark, self.lakehouse.name(self.source.table)
         declaration = self.source.model_dump(exclude={"comment", "path", "required"})
-        for column in declaration["columns"].values():
-            del column["comment"]
+        for declared in (*declaration["columns"].values(), *declaration["rules"].values()):
+            del declared["comment"]
+        if not declaration["rules"]:
+            del declaration["rules"]
         replaced = (commit.version for commit in commits(spark, table) if commit.replaces)
         declaration["table_at"] = (table_id(spark, table), next(replaced, None))
         return hashlib.sha256(json.dumps(declaration, sort_keys=True).encode()).hexdigest()[:16]

@@ -16,7 +16,7 @@ The table `lake.file_log` has the status of each file. A crash does not change t
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -27,12 +27,15 @@ from pyspark.sql import functions as F
 from matchlake.errors import ConfigError, ReconciliationError
 from matchlake.ingest.files.corruption import CORRUPT, REFUSED, UNREADABLE, Fault, Faults
 from matchlake.ingest.files.discovery import LakeFile, LakeFiles
+from matchlake.ingest.files.lake_rules import with_rules
 from matchlake.ingest.files.params import LakeParams, LakeSource
 from matchlake.ingest.files.parse import count_rows, last_of_each, rejected_rows
 from matchlake.ingest.files.reader import Checked, LakeRows, Parsed
 from matchlake.ingest.files.sizes import TextLimits
 from matchlake.ingest.files.tables import lake_quarantine, lake_table
 from matchlake.ingest.rejections import ErrorCode
+from matchlake.ingest.row_rules import RuleCounts, failed_rules, require_unbroken, rule_counts
+from matchlake.ingest.rules import WARNINGS
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import drop_constraints
 
@@ -97,9 +100,10 @@ class LakeLoad:
             SourceError: there is no file, and the source is required.
             TableError: a table has another shape than declared; nothing was written.
             ReconciliationError: the rows read are not the valid and the quarantined ones.
+            InputError: a row breaks a rule with the action `fail`; its files were not written.
         """
         table = lake_table(self.source)
-        self.lakehouse.create(table)
+        self.lakehouse.create(table, add_columns=self._lacks_warnings_only())
         drop_constraints(self.lakehouse, table.name, dict(table.checks))
         self.lakehouse.create(lake_quarantine(self.quarantine))
         waiting = self.files.find(reload=reload)
@@ -120,6 +124,8 @@ class LakeLoad:
             _log.warning("%s: %s is %s", self.name, file.file, _told(fault))
         for file in checked.empty.intersection(files):
             _log.warning("%s: %s is empty and skipped", self.name, file.file)
+        if parsed.rows and self.source.rules:
+            parsed = parsed._replace(rows=self._ruled(parsed.rows, len(fit)))
         results = self._results(fit, parsed)
         results |= {file: _result("empty") for file in checked.empty.intersection(files)}
         results |= {
@@ -149,7 +155,32 @@ class LakeLoad:
                 f"{self.name}: {parsed.read} rows read are not the {there} valid and quarantined "
                 f"rows of the same files. {_CHANGING}"
             )
+        if parsed.rows and self.source.rules:
+            self._enter_rules(results, rule_counts(parsed.rows, ["file"]))
         return results
+
+    def _enter_rules(self, results: Results, rules: Mapping[tuple[Any, ...], RuleCounts]) -> None:
+        for file, result in results.items():
+            result["rules"] = rules.get((file.file,), [])
+            for rule, action, count in result["rules"]:
+                text = "%s: %d row(s) of %s break rule %s (%s)"
+                _log.warning(text, self.name, count, file.file, rule, action)
+
+    def _ruled(self, rows: DataFrame, files: int) -> DataFrame:
+        """The rows after the rules; raises InputError if one breaks a rule with `fail`."""
+        erased = self.lakehouse.erased_users() if self.source.persons else None
+        ruled, rules = with_rules(rows, self.source, erased), self.source.rule_set
+        broken = failed_rules(ruled, rules, ["file"])
+        require_unbroken(f"{self.name}, {self.source.table}", f"{files} file(s)", rules, broken)
+        return ruled
+
+    def _lacks_warnings_only(self) -> bool:
+        """Whether a new rule adds `_warnings` to the table, which has all other columns."""
+        table = lake_table(self.source)
+        if not self.lakehouse.exists(table.name):
+            return False
+        present = self.lakehouse.read(table.name).columns
+        return set(table.column_names).difference(present) == {WARNINGS.name}
 
     def _merge(self, rows: DataFrame) -> int:
         """Merges the last valid row per key; returns their number after a check of the table."""

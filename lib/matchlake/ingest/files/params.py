@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from matchlake.ingest.columns import Columns, checked_name
 from matchlake.ingest.files.encodings import BYTES, as_bytes, codec_of, keeps_bytes
+from matchlake.ingest.rules import Rules, RuleSet, types_of
 from matchlake.ingest.schema import LAKE_COLUMNS
 from matchlake.params import Params, Settable
 from matchlake.schemas import user_columns_of
@@ -114,6 +115,8 @@ class LakeSource(Params):
     """Whether the job fails if there is no file; else it warns."""
     format_options: CsvFileOptions = CsvFileOptions()
     """The options of CSV."""
+    rules: Rules = Field(default_factory=dict)
+    """Conditions over the columns of a valid row, by name."""
 
     @field_validator("table")
     @classmethod
@@ -132,6 +135,7 @@ class LakeSource(Params):
             if key not in self.columns or not self.columns[key].required:
                 raise ValueError(f"key {key} must be a declared and required column")
         user_columns_of(self.user_columns, self.columns)
+        self.rule_set.validate()
         self._validate_partition_columns()
         return self
 
@@ -151,6 +155,11 @@ class LakeSource(Params):
     def persons(self) -> tuple[str, ...]:
         """The columns that hold the id of a person."""
         return user_columns_of(self.user_columns, self.columns)
+
+    @property
+    def rule_set(self) -> RuleSet:
+        """The rules with the columns that they can read."""
+        return RuleSet(self.rules, types_of(self.columns))
 
     @property
     def in_rows(self) -> Columns:

@@ -50,9 +50,10 @@ def parse_rows(rows: DataFrame, source: LakeSource, fields: Mapping[str, SparkCo
 
 
 def last_of_each(rows: DataFrame, source: LakeSource) -> DataFrame:
-    """The declared columns of the last valid row per key, in the order of the files."""
+    """The columns of the table of the last valid row per key, in the order of the files."""
     valid = rows.where(F.col(STATUS.name) == VALID)
-    last = F.max_by(F.struct(*source.columns), F.struct(_FILE, _BLOCK, _NUMBER))
+    names = [*source.columns, *(column.name for column in source.rule_set.table_columns)]
+    last = F.max_by(F.struct(*names), F.struct(_FILE, _BLOCK, _NUMBER))
     return valid.groupBy(*source.keys).agg(last.alias("last")).select("last.*")
 
 

@@ -15,7 +15,7 @@ def lake_table(source: LakeSource) -> TableSpec:
     return TableSpec(
         source.table,
         source.comment,
-        columns,
+        (*columns, *source.rule_set.table_columns),
         keys=source.keys,
         checks=tuple(allowed_values(source.columns)),
         user_columns=source.persons,

@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from matchlake.ingest.columns import ColumnParams
+from matchlake.ingest.columns import ColumnParams, decimal_digits
+from matchlake.ingest.parse.decimals import WIDE
 from matchlake.ingest.parse.safe_cast import (
     Converted,
     Mask,
@@ -89,6 +90,14 @@ def text_to_double(values: pa.Array, _column: ColumnParams) -> Converted:
 def text_to_boolean(values: pa.Array, _column: ColumnParams) -> Converted:
     """`true`, `false`, `1` or `0`, in any case of letters."""
     return cast_or_wrong(values, pa.bool_())
+
+
+def to_decimal(values: pa.Array, column: ColumnParams) -> Converted:
+    """Decimals of the column's digits; a value with other digits, which it would round, fails."""
+    precision, scale = decimal_digits(column.type) or (38, 0)
+    wide, failed = safe_cast(values, WIDE)
+    exact, inexact = safe_cast(wide, pa.decimal128(precision, scale))
+    return exact, [(ErrorCode.WRONG_TYPE, failed | inexact)]
 
 
 def _inexact(values: pa.Array) -> Mask:

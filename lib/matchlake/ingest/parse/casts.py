@@ -25,6 +25,7 @@ from matchlake.ingest.parse.cast_numbers import (
     text_to_boolean,
     text_to_double,
     text_to_integer,
+    to_decimal,
 )
 from matchlake.ingest.parse.cast_texts import as_it_is, bytes_to_text, undecodable
 from matchlake.ingest.parse.cast_times import (
@@ -38,19 +39,22 @@ from matchlake.ingest.parse.cast_times import (
     text_to_date,
     text_to_instant,
 )
+from matchlake.ingest.parse.decimals import DecimalTypes
 from matchlake.ingest.parse.safe_cast import Converted, mask_of, without
 from matchlake.ingest.rejections import ErrorCode
 
-ARROW = {
-    "string": pa.string(),
-    "int": pa.int32(),
-    "bigint": pa.int64(),
-    "double": pa.float64(),
-    "boolean": pa.bool_(),
-    "timestamp": UTC,
-    "date": pa.date32(),
-    "array<string>": pa.list_(pa.string()),
-}
+ARROW = DecimalTypes(
+    {
+        "string": pa.string(),
+        "int": pa.int32(),
+        "bigint": pa.int64(),
+        "double": pa.float64(),
+        "boolean": pa.bool_(),
+        "timestamp": UTC,
+        "date": pa.date32(),
+        "array<string>": pa.list_(pa.string()),
+    }
+)
 Cast = Callable[[pa.Array, ColumnParams], Converted]
 
 CASTS: Mapping[str, Mapping[str, Cast]] = {
@@ -90,6 +94,7 @@ CASTS: Mapping[str, Mapping[str, Cast]] = {
     },
     "date": {"date": date_to_date, "timestamp": instant_to_date, "text": text_to_date},
     "array<string>": {"list of texts": as_it_is},
+    "decimal": {"decimal": to_decimal, "integer": to_decimal, "text": to_decimal},
 }
 """The cast per declared type and kind of value; a pair that is not here is `wrong_type`."""
 
@@ -124,7 +129,8 @@ def convert(values: pa.Array, column: ColumnParams) -> Converted:
     """
     values = plain(values)
     to = pa.int64() if column.type == "int" else ARROW[column.type]
-    cast = CASTS[column.type].get(kind_of(values.type))
+    declared = "decimal" if pa.types.is_decimal(to) else column.type
+    cast = CASTS[declared].get(kind_of(values.type))
     if cast is None:
         return pa.nulls(len(values), to), [(ErrorCode.WRONG_TYPE, mask_of(values.is_valid()))]
     invalid = undecodable(values)

@@ -27,6 +27,7 @@ import pyarrow.json
 
 from matchlake.ingest.columns import Columns
 from matchlake.ingest.parse.casts import ARROW, indices_among
+from matchlake.ingest.parse.decimals import WIDE
 from matchlake.ingest.parse.json_errors import JsonValidator
 from matchlake.ingest.parse.paths import path_of
 from matchlake.ingest.rejections import ErrorCode, Rejection
@@ -173,7 +174,8 @@ class JsonReader:
             return pa.int64()
         if column.epoch:
             return pa.float64()
-        return _READ_AS.get(column.type, ARROW[column.type])
+        kind = _READ_AS.get(column.type, ARROW[column.type])
+        return WIDE if pa.types.is_decimal(kind) else kind
 
     def _put_together(self, pieces: list[_Piece], count: int) -> dict[str, pa.Array]:
         if len(pieces) == 1 and len(pieces[0].rows) == count:

@@ -3,9 +3,10 @@
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from matchlake.ingest.columns import Columns
+from matchlake.ingest.parse.decimals import is_wide
 from matchlake.ingest.parse.paths import declared_tree, path_of
 from matchlake.ingest.rejections import ErrorCode, Rejection
 
@@ -20,6 +21,17 @@ class _Digits(str):
     """The text of a JSON integer of any length."""
 
     __slots__ = ()
+
+
+class _Fraction(float):
+    """A JSON number with a fraction or an exponent, and its text."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
 
 
 class _Repeated(dict[str, Any]):
@@ -73,7 +85,7 @@ class _Decoder:
         # Most numbers are too short to have a large exponent.
         if len(text) >= len("1e309") and (found := _LARGE_EXPONENT.fullmatch(text)):
             self._note_exponent(text, *found.groups(default=""))
-        return float(text)
+        return _Fraction(text)
 
     def _note_exponent(self, text: str, fraction: str, exponent: str) -> None:
         """Notes what Arrow rejects for sure: it adds up to about 20 digits of the fraction."""
@@ -92,7 +104,7 @@ _WHOLE_ESCAPE = re.compile(
 )
 _KINDS: dict[type, str] = {
     _Digits: "an integer",
-    float: "a number with a fraction",
+    _Fraction: "a number with a fraction",
     str: "a text",
     bool: "true or false",
     list: "an array",
@@ -229,9 +241,12 @@ def _wrong_kind(value: Any, kind: str) -> Wrong:
                 return ErrorCode.OUT_OF_RANGE, f"{_shown(value)} is no 64-bit integer"
             fits = actual is _Digits
         case "double":
-            if actual in (_Digits, float) and float(value) in (float("inf"), float("-inf")):
+            if actual in (_Digits, _Fraction) and float(value) in (float("inf"), float("-inf")):
                 return ErrorCode.OUT_OF_RANGE, "outside the range of a double"
-            fits = actual in (_Digits, float)
+            fits = actual in (_Digits, _Fraction)
+        case _ if kind.startswith("decimal"):
+            text = value.text if actual is _Fraction else value
+            fits = actual in (_Digits, _Fraction, str) and is_wide(text)
         case "boolean":
             fits = actual is bool
         case _:
@@ -251,4 +266,5 @@ def _described(value: Any) -> str:
 
 def _shown(value: Any) -> str:
     text = str(value) if isinstance(value, _Digits) else repr(value)
+    text = value.text if isinstance(value, _Fraction) else text
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -13,8 +13,9 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from matchlake.ingest.columns import ColumnParams, Columns
+from matchlake.ingest.columns import ColumnParams, Columns, decimal_digits
 from matchlake.ingest.parse.casts import ARROW
+from matchlake.ingest.parse.decimals import exact_decimal
 from matchlake.ingest.parse.paths import declared_tree, path_of
 from matchlake.ingest.rejections import ErrorCode, Rejection
 
@@ -145,7 +146,10 @@ def _as_declared(value: Any, column: ColumnParams) -> Any:
         return None
     if column.type in ("int", "bigint") and _whole(value) and value not in _INT64:
         return Rejection(ErrorCode.OUT_OF_RANGE, f"{value} is no 64-bit integer")
-    cast = _AS[column.type](value) if not column.epoch else _instant(value, column.epoch)
+    if digits := decimal_digits(column.type):
+        cast: Any = exact_decimal(value, *digits)
+    else:
+        cast = _AS[column.type](value) if not column.epoch else _instant(value, column.epoch)
     if cast is None:
         return Rejection(ErrorCode.WRONG_TYPE, f"{_shown(value)} is no {column.type}")
     return cast

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from matchlake.ingest.columns import ColumnParams, Columns
 from matchlake.ingest.parse.casts import ARROW, convert, indices_among, kind_of
+from matchlake.ingest.parse.decimals import WIDE
 from matchlake.ingest.parse.safe_cast import Mask, mask_of, without
 from matchlake.ingest.rejections import ErrorCode, Rejection
 from matchlake.ingest.schema import ERROR_COLUMNS
@@ -130,10 +131,10 @@ class _Checks:
 
     def _check_range(self, values: pa.Array, min_: float | None, max_: float | None) -> None:
         if min_ is not None:
-            for row in self._new(mask_of(pc.less(values, pa.scalar(min_, values.type)))):
+            for row in self._new(mask_of(pc.less(values, _bound(min_, values.type)))):
                 self._add(row, ErrorCode.OUT_OF_RANGE, f"{self._shown(row)} is below {min_:.15g}")
         if max_ is not None:
-            for row in self._new(mask_of(pc.greater(values, pa.scalar(max_, values.type)))):
+            for row in self._new(mask_of(pc.greater(values, _bound(max_, values.type)))):
                 self._add(row, ErrorCode.OUT_OF_RANGE, f"{self._shown(row)} is above {max_:.15g}")
 
     def _new(self, broken: Mask) -> list[int]:
@@ -154,4 +155,11 @@ def _text_of(one: pa.Array) -> str:
         value = one[0].as_py()
     except (ValueError, OverflowError, pa.ArrowException):
         return str(one.to_string(skip_new_lines=True))[1:-1]
+    if isinstance(value, Decimal) and one.type == WIDE:
+        return f"{value.normalize():f}"
     return str(value) if isinstance(value, dt.date | Decimal) else repr(value)
+
+
+def _bound(bound: float, kind: pa.DataType) -> pa.Scalar:
+    """The bound in the type of the values; a decimal has the digits that conf gives it."""
+    return pa.scalar(Decimal(repr(bound)) if pa.types.is_decimal(kind) else bound, kind)

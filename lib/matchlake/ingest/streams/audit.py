@@ -11,6 +11,9 @@ from pyspark.sql import functions as F
 
 from matchlake.errors import ReconciliationError
 from matchlake.ingest.params import StreamParams
+from matchlake.ingest.rejections import ErrorCode
+from matchlake.ingest.row_rules import RuleCounts, rule_counts
+from matchlake.ingest.rules import WARNINGS
 from matchlake.ingest.streams.audit_table import batch_log_table, count_error_codes, count_rows
 from matchlake.ingest.streams.checkpoint import Ranges
 from matchlake.ingest.streams.commits import Commit, commits
@@ -70,8 +73,8 @@ class BatchLog:
     lakehouse: Lakehouse = field(repr=False)
 
     def prepare(self) -> None:
-        """Creates the table if it is missing; raises TableError for another shape."""
-        self.lakehouse.create(batch_log_table(self.table))
+        """Creates the table, or adds new columns; raises TableError for another shape."""
+        self.lakehouse.create(batch_log_table(self.table), add_columns=True)
 
     def rows(self) -> DataFrame:
         """The rows of the stream. Lazy."""
@@ -298,8 +301,10 @@ class BatchLog:
             rows = self.lakehouse.read(self.stream.table).where(among(batches))
             for *key, code, records in count_error_codes(rows).orderBy("error_code").collect():
                 codes.setdefault(tuple(key), []).append((code, records))
+        rules = self._broken_rules(batches, codes)
         messages = []
         for entry in entries:
+            entry["rules"] = rules.get(tuple(entry[name] for name in BY), [])
             entry["error_codes"] = codes.get(tuple(entry[name] for name in BY), [])
             if self.stream.lateness_threshold_seconds is None:
                 entry["late"] = None
@@ -311,6 +316,16 @@ class BatchLog:
         if messages:
             raise self._error(messages)
         return summed(counts_of(entry) for entry in entries)
+
+    def _broken_rules(
+        self, batches: set[Batch], codes: Mapping[Key, list[tuple[str, int]]]
+    ) -> dict[Key, RuleCounts]:
+        """The rules that rows of the batches break; `codes` are the error codes of the rows."""
+        rows = self.lakehouse.read(self.stream.table)
+        found = {code for each in codes.values() for code, _ in each}
+        if ErrorCode.BROKEN_RULE not in found and WARNINGS.name not in rows.columns:
+            return {}
+        return rule_counts(rows.where(among(batches)), BY)
 
     def _settle(self, entry: Entry, find_causes: FindCauses) -> list[str]:
         """Enters missing ranges with a cause as gaps; returns the problems that remain."""

@@ -47,6 +47,11 @@ _COLUMNS = (
         "Number of quarantined rows per error code",
     ),
     Column(
+        "rules",
+        "ARRAY<STRUCT<rule: STRING, action: STRING, records: BIGINT>>",
+        "Number of rows that break a rule, per rule and action",
+    ),
+    Column(
         "gaps",
         "ARRAY<STRUCT<cause: STRING, first_offset: BIGINT, end_offset: BIGINT>>",
         f"Offsets without a row, and the cause: {', '.join(Gap)}",

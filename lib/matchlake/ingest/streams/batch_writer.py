@@ -19,7 +19,9 @@ from matchlake.ingest.streams.checkpoint import Checkpoint, Ranges
 from matchlake.ingest.streams.commits import FENCE, INGEST, Commit, commits, transaction_id
 from matchlake.ingest.streams.erased_records import ErasedRecords
 from matchlake.ingest.streams.messages import parse_messages
+from matchlake.ingest.streams.odd_times import OneByOne, is_overflow
 from matchlake.ingest.streams.query_errors import is_lost_worker
+from matchlake.ingest.streams.stream_rules import require_obeyed
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +52,8 @@ class BatchWriter:
     """The first batch after the start, if the table has no batch of the generation."""
     erased: ErasedRecords | None = None
     """Empties the records of erased users."""
+    one_by_one: OneByOne | None = None
+    """Reads a batch that Spark's Kafka source cannot read."""
     _first_id: list[int] = field(default_factory=list, repr=False)
     """The first id of the checkpoint, if it had none at the start."""
 
@@ -64,7 +68,8 @@ class BatchWriter:
             CheckpointMismatchError: the table was changed or has another writer; this is a stale
                 run; the batch does not begin where the previous one ended; Delta did not take the
                 previous one; or the checkpoint was removed or replaced.
-            InputError: too many records of the batch are quarantined. None of them was written.
+            InputError: too many records of the batch are quarantined, or one breaks a rule with the
+                action `fail`. None of them was written.
         """
         began, spark = time.time(), messages.sparkSession
         checkpoint = self._checkpoint(spark)
@@ -80,7 +85,14 @@ class BatchWriter:
             "began": began,
             "checked_version": checked,
         }
-        self.write_messages(messages, metadata)
+        try:
+            self.write_messages(messages, metadata)
+        except (PySparkException, Py4JError) as error:
+            if not (self.one_by_one and is_overflow(error)):
+                raise
+            text = "%s: batch %d has a timestamp that no table can hold; it is read one by one"
+            _log.warning(text, self._name, batch)
+            self.write_messages(self.one_by_one.read(messages, plan), metadata)
 
     def require_own(self, checkpoint: Checkpoint) -> int:
         """The id of the checkpoint; raises CheckpointMismatchError if it has changed."""
@@ -218,9 +230,10 @@ class BatchWriter:
                 self.stream,
                 batch=(metadata["checkpoint"], metadata["batch"]),
                 guarded=guarded,
+                emptied=self.erased.emptied if self.erased else None,
             )
-            rows = self.erased.emptied(rows) if self.erased else rows
             try:
+                require_obeyed(rows, self.stream, self._name, metadata["batch"])
                 self.require_few_quarantined(rows, metadata["batch"])
                 self.write(rows, metadata)
             except (PySparkException, Py4JError) as error:

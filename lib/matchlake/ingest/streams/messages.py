@@ -1,44 +1,43 @@
 """Turns Kafka messages into the rows of a bronze table, valid and quarantined."""
 
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from itertools import tee
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField, StructType
 
 from matchlake.ingest.params import StreamParams
-from matchlake.ingest.parse.casts import indices_among
 from matchlake.ingest.parse.decoders import schema_id
 from matchlake.ingest.parse.guard import killers
-from matchlake.ingest.parse.readers import Reader, make_reader
-from matchlake.ingest.parse.validation import check_columns, error_arrays
-from matchlake.ingest.rejections import ErrorCode, Rejection
+from matchlake.ingest.rejections import ErrorCode
+from matchlake.ingest.rules import WARNINGS
 from matchlake.ingest.schema import (
     BATCH,
     ERROR_CODE,
     ERROR_COLUMNS,
     QUARANTINED,
     RAW,
-    RESCUED,
     STATUS,
     VALID,
 )
-from matchlake.ingest.tables import stream_columns, stream_table
+from matchlake.ingest.streams.stream_reader import StreamReader
+from matchlake.ingest.streams.stream_rules import with_rules
+from matchlake.ingest.tables import record_columns, stream_table
 from matchlake.schemas import quote_identifier, quote_text
 
 MESSAGE = ("key", "value", "headers", "partition", "offset", "timestamp")
 """The columns of a message that become a row."""
+ODD_TIMESTAMP = "odd_timestamp"
+"""The column with a timestamp, in milliseconds, that no table can hold; null for all others."""
 _READ_FROM = ("checkpoint_id", "batch_id")
-_READ, _LARGE = "_read", "_large"
-_KILLED = Rejection(ErrorCode.KILLS_READER, "the process that decoded the value ended unexpectedly")
+_READ, _REFUSED, _KEY = "_read", "_refused", "_key"
 _arrow_udf = getattr(F, "arrow_udf", None)
 """None before Spark 4.1."""
 
@@ -50,24 +49,28 @@ def parse_messages(
     batch: tuple[int, int] | None = None,
     *,
     guarded: bool = False,
+    emptied: Callable[[DataFrame], DataFrame] | None = None,
 ) -> DataFrame:
     """One row per message, with the columns of `stream_table(stream)`. Lazy, no shuffle.
 
-    Reads key, value (binary), headers, partition, offset and timestamp. The columns of
-    `passing` are kept. `batch` gives checkpoint_id and batch_id. Without `batch` the result has
-    these two columns only if `passing` names them.
+    Reads key, value (binary), headers, partition, offset, timestamp, and `odd_timestamp` if it is
+    there. The columns of `passing` are kept. `batch` gives checkpoint_id and batch_id. Without
+    `batch` the result has these two columns only if `passing` names them.
 
-    Values that are too large are quarantined and not decoded. With `guarded`, the same is true of
-    values that end the process that decodes them.
+    Messages with an odd timestamp or a too large value are quarantined and not decoded. With
+    `guarded`, the same is true of values that end the process that decodes them. `emptied` empties
+    the rows of erased users. The rules of the stream come after it, because a row that breaks one
+    loses the columns by which a user is recognised.
     """
-    read = _Read(stream, batch and batch[1], guarded)
-    rows = read.added_to(messages.select(*MESSAGE, *passing))
+    refusals = _refusals(stream, messages.columns)
+    read = _Read(stream, batch and batch[1], guarded, " OR ".join(each[0] for each in refusals))
+    odd = [name for name in messages.columns if name == ODD_TIMESTAMP]
+    rows = read.added_to(messages.select(*MESSAGE, *odd, *passing))
     # SQL text, because Column objects need 780 calls from Python to the JVM per batch.
     expressions = {name: f"{_READ}.{quote_identifier(name)}" for name in read.fields.names}
-    if is_large := _is_large(stream):
-        for column, error in zip(ERROR_COLUMNS, _large_error(stream), strict=True):
-            read_error = expressions[column.name]
-            expressions[column.name] = f"IF({is_large}, {error}, {read_error})"
+    for is_refused, *error in refusals:
+        for column, part in zip(ERROR_COLUMNS, error, strict=True):
+            expressions[column.name] = f"IF({is_refused}, {part}, {expressions[column.name]})"
     is_valid = f"{expressions[ERROR_CODE.name]} IS NULL"
     expressions |= {
         STATUS.name: f"IF({is_valid}, '{VALID}', '{QUARANTINED}')",
@@ -82,22 +85,30 @@ def parse_messages(
         expressions["checkpoint_id"] = f"CAST({batch[0]:d} AS BIGINT)"
     absent = {name for name in _READ_FROM if not batch and name not in passing}
     names = [name for name in stream_table(stream).column_names if name not in absent]
-    quoted = {name: quote_identifier(name) for name in names}
-    return rows.selectExpr(
+    if stream.rules:
+        expressions[RAW.name] = "struct(key, value, headers)"
+    quoted = {name: quote_identifier(name) for name in names if name != WARNINGS.name}
+    parsed = rows.selectExpr(
         *(f"{expressions.get(name, as_is)} AS {as_is}" for name, as_is in quoted.items())
     )
+    parsed = emptied(parsed) if emptied else parsed
+    return with_rules(parsed, stream, names) if stream.rules else parsed
 
 
-def _is_large(stream: StreamParams) -> str | None:
-    """The SQL condition of a value that is too large to be decoded; None without a limit."""
-    limit = stream.limits.max_value_bytes
-    return None if limit is None else f"length(value) > {limit}"
-
-
-def _large_error(stream: StreamParams) -> tuple[str, str]:
-    """SQL of the error code and the message of a value that is too large."""
-    above = f"' bytes, above limits.max_value_bytes, {stream.limits.max_value_bytes}'"
-    return f"'{ErrorCode.VALUE_TOO_LARGE}'", f"concat('the value has ', length(value), {above})"
+def _refusals(stream: StreamParams, columns: Sequence[str]) -> list[tuple[str, str, str]]:
+    """SQL of the condition, the error code and the message of what is not decoded."""
+    refusals, limit = [], stream.limits.max_value_bytes
+    if limit is not None:
+        above = f"' bytes, above limits.max_value_bytes, {limit}'"
+        text = f"concat('the value has ', length(value), {above})"
+        refusals.append((f"length(value) > {limit}", f"'{ErrorCode.VALUE_TOO_LARGE}'", text))
+    if ODD_TIMESTAMP in columns:
+        text = (
+            "concat('partition ', partition, ', offset ', offset, ': the timestamp ', "
+            f"{ODD_TIMESTAMP}, ' ms is beyond what a table can hold')"
+        )
+        refusals.append((f"{ODD_TIMESTAMP} IS NOT NULL", f"'{ErrorCode.BAD_TIMESTAMP}'", text))
+    return refusals
 
 
 @dataclass(frozen=True)
@@ -108,6 +119,8 @@ class _Read:
     number: int | None
     """The number of the batch, if it is a column."""
     guarded: bool
+    refused: str
+    """The SQL condition of messages that are not decoded; empty: there are none."""
 
     @property
     def fields(self) -> StructType:
@@ -117,7 +130,7 @@ class _Read:
             # Not a literal: it would change with each batch, and Spark would compile new code.
             names.add("batch_id")
         own = (column for column in BATCH if column.name in names)
-        columns = (*stream_columns(self.stream), *ERROR_COLUMNS, *own)
+        columns = (*record_columns(self.stream), *ERROR_COLUMNS, *own)
         # The columns have no comments: with comments the schema would differ from that of Python.
         bare = (f"{quote_identifier(column.name)} {column.type}" for column in columns)
         return cast("StructType", StructType.fromDDL(", ".join(bare)))
@@ -136,26 +149,37 @@ class _Read:
 
         def add_read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             batches, copies = tee(batches)
-            read = read_all(batch.column("value") for batch in copies)
+            read = read_all(_sent(batch, stream) for batch in copies)
             for batch, one in zip(batches, read, strict=True):
                 yield batch.append_column(_READ, one)
 
         value = "concat(value, X'0A')" if _is_ended(stream) else "value"
-        is_large = _is_large(stream) or "false"
-        sent = F.expr(f"IF({is_large}, NULL, {value})")
+        refused = f"coalesce({self.refused or 'false'}, false)"
+        sent = F.expr(f"IF({refused}, NULL, {value})")
+        key = F.expr(f"IF(value IS NULL AND NOT {refused}, key, NULL)")
         if _arrow_udf:
-            return messages.withColumn(_READ, _arrow_udf(read_all, self.fields)(sent))
-        whole = F.expr(f"IF({is_large}, value, NULL)")
-        rows = messages.withColumns({_LARGE: whole, "value": sent, "headers": F.to_json("headers")})
+            both = F.struct(sent.alias("value"), key.alias("key")) if stream.has_deletes else sent
+            return messages.withColumn(_READ, _arrow_udf(read_all, self.fields)(both))
+        whole = F.expr(f"IF({refused}, value, NULL)")
+        added = {_REFUSED: whole, "value": sent, "headers": F.to_json("headers")}
+        rows = messages.withColumns(added | ({_KEY: key} if stream.has_deletes else {}))
         schema = StructType([*rows.schema, StructField(_READ, self.fields)])
         received = "substring(value, 1, length(value) - 1)" if _is_ended(stream) else "value"
         kind = messages.schema["headers"].dataType.simpleString()
         return rows.mapInArrow(add_read, schema).withColumns(
             {
                 "headers": F.from_json("headers", kind),
-                "value": F.expr(f"coalesce({_LARGE}, {received})"),
+                "value": F.expr(f"coalesce({_REFUSED}, {received})"),
             }
         )
+
+
+def _sent(batch: pa.RecordBatch, stream: StreamParams) -> pa.Array:
+    """The values of a batch; with the keys of messages without a value if these are deletes."""
+    values = batch.column("value")
+    if not stream.has_deletes:
+        return values
+    return pa.StructArray.from_arrays([values, batch.column(_KEY)], names=["value", "key"])
 
 
 def _is_ended(stream: StreamParams) -> bool:
@@ -173,39 +197,23 @@ def read_values(
     """The declared columns, `_error_code` and `_error_message` of each value, array by array.
 
     The columns `_rescued_data` and the schema id follow if the stream has them, and batch_id if
-    `number` is given. JSON values must end with a newline. With `guarded`, values that end the
+    `number` is given, and `_operation` precedes the error if records can delete rows. Then a batch
+    is a struct of `value` and of the `key` of messages without one. JSON values must end with a
+    newline. With `guarded`, values that end the
     process that decodes them are found in child processes first, and are not decoded here.
     """
-    reader = make_reader(
-        stream.format, stream.format_options, stream.columns, stream.unknown_fields, stream.limits
-    )
+    read = StreamReader(stream).read
     _spare_imports()
-    for values in batches:
-        killing = killers(values, partial(_read_columns, reader, stream)) if guarded else []
-        columns = _read_columns(reader, stream, values, killing)
+    for batch in batches:
+        values = batch.field("value") if stream.has_deletes else batch
+        keys = batch.field("key") if stream.has_deletes else pa.nulls(len(batch), pa.binary())
+        killing = killers(values, read) if guarded else []
+        columns = read(values, keys, killing)
         if stream.format_entry.names_schema:
             columns["schema_version"] = pa.array(map(schema_id, values.to_pylist()), pa.int32())
         if number is not None:
             columns["batch_id"] = pa.array(np.full(len(values), number, np.int64))
         yield pa.StructArray.from_arrays(list(columns.values()), names=list(columns))
-
-
-def _read_columns(
-    reader: Reader, stream: StreamParams, values: pa.Array, killing: Sequence[int] = ()
-) -> dict[str, pa.Array]:
-    """The declared columns, their errors and `_rescued_data`; rows of `killing` are not decoded."""
-    count = len(values)
-    if killing:
-        values = pc.if_else(indices_among(killing, count).is_valid(), None, values)
-    found, rejections = reader.read(values)
-    rejections |= dict.fromkeys(killing, _KILLED)
-    columns = check_columns(
-        stream.columns, found, rejections, lambda row, name: reader.why_null(values, row, name)
-    )
-    if stream.unknown_fields == "rescue":
-        kept = {row: text for row, text in reader.rescued.items() if row not in rejections}
-        columns[RESCUED.name] = pa.array(map(kept.get, range(count)), pa.string())
-    return columns | error_arrays(rejections, count)
 
 
 @cache

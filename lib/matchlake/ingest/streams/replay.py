@@ -18,7 +18,7 @@ from matchlake.ingest.streams.commits import STEP
 from matchlake.ingest.streams.erased_records import erased_records
 from matchlake.ingest.streams.messages import parse_messages
 from matchlake.ingest.streams.reconciliation import Batch, among
-from matchlake.ingest.tables import stream_columns
+from matchlake.ingest.tables import valid_columns
 from matchlake.io.commit_metadata import commit_with
 from matchlake.io.delta import WRITTEN_BY_ANOTHER, Lakehouse, retry_conflicts
 from matchlake.schemas import quote_identifier
@@ -45,7 +45,7 @@ class Replay:
     error_codes: tuple[str, ...] = ()
     """Only records with one of these error codes; empty: all."""
     since: str | None = None
-    """Only records that Kafka received at or after this ISO 8601 time, UTC."""
+    """Only records with a `kafka_timestamp` at or after this ISO 8601 time, UTC."""
     fix: str | None = None
     """SQL expression of the text to parse instead of `value`. It can use the columns `value`,
     `key`, `_error_code` and `_error_message`."""
@@ -120,12 +120,12 @@ class Replay:
             except AnalysisException as error:
                 raise ParameterError(f"--fix {self.fix!r}: {error.getErrorClass()}") from None
         passing = ("checkpoint_id", "batch_id")
-        rows = parse_messages(messages, self.stream, passing, guarded=True)
-        return erased_records(self.stream, self.lakehouse).emptied(rows)
+        emptied = erased_records(self.stream, self.lakehouse).emptied
+        return parse_messages(messages, self.stream, passing, guarded=True, emptied=emptied)
 
     def _merge(self) -> str:
         """The MERGE by position. If a fix made a record valid, its raw bytes are kept."""
-        columns = [quote_identifier(column.name) for column in stream_columns(self.stream)]
+        columns = [quote_identifier(column.name) for column in valid_columns(self.stream)]
         valid = [f"{name} = s.{name}" for name in columns]
         valid += [f"{STATUS.name} = s.{STATUS.name}", *(f"{name} = NULL" for name in _ERRORS)]
         erased = [*valid, "raw = NULL"]

@@ -21,6 +21,7 @@ from matchlake.ingest.streams.entries import Counts
 from matchlake.ingest.streams.erased_records import erased_records
 from matchlake.ingest.streams.gaps import BrokerCauses, require_held
 from matchlake.ingest.streams.messages import MESSAGE
+from matchlake.ingest.streams.odd_times import OneByOne
 from matchlake.ingest.streams.query_errors import explained
 from matchlake.ingest.streams.recovery import Recovery, Restart, restart_of
 from matchlake.ingest.streams.same_log import last_rows, other_record
@@ -220,6 +221,7 @@ class PreparedStream:
             self.state.checkpoint_id,
             self.state.done + 1,
             erased=erased_records(self.stream, self.ingest.lakehouse),
+            one_by_one=OneByOne(self.stream.topic, self.ingest.client),
         )
 
     def ended(self, query: StreamingQuery, seconds: float) -> bool:

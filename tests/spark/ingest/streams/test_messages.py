@@ -107,6 +107,27 @@ def test_a_task_asks_a_registry_for_a_schema_once(spark: SparkSession) -> None:
     assert asked == ["/schemas/ids/1"]
 
 
+@pytest.mark.usefixtures("way")
+def test_a_message_without_a_value_deletes_by_its_key(spark: SparkSession) -> None:
+    """But not one that is not decoded: its value is too large, or its time is beyond a table."""
+    limits = {"max_value_bytes": len(valid_value(1))}
+    keys = {"change_data": "tombstones", "key_columns": ["user_id"], "limits": limits}
+    stream = StreamParams.model_validate(stream_entry("events", "events", **keys))
+    values = [valid_value(1), None, b"{" * 500, None, None]
+    odd = F.when(F.col("offset") == 103, F.lit(2**62)).alias(records.ODD_TIMESTAMP)
+    rows = messages(spark, [(value, None) for value in values]).select("*", odd)
+    rows = rows.withColumn("key", F.when(F.col("offset") != 104, F.col("key")))
+    found = parse_messages(rows, stream, batch=(1, 1)).orderBy("offset").collect()
+    assert [(row["_operation"], row.user_id, row["_error_code"]) for row in found] == [
+        ("upsert", "u1", None),
+        ("delete", "k1", None),
+        (None, None, "value_too_large"),
+        (None, None, "bad_timestamp"),
+        (None, None, "tombstone"),
+    ]
+    assert [row.raw and row.raw.value for row in found] == [None, None, *values[2:]]
+
+
 def messages(
     spark: SparkSession, cases: Sequence[tuple[bytes | None, str | None]] = CASES
 ) -> DataFrame:

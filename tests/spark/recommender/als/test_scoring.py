@@ -11,11 +11,11 @@ from tests.support.als_oracle import fixed
 from tests.support.executions import executions
 
 from matchlake.errors import ConfigError, ParameterError, SchemaError
+from matchlake.formulas.weights import log_weight, time_decay
 from matchlake.recommender.als.fit import fit_als
 from matchlake.recommender.als.model import FactorModel
 from matchlake.recommender.als.numpy_model import NumpyFactorModel
 from matchlake.recommender.sides import ITEM, USER
-from matchlake.recommender.weights import log_weight, time_decay
 from matchlake.training.params import RecommendParams
 from matchlake.training.scoring import BatchScoring
 from matchlake.training.side_features import Sides

@@ -1,0 +1,70 @@
+"""The rules of a lake source: warned, quarantined and refused rows, and their counts."""
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+from tests.support.streams import runtime_in
+
+from matchlake.errors import InputError
+from matchlake.runtime import Runtime
+
+run = runpy.run_path("jobs/load_lake.py")["run"]
+COLUMNS = {
+    "account": {"type": "string", "comment": "a"},
+    "balance": {"type": "decimal(10,2)", "required": False, "comment": "b"},
+    "credit": {"type": "int", "required": False, "comment": "c"},
+}
+QUARANTINE = {"expression": "balance >= -credit", "action": "quarantine"}
+WARN = {"expression": "balance / credit < 2", "action": "warn"}
+
+
+def lake(spark: SparkSession, folder: Path, **rules: dict[str, str]) -> Runtime:
+    schema = folder.name.replace("-", "_")
+    source = {
+        "path": "accounts*.csv",
+        "format": "csv",
+        "table": f"{schema}.accounts",
+        "comment": "a",
+        "keys": ["account"],
+        "columns": COLUMNS,
+        "rules": rules,
+    }
+    names = {"quarantine": f"{schema}.quarantine", "file_log": f"{schema}.files"}
+    return runtime_in(spark, folder, lake={"sources": {"accounts": source}, **names})
+
+
+def rows(at: Runtime, table: str, *columns: str) -> list[tuple[Any, ...]]:
+    found = at.lakehouse.read(table).select(*columns).collect()
+    return sorted(map(tuple, found), key=str)
+
+
+def test_rows_that_break_a_rule_are_quarantined_warned_of_or_refused(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    file = tmp_path / "lake" / "accounts.csv"
+    file.parent.mkdir()
+    file.write_text("account,balance,credit\na,5,10\nb,-11,10\nc,50,10\nd,7,0\ne,,3\nc,51,10\n")
+    before = lake(spark, tmp_path)
+    lakehouse, params = before.lakehouse, before.config.lake
+    table = params.sources["accounts"].table
+    run(before)
+    assert len(rows(before, table, "account")) == 5
+
+    # New rules load the file again. A division by zero is null, and passes.
+    ruled = lake(spark, tmp_path, covered=QUARANTINE, usual=WARN)
+    run(ruled)
+    found = rows(ruled, table, "account", "_warnings")
+    assert found == [("a", None), ("b", None), ("c", ["usual"]), ("d", None), ("e", None)]
+    codes = rows(ruled, params.quarantine, "row_text", "_error_code", "_error_message")
+    assert codes == [("b,-11,10", "broken_rule", "covered: balance >= -credit is false")]
+    ((counts,),) = rows(ruled, params.file_log, "rules")
+    assert sorted(map(tuple, counts)) == [("covered", "quarantine", 1), ("usual", "warn", 2)]
+
+    failing = lake(spark, tmp_path, covered=QUARANTINE | {"action": "fail"})
+    version = lakehouse.version(table)
+    with pytest.raises(InputError, match=r"1 row.s. break rule covered, balance >= -cred"):
+        run(failing)
+    assert lakehouse.version(table) == version
