@@ -103,7 +103,7 @@ def test_the_sandbox_s_broker_is_found_where_none_is_named(tmp_path: Path) -> No
     ("changes", "told"),
     [
         ({"format_options": {"sep": ";"}}, "Extra inputs"),
-        ({"format_options": {"encoding": "windows-1252"}}, "'utf-8', 'iso-8859-1'"),
+        ({"format_options": {"encoding": "windows-12520"}}, "is unknown: use a name such as"),
         ({"format_options": {"encoding": "utf-16"}}, "needs multiline"),
         ({"format_options": {"quote": "''"}}, "at most 1 character"),
         ({"partition_columns": ["day"]}, "day is no declared column"),

@@ -94,9 +94,8 @@ class _Checks:
                 self._add(row, code, f"{self._shown(row)} {self._fault(code)}")
         values = self._without_nan(values)
         if column.type == "double":
-            for row in self._new(mask_of(pc.is_inf(values))):
-                code = ErrorCode.OUT_OF_RANGE
-                self._add(row, code, f"{self._shown(row)} {self._fault(code)}")
+            for row in self._new(mask_of(pc.is_inf(values))):  # as JSON readers say it
+                self._add(row, ErrorCode.OUT_OF_RANGE, "outside the range of a double")
         if column.type == "int":
             self._check_range(values, *_INT)
             values = without(values, self._rejected).cast(ARROW["int"])
