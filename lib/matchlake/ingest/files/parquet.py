@@ -49,7 +49,7 @@ _PLAIN = (
 _MICROS = {
     NANOSECONDS: "{0} div 1000 - IF({0} % 1000 < 0, 1, 0)",
     # Milliseconds that have no microseconds become the last ones, which no column allows.
-    MILLISECONDS: "IF(abs({0} / 1000) < 9e12, try_multiply({0}, 1000L), 9223372036854775807L)",
+    MILLISECONDS: "IF(abs({0} / 1000) >= 9e12, 9223372036854775807L, {0} * 1000)",
 }
 """The microseconds since 1970 of numbers."""
 _OPTIONS = {"datetimeRebaseMode": "CORRECTED", "int96RebaseMode": "CORRECTED"}
