@@ -22,6 +22,7 @@ OWN_RESULT = {
     "float16",
     "decimal256",
     "uuid",
+    "list_of_nulls",
     *(f"duration[{unit}]" for unit in ("ms", "us", "ns")),
 }
 """Types that Parquet has as numbers, or that Spark reads as bytes, with other results."""
