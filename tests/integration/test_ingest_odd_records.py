@@ -49,6 +49,7 @@ def test_gaps_of_transactions_are_explained_in_each_codec(broker: str, codec: st
     assert records_at(client, topic, {0: 10})[0].size == len(valid_value(2))
 
 
+@pytest.mark.soak
 def test_a_record_whose_timestamp_overflows_does_not_stop_the_stream(
     spark: SparkSession, tmp_path: Path, broker: str
 ) -> None:

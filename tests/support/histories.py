@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from pyspark.sql import DataFrame
 from tests.support.streams import COLUMNS
 
 from matchlake.ingest.tables import stream_table
@@ -91,7 +92,16 @@ def replay_pieces(at: Runtime, records: list[Record]) -> Iterator[list[Record]]:
         yield [each for each in records if each.piece <= piece]
 
 
+def bronze_rows(at: Runtime, records: Iterable[Record]) -> DataFrame:
+    """Valid records as rows of the bronze table."""
+    return _rows(at, [(each, True) for each in records])
+
+
 def _append(at: Runtime, table: str, records: list[tuple[Record, bool]]) -> None:
+    _rows(at, records).write.format("delta").mode("append").saveAsTable(table)
+
+
+def _rows(at: Runtime, records: list[tuple[Record, bool]]) -> DataFrame:
     stream = at.config.streams["events"]
     rows = [
         (
@@ -109,12 +119,15 @@ def _append(at: Runtime, table: str, records: list[tuple[Record, bool]]) -> None
         " event_time TIMESTAMP, topic STRING, partition INT, offset BIGINT,"
         " kafka_timestamp TIMESTAMP"
     ) + (", _operation STRING" if stream.has_deletes else "")
-    frame = at.spark.createDataFrame(rows, schema)
-    frame.write.format("delta").mode("append").saveAsTable(table)
+    return at.spark.createDataFrame(rows, schema)
 
 
 def found(at: Runtime, table: str) -> dict[str, tuple[Any, ...]]:
     """The rows of a silver table by item, as `left` gives them."""
+    return rows_found(at.lakehouse.read(table))
+
+
+def rows_found(rows: DataFrame) -> dict[str, tuple[Any, ...]]:
+    """The rows of a silver table by item, as `left` gives them."""
     names = ("rating", "partition", "offset", "several_partitions", "late")
-    rows = at.lakehouse.read(table).select("item_id", *names).collect()
-    return {row[0]: tuple(row)[1:] for row in rows}
+    return {row[0]: tuple(row)[1:] for row in rows.select("item_id", *names).collect()}

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from tests.support.histories import LATE_AFTER_HOURS, found, history, left, replay_pieces
+from tests.support.histories import (
+    LATE_AFTER_HOURS,
+    bronze_rows,
+    found,
+    history,
+    left,
+    replay_pieces,
+    rows_found,
+)
 from tests.support.silver_tables import add, runtime
 
 from matchlake.errors import ConfigError
@@ -49,13 +57,23 @@ def test_a_merge_keeps_the_higher_offset(spark: SparkSession, tmp_path: Path) ->
 DELETES = {"change_data": "tombstones", "key_columns": ["item_id"]}
 
 
+@pytest.mark.parametrize("deletes", [0.0, 0.3])
+def test_rows_agree_with_python(spark: SparkSession, tmp_path: Path, deletes: float) -> None:
+    at = runtime(
+        spark,
+        tmp_path,
+        "items",
+        lateness_threshold_seconds=LATE_AFTER_HOURS * 3600,
+        stream=DELETES if deletes else {},
+    )
+    (spec,) = silver_specs(at.config.silver, at.config.streams).values()
+    records = history(seed=7, keys=150, pieces=1, deletes=deletes)
+    assert rows_found(spec.rows(bronze_rows(at, records))) == left(records)
+
+
+@pytest.mark.soak
 @pytest.mark.parametrize(
-    ("keys", "pieces", "deletes"),
-    [
-        (80, 2, 0.3),
-        pytest.param(400, 8, 0.0, marks=pytest.mark.soak),
-        pytest.param(400, 8, 0.3, marks=pytest.mark.soak),
-    ],
+    ("keys", "pieces", "deletes"), [(80, 2, 0.3), (400, 8, 0.0), (400, 8, 0.3)]
 )
 def test_a_merge_in_pieces_gives_what_a_rebuild_gives(
     spark: SparkSession, tmp_path: Path, keys: int, pieces: int, deletes: float
