@@ -48,8 +48,12 @@ RATER = (
     "recommend.tables=[related_items, related_users, predicted_ratings, feature_effects]",
 )
 """Overrides for the second model, which predicts ratings."""
-SLICE = ("train.require_better_than_baselines=false",)
-"""Overrides for a part of the ratings, which may be too small to learn more than popularity."""
+SLICE = (
+    "train.require_better_than_baselines=false",
+    "train.matchbox={rank: 8, samples: 40, burn_in: 80, thinning: 2}",
+)
+"""Overrides for a part of the ratings: it may be too small to learn more than popularity, and its
+fits are short."""
 NEWCOMER = "newcomer"
 _SEED = 20
 _ODD_EVENTS = 300
