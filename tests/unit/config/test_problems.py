@@ -42,7 +42,7 @@ def problems(tmp_path: Path, local: str, *overrides: str) -> list[str]:
         ),
         (
             "streams:\n  events:\n    columns:\n      user_id: {type: strin}",
-            "local.yml:4: streams.events.columns.user_id.type: unknown value, did you mean string?",
+            "local.yml:4: streams.events.columns.user_id.type: type strin is none of string, int",
         ),
         (
             "train: {als: {rank: yes}}",
