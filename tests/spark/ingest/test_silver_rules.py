@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 from tests.support.silver_tables import add, runtime, same
+from tests.support.streams import stream_entry
 
 from matchlake.errors import InputError
+from matchlake.ingest.params import SilverTable, StreamParams
+from matchlake.ingest.silver import SilverSpec
 from matchlake.lakehouse.views import create_views
 from matchlake.runtime import Runtime
 
@@ -42,9 +46,30 @@ def content(at: Runtime) -> list[tuple[Any, ...]]:
     return sorted(map(tuple, table.select("item_id", "user_id", "offset", "_warnings").collect()))
 
 
+def test_the_last_record_that_breaks_no_rule_is_the_row(spark: SparkSession) -> None:
+    stream = StreamParams.model_validate(stream_entry("t", "x"))
+    keys = {"stream": "events", "table": "x.items", "comment": "c", "keys": ["item_id"]}
+    silver = SilverSpec(stream, SilverTable.model_validate({**keys, "rules": RULES}))
+    bronze = spark.sql("""
+        SELECT 'valid' AS _status, user_id, item_id, CAST(rating AS DOUBLE) AS rating,
+               timestampadd(DAY, day, TIMESTAMP'2024-05-01') AS event_time, 't' AS topic,
+               0 AS partition, CAST(offset AS BIGINT) AS offset,
+               timestampadd(DAY, day, TIMESTAMP'2024-05-01') AS kafka_timestamp
+        FROM VALUES ('a', 'i', 1, 0, 1), ('robot', 'i', 1, 1, 2), ('a', 'j', 9, 2, 3),
+            ('b', 'k', 0, 3, 4), ('c', 'k', 5, 4, 5) AS t(user_id, item_id, rating, day, offset)
+    """)
+    rows = silver.rows(bronze).select("item_id", "offset", "_warnings").orderBy("item_id").collect()
+    assert list(map(tuple, rows)) == [("i", 1, None), ("k", 4, ["early"])]
+    found = bronze.agg(silver.rules.counted(F.expr("true")).alias("rules")).collect()[0].rules
+    counts = [("known", "quarantine", 1), ("rated", "quarantine", 2), ("early", "warn", 1)]
+    assert list(silver.rules.found(found)) == counts
+
+
+@pytest.mark.soak
 def test_a_merge_with_rules_is_a_rebuild_and_what_is_left_out_can_be_read(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "matchlake")
     at = ruled(spark, tmp_path, **RULES)
     table = at.config.silver.tables["items"].table
     for batch in BATCHES:

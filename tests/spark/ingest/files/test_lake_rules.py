@@ -9,6 +9,8 @@ from pyspark.sql import SparkSession
 from tests.support.streams import runtime_in
 
 from matchlake.errors import InputError
+from matchlake.ingest.files.lake_rules import with_rules
+from matchlake.ingest.files.params import LakeSource
 from matchlake.runtime import Runtime
 
 run = runpy.run_path("jobs/load_lake.py")["run"]
@@ -21,9 +23,8 @@ QUARANTINE = {"expression": "balance >= -credit", "action": "quarantine"}
 WARN = {"expression": "balance / credit < 2", "action": "warn"}
 
 
-def lake(spark: SparkSession, folder: Path, **rules: dict[str, str]) -> Runtime:
-    schema = folder.name.replace("-", "_")
-    source = {
+def entry(schema: str, **rules: dict[str, str]) -> dict[str, Any]:
+    return {
         "path": "accounts*.csv",
         "format": "csv",
         "table": f"{schema}.accounts",
@@ -32,6 +33,11 @@ def lake(spark: SparkSession, folder: Path, **rules: dict[str, str]) -> Runtime:
         "columns": COLUMNS,
         "rules": rules,
     }
+
+
+def lake(spark: SparkSession, folder: Path, **rules: dict[str, str]) -> Runtime:
+    schema = folder.name.replace("-", "_")
+    source = entry(schema, **rules)
     names = {"quarantine": f"{schema}.quarantine", "file_log": f"{schema}.files"}
     return runtime_in(spark, folder, lake={"sources": {"accounts": source}, **names})
 
@@ -41,6 +47,28 @@ def rows(at: Runtime, table: str, *columns: str) -> list[tuple[Any, ...]]:
     return sorted(map(tuple, found), key=str)
 
 
+def test_parsed_rows_that_break_a_rule_become_quarantined(spark: SparkSession) -> None:
+    source = LakeSource.model_validate(entry("x", covered=QUARANTINE, usual=WARN))
+    parsed = spark.sql("""
+        SELECT account, CAST(balance AS DECIMAL(10,2)) AS balance, CAST(credit AS INT) AS credit,
+               status AS _status, code AS _error_code, code AS _error_message, 'text' AS row_text
+        FROM VALUES ('a', 5, 10, 'valid', null), ('b', -11, 10, 'valid', null),
+            ('c', 50, 10, 'valid', null), ('d', 7, 0, 'valid', null),
+            (null, null, null, 'quarantined', 'null_field')
+            AS t(account, balance, credit, status, code)
+    """)
+    rows = with_rules(parsed, source, None).orderBy("_error_code", "account")
+    names = ("account", "_status", "_error_code", "_error_message", "row_text", "_warnings")
+    assert list(map(tuple, rows.select(*names).collect())) == [
+        ("a", "valid", None, None, "text", None),
+        ("c", "valid", None, None, "text", ["usual"]),
+        ("d", "valid", None, None, "text", None),
+        (None, "quarantined", "broken_rule", "covered: balance >= -credit is false", "text", None),
+        (None, "quarantined", "null_field", "null_field", "text", None),
+    ]
+
+
+@pytest.mark.soak
 def test_rows_that_break_a_rule_are_quarantined_warned_of_or_refused(
     spark: SparkSession, tmp_path: Path
 ) -> None:
