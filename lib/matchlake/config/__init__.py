@@ -204,13 +204,13 @@ def _refuse_fixed_keys(declared: dict[str, Any], merged: dict[str, Any], env: st
 
 def _validated(merged: Mapping[str, Any], layers: Layers, env: str, folder: Path) -> JobConfig:
     data = without_removed(_with_catalog(merged), JobConfig)
-    source, wrong = f"{folder}, --env {env}", list(wrong_scalars(data, JobConfig))
+    source, problems = f"{folder}, --env {env}", dict(wrong_scalars(data, JobConfig))
     try:
         config = JobConfig.model_validate({**data, "env": env, "conf_dir": folder})
     except ValidationError as error:
-        wrong += [each for each in problems_of(error, JobConfig) if each[0] not in dict(wrong)]
-    if wrong:
-        raise ConfigError(explain(wrong, source, layers))
+        problems |= problems_of(error, JobConfig)
+    if problems:
+        raise ConfigError(explain(list(problems.items()), source, layers))
     return config
 
 

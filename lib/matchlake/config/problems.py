@@ -14,11 +14,11 @@ from matchlake.config.layers import Layers
 _TEXTS = {
     "missing": "is required, and no file of conf sets it",
     "string_type": "must be text: put it into quotes",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
+    "int_type": "must be a whole number, without quotes and leading zeros",
+    "int_parsing": "must be a whole number, without quotes and leading zeros",
+    "int_from_float": "must be a whole number, without quotes and leading zeros",
+    "float_type": "must be a number, without quotes and leading zeros",
+    "float_parsing": "must be a number, without quotes and leading zeros",
     "finite_number": "must be a finite number",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
@@ -46,13 +46,16 @@ _SCALARS = {
 """The types of single values, and what an error calls them."""
 
 
-Problem = tuple[Sequence[int | str], str]
+Problem = tuple[tuple[str, ...], str]
 """The path of a key, and what is wrong with its value."""
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """The problems, with the nearest known name for an unknown one; never the value."""
-    return [(each["loc"], _text(each, model)) for each in error.errors(include_url=False)]
+    return [
+        (tuple(map(str, each["loc"])), _text(each, model))
+        for each in error.errors(include_url=False)
+    ]
 
 
 def wrong_scalars(data: Any, kind: Any, path: tuple[str, ...] = ()) -> Iterator[Problem]:

@@ -76,7 +76,7 @@ def test_no_value_makes_a_condition_fail(rows: DataFrame) -> None:
 
 
 def test_plain_expressions_fail_where_error_free_ones_are_null(rows: DataFrame) -> None:
-    fails = ("a / 0 > 1", "a + a > 0", "CAST(s AS INT) > 0", "abs(b) > 1", "p > b", "a % 0 = 1")
+    fails = ("a / 0 > 1", "a + a > 0", "CAST(s AS INT) > 0", "a % 0 = 1", "g[7] = 'x'", "-a > 0")
     for plain in fails:
         with pytest.raises(PySparkException):
             rows.select(F.expr(plain)).collect()
@@ -90,7 +90,7 @@ def test_results_are_those_of_plain_sql(rows: DataFrame) -> None:
     """On harmless values the written condition and the plain one agree."""
     harmless = rows.where("a = 7")
     for each in TYPICAL:
-        if "s AS" in each or "to_timestamp" in each or "YEAR" in each or "boolean(s)" in each:
+        if any(part in each for part in ("s AS", "to_timestamp", "YEAR", "g[7]")):
             continue
         plain, written = harmless.select(F.expr(each), F.expr(sql_of(each))).collect()[0]
         assert plain == written, each

@@ -17,8 +17,11 @@ PLACES = {
 }
 WRONG = [
     ("{r: {expression: nobody > 1, action: warn}}", "rules.r: 'nobody > 1': there is no column"),
-    ("{r: {expression: 1 > 0, action: drop}}", "Input should be 'warn', 'quarantine' or 'fail'"),
-    ("{r: {expression: 1 > 0}}", "rules.r.action: Field required"),
+    (
+        "{r: {expression: 1 > 0, action: drop}}",
+        "action: unknown value; possible: fail, quarantine, warn",
+    ),
+    ("{r: {expression: 1 > 0}}", "rules.r.action: is required"),
     ("{r: {expression: rand() > 0, action: warn}}", "rules.r: 'rand.*calls rand, which is none"),
     ("{r: {expression: 'user_id > 1', action: warn}}", "has a text and a number; cast one"),
     ("{'a b': {expression: 1 > 0, action: warn}}", "'a b' is not a valid name"),

@@ -11,6 +11,7 @@ from tests.support.streams import runtime_in
 from matchlake.errors import InputError
 from matchlake.ingest.files.lake_rules import with_rules
 from matchlake.ingest.files.params import LakeSource
+from matchlake.ingest.row_rules import rule_counts
 from matchlake.runtime import Runtime
 
 run = runpy.run_path("jobs/load_lake.py")["run"]
@@ -66,6 +67,9 @@ def test_parsed_rows_that_break_a_rule_become_quarantined(spark: SparkSession) -
         (None, "quarantined", "broken_rule", "covered: balance >= -credit is false", "text", None),
         (None, "quarantined", "null_field", "null_field", "text", None),
     ]
+    assert rule_counts(rows, ["row_text"]) == {
+        ("text",): [("covered", "quarantine", 1), ("usual", "warn", 1)]
+    }
 
 
 @pytest.mark.soak

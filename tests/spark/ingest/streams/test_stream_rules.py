@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
@@ -11,6 +10,7 @@ from tests.support.committed import ingest_in, messages, prepared, write
 from tests.support.streams import valid_value
 
 from matchlake.errors import InputError
+from matchlake.ingest.rules import QUARANTINE, WARN
 from matchlake.ingest.streams.gaps import no_cause
 from matchlake.ingest.streams.messages import parse_messages
 from matchlake.ingest.streams.replay import Replay
@@ -23,14 +23,15 @@ RULES = {
     "share": {"expression": "1 / (rating - 2) < 10", "action": "warn"},
 }
 KNOWN = {"known": {"expression": "item_id <> 'x'", "action": "quarantine"}}
-OWN, NEW = valid_value(1, user_id="x", item_id="x", rating=5), valid_value(2, item_id="new")
+OWN, NEW = (
+    valid_value(1, user_id="x", item_id="x", rating=5),
+    valid_value(2, item_id="new", rating=5),
+)
 LATE = valid_value(3, event_time="2030-01-01T00:00:00Z", rating=2.05)
 ZERO, NULL = valid_value(4, rating=2), valid_value(5, rating=5, user_id=None)
 
 
-def test_records_that_break_a_rule_are_kept_and_counted(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_records_that_break_a_rule_keep_their_bytes(spark: SparkSession, tmp_path: Path) -> None:
     """A division by zero is null and passes; a null of an optional column, too."""
     columns = {
         "user_id": {"type": "string", "required": False, "comment": "u"},
@@ -39,59 +40,46 @@ def test_records_that_break_a_rule_are_kept_and_counted(
         "event_time": {"type": "timestamp", "comment": "t"},
     }
     at = ingest_in(spark, tmp_path, "ruled", rules=RULES, columns=columns)
-    new = NEW.replace(b'"rating": 3', b'"rating": 5')
-    bad = {1: OWN, 2: new, 3: LATE, 4: ZERO, 5: NULL, 6: b"{"}
-    write(prepared(at, monkeypatch), 0, 7, bad=bad)
-    table = at.lakehouse.read(at.stream.table)
-    assert table.columns == stream_table(at.stream).column_names
-    rows = {row.offset: row for row in table.collect()}
-    assert {offset: row["_error_code"] for offset, row in rows.items()} == dict.fromkeys(
-        (0, 3, 4, 5)
-    ) | {1: "broken_rule", 2: "broken_rule", 6: "malformed_json"}
+    values = [valid_value(0), OWN, NEW, LATE, ZERO, NULL, b"{"]
+    parsed = parse_messages(messages(at, list(enumerate(values))), at.stream, batch=(1, 1))
+    assert parsed.columns == stream_table(at.stream).column_names
+    rows = parsed.orderBy("offset").collect()
+    broken = "broken_rule"
+    codes = [None, broken, broken, None, None, None, "malformed_json"]
+    assert [row["_error_code"] for row in rows] == codes
     assert rows[1]["_error_message"] == "own_item: user_id <> item_id is false"
     assert rows[2]["_error_message"] == "high_for_new: rating < 5 OR item_id <> 'new' is false"
-    for offset in (1, 2):
-        declared = [rows[offset][name] for name in (*columns, "_warnings")]
-        assert (rows[offset]["_status"], declared) == ("quarantined", [None] * 5)
-        assert bytes(rows[offset].raw.value) == bad[offset]
-    assert {offset: rows[offset]["_warnings"] for offset in (0, 3, 4, 5)} == {
-        0: None,
-        3: ["in_time", "share"],
-        4: None,
-        5: None,
-    }
-    assert {rows[offset].raw for offset in (0, 3, 4, 5)} == {None}
+    for row, value in list(zip(rows, values, strict=True))[1:3]:
+        declared = [row[name] for name in (*columns, "_warnings")]
+        assert (row["_status"], declared) == ("quarantined", [None] * 5)
+        assert bytes(row.raw.value) == value
+    for row, warnings in zip(rows[3:6], [["in_time", "share"], None, None], strict=True):
+        assert (row["_status"], row.raw, row["_warnings"]) == ("valid", None, warnings)
+
+
+@pytest.mark.soak
+def test_counts_are_in_the_batch_log_and_a_replay_follows_a_corrected_rule(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = ingest_in(spark, tmp_path, "corrected", rules=RULES)
+    write(prepared(at, monkeypatch), 0, 5, bad={1: OWN, 2: NEW, 3: LATE, 4: b"{"})
     at.batch_log.update(no_cause)
     (entry,) = at.batch_log.rows().collect()
-    counts: list[tuple[Any, ...]] = [
-        ("high_for_new", "quarantine", 1),
-        ("in_time", "warn", 1),
-        ("own_item", "quarantine", 1),
-        ("share", "warn", 1),
-    ]
+    own, late, share = ("own_item", QUARANTINE, 1), ("in_time", WARN, 1), ("share", WARN, 1)
+    counts = [("high_for_new", QUARANTINE, 1), late, own, share]
     assert list(map(tuple, entry.rules)) == counts
     assert list(map(tuple, entry.error_codes)) == [("broken_rule", 2), ("malformed_json", 1)]
     at.batch_log.update(no_cause, rebuild=True)
     assert at.batch_log.rows().collect()[0].rules == entry.rules
 
-
-@pytest.mark.soak
-def test_a_replay_after_a_corrected_rule_makes_records_valid(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The batch log is counted again; what breaks another rule stays quarantined."""
-    at = ingest_in(spark, tmp_path, "corrected", rules=RULES)
-    bad = {1: OWN, 2: NEW.replace(b'"rating": 3', b'"rating": 5'), 3: LATE}
-    write(prepared(at, monkeypatch), 0, 4, bad=bad)
-    at.batch_log.update(no_cause)
+    # What breaks another rule stays quarantined, and the batch log is counted again.
     rules = {name: at.stream.rules[name] for name in ("own_item", "in_time")}
     stream = at.stream.model_copy(update={"rules": rules})
     done = Replay(stream, at.lakehouse).run(replace(at.batch_log, stream=stream))
-    assert done == (2, 1)
+    assert done == (3, 1)
     assert at.lakehouse.read(at.stream.table).where("offset = 2").collect()[0].rating == 5
     (entry,) = at.batch_log.rows().collect()
-    counts = [("in_time", "warn", 1), ("own_item", "quarantine", 1), ("share", "warn", 1)]
-    assert list(map(tuple, entry.rules)) == counts
+    assert list(map(tuple, entry.rules)) == [late, own, share]
 
 
 def test_a_broken_rule_that_fails_writes_nothing(

@@ -118,10 +118,10 @@ def _avro(schema: dict[str, Any], price: Decimal) -> bytes:
 
 def test_a_double_has_no_exact_digits() -> None:
     column = ColumnParams.model_validate(PRICE)
-    values, failed = convert(pa.array([12.1, None], pa.float64()), column)
+    values, [(code, failed)] = convert(pa.array([12.1, None], pa.float64()), column)
     assert values.null_count == 2
-    assert list(failed) == [True, False]
-    values, failed = convert(pa.array([12, 2**62], pa.int64()), column)
+    assert (code, list(failed)) == ("wrong_type", [True, False])
+    values, [(_, failed)] = convert(pa.array([12, 2**62], pa.int64()), column)
     assert values.to_pylist() == [Decimal("12.00"), None]
     np.testing.assert_array_equal(failed, [False, True])
 
@@ -131,7 +131,7 @@ def test_columns_of_files_are_exact() -> None:
     texts = ["12.1", "1e1", "12.345", "x", None]
     decimals = [Decimal("12.1000"), Decimal(10), Decimal("12.3450"), Decimal(10) ** 9, None]
     for array in (pa.array(texts), pa.array(decimals, pa.decimal128(20, 4))):
-        values, failed = convert(array, column)
+        values, [(_, failed)] = convert(array, column)
         assert values.type == pa.decimal128(10, 2)
         assert values.to_pylist() == [Decimal("12.10"), Decimal("10.00"), None, None, None]
         np.testing.assert_array_equal(failed, [False, False, True, True, False])

@@ -40,8 +40,10 @@ def test_write_messages_is_guarded_after_two_lost_processes(
     monkeypatch.setattr(BatchWriter, "require_few_quarantined", lambda *_: None)
     monkeypatch.setattr(BatchWriter, "require_not_fenced", lambda *_: None)
     monkeypatch.setattr(BatchWriter, "write", write)
+    monkeypatch.setattr(batch_writer, "require_obeyed", lambda *_: None)
     messages = cast("DataFrame", type("Messages", (), {"sparkSession": None})())
-    writer = BatchWriter("t", cast("Any", None), "there", 1, {"stream": "s", "generation": 1}, 4)
+    stream = type("Stream", (), {"rules": {}})()
+    writer = BatchWriter("t", cast("Any", stream), "there", 1, {"stream": "s", "generation": 1}, 4)
     fails = len(errors) == len(tries)
     with pytest.raises(PySparkException, match=errors[-1][-20:]) if fails else nullcontext():
         writer.write_messages(messages, {"checkpoint": 1, "batch": 0})
