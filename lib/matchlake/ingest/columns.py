@@ -96,8 +96,21 @@ def _fits(bound: float, precision: int, scale: int) -> bool:
     return -int(exponent) <= scale and number.adjusted() < precision - scale
 
 
-Columns = dict[str, ColumnParams]
-"""The declared columns by name, in their order."""
+def _distinct(columns: dict[str, ColumnParams]) -> dict[str, ColumnParams]:
+    """The columns; Spark and Delta take names that differ only by case as one column."""
+    known: dict[str, str] = {}
+    for name in columns:
+        if name.lower() in known:
+            raise ValueError(
+                f"columns {known[name.lower()]} and {name} differ only by case, and are one column "
+                "for Spark: rename one, and give its field as `path`"
+            )
+        known[name.lower()] = name
+    return columns
+
+
+Columns = Annotated[dict[str, ColumnParams], AfterValidator(_distinct)]
+"""The declared columns by name, in their order. No two names differ only by case."""
 
 
 def checked_name(name: str, parts: int) -> str:

@@ -71,6 +71,10 @@ def problems(tmp_path: Path, local: str, *overrides: str) -> list[str]:
             "streams: {events: 5}",
             "local.yml:1: streams.events: must be a mapping: keys with values",
         ),
+        (
+            "streams: {events: {columns: {User_ID: {type: string, comment: u}}}}",
+            "local.yml:1: streams.events.columns: columns user_id and User_ID differ only by case",
+        ),
         ("spark: {a: 1}", "local.yml:1: spark.a: must be text: put it into quotes"),
     ],
 )
