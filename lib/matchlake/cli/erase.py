@@ -97,7 +97,7 @@ def _content(user: str, report: ErasureReport) -> dict[str, Any]:
 
 def _print_places(places: list[Place], unsearched: list[str], console: Console) -> None:
     if places:
-        page = Table("kind", "place", "rows", "how the user leaves it")
+        page = Table("kind", "place", "rows", "how to remove the user")
         for each in places:
             page.add_row(each.kind, each.name, f"{each.rows or ''}", each.remedy)
         console.print(page)

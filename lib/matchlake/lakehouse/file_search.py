@@ -5,6 +5,7 @@ import io
 import os
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,8 @@ import pyarrow.parquet as pq
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 
+from matchlake.ingest.columns import ColumnParams
+from matchlake.ingest.parse.casts import convert
 from matchlake.io.secrets.masking import written_forms
 from matchlake.lakehouse.containers import Opened, layers
 
@@ -27,6 +30,9 @@ SHORTEST = 6
 LARGEST = 256 * 2**20
 """Larger files are not searched, in bytes."""
 
+_AS_TEXT = ColumnParams(type="string", comment="The id", required=False)
+"""Ids of files are compared as a load of the file would write them."""
+_ENCODINGS = ("cp1252", "utf-16-le", "utf-16-be")
 _FOUND, _UNREAD = "found", "unread"
 _WORD = rb"[A-Za-z0-9_-]"
 
@@ -67,8 +73,10 @@ class IdSearch:
 
     @cached_property
     def _forms(self) -> list[bytes]:
-        forms = written_forms(self.user) - {self.user} if self.is_in_texts else set()
-        return [form.encode() for form in forms]
+        if not self.is_in_texts:
+            return []
+        forms = {form.encode() for form in written_forms(self.user) - {self.user}}
+        return [*forms, *_encoded(self.user)]
 
     @cached_property
     def _text(self) -> re.Pattern[bytes]:
@@ -100,12 +108,21 @@ class IdSearch:
             file = pq.ParquetFile(pa.BufferReader(raw))
             names = [name for name in file.schema_arrow.names if name in self.columns]
             return any(
-                pc.any(pc.equal(pc.cast(column, "string"), self.user)).as_py()
+                pc.any(pc.equal(convert(column, _AS_TEXT)[0], self.user)).as_py()
                 for batch in file.iter_batches(columns=names)
                 for column in batch.columns
             )
         except (OSError, pa.ArrowException):
             return False  # `layers` reports it as not read
+
+
+def _encoded(user: str) -> set[bytes]:
+    """The id in other encodings of text files than UTF-8."""
+    found = set()
+    for encoding in _ENCODINGS:
+        with suppress(UnicodeEncodeError):
+            found.add(user.encode(encoding))
+    return found - {user.encode()}
 
 
 def search_files(

@@ -7,7 +7,16 @@ from operator import or_
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, BinaryType, DataType, MapType, StringType, StructType
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    DataType,
+    DoubleType,
+    FloatType,
+    MapType,
+    StringType,
+    StructType,
+)
 
 from matchlake.lakehouse.file_search import SHORTEST
 from matchlake.schemas import quote_identifier
@@ -47,6 +56,8 @@ def _condition(
     if name in user_columns:
         if isinstance(kind, ArrayType):
             return F.array_contains(column.cast("array<string>"), F.col(_ID))
+        if isinstance(kind, FloatType | DoubleType):
+            return column == F.col(_ID).try_cast("double")
         if not isinstance(kind, StructType | MapType):
             return column.cast("string") == F.col(_ID)
     return _contains(column, kind) if len(user) >= SHORTEST else None

@@ -145,5 +145,8 @@ def test_rows_with_user_searches_every_type(
 
 
 def test_short_ids_are_compared_only_in_user_columns(spark: SparkSession) -> None:
-    rows = spark.sql("SELECT 42 AS user_id, '42' AS age, array(41, 42) AS friends, 'on 42' AS note")
-    assert rows_with_user(rows, "42", ["user_id", "friends"]) == {"user_id": 1, "friends": 1}
+    rows = spark.sql(
+        "SELECT 42 AS user_id, 42.0D AS member, '42' AS age, array(41, 42) AS friends, 'on 42' AS n"
+    )
+    found = rows_with_user(rows, "42", ["user_id", "friends", "member"])
+    assert found == {"user_id": 1, "member": 1, "friends": 1}

@@ -26,6 +26,7 @@ WITH_LONG = {
     "base64": b"bWVtYmVyLTQ3MTEgaXMgaGVyZQ==",
     "gzip": gzip.compress(b"x,member-4711\n"),
     "parquet": parquet(note=["of member-4711"]),
+    "utf-16": "name;member-4711;x".encode("utf-16"),
 }
 WITH_SHORT = {
     "csv": b"name,customer_id\nZoe,42\n",
@@ -33,6 +34,7 @@ WITH_SHORT = {
     "json number": b'{"age": 7, "user_id": 42}',
     "json text": b'{"user_id": "42"}\n',
     "parquet number": parquet(customer_id=[7, 42]),
+    "parquet double": parquet(customer_id=[7.0, 42.0, None]),
     "gzip": gzip.compress(b"user_id\n42\n"),
 }
 WITHOUT = {
@@ -59,6 +61,10 @@ def test_short_id_is_found_in_named_fields(raw: bytes) -> None:
 @pytest.mark.parametrize("user", [LONG, SHORT])
 def test_other_ids_and_other_fields_are_not_found(user: str, raw: bytes) -> None:
     assert IdSearch(user, COLUMNS).result(raw) is None
+
+
+def test_id_with_accents_is_found_in_windows_files() -> None:
+    assert IdSearch("Zoë-77", COLUMNS).result("name;Zoë-77".encode("cp1252")) == "found"
 
 
 def test_container_that_breaks_off_is_reported() -> None:
