@@ -1,8 +1,8 @@
 """The types of SQL expressions, as far as they decide whether Spark can compute every value.
 
 Spark casts operands of different types to a common one. With ANSI SQL such a cast fails for a text
-that is no number, and for a decimal with too many digits. So an expression whose operands have
-types of one kind, with a common type of at most 38 digits, has no cast that can fail.
+that is no number, and decimals of more than 38 digits together fail or lose digits. So an
+expression whose operands have types of one kind, with at most 38 digits, has no cast that can fail.
 """
 
 import re
