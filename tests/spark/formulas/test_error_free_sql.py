@@ -76,7 +76,14 @@ def test_no_value_makes_a_condition_fail(rows: DataFrame) -> None:
 
 
 def test_plain_expressions_fail_where_error_free_ones_are_null(rows: DataFrame) -> None:
-    fails = ("a / 0 > 1", "a + a > 0", "CAST(s AS INT) > 0", "a % 0 = 1", "g[7] = 'x'", "abs(b) > 1")
+    fails = (
+        "a / 0 > 1",
+        "a + a > 0",
+        "CAST(s AS INT) > 0",
+        "a % 0 = 1",
+        "g[7] = 'x'",
+        "abs(b) > 1",
+    )
     for plain in fails:
         with pytest.raises(PySparkException):
             rows.select(F.expr(plain)).collect()
