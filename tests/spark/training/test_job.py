@@ -162,6 +162,7 @@ def test_the_run_holds_parameters_inputs_and_plots(product: Product) -> None:
     }
 
 
+@pytest.mark.soak
 def test_an_equal_model_stays_challenger(
     product: Product, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -155,6 +155,7 @@ def test_fit_encoders_knows_the_training_part_alone(spark: SparkSession, folder:
     assert items.rows == train.select("item_id").distinct().count()
 
 
+@pytest.mark.soak
 def test_read_encoders_takes_the_state_of_gold_or_fits_and_says_so(
     spark: SparkSession, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -186,6 +186,7 @@ def test_reconcile_replaced_table_names_missing_offsets(
         at.batch_log.reconcile(no_cause)
 
 
+@pytest.mark.soak
 def test_erasure_undeclared_column_is_emptied(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,6 +135,7 @@ def test_update_unlinked_batches_are_found(
             at.batch_log.update(no_cause)
 
 
+@pytest.mark.soak
 def test_reconcile_late_entry_of_a_stale_run_is_deleted(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
