@@ -14,11 +14,12 @@ import yaml
 from tests.contract.test_settable import FIXED, SETTABLE, every_key
 from tests.support.sources import ROOT
 
-from matchlake.config import JobConfig, _read, load_config
+from matchlake.config import JobConfig, load_config
 from matchlake.errors import MatchlakeError, ModelError
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.secrets import CachedSecrets, secret_chain, secret_references
 from matchlake.io.storage import storage_settings
+from matchlake.io.yaml_files import read_yaml
 from matchlake.runtime import run_job
 
 pytestmark = pytest.mark.soak
@@ -116,7 +117,9 @@ def test_elsewhere_no_override_brings_it_a_credential(
         spark = SimpleNamespace(stop=lambda: None, sparkContext=None)
         return SimpleNamespace(spark=spark, config=config)
 
-    monkeypatch.setattr("matchlake.config._read", cache(_read))  # most of the time of a load
+    monkeypatch.setattr(
+        "matchlake.config.layers.read_yaml", cache(read_yaml)
+    )  # most of the time of a load
     monkeypatch.setattr("matchlake.runtime.start", start)
     monkeypatch.setattr("matchlake.runtime.log_executors", lambda _spark: None)
     values = (f"http://{canary.address}", canary.address, str(trap), f"file://{trap}", "1", "[x]")
