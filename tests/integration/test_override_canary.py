@@ -117,9 +117,8 @@ def test_elsewhere_no_override_brings_it_a_credential(
         spark = SimpleNamespace(stop=lambda: None, sparkContext=None)
         return SimpleNamespace(spark=spark, config=config)
 
-    monkeypatch.setattr(
-        "matchlake.config.layers.read_yaml", cache(read_yaml)
-    )  # most of the time of a load
+    # Reading YAML takes most of the time of a load.
+    monkeypatch.setattr("matchlake.config.layers.read_yaml", cache(read_yaml))
     monkeypatch.setattr("matchlake.runtime.start", start)
     monkeypatch.setattr("matchlake.runtime.log_executors", lambda _spark: None)
     values = (f"http://{canary.address}", canary.address, str(trap), f"file://{trap}", "1", "[x]")
