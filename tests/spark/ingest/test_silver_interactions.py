@@ -157,6 +157,7 @@ def interactions(lakehouse: Lakehouse) -> list[tuple[Any, ...]]:
     return sorted(map(tuple, chosen.collect()))
 
 
+@pytest.mark.soak
 def test_job_late_and_repeated_events_reach_the_interactions(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

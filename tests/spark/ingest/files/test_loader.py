@@ -197,6 +197,7 @@ def test_a_path_without_a_star_may_be_missing_too(
         run(lake(spark, tmp_path, users=users | {"required": True}))
 
 
+@pytest.mark.soak
 def test_a_dot_leads_into_a_struct_of_parquet_and_is_a_letter_in_csv(
     spark: SparkSession, tmp_path: Path
 ) -> None:

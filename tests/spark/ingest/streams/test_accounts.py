@@ -169,6 +169,7 @@ def test_reconcile_stray_row_is_found(
         at.batch_log.reconcile()
 
 
+@pytest.mark.soak
 def test_reconcile_replaced_table_names_missing_offsets(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

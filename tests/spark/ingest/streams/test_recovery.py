@@ -188,6 +188,7 @@ def test_accepted_loss_of_batches_in_no_table_becomes_a_gap(
         at.batch_log.update(no_cause)
 
 
+@pytest.mark.soak
 def test_accepted_loss_of_the_first_batches_becomes_a_gap(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
