@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from matchlake.cli.launch import start_quietly
 from matchlake.cli.options import ConfDir, Environment, Overrides
@@ -97,7 +97,7 @@ def _content(user: str, report: ErasureReport) -> dict[str, Any]:
 
 def _print_places(places: list[Place], unsearched: list[str], console: Console) -> None:
     if places:
-        page = Table("kind", "place", "rows", "how to remove the user")
+        page = Table("kind", Column("place", overflow="fold"), "rows", "how to remove the user")
         for each in places:
             page.add_row(each.kind, each.name, f"{each.rows or ''}", each.remedy)
         console.print(page)

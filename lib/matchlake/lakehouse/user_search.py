@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -191,5 +192,5 @@ class UserSearch:
 
 
 def _plain(path: str) -> str:
-    """The path of a file URL, or of a path as Python lists it."""
-    return re.sub("^/+", "/", unquote(path).removeprefix("file:"))
+    """The absolute path of a file URL, or of a path as Python lists it."""
+    return str(Path(re.sub("^/+", "/", unquote(path).removeprefix("file:"))).absolute())

@@ -87,6 +87,7 @@ def test_every_place_is_named_before_and_after_an_erasure(shop: Runtime) -> None
     }
     remedies = {each.name.rpartition("/")[2]: each.remedy for each in search(shop)}
     assert "no source of conf covers it" in remedies["calls.txt"]
+    assert "a load leaves the user's rows out" in remedies["customers1.csv"]
     assert "conf does not declare this table" in remedies["gold.refunds.customer_id"]
 
     report = erase_user(shop.config, shop.lakehouse, shop.tracker, EraseParams(user_id=CUSTOMER))
