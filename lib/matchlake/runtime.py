@@ -48,7 +48,7 @@ _LOCAL = {
     "spark.sql.codegen.cache.maxEntries": "1000",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    # Errors reach the log of the job; as ERROR Spark would print a Java trace for each as well.
+    # The job logs each error. At the level ERROR, Spark would also print a Java trace.
     "spark.log.level": "FATAL",
 }
 _SESSION = {

@@ -39,7 +39,7 @@ class Argument(NamedTuple):
 
 
 class Function(NamedTuple):
-    """A function whose arguments have fixed kinds."""
+    """A function with fixed kinds of arguments."""
 
     arguments: tuple[str, ...]
     """The kind of each; `count` and `days` are whole numbers, `pattern` and `unit` texts, all of
@@ -148,7 +148,7 @@ def check_pattern(pattern: Argument) -> None:
 
 
 def call_general(name: str, arguments: Sequence[Argument]) -> Argument:
-    """The call of a function of `GENERAL`, whose arguments have any kind."""
+    """The call of a function of `GENERAL`, with arguments of any kind."""
     return GENERAL[name](name, list(arguments))
 
 

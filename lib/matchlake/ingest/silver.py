@@ -60,8 +60,8 @@ class SilverSpec(NamedTuple):
     def spec(self) -> TableSpec:
         """The silver table: the columns that records fill, Kafka's position, and `late`.
 
-        Raises ConfigError where a key or the event time is no required column of the stream, or
-        where the keys are not those by which the stream deletes rows.
+        Raises ConfigError if a key or the event time is no required column of the stream. Also
+        raises it if the keys are not the `key_columns` of a stream with deletes.
         """
         if self.stream.has_deletes and set(self.silver.keys) != set(self.stream.key_columns):
             raise ConfigError(

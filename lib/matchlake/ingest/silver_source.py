@@ -1,10 +1,9 @@
 """The rows that a merge brings to a silver table: those of new records, or of all records.
 
-A silver table has one row per key. It does not know the last record of every partition, nor that of
-a deleted key. That is no loss while all records of a key are in one partition, which is where Kafka
-puts them, and while they come in the order of their offsets. All other keys are recomputed from the
-whole bronze table: those in several partitions; and, of a stream with deletes, those that were
-deleted before, and those with a replayed record.
+A silver table has one row per key. It has no last record per partition, and none of a deleted key.
+Kafka puts all records of a key into one partition. If they come in the order of their offsets, the
+new records are enough. All other keys are recomputed from the whole bronze table: keys in several
+partitions, and in streams with deletes also keys that were deleted or have a replayed record.
 """
 
 from pyspark.sql import Column, DataFrame

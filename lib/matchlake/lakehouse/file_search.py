@@ -113,7 +113,7 @@ class IdSearch:
                 for column in batch.columns
             )
         except (OSError, pa.ArrowException):
-            return False  # `layers` reports it as not read
+            return False  # `layers` reports a broken file as not read
 
 
 def _encoded(user: str) -> set[bytes]:

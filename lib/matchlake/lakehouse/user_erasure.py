@@ -51,9 +51,9 @@ class ErasureReport(NamedTuple):
 
     @property
     def is_complete(self) -> bool:
-        """Whether the user is found nowhere but in places that they leave by age."""
+        """Whether the user is only left in places that Delta cleans by age."""
         is_left = any(table.left for table in self.tables)
-        return not is_left and all(place.leaves_by_age for place in self.places)
+        return not is_left and all(place.is_removed_by_age for place in self.places)
 
     @property
     def versions(self) -> list[str]:
@@ -99,20 +99,20 @@ def erase_user(
     erasure = user_erasure(config, lakehouse, params.user_id, params.include_unparsed_matches)
     tables = erasure.run(table_names(lakehouse, config))
     _remove_staged(config, lakehouse)
-    deleted = _delete_versions(tracker, params)
-    places, unsearched = UserSearch(params.user_id, config, lakehouse, tracker).run()
+    versions = versions_with(tracker, params.user_id)
+    deleted = _delete_versions(tracker, versions) if params.delete_model_versions else []
+    left = [version for version in versions if version not in deleted]
+    for version in left:
+        tracker.tag(version, HOLDS_ERASED_USER, "true")
+    places, unsearched = UserSearch(params.user_id, config, lakehouse, tracker).run(left)
     return ErasureReport(tables, places, unsearched, deleted)
 
 
-def _delete_versions(tracker: Tracker, params: EraseParams) -> list[ModelVersion]:
-    """Deletes the versions that hold the user and have no alias; marks all others."""
-    deleted = []
-    for version in versions_with(tracker, params.user_id or ""):
-        if params.delete_model_versions and not version.aliases:
-            tracker.delete(version)
-            deleted.append(version)
-        else:
-            tracker.tag(version, HOLDS_ERASED_USER, "true")
+def _delete_versions(tracker: Tracker, versions: list[ModelVersion]) -> list[ModelVersion]:
+    """Deletes the versions without an alias; returns them."""
+    deleted = [version for version in versions if not version.aliases]
+    for version in deleted:
+        tracker.delete(version)
     return deleted
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -14,7 +15,8 @@ from matchlake.config import JobConfig
 from matchlake.errors import MatchlakeError
 from matchlake.ingest.files.loader import lake_folder, lake_load
 from matchlake.io.delta import Lakehouse
-from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.mlflow_tracking import ModelVersion, Tracker
+from matchlake.io.secrets.masking import written_forms
 from matchlake.lakehouse.erasure import USER_COLUMNS
 from matchlake.lakehouse.file_search import SHORTEST, FilesFound, IdSearch, search_files
 from matchlake.lakehouse.table_registry import declared_tables, table_names
@@ -34,16 +36,11 @@ class Place(NamedTuple):
     rows: int | None
     """Rows with the user; None for files."""
     remedy: str
-    """How the user leaves this place; `erase-user`, where the command erases it."""
+    """How to remove the user from this place; ERASE, if the command does it."""
 
     @property
-    def is_erased_by_command(self) -> bool:
-        """Whether `erase-user` erases the user here."""
-        return self.remedy == ERASE
-
-    @property
-    def leaves_by_age(self) -> bool:
-        """Whether the user leaves this place with time, and no command can do it earlier."""
+    def is_removed_by_age(self) -> bool:
+        """Whether only Delta's cleanup by age removes the user from this place."""
         return self.kind == TABLE_LOG
 
 
@@ -72,8 +69,11 @@ class UserSearch:
     lakehouse: Lakehouse = field(repr=False)
     tracker: Tracker = field(repr=False)
 
-    def run(self) -> tuple[list[Place], list[str]]:
+    def run(self, versions: list[ModelVersion] | None = None) -> tuple[list[Place], list[str]]:
         """The places that hold the user, and sentences about what could not be searched.
+
+        `versions` are the model versions that hold the user, if they are known. A path that has
+        the id in its name is given with `[user]` instead.
 
         Searches all tables of the schemas of conf, old files and logs of local tables, all files
         of the lake folder, checkpoints, files of features, and MLflow. An id with fewer than
@@ -88,9 +88,17 @@ class UserSearch:
         places = [
             *self._in_tables(unsearched),
             *self._in_files(unsearched),
-            *self._in_versions(unsearched),
+            *self._in_versions(versions, unsearched),
         ]
-        return places, unsearched
+        masked = [place._replace(name=self._masked(place.name)) for place in places]
+        return masked, list(map(self._masked, unsearched))
+
+    def _masked(self, text: str) -> str:
+        """The text without the id: logs have these texts. A short id is part of many names."""
+        if len(self.user) < SHORTEST:
+            return text
+        forms = sorted(written_forms(self.user), key=len, reverse=True)
+        return reduce(lambda masked, form: masked.replace(form, "[user]"), forms, text)
 
     def _in_tables(self, unsearched: list[str]) -> Iterator[Place]:
         declared = declared_tables(self.config)
@@ -122,10 +130,11 @@ class UserSearch:
         for schema in sorted({table.partition(".")[0] for table in declared}):
             within = f"{quote_identifier(self.lakehouse.catalog or '')}.{quote_identifier(schema)}"
             for row in self.lakehouse.spark.sql(f"SHOW TABLES IN {within}").collect():
-                found.append(f"{schema}.{row['tableName']}")
+                if not row["isTemporary"]:
+                    found.append(f"{schema}.{row['tableName']}")
         return [name for name in found if name not in own]
 
-    @property
+    @cached_property
     def _user_columns(self) -> set[str]:
         """The names of all columns that conf declares to hold ids of users."""
         declared = declared_tables(self.config).values()
@@ -177,13 +186,15 @@ class UserSearch:
         for path in found.found:
             yield Place(kind, path, None, _REMEDIES.get(kind, ""))
 
-    def _in_versions(self, unsearched: list[str]) -> Iterator[Place]:
+    def _in_versions(
+        self, versions: list[ModelVersion] | None, unsearched: list[str]
+    ) -> Iterator[Place]:
         try:
-            versions = versions_with(self.tracker, self.user)
+            found = versions_with(self.tracker, self.user) if versions is None else versions
         except MatchlakeError as error:
             unsearched.append(f"Model versions were not searched: {error}")
             return
-        for version in versions:
+        for version in found:
             yield Place("model version", version.uri, None, _REMEDIES["model version"])
         if not self.tracker.store:
             unsearched.append(

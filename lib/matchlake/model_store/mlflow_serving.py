@@ -31,8 +31,8 @@ class FactorPyfunc(PythonModel):  # type: ignore[misc]
         `score` (the default) reads `user_id`, `item_id` and returns `score` and `is_cold_start`
         (true if either had no rating in the fit). `recommend_items` reads `user_id` and,
         optionally, `exclude_seen`, a list of item ids. It returns the lists `item_id` and `score`
-        of the `k` best items, best first, and `is_cold_start` (true if the user had no rating in
-        the fit, so that the list is that of an unknown user).
+        of the `k` best items, best first, and `is_cold_start`. This is true if the user had no
+        rating in the fit; the list is then that of an unknown user.
 
         Raises SchemaError for missing columns, and for ids of another type than those of the fit.
         """

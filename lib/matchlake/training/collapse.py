@@ -32,8 +32,8 @@ class Listed(NamedTuple):
 def require_learned(model: Recommender) -> None:
     """Raises FitError if the fit of `model` has collapsed, with the cause and what to change.
 
-    Looks at the lists of a sample of users, in one Spark job. Baselines, which have one list for
-    all users on purpose, pass. A model that predicts ratings may have equal lists: a warning.
+    Looks at the lists of a sample of users, in one Spark job. Baselines pass: they have one list
+    for all users. Equal lists of a model that predicts ratings are only a warning.
     """
     if model.algorithm in _SAME_FOR_ALL:
         return

@@ -15,7 +15,7 @@ from matchlake.ingest.params import EraseParams
 from matchlake.io.erased_users import Salt
 from matchlake.lakehouse.table_search import rows_with_user
 from matchlake.lakehouse.user_erasure import erase_user
-from matchlake.lakehouse.user_search import Place, UserSearch
+from matchlake.lakehouse.user_search import ERASE, Place, UserSearch
 from matchlake.runtime import Runtime
 
 CUSTOMER, OTHER = "c-4711-zoe", "c-4711-zoe-2"
@@ -68,7 +68,7 @@ def search(at: Runtime) -> list[Place]:
 def named(places: list[Place]) -> dict[str, tuple[str, bool]]:
     """Kind, and whether the command erases, by the last part of the place's name."""
     return {
-        each.name.rpartition("/")[2]: (each.kind, each.is_erased_by_command)
+        each.name.rpartition("/")[2]: (each.kind, each.remedy == ERASE)
         for each in places
         if each.kind != "table log"
     }
@@ -85,6 +85,14 @@ def test_every_place_is_named_before_and_after_an_erasure(shop: Runtime) -> None
         "calls.txt": ("lake file", False),
         "part-0": ("checkpoint", False),
     }
+    folder = Path(shop.config.lakehouse or "") / "lake" / f"customer={CUSTOMER}"
+    folder.mkdir()
+    (folder / "part-1").write_text("nothing of the customer")
+    assert CUSTOMER not in str(search(shop)), "logs have these names"
+    assert [each.name[-20:] for each in search(shop) if each.name.endswith("part-1")] == [
+        "ustomer=[user]/part-1"[-20:]
+    ]
+    (folder / "part-1").unlink()
     remedies = {each.name.rpartition("/")[2]: each.remedy for each in search(shop)}
     assert "no source of conf covers it" in remedies["calls.txt"]
     assert "a load leaves the user's rows out" in remedies["customers1.csv"]

@@ -27,7 +27,7 @@ class Fault(NamedTuple):
 
 
 Faults = dict[LakeFile, Fault]
-# The errors of readers for corrupt bytes.
+# The texts of readers' errors that mean corrupt bytes.
 _BROKEN = re.compile(
     r"[^\n]*(EOFException: (Unexpected|Premature|Reached the) end|not a gzip file|gzip stream"
     r"|IOException: (invalid (block|stored|code|distance|literal|bit|window)|too many length)"

@@ -62,7 +62,7 @@ def shown(values: pa.Array, codec: str) -> pa.Array:
 
 
 def valid_text(values: pa.Array) -> pa.Array:
-    """Texts of which some may be no UTF-8, for people: what cannot be decoded is replaced."""
+    """Texts for people: bytes that are no UTF-8 are replaced."""
     values = values.cast(pa.string())
     if not undecodable(values).any():
         return values

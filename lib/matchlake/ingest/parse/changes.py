@@ -94,7 +94,7 @@ class ChangeReader:
         self._envelope = envelope
 
     def read(self, values: pa.Array, keys: pa.Array) -> tuple[list[Part], dict[int, Rejection]]:
-        """The rows in parts, the first of which are no deletes, and the rejections by row.
+        """The rows in parts (the first part has no deletes), and the rejections by row.
 
         `keys` are the keys of messages without a value, and null for all others.
         """

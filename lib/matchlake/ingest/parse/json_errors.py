@@ -98,7 +98,8 @@ class _Decoder:
             self.too_large = text
 
 
-# What is left without it of a text with valid escapes: a backslash for each half of a pair.
+# Matches every escape but a lone surrogate. Without the matches, a text has one backslash for each
+# lone surrogate.
 _WHOLE_ESCAPE = re.compile(
     rb"\\(?:[^u]|u[^dD]|u[dD][0-7]|u[dD][89abAB]..\\u[dD][c-fC-F])", re.DOTALL
 )

@@ -194,7 +194,7 @@ class BatchLog:
             different = both.where(is_checked & differs()).orderBy(*BY).limit(_SHOWN).collect()
             messages = [problem for row in different for problem in self._differences(row)]
             messages += self._unlinked()
-            if messages:  # no message: another run has logged the missing batches meanwhile
+            if messages:  # empty: another run has logged the missing batches meanwhile
                 raise self._error(messages)
         return Counts(*(int(number or 0) for number in totals))
 

@@ -197,7 +197,7 @@ def read_values(
     """The declared columns, `_error_code` and `_error_message` of each value, array by array.
 
     The columns `_rescued_data` and the schema id follow if the stream has them, and batch_id if
-    `number` is given, and `_operation` precedes the error if records can delete rows. Then a batch
+    `number` is given. If records can delete rows, `_operation` precedes the error. Then a batch
     is a struct of `value` and of the `key` of messages without one. JSON values must end with a
     newline. With `guarded`, values that end the
     process that decodes them are found in child processes first, and are not decoded here.

@@ -1,4 +1,4 @@
-"""Messages whose timestamp no table can hold, and the batches in which they are.
+"""Messages with a timestamp that no table can hold, and the batches that contain them.
 
 Kafka keeps milliseconds in 64 bits, a table microseconds. A producer that gives nanoseconds is
 beyond that, and Spark's Kafka source then fails with an overflow for the whole batch. Such a batch

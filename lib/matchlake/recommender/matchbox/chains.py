@@ -55,7 +55,7 @@ samples the error of a posterior mean is a third of the posterior's standard dev
 
 @dataclass(frozen=True)
 class Convergence:
-    """Convergence of one traced number; good are `r_hat` near 1 and many effective samples."""
+    """Convergence of one traced number: `r_hat` near 1 and many effective samples are good."""
 
     name: str
     mean: float
