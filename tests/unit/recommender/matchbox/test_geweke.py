@@ -114,6 +114,7 @@ def test_prior_draws_leave_their_joint_alone(solver: Callable[[Features], LinkSo
     assert prior_runs(draw_prior, solver) > ALARM
 
 
+@pytest.mark.soak
 def test_the_links_left_out_of_the_precision_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     wishart = prior_module.draw_wishart
 
