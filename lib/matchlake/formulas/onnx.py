@@ -52,6 +52,8 @@ class Graph:
 
     def __init__(self) -> None:
         import onnx  # noqa: PLC0415 - the extra `models`
+        import onnx.compose  # noqa: PLC0415
+        import onnx.version_converter  # noqa: PLC0415
 
         self._onnx = onnx
         self._nodes: list[Any] = []
@@ -147,6 +149,16 @@ class Graph:
             values_strings=[onnx_text(label) for label in labels],
             default_string=NULL_TEXT,
         )
+
+    def inline(self, model: Any, given: str) -> str:
+        """The nodes of another model with one input, `given`; the name of its one output."""
+        converted = self._onnx.version_converter.convert_version(model, OPSETS[""])
+        prefix = f"n{len(self._nodes)}."
+        inner = self._onnx.compose.add_prefix(converted, prefix).graph
+        self._initializers += inner.initializer
+        self._nodes.append(self._onnx.helper.make_node("Identity", [given], [inner.input[0].name]))
+        self._nodes += inner.node
+        return str(inner.output[0].name)
 
     def refuse(self, condition: str) -> None:
         """Marks the rows, boolean [rows], where `condition` holds as refused."""

@@ -60,6 +60,7 @@ def write_export(model: ScoringModel, held_out: HeldOut, kind: Format, path: Pat
         inputs=_inputs(model, kind, held_out),
         types=_types(model) if kind == "sql" else {},
         expected=plain_outputs(scored),
+        tolerance=model.head.tolerance(),
     )
     _write(partial, kind, content, verified)
     return partial

@@ -14,8 +14,6 @@ from matchlake.params import Params
 
 Array = npt.NDArray[Any]
 
-TOLERANCE = 1e-12
-"""The largest difference of a score from the expected one, relative to the larger of it and 1."""
 _TIE = 1e-12
 
 
@@ -32,7 +30,7 @@ class Verified(Params):
     """The type of each column, as Spark names it, where a query reads the rows."""
     expected: dict[str, tuple[Any, ...]]
     """The outputs of the model for these rows."""
-    tolerance: float = TOLERANCE
+    tolerance: float = Field(gt=0, le=1e-3)
     """The largest difference allowed, relative to the larger of the expected number and 1."""
     largest_difference: float | None = None
     """The largest difference that was found; None before the first comparison."""

@@ -74,6 +74,10 @@ class Head(Params):
         """Why the head has no SQL, as a part of a sentence; None if it has SQL."""
         raise NotImplementedError
 
+    def tolerance(self) -> float:
+        """How far a score may differ between engines, relative to the larger of it and 1."""
+        return 1e-12
+
     def scores(self, matrix: Matrix) -> Matrix:
         """The scores (rows, scores) of a matrix (rows, columns), NaN for a missing one."""
         raise NotImplementedError
