@@ -27,6 +27,7 @@ from tests.benchmarks.marks import with_marks
 from tests.benchmarks.memory import PeakMemory
 from tests.benchmarks.rounds import in_turn, ratio
 from tests.benchmarks.runs import pin, session, versions
+from tests.support.fitted_features import number_statistics
 
 from matchlake.features.model import FeatureModel
 from matchlake.features.scalers import Number
@@ -35,7 +36,6 @@ from matchlake.learners.protocol import TrainingData
 from matchlake.learners.registry import fit_head
 from matchlake.learners.sklearn import ESTIMATORS, make_estimator
 from matchlake.model_store.scoring_model import ScoringModel
-from tests.support.fitted_features import number_statistics
 
 PARTS = ("accuracy", "engines", "scoring", "fit")
 COLUMNS = tuple(f"x{i}" for i in range(12))
@@ -208,13 +208,13 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
     data = TrainingData(matrix, COLUMNS, target)
     seconds: dict[str, list[float]] = {"ours": [], "sklearn": []}
     for _ in range(options.rounds):
-        for name in seconds:
+        for name, taken in seconds.items():
             begin = time.perf_counter()
             if name == "ours":
                 fit_head(data, params, "regression", 1)
             else:
                 make_estimator(params, "regression", 1).fit(matrix, target)
-            seconds[name].append(round(time.perf_counter() - begin, 2))
+            taken.append(round(time.perf_counter() - begin, 2))
     medians = {name: float(np.median(each)) for name, each in seconds.items()}
     return {**seconds, "ratio": {"sklearn": round(medians["ours"] / medians["sklearn"], 3)}}
 

@@ -146,7 +146,7 @@ class Graph:
             positions,
             domain="ai.onnx.ml",
             keys_int64s=list(range(len(labels))),
-            values_strings=[onnx_text(label) for label in labels],
+            values_strings=list(labels),
             default_string=NULL_TEXT,
         )
 

@@ -42,6 +42,8 @@ def _check_classes(label: npt.NDArray[Any]) -> None:
             "classes of it."
         )
     classes = pd.unique(pd.Series(label))
+    if any("\0" in str(each) for each in classes):
+        raise InputError("A label has the character NUL, which marks a missing label in exports.")
     if len(classes) == 1:
         raise InputError(
             f"All training rows have the label {classes[0]!r}; a classification needs two or more. "
@@ -58,7 +60,7 @@ def _check_numbers(label: npt.NDArray[Any]) -> None:
         raise InputError(f"{count} training rows have an infinite label. Remove these rows first.")
     if (values == values[0]).all():
         raise InputError(
-            f"All training rows have the label {values[0]!r}, so there is nothing to learn. Check "
+            f"All training rows have the label {values[0].item()!r}, so there is nothing to learn. Check "
             "the label and the split."
         )
 

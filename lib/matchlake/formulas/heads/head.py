@@ -25,9 +25,6 @@ Task = Literal["regression", "classification", "clustering"]
 Stage = dict[str, str]
 """SQL by the name of the column that it makes."""
 
-MISSING_LABEL = "\0"
-"""The label of a row without a prediction in ONNX, which has no null."""
-
 
 class HeadOutput(NamedTuple):
     """One output column of a head."""
@@ -51,6 +48,8 @@ class Head(Params):
         for what, names in (("columns", self.columns), ("labels", self.labels or ())):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what} has a name twice")
+        if any(links.MISSING_LABEL in label for label in self.labels or ()):
+            raise ValueError("a label has the character NUL, which marks a missing label in ONNX")
         return self
 
     @property

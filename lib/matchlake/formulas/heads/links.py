@@ -28,6 +28,9 @@ Link = Literal["identity", "exp", "logit", "softmax", "nearest"]
 Labels = Sequence[str] | None
 Array = npt.NDArray[Any]
 
+MISSING_LABEL = "\0"
+"""The label of a row without a prediction in ONNX, which has no null."""
+
 PREDICTION, PROBABILITIES, DISTANCES = "prediction", "probabilities", "distances"
 OUTPUT_NAMES = (PREDICTION, PROBABILITIES, DISTANCES)
 
