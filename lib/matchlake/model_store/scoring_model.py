@@ -81,6 +81,9 @@ class ScoringModel(Params):
                 "model again."
             ) from None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return model_from_json, (self.to_json(),)
+
     def to_json(self) -> str:
         """The whole model as JSON."""
         return self.model_dump_json(exclude_none=True)
@@ -177,3 +180,8 @@ class ScoringModel(Params):
     def onnx_inputs(self, columns: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
         """The columns of a table as the inputs of the ONNX graph, by the name of the input."""
         return onnx_inputs(self.features.features, columns)
+
+
+def model_from_json(text: str) -> ScoringModel:
+    """`ScoringModel.from_json`, as pickles name it."""
+    return ScoringModel.from_json(text)
