@@ -17,7 +17,6 @@ from matchlake.config import JobConfig, load_config
 from matchlake.errors import ModelError
 from matchlake.io.mlflow_tracking import ModelVersion, Tracker
 from matchlake.model_store.exports import (
-    FORMATS,
     SQL_INPUT,
     discard,
     finish_export,
@@ -33,7 +32,17 @@ from matchlake.model_store.scoring_folder import (
 )
 from matchlake.model_store.verified import Verified
 
-Format = StrEnum("Format", {name.upper(): name for name in FORMATS})
+
+class Format(StrEnum):
+    """What is written."""
+
+    ONNX = "onnx"
+    JSON = "json"
+    SQL = "sql"
+    PICKLE = "pickle"
+    FOLDER = "folder"
+
+
 _PROGRAM = "from matchlake.cli.main import main; main()"
 _SECONDS = 600
 

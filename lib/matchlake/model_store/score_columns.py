@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from matchlake.formulas.heads import Head
+from matchlake.formulas.numpy import rows_with_nan
 
 Array = npt.NDArray[Any]
 
@@ -36,7 +37,7 @@ def arrow_outputs(head: Head, keys: Sequence[str], batch: pa.RecordBatch) -> pa.
 def _arrow(values: Array) -> pa.Array:
     if values.ndim == 2:  # noqa: PLR2004 - a list per row
         offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
-        missing = np.isnan(values).any(axis=1)
+        missing = rows_with_nan(values)
         flat = pa.array(np.ascontiguousarray(values).ravel())
         return pa.ListArray.from_arrays(pa.array(offsets), flat, mask=pa.array(missing))
     if values.dtype == object:
@@ -52,7 +53,7 @@ def pandas_outputs(scored: Mapping[str, Array]) -> dict[str, Any]:
 
 def _pandas(values: Array) -> Any:
     if values.ndim == 2:  # noqa: PLR2004 - a list per row
-        missing = np.isnan(values).any(axis=1)
+        missing = rows_with_nan(values)
         rows = zip(values.tolist(), missing, strict=True)
         return pd.Series([None if absent else row for row, absent in rows], dtype=object)
     if values.dtype == np.int32:

@@ -23,7 +23,8 @@ FEW: dict[str, dict[str, Any]] = {
     **{f"GradientBoosting{kind}": {"n_estimators": 7} for kind in ("Classifier", "Regressor")},
     **{f"HistGradientBoosting{kind}": {"max_iter": 7} for kind in ("Classifier", "Regressor")},
     "KMeans": {"n_clusters": 5}, "MiniBatchKMeans": {"n_clusters": 5},
-    "LogisticRegression": {"max_iter": 2000}, "Lasso": {"alpha": 0.01}, "ElasticNet": {"alpha": 0.01},
+    "LogisticRegression": {"max_iter": 2000},
+    "Lasso": {"alpha": 0.01}, "ElasticNet": {"alpha": 0.01},
 }  # fmt: skip
 MORE = [
     ("HistGradientBoostingRegressor", {"loss": "poisson", "max_iter": 5}),
