@@ -1,6 +1,6 @@
 """The outputs of a head as columns of Arrow, pandas and ONNX."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,6 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from matchlake.formulas.heads import Head
 from matchlake.formulas.numpy import rows_with_nan
 
 Array = npt.NDArray[Any]
@@ -22,13 +21,18 @@ def onnx_type(sql_type: str) -> tuple[str, bool]:
     return _ONNX[element], element != sql_type
 
 
-def arrow_outputs(head: Head, keys: Sequence[str], batch: pa.RecordBatch) -> pa.RecordBatch:
+def arrow_outputs(
+    score: Callable[[Array], Mapping[str, Array]],
+    columns: Sequence[str],
+    keys: Sequence[str],
+    batch: pa.RecordBatch,
+) -> pa.RecordBatch:
     """The keys and the outputs for a batch with the keys and the head's columns."""
-    matrix = np.empty((batch.num_rows, len(head.columns)))
-    for position, name in enumerate(head.columns):
+    matrix = np.empty((batch.num_rows, len(columns)))
+    for position, name in enumerate(columns):
         column = batch.column(name).cast(pa.float64())
         matrix[:, position] = column.to_numpy(zero_copy_only=False)
-    scored = head.numpy(matrix)
+    scored = score(matrix)
     arrays = {key: batch.column(key) for key in keys}
     arrays |= {name: _arrow(values) for name, values in scored.items()}
     return pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))

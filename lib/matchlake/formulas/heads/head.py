@@ -97,7 +97,13 @@ class Head(Params):
         if matrix.ndim != 2 or matrix.shape[1] != len(self.columns):  # noqa: PLR2004
             raise ValueError(f"the matrix is {matrix.shape}, not (rows, {len(self.columns)})")
         with np.errstate(all="ignore"):
-            return links.in_numpy(self.output_link(), self._labels, self.scores(matrix))
+            scores = self.scores(matrix)
+        return self.outputs_of(scores)
+
+    def outputs_of(self, scores: Matrix) -> dict[str, npt.NDArray[Any]]:
+        """The outputs by name, from the scores (rows, scores)."""
+        with np.errstate(all="ignore"):
+            return links.in_numpy(self.output_link(), self._labels, scores)
 
     def sql_stages(self, dialect: Dialect) -> list[Stage]:
         """Select lists over the feature columns, each over the one before; the last has outputs."""
