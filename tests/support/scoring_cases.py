@@ -273,6 +273,7 @@ def random_model(
 def score_tolerance(model: ScoringModel, matrix: np.ndarray) -> np.ndarray:
     """For each row 1e-14 of the sum of the absolute terms of its scores, and of 1."""
     head, known = model.head, np.nan_to_num(np.abs(matrix), nan=0.0, posinf=0.0)
+    known = np.minimum(known, 1e290)
     if isinstance(head, LinearHead):
         sums = (known @ np.abs(np.array(head.weights)).T + np.abs(head.intercepts)).max(axis=1)
     elif isinstance(head, TreesHead):

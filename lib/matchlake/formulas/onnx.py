@@ -58,6 +58,7 @@ class Graph:
         self._onnx = onnx
         self._nodes: list[Any] = []
         self._constants: dict[tuple[Any, ...], str] = {}
+        self._arrays: dict[str, npt.NDArray[Any]] = {}
         self._initializers: list[Any] = []
         self._inputs: dict[str, Any] = {}
         self._outputs: list[Any] = []
@@ -85,11 +86,32 @@ class Graph:
 
     def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """A node with one output; returns the output's name."""
+        kept = self._kept(operator, inputs) if operator in ("Add", "Sub", "Mul", "Div") else None
+        if kept is not None:
+            return kept
         name = f"v{len(self._nodes)}"
         self._nodes.append(
             self._onnx.helper.make_node(operator, inputs, [name], domain=domain, **attributes)
         )
         return name
+
+    def _kept(self, operator: str, inputs: Sequence[str]) -> str | None:
+        """The operation in another form that gives the same number; None if it needs none.
+
+        onnxruntime leaves out `x + c`, `x - c`, `x * c` and `x / c` if `c` is 0 or 1 once rounded
+        to 32 bits. With the signs turned it leaves out nothing, and no result changes.
+        """
+        for position, name in enumerate(inputs):
+            value = self._arrays.get(name)
+            if value is None or value.size != 1 or (position == 0 and operator in ("Sub", "Div")):
+                continue
+            number, single, other = value.item(), np.float32(value.item()), inputs[1 - position]
+            if operator in ("Mul", "Div") and single == 1 != number:
+                return self.add("Neg", self.add(operator, other, self.constant(-value)))
+            if operator in ("Add", "Sub") and single == 0 != number:
+                first = value if operator == "Sub" else -value
+                return self.add("Neg", self.add("Sub", self.constant(first), other))
+        return None
 
     def tensor(self, values: npt.ArrayLike) -> Any:
         """An array as a tensor for an attribute."""
@@ -103,6 +125,7 @@ class Graph:
             name = f"c{len(self._initializers)}"
             self._initializers.append(self._onnx.numpy_helper.from_array(array, name))
             self._constants[key] = name
+            self._arrays[name] = array
         return self._constants[key]
 
     def double(self, value: float) -> str:
