@@ -99,13 +99,18 @@ class Graph:
         """The operation in another form that gives the same number; None if it needs none.
 
         onnxruntime leaves out `x + c`, `x - c`, `x * c` and `x / c` if `c` is 0 or 1 once rounded
-        to 32 bits. With the signs turned it leaves out nothing, and no result changes.
+        to 32 bits, and makes `y / x` of `1 / x * y`. With the signs turned it does neither, and no
+        result changes.
         """
         for position, name in enumerate(inputs):
             value = self._arrays.get(name)
-            if value is None or value.size != 1 or (position == 0 and operator in ("Sub", "Div")):
+            if value is None or value.size != 1 or (position == 0 and operator == "Sub"):
                 continue
             number, single, other = value.item(), np.float32(value.item()), inputs[1 - position]
+            if operator == "Div" and position == 0:
+                if single == 1:
+                    return self.add("Neg", self.add("Div", self.constant(-value), other))
+                continue
             if operator in ("Mul", "Div") and single == 1 != number:
                 return self.add("Neg", self.add(operator, other, self.constant(-value)))
             if operator in ("Add", "Sub") and single == 0 != number:
