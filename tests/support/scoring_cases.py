@@ -134,7 +134,7 @@ def _encoder(column: str, random: Random) -> tuple[Encoder, bool]:
     kinds = NUMBERS[group]
     kind = kinds[int(random.integers(len(kinds)))]
     options: dict[str, Any] = {
-        "handle_null": random.choice(["keep", "mean", "median", "mode"]),
+        "handle_null": random.choice(["keep", "keep", "keep", "mean", "median", "mode"]),
         "add_indicator": bool(random.random() < 0.3),
     }
     if random.random() < 0.2:
