@@ -54,6 +54,11 @@ PRODUCTION = (
         "Erases one user from bronze, quarantine, silver and gold, and from the tables' old files.",
     ),
     LazyCommand(
+        "models",
+        "matchlake.cli.models:models_app",
+        "Exports models to ONNX, JSON, SQL and MLflow folders, and verifies exports.",
+    ),
+    LazyCommand(
         "conf",
         "matchlake.cli.conf:conf_app",
         "Checks conf/, and shows its keys and values.",
@@ -105,6 +110,10 @@ _EXTRAS = {
     "pyspark": "spark",
     "py4j": "spark",
     "delta": "spark",
+    "lightgbm": "models",
+    "onnx": "models",
+    "onnxruntime": "models",
+    "sklearn": "models",
     "cryptography": "local",
     "psutil": "local",
 }
