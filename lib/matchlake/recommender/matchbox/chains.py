@@ -1,5 +1,6 @@
 """Several chains over the same ratings, their pooled samples, and convergence diagnostics."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from matchlake.recommender.matchbox.sampler.gibbs import Gibbs, Sample
 from matchlake.recommender.matchbox.sampler.history_features import mean_feature_row
 from matchlake.recommender.matchbox.sampler.link_matrix import Features
 from matchlake.recommender.matchbox.sampler.ratings import Ratings
+
+_log = logging.getLogger(__name__)
 
 
 def run_chains(
@@ -82,6 +85,18 @@ def mixing_problem(diagnostics: Sequence[Convergence], params: MatchboxParams) -
         f"The chains have not mixed: {len(stuck)} of {len(diagnostics)} traced numbers, among them "
         f"{shown}; {advice}."
     )
+
+
+def note_convergence(diagnostics: Sequence[Convergence], params: MatchboxParams) -> None:
+    """Logs the diagnostics of a fit, and a warning if its chains have not mixed."""
+    for diagnostic in diagnostics:
+        _log.info(
+            "%s: mean %.4g, R-hat %.3f, %.0f effective samples",
+            *(diagnostic.name, diagnostic.mean, diagnostic.r_hat, diagnostic.ess),
+        )
+    problem = mixing_problem(diagnostics, params)
+    if problem is not None:
+        _log.warning("%s", problem)
 
 
 def _severity(diagnostic: Convergence) -> float:
