@@ -36,9 +36,8 @@ def save_seen_items(interactions: "DataFrame", folder: Path) -> None:
 
     Logs a warning instead, and writes nothing, if they are too many for the driver.
     """
-    manifest = read_manifest(folder)
-    sides = {name: read_side(folder, manifest, side) for name, side in _SIDES.items()}
-    count = pc.sum(sides[USER_ID]["n_interactions"]).as_py() or 0
+    users = read_side(folder, read_manifest(folder), "user")
+    count = pc.sum(users["n_interactions"]).as_py() or 0
     if count > _MOST:
         _log.warning(
             "the served model does not know the items that users had in the fit: %d interactions "
@@ -48,9 +47,15 @@ def save_seen_items(interactions: "DataFrame", folder: Path) -> None:
         return
     pairs = interactions.selectExpr(USER_ID, ITEM_ID, f"CAST(1 AS FLOAT) AS {VALUE}")
     known = pairs.where(f"{USER_ID} IS NOT NULL AND {ITEM_ID} IS NOT NULL")
-    packed = known.mapInArrow(Pack(nonnegative=False), PACKED_SCHEMA).select("data").toArrow()
-    table = unpack_pairs(packed["data"]) if packed.num_rows else None
-    ids = {name: combined(rows[name]) for name, rows in sides.items()}
+    packed = known.mapInArrow(Pack(nonnegative=False), PACKED_SCHEMA).select("data")
+    write_seen_items(packed.toArrow()["data"], folder)
+
+
+def write_seen_items(data: pa.ChunkedArray, folder: Path) -> None:
+    """Writes packed pairs, as `Pack` makes them, into the folder of a saved model."""
+    manifest = read_manifest(folder)
+    ids = {name: combined(read_side(folder, manifest, side)[name]) for name, side in _SIDES.items()}
+    table = unpack_pairs(data) if len(data) else None
     (folder / _FILE).write_bytes(pack(_rows(table, ids).narrowed()))
 
 

@@ -192,7 +192,7 @@ def _choices(
         table = to_arrow_table(candidates, "the candidates")
         require_names(table, KEYS[1 - side : 2 - side], "the candidates")
         candidates = table[KEYS[1 - side]].to_pylist()
-    closed = excluded(targets, exclude_seen or (), candidates)
+    closed = excluded(targets, () if exclude_seen is None else exclude_seen, candidates)
     closed = closed[closed >= 0]
     for begin in range(0, max(1, len(queries)), _CHUNK):
         count = min(_CHUNK, len(queries) - begin)
