@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 from matchlake.engine.csr import Ints
 from matchlake.engine.top_k import lists_of, require_k
-from matchlake.errors import ParameterError
+from matchlake.errors import InputError, ParameterError
 from matchlake.model_store.manifest import read_manifest
 from matchlake.model_store.numpy import load_numpy
 from matchlake.model_store.seen_items import load_seen_items
@@ -25,7 +26,7 @@ _CHUNK = 1024
 """Users whose lists are computed at a time."""
 
 SCORE, RECOMMEND = "score", "recommend_items"
-DEFAULTS = {"mode": None, "k": 10, "exclude_trained": True}
+DEFAULTS: dict[str, Any] = {"k": 10, "exclude_trained": True}
 
 
 class FactorPyfunc(PythonModel):  # type: ignore[misc]
@@ -59,10 +60,16 @@ class FactorPyfunc(PythonModel):  # type: ignore[misc]
         the fit; the list is then that of an unknown user. Items that the user had in the fit are
         left out, unless `exclude_trained` is false. Where an id is null, all outputs are null.
 
-        Raises SchemaError for missing columns, and for ids that cannot become ids of the fit.
+        Raises MlflowException, which MLflow's server answers with its message, for missing columns,
+        and for ids that cannot become ids of the fit.
         """
         del context
-        chosen: dict[str, Any] = {**DEFAULTS, "mode": self._mode, **(params or {})}
+        try:
+            return self._answer(model_input, {**DEFAULTS, "mode": self._mode, **(params or {})})
+        except InputError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+
+    def _answer(self, model_input: pd.DataFrame, chosen: dict[str, Any]) -> pd.DataFrame:
         if chosen["mode"] == SCORE:
             return self._score(model_input)
         if chosen["mode"] == RECOMMEND:
@@ -78,12 +85,16 @@ class FactorPyfunc(PythonModel):  # type: ignore[misc]
         users = ids_of(rows, "user_id", self._model.places(USER))
         items = ids_of(rows, "item_id", self._model.places(ITEM))
         scores = self._model.score(users, items).astype("float64") if users else np.zeros(0)
+        # JSON has no NaN.
+        whole = pd.Series(scores).astype(object).where(~np.isnan(scores), None)
         null = [u is None or i is None for u, i in zip(users, items, strict=True)]
         cold = [
             None if missing else user not in self._trained[USER] or item not in self._trained[ITEM]
             for user, item, missing in zip(users, items, null, strict=True)
         ]
-        return pd.DataFrame({"score": scores, "is_cold_start": _flags(cold)})
+        return pd.DataFrame(
+            {"score": whole if any(null) else scores, "is_cold_start": _flags(cold)}
+        )
 
     def _recommend(self, sent: pd.DataFrame, k: int, *, exclude_trained: bool) -> pd.DataFrame:
         rows = rows_of(sent, "user_id")

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.models import validate_serving_input
 from tests.support.saved_models import ITEMS, USERS, saved, tracker_in
 
-from matchlake.errors import ParameterError, SchemaError
 from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor
 from matchlake.model_store.seen_items import write_seen_items
 from matchlake.model_store.spark import load_numpy
@@ -166,7 +166,7 @@ def test_an_id_that_cannot_be_converted_is_refused(model: Any) -> None:
             Exception, match=r"(1.5|True) has the type .*are strings, such as"
         ) as told:
             model.predict(pd.DataFrame(row), params={"mode": "recommend_items"})
-        assert type(told.value).__name__ == "SchemaError"
+        assert type(told.value).__name__ == "MlflowException"
 
 
 def test_a_null_id_has_null_answers_and_an_unknown_one_is_a_cold_start(uri: str) -> None:
@@ -208,20 +208,18 @@ def test_a_model_that_ranks_recommends_and_leaves_trained_items_out(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("params", "error", "message"),
+    ("params", "message"),
     [
-        ({"mode": "rank"}, ParameterError, "'score' or 'recommend_items'"),
-        ({"mode": "recommend_items", "k": 0}, ParameterError, "k=0 must be 1 or more"),
-        ({}, SchemaError, r"in the input: item_id\. Available: user_id"),
+        ({"mode": "rank"}, "'score' or 'recommend_items'"),
+        ({"mode": "recommend_items", "k": 0}, "k=0 must be 1 or more"),
+        ({}, r"in the input: item_id\. Available: user_id"),
     ],
 )
 def test_a_question_that_cannot_be_answered_is_an_error(
-    uri: str, params: dict[str, Any], error: type[Exception], message: str
+    uri: str, params: dict[str, Any], message: str
 ) -> None:
-    # The errors are those of the model's own copy of the package, hence the names.
-    with pytest.raises(Exception, match=message) as told:
+    with pytest.raises(MlflowException, match=message):
         mlflow.pyfunc.load_model(uri).predict(pd.DataFrame({"user_id": ["ann"]}), params=params)
-    assert type(told.value).__name__ == error.__name__
 
 
 def test_integer_ids_are_in_the_signature(tmp_path: Path) -> None:
@@ -242,7 +240,8 @@ def test_it_has_requirements_and_an_example(uri: str, model: Any) -> None:
 
 def test_serves_without_spark_and_without_matchlake_installed(uri: str, folder: Path) -> None:
     code = f"""
-import sys
+import os, sys
+os.environ["NUMBA_OPT"] = "0"  # Kernels compile in half the time.
 sys.path = [p for p in sys.path if not p.endswith("/lib") or "python" in p]
 class Blocked:
     def find_spec(self, name, *_):
@@ -258,7 +257,11 @@ import matchlake
 assert matchlake.__file__.startswith({uri!r}), matchlake.__file__
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=folder
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
     )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) == pytest.approx(expected(folder)[0, 0], rel=1e-6)
