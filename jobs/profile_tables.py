@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from datetime import UTC, datetime
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
@@ -20,7 +21,9 @@ _log = logging.getLogger("matchlake.profile_tables")
 def run(runtime: Runtime) -> None:
     """Writes gold.column_profiles and gold.drift, and logs the plots to one run."""
     tables = runtime.config.profile.tables
-    with runtime.tracker.run("profile_tables") as tracked:
+    name = f"profile_tables {datetime.now(UTC):%Y-%m-%d %H:%M}"
+    about = f"Distributions of the columns of {', '.join(tables)}, one picture per column."
+    with runtime.tracker.run(name, about) as tracked:
         for table in tables:
             profile_table(runtime, table, tracked)
 

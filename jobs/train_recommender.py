@@ -2,13 +2,15 @@
 
 import logging
 import sys
+from datetime import UTC, datetime
 
 from pyspark.sql import DataFrame
 
 from matchlake.io.fit_checkpoints import FitCheckpoints, fit_checkpoints
-from matchlake.io.mlflow_tracking import CHAMPION
+from matchlake.io.mlflow_tracking import CHAMPION, Descriptions
 from matchlake.io.task_values import set_task_value
 from matchlake.model_store.mlflow_flavor import EVALUATED, FACTORS, pyfunc_flavor
+from matchlake.model_store.seen_items import save_seen_items
 from matchlake.model_store.spark import save_model
 from matchlake.recommender.baselines.bias import fit_bias
 from matchlake.recommender.baselines.popularity import fit_popularity
@@ -18,6 +20,7 @@ from matchlake.recommender.split import Split, split
 from matchlake.runtime import Runtime, run_job
 from matchlake.schemas import INTERACTIONS
 from matchlake.training.collapse import require_learned
+from matchlake.training.descriptions import MODEL, describe_run, describe_version, run_name
 from matchlake.training.evaluation import evaluate, flat_figures
 from matchlake.training.params import TrainParams
 from matchlake.training.plots import training_plots
@@ -55,7 +58,7 @@ def run(runtime: Runtime) -> None:
     path = f"{runtime.config.checkpoints}/train_recommender"
     with (
         fit_checkpoints(runtime.spark, path, label, resume=params.resume) as checkpoints,
-        tracker.run("train_recommender") as run,
+        tracker.run(run_name(params, datetime.now(UTC)), describe_run(params, versions)) as run,
         tracker.scratch() as scratch,
     ):
         parts = Split(*map(checkpoints.of("parts"), split(interactions, params.split)))
@@ -69,7 +72,7 @@ def run(runtime: Runtime) -> None:
         run.log_metrics(flat_figures(figures, name))
         log_diagnostics(run, model)
         scored = model.score(parts.test) if model.predicts_ratings else None
-        for file, figure in training_plots(figures, scored).items():
+        for file, figure in training_plots(figures, scored, params.metric).items():
             run.log_figure(figure, file)
         decision = decide_promotion(
             tracker, lakehouse, (model, figures), parts, params, checkpoints.of("gate")
@@ -80,10 +83,15 @@ def run(runtime: Runtime) -> None:
             sides = read_encoders(lakehouse, sides, tables, versions)
             served = _fit(interactions, params, sides, checkpoints.of("refit"))
         save_model(served, scratch / FACTORS)
+        save_seen_items(
+            interactions if params.refit_on_all_data else parts.train, scratch / FACTORS
+        )
         save_training_params(scratch / FACTORS, params)
         save_side_tables(scratch / FACTORS, tables)
         uri = run.log_model(pyfunc_flavor(scratch))
-        made = run.register(uri, decision, {SPLIT_TAG: params.split.model_dump_json()})
+        tags = {SPLIT_TAG: params.split.model_dump_json()}
+        about = Descriptions(MODEL, describe_version(figures, params, decision.reason))
+        made = run.register(uri, decision, tags, about)
     (alias,) = made.aliases
     set_task_value("alias", alias)
     level = logging.INFO if alias == CHAMPION else logging.WARNING

@@ -34,32 +34,32 @@ if TYPE_CHECKING:
     from matchlake.recommender.als.params import AlsParams as AlsParams
     from matchlake.recommender.azure_modes import recommend_rated_items as recommend_rated_items
     from matchlake.recommender.baselines.bias import BiasModel as BiasModel
-    from matchlake.recommender.baselines.bias import fit_bias as fit_bias
+    from matchlake.recommender.baselines.dispatch import fit_bias as fit_bias
+    from matchlake.recommender.baselines.dispatch import fit_popularity as fit_popularity
     from matchlake.recommender.baselines.ease import fit_ease as fit_ease
     from matchlake.recommender.baselines.ease_model import EaseModel as EaseModel
     from matchlake.recommender.baselines.params import BiasParams as BiasParams
     from matchlake.recommender.baselines.params import EaseParams as EaseParams
     from matchlake.recommender.baselines.params import PopularityParams as PopularityParams
     from matchlake.recommender.baselines.popularity import PopularityModel as PopularityModel
-    from matchlake.recommender.baselines.popularity import fit_popularity as fit_popularity
     from matchlake.recommender.checkpoint import local_checkpoint as local_checkpoint
-    from matchlake.recommender.matchbox.encoding import Encoders as Encoders
+    from matchlake.recommender.matchbox.encoders import Encoders as Encoders
     from matchlake.recommender.matchbox.fit import fit_matchbox as fit_matchbox
     from matchlake.recommender.matchbox.model import MatchboxModel as MatchboxModel
     from matchlake.recommender.matchbox.numpy_model import NumpyMatchboxModel as NumpyMatchboxModel
     from matchlake.recommender.matchbox.params import MatchboxParams as MatchboxParams
-    from matchlake.recommender.metrics.calibration import calibration_metrics as calibration_metrics
-    from matchlake.recommender.metrics.catalogue import catalogue_metrics as catalogue_metrics
+    from matchlake.recommender.metrics.dispatch import calibration_metrics as calibration_metrics
+    from matchlake.recommender.metrics.dispatch import catalogue_metrics as catalogue_metrics
+    from matchlake.recommender.metrics.dispatch import ranking_metrics as ranking_metrics
+    from matchlake.recommender.metrics.dispatch import rating_metrics as rating_metrics
+    from matchlake.recommender.metrics.dispatch import related_metrics as related_metrics
     from matchlake.recommender.metrics.params import RankingParams as RankingParams
-    from matchlake.recommender.metrics.ranking import ranking_metrics as ranking_metrics
-    from matchlake.recommender.metrics.rating import rating_metrics as rating_metrics
-    from matchlake.recommender.metrics.related import related_metrics as related_metrics
     from matchlake.recommender.protocol import NumpyRecommender as NumpyRecommender
     from matchlake.recommender.protocol import Pools as Pools
     from matchlake.recommender.protocol import Recommender as Recommender
     from matchlake.recommender.split.dispatch import split as split
     from matchlake.recommender.split.params import SplitParams as SplitParams
-    from matchlake.recommender.split.parts import Split as Split
+    from matchlake.recommender.split.result import Split as Split
     from matchlake.runtime import Runtime as Runtime
     from matchlake.runtime import start as start
     from matchlake.runtime import start_notebook as start_notebook
@@ -83,27 +83,27 @@ _MODULES = {
     "recommender.als.numpy_model": ("NumpyFactorModel",),
     "recommender.als.params": ("AlsParams",),
     "recommender.azure_modes": ("recommend_rated_items",),
-    "recommender.baselines.bias": ("BiasModel", "fit_bias"),
+    "recommender.baselines.bias": ("BiasModel",),
+    "recommender.baselines.dispatch": ("fit_bias", "fit_popularity"),
     "recommender.baselines.ease": ("fit_ease",),
     "recommender.baselines.ease_model": ("EaseModel",),
     "recommender.baselines.params": ("BiasParams", "EaseParams", "PopularityParams"),
-    "recommender.baselines.popularity": ("PopularityModel", "fit_popularity"),
+    "recommender.baselines.popularity": ("PopularityModel",),
     "recommender.checkpoint": ("local_checkpoint",),
-    "recommender.matchbox.encoding": ("Encoders",),
+    "recommender.matchbox.encoders": ("Encoders",),
     "recommender.matchbox.fit": ("fit_matchbox",),
     "recommender.matchbox.model": ("MatchboxModel",),
     "recommender.matchbox.numpy_model": ("NumpyMatchboxModel",),
     "recommender.matchbox.params": ("MatchboxParams",),
-    "recommender.metrics.calibration": ("calibration_metrics",),
-    "recommender.metrics.catalogue": ("catalogue_metrics",),
+    "recommender.metrics.dispatch": (
+        *("calibration_metrics", "catalogue_metrics", "ranking_metrics"),
+        *("rating_metrics", "related_metrics"),
+    ),
     "recommender.metrics.params": ("RankingParams",),
-    "recommender.metrics.ranking": ("ranking_metrics",),
-    "recommender.metrics.rating": ("rating_metrics",),
-    "recommender.metrics.related": ("related_metrics",),
     "recommender.protocol": ("NumpyRecommender", "Pools", "Recommender"),
     "recommender.split.dispatch": ("split",),
     "recommender.split.params": ("SplitParams",),
-    "recommender.split.parts": ("Split",),
+    "recommender.split.result": ("Split",),
     "formulas.weights": ("log_weight", "time_decay"),
     "runtime": ("Runtime", "start", "start_notebook"),
 }

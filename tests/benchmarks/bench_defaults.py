@@ -27,7 +27,7 @@ from matchlake.engine.top_k import lists_of, pack_targets, top_k
 from matchlake.recommender.als import defaults
 from matchlake.recommender.als.in_memory import fit_rows
 from matchlake.recommender.als.params import AlsParams
-from matchlake.recommender.interactions import InteractionStats
+from matchlake.recommender.interaction_stats import InteractionStats
 from matchlake.recommender.scaled_weights import scaled_weights
 
 Floats = npt.NDArray[np.float32]

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -53,15 +53,18 @@ def side(name: str, ids: Sequence[Any], seed: int, rank: int = RANK) -> pa.Table
 
 
 def factor_model(
-    users: Sequence[Any] = USERS, items: Sequence[Any] = ITEMS, rank: int = RANK
+    users: Sequence[Any] = USERS,
+    items: Sequence[Any] = ITEMS,
+    rank: int = RANK,
+    feedback: Literal["explicit", "implicit"] = "explicit",
 ) -> FactorModel:
     """A model whose frames are Arrow tables: enough to be saved."""
     frames = (ArrowFrame(side("user", users, 1, rank)), ArrowFrame(side("item", items, 2, rank)))
-    params = AlsParams(feedback="explicit", rank=rank)
+    params = AlsParams(feedback=feedback, rank=rank)
     return FactorModel(*cast("tuple[DataFrame, DataFrame]", frames), mean=3.25, params=params)
 
 
-def saved(folder: Path, **ids: Sequence[Any]) -> Path:
+def saved(folder: Path, **ids: Any) -> Path:
     """A saved model in a new folder `folder`."""
     save_model(factor_model(**ids), folder)
     return folder

@@ -1,6 +1,9 @@
 """Fits feature sets."""
 
-from pyspark.sql import DataFrame
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Union
+
+import pyarrow as pa
 
 from matchlake.errors import InputError, SchemaError
 from matchlake.features.feature_set import FeatureSet
@@ -8,13 +11,22 @@ from matchlake.features.fitted import Declared, FittedFeature
 from matchlake.features.kinds import FITTED
 from matchlake.features.model import FeatureModel
 from matchlake.features.names import Names
-from matchlake.features.statistics import collect_statistics
+from matchlake.features.requests import Request, Statistics
+from matchlake.features.table_statistics import spark_types, table_statistics
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+Table = Union["DataFrame", pa.Table]
+"""A Spark frame, or an Arrow table."""
 
 
 def fit_features(
-    frame: DataFrame, features: FeatureSet, previous: FeatureModel | None = None
+    frame: Table, features: FeatureSet, previous: FeatureModel | None = None
 ) -> FeatureModel:
     """Learns a feature set from the columns of `frame`; starts one Spark job.
+
+    An Arrow table needs no Spark; its quantiles are exact.
 
     With the `previous` model of the set, all its categories keep their order and their columns,
     and new categories follow them. If the new model differs, its version is one higher; otherwise
@@ -29,7 +41,7 @@ def fit_features(
         )
         for each in declared
     }
-    statistics = collect_statistics(frame, requests)
+    statistics = _statistics(frame, requests)
     if not statistics.rows:
         raise InputError(f"Feature set {features.name}: there are no rows to fit on.")
     names = _reserved(features, before)
@@ -63,9 +75,23 @@ def changed_since(model: FeatureModel, features: FeatureSet) -> list[str]:
     return changed or (["order"] if list(fitted) != list(declared) else [])
 
 
-def _check_columns(frame: DataFrame, features: FeatureSet) -> list[Declared]:
+def _statistics(frame: Table, requests: Mapping[str, Request]) -> Statistics:
+    if isinstance(frame, pa.Table):
+        return table_statistics(frame, requests)
+    from matchlake.features.statistics import collect_statistics  # noqa: PLC0415 - brings Spark
+
+    return collect_statistics(frame, requests)
+
+
+def _types(frame: Table) -> dict[str, str]:
+    if isinstance(frame, pa.Table):
+        return spark_types(frame)
+    return {field.name: field.dataType.simpleString() for field in frame.schema}
+
+
+def _check_columns(frame: Table, features: FeatureSet) -> list[Declared]:
     """The declared features with the types of their columns."""
-    types = {field.name: field.dataType.simpleString() for field in frame.schema}
+    types = _types(frame)
     read = {name: features.column(name) for name in features.features}
     missing = sorted({*read.values(), *features.keys} - types.keys())
     if missing:

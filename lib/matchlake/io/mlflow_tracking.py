@@ -5,19 +5,19 @@ MLflow takes seconds to import, so it is imported on first use and never by impo
 
 import json
 import logging
-import os
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matchlake.errors import ModelError
+from matchlake.io.mlflow_client import flat, import_mlflow, quietly, unless_gone
 from matchlake.io.mlflow_errors import asking, is_gone, no_answer, require_active, unreadable
 from matchlake.io.params import TrackingParams
+from matchlake.io.ports import HOST, MLFLOW_PORT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,13 +31,8 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 """Alias of the newest version that did not become champion."""
 
-# Environment variables of MLflow: no usage reports and no progress bars. If a server does not
-# answer, MLflow stops after half a minute, instead of four minutes.
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
-}
+_KIND, _TRAINING = "mlflow.experimentKind", "custom_model_development"
+"""The tag of an experiment that opens MLflow's page in its view of training runs."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +59,13 @@ class Decision:
     reason: str
     champion: str | None = None
     """The version that was champion at the time of the decision; None: there was none."""
+
+
+class Descriptions(NamedTuple):
+    """Descriptions of a registered model and of one version, in Markdown."""
+
+    model: str
+    version: str
 
 
 class Tracker:
@@ -93,17 +95,22 @@ class Tracker:
         return self.params.registry or ("databricks-uc" if on_databricks else self.uri)
 
     @contextmanager
-    def run(self, name: str) -> Iterator["Run"]:
+    def run(self, name: str, description: str | None = None) -> Iterator["Run"]:
         """A run of the experiment; an exception marks it as failed and is raised again.
 
-        Errors of MLflow, also of what the run logs, are raised as ModelError.
+        Logs the address of the run when it ends. Errors of MLflow, also of what the run logs, are
+        raised as ModelError.
         """
         mlflow = self._connect()
         with self._answers():
             self._choose_experiment(mlflow)
-        with asking(mlflow, self._where), mlflow.start_run(run_name=name) as active:
+        with (
+            asking(mlflow, self._where),
+            mlflow.start_run(run_name=name, description=description) as active,
+        ):
             _log.info("run %s of experiment %s at %s", name, self.params.experiment, self.uri)
             yield Run(mlflow, self.params.model, active.info.run_id)
+        _log.info("run %s in MLflow: %s", name, self._page_of(active.info))
 
     def champion(self) -> ModelVersion | None:
         """The version with the alias champion; None without one."""
@@ -128,21 +135,21 @@ class Tracker:
             client = self._connect().MlflowClient()
             numbers = [int(v.version) for v in client.search_model_versions(f"name='{name}'")]
             # The search gives no aliases. A version may be deleted after the search.
-            asked = [_unless_gone(client.get_model_version, name, str(n)) for n in sorted(numbers)]
+            asked = [unless_gone(client.get_model_version, name, str(n)) for n in sorted(numbers)]
         return [_version(found) for found in asked if found is not None]
 
     def delete(self, version: ModelVersion) -> None:
         """Deletes a version and its run, if they still exist; `mlflow gc` removes the files."""
         with self._answers():
             client = self._connect().MlflowClient()
-            _unless_gone(client.delete_model_version, version.name, version.version)
-            _unless_gone(client.delete_run, version.run_id)
+            unless_gone(client.delete_model_version, version.name, version.version)
+            unless_gone(client.delete_run, version.run_id)
 
     def tag(self, version: ModelVersion, key: str, value: str) -> None:
         """Sets a tag of a version, if it still exists."""
         with self._answers():
             client = self._connect().MlflowClient()
-            _unless_gone(client.set_model_version_tag, version.name, version.version, key, value)
+            unless_gone(client.set_model_version_tag, version.name, version.version, key, value)
 
     def metrics(self, version: ModelVersion) -> dict[str, float]:
         """The metrics of the run of `version`; raises ModelGoneError if the run is gone."""
@@ -188,6 +195,15 @@ class Tracker:
         with tempfile.TemporaryDirectory(prefix="matchlake-", dir=self.params.staging) as folder:
             yield Path(folder)
 
+    def _page_of(self, run: Any) -> str:
+        """How a person gets to the page of a run."""
+        page = f"#/experiments/{run.experiment_id}/runs/{run.run_id}"
+        if self.store:
+            return f"http://{HOST}:{MLFLOW_PORT}/{page} once `matchlake mlflow` runs"
+        if self.uri.startswith("http"):
+            return f"{self.uri.rstrip('/')}/{page}"
+        return f"run {run.run_id} of experiment {self.params.experiment} at {self.uri}"
+
     @property
     def _where(self) -> str:
         same = self.registry == self.uri
@@ -217,7 +233,7 @@ class Tracker:
     def _connect(self) -> ModuleType:
         if self.store:
             self.store.parent.mkdir(parents=True, exist_ok=True)
-        mlflow = _import_mlflow()
+        mlflow = import_mlflow()
         mlflow.set_tracking_uri(self.uri)
         mlflow.set_registry_uri(self.registry)
         return mlflow
@@ -228,7 +244,10 @@ class Tracker:
         require_active(found, self.uri)
         if self.store and not found:
             mlflow.create_experiment(name, self.store.with_name("mlartifacts").as_uri())
-        mlflow.set_experiment(name)
+        chosen = mlflow.set_experiment(name)
+        if _KIND not in chosen.tags:
+            # Without it the page asks whether runs are of models or of agents.
+            mlflow.MlflowClient().set_experiment_tag(chosen.experiment_id, _KIND, _TRAINING)
 
 
 class Run:
@@ -241,7 +260,7 @@ class Run:
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Logs parameters; those of nested mappings get dotted names."""
-        self._mlflow.log_params(dict(_flat(params)))
+        self._mlflow.log_params(dict(flat(params)))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Logs numbers."""
@@ -276,13 +295,17 @@ class Run:
         # The name of a logged model cannot have dots; only the registry has Unity Catalog's name of
         # three levels.
         name = self._model.rpartition(".")[2]
-        with _quiet():
+        with quietly():
             return str(self._mlflow.pyfunc.log_model(name=name, **flavor).model_uri)
 
     def register(
-        self, model_uri: str, decision: Decision, tags: Mapping[str, str] | None = None
+        self,
+        model_uri: str,
+        decision: Decision,
+        tags: Mapping[str, str] | None = None,
+        descriptions: "Descriptions | None" = None,
     ) -> ModelVersion:
-        """Registers a logged model as a version with tags and an alias.
+        """Registers a logged model as a version with tags, an alias, and descriptions.
 
         The alias champion moves only if it still names the version of the decision. Otherwise
         another run or a person has moved it, and the new version becomes challenger. MLflow cannot
@@ -293,13 +316,15 @@ class Run:
         """
         client = self._mlflow.MlflowClient()
         tags = {**(tags or {}), "decision": decision.reason}
-        with _quiet():
+        with quietly():
             made = self._mlflow.register_model(model_uri, self._model, tags=tags)
         try:
             alias, reason = self._decided_now(client, decision)
             if reason != decision.reason:
                 _log.warning("version %s stays %s: %s", made.version, alias, reason)
                 client.set_model_version_tag(self._model, made.version, "decision", reason)
+            if descriptions is not None:
+                self._describe(client, made.version, descriptions)
             client.set_registered_model_alias(self._model, alias, made.version)
         except BaseException:
             client.delete_model_version(self._model, made.version)
@@ -307,6 +332,12 @@ class Run:
         return ModelVersion(
             made.name, str(made.version), made.run_id, {**tags, "decision": reason}, (alias,)
         )
+
+    def _describe(self, client: Any, version: str, descriptions: "Descriptions") -> None:
+        """Describes a version and, unless a person has done so, the model."""
+        client.update_model_version(self._model, version, descriptions.version)
+        if not client.get_registered_model(self._model).description:
+            client.update_registered_model(self._model, descriptions.model)
 
     def _decided_now(self, client: Any, decision: Decision) -> tuple[str, str]:
         """Alias and reason of a decision, unless the champion has changed since."""
@@ -333,41 +364,6 @@ def _champion(client: Any, model: str) -> ModelVersion | None:
         raise
 
 
-def _unless_gone(ask: Callable[..., Any], *given: str) -> Any:
-    """The answer to a question about something; None if it does not exist (any more)."""
-    try:
-        return ask(*given)
-    except Exception as error:
-        if is_gone(error):
-            return None
-        raise
-
-
-def _import_mlflow() -> ModuleType:
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    import mlflow  # noqa: PLC0415
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return mlflow  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps MLflow's remarks on its own code and on a missing pip out of the log."""
-    from mlflow.utils import logging_utils  # noqa: PLC0415
-
-    logging_utils.disable_logging()
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        logging_utils.enable_logging()
-
-
 def _version(found: Any) -> ModelVersion:
     if not found.version:
         raise ModelError(
@@ -376,11 +372,3 @@ def _version(found: Any) -> ModelVersion:
         )
     aliases = tuple(found.aliases or ())
     return ModelVersion(found.name, str(found.version), found.run_id, dict(found.tags), aliases)
-
-
-def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in params.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -7,6 +7,9 @@ from matchlake.errors import SandboxError
 
 HOST = "127.0.0.1"
 """Servers of this machine listen here only."""
+MLFLOW_PORT = 5000
+"""The port of the local MLflow page, if it is free."""
+
 # These ports lie below the ephemeral range of Linux and macOS. So no outgoing connection takes a
 # port after it was chosen.
 _PORTS = range(20_000, 32_000)

@@ -29,12 +29,36 @@ def pyfunc_flavor(folder: Path) -> dict[str, Any]:
 
     All other files of `folder` are logged, too.
     """
-    from mlflow.models import ModelSignature  # noqa: PLC0415
-    from mlflow.types.schema import AnyType, ColSpec, ParamSchema, ParamSpec, Schema  # noqa: PLC0415
-
     example = _example(folder / FACTORS)
+    rates = read_manifest(folder / FACTORS).typed_params().predicts_ratings
+    return {
+        "python_model": str(Path(__file__).with_name("mlflow_serving.py")),
+        "artifacts": {path.name: str(path) for path in sorted(folder.iterdir())},
+        "code_paths": [str(Path(__file__).parents[1])],
+        "signature": _signature(example, rates=rates),
+        "input_example": example if rates else example[["user_id"]],
+        "pip_requirements": [f"{name}=={version(name)}" for name in _NEEDS],
+        "metadata": {"matchlake_version": version("matchlake")},
+    }
+
+
+def _signature(example: pd.DataFrame, *, rates: bool) -> Any:
+    """What the model reads and returns: by default scores if it rates, otherwise lists."""
+    from mlflow.models import ModelSignature  # noqa: PLC0415
+    from mlflow.types.schema import (  # noqa: PLC0415
+        AnyType,
+        Array,
+        ColSpec,
+        ParamSchema,
+        ParamSpec,
+        Schema,
+    )
+
     user, item = ("long" if kind == "int64" else "string" for kind in example.dtypes)
-    signature = ModelSignature(
+    cold = ColSpec("boolean", "is_cold_start")
+    scores = [ColSpec("double", "score"), cold]
+    lists = [ColSpec(Array(item), "item_id"), ColSpec(Array("double"), "score"), cold]
+    return ModelSignature(
         inputs=Schema(
             [
                 ColSpec(user, "user_id"),
@@ -44,18 +68,15 @@ def pyfunc_flavor(folder: Path) -> dict[str, Any]:
                 ColSpec(AnyType(), "exclude_seen", required=False),
             ]
         ),
-        outputs=Schema([ColSpec("double", "score"), ColSpec("boolean", "is_cold_start")]),
-        params=ParamSchema([ParamSpec("mode", "string", "score"), ParamSpec("k", "long", 10)]),
+        outputs=Schema(scores if rates else lists),
+        params=ParamSchema(
+            [
+                ParamSpec("mode", "string", "score" if rates else "recommend_items"),
+                ParamSpec("k", "long", 10),
+                ParamSpec("exclude_trained", "boolean", default=True),
+            ]
+        ),
     )
-    return {
-        "python_model": str(Path(__file__).with_name("mlflow_serving.py")),
-        "artifacts": {path.name: str(path) for path in sorted(folder.iterdir())},
-        "code_paths": [str(Path(__file__).parents[1])],
-        "signature": signature,
-        "input_example": example,
-        "pip_requirements": [f"{name}=={version(name)}" for name in _NEEDS],
-        "metadata": {"matchlake_version": version("matchlake")},
-    }
 
 
 def _example(folder: Path) -> pd.DataFrame:

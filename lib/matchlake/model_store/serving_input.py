@@ -1,12 +1,13 @@
 """The rows that a served model answers, from what a caller sent."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from matchlake.errors import SchemaError
+from matchlake.recommender.id_types import exact_ids
 
 EXCLUDE = "exclude_seen"
 """Column with a list of item ids per row."""
@@ -39,26 +40,19 @@ def rows_of(sent: pd.DataFrame, *required: str) -> pd.DataFrame:
     return pd.DataFrame({name: list(values) for name, values in columns.items()}, dtype=object)
 
 
-def require_kind(values: Sequence[Any], name: str, known: Sequence[Any]) -> None:
-    """Raises SchemaError if an id has another type than the ids of the model, `known`.
+def ids_of(rows: pd.DataFrame, name: str, known: Mapping[Any, int]) -> list[Any]:
+    """The ids of a column in the type of the `known` ones; None for null.
 
-    Such an id would be unknown, and its answer that of an unknown user or item. Null passes.
+    An integer becomes a string where ids are strings, for example. Raises SchemaError for an id
+    that cannot be converted exactly: it would be unknown, and get the answer of an unknown one.
     """
-    kind, words = (str, "strings") if isinstance(known[0], str) else (int, "integers")
-    for value in values:
-        plain = value.item() if isinstance(value, np.generic) else value
-        if _is_null(plain) or (isinstance(plain, kind) and not isinstance(plain, bool)):
-            continue
-        raise SchemaError(
-            f"{name} {plain!r} has the type {type(plain).__name__}, but the ids of this model are "
-            f"{words}, such as {known[0]!r}. Send {name} as {words}."
-        )
+    return exact_ids(rows[name].to_list(), known, name)
 
 
-def exclusions_of(rows: pd.DataFrame, known: Sequence[Any]) -> list[Sequence[Any]]:
+def exclusions_of(rows: pd.DataFrame, known: Mapping[Any, int]) -> list[Sequence[Any]]:
     """The items not to recommend, per row; empty where nothing was sent.
 
-    Raises SchemaError for a value that is no list, and for items of another type than `known`.
+    Raises SchemaError for a value that is no list, and for items as `ids_of` does.
     """
     sent: list[Any] = rows[EXCLUDE].to_list() if EXCLUDE in rows else [None] * len(rows)
     for value in sent:
@@ -66,10 +60,7 @@ def exclusions_of(rows: pd.DataFrame, known: Sequence[Any]) -> list[Sequence[Any
             raise SchemaError(
                 f"{EXCLUDE} {value!r} is no list. Send a list of item ids per row, or null."
             )
-    lists: list[Sequence[Any]] = [() if _is_null(value) else list(value) for value in sent]
-    for each in lists:
-        require_kind(each, EXCLUDE, known)
-    return lists
+    return [() if _is_null(value) else exact_ids(list(value), known, EXCLUDE) for value in sent]
 
 
 def _exclusions(values: Any, size: int) -> Any:

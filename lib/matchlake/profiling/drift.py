@@ -23,8 +23,8 @@ def drift(
     of the rows before and after. The bins cover the range of both frames, and their width is a
     power of two. Every bin counts half a row more than it has, so that empty bins have a logarithm.
 
-    ks, for numbers only, is the largest distance of the two cumulative fractions of the finite
-    values. It is measured at the cells of `count_cells`.
+    ks, for numbers and times only, is the largest distance of the two cumulative fractions of the
+    finite values. It is measured at the cells of `count_cells`.
     """
     sides = [
         count_cells(frame, columns).withColumn("is_after", F.lit(side))
@@ -66,7 +66,7 @@ def _distance() -> Column:
     def fraction(side: str) -> Column:
         return F.sum(side).over(running) / F.nullif(F.sum(side).over(of_column), F.lit(0))
 
-    is_number = F.col("kind") == "histogram"
+    is_number = F.col("kind").isin("histogram", "timeline")
     return F.when(is_number, F.abs(fraction("after") - fraction("before")))
 
 

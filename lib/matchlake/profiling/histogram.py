@@ -27,14 +27,16 @@ from matchlake.errors import SchemaError
 _OCTAVE_BITS = 12
 _SMALLEST = -1060
 _INFINITY = float("inf")
-_TEXTS = (StringType, BooleanType, DateType, TimestampType)
+_TIMES = (DateType, TimestampType)
+_TEXTS = (StringType, BooleanType, *_TIMES)
 
 
 def count_cells(frame: DataFrame, columns: Sequence[str] | None = None) -> DataFrame:
     """The rows of each cell and each category of each column. Lazy.
 
     Gives column_name, kind, cell and unit (double), category, rows. `kind` is histogram for finite
-    numbers, bar for strings, booleans, days and the elements of lists, null, or not_finite.
+    numbers, timeline for days and times, bar for strings, booleans and the elements of lists, null,
+    or not_finite. The cell of a time is its day, counted from 1970-01-01.
     Columns of other types are left out; if `columns` names one, SchemaError is raised.
     """
     entries = [
@@ -85,10 +87,11 @@ def _entries(name: str, kind: DataType) -> Column:
     if isinstance(kind, NumericType):
         unit = F.lit(1.0) if isinstance(kind, IntegralType) else None
         return F.array(_number_entry(name, column.cast("double"), unit))
-    text = column.cast("date" if isinstance(kind, TimestampType) else kind).cast("string")
-    return F.array(
-        F.when(column.isNull(), _entry(name, "null")).otherwise(_entry(name, "bar", category=text))
-    )
+    if isinstance(kind, _TIMES):
+        value = _entry(name, "timeline", F.unix_date(column.cast("date")), F.lit(1.0))
+    else:
+        value = _entry(name, "bar", category=column.cast("string"))
+    return F.array(F.when(column.isNull(), _entry(name, "null")).otherwise(value))
 
 
 def _number_entry(name: str, value: Column, minimum: Column | None) -> Column:

@@ -6,6 +6,7 @@ Matplotlib takes a second to import, so the functions that draw import it.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
@@ -44,19 +45,21 @@ def finish_panels(figure: "Figure", panels: "Sequence[Axes]", x: str) -> None:
 
 
 def draw_column(rows: pd.DataFrame, title: str) -> "Figure":
-    """A histogram of densities, or a bar chart of counts, of one column's rows of `profile`.
+    """A histogram, a timeline or a bar chart of one column's rows of `profile`.
 
     `title` is the column's name, with the name of its table.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    histogram = rows[rows["kind"] == "histogram"].sort_values("bin_low")
+    histogram = rows[rows["kind"].isin(["histogram", "timeline"])].sort_values("bin_low")
     bars = rows[rows["kind"] == "bar"].sort_values("rows", ascending=False)
     rest = rows[rows["kind"].isin(_REST)].sort_values("kind", ascending=False)
     height = max(_MIN_HEIGHT, 1 + _BAR_HEIGHT * (len(bars) + len(rest)))
     figure = Figure(figsize=(7, 4 if len(histogram) else height), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    if len(histogram):
+    if len(histogram) and histogram["kind"].iloc[0] == "timeline":
+        _draw_timeline(axes, histogram)
+    elif len(histogram):
         _draw_histogram(axes, histogram)
         axes.set_xlabel(_plain(title.rpartition(".")[2]))
     else:
@@ -72,7 +75,28 @@ def _draw_histogram(axes: "Axes", bins: pd.DataFrame) -> None:
     width = bins["bin_high"] - bins["bin_low"]
     low, density = bins["bin_low"], bins["density"]
     axes.bar(low, density, width, align="edge", color=COLORS[0], edgecolor="white", linewidth=0.5)
-    axes.set_ylabel(f"density, in bins of {width.iloc[0]:g}")
+    axes.set_ylabel(f"Density, in bins of {width.iloc[0]:g}")
+
+
+def _draw_timeline(axes: "Axes", bins: pd.DataFrame) -> None:
+    """Rows by day, or by a number of days."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415
+    from matplotlib.ticker import StrMethodFormatter  # noqa: PLC0415
+
+    days = int(bins["bin_high"].iloc[0] - bins["bin_low"].iloc[0])
+    begin = pd.to_datetime(bins["bin_low"], unit="D").to_numpy()
+    width = np.timedelta64(days, "D")
+    axes.bar(
+        begin, bins["rows"], width, align="edge", color=COLORS[0], edgecolor="white", linewidth=0.5
+    )
+    if len(bins) == 1:
+        axes.set_xlim(begin[0] - width, begin[0] + 2 * width)
+    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.set_xlabel("Day (UTC)")
+    axes.set_ylabel("Rows per day" if days == 1 else f"Rows per {days} days")
 
 
 def _draw_bars(axes: "Axes", bars: pd.DataFrame, rest: pd.DataFrame) -> None:
@@ -88,7 +112,7 @@ def _draw_bars(axes: "Axes", bars: pd.DataFrame, rest: pd.DataFrame) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, longest * _ROOM)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.set_xlabel("rows")
+    axes.set_xlabel("Rows")
     for position, count, fraction in zip(positions, shown["rows"], shown["fraction"], strict=True):
         at, side = (longest * _ROOM, "right") if count > longest else (count, "left")
         axes.text(at, position, f" {count:,} ({fraction:.1%}) ", va="center", ha=side, fontsize=7)

@@ -16,8 +16,14 @@ COLUMN_PROFILES = TableSpec(
         Column("table_name", "STRING", "The profiled table", nullable=False),
         Column("version", "BIGINT", "The profiled Delta version", nullable=False),
         Column("column_name", "STRING", "The column", nullable=False),
-        Column("kind", "STRING", "histogram, bar, other, null or not_finite", nullable=False),
-        Column("bin_low", "DOUBLE", "Start of the histogram's bin, inclusive"),
+        Column(
+            "kind", "STRING", "histogram, timeline, bar, other, null or not_finite", nullable=False
+        ),
+        Column(
+            "bin_low",
+            "DOUBLE",
+            "Start of the bin, inclusive; of a timeline in days since 1970-01-01",
+        ),
         Column("bin_high", "DOUBLE", "End of the bin, exclusive"),
         Column("category", "STRING", "The category of the row, if its kind is bar"),
         Column("rows", "BIGINT", "Rows of the bin or category", nullable=False),
@@ -39,7 +45,7 @@ DRIFT = TableSpec(
         Column("before_rows", "BIGINT", "Values in the earlier version", nullable=False),
         Column("after_rows", "BIGINT", "Values in the later version", nullable=False),
         Column("psi", "DOUBLE", "Population stability index; 0: no change", nullable=False),
-        Column("ks", "DOUBLE", "Kolmogorov-Smirnov distance; numbers only"),
+        Column("ks", "DOUBLE", "Kolmogorov-Smirnov distance; numbers and times only"),
         Column("new_categories", "ARRAY<STRING>", "Categories of the later version alone"),
         Column("gone_categories", "ARRAY<STRING>", "Categories of the earlier version alone"),
         Column("null_fraction_before", "DOUBLE", "Fraction of nulls in the earlier version"),

@@ -15,7 +15,7 @@ from matchlake.engine.grouped import apply_by_group
 from matchlake.engine.packing import binary_array, pack, pieces_of, spread_keys, unpack
 from matchlake.recommender.checkpoint import Checkpointer
 from matchlake.recommender.ids import dense_ids
-from matchlake.recommender.interactions import SHOWN, VALUE, InteractionStats, refuse_repeated
+from matchlake.recommender.interaction_stats import SHOWN, VALUE, InteractionStats, refuse_repeated
 from matchlake.recommender.sides import ITEM, USER
 from matchlake.schemas import ITEM_ID, USER_ID
 

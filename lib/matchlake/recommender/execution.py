@@ -3,7 +3,7 @@
 import logging
 from typing import Literal
 
-from matchlake.recommender.interactions import InteractionStats
+from matchlake.recommender.interaction_stats import InteractionStats
 
 _log = logging.getLogger(__name__)
 

@@ -1,58 +1,21 @@
 """The interactions of a fit: checked, each (user, item) once, with their size."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from matchlake.errors import InputError
 from matchlake.recommender.columns import require_columns
 from matchlake.recommender.interaction_spec import InteractionSpec
+from matchlake.recommender.interaction_stats import (
+    SHOWN,
+    VALUE,
+    Counts,
+    InteractionStats,
+    stats_of,
+)
 from matchlake.schemas import EVENT_TIME, ITEM_ID, USER_ID
-
-VALUE = "value"
-"""The column that is fitted, the spec's value column as float."""
-
-SHOWN = 5
-"""Offending rows that an error shows."""
-
-
-@dataclass(frozen=True)
-class InteractionStats:
-    """Size of the interactions; `users` and `items` are estimates within a few per cent.
-
-    `minimum`, `maximum` and `value_mean` are those of the values. `mean` is what a fit subtracts.
-    `typical_value` is the geometric mean of the positive values; 1 if there are none.
-    """
-
-    interactions: int
-    users: int
-    items: int
-    mean: float
-    minimum: float
-    maximum: float
-    value_mean: float = 1.0
-    typical_value: float = 1.0
-
-
-class Counts(NamedTuple):
-    """Counts of interactions; `mean`, `minimum` and `maximum` are None if all rows are invalid.
-
-    `log_mean` is the mean natural logarithm of the positive values.
-    """
-
-    rows: int
-    invalid: int
-    users: int
-    items: int
-    mean: float | None
-    minimum: float | None
-    maximum: float | None
-    log_mean: float | None = None
 
 
 def prepare(interactions: DataFrame, spec: InteractionSpec) -> DataFrame:
@@ -94,25 +57,10 @@ def summarize(pairs: DataFrame, spec: InteractionSpec) -> InteractionStats:
 
 def validate(counts: Counts, pairs: DataFrame, spec: InteractionSpec) -> InteractionStats:
     """The size of `pairs` by their counts; raises InputError for invalid rows."""
+    shown: list[Any] = []
     if counts.invalid:
         shown = [tuple(row) for row in pairs.where(invalid_rows(spec)).limit(SHOWN).collect()]
-        raise InputError(
-            f"{counts.invalid} of {counts.rows} interaction(s) cannot be fitted, among them "
-            f"{shown}. " + spec.requirement
-        )
-    if not counts.rows or counts.mean is None or counts.minimum is None or counts.maximum is None:
-        raise InputError("There are no interactions to fit: the frame is empty.")
-    if spec.centered and counts.minimum == counts.maximum and counts.rows > 1:
-        raise InputError(
-            f"All {counts.rows} ratings are {counts.minimum}: there is nothing to learn from them. "
-            "If ratings are only interactions, fit als with feedback='implicit'."
-        )
-    # The mean is rounded to float32, so it does not depend on the order of the partitions.
-    mean = float(np.float32(counts.mean)) if spec.centered else 0.0
-    sizes = counts.rows, max(1, counts.users), max(1, counts.items)
-    # Rounded, too: sums over partitions in another order differ in the last bits.
-    means = float(np.float32(counts.mean)), float(np.float32(math.exp(counts.log_mean or 0.0)))
-    return InteractionStats(*sizes, mean, counts.minimum, counts.maximum, *means)
+    return stats_of(counts, shown, spec)
 
 
 def invalid_rows(spec: InteractionSpec) -> Column:
@@ -125,12 +73,3 @@ def is_valid(value: Column, spec: InteractionSpec) -> Column:
     """Whether a rating or weight can be fitted; null for null."""
     finite = F.abs(value) < F.lit(math.inf)
     return finite & (value >= 0) if spec.nonnegative else finite
-
-
-def refuse_repeated(pairs: Sequence[tuple[Any, Any]]) -> None:
-    """Raises InputError, which shows `pairs`, if a fit found repeated (user_id, item_id)."""
-    if pairs:
-        raise InputError(
-            f"Some pairs (user_id, item_id) have more than one row, among them {list(pairs)}. "
-            "Keep one row per pair; for als, duplicates='last', 'sum' or 'mean' merges rows."
-        )

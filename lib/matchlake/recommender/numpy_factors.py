@@ -1,6 +1,6 @@
 """Users and items as rows of factors and biases in memory, and the methods that need no more."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
@@ -10,16 +10,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from matchlake.engine.csr import Ints
 from matchlake.engine.top_k import (
+    Best,
     Targets,
     lists_of,
     pack_targets,
     require_k,
     select_top_k,
     top_k,
+    top_k_among,
 )
 from matchlake.recommender.co_rating import CoRatingMetric, distances, log_densities
+from matchlake.recommender.id_types import exact_ids, known_place, places_of
+from matchlake.recommender.numpy_answers import Choice, Listed
 from matchlake.recommender.parts import array_of, matrix_of
 from matchlake.recommender.protocol import (
     ALL_FACTOR_VERBS,
@@ -31,7 +34,6 @@ from matchlake.recommender.protocol import (
 from matchlake.recommender.sides import ITEM, KEYS, USER
 
 Matrix = npt.NDArray[np.float32]
-Listed = list[tuple[Any, float]]
 
 
 class Row(NamedTuple):
@@ -61,11 +63,6 @@ class NumpySide:
             table[KEYS[side]].to_pylist(), factors, array_of(table, "bias", np.float32), counts
         )
 
-    def row(self, key: Any) -> Row | None:
-        """The row of an id; None if it is unknown."""
-        index = self.places.get(key)
-        return None if index is None else Row(self.factors[index], float(self.bias[index]))
-
     def plain(self, *, by_popularity: bool) -> Matrix:
         """The scores of the rows for an unknown query."""
         if not by_popularity or self.n_interactions is None:
@@ -78,7 +75,9 @@ class NumpySide:
 
         Cold-start rows are left out.
         """
-        known = {key: row for key, row in rows.items() if not row[0].is_cold_start}
+        keys = exact_ids([*rows], self.places, "the new id")
+        pairs = zip(keys, rows.values(), strict=True)
+        known = {key: row for key, row in pairs if key is not None and not row[0].is_cold_start}
         keep = np.array([key not in known for key in self.ids], bool)
         counts = np.ones(len(self.ids), np.int64)
         counts = counts if self.n_interactions is None else self.n_interactions
@@ -103,10 +102,28 @@ class NumpySide:
         """The row of each id."""
         return {key: row for row, key in enumerate(self.ids)}
 
+    def queries(self, entries: Sequence[Any]) -> tuple[Matrix, npt.NDArray[np.float64]]:
+        """Vectors (factors, then 1) and biases of entries, ids or rows; NaN, 0 for unknown ones."""
+        rows = places_of(self.places, [None if isinstance(e, Row) else e for e in entries])
+        vectors = np.full((len(entries), self.factors.shape[1] + 1), np.nan, np.float32)
+        bias, known = np.zeros(len(entries)), rows >= 0
+        vectors[known, :-1], vectors[known, -1] = self.factors[rows[known]], 1.0
+        bias[known] = self.bias[rows[known]]
+        for number, entry in enumerate(entries):
+            if isinstance(entry, Row) and not entry.is_cold_start:
+                vectors[number, :-1], vectors[number, -1] = entry.factors, 1.0
+                bias[number] = entry.bias
+        return vectors, bias
+
+    @cached_property
+    def matrix(self) -> Matrix:
+        """Factors, then the bias."""
+        return np.column_stack([self.factors, self.bias]).astype(np.float32, copy=False)
+
     @cached_property
     def targets(self) -> Targets:
-        """Factors, then the bias."""
-        return pack_targets(np.column_stack([self.factors, self.bias]))
+        """The matrix as `top_k` reads it."""
+        return pack_targets(self.matrix)
 
     @cached_property
     def unit(self) -> Matrix:
@@ -151,43 +168,31 @@ class NumpyFactorRecommender(NumpyRecommender):
         users, items = (frozenset(compress(side.ids, side.trained)) for side in self.sides)
         return users, items
 
-    def score(self, user_ids: Sequence[Any], item_ids: Sequence[Any]) -> Matrix:
+    def places(self, side: int) -> Mapping[Any, int]:
+        """The row of each user (side 0) or item (side 1)."""
+        return self.sides[side].places
+
+    def scores_of(self, users: Sequence[Any], items: Sequence[Any]) -> Matrix:
         """Scores of pairs; an unknown user or item adds nothing to the mean."""
         sides = self.sides
-        users, items = map(places_of, [side.places for side in sides], (user_ids, item_ids))
-        dots = np.einsum("nk,nk->n", sides[USER].factors[users], sides[ITEM].factors[items])
-        scores = self.level + np.where((users >= 0) & (items >= 0), dots, 0.0)
-        scores += np.where(users >= 0, sides[USER].bias[users], 0.0)
-        scores += np.where(items >= 0, sides[ITEM].bias[items], 0.0)
+        own, other = map(places_of, [side.places for side in sides], (users, items))
+        dots = np.einsum("nk,nk->n", sides[USER].factors[own], sides[ITEM].factors[other])
+        scores = self.level + np.where((own >= 0) & (other >= 0), dots, 0.0)
+        scores += np.where(own >= 0, sides[USER].bias[own], 0.0)
+        scores += np.where(other >= 0, sides[ITEM].bias[other], 0.0)
         return scores.astype(np.float32)
 
-    def recommend_items(
-        self,
-        user: Any,
-        k: int,
-        *,
-        exclude_seen: Collection[Any] = (),
-        candidates: Collection[Any] | None = None,
-    ) -> Listed:
-        """The `k` best items of a user as (item_id, score), best first; ties by item index.
+    def best_of(self, side: int, entries: Sequence[Any], k: int, choice: Choice) -> Best:
+        """The best rows of the other side for each entry: an id, or a `Row`.
 
-        `user` is an id, or a `Row`. An unknown id gets the items of the highest bias, or, from an
-        implicit fit, those with the most interactions; the score is then their share of all
-        interactions.
+        An unknown id gets the targets of the highest bias, or, from an implicit fit, those with the
+        most interactions; the score is then their share of all interactions.
         """
-        return self._recommend(user, k, USER, exclude_seen, candidates)
-
-    def recommend_users(
-        self,
-        item: Any,
-        k: int,
-        *,
-        exclude_seen: Collection[Any] = (),
-        candidates: Collection[Any] | None = None,
-    ) -> Listed:
-        """The `k` best users for an item, an id or a `Row`, as (user_id, score)."""
-        require(self, "recommend_users", "recommend_users")
-        return self._recommend(item, k, ITEM, exclude_seen, candidates)
+        targets = self.sides[1 - side]
+        vectors, bias = self.sides[side].queries(entries)
+        levels = (self.level + bias).astype(np.float32)
+        plain = targets.plain(by_popularity=self.by_popularity)
+        return best_rows(targets, (vectors, levels, plain), k, choice)
 
     def similar_items(self, item: Any, k: int, *, metric: Metric = "cosine") -> Listed:
         """The `k` most similar items of an item, without itself; KeyError if it is unknown."""
@@ -218,48 +223,12 @@ class NumpyFactorRecommender(NumpyRecommender):
             return related(key, k, self.sides[number], self.sides[1 - number].metric)
         require_k(k)
         side = self.sides[number]
-        row = side.places[key]
-        query = side.unit[row : row + 1]
-        return _best(side, (query, side.unit_targets, None), k, np.array([row]), 0.0)
-
-    def _recommend(
-        self,
-        query: Any,
-        k: int,
-        number: int,
-        exclude_seen: Collection[Any],
-        candidates: Collection[Any] | None,
-    ) -> Listed:
-        require_k(k)
-        queries, targets = self.sides[number], self.sides[1 - number]
-        row = query if isinstance(query, Row) else queries.row(query)
-        vector = np.full((1, targets.factors.shape[1] + 1), np.nan, np.float32)
-        level = self.level
-        if row is not None and not row.is_cold_start:
-            vector[0] = np.append(row.factors, 1.0)
-            level += row.bias
-        without = excluded(targets.places, exclude_seen, candidates)
-        plain = targets.plain(by_popularity=self.by_popularity)
-        return _best(targets, (vector, targets.targets, plain), k, without, level)
-
-
-def excluded(
-    indices: Mapping[Any, int], exclude_seen: Collection[Any], candidates: Collection[Any] | None
-) -> npt.NDArray[np.int64]:
-    """The indices not to recommend; -1 for unknown ids."""
-    without = places_of(indices, list(exclude_seen))
-    if candidates is None:
-        return without
-    allowed = places_of(indices, list(candidates))
-    others = np.ones(len(indices), bool)
-    others[allowed[allowed >= 0]] = False
-    return np.union1d(without, np.flatnonzero(others))
-
-
-def places_of(rows: Mapping[Any, int], ids: Sequence[Any]) -> npt.NDArray[np.int64]:
-    """The row of each id; -1 for unknown ids."""
-    indices: Ints = np.array([rows.get(key, -1) for key in ids], np.int64)
-    return indices
+        row = known_place(side.places, key, ("user", "item")[number])
+        own = lists_of(np.zeros(1, np.int64), np.array([row]), 1, len(side.ids))
+        best = top_k(side.unit[row : row + 1], side.unit_targets, k, own)
+        listed = best.places[0] >= 0
+        pairs = zip(best.places[0][listed], best.scores[0][listed], strict=True)
+        return [(side.ids[place], float(score)) for place, score in pairs]
 
 
 def related(entity: Any, k: int, side: NumpySide, metric: CoRatingMetric) -> Listed:
@@ -267,7 +236,7 @@ def related(entity: Any, k: int, side: NumpySide, metric: CoRatingMetric) -> Lis
     require_k(k)
     own = -1
     if not isinstance(entity, Row):
-        own = side.places[entity]
+        own = known_place(side.places, entity, "the id")
         entity = Row(side.factors[own], float(side.bias[own]))
     query = metric.project(entity.factors[None], np.array([entity.bias], np.float32))
     targets = metric.project(side.factors, side.bias)
@@ -282,20 +251,19 @@ def related(entity: Any, k: int, side: NumpySide, metric: CoRatingMetric) -> Lis
     return [(side.ids[index], float(distance)) for index, distance in pairs]
 
 
-def _best(
-    targets: NumpySide,
-    scored: tuple[Matrix, Targets, Matrix | None],
-    k: int,
-    without: npt.NDArray[np.int64],
-    level: float,
-) -> Listed:
-    query, rows, plain = scored
-    lists = lists_of(np.zeros(len(without), np.int64), without, 1, rows.size)
-    best = top_k(query, rows, k, lists, plain)
-    indices, scores = best.places[0], best.scores[0]
-    listed = indices >= 0
-    pairs = zip(indices[listed], scores[listed], strict=True)
-    return [(targets.ids[index], float(score + np.float32(level))) for index, score in pairs]
+def best_rows(
+    targets: NumpySide, scored: tuple[Matrix, Matrix, Matrix], k: int, choice: Choice
+) -> Best:
+    """The best targets of each query vector; `scored` has vectors, levels and scores for unknown.
+
+    A vector of NaN is an unknown query. The levels are added to the scores.
+    """
+    vectors, levels, plain = scored
+    if choice.among is None:
+        best = top_k(vectors, targets.targets, k, choice.without, plain)
+    else:
+        best = top_k_among(vectors, targets.matrix, k, choice.among, plain)
+    return Best(best.places, best.scores + levels[:, None])
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 The caller's plan runs once, even if a fit reads its result often, and need not give the same rows
 twice. A row of the packed frame holds many interactions as an Arrow stream, with dictionary-encoded
-ids.
+ids. Nothing here needs Spark; `packed_frame.py` runs it there.
 """
 
 import math
@@ -14,14 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame
-from pyspark.sql.types import StructType
 
 from matchlake.engine.packing import binary_array, in_chunks, pack_table, unpack_tables
-from matchlake.recommender.checkpoint import Checkpointer
-from matchlake.recommender.interaction_spec import InteractionSpec
-from matchlake.recommender.interactions import VALUE, Counts, InteractionStats, validate
-from matchlake.recommender.scaled_weights import scaled_weights
+from matchlake.recommender.interaction_stats import VALUE, Counts
 from matchlake.schemas import ITEM_ID, USER_ID
 
 Hashes = npt.NDArray[np.uint64]
@@ -30,39 +25,10 @@ _COUNTS = (
     "rows long, invalid long, total double, minimum double, maximum double, "
     "positive long, total_log double"
 )
-_SCHEMA = f"data binary, {_COUNTS}, users binary, items binary"
+PACKED_SCHEMA = f"data binary, {_COUNTS}, users binary, items binary"
 
 _SKETCH = 2048
 """Hashes in the sketch of the distinct ids of a side: the standard error is 2 % (1 / sqrt)."""
-
-
-@dataclass(frozen=True)
-class PackedPairs:
-    """Interactions of `schema` (`user_id`, `item_id`, `value`) in the column `data` of `frame`.
-
-    `mean` is subtracted from every value, and `weight_scale` scales it, when a fit reads it.
-    """
-
-    frame: DataFrame
-    schema: StructType
-    mean: float
-    weight_scale: float | None = None
-
-    def unpacked(self) -> DataFrame:
-        """The interactions one by one, their values as a fit reads them; lazy."""
-        return self.frame.mapInArrow(_Unpack(self.mean, self.weight_scale), self.schema)
-
-
-def pack_pairs(
-    pairs: DataFrame, spec: InteractionSpec, checkpoint: Checkpointer
-) -> tuple[PackedPairs, InteractionStats]:
-    """Packs and counts the rows of `prepare`: a checkpoint, and an action for the counts.
-
-    Raises InputError for invalid rows.
-    """
-    packed = checkpoint(pairs.mapInArrow(_Pack(spec.nonnegative), _SCHEMA))
-    size = validate(_counts(packed.drop("data").toArrow()), pairs, spec)
-    return PackedPairs(packed.select("data"), pairs.schema, size.mean), size
 
 
 def unpack_pairs(data: pa.ChunkedArray) -> pa.Table:
@@ -88,12 +54,13 @@ def dense_places(column: pa.ChunkedArray) -> DenseIds:
 
 
 @dataclass(frozen=True)
-class _Pack:
-    """The task of `pack_pairs`; values below 0 are invalid if `nonnegative`."""
+class Pack:
+    """The task that packs interactions; values below 0 are invalid if `nonnegative`."""
 
     nonnegative: bool
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Interactions in; packed rows of about PACKED interactions out."""
         for table in in_chunks(batches):
             if len(table):
                 yield self._packed(table.combine_chunks())
@@ -133,24 +100,6 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True)
-class _Unpack:
-    """The task of `PackedPairs.unpacked`."""
-
-    mean: float
-    weight_scale: float | None
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for table in unpack_tables(batch["data"]):
-                columns = [table[name].combine_chunks() for name in (USER_ID, ITEM_ID, VALUE)]
-                users, items = (column.dictionary_decode() for column in columns[:2])
-                values = np.asarray(columns[2]) - np.float32(self.mean)
-                values = scaled_weights(values, self.weight_scale)
-                names = [USER_ID, ITEM_ID, VALUE]
-                yield from pa.table([users, items, values], names=names).to_batches(1 << 16)
-
-
 def _sketch(ids: pa.Array) -> Hashes:
     """The smallest hashes of distinct ids (k minimum values: Bar-Yossef et al. 2002)."""
     hashes = pd.util.hash_array(ids.drop_null().to_numpy(zero_copy_only=False), categorize=False)
@@ -166,7 +115,8 @@ def _distinct(sketches: pa.ChunkedArray) -> int:
     return round((_SKETCH - 1) * 2.0**64 / float(smallest[-1]))
 
 
-def _counts(table: pa.Table) -> Counts:
+def counts_of(table: pa.Table) -> Counts:
+    """The counts in packed rows, `data` left out or not."""
     rows, invalid, positive = (
         pc.sum(table[name]).as_py() or 0 for name in ("rows", "invalid", "positive")
     )

@@ -3,7 +3,7 @@
 A model states in `capabilities` what it supports; any other call raises `ParameterError`.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import (
     TYPE_CHECKING,
@@ -18,7 +18,10 @@ from typing import (
     TypeVar,
 )
 
+from matchlake.engine.top_k import Best
 from matchlake.errors import ParameterError
+from matchlake.recommender.numpy_answers import Choice, recommend, score
+from matchlake.recommender.sides import ITEM, USER
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -265,7 +268,11 @@ class Recommender(Protocol):
 
 
 class NumpyRecommender(Protocol):
-    """A fitted model in memory: the methods of `Recommender` for single users and items."""
+    """A fitted model in memory: the methods of `Recommender`, for single ids and for tables.
+
+    Ids of another type than the model's are converted if that is exact: an integer becomes a
+    string where ids are strings. Others are refused.
+    """
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
 
@@ -283,29 +290,61 @@ class NumpyRecommender(Protocol):
     def trained_ids(self) -> tuple[frozenset[Any], frozenset[Any]]:
         """The users and the items that had interactions in the fit."""
 
-    def score(self, user_ids: Sequence[Any], item_ids: Sequence[Any]) -> "Floats":
-        """Scores of pairs."""
+    def score(self, user_ids: Any, item_ids: Sequence[Any] | None = None) -> Any:
+        """The scores of pairs of ids, as an array; NaN for a null id.
+
+        With one argument, a table with `user_id` and `item_id`: the table with `score` and
+        `is_cold_start` (the user or the item had no interactions in the fit). Both are null where
+        an id is null. The answer is a table of the same library: pandas, Polars or Arrow.
+        """
+        return score(self, user_ids, item_ids)
 
     def recommend_items(
         self,
         user: Any,
         k: int,
         *,
-        exclude_seen: Collection[Any] = (),
-        candidates: Collection[Any] | None = None,
-    ) -> list[tuple[Any, float]]:
-        """The `k` best items of a user as (item_id, score), best first; ties by item index."""
+        exclude_seen: Any = (),
+        candidates: Any = None,
+    ) -> Any:
+        """The `k` best items of a user as (item_id, score), best first; ties by item index.
+
+        For a table with `user_id`, or None for all users: a table of the same library with
+        `user_id`, `rank`, `item_id`, `score`, `is_cold_start`. Null users have no rows.
+
+        Args:
+            user: An id, a folded-in row, a table, or None.
+            k: Length of a list, 1 or more; shorter if fewer items are left.
+            exclude_seen: Items not to recommend; or pairs, as a table or a sparse matrix.
+            candidates: Items to choose from, by id or in a table with `item_id`. With `user_id`
+                too, or in a sparse matrix, they are the candidates of each user.
+
+        Raises:
+            InputError: `user` is null, or neither an id nor a table.
+            SchemaError: Columns are missing, or an id cannot become an id of the model's type.
+        """
+        return recommend(self, USER, user, k, exclude_seen, candidates)
 
     def recommend_users(
         self,
         item: Any,
         k: int,
         *,
-        exclude_seen: Collection[Any] = (),
-        candidates: Collection[Any] | None = None,
-    ) -> list[tuple[Any, float]]:
-        """The `k` best users for an item, as `recommend_items`."""
-        refuse(self, "recommend_users")
+        exclude_seen: Any = (),
+        candidates: Any = None,
+    ) -> Any:
+        """The `k` best users for an item, as `recommend_items` with users and items exchanged."""
+        require(self, "recommend_users", "recommend_users")
+        return recommend(self, ITEM, item, k, exclude_seen, candidates)
+
+    def places(self, side: int) -> Mapping[Any, int]:
+        """The row of each user (side 0) or item (side 1)."""
+
+    def best_of(self, side: int, entries: Sequence[Any], k: int, choice: Choice) -> Best:
+        """The best rows of the other side for each entry of `side`: an id, or a folded-in row."""
+
+    def scores_of(self, users: Sequence[Any], items: Sequence[Any]) -> "Floats":
+        """The scores of pairs of ids in the model's type, or of folded-in rows."""
 
     def similar_items(
         self, item: Any, k: int, *, metric: Metric = "cosine"

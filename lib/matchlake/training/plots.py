@@ -1,6 +1,8 @@
 """Plots of a training run, as Matplotlib figures without a window."""
 
+import math
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame
@@ -8,62 +10,72 @@ from pyspark.sql import functions as F
 
 from matchlake.profiling.plots import COLORS, finish_panels, make_panels
 from matchlake.schemas import RATING, SCORE
+from matchlake.training.descriptions import direction_of, title_of
 from matchlake.training.evaluation import Figures
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _BIN = 0.25
+_LEVELS = tuple(n / 20 for n in range(1, 20))
+_DEVIATION = "rating_std"
+_BARS = ("rmse", "mae", "log_likelihood", "interval_coverage_90")
 
 
-def training_plots(figures: Mapping[str, Figures], scored: DataFrame | None) -> "dict[str, Figure]":
-    """The plots of a run by file name.
+def training_plots(
+    figures: Mapping[str, Figures], scored: DataFrame | None, metric: str = "ndcg_at_10"
+) -> "dict[str, Figure]":
+    """The plots of a run by file name, the one to look at first as the first name.
 
-    `scored` is the test part with the scores of a model that predicts ratings, None for another;
-    one Spark job counts its residuals.
+    `metric` is the one that decides. `scored` is the test part with the scores of a model that
+    predicts ratings, None for another; one Spark job counts its residuals and, if it has standard
+    deviations, one its intervals.
     """
-    plots = {"ranking.png": ranking_curves(figures)}
+    plots = {"plots/1_comparison.png": comparison(figures, metric)}
+    plots["plots/2_ranking.png"] = ranking_curves(figures)
     if scored is not None:
-        plots["rating.png"] = rating_bars(figures)
-        plots["residuals.png"] = residuals(residual_counts(scored))
+        plots["plots/3_rating_metrics.png"] = rating_bars(figures)
+        plots["plots/4_rating_errors.png"] = residuals(residual_counts(scored))
+        if _DEVIATION in scored.columns:
+            plots["plots/5_reliability.png"] = reliability(interval_coverage(scored))
     return plots
+
+
+def comparison(figures: Mapping[str, Figures], metric: str) -> "Figure":
+    """The deciding metric of the model and of the models that it has to beat, as bars."""
+    figure, (panel,) = make_panels(1)
+    _bars(panel, figures, metric)
+    finish_panels(figure, [panel], x="")
+    return figure
 
 
 def ranking_curves(figures: Mapping[str, Figures]) -> "Figure":
     """One panel per ranking metric, by length of list; one line per model."""
-    names = _names(figures, ranking=True)
+    names = _ranking_names(figures)
     figure, panels = make_panels(len(names))
     for panel, name in zip(panels, names, strict=True):
         for color, (model, metrics) in zip(COLORS, figures.items(), strict=False):
             points = sorted(
                 (int(metric.rpartition("_at_")[2]), value)
                 for metric, value in metrics.items()
-                if metric.startswith(f"{name}_at_")
+                if metric.rpartition("_at_")[0] == name
             )
-            panel.plot(*zip(*points, strict=True), color=color, marker="o", ms=4, label=model)
-            panel.set_xticks([k for k, _ in points])
-        panel.set(title=name, ylim=(0, None))
-    finish_panels(figure, panels, x="items in the list")
+            if points:
+                panel.plot(*zip(*points, strict=True), color=color, marker="o", ms=4, label=model)
+                panel.set_xticks([k for k, _ in points])
+        panel.set(title=title_of(name), ylim=(0, None))
+    finish_panels(figure, panels, x="Items in the list")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
     return figure
 
 
 def rating_bars(figures: Mapping[str, Figures]) -> "Figure":
-    """RMSE and MAE as bars, one per model that predicts ratings."""
-    names = _names(figures, ranking=False)
+    """The metrics of predicted ratings as bars, one per model that has them."""
+    names = [name for name in _BARS if any(name in metrics for metrics in figures.values())]
     figure, panels = make_panels(len(names))
     for panel, name in zip(panels, names, strict=True):
-        values = {model: metrics[name] for model, metrics in figures.items() if name in metrics}
-        colors = dict(zip(figures, COLORS, strict=False))
-        bars = panel.bar(
-            list(values),
-            list(values.values()),
-            color=[colors[model] for model in values],
-            width=0.6,
-        )
-        panel.bar_label(bars, fmt="%.4f", padding=2)
-        panel.set(title=f"{name} (lower is better)")
-        panel.margins(y=0.1)
+        _bars(panel, figures, name)
     finish_panels(figure, panels, x="")
     return figure
 
@@ -83,13 +95,63 @@ def residuals(counts: Sequence[tuple[float, int]]) -> "Figure":
         [miss for miss, _ in counts], [rows for _, rows in counts], 0.9 * _BIN, color=COLORS[0]
     )
     panel.axvline(0, color="black", lw=0.8)
-    panel.set(title="predicted minus given rating", ylabel="ratings of the test part")
-    finish_panels(figure, [panel], x="rating points, in bins of a quarter")
+    panel.set(title="Errors of the predicted ratings", ylabel="Ratings of the test part")
+    finish_panels(figure, [panel], x="Predicted minus given rating")
     return figure
 
 
-def _names(figures: Mapping[str, Figures], *, ranking: bool) -> list[str]:
-    """The distinct metrics, in their order."""
-    metrics = [metric for values in figures.values() for metric in values]
-    chosen = [metric for metric in metrics if ("_at_" in metric) == ranking]
-    return list(dict.fromkeys(metric.partition("_at_")[0] for metric in chosen))
+def interval_coverage(scored: DataFrame) -> list[tuple[float, float]]:
+    """Per level: the fraction of the test ratings within the central interval of that level.
+
+    The interval is that of N(score, rating_std^2). One Spark job.
+    """
+    distance = F.abs(F.col(SCORE) - F.col(RATING)) / F.col(_DEVIATION)
+    widths = {level: NormalDist().inv_cdf(0.5 + level / 2) for level in _LEVELS}
+    inside = [
+        F.avg((F.col("distance") <= width).cast("double")).alias(f"{level}")
+        for level, width in widths.items()
+    ]
+    row = scored.select(distance.alias("distance")).agg(*inside).collect()[0]
+    return [
+        (level, float(share))
+        for level, share in zip(_LEVELS, row, strict=True)
+        if share is not None and math.isfinite(share)
+    ]
+
+
+def reliability(coverage: Sequence[tuple[float, float]]) -> "Figure":
+    """The reliability curve: how many ratings lie in intervals that should hold a fraction."""
+    figure, (panel,) = make_panels(1)
+    figure.set_size_inches(5, 5)
+    panel.plot([0, 1], [0, 1], color="black", lw=0.8, ls="--", label="perfectly calibrated")
+    levels, shares = zip(*coverage, strict=True) if coverage else ((), ())
+    panel.plot(levels, shares, color=COLORS[0], marker="o", ms=4, label="this model")
+    panel.set(
+        title="Calibration of the predicted intervals",
+        ylabel="Ratings of the test part inside",
+        xlim=(0, 1),
+        ylim=(0, 1),
+    )
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_major_formatter("{x:.0%}")
+    panel.legend(frameon=False, loc="upper left")
+    finish_panels(figure, [panel], x="Ratings that the interval should hold")
+    return figure
+
+
+def _bars(panel: "Axes", figures: Mapping[str, Figures], metric: str) -> None:
+    """One bar per model that has the metric, with its value."""
+    values = {model: metrics[metric] for model, metrics in figures.items() if metric in metrics}
+    colors = dict(zip(figures, COLORS, strict=False))
+    drawn = panel.bar(
+        list(values), list(values.values()), color=[colors[model] for model in values], width=0.6
+    )
+    panel.bar_label(drawn, fmt="%.4f", padding=2)
+    panel.set(title=f"{title_of(metric)} ({direction_of(metric)})")
+    panel.margins(y=0.15)
+
+
+def _ranking_names(figures: Mapping[str, Figures]) -> list[str]:
+    """The distinct ranking metrics, in their order."""
+    metrics = [metric for values in figures.values() for metric in values if "_at_" in metric]
+    return list(dict.fromkeys(metric.rpartition("_at_")[0] for metric in metrics))

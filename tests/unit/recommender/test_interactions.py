@@ -7,7 +7,8 @@ from pyspark.sql import DataFrame
 
 from matchlake.errors import InputError
 from matchlake.recommender.interaction_spec import InteractionSpec
-from matchlake.recommender.interactions import Counts, refuse_repeated, validate
+from matchlake.recommender.interaction_stats import Counts, refuse_repeated
+from matchlake.recommender.interactions import validate
 
 
 def test_advice_names_the_algorithm_whose_parameter_it_is() -> None:

@@ -21,9 +21,9 @@ from matchlake.cli.sql.output import Format, fetch_answer, print_answer, write_r
 from matchlake.cli.sql.prompt import line_editing, run_prompt
 from matchlake.cli.sql.refresh import Refresher
 from matchlake.cli.sql.server import sql_server
-from matchlake.cli.sql.statements import split_statements
+from matchlake.cli.sql.statements import NOTHING, split_statements
 from matchlake.config import load_config
-from matchlake.errors import ConfigError
+from matchlake.errors import ConfigError, InputError
 from matchlake.io.ports import HOST, choose_port
 
 TABLE_LIMIT = 100
@@ -32,8 +32,11 @@ _INTERRUPTED = 130
 _USUAL_PORT = 10_000
 
 
-def sql(
+def sql(  # noqa: PLR0913, PLR0917 - each is an option of the command
     query: Annotated[str | None, typer.Argument(help="a query, or several separated by ;")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="a file of statements separated by ;")
+    ] = None,
     style: Annotated[
         Format, typer.Option("--format", help="csv and json print all rows")
     ] = Format.TABLE,
@@ -45,7 +48,10 @@ def sql(
     overrides: Overrides = None,
     conf_dir: ConfDir = None,
 ) -> None:
-    """Queries tables and views: one query, or a prompt without one.
+    """Queries tables and views: one query, a file of them, or a prompt without one.
+
+    A row that is wider than the terminal is printed as one line per column; --format vertical
+    does so always.
 
     Statements that write are refused. That prevents mistakes; it is no sandbox: a query can call
     functions that run code as the user of this process. Run only queries that you trust, and not
@@ -54,26 +60,48 @@ def sql(
 
     For example: matchlake sql "SELECT * FROM gold.top_items LIMIT 5" --format csv
     """
-    piped = query is None and not sys.stdin.isatty()
-    text = sys.stdin.read() if piped else query
+    text = _text(query, file)
+    statements = None if text is None else _statements(text)
     runtime = start_quietly(load_config(env, overrides or [], conf_dir), "sql")
     analyst = Analyst(runtime.lakehouse, runtime.config)
-    rows = (TABLE_LIMIT if style is Format.TABLE else None) if limit is None else limit or None
-    if text is None:
+    tables = style in (Format.TABLE, Format.VERTICAL)
+    rows = (TABLE_LIMIT if tables else None) if limit is None else limit or None
+    if statements is None:
         with line_editing(_HISTORY, analyst.names()):
             run_prompt(analyst, Console(), rows)
         return
-    statements, rest = split_statements(text)
     with _quiet_ends():
-        for statement in [*statements, *([rest] if rest else [])]:
+        for statement in statements:
             interruptible(analyst.spark, partial(_print, analyst, statement, style, rows))
+
+
+def _text(query: str | None, file: Path | None) -> str | None:
+    """The statements to run: the query, those of the file, or piped ones; None for a prompt."""
+    if query is not None and file is not None:
+        raise InputError("Give a query or --file, not both.")
+    if file is not None:
+        try:
+            return file.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise InputError(f"The file {file} cannot be read: {reason}.") from None
+    return sys.stdin.read() if query is None and not sys.stdin.isatty() else query
+
+
+def _statements(text: str) -> list[str]:
+    """The statements of `text`; raises InputError if there is none."""
+    statements, rest = split_statements(text)
+    if not statements and not rest:
+        raise InputError(NOTHING)
+    return [*statements, *([rest] if rest else [])]
 
 
 def _print(analyst: Analyst, statement: str, style: Format, limit: int | None) -> None:
     with analyst.errors_explained():
         frame = analyst.query(statement)
-        if style is Format.TABLE:
-            print_answer(fetch_answer(frame, limit), Console())
+        if style in (Format.TABLE, Format.VERTICAL):
+            vertical = style is Format.VERTICAL
+            print_answer(fetch_answer(frame, limit), Console(), vertical=vertical)
             return
         cut = write_rows(frame, style, limit, _utf8_stdout())
     sys.stdout.flush()

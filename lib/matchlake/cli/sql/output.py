@@ -23,6 +23,7 @@ from pyspark.sql.types import (
     VariantType,
 )
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -35,12 +36,15 @@ _AS_JSON = {
     "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
 }
 _UNBOUNDED = 100_000
+_WRAPPED, _LONGEST = 24, 60
+"""Characters to which a cell may be narrowed: of text with blanks, and of any other value."""
 
 
 class Format(StrEnum):
     """The format of printed rows."""
 
     TABLE = "table"
+    VERTICAL = "vertical"
     CSV = "csv"
     JSON = "json"
 
@@ -66,8 +70,43 @@ def fetch_answer(frame: DataFrame, limit: int | None) -> Answer:
     return Answer(tuple(frame.columns), kinds, shown, cut=len(shown) < len(fetched))
 
 
-def print_answer(answer: Answer, console: Console) -> None:
-    """Prints the rows as a table, then the number of rows; piped output is never wrapped."""
+def print_answer(answer: Answer, console: Console, *, vertical: bool = False) -> None:
+    """Prints the rows as a table, then the number of rows; piped output is never wrapped.
+
+    Rows that are wider than the terminal are printed one below another, a line per column.
+    """
+    if vertical or (console.is_terminal and _width(answer) > console.width):
+        _print_vertically(answer, console)
+    else:
+        _print_table(answer, console)
+    count = len(answer.rows)
+    shown = f"{count} row{'' if count == 1 else 's'}"
+    console.print(f"({shown}; there are more: --limit 0 shows all)" if answer.cut else f"({shown})")
+
+
+def _width(answer: Answer) -> int:
+    """The width that a table needs; text with blanks can be wrapped, other values not."""
+    width = 1
+    for number, name in enumerate(answer.names):
+        values = [name, *(row[number] or "NULL" for row in answer.rows)]
+        longest = max(values, key=cell_len)
+        most = _WRAPPED if " " in longest and not answer.numeric[number] else _LONGEST
+        width += 3 + max(cell_len(name), min(cell_len(longest), most))
+    return width
+
+
+def _print_vertically(answer: Answer, console: Console) -> None:
+    for number, row in enumerate(answer.rows, 1):
+        console.print(Text(f"row {number}", style="bold"))
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True, style="cyan")
+        table.add_column(overflow="fold")
+        for name, value in zip(answer.names, row, strict=True):
+            table.add_row(Text(_printable(name)), _cell(value))
+        console.print(table)
+
+
+def _print_table(answer: Answer, console: Console) -> None:
     table = Table(box=box.ROUNDED, header_style="bold", show_edge=True)
     for name, numeric in zip(answer.names, answer.numeric, strict=True):
         table.add_column(Text(_printable(name)), justify="right" if numeric else "left")
@@ -76,9 +115,6 @@ def print_answer(answer: Answer, console: Console) -> None:
     if not console.is_terminal:
         console.width = _UNBOUNDED
     console.print(table)
-    count = len(answer.rows)
-    shown = f"{count} row{'' if count == 1 else 's'}"
-    console.print(f"({shown}; there are more: --limit 0 shows all)" if answer.cut else f"({shown})")
 
 
 def write_rows(frame: DataFrame, style: Format, limit: int | None, out: TextIO) -> bool:

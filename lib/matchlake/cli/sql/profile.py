@@ -96,6 +96,11 @@ def _label(row: Mapping[Hashable, Any]) -> str:
     match row["kind"]:
         case "histogram":
             return f"{row['bin_low']:g} to {row['bin_high']:g}"
+        case "timeline":
+            first, last = (
+                pd.Timestamp(day, unit="D").date() for day in (row["bin_low"], row["bin_high"] - 1)
+            )
+            return f"{first} to {last}" if first < last else str(first)
         case "bar":
             return repr(row["category"])
     return f"({row['kind']})"

@@ -10,14 +10,15 @@ from rich.console import Console
 
 from matchlake.cli.sql.analyst import Analyst, interruptible
 from matchlake.cli.sql.output import Answer, fetch_answer, print_answer
-from matchlake.cli.sql.statements import first_word, split_statements
+from matchlake.cli.sql.statements import NOTHING, first_word, split_statements
 from matchlake.errors import MatchlakeError
 
 _HISTORY_LINES = 1000
 _HELP = """\
 Statements end with ; and may span lines. They read: SELECT, WITH, SHOW, DESCRIBE, EXPLAIN ...
-  tables            lists tables and views, with what they hold
-  describe NAME     lists the columns of a table or view, with what they mean
+  tables, \\d        lists tables and views, with what they hold
+  describe NAME     lists the columns of a table or view, with what they mean; so does \\d NAME
+  use SCHEMA        names without a schema are then in bronze, silver or gold
   help              shows this
   exit, Ctrl-D      leaves; Ctrl-C drops what is typed, or stops the query"""
 
@@ -29,9 +30,12 @@ def run_prompt(analyst: Analyst, console: Console, limit: int | None) -> None:
     while True:
         try:
             line = input("...> " if typed else "sql> ")
-            if not typed and _normalized(line) in ("exit", "quit"):
+            if not typed and _normalized(line) in ("exit", "quit", "\\q"):
                 return
+            empty = not typed and ";" in line
             statements, typed = take_line(typed, line)
+            if empty and not statements and not typed:
+                console.print(NOTHING)
             for statement in statements:
                 answer(analyst, console, statement, limit)
         except EOFError:
@@ -47,16 +51,22 @@ def take_line(typed: str, line: str) -> tuple[list[str], str]:
 
     The prompt's own words need no semicolon.
     """
-    if not typed and (
-        _normalized(line) in ("help", "tables") or first_word(line) in ("DESCRIBE", "DESC")
-    ):
+    if not typed and _needs_no_semicolon(line):
         return [line.strip().rstrip(";")], ""
     return split_statements(f"{typed}{line}\n")
 
 
+def _needs_no_semicolon(line: str) -> bool:
+    return (
+        _normalized(line) in ("help", "tables")
+        or line.lstrip().startswith("\\")
+        or first_word(line) in ("DESCRIBE", "DESC", "USE")
+    )
+
+
 def answer(analyst: Analyst, console: Console, statement: str, limit: int | None) -> None:
     """Prints the rows of one statement, or one error message."""
-    if _normalized(statement) == "help":
+    if _normalized(statement) in ("help", "\\?", "\\h"):
         console.print(_HELP, markup=False, highlight=False)
         return
 

@@ -25,6 +25,8 @@ _DOTTED = re.compile(rf"{_PART}(?:\s*\.\s*{_PART})+")
 
 _WRITING = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE|OVERWRITE)\b", re.IGNORECASE)
 
+NOTHING = "There is nothing to run: the text is empty, or only a comment."
+
 READING_WORDS = ("SELECT", "WITH", "FROM", "VALUES", "TABLE", "SHOW", "DESCRIBE", "DESC", "EXPLAIN")
 
 
@@ -50,6 +52,11 @@ def first_word(sql: str) -> str:
     """The first word in upper case, after comments, blanks and opening brackets."""
     word = re.match(r"[\s(]*(\w*)", _code(sql))
     return word.group(1).upper() if word else ""
+
+
+def mentioned_words(sql: str) -> set[str]:
+    """Every single name that the code mentions, in lower case: columns and functions, too."""
+    return {word.strip("`").lower() for word in re.findall(_PART, _code(sql))}
 
 
 def mentions_writing(sql: str) -> bool:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from matchlake.errors import SandboxError
 from matchlake.io.mlflow_tracking import Tracker
-from matchlake.io.ports import HOST, choose_port
+from matchlake.io.ports import HOST, MLFLOW_PORT, choose_port
 
 _log = logging.getLogger(__name__)
 
@@ -33,11 +33,11 @@ def page_command(tracker: Tracker, port: int) -> list[str]:
 
 
 def serve_page(tracker: Tracker, port: int | None = None) -> NoReturn:
-    """Serves the page in this process until Ctrl-C, on `port` or a free one.
+    """Serves the page in this process until Ctrl-C, on `port`, or on port 5000 or any free one.
 
     Raises SandboxError if `port` is taken or there are no runs.
     """
-    command = page_command(tracker, chosen := choose_port(port))
+    command = page_command(tracker, chosen := choose_port(port, MLFLOW_PORT))
     _log.info("runs, plots and models: http://%s:%d (Ctrl-C ends it)", HOST, chosen)
     # The server replaces this process, so it gets the signals and no other process remains.
     os.execve(command[0], command, {**os.environ, **_QUIET})  # noqa: S606 - our own interpreter

@@ -22,7 +22,7 @@ import logging
 import math
 
 from matchlake.recommender.als.params import EXPLICIT_REGULARIZATION, AlsParams
-from matchlake.recommender.interactions import InteractionStats
+from matchlake.recommender.interaction_stats import InteractionStats
 
 _log = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from matchlake.engine.packing import unpack_tables
 from matchlake.recommender.als.fold_in import fixed_side, fold_in
 from matchlake.recommender.als.params import AlsParams
 from matchlake.recommender.interaction_spec import InteractionSpec
-from matchlake.recommender.interactions import VALUE, is_valid
+from matchlake.recommender.interaction_stats import VALUE
+from matchlake.recommender.interactions import is_valid
 
 _FIXED, _HISTORY = 0, 1
 

@@ -13,7 +13,7 @@ from matchlake.recommender.als.numpy_model import NumpyFactorModel, load_numpy
 from matchlake.recommender.als.params import AlsParams
 from matchlake.recommender.columns import require_columns
 from matchlake.recommender.factors import FactorRecommender, Factors, with_rows
-from matchlake.recommender.interactions import VALUE
+from matchlake.recommender.interaction_stats import VALUE
 from matchlake.recommender.parts import to_arrow
 from matchlake.recommender.protocol import Capability, ModelParts
 from matchlake.recommender.ranking import as_rows

@@ -13,13 +13,8 @@ from matchlake.engine.csr import Csr, csr_from_pairs
 from matchlake.errors import InputError
 from matchlake.recommender.als.fold_in import FixedSide, fixed_side, fold_in, history_problem
 from matchlake.recommender.als.params import AlsParams
-from matchlake.recommender.numpy_factors import (
-    Matrix,
-    NumpyFactorRecommender,
-    NumpySide,
-    Row,
-    places_of,
-)
+from matchlake.recommender.id_types import known_place, places_of
+from matchlake.recommender.numpy_factors import Matrix, NumpyFactorRecommender, NumpySide, Row
 from matchlake.recommender.protocol import Capability, ModelParts
 from matchlake.recommender.sides import ITEM, USER
 
@@ -118,7 +113,7 @@ class NumpyFactorModel(NumpyFactorRecommender):
 
     def _design(self, item_id: Any) -> npt.NDArray[np.float64]:
         row: npt.NDArray[np.float64] = self._fixed_items.rows[
-            self.sides[ITEM].places[item_id]
+            known_place(self.sides[ITEM].places, item_id, "item_id")
         ].astype(float)
         if self.params.has_bias:
             row[self.params.rank] = 1.0

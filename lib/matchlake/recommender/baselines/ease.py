@@ -1,186 +1,85 @@
 """`fit_ease`: a linear item-item model that is hard to beat on small catalogues."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
-import numba
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql.types import (
-    ArrayType,
-    DataType,
-    FloatType,
-    IntegerType,
-    LongType,
-    StructField,
-    StructType,
-)
+import pyarrow.compute as pc
 
-from matchlake.engine.arrow import list_array, matrix_lists
-from matchlake.engine.csr import Csr, csr_from_pairs
-from matchlake.errors import InputError
-from matchlake.recommender.baselines.ease_model import ITEM_COLUMNS, USER_COLUMNS, EaseModel
-from matchlake.recommender.baselines.kernels import Doubles, Floats, add_rows, rows_of
+from matchlake.engine.frames import Rows, is_spark
+from matchlake.recommender.baselines.ease_task import Task, require_room
+from matchlake.recommender.baselines.numpy_ease import NumpyEaseModel, load_numpy
 from matchlake.recommender.baselines.params import EASE, EaseParams
 from matchlake.recommender.checkpoint import Checkpointer, local_checkpoint
-from matchlake.recommender.columns import require_columns
 from matchlake.recommender.interaction_spec import InteractionSpec
-from matchlake.recommender.interactions import VALUE, prepare
-from matchlake.recommender.packed_interactions import dense_places, pack_pairs, unpack_pairs
-from matchlake.recommender.protocol import FitContext, TrainingInputs
-from matchlake.recommender.sides import INDICES, ITEM, KEYS, USER
-from matchlake.schemas import ITEM_ID, USER_ID
+from matchlake.recommender.interaction_stats import VALUE
+from matchlake.recommender.protocol import FitContext, ModelParts, TrainingInputs
+from matchlake.recommender.sides import ITEM, KEYS, USER
+from matchlake.recommender.table_interactions import WHAT, pack_table, prepare_table
+from matchlake.recommender.tables import numbers, read_interactions
 
-_BATCH_BYTES = 16 << 20
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from matchlake.recommender.baselines.ease_model import EaseModel
 
 
-def fit_ease(
-    interactions: DataFrame,
+@overload
+def fit_ease(  # type: ignore[overload-overlap]
+    interactions: "DataFrame",
     params: EaseParams = EASE,
     *,
     checkpoint: Checkpointer = local_checkpoint,
-) -> EaseModel:
+) -> "EaseModel": ...
+
+
+@overload
+def fit_ease(interactions: Rows, params: EaseParams = EASE) -> NumpyEaseModel: ...
+
+
+def fit_ease(
+    interactions: Any,
+    params: EaseParams = EASE,
+    *,
+    checkpoint: Checkpointer = local_checkpoint,
+) -> Any:
     """Learns the weights of every item for every other item in closed form (Steck 2019).
 
     With G = X'X + regularization * I and P its inverse, weight(j, i) = -P_ji / P_ii, and 0 from
     an item to itself. Reads `user_id`, `item_id` and the `value_column`; rows with nulls are
-    ignored, and repeated pairs are summed. One task holds the dense matrix. Starts a checkpoint of
-    the interactions and one of the model, and a small action each. Raises InputError if there are
-    more than `max_items` items.
+    ignored, and repeated pairs are summed. A Spark frame gives an `EaseModel`; a pandas, Polars or
+    Arrow table, or a sparse matrix of SciPy, gives a `NumpyEaseModel`, and needs no Spark.
+
+    On Spark, one task holds the dense matrix. It starts a checkpoint of the interactions and one
+    of the model, and a small action each. Raises InputError if there are more than `max_items`
+    items.
     """
-    column = params.value_column
-    columns = (USER_ID, ITEM_ID) if column is None else (USER_ID, ITEM_ID, column)
-    require_columns(interactions, columns, "interactions")
-    known = interactions.dropna(subset=list(columns))
-    if column is None:
-        known, column = (
-            known.select(USER_ID, ITEM_ID).distinct().withColumn(VALUE, F.lit(1.0)),
-            VALUE,
-        )
-    spec = InteractionSpec(column, centered=False, duplicates="sum")
-    pairs, stats = pack_pairs(prepare(known, spec), spec, checkpoint)
-    if stats.items > params.max_items:
-        raise InputError(
-            f"interactions have {stats.items} items, but max_items is {params.max_items}: EASE "
-            "inverts a dense items x items matrix. Leave out rare items, "
-            f"raise max_items if a task has {24 * stats.items**2 / 1e9:.1f} GB, or fit als."
-        )
-    kinds = pairs.schema[USER_ID].dataType, pairs.schema[ITEM_ID].dataType
-    rows = pairs.frame.repartition(1).mapInArrow(_Task(params.regularization), _schema(kinds))
-    state = checkpoint(rows)
-    counts: dict[int, int] = {
-        row["side"]: row["count"] for row in state.groupBy("side").count().collect()
-    }
-    users, items = (
-        state.where(F.col("side") == side)
-        .withColumnRenamed("idx", INDICES[side])
-        .select(KEYS[side], INDICES[side], *names)
-        for side, names in ((USER, USER_COLUMNS), (ITEM, ITEM_COLUMNS))
-    )
-    return EaseModel(users, items, params, (counts[USER], counts[ITEM]))
+    if is_spark(interactions):
+        from matchlake.recommender.baselines.ease_on_spark import fit_on_spark  # noqa: PLC0415
+
+        return fit_on_spark(interactions, params, checkpoint)
+    return _fit_table(interactions, params)
 
 
-def fit(inputs: TrainingInputs, params: EaseParams, context: FitContext) -> EaseModel:
+def fit(inputs: TrainingInputs, params: EaseParams, context: FitContext) -> "EaseModel":
     """`fit_ease` for the registry."""
     return fit_ease(inputs.interactions, params, checkpoint=context.checkpoint)
 
 
-def _schema(kinds: tuple[DataType, DataType]) -> StructType:
-    floats = ArrayType(FloatType())
-    return StructType(
-        [
-            StructField("side", IntegerType()),
-            StructField(USER_ID, kinds[USER]),
-            StructField(ITEM_ID, kinds[ITEM]),
-            StructField("idx", LongType()),
-            StructField("n_interactions", LongType()),
-            StructField("history", ArrayType(IntegerType())),
-            StructField("values", floats),
-            StructField("weights", floats),
-        ]
+def _fit_table(interactions: Any, params: EaseParams) -> NumpyEaseModel:
+    column = params.value_column
+    table = read_interactions(interactions, () if column is None else (column,), WHAT)
+    if column is None:
+        pairs = table.drop_null().group_by(list(KEYS)).aggregate([])
+        known = pairs.append_column(VALUE, pa.array(np.ones(pairs.num_rows)))
+    else:
+        values = pa.array(numbers(table[column], column, WHAT), from_pandas=True)
+        known = table.set_column(2, VALUE, values).drop_null()
+    spec = InteractionSpec(VALUE, centered=False, duplicates="sum")
+    packed, stats = pack_table(prepare_table(known, spec), spec)
+    require_room(stats, params)
+    state = pa.Table.from_batches(
+        list(Task(params.regularization)(iter(packed.combine_chunks().to_batches())))
     )
-
-
-@dataclass(frozen=True)
-class _Task:
-    """The body of the one task: interactions in, users' histories and items' weights out."""
-
-    regularization: float
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        pairs = unpack_pairs(pa.Table.from_batches(list(batches))["data"])
-        users, items = dense_places(pairs[USER_ID]), dense_places(pairs[ITEM_ID])
-        shape = len(users.ids), len(items.ids)
-        rows = csr_from_pairs(users.places, items.places, np.asarray(pairs[VALUE]), shape)
-        ids = users.ids, items.ids
-        for begin in range(0, shape[USER], _BATCH_BYTES // 1024):
-            part = slice(begin, min(begin + _BATCH_BYTES // 1024, shape[USER]))
-            bounds = rows.indptr[part.start : part.stop + 1]
-            entries = slice(bounds[0], bounds[-1])
-            yield _batch(
-                USER,
-                ids,
-                part,
-                np.diff(bounds),
-                {
-                    "history": list_array(bounds - bounds[0], rows.columns[entries]),
-                    "values": list_array(bounds - bounds[0], rows.values[entries]),
-                },
-            )
-        weights = ease_weights(rows, self.regularization)
-        counts = np.bincount(rows.columns, minlength=shape[ITEM])
-        step = max(1, _BATCH_BYTES // (4 * shape[ITEM]))
-        for begin in range(0, shape[ITEM], step):
-            part = slice(begin, min(begin + step, shape[ITEM]))
-            yield _batch(ITEM, ids, part, counts[part], {"weights": matrix_lists(weights[part])})
-
-
-def _batch(
-    side: int, ids: tuple[pa.Array, pa.Array], part: slice, counts: Any, lists: dict[str, pa.Array]
-) -> pa.RecordBatch:
-    """Rows `part` of one side; absent columns are null."""
-    size = part.stop - part.start
-    kinds = {"history": pa.int32(), "values": pa.float32(), "weights": pa.float32()}
-    nulls = {name: pa.nulls(size, pa.list_(kind)) for name, kind in kinds.items()}
-    return pa.RecordBatch.from_pydict(
-        {
-            "side": pa.array(np.full(size, side, np.int32)),
-            **{
-                KEYS[n]: ids[n][part.start : part.stop]
-                if n == side
-                else pa.nulls(size, ids[n].type)
-                for n in (USER, ITEM)
-            },
-            "idx": pa.array(np.arange(part.start, part.stop)),
-            "n_interactions": pa.array(np.asarray(counts, np.int64)),
-            **nulls,
-            **lists,
-        }
-    )
-
-
-def ease_weights(users: Csr, regularization: float) -> Floats:
-    """Weights (items, items): row j holds the weights from item j to every item."""
-    inverse = np.linalg.inv(_gram(users, regularization))
-    diagonal = inverse.diagonal().copy()
-    inverse /= -diagonal
-    np.fill_diagonal(inverse, 0.0)
-    return inverse.astype(np.float32)
-
-
-def _gram(users: Csr, regularization: float) -> Doubles:
-    items = users.transpose()
-    gram = np.zeros((users.width, users.width))
-
-    def fill(target: int) -> None:
-        own = slice(items.indptr[target], items.indptr[target + 1])
-        add_rows(items.columns[own], items.values[own], rows_of(users), gram[target])
-
-    with ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS) as pool:
-        list(pool.map(fill, range(users.width)))
-    gram[np.diag_indices_from(gram)] += regularization
-    return gram
+    users, items = (state.filter(pc.equal(state["side"], side)) for side in (USER, ITEM))
+    return load_numpy(ModelParts(users, items, params))

@@ -24,8 +24,6 @@ from matchlake.recommender.ranking import list_rows, lists_schema
 from matchlake.recommender.sides import KEYS, USER
 from matchlake.schemas import ITEM_ID, SCORE, USER_ID
 
-USER_COLUMNS = ("n_interactions", "history", "values")
-ITEM_COLUMNS = ("n_interactions", "weights")
 _EVERY = (1 << 31) - 1
 _BATCH = 128
 """Queries whose scores of all items are in memory at a time."""

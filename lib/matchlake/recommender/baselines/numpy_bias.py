@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from matchlake.recommender.baselines.params import BiasParams, PopularityParams
-from matchlake.recommender.numpy_factors import NumpyFactors, NumpySide, Row, places_of
+from matchlake.recommender.id_types import places_of
+from matchlake.recommender.numpy_factors import NumpyFactors, NumpySide, Row
 from matchlake.recommender.parts import array_of
 from matchlake.recommender.protocol import Capability, ModelParts, refuse
 from matchlake.recommender.sides import ITEM, KEYS, USER

@@ -1,6 +1,6 @@
 """An EASE model as NumPy arrays."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -10,11 +10,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from matchlake.engine.arrow import combined, offsets_of
-from matchlake.engine.top_k import require_k, select_top_k
+from matchlake.engine.top_k import Best, pick_lists, select_top_k
 from matchlake.recommender.baselines.kernels import Floats, Positions, add_full_rows
-from matchlake.recommender.numpy_factors import excluded, places_of
+from matchlake.recommender.id_types import exact_ids, places_of
+from matchlake.recommender.numpy_answers import Choice
 from matchlake.recommender.parts import array_of, matrix_of
 from matchlake.recommender.protocol import Capability, ModelParts, NumpyRecommender, refuse
+from matchlake.recommender.sides import USER
 from matchlake.schemas import ITEM_ID, USER_ID
 
 History = tuple[Positions, Floats]
@@ -42,37 +44,31 @@ class NumpyEaseModel(NumpyRecommender):
         """All users and items: each has interactions."""
         return frozenset(self.histories), frozenset(self.item_ids)
 
-    def score(self, user_ids: Sequence[Any], item_ids: Sequence[Any]) -> Floats:
+    def places(self, side: int) -> Mapping[Any, int]:
+        """The row of each user (side 0) or item (side 1)."""
+        return self._user_places if side == USER else self._places
+
+    def scores_of(self, users: Sequence[Any], items: Sequence[Any]) -> Floats:
         """Scores of pairs; 0 for an unknown user or item."""
-        indices = places_of(self._places, item_ids)
-        rows = {user: self._scores(user) for user in set(user_ids) & self.histories.keys()}
+        indices = places_of(self._places, items)
+        rows = {user: self._scores(user) for user in set(users) & self.histories.keys()}
         scores = [
             rows[user][index] if user in rows and index >= 0 else 0.0
-            for user, index in zip(user_ids, indices, strict=True)
+            for user, index in zip(users, indices, strict=True)
         ]
         return np.array(scores, np.float32)
 
-    def recommend_items(
-        self,
-        user: Any,
-        k: int,
-        *,
-        exclude_seen: Collection[Any] = (),
-        candidates: Collection[Any] | None = None,
-    ) -> list[tuple[Any, float]]:
-        """The `k` best items of a user as (item_id, score), best first; ties by item index.
+    def best_of(self, side: int, entries: Sequence[Any], k: int, choice: Choice) -> Best:
+        """The best items of each user.
 
         An unknown user gets the items with the most interactions, and their number as the score.
         """
-        require_k(k)
-        known = user in self.histories
-        scores = self._scores(user) if known else self.item_interactions.astype(np.float32)
-        without = excluded(self._places, exclude_seen, candidates)
-        scores[without[without >= 0]] = -np.inf
-        best = select_top_k(scores[None], k)
-        listed = best.places[0] >= 0
-        pairs = zip(best.places[0][listed], best.scores[0][listed], strict=True)
-        return [(self.item_ids[index], float(score)) for index, score in pairs]
+        if side != USER:
+            refuse(self, "recommend_users")
+        best = [self._best(user, k, choice, row) for row, user in enumerate(entries)]
+        if not best:
+            return select_top_k(np.zeros((0, len(self.item_ids)), np.float32), k)
+        return Best(*(np.concatenate(each) for each in zip(*best, strict=True)))
 
     def fold_in(
         self,
@@ -84,7 +80,9 @@ class NumpyEaseModel(NumpyRecommender):
         if items is not None:
             refuse(self, "fold_in of items")
         new = {}
-        for user, history in (users or {}).items():
+        for user, history in zip(
+            exact_ids([*(users or {})], self._user_places), (users or {}).values(), strict=True
+        ):
             indices = places_of(self._places, list(history))
             order = np.argsort(indices, kind="stable")
             order = order[indices[order] >= 0]
@@ -92,6 +90,13 @@ class NumpyEaseModel(NumpyRecommender):
                 values = np.array(list(history.values()), np.float32)
                 new[user] = indices[order].astype(np.int32), values[order]
         return replace(self, histories={**self.histories, **new})
+
+    def _best(self, user: Any, k: int, choice: Choice, row: int) -> Best:
+        known = user in self.histories
+        scores = self._scores(user) if known else self.item_interactions.astype(np.float32)
+        scores[pick_lists(choice.without, np.array([row])).places] = -np.inf
+        among = choice.among and pick_lists(choice.among, np.array([row]))
+        return select_top_k(scores[None], k, among)
 
     def _scores(self, user: Any) -> Floats:
         scores = np.zeros(len(self.item_ids), np.float32)
@@ -101,6 +106,10 @@ class NumpyEaseModel(NumpyRecommender):
     @cached_property
     def _places(self) -> dict[Any, int]:
         return {key: index for index, key in enumerate(self.item_ids)}
+
+    @cached_property
+    def _user_places(self) -> dict[Any, int]:
+        return {key: index for index, key in enumerate(self.histories)}
 
 
 def load_numpy(parts: ModelParts[pa.Table]) -> NumpyEaseModel:

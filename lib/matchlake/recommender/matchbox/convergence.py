@@ -1,5 +1,6 @@
 """Whether the chains of a fit have mixed: R-hat and effective sample sizes of traced numbers."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ import numpy.typing as npt
 
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.report import Trace
+
+_log = logging.getLogger(__name__)
 
 _NORMAL = NormalDist()
 R_HAT_LIMIT, ESS_LIMIT = 1.1, 10.0
@@ -46,6 +49,18 @@ def mixing_problem(diagnostics: Sequence[Convergence], params: MatchboxParams) -
         f"The chains have not mixed: {len(stuck)} of {len(diagnostics)} traced numbers, among them "
         f"{shown}; {advice}."
     )
+
+
+def note_convergence(diagnostics: Sequence[Convergence], params: MatchboxParams) -> None:
+    """Logs the diagnostics of a fit, and a warning if its chains have not mixed."""
+    for diagnostic in diagnostics:
+        _log.info(
+            "%s: mean %.4g, R-hat %.3f, %.0f effective samples",
+            *(diagnostic.name, diagnostic.mean, diagnostic.r_hat, diagnostic.ess),
+        )
+    problem = mixing_problem(diagnostics, params)
+    if problem is not None:
+        _log.warning("%s", problem)
 
 
 def _severity(diagnostic: Convergence) -> float:

@@ -23,8 +23,8 @@ from matchlake.engine.csr import Floats
 from matchlake.engine.packing import unpack_tables
 from matchlake.errors import InputError
 from matchlake.recommender.columns import require_columns
-from matchlake.recommender.interactions import VALUE
-from matchlake.recommender.matchbox.encoding import VECTOR, encode
+from matchlake.recommender.interaction_stats import VALUE
+from matchlake.recommender.matchbox.encoding import encode
 from matchlake.recommender.matchbox.fold_in import (
     NewRatings,
     features_of,
@@ -36,6 +36,7 @@ from matchlake.recommender.matchbox.frames import MatchboxFrames
 from matchlake.recommender.matchbox.posterior import factors_of, samples_of
 from matchlake.recommender.matchbox.report import PosteriorReport
 from matchlake.recommender.matchbox.row_encoder import RowEncoder
+from matchlake.recommender.matchbox.single_task import VECTOR
 from matchlake.recommender.sides import INDICES, ITEM, KEYS
 from matchlake.schemas import RATING
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from matchlake.recommender.matchbox.encoding import FittedEncoders
+from matchlake.recommender.matchbox.encoders import FittedEncoders
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.report import PosteriorReport
 from matchlake.recommender.related import trained

@@ -1,6 +1,6 @@
 """A Matchbox model as NumPy arrays: predictions, lists and fold-in without Spark."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from matchlake.engine.csr import Floats, Ints
+from matchlake.engine.top_k import Best
 from matchlake.errors import InputError
+from matchlake.recommender.id_types import exact_ids, places_of
 from matchlake.recommender.matchbox.fold_in import (
     NewRatings,
     features_of,
@@ -26,7 +28,8 @@ from matchlake.recommender.matchbox.prediction import (
 )
 from matchlake.recommender.matchbox.report import PosteriorReport
 from matchlake.recommender.matchbox.row_encoder import RowEncoder
-from matchlake.recommender.numpy_factors import NumpyFactors, NumpySide, Row, places_of
+from matchlake.recommender.numpy_answers import Choice, entries_of
+from matchlake.recommender.numpy_factors import NumpyFactors, NumpySide, Row
 from matchlake.recommender.parts import array_of, matrix_of
 from matchlake.recommender.protocol import Capability, Metric, ModelParts, NumpyRecommender
 from matchlake.recommender.sides import ITEM, KEYS, USER
@@ -95,9 +98,23 @@ class NumpyMatchboxModel(NumpyRecommender):
         """The users and the items that had ratings in the fit."""
         return self.fitted.trained_ids
 
-    def score(self, user_ids: Sequence[Any], item_ids: Sequence[Any]) -> Floats:
+    def places(self, side: int) -> Mapping[Any, int]:
+        """The row of each user (side 0) or item (side 1)."""
+        return self.ranking.sides[side].places
+
+    def scores_of(self, users: Sequence[Any], items: Sequence[Any]) -> Floats:
         """Expected ratings of pairs; see `predict`."""
-        return self.predict(user_ids, item_ids).scores
+        return self.predict(users, items).scores
+
+    def best_of(self, side: int, entries: Sequence[Any], k: int, choice: Choice) -> Best:
+        """The best rows of the other side for each entry, an id or a `MatchboxRow`.
+
+        An unknown id counts as the average row. The scores are expected ratings.
+        """
+        queries = [self._query(side, entry) for entry in entries]
+        best = self.ranking.best_of(side, queries, k, choice)
+        # For rating levels, the scores of a ranking are latent numbers.
+        return best if self.report.rating_levels is None else self._rated(best, entries, side)
 
     def predict(
         self,
@@ -110,6 +127,9 @@ class NumpyMatchboxModel(NumpyRecommender):
         Users and items are ids or `MatchboxRow`s; an unknown id counts as the average row.
         Scores are limited to `clip`.
         """
+        users, items = (
+            entries_of(each, self.places(side)) for side, each in enumerate((users, items))
+        )
         parts = [
             self._predict(users[begin : begin + _AT_ONCE], items[begin : begin + _AT_ONCE], clip)
             for begin in range(0, max(1, len(users)), _AT_ONCE)
@@ -120,39 +140,6 @@ class NumpyMatchboxModel(NumpyRecommender):
             np.concatenate([part.rating_std for part in parts]),
             np.concatenate(levels) if levels else None,
         )
-
-    def recommend_items(
-        self,
-        user: Any,
-        k: int,
-        *,
-        exclude_seen: Collection[Any] = (),
-        candidates: Collection[Any] | None = None,
-    ) -> list[tuple[Any, float]]:
-        """The `k` best items of a user, as (item_id, expected rating).
-
-        `user` is an id or a `MatchboxRow`; an unknown id counts as the average user.
-        """
-        query = self._query(USER, user)
-        best = self.ranking.recommend_items(
-            query, k, exclude_seen=exclude_seen, candidates=candidates
-        )
-        return self._rated(best, user, USER)
-
-    def recommend_users(
-        self,
-        item: Any,
-        k: int,
-        *,
-        exclude_seen: Collection[Any] = (),
-        candidates: Collection[Any] | None = None,
-    ) -> list[tuple[Any, float]]:
-        """The `k` best users for an item, as `recommend_items`."""
-        query = self._query(ITEM, item)
-        best = self.ranking.recommend_users(
-            query, k, exclude_seen=exclude_seen, candidates=candidates
-        )
-        return self._rated(best, item, ITEM)
 
     def similar_items(
         self, item: Any, k: int, *, metric: Metric = "cosine"
@@ -191,9 +178,13 @@ class NumpyMatchboxModel(NumpyRecommender):
             (USER, users or {}, user_features or {}),
             (ITEM, items or {}, item_features or {}),
         ):
-            ids = dict.fromkeys([*ratings, *features])
+            histories, columns = (
+                dict(zip(exact_ids([*each], self.places(side)), each.values(), strict=True))
+                for each in (ratings, features)
+            )
+            ids = dict.fromkeys([*histories, *columns])
             rows = {
-                key: self._fold_in(side, ratings.get(key, {}), features.get(key)) for key in ids
+                key: self._fold_in(side, histories.get(key, {}), columns.get(key)) for key in ids
             }
             folded.append({**self.folded[side], **rows})
         return replace(self, folded=(folded[USER], folded[ITEM]))
@@ -233,33 +224,34 @@ class NumpyMatchboxModel(NumpyRecommender):
             return entry
         return Row(*low_rank_row(self.report.sides[side]))
 
-    def _rated(
-        self, best: list[tuple[Any, float]], query: Any, side: int
-    ) -> list[tuple[Any, float]]:
-        """The list with expected ratings. For rating levels, the scores of a ranking are latent."""
-        if self.report.rating_levels is None or not best:
-            return best
-        others = [key for key, _ in best]
-        same = [query] * len(others)
-        scores = self.score(same, others) if side == USER else self.score(others, same)
-        return list(zip(others, map(float, scores), strict=True))
+    def _rated(self, best: Best, entries: Sequence[Any], side: int) -> Best:
+        """The lists with expected ratings as scores."""
+        rows, ranks = np.nonzero(best.places >= 0)
+        ids = self.item_ids if side == USER else self.user_ids
+        others = [ids[place] for place in best.places[rows, ranks].tolist()]
+        mine = [entries[row] for row in rows]
+        if mine:
+            pair = (mine, others) if side == USER else (others, mine)
+            best.scores[rows, ranks] = self.scores_of(*pair)
+        return best
 
     def _fold_in(
         self, side: int, history: Mapping[Any, float], features: Mapping[str, Any] | None
     ) -> MatchboxRow:
         require_valid(np.array(list(history.values()), np.float32), self.report.rating_levels)
         others, trained = self.fitted.sides[1 - side].places, self.report.sizes[1 - side]
-        rated = {others[key]: value for key, value in history.items() if key in others}
-        rated = {index: value for index, value in sorted(rated.items()) if index < trained}
-        indices = np.array(list(rated), np.int32)
+        indices = places_of(others, [*history])
+        pairs = sorted(zip(indices.tolist(), history.values(), strict=True))
+        rated = {index: value for index, value in pairs if 0 <= index < trained}
+        own = np.array(list(rated), np.int32)
         values = np.array(list(rated.values()), np.float32)
-        new = NewRatings(np.zeros(len(indices), np.int32), indices, values, 1)
+        new = NewRatings(np.zeros(len(own), np.int32), own, values, 1)
         vectors = self._vectors(side, features)
         samples, share = fold_in(
             self._posteriors[side], side, new, features_of(self.report, side, new, vectors)
         )
         ranked = Row(*low_rank_row(self.report.sides[side], samples[0]))
-        return MatchboxRow(samples[0], ranked, float(share[0]), len(indices))
+        return MatchboxRow(samples[0], ranked, float(share[0]), len(own))
 
     def _vectors(self, side: int, row: Mapping[str, Any] | None) -> Floats | None:
         encoder = self.encoders[side]

@@ -1,7 +1,7 @@
 """Features of one row without Spark, for serving; equal to those of `encoding.encode`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +10,9 @@ from pydantic import TypeAdapter
 
 from matchlake.engine.csr import Floats
 from matchlake.errors import SchemaError
+from matchlake.features.fitted import FittedFeature
 from matchlake.features.kinds import Fitted
+from matchlake.features.numpy_blocks import Matrix
 from matchlake.features.numpy_features import NumpyFeatures
 
 _FITTED: TypeAdapter[tuple[Fitted, ...]] = TypeAdapter(tuple[Fitted, ...])
@@ -42,11 +44,20 @@ class RowEncoder:
                 f"Unknown columns: {', '.join(unknown)}. The features read {', '.join(self.names)}."
             )
         whole = {name: row.get(name) for name in self.names}
-        values = np.nan_to_num(self._numpy.transform_row(whole))
-        begin = 0
-        for fitted in self._features:
-            stop = begin + len(fitted.outputs())
-            if fitted.is_list:
-                values[begin:stop] /= np.sqrt(max(1.0, values[begin:stop].sum()))
-            begin = stop
-        return np.asarray(values[None], np.float32)
+        return vectors_of(self._features, self._numpy.transform_row(whole)[None])
+
+
+def vectors_of(features: Sequence[FittedFeature], values: Matrix) -> Floats:
+    """Feature vectors from the output columns (rows, columns) of `features`.
+
+    A value that is still missing becomes zero. The ones of a list are divided by the root of their
+    number, so that a long list weighs as much as a short one.
+    """
+    whole, begin = np.nan_to_num(values), 0
+    for fitted in features:
+        stop = begin + len(fitted.outputs())
+        if fitted.is_list:
+            ones = whole[:, begin:stop].sum(axis=1, keepdims=True)
+            whole[:, begin:stop] /= np.sqrt(np.maximum(1.0, ones))
+        begin = stop
+    return np.asarray(whole, np.float32)

@@ -1,7 +1,8 @@
-"""Single-task execution: ratings and feature rows in, a model out."""
+"""Single-task execution: ratings and feature rows in, a model out; nothing here needs Spark."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +11,9 @@ import pyarrow.compute as pc
 
 from matchlake.engine.arrow import combined
 from matchlake.engine.csr import Ints
-from matchlake.recommender.interactions import SHOWN, VALUE
+from matchlake.errors import InputError
+from matchlake.recommender.interaction_stats import SHOWN, VALUE
 from matchlake.recommender.matchbox.chains import run_chains
-from matchlake.recommender.matchbox.encoding import VECTOR
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.sampler.gibbs import threads_of
 from matchlake.recommender.matchbox.sampler.history_features import (
@@ -31,7 +32,18 @@ from matchlake.schemas import ITEM_ID, USER_ID
 KIND, DATE = "kind", "day"
 """Columns: the kind of a row (a side's feature row, or RATING_KIND), and a rating's UTC day."""
 
+VECTOR = "x"
+"""The column of a feature vector: array<float>."""
+
 RATING_KIND = 2
+
+
+def undated(shown: list[tuple[Any, Any]]) -> InputError:
+    """The error for ratings without a date, some of which are `shown`."""
+    return InputError(
+        f"Some ratings are without a date, among them {shown}. Drop them, or fit with "
+        "day_effects=False."
+    )
 
 
 class _InvalidInput(Exception):  # noqa: N818 - becomes a message row, not an error

@@ -7,16 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark.sql.types import (
-    ArrayType,
-    BinaryType,
-    DataType,
-    FloatType,
-    IntegerType,
-    LongType,
-    StructField,
-    StructType,
-)
 
 from matchlake.engine.arrow import matrix_lists
 from matchlake.engine.csr import Floats, Ints
@@ -32,26 +22,6 @@ REPORT, PROBLEM = 3, 4
 """Values of `side` beside those of users, items and days."""
 
 _BATCH = 16 << 20
-
-
-def state_schema(user_type: DataType, item_type: DataType) -> StructType:
-    """Columns of the output of a fit's task."""
-    floats = ArrayType(FloatType())
-    return StructType(
-        [
-            StructField("side", IntegerType()),
-            StructField(USER_ID, user_type),
-            StructField(ITEM_ID, item_type),
-            StructField("day", IntegerType()),
-            StructField("idx", LongType()),
-            StructField("factors", floats),
-            StructField("biases", floats),
-            StructField("low_rank", floats),
-            StructField("response", floats),
-            StructField("n_interactions", LongType()),
-            StructField("data", BinaryType()),
-        ]
-    )
 
 
 @dataclass(frozen=True)

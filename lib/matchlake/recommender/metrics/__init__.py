@@ -1,4 +1,4 @@
-"""Metrics of scores and of recommendations: frames in, one lazy frame of metrics out.
+"""Metrics of scores and of recommendations: frames or tables in, a frame of metrics out.
 
 Each metric is one row with `metric`, `k`, `value`, `n_samples` and `n_skipped`. `k` is null if
 there is none. `n_samples` counts the averaged users or ratings, `n_skipped` those that could not be
@@ -12,30 +12,31 @@ if TYPE_CHECKING:
     from matchlake.recommender.metrics.calibration import (
         calibration_by_width as calibration_by_width,
     )
-    from matchlake.recommender.metrics.calibration import (
-        calibration_metrics as calibration_metrics,
-    )
-    from matchlake.recommender.metrics.catalogue import catalogue_metrics as catalogue_metrics
-    from matchlake.recommender.metrics.catalogue import item_catalogue as item_catalogue
+    from matchlake.recommender.metrics.dispatch import calibration_metrics as calibration_metrics
+    from matchlake.recommender.metrics.dispatch import catalogue_metrics as catalogue_metrics
+    from matchlake.recommender.metrics.dispatch import item_catalogue as item_catalogue
+    from matchlake.recommender.metrics.dispatch import ranking_metrics as ranking_metrics
+    from matchlake.recommender.metrics.dispatch import rating_metrics as rating_metrics
+    from matchlake.recommender.metrics.dispatch import related_metrics as related_metrics
     from matchlake.recommender.metrics.params import RankingParams as RankingParams
-    from matchlake.recommender.metrics.ranking import ranking_metrics as ranking_metrics
     from matchlake.recommender.metrics.ranking import (
         ranking_metrics_by_user as ranking_metrics_by_user,
     )
-    from matchlake.recommender.metrics.rating import rating_metrics as rating_metrics
     from matchlake.recommender.metrics.rating import (
         rating_metrics_by_user as rating_metrics_by_user,
     )
     from matchlake.recommender.metrics.related import related_gains as related_gains
-    from matchlake.recommender.metrics.related import related_metrics as related_metrics
 
 _MODULES = {
-    "calibration": ("calibration_by_width", "calibration_metrics"),
-    "catalogue": ("catalogue_metrics", "item_catalogue"),
+    "calibration": ("calibration_by_width",),
+    "dispatch": (
+        *("calibration_metrics", "catalogue_metrics", "item_catalogue"),
+        *("ranking_metrics", "rating_metrics", "related_metrics"),
+    ),
     "params": ("RankingParams",),
-    "ranking": ("ranking_metrics", "ranking_metrics_by_user"),
-    "rating": ("rating_metrics", "rating_metrics_by_user"),
-    "related": ("related_gains", "related_metrics"),
+    "ranking": ("ranking_metrics_by_user",),
+    "rating": ("rating_metrics_by_user",),
+    "related": ("related_gains",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -4,12 +4,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.recommender.columns import require_columns
+from matchlake.recommender.metrics.normal import DEVIATION, HALF_LOG_2_PI, HALF_WIDTH
 from matchlake.recommender.metrics.shape import figure, unpivoted
 from matchlake.schemas import RATING, SCORE
-
-DEVIATION = "rating_std"
-HALF_WIDTH = 1.6448536269514722
-"""Standard deviations on either side of the score with 90 % of a normal distribution."""
 
 _TENTHS = [n / 10 for n in range(1, 10)]
 _ACCURACY = 10_000
@@ -45,7 +42,7 @@ def calibration_metrics(scored: DataFrame) -> DataFrame:
     """
     rows = _complete_rows(scored)
     error, deviation = F.col(_ERROR), F.col(DEVIATION)
-    whole = F.lit(0.5 * 1.8378770664093453)  # log(2 pi) / 2
+    whole = F.lit(HALF_LOG_2_PI)
     density = -whole - F.log(deviation) - (error / deviation) ** 2 / 2
     constant = -whole - F.log(F.sqrt(F.avg(error * error))) - 0.5
     known, every = F.count(_ERROR), F.count("*")

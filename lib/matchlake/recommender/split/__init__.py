@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matchlake.recommender.split.mixed import split_recommender as split_recommender
     from matchlake.recommender.split.params import SplitKind as SplitKind
     from matchlake.recommender.split.params import SplitParams as SplitParams
-    from matchlake.recommender.split.parts import Split as Split
+    from matchlake.recommender.split.result import Split as Split
     from matchlake.recommender.split.timed import split_from as split_from
     from matchlake.recommender.split.timed import split_last_n as split_last_n
     from matchlake.recommender.split.timed import split_time as split_time
@@ -34,7 +34,7 @@ _MODULES = {
     "drawn": ("split_cold_items", "split_cold_users", "split_random"),
     "mixed": ("split_recommender",),
     "params": ("SplitKind", "SplitParams"),
-    "parts": ("Split",),
+    "result": ("Split",),
     "timed": ("split_from", "split_last_n", "split_time", "split_user_time"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -1,37 +1,33 @@
 """`split`: the kind of split that the parameters name."""
 
-from pyspark.sql import DataFrame
+from typing import TYPE_CHECKING, Any, overload
 
-from matchlake.recommender.split.drawn import split_cold_items, split_cold_users, split_random
-from matchlake.recommender.split.mixed import split_recommender
+from matchlake.engine.frames import Rows, is_spark
 from matchlake.recommender.split.params import SplitParams
-from matchlake.recommender.split.parts import Split
-from matchlake.recommender.split.timed import (
-    split_from,
-    split_last_n,
-    split_time,
-    split_user_time,
-)
+from matchlake.recommender.split.result import Split
+from matchlake.recommender.split.table import split_table
 
-_BY_SHARE = {
-    "random": split_random,
-    "user_time": split_user_time,
-    "cold_users": split_cold_users,
-    "cold_items": split_cold_items,
-}
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 
-def split(interactions: DataFrame, params: SplitParams) -> Split:
+@overload
+def split(interactions: "DataFrame", params: SplitParams) -> Split: ...
+
+
+@overload
+def split(interactions: Rows, params: SplitParams) -> tuple[Any, Any]: ...
+
+
+def split(interactions: Any, params: SplitParams) -> Any:
     """Splits `interactions` (user_id, item_id; event_time for the kinds of time) by `params`.
 
-    Starts no Spark job. Raises SchemaError if a column is missing.
+    Takes a Spark frame, and starts no Spark job; or a pandas, Polars or Arrow table, or a sparse
+    matrix, and needs no Spark. The same rows go to the same part from all of them. Raises
+    SchemaError if a column is missing.
     """
-    if params.kind in _BY_SHARE:
-        return _BY_SHARE[params.kind](interactions, params.test_share, seed=params.seed)
-    if params.kind == "last_n":
-        return split_last_n(interactions, params.last_n, seed=params.seed)
-    if params.kind == "recommender":
-        return split_recommender(interactions, params)
-    if params.cutoff is not None:
-        return split_from(interactions, params.cutoff)
-    return split_time(interactions, params.test_share)
+    if is_spark(interactions):
+        from matchlake.recommender.split.on_spark import split_frame  # noqa: PLC0415
+
+        return split_frame(interactions, params)
+    return split_table(interactions, params)

@@ -3,7 +3,8 @@
 from pyspark.sql import DataFrame
 
 from matchlake.recommender.columns import require_columns
-from matchlake.recommender.split.parts import Split, check_share, draw, split_where
+from matchlake.recommender.split.parts import draw, split_where
+from matchlake.recommender.split.result import Split, check_share
 from matchlake.schemas import ITEM_ID, USER_ID
 
 

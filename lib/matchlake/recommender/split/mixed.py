@@ -8,12 +8,12 @@ from matchlake.recommender.split.params import SplitParams
 from matchlake.recommender.split.parts import (
     PLACE,
     PLACES,
-    Split,
     draw,
     share_of,
     split_where,
     with_places,
 )
+from matchlake.recommender.split.result import Split
 from matchlake.schemas import ITEM_ID, USER_ID
 
 _COLD_ITEM, _USER = "_cold_item", "_user"

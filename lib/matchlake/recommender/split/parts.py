@@ -1,24 +1,16 @@
 """Building blocks of splits: draws by hash, ranks within a group, and the split itself."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from matchlake.errors import ParameterError
+from matchlake.recommender.split.result import Split
 
 PLACE = "_place"
 PLACES = "_places"
 
 _IN_TEST = "_in_test"
-
-
-class Split(NamedTuple):
-    """The two parts, with the columns of the frame that was split. Both are lazy."""
-
-    train: DataFrame
-    test: DataFrame
 
 
 def draw(seed: int, purpose: str, *ids: str) -> Column:
@@ -60,9 +52,3 @@ def with_places(
 def share_of(count: Column, share: float) -> Column:
     """`share` of a count, rounded half up to a whole number."""
     return F.floor(count * share + 0.5)
-
-
-def check_share(test_share: float) -> None:
-    """Raises ParameterError unless both parts can have rows."""
-    if not 0 < test_share < 1:
-        raise ParameterError(f"test_share is {test_share}; it must be above 0 and below 1.")

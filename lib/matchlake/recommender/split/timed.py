@@ -10,13 +10,12 @@ from matchlake.recommender.columns import require_columns
 from matchlake.recommender.split.parts import (
     PLACE,
     PLACES,
-    Split,
-    check_share,
     draw,
     share_of,
     split_where,
     with_places,
 )
+from matchlake.recommender.split.result import Split, check_share
 from matchlake.schemas import EVENT_TIME, ITEM_ID, USER_ID
 
 _AT, _ROWS, _WANTED, _UP_TO, _CUT = "_at", "_rows", "_wanted", "_up_to", "_cut"

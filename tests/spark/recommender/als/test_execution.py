@@ -15,7 +15,8 @@ from tests.support.als_oracle import Problem, fixed, solve_side
 from matchlake.engine.csr import csr_from_pairs
 from matchlake.errors import InputError, ParameterError, SchemaError
 from matchlake.io.fit_checkpoints import FitCheckpoints
-from matchlake.recommender.als.fit import continued, fit_als
+from matchlake.recommender.als.fit import fit_als
+from matchlake.recommender.als.fit_on_spark import continued
 from matchlake.recommender.als.fold_in import fixed_side, fold_in
 from matchlake.recommender.als.in_memory import initial_rows
 from matchlake.recommender.als.model import FactorModel

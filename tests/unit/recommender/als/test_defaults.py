@@ -14,7 +14,7 @@ from matchlake.errors import ParameterError
 from matchlake.recommender.als.defaults import PENALTY, UNOBSERVED, resolve
 from matchlake.recommender.als.in_memory import fit_rows
 from matchlake.recommender.als.params import AlsParams
-from matchlake.recommender.interactions import InteractionStats
+from matchlake.recommender.interaction_stats import InteractionStats
 from matchlake.recommender.scaled_weights import scaled_weights
 
 Floats = npt.NDArray[np.float32]

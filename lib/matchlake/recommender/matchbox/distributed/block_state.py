@@ -12,9 +12,9 @@ from matchlake.engine.csr import Csr, Ints
 from matchlake.engine.grouped import Key, apply_by_cogroup, apply_by_group
 from matchlake.engine.packing import Array
 from matchlake.recommender.blocks import Block, Layout
-from matchlake.recommender.matchbox.encoding import VECTOR
 from matchlake.recommender.matchbox.sampler.history_features import dense_rows, history_of, hstack
 from matchlake.recommender.matchbox.sampler.link_matrix import Features
+from matchlake.recommender.matchbox.single_task import VECTOR
 from matchlake.recommender.messages import MESSAGES, Outbox, unpack_messages
 
 STATE, NAMES, VECTORS, GRAM = 10, 11, 12, 13

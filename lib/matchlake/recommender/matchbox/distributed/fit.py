@@ -14,7 +14,7 @@ from matchlake.errors import InputError
 from matchlake.recommender.blocks import Layout, partition
 from matchlake.recommender.checkpoint import Checkpointer
 from matchlake.recommender.ids import dense_ids
-from matchlake.recommender.interactions import SHOWN, VALUE, InteractionStats
+from matchlake.recommender.interaction_stats import SHOWN, VALUE, InteractionStats
 from matchlake.recommender.matchbox.distributed.block_state import BlockStates
 from matchlake.recommender.matchbox.distributed.collect import (
     ROWS,
@@ -23,7 +23,6 @@ from matchlake.recommender.matchbox.distributed.collect import (
     collect_rows,
 )
 from matchlake.recommender.matchbox.distributed.sweeps import Distributed
-from matchlake.recommender.matchbox.encoding import VECTOR
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.posterior import MeanFeatures
 from matchlake.recommender.matchbox.report import PosteriorReport
@@ -35,6 +34,7 @@ from matchlake.recommender.matchbox.sampler.likelihood import (
     ordinal_probit,
 )
 from matchlake.recommender.matchbox.sampler.link_matrix import Source
+from matchlake.recommender.matchbox.single_task import VECTOR
 from matchlake.recommender.sides import ITEM, KEYS, USER
 
 _COLUMNS = ("idx", "factors", "biases", "low_rank", "response", "n_interactions")

@@ -1,0 +1,84 @@
+"""Ids of another type than the ids of a model: converted where that is exact, refused elsewhere."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from matchlake.engine.csr import Ints
+from matchlake.errors import InputError, SchemaError
+
+
+def is_null(value: object) -> bool:
+    """Whether a value is None, NaN, NaT or pandas' NA."""
+    if value is None or value is pd.NA or value is pd.NaT:
+        return True
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def exact_id(value: Any, sample: Any, name: str = "an id") -> Any:
+    """`value` in the type of `sample`, an id of the model; None for null.
+
+    A whole number becomes a string where ids are strings, and a string of digits, or a whole float,
+    becomes an integer where ids are integers. Raises SchemaError for anything else.
+    """
+    if is_null(value):
+        return None
+    plain = value.item() if isinstance(value, np.generic) else value
+    number = isinstance(plain, int) and not isinstance(plain, bool)
+    if isinstance(sample, str):
+        if isinstance(plain, str):
+            return plain
+        if number:
+            return str(plain)
+    elif number:
+        return plain
+    elif (isinstance(plain, float) and plain.is_integer()) or (
+        isinstance(plain, str) and _is_plain_number(plain)
+    ):
+        return int(plain)
+    words = "strings" if isinstance(sample, str) else "integers"
+    raise SchemaError(
+        f"{name} {plain!r} has the type {type(plain).__name__}, but the ids of this model are "
+        f"{words}, such as {sample!r}, and it cannot be converted exactly. Pass {words}."
+    )
+
+
+def exact_ids(ids: Sequence[Any], places: Mapping[Any, int], name: str = "an id") -> list[Any]:
+    """`ids` in the type of the known ids, the keys of `places`; None for null."""
+    sample = next(iter(places), None)
+    if sample is None:
+        return [None if is_null(value) else value for value in ids]
+    return [exact_id(value, sample, name) for value in ids]
+
+
+def places_of(places: Mapping[Any, int], ids: Sequence[Any]) -> Ints:
+    """The row of each id; -1 for unknown and null ids."""
+    found: Ints = np.array([places.get(key, -1) for key in exact_ids(ids, places)], np.int64)
+    return found
+
+
+def known_place(places: Mapping[Any, int], key: Any, name: str) -> int:
+    """The row of an id; raises KeyError if it is unknown, InputError if it is null."""
+    return places[exact_ids([required(key, name)], places, name)[0]]
+
+
+def required(key: Any, name: str) -> Any:
+    """`key`, the id of one query; raises InputError if it is null, or several."""
+    if is_null(key):
+        raise InputError(f"{name} is null: pass an id, or a table with many of them.")
+    if isinstance(key, list | dict | set | np.ndarray | pd.Series):
+        raise InputError(
+            f"{name} is a {type(key).__name__}: pass one id, or a table with a column of ids, such "
+            "as pandas.DataFrame({'user_id': ids})."
+        )
+    return key
+
+
+def _is_plain_number(text: str) -> bool:
+    """Whether the text is that of an integer, without blanks or leading zeros."""
+    try:
+        return str(int(text)) == text
+    except ValueError:
+        return False
