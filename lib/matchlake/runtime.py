@@ -200,11 +200,15 @@ def _salt_of(config: JobConfig, secrets: SecretStore) -> Callable[[], Salt] | No
 def start_notebook(name: str, env: str | None = None, overrides: Sequence[str] = ()) -> Runtime:
     """The runtime of a notebook, for `env`.
 
-    Default: `local`; on Databricks the one environment that is deployed there, or `dev`.
+    Default: `demo` if conf has it, else `local`; on Databricks the one environment that is deployed
+    there, or `dev`.
     """
     start_logging("WARNING")
-    deployed = environments(find_conf()) if on_databricks() else ["local"]
-    chosen = env or (deployed[0] if len(deployed) == 1 else "dev")
+    known = environments(find_conf())
+    if on_databricks():
+        chosen = env or (known[0] if len(known) == 1 else "dev")
+    else:
+        chosen = env or next((each for each in ("demo", "local") if each in known), "local")
     project = find_conf().resolve().parent
     if project in Path.cwd().parents:
         os.chdir(project)  # Jupyter starts in the notebook's folder; the lake is the project's
