@@ -16,18 +16,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
 from matchlake.config import JobConfig, environments, find_conf, load_config, project_conf
-from matchlake.errors import ConfigError, MatchlakeError
+from matchlake.errors import ConfigError, MatchlakeError, SandboxError
 from matchlake.io.databricks import on_databricks
 from matchlake.io.delta import Lakehouse
 from matchlake.io.erased_users import Salt
+from matchlake.io.java import require_java
 from matchlake.io.kernel_cache import require_private_cache
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.secrets import CachedSecrets, SecretStore, mask_log, secret_chain
 from matchlake.io.spark_executors import log_executors
 from matchlake.io.storage import storage_settings
+from matchlake.io.terminal import last_lines, output_redirected
 from matchlake.lakehouse.views import fixed_views
 
 _log = logging.getLogger("matchlake")
@@ -234,9 +239,27 @@ def spark_session(config: JobConfig, name: str) -> SparkSession:
     settings |= _token_settings(config, settings)
     for key, value in settings.items():
         builder = builder.config(key, value)
-    spark = builder.getOrCreate()
+    spark = _started(builder)
     _log.info("Spark %s, master %s", spark.version, spark.conf.get("spark.master", "unknown"))
     return spark
+
+
+def _started(builder: SparkSession.Builder) -> SparkSession:
+    """The session; what its JVM prints while it starts is shown at the log level DEBUG only.
+
+    Raises SandboxError, with the last lines of the JVM, if it does not start.
+    """
+    # pyspark logs each failed query as a line of JSON; a job logs one sentence instead.
+    PySparkLogger.getLogger("SQLQueryContextLogger").disabled = True
+    if _log.isEnabledFor(logging.DEBUG):
+        return builder.getOrCreate()
+    with output_redirected() as log:
+        try:
+            return builder.getOrCreate()
+        except (PySparkException, Py4JError, OSError) as error:
+            require_java()  # asked only now, because the answer takes part of a second
+            text = f"Spark did not start: {error} {last_lines(log)}".strip()
+            raise SandboxError(text) from None
 
 
 def _token_settings(config: JobConfig, settings: Mapping[str, str]) -> dict[str, str]:

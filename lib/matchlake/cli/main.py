@@ -68,9 +68,14 @@ PRODUCTION = (
 
 LOCAL = (
     LazyCommand(
+        "init",
+        "matchlake.dev.commands:init",
+        "Creates a project of your own with sample data: conf, jobs, bundle.",
+    ),
+    LazyCommand(
         "demo",
         "matchlake.dev.commands:demo",
-        "Runs the whole product on MovieLens-100K: broker, tables, features, model, SQL.",
+        "Runs all jobs on sample data: broker, tables, features, models, SQL.",
     ),
     LazyCommand(
         "sandbox",
