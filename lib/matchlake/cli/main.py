@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from matchlake.cli.lazy import LazyCommand
 from matchlake.errors import ConfigError, MatchlakeError
+from matchlake.io.conf_folder import find_conf
 from matchlake.io.secrets import mask_log, masked
 
 PRODUCTION = (
@@ -132,8 +133,6 @@ def root(*, show_version: Annotated[bool, typer.Option("--version")] = False) ->
 
 def job_folder() -> Path:
     """The project's jobs/ folder, beside its conf/."""
-    from matchlake.config import find_conf  # noqa: PLC0415 - brings Spark, seconds
-
     return find_conf().parent / "jobs"
 
 

@@ -38,6 +38,7 @@ from matchlake.ingest.params import (
     SilverParams,
     StreamParams,
 )
+from matchlake.io.conf_folder import find_conf as find_conf
 from matchlake.io.databricks import on_databricks
 from matchlake.io.params import KafkaParams, MaintainParams, StorageParams, TrackingParams
 from matchlake.io.secrets import (
@@ -254,18 +255,6 @@ def environment_layers(env: str, folder: Path) -> Layers:
     if env not in known:
         raise ConfigError(f"No environment {env!r} in {folder}{nearest(env, known, 'there is')}")
     return read_environment(folder, env)
-
-
-def find_conf() -> Path:
-    """The nearest `conf` folder with a base.yml, at or above the working folder or this file."""
-    for start in (Path.cwd(), Path(__file__).parent):
-        for folder in (start, *start.parents):
-            if (folder / "conf" / "base.yml").is_file():
-                return folder / "conf"
-    raise ConfigError(
-        f"No conf/base.yml at or above {Path.cwd()}: run from the project's folder, "
-        "or name the folder with --conf-dir."
-    )
 
 
 def project_conf(script: Path, given: Path | None) -> Path | None:

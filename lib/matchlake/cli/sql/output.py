@@ -7,7 +7,6 @@ Times are in UTC.
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import count, islice
 from typing import TextIO
 
@@ -27,6 +26,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from matchlake.cli.sql.request import Format
+
 _NESTED = (ArrayType, MapType, StructType, VariantType)
 _AS_JSON = {
     "ignoreNullFields": "false",
@@ -35,14 +36,6 @@ _AS_JSON = {
     "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
 }
 _UNBOUNDED = 100_000
-
-
-class Format(StrEnum):
-    """The format of printed rows."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
 
 
 @dataclass(frozen=True)
