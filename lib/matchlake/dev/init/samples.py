@@ -6,10 +6,9 @@ numbers give the same data.
 
 import csv
 import io
+import json
 import random
 from datetime import UTC, datetime, timedelta
-
-from matchlake.dev.sandbox.events import to_json
 
 CATEGORIES = ("bread", "cheese", "coffee", "fruit", "tea", "wine")
 _SEED = 7
@@ -48,7 +47,7 @@ def order_lines() -> str:
             "amount": round(draw.uniform(1, 60), 2),
             "ordered_at": time.isoformat().replace("+00:00", "Z"),
         }
-        lines.append(to_json(order).decode())
+        lines.append(json.dumps(order))
     return "\n".join([*lines, '{"user_id": "u1", "amount": 3.5}']) + "\n"
 
 
