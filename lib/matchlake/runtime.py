@@ -37,6 +37,7 @@ from matchlake.lakehouse.views import fixed_views
 
 _log = logging.getLogger("matchlake")
 
+_INTERRUPTED = 130
 _DELTA = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -145,7 +146,7 @@ def run_job(
     argv: Sequence[str] | None = None,
     flags: Sequence[Flag] = (),
 ) -> int:
-    """Runs a job with the conf of its arguments; the exit code, 0 or 1."""
+    """Runs a job with the conf of its arguments; the exit code: 0, 1, or 130 after Ctrl-C."""
     began = time.monotonic()
     try:
         args = job_arguments(name, sys.argv[1:] if argv is None else argv, flags)
@@ -157,6 +158,9 @@ def run_job(
     except MatchlakeError as error:
         _log.error("%s failed: %s: %s", name, type(error).__name__, error)
         return 1
+    except KeyboardInterrupt:
+        _log.error("%s was interrupted; its next run continues or starts again", name)
+        return _INTERRUPTED
     _log.info("%s done in %.1f s", name, time.monotonic() - began)
     return 0
 

@@ -56,7 +56,7 @@ def test_an_environment_loads_and_holds_only_differences(env: str) -> None:
 
 def test_base_names_no_data_and_the_demo_is_movielens() -> None:
     base = _keys(CONF / "base.yml")
-    assert {name: base[name] for name in NAMED} == dict.fromkeys(NAMED, {})
+    assert {name: base[name] for name in NAMED} == {name: {} for name in NAMED}
     assert (base["silver.interactions"], base["profile.tables"]) == (None, [])
     assert load_config("local", conf_dir=CONF).streams == {}
     demo, prod = (load_config(env, conf_dir=CONF) for env in ("demo", "prod"))

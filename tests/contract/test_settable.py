@@ -134,7 +134,9 @@ def below(value: Any, path: str) -> Iterator[str]:
 
 def every_key() -> list[str]:
     """The keys of the classes and those of the conf files, some of which stand in mappings."""
-    files = [yaml.safe_load((CONF / each).read_text()) for each in ("base.yml", "data/movielens.yml")]
+    files = [
+        yaml.safe_load((CONF / each).read_text()) for each in ("base.yml", "data/movielens.yml")
+    ]
     given = {path for file in files for key, value in file.items() for path in below(value, key)}
     more = {"storage.accounts.canary", "streams.rating_events.format_options.registry", "spark.a.b"}
     more |= {"streams.canary", "training_sets.canary", "secrets.vaults.canary", "kafka.sasl.oauth"}

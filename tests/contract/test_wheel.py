@@ -210,9 +210,7 @@ def test_wheel_holds_every_room_and_the_locks_of_the_sandbox(wheel: Path) -> Non
     assert {"conf/base.yml", "conf/data/movielens.yml", "notebooks/features.py"} <= shipped
 
 
-def test_wheel_makes_a_project_outside_any_clone(
-    programs_with_spark: Path, tmp_path: Path
-) -> None:
+def test_wheel_makes_a_project_outside_any_clone(programs_with_spark: Path, tmp_path: Path) -> None:
     done = run(tmp_path, programs_with_spark / "python", "-c", INIT)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "shop" / "jobs" / "recommend.py").is_file()

@@ -38,7 +38,11 @@ PAGES = sorted(
         *ROOT.glob("tests/*/README.md"),
     }
 )
-CONF = [*sorted(ROOT.glob("conf/**/*.yml")), ROOT / "databricks.yml", *sorted(ROOT.glob("jobs/*.yml"))]
+CONF = [
+    *sorted(ROOT.glob("conf/**/*.yml")),
+    ROOT / "databricks.yml",
+    *sorted(ROOT.glob("jobs/*.yml")),
+]
 _TOKEN = re.compile(r"--[a-z][a-z-]*|[A-Za-z_][\w.-]*\w|\w")
 
 

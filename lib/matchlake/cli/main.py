@@ -114,6 +114,7 @@ _EXTRAS = {
     "cryptography": "local",
     "psutil": "local",
 }
+_INTERRUPTED = 130
 _PRODUCTION_PANEL, _LOCAL_PANEL = "Commands", "Development machine (extra `local`)"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -181,6 +182,9 @@ def main() -> None:
         app()
     except MatchlakeError as error:
         _fail(masked(str(error)))
+    except KeyboardInterrupt:
+        _err.print("Interrupted.")
+        sys.exit(_INTERRUPTED)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRAS:

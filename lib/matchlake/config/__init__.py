@@ -1,9 +1,9 @@
 """The configuration of a job: one class with all params classes, loaded from conf/.
 
-`base.yml` is the lowest layer. Then come the files that `ENV.yml` names under `extends`, then `ENV.yml`
-with the differences of an environment. `--set a.b=value` comes last. A later layer replaces single
-keys of a mapping; it replaces lists and scalars as a whole. After that, `${catalog}` in a value
-becomes the name of the catalog.
+`base.yml` is the lowest layer. Then come the files that `ENV.yml` names under `extends`, then
+`ENV.yml` with the differences of an environment. `--set a.b=value` comes last. A later layer
+replaces single keys of a mapping; it replaces lists and scalars as a whole. After that,
+`${catalog}` in a value becomes the name of the catalog.
 
 The right to start a job includes the choice of its overrides. So outside the environments `local`
 and `demo` they change only keys that are marked as `Settable`: no places, identities, tables,
@@ -211,9 +211,9 @@ def _refuse_fixed_keys(declared: dict[str, Any], merged: dict[str, Any], env: st
             continue
         near = [key for key in settable_keys(JobConfig) if key.startswith(f"{keys[0]}.")]
         raise ConfigError(
-            f"--set {path}: --set may change this key only in the environment {' or '.join(LOCAL)}, "
-            f"on a machine of your own. In {keys[0]} it may change {', '.join(near) or 'no key'}. "
-            f"Change {path} in conf/{env}.yml."
+            f"--set {path}: --set may change this key only in the environment "
+            f"{' or '.join(LOCAL)}, on a machine of your own. In {keys[0]} it may change "
+            f"{', '.join(near) or 'no key'}. Change {path} in conf/{env}.yml."
         )
 
 

@@ -58,7 +58,9 @@ def demo(
 
 
 def init(
-    name: Annotated[str, typer.Argument(help="folder of the new project; its name is the last part")],
+    name: Annotated[
+        str, typer.Argument(help="folder of the new project; its name is the last part")
+    ],
     *,
     example: Annotated[Example, typer.Option(help="the sample data")] = Example.SHOP,
     ci: Annotated[

@@ -18,9 +18,7 @@ pytestmark = pytest.mark.local_only
 
 
 @pytest.fixture
-def conf(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
+def conf(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(request.tempfile, "gettempdir", lambda: str(tmp_path))
     folder = tmp_path / "conf"
     shutil.copytree(ROOT / "conf", folder)

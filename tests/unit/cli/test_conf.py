@@ -23,7 +23,10 @@ def output(*arguments: str) -> str:
 
 
 def test_check_names_valid_environments_and_exits_with_1_otherwise(tmp_path: Path) -> None:
-    assert output("check", "--conf-dir", str(CONF)).splitlines()[:2] == ["demo: valid", "dev: valid"]
+    assert output("check", "--conf-dir", str(CONF)).splitlines()[:2] == [
+        "demo: valid",
+        "dev: valid",
+    ]
     (tmp_path / "base.yml").write_text("checkpoints: here\n")
     (tmp_path / "dev.yml").write_text("{}")
     (tmp_path / "prod.yml").write_text("lakhouse: x")

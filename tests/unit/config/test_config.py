@@ -123,7 +123,7 @@ def test_without_a_conf_folder_the_error_says_where_it_looked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("matchlake.config.__file__", str(tmp_path / "lib" / "config.py"))
+    monkeypatch.setattr("matchlake.io.conf_folder.__file__", str(tmp_path / "lib" / "config.py"))
     with pytest.raises(ConfigError, match="--conf-dir"):
         find_conf()
 

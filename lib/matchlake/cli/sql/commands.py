@@ -59,9 +59,7 @@ def sql(
     if text is not None and not overrides:
         folder = conf_dir or find_conf()
         width = Console().width if sys.stdout.isatty() else 0
-        code = answered_by_server(
-            folder, env, Request(text, style, rows, width, conf_time(folder))
-        )
+        code = answered_by_server(folder, env, Request(text, style, rows, width, conf_time(folder)))
         if code is not None:
             raise typer.Exit(code)
     _answer(env, overrides or [], conf_dir, text, (style, rows))

@@ -81,7 +81,12 @@ def _fill(folder: Path, example: Example, pipeline: Pipeline | None) -> None:
         _write(folder / "samples" / "orders.jsonl", order_lines())
         _write(folder / "samples" / "lake" / "products.csv", products_csv())
     else:
-        for source in ("conf/base.yml", "conf/demo.yml", "conf/data/movielens.yml", "conf/grants.sql"):
+        for source in (
+            "conf/base.yml",
+            "conf/demo.yml",
+            "conf/data/movielens.yml",
+            "conf/grants.sql",
+        ):
             _write(folder / source, (shipped / source).read_text("utf-8"))
         for path in sorted((shipped / "notebooks").glob("*.py")):
             _write(folder / "notebooks" / path.name, path.read_text("utf-8"))
@@ -110,7 +115,7 @@ def _copy_bundle(shipped: Path, folder: Path, tables: Mapping[str, str]) -> None
     for source in sources:
         text = source.read_text("utf-8")
         if tables:
-            text = "".join(each for each in text.splitlines(True) if not _extends(each))
+            text = "".join(each for each in text.splitlines(keepends=True) if not _extends(each))
         _write(folder / source.relative_to(shipped), _replaced(text, own))
     for source in sorted((shipped / "jobs").glob("*.py")):
         _write(folder / "jobs" / source.name, source.read_text("utf-8"))
