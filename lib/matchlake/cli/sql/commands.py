@@ -23,6 +23,7 @@ from matchlake.io.ports import HOST, choose_port
 
 if TYPE_CHECKING:
     from matchlake.cli.sql.analyst import Analyst
+    from matchlake.config import JobConfig
 
 TABLE_LIMIT = 100
 _HISTORY = Path.home() / ".matchlake_sql_history"
@@ -152,12 +153,7 @@ def sql_server_command(
             "code as root. Start it as another user, or with --allow-root in a container of its "
             "own."
         )
-    from matchlake.cli.launch import start_quietly  # noqa: PLC0415 - brings Spark, a second
-    from matchlake.cli.sql.analyst import Analyst  # noqa: PLC0415
-    from matchlake.cli.sql.listener import listening  # noqa: PLC0415
-    from matchlake.cli.sql.refresh import Refresher  # noqa: PLC0415
-    from matchlake.cli.sql.server import sql_server  # noqa: PLC0415
-    from matchlake.config import load_config  # noqa: PLC0415
+    from matchlake.config import load_config  # noqa: PLC0415 - brings pandas, a second
 
     config = load_config(env, overrides or [], conf_dir)
     if not config.lakehouse:
@@ -165,6 +161,17 @@ def sql_server_command(
             f"--env {env} has its tables in a catalog: use a SQL warehouse of Databricks."
         )
     chosen = choose_port(port, _USUAL_PORT)
+    _serve(config, chosen, refresh, warm=not overrides)
+
+
+def _serve(config: "JobConfig", port: int, refresh: float, *, warm: bool) -> None:
+    """Serves until Ctrl-C or SIGTERM; with `warm` also the queries of `matchlake sql`."""
+    from matchlake.cli.launch import start_quietly  # noqa: PLC0415 - brings Spark, a second
+    from matchlake.cli.sql.analyst import Analyst  # noqa: PLC0415
+    from matchlake.cli.sql.listener import listening  # noqa: PLC0415
+    from matchlake.cli.sql.refresh import Refresher  # noqa: PLC0415
+    from matchlake.cli.sql.server import sql_server  # noqa: PLC0415
+
     runtime = start_quietly(config, "sql-server", quick=False)
     stopped = Event()
     # Set after the start of Spark, because Spark sets its own handler for Ctrl-C.
@@ -172,9 +179,9 @@ def sql_server_command(
         signal.signal(number, lambda *_: stopped.set())
     refresher = Refresher(runtime.lakehouse, config)
     names = refresher.refresh()
-    warm = listening(Analyst(runtime.lakehouse, config)) if not overrides else nullcontext()
-    with sql_server(runtime.spark, chosen), warm:
-        url = f"jdbc:hive2://{HOST}:{chosen}/gold"
+    analyst = Analyst(runtime.lakehouse, config)
+    with sql_server(runtime.spark, port), listening(analyst) if warm else nullcontext():
+        url = f"jdbc:hive2://{HOST}:{port}/gold"
         typer.echo(f"{len(names)} tables and views at {url} (any user, no password).")
         typer.echo(f'Try: beeline -u {url} -e "SELECT * FROM top_items LIMIT 5"')
         typer.echo("`matchlake sql` is answered here, too, in less than a second.")

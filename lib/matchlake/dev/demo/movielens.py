@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from matchlake.config import load_config
 from matchlake.dev.demo.report import print_page
-from matchlake.dev.demo.stage import Stage, job, note_rows, on_stage, with_keys
+from matchlake.dev.demo.stage import Stage, job, on_stage, with_keys
 from matchlake.dev.demo.steps import Steps, log_level
 from matchlake.dev.sandbox.broken_events import broken_events, mix_in
 from matchlake.dev.sandbox.events import rating_events
@@ -137,10 +137,7 @@ def _publish(stage: Stage, broker: Broker, events: list[Event], all_events: Rati
                 partitions=_PARTITIONS,
                 progress=lambda done: bar.update(task, completed=done),
             )
-        step.note = (
-            f"topic {topic}: {published.sent:,} messages published now, {published.found:,} were "
-            "there; some are broken"
-        )
+        step.note = f"{published.sent:,} messages sent, {published.found:,} were there already"
 
 
 def _write_lake(stage: Stage, dataset: MovieLens) -> None:
@@ -150,7 +147,7 @@ def _write_lake(stage: Stage, dataset: MovieLens) -> None:
         written = write_lake_files(dataset, folder)
         for name, user in _MORE_USERS.items():
             written.append(write_file(folder / name, _USER.format(user)))
-        step.note = f"{folder}: {', '.join(path.name for path in written)}"
+        step.note = f"{len(written)} files in {folder}"
 
 
 def _later_ratings(stage: Stage, broker: Broker, events: Ratings, runtime: Runtime) -> Published:
@@ -160,12 +157,11 @@ def _later_ratings(stage: Stage, broker: Broker, events: Ratings, runtime: Runti
         done = publish_events(broker, topic, events.events, partitions=_PARTITIONS)
         for name in ("ingest_events", "build_silver", "profile_tables"):
             job(name)(runtime)
-        note_rows(step, "ingest_events", runtime)
+        step.note = f"{done.sent:,} messages sent"
         if runtime.lakehouse.exists("gold.drift"):
             rows = runtime.lakehouse.read("gold.drift").orderBy("psi", ascending=False).limit(1)
             most = rows.collect()[0]
-            step.note += f"; most drift: {most['table_name']}.{most['column_name']}, PSI "
-            step.note += f"{most['psi']:.2f}"
+            step.note += f"; most drift: {most['column_name']}, PSI {most['psi']:.2f}"
     return done
 
 
@@ -177,4 +173,4 @@ def _erase(stage: Stage, runtime: Runtime) -> None:
         job("erase_user")(with_keys(runtime, load_config(ENV, keys)))
         name = runtime.lakehouse.name(runtime.config.streams[STREAM].table)
         gone = runtime.spark.sql(f"SELECT count(*) FROM {name} WHERE _status = 'erased'")
-        step.note = f"{gone.collect()[0][0]} ratings and the user's row are gone from every version"
+        step.note = f"{gone.collect()[0][0]} ratings and the user's row are gone"

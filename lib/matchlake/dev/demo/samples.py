@@ -69,13 +69,13 @@ def _has_work(name: str, config: JobConfig) -> bool:
 
 def _bring(stage: Stage, broker: Broker, messages: dict[str, Path], lake: Path) -> None:
     """Step: publishes the sample messages, and copies the sample files to the lake."""
-    with stage.steps.step("samples to Kafka and the lake") as step:
+    with stage.steps.step("samples to Kafka and lake") as step:
         notes = []
         for name, path in messages.items():
             events = (Event(None, line) for line in path.read_bytes().splitlines())
             topic = stage.config.streams[name].topic
             done = publish_events(broker, topic, events, partitions=_PARTITIONS)
-            notes.append(f"topic {topic}: {done.sent:,} published, {done.found:,} were there")
+            notes.append(f"{done.sent:,} messages sent, {done.found:,} were there already")
         folder = stage.root / "lake"
         files = sorted(path for path in lake.rglob("*") if path.is_file()) if lake.is_dir() else []
         for path in files:
@@ -83,5 +83,5 @@ def _bring(stage: Stage, broker: Broker, messages: dict[str, Path], lake: Path) 
             target.parent.mkdir(parents=True, exist_ok=True)
             write_file(target, path.read_bytes())
         if files:
-            notes.append(f"{folder}: {len(files)} file(s)")
+            notes.append(f"{len(files)} file(s)")
         step.note = "; ".join(notes)

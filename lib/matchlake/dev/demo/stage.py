@@ -21,7 +21,14 @@ from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.secrets import secret_chain
 from matchlake.lakehouse.table_registry import declared_tables
 from matchlake.runtime import Runtime, start
+from matchlake.training.params import LOWER_IS_BETTER
 
+_LISTED = 2
+_ASIDE = (
+    *("bronze.lake_", "bronze.ingest_", "gold.drift"),
+    *("gold.feature_sets", "gold.feature_vocabulary", "gold.feature_counts"),
+)
+"""How the names of tables begin that a step does not mention."""
 _FULL = ("No space left on device", "Disk quota exceeded")
 
 
@@ -40,12 +47,12 @@ class Stage:
 
     def start_services(self) -> Broker:
         """Step: starts broker, vault and workspace; returns the connection to the broker."""
-        with self.steps.step("Kafka broker, Key Vault, workspace") as step:
+        with self.steps.step("broker, Key Vault, workspace") as step:
             install_all()
             state = start_sandbox(self.root).broker
             store = secret_chain(self.config.secrets, self.config.lakehouse)
             broker = configured_broker(self.config.kafka, self.config.lakehouse, store)
-            step.note = f"a broker on {state.bootstrap}; its password is in the vault"
+            step.note = f"a Kafka broker on {state.bootstrap}"
         # MLflow takes seconds to load and to make its database; no step waits for it.
         tracker = Tracker(self.config.tracking, self.config.lakehouse)
         threading.Thread(target=_load_quietly, args=[tracker], daemon=True).start()
@@ -55,7 +62,7 @@ class Stage:
         """Step: starts the Spark session."""
         with self.steps.step("Spark session") as step:
             self.runtime = start(self.config, name)
-            step.note = f"Spark {self.runtime.spark.version} in this process"
+            step.note = f"Spark {self.runtime.spark.version}"
         return self.runtime
 
     def run_job(self, name: str, runtime: Runtime, label: str = "") -> None:
@@ -82,41 +89,45 @@ def with_keys(runtime: Runtime, config: JobConfig) -> Runtime:
 
 def note_rows(step: Step, name: str, runtime: Runtime) -> None:
     """Notes what a job wrote: records by status, rows of its tables, or the figures of a model."""
-    lake = runtime.lakehouse
     if name == "ingest_events":
-        step.note = "; ".join(
-            _status_counts(runtime, stream.table) for stream in runtime.config.streams.values()
-        )
+        tables = [stream.table for stream in runtime.config.streams.values()]
+        step.note = "; ".join(_status_counts(runtime, table) for table in tables)
     elif name == "train_recommender":
         step.note = _model_note(runtime)
     else:
-        specs = declared_tables(runtime.config).values()
-        written = [each.name for each in specs if each.written_by == name]
-        if name == "recommend" and runtime.config.recommend.tables:
-            wanted = {f"gold.{each}" for each in runtime.config.recommend.tables}
-            written = [each for each in written if each in wanted]
-        counts = {each: lake.read(each).count() for each in written if lake.exists(each)}
-        step.note = ", ".join(f"{each} {count:,}" for each, count in counts.items() if count)
+        counts = {each: runtime.lakehouse.read(each).count() for each in _written(name, runtime)}
+        listed = [f"{each} {count:,}" for each, count in counts.items() if count]
+        many = f"{len(listed)} tables, {sum(counts.values()):,} rows"
+        step.note = ", ".join(listed) if len(listed) <= _LISTED else many
+
+
+def _written(name: str, runtime: Runtime) -> list[str]:
+    """The tables that a job has written, without those about its files and fitted states."""
+    specs = declared_tables(runtime.config).values()
+    tables = [each.name for each in specs if each.written_by == name]
+    wanted = runtime.config.recommend.tables
+    if name == "recommend" and wanted:
+        tables = [each for each in tables if each.partition(".")[2] in wanted]
+    shown = [each for each in tables if not each.startswith(_ASIDE)]
+    return [each for each in shown if runtime.lakehouse.exists(each)]
 
 
 def _status_counts(runtime: Runtime, table: str) -> str:
     rows = runtime.lakehouse.read(table).groupBy("_status").count().collect()
     counts = {row["_status"]: row["count"] for row in rows}
     listed = " + ".join(f"{count:,} {status}" for status, count in sorted(counts.items())[::-1])
-    return f"{table} {sum(counts.values()):,} records = {listed}"
+    return f"{sum(counts.values()):,} records = {listed}"
 
 
 def _model_note(runtime: Runtime) -> str:
+    """The alias and the version of the newest model, with its metric and the best baseline's."""
     metric, tracker = runtime.config.train.metric, runtime.tracker
     newest = tracker.versions()[-1]
     figures = tracker.metrics(newest)
-    others = {
-        name.split("/")[0]: value for name, value in figures.items() if name.endswith(f"/{metric}")
-    }
-    listed = ", ".join(f"{name} {value:.3f}" for name, value in sorted(others.items()))
-    alias = " and ".join(newest.aliases) or "without an alias"
-    shown = f"{metric} {figures[metric]:.3f}" if metric in figures else ""
-    return f"{newest.name} version {newest.version} is {alias}: {shown} ({listed})"
+    others = [value for name, value in figures.items() if name.endswith(f"/{metric}")]
+    best = min(others, default=0.0) if metric in LOWER_IS_BETTER else max(others, default=0.0)
+    alias = " and ".join(newest.aliases) or "version"
+    return f"{alias} {newest.version}: {metric} {figures[metric]:.3f}, best baseline {best:.3f}"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from matchlake.training.progress_bar import log_above_the_bar
 
-_WIDTHS = 6, 34, 8
+_WIDTHS = 5, 31, 7
 
 
 @dataclass
