@@ -20,7 +20,7 @@ from matchlake.io.java import require_java
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.secrets import secret_chain
 from matchlake.lakehouse.table_registry import declared_tables
-from matchlake.runtime import Runtime, start
+from matchlake.runtime import Runtime, quick_to_start, start
 from matchlake.training.params import LOWER_IS_BETTER
 
 _LISTED = 2
@@ -61,7 +61,7 @@ class Stage:
     def start_spark(self, name: str) -> Runtime:
         """Step: starts the Spark session."""
         with self.steps.step("Spark session") as step:
-            self.runtime = start(self.config, name)
+            self.runtime = start(quick_to_start(self.config), name)
             step.note = f"Spark {self.runtime.spark.version}"
         return self.runtime
 
