@@ -26,11 +26,11 @@ help:  ## lists the targets in the order one needs them
 
 install: .venv/.installed  ## makes the environment in .venv, once: packages, connector and broker jars
 
-demo: install  ## runs the whole product on real data: broker, tables, features, recommender, SQL
+demo: install  ## runs all jobs on MovieLens-100K: broker, tables, features, models, SQL
 	@$(BIN)/matchlake demo
 
-sql: install  ## opens a SQL prompt on the local tables
-	@$(BIN)/matchlake sql
+sql: install  ## opens a SQL prompt on the tables of the demo
+	@$(BIN)/matchlake sql --env demo
 
 fix: install  ## repairs what lint and format can repair
 	@$(BIN)/ruff check --fix
@@ -95,6 +95,7 @@ lock: .uv/bin/uv  ## resolves the requirement locks again, after a change of pyp
 .venv/.installed: $(LOCKS) pyproject.toml lib/matchlake/dev/sandbox/connectors.lock \
 		lib/matchlake/dev/sandbox/broker.lock | .uv/bin/uv
 	@[ -x $(BIN)/python ] || $(UV) venv --quiet --python $(PYTHON) .venv
+	@echo "packages: those of $(LOCKS), about a minute" >&2
 	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes $(LOCKS)
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m matchlake.dev.sandbox.jars

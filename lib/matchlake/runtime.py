@@ -16,22 +16,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
 from matchlake.config import JobConfig, environments, find_conf, load_config, project_conf
-from matchlake.errors import ConfigError, MatchlakeError
+from matchlake.errors import ConfigError, MatchlakeError, SandboxError
 from matchlake.io.databricks import on_databricks
 from matchlake.io.delta import Lakehouse
 from matchlake.io.erased_users import Salt
+from matchlake.io.java import require_java
 from matchlake.io.kernel_cache import require_private_cache
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.secrets import CachedSecrets, SecretStore, mask_log, secret_chain
 from matchlake.io.spark_executors import log_executors
 from matchlake.io.storage import storage_settings
+from matchlake.io.terminal import last_lines, output_redirected
 from matchlake.lakehouse.views import fixed_views
 
 _log = logging.getLogger("matchlake")
 
+_INTERRUPTED = 130
 _DELTA = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -50,6 +56,14 @@ _LOCAL = {
     "spark.ui.showConsoleProgress": "false",
     # The job logs each error. At the level ERROR, Spark would also print a Java trace.
     "spark.log.level": "FATAL",
+}
+# The process of a query lives for seconds, that of a demo for minutes. Without Java's optimizing
+# compiler it starts in half the time. By default the other compiler stops at 48 MiB of code, too
+# little for a long session.
+_QUICK = {
+    "spark.driver.extraJavaOptions": (
+        "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
+    )
 }
 _SESSION = {
     "spark.sql.session.timeZone": "UTC",
@@ -140,7 +154,7 @@ def run_job(
     argv: Sequence[str] | None = None,
     flags: Sequence[Flag] = (),
 ) -> int:
-    """Runs a job with the conf of its arguments; the exit code, 0 or 1."""
+    """Runs a job with the conf of its arguments; the exit code: 0, 1, or 130 after Ctrl-C."""
     began = time.monotonic()
     try:
         args = job_arguments(name, sys.argv[1:] if argv is None else argv, flags)
@@ -152,6 +166,9 @@ def run_job(
     except MatchlakeError as error:
         _log.error("%s failed: %s: %s", name, type(error).__name__, error)
         return 1
+    except KeyboardInterrupt:
+        _log.error("%s was interrupted; its next run continues or starts again", name)
+        return _INTERRUPTED
     _log.info("%s done in %.1f s", name, time.monotonic() - began)
     return 0
 
@@ -166,6 +183,13 @@ def _running(config: JobConfig, name: str) -> Iterator[Runtime]:
     finally:
         if ours:
             runtime.spark.stop()
+
+
+def quick_to_start(config: JobConfig) -> JobConfig:
+    """The conf with a local JVM for a short session: it starts sooner, long queries run slower."""
+    if not config.lakehouse:
+        return config
+    return config.model_copy(update={"spark": {**_QUICK, **config.spark}})
 
 
 def start(config: JobConfig, name: str) -> Runtime:
@@ -200,11 +224,15 @@ def _salt_of(config: JobConfig, secrets: SecretStore) -> Callable[[], Salt] | No
 def start_notebook(name: str, env: str | None = None, overrides: Sequence[str] = ()) -> Runtime:
     """The runtime of a notebook, for `env`.
 
-    Default: `local`; on Databricks the one environment that is deployed there, or `dev`.
+    Default: `demo` if conf has it, else `local`; on Databricks the one environment that is deployed
+    there, or `dev`.
     """
     start_logging("WARNING")
-    deployed = environments(find_conf()) if on_databricks() else ["local"]
-    chosen = env or (deployed[0] if len(deployed) == 1 else "dev")
+    known = environments(find_conf())
+    if on_databricks():
+        chosen = env or (known[0] if len(known) == 1 else "dev")
+    else:
+        chosen = env or next((each for each in ("demo", "local") if each in known), "local")
     project = find_conf().resolve().parent
     if project in Path.cwd().parents:
         os.chdir(project)  # Jupyter starts in the notebook's folder; the lake is the project's
@@ -230,9 +258,27 @@ def spark_session(config: JobConfig, name: str) -> SparkSession:
     settings |= _token_settings(config, settings)
     for key, value in settings.items():
         builder = builder.config(key, value)
-    spark = builder.getOrCreate()
+    spark = _started(builder)
     _log.info("Spark %s, master %s", spark.version, spark.conf.get("spark.master", "unknown"))
     return spark
+
+
+def _started(builder: SparkSession.Builder) -> SparkSession:
+    """The session; what its JVM prints while it starts is shown at the log level DEBUG only.
+
+    Raises SandboxError, with the last lines of the JVM, if it does not start.
+    """
+    # pyspark logs each failed query as a line of JSON; a job logs one sentence instead.
+    PySparkLogger.getLogger("SQLQueryContextLogger").disabled = True
+    if _log.isEnabledFor(logging.DEBUG):
+        return builder.getOrCreate()
+    with output_redirected() as log:
+        try:
+            return builder.getOrCreate()
+        except (PySparkException, Py4JError, OSError) as error:
+            require_java()  # asked only now, because the answer takes part of a second
+            text = f"Spark did not start: {error} {last_lines(log)}".strip()
+            raise SandboxError(text) from None
 
 
 def _token_settings(config: JobConfig, settings: Mapping[str, str]) -> dict[str, str]:

@@ -49,7 +49,7 @@ def main() -> None:
         root = Path(folder)
         broker = start_broker(root, heap="768m").bootstrap
         try:
-            spark = spark_session(load_config("local", [f"lakehouse={root}"]), "bench")
+            spark = spark_session(load_config("demo", [f"lakehouse={root}"]), "bench")
             problem_ = Bench(spark, root, broker, options)
             result = problem_.run()
             spark.stop()

@@ -238,7 +238,7 @@ def made_local(target: str, conf: Path, folder: Path) -> JobConfig:
 
 @pytest.mark.parametrize("target", ["dev", "staging", "prod"])
 def test_local_conf_is_local_except_for_names(target: str, tmp_path: Path) -> None:
-    found, local = made_local(target, ROOT / "conf", tmp_path / "conf"), load_config("local")
+    found, local = made_local(target, ROOT / "conf", tmp_path / "conf"), load_config("demo")
     prefix = "staging_" if target == "staging" else ""
     assert found.tracking.model == f"spark_catalog.gold.{prefix}recommender"
     assert found.kafka == local.kafka.model_copy(update={"sasl": None}), "no secret comes along"

@@ -1,4 +1,4 @@
-"""conf/: every environment loads, base states every key, and no secret stands in it."""
+"""conf/: every environment loads, base states every key but no data, and it holds no secret."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +17,10 @@ ENVIRONMENTS = sorted(path.stem for path in CONF.glob("*.yml") if path.stem != "
 ALGORITHM_KEYS = {f"train.{name}" for name in ALGORITHMS}
 CHOICES = (*ALGORITHM_KEYS, "train.split", "train.ranking")
 """What is told by the classes themselves; base states only what it sets otherwise."""
-NAMED = ("streams.", "silver.tables.", "lake.sources.", "features.tables.")
-"""Mappings from names to entries, of which an environment may have more."""
+NAMED = ("streams", "silver.tables", "lake.sources", "features.tables", "training_sets")
+"""Mappings from names to entries, which the file of a data set fills."""
+DATA = ("data/movielens",)
+"""The files of conf that hold a data set."""
 SECRET_WORDS = ("password", "secret", "token", "credential", "sasl", "private")
 PUBLIC = ("kafka.sasl.mechanism", "kafka.sasl.username")
 """Keys with one of these words that hold no secret."""
@@ -36,8 +38,8 @@ def _keys(path: Path) -> dict[str, Any]:
     return dict(_flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {}))
 
 
-def test_there_are_the_four_environments() -> None:
-    assert ENVIRONMENTS == ["dev", "local", "prod", "staging"]
+def test_there_are_the_five_environments() -> None:
+    assert ENVIRONMENTS == ["demo", "dev", "local", "prod", "staging"]
 
 
 @pytest.mark.parametrize("env", ENVIRONMENTS)
@@ -47,9 +49,19 @@ def test_an_environment_loads_and_holds_only_differences(env: str) -> None:
     assert (config.lakehouse is None) != (config.catalog is None)
     base, own = _keys(CONF / "base.yml"), _keys(CONF / f"{env}.yml")
     # A mapping that is empty in base, such as `spark`, is open to any key.
-    open_keys = (*NAMED, *(f"{key}." for key, value in base.items() if value in ({}, None)))
+    open_keys = tuple(f"{key}." for key, value in base.items() if value in ({}, None))
     assert {key for key in own if key not in base and not key.startswith(open_keys)} == set()
     assert {key for key, value in own.items() if key in base and base[key] == value} == set()
+
+
+def test_base_names_no_data_and_the_demo_is_movielens() -> None:
+    base = _keys(CONF / "base.yml")
+    assert {name: base[name] for name in NAMED} == {name: {} for name in NAMED}
+    assert (base["silver.interactions"], base["profile.tables"]) == (None, [])
+    assert load_config("local", conf_dir=CONF).streams == {}
+    demo, prod = (load_config(env, conf_dir=CONF) for env in ("demo", "prod"))
+    for own in ("streams", "silver", "profile", "train"):
+        assert getattr(demo, own) == getattr(prod, own), "the example deploys the demo's data"
 
 
 def _unstated(model: type[BaseModel], data: dict[str, Any], before: str = "") -> Iterator[str]:
@@ -67,7 +79,7 @@ def test_base_states_every_key() -> None:
     assert set(_unstated(JobConfig, base)) == {"env", "conf_dir"}
 
 
-@pytest.mark.parametrize("name", ["base", *ENVIRONMENTS])
+@pytest.mark.parametrize("name", ["base", *DATA, *ENVIRONMENTS])
 def test_conf_holds_no_secret(name: str) -> None:
     for key, value in _keys(CONF / f"{name}.yml").items():
         parts = key.lower().removeprefix("secrets.").split(".")

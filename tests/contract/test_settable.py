@@ -55,7 +55,7 @@ SETTABLE = set(
 """The keys that the starter of a job may set: numbers, choices, names of what conf declares."""
 FIXED = set(
     """
-    env conf_dir allowed_overrides catalog lakehouse checkpoints spark
+    env conf_dir extends allowed_overrides catalog lakehouse checkpoints spark
     secrets.stores secrets.vaults secrets.file secrets.cache_seconds secrets.timeout_seconds
     secrets.allowed_scopes
     kafka.bootstrap_servers kafka.event_hubs.namespace kafka.event_hubs.connection.scope
@@ -134,8 +134,10 @@ def below(value: Any, path: str) -> Iterator[str]:
 
 def every_key() -> list[str]:
     """The keys of the classes and those of the conf files, some of which stand in mappings."""
-    base = yaml.safe_load((CONF / "base.yml").read_text("utf-8"))
-    given = {path for key, value in base.items() for path in below(value, key)}
+    files = [
+        yaml.safe_load((CONF / each).read_text()) for each in ("base.yml", "data/movielens.yml")
+    ]
+    given = {path for file in files for key, value in file.items() for path in below(value, key)}
     more = {"storage.accounts.canary", "streams.rating_events.format_options.registry", "spark.a.b"}
     more |= {"streams.canary", "training_sets.canary", "secrets.vaults.canary", "kafka.sasl.oauth"}
     return sorted(given | more | SETTABLE | FIXED)

@@ -19,7 +19,7 @@ LOOP = "features.tables.users.source=gold.recommendations"
 def config(*overrides: str) -> JobConfig:
     """The conf with a Matchbox model, which reads the most."""
     chosen = ("train.algorithm=matchbox", "train.metric=rmse", *overrides)
-    return load_config("local", chosen, CONF)
+    return load_config("demo", chosen, CONF)
 
 
 def unread(at: JobConfig) -> set[str]:

@@ -24,13 +24,12 @@ def test_declared_tables_list_each_column_that_is_named_for_a_person() -> None:
     assert set(declared["gold.related_users"].user_columns) == {"user_id", "related_user_id"}
 
 
-def test_base_conf_states_the_user_columns_of_each_table() -> None:
-    base = yaml.safe_load((CONF / "base.yml").read_text("utf-8"))
+def test_conf_states_the_user_columns_of_each_table() -> None:
+    base = yaml.safe_load((CONF / "data" / "movielens.yml").read_text("utf-8"))
     entries = {
         **base["streams"],
         **base["lake"]["sources"],
         **{f"features.{name}": each for name, each in base["features"]["tables"].items()},
-        **base["training_sets"],
     }
     assert len(entries) >= 5
     assert [name for name, each in entries.items() if "user_columns" not in each] == []
@@ -46,4 +45,4 @@ def test_base_conf_states_the_user_columns_of_each_table() -> None:
 )
 def test_user_columns_must_be_columns(key: str) -> None:
     with pytest.raises(ConfigError, match="user_columns: member is no column; the columns are"):
-        load_config("local", [f"{key}=[member]"], CONF)
+        load_config("demo", [f"{key}=[member]"], CONF)

@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 from tests.support.programs import shell_environment
 from tests.support.sources import ROOT
 
+LOCK = "requirements-job.lock"
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 
 
@@ -46,6 +47,12 @@ for command in sys.argv[1:]:
             answers[command] = (ended.code or 0, errors.getvalue())
 sys.stderr.write(json.dumps(answers))
 """
+# The command itself needs the extra `local`, which this Python lacks.
+INIT = """
+from pathlib import Path
+from matchlake.dev.init.project import Example, create_project
+create_project(Path("shop"), Example.SHOP, None)
+"""
 SLOW = {"kafka", "mlflow", "numba", "pandas", "pyarrow"}
 
 
@@ -53,8 +60,10 @@ SLOW = {"kafka", "mlflow", "numba", "pandas", "pyarrow"}
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy of the source."""
     copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "databricks.yml", LOCK):
         shutil.copy(ROOT / name, copy / name)
+    for name in ("conf", "jobs", "notebooks"):
+        shutil.copytree(ROOT / name, copy / name)
     shutil.copytree(ROOT / "lib", copy / "lib", ignore=shutil.ignore_patterns("*.egg-info"))
     command = [sys.executable, "-c", BUILD, str(out)]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
@@ -195,6 +204,17 @@ def test_wheel_holds_every_room_and_the_locks_of_the_sandbox(wheel: Path) -> Non
     assert "matchlake/py.typed" in names
     assert "matchlake/dev/sandbox/broker.lock" in names
     assert "matchlake/dev/sandbox/connectors.lock" in names
+    assert "matchlake/dev/init/templates/base.yml" in names
+    shipped = {name.partition("share/matchlake/project/")[2] for name in names}
+    assert {"databricks.yml", LOCK, "jobs/recommend.py", "jobs/recommend.job.yml"} <= shipped
+    assert {"conf/base.yml", "conf/data/movielens.yml", "notebooks/features.py"} <= shipped
+
+
+def test_wheel_makes_a_project_outside_any_clone(programs_with_spark: Path, tmp_path: Path) -> None:
+    done = run(tmp_path, programs_with_spark / "python", "-c", INIT)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "shop" / "jobs" / "recommend.py").is_file()
+    assert (tmp_path / "shop" / "databricks.yml").is_file()
 
 
 def test_wheel_requires_no_spark_and_nothing_of_the_extra_local(wheel: Path) -> None:

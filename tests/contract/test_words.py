@@ -38,7 +38,11 @@ PAGES = sorted(
         *ROOT.glob("tests/*/README.md"),
     }
 )
-CONF = [*sorted(ROOT.glob("conf/*.yml")), ROOT / "databricks.yml", *sorted(ROOT.glob("jobs/*.yml"))]
+CONF = [
+    *sorted(ROOT.glob("conf/**/*.yml")),
+    ROOT / "databricks.yml",
+    *sorted(ROOT.glob("jobs/*.yml")),
+]
 _TOKEN = re.compile(r"--[a-z][a-z-]*|[A-Za-z_][\w.-]*\w|\w")
 
 
@@ -64,7 +68,7 @@ def test_old_words_are_found() -> None:
 def test_conf_keys_are_the_fields_words() -> None:
     found = {
         key
-        for key in _keys(load_config("local").model_dump())
+        for key in _keys(load_config("demo").model_dump())
         if key in IDENTIFIERS | {"undeclared"}
     }
     assert found == set()
@@ -80,7 +84,7 @@ def _keys(value: object) -> Iterator[str]:
 
 def test_tables_and_columns_are_the_fields_words() -> None:
     wrong = []
-    for spec in declared_tables(load_config("local")).values():
+    for spec in declared_tables(load_config("demo")).values():
         texts = [spec.name, spec.comment]
         texts += [text for column in spec.columns for text in (column.name, column.comment)]
         wrong += [f"{spec.name}: {word}" for word in refused("\n".join(texts))]

@@ -54,7 +54,7 @@ def submission(job: str, master: str, lake: Path, *more: str) -> list[str]:
     """The command that submits a job as the README says."""
     places = ["--set", f"lakehouse={lake}", "--set", f"checkpoints={lake}/checkpoints"]
     script = str(JOBS / f"{job}.py")
-    options = ["--env", "local", *CONF, *places, *more]
+    options = ["--env", "demo", *CONF, *places, *more]
     return ["spark-submit", "--master", master, *SUBMIT, script, *options]
 
 
@@ -110,7 +110,7 @@ def undisturbed_loss(spark: SparkSession, folder: Path, blocks: dict[str, Any]) 
     """The loss that the job's first fit ends with when it is left alone, in one task."""
     changed = blocks | {"execution": "single_task"}
     keys = [f"train.als.{key}={value}" for key, value in changed.items()]
-    config = load_config("local", [f"lakehouse={folder}", *keys], ROOT / "conf")
+    config = load_config("demo", [f"lakehouse={folder}", *keys], ROOT / "conf")
     interactions = with_weight(spark.read.format("delta").load(SILVER.format(folder)), config.train)
     told: list[Progress] = []
     train = split(interactions, config.train.split).train

@@ -32,7 +32,7 @@ def kill(point: str, folder: Path, table: Path) -> None:
     quick = f"spark={{spark.driver.extraJavaOptions: {QUICK_JVM}}}"
     program = [sys.executable, "-m", "tests.support.killed_erasure", point, str(table), USER]
     done = subprocess.run(
-        [*program, "--set", f"lakehouse={folder}", "--set", quick],
+        [*program, "--env", "demo", "--set", f"lakehouse={folder}", "--set", quick],
         input="y\n",
         start_new_session=True,
         check=False,

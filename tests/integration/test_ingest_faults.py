@@ -98,7 +98,7 @@ def test_a_full_disk_stops_the_job_and_the_next_run_has_it_all(
     sets = [part for setting in arguments for part in ("--set", setting)]
     limit = 1_100_000  # Above the libraries that the JVM unpacks, below the table's files.
     done = subprocess.run(
-        [sys.executable, "jobs/ingest_events.py", "--env", "local", *sets],
+        [sys.executable, "jobs/ingest_events.py", "--env", "demo", *sets],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         check=False,
         capture_output=True,
@@ -107,7 +107,7 @@ def test_a_full_disk_stops_the_job_and_the_next_run_has_it_all(
     assert done.returncode == 1, done.stderr[-2000:]
     assert "full.events cannot be written: File too large" in done.stderr, done.stderr[-3000:]
     assert done.stderr.rstrip().endswith("Free some space first."), "a sentence, and last of all"
-    config = load_config("local", arguments)
+    config = load_config("demo", arguments)
     runtime = runtime_in(
         spark, tmp_path, **config.model_dump(include={"kafka", "streams", "ingest"})
     )

@@ -44,7 +44,7 @@ def settings(folder: Path, broker: str, topic: str, batch: int) -> list[str]:
 def job(program: list[str], arguments: list[str]) -> list[str]:
     """The command of a job in a process of its own."""
     sets = [part for setting in [*arguments, _QUICK] for part in ("--set", setting)]
-    return [sys.executable, *program, *sets]
+    return [sys.executable, *program, "--env", "demo", *sets]
 
 
 def kill(point: str, after: int, folder: Path, topic: str, arguments: list[str]) -> bool:
@@ -70,7 +70,7 @@ def fill(broker: str, topic: str, records: int) -> None:
 def finish(spark: SparkSession, folder: Path, arguments: list[str], records: int) -> str:
     """Runs the job to its end and counts; the closing line."""
     config = load_config(
-        "local", [*arguments, "streams.rating_events.max_offsets_per_trigger=50000"]
+        "demo", [*arguments, "streams.rating_events.max_offsets_per_trigger=50000"]
     )
     runtime = runtime_in(spark, folder, **config.model_dump(include={"kafka", "streams", "ingest"}))
     counts = ingest(runtime)

@@ -30,7 +30,7 @@ from matchlake.runtime import spark_session
 from matchlake.schemas import Column, TableSpec
 place, name, commits, conf = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 from pathlib import Path
-config = load_config("local", ["spark={spark.master: 'local[1]'}"], Path(conf))
+config = load_config("demo", ["spark={spark.master: 'local[1]'}"], Path(conf))
 spark = spark_session(config, name)
 spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", name)
 spark.sql("CREATE SCHEMA IF NOT EXISTS far")

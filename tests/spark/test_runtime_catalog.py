@@ -11,6 +11,6 @@ from matchlake.runtime import start
 
 def test_the_session_stands_in_the_catalog_of_conf(spark: SparkSession, tmp_path: Path) -> None:
     overrides = ["catalog=spark_catalog", f"lakehouse={tmp_path}"]
-    runtime = start(load_config("local", overrides, ROOT / "conf"), "test")
+    runtime = start(load_config("demo", overrides, ROOT / "conf"), "test")
     assert runtime.lakehouse.catalog == "spark_catalog"
     assert spark.catalog.currentCatalog() == "spark_catalog"

@@ -19,7 +19,7 @@ USERS, ITEMS = 60, 40
 def small_lake(spark: SparkSession, folder: Path) -> tuple[Lakehouse, JobConfig]:
     """Tables below `folder` with silver.interactions: 60 users, of 40 items two thirds each."""
     forget_tables(spark)
-    config = load_config("local", [f"lakehouse={folder}"], ROOT / "conf")
+    config = load_config("demo", [f"lakehouse={folder}"], ROOT / "conf")
     lake = Lakehouse(spark, None, config.warehouse, fixed_views(config))
     lake.append(
         spark.sql(f"""
@@ -55,7 +55,7 @@ def add_users_and_items(lake: Lakehouse) -> None:
 
 def lake_runtime(spark: SparkSession, folder: Path, *settings: str) -> Runtime:
     """What a job on the lake below `folder` gets, its tracking store there too."""
-    config = load_config("local", [f"lakehouse={folder}", *settings], ROOT / "conf")
+    config = load_config("demo", [f"lakehouse={folder}", *settings], ROOT / "conf")
     lake = Lakehouse(spark, folder=config.warehouse)
     return Runtime(spark, config, lake, EnvironmentSecrets(), tracker_in(folder))
 

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from matchlake.cli.lazy import LazyCommand
 from matchlake.errors import ConfigError, MatchlakeError
+from matchlake.io.conf_folder import find_conf
 from matchlake.io.secrets import mask_log, masked
 
 PRODUCTION = (
@@ -73,9 +74,14 @@ PRODUCTION = (
 
 LOCAL = (
     LazyCommand(
+        "init",
+        "matchlake.dev.commands:init",
+        "Creates a project of your own with sample data: conf, jobs, bundle.",
+    ),
+    LazyCommand(
         "demo",
         "matchlake.dev.commands:demo",
-        "Runs the whole product on MovieLens-100K: broker, tables, features, model, SQL.",
+        "Runs all jobs on sample data: broker, tables, features, models, SQL.",
     ),
     LazyCommand(
         "sandbox",
@@ -117,6 +123,7 @@ _EXTRAS = {
     "cryptography": "local",
     "psutil": "local",
 }
+_INTERRUPTED = 130
 _PRODUCTION_PANEL, _LOCAL_PANEL = "Commands", "Development machine (extra `local`)"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -136,8 +143,6 @@ def root(*, show_version: Annotated[bool, typer.Option("--version")] = False) ->
 
 def job_folder() -> Path:
     """The project's jobs/ folder, beside its conf/."""
-    from matchlake.config import find_conf  # noqa: PLC0415 - brings Spark, seconds
-
     return find_conf().parent / "jobs"
 
 
@@ -186,6 +191,9 @@ def main() -> None:
         app()
     except MatchlakeError as error:
         _fail(masked(str(error)))
+    except KeyboardInterrupt:
+        _err.print("Interrupted.")
+        sys.exit(_INTERRUPTED)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRAS:

@@ -1,11 +1,13 @@
 """The configuration of a job: one class with all params classes, loaded from conf/.
 
-`base.yml` has every key, `ENV.yml` has the differences of an environment. `--set a.b=value` comes
-last. A later layer replaces single keys of a mapping; it replaces lists and scalars as a whole.
-After that, `${catalog}` in a value becomes the name of the catalog.
+`base.yml` is the lowest layer. Then come the files that `ENV.yml` names under `extends`, then
+`ENV.yml` with the differences of an environment. `--set a.b=value` comes last. A later layer
+replaces single keys of a mapping; it replaces lists and scalars as a whole. After that,
+`${catalog}` in a value becomes the name of the catalog.
 
-The right to start a job includes the choice of its overrides. So outside the environment `local`
-they change only keys that are marked as `Settable`: no places, identities, tables, secrets or code.
+The right to start a job includes the choice of its overrides. So outside the environments `local`
+and `demo` they change only keys that are marked as `Settable`: no places, identities, tables,
+secrets or code.
 """
 
 import re
@@ -16,7 +18,13 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from matchlake.config.layers import Layers, read_layers, without_removed
+from matchlake.config.layers import (
+    EXTENDS,
+    Layers,
+    read_environment,
+    read_layers,
+    without_removed,
+)
 from matchlake.config.problems import explain, nearest, problems_of, wrong_scalars
 from matchlake.errors import ConfigError
 from matchlake.features.feature_set import FeatureSet
@@ -30,6 +38,7 @@ from matchlake.ingest.params import (
     SilverParams,
     StreamParams,
 )
+from matchlake.io.conf_folder import find_conf as find_conf
 from matchlake.io.databricks import on_databricks
 from matchlake.io.params import KafkaParams, MaintainParams, StorageParams, TrackingParams
 from matchlake.io.secrets import (
@@ -50,6 +59,9 @@ class JobConfig(Params):
 
     env: str = Field(description="the environment; set by --env")
     conf_dir: Path = Field(Path("conf"), description="the folder of base.yml; set by --conf-dir")
+    extends: tuple[str, ...] = ()
+    """Files of conf/ that the file of an environment builds on, such as `local.yml`. They are read
+    in this order, after base.yml."""
     allowed_overrides: tuple[Literal["catalog", "tracking.model", "tracking.experiment"], ...] = ()
     """Names that --set may change in this environment, besides the settable keys: those that differ
     per developer."""
@@ -152,7 +164,8 @@ class JobConfig(Params):
 
 
 _CATALOG = "${catalog}"
-_LOCAL = "local"
+LOCAL = ("local", "demo")
+"""The environments of a machine of one's own, where --set may change nearly every key."""
 # Mappings to text, such as `spark`: the text after the first dot of a path is one key.
 _OPEN = {name for name, each in JobConfig.model_fields.items() if each.annotation == dict[str, str]}
 
@@ -164,14 +177,16 @@ def _check_plain(name: str, label: str) -> None:
 
 
 def load_config(env: str, overrides: Sequence[str] = (), conf_dir: Path | None = None) -> JobConfig:
-    """Loads `base.yml`, then `ENV.yml`, then the overrides; raises ConfigError."""
+    """Loads the files of an environment, then the overrides; raises ConfigError."""
     folder = conf_dir or find_conf()
     layers = environment_layers(env, folder)
     merged = layers.merged
     declared = dict(merged)
     changed = tuple(_override(merged, override) for override in overrides)
-    if env != _LOCAL or on_databricks():
+    if env not in LOCAL or on_databricks():
         _refuse_fixed_keys(declared, merged, env)
+    if any(keys[0] == EXTENDS for keys in changed):
+        raise ConfigError(f"--set {EXTENDS}: only conf/{env}.yml names the files that it extends.")
     config = _validated(merged, layers._replace(overrides=changed), env, folder)
     refuse_foreign_secrets(declared, merged, config)
     refuse_redirected_secrets(declared, merged, config)
@@ -196,9 +211,9 @@ def _refuse_fixed_keys(declared: dict[str, Any], merged: dict[str, Any], env: st
             continue
         near = [key for key in settable_keys(JobConfig) if key.startswith(f"{keys[0]}.")]
         raise ConfigError(
-            f"--set {path}: --set may change this key only in the environment {_LOCAL}, on a "
-            f"machine of your own. In {keys[0]} it may change {', '.join(near) or 'no key'}. "
-            f"Change {path} in conf/{env}.yml."
+            f"--set {path}: --set may change this key only in the environment "
+            f"{' or '.join(LOCAL)}, on a machine of your own. In {keys[0]} it may change "
+            f"{', '.join(near) or 'no key'}. Change {path} in conf/{env}.yml."
         )
 
 
@@ -230,28 +245,16 @@ def environments(folder: Path) -> list[str]:
 
 
 def environment(env: str, folder: Path) -> dict[str, Any]:
-    """The merged keys of `folder`'s base.yml and ENV.yml, not yet validated."""
-    return environment_layers(env, folder).merged
+    """The merged keys of the files of an environment, not yet validated."""
+    return environment_layers(env, folder).merged | {EXTENDS: []}
 
 
 def environment_layers(env: str, folder: Path) -> Layers:
-    """The files base.yml and ENV.yml of a folder; raises ConfigError."""
+    """The files of an environment; raises ConfigError."""
     known = environments(folder)
     if env not in known:
         raise ConfigError(f"No environment {env!r} in {folder}{nearest(env, known, 'there is')}")
-    return read_layers(folder / "base.yml", folder / f"{env}.yml")
-
-
-def find_conf() -> Path:
-    """The nearest `conf` folder with a base.yml, at or above the working folder or this file."""
-    for start in (Path.cwd(), Path(__file__).parent):
-        for folder in (start, *start.parents):
-            if (folder / "conf" / "base.yml").is_file():
-                return folder / "conf"
-    raise ConfigError(
-        f"No conf/base.yml at or above {Path.cwd()}: run from the project's folder, "
-        "or name the folder with --conf-dir."
-    )
+    return read_environment(folder, env)
 
 
 def project_conf(script: Path, given: Path | None) -> Path | None:

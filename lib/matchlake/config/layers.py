@@ -7,8 +7,13 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from matchlake.errors import ConfigError
+from matchlake.io.storage import check_below
 from matchlake.io.yaml_files import Keys, YamlFile, read_yaml
 from matchlake.params import Params
+
+EXTENDS = "extends"
+"""The key with the files that the file of an environment builds on."""
 
 
 class Layers(NamedTuple):
@@ -53,6 +58,35 @@ class Layers(NamedTuple):
 def read_layers(*files: Path) -> Layers:
     """Reads the files, the lowest layer first; raises ConfigError."""
     return Layers(tuple(map(read_yaml, files)))
+
+
+def read_environment(folder: Path, env: str) -> Layers:
+    """Reads base.yml, the files that ENV.yml extends, and ENV.yml; raises ConfigError."""
+    base, own = read_yaml(folder / "base.yml"), read_yaml(folder / f"{env}.yml")
+    shared = [read_yaml(folder / name) for name in _extended(own)]
+    for file in (base, *shared):
+        if file.data.get(EXTENDS):
+            raise ConfigError(
+                f"{file.path}:{file.lines[EXTENDS,]}: {EXTENDS}: only the file of an environment "
+                f"extends other files. Write the names into {own.path}."
+            )
+    return Layers((base, *shared, own))
+
+
+def _extended(own: YamlFile) -> list[str]:
+    """The names of the files that the file of an environment extends."""
+    names = own.data.get(EXTENDS) or []
+    place = f"{own.path}:{own.lines.get((EXTENDS,), 0)}: {EXTENDS}"
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{place}: must be a list of files, such as [local.yml]")
+    for name in names:
+        try:
+            check_below(name)
+        except ValueError as error:
+            raise ConfigError(f"{place}: {error}") from None
+        if not (own.path.parent / name).is_file():
+            raise ConfigError(f"{place}: there is no file {name} in {own.path.parent}")
+    return names
 
 
 def without_removed(data: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:

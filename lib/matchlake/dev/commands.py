@@ -1,4 +1,4 @@
-"""`matchlake demo`, `matchlake notebooks` and `matchlake mlflow`."""
+"""`matchlake init`, `matchlake demo`, `matchlake notebooks` and `matchlake mlflow`."""
 
 import signal
 import sys
@@ -8,28 +8,72 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from matchlake.config import find_conf, load_config
-from matchlake.dev.demo import run_demo
+from matchlake.config import environments, find_conf, load_config
+from matchlake.dev.init.project import Example, Pipeline, create_project
 from matchlake.dev.notebooks import write_jupyter
 from matchlake.dev.sandbox.tracking_page import serve_page
+from matchlake.errors import ConfigError
 from matchlake.io.mlflow_tracking import Tracker
+
+_INTERRUPTED = 130
 
 
 def demo(
     ratings: Annotated[
-        int | None, typer.Option(min=1, help="how many ratings to use; default: all")
+        int | None, typer.Option(min=1, help="MovieLens: how many ratings to use; default: all")
     ] = None,
     movielens: Annotated[
         Path | None, typer.Option(help="folder of a MovieLens set: ml-1m, ml-latest, ml-20m, ...")
     ] = None,
+    *,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="shows the jobs' log")] = False,
 ) -> None:
-    """Runs the whole product on MovieLens-100K: broker, tables, features, model, SQL.
+    """Runs all jobs on sample data: broker, tables, features, models, SQL.
+
+    If conf has the environment `demo`, the data is MovieLens-100K. Otherwise it is that of the
+    project's folder `samples`.
 
     For example: matchlake demo --ratings 20000
     """
+    from matchlake.dev.demo.movielens import run_movielens  # noqa: PLC0415 - brings Spark, seconds
+    from matchlake.dev.demo.samples import run_samples  # noqa: PLC0415
+
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal leaves no broker behind
         signal.signal(number, lambda received, _: sys.exit(128 + received))
-    run_demo(Console(), ratings, movielens)
+    console = Console()
+    has_movielens = "demo" in environments(find_conf())
+    if not has_movielens and (ratings or movielens):
+        raise ConfigError(
+            "--ratings and --movielens are for a project with the environment `demo`, as "
+            "`matchlake init NAME --example movielens` makes it."
+        )
+    try:
+        if has_movielens:
+            run_movielens(console, ratings, movielens, verbose=verbose)
+        else:
+            run_samples(console, verbose=verbose)
+    except KeyboardInterrupt:
+        console.print("Interrupted; nothing is left running. The same command continues the demo.")
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def init(
+    name: Annotated[
+        str, typer.Argument(help="folder of the new project; its name is the last part")
+    ],
+    *,
+    example: Annotated[Example, typer.Option(help="the sample data")] = Example.SHOP,
+    ci: Annotated[
+        Pipeline | None, typer.Option(help="also a pipeline that checks, tests and deploys")
+    ] = None,
+) -> None:
+    """Creates a project of your own with sample data: conf, jobs, bundle.
+
+    For example: matchlake init shop && cd shop && matchlake demo
+    """
+    folder = Path(name)
+    create_project(folder, example, ci)
+    typer.echo(f"{folder} is ready. To run it on its sample data: cd {folder} && matchlake demo")
 
 
 def notebooks(

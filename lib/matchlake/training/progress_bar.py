@@ -17,19 +17,22 @@ from rich.progress import (
 from matchlake.recommender.progress import Progress as FitProgress
 from matchlake.recommender.progress import ProgressCallback
 
+_log = logging.getLogger(__name__)
+
 
 @contextmanager
 def fit_bar(
     name: str, iterations: int, console: Console | None = None
 ) -> Iterator[ProgressCallback]:
-    """Shows a bar on stderr, if it is a terminal, while the context lasts.
+    """Shows a bar on stderr while the context lasts, if it is a terminal and INFO is logged.
 
     Yields the callback of the fit.
     """
     console = console or Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     more = (TextColumn("iterations"), TimeElapsedColumn(), TextColumn("{task.fields[status]}"))
-    bar = Progress(*columns, *more, console=console, disable=not console.is_terminal)
+    is_shown = console.is_terminal and _log.isEnabledFor(logging.INFO)
+    bar = Progress(*columns, *more, console=console, transient=True, disable=not is_shown)
     task = bar.add_task(name, total=iterations, status="")
 
     def show(progress: FitProgress) -> None:
@@ -38,12 +41,12 @@ def fit_bar(
             status += f", validation {progress.metric:.4f}"
         bar.update(task, completed=progress.iteration, status=status)
 
-    with bar, _log_above_the_bar():
+    with bar, log_above_the_bar():
         yield show
 
 
 @contextmanager
-def _log_above_the_bar() -> Iterator[None]:
+def log_above_the_bar() -> Iterator[None]:
     """Sends log lines through the stderr of the bar while it is shown."""
     handlers = [each for each in logging.root.handlers if type(each) is logging.StreamHandler]
     before = [each.setStream(sys.stderr) for each in handlers]

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.local_only
 def analyst(spark: SparkSession, tmp_path: Path) -> Iterator[Analyst]:
     """One who knows of silver.interactions, with one row, only by its folder."""
     _drop_schemas(spark)
-    config = load_config("local", [f"lakehouse={tmp_path}"])
+    config = load_config("demo", [f"lakehouse={tmp_path}"])
     lake = Lakehouse(spark, None, config.warehouse, fixed_views(config))
     row = "SELECT 'u' AS user_id, 'i' AS item_id, 4.0D AS rating, now() AS event_time"
     lake.append(spark.sql(row), INTERACTIONS)

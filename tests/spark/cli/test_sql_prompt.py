@@ -21,7 +21,7 @@ def converse(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., str]:
     """Types lines (or keys, as the exceptions they raise) and returns what was printed."""
-    config = load_config("local", [f"lakehouse={tmp_path}"])
+    config = load_config("demo", [f"lakehouse={tmp_path}"])
     analyst = Analyst(Lakehouse(spark, None, config.warehouse), config)
 
     def run(*typed: Typed, limit: int | None = 100) -> str:

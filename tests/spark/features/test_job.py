@@ -35,7 +35,7 @@ RUN = runpy.run_path("jobs/build_features.py")["run"]
 def runtime(spark: SparkSession, folder: Path, *more: str) -> Runtime:
     forget_tables(spark)
     overrides = [f"lakehouse={folder}", f"features.folder={folder}/models", *more]
-    config = load_config("local", overrides)
+    config = load_config("demo", overrides)
     lake = Lakehouse(spark, folder=config.warehouse)
     return Runtime(spark, config, lake, EnvironmentSecrets(), Tracker(config.tracking))
 

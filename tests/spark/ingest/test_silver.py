@@ -124,9 +124,9 @@ def test_a_key_has_to_be_a_required_column_and_a_stream_declared(
 
 def test_the_range_is_given_by_two_options() -> None:
     given = ["--rebuild-from", "2024-05-01", "--until", "2024-06-01T12:00:00+02:00"]
-    silver = load_config("local", job_arguments("build_silver", given, JOB["RANGE"]).set).silver
+    silver = load_config("demo", job_arguments("build_silver", given, JOB["RANGE"]).set).silver
     assert str(silver.rebuild_from) == "2024-05-01 00:00:00+00:00"
     assert str(silver.until) == "2024-06-01 12:00:00+02:00"
     for wrong in (given[:2], [*given[:2], "--until", "2024-05-01"]):
         with pytest.raises(ConfigError, match=r"set both|before until"):
-            load_config("local", job_arguments("build_silver", wrong, JOB["RANGE"]).set)
+            load_config("demo", job_arguments("build_silver", wrong, JOB["RANGE"]).set)

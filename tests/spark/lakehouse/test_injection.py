@@ -77,7 +77,7 @@ def test_conf_takes_no_such_name(name: str) -> None:
     ]
     for override in overrides:
         with pytest.raises(ConfigError):
-            load_config("local", [override])
+            load_config("demo", [override])
 
 
 def test_odd_columns_and_comments_stay_unchanged(lakehouse: Lakehouse) -> None:

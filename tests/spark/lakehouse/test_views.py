@@ -48,7 +48,7 @@ NOISE = [
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> JobConfig:
-    return load_config("local", [f"lakehouse={tmp_path_factory.mktemp('views')}", *NOISE])
+    return load_config("demo", [f"lakehouse={tmp_path_factory.mktemp('views')}", *NOISE])
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +243,7 @@ def test_a_catalog_gets_the_views_and_a_local_lakehouse_does_not(
 def test_without_tables_there_are_no_views(
     spark: SparkSession, config: JobConfig, tmp_path: Path
 ) -> None:
-    empty = load_config("local", [f"lakehouse={tmp_path}"])
+    empty = load_config("demo", [f"lakehouse={tmp_path}"])
     names = [view.name for view in fixed_views(config)]
     assert create_views(Lakehouse(spark, None, empty.warehouse), empty, ["gold.nothing"]) == []
     assert view_names(empty, []) == []

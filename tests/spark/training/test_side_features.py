@@ -185,9 +185,9 @@ def test_read_encoders_takes_the_state_of_gold_or_fits_and_says_so(
 
 def test_config_a_set_that_is_not_declared_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"train\.features\.users: people is no feature set"):
-        load_config("local", ["train.features.users=people"], ROOT / "conf")
-    assert load_config("local", [], ROOT / "conf").side_tables == SideTables()
-    config = load_config("local", [*MATCHBOX, "train.features.items=null"], ROOT / "conf")
+        load_config("demo", ["train.features.users=people"], ROOT / "conf")
+    assert load_config("demo", [], ROOT / "conf").side_tables == SideTables()
+    config = load_config("demo", [*MATCHBOX, "train.features.items=null"], ROOT / "conf")
     assert config.side_tables.items is None
 
     save_side_tables(tmp_path, config.side_tables)

@@ -119,7 +119,7 @@ def test_the_job_pins_versions_in_its_run_and_builds_a_run_again(
 
     def build(**more: str) -> list[tuple[object, ...]]:
         chosen = yaml.safe_dump({"labelled": declared | more}, default_flow_style=True)
-        config = load_config("local", [f"lakehouse={tmp_path}/lake", f"training_sets={chosen}"])
+        config = load_config("demo", [f"lakehouse={tmp_path}/lake", f"training_sets={chosen}"])
         JOB(Runtime(spark, config, lake, EnvironmentSecrets(), tracker_in(tmp_path)))
         return collected(lake.read("gold.labelled"))
 

@@ -23,7 +23,10 @@ def output(*arguments: str) -> str:
 
 
 def test_check_names_valid_environments_and_exits_with_1_otherwise(tmp_path: Path) -> None:
-    assert output("check", "--conf-dir", str(CONF)).splitlines()[0] == "dev: valid"
+    assert output("check", "--conf-dir", str(CONF)).splitlines()[:2] == [
+        "demo: valid",
+        "dev: valid",
+    ]
     (tmp_path / "base.yml").write_text("checkpoints: here\n")
     (tmp_path / "dev.yml").write_text("{}")
     (tmp_path / "prod.yml").write_text("lakhouse: x")
@@ -37,7 +40,7 @@ def test_check_names_valid_environments_and_exits_with_1_otherwise(tmp_path: Pat
     ("arguments", "place", "value"),
     [
         (["kafka.timeout_seconds"], "base.yml:", 5.0),
-        (["streams.rating_events.topic"], "base.yml:", "rating-events"),
+        (["streams.rating_events.topic", "--env", "demo"], "movielens.yml:", "rating-events"),
         (["train.als.seed"], "the default", 0),
         (["train.als.seed", "--set", "train.als.seed=3"], "--set train.als.seed", 3),
         (["train.als.seed", "--set", "train.als={seed: 4}"], "--set train.als", 4),
@@ -55,7 +58,7 @@ def test_show_of_an_unknown_key_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"No key 'topc' in .*, did you mean topic"):
         CliRunner().invoke(
             conf_app,
-            ["show", "streams.rating_events.topc", "--conf-dir", str(CONF)],
+            ["show", "streams.rating_events.topc", "--env", "demo", "--conf-dir", str(CONF)],
             catch_exceptions=False,
         )
 

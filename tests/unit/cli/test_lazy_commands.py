@@ -68,14 +68,14 @@ def test_demo_ended_by_a_signal_stops_its_processes(
 ) -> None:
     stopped = []
 
-    def run_demo(*_: object) -> None:
+    def run_demo(*_: object, **__: object) -> None:
         try:
             os.kill(os.getpid(), ending)
             time.sleep(10)
         finally:
             stopped.append(True)
 
-    monkeypatch.setattr("matchlake.dev.commands.run_demo", run_demo)
+    monkeypatch.setattr("matchlake.dev.demo.movielens.run_movielens", run_demo)
     before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
     try:
         assert CliRunner().invoke(app, ["demo"]).exit_code == 128 + ending

@@ -21,7 +21,7 @@ def conf(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("env", ["local", "dev", "staging", "prod"])
+@pytest.mark.parametrize("env", ["local", "demo", "dev", "staging", "prod"])
 def test_every_environment_loads(env: str) -> None:
     assert load_config(env, conf_dir=find_conf()).env == env
 
@@ -123,7 +123,7 @@ def test_without_a_conf_folder_the_error_says_where_it_looked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("matchlake.config.__file__", str(tmp_path / "lib" / "config.py"))
+    monkeypatch.setattr("matchlake.io.conf_folder.__file__", str(tmp_path / "lib" / "config.py"))
     with pytest.raises(ConfigError, match="--conf-dir"):
         find_conf()
 
@@ -240,7 +240,7 @@ def test_a_name_that_becomes_sql_or_a_path_is_refused_at_its_key(key: str) -> No
     for evil in ("../../etc/passwd", "a.b`; DROP TABLE c.d; --", "a.b' OR '1'='1", "a.b, c.d"):
         override = NAMED[key].replace("{}", json.dumps(evil))
         with pytest.raises(ConfigError, match=re.escape(key)):
-            load_config("local", [override])
+            load_config("demo", [override])
 
 
 PROD = """catalog: lake

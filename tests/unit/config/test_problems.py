@@ -101,3 +101,48 @@ def test_null_removes_a_stream_of_base(tmp_path: Path) -> None:
     (tmp_path / "local.yml").write_text("streams: {events: null}\n")
     assert list(load_config("local", [], tmp_path).streams) == ["others"]
     assert list(load_config("local", ["streams.others=null"], tmp_path).streams) == []
+
+
+def test_extends_reads_files_between_base_and_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "base.yml").write_text(BASE)
+    (tmp_path / "local.yml").write_text("lakehouse: here\nstreams: {others: {topic: a}}\n")
+    (tmp_path / "data" / "films.yml").write_text("streams: {others: {topic: b}}\n")
+    (tmp_path / "demo.yml").write_text("extends: [local.yml, data/films.yml]\n")
+    config = load_config("demo", [], tmp_path)
+    assert (config.lakehouse, config.streams["others"].topic) == ("here", "b")
+    (tmp_path / "demo.yml").write_text(
+        "extends: [local.yml, data/films.yml]\nstreams: {others: {topic: c}, events: null}\n"
+    )
+    config = load_config("demo", [], tmp_path)
+    assert {name: each.topic for name, each in config.streams.items()} == {"others": "c"}
+    with pytest.raises(ConfigError, match=r"--set extends: only conf/demo.yml names the files"):
+        load_config("demo", ["extends=[local.yml]"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("[nowhere.yml]", r"demo.yml:1: extends: there is no file nowhere.yml in"),
+        ("[../secret.yml]", r"demo.yml:1: extends: must be below the folder"),
+        ("[/etc/passwd]", r"demo.yml:1: extends: must be below the folder"),
+        ("local.yml", r"demo.yml:1: extends: must be a list of files"),
+        ("[1]", r"demo.yml:1: extends: must be a list of files"),
+        ("[chain.yml]", r"chain.yml:1: extends: only the file of an environment extends"),
+    ],
+)
+def test_extends_refuses_what_it_cannot_read(tmp_path: Path, value: str, message: str) -> None:
+    (tmp_path / "base.yml").write_text(BASE)
+    (tmp_path / "local.yml").write_text("{}")
+    (tmp_path / "chain.yml").write_text("extends: [local.yml]")
+    (tmp_path / "demo.yml").write_text(f"extends: {value}")
+    with pytest.raises(ConfigError, match=message):
+        load_config("demo", [], tmp_path)
+
+
+def test_extends_names_the_file_and_line_of_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "base.yml").write_text(BASE)
+    (tmp_path / "local.yml").write_text("\nlakhouse: x\n")
+    (tmp_path / "demo.yml").write_text("extends: [local.yml]\n")
+    with pytest.raises(ConfigError, match=r"local.yml:2: lakhouse: unknown key, did you mean"):
+        load_config("demo", [], tmp_path)

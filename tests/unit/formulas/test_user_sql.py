@@ -118,7 +118,7 @@ def test_an_expression_over_columns_is_returned(sql: str) -> None:
 
 
 def test_conf_and_pages_have_only_such_expressions() -> None:
-    base = yaml.safe_load((ROOT / "conf" / "base.yml").read_text("utf-8"))
+    base = yaml.safe_load((ROOT / "conf" / "data" / "movielens.yml").read_text("utf-8"))
     pages = "\n".join(path.read_text("utf-8") for path in ROOT.glob("lib/matchlake/*/README.md"))
     given = re.findall(r'--fix "([^"]+)"', pages)
     assert given

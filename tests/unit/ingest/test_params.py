@@ -65,7 +65,7 @@ def test_a_lake_key_is_a_required_column() -> None:
 
 
 def test_table_and_views_follow_the_declaration() -> None:
-    stream = load_config("local").streams["rating_events"]
+    stream = load_config("demo").streams["rating_events"]
     names = stream_table(stream).column_names
     assert names[:5] == ["_status", "user_id", "item_id", "rating", "event_time"]
     assert names[5:9] == ["topic", "partition", "offset", "kafka_timestamp"]
@@ -78,7 +78,7 @@ def test_table_and_views_follow_the_declaration() -> None:
 
 
 def test_an_unknown_stream_names_those_declared() -> None:
-    streams = load_config("local").streams
+    streams = load_config("demo").streams
     assert list(chosen_streams(streams, IngestParams())) == ["rating_events"]
     with pytest.raises(ConfigError, match=r"No stream clicks. Declared streams: rating_events"):
         chosen_streams(streams, IngestParams(streams=("clicks",)))

@@ -33,13 +33,13 @@ WRONG = [
 @pytest.mark.parametrize(("rules", "reason"), WRONG)
 def test_a_wrong_rule_is_named_with_the_reason(place: str, rules: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=f"{place}.*{reason}"):
-        load_config("local", [f"{place}.rules={rules}"], ROOT / "conf")
+        load_config("demo", [f"{place}.rules={rules}"], ROOT / "conf")
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_rules_are_declared_in_each_place(place: str) -> None:
     rules: dict[str, Any] = {"r": {"expression": PLACES[place], "action": "fail"}}
-    config: Any = load_config("local", [f"{place}.rules={rules}"], ROOT / "conf")
+    config: Any = load_config("demo", [f"{place}.rules={rules}"], ROOT / "conf")
     for part in place.split("."):
         config = config[part] if isinstance(config, dict) else getattr(config, part)
     assert config.rules == {"r": RowRule(expression=PLACES[place], action="fail")}
@@ -48,7 +48,7 @@ def test_rules_are_declared_in_each_place(place: str) -> None:
 def test_the_table_has_warnings_if_a_rule_warns() -> None:
     rules = "{a: {expression: rating > 1, action: warn}}"
     for more, expected in (([], False), ([f"streams.rating_events.rules={rules}"], True)):
-        config = load_config("local", more, ROOT / "conf")
+        config = load_config("demo", more, ROOT / "conf")
         table = stream_table(config.streams["rating_events"])
         assert (WARNINGS in table.columns) == expected
 

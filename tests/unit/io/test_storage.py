@@ -75,7 +75,7 @@ def test_storage_settings_of_an_account() -> None:
 )
 def test_refuse_keys_names_the_reason(key: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why) as caught:
-        load_config("local", [f"spark={{{key}: canary-value}}"], ROOT / "conf")
+        load_config("demo", [f"spark={{{key}: canary-value}}"], ROOT / "conf")
     assert "canary-value" not in str(caught.value)
 
 
@@ -102,13 +102,13 @@ def test_cluster_settings_hold_references_and_no_account_key() -> None:
 )
 def test_paths_with_refused_protocol_login_or_steps_raise(override: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why) as caught:
-        load_config("local", [override], ROOT / "conf")
+        load_config("demo", [override], ROOT / "conf")
     assert "canary" not in str(caught.value)
 
 
 def test_paths_plain_ones_are_accepted() -> None:
     for place in ("abfss://c@a.dfs.core.windows.net/x", "hdfs://h:8020/x", "/Volumes/a", "../x"):
-        assert load_config("local", [f"lake.folder={place}"], ROOT / "conf").lake.folder == place
+        assert load_config("demo", [f"lake.folder={place}"], ROOT / "conf").lake.folder == place
 
 
 @pytest.mark.parametrize("name", ["UPPER", "a", "a.b", "x/../y", "a" * 25])

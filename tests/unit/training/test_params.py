@@ -11,7 +11,7 @@ from matchlake.training.steps import load_training_params, save_training_params
 
 
 def test_conf_of_every_environment_is_accepted() -> None:
-    for env in ("local", "dev", "staging", "prod"):
+    for env in ("local", "demo", "dev", "staging", "prod"):
         assert load_config(env).train.metric == "ndcg_at_10"
 
 
@@ -27,8 +27,8 @@ def test_an_explicit_fit_may_be_evaluated_by_its_errors() -> None:
 
 
 def test_a_model_has_its_training_params(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    today = load_config("local").train
-    then = load_config("local", ["train.algorithm=matchbox", "train.weight=rating"]).train
+    today = load_config("demo").train
+    then = load_config("demo", ["train.algorithm=matchbox", "train.weight=rating"]).train
     assert then.features.users
     assert load_training_params(tmp_path, today) == today
     assert "has no training parameters" in caplog.text

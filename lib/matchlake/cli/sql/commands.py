@@ -4,27 +4,26 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from threading import Event
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 from rich.console import Console
 
-from matchlake.cli.launch import start_quietly
 from matchlake.cli.options import ConfDir, Environment, Overrides
-from matchlake.cli.sql.analyst import Analyst, interruptible
-from matchlake.cli.sql.output import Format, fetch_answer, print_answer, write_rows
-from matchlake.cli.sql.prompt import line_editing, run_prompt
-from matchlake.cli.sql.refresh import Refresher
-from matchlake.cli.sql.server import sql_server
+from matchlake.cli.sql.request import TABLES, Format, Request, answered_by_server, conf_time
 from matchlake.cli.sql.statements import NOTHING, split_statements
-from matchlake.config import load_config
 from matchlake.errors import ConfigError, InputError
+from matchlake.io.conf_folder import find_conf
 from matchlake.io.ports import HOST, choose_port
+
+if TYPE_CHECKING:
+    from matchlake.cli.sql.analyst import Analyst
+    from matchlake.config import JobConfig
 
 TABLE_LIMIT = 100
 _HISTORY = Path.home() / ".matchlake_sql_history"
@@ -56,23 +55,45 @@ def sql(  # noqa: PLR0913, PLR0917 - each is an option of the command
     Statements that write are refused. That prevents mistakes; it is no sandbox: a query can call
     functions that run code as the user of this process. Run only queries that you trust, and not
     as root. Without a query, piped input supplies the statements. Times are in UTC.
-    `matchlake sql tables` lists tables and views.
+    `matchlake sql tables` lists tables and views. If `matchlake sql-server` runs for the same conf
+    and environment, it answers, without the start of Spark.
 
     For example: matchlake sql "SELECT * FROM gold.top_items LIMIT 5" --format csv
     """
     text = _text(query, file)
     statements = None if text is None else _statements(text)
-    runtime = start_quietly(load_config(env, overrides or [], conf_dir), "sql")
+    rows = (TABLE_LIMIT if style in TABLES else None) if limit is None else limit or None
+    if text is not None and not overrides:
+        folder = conf_dir or find_conf()
+        width = Console().width if sys.stdout.isatty() else 0
+        code = answered_by_server(folder, env, Request(text, style, rows, width, conf_time(folder)))
+        if code is not None:
+            raise typer.Exit(code)
+    _answer(env, overrides or [], conf_dir, statements, (style, rows))
+
+
+def _answer(
+    env: str,
+    overrides: list[str],
+    conf_dir: Path | None,
+    statements: list[str] | None,
+    shown: tuple[Format, int | None],
+) -> None:
+    """Answers the statements, or those of a prompt, in a session of this process."""
+    from matchlake.cli.launch import start_quietly  # noqa: PLC0415 - brings Spark, a second
+    from matchlake.cli.sql.analyst import Analyst, interruptible  # noqa: PLC0415
+    from matchlake.cli.sql.prompt import line_editing, run_prompt  # noqa: PLC0415
+    from matchlake.config import load_config  # noqa: PLC0415
+
+    runtime = start_quietly(load_config(env, overrides, conf_dir), "sql")
     analyst = Analyst(runtime.lakehouse, runtime.config)
-    tables = style in (Format.TABLE, Format.VERTICAL)
-    rows = (TABLE_LIMIT if tables else None) if limit is None else limit or None
     if statements is None:
         with line_editing(_HISTORY, analyst.names()):
-            run_prompt(analyst, Console(), rows)
+            run_prompt(analyst, Console(), shown[1])
         return
     with _quiet_ends():
         for statement in statements:
-            interruptible(analyst.spark, partial(_print, analyst, statement, style, rows))
+            interruptible(analyst.spark, partial(_print, analyst, statement, *shown))
 
 
 def _text(query: str | None, file: Path | None) -> str | None:
@@ -96,10 +117,12 @@ def _statements(text: str) -> list[str]:
     return [*statements, *([rest] if rest else [])]
 
 
-def _print(analyst: Analyst, statement: str, style: Format, limit: int | None) -> None:
+def _print(analyst: "Analyst", statement: str, style: Format, limit: int | None) -> None:
+    from matchlake.cli.sql.output import fetch_answer, print_answer, write_rows  # noqa: PLC0415
+
     with analyst.errors_explained():
         frame = analyst.query(statement)
-        if style in (Format.TABLE, Format.VERTICAL):
+        if style in TABLES:
             vertical = style is Format.VERTICAL
             print_answer(fetch_answer(frame, limit), Console(), vertical=vertical)
             return
@@ -157,12 +180,25 @@ def sql_server_command(
             "code as root. Start it as another user, or with --allow-root in a container of its "
             "own."
         )
+    from matchlake.config import load_config  # noqa: PLC0415 - brings pandas, a second
+
     config = load_config(env, overrides or [], conf_dir)
     if not config.lakehouse:
         raise ConfigError(
             f"--env {env} has its tables in a catalog: use a SQL warehouse of Databricks."
         )
     chosen = choose_port(port, _USUAL_PORT)
+    _serve(config, chosen, refresh, warm=not overrides)
+
+
+def _serve(config: "JobConfig", port: int, refresh: float, *, warm: bool) -> None:
+    """Serves until Ctrl-C or SIGTERM; with `warm` also the queries of `matchlake sql`."""
+    from matchlake.cli.launch import start_quietly  # noqa: PLC0415 - brings Spark, a second
+    from matchlake.cli.sql.analyst import Analyst  # noqa: PLC0415
+    from matchlake.cli.sql.listener import listening  # noqa: PLC0415
+    from matchlake.cli.sql.refresh import Refresher  # noqa: PLC0415
+    from matchlake.cli.sql.server import sql_server  # noqa: PLC0415
+
     runtime = start_quietly(config, "sql-server", quick=False)
     stopped = Event()
     # Set after the start of Spark, because Spark sets its own handler for Ctrl-C.
@@ -170,10 +206,12 @@ def sql_server_command(
         signal.signal(number, lambda *_: stopped.set())
     refresher = Refresher(runtime.lakehouse, config)
     names = refresher.refresh()
-    with sql_server(runtime.spark, chosen):
-        url = f"jdbc:hive2://{HOST}:{chosen}/gold"
+    analyst = Analyst(runtime.lakehouse, config)
+    with sql_server(runtime.spark, port), listening(analyst) if warm else nullcontext():
+        url = f"jdbc:hive2://{HOST}:{port}/gold"
         typer.echo(f"{len(names)} tables and views at {url} (any user, no password).")
         typer.echo(f'Try: beeline -u {url} -e "SELECT * FROM top_items LIMIT 5"')
+        typer.echo("`matchlake sql` is answered here, too, in less than a second.")
         typer.echo("Ctrl-C stops it.")
         while not stopped.wait(refresh):
             refresher.refresh()

@@ -7,7 +7,6 @@ Times are in UTC.
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import count, islice
 from typing import TextIO
 
@@ -28,6 +27,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from matchlake.cli.sql.request import Format
+
 _NESTED = (ArrayType, MapType, StructType, VariantType)
 _AS_JSON = {
     "ignoreNullFields": "false",
@@ -38,15 +39,6 @@ _AS_JSON = {
 _UNBOUNDED = 100_000
 _WRAPPED, _LONGEST = 24, 60
 """Characters to which a cell may be narrowed: of text with blanks, and of any other value."""
-
-
-class Format(StrEnum):
-    """The format of printed rows."""
-
-    TABLE = "table"
-    VERTICAL = "vertical"
-    CSV = "csv"
-    JSON = "json"
 
 
 @dataclass(frozen=True)

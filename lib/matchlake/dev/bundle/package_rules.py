@@ -57,7 +57,10 @@ def _lock_texts(root: Path) -> Iterator[str]:
     for each in packages:
         if not each.hashed:
             yield f"{each.name} has no hash in {LOCK}: `make lock` writes it again"
-    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    project = root / "pyproject.toml"
+    if not project.is_file():  # a project of `matchlake init` installs the released package
+        return
+    settings = tomllib.loads(project.read_text(encoding="utf-8"))
     names = {canonical(each.name) for each in packages}
     for needed in settings["project"]["dependencies"]:
         match = _NAME.match(needed)

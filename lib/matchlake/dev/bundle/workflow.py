@@ -31,7 +31,12 @@ LOCAL_CATALOG = "spark_catalog"
 """The only catalog of local Spark; names such as catalog.schema.table need it."""
 SUCCESS, FAILED, EXCLUDED = "SUCCESS", "FAILED", "EXCLUDED"
 UPSTREAM_FAILED = "UPSTREAM_FAILED"
-_OURS = ("catalog", "tracking.model", "tracking.experiment", "allowed_overrides")
+_PLACES = (
+    *("lakehouse", "checkpoints", "spark", "secrets", "kafka", "storage", "erase.salt"),
+    *("lake.folder", "lake.file_discovery", "features.folder"),
+    *("tracking.uri", "tracking.registry", "tracking.staging"),
+)
+"""The keys that name a place, or what only a platform has. A local run takes those of `local`."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,8 @@ class TaskRun:
 def local_conf(target: str, conf: Path, folder: Path) -> list[str]:
     """Writes the conf of a target, made local, into `folder`; the arguments that choose it.
 
-    Names of tables and models stay. The catalog is that of local Spark. The broker gets no login.
+    The data set and the names of tables and models stay. The catalog is that of local Spark. The
+    broker gets no login.
     """
     made = _made_local(environment(target, conf), environment("local", conf))
     made |= {"catalog": LOCAL_CATALOG, "kafka": {**(made.get("kafka") or {}), "sasl": None}}
@@ -60,18 +66,18 @@ def local_conf(target: str, conf: Path, folder: Path) -> list[str]:
     return ["--conf-dir", str(folder)]
 
 
-def _made_local(
-    there: Mapping[str, Any], here: Mapping[str, Any], before: str = ""
-) -> dict[str, Any]:
-    """The keys of `there` with the values of `here`, except for names."""
+def _made_local(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of `there` with the places of `here`."""
     made = dict(there)
-    for key, value in here.items():
-        path = f"{before}{key}"
-        if path in _OURS:
+    for place in _PLACES:
+        section, _, name = place.partition(".")
+        if not name:
+            made[section] = here.get(section)
             continue
-        nested = isinstance(value, dict) and bool(value)
-        made[key] = _made_local(made.get(key) or {}, value, f"{path}.") if nested else value
-    return made
+        made[section] = {**(made.get(section) or {}), name: (here.get(section) or {}).get(name)}
+        if made[section][name] is None:  # null is not the default of each of them
+            del made[section][name]
+    return {key: value for key, value in made.items() if value is not None}
 
 
 def _log_run(run: TaskRun) -> None:

@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,7 @@ _SETTINGS = """<ivysettings>
     <ibiblio name="central" m2compatible="true" timeoutConstraint="patient"/>
   </resolvers>
 </ivysettings>"""
+_LOOK_SECONDS = 0.2
 _CAUSE = re.compile(r"Host \S+ not found|java\.[\w.]+Exception[^)]*")
 _DEPENDENCY = (
     '<dependency org="{0.group}" name="{0.name}" rev="{0.version}"'
@@ -128,18 +130,40 @@ def fetch_jars(jars: list[Jar], scratch: Path) -> Path:
     ivy = next(spark_jars_folder().glob("ivy-*.jar"))
     command: list[str | Path] = [require_java(), "-jar", ivy, "-settings", settings, "-ivy", module]
     command += ["-confs", "default", "-retrieve", out / "[artifact]-[revision].[ext]"]
-    done = subprocess.run(  # noqa: S603 - our own arguments, no shell
-        [os.fspath(part) for part in command], capture_output=True, text=True, check=False
-    )
+    code, output = _run_watched([os.fspath(part) for part in command], scratch, len(jars))
     absent = [jar.file_name for jar in jars if not (out / jar.file_name).is_file()]
-    if done.returncode or absent:
+    if code or absent:
         raise SandboxError(
             f"{', '.join(absent[:3]) or 'A jar'} could not be fetched from Maven Central "
-            f"({_cause(done.stdout + done.stderr)}): the first install needs the network; behind "
+            f"({_cause(output)}): the first install needs the network; behind "
             "a proxy set JAVA_TOOL_OPTIONS=-Dhttps.proxyHost=HOST -Dhttps.proxyPort=PORT; "
             "then run `make install` again."
         )
     return out
+
+
+def _run_watched(command: list[str], scratch: Path, total: int) -> tuple[int, str]:
+    """Runs Ivy; on a terminal shows how many jars have come. Returns exit code and output."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+        with subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as ivy:  # noqa: S603 - our own arguments, no shell
+            began = time.monotonic()
+            try:
+                while ivy.poll() is None:
+                    time.sleep(_LOOK_SECONDS)
+                    _show(len(list((scratch / "cache").rglob("*.jar"))), total, began)
+            except BaseException:
+                ivy.kill()
+                raise
+        _show(total, total, began, end="\n")
+        output.seek(0)
+        return ivy.returncode, output.read()
+
+
+def _show(done: int, total: int, began: float, end: str = "") -> None:
+    if sys.stderr.isatty():
+        took = time.monotonic() - began
+        text = f"\rjars from Maven Central: {min(done, total)} of {total}, {took:.0f} s{end}"
+        print(text, end="", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _cause(output: str) -> str:

@@ -39,12 +39,13 @@ def _json_lines(frame: pd.DataFrame) -> str:
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
-def write_file(path: Path, text: str) -> Path:
-    """Writes `text`, unless the file holds it already: an unchanged file keeps its time."""
-    if path.is_file() and path.read_bytes() == text.encode():
+def write_file(path: Path, content: str | bytes) -> Path:
+    """Writes `content`, unless the file holds it already: an unchanged file keeps its time."""
+    data = content.encode() if isinstance(content, str) else content
+    if path.is_file() and path.read_bytes() == data:
         return path
     # A reader must never see a partial file, and its pattern must not match the temporary name.
     staged = path.with_name(f".{path.name}.partial")
-    staged.write_text(text, encoding="utf-8", newline="")
+    staged.write_bytes(data)
     staged.replace(path)
     return path

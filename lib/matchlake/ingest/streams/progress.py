@@ -108,7 +108,9 @@ class ProgressListener(StreamingQueryListener):
 
     def _report(self, query: str, progress: Progress) -> None:
         self._names[query] = progress
-        _log.info("%s", json.dumps(progress._asdict()))
+        # In a local lakehouse the file has it, and `matchlake streams status` shows it.
+        level = logging.INFO if self._folder is None else logging.DEBUG
+        _log.log(level, "%s", json.dumps(progress._asdict()))
         self._keep(progress)
 
     def _keep(self, progress: Progress) -> None:

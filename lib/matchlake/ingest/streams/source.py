@@ -51,5 +51,5 @@ def read_messages(
     }
     if stream.max_offsets_per_trigger is not None:
         options["maxOffsetsPerTrigger"] = str(stream.max_offsets_per_trigger)
-    _log.info("Kafka: %s", ", ".join(f"{k}={v}" for k, v in options.items() if k in _LOGGED))
+    _log.debug("Kafka: %s", ", ".join(f"{k}={v}" for k, v in options.items() if k in _LOGGED))
     return spark.readStream.format("kafka").options(**options).load()

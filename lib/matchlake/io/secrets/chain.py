@@ -63,7 +63,7 @@ class ChainedSecrets:
             except SecretMissingError as error:
                 problems.append(f"{name}: {error}")
                 continue
-            _log.info("%s comes from the store %s", ref, name)
+            _log.debug("%s comes from the store %s", ref, name)
             return name, secret
         raise SecretMissingError(
             f"{ref} is in none of the stores of secrets.stores. {' '.join(problems)}"

@@ -162,7 +162,7 @@ def test_load_changed_packed_files_end_no_process(tmp_path: Path) -> None:
     settings = (f"lakehouse={tmp_path}", f"lake.sources={json.dumps({'x': source})}")
     sets = [part for each in settings for part in ("--set", each)]
     done = subprocess.run(
-        [sys.executable, "jobs/load_lake.py", "--env", "local", *sets],
+        [sys.executable, "jobs/load_lake.py", "--env", "demo", *sets],
         cwd=ROOT,
         capture_output=True,
         text=True,

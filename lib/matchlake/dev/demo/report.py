@@ -1,4 +1,4 @@
-"""The closing page of the demo: records, tables, metrics, recommendations."""
+"""The closing pages of the demos: records, tables, metrics, recommendations, what to try."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -51,10 +51,16 @@ _QUERIES = (
     ),
 )
 _NEXT = (
-    '.venv/bin/matchlake sql "SELECT * FROM gold.top_items ORDER BY rank LIMIT 10"',
-    ".venv/bin/matchlake mlflow",
-    "make test",
+    'matchlake sql --env demo "SELECT * FROM gold.top_items ORDER BY rank LIMIT 10"',
+    "matchlake sql --env demo                     a prompt; `tables` lists tables and views",
+    "matchlake profile silver.interactions --env demo --column rating",
+    "matchlake streams status --env demo",
 )
+_NEXT_ANYWHERE = (
+    "matchlake mlflow                             runs, metrics and models in a browser",
+    "matchlake sandbox start                      the broker again; `matchlake sandbox stop`",
+)
+_NOTEBOOKS = "matchlake notebooks                          writes the notebooks for Jupyter"
 
 
 def print_page(
@@ -69,7 +75,7 @@ def print_page(
     """
     runtime, rater = runtimes
     create_views(runtime.lakehouse, runtime.config)
-    console.rule("[bold]matchlake demo")
+    console.rule("[bold]results", align="left", style="dim")
     console.print(_records(runtime, published))
     console.print(_tables(runtime))
     console.print(_metrics(runtime))
@@ -78,11 +84,25 @@ def print_page(
     for title, columns, query in _QUERIES:
         rows = runtime.spark.sql(query).collect()
         console.print(_grid(title, columns, map(tuple, rows)))
-    took = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
-    console.print(f"[bold]{sum(seconds.values()):.0f} s in all[/]: {took}", highlight=False)
+    print_end(console, seconds, [*_NEXT, _NOTEBOOKS])
+
+
+def print_answer(console: Console, runtime: Runtime, query: str) -> None:
+    """Prints a query and its rows."""
+    frame = runtime.spark.sql(query)
+    console.print(_grid(query, frame.columns, map(tuple, frame.collect())))
+
+
+def print_end(console: Console, seconds: Mapping[str, float], commands: Sequence[str]) -> None:
+    """Prints the whole time, what is left, and what to try next."""
+    console.print(
+        f"[bold]{sum(seconds.values()):.0f} s in all.[/] Nothing is left running. Tables, runs and "
+        "the broker's data stay in .lakehouse.",
+        highlight=False,
+    )
     console.print("[bold]Try next[/]")
-    for command in _NEXT:
-        console.print(f"  {command}", highlight=False, markup=False)
+    for command in (*commands, *_NEXT_ANYWHERE):
+        console.print(f"  {command}", highlight=False, markup=False, overflow="fold")
 
 
 def _grid(title: str, columns: Iterable[str], rows: Iterable[Sequence[object]]) -> Table:
@@ -110,12 +130,13 @@ def _records(runtime: Runtime, published: Published) -> Text:
     name = runtime.lakehouse.name(runtime.config.streams["rating_events"].table)
     rows = runtime.spark.sql(f"SELECT _status, count(*) FROM {name} GROUP BY _status").collect()
     counts: dict[str, int] = {row[0]: row[1] for row in rows}
-    valid, quarantined = counts.get("valid", 0), counts.get("quarantined", 0)
+    kinds = [counts.get(kind, 0) for kind in ("valid", "quarantined", "erased")]
     in_topic = published.sent + published.found
-    verdict = "reconciled" if valid + quarantined == in_topic else "NOT RECONCILED"
+    verdict = "reconciled" if sum(kinds) == in_topic else "NOT RECONCILED"
+    valid, quarantined, erased = kinds
     return Text(
         f"Records in the topic {in_topic:,} = valid {valid:,} + quarantined {quarantined:,} "
-        f"({verdict}); published now: {published.sent:,}, there before: {published.found:,}"
+        f"+ erased {erased:,} ({verdict})"
     )
 
 

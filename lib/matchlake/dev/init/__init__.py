@@ -1,0 +1,1 @@
+"""`matchlake init`: a project of one's own, which runs at once."""
