@@ -6,8 +6,10 @@ import sys
 from pyspark.sql import DataFrame
 
 from matchlake.io.fit_checkpoints import FitCheckpoints, fit_checkpoints
-from matchlake.io.mlflow_tracking import CHAMPION
+from matchlake.io.model_versions import CHAMPION
 from matchlake.io.task_values import set_task_value
+from matchlake.lakehouse.registered_models import RECOMMENDER, registered_model
+from matchlake.lakehouse.rollback import settled_history
 from matchlake.model_store.mlflow_flavor import EVALUATED, FACTORS, pyfunc_flavor
 from matchlake.model_store.spark import save_model
 from matchlake.recommender.baselines.bias import fit_bias
@@ -53,6 +55,7 @@ def run(runtime: Runtime) -> None:
     sides = read_sides(lakehouse, tables, interactions, versions)
     label = f"versions {versions}, {params.model_dump_json(exclude={'resume'})}, {tables}"
     path = f"{runtime.config.checkpoints}/train_recommender"
+    aliases = settled_history(lakehouse, registered_model(runtime.config, tracker, RECOMMENDER))
     with (
         fit_checkpoints(runtime.spark, path, label, resume=params.resume) as checkpoints,
         tracker.run("train_recommender") as run,
@@ -83,7 +86,8 @@ def run(runtime: Runtime) -> None:
         save_training_params(scratch / FACTORS, params)
         save_side_tables(scratch / FACTORS, tables)
         uri = run.log_model(pyfunc_flavor(scratch))
-        made = run.register(uri, decision, {SPLIT_TAG: params.split.model_dump_json()})
+        tags = {SPLIT_TAG: params.split.model_dump_json()}
+        made = run.register(uri, decision, tags, aliases.recording("train"))
     (alias,) = made.aliases
     set_task_value("alias", alias)
     level = logging.INFO if alias == CHAMPION else logging.WARNING

@@ -54,6 +54,11 @@ PRODUCTION = (
         "Erases one user from bronze, quarantine, silver and gold, and from the tables' old files.",
     ),
     LazyCommand(
+        "models",
+        "matchlake.cli.models:models_app",
+        "Shows registered models and the history of their aliases, and goes back to a version.",
+    ),
+    LazyCommand(
         "conf",
         "matchlake.cli.conf:conf_app",
         "Checks conf/, and shows its keys and values.",

@@ -10,6 +10,7 @@ from matchlake.io.delta import Lakehouse
 from matchlake.io.erased_users import ERASED_USERS
 from matchlake.profiling.profile import COLUMN_PROFILES, DRIFT
 from matchlake.schemas import INTERACTIONS, USER_ID, TableSpec
+from matchlake.training.history import MODEL_HISTORY
 from matchlake.training.scoring import TABLES as ANSWERS
 
 
@@ -48,6 +49,7 @@ def declared_tables(config: JobConfig) -> dict[str, TableSpec]:
             for each in config.training_sets.values()
         ),
         *ANSWERS.values(),
+        MODEL_HISTORY,
         ERASED_USERS,
     ]
     return {spec.name: spec for spec in specs}
