@@ -24,7 +24,6 @@ END_PRODUCTS = {
     "gold.feature_counts": "people, to see unknown values",
     "gold.drift": "people, to see drift",
     "gold.feature_effects": "people, to understand a model",
-    "gold.model_history": "matchlake models, and each job that moves an alias or writes its tables",
     "silver.erased_users": "each write of each job, which leaves these users out",
 }
 """The tables from which no job and no view builds anything, and for whom they are."""

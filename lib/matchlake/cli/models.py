@@ -105,13 +105,15 @@ def rollback(  # noqa: PLR0913 - the options of a command
     """
     runtime = start_quietly(load_config(env, overrides or [], conf_dir), "models")
     model = registered_model(runtime.config, runtime.tracker, name)
+    changes = ModelHistory(runtime.lakehouse, model.registered_name).changes()
+    version = to or version_to_return_to(changes)
     if not yes:
-        changes = ModelHistory(runtime.lakehouse, model.registered_name).changes()
-        version = to or version_to_return_to(changes) or "the champion before"
         tables = ", ".join(table for table in model.tables if runtime.lakehouse.exists(table))
-        question = f"Make version {version} champion of {name}, and bring back {tables or 'no table'}?"
+        chosen = f"version {version}" if version else "the champion before"
+        question = f"Make {chosen} champion of {name}, and bring back {tables or 'no table'}?"
         typer.confirm(question, abort=True)
-    _print(model, roll_back(runtime.lakehouse, model, to, reason), Console())
+    # The version is chosen before the question: a rollback that comes first does not change it.
+    _print(model, roll_back(runtime.lakehouse, model, version, reason), Console())
 
 
 def _chosen(runtime: Runtime, name: str | None) -> list[RegisteredModel]:

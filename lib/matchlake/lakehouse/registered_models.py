@@ -7,6 +7,7 @@ from matchlake.config import JobConfig
 from matchlake.errors import ConfigError
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.schemas import TableSpec
+from matchlake.training.model_params import predictions_spec, registered_name
 from matchlake.training.scoring import TABLES
 
 RECOMMENDER = "recommender"
@@ -35,7 +36,15 @@ def registered_models(config: JobConfig, tracker: Tracker) -> dict[str, Register
     """The recommender and the models of conf, by name."""
     tables = {spec.name: spec for spec in TABLES.values()}
     recommender = RegisteredModel(RECOMMENDER, tracker, tables, "matchlake run recommend")
-    return {RECOMMENDER: recommender}
+    others = {name: _declared(config, tracker, name) for name in config.models}
+    return {RECOMMENDER: recommender, **others}
+
+
+def _declared(config: JobConfig, tracker: Tracker, name: str) -> RegisteredModel:
+    spec = predictions_spec(config.models[name])
+    own = tracker.for_model(registered_name(config.tracking.model, name), "train_model")
+    job = f"matchlake run score_model --model {name}"
+    return RegisteredModel(name, own, {spec.name: spec}, job)
 
 
 def registered_model(config: JobConfig, tracker: Tracker, name: str) -> RegisteredModel:
