@@ -6,9 +6,8 @@ import sys
 from matchlake.errors import FitError, MatchlakeError
 from matchlake.lakehouse.registered_models import registered_model
 from matchlake.lakehouse.rollback import settled_history
-from matchlake.model_store.scoring_folder import load_scoring_model
+from matchlake.model_store.scoring_folder import SCORING, load_scoring_model
 from matchlake.runtime import Flag, Runtime, run_job
-from matchlake.training.model_evaluation import SCORING
 from matchlake.training.model_scoring import count_refused, predictions, predictions_table
 
 _log = logging.getLogger("matchlake.score_model")

@@ -7,11 +7,11 @@ from matchlake.errors import FitError, MatchlakeError
 from matchlake.io.model_versions import CHAMPION, ModelVersion
 from matchlake.lakehouse.registered_models import registered_model
 from matchlake.lakehouse.rollback import settled_history
-from matchlake.model_store.scoring_folder import save_scoring_model, scoring_flavor
+from matchlake.model_store.scoring_folder import SCORING, save_scoring_model, scoring_flavor
 from matchlake.runtime import Flag, Runtime, run_job
 from matchlake.training.model_card import model_card
 from matchlake.training.model_data import read_rows
-from matchlake.training.model_evaluation import SCORING, TEST_PART, evaluate_model, flat, test_part
+from matchlake.training.model_evaluation import TEST_PART, evaluate_model, flat, test_part
 from matchlake.training.model_plots import model_plots
 from matchlake.training.model_training import train
 

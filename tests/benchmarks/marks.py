@@ -158,6 +158,49 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         )
         for metric, mark in (("rmse", rmse), ("mae", mae))
     ),
+    "models": (
+        Claim(
+            "heads against their estimators' own predictions, largest difference",
+            "scikit-learn, lightgbm",
+            1e-12,
+            "lower",
+            ("accuracy", "largest"),
+        ),
+        *(
+            Claim(
+                f"generated models, {name} against NumPy: difference / sum of absolute terms",
+                "none",
+                1e-14,
+                "lower",
+                ("engines", name, "largest"),
+            )
+            for name in ("onnx", "json", "spark")
+        ),
+        *(
+            Claim(
+                f"generated models, {name} against NumPy: other labels",
+                "none",
+                0,
+                "lower",
+                ("engines", name, "labels"),
+            )
+            for name in ("onnx", "json", "spark")
+        ),
+        Claim(
+            "gradient boosting of 100 trees: seconds to score a table, ours / theirs",
+            "mlflow.pyfunc.spark_udf",
+            0.3,
+            "lower",
+            ("scoring", "ratio", "spark_udf"),
+        ),
+        Claim(
+            "fit by the learner / by the estimator alone, seconds",
+            "scikit-learn",
+            1.15,
+            "lower",
+            ("fit", "ratio", "sklearn"),
+        ),
+    ),
     "trust": (
         *(
             Claim(

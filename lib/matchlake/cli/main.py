@@ -56,7 +56,7 @@ PRODUCTION = (
     LazyCommand(
         "models",
         "matchlake.cli.models:models_app",
-        "Shows registered models and the history of their aliases, and goes back to a version.",
+        "Lists models and their history, goes back to a version, exports and verifies models.",
     ),
     LazyCommand(
         "conf",

@@ -1,4 +1,4 @@
-"""`matchlake models`: registered models, the history of their aliases, and the way back."""
+"""`matchlake models`: registered models, their history and the way back, and their exports."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from matchlake.cli.exports import export, verify
 from matchlake.cli.launch import start_quietly
 from matchlake.cli.options import ConfDir, Environment, Overrides
 from matchlake.config import load_config
@@ -25,8 +26,11 @@ from matchlake.runtime import Runtime
 from matchlake.training.history import Change, ModelHistory, serving_at, version_to_return_to
 
 models_app = typer.Typer(
-    no_args_is_help=True, help="Shows registered models and their history, and goes back."
+    no_args_is_help=True,
+    help="Lists models and their history, goes back to a version, exports and verifies models.",
 )
+models_app.command()(export)
+models_app.command()(verify)
 
 _NAME = "recommender, or a name below `models` in conf"
 Name = Annotated[str, typer.Argument(help=_NAME)]

@@ -1,7 +1,7 @@
 """What every fitted feature gives: output columns, SQL, NumPy, the inverse, and its counters."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,9 @@ from matchlake.features.names import Names
 from matchlake.features.numpy_blocks import Block
 from matchlake.formulas.sql import Dialect
 from matchlake.params import Params
+
+if TYPE_CHECKING:
+    from matchlake.formulas.onnx import Graph
 
 Array = npt.NDArray[np.generic]
 
@@ -124,6 +127,10 @@ class FittedFeature(Params):
 
     def numpy(self) -> Block:
         """The feature compiled for NumPy arrays and for single rows."""
+        raise NotImplementedError
+
+    def onnx(self, graph: "Graph") -> str:
+        """The feature in a graph: the name of its matrix, double [rows, output columns]."""
         raise NotImplementedError
 
     def inverse(self, columns: Mapping[str, Array], rows: int) -> Array | None:

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,11 @@ from matchlake.features.numpy_blocks import ABSENT, REFUSED, CategoryBlock, Cate
 from matchlake.features.perfect_hash import PerfectHash
 from matchlake.features.requests import CategoryCounts
 from matchlake.features.vocabulary import Category, choose_categories
+from matchlake.formulas.onnx import NULL_TEXT, PADDING, onnx_text
 from matchlake.formulas.sql import SPARK, Dialect, refuse, text_input
+
+if TYPE_CHECKING:
+    from matchlake.formulas.onnx import Graph
 
 _log = logging.getLogger(__name__)
 
@@ -242,6 +246,31 @@ class FittedCategories(FittedFeature):
                 unknown_message=self.unknown_message,
             )
         )
+
+    def onnx(self, graph: "Graph") -> str:
+        """The position of each text by a lookup, and a one in the column of that position."""
+        positions, null, unknown = self.positions()
+        codes = {onnx_text(text): position for text, position in positions.items()}
+        codes |= {NULL_TEXT: null} | ({PADDING: ABSENT} if self.is_list else {})
+        texts = graph.text_input(self.column, is_list=self.is_list)
+        found = graph.codes(texts, codes, unknown)
+        if REFUSED in (null, unknown):
+            self._refuse_in(graph, found)
+        last = 2 if self.is_list else 1
+        apart = graph.add("Unsqueeze", found, graph.integers([last]))
+        columns = graph.constant(np.arange(len(self.outputs())))
+        ones = graph.cast(graph.add("Equal", apart, columns), "DOUBLE")
+        if not self.is_list:
+            return ones
+        return graph.add("ReduceMax", ones, graph.integers([1]), keepdims=0)
+
+    def _refuse_in(self, graph: "Graph", found: str) -> None:
+        refused = graph.add("Equal", found, graph.integer(REFUSED))
+        if self.is_list:
+            numbers = graph.cast(refused, "INT32")
+            most = graph.add("ReduceMax", numbers, graph.integers([1]), keepdims=0)
+            refused = graph.cast(most, "BOOL")
+        graph.refuse(refused)
 
     def inverse(self, columns: Mapping[str, Array], rows: int) -> npt.NDArray[np.object_]:
         """The category of each row as text, or a list of texts; None without a category."""

@@ -1,7 +1,7 @@
 """A fitted numeric feature: formulas from its column to its output columns, and back."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, ValidationError
@@ -17,6 +17,9 @@ from matchlake.features.scalers import MaxAbs, MinMax, Number, Robust, ZScore
 from matchlake.formulas.numpy import ARRAYS, bind
 from matchlake.formulas.sql import SPARK, Dialect, number_text, render
 from matchlake.formulas.tree import MISSING, Column, Expression, Input, Refuse, is_missing, when
+
+if TYPE_CHECKING:
+    from matchlake.formulas.onnx import Graph
 
 AnyNumber = Annotated[
     Number | MinMax | ZScore | MaxAbs | Robust | Sigmoid | Tanh | LogNormal | Bucketize,
@@ -132,6 +135,13 @@ class FittedNumber(FittedFeature):
     def numpy(self) -> NumberBlock:
         """The formulas bound to arrays and to single numbers."""
         return NumberBlock(self.column, self.inputs(), tuple(self.formulas().values()))
+
+    def onnx(self, graph: "Graph") -> str:
+        """The formulas as nodes of a graph."""
+        prepared = {name: graph.render(each, {}) for name, each in self.inputs().items()}
+        formulas = self.formulas().values()
+        columns = [graph.column(graph.render(each, prepared)) for each in formulas]
+        return columns[0] if len(columns) == 1 else graph.add("Concat", *columns, axis=1)
 
     def inverse(self, columns: Mapping[str, Array], rows: int) -> Array | None:  # noqa: ARG002
         """The source column as doubles; None where the encoder has no inverse."""

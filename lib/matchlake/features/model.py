@@ -1,6 +1,6 @@
 """A fitted feature set: plain data in a fixed order, with the same results in every engine."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -75,7 +75,7 @@ class FeatureModel(Params):
         """
         self._check(frame.columns)
         self._check_types(dict(frame.dtypes))
-        for stage in self._stages(layout, SPARK):
+        for stage in self.sql_stages(SPARK, layout):
             frame = frame.selectExpr(*stage)
         return frame
 
@@ -84,14 +84,21 @@ class FeatureModel(Params):
 
         `dialect` is spark or duckdb.
         """
-        *before, last = self._stages(layout, find_dialect(dialect))
-        queries = []
-        for number, stage in enumerate(before, 1):
-            listed = ",\n    ".join(stage)
-            queries.append(f"step_{number} AS (\n  SELECT\n    {listed}\n  FROM {relation}\n)")
-            relation = f"step_{number}"
-        listed = ",\n  ".join(last)
-        return f"WITH {', '.join(queries)}\nSELECT\n  {listed}\nFROM {relation}"
+        return query_of(self.sql_stages(find_dialect(dialect), layout), relation)
+
+    def sql_stages(self, dialect: Dialect, layout: Layout = "wide") -> list[list[str]]:
+        """Select lists, each over the one before; all of them contain the keys."""
+        inputs = [f.sql_inputs(dialect) for f in self.features]
+        stages = [dict(pair for texts in inputs for pair in texts.items())]
+        if layout == "sparse":
+            stages += sparse_stages(self.features, dialect)
+        elif layout == "index":
+            stages += index_stages(self.features, dialect)
+        else:
+            outputs = [f.sql_outputs(dialect) for f in self.features]
+            stages.append(dict(pair for texts in outputs for pair in texts.items()))
+        keys = [dialect.identifier(key) for key in self.keys]
+        return [[*keys, *named(stage.items(), dialect)] for stage in stages]
 
     def indexed_outputs(self) -> list[Output]:
         """The output columns in the order of their indices: of all numbers, then of all others."""
@@ -109,7 +116,7 @@ class FeatureModel(Params):
         for fitted in self.features:
             for name, condition in fitted.sql_unknown().items():
                 counts[f"{fitted.name}.{name}"] = f"count_if({condition})"
-        return frame.selectExpr(*_named(counts.items(), SPARK))
+        return frame.selectExpr(*named(counts.items(), SPARK))
 
     def transform_numpy(self, columns: Mapping[str, Any]) -> Matrix:
         """The result of `transform` as doubles with NaN for null, without Spark.
@@ -161,7 +168,7 @@ class FeatureModel(Params):
             if text is not None:
                 columns.setdefault(fitted.column, text)
         keys = [SPARK.identifier(key) for key in self.keys]
-        return frame.selectExpr(*keys, *_named(columns.items(), SPARK))
+        return frame.selectExpr(*keys, *named(columns.items(), SPARK))
 
     def inverse_transform_pandas(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The same for a frame from `transform_pandas`; categories come back as text."""
@@ -190,20 +197,6 @@ class FeatureModel(Params):
         keys = frame[list(self.keys)].reset_index(drop=True)
         return keys.join(pd.DataFrame(columns, index=keys.index)).set_axis(frame.index)
 
-    def _stages(self, layout: Layout, dialect: Dialect) -> list[list[str]]:
-        """Select lists, each over the one before; all of them contain the keys."""
-        inputs = [f.sql_inputs(dialect) for f in self.features]
-        stages = [dict(pair for texts in inputs for pair in texts.items())]
-        if layout == "sparse":
-            stages += sparse_stages(self.features, dialect)
-        elif layout == "index":
-            stages += index_stages(self.features, dialect)
-        else:
-            outputs = [f.sql_outputs(dialect) for f in self.features]
-            stages.append(dict(pair for texts in outputs for pair in texts.items()))
-        keys = [dialect.identifier(key) for key in self.keys]
-        return [[*keys, *_named(stage.items(), dialect)] for stage in stages]
-
     def _check(self, available: Iterable[str]) -> None:
         missing = [column for column in self.columns() if column not in set(available)]
         if missing:
@@ -222,5 +215,18 @@ class FeatureModel(Params):
             )
 
 
-def _named(texts: Iterable[tuple[str, str]], dialect: Dialect) -> list[str]:
+def query_of(stages: Sequence[Sequence[str]], relation: str) -> str:
+    """A query with the result of the select lists `stages`, the first of them over `relation`."""
+    *before, last = stages
+    queries = []
+    for number, stage in enumerate(before, 1):
+        listed = ",\n    ".join(stage)
+        queries.append(f"step_{number} AS (\n  SELECT\n    {listed}\n  FROM {relation}\n)")
+        relation = f"step_{number}"
+    listed = ",\n  ".join(last)
+    return f"WITH {', '.join(queries)}\nSELECT\n  {listed}\nFROM {relation}"
+
+
+def named(texts: Iterable[tuple[str, str]], dialect: Dialect) -> list[str]:
+    """Select list entries from pairs of a column's name and its SQL."""
     return [f"{text} AS {dialect.identifier(name)}" for name, text in texts]

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from matchlake.errors import ModelError, ModelGoneError
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.model_versions import CHALLENGER, CHAMPION, Decision, ModelVersion
-from matchlake.model_store.scoring_folder import load_scoring_model
+from matchlake.model_store.scoring_folder import SCORING, load_scoring_model
 from matchlake.model_store.scoring_model import ScoringModel
 from matchlake.training.model_gate import compare, decide
 from matchlake.training.model_params import LOWER_IS_BETTER, METRICS, GateParams, ModelParams
@@ -28,8 +28,6 @@ from matchlake.training.task_metrics import Scored, measure, metric
 
 _log = logging.getLogger(__name__)
 
-SCORING = "scoring"
-"""Folder of the model among the artifacts of a version."""
 TEST_PART = "test_part"
 """Tag of a version: the table, the label and the split of its test part, as JSON."""
 _UNSURE = GateParams(confidence=None)

@@ -1,0 +1,171 @@
+"""`matchlake models export` and `matchlake models verify`."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from matchlake.cli.options import ConfDir, Environment, Overrides
+from matchlake.config import JobConfig, load_config
+from matchlake.errors import ModelError
+from matchlake.io.mlflow_tracking import ModelVersion, Tracker
+from matchlake.model_store.exports import (
+    FORMATS,
+    SQL_INPUT,
+    discard,
+    finish_export,
+    verify_export,
+    write_export,
+)
+from matchlake.model_store.held_out import typed
+from matchlake.model_store.scoring_folder import (
+    MODEL_FILE,
+    SCORING,
+    load_held_out,
+    load_scoring_model,
+)
+from matchlake.model_store.verified import Verified
+
+Format = StrEnum("Format", {name.upper(): name for name in FORMATS})
+_PROGRAM = "from matchlake.cli.main import main; main()"
+_SECONDS = 600
+
+
+def export(  # noqa: PLR0913 - the options of a command
+    name: Annotated[str, typer.Argument(help="a model of conf, or the folder of a saved model")],
+    *,
+    format_: Annotated[Format, typer.Option("--format", help="what is written")],
+    to: Annotated[Path, typer.Option(help="the new file or folder")],
+    model_version: Annotated[
+        str | None, typer.Option("--version", help="default: the champion, else the newest")
+    ] = None,
+    env: Environment = "local",
+    overrides: Overrides = None,
+    conf_dir: ConfDir = None,
+) -> None:
+    """Exports a model, and verifies the export in another process before it is in its place.
+
+    The export holds its held-out rows, their expected scores, and the largest difference that was
+    found. onnx and json need no Python of this product; sql is one query over `model_input`; folder
+    is an MLflow model with its requirements. Load a pickle only from a place that you trust.
+
+    For example: matchlake models export churn --format onnx --to churn.onnx
+    """
+    if to.exists() and not (to.is_dir() and format_ == "folder"):
+        raise ModelError(f"{to} exists. Remove it first, or choose another place.")
+    with _folder_of(name, model_version, env, overrides or [], conf_dir) as folder:
+        model, held_out = load_scoring_model(folder), load_held_out(folder)
+        partial = write_export(model, held_out, format_.value, to.absolute())
+    try:
+        figures = _verified_elsewhere(partial)
+        finish_export(partial, to.absolute(), figures["largest_difference"])
+    except BaseException:
+        discard(partial)
+        raise
+    _console().print(f"{to}: {_sentence(figures)}", highlight=False)
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(help="a file or folder that `models export` wrote")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
+) -> None:
+    """Scores the rows inside an export again; exits with 1 if it was changed or scores otherwise.
+
+    It needs no conf and no MLflow server. A query needs Spark. A folder runs its own code: verify
+    one only from a place that you trust.
+
+    For example: matchlake models verify churn.onnx
+    """
+    verified, difference = verify_export(path, _run_sql)
+    figures = {
+        "rows": verified.rows,
+        "largest_difference": difference,
+        "tolerance": verified.tolerance,
+        "sha256": verified.sha256,
+    }
+    if as_json:
+        typer.echo(json.dumps(figures))
+        return
+    _console().print(f"{path}: {_sentence(figures)}", highlight=False)
+
+
+def _sentence(figures: Mapping[str, Any]) -> str:
+    return (
+        f"{figures['rows']} held-out rows, largest difference "
+        f"{figures['largest_difference']:.3g} ({figures['tolerance']:g} allowed)"
+    )
+
+
+def _console() -> Console:
+    return Console(soft_wrap=True)
+
+
+def _verified_elsewhere(path: Path) -> dict[str, Any]:
+    """The figures of `models verify` in another process; raises ModelError if it fails."""
+    command = [sys.executable, "-c", _PROGRAM, "models", "verify", str(path), "--json"]
+    try:
+        done = subprocess.run(  # noqa: S603 - this program itself
+            command, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ModelError(f"The export was not verified within {_SECONDS} seconds.") from None
+    if done.returncode:
+        reason = done.stderr.strip().removeprefix("error: ") or f"exit code {done.returncode}"
+        raise ModelError(f"The export is refused: {reason}")
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+@contextmanager
+def _folder_of(
+    name: str, version: str | None, env: str, overrides: list[str], conf_dir: Path | None
+) -> Iterator[Path]:
+    """The folder with a model and its held-out rows, until the context ends."""
+    if (Path(name) / MODEL_FILE).is_file():
+        yield Path(name)
+        return
+    tracker = _tracker(load_config(env, overrides, conf_dir), name)
+    with tracker.files(_version(tracker, name, version), f"artifacts/{SCORING}") as folder:
+        yield folder
+
+
+def _tracker(config: JobConfig, name: str) -> Tracker:
+    return Tracker(config.tracking.model_copy(update={"model": name}), config.lakehouse)
+
+
+def _version(tracker: Tracker, name: str, version: str | None) -> ModelVersion:
+    versions = tracker.versions()
+    if version is not None:
+        chosen = [each for each in versions if each.version == version]
+    else:
+        chosen = [each for each in versions if "champion" in each.aliases] or versions
+    if not chosen:
+        numbers = ", ".join(each.version for each in versions) or "none"
+        which = "" if version is None else f" {version}"
+        raise ModelError(
+            f"Model {name} has no version{which} at {tracker.registry}; it has {numbers}."
+        )
+    return chosen[-1]
+
+
+def _run_sql(query: str, verified: Verified) -> Mapping[str, Any]:
+    """The columns of a query over the rows of a comparison, by Spark on this machine."""
+    from matchlake.cli.launch import start_quietly  # noqa: PLC0415 - brings Spark, seconds
+
+    runtime = start_quietly(JobConfig.model_validate({"lakehouse": None}), "models verify")
+    names = list(verified.types)
+    columns = [[typed(v, verified.types[n]) for v in verified.inputs[n]] for n in names]
+    schema = ", ".join(f"`{n}` {verified.types[n]}" for n in names)
+    rows = runtime.spark.createDataFrame(list(zip(*columns, strict=True)), schema)
+    rows.coalesce(1).createOrReplaceTempView(SQL_INPUT)
+    found = runtime.spark.sql(query).collect()
+    runtime.spark.stop()
+    return {name: [row[name] for row in found] for name in verified.expected}

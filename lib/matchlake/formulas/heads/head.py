@@ -1,0 +1,114 @@
+"""What every head gives: scores of a row, and from the scores its prediction, in every engine.
+
+A kind of head makes one or more scores per row. A link makes the outputs of the scores, and is the
+same code for all kinds (`links`). A row without a score, because a feature is missing or a sum is
+not a number, has null outputs.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from matchlake.formulas.heads import links
+from matchlake.formulas.sql import Dialect
+from matchlake.params import Params
+
+if TYPE_CHECKING:
+    from matchlake.formulas.onnx import Graph
+
+Matrix = npt.NDArray[np.float64]
+Task = Literal["regression", "classification", "clustering"]
+Stage = dict[str, str]
+"""SQL by the name of the column that it makes."""
+
+MISSING_LABEL = "\0"
+"""The label of a row without a prediction in ONNX, which has no null."""
+
+
+class HeadOutput(NamedTuple):
+    """One output column of a head."""
+
+    name: str
+    type: str
+    """The type in Spark's SQL."""
+    comment: str
+
+
+class Head(Params):
+    """A fitted model over numeric features. `AnyHead` lists the kinds."""
+
+    columns: tuple[str, ...] = Field(min_length=1)
+    """The feature columns that the head reads, in their order."""
+    labels: tuple[str, ...] | None = Field(None, min_length=2)
+    """The classes of a classification, in the order of their probabilities."""
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        for what, names in (("columns", self.columns), ("labels", self.labels or ())):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{what} has a name twice")
+        return self
+
+    @property
+    def task(self) -> Task:
+        """The task that the outputs belong to."""
+        return "classification" if self.labels else "regression"
+
+    def output_link(self) -> links.Link:
+        """What makes the outputs of the scores."""
+        raise NotImplementedError
+
+    def outputs(self) -> list[HeadOutput]:
+        """The output columns in their order."""
+        return [HeadOutput(*each) for each in links.outputs(self.task, self.labels)]
+
+    def size(self) -> int:
+        """The number of terms or nodes."""
+        raise NotImplementedError
+
+    def sql_limit(self) -> str | None:
+        """Why the head has no SQL, as a part of a sentence; None if it has SQL."""
+        raise NotImplementedError
+
+    def tolerance(self) -> float:
+        """How far a score may differ between engines, relative to the larger of it and 1."""
+        return 1e-12
+
+    def scores(self, matrix: Matrix) -> Matrix:
+        """The scores (rows, scores) of a matrix (rows, columns), NaN for a missing one."""
+        raise NotImplementedError
+
+    def sql_scores(self, dialect: Dialect) -> list[str]:
+        """The scores as SQL over the feature columns."""
+        raise NotImplementedError
+
+    def onnx_scores(self, graph: "Graph", matrix: str) -> str:
+        """The scores (rows, scores) of the matrix (rows, columns), both by their names."""
+        raise NotImplementedError
+
+    def numpy(self, matrix: Matrix) -> dict[str, npt.NDArray[Any]]:
+        """The outputs by name, from a matrix (rows, columns) with NaN for a missing feature.
+
+        A row without a prediction has NaN; the label None; the cluster -1.
+        """
+        if matrix.ndim != 2 or matrix.shape[1] != len(self.columns):  # noqa: PLR2004
+            raise ValueError(f"the matrix is {matrix.shape}, not (rows, {len(self.columns)})")
+        with np.errstate(all="ignore"):
+            return links.in_numpy(self.output_link(), self._labels, self.scores(matrix))
+
+    def sql_stages(self, dialect: Dialect) -> list[Stage]:
+        """Select lists over the feature columns, each over the one before; the last has outputs."""
+        return links.in_sql(self.output_link(), self.labels, self.sql_scores(dialect), dialect)
+
+    def onnx(self, graph: "Graph", matrix: str) -> Mapping[str, str]:
+        """The names of the outputs' tensors, by the name of the output."""
+        scores = self.onnx_scores(graph, matrix)
+        return links.in_onnx(self.output_link(), self.labels, scores, graph)
+
+    @cached_property
+    def _labels(self) -> npt.NDArray[np.object_] | None:
+        return None if self.labels is None else np.array([*self.labels, None], dtype=object)

@@ -1,0 +1,132 @@
+"""Networks of other frameworks, as an ONNX graph from the features to the scores."""
+
+import base64
+import binascii
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from matchlake.formulas.heads.head import Head, Matrix
+from matchlake.formulas.heads.links import Link
+from matchlake.formulas.sql import Dialect
+
+if TYPE_CHECKING:
+    from matchlake.formulas.onnx import Graph
+
+LARGEST = 100_000_000
+"""The most characters of a graph in base64."""
+_ROWS = 8192
+
+
+class GraphHead(Head):
+    """A graph with one input (rows, columns) and one output (rows, scores), in 32 or 64 bits.
+
+    A missing feature gives no prediction. onnxruntime runs the graph; it has no SQL.
+    """
+
+    kind: Literal["graph"] = "graph"
+    link: Literal["identity", "exp", "logit", "softmax"] = "identity"
+    graph: str = Field(max_length=LARGEST)
+    """The ONNX model in base64. Its operators are of opset 21 or older, and all its numbers are
+    inside."""
+
+    @model_validator(mode="after")
+    def _check_graph(self) -> Self:
+        count = len(self.labels or ())
+        if (self.link in ("logit", "softmax") and not count) or (self.link == "exp" and count):
+            raise ValueError(f"the link {self.link} does not fit {count} labels")
+        model = _parsed(self.graph)
+        if len(model.graph.input) != 1 or len(model.graph.output) != 1:
+            raise ValueError("the graph must have one input and one output")
+        return self
+
+    @property
+    def expected_scores(self) -> int:
+        """The number of scores that the graph must give."""
+        return 1 if self.link in ("logit", "exp") or not self.labels else len(self.labels)
+
+    def output_link(self) -> Link:
+        """The link."""
+        return self.link
+
+    def size(self) -> int:
+        """The number of bytes."""
+        return len(self.graph) * 3 // 4
+
+    def tolerance(self) -> float:
+        """A network computes in 32 bits, and each machine in its own order."""
+        return 1e-6
+
+    def sql_limit(self) -> str | None:
+        """A network has no SQL."""
+        return "it is a network"
+
+    def sql_scores(self, dialect: Dialect) -> list[str]:
+        """None: see `sql_limit`."""
+        raise NotImplementedError(f"no SQL of {dialect.name}: {self.sql_limit()}")
+
+    def scores(self, matrix: Matrix) -> Matrix:
+        """The output of the graph, in parts of some thousand rows."""
+        session, name, kind = _session(self.graph)
+        known = np.nan_to_num(matrix, nan=0.0).astype(kind)
+        parts = [
+            session.run(None, {name: known[first : first + _ROWS]})[0]
+            for first in range(0, max(1, len(matrix)), _ROWS)
+        ]
+        found = np.concatenate(parts).astype(np.float64).reshape(len(matrix), -1)
+        if found.shape[1] != self.expected_scores:
+            raise ValueError(
+                f"the graph gives {found.shape[1]} scores instead of {self.expected_scores}"
+            )
+        return np.where(np.isnan(matrix).any(axis=1)[:, None], np.nan, found)
+
+    def onnx_scores(self, graph: "Graph", matrix: str) -> str:
+        """The graph as a part of the larger one."""
+        model = _parsed(self.graph)
+        element = model.graph.input[0].type.tensor_type.elem_type
+        missing = graph.any_missing(matrix)
+        known = graph.add("Where", graph.add("IsNaN", matrix), graph.double(0.0), matrix)
+        given = graph.add("Cast", known, to=element)
+        found = graph.cast(graph.inline(model, given), "DOUBLE")
+        shape = graph.integers([-1, self.expected_scores])
+        rows = graph.add("Reshape", found, shape)
+        return graph.add("Where", missing, graph.double(float("nan")), rows)
+
+
+def _parsed(text: str) -> Any:
+    """The ONNX model; raises ValueError for another text, and for one that names other files."""
+    import onnx  # noqa: PLC0415 - the extra `models`
+
+    try:
+        model = onnx.load_model_from_string(base64.b64decode(text, validate=True))
+        onnx.checker.check_model(model)
+    except binascii.Error:
+        raise ValueError("the graph is not in base64") from None
+    except Exception as error:  # noqa: BLE001 - protobuf and the checker raise several kinds
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"the graph is no ONNX model: {reason}") from None
+    tensors = [*model.graph.initializer, *_attribute_tensors(model.graph)]
+    if any(each.data_location == onnx.TensorProto.EXTERNAL for each in tensors):
+        raise ValueError("the graph keeps numbers in other files; save it as one file")
+    return model
+
+
+def _attribute_tensors(graph: Any) -> list[Any]:
+    return [each.t for node in graph.node for each in node.attribute if each.HasField("t")]
+
+
+@lru_cache(maxsize=8)
+def _session(text: str) -> tuple[Any, str, str]:
+    """A session of the graph, the name of its input, and the type of its numbers."""
+    import onnxruntime  # noqa: PLC0415 - the extra `models`
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        base64.b64decode(text), options, providers=["CPUExecutionProvider"]
+    )
+    (given,) = session.get_inputs()
+    return session, given.name, "float64" if given.type == "tensor(double)" else "float32"

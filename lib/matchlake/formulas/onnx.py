@@ -1,0 +1,231 @@
+r"""Formulas as ONNX, in double: one more renderer of expression trees, and the graph around them.
+
+ONNX has no null: a missing number is NaN, a missing text is `\0`, and shorter lists are filled up
+with `\1` (`onnx_text`). ONNX has no errors either: a row that a formula refuses is marked in the
+output `refused`. Imports onnx when a graph is made: it belongs to the extra `models`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from matchlake.formulas.tree import Call, Column, Constant, Expression, Input, Refuse
+
+OPSETS = {"": 21, "ai.onnx.ml": 5}
+IR_VERSION = 10
+"""Old enough for runtimes of the year 2024, and new enough for the operators in use."""
+
+NULL_TEXT, PADDING = "\0", "\1"
+REFUSED = "refused"
+
+_OPERATORS = {
+    "add": "Add",
+    "subtract": "Sub",
+    "multiply": "Mul",
+    "divide": "Div",
+    "negative": "Neg",
+    "absolute": "Abs",
+    "exp": "Exp",
+    "log": "Log",
+    "tanh": "Tanh",
+    "less": "Less",
+    "less_equal": "LessOrEqual",
+    "or": "Or",
+    "least": "Min",
+    "greatest": "Max",
+    "is_missing": "IsNaN",
+    "when": "Where",
+}
+
+
+def onnx_text(text: str | None) -> str:
+    """A text, or null, as it goes into a graph; different ones stay different."""
+    if text is None:
+        return NULL_TEXT
+    return PADDING + text if text.startswith((NULL_TEXT, PADDING)) else text
+
+
+class Graph:
+    """An ONNX graph under construction; values are known by their names."""
+
+    def __init__(self) -> None:
+        import onnx  # noqa: PLC0415 - the extra `models`
+        import onnx.compose  # noqa: PLC0415
+        import onnx.version_converter  # noqa: PLC0415
+
+        self._onnx = onnx
+        self._nodes: list[Any] = []
+        self._constants: dict[tuple[Any, ...], str] = {}
+        self._initializers: list[Any] = []
+        self._inputs: dict[str, Any] = {}
+        self._outputs: list[Any] = []
+        self._refused: list[str] = []
+        self._rendered: dict[int, tuple[Expression, str]] = {}
+
+    def number_input(self, column: str) -> str:
+        """The input of a numeric column, double [rows]."""
+        return self._input(column, "DOUBLE", ["rows"])
+
+    def text_input(self, column: str, *, is_list: bool) -> str:
+        """The input of a column as text, string [rows], or of lists, string [rows, length]."""
+        shape = ["rows", f"length of {column}"] if is_list else ["rows"]
+        return self._input(text_input_name(column), "STRING", shape)
+
+    def _input(self, name: str, kind: str, shape: Sequence[str]) -> str:
+        helper = self._onnx.helper
+        element = getattr(self._onnx.TensorProto, kind)
+        self._inputs[name] = helper.make_tensor_value_info(name, element, shape)
+        return name
+
+    def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """A node with one output; returns the output's name."""
+        name = f"v{len(self._nodes)}"
+        self._nodes.append(
+            self._onnx.helper.make_node(operator, inputs, [name], domain=domain, **attributes)
+        )
+        return name
+
+    def tensor(self, values: npt.ArrayLike) -> Any:
+        """An array as a tensor for an attribute."""
+        return self._onnx.numpy_helper.from_array(np.asarray(values))
+
+    def constant(self, values: npt.ArrayLike) -> str:
+        """An array as a constant; equal ones are one."""
+        array = np.asarray(values)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            name = f"c{len(self._initializers)}"
+            self._initializers.append(self._onnx.numpy_helper.from_array(array, name))
+            self._constants[key] = name
+        return self._constants[key]
+
+    def double(self, value: float) -> str:
+        """A number as a constant."""
+        return self.constant(np.float64(value))
+
+    def integer(self, value: int) -> str:
+        """A whole number as a constant."""
+        return self.constant(np.int64(value))
+
+    def integers(self, values: Sequence[int]) -> str:
+        """Whole numbers as a constant, such as axes."""
+        return self.constant(np.array(values, np.int64))
+
+    def cast(self, value: str, kind: str) -> str:
+        """The value in another type, such as DOUBLE."""
+        return self.add("Cast", value, to=getattr(self._onnx.TensorProto, kind))
+
+    def sliced(self, value: str, first: int, end: int, axis: int, step: int = 1) -> str:
+        """The elements from `first` to before `end` of an axis."""
+        bounds = [self.integers([each]) for each in (first, end, axis, step)]
+        return self.add("Slice", value, *bounds)
+
+    def any_missing(self, matrix: str) -> str:
+        """Whether a row of the matrix has NaN, boolean [rows, 1]."""
+        flags = self.cast(self.add("IsNaN", matrix), "INT32")
+        most = self.add("ReduceMax", flags, self.integers([1]), keepdims=1)
+        return self.cast(most, "BOOL")
+
+    def codes(self, texts: str, codes: Mapping[str, int], default: int) -> str:
+        """The code of each text, or `default`."""
+        return self.add(
+            "LabelEncoder",
+            texts,
+            domain="ai.onnx.ml",
+            keys_strings=list(codes),
+            values_int64s=list(codes.values()),
+            default_int64=default,
+        )
+
+    def label(self, positions: str, labels: Sequence[str]) -> str:
+        """The label at each position; `NULL_TEXT` for another position."""
+        return self.add(
+            "LabelEncoder",
+            positions,
+            domain="ai.onnx.ml",
+            keys_int64s=list(range(len(labels))),
+            values_strings=[onnx_text(label) for label in labels],
+            default_string=NULL_TEXT,
+        )
+
+    def inline(self, model: Any, given: str) -> str:
+        """The nodes of another model with one input, `given`; the name of its one output."""
+        converted = self._onnx.version_converter.convert_version(model, OPSETS[""])
+        prefix = f"n{len(self._nodes)}."
+        inner = self._onnx.compose.add_prefix(converted, prefix).graph
+        self._initializers += inner.initializer
+        self._nodes.append(self._onnx.helper.make_node("Identity", [given], [inner.input[0].name]))
+        self._nodes += inner.node
+        return str(inner.output[0].name)
+
+    def refuse(self, condition: str) -> None:
+        """Marks the rows, boolean [rows], where `condition` holds as refused."""
+        self._refused.append(condition)
+
+    def render(self, expression: Expression, inputs: Mapping[str, str]) -> str:
+        """A formula as nodes; the name of its value, [rows] or, without a column, a number.
+
+        `inputs` are the names of values by the names of the formula's inputs.
+        """
+        match expression:
+            case Input(name):
+                return inputs[name]
+            case Column(name):
+                return self.number_input(name)
+            case Constant(value):
+                return self.double(float("nan") if value is None else value)
+            case Refuse(condition, _, value):
+                self.refuse(self.render(condition, inputs))
+                return self.render(value, inputs)
+            case Call(operation, arguments):
+                if id(expression) not in self._rendered:
+                    names = [self.render(each, inputs) for each in arguments]
+                    made = self.add(_OPERATORS[operation], *names)
+                    self._rendered[id(expression)] = (expression, made)
+                return self._rendered[id(expression)][1]
+        raise TypeError(f"not an expression: {expression!r}")
+
+    def column(self, value: str) -> str:
+        """A value [rows], or a single number, as a matrix [rows, 1]."""
+        spread = self.add("Expand", value, self._row_shape())
+        return self.add("Unsqueeze", spread, self.integers([1]))
+
+    def _row_shape(self) -> str:
+        first = next(iter(self._inputs))
+        return self.add("Shape", first, start=0, end=1)
+
+    def output(self, name: str, value: str, kind: str, shape: Sequence[str | int]) -> None:
+        """Declares an output."""
+        self._nodes.append(self._onnx.helper.make_node("Identity", [value], [name]))
+        element = getattr(self._onnx.TensorProto, kind)
+        self._outputs.append(self._onnx.helper.make_tensor_value_info(name, element, shape))
+
+    def refused_output(self) -> None:
+        """Declares the output `refused`, if a formula refuses some values."""
+        if not self._refused:
+            return
+        marked = self._refused[0]
+        for each in self._refused[1:]:
+            marked = self.add("Or", marked, each)
+        self.output(REFUSED, marked, "BOOL", ["rows"])
+
+    def to_bytes(self, name: str, metadata: Mapping[str, str]) -> bytes:
+        """The graph as a checked ONNX model; the same graph gives the same bytes."""
+        helper = self._onnx.helper
+        graph = helper.make_graph(
+            self._nodes, name, list(self._inputs.values()), self._outputs, self._initializers
+        )
+        opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
+        model = helper.make_model(
+            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="matchlake"
+        )
+        helper.set_model_props(model, dict(metadata))
+        self._onnx.checker.check_model(model)
+        return bytes(model.SerializeToString(deterministic=True))
+
+
+def text_input_name(column: str) -> str:
+    """The name of the input for a column that a category reads; a number has the column's name."""
+    return f"{column}:text"

@@ -1,0 +1,90 @@
+"""Rows that no model can learn from are refused before a fit, with what is wrong."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from matchlake.errors import InputError
+from matchlake.formulas.heads import Task
+from matchlake.learners.protocol import TrainingData
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+def check_data(data: TrainingData, task: Task) -> None:
+    """Raises InputError for no rows, missing labels, a single class and a constant label."""
+    if not data.rows:
+        raise InputError("There are no training rows. Check the table and the split.")
+    if not data.columns:
+        raise InputError("There are no features. Declare at least one feature.")
+    if task == "clustering":
+        return
+    if data.label is None:
+        raise InputError(f"The task {task} needs a label.")
+    missing = int(pd.isna(pd.Series(data.label)).sum())
+    if missing:
+        raise InputError(
+            f"{missing} of {data.rows} training rows have no label. Remove these rows first, for "
+            "example in a view."
+        )
+    if task == "classification":
+        _check_classes(data.label)
+    else:
+        _check_numbers(data.label)
+
+
+def _check_classes(label: npt.NDArray[Any]) -> None:
+    if label.dtype.kind == "f" and (label != np.floor(label)).any():
+        raise InputError(
+            "The label has fractions, so it is no class. Choose the task regression, or make "
+            "classes of it."
+        )
+    classes = pd.unique(pd.Series(label))
+    if len(classes) == 1:
+        raise InputError(
+            f"All training rows have the label {classes[0]!r}; a classification needs two or more. "
+            "Check the label and the split."
+        )
+
+
+def _check_numbers(label: npt.NDArray[Any]) -> None:
+    if label.dtype.kind not in "fiub":
+        raise InputError("A regression needs a label of numbers. Choose the task classification?")
+    values = label.astype(np.float64)
+    if not np.isfinite(values).all():
+        count = int((~np.isfinite(values)).sum())
+        raise InputError(f"{count} training rows have an infinite label. Remove these rows first.")
+    if (values == values[0]).all():
+        raise InputError(
+            f"All training rows have the label {values[0]!r}, so there is nothing to learn. Check "
+            "the label and the split."
+        )
+
+
+def check_features(data: TrainingData, name: str, *, missing: bool, largest: float) -> None:
+    """Raises InputError that names the columns with values which the estimator `name` cannot take.
+
+    `missing` says whether it takes missing values; `largest` is the largest absolute value.
+    """
+    absent = np.isnan(data.matrix).any(axis=0)
+    if not missing and absent.any():
+        raise InputError(
+            f"{name} takes no missing values, and these features have some: "
+            f"{_listed(data, absent)}. Give them another handle_null, such as median, or use "
+            "HistGradientBoosting."
+        )
+    with np.errstate(invalid="ignore"):
+        beyond = (np.abs(data.matrix) > largest).any(axis=0)
+    if beyond.any():
+        raise InputError(
+            f"{name} takes no infinite values, and none above {largest:.3g}; these features have "
+            f"some: {_listed(data, beyond)}. Scale or clip them first."
+        )
+
+
+def _listed(data: TrainingData, chosen: npt.NDArray[np.bool_]) -> str:
+    names = [name for name, flag in zip(data.columns, chosen, strict=True) if flag]
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""  # noqa: PLR2004
+    return ", ".join(names[:10]) + more

@@ -1,0 +1,159 @@
+"""Gradient boosting by LightGBM, fitted in one process, as an exact head."""
+
+import difflib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from matchlake.errors import InputError, ParameterError
+from matchlake.formulas.heads import Task, TreesHead
+from matchlake.learners.checks import check_features
+from matchlake.learners.forest import Forest
+from matchlake.learners.params import LightgbmParams
+from matchlake.learners.protocol import OnProgress, TrainingData, label_text
+
+OBJECTIVES = {
+    "regression": "identity", "regression_l1": "identity", "huber": "identity",
+    "fair": "identity", "quantile": "identity", "mape": "identity", "poisson": "exp",
+    "gamma": "exp", "tweedie": "exp", "binary": "logit", "multiclass": "softmax",
+}  # fmt: skip
+"""The objectives, and the link of each."""
+PARAMETERS = frozenset(
+    """
+    objective learning_rate num_leaves max_depth min_data_in_leaf min_sum_hessian_in_leaf
+    bagging_fraction bagging_freq feature_fraction feature_fraction_bynode extra_trees lambda_l1
+    lambda_l2 min_gain_to_split max_bin min_data_in_bin max_delta_step path_smooth alpha fair_c
+    poisson_max_delta_step tweedie_variance_power is_unbalance scale_pos_weight boosting drop_rate
+    max_drop skip_drop top_rate other_rate num_threads force_col_wise force_row_wise
+    boost_from_average use_missing bagging_seed data_sample_strategy feature_fraction_seed
+    """.split()  # noqa: SIM905 - one name per line would be a page
+)
+"""The parameters whose models a head can hold, by their full names."""
+_BOOSTING = ("gbdt", "dart", "goss")
+
+
+def fit(
+    data: TrainingData,
+    params: LightgbmParams,
+    task: Task,
+    seed: int,
+    on_progress: OnProgress | None = None,
+) -> TreesHead:
+    """Fits a booster and returns its trees.
+
+    Raises ParameterError for a parameter or an objective without a head, InputError for rows that
+    LightGBM refuses.
+    """
+    import lightgbm  # noqa: PLC0415 - the extra `models`
+
+    check_features(data, "LightGBM", missing=True, largest=np.finfo(np.float64).max)
+    label, labels = _targets(data, task)
+    chosen = _checked(params, task, labels) | {"seed": seed, "verbose": -1, "deterministic": True}
+    try:
+        rows = lightgbm.Dataset(data.matrix, label, feature_name=_names(data))
+        booster = lightgbm.train(
+            chosen, rows, params.rounds, callbacks=[_reporting(on_progress)] if on_progress else []
+        )
+    except lightgbm.basic.LightGBMError as error:
+        raise InputError(f"LightGBM could not be fitted: {error}") from None
+    return booster_head(booster, data.columns, labels)
+
+
+def _names(data: TrainingData) -> list[str]:
+    """LightGBM refuses some characters in names; positions have none."""
+    return [f"c{i}" for i in range(len(data.columns))]
+
+
+def _reporting(on_progress: OnProgress) -> Any:
+    return lambda env: on_progress("round", env.iteration + 1)
+
+
+def _targets(
+    data: TrainingData, task: Task
+) -> tuple[npt.NDArray[np.float64], tuple[str, ...] | None]:
+    label = np.asarray(data.label)
+    if task == "regression":
+        return label.astype(np.float64), None
+    values, codes = np.unique(label, return_inverse=True)
+    return codes.astype(np.float64), tuple(label_text(value) for value in values)
+
+
+def _checked(params: LightgbmParams, task: Task, labels: tuple[str, ...] | None) -> dict[str, Any]:
+    for name in params.params:
+        if name not in PARAMETERS:
+            near = difflib.get_close_matches(name, PARAMETERS, n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ParameterError(
+                f"LightGBM has no parameter {name!r} here.{hint} Parameters: "
+                f"{', '.join(sorted(PARAMETERS))}."
+            )
+    boosting = params.params.get("boosting", "gbdt")
+    if boosting not in _BOOSTING:
+        raise ParameterError(f"boosting is {boosting!r}; it must be one of {', '.join(_BOOSTING)}.")
+    classes: dict[str, Any] = {}
+    if labels is not None:
+        many = len(labels) > 2  # noqa: PLR2004
+        usual = ("multiclass",) if many else ("binary",)
+        classes = {"num_class": len(labels)} if many else {}
+    else:
+        usual = tuple(n for n, link in OBJECTIVES.items() if link in ("identity", "exp"))
+    objective = params.params.get("objective", usual[0])
+    if objective not in usual:
+        raise ParameterError(
+            f"objective is {objective!r}; for {task} with this label it must be one of "
+            f"{', '.join(usual)}."
+        )
+    return params.params | classes | {"objective": objective}
+
+
+def booster_head(
+    booster: Any, columns: tuple[str, ...], labels: tuple[str, ...] | None
+) -> TreesHead:
+    """The trees of a booster; what its first tree starts from lies in the leaves."""
+    dump = booster.dump_model()
+    count = dump["num_tree_per_iteration"]
+    forest = Forest(columns, labels)
+    for tree in dump["tree_info"]:
+        nodes, values = _flat(tree["tree_structure"])
+        forest.add(nodes, values, tree["tree_index"] % count)
+    objective = dump["objective"].split()[0]
+    return forest.head(link=OBJECTIVES[objective], base=(0.0,) * count)
+
+
+def _flat(root: dict[str, Any]) -> tuple[dict[str, npt.NDArray[Any]], list[float]]:
+    """The nodes of a tree as arrays; children follow their parents."""
+    nodes: list[tuple[int, float, bool, int, int]] = []
+    values: list[float] = []
+    waiting: list[tuple[dict[str, Any], int, int]] = [(root, -1, 0)]
+    links: dict[int, list[int]] = {}
+    while waiting:
+        node, parent, side = waiting.pop()
+        own = len(nodes)
+        if parent >= 0:
+            links[parent][side] = own
+        if "split_feature" not in node:
+            nodes.append((-1, 0.0, False, 0, 0))
+            values.append(float(node["leaf_value"]))
+            continue
+        links[own] = [0, 0]
+        nodes.append((*_split(node), 0, 0))
+        values.append(0.0)
+        waiting += [(node["right_child"], own, 1), (node["left_child"], own, 0)]
+    column, threshold, missing_left, left, right = (
+        np.array(each) for each in zip(*nodes, strict=True)
+    )
+    for node_number, (first, second) in links.items():
+        left[node_number], right[node_number] = first, second
+    names = ("column", "threshold", "missing_left", "left", "right")
+    return dict(zip(names, (column, threshold, missing_left, left, right), strict=True)), values
+
+
+def _split(node: dict[str, Any]) -> tuple[int, float, bool]:
+    """The column, the threshold, and whether a missing value goes left."""
+    if node["decision_type"] != "<=" or node["missing_type"] == "Zero":
+        raise InputError("LightGBM made a split by categories, or one that takes zero as missing.")
+    threshold = float(node["threshold"])
+    # Without missing values at fit LightGBM takes one as zero.
+    goes_left = node["default_left"] if node["missing_type"] == "NaN" else threshold >= 0
+    return int(node["split_feature"]), threshold, bool(goes_left)

@@ -1,0 +1,67 @@
+"""What a learner takes and gives: a matrix, its labels, and a head."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from matchlake.errors import InputError
+from matchlake.formulas.heads import Head, Task
+from matchlake.params import Params
+
+Matrix = npt.NDArray[np.float64]
+OnProgress = Callable[[str, float], None]
+"""Takes the name of a step or a measure, and its value."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The rows of a training: feature columns as doubles with NaN for null, and their labels."""
+
+    matrix: Matrix
+    """The features (rows, columns)."""
+    columns: tuple[str, ...]
+    """The names of the feature columns."""
+    label: npt.NDArray[Any] | None = None
+    """One label per row: a number, or for classes a text, a whole number or a boolean."""
+    groups: npt.NDArray[Any] | None = None
+    """The group of each row, for learners that rank or forecast per group."""
+    times: npt.NDArray[Any] | None = None
+    """The time of each row, for learners that forecast."""
+
+    def __post_init__(self) -> None:
+        shape = self.matrix.shape
+        if len(shape) != 2 or shape[1] != len(self.columns):  # noqa: PLR2004
+            raise InputError(f"The matrix is {shape}, and there are {len(self.columns)} columns.")
+        for name in ("label", "groups", "times"):
+            values = getattr(self, name)
+            if values is not None and len(values) != shape[0]:
+                raise InputError(f"{name} has {len(values)} values for {shape[0]} rows.")
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return self.matrix.shape[0]
+
+
+class Trainer(Protocol):
+    """A function that fits a model to rows and returns its head."""
+
+    def __call__(
+        self,
+        data: TrainingData,
+        params: Params,
+        task: Task,
+        seed: int,
+        on_progress: OnProgress | None,
+    ) -> Head:
+        """The head; raises InputError for data or parameters that the model cannot take."""
+
+
+def label_text(value: Any) -> str:
+    """A class label as text, as Spark writes it."""
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    return str(value)

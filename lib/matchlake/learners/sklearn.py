@@ -1,0 +1,150 @@
+"""Estimators of scikit-learn, fitted in one process, as exact heads."""
+
+import difflib
+import logging
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from matchlake.errors import InputError, ParameterError
+from matchlake.formulas.heads import Head, Task
+from matchlake.learners.checks import FLOAT32_MAX, check_features
+from matchlake.learners.params import SklearnParams
+from matchlake.learners.protocol import OnProgress, TrainingData, label_text
+from matchlake.learners.sklearn_linear import centroids_head, linear_head
+from matchlake.learners.sklearn_trees import boosting_head, forest_head, histogram_head
+
+_log = logging.getLogger(__name__)
+
+ToHead = Callable[[Any, TrainingData, tuple[str, ...] | None], Head]
+
+
+class Estimator(NamedTuple):
+    """An estimator that becomes an exact head."""
+
+    module: str
+    task: Task
+    to_head: ToHead
+    missing: bool = False
+    """Whether it takes missing values."""
+    largest: float = np.finfo(np.float64).max
+    """The largest absolute value of a feature that it takes."""
+    refused: tuple[str, ...] = ()
+    """Parameters whose models a head cannot hold."""
+
+
+def _both(name: str, module: str, to_head: ToHead, **more: Any) -> dict[str, Estimator]:
+    """An estimator with a classifier and a regressor."""
+    return {
+        f"{name}Classifier": Estimator(module, "classification", to_head, **more),
+        f"{name}Regressor": Estimator(module, "regression", to_head, **more),
+    }
+
+
+_LINEAR, _TREES = "sklearn.linear_model", "sklearn.tree"
+_ENSEMBLE, _CLUSTER = "sklearn.ensemble", "sklearn.cluster"
+_SINGLE: dict[str, Any] = {"missing": True, "largest": FLOAT32_MAX}
+ESTIMATORS: dict[str, Estimator] = {
+    **{
+        name: Estimator(_LINEAR, "regression", linear_head)
+        for name in ("LinearRegression", "Ridge", "Lasso", "ElasticNet", "PoissonRegressor")
+    },
+    "LogisticRegression": Estimator(_LINEAR, "classification", linear_head),
+    **_both("DecisionTree", _TREES, forest_head, **_SINGLE),
+    **_both("RandomForest", _ENSEMBLE, forest_head, **_SINGLE),
+    **_both("ExtraTrees", _ENSEMBLE, forest_head, **_SINGLE),
+    **_both("GradientBoosting", _ENSEMBLE, boosting_head, largest=FLOAT32_MAX),
+    **_both(
+        "HistGradientBoosting", _ENSEMBLE, histogram_head, missing=True, largest=np.inf,
+        refused=("categorical_features",),
+    ),
+    "KMeans": Estimator(_CLUSTER, "clustering", centroids_head),
+    "MiniBatchKMeans": Estimator(_CLUSTER, "clustering", centroids_head),
+}  # fmt: skip
+"""The estimators by the name of their class. A new one is a line here."""
+
+
+def fit(
+    data: TrainingData,
+    params: SklearnParams,
+    task: Task,
+    seed: int,
+    on_progress: OnProgress | None = None,
+) -> Head:
+    """Fits an estimator and returns its head.
+
+    Raises ParameterError for an estimator or a parameter that is not there, InputError for
+    features that the estimator cannot take.
+    """
+    del on_progress  # an estimator reports nothing while it fits
+    allowed = find_estimator(params.estimator, task)
+    check_features(data, params.estimator, missing=allowed.missing, largest=allowed.largest)
+    label, labels = _targets(data, task)
+    model = _fitted(make_estimator(params, task, seed), data, label, params.estimator)
+    return allowed.to_head(model, data, labels)
+
+
+def find_estimator(name: str, task: Task) -> Estimator:
+    """The estimator of that name; raises ParameterError with the nearest name and all names."""
+    names = [each for each, estimator in ESTIMATORS.items() if estimator.task == task]
+    if name in names:
+        return ESTIMATORS[name]
+    if name in ESTIMATORS:
+        reason = f"{name} is for {ESTIMATORS[name].task}, and the task is {task}."
+    else:
+        near = difflib.get_close_matches(name, ESTIMATORS, n=1, cutoff=0.5)
+        reason = f"No estimator {name!r}." + (f" Did you mean {near[0]}?" if near else "")
+    raise ParameterError(f"{reason} Estimators for {task}: {', '.join(names)}.")
+
+
+def make_estimator(params: SklearnParams, task: Task, seed: int) -> Any:
+    """The estimator with its parameters, not fitted yet; raises ParameterError for unknown ones."""
+    allowed = find_estimator(params.estimator, task)
+    made = getattr(import_module(allowed.module), params.estimator)()
+    known = {name: None for name in made.get_params() if name not in allowed.refused}
+    for name in params.params:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ParameterError(
+                f"{params.estimator} has no parameter {name!r}.{hint} Parameters: "
+                f"{', '.join(known)}."
+            )
+    seeded = {"random_state": seed} if "random_state" in known else {}
+    return made.set_params(**(seeded | params.params))
+
+
+def _targets(
+    data: TrainingData, task: Task
+) -> tuple[npt.NDArray[Any] | None, tuple[str, ...] | None]:
+    """What the estimator fits, and the texts of the classes in the order of their codes."""
+    if task == "clustering" or data.label is None:
+        return None, None
+    if task == "regression":
+        return data.label.astype(np.float64), None
+    values, codes = np.unique(data.label, return_inverse=True)
+    return codes, tuple(label_text(value) for value in values)
+
+
+def _fitted(model: Any, data: TrainingData, label: npt.NDArray[Any] | None, name: str) -> Any:
+    from sklearn.utils._param_validation import InvalidParameterError  # noqa: PLC0415
+
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        try:
+            model.fit(data.matrix) if label is None else model.fit(data.matrix, label)
+        except InvalidParameterError as error:
+            raise ParameterError(f"{name}: {_first_line(error)}") from None
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{name} could not be fitted: {_first_line(error)}") from None
+    for text in dict.fromkeys(_first_line(each.message) for each in raised):
+        _log.warning("%s: %s", name, text)
+    return model
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().partition("\n")[0]

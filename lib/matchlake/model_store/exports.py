@@ -1,0 +1,273 @@
+"""Exports of a scoring model, each of which carries the rows that it was verified with.
+
+An export is written beside its place, read back by another process, compared with the model on the
+held-out rows, and only then moved to its place with the figures inside. `verify_export` does the
+same comparison later, without the model.
+"""
+
+import hashlib
+import io
+import pickle
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+
+from matchlake.errors import ModelError, ParameterError
+from matchlake.features.onnx_inputs import onnx_inputs
+from matchlake.formulas.onnx import NULL_TEXT
+from matchlake.model_store.export_folder import read_folder, write_folder
+from matchlake.model_store.held_out import HeldOut, column_types
+from matchlake.model_store.onnx_session import score_onnx
+from matchlake.model_store.safe_pickle import load_pickle
+from matchlake.model_store.scoring_model import ScoringModel
+from matchlake.model_store.verified import Verified, largest_difference, plain_outputs
+
+Format = Literal["onnx", "json", "sql", "pickle", "folder"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+KEY, SQL_MARK = "matchlake.verified", "-- matchlake.verified: "
+SQL_INPUT = "model_input"
+"""The table or view that an exported query reads."""
+LARGEST_FILE = 2_000_000_000
+
+RunSql = Callable[[str, Verified], Mapping[str, Any]]
+"""Runs a query over the rows of a comparison as SQL_INPUT; gives all its columns by name."""
+
+
+class Export(NamedTuple):
+    """What an export holds: its content without the comparison, the comparison, and its scores."""
+
+    content: bytes
+    verified: Verified
+    score: Callable[[], Mapping[str, Any]]
+
+
+def write_export(model: ScoringModel, held_out: HeldOut, kind: Format, path: Path) -> Path:
+    """Writes an export that is not verified yet, beside `path`; returns where it is."""
+    if kind not in FORMATS:
+        raise ParameterError(f"No format {kind!r}; there are {', '.join(FORMATS)}.")
+    partial = path.with_name(f".{path.name}.unverified{_SUFFIX[kind]}")
+    discard(partial)
+    columns = held_out.typed(model.features)
+    scored = model.score_numpy(columns)
+    if not len(next(iter(scored.values()))):
+        raise ModelError("There are no held-out rows to verify an export with. Train it again.")
+    content = _content(model, kind)
+    verified = Verified(
+        sha256=hashlib.sha256(content).hexdigest(),
+        inputs=_inputs(model, kind, held_out),
+        types=_types(model) if kind == "sql" else {},
+        expected=plain_outputs(scored),
+        tolerance=model.head.tolerance(),
+    )
+    _write(partial, kind, content, verified)
+    return partial
+
+
+_SUFFIX = {"onnx": ".onnx", "json": ".json", "sql": ".sql", "pickle": ".pkl", "folder": ""}
+
+
+def finish_export(partial: Path, path: Path, difference: float) -> None:
+    """Writes the figure of the comparison into the export and moves it to its place."""
+    kind = format_of(partial)
+    export = read_export(partial)
+    figures = export.verified.model_copy(update={"largest_difference": difference})
+    _write(partial, kind, export.content, figures)
+    if path.is_dir():
+        shutil.rmtree(path)
+    partial.replace(path)
+
+
+def discard(partial: Path) -> None:
+    """Removes an export that is not verified."""
+    if partial.is_dir():
+        shutil.rmtree(partial)
+    else:
+        partial.unlink(missing_ok=True)
+
+
+def verify_export(path: Path, run_sql: RunSql | None = None) -> tuple[Verified, float]:
+    """The comparison inside an export, and the largest difference found now.
+
+    Raises ModelError for a file that is no export, was changed since, or gives other scores.
+    """
+    export = read_export(path, run_sql)
+    if hashlib.sha256(export.content).hexdigest() != export.verified.sha256:
+        raise ModelError(
+            f"{path} was changed after its export: its SHA-256 differs from the one inside. Export "
+            "the model again."
+        )
+    return export.verified, largest_difference(export.score(), export.verified)
+
+
+def format_of(path: Path) -> Format:
+    """The format of an export, by its name; raises ModelError if it is none."""
+    if path.is_dir():
+        return "folder"
+    for kind, suffix in _SUFFIX.items():
+        if suffix and path.name.endswith(suffix):
+            return kind  # type: ignore[return-value]
+    endings = ", ".join(suffix for suffix in _SUFFIX.values() if suffix)
+    raise ModelError(f"{path} is no export: it must be a folder, or a file that ends in {endings}.")
+
+
+def read_export(path: Path, run_sql: RunSql | None = None) -> Export:
+    """Reads an export; raises ModelError for a file that is none."""
+    if not path.exists():
+        raise ModelError(f"{path} does not exist.")
+    kind = format_of(path)
+    if kind == "folder":
+        return Export(*read_folder(path))
+    if path.stat().st_size > LARGEST_FILE:
+        raise ModelError(f"{path} has more than {LARGEST_FILE} bytes, so it is no export.")
+    return _READERS[kind](path, run_sql)
+
+
+def _content(model: ScoringModel, kind: Format) -> bytes:
+    bare = model.model_copy(update={"verified": None})
+    if kind == "onnx":
+        return bare.to_onnx()
+    return bare.to_sql(SQL_INPUT).encode() if kind == "sql" else bare.to_json().encode()
+
+
+def _inputs(model: ScoringModel, kind: Format, held_out: HeldOut) -> dict[str, Any]:
+    """The held-out rows as the export reads them."""
+    if kind == "sql":
+        rows = len(next(iter(held_out.columns.values())))
+        return dict(held_out.columns) | dict.fromkeys(model.features.keys, (None,) * rows)
+    if kind != "onnx":
+        return dict(held_out.columns)
+    arrays = onnx_inputs(model.features.features, held_out.typed(model.features))
+    return plain_outputs(arrays)
+
+
+def _types(model: ScoringModel) -> dict[str, str]:
+    """The types of the columns; keys only pass through the query, so theirs does not matter."""
+    return dict.fromkeys(model.features.keys, "string") | column_types(model.features)
+
+
+def _write(path: Path, kind: Format, content: bytes, verified: Verified) -> None:
+    if kind == "folder":
+        write_folder(path, content, verified)
+        return
+    if kind == "json":
+        model = ScoringModel.from_json(content.decode())
+        text = model.model_copy(update={"verified": verified}).to_json()
+        path.write_text(text, encoding="utf-8")
+    elif kind == "sql":
+        line = f"{SQL_MARK}{verified.model_dump_json()}\n"
+        path.write_text(line + content.decode(), encoding="utf-8", newline="\n")
+    elif kind == "pickle":
+        model = ScoringModel.from_json(content.decode())
+        path.write_bytes(pickle.dumps(model.model_copy(update={"verified": verified})))
+    else:
+        path.write_bytes(_with_metadata(content, verified))
+
+
+def _with_metadata(content: bytes, verified: Verified) -> bytes:
+    import onnx  # noqa: PLC0415 - the extra `models`
+
+    graph = onnx.load_model_from_string(content)
+    onnx.helper.set_model_props(graph, {KEY: verified.model_dump_json()})
+    return bytes(graph.SerializeToString(deterministic=True))
+
+
+def _read_onnx(path: Path, run_sql: RunSql | None) -> Export:
+    del run_sql
+    import onnx  # noqa: PLC0415 - the extra `models`
+
+    try:
+        graph = onnx.load_model_from_string(path.read_bytes())
+    except Exception:  # noqa: BLE001 - protobuf raises errors of several kinds
+        raise ModelError(f"{path} is no ONNX model.") from None
+    found = {each.key: each.value for each in graph.metadata_props}
+    verified = _verified(path, found.get(KEY))
+    del graph.metadata_props[:]
+    content = bytes(graph.SerializeToString(deterministic=True))
+
+    def score() -> dict[str, Any]:
+        kinds = {
+            each.name: each.type.tensor_type.elem_type == onnx.TensorProto.STRING
+            for each in graph.graph.input
+        }
+        missing = set(kinds) - set(verified.inputs)
+        if missing:
+            raise ModelError(f"{path} reads {', '.join(sorted(missing))}, and has no rows of it.")
+        inputs = {
+            name: np.array(verified.inputs[name], dtype=object if is_text else np.float64)
+            for name, is_text in kinds.items()
+        }
+        scored = score_onnx(content, inputs)
+        return plain_outputs(_with_nulls({k: v for k, v in scored.items() if k != "refused"}))
+
+    return Export(content, verified, score)
+
+
+def _with_nulls(scored: Mapping[str, Any]) -> dict[str, Any]:
+    """The label of a row without a prediction as None, as the model has it."""
+    return {
+        name: np.where(values == NULL_TEXT, None, values) if values.dtype.kind in "OU" else values
+        for name, values in scored.items()
+    }
+
+
+def _read_json(path: Path, run_sql: RunSql | None) -> Export:
+    del run_sql
+    return export_of_model(path, ScoringModel.from_json(_text(path)))
+
+
+def _read_pickle(path: Path, run_sql: RunSql | None) -> Export:
+    del run_sql
+    model = load_pickle(io.BytesIO(path.read_bytes()), path)
+    return export_of_model(path, model)
+
+
+def export_of_model(path: Path, model: ScoringModel) -> Export:
+    """The export that a file with a whole model is."""
+    if model.verified is None:
+        raise ModelError(f"{path} holds a model without a comparison. Export the model again.")
+    bare = model.model_copy(update={"verified": None})
+    held_out = HeldOut(columns=model.verified.inputs)
+    return Export(
+        bare.to_json().encode(),
+        model.verified,
+        lambda: plain_outputs(bare.score_numpy(held_out.typed(bare.features))),
+    )
+
+
+def _read_sql(path: Path, run_sql: RunSql | None) -> Export:
+    first, _, query = _text(path).partition("\n")
+    if not first.startswith(SQL_MARK):
+        raise ModelError(f"{path} is no exported query: its first line has no comparison.")
+    verified = _verified(path, first.removeprefix(SQL_MARK))
+
+    def score() -> dict[str, Any]:
+        if run_sql is None:
+            raise ModelError(f"{path} needs Spark. Use `matchlake models verify`.")
+        found = run_sql(query, verified)
+        return {name: found[name] for name in verified.expected}
+
+    return Export(query.encode(), verified, score)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        raise ModelError(f"{path} is not a text in UTF-8.") from None
+
+
+def _verified(path: Path, text: str | None) -> Verified:
+    if text is None:
+        raise ModelError(f"{path} holds no comparison, so it is no export of this product.")
+    try:
+        return Verified.model_validate_json(text)
+    except ValueError:
+        raise ModelError(
+            f"The comparison inside {path} is damaged. Export the model again."
+        ) from None
+
+
+_READERS = {"onnx": _read_onnx, "json": _read_json, "sql": _read_sql, "pickle": _read_pickle}

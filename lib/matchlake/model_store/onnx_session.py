@@ -1,0 +1,29 @@
+"""Scores rows by an ONNX graph in onnxruntime, in this process."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from matchlake.errors import ModelError
+
+Array = npt.NDArray[Any]
+
+
+def score_onnx(graph: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The outputs of a graph by name; raises ModelError for a graph that does not run."""
+    import onnxruntime  # noqa: PLC0415 - the extra `models`
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        names = [each.name for each in session.get_outputs()]
+        wanted = {each.name: inputs[each.name] for each in session.get_inputs()}
+        found = session.run(names, wanted)
+    except Exception as error:  # noqa: BLE001 - onnxruntime raises errors of several kinds
+        reason = str(error).partition("\n")[0]
+        raise ModelError(f"onnxruntime cannot score this ONNX model: {reason}") from None
+    return {name: np.asarray(values) for name, values in zip(names, found, strict=True)}

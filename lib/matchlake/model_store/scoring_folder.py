@@ -1,0 +1,75 @@
+"""A scoring model in a folder: the model and its held-out rows, and how MLflow logs both."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from matchlake.errors import ModelError
+from matchlake.model_store.held_out import HeldOut, column_types
+from matchlake.model_store.scoring_model import ScoringModel
+
+MODEL_FILE, HELD_OUT_FILE = "scoring_model.json", "held_out.json"
+SCORING = "scoring"
+"""Folder of the model among the artifacts of an MLflow model."""
+
+_NEEDS = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic")
+
+
+def save_scoring_model(model: ScoringModel, folder: Path, held_out: pd.DataFrame) -> None:
+    """Writes a model and some rows of its input columns, with which exports are verified."""
+    rows = HeldOut.of(model.features, held_out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / HELD_OUT_FILE).write_text(rows.model_dump_json(), encoding="utf-8")
+    (folder / MODEL_FILE).write_text(model.to_json(), encoding="utf-8")
+
+
+def load_scoring_model(folder: Path) -> ScoringModel:
+    """The model of a folder; raises ModelError if there is none, or it is damaged."""
+    return ScoringModel.from_json(_read(folder / MODEL_FILE))
+
+
+def load_held_out(folder: Path) -> HeldOut:
+    """The held-out rows of a folder; raises ModelError if there are none."""
+    return HeldOut.from_json(_read(folder / HELD_OUT_FILE))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ModelError(
+            f"{path.parent} holds no scoring model: {path.name} cannot be read. Train the model "
+            "again, or name another version."
+        ) from None
+
+
+def scoring_flavor(folder: Path) -> dict[str, Any]:
+    """Arguments of `mlflow.pyfunc.log_model` and `save_model` for the model in `folder`."""
+    from mlflow.models import ModelSignature  # noqa: PLC0415 - seconds to import
+    from mlflow.types.schema import AnyType, Array, ColSpec, Schema  # noqa: PLC0415
+
+    model = load_scoring_model(folder)
+    inputs = [
+        ColSpec(_MLFLOW.get(kind) or AnyType(), name, required=False)
+        for name, kind in column_types(model.features).items()
+    ]
+    outputs = [
+        ColSpec(Array("double") if "<" in output.type else _OUTPUTS[output.type], output.name)
+        for output in model.outputs()
+    ]
+    return {
+        "python_model": str(Path(__file__).with_name("scoring_pyfunc.py")),
+        "artifacts": {SCORING: str(folder)},
+        "code_paths": [str(Path(__file__).parents[1])],
+        "signature": ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)),
+        "pip_requirements": [f"{name}=={version(name)}" for name in _NEEDS],
+        "metadata": {"matchlake_version": version("matchlake"), "task": model.task},
+    }
+
+
+# MLflow refuses a null in a column of whole numbers, of booleans or of lists, unless it is of any
+# type.
+_MLFLOW = {"string": "string", "date": "datetime", "float": "double", "double": "double"}
+_OUTPUTS = {"DOUBLE": "double", "STRING": "string", "INT": "integer"}

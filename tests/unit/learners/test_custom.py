@@ -1,0 +1,52 @@
+"""A user's function gives its head; whatever else it does is an error of its model alone."""
+
+import numpy as np
+import pytest
+
+from matchlake.errors import InputError
+from matchlake.formulas.heads import LinearHead
+from matchlake.learners.params import CustomParams
+from matchlake.learners.protocol import TrainingData
+from matchlake.learners.registry import fit_head
+
+DATA = TrainingData(np.arange(6.0).reshape(3, 2), ("a", "b"), np.array([1.0, 2.0, 6.0]))
+
+
+def params(name: str, seconds: float = 60) -> CustomParams:
+    function = name if ":" in name else f"tests.support.custom_models:{name}"
+    return CustomParams(function=function, params={"more": 0.5}, timeout_seconds=seconds)
+
+
+def test_the_function_gets_data_params_and_seed() -> None:
+    head = fit_head(DATA, params("mean_label"), "regression", 7)
+    assert isinstance(head, LinearHead)
+    assert head.intercepts == (10.5,)
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "message"),
+    [
+        ("raises", 60, "raises failed: RuntimeError: the user's own error"),
+        ("hangs", 4, "did not return within 4 seconds"),
+        ("other_columns", 60, "a head for 1 column.s.: z"),
+    ],
+)
+def test_other_functions_are_errors(name: str, seconds: float, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fit_head(DATA, params(name, seconds), "regression", 0)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("leaves", "ended its process .exit code 3. before it returned"),
+        ("nonsense", "value of type dict; it must return a head"),
+        ("other_task", "returned a head for clustering; the task is regression"),
+        ("tests.support.custom_models:missing", "AttributeError"),
+        ("no.such.module:fit", "ModuleNotFoundError"),
+    ],
+)
+def test_further_functions_are_errors(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fit_head(DATA, params(name), "regression", 0)
