@@ -23,7 +23,7 @@ def run(runtime: Runtime) -> None:
             score_model(runtime, name)
         except MatchlakeError as error:
             failed.append(f"models.{name}: {error}")
-            _log.error("models.%s: no table is written: %s", name, error)  # noqa: TRY400 - below
+            _log.error("models.%s: no table is written: %s", name, error)
     if failed:
         raise FitError("\n".join(failed))
 

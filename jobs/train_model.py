@@ -17,6 +17,9 @@ from matchlake.training.model_training import train
 
 _log = logging.getLogger("matchlake.train_model")
 
+_SAMPLE = 1_000
+"""Test rows from which those are taken that verify exports of the model."""
+
 FLAGS = (Flag("--model", "model_jobs.names", "NAME", "a model of conf; may be repeated"),)
 
 
@@ -28,7 +31,7 @@ def run(runtime: Runtime) -> None:
             made = train_model(runtime, name)
         except MatchlakeError as error:
             failed.append(f"models.{name}: {error}")
-            _log.error("models.%s is not trained: %s", name, error)  # noqa: TRY400 - raised below
+            _log.error("models.%s is not trained: %s", name, error)
             continue
         alias = made.aliases[0]
         level = logging.INFO if alias == CHAMPION else logging.WARNING
@@ -57,7 +60,7 @@ def train_model(runtime: Runtime, name: str) -> ModelVersion:
         run.log_text(
             model_card(params, trained, rows, found.figures, found.decision), "model_card.md"
         )
-        save_scoring_model(trained.model, scratch / SCORING, found.test)
+        save_scoring_model(trained.model, scratch / SCORING, found.test.head(_SAMPLE))
         uri = run.log_model(scoring_flavor(scratch / SCORING))
         tags = {TEST_PART: test_part(params)}
         return run.register(uri, found.decision, tags, aliases.recording("train"))

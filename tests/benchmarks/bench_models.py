@@ -27,6 +27,7 @@ from tests.benchmarks.marks import with_marks
 from tests.benchmarks.memory import PeakMemory
 from tests.benchmarks.rounds import in_turn, ratio
 from tests.benchmarks.runs import pin, session, versions
+from tests.support.fitted_features import number_statistics
 
 from matchlake.features.model import FeatureModel
 from matchlake.features.scalers import Number
@@ -35,7 +36,6 @@ from matchlake.learners.protocol import TrainingData
 from matchlake.learners.registry import fit_head
 from matchlake.learners.sklearn import ESTIMATORS, make_estimator
 from matchlake.model_store.scoring_model import ScoringModel
-from tests.support.fitted_features import number_statistics
 
 PARTS = ("accuracy", "engines", "scoring", "fit")
 COLUMNS = tuple(f"x{i}" for i in range(12))

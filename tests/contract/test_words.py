@@ -88,8 +88,8 @@ def test_tables_and_columns_are_the_fields_words() -> None:
 
 
 COMMANDS = (
-    "", "run", "reconcile", "replay-quarantine", "erase-user", "streams status", "secrets", "models", "sql",
-    "sql-server", "profile", "bundle", "sandbox", "doctor", "demo", "notebooks", "mlflow",
+    "", "run", "reconcile", "replay-quarantine", "erase-user", "streams status", "secrets", "sql",
+    "models", "sql-server", "profile", "bundle", "sandbox", "doctor", "demo", "notebooks", "mlflow",
 )  # fmt: skip
 
 

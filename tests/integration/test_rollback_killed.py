@@ -9,13 +9,7 @@ from pyspark.sql import SparkSession
 from tests.support.jvm import QUICK_JVM
 from tests.support.killed_rollback import POINTS
 from tests.support.lakes import forget_tables, lake_runtime
-from tests.support.model_aliases import (
-    add_version,
-    promote,
-    recommended,
-    rows_of,
-    write_tables,
-)
+from tests.support.model_aliases import recommended, rows_of, two_champions
 from tests.support.sources import ROOT
 
 from matchlake.runtime import Runtime
@@ -25,14 +19,11 @@ from matchlake.training.history import ModelHistory
 USERS = tuple(f"u{i}" for i in range(200))
 
 
-def two_champions(spark: SparkSession, folder: Path) -> Runtime:
-    """Version 1 recommended, then version 2 recommended and predicted ratings."""
+def champions(spark: SparkSession, folder: Path) -> Runtime:
+    """A lakehouse with two champions below `folder`."""
     forget_tables(spark)
     at = lake_runtime(spark, folder)
-    for version, ratings in (("1", False), ("2", True)):
-        add_version(at, folder)
-        promote(at, version)
-        write_tables(at, version, USERS, ratings=ratings)
+    two_champions(at, folder, USERS)
     return at
 
 
@@ -65,7 +56,7 @@ def require_rolled_back(at: Runtime) -> list[str]:
 def test_a_killed_rollback_is_completed_by_the_same_command(
     spark: SparkSession, tmp_path: Path, point: str
 ) -> None:
-    at = two_champions(spark, tmp_path)
+    at = champions(spark, tmp_path)
     killed = command(point, tmp_path)
     output = killed.communicate(timeout=600)[0]
     assert killed.returncode == -9, output[-2000:]
@@ -82,7 +73,7 @@ def test_a_killed_rollback_is_completed_by_the_same_command(
 @pytest.mark.soak
 @pytest.mark.local_only
 def test_of_two_rollbacks_at_once_one_wins(spark: SparkSession, tmp_path: Path) -> None:
-    at = two_champions(spark, tmp_path)
+    at = champions(spark, tmp_path)
     both = [command("never", tmp_path) for _ in range(2)]
     outputs = [each.communicate(timeout=600)[0] for each in both]
     told = ("at the same time, and came first", "is complete now", "no earlier champion")

@@ -1,6 +1,6 @@
 """Runs `matchlake models rollback` and kills it, Spark and all, at a named point of its way.
 
-    python -m tests.support.killed_rollback POINT [the command's own arguments]
+python -m tests.support.killed_rollback POINT [the command's own arguments]
 """
 
 import os

@@ -65,6 +65,14 @@ def write_tables(at: Runtime, version: str, users: Sequence[str], *, ratings: bo
     history.note_tables(version, {spec.name: at.lakehouse.version(spec.name) for spec in tables})
 
 
+def two_champions(at: Runtime, folder: Path, users: Sequence[str]) -> None:
+    """Version 1 recommends; then version 2 is champion, recommends and predicts ratings."""
+    for version, ratings in (("1", False), ("2", True)):
+        assert add_version(at, folder) == version
+        promote(at, version)
+        write_tables(at, version, users, ratings=ratings)
+
+
 def rows_of(lake: Lakehouse, spec: TableSpec) -> Rows:
     """The rows of a table, in order."""
     return sorted(tuple(row) for row in lake.read(spec.name).collect())

@@ -15,7 +15,8 @@ from rich.console import Console
 from matchlake.cli.options import ConfDir, Environment, Overrides
 from matchlake.config import JobConfig, load_config
 from matchlake.errors import ModelError
-from matchlake.io.mlflow_tracking import ModelVersion, Tracker
+from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.model_versions import ModelVersion
 from matchlake.model_store.exports import (
     FORMATS,
     SQL_INPUT,
@@ -32,6 +33,7 @@ from matchlake.model_store.scoring_folder import (
     load_scoring_model,
 )
 from matchlake.model_store.verified import Verified
+from matchlake.training.model_params import registered_name
 
 Format = StrEnum("Format", {name.upper(): name for name in FORMATS})
 _PROGRAM = "from matchlake.cli.main import main; main()"
@@ -138,7 +140,8 @@ def _folder_of(
 
 
 def _tracker(config: JobConfig, name: str) -> Tracker:
-    return Tracker(config.tracking.model_copy(update={"model": name}), config.lakehouse)
+    own = registered_name(config.tracking.model, name) if name in config.models else name
+    return Tracker(config.tracking, config.lakehouse).for_model(own, "train_model")
 
 
 def _version(tracker: Tracker, name: str, version: str | None) -> ModelVersion:

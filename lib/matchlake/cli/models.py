@@ -45,7 +45,9 @@ def list_models(
     For example: matchlake models list --env dev
     """
     runtime = start_quietly(load_config(env, overrides or [], conf_dir), "models")
-    page = Table("model", Column("registered as", overflow="fold"), "versions", CHAMPION, CHALLENGER)
+    page = Table(
+        "model", Column("registered as", overflow="fold"), "versions", CHAMPION, CHALLENGER
+    )
     for name, model in registered_models(runtime.config, runtime.tracker).items():
         versions = model.tracker.versions()
         holders = {alias: each.version for each in versions for alias in each.aliases}
@@ -56,12 +58,14 @@ def list_models(
 
 
 @models_app.command()
-def history(  # noqa: PLR0913 - the options of a command
+def history(
     name: Annotated[str | None, typer.Argument(help=f"{_NAME}; default: all")] = None,
     *,
     at: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="only the champion of this time, in UTC: 2026-05-01T12:00"),
+        typer.Option(
+            metavar="TIME", help="only the champion of this time, in UTC: 2026-05-01T12:00"
+        ),
     ] = None,
     env: Environment = "local",
     overrides: Overrides = None,

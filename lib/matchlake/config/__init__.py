@@ -159,8 +159,9 @@ class JobConfig(Params):
     def features_of(self, name: str) -> FeatureSet:
         """The feature set of the model `name`."""
         model = self.models[name]
-        declared = model.features if isinstance(model.features, str) else None
-        return model.feature_set(name, declared and self.features.table_of(declared).features)
+        if isinstance(model.features, str):
+            return model.feature_set(name, self.features.table_of(model.features).features)
+        return model.feature_set(name)
 
     @property
     def chosen_models(self) -> dict[str, ModelParams]:

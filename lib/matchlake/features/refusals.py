@@ -32,7 +32,10 @@ def refusal_sql(model: FeatureModel) -> str | None:
 
 def _of_number(fitted: FittedNumber) -> Iterator[tuple[str, str]]:
     inputs = fitted.inputs()
-    for formula in (*inputs.values(), *(_filled(each, inputs) for each in fitted.formulas().values())):
+    for formula in (
+        *inputs.values(),
+        *(_filled(each, inputs) for each in fitted.formulas().values()),
+    ):
         for refuse in _refusals_in(formula):
             yield render(_unrefused(refuse.condition), SPARK), refuse.message
 

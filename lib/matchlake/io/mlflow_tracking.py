@@ -23,6 +23,7 @@ from matchlake.io.model_versions import (
     Decision,
     ModelVersion,
     Recorder,
+    number_of,
     unless_gone,
     unrecorded,
     version_of,
@@ -319,9 +320,8 @@ class Run:
             if reason != decision.reason:
                 _log.warning("version %s stays %s: %s", made.version, alias, reason)
                 client.set_model_version_tag(self._model, made.version, "decision", reason)
-            before = version_with_alias(client, self._model, alias)
-            number = str(made.version)
-            change = AliasChange(alias, number, before and before.version, reason, made.run_id)
+            before = number_of(version_with_alias(client, self._model, alias))
+            change = AliasChange(alias, str(made.version), before, reason, made.run_id)
             with record(change):
                 client.set_registered_model_alias(self._model, alias, made.version)
         except BaseException:

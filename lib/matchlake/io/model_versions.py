@@ -55,6 +55,11 @@ class AliasChange:
     """The run of the version."""
 
 
+def number_of(version: ModelVersion | None) -> str | None:
+    """The number of a version; None for none."""
+    return None if version is None else version.version
+
+
 Recorder = Callable[[AliasChange], AbstractContextManager[None]]
 """A context in which an alias moves: it records the change before, and its outcome after."""
 

@@ -22,7 +22,7 @@ class RegisteredModel:
     """Its name in conf and on the command line."""
     tracker: Tracker = field(repr=False)
     tables: Mapping[str, TableSpec] = field(repr=False)
-    """The tables of the champion. A table without columns here has those that it was written with."""
+    """The tables of the champion. One without columns here has those that it was written with."""
     job: str
     """The command that writes the tables."""
 

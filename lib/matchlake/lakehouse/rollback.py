@@ -20,7 +20,13 @@ from matchlake.io.delta import Lakehouse, is_gone
 from matchlake.io.delta_versions import restore_version
 from matchlake.io.erasure_marks import pending_erasure
 from matchlake.io.mlflow_tracking import Tracker
-from matchlake.io.model_versions import CHALLENGER, CHAMPION, AliasChange
+from matchlake.io.model_versions import (
+    CHALLENGER,
+    CHAMPION,
+    AliasChange,
+    ModelVersion,
+    number_of,
+)
 from matchlake.lakehouse.registered_models import RegisteredModel
 from matchlake.lakehouse.user_erasure import HOLDS_ERASED_USER
 from matchlake.schemas import Column, TableSpec
@@ -87,17 +93,15 @@ def settle(lake: Lakehouse, model: RegisteredModel) -> RollbackReport | None:
     return completed
 
 
-def _notice(
-    history: ModelHistory, changes: Sequence[Change], tracker: Tracker, alias: str
-) -> bool:
+def _notice(history: ModelHistory, changes: Sequence[Change], tracker: Tracker, alias: str) -> bool:
     """Records an alias that does not name the version of its last change; whether it did."""
     # The alias is asked for after the changes: a change has its row before its alias moves.
     known, now = done(changes, alias)[-1:], tracker.with_alias(alias)
-    before, version = (known[0].version if known else None), (now and now.version)
+    before, version = (known[0].version if known else None), number_of(now)
     if before == version:
         return False
     reason = "the alias was moved in MLflow, or before this table was written"
-    change = AliasChange(alias, version, before, reason, now and now.run_id)
+    change = AliasChange(alias, version, before, reason, now.run_id if now else None)
     row = history.begin(change, "by hand", changes)
     if row is None:
         return False
@@ -125,14 +129,14 @@ def rollback(
         return replace(completed, is_completion=True)
     history = ModelHistory(lake, model.registered_name)
     changes = history.changes()
-    now = model.tracker.champion()
+    before = number_of(model.tracker.champion())
     version = to or version_to_return_to(changes)
-    _check(model, version, now and now.version)
+    found = _checked(model, version, before)
     _refuse_pending(lake, model)
-    found = model.tracker.version(str(version))
-    before, run_id = (now and now.version), (found and found.run_id)
     row = history.begin(
-        AliasChange(CHAMPION, version, before, reason or "rollback", run_id), "rollback", changes
+        AliasChange(CHAMPION, version, before, reason or "rollback", found.run_id),
+        "rollback",
+        changes,
     )
     if row is None:
         raise ModelError(
@@ -143,8 +147,8 @@ def rollback(
     return _complete(lake, model, changes, row)
 
 
-def _check(model: RegisteredModel, version: str | None, champion: str | None) -> None:
-    """Raises ModelError unless the version can become champion."""
+def _checked(model: RegisteredModel, version: str | None, champion: str | None) -> ModelVersion:
+    """The version; raises ModelError unless it can become champion."""
     if version is None:
         raise ModelError(
             f"{model.name} has no earlier champion in its history. Choose a version with --to: "
@@ -162,6 +166,7 @@ def _check(model: RegisteredModel, version: str | None, champion: str | None) ->
             f"Version {version} of {model.name} {cause}. Nothing was changed. Versions with files: "
             f"{_with_files(model.tracker)}."
         )
+    return found
 
 
 def _with_files(tracker: Tracker) -> str:
@@ -183,11 +188,11 @@ def _complete(
     """The steps of a rollback after its row; repeating them has the same result."""
     history, tracker = ModelHistory(lake, model.registered_name), model.tracker
     version = str(change.version)
-    now, found = tracker.champion(), tracker.version(version)
-    if (now and now.version) not in (change.version_before, version) or found is None:
+    now, found = number_of(tracker.champion()), tracker.version(version)
+    if now not in (change.version_before, version) or found is None:
         history.close(change, "failed")
         raise ModelError(
-            f"{change}, was interrupted, and cannot be completed: version {now and now.version} is "
+            f"{change}, was interrupted, and cannot be completed: version {now} is "
             f"champion now. The tables may hold rows of both: write them anew with {model.job}."
         )
     tracker.move_alias(CHAMPION, version)
@@ -213,11 +218,15 @@ def _versions(
     earlier = [each for each in changes if each.number < change.number]
     known = tables_of(earlier, version)
     last = newest(earlier, version)
-    later = {table for each in earlier if last and each.number > last.number for table in each.tables}
+    later = {
+        table for each in earlier if last and each.number > last.number for table in each.tables
+    }
     existing = [table for table in model.tables if lake.exists(table)]
     if not known:
         return dict.fromkeys(existing)
-    return {table: known.get(table, NO_ROWS) for table in existing if table in known or table in later}
+    return {
+        table: known.get(table, NO_ROWS) for table in existing if table in known or table in later
+    }
 
 
 def _bring_back(lake: Lakehouse, spec: TableSpec, version: int | None) -> str:

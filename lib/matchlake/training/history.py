@@ -116,31 +116,30 @@ class ModelHistory:
         found = rows.withColumns(times).select(MODEL_HISTORY.column_names).collect()
         return sorted((_change(row.asDict()) for row in found), key=lambda each: each.number)
 
-    def begin(
-        self, change: AliasChange, action: Action, known: Sequence[Change] | None = None
-    ) -> Change | None:
-        """Writes the row of a change that is about to happen.
-
-        With `known` the change builds on these changes: if there is a newer one, nothing is
-        written, and the result is None. Otherwise the row follows whatever is there.
-        """
-        for _ in range(_TRIES if known is None else 1):
-            last = (self.changes() if known is None else known)[-1:]
-            row = Change(
-                self.model,
-                last[0].number + 1 if last else 1,
-                uuid.uuid4().hex,
-                *(change.alias, change.version, change.before, action, "started"),
-                *(change.reason, change.run_id, self._account(), datetime.now(UTC)),
-            )
-            if self._insert(row):
+    def add(self, change: AliasChange, action: Action) -> Change:
+        """Writes the row of a change that is about to happen, whatever happened before."""
+        for _ in range(_TRIES):
+            row = self.begin(change, action, self.changes())
+            if row is not None:
                 return row
-        if known is None:
-            raise ModelError(
-                f"{MODEL_HISTORY.name} takes no change of {self.model}: other runs changed its "
-                "aliases at the same time. Run the job again."
-            )
-        return None
+        raise ModelError(
+            f"{MODEL_HISTORY.name} takes no change of {self.model}: other runs changed its aliases "
+            "at the same time. Run the job again."
+        )
+
+    def begin(self, change: AliasChange, action: Action, known: Sequence[Change]) -> Change | None:
+        """Writes the row of a change that builds on the changes `known`.
+
+        If there is a newer change, nothing is written, and the result is None.
+        """
+        row = Change(
+            self.model,
+            known[-1].number + 1 if known else 1,
+            uuid.uuid4().hex,
+            *(change.alias, change.version, change.before, action, "started"),
+            *(change.reason, change.run_id, self._account(), datetime.now(UTC)),
+        )
+        return row if self._insert(row) else None
 
     def close(
         self, change: Change, state: State, tables: Mapping[str, int] | None = None
@@ -163,8 +162,7 @@ class ModelHistory:
 
         @contextmanager
         def record(change: AliasChange) -> Iterator[None]:
-            row = self.begin(change, action)
-            assert row is not None  # it follows whatever is there
+            row = self.add(change, action)
             try:
                 yield
             except BaseException:

@@ -84,8 +84,8 @@ def _label(frame: DataFrame, name: str, params: ModelParams) -> Column:
     is_fractional = kind in ("float", "double") or kind.startswith("decimal")
     if params.task == "classification" and is_fractional:
         raise InputError(
-            f"models.{name}: the label {params.label} is {kind}, which is no class. Choose the task "
-            "regression, or make whole numbers or texts of it in a view."
+            f"models.{name}: the label {params.label} is {kind}, which is no class. Choose the "
+            "task regression, or make whole numbers or texts of it in a view."
         )
     is_number = is_fractional or kind in ("tinyint", "smallint", "int", "bigint", "boolean")
     if params.task == "regression" and not is_number:
@@ -128,7 +128,7 @@ def _test_condition(rows: DataFrame, params: ModelParams) -> Column:
     """Whether a row belongs to the test part; equal for equal rows of any version."""
     split = params.split
     if split.kind == "time":
-        return F.col(quote_identifier(split.column or "")) > _cutoff(rows, split)
+        return F.col(quote_identifier(split.column or "")) > F.lit(_cutoff(rows, split))
     names = [split.column or ""] if split.kind == "group" else params.keys
     texts = [F.col(quote_identifier(each)).cast("string") for each in names]
     bucket = F.pmod(F.xxhash64(F.lit(split.seed), *texts), F.lit(_BUCKETS))
@@ -163,7 +163,6 @@ def training_arrays(
 def test_rows(test: DataFrame, keys: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
     """The keys, labels and columns of the test part, in the order of the keys. One Spark job."""
     names = list(dict.fromkeys([*keys, *columns, LABEL]))
-    chosen = test.select(*map(quote_identifier, names)).toArrow()
-    return chosen.sort_by([(key, "ascending") for key in keys]).to_pandas()
-
-
+    table = test.select(*map(quote_identifier, names)).toArrow()
+    rows: pd.DataFrame = table.sort_by([(key, "ascending") for key in keys]).to_pandas()
+    return rows

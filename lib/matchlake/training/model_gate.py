@@ -75,9 +75,7 @@ def compare(name: str, new: Scored, champion: Scored, gate: GateParams, seed: in
     return Comparison(name, value, other, float(won), float(low), float(high), len(pairs))
 
 
-def _resample(
-    name: str, new: Scored, champion: Scored
-) -> Callable[[Array], tuple[float, float]]:
+def _resample(name: str, new: Scored, champion: Scored) -> Callable[[Array], tuple[float, float]]:
     """A function from drawn rows to the metric of both versions."""
     if name not in ROW_LOSSES:
         return lambda rows: (metric(new.take(rows), name), metric(champion.take(rows), name))

@@ -139,7 +139,7 @@ class ModelParams(Params):
     def feature_set(self, name: str, declared: FeatureSet | None = None) -> FeatureSet:
         """The features as a set with the keys; `declared` is the set that `features` names."""
         features = declared.features if declared is not None else self.features
-        return FeatureSet(name=name, keys=self.keys, features=features)  # type: ignore[arg-type]
+        return FeatureSet.model_validate({"name": name, "keys": self.keys, "features": features})
 
 
 class ModelJobsParams(Params):

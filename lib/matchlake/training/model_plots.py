@@ -18,9 +18,7 @@ _FEATURES = 20
 _NAMED = 12
 
 
-def model_plots(
-    task: str, scored: Scored, importances: Mapping[str, float]
-) -> "dict[str, Figure]":
+def model_plots(task: str, scored: Scored, importances: Mapping[str, float]) -> "dict[str, Figure]":
     """The plots of a run by file name; importance only if some feature has any."""
     plots = {}
     if task == "classification":
@@ -40,7 +38,7 @@ def _roc(scored: Scored) -> "Figure":
 
     figure, (panel,) = make_panels(1)
     for color, i in zip(COLORS, measured_classes(scored)[:_CURVES], strict=False):
-        false, true, _ = roc_curve(is_class(scored, i), _probability(scored, i))
+        false, true, _ = roc_curve(is_class(scored, i), scored.scores[:, i])
         panel.plot(false, true, color=color, label=scored.classes[i])
     panel.plot([0, 1], [0, 1], color="black", lw=0.8, ls=":")
     panel.set(title="ROC", ylabel="true positive rate")
@@ -52,7 +50,7 @@ def _precision_recall(scored: Scored) -> "Figure":
 
     figure, (panel,) = make_panels(1)
     for color, i in zip(COLORS, measured_classes(scored)[:_CURVES], strict=False):
-        precision, recall, _ = precision_recall_curve(is_class(scored, i), _probability(scored, i))
+        precision, recall, _ = precision_recall_curve(is_class(scored, i), scored.scores[:, i])
         panel.plot(recall, precision, color=color, label=scored.classes[i])
     panel.set(title="precision and recall", ylabel="precision", ylim=(0, 1.02))
     return _finished(figure, panel, "recall")
@@ -62,11 +60,13 @@ def _calibration(scored: Scored) -> "Figure":
     """The share of rows with a class, by the predicted probability in ten bins."""
     figure, (panel,) = make_panels(1)
     for color, i in zip(COLORS, measured_classes(scored)[:_CURVES], strict=False):
-        chance, held = _probability(scored, i), is_class(scored, i)
+        chance, held = scored.scores[:, i], is_class(scored, i)
         bins = np.minimum((chance * _BINS).astype(int), _BINS - 1)
         used = np.unique(bins)
         means = [(chance[bins == b].mean(), held[bins == b].mean()) for b in used]
-        panel.plot(*zip(*means, strict=True), color=color, marker="o", ms=4, label=scored.classes[i])
+        panel.plot(
+            *zip(*means, strict=True), color=color, marker="o", ms=4, label=scored.classes[i]
+        )
     panel.plot([0, 1], [0, 1], color="black", lw=0.8, ls=":")
     panel.set(title="calibration", ylabel="share of rows with the class")
     return _finished(figure, panel, "mean predicted probability")
@@ -89,7 +89,6 @@ def _confusion(scored: Scored) -> "Figure":
 
 
 def _residuals(scored: Scored) -> "Figure":
-    assert scored.truth is not None
     figure, (left, right) = make_panels(2)
     errors = scored.prediction.astype(float) - scored.truth.astype(float)
     left.hist(errors, bins=40, color=COLORS[0])
@@ -118,12 +117,6 @@ def _importance(importances: Mapping[str, float]) -> "Figure":
     panel.set(title="importance of the features")
     finish_panels(figure, [panel], x="loss that a shuffle of the feature adds")
     return figure
-
-
-def _probability(scored: Scored, index: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
-    assert scored.scores is not None
-    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = scored.scores[:, index]
-    return values
 
 
 def _finished(figure: "Figure", panel: "object", x: str) -> "Figure":

@@ -96,19 +96,19 @@ def score(model: ScoringModel, rows: pd.DataFrame) -> Scored:
     if model.task == "regression":
         return Scored(made["prediction"], truth.astype("float64"))
     matrix = np.atleast_2d(model.features.transform_numpy(columns))
-    return Scored(made["prediction"], None, made["distances"], (), matrix)
+    return Scored(made["prediction"], scores=made["distances"], features=matrix)
 
 
 def has_prediction(scored: Scored) -> npt.NDArray[np.bool_]:
     """Whether each row has a prediction: a feature may be missing."""
-    values = scored.prediction if scored.scores is None else scored.scores[:, 0]
+    values = scored.scores[:, 0] if scored.scores.size else scored.prediction
     present: npt.NDArray[np.bool_] = ~np.isnan(values.astype("float64"))
     return present
 
 
 def constant_of(trained: Trained, truth: Scored) -> Scored | None:
     """The constant prediction of the training part for the same rows; None for a clustering."""
-    if trained.model.task == "clustering" or truth.truth is None:
+    if trained.model.task == "clustering":
         return None
     if trained.model.task == "regression":
         return Scored(np.full(len(truth), trained.constant[0]), truth.truth)
@@ -120,8 +120,8 @@ def leaks(matrix: Doubles, names: Sequence[str], label: Array) -> tuple[str, ...
     """The feature columns that are equal to the label, or to having one class, up to scale."""
     classes = pd.unique(pd.Series(label))
     if label.dtype.kind == "O":
-        few = classes if len(classes) <= _FEW_CLASSES else []
-        targets = [(label == each).astype("float64") for each in few]
+        is_few = len(classes) <= _FEW_CLASSES
+        targets = [(label == each).astype("float64") for each in classes] if is_few else []
     else:
         targets = [label.astype("float64")]
     return tuple(

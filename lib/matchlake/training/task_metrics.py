@@ -6,7 +6,7 @@ imported on first use.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,13 +25,13 @@ class Scored:
 
     prediction: Array
     """The class, the number, or the number of the cluster."""
-    truth: Array | None = None
-    """The label; None for a clustering."""
-    scores: Doubles | None = None
+    truth: Array = field(default_factory=lambda: np.empty(0))
+    """The label; empty for a clustering."""
+    scores: Doubles = field(default_factory=lambda: np.empty((0, 0)))
     """The probability of each class, or the distance to each centre: one column each."""
     classes: tuple[str, ...] = ()
     """The classes, in the order of the columns of `scores`."""
-    features: Doubles | None = None
+    features: Doubles = field(default_factory=lambda: np.empty((0, 0)))
     """The features of a clustering: one column each."""
 
     def __len__(self) -> int:
@@ -39,8 +39,10 @@ class Scored:
 
     def take(self, rows: Array) -> "Scored":
         """The same for some rows, by their positions."""
-        parts = {name: getattr(self, name) for name in ("prediction", "truth", "scores", "features")}
-        return replace(self, **{n: part[rows] for n, part in parts.items() if part is not None})
+        parts = {
+            name: getattr(self, name) for name in ("prediction", "truth", "scores", "features")
+        }
+        return replace(self, **{n: part[rows] for n, part in parts.items() if len(part)})
 
 
 def classified(truth: Array, probabilities: Doubles, classes: tuple[str, ...]) -> Scored:
@@ -83,7 +85,6 @@ def confusion(scored: Scored) -> Array:
 
 def is_class(scored: Scored, index: int) -> npt.NDArray[np.bool_]:
     """Whether each row has a class, by the position of the class."""
-    assert scored.truth is not None
     same: npt.NDArray[np.bool_] = scored.truth == scored.classes[index]
     return same
 
@@ -94,18 +95,8 @@ def measured_classes(scored: Scored) -> list[int]:
     return [i for i in chosen if 0 < int(np.sum(is_class(scored, i))) < len(scored)]
 
 
-def _truth(scored: Scored) -> Array:
-    assert scored.truth is not None
-    return scored.truth
-
-
-def _scores(scored: Scored) -> Doubles:
-    assert scored.scores is not None
-    return scored.scores
-
-
 def _errors(scored: Scored) -> Doubles:
-    errors: Doubles = scored.prediction.astype("float64") - _truth(scored).astype("float64")
+    errors: Doubles = scored.prediction.astype("float64") - scored.truth.astype("float64")
     return errors
 
 
@@ -114,34 +105,35 @@ def _one_hot(scored: Scored) -> Doubles:
 
 
 def _log_losses(scored: Scored) -> Doubles:
-    of_truth = np.sum(_scores(scored) * _one_hot(scored), axis=1)
+    of_truth = np.sum(scored.scores * _one_hot(scored), axis=1)
     losses: Doubles = -np.log(np.clip(of_truth, _LEAST, 1 - _LEAST))
     return losses
 
 
 def _brier_losses(scored: Scored) -> Doubles:
     """The squared distance to the truth; of two classes that of one of them."""
-    losses: Doubles = np.sum((_scores(scored) - _one_hot(scored)) ** 2, axis=1)
+    losses: Doubles = np.sum((scored.scores - _one_hot(scored)) ** 2, axis=1)
     return losses / 2 if len(scored.classes) == 2 else losses  # noqa: PLR2004
 
 
 def _silhouettes(scored: Scored) -> Doubles:
     """By the distances to the nearest centre and to the second one; 0 for a single centre."""
-    distances = _scores(scored)
+    distances = scored.scores
     if distances.shape[1] == 1:
         return np.zeros(len(scored))
     own, other = np.partition(distances, 1, axis=1)[:, :2].T
     larger = np.maximum(own, other)
-    return np.divide(other - own, larger, out=np.zeros(len(scored)), where=larger > 0)
+    gains: Doubles = np.divide(other - own, larger, out=np.zeros(len(scored)), where=larger > 0)
+    return gains
 
 
 ROW_LOSSES: dict[str, Callable[[Scored], Doubles]] = {
-    "accuracy": lambda scored: (scored.prediction == _truth(scored)).astype("float64"),
+    "accuracy": lambda scored: (scored.prediction == scored.truth).astype("float64"),
     "log_loss": _log_losses,
     "brier": _brier_losses,
     "mae": lambda scored: np.abs(_errors(scored)),
     "rmse": lambda scored: np.square(_errors(scored)),
-    "inertia": lambda scored: np.square(np.min(_scores(scored), axis=1)),
+    "inertia": lambda scored: np.square(np.min(scored.scores, axis=1)),
     "silhouette": _silhouettes,
 }
 """The loss per row, or the gain, of metrics that have one."""
@@ -149,7 +141,7 @@ ROW_LOSSES: dict[str, Callable[[Scored], Doubles]] = {
 
 def _relative(scored: Scored, power: int) -> float:
     """The errors relative to those of the mean; NaN for a constant label."""
-    truth = _truth(scored).astype("float64")
+    truth = scored.truth.astype("float64")
     spread = np.sum(np.abs(truth - np.mean(truth)) ** power)
     return float(np.sum(np.abs(_errors(scored)) ** power) / spread) if spread else float("nan")
 
@@ -163,7 +155,7 @@ def _by_class(name: str) -> Callable[[Scored], float]:
         labels = list(scored.classes)
         chosen = labels[1:] if len(labels) == 2 else labels  # noqa: PLR2004
         function = getattr(metrics, f"{name}_score")
-        given = (_truth(scored).astype(str), scored.prediction.astype(str))
+        given = (scored.truth.astype(str), scored.prediction.astype(str))
         return float(function(*given, labels=chosen, average="macro", zero_division=0))
 
     return value
@@ -177,7 +169,7 @@ def _by_curve(name: str) -> Callable[[Scored], float]:
 
         function = getattr(metrics, name)
         areas = [
-            function(is_class(scored, i), _scores(scored)[:, i]) for i in measured_classes(scored)
+            function(is_class(scored, i), scored.scores[:, i]) for i in measured_classes(scored)
         ]
         return float(np.mean(areas)) if areas else float("nan")
 

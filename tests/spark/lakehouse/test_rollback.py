@@ -10,13 +10,11 @@ import pytest
 from pyspark.sql import SparkSession
 from tests.support.lakes import forget_tables, lake_runtime
 from tests.support.model_aliases import (
-    add_version,
     predicted,
-    promote,
     recommended,
     recommender_of,
     rows_of,
-    write_tables,
+    two_champions,
 )
 
 from matchlake.errors import ModelError, TableError
@@ -40,17 +38,22 @@ from matchlake.training.history import MODEL_HISTORY, Change, ModelHistory
 USERS = ("ann", "bob", "cid")
 
 
-@pytest.fixture
-def at(spark: SparkSession, tmp_path: Path) -> Iterator[Runtime]:
-    """Version 1 recommended; then version 2 recommended and predicted ratings, and is champion."""
+@pytest.fixture(scope="module")
+def built(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lakehouse with two champions, as tests find it in a copy; and the files of both."""
     forget_tables(spark)
-    made = lake_runtime(spark, tmp_path)
-    runtime = replace(made, lakehouse=replace(made.lakehouse, salt=lambda: Salt(b"some salt")))
-    for version, ratings in (("1", False), ("2", True)):
-        assert add_version(runtime, tmp_path) == version
-        promote(runtime, version)
-        write_tables(runtime, version, USERS, ratings=ratings)
-    yield runtime
+    folder = tmp_path_factory.mktemp("champions")
+    two_champions(lake_runtime(spark, folder / "lake"), folder, USERS)
+    return folder
+
+
+@pytest.fixture
+def at(spark: SparkSession, built: Path, tmp_path: Path) -> Iterator[Runtime]:
+    """A copy of the lakehouse with two champions."""
+    forget_tables(spark)
+    shutil.copytree(built / "lake", tmp_path / "lake")
+    made = lake_runtime(spark, tmp_path / "lake")
+    yield replace(made, lakehouse=replace(made.lakehouse, salt=lambda: Salt(b"some salt")))
     forget_tables(spark)
 
 
@@ -70,24 +73,24 @@ def erase_rows(at: Runtime, user: str) -> None:
         at.spark.sql(f"DELETE FROM {name} WHERE user_id = '{user}'").collect()
 
 
-def test_a_rollback_and_the_way_forward_bring_back_every_table(at: Runtime, tmp_path: Path) -> None:
+def test_a_rollback_and_the_way_forward_bring_back_every_table(at: Runtime, built: Path) -> None:
     model = recommender_of(at)
     report = rollback(at.lakehouse, model, reason="empty lists")
     assert report.tables == {RECOMMENDATIONS.name: RESTORED, PREDICTED_RATINGS.name: EMPTIED}
     assert champion(at) == "1"
     assert rows_of(at.lakehouse, RECOMMENDATIONS) == recommended("1", USERS)
     assert rows_of(at.lakehouse, PREDICTED_RATINGS) == []
-    with pytest.raises(ModelError, match="no earlier champion in its history.*--to: 1, 2"):
+    with pytest.raises(ModelError, match=r"no earlier champion in its history.*--to: 1, 2"):
         rollback(at.lakehouse, model)
     with pytest.raises(ModelError, match="Version 1 is champion of recommender already"):
         rollback(at.lakehouse, model, "1")
-    shutil.rmtree(tmp_path / "files1")
+    shutil.rmtree(built / "files1")
     for version, cause in (("2", "has lost its files"), ("9", "does not exist")):
         told = rf"Version {version} of recommender {cause}. Nothing.*Versions with files: 1\."
         with pytest.raises(ModelError, match=told):
             rollback(at.lakehouse, model, version)
-    (tmp_path / "files1").mkdir()
-    (tmp_path / "files1" / "MLmodel").write_text("flavors: {}\n", encoding="utf-8")
+    (built / "files1").mkdir()
+    (built / "files1" / "MLmodel").write_text("flavors: {}\n", encoding="utf-8")
     rollback(at.lakehouse, model, "2")
     assert rows_of(at.lakehouse, RECOMMENDATIONS) == recommended("2", USERS)
     assert rows_of(at.lakehouse, PREDICTED_RATINGS) == predicted("2", USERS)
@@ -110,7 +113,7 @@ def test_rows_of_erased_users_never_come_back(at: Runtime) -> None:
     assert version is not None
     at.tracker.tag(version, HOLDS_ERASED_USER, "true")
     mark_erasure(at.lakehouse, RECOMMENDATIONS.name, "bob")
-    with pytest.raises(TableError, match="the erasure of a user was begun.*Nothing was changed"):
+    with pytest.raises(TableError, match=r"the erasure of a user was begun.*Nothing was changed"):
         rollback(at.lakehouse, recommender_of(at))
     clear_erasure(at.lakehouse, RECOMMENDATIONS.name, "bob")
     erase_rows(at, "bob")
@@ -143,8 +146,8 @@ def test_what_happened_outside_the_history_is_recorded_by_the_next_run(
     found = [(c.alias, c.version_before, c.version, c.action) for c in history(at)[2:]]
     assert found == [(CHAMPION, "2", "1", "by hand"), (CHALLENGER, None, "2", "by hand")]
 
-    known.begin(AliasChange(CHAMPION, "7", "1", "crashed before the alias moved"), "train")
-    known.begin(AliasChange(CHALLENGER, "1", "2", "crashed after it moved"), "train")
+    known.add(AliasChange(CHAMPION, "7", "1", "crashed before the alias moved"), "train")
+    known.add(AliasChange(CHALLENGER, "1", "2", "crashed after it moved"), "train")
     at.tracker.move_alias(CHALLENGER, "1")
     assert settle(at.lakehouse, model) is None
     assert [(c.version, c.state) for c in history(at)[4:]] == [("7", "failed"), ("1", "done")]
@@ -181,7 +184,9 @@ def test_an_interrupted_rollback_that_someone_overtook_is_not_completed(at: Runt
     import mlflow  # noqa: PLC0415 - takes seconds
 
     mlflow.MlflowClient().delete_registered_model_alias("recommender", CHAMPION)
-    with pytest.raises(ModelError, match=r"cannot be completed.*write them anew with matchlake run"):
+    with pytest.raises(
+        ModelError, match=r"cannot be completed.*write them anew with matchlake run"
+    ):
         rollback(at.lakehouse, recommender_of(at))
     settle(at.lakehouse, recommender_of(at))
     states = [(c.version, c.action, c.state) for c in history(at)[2:]]

@@ -67,10 +67,12 @@ def settings(models: dict[str, Any]) -> list[str]:
 def visits(spark: SparkSession) -> tuple[Any, TableSpec]:
     """Users of three cities; who spends more buys; u7 has no `spent`, the last ones no label."""
     frame = spark.sql(f"""
-        SELECT concat('u', id) AS user_id, element_at(array('Rome', 'Oslo', 'Bern'), 1 + CAST(id % 3 AS INT)) AS city,
+        SELECT concat('u', id) AS user_id,
+               element_at(array('Rome', 'Oslo', 'Bern'), 1 + CAST(id % 3 AS INT)) AS city,
                CAST(18 + id % 50 AS INT) AS age,
                IF(id = 7, NULL, 10D * (id % 3) + (id * 37 % 11)) AS spent,
-               IF(id >= {ROWS - UNLABELLED}, NULL, IF((id * 37 % 11) + id % 3 > 6, 'yes', 'no')) AS bought,
+               IF(id >= {ROWS - UNLABELLED}, NULL,
+                  IF((id * 37 % 11) + id % 3 > 6, 'yes', 'no')) AS bought,
                timestamp_seconds(1709208000 + id * 60) AS seen_at
         FROM range({ROWS})
     """)

@@ -91,7 +91,7 @@ def test_clustering_metrics_equal_those_of_scikit_learn_and_their_definitions() 
     fitted = KMeans(3, n_init=3, random_state=0).fit(points)
     distances = fitted.transform(points)
     labels = distances.argmin(axis=1)
-    found = measure(Scored(labels, None, distances, (), points), METRICS["clustering"])
+    found = measure(Scored(labels, scores=distances, features=points), METRICS["clustering"])
     ordered = np.sort(distances, axis=1)
     expected = {
         "inertia": fitted.inertia_,
@@ -100,7 +100,7 @@ def test_clustering_metrics_equal_those_of_scikit_learn_and_their_definitions() 
         "calinski_harabasz": sk.calinski_harabasz_score(points, labels),
     }
     assert found == pytest.approx(expected, **EXACT)
-    one = Scored(np.zeros(270, int), None, distances[:, :1], (), points)
+    one = Scored(np.zeros(270, int), scores=distances[:, :1], features=points)
     assert measure(one, METRICS["clustering"]).keys() == {"inertia", "silhouette"}
     assert metric(one, "silhouette") == 0
 
