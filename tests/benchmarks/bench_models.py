@@ -208,13 +208,13 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
     data = TrainingData(matrix, COLUMNS, target)
     seconds: dict[str, list[float]] = {"ours": [], "sklearn": []}
     for _ in range(options.rounds):
-        for name in seconds:
+        for name, taken in seconds.items():
             begin = time.perf_counter()
             if name == "ours":
                 fit_head(data, params, "regression", 1)
             else:
                 make_estimator(params, "regression", 1).fit(matrix, target)
-            seconds[name].append(round(time.perf_counter() - begin, 2))
+            taken.append(round(time.perf_counter() - begin, 2))
     medians = {name: float(np.median(each)) for name, each in seconds.items()}
     return {**seconds, "ratio": {"sklearn": round(medians["ours"] / medians["sklearn"], 3)}}
 

@@ -18,7 +18,6 @@ from matchlake.errors import ModelError
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.model_versions import ModelVersion
 from matchlake.model_store.exports import (
-    FORMATS,
     SQL_INPUT,
     discard,
     finish_export,
@@ -35,7 +34,17 @@ from matchlake.model_store.scoring_folder import (
 from matchlake.model_store.verified import Verified
 from matchlake.training.model_params import registered_name
 
-Format = StrEnum("Format", {name.upper(): name for name in FORMATS})
+
+class Format(StrEnum):
+    """What is written."""
+
+    ONNX = "onnx"
+    JSON = "json"
+    SQL = "sql"
+    PICKLE = "pickle"
+    FOLDER = "folder"
+
+
 _PROGRAM = "from matchlake.cli.main import main; main()"
 _SECONDS = 600
 

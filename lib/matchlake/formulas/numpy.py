@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from matchlake.errors import InputError
 from matchlake.formulas.tree import Call, Column, Constant, Expression, Input, Refuse
@@ -32,6 +33,12 @@ ARRAYS: Operations = {
     "when": np.where,
     "any": np.any,
 }
+
+
+def rows_with_nan(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Whether each row of a matrix has NaN."""
+    found: npt.NDArray[np.bool_] = np.asarray(np.isnan(matrix).any(axis=1))
+    return found
 
 
 def _divide(above: float, below: float) -> float:

@@ -68,12 +68,16 @@ class Graph:
         """The input of a numeric column, double [rows]."""
         return self._input(column, "DOUBLE", ["rows"])
 
+    def matrix_input(self, name: str, columns: int) -> str:
+        """The input of a whole matrix, double [rows, columns]."""
+        return self._input(name, "DOUBLE", ["rows", columns])
+
     def text_input(self, column: str, *, is_list: bool) -> str:
         """The input of a column as text, string [rows], or of lists, string [rows, length]."""
         shape = ["rows", f"length of {column}"] if is_list else ["rows"]
         return self._input(text_input_name(column), "STRING", shape)
 
-    def _input(self, name: str, kind: str, shape: Sequence[str]) -> str:
+    def _input(self, name: str, kind: str, shape: Sequence[str | int]) -> str:
         helper = self._onnx.helper
         element = getattr(self._onnx.TensorProto, kind)
         self._inputs[name] = helper.make_tensor_value_info(name, element, shape)
@@ -146,7 +150,7 @@ class Graph:
             positions,
             domain="ai.onnx.ml",
             keys_int64s=list(range(len(labels))),
-            values_strings=[onnx_text(label) for label in labels],
+            values_strings=list(labels),
             default_string=NULL_TEXT,
         )
 

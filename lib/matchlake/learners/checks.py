@@ -8,6 +8,7 @@ import pandas as pd
 
 from matchlake.errors import InputError
 from matchlake.formulas.heads import Task
+from matchlake.formulas.numpy import rows_with_nan
 from matchlake.learners.protocol import TrainingData
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -42,6 +43,8 @@ def _check_classes(label: npt.NDArray[Any]) -> None:
             "classes of it."
         )
     classes = pd.unique(pd.Series(label))
+    if any("\0" in str(each) for each in classes):
+        raise InputError("A label has the character NUL, which marks a missing label in exports.")
     if len(classes) == 1:
         raise InputError(
             f"All training rows have the label {classes[0]!r}; a classification needs two or more. "
@@ -58,8 +61,8 @@ def _check_numbers(label: npt.NDArray[Any]) -> None:
         raise InputError(f"{count} training rows have an infinite label. Remove these rows first.")
     if (values == values[0]).all():
         raise InputError(
-            f"All training rows have the label {values[0]!r}, so there is nothing to learn. Check "
-            "the label and the split."
+            f"All training rows have the label {values[0].item()!r}, so there is nothing to learn. "
+            "Check the label and the split."
         )
 
 
@@ -68,7 +71,7 @@ def check_features(data: TrainingData, name: str, *, missing: bool, largest: flo
 
     `missing` says whether it takes missing values; `largest` is the largest absolute value.
     """
-    absent = np.isnan(data.matrix).any(axis=0)
+    absent = rows_with_nan(data.matrix.T)
     if not missing and absent.any():
         raise InputError(
             f"{name} takes no missing values, and these features have some: "
@@ -76,7 +79,7 @@ def check_features(data: TrainingData, name: str, *, missing: bool, largest: flo
             "HistGradientBoosting."
         )
     with np.errstate(invalid="ignore"):
-        beyond = (np.abs(data.matrix) > largest).any(axis=0)
+        beyond = np.asarray((np.abs(data.matrix) > largest).any(axis=0))
     if beyond.any():
         raise InputError(
             f"{name} takes no infinite values, and none above {largest:.3g}; these features have "

@@ -18,7 +18,7 @@ def main(folder: Path) -> None:
     request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
     sys.path += [each for each in request["path"] if each not in sys.path]
     try:
-        result = {"head": _call(folder, request)}
+        result: dict[str, Any] = {"head": _call(folder, request)}
     except Exception as error:  # noqa: BLE001 - any error of the user's function
         result = {"error": f"{type(error).__name__}: {error}"}
     (folder / RESULT).write_text(json.dumps(result), encoding="utf-8")

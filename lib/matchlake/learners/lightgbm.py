@@ -94,7 +94,7 @@ def _checked(params: LightgbmParams, task: Task, labels: tuple[str, ...] | None)
     classes: dict[str, Any] = {}
     if labels is not None:
         many = len(labels) > 2  # noqa: PLR2004
-        usual = ("multiclass",) if many else ("binary",)
+        usual: tuple[str, ...] = ("multiclass",) if many else ("binary",)
         classes = {"num_class": len(labels)} if many else {}
     else:
         usual = tuple(n for n, link in OBJECTIVES.items() if link in ("identity", "exp"))

@@ -43,7 +43,7 @@ class TrainingData:
     @property
     def rows(self) -> int:
         """The number of rows."""
-        return self.matrix.shape[0]
+        return len(self.matrix)
 
 
 class Trainer(Protocol):

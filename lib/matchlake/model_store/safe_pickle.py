@@ -5,28 +5,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from matchlake.errors import ModelError
-from matchlake.model_store.scoring_model import ScoringModel
-
-_ALLOWED = {
-    ("builtins", "set"),
-    ("builtins", "frozenset"),
-    ("pydantic_core._pydantic_core", "PydanticUndefined"),
-}
+from matchlake.model_store.scoring_model import ScoringModel, model_from_json
 
 
 class _ModelUnpickler(pickle.Unpickler):
-    """An unpickler that knows the classes of models alone."""
+    """An unpickler that knows one function: the one that reads a model from its JSON."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """A parameter class of this package; raises UnpicklingError for anything else."""
-        from matchlake.params import Params  # noqa: PLC0415
-
-        if (module, name) in _ALLOWED:
-            return super().find_class(module, name)
-        if module.startswith("matchlake."):
-            found = super().find_class(module, name)
-            if isinstance(found, type) and issubclass(found, Params):
-                return found
+        """`model_from_json`; raises UnpicklingError for anything else."""
+        if (module, name) == (model_from_json.__module__, model_from_json.__name__):
+            return model_from_json
         raise pickle.UnpicklingError(f"{module}.{name} is not part of a model")
 
 
@@ -38,5 +26,4 @@ def load_pickle(stream: IO[bytes], path: Path) -> ScoringModel:
         raise ModelError(f"{path} is no pickled model: {error}.") from None
     if not isinstance(model, ScoringModel):
         raise ModelError(f"{path} is no pickled model, but a {type(model).__name__}.")
-    # Classes are made without validation by pickle.
-    return ScoringModel.from_json(model.to_json())
+    return model

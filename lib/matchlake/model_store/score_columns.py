@@ -1,6 +1,6 @@
 """The outputs of a head as columns of Arrow, pandas and ONNX."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from matchlake.formulas.heads import Head
+from matchlake.formulas.numpy import rows_with_nan
 
 Array = npt.NDArray[Any]
 
@@ -21,13 +21,18 @@ def onnx_type(sql_type: str) -> tuple[str, bool]:
     return _ONNX[element], element != sql_type
 
 
-def arrow_outputs(head: Head, keys: Sequence[str], batch: pa.RecordBatch) -> pa.RecordBatch:
+def arrow_outputs(
+    score: Callable[[Array], Mapping[str, Array]],
+    columns: Sequence[str],
+    keys: Sequence[str],
+    batch: pa.RecordBatch,
+) -> pa.RecordBatch:
     """The keys and the outputs for a batch with the keys and the head's columns."""
-    matrix = np.empty((batch.num_rows, len(head.columns)))
-    for position, name in enumerate(head.columns):
+    matrix = np.empty((batch.num_rows, len(columns)))
+    for position, name in enumerate(columns):
         column = batch.column(name).cast(pa.float64())
         matrix[:, position] = column.to_numpy(zero_copy_only=False)
-    scored = head.numpy(matrix)
+    scored = score(matrix)
     arrays = {key: batch.column(key) for key in keys}
     arrays |= {name: _arrow(values) for name, values in scored.items()}
     return pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))
@@ -36,7 +41,7 @@ def arrow_outputs(head: Head, keys: Sequence[str], batch: pa.RecordBatch) -> pa.
 def _arrow(values: Array) -> pa.Array:
     if values.ndim == 2:  # noqa: PLR2004 - a list per row
         offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
-        missing = np.isnan(values).any(axis=1)
+        missing = rows_with_nan(values)
         flat = pa.array(np.ascontiguousarray(values).ravel())
         return pa.ListArray.from_arrays(pa.array(offsets), flat, mask=pa.array(missing))
     if values.dtype == object:
@@ -52,7 +57,7 @@ def pandas_outputs(scored: Mapping[str, Array]) -> dict[str, Any]:
 
 def _pandas(values: Array) -> Any:
     if values.ndim == 2:  # noqa: PLR2004 - a list per row
-        missing = np.isnan(values).any(axis=1)
+        missing = rows_with_nan(values)
         rows = zip(values.tolist(), missing, strict=True)
         return pd.Series([None if absent else row for row, absent in rows], dtype=object)
     if values.dtype == np.int32:

@@ -14,6 +14,7 @@ from matchlake.features.onnx_inputs import onnx_inputs
 from matchlake.formulas.heads import AnyHead, HeadOutput, Task
 from matchlake.formulas.onnx import Graph
 from matchlake.formulas.sql import SPARK, Dialect, find_dialect
+from matchlake.model_store.onnx_session import scorer, scores_graph
 from matchlake.model_store.score_columns import arrow_outputs, onnx_type, pandas_outputs
 from matchlake.model_store.verified import Verified
 from matchlake.params import Params
@@ -81,6 +82,9 @@ class ScoringModel(Params):
                 "model again."
             ) from None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return model_from_json, (self.to_json(),)
+
     def to_json(self) -> str:
         """The whole model as JSON."""
         return self.model_dump_json(exclude_none=True)
@@ -113,11 +117,14 @@ class ScoringModel(Params):
         listed = [f"{SPARK.identifier(key)} {kinds[key]}" for key in keys]
         listed += [f"{output.name} {output.type}" for output in head.outputs()]
 
-        def score(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
-            for batch in batches:
-                yield arrow_outputs(head, keys, batch)
+        graph = scores_graph(head)
 
-        return features.mapInArrow(score, ", ".join(listed))
+        def score_batches(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+            score = scorer(head, graph)
+            for batch in batches:
+                yield arrow_outputs(score, head.columns, keys, batch)
+
+        return features.mapInArrow(score_batches, ", ".join(listed))
 
     def to_sql(self, relation: str, dialect: str = "spark") -> str:
         """A query with the result of `transform`, over `relation`: any SQL that FROM takes.
@@ -177,3 +184,8 @@ class ScoringModel(Params):
     def onnx_inputs(self, columns: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
         """The columns of a table as the inputs of the ONNX graph, by the name of the input."""
         return onnx_inputs(self.features.features, columns)
+
+
+def model_from_json(text: str) -> ScoringModel:
+    """`ScoringModel.from_json`, as pickles name it."""
+    return ScoringModel.from_json(text)

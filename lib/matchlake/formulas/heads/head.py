@@ -25,9 +25,6 @@ Task = Literal["regression", "classification", "clustering"]
 Stage = dict[str, str]
 """SQL by the name of the column that it makes."""
 
-MISSING_LABEL = "\0"
-"""The label of a row without a prediction in ONNX, which has no null."""
-
 
 class HeadOutput(NamedTuple):
     """One output column of a head."""
@@ -51,6 +48,8 @@ class Head(Params):
         for what, names in (("columns", self.columns), ("labels", self.labels or ())):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what} has a name twice")
+        if any(links.MISSING_LABEL in label for label in self.labels or ()):
+            raise ValueError("a label has the character NUL, which marks a missing label in ONNX")
         return self
 
     @property
@@ -98,7 +97,13 @@ class Head(Params):
         if matrix.ndim != 2 or matrix.shape[1] != len(self.columns):  # noqa: PLR2004
             raise ValueError(f"the matrix is {matrix.shape}, not (rows, {len(self.columns)})")
         with np.errstate(all="ignore"):
-            return links.in_numpy(self.output_link(), self._labels, self.scores(matrix))
+            scores = self.scores(matrix)
+        return self.outputs_of(scores)
+
+    def outputs_of(self, scores: Matrix) -> dict[str, npt.NDArray[Any]]:
+        """The outputs by name, from the scores (rows, scores)."""
+        with np.errstate(all="ignore"):
+            return links.in_numpy(self.output_link(), self._labels, scores)
 
     def sql_stages(self, dialect: Dialect) -> list[Stage]:
         """Select lists over the feature columns, each over the one before; the last has outputs."""

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from matchlake.formulas.heads.sums import sum_last, sum_onnx, sum_sql
+from matchlake.formulas.numpy import rows_with_nan
 from matchlake.formulas.sql import Dialect, number_text
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 Link = Literal["identity", "exp", "logit", "softmax", "nearest"]
 Labels = Sequence[str] | None
 Array = npt.NDArray[Any]
+
+MISSING_LABEL = "\0"
+"""The label of a row without a prediction in ONNX, which has no null."""
 
 PREDICTION, PROBABILITIES, DISTANCES = "prediction", "probabilities", "distances"
 OUTPUT_NAMES = (PREDICTION, PROBABILITIES, DISTANCES)
@@ -50,7 +54,7 @@ def outputs(task: str, labels: Labels) -> list[tuple[str, str, str]]:
 
 def in_numpy(link: Link, labels: Array | None, scores: Array) -> dict[str, Array]:
     """The outputs; `labels` has None as one more element at its end."""
-    missing = np.isnan(scores).any(axis=1)
+    missing = rows_with_nan(scores)
     if link == "nearest":
         nearest = np.where(missing, -1, np.where(missing[:, None], 0.0, scores).argmin(axis=1))
         return {PREDICTION: nearest.astype(np.int32), DISTANCES: _emptied(scores, missing)}

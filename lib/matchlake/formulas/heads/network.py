@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from matchlake.formulas.heads.head import Head, Matrix
 from matchlake.formulas.heads.links import Link
+from matchlake.formulas.numpy import rows_with_nan
 from matchlake.formulas.sql import Dialect
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class GraphHead(Head):
             raise ValueError(
                 f"the graph gives {found.shape[1]} scores instead of {self.expected_scores}"
             )
-        return np.where(np.isnan(matrix).any(axis=1)[:, None], np.nan, found)
+        return np.where(rows_with_nan(matrix)[:, None], np.nan, found)
 
     def onnx_scores(self, graph: "Graph", matrix: str) -> str:
         """The graph as a part of the larger one."""

@@ -27,7 +27,8 @@ def onnx_tree_scores(head: "TreesHead", graph: "Graph", matrix: str) -> str:
         weights, targets = head.leaf_values[:, 0], np.array(head.targets)
         count = len(head.base)
     else:
-        weights, targets, count = np.arange(len(head.leaf_values)) * 1.0, np.arange(trees), trees
+        weights = np.arange(len(head.leaf_values), dtype=np.float64)
+        targets, count = np.arange(trees), trees
     tree_of_leaf, position = attributes.pop("leaf_tree"), attributes.pop("leaf_position")
     found = graph.add(
         "TreeEnsemble",

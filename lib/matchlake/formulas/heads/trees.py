@@ -12,6 +12,7 @@ from matchlake.formulas.heads.links import Link
 from matchlake.formulas.heads.sums import sum_last, sum_sql
 from matchlake.formulas.heads.tree_checks import check_forest
 from matchlake.formulas.heads.tree_graph import onnx_tree_scores
+from matchlake.formulas.numpy import rows_with_nan
 from matchlake.formulas.sql import Dialect, number_text
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class TreesHead(Head):
             sums = sums / len(self.roots)
         sums = sums + np.array(self.base)
         if self.missing == "null":
-            sums = np.where(np.isnan(matrix).any(axis=1)[:, None], np.nan, sums)
+            sums = np.where(rows_with_nan(matrix)[:, None], np.nan, sums)
         return sums
 
     def _leaves(self, matrix: Matrix) -> Indices:
@@ -136,7 +137,8 @@ class TreesHead(Head):
             if any_missing:
                 goes_left |= np.isnan(value) & nodes.missing_left[current]
             current = np.where(goes_left, nodes.left[current], nodes.right[current])
-        return nodes.values[current]
+        found: Indices = nodes.values[current]
+        return found
 
     @cached_property
     def nodes(self) -> Nodes:

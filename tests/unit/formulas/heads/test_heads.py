@@ -52,9 +52,9 @@ def test_softmax_head_survives_large_scores() -> None:
     made = head(
         CLASSES
         | {"labels": ["x", "y", "z"], "link": "softmax", "intercepts": [0.0, 0.0, 0.0]}
-        | {"weights": [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]}
+        | {"weights": [[1.0, 1.0], [0.0, 1.0], [1.0, 1.0]]}
     )
-    found = made.numpy(np.array([[1000.0, 0.0], [0.0, 1e308], [math.inf, 0.0]]))
+    found = made.numpy(np.array([[1000.0, 0.0], [-1e308, 1e308], [1e308, 1e308]]))
     assert found["prediction"].tolist() == ["x", "y", "x"]
     assert found["probabilities"].tolist() == [[0.5, 0.0, 0.5], [0.0, 1.0, 0.0], [0.5, 0.0, 0.5]]
 
@@ -102,6 +102,7 @@ def test_sums_add_neighbours_first(count: int) -> None:
         (CLASSES, {"labels": ["x", "y", "z"]}, "for two labels"),
         (CLASSES, {"labels": ["x", "x"]}, "twice"),
         (CLASSES, {"labels": ["x"]}, "at least 2"),
+        (CLASSES, {"labels": ["x", "y\0"]}, "character NUL"),
         (CENTERS, {"centers": [[1.0]]}, "2 numbers"),
         (CENTERS, {"centers": []}, "at least 1"),
         (CENTERS, {"labels": ["x", "y"]}, "no labels"),
