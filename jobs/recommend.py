@@ -6,6 +6,8 @@ import sys
 from pyspark.sql import functions as F
 
 from matchlake.io.fit_checkpoints import fit_checkpoints
+from matchlake.lakehouse.registered_models import RECOMMENDER, registered_model
+from matchlake.lakehouse.rollback import settled_history
 from matchlake.lakehouse.views import publish_views
 from matchlake.model_store.mlflow_flavor import FACTORS
 from matchlake.model_store.spark import load_model
@@ -23,6 +25,7 @@ def run(runtime: Runtime) -> None:
     lakehouse, config = runtime.lakehouse, runtime.config
     params = config.recommend
     pairs = lakehouse.read(params.score_pairs_table) if params.score_pairs_table else None
+    aliases = settled_history(lakehouse, registered_model(config, runtime.tracker, RECOMMENDER))
     champion = runtime.tracker.require_champion()
     path = f"{config.checkpoints}/recommend"
     label = f"{config.tracking.model} {champion.version}"
@@ -35,11 +38,14 @@ def run(runtime: Runtime) -> None:
         history = with_weight(lakehouse.read(INTERACTIONS.name), trained)
         sides = read_sides(lakehouse, load_side_tables(folder, config.side_tables), history)
         answers = BatchScoring(model, history, sides, params, pairs, checkpoint=checkpoints)
+        written = {}
         for name, rows in answers.tables().items():
             spec = TABLES[name]
             lakehouse.replace(rows.withColumn("model_version", F.lit(champion.version)), spec)
+            written[spec.name] = lakehouse.version(spec.name)
             summary = describe_rows(lakehouse.read(spec.name))
             _log.info("%s: %s by version %s", spec.name, summary, champion.version)
+        aliases.note_tables(champion.version, written)
     publish_views(lakehouse, config)
 
 

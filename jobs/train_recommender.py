@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from pyspark.sql import DataFrame
 
 from matchlake.io.fit_checkpoints import FitCheckpoints, fit_checkpoints
-from matchlake.io.mlflow_tracking import CHAMPION, Descriptions
+from matchlake.io.model_versions import CHAMPION, Descriptions
 from matchlake.io.task_values import set_task_value
+from matchlake.lakehouse.registered_models import RECOMMENDER, registered_model
+from matchlake.lakehouse.rollback import settled_history
 from matchlake.model_store.mlflow_flavor import EVALUATED, FACTORS, pyfunc_flavor
 from matchlake.model_store.seen_items import save_seen_items
 from matchlake.model_store.spark import save_model
@@ -56,6 +58,7 @@ def run(runtime: Runtime) -> None:
     sides = read_sides(lakehouse, tables, interactions, versions)
     label = f"versions {versions}, {params.model_dump_json(exclude={'resume'})}, {tables}"
     path = f"{runtime.config.checkpoints}/train_recommender"
+    aliases = settled_history(lakehouse, registered_model(runtime.config, tracker, RECOMMENDER))
     with (
         fit_checkpoints(runtime.spark, path, label, resume=params.resume) as checkpoints,
         tracker.run(run_name(params, datetime.now(UTC)), describe_run(params, versions)) as run,
@@ -91,7 +94,7 @@ def run(runtime: Runtime) -> None:
         uri = run.log_model(pyfunc_flavor(scratch))
         tags = {SPLIT_TAG: params.split.model_dump_json()}
         about = Descriptions(MODEL, describe_version(figures, params, decision.reason))
-        made = run.register(uri, decision, tags, about)
+        made = run.register(uri, decision, tags, about, aliases.recording("train"))
     (alias,) = made.aliases
     set_task_value("alias", alias)
     level = logging.INFO if alias == CHAMPION else logging.WARNING

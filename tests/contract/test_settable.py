@@ -49,6 +49,7 @@ SETTABLE = set(
     train.azure_ml_modes.k train.azure_ml_modes.min_co_ratings train.azure_ml_modes.min_candidates
     train.metric train.refit_on_all_data train.require_better_than_baselines train.resume
     recommend.k recommend.tables recommend.related recommend.min_candidates recommend.clip_range
+    model_jobs.names
     maintain.optimize maintain.vacuum maintain.vacuum_hours maintain.fit_checkpoint_days
     """.split()  # noqa: SIM905 - one key per line would be pages
 )
@@ -71,7 +72,7 @@ FIXED = set(
     lake.max_line_bytes lake.max_unpacked_bytes
     features.folder features.tables profile.tables training_sets storage.accounts
     tracking.uri tracking.registry tracking.experiment tracking.model tracking.staging
-    train.weight recommend.score_pairs_table maintain.tables maintain.cluster_by
+    train.weight recommend.score_pairs_table models maintain.tables maintain.cluster_by
     """.split()  # noqa: SIM905 - one key per line would be a page
 )
 """The keys that name a place, an identity, a table, a secret or SQL. Mappings are one key."""

@@ -93,7 +93,7 @@ def test_tables_and_columns_are_the_fields_words() -> None:
 
 COMMANDS = (
     "", "run", "reconcile", "replay-quarantine", "erase-user", "streams status", "secrets", "sql",
-    "sql-server", "profile", "bundle", "sandbox", "doctor", "demo", "notebooks", "mlflow",
+    "models", "sql-server", "profile", "bundle", "sandbox", "doctor", "demo", "notebooks", "mlflow",
 )  # fmt: skip
 
 

@@ -113,6 +113,7 @@ def test_every_job_runs_from_its_yaml(
     assert count("gold.rated") == len(RATED)
     assert count("gold.rated WHERE last_rating = rating AND last_event_time = event_time") > 0
     assert count("gold.recommendations WHERE model_version = '1'") == 3 * USERS
+    assert count("gold.ages WHERE model_version = '1' AND refusal IS NULL") == USERS
     assert count("gold.data_freshness WHERE table_name = 'gold.recommendations'") == 1
 
 

@@ -17,7 +17,8 @@ from tests.support.saved_models import USERS, saved, tracker_in
 
 from matchlake.dev.sandbox.tracking_page import page_command, serve_page
 from matchlake.errors import ModelError, SandboxError
-from matchlake.io.mlflow_tracking import Decision, Tracker
+from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.model_versions import Decision
 from matchlake.io.params import TrackingParams
 from matchlake.io.ports import choose_port
 from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor

@@ -48,6 +48,18 @@ LABELLED = {
     },
 }
 
+MODEL = {
+    "rows": "bronze.users",
+    "label": "age",
+    "task": "regression",
+    "keys": ["user_id"],
+    "features": {"occupation": {"kind": "one_hot", "handle_null": "indicator"}},
+    "trainer": {"kind": "sklearn", "estimator": "Ridge"},
+    "gate": {"require_better_than_constant": False},
+    "table": "gold.ages",
+    "comment": "The age of each user, by occupation.",
+}
+
 
 @dataclass(frozen=True)
 class Place:
@@ -78,6 +90,7 @@ class Place:
             "kafka.bootstrap_servers": self.broker,
             "streams.rating_events.topic": TOPIC,
             "training_sets.rated": LABELLED,
+            "models.ages": MODEL,
             **QUICK,
         }
         for key, value in keys.items():

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from matchlake.io.mlflow_tracking import Decision, ModelVersion, Tracker
+from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.model_versions import Decision, ModelVersion
 from matchlake.io.params import TrackingParams
 from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor
 from matchlake.model_store.spark import save_model

@@ -16,7 +16,8 @@ from rich.console import Console
 from matchlake.cli.options import ConfDir, Environment, Overrides
 from matchlake.config import JobConfig, load_config
 from matchlake.errors import ModelError
-from matchlake.io.mlflow_tracking import ModelVersion, Tracker
+from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.model_versions import ModelVersion
 from matchlake.model_store.exports import (
     SQL_INPUT,
     discard,
@@ -33,6 +34,7 @@ from matchlake.model_store.scoring_folder import (
 )
 from matchlake.model_store.verified import Verified
 from matchlake.schemas import quote_identifier
+from matchlake.training.model_params import registered_name
 
 
 class Format(StrEnum):
@@ -150,7 +152,8 @@ def _folder_of(
 
 
 def _tracker(config: JobConfig, name: str) -> Tracker:
-    return Tracker(config.tracking.model_copy(update={"model": name}), config.lakehouse)
+    own = registered_name(config.tracking.model, name) if name in config.models else name
+    return Tracker(config.tracking, config.lakehouse).for_model(own, "train_model")
 
 
 def _version(tracker: Tracker, name: str, version: str | None) -> ModelVersion:

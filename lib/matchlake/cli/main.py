@@ -57,7 +57,7 @@ PRODUCTION = (
     LazyCommand(
         "models",
         "matchlake.cli.models:models_app",
-        "Exports models to ONNX, JSON, SQL and MLflow folders, and verifies exports.",
+        "Lists models and their history, goes back to a version, exports and verifies models.",
     ),
     LazyCommand(
         "conf",
@@ -116,10 +116,6 @@ _EXTRAS = {
     "pyspark": "spark",
     "py4j": "spark",
     "delta": "spark",
-    "lightgbm": "models",
-    "onnx": "models",
-    "onnxruntime": "models",
-    "sklearn": "models",
     "cryptography": "local",
     "psutil": "local",
 }

@@ -50,6 +50,7 @@ from matchlake.io.storage import check_below, check_place, refuse_keys
 from matchlake.io.yaml_files import Keys, parse_value
 from matchlake.params import Params, changed_keys, is_fixed, settable_keys
 from matchlake.profiling.params import ProfileParams
+from matchlake.training.model_params import ModelJobsParams, ModelName, ModelParams
 from matchlake.training.params import RecommendParams, SideTables, TrainParams
 from matchlake.training.training_set import TrainingSetTable
 
@@ -98,6 +99,10 @@ class JobConfig(Params):
     tracking: TrackingParams = TrackingParams()
     train: TrainParams = TrainParams()
     recommend: RecommendParams = RecommendParams()
+    models: dict[ModelName, ModelParams] = Field(default_factory=dict)
+    """The models that `train_model` fits and `score_model` applies, by name."""
+    model_jobs: ModelJobsParams = ModelJobsParams()
+    """The models that one run of these jobs works on."""
     maintain: MaintainParams = MaintainParams()
 
     @field_validator("catalog")
@@ -147,6 +152,34 @@ class JobConfig(Params):
             except ValueError as error:
                 raise ValueError(f"train.features.{side}: {error}") from None
         return self
+
+    @model_validator(mode="after")
+    def _validate_models(self) -> Self:
+        for name, model in self.models.items():
+            if name == "recommender":
+                raise ValueError("models.recommender: this is the model of train_recommender")
+            try:
+                _ = isinstance(model.features, str) and self.features.table_of(model.features)
+            except ValueError as error:
+                raise ValueError(f"models.{name}.features: {error}") from None
+        unknown = [name for name in self.model_jobs.names or () if name not in self.models]
+        if unknown:
+            declared = ", ".join(self.models) or "none"
+            raise ValueError(f"model_jobs.names: {unknown[0]} is no model; declared: {declared}")
+        return self
+
+    def features_of(self, name: str) -> FeatureSet:
+        """The feature set of the model `name`."""
+        model = self.models[name]
+        if isinstance(model.features, str):
+            return model.feature_set(name, self.features.table_of(model.features).features)
+        return model.feature_set(name)
+
+    @property
+    def chosen_models(self) -> dict[str, ModelParams]:
+        """The models of `model_jobs.names`; all without them."""
+        names = self.model_jobs.names
+        return {n: model for n, model in self.models.items() if names is None or n in names}
 
     @property
     def side_tables(self) -> SideTables:

@@ -165,6 +165,16 @@ class FittedCategories(FittedFeature):
             checked = f"COALESCE({checked}, {filled})"
         return {stage_column("in", self.name): checked}
 
+    def sql_refusals(self) -> list[tuple[str, str]]:
+        """Spark SQL conditions on the table for values that are an error, with their messages."""
+        value = text_input(self.column, self.type, SPARK)
+        found = []
+        if self.feature.handle_null == "error":
+            found.append((f"{value} IS NULL", self.null_message))
+        if self.feature.handle_unknown == "error":
+            found.append((self._sql_is_unknown(value, SPARK), self.unknown_message))
+        return found
+
     def sql_outputs(self, dialect: Dialect) -> dict[str, str]:
         """The output columns as SQL over the prepared column."""
         conditions = self._sql_conditions(dialect).items()

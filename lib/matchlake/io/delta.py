@@ -51,6 +51,8 @@ _GONE = (
     "DELTA_UNSUPPORTED_TIME_TRAVEL_BEYOND_DELETED_FILE_RETENTION",
     "DELTA_FILE_NOT_FOUND",
     "FILE_NOT_EXIST",
+    "DELTA_CANNOT_RESTORE_TABLE_VERSION",
+    "Not all files from version",
 )
 """The errors of Delta and Spark for a version without its log or files, as after VACUUM."""
 

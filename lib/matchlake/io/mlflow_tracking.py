@@ -8,14 +8,26 @@ import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from matchlake.errors import ModelError
+from matchlake.errors import ModelError, ModelGoneError
 from matchlake.io.mlflow_client import flat, import_mlflow, quietly, unless_gone
 from matchlake.io.mlflow_errors import asking, is_gone, no_answer, require_active, unreadable
+from matchlake.io.model_versions import (
+    CHALLENGER,
+    CHAMPION,
+    AliasChange,
+    Decision,
+    Descriptions,
+    ModelVersion,
+    Recorder,
+    number_of,
+    unrecorded,
+    version_of,
+    version_with_alias,
+)
 from matchlake.io.params import TrackingParams
 from matchlake.io.ports import HOST, MLFLOW_PORT
 
@@ -25,47 +37,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-CHAMPION = "champion"
-"""Alias of the version in use."""
-
-CHALLENGER = "challenger"
-"""Alias of the newest version that did not become champion."""
-
 _KIND, _TRAINING = "mlflow.experimentKind", "custom_model_development"
 """The tag of an experiment that opens MLflow's page in its view of training runs."""
-
-
-@dataclass(frozen=True)
-class ModelVersion:
-    """A registered version of the model."""
-
-    name: str
-    version: str
-    run_id: str
-    tags: Mapping[str, str] = field(default_factory=dict)
-    aliases: tuple[str, ...] = ()
-
-    @property
-    def uri(self) -> str:
-        """The version's address in MLflow."""
-        return f"models:/{self.name}/{self.version}"
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The alias of a new version, and why."""
-
-    alias: str
-    reason: str
-    champion: str | None = None
-    """The version that was champion at the time of the decision; None: there was none."""
-
-
-class Descriptions(NamedTuple):
-    """Descriptions of a registered model and of one version, in Markdown."""
-
-    model: str
-    version: str
 
 
 class Tracker:
@@ -74,9 +47,20 @@ class Tracker:
     `folder` is the local lakehouse folder, None on a platform.
     """
 
-    def __init__(self, params: TrackingParams, folder: str | None = None) -> None:
+    def __init__(
+        self,
+        params: TrackingParams,
+        folder: str | None = None,
+        trained_by: str = "train_recommender",
+    ) -> None:
         self.params = params
         self._folder = Path(folder).absolute() if folder else None
+        self._trained_by = trained_by
+
+    def for_model(self, name: str, trained_by: str) -> "Tracker":
+        """The same for another model, by its registered name and the job that trains it."""
+        params = self.params.model_copy(update={"model": name})
+        return Tracker(params, str(self._folder) if self._folder else None, trained_by)
 
     @property
     def store(self) -> Path | None:
@@ -114,8 +98,18 @@ class Tracker:
 
     def champion(self) -> ModelVersion | None:
         """The version with the alias champion; None without one."""
+        return self.with_alias(CHAMPION)
+
+    def with_alias(self, alias: str) -> ModelVersion | None:
+        """The version with an alias; None without one."""
         with self._answers():
-            return _champion(self._connect().MlflowClient(), self.params.model)
+            return version_with_alias(self._connect().MlflowClient(), self.params.model, alias)
+
+    def move_alias(self, alias: str, version: str) -> None:
+        """Gives an alias to a version; it leaves the version that had it."""
+        with self._answers():
+            client = self._connect().MlflowClient()
+            client.set_registered_model_alias(self.params.model, alias, version)
 
     def require_champion(self) -> ModelVersion:
         """The champion; raises ModelError without one."""
@@ -123,7 +117,7 @@ class Tracker:
         if champion is None:
             raise ModelError(
                 f"No version of model {self.params.model!r} has the alias {CHAMPION!r} at "
-                f"{self.registry}. Run the job train_recommender first, or give a version the "
+                f"{self.registry}. Run the job {self._trained_by} first, or give a version the "
                 "alias in MLflow."
             )
         return champion
@@ -136,7 +130,22 @@ class Tracker:
             numbers = [int(v.version) for v in client.search_model_versions(f"name='{name}'")]
             # The search gives no aliases. A version may be deleted after the search.
             asked = [unless_gone(client.get_model_version, name, str(n)) for n in sorted(numbers)]
-        return [_version(found) for found in asked if found is not None]
+        return [version_of(found) for found in asked if found is not None]
+
+    def version(self, number: str) -> ModelVersion | None:
+        """A registered version by its number; None if it does not exist."""
+        with self._answers():
+            client = self._connect().MlflowClient()
+            found = unless_gone(client.get_model_version, self.params.model, number)
+        return None if found is None else version_of(found)
+
+    def has_files(self, version: ModelVersion) -> bool:
+        """Whether the files of a version still exist; downloads one of them."""
+        try:
+            with self.files(version, "MLmodel"):
+                return True
+        except ModelGoneError:
+            return False
 
     def delete(self, version: ModelVersion) -> None:
         """Deletes a version and its run, if they still exist; `mlflow gc` removes the files."""
@@ -303,7 +312,8 @@ class Run:
         model_uri: str,
         decision: Decision,
         tags: Mapping[str, str] | None = None,
-        descriptions: "Descriptions | None" = None,
+        descriptions: Descriptions | None = None,
+        record: Recorder = unrecorded,
     ) -> ModelVersion:
         """Registers a logged model as a version with tags, an alias, and descriptions.
 
@@ -311,8 +321,8 @@ class Run:
         another run or a person has moved it, and the new version becomes challenger. MLflow cannot
         check and move in one step, so there are some milliseconds between the two.
 
-        The alias is set last, so that it only names complete versions. If that fails, the version
-        is deleted.
+        The alias is set last, within `record`, so that it only names complete versions. If that
+        fails, the version is deleted.
         """
         client = self._mlflow.MlflowClient()
         tags = {**(tags or {}), "decision": decision.reason}
@@ -325,7 +335,10 @@ class Run:
                 client.set_model_version_tag(self._model, made.version, "decision", reason)
             if descriptions is not None:
                 self._describe(client, made.version, descriptions)
-            client.set_registered_model_alias(self._model, alias, made.version)
+            before = number_of(version_with_alias(client, self._model, alias))
+            change = AliasChange(alias, str(made.version), before, reason, made.run_id)
+            with record(change):
+                client.set_registered_model_alias(self._model, alias, made.version)
         except BaseException:
             client.delete_model_version(self._model, made.version)
             raise
@@ -333,7 +346,7 @@ class Run:
             made.name, str(made.version), made.run_id, {**tags, "decision": reason}, (alias,)
         )
 
-    def _describe(self, client: Any, version: str, descriptions: "Descriptions") -> None:
+    def _describe(self, client: Any, version: str, descriptions: Descriptions) -> None:
         """Describes a version and, unless a person has done so, the model."""
         client.update_model_version(self._model, version, descriptions.version)
         if not client.get_registered_model(self._model).description:
@@ -343,7 +356,7 @@ class Run:
         """Alias and reason of a decision, unless the champion has changed since."""
         if decision.alias != CHAMPION:
             return decision.alias, decision.reason
-        now = _champion(client, self._model)
+        now = version_with_alias(client, self._model, CHAMPION)
         if decision.champion == (now and now.version):
             return decision.alias, decision.reason
         was, is_now = (version or "none" for version in (decision.champion, now and now.version))
@@ -351,24 +364,3 @@ class Run:
             f"the champion was {was} at the comparison, and is {is_now} now, with which the new "
             f"version was not compared. The decision was: {decision.reason}"
         )
-
-
-def _champion(client: Any, model: str) -> ModelVersion | None:
-    """The version with the alias champion; None without one."""
-    try:
-        return _version(client.get_model_version_by_alias(model, CHAMPION))
-    except Exception as error:
-        # Stores use different error codes for a missing model and a missing alias.
-        if is_gone(error) or f"alias {CHAMPION} not found" in str(error):
-            return None
-        raise
-
-
-def _version(found: Any) -> ModelVersion:
-    if not found.version:
-        raise ModelError(
-            "MLflow's answer names no model version. Check that tracking.uri and "
-            "tracking.registry in conf are addresses of MLflow servers."
-        )
-    aliases = tuple(found.aliases or ())
-    return ModelVersion(found.name, str(found.version), found.run_id, dict(found.tags), aliases)

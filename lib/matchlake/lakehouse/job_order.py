@@ -12,8 +12,9 @@ from matchlake.lakehouse.table_registry import declared_tables
 from matchlake.lakehouse.views import FRESHNESS, QUARANTINE, fixed_views
 from matchlake.profiling.profile import COLUMN_PROFILES
 from matchlake.schemas import INTERACTIONS
+from matchlake.training.history import MODEL_HISTORY
 
-MODEL_OF = {"recommend": "train_recommender"}
+MODEL_OF = {"recommend": "train_recommender", "score_model": "train_model"}
 """Jobs that read a registered model, and the job that registers it."""
 
 
@@ -30,6 +31,8 @@ def tables_read(config: JobConfig) -> dict[str, list[str]]:
     silver = silver_specs(config.silver, config.streams).values()
     events = interactions_spec(config.silver, config.streams)
     sets = [each.rows for each in config.training_sets.values()]
+    models = config.models.values()
+    aliases = [MODEL_HISTORY.name] if models else []
     by_job = {
         "ingest_events": [],
         "load_lake": [],
@@ -45,10 +48,13 @@ def tables_read(config: JobConfig) -> dict[str, list[str]]:
         ],
         "train_recommender": [INTERACTIONS.name, *sides, *states],
         "recommend": [
+            MODEL_HISTORY.name,
             INTERACTIONS.name,
             *sides,
             *filter(None, [config.recommend.score_pairs_table]),
         ],
+        "train_model": [*aliases, *(each.rows for each in models)],
+        "score_model": [*aliases, *(each.score_rows or each.rows for each in models)],
     }
     return {job: sorted(set(names)) for job, names in by_job.items()}
 

@@ -10,13 +10,16 @@ from matchlake.io.delta import Lakehouse
 from matchlake.io.erased_users import ERASED_USERS
 from matchlake.profiling.profile import COLUMN_PROFILES, DRIFT
 from matchlake.schemas import INTERACTIONS, USER_ID, TableSpec
+from matchlake.training.history import MODEL_HISTORY
+from matchlake.training.model_params import predictions_spec
 from matchlake.training.scoring import TABLES as ANSWERS
 
 
 def declared_tables(config: JobConfig) -> dict[str, TableSpec]:
     """Every table that the jobs write, by name, with its comment and `written_by`.
 
-    Feature tables and training sets have no columns here: these follow from what the job reads.
+    Feature tables, training sets and tables of predictions have no columns here: these follow from
+    what the job reads.
     """
     specs = [
         *map(stream_table, config.streams.values()),
@@ -48,6 +51,8 @@ def declared_tables(config: JobConfig) -> dict[str, TableSpec]:
             for each in config.training_sets.values()
         ),
         *ANSWERS.values(),
+        *map(predictions_spec, config.models.values()),
+        MODEL_HISTORY,
         ERASED_USERS,
     ]
     return {spec.name: spec for spec in specs}

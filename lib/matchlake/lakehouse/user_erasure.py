@@ -13,7 +13,8 @@ from matchlake.ingest.streams.audit import BatchLog
 from matchlake.io.delta import Lakehouse
 from matchlake.io.erased_users import ERASED_USERS, Salt
 from matchlake.io.fit_checkpoints import FIT_JOBS, remove_checkpoints
-from matchlake.io.mlflow_tracking import ModelVersion, Tracker
+from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.model_versions import ModelVersion
 from matchlake.io.secrets import EnvironmentSecrets, FileSecrets, Secret, SecretRef, secrets_file
 from matchlake.lakehouse.erasure import USER_COLUMNS, Erased, Erasure
 from matchlake.lakehouse.table_registry import declared_tables, table_names

@@ -15,7 +15,8 @@ from matchlake.config import JobConfig
 from matchlake.errors import MatchlakeError
 from matchlake.ingest.files.loader import lake_folder, lake_load
 from matchlake.io.delta import Lakehouse
-from matchlake.io.mlflow_tracking import ModelVersion, Tracker
+from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.model_versions import ModelVersion
 from matchlake.io.secrets.masking import written_forms
 from matchlake.lakehouse.erasure import USER_COLUMNS
 from matchlake.lakehouse.file_search import SHORTEST, FilesFound, IdSearch, search_files

@@ -6,7 +6,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from matchlake.errors import ModelError
-from matchlake.io.mlflow_tracking import ModelVersion, Tracker
+from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.model_versions import ModelVersion
 from matchlake.model_store.mlflow_flavor import EVALUATED, FACTORS
 
 

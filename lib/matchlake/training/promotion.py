@@ -20,7 +20,8 @@ from pyspark.sql import SparkSession
 
 from matchlake.errors import InputError, ModelError, ModelGoneError
 from matchlake.io.delta import Lakehouse, is_gone
-from matchlake.io.mlflow_tracking import CHALLENGER, CHAMPION, Decision, ModelVersion, Tracker
+from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.model_versions import CHALLENGER, CHAMPION, Decision, ModelVersion
 from matchlake.model_store.mlflow_flavor import EVALUATED
 from matchlake.model_store.spark import load_model
 from matchlake.recommender.checkpoint import Checkpointer, local_checkpoint

@@ -20,7 +20,8 @@ from tests.support.saved_models import tracker_in
 from tests.support.sources import ROOT
 
 from matchlake.errors import ConfigError, FitError, ModelError
-from matchlake.io.mlflow_tracking import ModelVersion, Tracker
+from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.model_versions import ModelVersion
 from matchlake.model_store.mlflow_flavor import EVALUATED, FACTORS
 from matchlake.model_store.spark import load_numpy
 from matchlake.recommender.als.numpy_model import NumpyFactorModel

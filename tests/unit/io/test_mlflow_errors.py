@@ -10,7 +10,8 @@ import pytest
 from tests.support.saved_models import tracker_in
 
 from matchlake.errors import ModelError, ModelGoneError
-from matchlake.io.mlflow_tracking import ModelVersion, Tracker
+from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.model_versions import ModelVersion
 from matchlake.io.params import TrackingParams
 
 

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from tests.support.saved_models import USERS, purge, register, saved, tracker_in
 
 from matchlake.errors import ModelError, ModelGoneError
-from matchlake.io.mlflow_tracking import Decision, Tracker
+from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.model_versions import Decision
 from matchlake.io.params import TrackingParams
 from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor
 from matchlake.model_store.spark import load_numpy

@@ -9,7 +9,8 @@ from tests.support.saved_models import purge, saved, tracker_in
 
 from matchlake.errors import InputError, ModelError, ModelGoneError
 from matchlake.io.delta import Lakehouse
-from matchlake.io.mlflow_tracking import ModelVersion, Tracker
+from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.model_versions import ModelVersion
 from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor
 from matchlake.recommender.split import SplitParams
 from matchlake.training import promotion as gate

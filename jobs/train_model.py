@@ -1,0 +1,70 @@
+"""Trains the models of conf: rows -> split -> features and fit -> gate -> a registered version."""
+
+import logging
+import sys
+
+from matchlake.errors import FitError, MatchlakeError
+from matchlake.io.model_versions import CHAMPION, ModelVersion
+from matchlake.lakehouse.registered_models import registered_model
+from matchlake.lakehouse.rollback import settled_history
+from matchlake.model_store.scoring_folder import SCORING, save_scoring_model, scoring_flavor
+from matchlake.runtime import Flag, Runtime, run_job
+from matchlake.training.model_card import model_card
+from matchlake.training.model_data import read_rows
+from matchlake.training.model_evaluation import TEST_PART, evaluate_model, flat, test_part
+from matchlake.training.model_plots import model_plots
+from matchlake.training.model_training import train
+
+_log = logging.getLogger("matchlake.train_model")
+
+_SAMPLE = 1_000
+"""Test rows from which those are taken that verify exports of the model."""
+
+FLAGS = (Flag("--model", "model_jobs.names", "NAME", "a model of conf; may be repeated"),)
+
+
+def run(runtime: Runtime) -> None:
+    """Trains each chosen model; one that fails does not keep the others from their training."""
+    failed = []
+    for name in runtime.config.chosen_models:
+        try:
+            made = train_model(runtime, name)
+        except MatchlakeError as error:
+            failed.append(f"models.{name}: {error}")
+            _log.error("models.%s is not trained: %s", name, error)
+            continue
+        alias = made.aliases[0]
+        level = logging.INFO if alias == CHAMPION else logging.WARNING
+        _log.log(level, "%s %s is %s: %s", name, made.version, alias, made.tags["decision"])
+    if not runtime.config.chosen_models:
+        _log.warning("conf declares no models: see `models` in conf/README.md")
+    if failed:
+        raise FitError("\n".join(failed))
+
+
+def train_model(runtime: Runtime, name: str) -> ModelVersion:
+    """Fits one model, compares it with its champion, and registers the version with its alias."""
+    lake, params = runtime.lakehouse, runtime.config.models[name]
+    features = runtime.config.features_of(name)
+    model = registered_model(runtime.config, runtime.tracker, name)
+    aliases = settled_history(lake, model)
+    rows = read_rows(lake, name, params, features)
+    with model.tracker.run(f"train_model {name}") as run, model.tracker.scratch() as scratch:
+        run.log_params(params.model_dump(mode="json", exclude={"features"}))
+        run.log_input(params.rows, rows.version)
+        trained = train(name, params, features, rows)
+        found = evaluate_model(trained, rows.test, params, model.tracker)
+        run.log_metrics(flat(found))
+        for file, figure in model_plots(params.task, found.scored, found.importances).items():
+            run.log_figure(figure, file)
+        run.log_text(
+            model_card(params, trained, rows, found.figures, found.decision), "model_card.md"
+        )
+        save_scoring_model(trained.model, scratch / SCORING, found.test.head(_SAMPLE))
+        uri = run.log_model(scoring_flavor(scratch / SCORING))
+        tags = {TEST_PART: test_part(params)}
+        return run.register(uri, found.decision, tags, aliases.recording("train"))
+
+
+if __name__ == "__main__":
+    sys.exit(run_job("train_model", run, flags=FLAGS))

@@ -1,0 +1,57 @@
+"""The registered models of conf: their names, their tables, and the jobs that write these."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from matchlake.config import JobConfig
+from matchlake.errors import ConfigError
+from matchlake.io.mlflow_tracking import Tracker
+from matchlake.schemas import TableSpec
+from matchlake.training.model_params import predictions_spec, registered_name
+from matchlake.training.scoring import TABLES
+
+RECOMMENDER = "recommender"
+"""The name of the model of `train_recommender` on the command line."""
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A model with its registry name, and what its champion writes."""
+
+    name: str
+    """Its name in conf and on the command line."""
+    tracker: Tracker = field(repr=False)
+    tables: Mapping[str, TableSpec] = field(repr=False)
+    """The tables of the champion. One without columns here has those that it was written with."""
+    job: str
+    """The command that writes the tables."""
+
+    @property
+    def registered_name(self) -> str:
+        """Its name in the registry."""
+        return self.tracker.params.model
+
+
+def registered_models(config: JobConfig, tracker: Tracker) -> dict[str, RegisteredModel]:
+    """The recommender and the models of conf, by name."""
+    tables = {spec.name: spec for spec in TABLES.values()}
+    recommender = RegisteredModel(RECOMMENDER, tracker, tables, "matchlake run recommend")
+    others = {name: _declared(config, tracker, name) for name in config.models}
+    return {RECOMMENDER: recommender, **others}
+
+
+def _declared(config: JobConfig, tracker: Tracker, name: str) -> RegisteredModel:
+    spec = predictions_spec(config.models[name])
+    own = tracker.for_model(registered_name(config.tracking.model, name), "train_model")
+    job = f"matchlake run score_model --model {name}"
+    return RegisteredModel(name, own, {spec.name: spec}, job)
+
+
+def registered_model(config: JobConfig, tracker: Tracker, name: str) -> RegisteredModel:
+    """One of `registered_models`; raises ConfigError with their names for another name."""
+    models = registered_models(config, tracker)
+    if name not in models:
+        raise ConfigError(
+            f"No model {name!r}: conf declares {', '.join(models)}. Declare it below `models`."
+        )
+    return models[name]

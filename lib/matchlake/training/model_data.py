@@ -1,0 +1,168 @@
+"""Rows for a model of conf: read at one version, split, and as arrays of the driver."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from matchlake.errors import InputError, SchemaError
+from matchlake.features.feature_set import FeatureSet
+from matchlake.features.model import FeatureModel
+from matchlake.io.delta import Lakehouse
+from matchlake.schemas import quote_identifier
+from matchlake.training.model_params import ModelParams, ModelSplitParams
+
+_log = logging.getLogger(__name__)
+
+LABEL = "matchlake label"
+"""The label beside the columns of a frame: a name that no column of conf has."""
+_BUCKETS = 1 << 32
+_DOUBLE = 8
+_COPIES = 4
+"""Copies of the features in memory: as Arrow, as a matrix, and in the estimator."""
+_MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class ModelRows:
+    """The labelled rows of a model, at one version of their table, in two parts."""
+
+    version: int
+    train: DataFrame
+    test: DataFrame
+    left_out: int
+    """Rows without a label, or without a value in the column of the split."""
+
+
+def read_rows(lake: Lakehouse, name: str, params: ModelParams, features: FeatureSet) -> ModelRows:
+    """Reads and splits the rows; lazy but for one job that counts them, and one for times.
+
+    Raises SchemaError for missing columns, and InputError for more rows than may be fitted, or for
+    none.
+    """
+    version = lake.version(params.rows)
+    frame = lake.read(params.rows, version)
+    read = [features.column(each) for each in features.features]
+    needed = [*params.keys, *read, *filter(None, [params.label, params.split.column])]
+    missing = [each for each in dict.fromkeys(needed) if each not in frame.columns]
+    if missing:
+        where = f"{params.rows}, which models.{name} reads"
+        raise SchemaError.missing(where, missing, frame.columns)
+    usable = F.lit(True)  # noqa: FBT003 - a condition, not a flag
+    for column in filter(None, [params.label, params.split.column]):
+        usable = usable & _is_present(frame, column)
+    total, count = frame.agg(F.count("*"), F.count_if(usable)).collect()[0]
+    _require_size(name, params, count, total)
+    rows = frame.where(usable).withColumn(LABEL, _label(frame, name, params))
+    if count < total:
+        _log.warning(
+            "models.%s: %d of %d rows are left out: they have no label, or no %s",
+            *(name, total - count, total, params.split.column or "label"),
+        )
+    is_test = _test_condition(rows, params)
+    return ModelRows(version, rows.where(~is_test), rows.where(is_test), total - count)
+
+
+def _is_present(frame: DataFrame, column: str) -> Column:
+    value = F.col(quote_identifier(column))
+    is_floating = dict(frame.dtypes)[column] in ("float", "double")
+    return value.isNotNull() & ~F.isnan(value) if is_floating else value.isNotNull()
+
+
+def _label(frame: DataFrame, name: str, params: ModelParams) -> Column:
+    """The label: a class as text, a number as double, or null for a clustering."""
+    if params.label is None:
+        return F.lit(None).cast("double")
+    column, kind = F.col(quote_identifier(params.label)), dict(frame.dtypes)[params.label]
+    is_fractional = kind in ("float", "double") or kind.startswith("decimal")
+    if params.task == "classification" and is_fractional:
+        raise InputError(
+            f"models.{name}: the label {params.label} is {kind}, which is no class. Choose the "
+            "task regression, or make whole numbers or texts of it in a view."
+        )
+    is_number = is_fractional or kind in ("tinyint", "smallint", "int", "bigint", "boolean")
+    if params.task == "regression" and not is_number:
+        raise InputError(
+            f"models.{name}: the label {params.label} is {kind}, and a regression needs a number. "
+            "Choose the task classification, or another label."
+        )
+    return column.cast("string" if params.task == "classification" else "double")
+
+
+def _require_size(name: str, params: ModelParams, count: int, total: int) -> None:
+    """Raises InputError for no rows, and for more than may be fitted."""
+    if not count:
+        column = params.label or params.split.column or "rows"
+        raise InputError(
+            f"models.{name}: {params.rows} has {total} rows, and none of them has a value of "
+            f"{column}. Check this column, and the job that writes the table."
+        )
+    if count > params.max_rows:
+        raise InputError(
+            f"models.{name}: {params.rows} has {count:,} rows, and models.{name}.max_rows allows "
+            f"{params.max_rows:,}. Use a view with fewer rows, or raise max_rows if the driver has "
+            "the memory."
+        )
+
+
+def require_memory(name: str, params: ModelParams, model: FeatureModel, rows: int) -> None:
+    """Raises InputError if the features of so many rows do not fit into `memory_mb`."""
+    columns = len(model.outputs())
+    need = -(-rows * columns * _DOUBLE * _COPIES // _MEBIBYTE)
+    if need > params.memory_mb:
+        raise InputError(
+            f"models.{name}: {rows:,} rows with {columns} feature columns need about {need:,} MB, "
+            f"and models.{name}.memory_mb allows {params.memory_mb:,}. Use fewer rows or columns "
+            "(max_categories of a feature), or raise memory_mb if the driver has the memory."
+        )
+
+
+def _test_condition(rows: DataFrame, params: ModelParams) -> Column:
+    """Whether a row belongs to the test part; equal for equal rows of any version."""
+    split = params.split
+    if split.kind == "time":
+        return F.col(quote_identifier(split.column or "")) > F.lit(_cutoff(rows, split))
+    names = [split.column or ""] if split.kind == "group" else params.keys
+    texts = [F.col(quote_identifier(each)).cast("string") for each in names]
+    bucket = F.pmod(F.xxhash64(F.lit(split.seed), *texts), F.lit(_BUCKETS))
+    return bucket < int(split.test_fraction * _BUCKETS)
+
+
+def _cutoff(rows: DataFrame, split: ModelSplitParams) -> Any:
+    """The last time of the training part; one Spark job."""
+    time = F.col(quote_identifier(split.column or ""))
+    accuracy = 1_000_000
+    return rows.agg(F.percentile_approx(time, 1 - split.test_fraction, accuracy)).collect()[0][0]
+
+
+def training_arrays(
+    model: FeatureModel, train: DataFrame, keys: Sequence[str]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any] | None]:
+    """The features of a training part as a matrix, NaN for null, and the labels.
+
+    Rows are in the order of their keys, so that a fit does not depend on partitions. One Spark job.
+    """
+    with_label = model.model_copy(update={"keys": (*keys, LABEL)})
+    table = with_label.transform(train).toArrow().sort_by([(key, "ascending") for key in keys])
+    names = [output.name for output in model.outputs()]
+    matrix = np.empty((table.num_rows, len(names)))
+    for i, name in enumerate(names):
+        matrix[:, i] = table[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    label = table[LABEL]
+    is_known = label.null_count < len(label)
+    return matrix, label.to_numpy(zero_copy_only=False) if is_known else None
+
+
+def test_rows(test: DataFrame, keys: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """The keys, labels and columns of the test part, in the order of the keys. One Spark job."""
+    names = list(dict.fromkeys([*keys, *columns, LABEL]))
+    table = test.select(*map(quote_identifier, names)).toArrow()
+    rows: pd.DataFrame = table.sort_by([(key, "ascending") for key in keys]).to_pandas()
+    return rows

@@ -1,0 +1,130 @@
+"""Measures a new model of conf on its test part, beside the champion and a constant prediction."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import DataFrame
+
+from matchlake.errors import ModelError, ModelGoneError
+from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.model_versions import CHALLENGER, CHAMPION, Decision, ModelVersion
+from matchlake.model_store.scoring_folder import SCORING, load_scoring_model
+from matchlake.model_store.scoring_model import ScoringModel
+from matchlake.training.model_gate import compare, decide
+from matchlake.training.model_params import LOWER_IS_BETTER, METRICS, GateParams, ModelParams
+from matchlake.training.model_training import (
+    Trained,
+    constant_of,
+    has_prediction,
+    importance,
+    read_test_rows,
+    score,
+)
+from matchlake.training.task_metrics import Scored, measure, metric
+
+_log = logging.getLogger(__name__)
+
+TEST_PART = "test_part"
+"""Tag of a version: the table, the label and the split of its test part, as JSON."""
+_UNSURE = GateParams(confidence=None)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A new model on its test part."""
+
+    figures: Mapping[str, Mapping[str, float]]
+    """The metrics of `model`, and of `champion` and `constant`, if there are these."""
+    decision: Decision
+    test: pd.DataFrame
+    """The test rows with a prediction."""
+    scored: Scored
+    """The predictions of the model for them."""
+    importances: Mapping[str, float]
+    """The loss that a shuffle adds, by feature."""
+
+
+def test_part(params: ModelParams) -> str:
+    """What two versions need to have in common to be compared."""
+    same = {"rows", "label", "task", "split", "keys"}
+    return json.dumps(params.model_dump(mode="json", include=same), sort_keys=True)
+
+
+def evaluate_model(
+    trained: Trained, test: DataFrame, params: ModelParams, tracker: Tracker
+) -> Evaluation:
+    """Scores the test part with the new model and the champion, and decides on the alias.
+
+    Rows that one of them refuses or cannot score do not count. One Spark job reads the rows.
+    """
+    champion = tracker.champion()
+    other, without = _champion(champion, tracker, params, test)
+    models = {"model": trained.model} | ({} if other is None else {"champion": other})
+    rows = read_test_rows(test, params.keys, list(models.values()))
+    scored = {name: score(model, rows) for name, model in models.items()}
+    present = np.logical_and.reduce([has_prediction(each) for each in scored.values()])
+    if not present.all():
+        _log.warning("%d of %d test rows have no prediction", int((~present).sum()), len(rows))
+    kept = np.flatnonzero(present)
+    scored = {name: each.take(kept) for name, each in scored.items()}
+    constant = constant_of(trained, scored["model"])
+    scored |= {} if constant is None else {"constant": constant}
+    figures = {name: measure(each, METRICS[params.task]) for name, each in scored.items()}
+    name = params.deciding_metric
+    found = {
+        each: compare(name, scored["model"], scored[each], gate, params.seed)
+        for each, gate in (("champion", params.gate), ("constant", _UNSURE))
+        if each in scored
+    }
+    decision = decide(found.get("champion"), found.get("constant"), params.gate, without)
+    rows = rows.iloc[kept].reset_index(drop=True)
+    loss = _loss(name)
+    return Evaluation(
+        *(figures, decision, rows, scored["model"]),
+        importance(trained.model, rows, loss, params.seed),
+    )
+
+
+def flat(evaluation: Evaluation) -> dict[str, float]:
+    """All metrics in one mapping: `metric` for the model, `model/metric` for the others."""
+    return {
+        metric if name == "model" else f"{name}/{metric}": value
+        for name, metrics in evaluation.figures.items()
+        for metric, value in metrics.items()
+    }
+
+
+def _champion(
+    champion: ModelVersion | None, tracker: Tracker, params: ModelParams, test: DataFrame
+) -> tuple[ScoringModel | None, Decision]:
+    """The champion's model; and the decision without a comparison, if it cannot be compared."""
+    if champion is None:
+        return None, Decision(CHAMPION, "the first model: there was no champion")
+    version = champion.version
+    if champion.tags.get(TEST_PART) != test_part(params):
+        reason = f"champion {version} was evaluated on other rows, label, keys or split"
+        return None, Decision(CHALLENGER, reason, version)
+    try:
+        with tracker.files(champion, f"artifacts/{SCORING}") as folder:
+            model = load_scoring_model(folder)
+    except ModelGoneError as error:
+        reason = f"champion {version} can no longer be compared with, so it is replaced: {error}"
+        return None, Decision(CHAMPION, reason, version)
+    except ModelError as error:
+        reason = f"champion {version} cannot be measured: {error}"
+        return None, Decision(CHALLENGER, reason, version)
+    missing = [each for each in model.columns() if each not in test.columns]
+    if missing:
+        reason = f"champion {version} reads {missing[0]}, which {params.rows} no longer has"
+        return None, Decision(CHALLENGER, reason, version)
+    return model, Decision(CHALLENGER, "", version)
+
+
+def _loss(name: str) -> Callable[[Scored], float]:
+    """The metric as a loss: a function of a `Scored`."""
+    sign = 1 if name in LOWER_IS_BETTER else -1
+    return lambda scored: sign * metric(scored, name)

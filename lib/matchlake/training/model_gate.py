@@ -1,0 +1,109 @@
+"""Whether a new version of a model of conf becomes champion.
+
+New version and champion score the same test rows. The rows are drawn again with replacement, many
+times. The new version becomes champion if it is better on the test part, and in a high enough share
+of the resamples. It must also be better than a constant prediction.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from matchlake.io.model_versions import CHALLENGER, CHAMPION, Decision
+from matchlake.training.model_params import LOWER_IS_BETTER, GateParams
+from matchlake.training.task_metrics import ROW_LOSSES, Array, Scored, mean_loss, metric
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two versions in one metric, on the same rows."""
+
+    metric: str
+    value: float
+    """Of the new version."""
+    other: float
+    """Of the champion."""
+    won: float
+    """The share of resamples in which the new version is better."""
+    low: float
+    """The difference, new minus champion: its quantile 0.05 over the resamples."""
+    high: float
+    """Its quantile 0.95."""
+    resamples: int
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the new version is strictly better on the rows themselves."""
+        return is_better(self.metric, self.value, self.other)
+
+    def __str__(self) -> str:
+        """The comparison in words."""
+        text = f"{self.metric} {self.value:.6f} against {self.other:.6f}"
+        if not self.resamples:
+            return text
+        return (
+            f"{text}; better in {self.won:.1%} of {self.resamples} resamples, difference "
+            f"{self.low:+.6f} to {self.high:+.6f} in 90% of them"
+        )
+
+
+def is_better(name: str, value: float, other: float) -> bool:
+    """Whether `value` is strictly better than `other`; a missing value is never better."""
+    if np.isnan(other):
+        return not np.isnan(value)
+    return value < other if name in LOWER_IS_BETTER else value > other
+
+
+def compare(name: str, new: Scored, champion: Scored, gate: GateParams, seed: int) -> Comparison:
+    """Compares two versions that scored the same rows in the same order."""
+    random = np.random.default_rng(seed)
+    value, other = metric(new, name), metric(champion, name)
+    if gate.confidence is None:
+        return Comparison(name, value, other, 1.0, 0.0, 0.0, 0)
+    if len(new) > gate.max_rows:
+        drawn = random.choice(len(new), gate.max_rows, replace=False)
+        new, champion = new.take(drawn), champion.take(drawn)
+    draw = _resample(name, new, champion)
+    draws = (random.integers(0, len(new), len(new)) for _ in range(gate.resamples))
+    pairs = np.array([draw(rows) for rows in draws])
+    pairs = pairs[np.isfinite(pairs).all(axis=1)]
+    if not len(pairs):
+        return Comparison(name, value, other, 0.0, float("nan"), float("nan"), 0)
+    won = np.mean([is_better(name, ours, theirs) for ours, theirs in pairs])
+    low, high = np.quantile(pairs[:, 0] - pairs[:, 1], (0.05, 0.95))
+    return Comparison(name, value, other, float(won), float(low), float(high), len(pairs))
+
+
+def _resample(name: str, new: Scored, champion: Scored) -> Callable[[Array], tuple[float, float]]:
+    """A function from drawn rows to the metric of both versions."""
+    if name not in ROW_LOSSES:
+        return lambda rows: (metric(new.take(rows), name), metric(champion.take(rows), name))
+    ours, theirs = ROW_LOSSES[name](new), ROW_LOSSES[name](champion)
+    return lambda rows: (mean_loss(ours[rows], name), mean_loss(theirs[rows], name))
+
+
+def decide(
+    comparison: Comparison | None, constant: Comparison | None, gate: GateParams, without: Decision
+) -> Decision:
+    """Champion or challenger, with the reason.
+
+    `comparison` is with the champion, `constant` with a constant prediction; None: not compared.
+    `without` is the decision if there is no comparison with a champion; it names the champion.
+    """
+    version = without.champion
+    if gate.require_better_than_constant and constant is not None and not constant.is_better:
+        return Decision(
+            CHALLENGER,
+            f"it is no better than a constant prediction: {constant.metric} {constant.value:.6f} "
+            f"against {constant.other:.6f}; allow it with gate.require_better_than_constant: false",
+            version,
+        )
+    if comparison is None:
+        return without
+    on = f"{comparison}; against champion {version} on the same test rows"
+    if not comparison.is_better:
+        return Decision(CHALLENGER, f"not better: {on}", version)
+    if gate.confidence is not None and comparison.won < gate.confidence:
+        return Decision(CHALLENGER, f"not surely better: {on}", version)
+    return Decision(CHAMPION, f"better: {on}", version)

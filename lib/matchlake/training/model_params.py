@@ -1,0 +1,172 @@
+"""Parameters of the models that `train_model` fits; reading them starts no Spark."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from matchlake.features.feature_set import PLAIN_NAME, FeatureName, FeatureSet
+from matchlake.features.kinds import Feature
+from matchlake.learners.params import TrainerParams
+from matchlake.params import Params, Settable
+from matchlake.schemas import TableName, TableSpec, user_columns_of
+
+METRICS = {
+    "classification": (
+        *("accuracy", "precision", "recall", "f1", "log_loss", "brier", "roc_auc", "pr_auc"),
+    ),
+    "regression": ("mae", "rmse", "rae", "rse", "r2"),
+    "clustering": ("inertia", "silhouette", "davies_bouldin", "calinski_harabasz"),
+}
+"""The metrics of each task."""
+LOWER_IS_BETTER = frozenset(
+    ("log_loss", "brier", "mae", "rmse", "rae", "rse", "inertia", "davies_bouldin")
+)
+"""Metrics of which a smaller value is the better one."""
+RESERVED = ("prediction", "probabilities", "distances", "refusal", "model_version")
+"""The columns of a table of predictions beside its keys."""
+_DEFAULT_METRIC = {"classification": "log_loss", "regression": "rmse", "clustering": "silhouette"}
+
+ModelName = Annotated[str, Field(pattern=PLAIN_NAME)]
+
+
+class ModelSplitParams(Params):
+    """How rows are split into a training part and a test part."""
+
+    kind: Literal["random", "time", "group"] = "random"
+    """`random`: by a hash of the keys. `group`: by a hash of `column`; all rows of a value are in
+    the same part. `time`: the latest rows by `column` are the test part."""
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    """The fraction of rows, or of groups, in the test part."""
+    seed: int = 0
+    """Another seed draws another test part; not for `time`."""
+    column: str | None = None
+    """The column of the groups or of the times."""
+
+    @model_validator(mode="after")
+    def _check_column(self) -> Self:
+        if (self.column is None) != (self.kind == "random"):
+            need = "takes no column" if self.kind == "random" else "needs a column"
+            raise ValueError(f"a split of kind {self.kind} {need}")
+        return self
+
+
+class GateParams(Params):
+    """What a new version needs to become champion."""
+
+    confidence: float | None = Field(0.95, gt=0.5, lt=1)
+    """The share of resamples of the test part in which the new version must be better than the
+    champion; null: it must only be better on the test part itself."""
+    resamples: int = Field(500, ge=20, le=10_000)
+    """Number of resamples of the test part."""
+    max_rows: int = Field(100_000, ge=100)
+    """Rows of the test part that are resampled; of a larger one, so many are drawn."""
+    require_better_than_constant: bool = True
+    """A version becomes champion only if it is better in the metric than a constant prediction: the
+    mean, or the frequency of each class. Not for clustering."""
+
+
+class ModelParams(Params):
+    """A model of tables: its rows, its features, its trainer, and the table of its predictions."""
+
+    rows: TableName
+    """The table or view to learn from."""
+    label: str | None = None
+    """The column to predict; null only for clustering. Rows without a label are left out."""
+    task: Literal["classification", "regression", "clustering"]
+    """What is predicted: a class, a number, or the number of a cluster."""
+    split: ModelSplitParams = ModelSplitParams()
+    """How the test part is chosen."""
+    features: str | dict[FeatureName, Feature]
+    """The features by name, as in a feature set; or the name of a set below `features.tables`."""
+    trainer: TrainerParams
+    """The estimator and its parameters."""
+    metric: str | None = None
+    """The metric that decides on the champion; null: log_loss, rmse or silhouette."""
+    gate: GateParams = GateParams()
+    """What makes a champion."""
+    keys: tuple[str, ...] = Field(min_length=1)
+    """The columns that identify a row; the table of predictions has them."""
+    score_rows: TableName | None = None
+    """The table or view that `score_model` scores; null: `rows`."""
+    table: TableName
+    """The table of predictions."""
+    comment: str
+    """The comment of this table in the catalog."""
+    user_columns: tuple[str, ...] | None = None
+    """The keys that hold the id of a person; `[]`: none; null: `user_id`, if it is a key."""
+    max_rows: int = Field(5_000_000, ge=1)
+    """More rows than this are refused: the fit is in the memory of one process."""
+    memory_mb: int = Field(4096, ge=64)
+    """A fit that needs more memory than this is refused. It takes about four copies of the
+    features in doubles."""
+    seed: int = 0
+    """The seed of the trainer and of the resamples."""
+
+    @model_validator(mode="after")
+    def _check_label(self) -> Self:
+        if (self.label is None) != (self.task == "clustering"):
+            need = "takes no label" if self.task == "clustering" else "needs a label"
+            raise ValueError(f"{self.task} {need}")
+        read = () if isinstance(self.features, str) else self.features.items()
+        leaks = [name for name, each in read if (each.column or name) == self.label]
+        if leaks:
+            raise ValueError(f"features.{leaks[0]} reads {self.label}, which is the label")
+        taken = [key for key in self.keys if key in RESERVED]
+        if taken:
+            raise ValueError(f"keys: {taken[0]} is a column that score_model adds: rename the key")
+        user_columns_of(self.user_columns, self.keys)
+        return self
+
+    @model_validator(mode="after")
+    def _check_metric(self) -> Self:
+        known = METRICS[self.task]
+        if self.metric is not None and self.metric not in known:
+            raise ValueError(
+                f"metric {self.metric} is none of {self.task}: choose one of {', '.join(known)}"
+            )
+        return self
+
+    @property
+    def deciding_metric(self) -> str:
+        """The metric that decides on the champion."""
+        return self.metric or _DEFAULT_METRIC[self.task]
+
+    @property
+    def persons(self) -> tuple[str, ...]:
+        """The keys that hold the id of a person."""
+        return user_columns_of(self.user_columns, self.keys)
+
+    def feature_set(self, name: str, declared: FeatureSet | None = None) -> FeatureSet:
+        """The features as a set with the keys; `declared` is the set that `features` names."""
+        features = declared.features if declared is not None else self.features
+        return FeatureSet.model_validate({"name": name, "keys": self.keys, "features": features})
+
+
+class ModelJobsParams(Params):
+    """The models that the jobs train_model and score_model work on."""
+
+    names: Settable[tuple[str, ...] | None] = None
+    """Names below `models`; null: all."""
+
+
+def registered_name(recommender: str, name: str) -> str:
+    """The registered name of the model `name`, beside that of the recommender.
+
+    `catalog.gold.recommender` gives `catalog.gold.NAME`, and `alice_recommender` gives
+    `alice_NAME`.
+    """
+    before, dot, last = recommender.rpartition(".")
+    own = last.removesuffix("recommender") if last.endswith("recommender") else f"{last}_"
+    return f"{before}{dot}{own}{name}"
+
+
+def predictions_spec(params: ModelParams) -> TableSpec:
+    """The table of predictions, without columns: these follow from the model and its keys."""
+    return TableSpec(
+        params.table,
+        params.comment,
+        (),
+        keys=params.keys,
+        user_columns=params.persons,
+        written_by="score_model",
+    )

@@ -1,0 +1,203 @@
+"""Metrics of classifications, regressions and clusterings on a test part, in memory.
+
+Where a metric is the mean of a loss per row, the loss is a function of its own: a resample of the
+test part is then a mean of other rows. The other metrics are those of scikit-learn, which is
+imported on first use.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Doubles = npt.NDArray[np.float64]
+
+_LEAST = float(np.finfo(np.float64).eps)
+"""The least probability that counts, as in scikit-learn."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Predictions for the rows of a test part; every array has one entry per row."""
+
+    prediction: Array
+    """The class, the number, or the number of the cluster."""
+    truth: Array = field(default_factory=lambda: np.empty(0))
+    """The label; empty for a clustering."""
+    scores: Doubles = field(default_factory=lambda: np.empty((0, 0)))
+    """The probability of each class, or the distance to each centre: one column each."""
+    classes: tuple[str, ...] = ()
+    """The classes, in the order of the columns of `scores`."""
+    features: Doubles = field(default_factory=lambda: np.empty((0, 0)))
+    """The features of a clustering: one column each."""
+
+    def __len__(self) -> int:
+        return len(self.prediction)
+
+    def take(self, rows: Array) -> "Scored":
+        """The same for some rows, by their positions."""
+        parts = {
+            name: getattr(self, name) for name in ("prediction", "truth", "scores", "features")
+        }
+        return replace(self, **{n: part[rows] for n, part in parts.items() if len(part)})
+
+
+def classified(truth: Array, probabilities: Doubles, classes: tuple[str, ...]) -> Scored:
+    """A scored classification; a class that the model does not know has the probability 0."""
+    unknown = tuple(sorted({*map(str, truth)}.difference(classes)))
+    zeros = np.zeros((len(truth), len(unknown)))
+    prediction = np.array(classes, object)[np.argmax(probabilities, axis=1)]
+    scores = np.column_stack([probabilities, zeros])
+    return Scored(prediction, truth.astype(object), scores, (*classes, *unknown))
+
+
+def measure(scored: Scored, metrics: tuple[str, ...]) -> dict[str, float]:
+    """The value of each metric; those without a value on these rows are left out."""
+    values = {name: metric(scored, name) for name in metrics}
+    return {name: value for name, value in values.items() if np.isfinite(value)}
+
+
+def metric(scored: Scored, name: str) -> float:
+    """One metric; NaN where it is not defined, such as the AUC of a single class."""
+    if name in ROW_LOSSES:
+        return mean_loss(ROW_LOSSES[name](scored), name)
+    return float(_OTHERS[name](scored))
+
+
+def mean_loss(losses: Doubles, name: str) -> float:
+    """A metric from its loss per row: their mean, its root, or their sum."""
+    if name == "inertia":
+        return float(np.sum(losses))
+    mean = float(np.mean(losses))
+    return mean**0.5 if name == "rmse" else mean
+
+
+def confusion(scored: Scored) -> Array:
+    """The number of rows by true class (row) and predicted class (column)."""
+    from sklearn.metrics import confusion_matrix  # noqa: PLC0415 - takes a second
+
+    found: Array = confusion_matrix(scored.truth, scored.prediction, labels=list(scored.classes))
+    return found
+
+
+def is_class(scored: Scored, index: int) -> npt.NDArray[np.bool_]:
+    """Whether each row has a class, by the position of the class."""
+    same: npt.NDArray[np.bool_] = scored.truth == scored.classes[index]
+    return same
+
+
+def measured_classes(scored: Scored) -> list[int]:
+    """The positions of classes with a curve: the second of two, or each of more that has rows."""
+    chosen = [1] if len(scored.classes) == 2 else range(len(scored.classes))  # noqa: PLR2004
+    return [i for i in chosen if 0 < int(np.sum(is_class(scored, i))) < len(scored)]
+
+
+def _errors(scored: Scored) -> Doubles:
+    errors: Doubles = scored.prediction.astype("float64") - scored.truth.astype("float64")
+    return errors
+
+
+def _one_hot(scored: Scored) -> Doubles:
+    return np.column_stack([is_class(scored, i) for i in range(len(scored.classes))]).astype(float)
+
+
+def _log_losses(scored: Scored) -> Doubles:
+    of_truth = np.sum(scored.scores * _one_hot(scored), axis=1)
+    losses: Doubles = -np.log(np.clip(of_truth, _LEAST, 1 - _LEAST))
+    return losses
+
+
+def _brier_losses(scored: Scored) -> Doubles:
+    """The squared distance to the truth; of two classes that of one of them."""
+    losses: Doubles = np.sum((scored.scores - _one_hot(scored)) ** 2, axis=1)
+    return losses / 2 if len(scored.classes) == 2 else losses  # noqa: PLR2004
+
+
+def _silhouettes(scored: Scored) -> Doubles:
+    """By the distances to the nearest centre and to the second one; 0 for a single centre."""
+    distances = scored.scores
+    if distances.shape[1] == 1:
+        return np.zeros(len(scored))
+    own, other = np.partition(distances, 1, axis=1)[:, :2].T
+    larger = np.maximum(own, other)
+    gains: Doubles = np.divide(other - own, larger, out=np.zeros(len(scored)), where=larger > 0)
+    return gains
+
+
+ROW_LOSSES: dict[str, Callable[[Scored], Doubles]] = {
+    "accuracy": lambda scored: (scored.prediction == scored.truth).astype("float64"),
+    "log_loss": _log_losses,
+    "brier": _brier_losses,
+    "mae": lambda scored: np.abs(_errors(scored)),
+    "rmse": lambda scored: np.square(_errors(scored)),
+    "inertia": lambda scored: np.square(np.min(scored.scores, axis=1)),
+    "silhouette": _silhouettes,
+}
+"""The loss per row, or the gain, of metrics that have one."""
+
+
+def _relative(scored: Scored, power: int) -> float:
+    """The errors relative to those of the mean; NaN for a constant label."""
+    truth = scored.truth.astype("float64")
+    spread = np.sum(np.abs(truth - np.mean(truth)) ** power)
+    return float(np.sum(np.abs(_errors(scored)) ** power) / spread) if spread else float("nan")
+
+
+def _by_class(name: str) -> Callable[[Scored], float]:
+    """Precision, recall or F1: of the second of two classes, or the mean of all classes."""
+
+    def value(scored: Scored) -> float:
+        from sklearn import metrics  # noqa: PLC0415 - takes a second
+
+        labels = list(scored.classes)
+        chosen = labels[1:] if len(labels) == 2 else labels  # noqa: PLR2004
+        function = getattr(metrics, f"{name}_score")
+        given = (scored.truth.astype(str), scored.prediction.astype(str))
+        return float(function(*given, labels=chosen, average="macro", zero_division=0))
+
+    return value
+
+
+def _by_curve(name: str) -> Callable[[Scored], float]:
+    """The mean area under a curve, over `measured_classes`; NaN without any."""
+
+    def value(scored: Scored) -> float:
+        from sklearn import metrics  # noqa: PLC0415 - takes a second
+
+        function = getattr(metrics, name)
+        areas = [
+            function(is_class(scored, i), scored.scores[:, i]) for i in measured_classes(scored)
+        ]
+        return float(np.mean(areas)) if areas else float("nan")
+
+    return value
+
+
+def _of_clusters(name: str) -> Callable[[Scored], float]:
+    """A measure of scikit-learn over features and clusters; NaN unless there are 2 or more."""
+
+    def value(scored: Scored) -> float:
+        from sklearn import metrics  # noqa: PLC0415 - takes a second
+
+        if not 1 < len(np.unique(scored.prediction)) < len(scored):
+            return float("nan")
+        return float(getattr(metrics, name)(scored.features, scored.prediction))
+
+    return value
+
+
+_OTHERS: dict[str, Callable[[Scored], float]] = {
+    "rae": lambda scored: _relative(scored, 1),
+    "rse": lambda scored: _relative(scored, 2),
+    "r2": lambda scored: 1 - _relative(scored, 2),
+    "precision": _by_class("precision"),
+    "recall": _by_class("recall"),
+    "f1": _by_class("f1"),
+    "roc_auc": _by_curve("roc_auc_score"),
+    "pr_auc": _by_curve("average_precision_score"),
+    "davies_bouldin": _of_clusters("davies_bouldin_score"),
+    "calinski_harabasz": _of_clusters("calinski_harabasz_score"),
+}
