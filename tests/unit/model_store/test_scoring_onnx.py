@@ -162,7 +162,7 @@ def test_constants_that_round_to_0_or_1_in_32_bits_still_count(small: float) -> 
 
 
 def test_a_text_of_a_graph_stays_different_from_null() -> None:
-    texts = [None, "", "\0", "\1", "\2", "\3", "\0\0", "\1\0", "\31", "0", "a", "a\0", "a0"]
+    texts = [None, "", "\0", "\1", "\2", "\3", "\0\0", "\1\0", "\x031", "0", "a", "a\0", "a0"]
     made = {onnx_text(text) for text in texts}
     assert len(made) == len(texts)
     assert not any("\0" in text for text in made)
