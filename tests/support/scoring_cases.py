@@ -56,7 +56,7 @@ NUMBERS = {
     "exact": (Number, MinMax, ZScore, MaxAbs, Robust, Bucketize),
     "close": (Sigmoid, Tanh, LogNormal),
 }
-LABELS = ("no", "yes", "it's", "\1odd", "💥")
+LABELS = ("no", "yes", "it's", "\2odd", "💥")
 
 
 def hostile_rows(count: int, seed: int = 0) -> list[tuple[Any, ...]]:

@@ -1,7 +1,7 @@
 r"""Formulas as ONNX, in double: one more renderer of expression trees, and the graph around them.
 
-ONNX has no null: a missing number is NaN, a missing text is `\0`, and shorter lists are filled up
-with `\1` (`onnx_text`). ONNX has no errors either: a row that a formula refuses is marked in the
+ONNX has no null: a missing number is NaN, a missing text is `\1`, and shorter lists are filled up
+with `\2` (`onnx_text`). ONNX has no errors either: a row that a formula refuses is marked in the
 output `refused`. Imports onnx when a graph is made: it belongs to the extra `models`.
 """
 
@@ -17,7 +17,9 @@ OPSETS = {"": 21, "ai.onnx.ml": 5}
 IR_VERSION = 10
 """Old enough for runtimes of the year 2024, and new enough for the operators in use."""
 
-NULL_TEXT, PADDING = "\0", "\1"
+NULL_TEXT, PADDING = "\1", "\2"
+_ESCAPED = str.maketrans({each: f"\3{each}" for each in range(4)})
+"""Runtimes in other languages end a text at the character 0."""
 REFUSED = "refused"
 
 _OPERATORS = {
@@ -44,7 +46,7 @@ def onnx_text(text: str | None) -> str:
     """A text, or null, as it goes into a graph; different ones stay different."""
     if text is None:
         return NULL_TEXT
-    return PADDING + text if text.startswith((NULL_TEXT, PADDING)) else text
+    return text.translate(_ESCAPED)
 
 
 class Graph:
@@ -246,9 +248,10 @@ class Graph:
     def to_bytes(self, name: str, metadata: Mapping[str, str]) -> bytes:
         """The graph as a checked ONNX model; the same graph gives the same bytes."""
         helper = self._onnx.helper
-        graph = helper.make_graph(
-            self._nodes, name, list(self._inputs.values()), self._outputs, self._initializers
-        )
+        used = {each for node in self._nodes for each in node.input}
+        constants = [each for each in self._initializers if each.name in used]
+        inputs = list(self._inputs.values())
+        graph = helper.make_graph(self._nodes, name, inputs, self._outputs, constants)
         opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="matchlake"

@@ -19,7 +19,7 @@ from matchlake.features.categories import MultiHot, OneHot
 from matchlake.features.onnx_inputs import onnx_inputs
 from matchlake.features.scalers import MinMax, Number
 from matchlake.formulas.numpy import ARRAYS, bind
-from matchlake.formulas.onnx import NULL_TEXT, Graph, onnx_text
+from matchlake.formulas.onnx import NULL_TEXT, PADDING, Graph, onnx_text
 from matchlake.formulas.tree import Column, Constant, is_missing, when
 from matchlake.model_store.onnx_session import score_onnx
 from matchlake.model_store.scoring_model import ScoringModel
@@ -162,8 +162,11 @@ def test_constants_that_round_to_0_or_1_in_32_bits_still_count(small: float) -> 
 
 
 def test_a_text_of_a_graph_stays_different_from_null() -> None:
-    texts = [None, "", "\0", "\1", "\0\0", "\1\0", "\1\1", "a", "a\0"]
-    assert len({onnx_text(text) for text in texts}) == len(texts)
+    texts = [None, "", "\0", "\1", "\2", "\3", "\0\0", "\1\0", "\x031", "0", "a", "a\0", "a0"]
+    made = {onnx_text(text) for text in texts}
+    assert len(made) == len(texts)
+    assert not any("\0" in text for text in made)
+    assert PADDING not in made
 
 
 def test_refused_rows_are_marked_in_onnx() -> None:
