@@ -63,7 +63,7 @@ def train_model(runtime: Runtime, name: str) -> ModelVersion:
         save_scoring_model(trained.model, scratch / SCORING, found.test.head(_SAMPLE))
         uri = run.log_model(scoring_flavor(scratch / SCORING))
         tags = {TEST_PART: test_part(params)}
-        return run.register(uri, found.decision, tags, aliases.recording("train"))
+        return run.register(uri, found.decision, tags, record=aliases.recording("train"))
 
 
 if __name__ == "__main__":

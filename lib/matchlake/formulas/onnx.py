@@ -69,18 +69,19 @@ class Graph:
 
     def number_input(self, column: str) -> str:
         """The input of a numeric column, double [rows]."""
-        return self._input(column, "DOUBLE", ["rows"])
+        return self.input(column, "DOUBLE", ["rows"])
 
     def matrix_input(self, name: str, columns: int) -> str:
         """The input of a whole matrix, double [rows, columns]."""
-        return self._input(name, "DOUBLE", ["rows", columns])
+        return self.input(name, "DOUBLE", ["rows", columns])
 
     def text_input(self, column: str, *, is_list: bool) -> str:
         """The input of a column as text, string [rows], or of lists, string [rows, length]."""
         shape = ["rows", f"length of {column}"] if is_list else ["rows"]
-        return self._input(text_input_name(column), "STRING", shape)
+        return self.input(text_input_name(column), "STRING", shape)
 
-    def _input(self, name: str, kind: str, shape: Sequence[str | int]) -> str:
+    def input(self, name: str, kind: str, shape: Sequence[str | int]) -> str:
+        """An input of any type and shape; returns its name."""
         helper = self._onnx.helper
         element = getattr(self._onnx.TensorProto, kind)
         self._inputs[name] = helper.make_tensor_value_info(name, element, shape)
@@ -119,6 +120,13 @@ class Graph:
                 first = value if operator == "Sub" else -value
                 return self.add("Neg", self.add("Sub", self.constant(first), other))
         return None
+
+    def add_two(self, operator: str, *inputs: str, **attributes: Any) -> tuple[str, str]:
+        """A node with two outputs; returns their names."""
+        first = f"v{len(self._nodes)}"
+        names = first, f"{first}.second"
+        self._nodes.append(self._onnx.helper.make_node(operator, inputs, names, **attributes))
+        return names
 
     def tensor(self, values: npt.ArrayLike) -> Any:
         """An array as a tensor for an attribute."""

@@ -20,9 +20,11 @@ from matchlake.engine.top_k import (
     top_k,
     top_k_among,
 )
+from matchlake.formulas.onnx import Graph
 from matchlake.recommender.co_rating import CoRatingMetric, distances, log_densities
 from matchlake.recommender.id_types import exact_ids, known_place, places_of
 from matchlake.recommender.numpy_answers import Choice, Listed
+from matchlake.recommender.onnx_scores import UserFactors, factor_scores
 from matchlake.recommender.parts import array_of, matrix_of
 from matchlake.recommender.protocol import (
     ALL_FACTOR_VERBS,
@@ -171,6 +173,23 @@ class NumpyFactorRecommender(NumpyRecommender):
     def places(self, side: int) -> Mapping[Any, int]:
         """The row of each user (side 0) or item (side 1)."""
         return self.sides[side].places
+
+    def onnx_scores(self, graph: Graph, user: str) -> str:
+        """The scores of all items for a user, as nodes of a graph, [1, items]."""
+        return self.onnx_scores_with(graph, user, None)
+
+    def onnx_scores_with(self, graph: Graph, user: str, unknown: Row | None) -> str:
+        """The same, with the row of an unknown user; None: one gets the items' own scores."""
+        users, items = self.sides
+        last = unknown or Row(np.zeros(users.factors.shape[1], np.float32), 0.0)
+        given = UserFactors(
+            users.ids,
+            np.vstack([users.factors, last.factors[None]]).astype(np.float32),
+            (np.append(users.bias, last.bias) + self.level).astype(np.float32),
+        )
+        plain = None if unknown else items.plain(by_popularity=self.by_popularity)
+        both = items.factors.astype(np.float32), items.bias.astype(np.float32)
+        return factor_scores(graph, user, given, both, plain)
 
     def scores_of(self, users: Sequence[Any], items: Sequence[Any]) -> Matrix:
         """Scores of pairs; an unknown user or item adds nothing to the mean."""

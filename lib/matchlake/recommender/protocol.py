@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from matchlake.engine.csr import Floats
+    from matchlake.formulas.onnx import Graph
     from matchlake.recommender.progress import ProgressCallback
 
 Capability = Literal[
@@ -298,6 +299,13 @@ class NumpyRecommender(Protocol):
         an id is null. The answer is a table of the same library: pandas, Polars or Arrow.
         """
         return score(self, user_ids, item_ids)
+
+    def onnx_scores(self, graph: "Graph", user: str) -> str:
+        """The scores of all items for a user, the text of an id [1], as nodes of an ONNX graph.
+
+        The result is single precision [1, items]. Raises ParameterError if the model has no graph.
+        """
+        refuse(self, "onnx_scores")
 
     def recommend_items(
         self,

@@ -27,8 +27,13 @@ from matchlake.training.task_metrics import metric
 
 RANDOM = np.random.default_rng(4)
 DECLARED: dict[str, Any] = {
-    "rows": "silver.a", "label": "y", "task": "regression", "keys": ["k"],
-    "features": {"f": {"kind": "number", "column": "x"}}, "table": "gold.a", "comment": "A.",
+    "rows": "silver.a",
+    "label": "y",
+    "task": "regression",
+    "keys": ["k"],
+    "features": {"f": {"kind": "number", "column": "x"}},
+    "table": "gold.a",
+    "comment": "A.",
     "trainer": {"kind": "sklearn", "estimator": "Ridge"},
 }
 PARAMS = ModelParams.model_validate(DECLARED)

@@ -11,9 +11,11 @@ import pyarrow as pa
 
 from matchlake.engine.arrow import combined, offsets_of
 from matchlake.engine.top_k import Best, pick_lists, select_top_k
+from matchlake.formulas.onnx import Graph
 from matchlake.recommender.baselines.kernels import Floats, Positions, add_full_rows
 from matchlake.recommender.id_types import exact_ids, places_of
 from matchlake.recommender.numpy_answers import Choice
+from matchlake.recommender.onnx_scores import ListsByUser, history_scores
 from matchlake.recommender.parts import array_of, matrix_of
 from matchlake.recommender.protocol import Capability, ModelParts, NumpyRecommender, refuse
 from matchlake.recommender.sides import USER
@@ -47,6 +49,16 @@ class NumpyEaseModel(NumpyRecommender):
     def places(self, side: int) -> Mapping[Any, int]:
         """The row of each user (side 0) or item (side 1)."""
         return self._user_places if side == USER else self._places
+
+    def onnx_scores(self, graph: Graph, user: str) -> str:
+        """The scores of all items for a user, as nodes of a graph, [1, items]."""
+        rows = list(self.histories.values())
+        indptr = np.cumsum([0, *(len(items) for items, _ in rows)], dtype=np.int64)
+        items = np.concatenate([items for items, _ in rows]).astype(np.int64)
+        values = np.concatenate([values for _, values in rows]).astype(np.float32)
+        lists = ListsByUser(indptr, items, values)
+        plain = self.item_interactions.astype(np.float32)
+        return history_scores(graph, user, self.user_ids, lists, (self.weights, plain))
 
     def scores_of(self, users: Sequence[Any], items: Sequence[Any]) -> Floats:
         """Scores of pairs; 0 for an unknown user or item."""

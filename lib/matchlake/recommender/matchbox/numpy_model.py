@@ -11,6 +11,7 @@ import pyarrow as pa
 from matchlake.engine.csr import Floats, Ints
 from matchlake.engine.top_k import Best
 from matchlake.errors import InputError
+from matchlake.formulas.onnx import Graph
 from matchlake.recommender.id_types import exact_ids, places_of
 from matchlake.recommender.matchbox.fold_in import (
     NewRatings,
@@ -31,7 +32,13 @@ from matchlake.recommender.matchbox.row_encoder import RowEncoder
 from matchlake.recommender.numpy_answers import Choice, entries_of
 from matchlake.recommender.numpy_factors import NumpyFactors, NumpySide, Row
 from matchlake.recommender.parts import array_of, matrix_of
-from matchlake.recommender.protocol import Capability, Metric, ModelParts, NumpyRecommender
+from matchlake.recommender.protocol import (
+    Capability,
+    Metric,
+    ModelParts,
+    NumpyRecommender,
+    refuse,
+)
 from matchlake.recommender.sides import ITEM, KEYS, USER
 
 _AT_ONCE = 1024
@@ -115,6 +122,13 @@ class NumpyMatchboxModel(NumpyRecommender):
         best = self.ranking.best_of(side, queries, k, choice)
         # For rating levels, the scores of a ranking are latent numbers.
         return best if self.report.rating_levels is None else self._rated(best, entries, side)
+
+    def onnx_scores(self, graph: Graph, user: str) -> str:
+        """The posterior mean scores of all items for a user, as nodes of a graph, [1, items]."""
+        if self.report.rating_levels is not None:
+            refuse(self, "onnx_scores")
+        average = Row(*low_rank_row(self.report.sides[USER]))
+        return self.ranking.onnx_scores_with(graph, user, average)
 
     def predict(
         self,

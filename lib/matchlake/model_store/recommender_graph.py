@@ -1,0 +1,69 @@
+"""A recommender as one ONNX graph: the id of a user in, the best items new to the user out.
+
+| input | is |
+|---|---|
+| `user_id` | text [1]: the id as text |
+| `exclude` | texts [n]: items to leave out, beside those that the user had in the fit |
+| `k` | whole number [1]: the greatest length of the list |
+
+| output | is |
+|---|---|
+| `item_id` | texts, best first; ties by the order of the model's items |
+| `score` | single precision, as many |
+
+An unknown user gets the list that the model has for unknown users.
+"""
+
+import numpy as np
+
+from matchlake.engine.csr import Csr
+from matchlake.formulas.onnx import Graph
+from matchlake.recommender.onnx_scores import ListsByUser, list_of, place_of
+from matchlake.recommender.protocol import NumpyRecommender
+
+USER, EXCLUDE, K = "user_id", "exclude", "k"
+ITEM, SCORE = "item_id", "score"
+
+
+def recommender_graph(model: NumpyRecommender, seen: Csr | None) -> bytes:
+    """The graph of a model, with the items that each user had in the fit, if they are known.
+
+    Raises ParameterError for a model whose scores are no sums.
+    """
+    graph = Graph()
+    user, exclude = graph.input(USER, "STRING", [1]), graph.input(EXCLUDE, "STRING", ["excluded"])
+    most = graph.input(K, "INT64", [1])
+    items = [str(key) for key in model.item_ids]
+    scores = model.onnx_scores(graph, user)
+    left_out = graph.codes(exclude, {key: row for row, key in enumerate(items)}, len(items))
+    if seen is not None:
+        lists = ListsByUser(seen.indptr.astype(np.int64), seen.columns.astype(np.int64))
+        had, _ = list_of(graph, place_of(graph, user, model.user_ids), lists)
+        left_out = graph.add("Concat", left_out, had, axis=0)
+    kept = _without(graph, scores, left_out, len(items))
+    best, places = graph.add_two("TopK", kept, _at_most(graph, most, len(items)), axis=1, largest=1)
+    flat = graph.integers([-1])
+    best, places = (graph.add("Reshape", each, flat) for each in (best, places))
+    listed = graph.add("Greater", best, graph.constant(np.float32(-np.inf)))
+    chosen = graph.add("Compress", places, listed, axis=0)
+    graph.output(ITEM, graph.label(chosen, items), "STRING", ["items"])
+    graph.output(SCORE, graph.add("Compress", best, listed, axis=0), "FLOAT", ["items"])
+    return graph.to_bytes("recommender", {})
+
+
+def _without(graph: Graph, scores: str, left_out: str, count: int) -> str:
+    """The scores [1, items], negative infinity where an item is left out.
+
+    Unknown items have the row after the last, so there is one more column for a while.
+    """
+    room = graph.constant(np.zeros((1, 1), np.float32))
+    wide = graph.add("Concat", scores, room, axis=1)
+    rows = graph.add("Unsqueeze", left_out, graph.integers([0]))
+    lowest = graph.constant(np.float32(-np.inf))
+    values = graph.add("Expand", lowest, graph.add("Shape", rows))
+    marked = graph.add("ScatterElements", wide, rows, values, axis=1)
+    return graph.sliced(marked, 0, count, 1)
+
+
+def _at_most(graph: Graph, k: str, count: int) -> str:
+    return graph.add("Min", k, graph.integers([count]))

@@ -1,0 +1,96 @@
+"""The scores of one user for all items, as nodes of an ONNX graph.
+
+A user is the text of an id. Numbers are single precision, as in the models in memory.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from matchlake.formulas.onnx import Graph
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+class UserFactors(NamedTuple):
+    """Factors and biases: a row per user, and a last one for unknown users."""
+
+    ids: Sequence[Any]
+    factors: Floats
+    """Shape (users + 1, rank)."""
+    bias: Floats
+    """Shape (users + 1), with the mean of all scores in it."""
+
+
+class ListsByUser(NamedTuple):
+    """Row numbers of items, and a value for each, of one user after another."""
+
+    indptr: Ints
+    """Where the list of each user begins: users + 1 numbers."""
+    items: Ints
+    values: Floats | None = None
+
+
+def place_of(graph: Graph, user: str, ids: Sequence[Any]) -> str:
+    """The row of a user, whole number [1]; for an unknown one the row after the last."""
+    return graph.codes(user, {str(key): row for row, key in enumerate(ids)}, len(ids))
+
+
+def factor_scores(
+    graph: Graph,
+    user: str,
+    users: UserFactors,
+    items: tuple[Floats, Floats],
+    plain: Floats | None = None,
+) -> str:
+    """Products of factors, and biases, [1, items]; `items` are factors and biases.
+
+    `plain` are the scores for an unknown user, without the bias of the user.
+    """
+    place = place_of(graph, user, users.ids)
+    scores = graph.constant(items[1][None])
+    if users.factors.shape[1]:
+        factors = graph.add("Gather", graph.constant(users.factors), place, axis=0)
+        products = graph.add("MatMul", factors, graph.constant(np.ascontiguousarray(items[0].T)))
+        scores = graph.add("Add", products, scores)
+    if plain is not None:
+        unknown = graph.add("Equal", place, graph.integers([len(users.ids)]))
+        scores = graph.add("Where", unknown, graph.constant(plain[None]), scores)
+    level = graph.add("Gather", graph.constant(users.bias), place, axis=0)
+    return graph.add("Add", scores, graph.add("Unsqueeze", level, graph.integers([1])))
+
+
+def history_scores(
+    graph: Graph,
+    user: str,
+    ids: Sequence[Any],
+    history: ListsByUser,
+    weights: tuple[Floats, Floats],
+) -> str:
+    """The sum of the rows of the first weights of a user's items, by their values, [1, items].
+
+    The second weights are the scores for an unknown user.
+    """
+    place = place_of(graph, user, ids)
+    items, values = list_of(graph, place, history)
+    rows = graph.add("Gather", graph.constant(weights[0]), items, axis=0)
+    row = graph.add("Unsqueeze", values, graph.integers([0]))
+    scores = graph.add("MatMul", row, rows)
+    unknown = graph.add("Equal", place, graph.integers([len(ids)]))
+    return graph.add("Where", unknown, graph.constant(weights[1][None]), scores)
+
+
+def list_of(graph: Graph, place: str, lists: ListsByUser) -> tuple[str, str]:
+    """The items and values of the user at `place`; empty for the row after the last."""
+    bounds = graph.constant(np.append(lists.indptr, lists.indptr[-1]))
+    begin = graph.add("Gather", bounds, place, axis=0)
+    after = graph.add("Add", place, graph.integers([1]))
+    end = graph.add("Gather", bounds, after, axis=0)
+    cut = begin, end, graph.integers([0])
+    items = graph.add("Slice", graph.constant(lists.items), *cut)
+    if lists.values is None:
+        return items, items
+    return items, graph.add("Slice", graph.constant(lists.values), *cut)
