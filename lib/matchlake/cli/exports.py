@@ -18,6 +18,7 @@ from matchlake.config import JobConfig, load_config
 from matchlake.errors import ModelError
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.model_versions import ModelVersion
+from matchlake.lakehouse.registered_models import RECOMMENDER
 from matchlake.model_store.exports import (
     SQL_INPUT,
     discard,
@@ -26,6 +27,15 @@ from matchlake.model_store.exports import (
     write_export,
 )
 from matchlake.model_store.held_out import typed
+from matchlake.model_store.manifest import MANIFEST
+from matchlake.model_store.mlflow_flavor import FACTORS
+from matchlake.model_store.recommender_export import (
+    VerifiedLists,
+    finish_recommender,
+    is_recommender,
+    verify_recommender,
+    write_recommender,
+)
 from matchlake.model_store.scoring_folder import (
     MODEL_FILE,
     SCORING,
@@ -52,7 +62,7 @@ _SECONDS = 600
 
 
 def export(  # noqa: PLR0913 - the options of a command
-    name: Annotated[str, typer.Argument(help="a model of conf, or the folder of a saved model")],
+    name: Annotated[str, typer.Argument(help="recommender, a model of conf, or a saved folder")],
     *,
     format_: Annotated[Format, typer.Option("--format", help="what is written")],
     to: Annotated[Path, typer.Option(help="the new file or folder")],
@@ -69,16 +79,25 @@ def export(  # noqa: PLR0913 - the options of a command
     found. onnx and json need no Python of this product; sql is one query over `model_input`; folder
     is an MLflow model with its requirements. Load a pickle only from a place that you trust.
 
+    The recommender has the format onnx: the id of a user in, the best items new to the user out.
+
     For example: matchlake models export churn --format onnx --to churn.onnx
     """
     if to.exists() and not (to.is_dir() and format_ == "folder"):
         raise ModelError(f"{to} exists. Remove it first, or choose another place.")
     with _folder_of(name, model_version, env, overrides or [], conf_dir) as folder:
-        model, held_out = load_scoring_model(folder), load_held_out(folder)
-        partial = write_export(model, held_out, format_.value, to.absolute())
+        is_scoring = (folder / MODEL_FILE).is_file()
+        if is_scoring:
+            model, held_out = load_scoring_model(folder), load_held_out(folder)
+            partial = write_export(model, held_out, format_.value, to.absolute())
+        elif format_ is Format.ONNX:
+            partial = write_recommender(folder, to.absolute())
+        else:
+            raise ModelError(f"A recommender has no format {format_.value}. Use --format onnx.")
+    finish = finish_export if is_scoring else finish_recommender
     try:
         figures = _verified_elsewhere(partial)
-        finish_export(partial, to.absolute(), figures["largest_difference"])
+        finish(partial, to.absolute(), figures["largest_difference"])
     except BaseException:
         discard(partial)
         raise
@@ -97,9 +116,14 @@ def verify(
 
     For example: matchlake models verify churn.onnx
     """
-    verified, difference = verify_export(path, _run_sql)
+    verified: Verified | VerifiedLists
+    if is_recommender(path):
+        verified, difference = verify_recommender(path)
+    else:
+        verified, difference = verify_export(path, _run_sql)
     figures = {
         "rows": verified.rows,
+        "compared": "lists" if isinstance(verified, VerifiedLists) else "held-out rows",
         "largest_difference": difference,
         "tolerance": verified.tolerance,
         "sha256": verified.sha256,
@@ -112,7 +136,7 @@ def verify(
 
 def _sentence(figures: Mapping[str, Any]) -> str:
     return (
-        f"{figures['rows']} held-out rows, largest difference "
+        f"{figures['rows']} {figures['compared']}, largest difference "
         f"{figures['largest_difference']:.3g} ({figures['tolerance']:g} allowed)"
     )
 
@@ -143,15 +167,19 @@ def _folder_of(
     name: str, version: str | None, env: str, overrides: list[str], conf_dir: Path | None
 ) -> Iterator[Path]:
     """The folder with a model and its held-out rows, until the context ends."""
-    if (Path(name) / MODEL_FILE).is_file():
+    if any((Path(name) / file).is_file() for file in (MODEL_FILE, MANIFEST)):
         yield Path(name)
         return
-    tracker = _tracker(load_config(env, overrides, conf_dir), name)
-    with tracker.files(_version(tracker, name, version), f"artifacts/{SCORING}") as folder:
+    config = load_config(env, overrides, conf_dir)
+    tracker = _tracker(config, name)
+    path = FACTORS if name == RECOMMENDER else SCORING
+    with tracker.files(_version(tracker, name, version), f"artifacts/{path}") as folder:
         yield folder
 
 
 def _tracker(config: JobConfig, name: str) -> Tracker:
+    if name == RECOMMENDER:
+        return Tracker(config.tracking, config.lakehouse)
     own = registered_name(config.tracking.model, name) if name in config.models else name
     return Tracker(config.tracking, config.lakehouse).for_model(own, "train_model")
 

@@ -1,6 +1,7 @@
 """Scores rows by an ONNX graph in onnxruntime, in this process."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -44,15 +45,34 @@ def scorer(head: Head, graph: bytes | None) -> Callable[[Matrix], dict[str, Arra
 
 def score_onnx(graph: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """The outputs of a graph by name; raises ModelError for a graph that does not run."""
-    try:
+    return onnx_runner(graph)(inputs)
+
+
+def onnx_runner(graph: bytes) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+    """The function from inputs to outputs of a graph, by name, for many calls.
+
+    It, and this function, raise ModelError for a graph that does not run.
+    """
+    with _explained():
         session = _session(graph)
         names = [each.name for each in session.get_outputs()]
-        wanted = {each.name: inputs[each.name] for each in session.get_inputs()}
-        found = session.run(names, wanted)
+        wanted = [each.name for each in session.get_inputs()]
+
+    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        with _explained():
+            found = session.run(names, {name: inputs[name] for name in wanted})
+        return {name: np.asarray(values) for name, values in zip(names, found, strict=True)}
+
+    return run
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # noqa: BLE001 - onnxruntime raises errors of several kinds
         reason = str(error).partition("\n")[0]
         raise ModelError(f"onnxruntime cannot score this ONNX model: {reason}") from None
-    return {name: np.asarray(values) for name, values in zip(names, found, strict=True)}
 
 
 def _session(graph: bytes) -> Any:
