@@ -2,6 +2,7 @@
 
 import json
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,15 +15,18 @@ from matchlake.cli.sql.request import Request, answered_by_server, conf_time, so
 
 
 @pytest.fixture(autouse=True)
-def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(request.tempfile, "gettempdir", lambda: str(tmp_path))
+def own_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A short one: the path of a socket has a limit that pytest's folders can exceed."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setattr(request.tempfile, "gettempdir", lambda: folder)
+        yield Path(folder)
 
 
 @pytest.fixture
-def conf(tmp_path: Path) -> Path:
-    (tmp_path / "conf").mkdir()
-    (tmp_path / "conf" / "base.yml").write_text("{}")
-    return tmp_path / "conf"
+def conf(own_folder: Path) -> Path:
+    (own_folder / "conf").mkdir()
+    (own_folder / "conf" / "base.yml").write_text("{}")
+    return own_folder / "conf"
 
 
 @contextmanager
@@ -89,4 +93,14 @@ def test_a_folder_that_others_can_write_is_not_used(conf: Path) -> None:
     assert path is not None
     assert path.parent.stat().st_mode & 0o777 == 0o700
     path.parent.chmod(0o777)
+    assert socket_path(conf, "local") is None
+
+
+def test_a_socket_with_too_long_a_path_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, conf: Path, own_folder: Path
+) -> None:
+    assert socket_path(conf, "local") is not None
+    deep = own_folder / ("d" * 90)
+    deep.mkdir()
+    monkeypatch.setattr(request.tempfile, "gettempdir", lambda: str(deep))
     assert socket_path(conf, "local") is None

@@ -16,6 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 
 _TIMEOUT_SECONDS = 2.0
+_LONGEST_PATH = 100
+"""Bytes of the path of a socket; systems allow 104 to 108."""
 
 
 class Format(StrEnum):
@@ -51,7 +53,10 @@ def conf_time(folder: Path) -> float:
 
 
 def socket_path(conf: Path, env: str) -> Path | None:
-    """The socket of a server for a conf folder and environment; None without a private folder."""
+    """The socket of a server for a conf folder and environment.
+
+    None without a private folder, or if its path is too long.
+    """
     folder = Path(tempfile.gettempdir()) / f"matchlake-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -62,7 +67,8 @@ def socket_path(conf: Path, env: str) -> Path | None:
     if not private or found.st_uid != os.getuid():
         return None
     name = hashlib.sha256(f"{conf.resolve()}\n{env}".encode()).hexdigest()[:16]
-    return folder / f"sql-{name}.sock"
+    path = folder / f"sql-{name}.sock"
+    return path if len(os.fsencode(path)) <= _LONGEST_PATH else None
 
 
 def answered_by_server(conf: Path, env: str, request: Request) -> int | None:
