@@ -14,8 +14,12 @@ from matchlake.features.onnx_inputs import onnx_inputs
 from matchlake.formulas.heads import AnyHead, HeadOutput, Task
 from matchlake.formulas.onnx import Graph
 from matchlake.formulas.sql import SPARK, Dialect, find_dialect
-from matchlake.model_store.onnx_session import scorer, scores_graph
-from matchlake.model_store.score_columns import arrow_outputs, onnx_type, pandas_outputs
+from matchlake.model_store.score_columns import (
+    arrow_outputs,
+    onnx_type,
+    packed_trees,
+    pandas_outputs,
+)
 from matchlake.model_store.verified import Verified
 from matchlake.params import Params
 
@@ -117,12 +121,11 @@ class ScoringModel(Params):
         listed = [f"{SPARK.identifier(key)} {kinds[key]}" for key in keys]
         listed += [f"{output.name} {output.type}" for output in head.outputs()]
 
-        graph = scores_graph(head)
+        forest = packed_trees(head)
 
         def score_batches(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
-            score = scorer(head, graph)
             for batch in batches:
-                yield arrow_outputs(score, head.columns, keys, batch)
+                yield arrow_outputs(head, forest, keys, batch)
 
         return features.mapInArrow(score_batches, ", ".join(listed))
 
