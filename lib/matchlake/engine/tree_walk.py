@@ -81,7 +81,7 @@ def _siblings(nodes: Any, leaf: Any, roots: Sequence[int]) -> tuple[Any, Any, An
         level, depth = [root], -1
         while level:
             order += level
-            below = []
+            below: list[int] = []
             for node in level:
                 if not is_leaf[node]:
                     below += (left[node], right[node])
