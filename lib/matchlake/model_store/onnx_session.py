@@ -2,45 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from matchlake.errors import ModelError
-from matchlake.formulas.heads import Head, TreesHead
-from matchlake.formulas.heads.head import Matrix
-from matchlake.formulas.onnx import Graph
 
 Array = npt.NDArray[Any]
-
-_MATRIX, _SCORES = "matrix", "scores"
-
-
-def scores_graph(head: Head) -> bytes | None:
-    """A graph from the matrix of features to the scores of trees; None if nothing is gained.
-
-    onnxruntime walks trees some five times as fast as NumPy does.
-    """
-    if not isinstance(head, TreesHead) or find_spec("onnx") is None:
-        return None
-    graph = Graph()
-    made = head.onnx_scores(graph, graph.matrix_input(_MATRIX, len(head.columns)))
-    graph.output(_SCORES, made, "DOUBLE", ["rows", len(head.base)])
-    return graph.to_bytes("scores", {})
-
-
-def scorer(head: Head, graph: bytes | None) -> Callable[[Matrix], dict[str, Array]]:
-    """The outputs of a matrix: by onnxruntime where it is installed, else by NumPy."""
-    if graph is None or find_spec("onnxruntime") is None:
-        return head.numpy
-    session = _session(graph)
-
-    def score(matrix: Matrix) -> dict[str, Array]:
-        return head.outputs_of(session.run([_SCORES], {_MATRIX: matrix})[0])
-
-    return score
 
 
 def score_onnx(graph: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -1,6 +1,6 @@
 """The outputs of a head as columns of Arrow, pandas and ONNX."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from matchlake.engine.tree_walk import Forest, pack_forest, walk_forest
+from matchlake.formulas.heads import Head, TreesHead
 from matchlake.formulas.numpy import rows_with_nan
 
 Array = npt.NDArray[Any]
@@ -21,18 +23,29 @@ def onnx_type(sql_type: str) -> tuple[str, bool]:
     return _ONNX[element], element != sql_type
 
 
+def packed_trees(head: Head) -> Forest | None:
+    """The trees of a head for compiled code; None for another head."""
+    if not isinstance(head, TreesHead):
+        return None
+    return pack_forest(head.nodes, head.roots, head.leaf_values, head.targets, len(head.base))
+
+
+def score_matrix(head: Head, forest: Forest | None, matrix: Array) -> dict[str, Array]:
+    """The outputs of `head.numpy`, with the same bits; trees run as compiled code."""
+    if forest is None or not isinstance(head, TreesHead):
+        return head.numpy(matrix)
+    return head.outputs_of(head.finished(walk_forest(forest, matrix), matrix))
+
+
 def arrow_outputs(
-    score: Callable[[Array], Mapping[str, Array]],
-    columns: Sequence[str],
-    keys: Sequence[str],
-    batch: pa.RecordBatch,
+    head: Head, forest: Forest | None, keys: Sequence[str], batch: pa.RecordBatch
 ) -> pa.RecordBatch:
     """The keys and the outputs for a batch with the keys and the head's columns."""
-    matrix = np.empty((batch.num_rows, len(columns)))
-    for position, name in enumerate(columns):
+    matrix = np.empty((batch.num_rows, len(head.columns)))
+    for position, name in enumerate(head.columns):
         column = batch.column(name).cast(pa.float64())
         matrix[:, position] = column.to_numpy(zero_copy_only=False)
-    scored = score(matrix)
+    scored = score_matrix(head, forest, matrix)
     arrays = {key: batch.column(key) for key in keys}
     arrays |= {name: _arrow(values) for name, values in scored.items()}
     return pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays))

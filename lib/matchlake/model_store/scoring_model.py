@@ -14,8 +14,13 @@ from matchlake.features.onnx_inputs import onnx_inputs
 from matchlake.formulas.heads import AnyHead, HeadOutput, Task
 from matchlake.formulas.onnx import Graph
 from matchlake.formulas.sql import SPARK, Dialect, find_dialect
-from matchlake.model_store.onnx_session import scorer, scores_graph
-from matchlake.model_store.score_columns import arrow_outputs, onnx_type, pandas_outputs
+from matchlake.model_store.score_columns import (
+    arrow_outputs,
+    onnx_type,
+    packed_trees,
+    pandas_outputs,
+    score_matrix,
+)
 from matchlake.model_store.verified import Verified
 from matchlake.params import Params
 
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+_MANY = 5000
+"""Trees run as compiled code for this many rows; for fewer ones loading it costs more."""
 LARGEST_JSON = 200_000_000
 """The most characters of a model as JSON."""
 
@@ -117,12 +124,11 @@ class ScoringModel(Params):
         listed = [f"{SPARK.identifier(key)} {kinds[key]}" for key in keys]
         listed += [f"{output.name} {output.type}" for output in head.outputs()]
 
-        graph = scores_graph(head)
+        forest = packed_trees(head)
 
         def score_batches(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
-            score = scorer(head, graph)
             for batch in batches:
-                yield arrow_outputs(score, head.columns, keys, batch)
+                yield arrow_outputs(head, forest, keys, batch)
 
         return features.mapInArrow(score_batches, ", ".join(listed))
 
@@ -150,15 +156,19 @@ class ScoringModel(Params):
         A row without a prediction has NaN; the label None; the cluster -1. Raises SchemaError if a
         column is missing, InputError for a value that an option refuses.
         """
-        return self.head.numpy(np.atleast_2d(self.features.transform_numpy(columns)))
+        return self._scored(np.atleast_2d(self.features.transform_numpy(columns)))
+
+    def _scored(self, matrix: Array) -> dict[str, Array]:
+        forest = packed_trees(self.head) if len(matrix) >= _MANY else None
+        return score_matrix(self.head, forest, matrix)
 
     def transform_pandas(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The result of `transform` as a pandas frame with the index of `frame`.
 
         A cluster is Int32; a list of numbers is a list, or None without a prediction.
         """
-        scored = self.head.numpy(self.features.transform_pandas(frame)[list(self.head.columns)]
-                                 .to_numpy(np.float64, na_value=np.nan))  # fmt: skip
+        features = self.features.transform_pandas(frame)[list(self.head.columns)]
+        scored = self._scored(features.to_numpy(np.float64, na_value=np.nan))
         keys = frame[list(self.features.keys)].reset_index(drop=True)
         outputs = pd.DataFrame(pandas_outputs(scored), index=keys.index)
         return keys.join(outputs).set_axis(frame.index)

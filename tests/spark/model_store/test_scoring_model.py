@@ -64,7 +64,7 @@ def assert_equal(found: list[Any], model: ScoringModel, rows: Rows) -> None:
     tolerance = score_tolerance(model, model.features.transform_numpy(columns))
     lists = expected.get("probabilities", expected.get("distances"))
     for number, row in enumerate(found):
-        prediction, limit = expected["prediction"][number], tolerance[number]
+        prediction, limit = expected["prediction"][number], float(tolerance[number])
         if lists is not None and np.isnan(lists[number]).any():
             assert row["label"] is row["listed"] is row["value"] is None
             continue
@@ -72,7 +72,7 @@ def assert_equal(found: list[Any], model: ScoringModel, rows: Rows) -> None:
             ordered = np.sort(lists[number])
             assert row["label"] == prediction or ordered[-1] - ordered[-2] <= 1e-12
         elif np.isfinite(prediction):
-            assert abs(row["value"] - prediction) <= limit * max(1.0, abs(prediction))
+            assert abs(row["value"] - prediction) <= limit * max(1.0, float(abs(prediction)))
         else:
             assert row["value"] == prediction or (row["value"] is None and np.isnan(prediction))
         if lists is not None:

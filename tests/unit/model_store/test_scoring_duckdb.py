@@ -37,7 +37,7 @@ def test_query_equals_numpy(engine: duckdb.DuckDBPyConnection, kind: str, seed: 
     assert list(found) == ["id", *expected]
     for row in range(len(ROWS)):
         for name, values in expected.items():
-            assert_equal(found[name][row], values[row], tolerance[row])
+            assert_equal(found[name][row], values[row], float(tolerance[row]))
 
 
 def assert_equal(found: Any, expected: Any, limit: float) -> None:
@@ -47,7 +47,7 @@ def assert_equal(found: Any, expected: Any, limit: float) -> None:
         else:
             np.testing.assert_allclose(found, expected, rtol=1e-13, atol=limit)
     elif isinstance(expected, float) and np.isfinite(expected):
-        assert abs(found - expected) <= limit * max(1.0, abs(expected))
+        assert abs(found - expected) <= limit * max(1.0, float(abs(expected)))
     elif isinstance(expected, float):
         assert found == expected or (found is None and np.isnan(expected))
     else:

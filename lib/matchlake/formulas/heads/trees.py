@@ -118,6 +118,10 @@ class TreesHead(Head):
         else:
             per_score = [sum_last(values[:, trees, 0]) for trees in self.trees_by_score]
             sums = np.column_stack(per_score)
+        return self.finished(sums, matrix)
+
+    def finished(self, sums: Matrix, matrix: Matrix) -> Matrix:
+        """The scores from the sums (rows, scores) of the trees' values."""
         if self.aggregate == "mean":
             sums = sums / len(self.roots)
         sums = sums + np.array(self.base)

@@ -5,7 +5,9 @@ import pytest
 from tests.support.scoring_cases import random_trees
 
 from matchlake.formulas.heads import TreesHead
-from matchlake.model_store.onnx_session import scorer, scores_graph
+from matchlake.formulas.onnx import Graph
+from matchlake.model_store.onnx_session import score_onnx
+from matchlake.model_store.score_columns import packed_trees, score_matrix
 
 NAMES = ("a", "b", "c")
 SHAPES = [("identity", None, 1), ("logit", ("x", "y"), 1), ("softmax", ("x", "y", "z"), 3)]
@@ -25,12 +27,14 @@ def test_scores_equal_numpy(shape: tuple[str, tuple[str, ...] | None, int]) -> N
         random = np.random.default_rng(seed)
         rows = matrix(random)
         head = random_trees(NAMES, rows, random, shape)
-        found, expected = scorer(head, scores_graph(head))(rows), head.numpy(rows)
-        np.testing.assert_array_equal(found["prediction"], expected["prediction"])
-        if shape[1]:
-            np.testing.assert_allclose(
-                found["probabilities"], expected["probabilities"], rtol=1e-13, atol=1e-15
-            )
+        compiled, expected = score_matrix(head, packed_trees(head), rows), head.numpy(rows)
+        for name, values in expected.items():
+            np.testing.assert_array_equal(compiled[name], values)
+        graph = Graph()
+        made = head.onnx_scores(graph, graph.matrix_input("x", 3))
+        graph.output("s", made, "DOUBLE", ["rows", shape[2]])
+        scores = score_onnx(graph.to_bytes("t", {}), {"x": rows})["s"]
+        np.testing.assert_allclose(scores, head.scores(rows), rtol=1e-13, atol=1e-15)
         heads.append(head)
     assert {head.missing for head in heads} == {"null", "routed"}
     assert any(max(head.missing_left) for head in heads)
