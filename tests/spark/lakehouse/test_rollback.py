@@ -53,6 +53,7 @@ def at(spark: SparkSession, built: Path, tmp_path: Path) -> Iterator[Runtime]:
     forget_tables(spark)
     shutil.copytree(built / "lake", tmp_path / "lake")
     made = lake_runtime(spark, tmp_path / "lake")
+    made.lakehouse.register_tables()
     yield replace(made, lakehouse=replace(made.lakehouse, salt=lambda: Salt(b"some salt")))
     forget_tables(spark)
 
@@ -80,6 +81,9 @@ def test_a_rollback_and_the_way_forward_bring_back_every_table(at: Runtime, buil
     assert champion(at) == "1"
     assert rows_of(at.lakehouse, RECOMMENDATIONS) == recommended("1", USERS)
     assert rows_of(at.lakehouse, PREDICTED_RATINGS) == []
+    model.require_still_champion("1")
+    with pytest.raises(ModelError, match="Version 1 became champion of recommender while the"):
+        model.require_still_champion("2")
     with pytest.raises(ModelError, match=r"no earlier champion in its history.*--to: 1, 2"):
         rollback(at.lakehouse, model)
     with pytest.raises(ModelError, match="Version 1 is champion of recommender already"):
