@@ -188,11 +188,7 @@ def test_an_interrupted_rollback_that_someone_overtook_is_not_completed(at: Runt
     import mlflow  # noqa: PLC0415 - takes seconds
 
     mlflow.MlflowClient().delete_registered_model_alias("recommender", CHAMPION)
-    with pytest.raises(
-        ModelError, match=r"cannot be completed.*write them anew with matchlake run"
-    ):
-        rollback(at.lakehouse, recommender_of(at))
-    settle(at.lakehouse, recommender_of(at))
+    assert settle(at.lakehouse, recommender_of(at)) is None
     states = [(c.version, c.action, c.state) for c in history(at)[2:]]
     assert states == [("1", "rollback", "failed"), (None, "by hand", "done")]
     assert at.lakehouse.read(MODEL_HISTORY.name).count() == 4
