@@ -49,8 +49,8 @@ def command(at: Runtime, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 
 def test_list_shows_versions_and_aliases(command: Callable[..., str]) -> None:
     shown = command("list")
-    assert "recommender │ recommender │ 1, 2 │ 2 │ none" in shown
-    assert "user_age │ user_age │ none │ none │ none" in shown
+    assert "recommender │ recommender │ 1, 2 │ 2 │ none │ none │" in shown
+    assert "user_age │ user_age │ none │ none │ none │ none │" in shown
 
 
 def test_history_shows_changes_and_who_served_at_a_time(command: Callable[..., str]) -> None:
