@@ -106,9 +106,10 @@ def _note(figures: dict[str, float], found: Outputs, expected: Outputs, terms: n
             known = np.isfinite(values)
             if not np.array_equal(found[name][~known], values[~known], equal_nan=True):
                 figures["largest"] = float("inf")
-            scale = np.maximum(1.0, np.abs(np.where(known, values, 0.0)))
-            scale = scale * (terms if values.ndim == 1 else terms[:, None])
-            apart = (np.abs(found[name] - values) / scale)[known]
+            with np.errstate(all="ignore"):
+                scale = np.maximum(1.0, np.abs(np.where(known, values, 0.0)))
+                scale = scale * (terms if values.ndim == 1 else terms[:, None])
+                apart = (np.abs(found[name] - values) / scale)[known]
             figures["largest"] = max(figures["largest"], float(apart.max(initial=0.0)))
         else:
             other = (found[name] != values) & ~_ties(expected)
@@ -121,4 +122,5 @@ def _ties(expected: Outputs) -> np.ndarray:
     if ordered.shape[1] == 1:
         return np.zeros(len(ordered), dtype=bool)
     ends = ordered[:, -2:] if name == "probabilities" else ordered[:, :2]
-    return np.asarray(np.abs(ends[:, 1] - ends[:, 0]) <= 1e-12)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.abs(ends[:, 1] - ends[:, 0]) <= 1e-12)

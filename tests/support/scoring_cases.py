@@ -56,7 +56,7 @@ NUMBERS = {
     "exact": (Number, MinMax, ZScore, MaxAbs, Robust, Bucketize),
     "close": (Sigmoid, Tanh, LogNormal),
 }
-LABELS = ("no", "yes", "it's", "\1odd", "💥")
+LABELS = ("no", "yes", "it's", "\2odd", "💥")
 
 
 def hostile_rows(count: int, seed: int = 0) -> list[tuple[Any, ...]]:
@@ -134,7 +134,7 @@ def _encoder(column: str, random: Random) -> tuple[Encoder, bool]:
     kinds = NUMBERS[group]
     kind = kinds[int(random.integers(len(kinds)))]
     options: dict[str, Any] = {
-        "handle_null": random.choice(["keep", "mean", "median", "mode"]),
+        "handle_null": random.choice(["keep", "keep", "keep", "mean", "median", "mode"]),
         "add_indicator": bool(random.random() < 0.3),
     }
     if random.random() < 0.2:
@@ -273,6 +273,7 @@ def random_model(
 def score_tolerance(model: ScoringModel, matrix: np.ndarray) -> np.ndarray:
     """For each row 1e-14 of the sum of the absolute terms of its scores, and of 1."""
     head, known = model.head, np.nan_to_num(np.abs(matrix), nan=0.0, posinf=0.0)
+    known = np.minimum(known, 1e290)
     if isinstance(head, LinearHead):
         sums = (known @ np.abs(np.array(head.weights)).T + np.abs(head.intercepts)).max(axis=1)
     elif isinstance(head, TreesHead):

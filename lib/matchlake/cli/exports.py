@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
@@ -32,6 +33,7 @@ from matchlake.model_store.scoring_folder import (
     load_scoring_model,
 )
 from matchlake.model_store.verified import Verified
+from matchlake.schemas import quote_identifier
 from matchlake.training.model_params import registered_name
 
 
@@ -129,7 +131,8 @@ def _verified_elsewhere(path: Path) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         raise ModelError(f"The export was not verified within {_SECONDS} seconds.") from None
     if done.returncode:
-        reason = done.stderr.strip().removeprefix("error: ") or f"exit code {done.returncode}"
+        last = done.stderr.strip().rpartition("\n")[2].removeprefix("error: ")
+        reason = last or f"exit code {done.returncode}"
         raise ModelError(f"The export is refused: {reason}")
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return figures
@@ -170,14 +173,21 @@ def _version(tracker: Tracker, name: str, version: str | None) -> ModelVersion:
 
 def _run_sql(query: str, verified: Verified) -> Mapping[str, Any]:
     """The columns of a query over the rows of a comparison, by Spark on this machine."""
-    from matchlake.cli.launch import start_quietly  # noqa: PLC0415 - brings Spark, seconds
+    from matchlake.cli.launch import SPARK_ERRORS, start_quietly  # noqa: PLC0415 - brings Spark, seconds
 
-    runtime = start_quietly(JobConfig.model_validate({"lakehouse": None}), "models verify")
     names = list(verified.types)
     columns = [[typed(v, verified.types[n]) for v in verified.inputs[n]] for n in names]
-    schema = ", ".join(f"`{n}` {verified.types[n]}" for n in names)
-    rows = runtime.spark.createDataFrame(list(zip(*columns, strict=True)), schema)
-    rows.coalesce(1).createOrReplaceTempView(SQL_INPUT)
-    found = runtime.spark.sql(query).collect()
-    runtime.spark.stop()
+    schema = ", ".join(f"{quote_identifier(n)} {verified.types[n]}" for n in names)
+    with tempfile.TemporaryDirectory(prefix="matchlake-verify-") as folder:
+        config = JobConfig(env="local", lakehouse=folder, checkpoints=f"{folder}/checkpoints")
+        spark = start_quietly(config, "models verify").spark
+        try:
+            rows = spark.createDataFrame(list(zip(*columns, strict=True)), schema)
+            rows.coalesce(1).createOrReplaceTempView(SQL_INPUT)
+            found = spark.sql(query).collect()
+        except SPARK_ERRORS as error:
+            reason = str(error).partition("\n")[0]
+            raise ModelError(f"Spark cannot run this query: {reason}") from None
+        finally:
+            spark.stop()
     return {name: [row[name] for row in found] for name in verified.expected}

@@ -1,7 +1,7 @@
 r"""Formulas as ONNX, in double: one more renderer of expression trees, and the graph around them.
 
-ONNX has no null: a missing number is NaN, a missing text is `\0`, and shorter lists are filled up
-with `\1` (`onnx_text`). ONNX has no errors either: a row that a formula refuses is marked in the
+ONNX has no null: a missing number is NaN, a missing text is `\1`, and shorter lists are filled up
+with `\2` (`onnx_text`). ONNX has no errors either: a row that a formula refuses is marked in the
 output `refused`. Imports onnx when a graph is made: it belongs to the extra `models`.
 """
 
@@ -17,7 +17,9 @@ OPSETS = {"": 21, "ai.onnx.ml": 5}
 IR_VERSION = 10
 """Old enough for runtimes of the year 2024, and new enough for the operators in use."""
 
-NULL_TEXT, PADDING = "\0", "\1"
+NULL_TEXT, PADDING = "\1", "\2"
+_ESCAPED = str.maketrans({each: f"\3{each}" for each in range(4)})
+"""Runtimes in other languages end a text at the character 0."""
 REFUSED = "refused"
 
 _OPERATORS = {
@@ -44,7 +46,7 @@ def onnx_text(text: str | None) -> str:
     """A text, or null, as it goes into a graph; different ones stay different."""
     if text is None:
         return NULL_TEXT
-    return PADDING + text if text.startswith((NULL_TEXT, PADDING)) else text
+    return text.translate(_ESCAPED)
 
 
 class Graph:
@@ -58,6 +60,7 @@ class Graph:
         self._onnx = onnx
         self._nodes: list[Any] = []
         self._constants: dict[tuple[Any, ...], str] = {}
+        self._arrays: dict[str, npt.NDArray[Any]] = {}
         self._initializers: list[Any] = []
         self._inputs: dict[str, Any] = {}
         self._outputs: list[Any] = []
@@ -85,11 +88,37 @@ class Graph:
 
     def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """A node with one output; returns the output's name."""
+        kept = self._kept(operator, inputs) if operator in ("Add", "Sub", "Mul", "Div") else None
+        if kept is not None:
+            return kept
         name = f"v{len(self._nodes)}"
         self._nodes.append(
             self._onnx.helper.make_node(operator, inputs, [name], domain=domain, **attributes)
         )
         return name
+
+    def _kept(self, operator: str, inputs: Sequence[str]) -> str | None:
+        """The operation in another form that gives the same number; None if it needs none.
+
+        onnxruntime leaves out `x + c`, `x - c`, `x * c` and `x / c` if `c` is 0 or 1 once rounded
+        to 32 bits, and makes `y / x` of `1 / x * y`. With the signs turned it does neither, and no
+        result changes.
+        """
+        for position, name in enumerate(inputs):
+            value = self._arrays.get(name)
+            if value is None or value.size != 1 or (position == 0 and operator == "Sub"):
+                continue
+            number, single, other = value.item(), np.float32(value.item()), inputs[1 - position]
+            if operator == "Div" and position == 0:
+                if single == 1:
+                    return self.add("Neg", self.add("Div", self.constant(-value), other))
+                continue
+            if operator in ("Mul", "Div") and single == 1 != number:
+                return self.add("Neg", self.add(operator, other, self.constant(-value)))
+            if operator in ("Add", "Sub") and single == 0 != number:
+                first = value if operator == "Sub" else -value
+                return self.add("Neg", self.add("Sub", self.constant(first), other))
+        return None
 
     def tensor(self, values: npt.ArrayLike) -> Any:
         """An array as a tensor for an attribute."""
@@ -103,6 +132,7 @@ class Graph:
             name = f"c{len(self._initializers)}"
             self._initializers.append(self._onnx.numpy_helper.from_array(array, name))
             self._constants[key] = name
+            self._arrays[name] = array
         return self._constants[key]
 
     def double(self, value: float) -> str:
@@ -218,9 +248,10 @@ class Graph:
     def to_bytes(self, name: str, metadata: Mapping[str, str]) -> bytes:
         """The graph as a checked ONNX model; the same graph gives the same bytes."""
         helper = self._onnx.helper
-        graph = helper.make_graph(
-            self._nodes, name, list(self._inputs.values()), self._outputs, self._initializers
-        )
+        used = {each for node in self._nodes for each in node.input}
+        constants = [each for each in self._initializers if each.name in used]
+        inputs = list(self._inputs.values())
+        graph = helper.make_graph(self._nodes, name, inputs, self._outputs, constants)
         opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="matchlake"

@@ -8,6 +8,7 @@ import pandas as pd
 
 from matchlake.errors import InputError
 from matchlake.formulas.heads import Task
+from matchlake.formulas.heads.links import REFUSED_IN_LABELS
 from matchlake.formulas.numpy import rows_with_nan
 from matchlake.learners.protocol import TrainingData
 
@@ -43,8 +44,10 @@ def _check_classes(label: npt.NDArray[Any]) -> None:
             "classes of it."
         )
     classes = pd.unique(pd.Series(label))
-    if any("\0" in str(each) for each in classes):
-        raise InputError("A label has the character NUL, which marks a missing label in exports.")
+    if any(mark in str(each) for each in classes for mark in REFUSED_IN_LABELS):
+        raise InputError(
+            "A label has the control character 0 or 1, which marks a missing label in exports."
+        )
     if len(classes) == 1:
         raise InputError(
             f"All training rows have the label {classes[0]!r}; a classification needs two or more. "

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from matchlake.errors import InputError
 from matchlake.formulas.heads import AnyHead, Head, Task
 from matchlake.learners.params import CustomParams
-from matchlake.learners.protocol import OnProgress, TrainingData
+from matchlake.learners.protocol import OnProgress, TrainingData, label_text
 
 DATA, REQUEST, RESULT = "data.npz", "request.json", "result.json"
 _HEAD: TypeAdapter[Head] = TypeAdapter(AnyHead)
@@ -58,7 +58,7 @@ def _write(folder: Path, data: TrainingData, params: CustomParams, seed: int) ->
         values = getattr(data, name)
         if values is not None:
             kinds[name] = values.dtype.kind == "O"
-            arrays[name] = values.astype(str) if kinds[name] else values
+            arrays[name] = np.array(list(map(label_text, values))) if kinds[name] else values
     np.savez(folder / DATA, **arrays)  # type: ignore[arg-type]
     request = {
         "columns": data.columns,

@@ -48,6 +48,12 @@ def write_export(model: ScoringModel, held_out: HeldOut, kind: Format, path: Pat
     """Writes an export that is not verified yet, beside `path`; returns where it is."""
     if kind not in FORMATS:
         raise ParameterError(f"No format {kind!r}; there are {', '.join(FORMATS)}.")
+    if not path.name.endswith(_SUFFIX[kind]):
+        raise ParameterError(
+            f"{path.name} must end in {_SUFFIX[kind]}, as verify knows it by that."
+        )
+    if not path.parent.is_dir():
+        raise ParameterError(f"The folder {path.parent} does not exist. Create it first.")
     partial = path.with_name(f".{path.name}.unverified{_SUFFIX[kind]}")
     discard(partial)
     columns = held_out.typed(model.features)

@@ -63,10 +63,22 @@ def scoring_flavor(folder: Path) -> dict[str, Any]:
         "python_model": str(Path(__file__).with_name("scoring_pyfunc.py")),
         "artifacts": {SCORING: str(folder)},
         "code_paths": [str(Path(__file__).parents[1])],
+        "input_example": _example(model, load_held_out(folder)),
         "signature": ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)),
         "pip_requirements": [f"{name}=={version(name)}" for name in _NEEDS],
         "metadata": {"matchlake_version": version("matchlake"), "task": model.task},
     }
+
+
+def _example(model: ScoringModel, held_out: HeldOut) -> pd.DataFrame:
+    """One row in the types that MLflow writes as JSON."""
+    row = pd.DataFrame(held_out.typed(model.features))[:1]
+    for name, kind in column_types(model.features).items():
+        if kind.startswith("decimal"):
+            row[name] = row[name].astype("float64")
+        elif kind == "date":
+            row[name] = pd.to_datetime(row[name])
+    return row
 
 
 # MLflow refuses a null in a column of whole numbers, of booleans or of lists, unless it is of any

@@ -142,7 +142,7 @@ FOREST = SklearnParams(estimator="RandomForestClassifier")
         (data(["x"] * 4), RIDGE, "regression", "needs a label of numbers"),
         (data(["x"] * 4), FOREST, "classification", "All training rows have the label 'x'"),
         (data([0.5, 1.0, 2.0, 3.0]), FOREST, "classification", "label has fractions"),
-        (data(["x", "\0y", "x", "x"]), FOREST, "classification", "has the character NUL"),
+        (data(["x", "\0y", "x", "x"]), FOREST, "classification", "the control character 0"),
         (data(None), RIDGE, "regression", "needs a label"),
         (data([1, 2, 3, 4], [[1, np.nan]] * 4), RIDGE, "regression", "some: b. Give them another"),
         (data([1, 2, 3, 4], [[np.inf, 1]] * 4), RIDGE, "regression", "infinite values.*some: a"),

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from tests.support.scoring_cases import as_columns, hostile_rows, random_model
 
-from matchlake.errors import ModelError
+from matchlake.errors import ModelError, ParameterError
 from matchlake.model_store.exports import (
     KEY,
     Format,
@@ -157,6 +157,16 @@ def test_an_unverified_export_is_discarded(tmp_path: Path) -> None:
     partial = write_export(made, rows, "json", tmp_path / "m.json")
     discard(partial)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("m.txt", r"must end in \.json"), ("no/m.json", "does not exist")]
+)
+def test_a_place_that_cannot_be_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    made = model()
+    rows = HeldOut.of(made.features, pd.DataFrame(COLUMNS))
+    with pytest.raises(ParameterError, match=message):
+        write_export(made, rows, "json", tmp_path / name)
 
 
 def test_a_model_without_held_out_rows_is_not_exported(tmp_path: Path) -> None:

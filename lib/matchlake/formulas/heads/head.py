@@ -48,8 +48,8 @@ class Head(Params):
         for what, names in (("columns", self.columns), ("labels", self.labels or ())):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what} has a name twice")
-        if any(links.MISSING_LABEL in label for label in self.labels or ()):
-            raise ValueError("a label has the character NUL, which marks a missing label in ONNX")
+        if any(each in label for label in self.labels or () for each in links.REFUSED_IN_LABELS):
+            raise ValueError("a label has the character 0 or 1, which marks a missing one in ONNX")
         return self
 
     @property

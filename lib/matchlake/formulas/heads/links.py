@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from matchlake.formulas.heads.sums import sum_last, sum_onnx, sum_sql
 from matchlake.formulas.numpy import rows_with_nan
+from matchlake.formulas.onnx import NULL_TEXT
 from matchlake.formulas.sql import Dialect, number_text
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ Link = Literal["identity", "exp", "logit", "softmax", "nearest"]
 Labels = Sequence[str] | None
 Array = npt.NDArray[Any]
 
-MISSING_LABEL = "\0"
-"""The label of a row without a prediction in ONNX, which has no null."""
+REFUSED_IN_LABELS = ("\0", NULL_TEXT)
+"""The characters that no label has: ONNX marks a missing label by one of them."""
 
 PREDICTION, PROBABILITIES, DISTANCES = "prediction", "probabilities", "distances"
 OUTPUT_NAMES = (PREDICTION, PROBABILITIES, DISTANCES)
@@ -139,7 +140,7 @@ def _softmax_stages(names: list[str], prediction: str, dialect: Dialect) -> list
 
 
 def in_onnx(link: Link, labels: Labels, scores: str, graph: "Graph") -> Mapping[str, str]:
-    """The tensors of the outputs. A row without a prediction has NaN, and the label MISSING."""
+    """The tensors of the outputs. A row without a prediction has NaN, and the label NULL_TEXT."""
     if labels is None and link != "nearest":
         value = graph.add("Squeeze", scores, graph.integers([1]))
         return {PREDICTION: graph.add("Exp", value) if link == "exp" else value}

@@ -102,7 +102,7 @@ def test_sums_add_neighbours_first(count: int) -> None:
         (CLASSES, {"labels": ["x", "y", "z"]}, "for two labels"),
         (CLASSES, {"labels": ["x", "x"]}, "twice"),
         (CLASSES, {"labels": ["x"]}, "at least 2"),
-        (CLASSES, {"labels": ["x", "y\0"]}, "character NUL"),
+        (CLASSES, {"labels": ["x", "y\0"]}, "the character 0 or 1"),
         (CENTERS, {"centers": [[1.0]]}, "2 numbers"),
         (CENTERS, {"centers": []}, "at least 1"),
         (CENTERS, {"labels": ["x", "y"]}, "no labels"),
