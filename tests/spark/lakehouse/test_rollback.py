@@ -138,6 +138,7 @@ def test_rows_of_erased_users_never_come_back(at: Runtime) -> None:
     assert rows_of(at.lakehouse, PREDICTED_RATINGS) == predicted("2", ("ann", "cid"))
 
 
+@pytest.mark.soak
 def test_what_happened_outside_the_history_is_recorded_by_the_next_run(
     at: Runtime, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -159,6 +160,7 @@ def test_what_happened_outside_the_history_is_recorded_by_the_next_run(
     assert len(history(at)) == 6, "nothing more to record"
 
 
+@pytest.mark.soak
 def test_of_two_rollbacks_at_once_one_is_done_and_the_other_says_so(
     at: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +183,7 @@ def test_of_two_rollbacks_at_once_one_is_done_and_the_other_says_so(
     assert champion(at) == "2"
 
 
+@pytest.mark.soak
 def test_an_interrupted_rollback_that_someone_overtook_is_not_completed(at: Runtime) -> None:
     known = ModelHistory(at.lakehouse, "recommender")
     known.begin(AliasChange(CHAMPION, "1", "2", "crashed"), "rollback", known.changes())
