@@ -61,6 +61,23 @@ class ErasedUsers:
         named = [self._is_erased(F.col(quote_identifier(name))) for name in columns]
         return reduce(or_, named)
 
+    def any_named(
+        self, make: Callable[[], Callable[..., Iterable[str]]], *columns: SparkColumn
+    ) -> SparkColumn:
+        """Whether a function of the columns gives the id of an erased user; executors make it."""
+        import pandas as pd  # noqa: PLC0415 - most runs need none
+
+        salt, hashes = self.salt, self.hashes
+
+        @pandas_udf("boolean")  # type: ignore[call-overload, untyped-decorator, unused-ignore]
+        def names_erased(values: pd.DataFrame) -> pd.Series:
+            users, rows = make(), values.itertuples(index=False, name=None)
+            return pd.Series(
+                [any(salt.hash(each) in hashes for each in users(*row)) for row in rows]
+            )
+
+        return cast("SparkColumn", names_erased(F.struct(*columns)))
+
     def removed_from(self, rows: DataFrame, columns: Iterable[str]) -> DataFrame:
         """The rows without those of erased users. Lazy."""
         return rows.where(~self.any_of(columns))

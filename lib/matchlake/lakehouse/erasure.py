@@ -14,10 +14,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.ingest.files.params import LakeSource
+from matchlake.ingest.files.user_rows import row_match
+from matchlake.ingest.parse.user_match import MENTIONS, NAMES, matched
 from matchlake.ingest.schema import ERASED, ERROR_CODE, QUARANTINED, STATUS, VALID
 from matchlake.ingest.streams.audit import BatchLog
 from matchlake.ingest.streams.erased_records import KEPT_COLUMNS
-from matchlake.ingest.user_match import MENTIONS, NAMES, matched, record_match, row_match
+from matchlake.ingest.streams.user_records import record_match
 from matchlake.io.delta import WRITTEN_BY_ANOTHER, Lakehouse, retry_conflicts
 from matchlake.io.erasure_marks import clear_erasure, mark_erasure
 from matchlake.io.old_files import remove_old_files

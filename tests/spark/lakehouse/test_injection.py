@@ -16,7 +16,8 @@ from matchlake.features.categories import MultiHot, OneHot
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.fit import fit_features
 from matchlake.ingest.params import StreamParams
-from matchlake.ingest.user_match import NAMES, matched, record_match
+from matchlake.ingest.parse.user_match import NAMES, matched
+from matchlake.ingest.streams.user_records import record_match
 from matchlake.io.delta import Lakehouse
 from matchlake.lakehouse.erasure import Erasure
 from matchlake.model_store.spark import load_numpy, save_model

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -33,9 +34,11 @@ from matchlake.ingest.files.parse import count_rows, last_of_each, rejected_rows
 from matchlake.ingest.files.reader import Checked, LakeRows, Parsed
 from matchlake.ingest.files.sizes import TextLimits
 from matchlake.ingest.files.tables import lake_quarantine, lake_table
+from matchlake.ingest.files.user_rows import row_users
 from matchlake.ingest.rejections import ErrorCode
 from matchlake.ingest.row_rules import RuleCounts, failed_rules, require_unbroken, rule_counts
 from matchlake.ingest.rules import WARNINGS
+from matchlake.ingest.schema import ERROR_MESSAGE
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import drop_constraints
 
@@ -50,7 +53,9 @@ _FATES = {
     REFUSED: "refused",
     UNREADABLE: "not readable now, and tried again by the next run",
 }
+ROW_TEXT = "row_text"
 _NUMBERS = ("rows", "valid", "quarantined")
+_OF_ERASED = "the row names an erased user"
 _CHANGING = "Did files change while they were read? Run the job again."
 
 Row = dict[str, Any]
@@ -215,8 +220,8 @@ class LakeLoad:
             ]
             rejected = self.lakehouse.frame(whole, spec)
             if rows:
-                columns = spec.column_names
-                rejected = rejected.union(rejected_rows(rows, self.name, loaded_at).select(columns))
+                found = self._without_erased(rejected_rows(rows, self.name, loaded_at))
+                rejected = rejected.union(found.select(spec.column_names))
             self.lakehouse.replace_where(rejected, spec, is_of_files)
         there = present.count() if count else 0
         if there != count:
@@ -224,6 +229,20 @@ class LakeLoad:
                 f"{self.name}: {there} of {count} rejected rows are in {self.quarantine}. "
                 f"{_CHANGING}"
             )
+
+    def _without_erased(self, rejected: DataFrame) -> DataFrame:
+        """The rejected rows; those that name an erased user have no text and no value."""
+        erased = self.lakehouse.erased_users() if self.source.persons else None
+        if erased is None:
+            return rejected
+        is_erased = erased.any_named(partial(row_users, self.source), F.col(ROW_TEXT))
+        hidden = {
+            ROW_TEXT: F.when(~is_erased, F.col(ROW_TEXT)),
+            ERROR_MESSAGE.name: F.when(is_erased, F.lit(_OF_ERASED)).otherwise(
+                F.col(ERROR_MESSAGE.name)
+            ),
+        }
+        return rejected.withColumns(hidden)
 
 
 def lake_load(

@@ -2,18 +2,22 @@
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from matchlake.errors import ConfigError
 from matchlake.ingest.params import StreamParams
-from matchlake.ingest.schema import BATCH, ERASED, POSITION, STATUS
+from matchlake.ingest.schema import BATCH, ERASED, ERROR_CODE, POSITION, QUARANTINED, STATUS
+from matchlake.ingest.streams.user_records import record_users
 from matchlake.io.delta import Lakehouse
 from matchlake.io.erased_users import ERASED_USERS, ErasedUsers, Salt
 from matchlake.schemas import quote_identifier
 
 KEPT_COLUMNS = {column.name for column in (STATUS, *POSITION, *BATCH)}
 """The columns of a stream table without content of the record."""
+_BYTES = ("raw.key", "raw.value", ERROR_CODE.name)
 _SECONDS = 30
 _IS_ERASED = "_is_erased"
 
@@ -36,7 +40,11 @@ class ErasedRecords:
         erased = self._users(rows.sparkSession) if self.stream.persons else None
         if erased is None:
             return rows
-        marked = rows.withColumn(_IS_ERASED, erased.any_of(self.stream.persons))
+        # The declared columns of a quarantined record are null, so its bytes tell whom it names.
+        columns = (f"IF({STATUS.name} = '{QUARANTINED}', {name}, NULL)" for name in _BYTES)
+        raw = [F.expr(each).alias(f"_{at}") for at, each in enumerate(columns)]
+        named = erased.any_named(partial(record_users, self.stream), *raw)
+        marked = rows.withColumn(_IS_ERASED, erased.any_of(self.stream.persons) | named)
         status = f"IF({_IS_ERASED}, '{ERASED}', {STATUS.name})"
         values = {STATUS.name: status} | {
             name: f"IF({_IS_ERASED}, NULL, {quote_identifier(name)})"

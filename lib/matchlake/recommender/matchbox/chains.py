@@ -1,11 +1,6 @@
-"""Several chains over the same ratings, their pooled samples, and convergence diagnostics."""
-
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+"""Several chains over the same ratings, and their pooled samples."""
 
 import numpy as np
-import numpy.typing as npt
 
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.posterior import MeanFeatures, Posterior
@@ -46,85 +41,3 @@ def run_chains(
         for of, n, history in zip(features, counts, histories, strict=False)
     ]
     return posterior.with_cold(counts, mean_features), trace
-
-
-R_HAT_LIMIT, ESS_LIMIT = 1.1, 10.0
-"""Traced numbers above this R-hat, or with fewer effective samples, have not mixed. With 10
-samples the error of a posterior mean is a third of the posterior's standard deviation."""
-
-
-@dataclass(frozen=True)
-class Convergence:
-    """Convergence of one traced number: `r_hat` near 1 and many effective samples are good."""
-
-    name: str
-    mean: float
-    r_hat: float
-    ess: float
-
-
-def mixing_problem(diagnostics: Sequence[Convergence], params: MatchboxParams) -> str | None:
-    """Why the samples of a fit are not to be relied on, and what to raise; None if they mixed."""
-    advice = (
-        f"raise burn_in (now {params.burn_in}) and samples (now {params.samples}), for example to "
-        f"{2 * max(params.burn_in, 50)} and {2 * max(params.samples, 50)}"
-    )
-    if not diagnostics:
-        return f"There are too few sweeps to tell whether the chains have mixed: {advice}."
-    stuck = [d for d in diagnostics if not (d.r_hat <= R_HAT_LIMIT and d.ess >= ESS_LIMIT)]
-    if not stuck:
-        return None
-    shown = ", ".join(
-        f"{d.name} (R-hat {d.r_hat:.2f}, {d.ess:.0f} effective samples)"
-        for d in sorted(stuck, key=_severity)[:3]
-    )
-    return (
-        f"The chains have not mixed: {len(stuck)} of {len(diagnostics)} traced numbers, among them "
-        f"{shown}; {advice}."
-    )
-
-
-def _severity(diagnostic: Convergence) -> float:
-    return -diagnostic.r_hat if math.isfinite(diagnostic.r_hat) else -math.inf
-
-
-def measure_convergence(trace: Trace, burn_in: int) -> list[Convergence]:
-    """Split R-hat and effective sample size of each traced number (Gelman et al. 2013, 11.4-5)."""
-    result = []
-    for name, values in trace.items():
-        retained = values[:, burn_in:]
-        half = retained.shape[1] // 2
-        if half < 2:  # noqa: PLR2004 - no variance within fewer
-            continue
-        split = np.concatenate([retained[:, :half], retained[:, -half:]])
-        r_hat, ess = _mixing(split)
-        result.append(Convergence(name, float(retained.mean()), r_hat, ess))
-    return result
-
-
-def _mixing(chains: npt.NDArray[np.float64]) -> tuple[float, float]:
-    count, length = chains.shape
-    within = float(chains.var(axis=1, ddof=1).mean())
-    between = float(chains.mean(axis=1).var(ddof=1))
-    pooled = within * (length - 1) / length + between
-    if within == 0.0:
-        # Constant chains have converged only if they are equal.
-        return (1.0, float(count * length)) if between == 0.0 else (math.inf, float(count))
-    centred = chains - chains.mean(axis=1, keepdims=True)
-    total = 0.0
-    for lag in range(1, length - 1, 2):
-        pair = sum(_correlation(centred, lag + step, (within, pooled)) for step in (0, 1))
-        if pair < 0.0:
-            break
-        total += pair
-    return float(np.sqrt(pooled / within)), count * length / (1.0 + 2.0 * total)
-
-
-def _correlation(
-    centred: npt.NDArray[np.float64], lag: int, variances: tuple[float, float]
-) -> float:
-    """Autocorrelation at a lag, between-chain variance counted as correlation."""
-    within, pooled = variances
-    length = centred.shape[1]
-    covariance = float((centred[:, :-lag] * centred[:, lag:]).sum(axis=1).mean()) / length
-    return float(1.0 - (within - covariance) / pooled)

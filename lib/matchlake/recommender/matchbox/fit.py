@@ -12,7 +12,7 @@ from matchlake.recommender.columns import require_columns
 from matchlake.recommender.execution import choose_execution
 from matchlake.recommender.interaction_spec import InteractionSpec
 from matchlake.recommender.interactions import SHOWN, VALUE, InteractionStats, summarize
-from matchlake.recommender.matchbox.chains import mixing_problem
+from matchlake.recommender.matchbox.convergence import mixing_problem
 from matchlake.recommender.matchbox.distributed.fit import Input, fit_blocks
 from matchlake.recommender.matchbox.encoding import (
     VECTOR,

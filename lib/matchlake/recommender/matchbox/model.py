@@ -11,7 +11,7 @@ from matchlake.errors import ParameterError
 from matchlake.features.model import FeatureModel
 from matchlake.recommender.columns import require_columns
 from matchlake.recommender.factors import FactorRecommender, Factors, with_rows
-from matchlake.recommender.matchbox.chains import Convergence, measure_convergence
+from matchlake.recommender.matchbox.convergence import Convergence, measure_convergence
 from matchlake.recommender.matchbox.encoding import FittedEncoders
 from matchlake.recommender.matchbox.feature_effects import side_effects
 from matchlake.recommender.matchbox.fold_in_spark import fold_in_rows

@@ -1,6 +1,7 @@
 """The rules of a lake source: warned, quarantined and refused rows, and their counts."""
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from matchlake.errors import InputError
 from matchlake.ingest.files.lake_rules import with_rules
 from matchlake.ingest.files.params import LakeSource
 from matchlake.ingest.row_rules import rule_counts
+from matchlake.io.erased_users import Salt
+from matchlake.lakehouse.user_erasure import remember_user
 from matchlake.runtime import Runtime
 
+SALT = Salt(b"a long random value")
 run = runpy.run_path("jobs/load_lake.py")["run"]
 COLUMNS = {
     "account": {"type": "string", "comment": "a"},
@@ -100,3 +104,27 @@ def test_rows_that_break_a_rule_are_quarantined_warned_of_or_refused(
     with pytest.raises(InputError, match=r"1 row.s. break rule covered, balance >= -cred"):
         run(failing)
     assert lakehouse.version(table) == version
+
+
+def test_the_quarantine_does_not_show_a_row_of_an_erased_user(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """The file still holds the row, and each load reads it again."""
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "lake" / "accounts.csv").write_text(
+        "account,balance,credit\ngone,much,10\nhere,much,10\ngone,1,2\n"
+    )
+    at = lake(spark, tmp_path)
+    source = at.config.lake.sources["accounts"].model_copy(update={"user_columns": ("account",)})
+    params = at.config.lake.model_copy(update={"sources": {"accounts": source}})
+    lakehouse = replace(at.lakehouse, salt=lambda: SALT)
+    remember_user(lakehouse, SALT, "gone")
+    config = at.config.model_copy(update={"lake": params})
+    run(replace(at, config=config, lakehouse=lakehouse))
+    assert rows(at, source.table, "account") == []
+    codes = rows(at, params.quarantine, "row_text", "_error_code", "_error_message")
+    assert codes == [
+        ("here,much,10", "wrong_type", "balance: 'much' is no decimal(10,2)"),
+        (None, "wrong_type", "the row names an erased user"),
+    ]
+    assert rows(at, params.file_log, "rows", "valid", "quarantined") == [(3, 1, 2)]

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from tests.support.streams import stream_entry
 
 from matchlake.ingest.params import StreamParams
+from matchlake.ingest.parse.user_match import NAMES
 from matchlake.ingest.streams.messages import read_values
-from matchlake.ingest.user_match import NAMES, record_match
+from matchlake.ingest.streams.user_records import record_match
 
 COLUMNS: dict[str, Any] = {
     "id": {"type": "bigint", "comment": "key"},

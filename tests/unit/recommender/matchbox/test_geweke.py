@@ -18,6 +18,7 @@ from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.sampler import prior as prior_module
 from matchlake.recommender.matchbox.sampler.gibbs import Gibbs
 from matchlake.recommender.matchbox.sampler.link_matrix import (
+    MEAN_STRENGTH,
     Features,
     Iterative,
     LinkSolver,
@@ -48,7 +49,9 @@ def forward_prior(
     each = np.repeat(scales, widths)[:, None]
     links = chance.standard_normal((sum(widths), columns)) @ half / np.sqrt(each)
     means = x @ links
-    return Prior(mean, precision, links, scales, means.T @ means), half
+    total = means.sum(axis=0)
+    scatter = means.T @ means - np.outer(total, total) / (len(x) + MEAN_STRENGTH)
+    return Prior(mean, precision, links, scales, scatter), half
 
 
 def forward_rows(prior: Prior, half: Array, x: Array, chance: Chance) -> Array:
@@ -72,7 +75,7 @@ def prior_facts(prior: Prior, rows: Array, x: Array, widths: tuple[int, ...]) ->
 
 
 def decomposed(features: Features) -> LinkSolver:
-    return Spectra.of(features.gram(), features.sums(), features.widths)
+    return Spectra.of(features.gram(), features.sums(), features.rows.rows, features.widths)
 
 
 def prior_runs(
@@ -111,6 +114,7 @@ def test_prior_draws_leave_their_joint_alone(solver: Callable[[Features], LinkSo
     assert prior_runs(draw_prior, solver) > ALARM
 
 
+@pytest.mark.soak
 def test_the_links_left_out_of_the_precision_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     wishart = prior_module.draw_wishart
 

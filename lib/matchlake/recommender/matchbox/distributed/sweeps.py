@@ -71,7 +71,8 @@ class Distributed:
     def run(self) -> list[Kept]:
         """Runs all sweeps, with one checkpoint and one small read per half; returns the samples."""
         solvers = [
-            read_spectra(self.block_states, side, self.sources[side]) for side in (USER, ITEM)
+            read_spectra(self.block_states, side, self.layout.sizes[side], self.sources[side])
+            for side in (USER, ITEM)
         ]
         priors = [first_prior(self.params.columns, solver) for solver in solvers]
         state = self.block_states.sparkSession.createDataFrame([], MESSAGES)
@@ -122,13 +123,15 @@ def read_sums(frame: DataFrame) -> Arrays:
     return {name: summed(parts, name) for name in parts[0]}
 
 
-def read_spectra(block_states: DataFrame, side: int, sources: tuple[Source, ...]) -> Spectra | None:
-    """X'X of one side's features, decomposed; None without features. One action."""
+def read_spectra(
+    block_states: DataFrame, side: int, rows: int, sources: tuple[Source, ...]
+) -> Spectra | None:
+    """The decomposed features of one side with this many rows; None without any. One action."""
     if not sources:
         return None
     grams = block_states.where((F.col("side") == side) & (F.col("kind") == GRAM)).drop("side")
     parts = unpack_messages(grams.toArrow(), GRAM)
-    return Spectra.of(summed(parts, "gram"), summed(parts, "sums"), widths_of(sources))
+    return Spectra.of(summed(parts, "gram"), summed(parts, "sums"), rows, widths_of(sources))
 
 
 def _moments(sums: Arrays) -> Moments:

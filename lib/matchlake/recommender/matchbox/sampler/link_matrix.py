@@ -1,4 +1,10 @@
-"""Side features of one side and the link matrix that maps them to prior means."""
+"""Side features of one side and the link matrix that maps them to prior means.
+
+Links are drawn with the mean of the rows integrated out. Features such as a year between 0 and 1,
+or a category of each row, can take the place of the mean: drawn in turn, links and mean would
+hardly move. With n rows, sums s = X'1 and the prior N(0, (2 precision)^-1) of the mean, the links
+see the rows as if X'X were G = X'X - s s'/(n + 2).
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,6 +24,9 @@ Widths = npt.NDArray[np.int64]
 DENSE_UP_TO = 8192
 """Maximum number of features to decompose X'X: 512 MiB, and minutes of one core."""
 
+MEAN_STRENGTH = 2.0
+"""The weight of the prior of the mean, N(0, (2 precision)^-1), in rows."""
+
 _CLOSE, _STEPS = 1e-6, 200
 """Conjugate gradients stop at this residual over target, or after this many steps."""
 
@@ -30,7 +39,7 @@ class Source(NamedTuple):
 
 
 class Links(NamedTuple):
-    """Links (features, columns), the scale of each source's, and `scatter`, links'X'X links."""
+    """Links (features, columns), the scale of each source's, and `scatter`, links'G links."""
 
     links: Matrix
     scales: Matrix
@@ -38,7 +47,7 @@ class Links(NamedTuple):
 
 
 class LinkSolver(Protocol):
-    """Draws links given everything else; `sums` are the features' sums over the rows.
+    """Draws links given all but the mean; `sums` are the features' sums over the rows.
 
     `widths` counts the features of each source; `noise_rows` is the number of noise rows of a draw.
     """
@@ -58,7 +67,7 @@ class LinkSolver(Protocol):
     def draw(self, last: Links, target: Matrix, noise: Matrix, draws: ScaleDraws | None) -> Links:
         """Links after `last`, and their scales: one step of a chain that keeps the posterior.
 
-        Given the scales, links have mean (X'X + L)^-1 target and row covariance (X'X + L)^-1. L is
+        Given the scales, links have mean (G + L)^-1 target and row covariance (G + L)^-1. L is
         diagonal: it has, per feature, the scale of the feature's source. Without `draws` the scales
         stay as they are.
         """
@@ -112,7 +121,7 @@ class Features:
         """The solver of links: by the decomposition of X'X, or without it if it is large."""
         if self.count > DENSE_UP_TO:
             return Iterative.of(self)
-        return Spectra.of(self.gram(), self.sums(), self.widths, self.threads)
+        return Spectra.of(self.gram(), self.sums(), self.rows.rows, self.widths, self.threads)
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -141,25 +150,25 @@ def widths_of(sources: Iterable[Source]) -> Widths:
 
 @dataclass(frozen=True)
 class Spectra:
-    """X'X of the features; the part of each source is decomposed as V S V' once for all sweeps.
+    """G of the features; the part of each source is decomposed as V S V' once for all sweeps.
 
     Links are drawn source by source; a draw is conditional on the links of all other sources.
     """
 
-    gram: Matrix
+    centred: Matrix
     sums: Matrix
     widths: Widths
     spectra: tuple[tuple[Matrix, Matrix], ...]
     threads: int = 1
 
     @staticmethod
-    def of(gram: Matrix, sums: Matrix, widths: Widths, threads: int = 1) -> "Spectra":
-        """The spectra of X'X, rounding errors below zero removed."""
-        spectra = []
+    def of(gram: Matrix, sums: Matrix, rows: int, widths: Widths, threads: int = 1) -> "Spectra":
+        """The spectra of G, from X'X and the number of rows; no rounding error below zero."""
+        centred, spectra = gram - np.outer(sums, sums) / (rows + MEAN_STRENGTH), []
         for part in _parts(widths):
-            values, vectors = np.linalg.eigh(gram[part, part])
+            values, vectors = np.linalg.eigh(centred[part, part])
             spectra.append((np.maximum(values, 0.0), vectors))
-        return Spectra(gram, sums, widths, tuple(spectra), threads)
+        return Spectra(centred, sums, widths, tuple(spectra), threads)
 
     @property
     def noise_rows(self) -> int:
@@ -167,7 +176,7 @@ class Spectra:
         return len(self.sums)
 
     def draw(self, last: Links, target: Matrix, noise: Matrix, draws: ScaleDraws | None) -> Links:
-        """For each source its scale, then (X'X + scale I)^-1 left + (X'X + scale I)^-1/2 noise.
+        """For each source its scale, then (G + scale I)^-1 left + (G + scale I)^-1/2 noise.
 
         `left` is the target without the links of all other sources. Rotated by V, the noise has
         the same distribution.
@@ -178,7 +187,7 @@ class Spectra:
             left = target[part].copy()
             for other in parts:
                 if other != part:
-                    left -= self.gram[part, other] @ links[other]
+                    left -= self.centred[part, other] @ links[other]
             turned = _product(vectors.T, left, self.threads)
             if draws is not None:
                 scales[number] = draws.given_rows(values, turned)
@@ -187,7 +196,7 @@ class Spectra:
             links[part] = _product(vectors, drawn, self.threads)
             scatter += drawn.T @ (values[:, None] * drawn)
             for before in parts[:number]:
-                crossed = links[before].T @ (self.gram[before, part] @ links[part])
+                crossed = links[before].T @ (self.centred[before, part] @ links[part])
                 scatter += crossed + crossed.T
         return Links(links, scales, scatter)
 
@@ -211,10 +220,11 @@ def _parts(widths: Widths) -> list[slice]:
 
 @dataclass(frozen=True)
 class Iterative:
-    """X'X applied through the sparse rows, never built: for hundreds of thousands of features.
+    """G applied through the sparse rows, never built: for hundreds of thousands of features.
 
-    A draw solves (X'X + L) links = target + X'E1 + L^1/2 E2 by conjugate gradients, scaled by the
-    diagonal (Macau, Simm et al. 2017). All columns and all sources are solved at once.
+    A draw solves (G + L) links = target + X'C^1/2 E1 + L^1/2 E2 by conjugate gradients, scaled by
+    the diagonal (Macau, Simm et al. 2017). All columns and all sources are solved at once. Here
+    G = X'C X, so C = I - 1 1'/(n + 2) and C^1/2 = I - 1 1' (1 - sqrt(2 / (n + 2))) / n.
     """
 
     features: Features
@@ -227,7 +237,9 @@ class Iterative:
         """For the given rows; one pass over them."""
         squares = features.rows.values.astype(np.float64) ** 2
         diagonal: Matrix = np.bincount(features.rows.columns, squares, features.count).astype(float)
-        return Iterative(features, diagonal, features.sums(), features.widths)
+        sums = features.sums()
+        diagonal -= sums**2 / (features.rows.rows + MEAN_STRENGTH)
+        return Iterative(features, diagonal, sums, features.widths)
 
     @property
     def noise_rows(self) -> int:
@@ -237,13 +249,21 @@ class Iterative:
     def draw(self, last: Links, target: Matrix, noise: Matrix, draws: ScaleDraws | None) -> Links:
         """As `LinkSolver.draw`; `noise` has the rows of E2, then those of E1."""
         count, each = self.features.count, np.repeat(last.scales, self.widths)[:, None]
-        moved = target + self.features.transposed_times(noise[count:])
+        ones = noise[count:]
+        shrunk = (1.0 - np.sqrt(MEAN_STRENGTH / (len(ones) + MEAN_STRENGTH))) / max(len(ones), 1)
+        moved = target + self.features.transposed_times(ones)
+        moved -= np.outer(self.sums, shrunk * ones.sum(axis=0))
         links, scales = self._solve(moved + np.sqrt(each) * noise[:count], each), last.scales
         if draws is not None:
             parts = _parts(self.widths)
             scales = np.array([draws.given_links(links[part]) for part in parts])
-        means = self.features.times(links)
-        return Links(links, scales, means.T @ means)
+        return Links(links, scales, links.T @ self._times(links))
+
+    def _times(self, links: Matrix) -> Matrix:
+        """G links."""
+        means = self.sums @ links / (self.features.rows.rows + MEAN_STRENGTH)
+        whole = self.features.transposed_times(self.features.times(links))
+        return whole - np.outer(self.sums, means)
 
     def _solve(self, target: Matrix, scales: Matrix) -> Matrix:
         weights = 1.0 / (self.diagonal[:, None] + scales)
@@ -255,7 +275,7 @@ class Iterative:
         for _ in range(_STEPS):
             if (np.linalg.norm(residual, axis=0) <= goal).all():
                 break
-            along = self.features.transposed_times(self.features.times(pace)) + scales * pace
+            along = self._times(pace) + scales * pace
             curved = np.einsum("dk,dk->k", pace, along)
             step = np.divide(energy, curved, out=np.zeros_like(energy), where=curved > 0)
             links += step * pace

@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from matchlake.recommender.matchbox.sampler.kernels import Matrix
-from matchlake.recommender.matchbox.sampler.link_matrix import Features, Links, LinkSolver
+from matchlake.recommender.matchbox.sampler.link_matrix import (
+    MEAN_STRENGTH,
+    Features,
+    Links,
+    LinkSolver,
+)
 from matchlake.recommender.matchbox.sampler.link_scales import ScaleDraws
-
-MEAN_STRENGTH = 2.0
-"""The weight of the prior of `mean`, N(0, (2 precision)^-1), in rows."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Prior:
 
     `mean` has shape (columns,), `precision` (columns, columns), `links` (features, columns);
     `scales` (sources,) is the prior precision of each source's links, in units of `precision`;
-    `scatter` (columns, columns) is links'X'X links, for the next draw; empty if there is none.
+    `scatter` (columns, columns) is links'G links, for the next draw; empty if there is none.
     """
 
     mean: Matrix
@@ -67,36 +69,35 @@ def first_prior(columns: int, solver: LinkSolver | None = None) -> Prior:
 def draw_prior(
     moments: Moments, solver: LinkSolver | None, last: Prior, chance: np.random.Generator
 ) -> Prior:
-    """Draws precision, mean, links and their scales, each given all the others and the rows.
+    """Draws precision, links with their scales, and mean, given the rows.
 
-    R = Z - X links has the mean r and the centred scatter S. There are K columns, n rows and D
-    features; L is the diagonal matrix of the features' scales:
+    There are K columns, n rows Z and D features X. L is the diagonal matrix of the features'
+    scales; G is that of `link_matrix`. C is I - 1 1'/(n+2), which leaves out the mean: precision
+    and links are drawn with the mean integrated out, and the mean is drawn last.
 
-    precision ~ Wishart((I + S + 2n/(n+2) rr' + links'L links)^-1, K + n + D),
-    mean ~ N(n r/(n+2), ((n+2) precision)^-1),
-    links ~ matrix normal((X'X + L)^-1 X'(Z - mean), (X'X + L)^-1, precision^-1).
+    precision ~ Wishart((I + (Z - X links)'C (Z - X links) + links'L links)^-1, K + n + D),
+    links ~ matrix normal((G + L)^-1 X'C Z, (G + L)^-1, precision^-1),
+    mean ~ N((Z - X links)'1 / (n+2), ((n+2) precision)^-1).
 
     The scales: see `ScaleDraws`. If `solver` can, the links of a scale's source are integrated out.
     """
-    columns, count = len(moments.total), moments.rows
-    total, square = moments.total, moments.square
-    links, scales, scatter = last.links, last.scales, last.scatter
+    columns, count = len(moments.total), moments.rows + MEAN_STRENGTH
+    total, links, scales = moments.total, last.links, last.scales
+    spread = np.eye(columns) + moments.square - np.outer(total, total) / count
+    target, scatter = moments.cross, last.scatter
     if solver is not None:
-        total = total - solver.sums @ links
-        crossed = moments.cross.T @ links
-        square = square - crossed - crossed.T + scatter
-        square += links.T @ (np.repeat(scales, solver.widths)[:, None] * links)
-    spread = np.eye(columns) + square
-    spread -= np.outer(total, total) / (count + MEAN_STRENGTH)
-    precision, root = draw_wishart(spread, columns + count + len(links), chance)
-    noise = chance.standard_normal(columns) @ root / np.sqrt(count + MEAN_STRENGTH)
-    mean = total / (count + MEAN_STRENGTH) + noise
+        target = target - np.outer(solver.sums, total / count)
+        crossed = target.T @ links
+        spread += scatter - crossed - crossed.T
+        spread += links.T @ (np.repeat(scales, solver.widths)[:, None] * links)
+    precision, root = draw_wishart(spread, columns + moments.rows + len(links), chance)
+    noise = chance.standard_normal(columns) @ root / np.sqrt(count)
     if solver is not None:
-        target = moments.cross - np.outer(solver.sums, mean)
         drawn = chance.standard_normal((solver.noise_rows, columns)) @ root
         draws = ScaleDraws(precision, chance)
         links, scales, scatter = solver.draw(Links(links, scales, scatter), target, drawn, draws)
-    return Prior(mean, precision, links, scales, scatter)
+        total = total - solver.sums @ links
+    return Prior(total / count + noise, precision, links, scales, scatter)
 
 
 def draw_wishart(

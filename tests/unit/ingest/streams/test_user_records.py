@@ -1,4 +1,4 @@
-"""Which quarantined records and rows name a user, which mention one, and in what time."""
+"""Which quarantined records name a user, which mention one, and in what time."""
 
 import io
 import json
@@ -10,29 +10,19 @@ import pytest
 from google.protobuf import descriptor_pb2, wrappers_pb2
 from tests.support.streams import stream_entry
 
-from matchlake.ingest.files.params import LakeSource
 from matchlake.ingest.params import StreamParams
-from matchlake.ingest.user_match import Match, record_match, row_match
+from matchlake.ingest.parse.user_match import Match
+from matchlake.ingest.streams.user_records import record_match, record_users
 
 AVRO = {
     "type": "record",
     "name": "r",
     "fields": [{"name": "user_id", "type": "string"}, {"name": "item_id", "type": "string"}],
 }
-COLUMNS = {
-    "user_id": {"type": "string", "comment": "u"},
-    "age": {"type": "int", "comment": "a"},
-    "zip": {"type": "string", "comment": "z"},
-}
 
 
 def stream(**changes: object) -> StreamParams:
     return StreamParams.model_validate(stream_entry("t", "s", **changes))
-
-
-def source(kind: str, **options: Any) -> LakeSource:
-    entry = {"path": "p", "format": kind, "table": "b.u", "comment": "c", "keys": ["user_id"]}
-    return LakeSource.model_validate({**entry, "columns": COLUMNS, "format_options": options})
 
 
 def avro(user: str, item: str) -> bytes:
@@ -98,30 +88,43 @@ def test_record_match_torn_binary_values_hold_a_text_after_its_length(
     assert match(None, wrappers_pb2.StringValue(value=f"{user}x").SerializeToString()) is None
 
 
-@pytest.mark.parametrize(
-    ("kind", "text", "expected"),
-    [
-        ("csv", "42,old,12345", "names"),
-        ("csv", "u-9,42,12345", "mentions"),
-        ("csv", '"42",old,"1,2"', "names"),
-        ("csv", "42,30", "mentions"),
-        ("csv", "u-9,142,12345", None),
-        ("json", '{"user_id": "42", "age": "old"}', "names"),
-        ("json", '{"user_id": "7", "age": 42}', "mentions"),
-        ("json", '{"user_id": "42", "age', "names"),
-        ("parquet", '{"user_id":"42","age":300}', "names"),
-        ("parquet", '{"user_id":"7","age":42}', "mentions"),
-    ],
-)
-def test_row_match_another_users_row_with_the_number_elsewhere_is_no_match(
-    kind: str, text: str, expected: Match
-) -> None:
-    assert row_match(source(kind), "42")(text) == expected
-
-
 @pytest.mark.parametrize("kind", ["json", "csv"])
 def test_record_match_long_texts_end(kind: str) -> None:
     """A search that looks again from each place would take hours for one of these texts."""
     match = record_match(stream(format=kind), "42x")
     for piece in (b"\t", b" ", b",", b'"', b"42", b'"user_id" ', b'"user_id":"', b"4"):
         match(None, piece * (500_000 // len(piece)))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"user_id": "42", "rating": 99}', ["42"]),
+        ('{"user_id": 42}', ["42"]),
+        ('{"rating": 42}', []),
+        ('{"rating": 1, "user_id": "42', ["42"]),
+        ("{'user_id': 42, 'rating'", ["42"]),
+        ('{"user_id": "Zo\\u00eb \\"x\\"", "rating', ['Zoë "x"']),
+        ('{"user_id": , "rating', []),
+        ("", []),
+    ],
+)
+def test_record_users_are_those_of_the_user_fields(text: str, expected: list[str]) -> None:
+    assert record_users(stream())(None, text.encode()) == expected
+
+
+def test_record_users_of_keys_of_other_formats_and_of_values_that_must_not_be_decoded() -> None:
+    users = record_users(stream())
+    assert users(b"7", b'{"user_id": "42"}') == ["7", "42"]
+    assert users(None, None) == []
+    assert record_users(stream(user_columns=[]))(b"7", b'{"user_id": "42"}') == []
+    assert record_users(stream(format="csv"))(None, b"42,i1,99,2024-01-01") == ["42"]
+    of_avro = record_users(stream(format="avro", format_options={"avro_schema": AVRO}))
+    assert of_avro(None, avro("Zoë", "i")) == ["Zoë"]
+    assert of_avro(None, avro("Zoë", "i"), "kills_reader") == []
+
+
+def test_record_users_of_long_texts_end() -> None:
+    users = record_users(stream())
+    for piece in (b" ", b'"', b'"user_id" ', b'"user_id":"', b"user_id:", b"'user_id'='", b"\\"):
+        users(None, b"{" + piece * (500_000 // len(piece)))

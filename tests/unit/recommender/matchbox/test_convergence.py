@@ -1,13 +1,15 @@
 """R-hat and effective sample size against known answers."""
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from matchlake.recommender.matchbox.chains import (
+from matchlake.recommender.matchbox.convergence import (
     Convergence,
+    _normal_scores,
     measure_convergence,
     mixing_problem,
 )
@@ -69,3 +71,22 @@ def test_chains_that_have_not_mixed_are_named_with_what_to_raise() -> None:
     stuck = Convergence("error", 0.8, math.inf, 2.0)
     assert "error (R-hat inf, 2 effective" in str(mixing_problem([bad, stuck], params))
     assert "too few sweeps to tell" in str(mixing_problem([], params))
+
+
+def test_heavy_tails_do_not_hide_that_independent_draws_have_mixed() -> None:
+    """The variance of these draws is infinite, so that one draw would decide about R-hat."""
+    tailed = np.exp(6 * draws())
+    found = convergence_diagnostics(tailed)
+    assert found.r_hat == pytest.approx(1.0, abs=0.01)
+    assert found.ess == pytest.approx(CHAINS * SWEEPS, rel=0.1)
+    assert found.mean == pytest.approx(tailed.mean())
+
+
+def test_chains_that_differ_in_their_spread_alone_have_not_mixed() -> None:
+    assert convergence_diagnostics(draws() * [[1.0], [1.0], [5.0], [5.0]]).r_hat > 1.1
+
+
+def test_the_scores_are_those_of_blom() -> None:
+    scores = _normal_scores(np.array([[3.0, 1.0, 1.0, 2.0]]))
+    expected = [NormalDist().inv_cdf((rank - 0.375) / 4.25) for rank in (4, 1.5, 1.5, 3)]
+    assert scores == pytest.approx(np.array([expected]))
