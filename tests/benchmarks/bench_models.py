@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from pyspark.sql import DataFrame
 from tests.benchmarks.marks import with_marks
 from tests.benchmarks.memory import PeakMemory
@@ -38,6 +39,7 @@ from matchlake.learners.sklearn import ESTIMATORS, make_estimator
 from matchlake.model_store.scoring_model import ScoringModel
 
 PARTS = ("accuracy", "engines", "scoring", "fit")
+MORE = {"LogisticRegression": {"max_iter": 2000}}
 COLUMNS = tuple(f"x{i}" for i in range(12))
 
 
@@ -76,7 +78,7 @@ def arguments() -> argparse.Namespace:
 def rows(count: int, seed: int, *, missing: bool) -> np.ndarray:
     """Numbers of several scales, some rounded, some whole."""
     random = np.random.default_rng(seed)
-    made = random.normal(size=(count, len(COLUMNS))) * 10.0 ** random.integers(-3, 4, len(COLUMNS))
+    made = random.normal(size=(count, len(COLUMNS))) * np.geomspace(0.1, 10.0, len(COLUMNS))
     made[:, 3] = np.round(random.normal(size=count), 1)
     made[:, 4] = random.integers(0, 5, count)
     if missing:
@@ -103,7 +105,7 @@ def accuracy(options: argparse.Namespace) -> dict[str, float]:
         matrix = rows(4000, 1, missing=estimator.missing)
         unseen = rows(4000, 2, missing=estimator.missing)
         target = label(matrix, estimator.task)
-        params = SklearnParams(estimator=name)
+        params = SklearnParams(estimator=name, params=MORE.get(name, {}))
         head = fit_head(TrainingData(matrix, COLUMNS, target), params, estimator.task, 1)
         model = make_estimator(params, estimator.task, 1)
         model.fit(matrix) if target is None else model.fit(matrix, target)
@@ -169,7 +171,8 @@ def scoring(options: argparse.Namespace) -> dict[str, Any]:
     target = label(matrix, "regression")
     params = SklearnParams(estimator="HistGradientBoostingRegressor")
     head = fit_head(TrainingData(matrix, COLUMNS, target), params, "regression", 1)
-    estimator = make_estimator(params, "regression", 1).fit(matrix, target)
+    named = pd.DataFrame(matrix, columns=COLUMNS)  # as Spark gives the columns to the peer
+    estimator = make_estimator(params, "regression", 1).fit(named, target)
     model = ScoringModel(name="m", task="regression", features=features(), head=head)
     with tempfile.TemporaryDirectory() as place, PeakMemory() as memory:
         folder = Path(place)
