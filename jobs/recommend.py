@@ -25,7 +25,8 @@ def run(runtime: Runtime) -> None:
     lakehouse, config = runtime.lakehouse, runtime.config
     params = config.recommend
     pairs = lakehouse.read(params.score_pairs_table) if params.score_pairs_table else None
-    aliases = settled_history(lakehouse, registered_model(config, runtime.tracker, RECOMMENDER))
+    registered = registered_model(config, runtime.tracker, RECOMMENDER)
+    aliases = settled_history(lakehouse, registered)
     champion = runtime.tracker.require_champion()
     path = f"{config.checkpoints}/recommend"
     label = f"{config.tracking.model} {champion.version}"
@@ -46,6 +47,7 @@ def run(runtime: Runtime) -> None:
             summary = describe_rows(lakehouse.read(spec.name))
             _log.info("%s: %s by version %s", spec.name, summary, champion.version)
         aliases.note_tables(champion.version, written)
+    registered.require_still_champion(champion.version)
     publish_views(lakehouse, config)
 
 

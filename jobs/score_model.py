@@ -40,6 +40,7 @@ def score_model(runtime: Runtime, name: str) -> None:
     rows = predictions(scoring, lake.read(source), source, champion.version)
     lake.replace(rows, predictions_table(params, rows))
     aliases.note_tables(champion.version, {params.table: lake.version(params.table)})
+    model.require_still_champion(champion.version)
     total, refused = count_refused(lake.read(params.table))
     level = logging.WARNING if refused else logging.INFO
     text = "%s: %d rows by version %s, %d of them without a prediction"

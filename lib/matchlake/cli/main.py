@@ -116,6 +116,10 @@ _EXTRAS = {
     "pyspark": "spark",
     "py4j": "spark",
     "delta": "spark",
+    "lightgbm": "models",
+    "onnx": "models",
+    "onnxruntime": "models",
+    "sklearn": "models",
     "cryptography": "local",
     "psutil": "local",
 }

@@ -22,6 +22,7 @@ from matchlake.lakehouse.registered_models import (
 )
 from matchlake.lakehouse.rollback import TO_WRITE, RollbackReport
 from matchlake.lakehouse.rollback import rollback as roll_back
+from matchlake.lakehouse.user_erasure import HOLDS_ERASED_USER
 from matchlake.runtime import Runtime
 from matchlake.training.history import Change, ModelHistory, serving_at, version_to_return_to
 
@@ -48,12 +49,14 @@ def list_models(
     page = Table(
         "model", Column("registered as", overflow="fold"), "versions", CHAMPION, CHALLENGER
     )
+    page.add_column("hold erased users")
     for name, model in registered_models(runtime.config, runtime.tracker).items():
         versions = model.tracker.versions()
         holders = {alias: each.version for each in versions for alias in each.aliases}
         numbers = ", ".join(each.version for each in versions) or "none"
         aliases = (holders.get(alias, "none") for alias in (CHAMPION, CHALLENGER))
-        page.add_row(name, model.registered_name, numbers, *aliases)
+        erased = ", ".join(each.version for each in versions if HOLDS_ERASED_USER in each.tags)
+        page.add_row(name, model.registered_name, numbers, *aliases, erased or "none")
     Console().print(page)
 
 

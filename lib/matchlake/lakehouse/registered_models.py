@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from matchlake.config import JobConfig
-from matchlake.errors import ConfigError
+from matchlake.errors import ConfigError, ModelError
 from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.model_versions import number_of
 from matchlake.schemas import TableSpec
 from matchlake.training.model_params import predictions_spec, registered_name
 from matchlake.training.scoring import TABLES
@@ -30,6 +31,15 @@ class RegisteredModel:
     def registered_name(self) -> str:
         """Its name in the registry."""
         return self.tracker.params.model
+
+    def require_still_champion(self, version: str) -> None:
+        """Raises ModelError if another version became champion while tables were written."""
+        now = number_of(self.tracker.champion())
+        if now != version:
+            raise ModelError(
+                f"Version {now} became champion of {self.name} while the tables of version "
+                f"{version} were written. Run the job again: {self.job}."
+            )
 
 
 def registered_models(config: JobConfig, tracker: Tracker) -> dict[str, RegisteredModel]:

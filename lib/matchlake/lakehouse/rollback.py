@@ -66,8 +66,8 @@ class RollbackReport:
 def settled_history(lake: Lakehouse, model: RegisteredModel) -> ModelHistory:
     """The history of the model, once it agrees with MLflow.
 
-    Completes a rollback that was interrupted, and closes other open changes. An alias that was
-    moved in MLflow gets a row, too.
+    Completes a rollback that was interrupted, unless the alias names a third version now, and
+    closes other open changes. An alias that was moved in MLflow gets a row, too.
     """
     settle(lake, model)
     return ModelHistory(lake, model.registered_name)
@@ -79,13 +79,13 @@ def settle(lake: Lakehouse, model: RegisteredModel) -> RollbackReport | None:
     completed = None
     changes = history.changes()
     for change in [each for each in changes if each.state == "started"]:
-        if change.action == "rollback":
+        now = number_of(model.tracker.with_alias(change.alias))
+        if change.action == "rollback" and now in (change.version_before, change.version):
             completed = _complete(lake, model, changes, change)
         else:
-            now = model.tracker.with_alias(change.alias)
-            moved = now is not None and now.version == change.version
-            _log.warning("%s was interrupted; the alias moved: %s", change, moved)
+            moved = change.action != "rollback" and now == change.version
             history.close(change, "done" if moved else "failed")
+            _log.warning("%s, was interrupted; the alias names version %s", change, now)
         changes = history.changes()
     for alias in (CHAMPION, CHALLENGER):
         if _notice(history, changes, model.tracker, alias):
@@ -192,8 +192,8 @@ def _complete(
     if now not in (change.version_before, version) or found is None:
         history.close(change, "failed")
         raise ModelError(
-            f"{change}, was interrupted, and cannot be completed: version {now} is "
-            f"champion now. The tables may hold rows of both: write them anew with {model.job}."
+            f"{change}, cannot be completed: version {now} is champion now. Run the command again "
+            "if it is still needed."
         )
     tracker.move_alias(CHAMPION, version)
     outcome = {
