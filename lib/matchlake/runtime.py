@@ -198,11 +198,14 @@ def _salt_of(config: JobConfig, secrets: SecretStore) -> Callable[[], Salt] | No
 
 
 def start_notebook(name: str, env: str | None = None, overrides: Sequence[str] = ()) -> Runtime:
-    """The runtime of a notebook, for `env`.
+    """The runtime of a notebook, for `env`; Jupyter then shows figures as pictures.
 
     Default: `local`; on Databricks the one environment that is deployed there, or `dev`.
     """
+    from matchlake.training.notebook_plots import show_in_jupyter  # noqa: PLC0415 - jobs need none
+
     start_logging("WARNING")
+    show_in_jupyter()
     deployed = environments(find_conf()) if on_databricks() else ["local"]
     chosen = env or (deployed[0] if len(deployed) == 1 else "dev")
     project = find_conf().resolve().parent
