@@ -25,6 +25,7 @@ from matchlake import (
     fit_popularity,
     ranking_metrics,
     rating_metrics,
+    recommend_rated_items,
     split,
 )
 from matchlake.errors import InputError, ParameterError, SchemaError
@@ -160,6 +161,14 @@ def test_candidates_may_be_shared_or_each_users_own(model: NumpyFactorModel) -> 
         ("u1", "i2"),
         ("u2", "i3"),
     ]
+
+
+def test_the_items_of_a_test_part_are_ranked(model: NumpyFactorModel) -> None:
+    rated = pd.DataFrame({"user_id": ["u1", "u1", "u1", "u2"], "item_id": ["i1", "i1", "i3", "i4"]})
+    lists, skipped = recommend_rated_items(model, rated)
+    assert lists["user_id"].tolist() == ["u1", "u1"]
+    assert set(lists["item_id"]) == {"i1", "i3"}
+    assert skipped.to_numpy().tolist() == [["u2", 1]]
 
 
 def test_scores_of_a_table_tell_null_from_unknown(model: NumpyFactorModel) -> None:
