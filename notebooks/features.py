@@ -74,8 +74,8 @@ names = [name for name in table.columns if name.startswith("occupation_")]
 fractions = table.selectExpr(*[f"avg({name}) AS {name}" for name in names]).collect()[0]
 pairs_of_bars(
     [name.removeprefix("occupation_") for name in names],
-    {"fraction of users": list(fractions)},
-    "fraction",
+    {"all users": list(fractions)},
+    "Fraction of users",
 )
 
 # COMMAND ----------

@@ -66,7 +66,7 @@ pairs_of_bars(
         "one model per category": list(compared["separate_error"]),
         "one model for all": list(compared["one_error"]),
     },
-    "mean squared error on held-out users",
+    "Mean squared error on held-out users",
 )
 
 # COMMAND ----------

@@ -222,12 +222,15 @@ def _salt_of(config: JobConfig, secrets: SecretStore) -> Callable[[], Salt] | No
 
 
 def start_notebook(name: str, env: str | None = None, overrides: Sequence[str] = ()) -> Runtime:
-    """The runtime of a notebook, for `env`.
+    """The runtime of a notebook, for `env`; Jupyter then shows figures as pictures.
 
     Default: `demo` if conf has it, else `local`; on Databricks the one environment that is deployed
     there, or `dev`.
     """
+    from matchlake.training.notebook_plots import show_in_jupyter  # noqa: PLC0415 - jobs need none
+
     start_logging("WARNING")
+    show_in_jupyter()
     known = environments(find_conf())
     if on_databricks():
         chosen = env or (known[0] if len(known) == 1 else "dev")

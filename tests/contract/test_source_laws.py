@@ -157,6 +157,8 @@ def _public(tree: ast.Module) -> Iterator[ast.Module | ast.ClassDef | Function]:
     while waiting:
         for node in waiting.pop().body:
             if isinstance(node, ast.ClassDef | Function) and not node.name.startswith("_"):
+                if any(ast.unparse(each) == "overload" for each in node.decorator_list):
+                    continue  # The function that follows explains all of its signatures.
                 yield node
                 if isinstance(node, ast.ClassDef):
                     waiting.append(node)

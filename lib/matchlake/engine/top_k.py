@@ -76,7 +76,8 @@ class Best(NamedTuple):
 
 def require_k(k: int) -> None:
     """Raises ParameterError unless `k` is a length of lists."""
-    if k < 1:
+    whole = isinstance(k, int | np.integer) and not isinstance(k, bool)
+    if not whole or k < 1:
         raise ParameterError(
             f"k={k} must be 1 or more: it is the length of a list. A list may be shorter when "
             "fewer candidates remain."

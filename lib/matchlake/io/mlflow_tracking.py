@@ -256,7 +256,8 @@ class Tracker:
         chosen = mlflow.set_experiment(name)
         if _KIND not in chosen.tags:
             # Without it the page asks whether runs are of models or of agents.
-            mlflow.MlflowClient().set_experiment_tag(chosen.experiment_id, _KIND, _TRAINING)
+            with _optional(mlflow, "the kind of the experiment"):
+                mlflow.MlflowClient().set_experiment_tag(chosen.experiment_id, _KIND, _TRAINING)
 
 
 class Run:
@@ -348,9 +349,10 @@ class Run:
 
     def _describe(self, client: Any, version: str, descriptions: Descriptions) -> None:
         """Describes a version and, unless a person has done so, the model."""
-        client.update_model_version(self._model, version, descriptions.version)
-        if not client.get_registered_model(self._model).description:
-            client.update_registered_model(self._model, descriptions.model)
+        with _optional(self._mlflow, "the descriptions of the model"):
+            client.update_model_version(self._model, version, descriptions.version)
+            if not client.get_registered_model(self._model).description:
+                client.update_registered_model(self._model, descriptions.model)
 
     def _decided_now(self, client: Any, decision: Decision) -> tuple[str, str]:
         """Alias and reason of a decision, unless the champion has changed since."""
@@ -364,3 +366,12 @@ class Run:
             f"the champion was {was} at the comparison, and is {is_now} now, with which the new "
             f"version was not compared. The decision was: {decision.reason}"
         )
+
+
+@contextmanager
+def _optional(mlflow: ModuleType, what: str) -> Iterator[None]:
+    """Goes on if MLflow refuses, for example because only an owner may change it."""
+    try:
+        yield
+    except mlflow.MlflowException as error:
+        _log.info("%s was not set: %s", what, str(error).partition("\n")[0])

@@ -86,14 +86,17 @@ class FactorPyfunc(PythonModel):  # type: ignore[misc]
         items = ids_of(rows, "item_id", self._model.places(ITEM))
         scores = self._model.score(users, items).astype("float64") if users else np.zeros(0)
         # JSON has no NaN.
-        whole = pd.Series(scores).astype(object).where(~np.isnan(scores), None)
+        whole = [None if np.isnan(score) else float(score) for score in scores]
         null = [u is None or i is None for u, i in zip(users, items, strict=True)]
         cold = [
             None if missing else user not in self._trained[USER] or item not in self._trained[ITEM]
             for user, item, missing in zip(users, items, null, strict=True)
         ]
         return pd.DataFrame(
-            {"score": whole if any(null) else scores, "is_cold_start": _flags(cold)}
+            {
+                "score": pd.Series(whole, dtype=object) if any(null) else scores,
+                "is_cold_start": _flags(cold),
+            }
         )
 
     def _recommend(self, sent: pd.DataFrame, k: int, *, exclude_trained: bool) -> pd.DataFrame:

@@ -1,10 +1,13 @@
-"""The check of a frame's columns."""
+"""The checks of a frame's columns, and ids in the type of a model's."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import DataType, IntegralType, NullType, StringType
 
 from matchlake.errors import SchemaError
+from matchlake.recommender.sides import KEYS
 
 
 def require_columns(frame: DataFrame, names: Iterable[str], what: str) -> None:
@@ -12,3 +15,28 @@ def require_columns(frame: DataFrame, names: Iterable[str], what: str) -> None:
     missing = [name for name in names if name not in frame.columns]
     if missing:
         raise SchemaError.missing(what, missing, frame.columns)
+
+
+def with_id_types(frame: DataFrame, kinds: Mapping[str, DataType], what: str) -> DataFrame:
+    """`frame` with id columns in the types of a model's ids: integers become strings, for example.
+
+    Raises SchemaError for a missing column, and for ids that cannot be converted exactly.
+    """
+    require_columns(frame, kinds, what)
+    for key, kind in kinds.items():
+        given = frame.schema[key].dataType
+        if given == kind:
+            continue
+        exact = isinstance(given, IntegralType) and isinstance(kind, IntegralType | StringType)
+        if not exact and not isinstance(given, NullType):
+            raise SchemaError(
+                f"{key} of {what} has the type {given.simpleString()}, but the ids of this model "
+                f"have the type {kind.simpleString()}. Cast the column."
+            )
+        frame = frame.withColumn(key, F.col(key).cast(kind))
+    return frame
+
+
+def id_types(*frames: DataFrame) -> dict[str, DataType]:
+    """The types of the id columns of the rows of users, and of items."""
+    return {key: frame.schema[key].dataType for key, frame in zip(KEYS, frames, strict=True)}

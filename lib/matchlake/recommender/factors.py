@@ -6,7 +6,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.engine.top_k import require_k
-from matchlake.recommender.columns import require_columns
+from matchlake.recommender.columns import id_types, with_id_types
 from matchlake.recommender.protocol import (
     DEFAULT_POOLS,
     Metric,
@@ -47,7 +47,7 @@ class Factors:
 
     def score(self, pairs: DataFrame) -> DataFrame:
         """Adds `score` (float) and `is_cold_start` (user or item is unknown) to `pairs`; lazy."""
-        require_columns(pairs, KEYS, "the pairs")
+        pairs = with_id_types(pairs, id_types(self.users, self.items), "the pairs")
         users, items = (
             self.side(side).select(
                 KEYS[side],
@@ -83,16 +83,18 @@ class Factors:
         """
         require_k(k)
         keys = KEYS[side], KEYS[1 - side]
+        kinds = id_types(self.users, self.items)
+        own = candidates is not None and keys[0] in candidates.columns
         if candidates is not None:
-            require_columns(candidates, keys[1:], "the frame of candidates")
+            needed = {key: kinds[key] for key in (keys if own else keys[1:])}
+            candidates = with_id_types(candidates, needed, "the frame of candidates")
         if exclude_seen is not None:
-            require_columns(exclude_seen, keys, "the pairs to exclude")
+            exclude_seen = with_id_types(exclude_seen, kinds, "the pairs to exclude")
         known, targets = (as_rows(self.side(n), KEYS[n], INDICES[n]) for n in (side, 1 - side))
         if queries is not None:
-            require_columns(queries, keys[:1], "the frame of queries")
+            queries = with_id_types(queries, {keys[0]: kinds[keys[0]]}, "the frame of queries")
         rows = known if queries is None else _query_rows(queries, keys[0], known)
         pairs = exclude_seen
-        own = candidates is not None and keys[0] in candidates.columns
         if candidates is not None and own:
             pairs = candidates.select(*keys).distinct()
             pairs = pairs if exclude_seen is None else pairs.join(exclude_seen, [*keys], "anti")
@@ -113,7 +115,8 @@ class Factors:
         require_k(k)
         key = KEYS[side]
         if queries is not None:
-            require_columns(queries, (key,), "the frame of queries")
+            kinds = {key: self.side(side).schema[key].dataType}
+            queries = with_id_types(queries, kinds, "the frame of queries")
         if metric == "co_rating":
             return similar_lists(self.side(side), self.side(1 - side), side, queries, k)
         targets = rows = as_rows(self.side(side), key, INDICES[side])

@@ -76,6 +76,16 @@ def required(key: Any, name: str) -> Any:
     return key
 
 
+def listed(ids: Any, name: str) -> Sequence[Any]:
+    """Several ids as a list; raises InputError for a single one, and for anything else."""
+    if isinstance(ids, str | bytes) or not hasattr(ids, "__iter__"):
+        raise InputError(
+            f"{name} is of type {type(ids).__name__}: pass a list of ids, or a table with a column "
+            "of them."
+        )
+    return [*ids]
+
+
 def _is_plain_number(text: str) -> bool:
     """Whether the text is that of an integer, without blanks or leading zeros."""
     try:

@@ -17,7 +17,7 @@ from matchlake.engine.csr import Floats, Ints
 from matchlake.engine.frames import as_given, is_spark, is_sparse, is_table, to_arrow_table
 from matchlake.engine.top_k import Best, TargetLists, lists_of, require_k
 from matchlake.errors import InputError
-from matchlake.recommender.id_types import exact_ids, places_of, required
+from matchlake.recommender.id_types import exact_ids, listed, places_of, required
 from matchlake.recommender.sides import ITEM, KEYS, USER
 from matchlake.recommender.tables import plain_texts, read_interactions, require_names
 from matchlake.schemas import RANK, SCORE
@@ -89,6 +89,12 @@ def recommend(
 def score(model: Ranker, users: Any, items: Any) -> Any:
     """The scores of pairs of ids, NaN for a null id; or the table of pairs with its scores."""
     if items is not None:
+        users, items = listed(users, "user_ids"), listed(items, "item_ids")
+        if len(users) != len(items):
+            raise InputError(
+                f"There are {len(users)} user_ids but {len(items)} item_ids: pass one of each per "
+                "pair."
+            )
         ids = [entries_of(each, model.places(side)) for side, each in enumerate((users, items))]
         missing = [entry is None for entry in ids[USER]], [entry is None for entry in ids[ITEM]]
         scores = model.scores_of(*ids)
@@ -113,10 +119,10 @@ def excluded(
     places: Mapping[Any, int], exclude_seen: Collection[Any], candidates: Collection[Any] | None
 ) -> Ints:
     """The rows not to recommend; -1 for unknown ids."""
-    without = places_of(places, list(exclude_seen))
+    without = places_of(places, [*exclude_seen])
     if candidates is None:
         return without
-    allowed = places_of(places, list(candidates))
+    allowed = places_of(places, [*candidates])
     others = np.ones(len(places), bool)
     others[allowed[allowed >= 0]] = False
     return np.union1d(without, np.flatnonzero(others))
@@ -192,7 +198,9 @@ def _choices(
         table = to_arrow_table(candidates, "the candidates")
         require_names(table, KEYS[1 - side : 2 - side], "the candidates")
         candidates = table[KEYS[1 - side]].to_pylist()
-    closed = excluded(targets, () if exclude_seen is None else exclude_seen, candidates)
+    seen_ids = () if exclude_seen is None else listed(exclude_seen, "exclude_seen")
+    chosen = None if candidates is None else listed(candidates, "candidates")
+    closed = excluded(targets, seen_ids, chosen)
     closed = closed[closed >= 0]
     for begin in range(0, max(1, len(queries)), _CHUNK):
         count = min(_CHUNK, len(queries) - begin)

@@ -58,11 +58,23 @@ def id_column(column: pa.ChunkedArray, name: str, what: str) -> pa.ChunkedArray:
 def plain_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column of any kind of Arrow strings, or of nulls alone, as plain strings."""
     if pa.types.is_dictionary(column.type):
-        column = pc.cast(column, column.type.value_type)
+        return plain_texts(_decoded(column))
     kind = column.type
     if pa.types.is_null(kind) or pa.types.is_large_string(kind) or kind == pa.string_view():
         return column.cast(pa.string())
     return column
+
+
+def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of categories as its values."""
+    kind = column.type.value_type
+    # Arrow decodes no categories of the type string_view, which Polars gives.
+    kind = pa.string() if kind == pa.string_view() else kind
+    chunks = [
+        pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(kind))
+        for chunk in column.chunks
+    ]
+    return pa.chunked_array([chunk.dictionary_decode() for chunk in chunks], kind)
 
 
 def numbers(column: pa.ChunkedArray, name: str, what: str) -> Doubles:

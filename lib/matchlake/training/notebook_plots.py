@@ -1,5 +1,7 @@
 """Plots of tables and models for notebooks, from counts by Spark."""
 
+import io
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,16 +19,40 @@ if TYPE_CHECKING:
 _LABELLED = 12
 
 
+def show_in_jupyter() -> None:
+    """Lets Jupyter show a figure that ends a cell as a picture; does nothing elsewhere."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if shell is not None:
+        pictures = shell.display_formatter.formatters["image/png"]
+        pictures.for_type_by_name("matplotlib.figure", "Figure", _png)
+
+
+def _png(figure: "Figure") -> bytes:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    return picture.getvalue()
+
+
 def rating_counts(interactions: DataFrame) -> "Figure":
     """Ratings by value, and by week; two jobs."""
     counts = interactions.groupBy(RATING).count().orderBy(RATING).collect()
     week = F.date_trunc("week", EVENT_TIME).alias("week")
     weeks = interactions.groupBy(week).count().orderBy("week").collect()
     figure, (left, right) = make_panels(2)
-    left.bar([f"{row[0]:g}" for row in counts], [row[1] for row in counts], color=COLORS[0])
-    left.set(title="ratings by value", ylabel="ratings")
-    right.plot([row[0] for row in weeks], [row[1] for row in weeks], color=COLORS[1])
-    right.set(title="ratings by week")
+    values = ["none" if row[0] is None else f"{row[0]:g}" for row in counts]
+    left.bar(values, [row[1] for row in counts], color=COLORS[0])
+    left.set(title="Ratings by value", xlabel="Rating", ylabel="Ratings")
+    dated = [row for row in weeks if row[0] is not None]
+    days = np.timedelta64(7, "D")
+    right.bar(
+        np.array([row[0] for row in dated], "datetime64[D]"),
+        [row[1] for row in dated],
+        days,
+        align="edge",
+        color=COLORS[1],
+    )
+    right.set(title="Ratings by week", xlabel="Week", ylabel="Ratings")
     right.tick_params(axis="x", rotation=45)
     finish_panels(figure, (left, right), x="")
     return figure
@@ -41,9 +67,14 @@ def activity(interactions: DataFrame) -> "Figure":
         panel.loglog(np.arange(1, len(ordered) + 1), ordered, color=color)
         half = int(np.searchsorted(np.cumsum(ordered), ordered.sum() / 2)) + 1
         panel.axvline(half, color="black", lw=0.8)
-        panel.set(title=f"half of all ratings: {half:,} of {len(ordered):,} {key}s")
-    panels[0].set(ylabel="ratings")
-    finish_panels(figure, panels, x="rank, most ratings first")
+        name = key.removesuffix("_id")
+        panel.set(
+            title=f"{half:,} of {len(ordered):,} {name}s have half of all ratings",
+            xlabel=f"{name.capitalize()}s, most ratings first",
+            ylabel=f"Ratings of the {name}",
+        )
+        panel.title.set_fontsize("medium")
+    finish_panels(figure, panels, x="")
     return figure
 
 
@@ -59,9 +90,9 @@ def batches(batch_log: DataFrame) -> "Figure":
     quarantined = [row["quarantined"] for row in rows]
     panel.bar(positions, quarantined, bottom=valid, color=COLORS[1], label="quarantined")
     panel.set_xticks(positions, [f"{row['at']:%H:%M:%S}" for row in rows], rotation=45)
-    panel.set(title="records by batch", ylabel="records")
+    panel.set(title="Records by batch", ylabel="Records")
     panel.legend(frameon=False)
-    finish_panels(figure, [panel], x="committed at, UTC")
+    finish_panels(figure, [panel], x="Time of the commit (UTC)")
     return figure
 
 
@@ -82,8 +113,10 @@ def item_map(model: FactorModel, titles: DataFrame, most: int = 300) -> "Figure"
     panel.scatter(points[:, 0], points[:, 1], s=sizes * 2, color=COLORS[0], alpha=0.35, lw=0)
     for (x, y), row in zip(points[:_LABELLED], rows, strict=False):
         panel.annotate(row["title"] or row[ITEM_ID], (x, y), fontsize="small")
-    panel.set(title="items that the same users like lie together")
-    finish_panels(figure, [panel], x="first direction")
+    panel.set(
+        title="Items that the same users like lie together", ylabel="Second principal component"
+    )
+    finish_panels(figure, [panel], x="First principal component")
     return figure
 
 

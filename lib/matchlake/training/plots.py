@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _BIN = 0.25
 _LEVELS = tuple(n / 20 for n in range(1, 20))
 _DEVIATION = "rating_std"
-_BARS = ("rmse", "mae", "log_likelihood", "interval_coverage_90")
+_BARS = ("rmse", "mae")
 
 
 def training_plots(
@@ -55,17 +55,17 @@ def ranking_curves(figures: Mapping[str, Figures]) -> "Figure":
     names = _ranking_names(figures)
     figure, panels = make_panels(len(names))
     for panel, name in zip(panels, names, strict=True):
-        for color, (model, metrics) in zip(COLORS, figures.items(), strict=False):
-            points = sorted(
-                (int(metric.rpartition("_at_")[2]), value)
-                for metric, value in metrics.items()
-                if metric.rpartition("_at_")[0] == name
-            )
+        lines = {model: _points(metrics, name) for model, metrics in figures.items()}
+        lengths = sorted({k for points in lines.values() for k, _ in points})
+        if len(lengths) == 1:
+            _bars(panel, figures, f"{name}_at_{lengths[0]}")
+            continue
+        for model, points in lines.items():
             if points:
+                color = _colors(figures)[model]
                 panel.plot(*zip(*points, strict=True), color=color, marker="o", ms=4, label=model)
-                panel.set_xticks([k for k, _ in points])
-        panel.set(title=title_of(name), ylim=(0, None))
-    finish_panels(figure, panels, x="Items in the list")
+        panel.set(title=title_of(name), ylim=(0, None), xticks=lengths, xlabel="Items in the list")
+    finish_panels(figure, panels, x="")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
     return figure
 
@@ -142,13 +142,22 @@ def reliability(coverage: Sequence[tuple[float, float]]) -> "Figure":
 def _bars(panel: "Axes", figures: Mapping[str, Figures], metric: str) -> None:
     """One bar per model that has the metric, with its value."""
     values = {model: metrics[metric] for model, metrics in figures.items() if metric in metrics}
-    colors = dict(zip(figures, COLORS, strict=False))
-    drawn = panel.bar(
-        list(values), list(values.values()), color=[colors[model] for model in values], width=0.6
-    )
+    colors = [_colors(figures)[model] for model in values]
+    drawn = panel.bar(list(values), list(values.values()), color=colors, width=0.6)
     panel.bar_label(drawn, fmt="%.4f", padding=2)
     panel.set(title=f"{title_of(metric)} ({direction_of(metric)})")
     panel.margins(y=0.15)
+
+
+def _colors(figures: Mapping[str, Figures]) -> dict[str, str]:
+    """The first color for the model of the run, which is the last one; others for the baselines."""
+    return dict(zip(reversed(list(figures)), COLORS, strict=False))
+
+
+def _points(metrics: Figures, name: str) -> list[tuple[int, float]]:
+    """The values of a ranking metric by length of list."""
+    parts = ((metric.rpartition("_at_"), value) for metric, value in metrics.items())
+    return sorted((int(k), value) for (start, _, k), value in parts if start == name and k)
 
 
 def _ranking_names(figures: Mapping[str, Figures]) -> list[str]:

@@ -117,3 +117,30 @@ def test_a_piped_table_is_never_wrapped_and_data_cannot_steer_the_terminal() -> 
 def test_a_truncated_table_says_how_to_see_all() -> None:
     text = _printed(Answer(("n",), (True,), [("1",)], cut=True))
     assert "(1 row; there are more: --limit 0 shows all)" in text
+
+
+@pytest.mark.parametrize(
+    ("row", "vertical"),
+    [
+        (("x" * 30, "y" * 30), True),
+        (("short", "a sentence of several words that is longer than the terminal is wide"), False),
+        (("short", "y" * 20), False),
+    ],
+)
+def test_rows_wider_than_the_terminal_are_printed_vertically(
+    row: tuple[str, str],
+    vertical: bool,  # noqa: FBT001 - a case of the test
+) -> None:
+    out = io.StringIO()
+    answer = Answer(("first", "a long name"), (False, False), [(*row,), (None, "2")], cut=False)
+    console = Console(file=out, width=50, force_terminal=True, color_system=None)
+    print_answer(answer, console)
+    said = out.getvalue()
+    assert ("row 2\n" in said) == vertical
+    assert said.count("NULL") == 1
+    assert "(2 rows)" in said
+    if vertical:
+        assert (
+            f"first        {row[0]}\n"
+            in "\n".join(line.rstrip() for line in said.splitlines()) + "\n"
+        )

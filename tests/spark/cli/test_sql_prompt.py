@@ -70,6 +70,19 @@ def test_a_mistake_does_not_end_the_prompt(converse: Callable[..., str]) -> None
     assert "│ 3 │" in said
 
 
+def test_backslash_words_use_and_a_lone_semicolon(converse: Callable[..., str]) -> None:
+    said = converse(";", "\\d", "\\d a.b", "\\x y", "use golld", "USE gold;", "\\q")
+    assert "There is nothing to run" in said
+    assert "(0 rows)" in said
+    assert "There is no table a.b." in said
+    assert "\\x y is unknown: \\d lists tables" in said
+    assert (
+        "USE takes one of the schemas bronze, silver, gold, not golld. Did you mean gold?" in said
+    )
+    assert "│ gold   │" in said
+    assert "...> " not in said
+
+
 def test_its_own_words_need_no_semicolon(converse: Callable[..., str]) -> None:
     said = converse("help", "tables", "TABLES;", "describe a.b", "exit")
     assert "describe NAME" in said

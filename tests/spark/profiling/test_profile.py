@@ -67,7 +67,12 @@ def test_profile_bars_are_the_most_frequent_and_the_rest(profiled: pd.DataFrame)
     assert of(profiled, "c", "null")["rows"].tolist() == [1]
     lists = of(profiled, "l", "bar").set_index("category")["rows"]
     assert lists.to_dict() == {"p": 304, "q": 202}
-    assert of(profiled, "t", "bar")["category"].tolist() == ["2024-02-29"]
+    days = of(profiled, "t", "timeline")
+    first = pd.Timestamp("2024-02-29") - pd.Timestamp(0)
+    assert days[["bin_low", "bin_high", "rows"]].to_numpy().tolist() == [
+        [first.days, first.days + 1, len(X)]
+    ]
+    assert of(profiled, "t", "null")["rows"].tolist() == [1]
 
 
 @pytest.mark.parametrize("bins", [1, 3, 20, 500])
@@ -134,6 +139,7 @@ def test_draw_column_shows_every_bin_and_bar(profiled: pd.DataFrame) -> None:
         axes = draw_column(rows, f"a.{column}").axes[0]
         assert str(column) in axes.get_title("left")
         bins = len(of(profiled, str(column), "histogram"))
+        bins += len(of(profiled, str(column), "timeline"))
         assert len(axes.patches) == (bins or len(rows))
 
 

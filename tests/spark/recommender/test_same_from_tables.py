@@ -71,7 +71,7 @@ def kinds_of(table: pd.DataFrame, value: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("feedback", ["explicit", "implicit"])
+@pytest.mark.parametrize("feedback", ["explicit", pytest.param("implicit", marks=pytest.mark.soak)])
 def test_als_has_the_factors_of_spark(frame: DataFrame, table: pd.DataFrame, feedback: str) -> None:
     params = AlsParams.model_validate({"feedback": feedback, "rank": 4, "iterations": 3})
     expected = fit_als(frame, params).to_numpy()
@@ -83,6 +83,7 @@ def test_als_has_the_factors_of_spark(frame: DataFrame, table: pd.DataFrame, fee
             np.testing.assert_array_equal(getattr(model, side), getattr(expected, side), name)
 
 
+@pytest.mark.soak
 def test_baselines_have_the_scores_of_spark(frame: DataFrame, table: pd.DataFrame) -> None:
     ids = table["user_id"].to_list(), table["item_id"].to_list()
     for fit in (fit_popularity, fit_bias, fit_ease):

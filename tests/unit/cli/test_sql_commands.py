@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from matchlake.cli.sql import commands
-from matchlake.errors import ConfigError, SandboxError
+from matchlake.errors import ConfigError, InputError, SandboxError
 
 
 def test_an_occupied_port_is_reported_with_its_owner(tmp_path: Path) -> None:
@@ -38,3 +38,19 @@ def test_an_unknown_environment_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No environment 'nowhere'"):
         commands.sql(query="SELECT 1", env="nowhere")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.sql cannot be read: No such file"):
+        commands.sql(file=tmp_path / "nowhere.sql")
+    (tmp_path / "latin.sql").write_bytes("SELECT 'ä'".encode("latin-1"))
+    with pytest.raises(InputError, match="it is not UTF-8 text"):
+        commands.sql(file=tmp_path / "latin.sql")
+    with pytest.raises(InputError, match="not both"):
+        commands.sql(query="SELECT 1", file=tmp_path / "latin.sql")
+
+
+@pytest.mark.parametrize("text", ["", "  ", ";", "-- nothing here", "/* nor */ ; -- here"])
+def test_a_text_without_a_statement_is_reported(text: str) -> None:
+    with pytest.raises(InputError, match="nothing to run: the text is empty, or only a comment"):
+        commands.sql(query=text)

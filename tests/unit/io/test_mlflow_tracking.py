@@ -17,7 +17,7 @@ from tests.support.saved_models import USERS, purge, register, saved, tracker_in
 
 from matchlake.errors import ModelError, ModelGoneError
 from matchlake.io.mlflow_tracking import Tracker
-from matchlake.io.model_versions import Decision
+from matchlake.io.model_versions import Decision, Descriptions
 from matchlake.io.params import TrackingParams
 from matchlake.model_store.mlflow_flavor import FACTORS, pyfunc_flavor
 from matchlake.model_store.spark import load_numpy
@@ -105,6 +105,29 @@ def test_run_has_everything_logged(tmp_path: Path) -> None:
     artifacts = mlflow.artifacts.list_artifacts(run_id=run.run_id)
     assert {a.path for a in artifacts} == {"table.json", "plot.png"}
     assert list((tmp_path / "mlartifacts").iterdir())
+
+
+def test_runs_models_and_versions_say_what_they_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = tracker_in(tmp_path)
+    saved(tmp_path / "model" / FACTORS)
+    for number in (1, 2):
+        about = Descriptions(f"model text {number}", f"version text {number}")
+        with caplog.at_level("INFO"), tracker.run("train als", "fits **als**") as run:
+            uri = run.log_model(pyfunc_flavor(tmp_path / "model"))
+            run.register(uri, Decision("challenger", "first"), {}, about)
+    client = mlflow.MlflowClient()
+    found = client.get_run(run.run_id)
+    assert found.data.tags["mlflow.note.content"] == "fits **als**"
+    experiment = client.get_experiment(found.info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    page = f"http://127.0.0.1:5000/#/experiments/{experiment.experiment_id}/runs/{run.run_id}"
+    assert f"run train als in MLflow: {page} once `matchlake mlflow` runs" in caplog.text
+    # A description of the model may be a person's: only the first run writes one.
+    assert client.get_registered_model("recommender").description == "model text 1"
+    versions = client.search_model_versions("name='recommender'")
+    assert {v.description for v in versions} == {"version text 1", "version text 2"}
 
 
 def test_run_exception_leaves_a_failed_run_and_no_version(tmp_path: Path) -> None:

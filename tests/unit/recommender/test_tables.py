@@ -25,6 +25,7 @@ from matchlake import (
     fit_popularity,
     ranking_metrics,
     rating_metrics,
+    recommend_rated_items,
     split,
 )
 from matchlake.errors import InputError, ParameterError, SchemaError
@@ -162,6 +163,14 @@ def test_candidates_may_be_shared_or_each_users_own(model: NumpyFactorModel) -> 
     ]
 
 
+def test_the_items_of_a_test_part_are_ranked(model: NumpyFactorModel) -> None:
+    rated = pd.DataFrame({"user_id": ["u1", "u1", "u1", "u2"], "item_id": ["i1", "i1", "i3", "i4"]})
+    lists, skipped = recommend_rated_items(model, rated)
+    assert lists["user_id"].tolist() == ["u1", "u1"]
+    assert set(lists["item_id"]) == {"i1", "i3"}
+    assert skipped.to_numpy().tolist() == [["u2", 1]]
+
+
 def test_scores_of_a_table_tell_null_from_unknown(model: NumpyFactorModel) -> None:
     pairs = pa.table(
         {"user_id": ["u1", None, "who"], "item_id": ["i1", "i1", "i1"], "n": [1, 2, 3]}
@@ -214,6 +223,30 @@ def test_other_ids_are_refused(by_number: NumpyFactorModel, user: Any) -> None:
 def test_one_query_is_one_id(by_number: NumpyFactorModel, user: Any) -> None:
     with pytest.raises(InputError, match=r"user is (null|a .*pass one id)"):
         by_number.recommend_items(user, 2)
+
+
+def test_arguments_of_other_types_are_refused_in_words(by_number: NumpyFactorModel) -> None:
+    for k in (0, "a", 1.5, True, None):
+        with pytest.raises(ParameterError, match=f"k={k} must be 1 or more"):
+            by_number.recommend_items(1, k)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="user_ids is of type int: pass a list"):
+        by_number.score(1, [2])
+    with pytest.raises(InputError, match="There are 2 user_ids but 1 item_ids"):
+        by_number.score([1, 2], [1])
+    with pytest.raises(InputError, match="the pairs cannot be None"):
+        by_number.score(None)
+    for name in ("exclude_seen", "candidates"):
+        with pytest.raises(InputError, match=f"{name} is of type str: pass a list of ids"):
+            by_number.recommend_items(1, 2, **{name: "5"})
+
+
+def test_categories_are_read_as_their_texts() -> None:
+    whole = fit_als(TABLE, PARAMS)
+    for rows in (
+        TABLE.astype({"user_id": "category", "item_id": "string"}),
+        pl.from_pandas(TABLE).with_columns(pl.col("user_id").cast(pl.Categorical)),
+    ):
+        np.testing.assert_array_equal(fit_als(rows, PARAMS).user_factors, whole.user_factors)
 
 
 def test_ease_and_popularity_answer_tables_too() -> None:

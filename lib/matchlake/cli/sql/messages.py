@@ -9,6 +9,7 @@ from pyspark.errors import PySparkException
 
 _POSITION = re.compile(r"line (\d+),? (pos|position) (\d+)")
 # Removed from messages: SQLSTATE codes, and advice on settings that an analyst cannot change.
+_CODE = re.compile(r"^\[[A-Z0-9_.]+\]\s*")
 _NOISE = re.compile(r"\s*(SQLSTATE: \w+|If necessary set [^.]*\S+ to [^.]*bypass this error\.)")
 
 
@@ -17,7 +18,7 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, Py4JJavaError):
         return str(error.java_exception.toString()).splitlines()[0]
     text = error.getMessage() if isinstance(error, PySparkException) else str(error)
-    sentence = _NOISE.sub("", (text or str(error)).strip().partition("\n==")[0])
+    sentence = _NOISE.sub("", _CODE.sub("", (text or str(error)).strip()).partition("\n==")[0])
     sentence = " ".join(sentence.split())
     match = _POSITION.search(str(error))
     if match is None:

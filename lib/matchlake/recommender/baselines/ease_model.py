@@ -16,7 +16,7 @@ from matchlake.engine.top_k import TargetLists, pick_lists, require_k, select_to
 from matchlake.recommender.baselines.kernels import Floats, add_full_rows
 from matchlake.recommender.baselines.numpy_ease import NumpyEaseModel, load_numpy
 from matchlake.recommender.baselines.params import EaseParams
-from matchlake.recommender.columns import require_columns
+from matchlake.recommender.columns import id_types, require_columns, with_id_types
 from matchlake.recommender.factors import with_rows, within
 from matchlake.recommender.parts import to_arrow
 from matchlake.recommender.protocol import Capability, ModelParts, Recommender, refuse
@@ -66,7 +66,7 @@ class EaseModel(Recommender):
 
         A cold-start row has the score 0.
         """
-        require_columns(pairs, (USER_ID, ITEM_ID), "the pairs")
+        pairs = with_id_types(pairs, id_types(self.users, self.items), "the pairs")
         known = pairs.select(USER_ID).join(self.users, USER_ID, "semi")
         lists = self.recommend_items(known, _EVERY, candidates=pairs.select(USER_ID, ITEM_ID))
         scored = lists.select(USER_ID, ITEM_ID, F.col(SCORE).alias("_score"))
@@ -89,19 +89,21 @@ class EaseModel(Recommender):
         then their number.
         """
         require_k(k)
+        kinds = id_types(self.users, self.items)
         histories = self.users.select(F.col(USER_ID).alias("id"), "history", "values")
         queries = histories
         if users is not None:
-            require_columns(users, (USER_ID,), "the frame of queries")
+            users = with_id_types(users, {USER_ID: kinds[USER_ID]}, "the frame of queries")
             ids = users.select(F.col(USER_ID).alias("id")).where(F.col("id").isNotNull()).distinct()
             queries = ids.join(histories, "id", "left")
         if exclude_seen is not None:
-            require_columns(exclude_seen, (USER_ID, ITEM_ID), "the pairs to exclude")
+            exclude_seen = with_id_types(exclude_seen, kinds, "the pairs to exclude")
         targets = self.items.withColumn("open", F.lit(col=True))
         pairs = exclude_seen
         own = candidates is not None and USER_ID in candidates.columns
         if candidates is not None:
-            require_columns(candidates, (ITEM_ID,), "the frame of candidates")
+            needed = kinds if own else {ITEM_ID: kinds[ITEM_ID]}
+            candidates = with_id_types(candidates, needed, "the frame of candidates")
         if candidates is not None and own:
             pairs = candidates.select(USER_ID, ITEM_ID).distinct()
             if exclude_seen is not None:
@@ -115,11 +117,10 @@ class EaseModel(Recommender):
         targets = targets.select(
             F.col(ITEM_ID).alias("id"), F.col("item_idx").alias("idx"), *columns
         )
-        kinds = self.users.schema[USER_ID].dataType, self.items.schema[ITEM_ID].dataType
         names = USER_ID, ITEM_ID
         task = _Task(k, only_given=own)
         rows = combine(targets, queries, pairs)
-        return rows.mapInArrow(task, lists_schema(names, kinds))
+        return rows.mapInArrow(task, lists_schema(names, (kinds[USER_ID], kinds[ITEM_ID])))
 
     def fold_in(
         self,

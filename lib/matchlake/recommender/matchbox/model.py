@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from matchlake.errors import ParameterError
 from matchlake.features.model import FeatureModel
-from matchlake.recommender.columns import require_columns
+from matchlake.recommender.columns import id_types, require_columns, with_id_types
 from matchlake.recommender.factors import FactorRecommender, Factors, with_rows
 from matchlake.recommender.matchbox.convergence import Convergence, measure_convergence
 from matchlake.recommender.matchbox.encoders import FittedEncoders
@@ -127,7 +127,8 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
         if queries is None:
             return None
         key = KEYS[side]
-        require_columns(queries, (key,), "the frame of queries")
+        kinds = {key: known.schema[key].dataType}
+        queries = with_id_types(queries, kinds, "the frame of queries")
         factors, bias = low_rank_row(self.report.sides[side])
         rows = known.select(key, "factors", "bias")
         ids = queries.select(key).where(F.col(key).isNotNull()).distinct()
@@ -165,7 +166,8 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
         unknown or null day counts as an average day.
         """
         timed = (EVENT_TIME,) if self.params.day_effects else ()
-        require_columns(pairs, (USER_ID, ITEM_ID, *timed), "the pairs")
+        require_columns(pairs, timed, "the pairs")
+        pairs = with_id_types(pairs, id_types(self.user_factors, self.item_factors), "the pairs")
         return score_cells(self, pairs, clip)
 
     def fold_in(

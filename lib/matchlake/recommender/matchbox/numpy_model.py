@@ -243,7 +243,7 @@ class NumpyMatchboxModel(NumpyRecommender):
         rows, ranks = np.nonzero(best.places >= 0)
         ids = self.item_ids if side == USER else self.user_ids
         others = [ids[place] for place in best.places[rows, ranks].tolist()]
-        mine = [entries[row] for row in rows]
+        mine = [entries[row] for row in rows.tolist()]
         if mine:
             pair = (mine, others) if side == USER else (others, mine)
             best.scores[rows, ranks] = self.scores_of(*pair)
