@@ -24,7 +24,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 help:  ## lists the targets in the order one needs them
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
-install: .venv/.installed  ## makes the environment in .venv, once: packages, connector and broker jars
+install: .venv/.installed .venv/.classes  ## makes the environment in .venv, once: packages, connector and broker jars
 
 demo: install  ## runs all jobs on MovieLens-100K: broker, tables, features, models, SQL
 	@$(BIN)/matchlake demo
@@ -32,32 +32,32 @@ demo: install  ## runs all jobs on MovieLens-100K: broker, tables, features, mod
 sql: install  ## opens a SQL prompt on the tables of the demo
 	@$(BIN)/matchlake sql --env demo
 
-fix: install  ## repairs what lint and format can repair
+fix: .venv/.installed  ## repairs what lint and format can repair
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-check: install bundle-check  ## lint, format, types, import layers, the bundle; prints known vulnerabilities
+check: .venv/.installed bundle-check  ## lint, format, types, import layers, the bundle; prints known vulnerabilities
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m matchlake.dev.audit
 
-audit: install  ## fails if a locked package or jar has a known vulnerability; needs the network
+audit: .venv/.installed  ## fails if a locked package or jar has a known vulnerability; needs the network
 	@$(BIN)/python -m matchlake.dev.audit --strict
 
-unit: install  ## the quick tests: unit and contract
+unit: .venv/.installed  ## the quick tests: unit and contract
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak" tests/unit tests/contract
 
-test: install  ## what CI runs: unit, Spark (classic and Connect), contract, integration and bundle tests
+test: .venv/.installed  ## what CI runs: unit, Spark (classic and Connect), contract, integration and bundle tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak" tests/integration
 	@$(BIN)/python -m pytest -n 3 --dist loadfile -m "not soak" --ignore tests/integration
 	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak and not local_only" $(ON_CONNECT)
 
-bundle-check: install  ## checks databricks.yml, the jobs and conf against the SDK's types and each other
+bundle-check: .venv/.installed  ## checks databricks.yml, the jobs and conf against the SDK's types and each other
 	@$(BIN)/matchlake bundle check
 
-soak: install .venv-runtime/.installed  ## the long tests: many kills, whole demos, clusters, Spark 4.0
+soak: .venv/.installed .venv-runtime/.installed  ## the long tests: many kills, whole demos, clusters, Spark 4.0
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m soak
 	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration/test_bundle_jobs.py \
 		tests/spark/training/test_training_set.py
@@ -99,6 +99,11 @@ lock: .uv/bin/uv  ## resolves the requirement locks again, after a change of pyp
 	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes $(LOCKS)
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m matchlake.dev.sandbox.jars
+	@touch $@
+
+# Sessions of commands and of the demo start in half the time with it; tests do without.
+.venv/.classes: .venv/.installed
+	@$(BIN)/python -m matchlake.dev.sandbox.class_archive
 	@touch $@
 
 # The packages and jars of a Databricks runtime; other packages as in the lock.

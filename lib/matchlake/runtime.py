@@ -20,6 +20,7 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
+from pyspark.version import __version__ as pyspark_version
 
 from matchlake.config import JobConfig, environments, find_conf, load_config, project_conf
 from matchlake.errors import ConfigError, MatchlakeError, SandboxError
@@ -60,11 +61,7 @@ _LOCAL = {
 # The process of a query lives for seconds, that of a demo for minutes. Without Java's optimizing
 # compiler it starts in half the time. By default the other compiler stops at 48 MiB of code, too
 # little for a long session.
-_QUICK = {
-    "spark.driver.extraJavaOptions": (
-        "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
-    )
-}
+_QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
 _SESSION = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
@@ -185,11 +182,30 @@ def _running(config: JobConfig, name: str) -> Iterator[Runtime]:
             runtime.spark.stop()
 
 
-def quick_to_start(config: JobConfig) -> JobConfig:
-    """The conf with a local JVM for a short session: it starts sooner, long queries run slower."""
+def quick_to_start(config: JobConfig, archive: str | None = None) -> JobConfig:
+    """The conf with a local JVM for a short session: it starts sooner, long queries run slower.
+
+    `archive` is the option of Java for the archive of classes; by default it reads an existing one.
+    """
     if not config.lakehouse:
         return config
-    return config.model_copy(update={"spark": {**_QUICK, **config.spark}})
+    found = class_archive()
+    is_usable = found.is_file() and " " not in str(found)  # Spark splits options at blanks
+    read = archive_option(found) if is_usable else ""
+    options = f"{_QUICK_JVM} {read if archive is None else archive}".strip()
+    return config.model_copy(
+        update={"spark": {"spark.driver.extraJavaOptions": options, **config.spark}}
+    )
+
+
+def class_archive() -> Path:
+    """Where this environment keeps the archive of the classes that Spark loads."""
+    return Path(sys.prefix) / "share" / "matchlake" / f"spark-{pyspark_version}.jsa"
+
+
+def archive_option(path: Path, *, write: bool = False) -> str:
+    """Java's option that reads an archive of classes, or writes it when the JVM ends."""
+    return f"-XX:{'ArchiveClassesAtExit' if write else 'SharedArchiveFile'}={path}"
 
 
 def start(config: JobConfig, name: str) -> Runtime:

@@ -1,6 +1,7 @@
 """The Python of the README pages runs as it stands, and their YAML is valid conf."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ DECLARATIONS = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 @pytest.mark.parametrize("text", DECLARATIONS)
 def test_its_declarations_are_accepted(text: str, tmp_path: Path) -> None:
     declared = yaml.safe_load(text)
-    for name in ("base", "local"):
-        (tmp_path / f"{name}.yml").write_text((ROOT / "conf" / f"{name}.yml").read_text("utf-8"))
-    (tmp_path / "mine.yml").write_text("lakehouse: lake\ncheckpoints: checkpoints\n" + text)
+    shutil.copytree(ROOT / "conf", tmp_path, dirs_exist_ok=True)
+    own = "extends: [data/movielens.yml]\nlakehouse: lake\ncheckpoints: checkpoints\n"
+    (tmp_path / "mine.yml").write_text(own + text)
     taken = load_config("mine", conf_dir=tmp_path).model_dump()
     assert isinstance(load_config("mine", conf_dir=tmp_path), JobConfig)
     assert all(taken[key] for key in declared)

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
 from pydantic import Field, ValidationError
 
 from matchlake.errors import ModelError, SchemaError
@@ -17,6 +16,7 @@ from matchlake.formulas.sql import SPARK, Dialect, find_dialect
 from matchlake.params import Params
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pyspark.sql import DataFrame
 
 Layout = Literal["wide", "index", "sparse"]
@@ -137,8 +137,8 @@ class FeatureModel(Params):
         return self._numpy.sparse(columns)
 
     def transform_pandas(
-        self, frame: pd.DataFrame, layout: Literal["wide", "index"] = "wide"
-    ) -> pd.DataFrame:
+        self, frame: "pd.DataFrame", layout: Literal["wide", "index"] = "wide"
+    ) -> "pd.DataFrame":
         """The result of `transform` as a pandas frame with the index of `frame`.
 
         Numbers and buckets are float64 with NaN for null, indicators int32, indices Int32.
@@ -170,7 +170,7 @@ class FeatureModel(Params):
         keys = [SPARK.identifier(key) for key in self.keys]
         return frame.selectExpr(*keys, *named(columns.items(), SPARK))
 
-    def inverse_transform_pandas(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def inverse_transform_pandas(self, frame: "pd.DataFrame") -> "pd.DataFrame":
         """The same for a frame from `transform_pandas`; categories come back as text."""
         columns = {output.name: frame[output.name].to_numpy() for output in self.outputs()}
         sources: dict[str, Array] = {}
@@ -192,9 +192,11 @@ class FeatureModel(Params):
             del self.__dict__["numpy"]
         return self.numpy
 
-    def _with_keys(self, frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
+    def _with_keys(self, frame: "pd.DataFrame", columns: Mapping[str, Any]) -> "pd.DataFrame":
         """The keys and `columns`, joined by position: the index of `frame` may repeat a value."""
         keys = frame[list(self.keys)].reset_index(drop=True)
+        import pandas as pd  # noqa: PLC0415 - a second, and commands load this module
+
         return keys.join(pd.DataFrame(columns, index=keys.index)).set_axis(frame.index)
 
     def _check(self, available: Iterable[str]) -> None:

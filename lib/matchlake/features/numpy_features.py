@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from matchlake.errors import SchemaError
 from matchlake.features.fitted import FittedFeature
@@ -102,6 +101,8 @@ class NumpyFeatures:
                 parts = np.split(positions + first, ends)[:count]
                 columns_of_indices[fitted.name] = [part.tolist() for part in parts]
             else:
+                import pandas as pd  # noqa: PLC0415 - a second, and commands load this module
+
                 none = np.full(count, fill_value=True)
                 none[rows] = False
                 indices = np.zeros(count, np.int32)

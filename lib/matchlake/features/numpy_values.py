@@ -1,6 +1,7 @@
 """Python and NumPy values of a column as category texts, lists and doubles."""
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from itertools import chain
@@ -8,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from matchlake.errors import SchemaError
 
@@ -30,7 +30,11 @@ def text_of(type_name: str) -> Callable[[Any], str]:
 
 def is_null(value: Any) -> bool:
     """Whether a single value is None, NaN, NaT or pandas' NA."""
-    if value is None or value is pd.NA or value is pd.NaT:
+    if value is None:
+        return True
+    # Without pandas there is no value of pandas. Reading conf loads this module, and not pandas.
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and (value is pandas.NA or value is pandas.NaT):
         return True
     return isinstance(value, float | np.floating) and math.isnan(value)
 
@@ -42,6 +46,8 @@ def find_positions(
 
     Every distinct value becomes a text and is looked up once.
     """
+    import pandas as pd  # noqa: PLC0415 - a second, and reading conf loads this module
+
     column = pd.Series(values, dtype=object) if isinstance(values, list) else pd.Series(values)
     codes, distinct = pd.factorize(column)
     null = codes < 0
@@ -56,7 +62,8 @@ def flatten_lists(values: npt.ArrayLike) -> tuple[Indices, list[Any], Flags]:
 
     Raises SchemaError for a value that is neither a list nor null.
     """
-    lists = list(values) if isinstance(values, list | pd.Series) else list(np.asarray(values))
+    is_plain = isinstance(values, list) or hasattr(values, "iloc")  # a Series of pandas
+    lists = list(values) if is_plain else list(np.asarray(values))  # type: ignore[arg-type]
     null = np.array([is_null(each) for each in lists], dtype=bool)
     full = [() if empty else listed(each) for each, empty in zip(lists, null, strict=True)]
     rows = np.repeat(np.arange(len(full)), [len(each) for each in full])
@@ -74,6 +81,8 @@ def floats(values: npt.ArrayLike) -> Doubles:
     """A numeric column as doubles with NaN for every null."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
         return values.astype(np.float64)
+    import pandas as pd  # noqa: PLC0415 - a second, and reading conf loads this module
+
     column = values if isinstance(values, pd.Series) else pd.Series(values, dtype=object)
     return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
 
@@ -98,7 +107,7 @@ def _whole(value: Any) -> str:
 
 def _day(value: Any) -> str:
     if isinstance(value, np.datetime64):
-        value = pd.Timestamp(value)
+        value = value.astype("datetime64[us]").item()
     if isinstance(value, datetime):
         value = value.date()
     if not isinstance(value, date):

@@ -17,6 +17,7 @@ def test_a_terminal_sees_iterations_and_loss(terminal: bool) -> None:  # noqa: F
     handler = logging.StreamHandler(io.StringIO())
     logging.root.addHandler(handler)
     before = handler.stream
+    logging.getLogger("matchlake").setLevel(logging.INFO)
     try:
         with fit_bar("refit", 15, console) as tell:
             tell(Progress(5, 15, 0.5, 1234.5))

@@ -4,7 +4,6 @@ Every step is a job or a call that a user can run. The demo runs them in order, 
 closing page from the tables of the jobs.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +19,6 @@ from matchlake.dev.sandbox.events import rating_events
 from matchlake.dev.sandbox.lake_files import write_file, write_lake_files
 from matchlake.dev.sandbox.movielens import MovieLens, bundled_movielens, open_movielens
 from matchlake.dev.sandbox.publish import Published, publish_events
-from matchlake.dev.sandbox.topics import Event
 from matchlake.io.brokers import Broker
 from matchlake.runtime import Runtime, start_logging
 
@@ -52,28 +50,11 @@ fits are short."""
 NEWCOMER, LEAVER = "newcomer", "5000"
 """A user without ratings, and one who is erased."""
 _MORE_USERS = {"users_1.csv": NEWCOMER, "users_2.csv": LEAVER}
-_STEPS = 15
+_STEPS = 14
 _SEED = 20
 _ODD_EVENTS = 300
 _PARTITIONS = 4
-_FIRST = 0.8
-"""The fraction of the events that arrives before the others."""
 _USER = "user_id,age,gender,occupation,zip_code\n{},24,,student,\n"
-
-
-@dataclass(frozen=True)
-class Ratings:
-    """The events of the topic, in their order."""
-
-    title: str
-    events: list[Event]
-    ratings: int
-    odd: int
-
-    @property
-    def first(self) -> list[Event]:
-        """The events that arrive first."""
-        return self.events[: int(len(self.events) * _FIRST)]
 
 
 def run_movielens(
@@ -95,13 +76,11 @@ def run_movielens(
     stage = Stage(load_config(ENV, (*RANKER, *few)), Steps(console, _STEPS, verbose))
     with on_stage(stage.root):
         broker = stage.start_services()
-        events = _events(dataset, ratings)
-        _publish(stage, broker, events.first, events)
+        published = _publish(stage, broker, dataset, ratings)
         _write_lake(stage, dataset)
         runtime = stage.start_spark(ENV)
         for name in ("ingest_events", "load_lake", "build_silver", "profile_tables"):
             stage.run_job(name, runtime)
-        published = _later_ratings(stage, broker, events, runtime)
         _erase(stage, runtime)
         for name in ("build_features", "train_recommender", "recommend"):
             stage.run_job(name, runtime)
@@ -111,25 +90,24 @@ def run_movielens(
         print_page(console, (runtime, rater), published, stage.steps.seconds)
 
 
-def _events(dataset: MovieLens, count: int | None) -> Ratings:
-    """The ratings with broken events of every kind among them, and three of the user who leaves."""
-    frame: pd.DataFrame = dataset.read_ratings().iloc[:count]
-    leaving = frame.iloc[:3].assign(user_id=LEAVER)
-    odd = broken_events(frame, _SEED, _ODD_EVENTS)
-    mixed = mix_in(rating_events([leaving, frame]), odd, every=max(1, len(frame) // _ODD_EVENTS))
-    title = "MovieLens-100K" if dataset.layout == "ml-100k" else str(dataset.folder)
-    return Ratings(title, list(mixed), len(frame) + len(leaving), len(odd))
+def _publish(stage: Stage, broker: Broker, dataset: MovieLens, count: int | None) -> Published:
+    """Step: publishes the ratings, with broken events of every kind among them.
 
-
-def _publish(stage: Stage, broker: Broker, events: list[Event], all_events: Ratings) -> None:
-    """Step: publishes the first events."""
+    Three ratings are those of the user who leaves.
+    """
     topic = stage.config.streams[STREAM].topic
-    with stage.steps.step(f"{all_events.title} to Kafka", clock=False) as step:
+    title = "MovieLens-100K" if dataset.layout == "ml-100k" else dataset.folder.name
+    with stage.steps.step(f"{title} to Kafka", clock=False) as step:
+        frame: pd.DataFrame = dataset.read_ratings().iloc[:count]
+        odd = broken_events(frame, _SEED, _ODD_EVENTS)
+        leaving = frame.iloc[:3].assign(user_id=LEAVER)
+        every = max(1, len(frame) // _ODD_EVENTS)
+        events = mix_in(rating_events([leaving, frame]), odd, every=every)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         bar = Progress(*columns, TimeElapsedColumn(), console=stage.steps.console, transient=True)
         bar.disable = not stage.steps.console.is_terminal
         with bar:
-            task = bar.add_task(f"publishing to {topic}", total=len(events))
+            task = bar.add_task(f"publishing to {topic}", total=len(frame) + len(odd))
             published = publish_events(
                 broker,
                 topic,
@@ -138,6 +116,7 @@ def _publish(stage: Stage, broker: Broker, events: list[Event], all_events: Rati
                 progress=lambda done: bar.update(task, completed=done),
             )
         step.note = f"{published.sent:,} messages sent, {published.found:,} were there already"
+    return published
 
 
 def _write_lake(stage: Stage, dataset: MovieLens) -> None:
@@ -150,24 +129,9 @@ def _write_lake(stage: Stage, dataset: MovieLens) -> None:
         step.note = f"{len(written)} files in {folder}"
 
 
-def _later_ratings(stage: Stage, broker: Broker, events: Ratings, runtime: Runtime) -> Published:
-    """Step: the other ratings arrive; the jobs take them up, and the profile shows the drift."""
-    topic = stage.config.streams[STREAM].topic
-    with stage.steps.step("later ratings, and their drift") as step:
-        done = publish_events(broker, topic, events.events, partitions=_PARTITIONS)
-        for name in ("ingest_events", "build_silver", "profile_tables"):
-            job(name)(runtime)
-        step.note = f"{done.sent:,} messages sent"
-        if runtime.lakehouse.exists("gold.drift"):
-            rows = runtime.lakehouse.read("gold.drift").orderBy("psi", ascending=False).limit(1)
-            most = rows.collect()[0]
-            step.note += f"; most drift: {most['column_name']}, PSI {most['psi']:.2f}"
-    return done
-
-
 def _erase(stage: Stage, runtime: Runtime) -> None:
     """Step: erases the user who leaves from files, tables, and the tables' old versions."""
-    keys = (*RANKER, f"erase.user_id={LEAVER}")
+    keys = (*RANKER, f"erase.user_id='{LEAVER}'")
     with stage.steps.step(f"job erase_user, user {LEAVER}") as step:
         (stage.root / "lake" / "users_2.csv").unlink(missing_ok=True)
         job("erase_user")(with_keys(runtime, load_config(ENV, keys)))

@@ -159,9 +159,10 @@ def _end(root: Path, *, stop: bool) -> None:
     try:
         from pyspark.sql import SparkSession  # noqa: PLC0415 - there may be none
 
-        session = SparkSession.getActiveSession()
-        if session is not None:
-            with suppress(Exception):
+        # After an interrupt the connection to the JVM may not answer any more.
+        with suppress(Exception):
+            session = SparkSession.getActiveSession()
+            if session is not None:
                 session.stop()
         if stop:
             stop_sandbox(root)

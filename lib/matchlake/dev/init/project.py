@@ -44,6 +44,7 @@ _SHOP = {
     "rating events are late": "orders are late",
     "stream=rating_events": "stream=orders",
     "gold.user_features": "gold.item_features",
+    "; `demo` adds MovieLens": "",
 }
 
 

@@ -35,7 +35,7 @@ def test_each_step_is_one_line_with_its_time_and_rows() -> None:
         *("1/2", "job", "load_lake", "0.0", "s"),
         *("bronze.users", "944,", "bronze.items", "1,682"),
     ]
-    assert second.startswith("   2/2 job recommend")
+    assert second.startswith("  2/2 job recommend ")
     assert list(steps.seconds) == ["job load_lake", "job recommend"]
 
 
