@@ -81,14 +81,12 @@ def run(runtime: Runtime) -> None:
             tracker, lakehouse, (model, figures), parts, params, checkpoints.of("gate")
         )
         save_model(model, scratch / EVALUATED)
-        served = model
+        served, fitted = model, parts.train
         if params.refit_on_all_data:
-            sides = read_encoders(lakehouse, sides, tables, versions)
-            served = _fit(interactions, params, sides, checkpoints.of("refit"))
+            sides, fitted = read_encoders(lakehouse, sides, tables, versions), interactions
+            served = _fit(fitted, params, sides, checkpoints.of("refit"))
         save_model(served, scratch / FACTORS)
-        save_seen_items(
-            interactions if params.refit_on_all_data else parts.train, scratch / FACTORS
-        )
+        save_seen_items(fitted, scratch / FACTORS)
         save_training_params(scratch / FACTORS, params)
         save_side_tables(scratch / FACTORS, tables)
         uri = run.log_model(pyfunc_flavor(scratch))

@@ -22,7 +22,7 @@ PRODUCTION = (
     LazyCommand(
         "sql",
         "matchlake.cli.sql.commands:sql",
-        "Queries tables and views: one query, or a prompt without one.",
+        "Queries tables and views: one query, a file of them, or a prompt without one.",
     ),
     LazyCommand(
         "sql-server",

@@ -17,7 +17,7 @@ CHURN = (
 
 
 def load(*changes: str) -> Any:
-    return load_config("local", [f"models.churn={CHURN}", *changes], ROOT / "conf")
+    return load_config("demo", [f"models.churn={CHURN}", *changes], ROOT / "conf")
 
 
 def test_a_model_has_defaults_and_a_feature_set_with_its_keys() -> None:
