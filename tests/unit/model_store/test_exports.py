@@ -1,5 +1,6 @@
 """Exports carry what they were verified with, and a changed one is refused."""
 
+import base64
 import json
 import pickle
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tests.support.scoring_cases import as_columns, hostile_rows, random_model
 
 from matchlake.errors import ModelError, ParameterError
+from matchlake.formulas.heads import GraphHead
 from matchlake.model_store.exports import (
     KEY,
     Format,
@@ -59,6 +61,39 @@ def test_an_export_verifies_later_and_holds_the_figure(
         assert verified.rows > 50
         assert verified.largest_difference == difference <= 1e-14
     assert "id" not in verified.inputs
+
+
+def _network(width: int) -> str:
+    """`x W` with two scores, in 32 bits."""
+    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
+    weights = np.random.default_rng(0).normal(size=(width, 2)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "W"], ["y"])],
+        "net",
+        [helper.make_tensor_value_info("x", float32, ["rows", width])],
+        [helper.make_tensor_value_info("y", float32, ["rows", 2])],
+        [onnx.numpy_helper.from_array(weights, "W")],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    return base64.b64encode(model.SerializeToString()).decode()
+
+
+@pytest.mark.parametrize("kind", SUFFIX)
+def test_a_network_is_exported_within_its_own_tolerance(tmp_path: Path, kind: Format) -> None:
+    features = model(4).features
+    names = tuple(output.name for output in features.outputs())
+    head = GraphHead(
+        columns=names, labels=("no", "yes"), link="softmax", graph=_network(len(names))
+    )
+    made = ScoringModel(name="net", task="classification", features=features, head=head)
+    rows = HeldOut.of(features, pd.DataFrame(COLUMNS))
+    path = tmp_path / f"m{SUFFIX[kind]}"
+    partial = write_export(made, rows, kind, path)
+    verified, difference = verify_export(partial)
+    assert verified.tolerance == 1e-6 >= difference
+    with pytest.raises(ParameterError, match=r"it is a network\. Export it as ONNX"):
+        made.to_sql("t")
 
 
 def test_held_out_rows_are_few_finite_and_without_keys() -> None:
