@@ -31,7 +31,6 @@ _TYPES: dict[pa.DataType, str] = {
     pa.bool_(): "boolean",
     pa.string(): "string",
     pa.large_string(): "string",
-    pa.string_view(): "string",
     pa.date32(): "date",
     pa.date64(): "date",
 }
@@ -70,6 +69,8 @@ def _spark_type(kind: pa.DataType) -> str:
         return f"array<{_spark_type(kind.value_type)}>"
     if pa.types.is_decimal(kind):
         return f"decimal({kind.precision},{kind.scale})"
+    if str(kind) == "string_view":  # Arrow before 16 has no such type.
+        return "string"
     return "timestamp" if pa.types.is_timestamp(kind) else _TYPES.get(kind, str(kind))
 
 

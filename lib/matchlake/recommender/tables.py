@@ -60,7 +60,7 @@ def plain_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
         return plain_texts(_decoded(column))
     kind = column.type
-    if pa.types.is_null(kind) or pa.types.is_large_string(kind) or kind == pa.string_view():
+    if pa.types.is_null(kind) or pa.types.is_large_string(kind) or str(kind) == "string_view":
         return column.cast(pa.string())
     return column
 
@@ -69,7 +69,7 @@ def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column of categories as its values."""
     kind = column.type.value_type
     # Arrow decodes no categories of the type string_view, which Polars gives.
-    kind = pa.string() if kind == pa.string_view() else kind
+    kind = pa.string() if str(kind) == "string_view" else kind
     chunks = [
         pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(kind))
         for chunk in column.chunks

@@ -72,7 +72,7 @@ def test_profile_bars_are_the_most_frequent_and_the_rest(profiled: pd.DataFrame)
     assert days[["bin_low", "bin_high", "rows"]].to_numpy().tolist() == [
         [first.days, first.days + 1, len(X)]
     ]
-    assert of(profiled, "t", "null")["rows"].tolist() == [1]
+    assert of(profiled, "t", "null")["rows"].tolist() == [2]
 
 
 @pytest.mark.parametrize("bins", [1, 3, 20, 500])

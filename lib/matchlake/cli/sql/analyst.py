@@ -213,7 +213,9 @@ def _without_backslash(statement: str) -> str:
 
 
 def _only_reads(word: str) -> InputError:
+    near = difflib.get_close_matches(word, READING_WORDS, n=1, cutoff=0.75)
+    hint = f" Did you mean {near[0]}?" if near and word not in READING_WORDS else ""
     return InputError(
         f"`matchlake sql` only reads: {word or 'this'} is not one of {', '.join(READING_WORDS)}, "
-        "USE. Tables are written by the jobs: `matchlake run --help`."
+        f"USE.{hint} Tables are written by the jobs: `matchlake run --help`."
     )
