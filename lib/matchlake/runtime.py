@@ -317,4 +317,6 @@ def start_logging(level: str) -> None:
     _log.setLevel(level.upper())
     # kafka-python warns about its own scheduling when the machine is busy.
     logging.getLogger("kafka").setLevel(logging.ERROR)
+    # py4j logs the trace of each interrupt, and then raises it.
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
     mask_log()
