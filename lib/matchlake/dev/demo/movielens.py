@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from matchlake.config import load_config
 from matchlake.dev.demo.report import print_page
-from matchlake.dev.demo.stage import Stage, job, on_stage, with_keys
+from matchlake.dev.demo.stage import Stage, on_stage, with_keys
 from matchlake.dev.demo.steps import Steps, log_level
 from matchlake.dev.sandbox.broken_events import broken_events, mix_in
 from matchlake.dev.sandbox.events import rating_events
@@ -20,7 +20,7 @@ from matchlake.dev.sandbox.lake_files import write_file, write_lake_files
 from matchlake.dev.sandbox.movielens import MovieLens, bundled_movielens, open_movielens
 from matchlake.dev.sandbox.publish import Published, publish_events
 from matchlake.io.brokers import Broker
-from matchlake.runtime import Runtime, start_logging
+from matchlake.runtime import start_logging
 
 ENV = "demo"
 STREAM = "rating_events"
