@@ -81,7 +81,9 @@ def test_the_demo_runs_end_to_end(tmp_path: Path) -> None:
     assert "Nothing is left running" in page
     state = json.loads((tmp_path / ".lakehouse" / "kafka" / "state.json").read_text())
     assert (state["phase"], state["asks_login"]) == ("stopped", True)
-    assert foreign_lines((tmp_path / "output").read_text()) == []
+    strangers = foreign_lines((tmp_path / "output").read_text())
+    # The chains of so few ratings need more sweeps than a test has time for, and the fit says so.
+    assert [line for line in strangers if "chains have not mixed" not in line] == []
 
 
 def foreign_lines(output: str) -> list[str]:
@@ -106,4 +108,5 @@ def test_a_second_demo_publishes_and_ingests_nothing(tmp_path: Path) -> None:
 @pytest.mark.timeout(1800)
 def test_a_whole_demo_leaves_no_secret_behind(tmp_path: Path, tell: Callable[[str], None]) -> None:
     demo(tmp_path, None)
+    assert foreign_lines((tmp_path / "output").read_text()) == []
     tell(find_leaks(tmp_path))
