@@ -189,10 +189,7 @@ def quick_to_start(config: JobConfig, archive: str | None = None) -> JobConfig:
     """
     if not config.lakehouse:
         return config
-    found = class_archive()
-    is_usable = found.is_file() and " " not in str(found)  # Spark splits options at blanks
-    read = archive_option(found) if is_usable else ""
-    options = f"{_QUICK_JVM} {read if archive is None else archive}".strip()
+    options = f"{_QUICK_JVM} {_read_archive() if archive is None else archive}".strip()
     return config.model_copy(
         update={"spark": {"spark.driver.extraJavaOptions": options, **config.spark}}
     )
@@ -201,6 +198,13 @@ def quick_to_start(config: JobConfig, archive: str | None = None) -> JobConfig:
 def class_archive() -> Path:
     """Where this environment keeps the archive of the classes that Spark loads."""
     return Path(sys.prefix) / "share" / "matchlake" / f"spark-{pyspark_version}.jsa"
+
+
+def _read_archive() -> str:
+    """Java's option that reads the archive; empty without one."""
+    found = class_archive()
+    is_usable = found.is_file() and " " not in str(found)  # Spark splits options at blanks
+    return archive_option(found) if is_usable else ""
 
 
 def archive_option(path: Path, *, write: bool = False) -> str:
@@ -274,6 +278,7 @@ def spark_session(config: JobConfig, name: str) -> SparkSession:
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         settings.setdefault("spark.master", "local[*]")
         settings.setdefault("spark.driver.memory", "2g")
+        settings.setdefault("spark.driver.extraJavaOptions", _read_archive())
     settings |= _token_settings(config, settings)
     for key, value in settings.items():
         builder = builder.config(key, value)
@@ -320,4 +325,6 @@ def start_logging(level: str) -> None:
     _log.setLevel(level.upper())
     # kafka-python warns about its own scheduling when the machine is busy.
     logging.getLogger("kafka").setLevel(logging.ERROR)
+    # py4j logs the trace of each interrupt, and then raises it.
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
     mask_log()

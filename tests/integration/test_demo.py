@@ -19,7 +19,7 @@ from tests.support.programs import run_program, shell_environment
 from matchlake.dev.sandbox.services import sandbox_login
 
 RATINGS = 1500
-IN_TOPIC = "Records in the topic 1,803 = valid 1,533 + quarantined 267 + erased 3 (reconciled)"
+IN_TOPIC = "Records in the topic 1,800 = valid 1,533 + quarantined 267 (reconciled)"
 _QUICK = (
     f"spark.driver.extraJavaOptions {QUICK_JVM}\n"
     "spark.sql.codegen.wholeStage false\nspark.sql.codegen.factoryMode NO_CODEGEN\n"
@@ -73,22 +73,23 @@ def find_leaks(folder: Path) -> str:
 @pytest.mark.timeout(900)
 def test_the_demo_runs_end_to_end(tmp_path: Path) -> None:
     page = demo(tmp_path)
-    assert "1,803 messages sent, 0 were there already" in page
+    assert "1,800 messages sent, 0 were there already" in page
     assert IN_TOPIC in page
     assert "silver.interactions 1,500" in page
-    assert "3 ratings and the user's row are gone" in page
     assert re.search(r"champion 0\.\d{4}", page)
     assert "matchlake sql --env demo" in page
     assert "Nothing is left running" in page
     state = json.loads((tmp_path / ".lakehouse" / "kafka" / "state.json").read_text())
     assert (state["phase"], state["asks_login"]) == ("stopped", True)
-    assert foreign_lines((tmp_path / "output").read_text()) == []
+    strangers = foreign_lines((tmp_path / "output").read_text())
+    # The chains of so few ratings need more sweeps than a test has time for, and the fit says so.
+    assert [line for line in strangers if "chains have not mixed" not in line] == []
 
 
 def foreign_lines(output: str) -> list[str]:
     """The lines before the results that are no step's, and all of a log, of Spark, of JSON."""
     before, _, after = output.partition("results")
-    steps = re.compile(r"\s*\d+/14 \S.* \d+\.\d s( |$)|\s{40}|\s*─*\s*$")
+    steps = re.compile(r"\s*\d+/13 \S.* \d+\.\d s( |$)|\s{40}|\s*─*\s*$")
     logs = re.compile(r"\b(WARN(ING)?|INFO|ERROR|DEBUG)\b|^\{|org\.apache|Traceback|secret")
     strangers = [line for line in before.splitlines() if not steps.match(line)]
     return strangers + [line for line in after.splitlines() if logs.search(line)]
@@ -99,7 +100,7 @@ def foreign_lines(output: str) -> list[str]:
 def test_a_second_demo_publishes_and_ingests_nothing(tmp_path: Path) -> None:
     demo(tmp_path)
     page = demo(tmp_path)
-    assert "0 messages sent, 1,803 were there already" in page
+    assert "0 messages sent, 1,800 were there already" in page
     assert IN_TOPIC in page
 
 
@@ -107,4 +108,5 @@ def test_a_second_demo_publishes_and_ingests_nothing(tmp_path: Path) -> None:
 @pytest.mark.timeout(1800)
 def test_a_whole_demo_leaves_no_secret_behind(tmp_path: Path, tell: Callable[[str], None]) -> None:
     demo(tmp_path, None)
+    assert foreign_lines((tmp_path / "output").read_text()) == []
     tell(find_leaks(tmp_path))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from matchlake.config import project_conf
+from matchlake.config import JobConfig, project_conf
 from matchlake.errors import ConfigError
-from matchlake.runtime import Runtime, job_arguments, run_job
+from matchlake.runtime import Runtime, job_arguments, quick_to_start, run_job
 
 
 def never(_runtime: Runtime) -> None:
@@ -90,3 +90,21 @@ def test_an_unknown_argument_ends_with_usage() -> None:
     with pytest.raises(SystemExit) as ended:
         run_job("demo_job", never, ["--evn", "local"])
     assert ended.value.code == 2
+
+
+def test_a_quick_session_reads_an_archive_of_classes_only_if_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = JobConfig(env="local", lakehouse="here", checkpoints="here")
+    key = "spark.driver.extraJavaOptions"
+    for folder, is_read in (("plain", True), ("with blank", False)):
+        archive = tmp_path / folder / "spark.jsa"
+        monkeypatch.setattr("matchlake.runtime.class_archive", lambda path=archive: path)
+        assert "SharedArchiveFile" not in quick_to_start(config).spark[key]
+        archive.parent.mkdir()
+        archive.touch()
+        option = f"-XX:SharedArchiveFile={archive}"
+        assert (option in quick_to_start(config).spark[key]) == is_read
+    own = config.model_copy(update={"spark": {key: "-Xss4m"}})
+    assert quick_to_start(own).spark[key] == "-Xss4m"
+    assert quick_to_start(config.model_copy(update={"lakehouse": None})).spark == {}

@@ -35,26 +35,31 @@ def demo(
 
     For example: matchlake demo --ratings 20000
     """
-    from matchlake.dev.demo.movielens import run_movielens  # noqa: PLC0415 - brings Spark, seconds
-    from matchlake.dev.demo.samples import run_samples  # noqa: PLC0415
-
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal leaves no broker behind
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     console = Console()
-    has_movielens = "demo" in environments(find_conf())
-    if not has_movielens and (ratings or movielens):
+    try:
+        _run_demo(console, ratings, movielens, verbose=verbose)
+    except KeyboardInterrupt:
+        console.print("Interrupted; nothing is left running. The same command continues the demo.")
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _run_demo(
+    console: Console, ratings: int | None, movielens: Path | None, *, verbose: bool
+) -> None:
+    from matchlake.dev.demo.movielens import run_movielens  # noqa: PLC0415 - brings Spark, seconds
+    from matchlake.dev.demo.samples import run_samples  # noqa: PLC0415
+
+    if "demo" in environments(find_conf()):
+        run_movielens(console, ratings, movielens, verbose=verbose)
+        return
+    if ratings or movielens:
         raise ConfigError(
             "--ratings and --movielens are for a project with the environment `demo`, as "
             "`matchlake init NAME --example movielens` makes it."
         )
-    try:
-        if has_movielens:
-            run_movielens(console, ratings, movielens, verbose=verbose)
-        else:
-            run_samples(console, verbose=verbose)
-    except KeyboardInterrupt:
-        console.print("Interrupted; nothing is left running. The same command continues the demo.")
-        raise typer.Exit(_INTERRUPTED) from None
+    run_samples(console, verbose=verbose)
 
 
 def init(

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from matchlake.config import load_config
 from matchlake.dev.demo.report import print_page
-from matchlake.dev.demo.stage import Stage, job, on_stage, with_keys
+from matchlake.dev.demo.stage import Stage, on_stage, with_keys
 from matchlake.dev.demo.steps import Steps, log_level
 from matchlake.dev.sandbox.broken_events import broken_events, mix_in
 from matchlake.dev.sandbox.events import rating_events
@@ -20,7 +20,7 @@ from matchlake.dev.sandbox.lake_files import write_file, write_lake_files
 from matchlake.dev.sandbox.movielens import MovieLens, bundled_movielens, open_movielens
 from matchlake.dev.sandbox.publish import Published, publish_events
 from matchlake.io.brokers import Broker
-from matchlake.runtime import Runtime, start_logging
+from matchlake.runtime import start_logging
 
 ENV = "demo"
 STREAM = "rating_events"
@@ -47,14 +47,12 @@ SLICE = (
 )
 """Overrides for a part of the ratings: it may be too small to learn more than popularity, and its
 fits are short."""
-NEWCOMER, LEAVER = "newcomer", "5000"
-"""A user without ratings, and one who is erased."""
-_MORE_USERS = {"users_1.csv": NEWCOMER, "users_2.csv": LEAVER}
-_STEPS = 14
+NEWCOMER = "newcomer"
+_STEPS = 13
 _SEED = 20
 _ODD_EVENTS = 300
 _PARTITIONS = 4
-_USER = "user_id,age,gender,occupation,zip_code\n{},24,,student,\n"
+_USER = f"user_id,age,gender,occupation,zip_code\n{NEWCOMER},24,,student,\n"
 
 
 def run_movielens(
@@ -81,7 +79,6 @@ def run_movielens(
         runtime = stage.start_spark(ENV)
         for name in ("ingest_events", "load_lake", "build_silver", "profile_tables"):
             stage.run_job(name, runtime)
-        _erase(stage, runtime)
         for name in ("build_features", "train_recommender", "recommend"):
             stage.run_job(name, runtime)
         rater = with_keys(runtime, load_config(ENV, (*RATER, *few)))
@@ -91,18 +88,14 @@ def run_movielens(
 
 
 def _publish(stage: Stage, broker: Broker, dataset: MovieLens, count: int | None) -> Published:
-    """Step: publishes the ratings, with broken events of every kind among them.
-
-    Three ratings are those of the user who leaves.
-    """
+    """Step: publishes the ratings, with broken events of every kind among them."""
     topic = stage.config.streams[STREAM].topic
     title = "MovieLens-100K" if dataset.layout == "ml-100k" else dataset.folder.name
     with stage.steps.step(f"{title} to Kafka", clock=False) as step:
         frame: pd.DataFrame = dataset.read_ratings().iloc[:count]
         odd = broken_events(frame, _SEED, _ODD_EVENTS)
-        leaving = frame.iloc[:3].assign(user_id=LEAVER)
         every = max(1, len(frame) // _ODD_EVENTS)
-        events = mix_in(rating_events([leaving, frame]), odd, every=every)
+        events = mix_in(rating_events([frame]), odd, every=every)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         bar = Progress(*columns, TimeElapsedColumn(), console=stage.steps.console, transient=True)
         bar.disable = not stage.steps.console.is_terminal
@@ -124,17 +117,5 @@ def _write_lake(stage: Stage, dataset: MovieLens) -> None:
     with stage.steps.step("users and films to the lake") as step:
         folder = stage.root / "lake"
         written = write_lake_files(dataset, folder)
-        for name, user in _MORE_USERS.items():
-            written.append(write_file(folder / name, _USER.format(user)))
+        written.append(write_file(folder / f"users_{NEWCOMER}.csv", _USER))
         step.note = f"{len(written)} files in {folder}"
-
-
-def _erase(stage: Stage, runtime: Runtime) -> None:
-    """Step: erases the user who leaves from files, tables, and the tables' old versions."""
-    keys = (*RANKER, f"erase.user_id='{LEAVER}'")
-    with stage.steps.step(f"job erase_user, user {LEAVER}") as step:
-        (stage.root / "lake" / "users_2.csv").unlink(missing_ok=True)
-        job("erase_user")(with_keys(runtime, load_config(ENV, keys)))
-        name = runtime.lakehouse.name(runtime.config.streams[STREAM].table)
-        gone = runtime.spark.sql(f"SELECT count(*) FROM {name} WHERE _status = 'erased'")
-        step.note = f"{gone.collect()[0][0]} ratings and the user's row are gone"

@@ -54,7 +54,7 @@ _NEXT = (
     'matchlake sql --env demo "SELECT * FROM gold.top_items ORDER BY rank LIMIT 10"',
     "matchlake sql --env demo                     a prompt; `tables` lists tables and views",
     "matchlake profile silver.interactions --env demo --column rating",
-    "matchlake streams status --env demo",
+    "matchlake erase-user 42 --env demo --dry-run",
 )
 _NEXT_ANYWHERE = (
     "matchlake mlflow                             runs, metrics and models in a browser",
@@ -130,14 +130,11 @@ def _records(runtime: Runtime, published: Published) -> Text:
     name = runtime.lakehouse.name(runtime.config.streams["rating_events"].table)
     rows = runtime.spark.sql(f"SELECT _status, count(*) FROM {name} GROUP BY _status").collect()
     counts: dict[str, int] = {row[0]: row[1] for row in rows}
-    kinds = [counts.get(kind, 0) for kind in ("valid", "quarantined", "erased")]
     in_topic = published.sent + published.found
-    verdict = "reconciled" if sum(kinds) == in_topic else "NOT RECONCILED"
-    valid, quarantined, erased = kinds
-    return Text(
-        f"Records in the topic {in_topic:,} = valid {valid:,} + quarantined {quarantined:,} "
-        f"+ erased {erased:,} ({verdict})"
-    )
+    verdict = "reconciled" if sum(counts.values()) == in_topic else "NOT RECONCILED"
+    kinds = [kind for kind in ("valid", "quarantined", "erased") if kind in counts]
+    listed = " + ".join(f"{kind} {counts[kind]:,}" for kind in kinds)
+    return Text(f"Records in the topic {in_topic:,} = {listed} ({verdict})")
 
 
 def _tables(runtime: Runtime) -> Table:

@@ -23,6 +23,8 @@ from matchlake.lakehouse.table_registry import declared_tables
 from matchlake.runtime import Runtime, quick_to_start, start
 from matchlake.training.params import LOWER_IS_BETTER
 
+_TRACKED = ("profile_tables", "build_training_sets", "train_recommender", "recommend")
+"""The jobs that use MLflow."""
 _LISTED = 2
 _ASIDE = (
     *("bronze.lake_", "bronze.ingest_", "gold.drift"),
@@ -39,6 +41,8 @@ class Stage:
     config: JobConfig
     steps: Steps
     runtime: Runtime | None = None
+    loading: threading.Thread | None = None
+    """Loads MLflow and makes its database while the first jobs run."""
 
     @property
     def root(self) -> Path:
@@ -55,7 +59,8 @@ class Stage:
             step.note = f"a Kafka broker on {state.bootstrap}"
         # MLflow takes seconds to load and to make its database; no step waits for it.
         tracker = Tracker(self.config.tracking, self.config.lakehouse)
-        threading.Thread(target=_load_quietly, args=[tracker], daemon=True).start()
+        self.loading = threading.Thread(target=_load_quietly, args=[tracker], daemon=True)
+        self.loading.start()
         return broker
 
     def start_spark(self, name: str) -> Runtime:
@@ -69,6 +74,8 @@ class Stage:
         """Step: runs a job, and notes the rows of the tables that it writes."""
         clock = name != "train_recommender"
         with self.steps.step(label or f"job {name}", clock=clock) as step:
+            if self.loading is not None and name in _TRACKED:
+                self.loading.join()
             job(name)(runtime)
             note_rows(step, name, runtime)
 
