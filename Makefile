@@ -26,7 +26,7 @@ help:  ## lists the targets in the order one needs them
 
 install: .venv/.installed .venv/.classes  ## makes the environment in .venv, once: packages, connector and broker jars
 
-demo: install  ## runs all jobs on MovieLens-100K: broker, tables, features, models, SQL
+demo: install  ## runs the main jobs on MovieLens-100K: broker, tables, features, models, SQL
 	@$(BIN)/matchlake demo
 
 sql: install  ## opens a SQL prompt on the tables of the demo

@@ -81,7 +81,7 @@ LOCAL = (
     LazyCommand(
         "demo",
         "matchlake.dev.commands:demo",
-        "Runs all jobs on sample data: broker, tables, features, models, SQL.",
+        "Runs the main jobs on sample data: broker, tables, features, models, SQL.",
     ),
     LazyCommand(
         "sandbox",

@@ -182,6 +182,6 @@ def _print(model: RegisteredModel, report: RollbackReport, console: Console) -> 
         console.print(f"Run `{model.job}` to write these tables anew.", highlight=False)
     if report.holds_erased_user:
         console.print(
-            f"Version {change.version} holds erased users. Tables do not get their rows from it, "
-            "but an endpoint that serves it answers for them."
+            f"Version {change.version} holds erased users. The tables have no rows of them, but "
+            "an endpoint that serves this version still predicts for them."
         )

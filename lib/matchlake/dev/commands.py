@@ -28,7 +28,7 @@ def demo(
     *,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="shows the jobs' log")] = False,
 ) -> None:
-    """Runs all jobs on sample data: broker, tables, features, models, SQL.
+    """Runs the main jobs on sample data: broker, tables, features, models, SQL.
 
     If conf has the environment `demo`, the data is MovieLens-100K. Otherwise it is that of the
     project's folder `samples`.

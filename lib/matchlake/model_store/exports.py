@@ -50,7 +50,7 @@ def write_export(model: ScoringModel, held_out: HeldOut, kind: Format, path: Pat
         raise ParameterError(f"No format {kind!r}; there are {', '.join(FORMATS)}.")
     if not path.name.endswith(_SUFFIX[kind]):
         raise ParameterError(
-            f"{path.name} must end in {_SUFFIX[kind]}, as verify knows it by that."
+            f"{path.name} must end in {_SUFFIX[kind]}: verify finds the format by it."
         )
     if not path.parent.is_dir():
         raise ParameterError(f"The folder {path.parent} does not exist. Create it first.")
@@ -59,7 +59,9 @@ def write_export(model: ScoringModel, held_out: HeldOut, kind: Format, path: Pat
     columns = held_out.typed(model.features)
     scored = model.score_numpy(columns)
     if not len(next(iter(scored.values()))):
-        raise ModelError("There are no held-out rows to verify an export with. Train it again.")
+        raise ModelError(
+            "There are no held-out rows to verify an export with. Train the model again."
+        )
     content = _content(model, kind)
     verified = Verified(
         sha256=hashlib.sha256(content).hexdigest(),
@@ -200,7 +202,7 @@ def _read_onnx(path: Path, run_sql: RunSql | None) -> Export:
         }
         missing = set(kinds) - set(verified.inputs)
         if missing:
-            raise ModelError(f"{path} reads {', '.join(sorted(missing))}, and has no rows of it.")
+            raise ModelError(f"{path} has no held-out values for {', '.join(sorted(missing))}.")
         inputs = {
             name: np.array(verified.inputs[name], dtype=object if is_text else np.float64)
             for name, is_text in kinds.items()

@@ -59,7 +59,7 @@ def write_recommender(folder: Path, path: Path) -> Path:
     Raises ParameterError for a model without a graph, and for one that is too large for ONNX.
     """
     if not path.name.endswith(".onnx"):
-        raise ParameterError(f"{path.name} must end in .onnx, as verify knows it by that.")
+        raise ParameterError(f"{path.name} must end in .onnx: verify finds the format by it.")
     model, seen = load_numpy(folder), load_seen_items(folder)
     graph = recommender_graph(model, seen)
     if len(graph) > _LARGEST:

@@ -202,7 +202,7 @@ def newest(changes: Sequence[Change], version: str) -> Change | None:
 
 
 def serving_at(changes: Sequence[Change], time: datetime) -> Change | None:
-    """The change by which the champion of a time came; None if there was no champion."""
+    """The change that made the champion of that time; None if there was no champion."""
     found = [each for each in done(changes) if each.started_at <= time]
     return found[-1] if found and found[-1].version is not None else None
 

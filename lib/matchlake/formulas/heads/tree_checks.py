@@ -19,7 +19,7 @@ def check_forest(head: "TreesHead") -> None:
         if len(getattr(head, name)) != count:
             raise ValueError(f"{name} has {len(getattr(head, name))} nodes, and column has {count}")
     if max(head.roots) >= count:
-        raise ValueError(f"a root is none of the {count} nodes")
+        raise ValueError(f"a root is out of range: there are {count} nodes")
     column, left, right = (np.array(each) for each in (head.column, head.left, head.right))
     if column.max() >= len(head.columns):
         raise ValueError(f"a node reads column {column.max()} of {len(head.columns)}")
@@ -52,7 +52,7 @@ def _check_scores(head: "TreesHead") -> None:
         raise ValueError("targets needs one score per root")
     allowed = set(range(expected)) if head.width == 1 else {0}
     if not set(head.targets) <= allowed:
-        raise ValueError(f"a target is none of the scores {sorted(allowed)}")
+        raise ValueError(f"a target must be one of the scores {sorted(allowed)}")
     if head.width == 1 and set(head.targets) != allowed:
         raise ValueError("each score needs a tree")
     if head.aggregate == "mean" and head.width != expected:
