@@ -57,9 +57,7 @@ def _check_classes(label: npt.NDArray[Any]) -> None:
 
 def _check_numbers(label: npt.NDArray[Any]) -> None:
     if label.dtype.kind not in "fiub":
-        raise InputError(
-            "A regression needs a label of numbers. Set task: classification for this label."
-        )
+        raise InputError("A regression needs a label of numbers. Set task: classification.")
     values = label.astype(np.float64)
     if not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())

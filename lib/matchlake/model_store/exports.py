@@ -59,9 +59,7 @@ def write_export(model: ScoringModel, held_out: HeldOut, kind: Format, path: Pat
     columns = held_out.typed(model.features)
     scored = model.score_numpy(columns)
     if not len(next(iter(scored.values()))):
-        raise ModelError(
-            "There are no held-out rows to verify an export with. Train the model again."
-        )
+        raise ModelError("No held-out rows to verify an export with. Train the model again.")
     content = _content(model, kind)
     verified = Verified(
         sha256=hashlib.sha256(content).hexdigest(),
