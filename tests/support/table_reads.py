@@ -24,7 +24,7 @@ END_PRODUCTS = {
     "gold.feature_counts": "people, to see unknown values",
     "gold.drift": "people, to see drift",
     "gold.feature_effects": "people, to understand a model",
-    "gold.user_ages": "people: the example of a model in conf/local.yml",
+    "gold.user_ages": "people: the example of a model in conf/data/movielens.yml",
     "silver.erased_users": "each write of each job, which leaves these users out",
 }
 """The tables from which no job and no view builds anything, and for whom they are."""
