@@ -49,7 +49,13 @@ def test_the_example_of_a_feature_set_gives_its_result(spark: SparkSession) -> N
 def test_the_first_example_answers_on_spark_and_in_numpy(spark: SparkSession) -> None:
     [example] = [text for text in EXAMPLES if "fit_als(" in text and "save_model" not in text]
     names: dict[str, Any] = {"spark": spark}
-    exec(example, names)  # noqa: S102 - our own README
+    key = "spark.sql.shuffle.partitions"
+    before = spark.conf.get(key)
+    spark.conf.unset(key)  # as in a session that nobody configured
+    try:
+        exec(example, names)  # noqa: S102 - our own README
+    finally:
+        spark.conf.set(key, before or "")
     _check_lists(names)
     assert names["similar"].count() == 3 * names["plays"].select("item_id").distinct().count()
     assert len(names["best"]) == 5

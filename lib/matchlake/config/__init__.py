@@ -11,7 +11,7 @@ secrets or code.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -145,6 +145,21 @@ class JobConfig(Params):
         return self
 
     @model_validator(mode="after")
+    def _validate_silver_sources(self) -> Self:
+        for name, table in self.silver.tables.items():
+            _check_known(f"silver.tables.{name}.stream", table.stream, "stream", self.streams)
+        of_pairs = self.silver.interactions
+        for name, source in of_pairs.sources.items() if of_pairs else ():
+            columns = self.streams[self.silver.tables[name].stream].columns
+            path = f"silver.interactions.sources.{name}"
+            named = {"user_id": source.user_id, "item_id": source.item_id}
+            if source.rating and source.rating.isidentifier():
+                named["rating"] = source.rating
+            for key, column in named.items():
+                _check_known(f"{path}.{key}", column, "column", columns)
+        return self
+
+    @model_validator(mode="after")
     def _validate_feature_sets(self) -> Self:
         for side, name in self.train.features:
             try:
@@ -201,6 +216,12 @@ LOCAL = ("local", "demo")
 """The environments of a machine of one's own, where --set may change nearly every key."""
 # Mappings to text, such as `spark`: the text after the first dot of a path is one key.
 _OPEN = {name for name, each in JobConfig.model_fields.items() if each.annotation == dict[str, str]}
+
+
+def _check_known(path: str, name: str, label: str, known: Iterable[str]) -> None:
+    """Refuses a name that is none of the `known` ones."""
+    if name not in known:
+        raise ValueError(f"{path}: {name} is no {label}{nearest(name, known, f'{label}s')}")
 
 
 def _check_plain(name: str, label: str) -> None:

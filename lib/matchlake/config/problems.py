@@ -46,16 +46,21 @@ _SCALARS = {
 """The types of single values, and what an error calls them."""
 
 
+_PATH = re.compile(r"([a-z_]+(?:\.[\w-]+)+): ")
 Problem = tuple[tuple[str, ...], str]
 """The path of a key, and what is wrong with its value."""
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """The problems, with the nearest known name for an unknown one; never the value."""
-    return [
-        (tuple(map(str, each["loc"])), _text(each, model))
-        for each in error.errors(include_url=False)
-    ]
+    return [_problem(each, model) for each in error.errors(include_url=False)]
+
+
+def _problem(found: Any, model: type[BaseModel]) -> Problem:
+    """The problem; a check of the whole conf begins its text with the path of the key."""
+    path, text = tuple(map(str, found["loc"])), _text(found, model)
+    named = None if path else _PATH.match(text)
+    return (tuple(named[1].split(".")), text[named.end() :]) if named else (path, text)
 
 
 def wrong_scalars(data: Any, kind: Any, path: tuple[str, ...] = ()) -> Iterator[Problem]:

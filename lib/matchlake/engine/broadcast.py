@@ -64,7 +64,7 @@ def plan_partitions(queries: DataFrame, count: int | None = None) -> PartitionPl
     `queries` has the column `query`.
     """
     if count is None:
-        value = queries.sparkSession.conf.get("spark.sql.shuffle.partitions", "") or ""
+        value = queries.sparkSession.conf.get("spark.sql.shuffle.partitions", None) or ""
         count = int(value) if value.isdigit() else _PARTITIONS
     return PartitionPlan(spread_keys(count), queries.schema["query"].dataType)
 

@@ -1,8 +1,10 @@
 """Each problem of conf has a line with its file, its line, its key and what to write instead."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+from tests.support.sources import ROOT
 
 from matchlake.config import load_config
 from matchlake.errors import ConfigError
@@ -146,3 +148,25 @@ def test_extends_names_the_file_and_line_of_a_problem(tmp_path: Path) -> None:
     (tmp_path / "demo.yml").write_text("extends: [local.yml]\n")
     with pytest.raises(ConfigError, match=r"local.yml:2: lakhouse: unknown key, did you mean"):
         load_config("demo", [], tmp_path)
+
+
+def test_references_between_sections_are_checked_at_their_line(tmp_path: Path) -> None:
+    folder = tmp_path / "conf"
+    shutil.copytree(ROOT / "conf", folder)
+    data = folder / "data" / "movielens.yml"
+    text = data.read_text()
+    line = next(n for n, each in enumerate(text.splitlines(), 1) if "stream: rating_events" in each)
+    data.write_text(text.replace("stream: rating_events", "stream: rating_event"))
+    with pytest.raises(ConfigError) as raised:
+        load_config("demo", [], folder)
+    assert f"movielens.yml:{line}: silver.tables.ratings.stream: rating_event is no stream" in str(
+        raised.value
+    )
+    assert "did you mean rating_events?" in str(raised.value)
+    data.write_text(text.replace("        item_id: item_id\n", "        item_id: itm\n"))
+    message = r"sources.ratings.item_id: itm is no column, did you mean item_id\?"
+    with pytest.raises(ConfigError, match=message):
+        load_config("demo", [], folder)
+    data.write_text(text.replace("        rating: rating ", "        rating: stars "))
+    with pytest.raises(ConfigError, match=r"sources.ratings.rating: stars is no column; columns: "):
+        load_config("demo", [], folder)
