@@ -192,7 +192,7 @@ def test_a_missing_secret_fails_before_a_request_to_the_broker(guarded: Guarded)
 def test_only_listed_settings_are_logged(
     spark: SparkSession, guarded: Guarded, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "matchlake")
+    caplog.set_level("DEBUG", "matchlake")
     stream = StreamParams.model_validate(stream_entry(TOPIC, "logged"))
     read_messages(spark, ways(guarded)["SCRAM-SHA-512"], stream)
     line = next(each for each in caplog.messages if each.startswith("Kafka: "))
