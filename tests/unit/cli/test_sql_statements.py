@@ -9,6 +9,7 @@ from matchlake.cli.sql.statements import (
     has_code,
     mentioned_names,
     mentions_writing,
+    script_statements,
     split_statements,
 )
 
@@ -95,3 +96,20 @@ def test_nothing_of_the_code_is_lost_or_invented(pieces: list[str]) -> None:
     for each in [*statements, rest]:
         position = sql.index(each, position) + len(each)
     assert split_statements(sql + "*/`;")[0][: len(statements)] == statements
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "\\d\nuse gold; \\d top_items\nSELECT 1;\n",
+            ["\\d", "use gold", "\\d top_items", "SELECT 1"],
+        ),
+        ("SELECT 1;\n\\d\nSELECT\n2", ["SELECT 1", "\\d", "SELECT\n2"]),
+        ("SELECT '\n\\d\n';\n\\d x", ["SELECT '\n\\d\n'", "\\d x"]),
+        ("/* \n\\d\n */ SELECT 1", ["/* \n\\d\n */ SELECT 1"]),
+        ("-- nothing\n", []),
+    ],
+)
+def test_commands_of_a_script_end_with_their_line(text: str, expected: list[str]) -> None:
+    assert [each.strip() for each in script_statements(text)] == expected

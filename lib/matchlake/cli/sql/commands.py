@@ -16,7 +16,7 @@ from rich.console import Console
 
 from matchlake.cli.options import ConfDir, Environment, Overrides
 from matchlake.cli.sql.request import TABLES, Format, Request, answered_by_server, conf_time
-from matchlake.cli.sql.statements import NOTHING, split_statements
+from matchlake.cli.sql.statements import NOTHING, script_statements
 from matchlake.errors import ConfigError, InputError
 from matchlake.io.conf_folder import find_conf
 from matchlake.io.ports import HOST, choose_port
@@ -111,10 +111,10 @@ def _text(query: str | None, file: Path | None) -> str | None:
 
 def _statements(text: str) -> list[str]:
     """The statements of `text`; raises InputError if there is none."""
-    statements, rest = split_statements(text)
-    if not statements and not rest:
+    statements = script_statements(text)
+    if not statements:
         raise InputError(NOTHING)
-    return [*statements, *([rest] if rest else [])]
+    return statements
 
 
 def _print(analyst: "Analyst", statement: str, style: Format, limit: int | None) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from matchlake.cli.sql.analyst import Analyst
 from matchlake.cli.sql.output import fetch_answer, print_answer, write_rows
 from matchlake.cli.sql.request import TABLES, Format, Request, conf_time, socket_path
-from matchlake.cli.sql.statements import split_statements
+from matchlake.cli.sql.statements import script_statements
 from matchlake.errors import MatchlakeError
 from matchlake.io.secrets import masked
 
@@ -77,8 +77,7 @@ def _cancel_at_end(link: socket.socket, analyst: Analyst, tag: str) -> None:
 
 def _answer(analyst: Analyst, request: Request, send: Callable[[dict[str, Any]], None]) -> int:
     """Sends what `matchlake sql` would print; returns its exit code."""
-    statements, rest = split_statements(request.text)
-    for statement in [*statements, *([rest] if rest else [])]:
+    for statement in script_statements(request.text):
         out = io.StringIO()
         try:
             with analyst.errors_explained():

@@ -43,6 +43,21 @@ def split_statements(sql: str) -> tuple[list[str], str]:
     return [each for each in statements if has_code(each)], rest if has_code(rest) else ""
 
 
+def script_statements(text: str) -> list[str]:
+    """All statements of a file or a pipe; words after a backslash end with their line."""
+    found, waiting = [], ""
+    for line in text.splitlines(keepends=True):
+        waiting += line
+        if "\\" not in line:
+            continue
+        statements, rest = split_statements(waiting)
+        if rest.lstrip().startswith("\\"):
+            found += [*statements, rest.strip()]
+            waiting = ""
+    statements, rest = split_statements(waiting)
+    return [*found, *statements, *([rest] if rest else [])]
+
+
 def has_code(sql: str) -> bool:
     """Whether `sql` holds more than blanks and comments."""
     return bool(_code(sql).strip())
