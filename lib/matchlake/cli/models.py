@@ -84,7 +84,9 @@ def history(
     for model in _chosen(runtime, name):
         changes = ModelHistory(runtime.lakehouse, model.registered_name).changes()
         if time is None:
-            console.print(_page(model.name, changes))
+            console.print(
+                _page(model.name, changes) if changes else f"{model.name}: no version yet"
+            )
             continue
         served = serving_at(changes, time)
         text = f"{model.name}: no champion known" if served is None else _served(model.name, served)
