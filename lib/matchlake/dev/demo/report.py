@@ -55,7 +55,7 @@ _NEXT = (
     "matchlake sql --env demo                     a prompt; `tables` lists tables and views",
     "matchlake profile silver.interactions --env demo --column rating",
     "matchlake erase-user 42 --env demo --dry-run",
-    "matchlake run train_model --env demo         another model: the age of users; then score_model",
+    "matchlake run train_model --env demo         another model: the age of users",
     "matchlake models history recommender --env demo",
 )
 _NEXT_ANYWHERE = (
