@@ -207,5 +207,5 @@ def test_a_place_that_cannot_be_is_refused(tmp_path: Path, name: str, message: s
 def test_a_model_without_held_out_rows_is_not_exported(tmp_path: Path) -> None:
     made = model()
     rows = HeldOut.of(made.features, pd.DataFrame(COLUMNS)[:0])
-    with pytest.raises(ModelError, match="no held-out rows"):
+    with pytest.raises(ModelError, match="No held-out rows"):
         write_export(made, rows, "json", tmp_path / "m.json")

@@ -164,17 +164,22 @@ def _end(root: Path, *, stop: bool) -> None:
     """Stops Spark and the sandbox; Ctrl-C does not interrupt that."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        from pyspark.sql import SparkSession  # noqa: PLC0415 - there may be none
-
-        # After an interrupt the connection to the JVM may not answer any more.
-        with suppress(Exception):
-            session = SparkSession.getActiveSession()
-            if session is not None:
-                session.stop()
+        stop_session()
         if stop:
             stop_sandbox(root)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def stop_session() -> None:
+    """Stops the Spark session of this process, if it has one."""
+    from pyspark.sql import SparkSession  # noqa: PLC0415 - there may be none
+
+    # After an interrupt the connection to the JVM may not answer any more.
+    with suppress(Exception):
+        session = SparkSession.getActiveSession()
+        if session is not None:
+            session.stop()
 
 
 @contextmanager

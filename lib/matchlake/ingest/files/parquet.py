@@ -122,8 +122,6 @@ def _plain(path: Sequence[str], schema: StructType) -> Column:
         return F.expr(f"timestamp_micros({_MICROS[stored_as].format(text)})")
     if isinstance(field.dataType, NullType):
         return F.lit(None).cast("string")
-    if isinstance(field.dataType, ArrayType) and isinstance(field.dataType.elementType, NullType):
-        return value.cast("array<string>")  # a list whose items are all null has no other type
     if stored_as is None and _is_plain(field.dataType):
         return value
     kind = stored_as or field.dataType.simpleString()

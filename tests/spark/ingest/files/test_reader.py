@@ -67,15 +67,6 @@ def test_parquet_types_that_spark_lacks(spark: SparkSession, tmp_path: Path) -> 
     assert "halffloat" in found.rows[1]["_error_message"]
 
 
-def test_parquet_lists_without_an_item(spark: SparkSession, tmp_path: Path) -> None:
-    """Arrow writes lists that hold nothing, or only nulls, with items of the type null."""
-    nothing = pa.array([[], [None], None], pa.list_(pa.null()))
-    paths = [parquet(tmp_path, "a", tags=nothing), parquet(tmp_path, "b", tags=[["x", None]])]
-    source = lake_source("parquet", {"tags": column("array<string>")})
-    found = load_files(spark, tmp_path, source, paths)
-    assert found.told("tags") == [[], [None], None, ["x", None]]
-
-
 def test_parquet_numbers_are_no_times_and_no_texts(spark: SparkSession, tmp_path: Path) -> None:
     numbers = {
         "seen_at": ("timestamp", pa.array([1714557600000])),

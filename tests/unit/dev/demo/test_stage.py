@@ -21,6 +21,7 @@ from matchlake.io import java
 @pytest.fixture(autouse=True)
 def _nothing_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "stop_sandbox", lambda _: True)
+    monkeypatch.setattr(stage, "stop_session", lambda: None)  # that of other tests
 
 
 def test_each_step_is_one_line_with_its_time_and_rows() -> None:
