@@ -26,9 +26,23 @@ def test_its_declarations_are_accepted(text: str, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "conf", tmp_path, dirs_exist_ok=True)
     own = "extends: [data/movielens.yml]\nlakehouse: lake\ncheckpoints: checkpoints\n"
     (tmp_path / "mine.yml").write_text(own + text)
+    _declare_streams(tmp_path / "data" / "movielens.yml", declared)
     taken = load_config("mine", conf_dir=tmp_path).model_dump()
     assert isinstance(load_config("mine", conf_dir=tmp_path), JobConfig)
     assert all(taken[key] for key in declared)
+
+
+def _declare_streams(data: Path, declared: dict[str, Any]) -> None:
+    """Adds the streams that silver tables of an example read, as a page declares them elsewhere."""
+    tables = declared.get("silver", {}).get("tables", {}).values()
+    named = {each["stream"] for each in tables if "stream" in each}
+    conf = yaml.safe_load(data.read_text())
+    for name in named - declared.get("streams", {}).keys():
+        stream = conf["streams"]["rating_events"] | {"topic": name, "table": f"bronze.{name}_raw"}
+        stream |= {"valid_view": f"bronze.{name}", "quarantine_view": f"bronze.{name}_bad"}
+        more = {key: {"type": "string", "comment": key} for key in ("sku", "quantity")}
+        conf["streams"][name] = stream | {"columns": stream["columns"] | more}
+    data.write_text(yaml.safe_dump(conf))
 
 
 def test_the_example_of_a_feature_set_gives_its_result(spark: SparkSession) -> None:

@@ -1,6 +1,7 @@
 """A running `sql-server` answers `matchlake sql` as a session of its own would."""
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,12 +20,14 @@ pytestmark = pytest.mark.local_only
 
 @pytest.fixture
 def conf(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr(request.tempfile, "gettempdir", lambda: str(tmp_path))
     folder = tmp_path / "conf"
     shutil.copytree(ROOT / "conf", folder)
     lake, config = small_lake(spark, tmp_path / "lake")
-    with listening(Analyst(lake, config.model_copy(update={"conf_dir": folder}))):
-        yield folder
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # the path of a socket has a limit
+        monkeypatch.setattr(request.tempfile, "gettempdir", lambda: short)
+        with listening(Analyst(lake, config.model_copy(update={"conf_dir": folder}))):
+            yield folder
+        monkeypatch.undo()
     forget_tables(spark)
 
 
