@@ -150,11 +150,5 @@ class SilverSpec(NamedTuple):
 
 
 def silver_specs(params: SilverParams, streams: dict[str, StreamParams]) -> dict[str, SilverSpec]:
-    """The declared silver tables, each with its stream; raises ConfigError for an unknown one."""
-    unknown = {each.stream for each in params.tables.values()} - streams.keys()
-    if unknown:
-        raise ConfigError(
-            f"silver.tables names stream {', '.join(sorted(unknown))}, but `streams` declares "
-            f"{', '.join(streams) or 'none'}."
-        )
+    """The declared silver tables, each with its stream."""
     return {name: SilverSpec(streams[each.stream], each) for name, each in params.tables.items()}

@@ -118,8 +118,8 @@ def test_a_key_has_to_be_a_required_column_and_a_stream_declared(
     with pytest.raises(ConfigError, match=r"key colour of s\.p has to be a required column"):
         run(runtime(spark, tmp_path, tables=wrong))
     wrong["pairs"]["stream"] = "nothing"
-    with pytest.raises(ConfigError, match=r"names stream nothing, but `streams` declares events"):
-        run(runtime(spark, tmp_path, tables=wrong))
+    with pytest.raises(ValueError, match=r"pairs\.stream: nothing is no stream; streams: ev"):
+        runtime(spark, tmp_path, tables=wrong)
 
 
 def test_the_range_is_given_by_two_options() -> None:
