@@ -17,6 +17,9 @@ from matchlake.io.mlflow_tracking import Tracker
 
 _INTERRUPTED = 130
 
+_PIPED_WIDTH = 150
+"""The columns of output that goes to a file: its lines are not folded."""
+
 
 def demo(
     ratings: Annotated[
@@ -38,6 +41,8 @@ def demo(
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal leaves no broker behind
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     console = Console()
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH
     try:
         _run_demo(console, ratings, movielens, verbose=verbose)
     except KeyboardInterrupt:
