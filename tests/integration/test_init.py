@@ -17,7 +17,7 @@ def test_a_new_project_ends_with_recommendations(tmp_path: Path) -> None:
         assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
         assert f"{sent:,} messages sent, {there:,} were there already" in done.stdout
         assert "5,001 records = 5,000 valid + 1 quarantined" in done.stdout
-        assert "champion" in done.stdout
+        assert "champion" in done.stdout + done.stderr  # the second one is no better
         assert "Traceback" not in done.stderr
     query = "SELECT count(*) AS n FROM gold.recommendations"
     asked = run_program("matchlake", "sql", query, "--format", "csv", cwd=shop)
