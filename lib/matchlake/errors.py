@@ -58,6 +58,14 @@ class SchemaError(InputError):
 class ParameterError(InputError, ValueError):
     """A parameter is outside its range."""
 
+    @classmethod
+    def unknown(cls, reason: str, name: str, label: str, known: Iterable[str]) -> Self:
+        """The error that `name` is unknown; it has the nearest known name, and all of them."""
+        names = list(known)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        return cls(f"{reason}{hint} {label}: {', '.join(names)}.")
+
 
 class FitError(MatchlakeError):
     """A fit learned nothing from its data; the message has the cause and what to change."""

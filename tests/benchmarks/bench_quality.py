@@ -111,7 +111,7 @@ def checkpoint(
     spark: SparkSession, whole: pd.DataFrame, options: argparse.Namespace, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Training and test part; with the seed of the first cut, a second would find nothing."""
-    params = SplitParams(kind=options.split, test_share=0.2, seed=seed)
+    params = SplitParams(kind=options.split, test_fraction=0.2, seed=seed)
     parts = split(spark.createDataFrame(whole), params)
     return parts.train.toPandas(), parts.test.toPandas()
 

@@ -41,8 +41,8 @@ SETTABLE = set(
     train.popularity.value_column
     train.bias.user_regularization train.bias.item_regularization train.bias.iterations
     train.algorithm train.features.users train.features.items
-    train.split.kind train.split.seed train.split.test_share train.split.cutoff train.split.last_n
-    train.split.training_users train.split.kept_ratings train.split.cold_users
+    train.split.kind train.split.seed train.split.test_fraction train.split.cutoff
+    train.split.last_n train.split.training_users train.split.kept_ratings train.split.cold_users
     train.split.cold_items train.split.ignored_users train.split.ignored_items
     train.split.drop_stray_cold_items
     train.ranking.ks train.ranking.relevant_from train.ranking.gain train.ranking.gain_column

@@ -19,6 +19,7 @@ from matchlake.errors import ModelError
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.model_versions import ModelVersion
 from matchlake.lakehouse.registered_models import RECOMMENDER
+from matchlake.lakehouse.user_erasure import HOLDS_ERASED_USER
 from matchlake.model_store.exports import (
     SQL_INPUT,
     discard,
@@ -32,7 +33,7 @@ from matchlake.model_store.mlflow_flavor import FACTORS
 from matchlake.model_store.recommender_export import (
     VerifiedLists,
     finish_recommender,
-    is_recommender,
+    read_recommender,
     verify_recommender,
     write_recommender,
 )
@@ -117,8 +118,9 @@ def verify(
     For example: matchlake models verify churn.onnx
     """
     verified: Verified | VerifiedLists
-    if is_recommender(path):
-        verified, difference = verify_recommender(path)
+    exported = read_recommender(path)
+    if exported is not None:
+        verified, difference = verify_recommender(path, exported)
     else:
         verified, difference = verify_export(path, _run_sql)
     figures = {
@@ -173,7 +175,13 @@ def _folder_of(
     config = load_config(env, overrides, conf_dir)
     tracker = _tracker(config, name)
     path = FACTORS if name == RECOMMENDER else SCORING
-    with tracker.files(_version(tracker, name, version), f"artifacts/{path}") as folder:
+    chosen = _version(tracker, name, version)
+    if HOLDS_ERASED_USER in chosen.tags:
+        raise ModelError(
+            f"Version {chosen.version} of {name} holds an erased user, so it is not exported. "
+            "Train the model again."
+        )
+    with tracker.files(chosen, f"artifacts/{path}") as folder:
         yield folder
 
 

@@ -125,7 +125,7 @@ def rollback(  # noqa: PLR0913 - the options of a command
         chosen = f"version {version}" if version else "the champion before"
         question = f"Make {chosen} champion of {name}, and bring back {tables or 'no table'}?"
         typer.confirm(question, abort=True)
-    # The version is chosen before the question: a rollback that comes first does not change it.
+    # Chosen before the question, so that a rollback in the meantime does not change the version.
     _print(model, roll_back(runtime.lakehouse, model, version, reason), Console())
 
 

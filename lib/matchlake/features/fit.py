@@ -24,9 +24,9 @@ Table = Union["DataFrame", pa.Table]
 def fit_features(
     frame: Table, features: FeatureSet, previous: FeatureModel | None = None
 ) -> FeatureModel:
-    """Learns a feature set from the columns of `frame`; starts one Spark job.
+    """Learns a feature set from the columns of a Spark frame or of an Arrow table.
 
-    An Arrow table needs no Spark; its quantiles are exact.
+    A Spark frame starts one Spark job. An Arrow table needs no Spark, and its quantiles are exact.
 
     With the `previous` model of the set, all its categories keep their order and their columns,
     and new categories follow them. If the new model differs, its version is one higher; otherwise

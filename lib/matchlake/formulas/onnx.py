@@ -101,8 +101,8 @@ class Graph:
     def _kept(self, operator: str, inputs: Sequence[str]) -> str | None:
         """The operation in another form that gives the same number; None if it needs none.
 
-        onnxruntime leaves out `x + c`, `x - c`, `x * c` and `x / c` if `c` is 0 or 1 once rounded
-        to 32 bits, and makes `y / x` of `1 / x * y`. With the signs turned it does neither, and no
+        onnxruntime removes an operation with a constant that is 0 or 1 after rounding to 32 bits.
+        It also replaces `1 / x * y` by `y / x`. With the signs turned it does neither, and no
         result changes.
         """
         for position, name in enumerate(inputs):

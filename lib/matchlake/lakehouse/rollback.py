@@ -113,11 +113,11 @@ def _notice(history: ModelHistory, changes: Sequence[Change], tracker: Tracker, 
 def rollback(
     lake: Lakehouse, model: RegisteredModel, to: str | None = None, reason: str = ""
 ) -> RollbackReport:
-    """Makes version `to` champion again, by default the champion before; brings its tables back.
+    """Makes the model version `to` champion again, and brings its tables back.
 
-    If an earlier rollback was interrupted, or runs at the moment, that one is completed, and
-    nothing else is done. Raises ModelError if `to` cannot be champion, with the versions that can,
-    or if another run changes an alias at the same time.
+    The default is the previous champion. If an earlier rollback was interrupted, or still runs,
+    this call completes that one and does nothing else. Raises ModelError if `to` cannot be
+    champion, with the versions that can, or if another run changes an alias at the same time.
     """
     completed = settle(lake, model)
     if completed is not None:

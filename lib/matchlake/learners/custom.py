@@ -75,7 +75,7 @@ def _read(folder: Path, function: str, code: int) -> Head:
     path = folder / RESULT
     if not path.exists():
         raise InputError(
-            f"{function} ended its process (exit code {code}) before it returned a head."
+            f"The process of {function} ended with exit code {code} before it returned a head."
         )
     result = json.loads(path.read_text(encoding="utf-8"))
     if "error" in result:

@@ -1,6 +1,5 @@
 """Gradient boosting by LightGBM, fitted in one process, as an exact head."""
 
-import difflib
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from matchlake.formulas.heads import Task, TreesHead
 from matchlake.learners.checks import check_features
 from matchlake.learners.forest import Forest
 from matchlake.learners.params import LightgbmParams
-from matchlake.learners.protocol import OnProgress, TrainingData, label_text
+from matchlake.learners.protocol import OnProgress, TrainingData, class_codes
 
 OBJECTIVES = {
     "regression": "identity", "regression_l1": "identity", "huber": "identity",
@@ -75,19 +74,15 @@ def _targets(
     label = np.asarray(data.label)
     if task == "regression":
         return label.astype(np.float64), None
-    values, codes = np.unique(label, return_inverse=True)
-    return codes.astype(np.float64), tuple(label_text(value) for value in values)
+    codes, labels = class_codes(label)
+    return codes.astype(np.float64), labels
 
 
 def _checked(params: LightgbmParams, task: Task, labels: tuple[str, ...] | None) -> dict[str, Any]:
     for name in params.params:
         if name not in PARAMETERS:
-            near = difflib.get_close_matches(name, PARAMETERS, n=1, cutoff=0.5)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise ParameterError(
-                f"LightGBM has no parameter {name!r} here.{hint} Parameters: "
-                f"{', '.join(sorted(PARAMETERS))}."
-            )
+            reason = f"LightGBM has no parameter {name!r} here."
+            raise ParameterError.unknown(reason, name, "Parameters", sorted(PARAMETERS))
     boosting = params.params.get("boosting", "gbdt")
     if boosting not in _BOOSTING:
         raise ParameterError(f"boosting is {boosting!r}; it must be one of {', '.join(_BOOSTING)}.")

@@ -65,3 +65,9 @@ def label_text(value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     return str(value)
+
+
+def class_codes(label: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+    """The code of each label, and the texts of the classes in the order of their codes."""
+    values, codes = np.unique(label, return_inverse=True)
+    return codes, tuple(label_text(value) for value in values)

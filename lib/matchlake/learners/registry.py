@@ -61,8 +61,8 @@ def fit_head(
 ) -> Head:
     """Fits the model that `params` describe, and returns its head.
 
-    Raises ParameterError for a parameter or a task that the learner does not have, InputError for
-    rows that it cannot learn from, and for a head that does not belong to the rows.
+    Raises ParameterError for a parameter or a task that the learner does not have. Raises
+    InputError for rows that it cannot learn from, and for a head of other columns or another task.
     """
     learner = learner_of(params.kind)
     if task not in learner.tasks:

@@ -1,6 +1,5 @@
 """Estimators of scikit-learn, fitted in one process, as exact heads."""
 
-import difflib
 import logging
 import warnings
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from matchlake.errors import InputError, ParameterError
 from matchlake.formulas.heads import Head, Task
 from matchlake.learners.checks import FLOAT32_MAX, check_features
 from matchlake.learners.params import SklearnParams
-from matchlake.learners.protocol import OnProgress, TrainingData, label_text
+from matchlake.learners.protocol import OnProgress, TrainingData, class_codes
 from matchlake.learners.sklearn_linear import centroids_head, linear_head
 from matchlake.learners.sklearn_trees import boosting_head, forest_head, histogram_head
 
@@ -93,27 +92,22 @@ def find_estimator(name: str, task: Task) -> Estimator:
     names = [each for each, estimator in ESTIMATORS.items() if estimator.task == task]
     if name in names:
         return ESTIMATORS[name]
+    label = f"Estimators for {task}"
     if name in ESTIMATORS:
         reason = f"{name} is for {ESTIMATORS[name].task}, and the task is {task}."
-    else:
-        near = difflib.get_close_matches(name, ESTIMATORS, n=1, cutoff=0.5)
-        reason = f"No estimator {name!r}." + (f" Did you mean {near[0]}?" if near else "")
-    raise ParameterError(f"{reason} Estimators for {task}: {', '.join(names)}.")
+        raise ParameterError(f"{reason} {label}: {', '.join(names)}.")
+    raise ParameterError.unknown(f"No estimator {name!r}.", name, label, names)
 
 
 def make_estimator(params: SklearnParams, task: Task, seed: int) -> Any:
     """The estimator with its parameters, not fitted yet; raises ParameterError for unknown ones."""
     allowed = find_estimator(params.estimator, task)
     made = getattr(import_module(allowed.module), params.estimator)()
-    known = {name: None for name in made.get_params() if name not in allowed.refused}
+    known = [name for name in made.get_params() if name not in allowed.refused]
     for name in params.params:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise ParameterError(
-                f"{params.estimator} has no parameter {name!r}.{hint} Parameters: "
-                f"{', '.join(known)}."
-            )
+            reason = f"{params.estimator} has no parameter {name!r}."
+            raise ParameterError.unknown(reason, name, "Parameters", known)
     seeded = {"random_state": seed} if "random_state" in known else {}
     return made.set_params(**(seeded | params.params))
 
@@ -126,8 +120,7 @@ def _targets(
         return None, None
     if task == "regression":
         return data.label.astype(np.float64), None
-    values, codes = np.unique(data.label, return_inverse=True)
-    return codes, tuple(label_text(value) for value in values)
+    return class_codes(data.label)
 
 
 def _fitted(model: Any, data: TrainingData, label: npt.NDArray[Any] | None, name: str) -> Any:

@@ -1,8 +1,8 @@
-"""Exports of a scoring model, each of which carries the rows that it was verified with.
+"""Exports of a scoring model. Each export holds the rows that it was verified with.
 
-An export is written beside its place, read back by another process, compared with the model on the
-held-out rows, and only then moved to its place with the figures inside. `verify_export` does the
-same comparison later, without the model.
+An export is first written to a temporary file. Another process reads it and compares its scores
+with the model's on the held-out rows. Only then it is moved to its place, with the figures inside.
+`verify_export` does the same comparison later, without the model.
 """
 
 import hashlib
@@ -37,11 +37,14 @@ RunSql = Callable[[str, Verified], Mapping[str, Any]]
 
 
 class Export(NamedTuple):
-    """What an export holds: its content without the comparison, the comparison, and its scores."""
+    """The parts of an export."""
 
     content: bytes
+    """The file without the comparison."""
     verified: Verified
+    """The comparison."""
     score: Callable[[], Mapping[str, Any]]
+    """Scores the rows of the comparison again."""
 
 
 def write_export(model: ScoringModel, held_out: HeldOut, kind: Format, path: Path) -> Path:

@@ -8,7 +8,7 @@ their scores are equal but for rounding.
 import hashlib
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,14 @@ class VerifiedLists(Params):
         return len(self.users)
 
 
+class Exported(NamedTuple):
+    """An exported recommender."""
+
+    content: bytes
+    """The graph without the lists."""
+    verified: VerifiedLists
+
+
 def write_recommender(folder: Path, path: Path) -> Path:
     """Writes the graph of a saved model, not verified yet, beside `path`; returns where it is.
 
@@ -82,18 +90,21 @@ def write_recommender(folder: Path, path: Path) -> Path:
 
 def finish_recommender(partial: Path, path: Path, difference: float) -> None:
     """Writes the figure of the comparison into the export and moves it to its place."""
-    content, verified = read_recommender(partial)
+    exported = read_recommender(partial)
+    if exported is None:
+        raise ModelError(f"{partial} is no exported recommender.")
+    content, verified = exported
     figures = verified.model_copy(update={"largest_difference": difference})
     partial.write_bytes(with_lists(content, figures))
     partial.replace(path)
 
 
-def verify_recommender(path: Path) -> tuple[VerifiedLists, float]:
+def verify_recommender(path: Path, exported: Exported) -> tuple[VerifiedLists, float]:
     """The lists inside an export, and the largest difference of a score found now.
 
     Raises ModelError for a graph that was changed, or that gives other lists.
     """
-    content, verified = read_recommender(path)
+    content, verified = exported
     if hashlib.sha256(content).hexdigest() != verified.sha256:
         raise ModelError(
             f"{path} was changed after its export: its SHA-256 differs from the one inside. Export "
@@ -112,34 +123,28 @@ def verify_recommender(path: Path) -> tuple[VerifiedLists, float]:
     return verified, largest
 
 
-def read_recommender(path: Path) -> tuple[bytes, VerifiedLists]:
-    """The graph without its lists, and the lists; raises ModelError for any other file."""
+def read_recommender(path: Path) -> Exported | None:
+    """The graph without its lists, and the lists; None for any other file.
+
+    Raises ModelError if the lists are damaged.
+    """
     import onnx  # noqa: PLC0415 - the extra `models`
 
+    if path.suffix != ".onnx" or not path.is_file():
+        return None
     try:
         graph = onnx.load_model_from_string(path.read_bytes())
     except Exception:  # noqa: BLE001 - protobuf raises errors of several kinds
-        raise ModelError(f"{path} is no ONNX model.") from None
+        return None
     found = {each.key: each.value for each in graph.metadata_props}
     if KEY not in found:
-        raise ModelError(f"{path} holds no lists to compare with, so it is no recommender.")
+        return None
     try:
         verified = VerifiedLists.model_validate_json(found[KEY])
     except ValueError:
         raise ModelError(f"The lists inside {path} are damaged. Export the model again.") from None
     del graph.metadata_props[:]
-    return bytes(graph.SerializeToString(deterministic=True)), verified
-
-
-def is_recommender(path: Path) -> bool:
-    """Whether a file is an exported recommender."""
-    if path.suffix != ".onnx" or not path.is_file():
-        return False
-    try:
-        read_recommender(path)
-    except ModelError:
-        return False
-    return True
+    return Exported(bytes(graph.SerializeToString(deterministic=True)), verified)
 
 
 def with_lists(content: bytes, verified: VerifiedLists) -> bytes:

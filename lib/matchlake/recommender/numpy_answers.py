@@ -1,7 +1,7 @@
 """Answers of models in memory: to one user or item, or to a table of them.
 
 A table is one of pandas, Polars or Arrow, and the answer is one of the same library, with the
-columns that a Spark model gives. Null ids are told from unknown ones: they have no list, and no
+columns that a Spark model gives. Null ids differ from unknown ones: they have no list, and no
 score.
 """
 

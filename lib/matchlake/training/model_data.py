@@ -125,7 +125,7 @@ def require_memory(name: str, params: ModelParams, model: FeatureModel, rows: in
 
 
 def _test_condition(rows: DataFrame, params: ModelParams) -> Column:
-    """Whether a row belongs to the test part; equal for equal rows of any version."""
+    """Whether a row belongs to the test part. Only with `time` it depends on the other rows."""
     split = params.split
     if split.kind == "time":
         return F.col(quote_identifier(split.column or "")) > F.lit(_cutoff(rows, split))

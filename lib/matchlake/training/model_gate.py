@@ -61,8 +61,8 @@ def compare(name: str, new: Scored, champion: Scored, gate: GateParams, seed: in
     value, other = metric(new, name), metric(champion, name)
     if gate.confidence is None:
         return Comparison(name, value, other, 1.0, 0.0, 0.0, 0)
-    if len(new) > gate.max_rows:
-        drawn = random.choice(len(new), gate.max_rows, replace=False)
+    if len(new) > gate.sample_rows:
+        drawn = random.choice(len(new), gate.sample_rows, replace=False)
         new, champion = new.take(drawn), champion.take(drawn)
     draw = _resample(name, new, champion)
     draws = (random.integers(0, len(new), len(new)) for _ in range(gate.resamples))

@@ -58,7 +58,7 @@ class GateParams(Params):
     champion; null: it must only be better on the test part itself."""
     resamples: int = Field(500, ge=20, le=10_000)
     """Number of resamples of the test part."""
-    max_rows: int = Field(100_000, ge=100)
+    sample_rows: int = Field(100_000, ge=100)
     """Rows of the test part that are resampled; of a larger one, so many are drawn."""
     require_better_than_constant: bool = True
     """A version becomes champion only if it is better in the metric than a constant prediction: the

@@ -131,11 +131,11 @@ def test_features_of_a_table_are_those_of_spark(spark: SparkSession) -> None:
 
 
 SPLITS: dict[str, dict[str, Any]] = {
-    "random": {"test_share": 0.3, "seed": 5},
-    "cold_users": {"test_share": 0.3},
-    "cold_items": {"test_share": 0.3},
-    "time": {"test_share": 0.25},
-    "user_time": {"test_share": 0.4},
+    "random": {"test_fraction": 0.3, "seed": 5},
+    "cold_users": {"test_fraction": 0.3},
+    "cold_items": {"test_fraction": 0.3},
+    "time": {"test_fraction": 0.25},
+    "user_time": {"test_fraction": 0.4},
     "last_n": {"last_n": 2},
     "recommender": {
         "training_users": 0.2,

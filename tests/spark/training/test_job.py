@@ -39,7 +39,7 @@ QUICK = [
     "recommend.tables=[recommendations]",
     "train.ranking.ks=[10]",
     # The lake's latest items are in nobody's training part of a split by time.
-    "train.split={kind: random, test_share: 0.2}",
+    "train.split={kind: random, test_fraction: 0.2}",
 ]
 
 
@@ -203,7 +203,7 @@ def test_an_explicit_fit_is_evaluated_by_its_errors_too(made: Product) -> None:
 
 
 def test_training_rows_of_the_champion_are_not_evaluated(product: Product) -> None:
-    runtime = product.runtime("train.split={kind: user_time, test_share: 0.2}")
+    runtime = product.runtime("train.split={kind: user_time, test_fraction: 0.2}")
     lakehouse, params = runtime.lakehouse, runtime.config.train
     version = lakehouse.version(INTERACTIONS.name)
     then = split(lakehouse.read(INTERACTIONS.name, version), params.split)

@@ -12,7 +12,11 @@ from typer.testing import CliRunner
 
 from matchlake.cli.models import models_app
 from matchlake.errors import MatchlakeError, ModelError, ParameterError
+from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.model_versions import ModelVersion
+from matchlake.lakehouse.user_erasure import HOLDS_ERASED_USER
 from matchlake.model_store.recommender_export import (
+    VerifiedLists,
     read_recommender,
     verify_recommender,
     with_lists,
@@ -25,6 +29,12 @@ def run(*arguments: str) -> str:
     if isinstance(result.exception, MatchlakeError):
         raise result.exception
     return result.output
+
+
+def verify(path: Path) -> tuple[VerifiedLists, float]:
+    exported = read_recommender(path)
+    assert exported is not None
+    return verify_recommender(path, exported)
 
 
 def test_the_command_writes_a_verified_graph(tmp_path: Path) -> None:
@@ -41,7 +51,7 @@ def test_the_command_writes_a_verified_graph(tmp_path: Path) -> None:
 @pytest.mark.parametrize("users", [["ann", "bob"], [3, 1, 2]])
 def test_lists_inside_are_those_of_the_model(tmp_path: Path, users: list[str | int]) -> None:
     partial = write_recommender(saved(tmp_path / "model", users=users), tmp_path / "best.onnx")
-    verified, difference = verify_recommender(partial)
+    verified, difference = verify(partial)
     assert verified.users[:-1] == tuple(map(str, users))
     assert verified.rows == len(users) + 1
     assert all(len(items) == 5 for items in verified.items)
@@ -50,7 +60,9 @@ def test_lists_inside_are_those_of_the_model(tmp_path: Path, users: list[str | i
 
 def test_a_changed_factor_is_refused(tmp_path: Path) -> None:
     partial = write_recommender(saved(tmp_path / "model"), tmp_path / "best.onnx")
-    content, verified = read_recommender(partial)
+    exported = read_recommender(partial)
+    assert exported is not None
+    content, verified = exported
     graph = onnx.load_model_from_string(content)
     for each in graph.graph.initializer:
         values = numpy_helper.to_array(each).copy()
@@ -60,16 +72,27 @@ def test_a_changed_factor_is_refused(tmp_path: Path) -> None:
     changed = bytes(graph.SerializeToString(deterministic=True))
     partial.write_bytes(with_lists(changed, verified))
     with pytest.raises(ModelError, match="was changed after its export"):
-        verify_recommender(partial)
+        verify(partial)
     forged = verified.model_copy(update={"sha256": hashlib.sha256(changed).hexdigest()})
     partial.write_bytes(with_lists(changed, forged))
     with pytest.raises(ModelError, match="A score of user 'ann' differs by"):
-        verify_recommender(partial)
+        verify(partial)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"best.bin must end in \.onnx"):
         write_recommender(saved(tmp_path / "model"), tmp_path / "best.bin")
     (tmp_path / "no.onnx").write_bytes(b"no graph")
+    assert read_recommender(tmp_path / "no.onnx") is None
     with pytest.raises(ModelError, match="is no ONNX model"):
-        verify_recommender(tmp_path / "no.onnx")
+        run("verify", str(tmp_path / "no.onnx"))
+
+
+def test_a_version_with_an_erased_user_is_not_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tagged = ModelVersion("recommender", "3", "run", {HOLDS_ERASED_USER: "true"}, ("champion",))
+    monkeypatch.setattr(Tracker, "versions", lambda _: [tagged])
+    to = str(tmp_path / "best.onnx")
+    with pytest.raises(ModelError, match=r"Version 3 of recommender holds an erased user"):
+        run("export", "recommender", "--format", "onnx", "--to", to)

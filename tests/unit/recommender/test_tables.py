@@ -295,7 +295,7 @@ def test_nothing_of_this_loads_spark() -> None:
         "import pandas as pd, matchlake as m\n"
         "rows = pd.DataFrame({'user_id': [1, 1, 2, 3], 'item_id': [1, 2, 1, 2],"
         " 'rating': [1., 2., 3., 4.]})\n"
-        "parts = m.split(rows, m.SplitParams(test_share=0.4, seed=1))\n"
+        "parts = m.split(rows, m.SplitParams(test_fraction=0.4, seed=1))\n"
         "model = m.fit_als(rows, m.AlsParams(feedback='explicit', rank=2, iterations=1))\n"
         "for fit in (m.fit_ease, m.fit_bias, m.fit_popularity): lists = fit(rows)"
         ".recommend_items(rows, 1)\n"

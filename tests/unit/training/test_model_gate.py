@@ -75,6 +75,6 @@ def test_a_model_no_better_than_a_constant_stays_challenger() -> None:
 
 def test_equal_seeds_give_equal_comparisons_and_large_parts_are_drawn_from() -> None:
     pair = (regression(0.5), regression(1.0))
-    small = GateParams(resamples=50, max_rows=100)
+    small = GateParams(resamples=50, sample_rows=100)
     assert compare("mae", *pair, small, 1) == compare("mae", *pair, small, 1)
     assert compare("mae", *pair, small, 1) != compare("mae", *pair, small, 2)

@@ -151,7 +151,7 @@ def test_conf_may_allow_a_champion_that_does_not_beat_popularity() -> None:
 
 
 def test_a_champion_of_another_split_is_not_compared_with() -> None:
-    decision = judged(SplitParams(kind="time"), SplitParams(kind="time", test_share=0.1))
+    decision = judged(SplitParams(kind="time"), SplitParams(kind="time", test_fraction=0.1))
     assert decision == Decision("challenger", "champion 7 was evaluated on another split", "7")
 
 

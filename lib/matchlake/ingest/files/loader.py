@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -41,6 +41,7 @@ from matchlake.ingest.rules import WARNINGS
 from matchlake.ingest.schema import ERROR_MESSAGE
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import drop_constraints
+from matchlake.io.erased_users import ErasedUsers
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ _FATES = {
     REFUSED: "refused",
     UNREADABLE: "not readable now, and tried again by the next run",
 }
-ROW_TEXT = "row_text"
+_ROW_TEXT = "row_text"
 _NUMBERS = ("rows", "valid", "quarantined")
 _OF_ERASED = "the row names an erased user"
 _CHANGING = "Did files change while they were read? Run the job again."
@@ -173,8 +174,7 @@ class LakeLoad:
 
     def _ruled(self, rows: DataFrame, files: int) -> DataFrame:
         """The rows after the rules; raises InputError if one breaks a rule with `fail`."""
-        erased = self.lakehouse.erased_users() if self.source.persons else None
-        ruled, rules = with_rules(rows, self.source, erased), self.source.rule_set
+        ruled, rules = with_rules(rows, self.source, self._erased), self.source.rule_set
         broken = failed_rules(ruled, rules, ["file"])
         require_unbroken(f"{self.name}, {self.source.table}", f"{files} file(s)", rules, broken)
         return ruled
@@ -230,14 +230,18 @@ class LakeLoad:
                 f"{_CHANGING}"
             )
 
+    @cached_property
+    def _erased(self) -> ErasedUsers | None:
+        """The erased users, read once per load; None if there are none, or no users in the rows."""
+        return self.lakehouse.erased_users() if self.source.persons else None
+
     def _without_erased(self, rejected: DataFrame) -> DataFrame:
         """The rejected rows; those that name an erased user have no text and no value."""
-        erased = self.lakehouse.erased_users() if self.source.persons else None
-        if erased is None:
+        if self._erased is None:
             return rejected
-        is_erased = erased.any_named(partial(row_users, self.source), F.col(ROW_TEXT))
+        is_erased = self._erased.any_named(partial(row_users, self.source), F.col(_ROW_TEXT))
         hidden = {
-            ROW_TEXT: F.when(~is_erased, F.col(ROW_TEXT)),
+            _ROW_TEXT: F.when(~is_erased, F.col(_ROW_TEXT)),
             ERROR_MESSAGE.name: F.when(is_erased, F.lit(_OF_ERASED)).otherwise(
                 F.col(ERROR_MESSAGE.name)
             ),

@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 def require_finite(report: Report, stats: InteractionStats) -> None:
-    """Raises FitError if the loss is not finite; a state without a loss passes."""
+    """Raises FitError if the loss is not finite; a state before the first iteration has none."""
     if report.iteration and not math.isfinite(report.loss):
         raise FitError(
             f"The loss of the fit is {report.loss} after iteration {report.iteration}: numbers "

@@ -69,12 +69,7 @@ def fit_bias(
     *,
     checkpoint: Checkpointer = local_checkpoint,
 ) -> BiasModel:
-    """Learns biases from `user_id`, `item_id` and `rating`; null ratings are ignored.
-
-    Least squares: sum (rating - mean - user - item)^2 + regularization * sum of squared biases of
-    each side. It is solved for one side at a time (Koren and Bell 2011, section 5.2.1). Starts one
-    job for the mean, and one checkpoint with a small action each for items and for users.
-    """
+    """`dispatch.fit_bias` of a Spark frame."""
     require_columns(interactions, (USER_ID, ITEM_ID, RATING), "interactions")
     rated = interactions.where(F.col(RATING).isNotNull())
     row = rated.agg(F.avg(RATING)).first()

@@ -32,11 +32,7 @@ def fit_popularity(
     *,
     checkpoint: Checkpointer = local_checkpoint,
 ) -> PopularityModel:
-    """Counts, for each `item_id` of `interactions`, the distinct `user_id`, or sums a column.
-
-    Rows with a null in one of these do not count. Starts one checkpoint and one small action each
-    for items and for users.
-    """
+    """`dispatch.fit_popularity` of a Spark frame."""
     value = params.value_column
     columns = (USER_ID, ITEM_ID) if value is None else (USER_ID, ITEM_ID, value)
     require_columns(interactions, columns, "interactions")

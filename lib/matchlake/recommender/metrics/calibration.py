@@ -31,15 +31,7 @@ def calibration_by_width(scored: DataFrame) -> DataFrame:
 
 
 def calibration_metrics(scored: DataFrame) -> DataFrame:
-    """Metrics of the predictive distribution N(score, rating_std^2); lazy.
-
-    - `interval_coverage_90`: fraction of ratings in the 90 % interval.
-    - `interval_coverage_90_min`, `interval_coverage_90_max`: the fraction in the worst tenths of
-      the ratings by width (`calibration_by_width`).
-    - `log_likelihood`: mean log density of the ratings.
-    - `log_likelihood_constant`: the same for the best single width around the same scores. A
-      useful `rating_std` exceeds it.
-    """
+    """`dispatch.calibration_metrics` of a Spark frame; lazy."""
     rows = _complete_rows(scored)
     error, deviation = F.col(_ERROR), F.col(DEVIATION)
     whole = F.lit(HALF_LOG_2_PI)

@@ -18,12 +18,7 @@ _PLACE = "_place"
 def item_catalogue(
     train: DataFrame, vectors: DataFrame | None = None, *, vector: str = "factors"
 ) -> DataFrame:
-    """The items of the training part, as `catalogue_metrics` reads them.
-
-    Reads `user_id` and `item_id` of `train`. Of `vectors` (such as a model's item factors, one row
-    per item) it reads `item_id` and `vector`, an array of numbers. Returns `item_id`, `popularity`
-    (the fraction of users with the item) and, with vectors, `vector`, null if an item has none.
-    """
+    """`dispatch.item_catalogue` of Spark frames; lazy."""
     require_columns(train, (USER_ID, ITEM_ID), "train")
     pairs = train.select(USER_ID, ITEM_ID).distinct()
     users = pairs.agg(F.count_distinct(USER_ID).alias("_users"))
@@ -39,21 +34,7 @@ def item_catalogue(
 def catalogue_metrics(
     recommendations: DataFrame, catalogue: DataFrame, params: RankingParams | None = None
 ) -> DataFrame:
-    """Coverage, novelty and, if the catalogue has a `vector`, diversity at every k.
-
-    Reads recommendations as `ranking_metrics` does, and a catalogue as `item_catalogue` makes it.
-
-    - `coverage`: fraction of the catalogue's items in any user's list; `n_samples` is the number
-      of items in the catalogue
-    - `novelty`: -log2(popularity), averaged over a list's items, then over users (Zhou et al.
-      2010): 10 bits are an item that one user in 1,024 has met
-    - `diversity`: 1 - cosine, averaged over a list's pairs of items, then over users (Ziegler et
-      al. 2005); a zero vector has cosine 0 with all others
-
-    Items that are not in the catalogue (for diversity: without a vector) are ignored. A user
-    without items, for diversity with fewer than two, counts in `n_skipped`. Returns `metric`, `k`,
-    `value`, `n_samples`, `n_skipped` in one lazy plan.
-    """
+    """`dispatch.catalogue_metrics` of Spark frames, in one lazy plan."""
     params = params or RankingParams()
     require_columns(catalogue, (ITEM_ID, POPULARITY), "catalogue")
     lists = recommended_lists(recommendations, max(params.ks))

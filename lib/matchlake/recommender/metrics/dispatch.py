@@ -152,7 +152,8 @@ def catalogue_metrics(
       al. 2005); a zero vector has cosine 0 with all others
 
     Items that are not in the catalogue (for diversity: without a vector) are ignored. A user
-    without items, for diversity with fewer than two, counts in `n_skipped`.
+    without items, for diversity with fewer than two, counts in `n_skipped`. Returns `metric`, `k`,
+    `value`, `n_samples`, `n_skipped`.
     """
     if is_spark(recommendations):
         from matchlake.recommender.metrics import catalogue as frames

@@ -13,13 +13,7 @@ _ERROR = "_error"
 
 
 def rating_metrics(scored: DataFrame, *, per_user: bool = False) -> DataFrame:
-    """RMSE and MAE over all ratings or, with `per_user`, the mean over users.
-
-    Reads `rating` and `score` (and `user_id`). Rows with a null in either cannot be measured and
-    count in `n_skipped`; with `per_user`, users without any other row do. A NaN score makes the
-    metrics NaN. Returns two rows `rmse` and `mae`; `n_samples` counts the averaged ratings, or
-    users.
-    """
+    """`dispatch.rating_metrics` of a Spark frame; lazy."""
     if per_user:
         users = rating_metrics_by_user(scored)
         metrics = [

@@ -36,14 +36,7 @@ def related_gains(truth: DataFrame, key: str, common: int = 2) -> DataFrame:
 def related_metrics(
     lists: DataFrame, truth: DataFrame, key: str, k: int = 5, common: int = 2
 ) -> DataFrame:
-    """NDCG at `k` of related users (`key` `user_id`) or items, by L1 and by L2 gains; lazy.
-
-    Reads `key`, `rank` and `related_<key>` of `lists`. The gains of a list are discounted by
-    log2(rank + 1), and divided by those of the best list of this length. A related user or item
-    that is not comparable has gain 0. Users or items of `truth` without a list, or without
-    comparable ids, count in `n_skipped`. Returns `metric` (such as `related_items_ndcg_l1`), `k`,
-    `value`, `n_samples` and `n_skipped`.
-    """
+    """`dispatch.related_metrics` of Spark frames; lazy."""
     related = f"related_{key}"
     require_columns(lists, (key, RANK, related), "the related lists")
     gains = related_gains(truth, key, common)

@@ -33,7 +33,7 @@ def rating_table(scored: Any, *, per_user: bool) -> Any:
         root = None if means[0].value is None else float(np.sqrt(means[0].value))
         return as_given(figures_table([means[0]._replace(value=root), means[1]]), scored)
     (users,) = common_codes(USER_ID, (table, _WHAT))
-    users = users + 1  # Null users are one user, as on Spark.
+    users = users + 1  # All null users count as one user, as on Spark.
     present = np.bincount(users) > 0
     counts = np.bincount(users[known], minlength=len(present))[present]
     with np.errstate(invalid="ignore"):

@@ -9,7 +9,7 @@ from matchlake.recommender.split.parts import (
     PLACE,
     PLACES,
     draw,
-    share_of,
+    fraction_of,
     split_where,
     with_places,
 )
@@ -35,7 +35,7 @@ def split_recommender(interactions: DataFrame, params: SplitParams) -> Split:
     marked = _mark(interactions, params)
     order = [draw(params.seed, "pair", USER_ID, ITEM_ID), F.col(ITEM_ID)]
     placed = with_places(marked, [USER_ID, _COLD_ITEM], order)
-    n_kept = F.greatest(share_of(F.col(PLACES), params.kept_ratings), F.lit(1))
+    n_kept = F.greatest(fraction_of(F.col(PLACES), params.kept_ratings), F.lit(1))
     shared_out = (F.col(_USER) == "shared") & (F.col(PLACE) > n_kept)
     in_test = F.col(_COLD_ITEM) | (F.col(_USER) == "cold") | shared_out
     parts = split_where(placed, in_test, [*interactions.columns, _COLD_ITEM])

@@ -24,11 +24,11 @@ _BY_SHARE = {
 def split_frame(interactions: DataFrame, params: SplitParams) -> Split:
     """`split` on a Spark frame; starts no Spark job."""
     if params.kind in _BY_SHARE:
-        return _BY_SHARE[params.kind](interactions, params.test_share, seed=params.seed)
+        return _BY_SHARE[params.kind](interactions, params.test_fraction, seed=params.seed)
     if params.kind == "last_n":
         return split_last_n(interactions, params.last_n, seed=params.seed)
     if params.kind == "recommender":
         return split_recommender(interactions, params)
     if params.cutoff is not None:
         return split_from(interactions, params.cutoff)
-    return split_time(interactions, params.test_share)
+    return split_time(interactions, params.test_fraction)

@@ -11,12 +11,12 @@ SplitKind = Literal[
 ]
 
 _FIELDS_OF: dict[SplitKind, frozenset[str]] = {
-    "random": frozenset({"test_share"}),
-    "time": frozenset({"test_share", "cutoff"}),
-    "user_time": frozenset({"test_share"}),
+    "random": frozenset({"test_fraction"}),
+    "time": frozenset({"test_fraction", "cutoff"}),
+    "user_time": frozenset({"test_fraction"}),
     "last_n": frozenset({"last_n"}),
-    "cold_users": frozenset({"test_share"}),
-    "cold_items": frozenset({"test_share"}),
+    "cold_users": frozenset({"test_fraction"}),
+    "cold_items": frozenset({"test_fraction"}),
     "recommender": frozenset(
         {"training_users", "kept_ratings", "cold_users", "cold_items"}
         | {"ignored_users", "ignored_items", "drop_stray_cold_items"}
@@ -34,10 +34,10 @@ class SplitParams(Params):
     Infer.NET and Azure ML; see `split_recommender`."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of the random draws; `time` has no random draws."""
-    test_share: float = Field(0.2, gt=0, lt=1)
+    test_fraction: float = Field(0.2, gt=0, lt=1)
     """Fraction of the rows, or of the users or items, in the test part."""
     cutoff: AwareDatetime | None = None
-    """`time`: the test part has all rows from this time on; null: the latest `test_share`."""
+    """`time`: the test part has all rows from this time on; null: the latest `test_fraction`."""
     last_n: int = Field(1, ge=1)
     """`last_n`: number of each user's latest events in the test part."""
     training_users: float = Field(0.5, ge=0, le=1)
@@ -56,7 +56,7 @@ class SplitParams(Params):
     """`recommender`: leave out test rows of items that training lacks by chance only."""
 
     @model_validator(mode="after")
-    def _shares_fit(self) -> Self:
+    def _fractions_fit(self) -> Self:
         users = self.training_users + self.cold_users + self.ignored_users
         items = self.cold_items + self.ignored_items
         for side, total in (
@@ -71,7 +71,7 @@ class SplitParams(Params):
     def _fields_are_read(self) -> Self:
         read = _FIELDS_OF[self.kind] | {"kind", "seed"}
         if self.cutoff is not None:
-            read -= {"test_share"}
+            read -= {"test_fraction"}
         fields = type(self).model_fields
         unread = [
             name

@@ -49,6 +49,6 @@ def with_places(
     ).withColumn(PLACES, F.max(PLACE).over(Window.partitionBy(*within)))
 
 
-def share_of(count: Column, share: float) -> Column:
-    """`share` of a count, rounded half up to a whole number."""
-    return F.floor(count * share + 0.5)
+def fraction_of(count: Column, fraction: float) -> Column:
+    """The fraction of a count, rounded half up to a whole number."""
+    return F.floor(count * fraction + 0.5)

@@ -18,7 +18,7 @@ class Split(NamedTuple):
     test: "DataFrame"
 
 
-def check_share(test_share: float) -> None:
+def check_fraction(test_fraction: float) -> None:
     """Raises ParameterError unless both parts can have rows."""
-    if not 0 < test_share < 1:
-        raise ParameterError(f"test_share is {test_share}; it must be above 0 and below 1.")
+    if not 0 < test_fraction < 1:
+        raise ParameterError(f"test_fraction is {test_fraction}; it must be above 0 and below 1.")

@@ -39,7 +39,7 @@ def split_table(interactions: Any, params: SplitParams) -> Split:
             "cold_users": ("user", (USER_ID,)),
             "cold_items": ("item", (ITEM_ID,)),
         }[params.kind]
-        test = _draw(params.seed, purpose, table, keys) < params.test_share
+        test = _draw(params.seed, purpose, table, keys) < params.test_fraction
     if is_sparse(interactions):
         interactions = interactions.tocsr()
     parts = keep_rows(interactions, kept & ~test), keep_rows(interactions, kept & test)
@@ -53,7 +53,7 @@ def _draw(seed: int, purpose: str, table: pa.Table, keys: Sequence[str]) -> Doub
     return drawn
 
 
-def _share_of(counts: Any, share: float) -> Any:
+def _fraction_of(counts: Any, share: float) -> Any:
     return np.floor(counts * share + 0.5).astype(np.int64)
 
 
@@ -64,7 +64,7 @@ def _by_time(moments: Ints, params: SplitParams) -> Flags:
     if not len(known):
         return np.zeros(len(moments), bool)
     # At least one row stays in the training part.
-    wanted = min(int(_share_of(len(known), params.test_share)), len(known) - 1)
+    wanted = min(int(_fraction_of(len(known), params.test_fraction)), len(known) - 1)
     after: Flags = moments > known[wanted]
     return after
 
@@ -78,8 +78,8 @@ def _latest(table: pa.Table, params: SplitParams) -> Flags:
     ties = _draw(params.seed, "tie", table, (USER_ID, ITEM_ID))
     users, items = codes_of(table[USER_ID])[0], codes_of(table[ITEM_ID])[0]
     place, places = _places(users, (moments, ties, items))
-    by_share = params.kind == "user_time"
-    n_test = _share_of(places, params.test_share) if by_share else params.last_n
+    by_fraction = params.kind == "user_time"
+    n_test = _fraction_of(places, params.test_fraction) if by_fraction else params.last_n
     latest: Flags = place > places - np.minimum(n_test, places - 1)
     return latest
 
@@ -123,7 +123,7 @@ def _mixed(table: pa.Table, params: SplitParams) -> tuple[Flags, Flags]:
     groups = codes_of(table[USER_ID])[0] * 4 + cold_item * 2 + ~kept
     order = _draw(params.seed, "pair", table, (USER_ID, ITEM_ID)), items
     place, places = _places(groups, order)
-    n_kept = np.maximum(_share_of(places, params.kept_ratings), 1)
+    n_kept = np.maximum(_fraction_of(places, params.kept_ratings), 1)
     shared = ~cold_user & ~training & ~ignored
     test = cold_item | cold_user | (shared & (place > n_kept))
     if params.drop_stray_cold_items:

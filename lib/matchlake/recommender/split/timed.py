@@ -11,11 +11,11 @@ from matchlake.recommender.split.parts import (
     PLACE,
     PLACES,
     draw,
-    share_of,
+    fraction_of,
     split_where,
     with_places,
 )
-from matchlake.recommender.split.result import Split, check_share
+from matchlake.recommender.split.result import Split, check_fraction
 from matchlake.schemas import EVENT_TIME, ITEM_ID, USER_ID
 
 _AT, _ROWS, _WANTED, _UP_TO, _CUT = "_at", "_rows", "_wanted", "_up_to", "_cut"
@@ -29,22 +29,22 @@ def split_from(interactions: DataFrame, cutoff: datetime) -> Split:
     return split_where(interactions, F.col(EVENT_TIME) >= F.lit(cutoff))
 
 
-def split_time(interactions: DataFrame, test_share: float = 0.2) -> Split:
-    """One cutoff for all: the test part has the latest rows, up to `test_share` of them.
+def split_time(interactions: DataFrame, test_fraction: float = 0.2) -> Split:
+    """One cutoff for all: the test part has the latest rows, up to `test_fraction` of them.
 
     Rows of one instant stay together. So the test part has at most that fraction (rounded half up)
     of the rows with a time; less if many rows share the instant at the cutoff. The split is
     exact and lazy: the plan reads the times three times, first by the hour, then within one hour.
     """
     require_columns(interactions, (EVENT_TIME,), "interactions")
-    check_share(test_share)
-    return _split_after(interactions, _last_train_moment(interactions, test_share))
+    check_fraction(test_fraction)
+    return _split_after(interactions, _last_train_moment(interactions, test_fraction))
 
 
-def split_user_time(interactions: DataFrame, test_share: float = 0.2, *, seed: int = 0) -> Split:
-    """The test part has the latest `test_share` of each user's events, never the oldest one."""
-    check_share(test_share)
-    return _split_latest(interactions, share_of(F.col(PLACES), test_share), seed)
+def split_user_time(interactions: DataFrame, test_fraction: float = 0.2, *, seed: int = 0) -> Split:
+    """The test part has the latest `test_fraction` of each user's events, never the oldest one."""
+    check_fraction(test_fraction)
+    return _split_latest(interactions, fraction_of(F.col(PLACES), test_fraction), seed)
 
 
 def split_last_n(interactions: DataFrame, last_n: int = 1, *, seed: int = 0) -> Split:
@@ -67,7 +67,7 @@ def _split_after(interactions: DataFrame, moment: DataFrame) -> Split:
     return split_where(known, F.col(EVENT_TIME) > F.col(_CUT), interactions.columns)
 
 
-def _last_train_moment(interactions: DataFrame, test_share: float) -> DataFrame:
+def _last_train_moment(interactions: DataFrame, test_fraction: float) -> DataFrame:
     """One row `_cut`, the cutoff; null if no row has a time.
 
     It is a quantile in two steps: an exact one would hold all distinct times in one task, and an
@@ -77,7 +77,7 @@ def _last_train_moment(interactions: DataFrame, test_share: float) -> DataFrame:
     hours = times.groupBy(F.date_trunc("hour", _AT).alias(_AT)).agg(F.count("*").alias(_ROWS))
     rows = F.sum(_ROWS)
     # At least one row stays in the training part.
-    requested = hours.agg(F.least(share_of(rows, test_share), rows - 1).alias(_WANTED))
+    requested = hours.agg(F.least(fraction_of(rows, test_fraction), rows - 1).alias(_WANTED))
     hour = _edge(hours.crossJoin(F.broadcast(requested)))
     within = times.join(
         F.broadcast(hour.select(F.col(_AT).alias("_hour"), _WANTED)),

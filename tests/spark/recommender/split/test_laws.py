@@ -16,13 +16,13 @@ SCHEMA = "user_id string, item_id string, rating double, event_time timestamp"
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 KINDS = [
-    SplitParams(kind="random", test_share=0.3),
-    SplitParams(kind="time", test_share=0.3),
+    SplitParams(kind="random", test_fraction=0.3),
+    SplitParams(kind="time", test_fraction=0.3),
     SplitParams(kind="time", cutoff=START + timedelta(hours=30)),
-    SplitParams(kind="user_time", test_share=0.3),
+    SplitParams(kind="user_time", test_fraction=0.3),
     SplitParams(kind="last_n", last_n=2),
-    SplitParams(kind="cold_users", test_share=0.3),
-    SplitParams(kind="cold_items", test_share=0.3),
+    SplitParams(kind="cold_users", test_fraction=0.3),
+    SplitParams(kind="cold_items", test_fraction=0.3),
     SplitParams(kind="recommender", training_users=0.3, cold_users=0.2, cold_items=0.2),
 ]
 each_kind = pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_a_row_without_a_time_is_the_oldest(spark: SparkSession) -> None:
 
 def test_shares_and_counts_are_checked(spark: SparkSession) -> None:
     rows = at(spark, [0])
-    with pytest.raises(ParameterError, match=r"test_share is 1.0"):
+    with pytest.raises(ParameterError, match=r"test_fraction is 1.0"):
         split_user_time(rows, 1.0)
     with pytest.raises(ParameterError, match="last_n is 0"):
         split_last_n(rows, 0)

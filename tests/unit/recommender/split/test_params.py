@@ -9,8 +9,8 @@ from matchlake.recommender.split import SplitParams
 def test_a_field_that_the_kind_does_not_read_is_refused() -> None:
     with pytest.raises(ValidationError, match="'random' does not read cold_users, last_n"):
         SplitParams(kind="random", last_n=3, cold_users=0.1)
-    with pytest.raises(ValidationError, match="does not read test_share"):
-        SplitParams(kind="time", cutoff=datetime(2024, 1, 1, tzinfo=UTC), test_share=0.3)
+    with pytest.raises(ValidationError, match="does not read test_fraction"):
+        SplitParams(kind="time", cutoff=datetime(2024, 1, 1, tzinfo=UTC), test_fraction=0.3)
 
 
 def test_a_dump_loads_again() -> None:
@@ -19,10 +19,10 @@ def test_a_dump_loads_again() -> None:
     assert SplitParams.model_validate_json(params.model_dump_json()) == params
 
 
-@pytest.mark.parametrize("test_share", [0.0, 1.0, -0.1, float("nan")])
-def test_both_parts_get_something(test_share: float) -> None:
+@pytest.mark.parametrize("test_fraction", [0.0, 1.0, -0.1, float("nan")])
+def test_both_parts_get_something(test_fraction: float) -> None:
     with pytest.raises(ValidationError):
-        SplitParams(test_share=test_share)
+        SplitParams(test_fraction=test_fraction)
 
 
 def test_fractions_sum_to_at_most_one() -> None:

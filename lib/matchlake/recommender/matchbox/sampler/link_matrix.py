@@ -1,9 +1,9 @@
 """Side features of one side and the link matrix that maps them to prior means.
 
 Links are drawn with the mean of the rows integrated out. Features such as a year between 0 and 1,
-or a category of each row, can take the place of the mean: drawn in turn, links and mean would
-hardly move. With n rows, sums s = X'1 and the prior N(0, (2 precision)^-1) of the mean, the links
-see the rows as if X'X were G = X'X - s s'/(n + 2).
+or one category per row, are nearly collinear with the mean: links and mean that are drawn in turn
+would hardly move. There are n rows, s = X'1, and the prior of the mean is N(0, (2 precision)^-1).
+Without the mean, G = X'X - s s'/(n + 2) takes the place of X'X.
 """
 
 from collections.abc import Callable, Iterable
