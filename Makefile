@@ -78,7 +78,8 @@ lock: .uv/bin/uv  ## resolves the requirement locks again, after a change of pyp
 		-o requirements-bench.lock
 	printf '%s\n' $(RUNTIME) | $(COMPILE) pyproject.toml --extra spark --extra dev \
 		-c /dev/stdin -o requirements-runtime.lock
-	$(COMPILE) pyproject.toml --extra models -c requirements-runtime.lock -o requirements-job.lock
+	$(COMPILE) pyproject.toml --extra models --extra online --extra search --extra telemetry \
+		-c requirements-runtime.lock -o requirements-job.lock
 	printf '%s\n' $(TOOLS) | $(COMPILE) - -o requirements-build.lock
 	echo 'recbole==1.2.1' | $(COMPILE) - --no-deps -o requirements-data.lock
 
