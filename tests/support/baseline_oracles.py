@@ -21,14 +21,18 @@ def biases(ratings: Matrix, user_ridge: float, item_ridge: float) -> tuple[float
     return mean, solution[: ratings.shape[0]], solution[ratings.shape[0] :]
 
 
-def ease_weights(values: Matrix, regularization: float) -> Matrix:
-    """Column i: ridge regression of item i on all other items, one system at a time."""
+def ease_weights(values: Matrix, regularization: float | Matrix) -> Matrix:
+    """Column i: ridge regression of item i on all other items, one system at a time.
+
+    `regularization` is one penalty, or one per item.
+    """
     size = values.shape[1]
+    penalties = np.broadcast_to(regularization, size)
     weights = np.zeros((size, size))
     for target in range(size):
         others = [item for item in range(size) if item != target]
         design = values[:, others]
-        gram = design.T @ design + regularization * np.eye(size - 1)
+        gram = design.T @ design + np.diag(penalties[others])
         weights[others, target] = np.linalg.solve(gram, design.T @ values[:, target])
     return weights
 

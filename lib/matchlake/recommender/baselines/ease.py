@@ -46,9 +46,11 @@ def fit_ease(
     """Learns the weights of every item for every other item in closed form (Steck 2019).
 
     With G = X'X + regularization * I and P its inverse, weight(j, i) = -P_ji / P_ii, and 0 from
-    an item to itself. Reads `user_id`, `item_id` and the `value_column`; rows with nulls are
-    ignored, and repeated pairs are summed. A Spark frame gives an `EaseModel`; a pandas, Polars or
-    Arrow table, or a sparse matrix of SciPy, gives a `NumpyEaseModel`, and needs no Spark.
+    an item to itself. `dropout` and `max_self_weight` give the extensions EDLAE and RDLAE; their
+    formulas stand at `ease_weights`. Reads `user_id`, `item_id` and the `value_column`; rows with
+    nulls are ignored, and repeated pairs are summed. A Spark frame gives an `EaseModel`; a pandas,
+    Polars or Arrow table, or a sparse matrix of SciPy, gives a `NumpyEaseModel`, and needs no
+    Spark.
 
     On Spark, one task holds the dense matrix. It starts a checkpoint of the interactions and one
     of the model, and a small action each. Raises InputError if there are more than `max_items`
@@ -78,8 +80,6 @@ def _fit_table(interactions: Any, params: EaseParams) -> NumpyEaseModel:
     spec = InteractionSpec(VALUE, centered=False, duplicates="sum")
     packed, stats = pack_table(prepare_table(known, spec), spec)
     require_room(stats, params)
-    state = pa.Table.from_batches(
-        list(Task(params.regularization)(iter(packed.combine_chunks().to_batches())))
-    )
+    state = pa.Table.from_batches(list(Task(params)(iter(packed.combine_chunks().to_batches()))))
     users, items = (state.filter(pc.equal(state["side"], side)) for side in (USER, ITEM))
     return load_numpy(ModelParts(users, items, params))

@@ -47,7 +47,7 @@ def fit_on_spark(
     pairs, stats = pack_pairs(prepare(known, spec), spec, checkpoint)
     require_room(stats, params)
     kinds = pairs.schema[USER_ID].dataType, pairs.schema[ITEM_ID].dataType
-    rows = pairs.frame.repartition(1).mapInArrow(Task(params.regularization), _schema(kinds))
+    rows = pairs.frame.repartition(1).mapInArrow(Task(params), _schema(kinds))
     state = checkpoint(rows)
     counts: dict[int, int] = {
         row["side"]: row["count"] for row in state.groupBy("side").count().collect()

@@ -38,7 +38,7 @@ def require_room(stats: InteractionStats, params: EaseParams) -> None:
 class Task:
     """Interactions in, users' histories and items' weights out."""
 
-    regularization: float
+    params: EaseParams
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """All rows of the fit in; the rows of users, then of items, out."""
@@ -61,7 +61,7 @@ class Task:
                     "values": list_array(bounds - bounds[0], rows.values[entries]),
                 },
             )
-        weights = ease_weights(rows, self.regularization)
+        weights = ease_weights(rows, self.params)
         counts = np.bincount(rows.columns, minlength=shape[ITEM])
         step = max(1, _BATCH_BYTES // (4 * shape[ITEM]))
         for begin in range(0, shape[ITEM], step):
@@ -93,16 +93,29 @@ def _batch(
     )
 
 
-def ease_weights(users: Csr, regularization: float) -> Floats:
-    """Weights (items, items): row j holds the weights from item j to every item."""
-    inverse = np.linalg.inv(_gram(users, regularization))
-    diagonal = inverse.diagonal().copy()
-    inverse /= -diagonal
-    np.fill_diagonal(inverse, 0.0)
+def ease_weights(users: Csr, params: EaseParams) -> Floats:
+    """Weights (items, items): row j holds the weights from item j to every item.
+
+    With G = X'X, the penalties L = regularization + dropout / (1 - dropout) * diag(G), and C the
+    inverse of G + diag(L), weight(j, i) = [j = i] - C_ji * s_i. The scale s_i makes the weight of
+    item i for itself, 1 - C_ii * s_i, `max_self_weight`, or less if it is less by itself (s_i =
+    L_i). Sources: Steck 2019 (EASE), Steck 2020 (EDLAE), Moon et al. 2023 (RDLAE).
+    """
+    gram = _gram(users)
+    diagonal = np.diag_indices_from(gram)
+    penalties = params.regularization + params.dropout / (1 - params.dropout) * gram[diagonal]
+    gram[diagonal] += penalties
+    inverse = np.linalg.inv(gram)
+    own = inverse[diagonal]
+    most = params.max_self_weight
+    bounded = (most == 0.0) | (1 - own * penalties > most)
+    scales = np.where(bounded, (1 - most) / own, penalties)
+    inverse *= -scales
+    inverse[diagonal] = np.where(bounded, most, 1 - own * scales)
     return inverse.astype(np.float32)
 
 
-def _gram(users: Csr, regularization: float) -> Doubles:
+def _gram(users: Csr) -> Doubles:
     items = users.transpose()
     gram = np.zeros((users.width, users.width))
 
@@ -112,5 +125,4 @@ def _gram(users: Csr, regularization: float) -> Doubles:
 
     with ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS) as pool:
         list(pool.map(fill, range(users.width)))
-    gram[np.diag_indices_from(gram)] += regularization
     return gram
