@@ -16,8 +16,8 @@ from matchlake.config import (
     load_config,
 )
 from matchlake.config.keys import conf_keys, conf_schema
-from matchlake.config.problems import nearest
 from matchlake.errors import ConfigError
+from matchlake.params import nearest
 
 conf_app = typer.Typer(no_args_is_help=True, help="Checks conf/, and shows its keys and values.")
 

@@ -25,7 +25,7 @@ from matchlake.config.layers import (
     read_layers,
     without_removed,
 )
-from matchlake.config.problems import explain, nearest, problems_of, wrong_scalars
+from matchlake.config.problems import explain, wrong_scalars
 from matchlake.errors import ConfigError
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.params import FeaturesParams
@@ -48,7 +48,7 @@ from matchlake.io.secrets import (
 )
 from matchlake.io.storage import check_below, check_place, refuse_keys
 from matchlake.io.yaml_files import Keys, parse_value
-from matchlake.params import Params, changed_keys, is_fixed, settable_keys
+from matchlake.params import Params, changed_keys, is_fixed, nearest, problems_of, settable_keys
 from matchlake.profiling.params import ProfileParams
 from matchlake.training.model_params import ModelJobsParams, ModelName, ModelParams
 from matchlake.training.params import RecommendParams, SideTables, TrainParams

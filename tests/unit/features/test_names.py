@@ -2,9 +2,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 from pyspark.sql.types import DoubleType, StringType, StructType
 
+from matchlake.errors import ParameterError
 from matchlake.features.categories import OneHot
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.names import Names
@@ -60,20 +60,20 @@ def test_claim_names_are_unique_across_features() -> None:
         ),
         (("in:age",), {"age": MinMax()}, "in:age: a key cannot be called features.* have a colon"),
         (("Features",), {"age": MinMax()}, "Features: a key cannot be called features"),
-        ((), {}, "at least 1 item"),
+        ((), {}, "at least 1 entry"),
     ],
 )
 def test_feature_set_colliding_names_raise(
     keys: tuple[str, ...], features: dict[str, MinMax], told: str
 ) -> None:
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(ParameterError, match=told):
         FeatureSet(name="t", keys=keys, features=features)
 
 
 @pytest.mark.parametrize("name", ["my age", "âge", "1st", "", "a:b", "a\n", "x" * 101])
 def test_feature_set_invalid_name_raises(name: str) -> None:
     features = {name: {"kind": "min_max"}}
-    with pytest.raises(ValidationError, match="should match pattern"):
+    with pytest.raises(ParameterError, match="must match the pattern"):
         FeatureSet(name="t", features=features)
 
 
@@ -84,7 +84,7 @@ def test_features_params_two_tables_with_one_set_raise() -> None:
         "features": {"name": "t", "features": {"a": {"kind": "number"}}},
     }
     tables = {name: table | {"table": f"gold.{name}"} for name in ("x", "y")}
-    with pytest.raises(ValidationError, match="x and y both keep their fitted states"):
+    with pytest.raises(ParameterError, match="x and y both keep their fitted states"):
         FeaturesParams(tables=tables)
 
 
@@ -105,5 +105,5 @@ def test_feature_set_reads_plain_data() -> None:
 
 @pytest.mark.parametrize("range_", [(1, 1), (2, 1)])
 def test_min_max_empty_range_raises(range_: tuple[float, float]) -> None:
-    with pytest.raises(ValidationError, match="the first number must be the smaller"):
+    with pytest.raises(ParameterError, match="the first number must be the smaller"):
         MinMax(range=range_)

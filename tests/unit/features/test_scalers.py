@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from pydantic import ValidationError
 from scipy import special
 from tests.support.fitted_features import (
     X,
@@ -17,7 +16,7 @@ from tests.support.fitted_features import (
     number_statistics,
 )
 
-from matchlake.errors import InputError
+from matchlake.errors import InputError, ParameterError
 from matchlake.features.bucketize import Bucketize
 from matchlake.features.model import FeatureModel
 from matchlake.features.nonlinear import LogNormal, Sigmoid, Tanh
@@ -165,7 +164,7 @@ def test_fitted_number_learn_unfit_data_raises(
     [{}, {"edges": (1, 1)}, {"edges": (2, 1)}, {"edges": (1,), "buckets": 3}, {"buckets": 1}],
 )
 def test_bucketize_needs_rising_edges_or_a_number(chosen: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ParameterError):
         Bucketize(**chosen)
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from tests.support.streams import COLUMNS, stream_entry
 
 from matchlake.config import load_config
-from matchlake.errors import ConfigError
+from matchlake.errors import ConfigError, ParameterError
 from matchlake.ingest.columns import ColumnParams
 from matchlake.ingest.files.params import LakeParams, LakeSource
 from matchlake.ingest.params import StreamParams
@@ -86,7 +86,7 @@ def test_an_unknown_stream_names_those_declared() -> None:
 
 def test_a_trigger_is_available_now_or_an_interval() -> None:
     assert IngestParams(trigger="5 seconds").trigger == "5 seconds"
-    with pytest.raises(ValidationError, match="available_now or an interval"):
+    with pytest.raises(ParameterError, match="available_now or an interval"):
         IngestParams(trigger="often")
 
 
@@ -120,5 +120,5 @@ def test_files_that_cannot_be_read_so_are_refused(changes: dict[str, object], to
 
 
 def test_only_declared_sources_are_loaded_anew() -> None:
-    with pytest.raises(ValidationError, match="reload: no source users; there is"):
+    with pytest.raises(ParameterError, match="reload: no source users; there is"):
         LakeParams(reload=("users",))

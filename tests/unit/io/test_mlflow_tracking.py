@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from pydantic import ValidationError
 from tests.support.saved_models import USERS, purge, register, saved, tracker_in
 
-from matchlake.errors import ModelError, ModelGoneError
+from matchlake.errors import ModelError, ModelGoneError, ParameterError
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.model_versions import Decision, Descriptions
 from matchlake.io.params import TrackingParams
@@ -37,7 +37,7 @@ def test_tracker_platform_and_server_addresses(tmp_path: Path) -> None:
 
 
 def test_tracking_params_password_in_the_address_raises() -> None:
-    with pytest.raises(ValidationError, match="MLFLOW_TRACKING_PASSWORD") as told:
+    with pytest.raises(ParameterError, match="MLFLOW_TRACKING_PASSWORD") as told:
         TrackingParams(uri="https://me:hunter2@mlflow")
     assert "hunter2" not in str(told.value)
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pyspark.logger.logger import JSONFormatter
 from rich.console import Console
 
-from matchlake.errors import SecretError, SecretMissingError
+from matchlake.errors import ParameterError, SecretError, SecretMissingError
 from matchlake.io.secrets import (
     CachedSecrets,
     ChainedSecrets,
@@ -76,9 +76,9 @@ def test_secret_field_plain_text_raises_without_repeating_it() -> None:
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a b", "ä", "a" * 129, "a\n"])
 def test_secret_ref_other_characters_raise(name: str) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ParameterError):
         SecretRef(scope=name, key="k")
-    with pytest.raises(ValidationError):
+    with pytest.raises(ParameterError):
         SecretRef(scope="s", key=name)
 
 
@@ -265,7 +265,7 @@ def test_chained_secrets_missing_goes_on_and_refusal_stops(tmp_path: Path) -> No
     "url", ["http://v.vault.azure.net", "v.vault.azure.net", "https://u:p@v", "https://v?a=b"]
 )
 def test_secrets_params_vault_address_without_https_raises(url: str) -> None:
-    with pytest.raises(ValidationError, match="must be an https address"):
+    with pytest.raises(ParameterError, match="must be an https address"):
         SecretsParams(vaults={"a": url})
 
 

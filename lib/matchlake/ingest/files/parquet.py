@@ -35,6 +35,7 @@ from matchlake.ingest.files.discovery import LakeFile
 from matchlake.ingest.files.parquet_footer import (
     MILLISECONDS,
     NANOSECONDS,
+    NULL_ITEMS,
     STORED_AS,
     footer_schema,
 )
@@ -54,6 +55,25 @@ _MICROS = {
 """The microseconds since 1970 of numbers."""
 _OPTIONS = {"datetimeRebaseMode": "CORRECTED", "int96RebaseMode": "CORRECTED"}
 """Old dates are as the file has them, unless it names another calendar."""
+
+
+def declared_schema(
+    spark: SparkSession, file: LakeFile, schema: StructType, columns: Columns
+) -> StructType:
+    """The declared fields of a file with the fields `schema`.
+
+    A list without any item, or whose items are all null, has no type of items in some files, and
+    Spark calls the items integers. Only the footer of the file tells, so it is read then.
+    """
+    declared = declared_fields(schema, columns)
+    paths = [path_of(name, c) for name, c in columns.items() if c.type == "array<string>"]
+    integers = ArrayType(IntegerType())
+    if all(_field_at(declared, path).dataType != integers for path in paths):
+        return declared
+    try:
+        return schema_by_footer(spark, file, columns)
+    except ValueError:
+        return declared
 
 
 def file_schema(spark: SparkSession, file: LakeFile) -> StructType:
@@ -120,6 +140,8 @@ def _plain(path: Sequence[str], schema: StructType) -> Column:
     value, stored_as = F.col(text), (field.metadata or {}).get(STORED_AS)
     if stored_as in _MICROS:
         return F.expr(f"timestamp_micros({_MICROS[stored_as].format(text)})")
+    if stored_as == NULL_ITEMS:
+        return value.cast("array<string>")
     if isinstance(field.dataType, NullType):
         return F.lit(None).cast("string")
     if stored_as is None and _is_plain(field.dataType):

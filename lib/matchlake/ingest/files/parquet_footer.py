@@ -31,6 +31,8 @@ STORED_AS = "stored_as"
 """The key of a field's metadata with the type that Spark does not have."""
 NANOSECONDS, MILLISECONDS = "nanoseconds", "milliseconds"
 """Timestamps that Spark reads as numbers since 1970. It fails at milliseconds that it lacks."""
+NULL_ITEMS = "list of nulls"
+"""Lists whose items are all null; Spark reads them as lists of integers."""
 _MOST = 2**24
 """The greatest size of the end of a file that is read, in bytes."""
 _SPARK: dict[pa.DataType, DataType] = {
@@ -104,7 +106,10 @@ def _read_as(type_: pa.DataType, path: str, int96: set[str]) -> tuple[DataType, 
         if type_.unit in _UNITS:
             return LongType(), _UNITS[type_.unit]
         return (TimestampType() if type_.tz else TimestampNTZType()), None
-    return (_nested(type_, path, int96), None) if type_.num_fields else _single(type_)
+    if not type_.num_fields:
+        return _single(type_)
+    stored_as = NULL_ITEMS if pa.types.is_list(type_) and type_.value_type == pa.null() else None
+    return _nested(type_, path, int96), stored_as
 
 
 def _inner(type_: pa.DataType) -> pa.DataType | None:

@@ -19,7 +19,7 @@ from matchlake.ingest.files.headers import (
 from matchlake.ingest.files.params import LakeSource
 from matchlake.ingest.files.parquet import (
     ambiguous_names,
-    declared_fields,
+    declared_schema,
     file_schema,
     names_of,
     plain_fields,
@@ -147,7 +147,6 @@ class LakeRows:
         if file.size and source.format == "parquet":
             schema = file_schema(self.spark, file)
             names = list(names_of(schema))
-            checked.schemas[file] = declared_fields(schema, source.in_rows)
             if unclear := ambiguous_names(schema, source.in_rows):
                 checked.faults[file] = Fault(REFUSED, ambiguous_columns(unclear, self.name))
                 return
@@ -159,6 +158,8 @@ class LakeRows:
             checked.empty.add(file)
         elif not self._are_declared(names):
             checked.faults[file] = Fault(REFUSED, other_columns(names, source, self.name))
+        elif source.format == "parquet":
+            checked.schemas[file] = declared_schema(self.spark, file, schema, source.in_rows)
 
     def _are_declared(self, found: list[str]) -> bool:
         expected = expected_names(self.source)

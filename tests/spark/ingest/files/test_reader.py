@@ -99,6 +99,17 @@ def test_parquet_whole_doubles_give_their_digits(spark: SparkSession, tmp_path: 
     assert found.told("friend") == ["4711", "1714557600123", WRONG, None]
 
 
+def test_parquet_lists_without_a_type_of_items(spark: SparkSession, tmp_path: Path) -> None:
+    paths = [
+        parquet(tmp_path, "a", tags=pa.array([[], [None, None], None])),
+        parquet(tmp_path, "b", tags=pa.array([["x", None]])),
+        parquet(tmp_path, "c", tags=pa.array([[7]], pa.list_(pa.int32()))),
+    ]
+    source = lake_source("parquet", {"tags": column("array<string>")})
+    found = load_files(spark, tmp_path, source, paths)
+    assert found.told("tags") == [[], [None, None], None, ["x", None], WRONG]
+
+
 def test_parquet_milliseconds_that_spark_lacks(spark: SparkSession, tmp_path: Path) -> None:
     moments = pa.array([1714557600123, 2**63 - 1, -(2**62), None], pa.timestamp("ms"))
     paths = [parquet(tmp_path, "a", at=moments), parquet(tmp_path, "b", at=moments[:1])]

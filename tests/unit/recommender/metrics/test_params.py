@@ -1,9 +1,8 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from pydantic import ValidationError
 
-from matchlake.errors import InputError
+from matchlake.errors import InputError, ParameterError
 from matchlake.recommender.metrics import RankingParams
 from matchlake.recommender.metrics.diversity import _Diversity
 
@@ -14,7 +13,7 @@ def test_lengths_come_once_and_in_order() -> None:
 
 @pytest.mark.parametrize("ks", [(), (0,), (-3, 5)])
 def test_a_list_has_a_length(ks: tuple[int, ...]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ParameterError):
         RankingParams(ks=ks)
 
 
