@@ -42,7 +42,14 @@ def lake(spark: SparkSession, tmp_path: Path) -> Iterator[Lakehouse]:
     forget_tables(spark)
 
 
-@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize(
+    "write",
+    [
+        "append",
+        "merge",
+        *(pytest.param(each, marks=pytest.mark.soak) for each in ("replace", "replace_where")),
+    ],
+)
 def test_write_leaves_out_rows_with_an_erased_user_in_any_user_column(
     lake: Lakehouse, write: str
 ) -> None:

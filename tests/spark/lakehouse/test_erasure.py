@@ -146,6 +146,7 @@ def test_a_user_is_in_no_file_and_the_retention_was_never_touched(lake: Lakehous
     assert USER not in str(history)
 
 
+@pytest.mark.soak
 @pytest.mark.local_only
 def test_an_append_under_way_keeps_its_rows_or_fails(lake: Lakehouse, tmp_path: Path) -> None:
     append = Append(lake, tmp_path)

@@ -53,7 +53,7 @@ def test_batch_stale_run_is_refused_without_loss(
     [
         pytest.param("fence", marks=pytest.mark.soak),
         pytest.param("look for its own commit", marks=pytest.mark.soak),
-        "none",
+        pytest.param("none", marks=pytest.mark.soak),
     ],
 )
 def test_batch_one_check_alone_stops_a_stale_run(

@@ -82,6 +82,7 @@ def test_counts_are_in_the_batch_log_and_a_replay_follows_a_corrected_rule(
     assert list(map(tuple, entry.rules)) == [late, own, share]
 
 
+@pytest.mark.soak
 def test_a_broken_rule_that_fails_writes_nothing(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

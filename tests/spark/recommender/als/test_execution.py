@@ -68,7 +68,7 @@ def oracle(params: AlsParams) -> list[np.ndarray]:
     return [np.column_stack(users), np.column_stack(side)]
 
 
-@pytest.mark.parametrize("feedback", ["explicit", "implicit"])
+@pytest.mark.parametrize("feedback", [pytest.param("explicit", marks=pytest.mark.soak), "implicit"])
 def test_executions_agree_with_the_oracle_on_any_partitions(
     pairs: DataFrame, feedback: str
 ) -> None:

@@ -63,7 +63,9 @@ def built(spark: SparkSession, feedback: str) -> tuple[FactorModel, NumpyFactorM
     return FactorModel(frames[0], frames[1], mean, params), local
 
 
-@pytest.fixture(scope="module", params=["explicit", "implicit"])
+@pytest.fixture(
+    scope="module", params=["explicit", pytest.param("implicit", marks=pytest.mark.soak)]
+)
 def models(
     request: pytest.FixtureRequest, spark: SparkSession
 ) -> tuple[FactorModel, NumpyFactorModel]:
