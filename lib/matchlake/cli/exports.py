@@ -80,21 +80,20 @@ def export(  # noqa: PLR0913 - the options of a command
     found. onnx and json need no Python of this product; sql is one query over `model_input`; folder
     is an MLflow model with its requirements. Load a pickle only from a place that you trust.
 
-    The recommender has the format onnx: the id of a user in, the best items new to the user out.
+    The recommender has the formats onnx, the id of a user in, the best items new to the user out,
+    and folder: the same graph with the factors of the items, which `matchlake serve` reads.
 
     For example: matchlake models export churn --format onnx --to churn.onnx
     """
     if to.exists() and not (to.is_dir() and format_ == "folder"):
         raise ModelError(f"{to} exists. Remove it first, or choose another place.")
-    with _folder_of(name, model_version, env, overrides or [], conf_dir) as folder:
+    with _folder_of(name, model_version, env, overrides or [], conf_dir) as (folder, number):
         is_scoring = (folder / MODEL_FILE).is_file()
         if is_scoring:
             model, held_out = load_scoring_model(folder), load_held_out(folder)
-            partial = write_export(model, held_out, format_.value, to.absolute())
-        elif format_ is Format.ONNX:
-            partial = write_recommender(folder, to.absolute())
+            partial = write_export(model, held_out, format_.value, to.absolute(), number)
         else:
-            raise ModelError(f"A recommender has no format {format_.value}. Use --format onnx.")
+            partial = write_recommender(folder, _checked(to, format_).absolute(), number)
     finish = finish_export if is_scoring else finish_recommender
     try:
         figures = _verified_elsewhere(partial)
@@ -103,6 +102,18 @@ def export(  # noqa: PLR0913 - the options of a command
         discard(partial)
         raise
     _console().print(f"{to}: {_sentence(figures)}", highlight=False)
+
+
+def _checked(to: Path, format_: Format) -> Path:
+    """The place of a recommender's export; raises ModelError if it is none of the format."""
+    if format_ not in (Format.ONNX, Format.FOLDER):
+        raise ModelError(
+            f"A recommender has no format {format_.value}. Use --format onnx or folder."
+        )
+    if (to.suffix == ".onnx") != (format_ is Format.ONNX):
+        rule = "must end in .onnx" if format_ is Format.ONNX else "must not end in .onnx"
+        raise ModelError(f"{to.name} {rule}: verify finds the format by it.")
+    return to
 
 
 def verify(
@@ -167,10 +178,10 @@ def _verified_elsewhere(path: Path) -> dict[str, Any]:
 @contextmanager
 def _folder_of(
     name: str, version: str | None, env: str, overrides: list[str], conf_dir: Path | None
-) -> Iterator[Path]:
-    """The folder with a model and its held-out rows, until the context ends."""
+) -> Iterator[tuple[Path, str | None]]:
+    """The folder with a model and its held-out rows, until the context ends, and its version."""
     if any((Path(name) / file).is_file() for file in (MODEL_FILE, MANIFEST)):
-        yield Path(name)
+        yield Path(name), None
         return
     config = load_config(env, overrides, conf_dir)
     tracker = _tracker(config, name)
@@ -182,7 +193,7 @@ def _folder_of(
             "Train the model again."
         )
     with tracker.files(chosen, f"artifacts/{path}") as folder:
-        yield folder
+        yield folder, chosen.version
 
 
 def _tracker(config: JobConfig, name: str) -> Tracker:
