@@ -184,9 +184,9 @@ def _folder_of(
         yield Path(name), None
         return
     config = load_config(env, overrides, conf_dir)
-    tracker = _tracker(config, name)
+    tracker = tracker_of(config, name)
     path = FACTORS if name == RECOMMENDER else SCORING
-    chosen = _version(tracker, name, version)
+    chosen = version_of(tracker, name, version)
     if HOLDS_ERASED_USER in chosen.tags:
         raise ModelError(
             f"Version {chosen.version} of {name} holds an erased user, so it is not exported. "
@@ -196,14 +196,16 @@ def _folder_of(
         yield folder, chosen.version
 
 
-def _tracker(config: JobConfig, name: str) -> Tracker:
+def tracker_of(config: JobConfig, name: str) -> Tracker:
+    """The registry of a model of conf, or of the recommender."""
     if name == RECOMMENDER:
         return Tracker(config.tracking, config.lakehouse)
     own = registered_name(config.tracking.model, name) if name in config.models else name
     return Tracker(config.tracking, config.lakehouse).for_model(own, "train_model")
 
 
-def _version(tracker: Tracker, name: str, version: str | None) -> ModelVersion:
+def version_of(tracker: Tracker, name: str, version: str | None) -> ModelVersion:
+    """A version of the model, by default the champion, else the newest; raises ModelError."""
     versions = tracker.versions()
     if version is not None:
         chosen = [each for each in versions if each.version == version]

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from matchlake.recommender.protocol import NumpyRecommender
 from matchlake.recommender.sides import ITEM
 
 GRAPH_FILE, FILES_FILE = "model.onnx", "files.json"
-FACTORS_FILE, BIAS_FILE = "item_factors.npy", "item_bias.npy"
+FACTORS_FILE, BIAS_FILE, ITEMS_FILE = "item_factors.npy", "item_bias.npy", "item_ids.json"
 
 
 def recommender_signature(
@@ -60,11 +61,12 @@ def _fold_in(model: NumpyRecommender) -> FoldIn | None:
 
 
 def item_arrays(model: NumpyRecommender) -> dict[str, bytes]:
-    """The files with the items' factors and biases; none for a model without factors."""
+    """The files with the items' ids, factors and biases; none for a model without factors."""
     if not isinstance(model, NumpyFactorRecommender):
         return {}
     items = model.sides[ITEM]
-    return {FACTORS_FILE: _npy(items.factors), BIAS_FILE: _npy(items.bias)}
+    ids = json.dumps([str(each) for each in items.ids]).encode()
+    return {FACTORS_FILE: _npy(items.factors), BIAS_FILE: _npy(items.bias), ITEMS_FILE: ids}
 
 
 def _npy(values: Any) -> bytes:
@@ -75,7 +77,7 @@ def _npy(values: Any) -> bytes:
 
 def digests_of(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file of an exported recommender."""
-    names = (GRAPH_FILE, FACTORS_FILE, BIAS_FILE)
+    names = (GRAPH_FILE, FACTORS_FILE, BIAS_FILE, ITEMS_FILE)
     found = {}
     for name in (each for each in names if (folder / each).is_file()):
         with (folder / name).open("rb") as stream:
