@@ -26,9 +26,9 @@ ROWS = hostile_rows(200)
 COLUMNS = as_columns(ROWS)
 
 
-def scoring_model(seed: int = 0, kind: str = "linear") -> ScoringModel:
-    """A generated model."""
-    return random_model(kind, COLUMNS, np.random.default_rng(seed))[0]
+def scoring_model(seed: int = 0, kind: str = "linear", count: int | None = None) -> ScoringModel:
+    """A generated model of so many features; null: a few."""
+    return random_model(kind, COLUMNS, np.random.default_rng(seed), count)[0]
 
 
 def export_scoring(path: Path, model: ScoringModel, version: str | None = None) -> Path:

@@ -102,10 +102,9 @@ def _tell(config: "JobConfig", served: dict[str, Any], port: int) -> None:
 
 
 def _settings(config: "JobConfig", path: Path, counters: Path) -> dict[str, Any]:
-    from matchlake.lakehouse.erased_hashes import hash_file  # noqa: PLC0415 - it brings Spark
-    from matchlake.serve.settings import ServerSettings  # noqa: PLC0415
+    from matchlake.serve.settings import ServerSettings  # noqa: PLC0415 - it brings pydantic
 
-    erased = hash_file(config)
+    erased = config.hash_file
     settings = ServerSettings(
         path=str(path.absolute()),
         serving=config.serving,

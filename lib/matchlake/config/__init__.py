@@ -209,6 +209,12 @@ class JobConfig(Params):
         )
 
     @property
+    def hash_file(self) -> Path | None:
+        """The file with the hashes of erased users, for programs without Spark."""
+        named = self.erase.hash_file or (self.lakehouse and f"{self.lakehouse}/erased_users.json")
+        return Path(named) if named else None
+
+    @property
     def warehouse(self) -> str | None:
         """The folder of the tables on a local machine."""
         return f"{self.lakehouse}/warehouse" if self.lakehouse else None

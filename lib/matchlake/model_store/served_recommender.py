@@ -48,7 +48,7 @@ def _fold_in(model: NumpyRecommender) -> FoldIn | None:
     return FoldIn(
         level=model.mean,
         centered=params.has_bias,
-        slope=1.0 if explicit else params.slope,
+        slope=0.0 if explicit else params.slope,
         base=1.0 if explicit else 0.0,
         gain=1.0 if explicit else params.slope,
         shift=0.0 if explicit else float(confident),
