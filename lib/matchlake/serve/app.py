@@ -1,18 +1,13 @@
 """The application: all routes behind the doors."""
 
-from typing import Any
-
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from matchlake.serve import kserve_routes, mlflow_routes, recommend_routes
-from matchlake.serve.answers import answer, headers_of, refusal
-from matchlake.serve.doors import Doors, not_found
-from matchlake.serve.errors import RequestError
+from matchlake.serve.answers import answer
+from matchlake.serve.doors import Doors
 from matchlake.serve.openapi import described
 from matchlake.serve.page import PAGE
 from matchlake.serve.state import State
@@ -35,12 +30,7 @@ def application(state: State) -> ASGIApp:
     own = [Route("/openapi.json", openapi), Route("/metrics", metrics), Route("/", page)]
     rooms = (mlflow_routes, kserve_routes, recommend_routes)
     listed = [route for room in rooms for route in room.routes(state)]
-    app = Starlette(
-        routes=[*listed, *own],
-        exception_handlers={HTTPException: not_found, RequestError: _refused},
-    )
-    app.router.redirect_slashes = False
-    return Doors(app, state)
+    return Doors(Router([*listed, *own], redirect_slashes=False), state)
 
 
 _PAGE_HEADERS = {
@@ -48,10 +38,3 @@ _PAGE_HEADERS = {
     "script-src 'unsafe-inline'; connect-src 'self'",
     "x-content-type-options": "nosniff",
 }
-
-
-def _refused(_: Request, error: Any) -> Response:
-    return refusal(error)
-
-
-__all__ = ["application", "headers_of"]

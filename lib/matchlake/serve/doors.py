@@ -3,10 +3,9 @@
 import asyncio
 import logging
 import time
-from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from matchlake.serve.answers import refusal
@@ -38,9 +37,13 @@ class Doors:
         state.metrics.gauge(self._in_flight, state.log.waiting if state.log else 0)
         try:
             self._check(scope)
-            await self._app(scope, receive, counted)
+            # With an app in its scope, the router raises for an unknown path or method.
+            await self._app({**scope, "app": self}, receive, counted)
         except RequestError as error:
             await self._refuse(error, scope, receive, counted)
+        except HTTPException as error:
+            found = RequestError(error.detail, None, error.status_code)
+            await self._refuse(found, scope, receive, counted)
         except (ClientDisconnect, asyncio.CancelledError):
             counted.status = counted.status or _GONE
         except Exception:  # noqa: BLE001 - a request never ends the server
@@ -120,8 +123,3 @@ async def body_of(request: Request, state: State) -> bytes:
 
 def _too_large(most: int) -> RequestError:
     return RequestError(f"The body has more than {most} bytes.", "body", 413)
-
-
-def not_found(_: Request, error: Any) -> Response:
-    """The answer for an unknown path, or a method that it has not."""
-    return refusal(RequestError(str(error.detail), None, error.status_code))

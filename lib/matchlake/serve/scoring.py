@@ -92,7 +92,7 @@ class ScoringServer:
     def _compared(self, inputs: Mapping[str, Array], verified: Verified) -> float:
         found = dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
         labels = {
-            name: np.where(values == NULL_TEXT, None, values)
+            name: np.array([None if each == NULL_TEXT else each for each in values], object)
             for name, values in found.items()
             if values.dtype.kind in "OU"
         }
