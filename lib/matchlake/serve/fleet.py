@@ -5,7 +5,6 @@ conf.
 """
 
 import logging
-import os
 import signal
 import socket
 import subprocess
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from matchlake.errors import ConfigError, ModelError
+from matchlake.io.child_processes import one_thread_each
 
 _log = logging.getLogger(__name__)
-_ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _LOOK_SECONDS, _RESTART_SECONDS, _START_SECONDS = 0.2, 1.0, 120.0
 _BACKLOG = 2048
 
@@ -29,11 +28,10 @@ class Worker:
 
     def __init__(self) -> None:
         own, theirs = socket.socketpair()
-        environment = {**os.environ, **dict.fromkeys(_ONE_THREAD, "1")}
         self.process = subprocess.Popen(  # noqa: S603 - this program itself
             [sys.executable, "-m", "matchlake.serve", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
-            env=environment,
+            env=one_thread_each(),
             start_new_session=True,
         )
         theirs.close()

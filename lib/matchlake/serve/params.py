@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from matchlake.io.secrets.value import SecretRef
-from matchlake.params import Params
+from matchlake.params import Params, Settable
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -37,9 +37,9 @@ class ServingParams(Params):
 
     host: str = "127.0.0.1"
     """The address it listens at; 0.0.0.0: all of the machine's."""
-    port: int = Field(8080, ge=0, le=65_535)
+    port: Settable[int] = Field(8080, ge=0, le=65_535)
     """Its port; 0: a free one, which the server prints."""
-    workers: int = Field(1, ge=1, le=64)
+    workers: Settable[int] = Field(1, ge=1, le=64)
     """Processes; each uses one core."""
     token: SecretRef | None = None
     """The bearer token of requests, a secret; null: none, on this machine's own address only."""
@@ -59,7 +59,7 @@ class ServingParams(Params):
     """Time for a client to send its request; and for a running answer when the server stops."""
     idle_seconds: float = Field(75, gt=0)
     """Time that a connection without a request stays open."""
-    refresh_seconds: float | None = Field(300, ge=1)
+    refresh_seconds: Settable[float | None] = Field(300, ge=1)
     """Time between two looks for a new champion in the registry; null: none."""
     cache: str | None = None
     """Folder for exports of registered models; null: `serving` in `lakehouse`, or the user's cache
