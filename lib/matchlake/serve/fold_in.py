@@ -15,8 +15,8 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-_BLOCK = 64
-"""Items whose largest score is compared with the limit at once."""
+_GROUP = 64
+"""Items whose largest score is one number of the bound."""
 
 
 class Ranked(NamedTuple):
@@ -62,7 +62,7 @@ class ItemFactors:
         right = problem.gain * targets - offsets + problem.shift * (targets > 0)
         count = len(places) + problem.counts_all_pairs * problem.base_weight * len(self)
         normal = self._gram + (design.T * weights) @ design
-        normal[np.diag_indices_from(normal)] += problem.penalty_weight * count**problem.nu
+        normal.reshape(-1)[:: len(normal) + 1] += problem.penalty_weight * count**problem.nu
         return _solved(normal, design.T @ right)
 
     def best(self, row: Doubles, k: int, without: Ints) -> Ranked:
@@ -94,13 +94,14 @@ def _solved(normal: Doubles, right: Doubles) -> Doubles:
 def top(scores: Floats, k: int) -> Ranked:
     """The `k` largest scores and their places, largest first; negative infinity is left out.
 
-    The k-th largest of the blocks' maxima bounds the list from below, so only the scores above it
+    The k-th largest of the maxima of groups bounds the list from below, so only the scores above it
     are sorted.
     """
-    whole = len(scores) // _BLOCK * _BLOCK
+    whole = len(scores) // _GROUP * _GROUP
     candidates: Ints
-    if k < whole // _BLOCK:
-        most = scores[:whole].reshape(-1, _BLOCK).max(axis=1)
+    if k < whole // _GROUP:
+        # A group is every n-th score: so the maxima of all groups are vector instructions.
+        most = scores[:whole].reshape(_GROUP, -1).max(axis=0)
         limit = np.partition(most, len(most) - k)[len(most) - k]
         candidates = np.flatnonzero(scores >= limit)
     else:
