@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from matchlake.cli.options import ConfDir, Environment, Overrides
+from matchlake.cli.options import ConfDir, Environment, Overrides, time_of
+from matchlake.cli.served import verify_served
 from matchlake.config import JobConfig, load_config
 from matchlake.errors import ModelError
 from matchlake.io.mlflow_tracking import Tracker
@@ -31,7 +32,6 @@ from matchlake.model_store.held_out import typed
 from matchlake.model_store.manifest import MANIFEST
 from matchlake.model_store.mlflow_flavor import FACTORS
 from matchlake.model_store.recommender_export import (
-    VerifiedLists,
     finish_recommender,
     read_recommender,
     verify_recommender,
@@ -44,6 +44,7 @@ from matchlake.model_store.scoring_folder import (
     load_scoring_model,
 )
 from matchlake.model_store.verified import Verified
+from matchlake.model_store.verified_lists import VerifiedLists
 from matchlake.schemas import quote_identifier
 from matchlake.training.model_params import registered_name
 
@@ -117,17 +118,36 @@ def _checked(to: Path, format_: Format) -> Path:
 
 
 def verify(
-    path: Annotated[Path, typer.Argument(help="a file or folder that `models export` wrote")],
+    path: Annotated[
+        Path | None, typer.Argument(help="a file or folder that `models export` wrote")
+    ] = None,
     *,
+    served: Annotated[
+        str | None,
+        typer.Option(metavar="SINCE", help="instead: the logged answers since a time in UTC"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
+    env: Environment = "local",
+    overrides: Overrides = None,
+    conf_dir: ConfDir = None,
 ) -> None:
     """Scores the rows inside an export again; exits with 1 if it was changed or scores otherwise.
 
-    It needs no conf and no MLflow server. A query needs Spark. A folder runs its own code: verify
-    one only from a place that you trust.
+    With --served, Spark scores the answers of `matchlake serve` in bronze.prediction_events again,
+    and exits with 1 if one differs.
+
+    An export needs no conf and no MLflow server. A query needs Spark. A folder runs its own code:
+    verify one only from a place that you trust.
 
     For example: matchlake models verify churn.onnx
     """
+    if (path is None) == (served is None):
+        raise ModelError("Name either an export, or a time: --served 2026-05-01T12:00.")
+    if path is None:
+        verify_served(
+            load_config(env, overrides or [], conf_dir), time_of(served or ""), tracker_of
+        )
+        return
     verified: Verified | VerifiedLists
     exported = read_recommender(path)
     if exported is not None:

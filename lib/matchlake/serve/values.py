@@ -18,6 +18,7 @@ Reader = Callable[[Any], Any]
 
 _BITS = {"tinyint": 8, "smallint": 16, "int": 32, "bigint": 64}
 _DECIMAL = re.compile(r"[+-]?(\d{1,60}(\.\d{0,60})?|\.\d{1,60})")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}(T|$)", re.ASCII)
 _SHOWN = 40
 
 
@@ -155,7 +156,7 @@ def _text(value: Any) -> str:
 
 
 def _day(value: Any) -> str:
-    if isinstance(value, str):
+    if isinstance(value, str) and _DAY.match(value):
         try:
             return datetime.fromisoformat(value).date().isoformat()
         except ValueError:
