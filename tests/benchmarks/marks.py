@@ -201,6 +201,32 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             ("fit", "ratio", "sklearn"),
         ),
     ),
+    "serve": (
+        *(
+            Claim(
+                f"one row over HTTP, {name}: milliseconds, ours / theirs",
+                "mlflow models serve",
+                mark,
+                "lower",
+                ("http", "ratio", name),
+            )
+            for name, mark in (("p50", 0.15), ("p99", 0.30))
+        ),
+        Claim("memory of a process, MiB", "none", 120, "lower", ("http", "mib", "ours")),
+        Claim("requests per second, two processes", "none", 1500, "higher", ("load", "ours")),
+        Claim("seconds to the first answer", "none", 2.0, "lower", ("start", "seconds")),
+        Claim(
+            "fold-in and best 10 of 12,000 x 64 without seen, p99: ours / theirs",
+            "onnxruntime MatMul and TopK",
+            1.0,
+            "lower",
+            ("recommend", "ratio", "p99"),
+        ),
+        Claim("the same, p99: milliseconds", "none", 0.3, "lower", ("recommend", "ours", "p99")),
+        Claim(
+            "memory after many requests / after 10,000", "none", 1.02, "lower", ("memory", "ratio")
+        ),
+    ),
     "trust": (
         *(
             Claim(

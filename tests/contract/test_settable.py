@@ -49,7 +49,7 @@ SETTABLE = set(
     train.azure_ml_modes.k train.azure_ml_modes.min_co_ratings train.azure_ml_modes.min_candidates
     train.metric train.refit_on_all_data train.require_better_than_baselines train.resume
     recommend.k recommend.tables recommend.related recommend.min_candidates recommend.clip_range
-    model_jobs.names
+    model_jobs.names serving.port serving.workers serving.refresh_seconds
     maintain.optimize maintain.vacuum maintain.vacuum_hours maintain.fit_checkpoint_days
     """.split()  # noqa: SIM905 - one key per line would be pages
 )
@@ -65,7 +65,7 @@ FIXED = set(
     kafka.sasl.oauth.client_id kafka.sasl.oauth.client_secret.scope
     kafka.sasl.oauth.client_secret.key kafka.sasl.oauth.scope kafka.sasl.oauth.ca_file
     kafka.login_module_prefix
-    streams ingest.batch_log erase.salt.scope erase.salt.key
+    streams ingest.batch_log erase.salt.scope erase.salt.key erase.hash_file
     silver.tables silver.interactions.sources silver.interactions.aggregation
     silver.interactions.half_life_days silver.interactions.reference_time
     lake.folder lake.quarantine lake.file_log lake.file_discovery lake.sources
@@ -73,6 +73,10 @@ FIXED = set(
     features.folder features.tables profile.tables training_sets storage.accounts
     tracking.uri tracking.registry tracking.experiment tracking.model tracking.staging
     train.weight recommend.score_pairs_table models maintain.tables maintain.cluster_by
+    serving.host serving.token.scope serving.token.key serving.tls.certificate serving.tls.key
+    serving.allow_open serving.max_rows serving.max_body_bytes serving.max_concurrent
+    serving.max_connections serving.request_seconds serving.idle_seconds serving.cache
+    serving.log.topic serving.log.queue_events serving.log.buffer serving.log.buffer_events
     """.split()  # noqa: SIM905 - one key per line would be a page
 )
 """The keys that name a place, an identity, a table, a secret or SQL. Mappings are one key."""

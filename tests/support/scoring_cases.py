@@ -254,14 +254,14 @@ def _grow(
 
 
 def random_model(
-    kind: str, columns: dict[str, np.ndarray], random: Random
+    kind: str, columns: dict[str, np.ndarray], random: Random, count: int | None = None
 ) -> tuple[ScoringModel, np.ndarray]:
     """A model, and which of its feature columns are exact in every engine.
 
     Trees read exact columns alone: a threshold of the others is decided by rounding.
     """
     while True:
-        features, exact = random_features(columns, random, int(random.integers(1, 6)))
+        features, exact = random_features(columns, random, count or int(random.integers(1, 6)))
         if len(exact) and (kind != "trees" or exact.all()):
             break
     matrix = features.transform_numpy(columns)

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from matchlake.cli.options import ConfDir, Environment, Overrides
+from matchlake.cli.options import ConfDir, Environment, Overrides, time_of
+from matchlake.cli.served import verify_served
 from matchlake.config import JobConfig, load_config
 from matchlake.errors import ModelError
 from matchlake.io.mlflow_tracking import Tracker
@@ -31,7 +32,6 @@ from matchlake.model_store.held_out import typed
 from matchlake.model_store.manifest import MANIFEST
 from matchlake.model_store.mlflow_flavor import FACTORS
 from matchlake.model_store.recommender_export import (
-    VerifiedLists,
     finish_recommender,
     read_recommender,
     verify_recommender,
@@ -44,6 +44,7 @@ from matchlake.model_store.scoring_folder import (
     load_scoring_model,
 )
 from matchlake.model_store.verified import Verified
+from matchlake.model_store.verified_lists import VerifiedLists
 from matchlake.schemas import quote_identifier
 from matchlake.training.model_params import registered_name
 
@@ -80,21 +81,20 @@ def export(  # noqa: PLR0913 - the options of a command
     found. onnx and json need no Python of this product; sql is one query over `model_input`; folder
     is an MLflow model with its requirements. Load a pickle only from a place that you trust.
 
-    The recommender has the format onnx: the id of a user in, the best items new to the user out.
+    The recommender has the formats onnx, the id of a user in, the best items new to the user out,
+    and folder: the same graph with the factors of the items, which `matchlake serve` reads.
 
     For example: matchlake models export churn --format onnx --to churn.onnx
     """
     if to.exists() and not (to.is_dir() and format_ == "folder"):
         raise ModelError(f"{to} exists. Remove it first, or choose another place.")
-    with _folder_of(name, model_version, env, overrides or [], conf_dir) as folder:
+    with _folder_of(name, model_version, env, overrides or [], conf_dir) as (folder, number):
         is_scoring = (folder / MODEL_FILE).is_file()
         if is_scoring:
             model, held_out = load_scoring_model(folder), load_held_out(folder)
-            partial = write_export(model, held_out, format_.value, to.absolute())
-        elif format_ is Format.ONNX:
-            partial = write_recommender(folder, to.absolute())
+            partial = write_export(model, held_out, format_.value, to.absolute(), number)
         else:
-            raise ModelError(f"A recommender has no format {format_.value}. Use --format onnx.")
+            partial = write_recommender(folder, _checked(to, format_).absolute(), number)
     finish = finish_export if is_scoring else finish_recommender
     try:
         figures = _verified_elsewhere(partial)
@@ -105,18 +105,49 @@ def export(  # noqa: PLR0913 - the options of a command
     _console().print(f"{to}: {_sentence(figures)}", highlight=False)
 
 
+def _checked(to: Path, format_: Format) -> Path:
+    """The place of a recommender's export; raises ModelError if it is none of the format."""
+    if format_ not in (Format.ONNX, Format.FOLDER):
+        raise ModelError(
+            f"A recommender has no format {format_.value}. Use --format onnx or folder."
+        )
+    if (to.suffix == ".onnx") != (format_ is Format.ONNX):
+        rule = "must end in .onnx" if format_ is Format.ONNX else "must not end in .onnx"
+        raise ModelError(f"{to.name} {rule}: verify finds the format by it.")
+    return to
+
+
 def verify(
-    path: Annotated[Path, typer.Argument(help="a file or folder that `models export` wrote")],
+    path: Annotated[
+        Path | None, typer.Argument(help="a file or folder that `models export` wrote")
+    ] = None,
     *,
+    served: Annotated[
+        str | None,
+        typer.Option(metavar="SINCE", help="instead: the logged answers since a time in UTC"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
+    env: Environment = "local",
+    overrides: Overrides = None,
+    conf_dir: ConfDir = None,
 ) -> None:
     """Scores the rows inside an export again; exits with 1 if it was changed or scores otherwise.
 
-    It needs no conf and no MLflow server. A query needs Spark. A folder runs its own code: verify
-    one only from a place that you trust.
+    With --served, Spark scores the answers of `matchlake serve` in bronze.prediction_events again,
+    and exits with 1 if one differs.
+
+    An export needs no conf and no MLflow server. A query needs Spark. A folder runs its own code:
+    verify one only from a place that you trust.
 
     For example: matchlake models verify churn.onnx
     """
+    if (path is None) == (served is None):
+        raise ModelError("Name either an export, or a time: --served 2026-05-01T12:00.")
+    if path is None:
+        verify_served(
+            load_config(env, overrides or [], conf_dir), time_of(served or ""), tracker_of
+        )
+        return
     verified: Verified | VerifiedLists
     exported = read_recommender(path)
     if exported is not None:
@@ -167,32 +198,34 @@ def _verified_elsewhere(path: Path) -> dict[str, Any]:
 @contextmanager
 def _folder_of(
     name: str, version: str | None, env: str, overrides: list[str], conf_dir: Path | None
-) -> Iterator[Path]:
-    """The folder with a model and its held-out rows, until the context ends."""
+) -> Iterator[tuple[Path, str | None]]:
+    """The folder with a model and its held-out rows, until the context ends, and its version."""
     if any((Path(name) / file).is_file() for file in (MODEL_FILE, MANIFEST)):
-        yield Path(name)
+        yield Path(name), None
         return
     config = load_config(env, overrides, conf_dir)
-    tracker = _tracker(config, name)
+    tracker = tracker_of(config, name)
     path = FACTORS if name == RECOMMENDER else SCORING
-    chosen = _version(tracker, name, version)
+    chosen = version_of(tracker, name, version)
     if HOLDS_ERASED_USER in chosen.tags:
         raise ModelError(
             f"Version {chosen.version} of {name} holds an erased user, so it is not exported. "
             "Train the model again."
         )
     with tracker.files(chosen, f"artifacts/{path}") as folder:
-        yield folder
+        yield folder, chosen.version
 
 
-def _tracker(config: JobConfig, name: str) -> Tracker:
+def tracker_of(config: JobConfig, name: str) -> Tracker:
+    """The registry of a model of conf, or of the recommender."""
     if name == RECOMMENDER:
         return Tracker(config.tracking, config.lakehouse)
     own = registered_name(config.tracking.model, name) if name in config.models else name
     return Tracker(config.tracking, config.lakehouse).for_model(own, "train_model")
 
 
-def _version(tracker: Tracker, name: str, version: str | None) -> ModelVersion:
+def version_of(tracker: Tracker, name: str, version: str | None) -> ModelVersion:
+    """A version of the model, by default the champion, else the newest; raises ModelError."""
     versions = tracker.versions()
     if version is not None:
         chosen = [each for each in versions if each.version == version]

@@ -60,6 +60,11 @@ PRODUCTION = (
         "Lists models and their history, goes back to a version, exports and verifies models.",
     ),
     LazyCommand(
+        "serve",
+        "matchlake.cli.serve:serve",
+        "Serves a model over HTTP: MLflow's and KServe's protocols, recommendations, metrics.",
+    ),
+    LazyCommand(
         "conf",
         "matchlake.cli.conf:conf_app",
         "Checks conf/, and shows its keys and values.",
@@ -119,6 +124,10 @@ _EXTRAS = {
     "lightgbm": "models",
     "onnx": "models",
     "onnxruntime": "models",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "uvloop": "serve",
+    "httptools": "serve",
     "sklearn": "models",
     "cryptography": "local",
     "psutil": "local",

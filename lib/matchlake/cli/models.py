@@ -1,7 +1,6 @@
 """`matchlake models`: registered models, their history and the way back, and their exports."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -11,9 +10,8 @@ from rich.table import Column, Table
 
 from matchlake.cli.exports import export, verify
 from matchlake.cli.launch import start_quietly
-from matchlake.cli.options import ConfDir, Environment, Overrides
+from matchlake.cli.options import ConfDir, Environment, Overrides, time_of
 from matchlake.config import load_config
-from matchlake.errors import ConfigError
 from matchlake.io.model_versions import CHALLENGER, CHAMPION
 from matchlake.lakehouse.registered_models import (
     RegisteredModel,
@@ -78,7 +76,7 @@ def history(
 
     For example: matchlake models history recommender --at 2026-05-01
     """
-    time = None if at is None else _time(at)
+    time = None if at is None else time_of(at, "--at")
     runtime = start_quietly(load_config(env, overrides or [], conf_dir), "models")
     console = Console()
     for model in _chosen(runtime, name):
@@ -133,18 +131,6 @@ def _chosen(runtime: Runtime, name: str | None) -> list[RegisteredModel]:
     if name is not None:
         return [registered_model(runtime.config, runtime.tracker, name)]
     return list(registered_models(runtime.config, runtime.tracker).values())
-
-
-def _time(text: str) -> datetime:
-    """A time in UTC; raises ConfigError for other text."""
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(
-            f"--at {text}: this is no time. Give a date or a time, such as 2026-05-01 or "
-            "2026-05-01T12:00."
-        ) from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _page(name: str, changes: Sequence[Change]) -> Table:

@@ -50,6 +50,7 @@ from matchlake.io.storage import check_below, check_place, refuse_keys
 from matchlake.io.yaml_files import Keys, parse_value
 from matchlake.params import Params, changed_keys, is_fixed, nearest, problems_of, settable_keys
 from matchlake.profiling.params import ProfileParams
+from matchlake.serve.params import ServingParams
 from matchlake.training.model_params import ModelJobsParams, ModelName, ModelParams
 from matchlake.training.params import RecommendParams, SideTables, TrainParams
 from matchlake.training.training_set import TrainingSetTable
@@ -103,6 +104,8 @@ class JobConfig(Params):
     """The models that `train_model` fits and `score_model` applies, by name."""
     model_jobs: ModelJobsParams = ModelJobsParams()
     """The models that one run of these jobs works on."""
+    serving: ServingParams = ServingParams()
+    """The server of `matchlake serve`."""
     maintain: MaintainParams = MaintainParams()
 
     @field_validator("catalog")
@@ -204,6 +207,12 @@ class JobConfig(Params):
         return SideTables(
             **{side: self.features.table_of(name) for side, name in self.train.features if name}
         )
+
+    @property
+    def hash_file(self) -> Path | None:
+        """The file with the hashes of erased users, for programs without Spark."""
+        named = self.erase.hash_file or (self.lakehouse and f"{self.lakehouse}/erased_users.json")
+        return Path(named) if named else None
 
     @property
     def warehouse(self) -> str | None:

@@ -16,6 +16,7 @@ from matchlake.io.fit_checkpoints import FIT_JOBS, remove_checkpoints
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.model_versions import ModelVersion
 from matchlake.io.secrets import EnvironmentSecrets, FileSecrets, Secret, SecretRef, secrets_file
+from matchlake.lakehouse.erased_hashes import write_hashes
 from matchlake.lakehouse.erasure import USER_COLUMNS, Erased, Erasure
 from matchlake.lakehouse.table_registry import declared_tables, table_names
 from matchlake.lakehouse.user_search import Place, UserSearch
@@ -97,6 +98,7 @@ def erase_user(
     if not params.user_id:
         raise ConfigError("No user to erase: name one with --user-id, or as erase.user_id.")
     remember_user(lakehouse, salt_of(config, lakehouse), params.user_id)
+    write_hashes(config, lakehouse)
     erasure = user_erasure(config, lakehouse, params.user_id, params.include_unparsed_matches)
     tables = erasure.run(table_names(lakehouse, config))
     _remove_staged(config, lakehouse)

@@ -10,7 +10,12 @@ import pandas as pd
 
 from matchlake.errors import ModelError
 from matchlake.model_store.held_out import HeldOut
-from matchlake.model_store.scoring_folder import HELD_OUT_FILE, MODEL_FILE, scoring_flavor
+from matchlake.model_store.scoring_folder import (
+    HELD_OUT_FILE,
+    MODEL_FILE,
+    scoring_flavor,
+    write_graph,
+)
 from matchlake.model_store.scoring_model import ScoringModel
 from matchlake.model_store.verified import Verified, plain_outputs
 
@@ -28,6 +33,7 @@ def write_folder(path: Path, content: bytes, verified: Verified) -> None:
             source.mkdir()
             (source / MODEL_FILE).write_bytes(content)
             held_out = HeldOut(columns=verified.inputs)
+            write_graph(ScoringModel.from_json(content.decode()), source)
             (source / HELD_OUT_FILE).write_text(held_out.model_dump_json(), encoding="utf-8")
             pyfunc.save_model(str(path), **scoring_flavor(source))
         verified = verified.model_copy(update={"sha256": _digest_of(_files(path))})

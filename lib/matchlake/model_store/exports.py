@@ -17,10 +17,10 @@ import numpy as np
 
 from matchlake.errors import ModelError, ParameterError
 from matchlake.features.onnx_inputs import onnx_inputs
-from matchlake.formulas.onnx import NULL_TEXT
 from matchlake.model_store.export_folder import read_folder, write_folder
 from matchlake.model_store.held_out import HeldOut, column_types
-from matchlake.model_store.onnx_session import score_onnx
+from matchlake.model_store.onnx_metadata import with_entry, without_entry
+from matchlake.model_store.onnx_session import score_onnx, with_nulls
 from matchlake.model_store.safe_pickle import load_pickle
 from matchlake.model_store.scoring_model import ScoringModel
 from matchlake.model_store.verified import Verified, largest_difference, plain_outputs
@@ -47,7 +47,13 @@ class Export(NamedTuple):
     """Scores the rows of the comparison again."""
 
 
-def write_export(model: ScoringModel, held_out: HeldOut, kind: Format, path: Path) -> Path:
+def write_export(
+    model: ScoringModel,
+    held_out: HeldOut,
+    kind: Format,
+    path: Path,
+    model_version: str | None = None,
+) -> Path:
     """Writes an export that is not verified yet, beside `path`; returns where it is."""
     if kind not in FORMATS:
         raise ParameterError(f"No format {kind!r}; there are {', '.join(FORMATS)}.")
@@ -70,6 +76,7 @@ def write_export(model: ScoringModel, held_out: HeldOut, kind: Format, path: Pat
         types=_types(model) if kind == "sql" else {},
         expected=plain_outputs(scored),
         tolerance=model.head.tolerance(),
+        model_version=model_version,
     )
     _write(partial, kind, content, verified)
     return partial
@@ -172,15 +179,7 @@ def _write(path: Path, kind: Format, content: bytes, verified: Verified) -> None
         model = ScoringModel.from_json(content.decode())
         path.write_bytes(pickle.dumps(model.model_copy(update={"verified": verified})))
     else:
-        path.write_bytes(_with_metadata(content, verified))
-
-
-def _with_metadata(content: bytes, verified: Verified) -> bytes:
-    import onnx  # noqa: PLC0415 - the extra `models`
-
-    graph = onnx.load_model_from_string(content)
-    onnx.helper.set_model_props(graph, {KEY: verified.model_dump_json()})
-    return bytes(graph.SerializeToString(deterministic=True))
+        path.write_bytes(with_entry(content, KEY, verified.model_dump_json()))
 
 
 def _read_onnx(path: Path, run_sql: RunSql | None) -> Export:
@@ -188,13 +187,11 @@ def _read_onnx(path: Path, run_sql: RunSql | None) -> Export:
     import onnx  # noqa: PLC0415 - the extra `models`
 
     try:
-        graph = onnx.load_model_from_string(path.read_bytes())
-    except Exception:  # noqa: BLE001 - protobuf raises errors of several kinds
+        content, entry = without_entry(path.read_bytes(), KEY)
+    except ModelError:
         raise ModelError(f"{path} is no ONNX model.") from None
-    found = {each.key: each.value for each in graph.metadata_props}
-    verified = _verified(path, found.get(KEY))
-    del graph.metadata_props[:]
-    content = bytes(graph.SerializeToString(deterministic=True))
+    verified = _verified(path, entry)
+    graph = onnx.load_model_from_string(content)
 
     def score() -> dict[str, Any]:
         kinds = {
@@ -209,17 +206,9 @@ def _read_onnx(path: Path, run_sql: RunSql | None) -> Export:
             for name, is_text in kinds.items()
         }
         scored = score_onnx(content, inputs)
-        return plain_outputs(_with_nulls({k: v for k, v in scored.items() if k != "refused"}))
+        return plain_outputs(with_nulls({k: v for k, v in scored.items() if k != "refused"}))
 
     return Export(content, verified, score)
-
-
-def _with_nulls(scored: Mapping[str, Any]) -> dict[str, Any]:
-    """The label of a row without a prediction as None, as the model has it."""
-    return {
-        name: np.where(values == NULL_TEXT, None, values) if values.dtype.kind in "OU" else values
-        for name, values in scored.items()
-    }
 
 
 def _read_json(path: Path, run_sql: RunSql | None) -> Export:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from matchlake.errors import ModelError
+from matchlake.formulas.onnx import NULL_TEXT
 
 Array = npt.NDArray[Any]
 
@@ -33,6 +34,14 @@ def onnx_runner(graph: bytes) -> Callable[[Mapping[str, Array]], dict[str, Array
         return {name: np.asarray(values) for name, values in zip(names, found, strict=True)}
 
     return run
+
+
+def with_nulls(scored: Mapping[str, Any]) -> dict[str, Any]:
+    """The label of a row without a prediction as None, as the model has it."""
+    return {
+        name: np.where(values == NULL_TEXT, None, values) if values.dtype.kind in "OU" else values
+        for name, values in scored.items()
+    }
 
 
 @contextmanager

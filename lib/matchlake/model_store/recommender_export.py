@@ -6,51 +6,33 @@ their scores are equal but for rounding.
 """
 
 import hashlib
-from importlib.metadata import version
+import json
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from pydantic import Field
 
 from matchlake.errors import ModelError, ParameterError
+from matchlake.model_store.manifest import read_manifest
 from matchlake.model_store.numpy import load_numpy
+from matchlake.model_store.onnx_metadata import with_entry, without_entry
 from matchlake.model_store.onnx_session import onnx_runner
 from matchlake.model_store.recommender_graph import EXCLUDE, ITEM, SCORE, USER, K, recommender_graph
 from matchlake.model_store.seen_items import load_seen_items
-from matchlake.params import Params
+from matchlake.model_store.served_recommender import (
+    FILES_FILE,
+    GRAPH_FILE,
+    digests_of,
+    item_arrays,
+    recommender_signature,
+)
+from matchlake.model_store.served_signature import SIGNATURE
+from matchlake.model_store.verified_lists import KEY, VerifiedLists, list_difference
 
-Array = npt.NDArray[Any]
-
-KEY = "matchlake.recommender"
-"""The key of the metadata of a graph with its lists."""
-_USERS, _LENGTH, _TOLERANCE = 100, 20, 1e-5
+_USERS, _LENGTH = 100, 20
 _LARGEST = 2_000_000_000
 _STRANGER = "\u2205 no user has this id"
-
-
-class VerifiedLists(Params):
-    """Users, and the lists that the model has for them."""
-
-    matchlake_version: str = Field(default_factory=lambda: version("matchlake"))
-    """The release that wrote the export."""
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    """The digest of the graph without these lists."""
-    users: tuple[str, ...]
-    k: int
-    items: tuple[tuple[str, ...], ...]
-    """The list of each user, best first."""
-    scores: tuple[tuple[float, ...], ...]
-    tolerance: float = Field(_TOLERANCE, gt=0, le=1e-3)
-    """The largest difference of scores, relative to the larger of the expected one and 1."""
-    largest_difference: float | None = None
-    """The largest difference that was found; None before the first comparison."""
-
-    @property
-    def rows(self) -> int:
-        """The number of lists."""
-        return len(self.users)
 
 
 class Exported(NamedTuple):
@@ -61,15 +43,25 @@ class Exported(NamedTuple):
     verified: VerifiedLists
 
 
-def write_recommender(folder: Path, path: Path) -> Path:
-    """Writes the graph of a saved model, not verified yet, beside `path`; returns where it is.
+def write_recommender(folder: Path, path: Path, model_version: str | None = None) -> Path:
+    """Writes the export of a saved model, not verified yet, beside `path`; returns where it is.
 
-    Raises ParameterError for a model without a graph, and for one that is too large for ONNX.
+    A path that ends in .onnx becomes the graph alone. Another one becomes a folder with the graph
+    and, if the model has factors, those of the items: for similar items and for new users. Raises
+    ParameterError for a model without a graph, and for one that is too large for ONNX.
     """
-    if not path.name.endswith(".onnx"):
-        raise ParameterError(f"{path.name} must end in .onnx: verify finds the format by it.")
+    if path.suffix not in ("", ".onnx"):
+        raise ParameterError(
+            f"{path.name} must end in .onnx, or be a folder without an ending: verify finds the "
+            "format by it."
+        )
     model, seen = load_numpy(folder), load_seen_items(folder)
-    graph = recommender_graph(model, seen)
+    manifest = read_manifest(folder)
+    ratings = manifest.typed_params().predicts_ratings
+    signature = recommender_signature(model, manifest.algorithm, predicts_ratings=ratings)
+    graph = with_entry(
+        recommender_graph(model, seen), SIGNATURE, signature.model_dump_json(exclude_none=True)
+    )
     if len(graph) > _LARGEST:
         raise ParameterError(
             f"The graph has {len(graph)} bytes, and ONNX allows {_LARGEST}: fit a smaller rank."
@@ -82,10 +74,24 @@ def write_recommender(folder: Path, path: Path) -> Path:
         k=_LENGTH,
         items=tuple(tuple(str(item) for item, _ in each) for each in lists),
         scores=tuple(tuple(float(score) for _, score in each) for each in lists),
+        model_version=model_version,
     )
-    partial = path.with_name(f".{path.name}.unverified.onnx")
-    partial.write_bytes(with_lists(graph, verified))
+    if path.suffix == ".onnx":
+        partial = path.with_name(f".{path.name}.unverified.onnx")
+        partial.write_bytes(with_lists(graph, verified))
+        return partial
+    partial = path.with_name(f".{path.name}.unverified")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    (partial / GRAPH_FILE).write_bytes(with_lists(graph, verified))
+    for name, content in item_arrays(model).items():
+        (partial / name).write_bytes(content)
+    _write_digests(partial)
     return partial
+
+
+def _write_digests(folder: Path) -> None:
+    (folder / FILES_FILE).write_text(json.dumps(digests_of(folder), indent=1), encoding="utf-8")
 
 
 def finish_recommender(partial: Path, path: Path, difference: float) -> None:
@@ -95,7 +101,11 @@ def finish_recommender(partial: Path, path: Path, difference: float) -> None:
         raise ModelError(f"{partial} is no exported recommender.")
     content, verified = exported
     figures = verified.model_copy(update={"largest_difference": difference})
-    partial.write_bytes(with_lists(content, figures))
+    _graph_of(partial).write_bytes(with_lists(content, figures))
+    if partial.is_dir():
+        _write_digests(partial)
+    if path.is_dir():
+        shutil.rmtree(path)
     partial.replace(path)
 
 
@@ -119,41 +129,50 @@ def verify_recommender(path: Path, exported: Exported) -> tuple[VerifiedLists, f
         }
         found = run(inputs)
         pair = list(found[ITEM]), np.asarray(found[SCORE], float)
-        largest = max(largest, _difference(user, pair, tuple(listed), verified.tolerance))
+        largest = max(largest, list_difference(user, pair, tuple(listed), verified.tolerance))
     return verified, largest
 
 
 def read_recommender(path: Path) -> Exported | None:
-    """The graph without its lists, and the lists; None for any other file.
+    """The graph without its lists, and the lists; None for any other file or folder.
 
-    Raises ModelError if the lists are damaged.
+    Raises ModelError if the lists are damaged, or a file of the folder was changed.
     """
-    import onnx  # noqa: PLC0415 - the extra `models`
-
-    if path.suffix != ".onnx" or not path.is_file():
+    graph = _graph_of(path)
+    if graph.suffix != ".onnx" or not graph.is_file():
         return None
     try:
-        graph = onnx.load_model_from_string(path.read_bytes())
-    except Exception:  # noqa: BLE001 - protobuf raises errors of several kinds
+        content, entry = without_entry(graph.read_bytes(), KEY)
+    except ModelError:
         return None
-    found = {each.key: each.value for each in graph.metadata_props}
-    if KEY not in found:
+    if entry is None:
         return None
+    if path.is_dir() and _digests_in(path) != digests_of(path):
+        raise ModelError(
+            f"{path} was changed after its export: the digests in {FILES_FILE} differ. Export the "
+            "model again."
+        )
     try:
-        verified = VerifiedLists.model_validate_json(found[KEY])
+        verified = VerifiedLists.model_validate_json(entry)
     except ValueError:
         raise ModelError(f"The lists inside {path} are damaged. Export the model again.") from None
-    del graph.metadata_props[:]
-    return Exported(bytes(graph.SerializeToString(deterministic=True)), verified)
+    return Exported(content, verified)
+
+
+def _graph_of(path: Path) -> Path:
+    return path / GRAPH_FILE if path.is_dir() else path
+
+
+def _digests_in(folder: Path) -> Any:
+    try:
+        return json.loads((folder / FILES_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def with_lists(content: bytes, verified: VerifiedLists) -> bytes:
-    """The graph with the lists as its metadata."""
-    import onnx  # noqa: PLC0415 - the extra `models`
-
-    graph = onnx.load_model_from_string(content)
-    onnx.helper.set_model_props(graph, {KEY: verified.model_dump_json()})
-    return bytes(graph.SerializeToString(deterministic=True))
+    """The graph with the lists in its metadata."""
+    return with_entry(content, KEY, verified.model_dump_json())
 
 
 def _spread(ids: Any) -> list[Any]:
@@ -180,28 +199,3 @@ def _unknown_id(model: Any) -> Any:
     """An id of the model's type that it does not know."""
     ids = model.user_ids
     return max(ids) + 1 if len(ids) and isinstance(ids[0], int) else _STRANGER
-
-
-def _difference(
-    user: str, found: tuple[list[str], Array], listed: tuple[Any, ...], tolerance: float
-) -> float:
-    """The largest difference of a score; raises ModelError for another list."""
-    items, scores = listed[0], np.array(listed[1])
-    if len(found[0]) != len(items):
-        raise ModelError(f"The list of user {user!r} has another length than the model's.")
-    unit = np.maximum(1.0, np.abs(scores))
-    largest = float((np.abs(found[1] - scores) / unit).max(initial=0.0))
-    if largest > tolerance:
-        raise ModelError(
-            f"A score of user {user!r} differs by {largest:.3g} from the model's; {tolerance:g} is "
-            "allowed. Export the model again."
-        )
-    for rank in (rank for rank, item in enumerate(items) if item != found[0][rank]):
-        tied = np.abs(scores - scores[rank]) <= 2 * tolerance * unit
-        # An item of the same score as the last one may stand outside of the model's list.
-        if not tied[-1] and found[0][rank] not in {items[other] for other in np.flatnonzero(tied)}:
-            raise ModelError(
-                f"Item {rank + 1} of user {user!r} is {found[0][rank]!r} instead of "
-                f"{items[rank]!r}. Export the model again."
-            )
-    return largest

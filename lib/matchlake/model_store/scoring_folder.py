@@ -1,6 +1,7 @@
 """A scoring model in a folder: the model and its held-out rows, and how MLflow logs both."""
 
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from matchlake.model_store.held_out import HeldOut, column_types
 from matchlake.model_store.scoring_model import ScoringModel
 
 MODEL_FILE, HELD_OUT_FILE = "scoring_model.json", "held_out.json"
+GRAPH_FILE = "model.onnx"
+"""The model as an ONNX graph, features included."""
 SCORING = "scoring"
 """Folder of the model among the artifacts of an MLflow model."""
 
@@ -23,6 +26,16 @@ def save_scoring_model(model: ScoringModel, folder: Path, held_out: pd.DataFrame
     folder.mkdir(parents=True, exist_ok=True)
     (folder / HELD_OUT_FILE).write_text(rows.model_dump_json(), encoding="utf-8")
     (folder / MODEL_FILE).write_text(model.to_json(), encoding="utf-8")
+    write_graph(model, folder)
+
+
+def write_graph(model: ScoringModel, folder: Path) -> None:
+    """Writes the ONNX graph beside the model, if the package onnx is installed.
+
+    MLflow and `matchlake serve` score with it; without it MLflow scores with NumPy.
+    """
+    if find_spec("onnx") is not None:
+        (folder / GRAPH_FILE).write_bytes(model.to_onnx())
 
 
 def load_scoring_model(folder: Path) -> ScoringModel:
@@ -65,9 +78,15 @@ def scoring_flavor(folder: Path) -> dict[str, Any]:
         "code_paths": [str(Path(__file__).parents[1])],
         "input_example": _example(model, load_held_out(folder)),
         "signature": ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)),
-        "pip_requirements": [f"{name}=={version(name)}" for name in _NEEDS],
+        "pip_requirements": [f"{name}=={version(name)}" for name in _needs(folder)],
         "metadata": {"matchlake_version": version("matchlake"), "task": model.task},
     }
+
+
+def _needs(folder: Path) -> tuple[str, ...]:
+    """The packages that score; onnxruntime only for a folder with a graph."""
+    has_runtime = find_spec("onnxruntime") is not None
+    return (*_NEEDS, "onnxruntime") if has_runtime and (folder / GRAPH_FILE).is_file() else _NEEDS
 
 
 def _example(model: ScoringModel, held_out: HeldOut) -> pd.DataFrame:

@@ -21,6 +21,8 @@ from matchlake.model_store.score_columns import (
     pandas_outputs,
     score_matrix,
 )
+from matchlake.model_store.scoring_signature import scoring_signature
+from matchlake.model_store.served_signature import SIGNATURE
 from matchlake.model_store.verified import Verified
 from matchlake.params import Params
 
@@ -178,7 +180,8 @@ class ScoringModel(Params):
 
         A numeric column is an input of its name, double [rows] with NaN for null. A category is an
         input NAME:text, string [rows], or [rows, length] for lists: see `onnx_inputs`. The output
-        `refused` is there if an option refuses values. Raises ParameterError without a graph.
+        `refused` is there if an option refuses values. The metadata hold the signature, by which a
+        server checks requests. Raises ParameterError without a graph.
         """
         graph = Graph()
         blocks = [fitted.onnx(graph) for fitted in self.features.features]
@@ -189,7 +192,9 @@ class ScoringModel(Params):
             shape = ["rows", "values"] if is_list else ["rows"]
             graph.output(output.name, tensors[output.name], kind, shape)
         graph.refused_output()
-        return graph.to_bytes(self.name, metadata or {})
+        signature = scoring_signature(self.name, self.task, self.features, self.outputs())
+        entries = {SIGNATURE: signature.model_dump_json(exclude_none=True), **(metadata or {})}
+        return graph.to_bytes(self.name, entries)
 
     def onnx_inputs(self, columns: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
         """The columns of a table as the inputs of the ONNX graph, by the name of the input."""

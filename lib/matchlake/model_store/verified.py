@@ -34,6 +34,8 @@ class Verified(Params):
     """The largest difference allowed, relative to the larger of the expected number and 1."""
     largest_difference: float | None = None
     """The largest difference that was found; None before the first comparison."""
+    model_version: str | None = None
+    """The registered version; None for a model that was saved in a folder."""
 
     @property
     def rows(self) -> int:

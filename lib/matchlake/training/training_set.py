@@ -2,21 +2,22 @@
 
 from itertools import groupby
 from operator import itemgetter
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, ValidationError
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql.types import AtomicType, DataType
 
 from matchlake.errors import ModelError, ReconciliationError
 from matchlake.features.params import PointInTimeJoin
-from matchlake.features.point_in_time import point_in_time_join
-from matchlake.io.delta import Lakehouse
 from matchlake.io.mlflow_tracking import Run, Tracker
 from matchlake.params import Params
 from matchlake.schemas import Column as TableColumn
 from matchlake.schemas import TableName, TableSpec, quote_identifier, user_columns_of
+
+if TYPE_CHECKING:  # Reading conf loads this module, and not Spark.
+    from pyspark.sql import Column, DataFrame
+    from pyspark.sql.types import DataType
+
+    from matchlake.io.delta import Lakehouse
 
 RECORD = "training_set.json"
 """The artifact of a run that holds the record of its training set."""
@@ -33,7 +34,7 @@ class History(PointInTimeJoin):
     prefix: str = ""
     """Prefix of the joined columns, if the labels have columns of the same names."""
 
-    def read(self, lake: Lakehouse) -> DataFrame:
+    def read(self, lake: "Lakehouse") -> "DataFrame":
         """The columns to join, with their prefix; lazy."""
         frame = lake.read(self.table, self.version)
         if self.columns is not None:
@@ -61,7 +62,7 @@ class TrainingSet(Params):
     digest: str | None = None
     """Digest of the rows in any order; a rebuild must have the same."""
 
-    def pinned(self, lake: Lakehouse) -> Self:
+    def pinned(self, lake: "Lakehouse") -> Self:
         """The same with the current version of every table without a version.
 
         A table that occurs more than once without a version is read at one version.
@@ -100,15 +101,17 @@ class TrainingSetTable(Params):
     """The id of an MLflow run: rebuild its recorded training set instead of `rows`."""
 
 
-def read_training_set(lake: Lakehouse, training_set: TrainingSet) -> DataFrame:
+def read_training_set(lake: "Lakehouse", training_set: TrainingSet) -> "DataFrame":
     """The labels with all history tables joined, at the versions of `training_set`; lazy."""
+    from matchlake.features.point_in_time import point_in_time_join  # noqa: PLC0415 - brings Spark
+
     frame = lake.read(training_set.labels, training_set.labels_version)
     for history in training_set.history_tables:
         frame = point_in_time_join(frame, history.read(lake), history.join())
     return frame
 
 
-def rebuild_training_set(lake: Lakehouse, record: TrainingSet) -> DataFrame:
+def rebuild_training_set(lake: "Lakehouse", record: TrainingSet) -> "DataFrame":
     """The training set of a record; raises ReconciliationError if a row differs.
 
     Starts one Spark job, for the digest. Vacuumed versions cannot be read.
@@ -139,7 +142,7 @@ def recorded_training_set(tracker: Tracker, run_id: str) -> TrainingSet:
         raise ModelError(f"{RECORD} of run {run_id} is no record of a training set.") from error
 
 
-def training_set_table(training_set: TrainingSetTable, frame: DataFrame) -> TableSpec:
+def training_set_table(training_set: TrainingSetTable, frame: "DataFrame") -> TableSpec:
     """The table for the rows of `frame`; column comments come from the source tables."""
     columns = [
         TableColumn(field.name, field.dataType.simpleString(), field.metadata.get("comment", ""))
@@ -154,8 +157,10 @@ def training_set_table(training_set: TrainingSetTable, frame: DataFrame) -> Tabl
     )
 
 
-def digest(frame: DataFrame) -> str:
+def digest(frame: "DataFrame") -> str:
     """Rows and a sum of their hashes, equal for equal rows in any order; starts one Spark job."""
+    from pyspark.sql import functions as F  # noqa: PLC0415 - reading conf loads this module
+
     parts = [part for field in frame.schema for part in _hashed(field.name, field.dataType)]
     hashed = F.xxhash64(*parts)
     total = F.sum(hashed.cast("decimal(38,0)"))
@@ -163,8 +168,11 @@ def digest(frame: DataFrame) -> str:
     return f"{rows}-{int(sum_ or 0) % 2**64:016x}"
 
 
-def _hashed(name: str, kind: DataType) -> list[Column]:
+def _hashed(name: str, kind: "DataType") -> "list[Column]":
     """The column and the positions of its nulls, which its hash ignores."""
+    from pyspark.sql import functions as F  # noqa: PLC0415
+    from pyspark.sql.types import AtomicType  # noqa: PLC0415
+
     column = F.col(quote_identifier(name))
     if isinstance(kind, AtomicType):
         return [column, column.isNull()]

@@ -16,12 +16,12 @@ from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.model_versions import ModelVersion
 from matchlake.lakehouse.user_erasure import HOLDS_ERASED_USER
 from matchlake.model_store.recommender_export import (
-    VerifiedLists,
     read_recommender,
     verify_recommender,
     with_lists,
     write_recommender,
 )
+from matchlake.model_store.verified_lists import VerifiedLists
 
 
 def run(*arguments: str) -> str:

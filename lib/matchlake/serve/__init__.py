@@ -1,0 +1,1 @@
+"""The HTTP endpoint: one process with NumPy and onnxruntime; no Spark, pandas or MLflow."""

@@ -1,0 +1,44 @@
+"""Answers as ASGI messages: JSON with the model's name and version, errors with their field."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from matchlake.serve.errors import RequestError
+
+_CODES = {401: "UNAUTHENTICATED", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 429: "TOO_MANY"}
+
+
+def encoded(value: Any) -> bytes:
+    """A value as JSON, in ASCII."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def answer(value: Any, model: Any = None, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer; with a model, headers that name it."""
+    named = {} if model is None else headers_of(model)
+    return Response(
+        encoded(value), headers={**named, **(headers or {})}, media_type="application/json"
+    )
+
+
+def headers_of(model: Any) -> dict[str, str]:
+    """The headers that name the model of an answer."""
+    return {"x-model-name": _ascii(model.name), "x-model-version": _ascii(model.version)}
+
+
+def refusal(error: RequestError) -> Response:
+    """The answer to a request that is refused, in the form of MLflow's errors."""
+    body = {"error_code": _CODES.get(error.status, "BAD_REQUEST"), "message": str(error)}
+    if error.field is not None:
+        body["field"] = str(error.field)[:200]
+    headers = {"retry-after": "1"} if error.status == 429 else {}  # noqa: PLR2004 - by HTTP
+    if error.status == 401:  # noqa: PLR2004 - by HTTP
+        headers["www-authenticate"] = "Bearer"
+    return Response(encoded(body), error.status, headers, "application/json")
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode()

@@ -1,0 +1,40 @@
+"""The application: all routes behind the doors."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp
+
+from matchlake.serve import kserve_routes, mlflow_routes, recommend_routes
+from matchlake.serve.answers import answer
+from matchlake.serve.doors import Doors
+from matchlake.serve.openapi import described
+from matchlake.serve.page import PAGE
+from matchlake.serve.state import State
+
+
+def application(state: State) -> ASGIApp:
+    """The ASGI application of a server."""
+
+    async def openapi(_: Request) -> Response:
+        return answer(described(state.model), state.model)
+
+    async def page(_: Request) -> Response:
+        return Response(PAGE, media_type="text/html; charset=utf-8", headers=_PAGE_HEADERS)
+
+    async def metrics(_: Request) -> Response:
+        model = state.model
+        text = state.metrics.text({"name": model.name, "version": model.version})
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    own = [Route("/openapi.json", openapi), Route("/metrics", metrics), Route("/", page)]
+    rooms = (mlflow_routes, kserve_routes, recommend_routes)
+    listed = [route for room in rooms for route in room.routes(state)]
+    return Doors(Router([*listed, *own], redirect_slashes=False), state)
+
+
+_PAGE_HEADERS = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline'; connect-src 'self'",
+    "x-content-type-options": "nosniff",
+}

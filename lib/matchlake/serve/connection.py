@@ -1,0 +1,70 @@
+"""A connection that ends if a client is too slow with its headers, or sends too many of them."""
+
+import asyncio
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from matchlake.serve.metrics import Metrics
+
+_HEAD_BYTES = 65_536
+
+
+class Connection(HttpToolsProtocol):
+    """One connection; `connection_class` sets the limits."""
+
+    metrics: ClassVar[Metrics]
+    most: ClassVar[int]
+    seconds: ClassVar[float]
+
+    _timer: asyncio.TimerHandle | None = None
+    _head: int = 0
+
+    def connection_made(self, transport: Any) -> None:
+        """Refuses a connection beyond the limit."""
+        super().connection_made(transport)
+        if len(self.connections) > self.most:
+            self.metrics.count("matchlake_connections_refused_total")
+            transport.abort()
+        else:
+            self._start_timer()
+
+    def data_received(self, data: bytes) -> None:
+        """Ends the connection if its headers are too long."""
+        if self._timer is not None:
+            if self._head > _HEAD_BYTES:
+                self.transport.abort()
+                return
+            self._head += len(data)
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """Starts the time of a request's headers."""
+        super().on_message_begin()
+        self._start_timer()
+
+    def on_headers_complete(self) -> None:
+        """Ends the time of the headers."""
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends the time of the headers."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _start_timer(self) -> None:
+        if self._timer is None:
+            self._head = 0
+            self._timer = self.loop.call_later(self.seconds, self.transport.abort)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def connection_class(metrics: Metrics, most: int, seconds: float) -> type[Connection]:
+    """The class of connections: `most` at a time, `seconds` for the headers of a request."""
+    limits = {"metrics": metrics, "most": most, "seconds": seconds}
+    return type("LimitedConnection", (Connection,), limits)

@@ -1,0 +1,74 @@
+"""The model in use, and the swap to a new one.
+
+A request takes the model once and keeps it to its end, so no answer mixes two versions. A new model
+is loaded and verified beside the old one, which serves until then, and stays if the new one is
+refused.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from matchlake.errors import MatchlakeError
+from matchlake.serve.loading import Served, load_served
+
+_log = logging.getLogger(__name__)
+POINTER = "current"
+"""A file in the folder of a registered model: the name of the export to serve."""
+
+Mark = tuple[tuple[int, int, int], ...]
+
+
+class CurrentModel:
+    """The model of an export at `path`, or of the export that a pointer in `path` names.
+
+    `on_change` is told of `swaps`, and of `refusals`: exports that are not served.
+    """
+
+    def __init__(self, path: Path, on_change: Callable[[str], None] | None = None) -> None:
+        self._path = path
+        self._on_change = on_change
+        self._mark = self._current_mark()
+        self.model: Served = load_served(self.export())
+
+    def export(self) -> Path:
+        """The export to serve now."""
+        pointer = self._path / POINTER
+        if not pointer.is_file():
+            return self._path
+        return self._path / Path(pointer.read_text(encoding="utf-8").strip()).name
+
+    def refresh(self) -> bool:
+        """Loads a changed export and puts it in use; whether it did. Blocks while it loads."""
+        mark = self._current_mark()
+        if mark == self._mark or not mark:
+            return False
+        try:
+            model = load_served(self.export())
+        except (MatchlakeError, OSError, ValueError) as error:
+            # A write may still be under way, so the same export is tried again.
+            if self._current_mark() == mark:
+                self._mark = mark
+                _log.error("%s is not served, %s stays: %s", self._path, self.model.version, error)
+                self._tell("refusals")
+            return False
+        if self._current_mark() != mark:
+            return False
+        before, self.model, self._mark = self.model, model, mark
+        _log.warning("%s: version %s replaces %s", model.name, model.version, before.version)
+        self._tell("swaps")
+        return True
+
+    def _tell(self, what: str) -> None:
+        if self._on_change:
+            self._on_change(what)
+
+    def _current_mark(self) -> Mark:
+        """The files of the export with their times and sizes; empty while there are none."""
+        try:
+            export = self.export()
+            files = sorted(export.rglob("*")) if export.is_dir() else [export]
+            found = [each.stat() for each in files]
+        except OSError:
+            return ()
+        return tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in found)

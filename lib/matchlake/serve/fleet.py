@@ -1,0 +1,149 @@
+"""The processes of a server: started, watched, started again, and ended.
+
+It imports nothing of the server: the processes load their packages while the command still reads
+conf.
+"""
+
+import logging
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from matchlake.errors import ConfigError, ModelError
+from matchlake.io.child_processes import one_thread_each
+
+_log = logging.getLogger(__name__)
+_LOOK_SECONDS, _RESTART_SECONDS, _START_SECONDS = 0.2, 1.0, 120.0
+_BACKLOG = 2048
+
+
+class Worker:
+    """One process, which waits for its settings."""
+
+    def __init__(self) -> None:
+        own, theirs = socket.socketpair()
+        self.process = subprocess.Popen(  # noqa: S603 - this program itself
+            [sys.executable, "-m", "matchlake.serve", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env=one_thread_each(),
+            start_new_session=True,
+        )
+        theirs.close()
+        self.channel = own
+
+    def start(self, settings: Mapping[str, Any], listener: socket.socket) -> None:
+        """Sends the settings and the socket to listen at."""
+        from matchlake.serve.settings import send  # noqa: PLC0415 - it brings the params classes
+
+        try:
+            send(self.channel, settings, [listener.fileno()])
+        except OSError:
+            raise ModelError("A process of the server ended before it started.") from None
+
+    def wait_ready(self) -> dict[str, Any]:
+        """What the process serves; raises ModelError with the reason if it does not start."""
+        from matchlake.serve.settings import receive  # noqa: PLC0415
+
+        self.channel.settimeout(_START_SECONDS)
+        try:
+            answer: dict[str, Any] | None = receive(self.channel)[0]
+        except OSError:
+            answer = None
+        if answer is None or "error" in answer:
+            reason = "a process of the server ended" if answer is None else answer["error"]
+            raise ModelError(f"The server does not start: {reason}")
+        return answer
+
+    def end(self, number: int = signal.SIGTERM) -> None:
+        """Asks the process to end."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+
+class Fleet:
+    """All processes. `first` is one that loads its packages already."""
+
+    def __init__(self, settings: Mapping[str, Any], listener: socket.socket, first: Worker) -> None:
+        self._settings, self._listener = settings, listener
+        self._count: int = settings["workers"]
+        self._workers = [first, *(Worker() for _ in range(self._count - 1))]
+        self._started = [0.0] * self._count
+        self._is_stopping = False
+
+    def start(self) -> dict[str, Any]:
+        """Starts all processes; what they serve. Raises ModelError if one does not start."""
+        for number, worker in enumerate(self._workers):
+            worker.start({**self._settings, "worker": number}, self._listener)
+            self._started[number] = time.monotonic()
+        served = [worker.wait_ready() for worker in self._workers]
+        return served[0]
+
+    def run(self, seconds: float, refresh: Callable[[], None]) -> None:
+        """Watches the processes until SIGTERM or SIGINT; then they finish within `seconds`."""
+        before = [
+            (each, signal.signal(each, self._stop)) for each in (signal.SIGTERM, signal.SIGINT)
+        ]
+        try:
+            while not self._is_stopping:
+                refresh()
+                self._restart_ended()
+                time.sleep(_LOOK_SECONDS)
+        finally:
+            self.stop(seconds)
+            for number, handler in before:
+                signal.signal(number, handler)
+
+    def stop(self, seconds: float) -> None:
+        """Ends all processes: after `seconds` by force."""
+        for worker in self._workers:
+            worker.end()
+        deadline = time.monotonic() + seconds
+        for worker in self._workers:
+            try:
+                worker.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.end(signal.SIGKILL)
+                worker.process.wait()
+
+    def _stop(self, *_: Any) -> None:
+        self._is_stopping = True
+
+    def _restart_ended(self) -> None:
+        now = time.monotonic()
+        for number, worker in enumerate(self._workers):
+            code = worker.process.poll()
+            if code is None or now - self._started[number] < _RESTART_SECONDS:
+                continue
+            _log.error("process %d of the server ended with code %d; it starts again", number, code)
+            self._started[number] = now
+            self._workers[number] = Worker()
+            self._workers[number].start({**self._settings, "worker": number}, self._listener)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The socket of all processes; raises ConfigError if the address is not free."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"The server cannot listen at {host}:{port}: {error.strerror}. Choose another "
+            "serving.port, or end the program that uses it."
+        ) from None
+    return listener
+
+
+def counters_file(folder: Path | None = None) -> Path:
+    """A place for the counters of the processes."""
+    return Path(tempfile.mkdtemp(prefix="matchlake-serve-", dir=folder)) / "counters"

@@ -1,0 +1,48 @@
+"""The prediction log's producer: kafka-python behind the few methods that the log needs."""
+
+from collections.abc import Callable
+from typing import Any
+
+from matchlake.io.brokers import Broker
+
+_BLOCK_MS = 2_000
+
+
+class KafkaEvents:
+    """Sends events to one topic; raises OSError while the broker does not answer."""
+
+    def __init__(self, broker: Broker, topic: str) -> None:
+        from kafka import KafkaProducer  # noqa: PLC0415 - only with a log
+        from kafka.errors import KafkaError  # noqa: PLC0415
+
+        self._topic, self._error = topic, KafkaError
+        try:
+            self._producer = KafkaProducer(
+                **broker.client_options(),
+                acks="all",
+                linger_ms=20,
+                max_block_ms=_BLOCK_MS,
+                request_timeout_ms=10_000,
+            )
+        except (KafkaError, OSError, AssertionError) as error:
+            raise OSError(f"{broker.address}: {error}") from None
+
+    def send(self, key: bytes, value: bytes, done: Callable[[Exception | None], Any]) -> None:
+        """Sends one event; `done` gets the error, or None when the broker has it."""
+        try:
+            future = self._producer.send(self._topic, value, key)
+        except (self._error, AssertionError) as error:
+            raise OSError(str(error)) from None
+        future.add_callback(lambda _: done(None))
+        future.add_errback(done)
+
+    def flush(self, seconds: float) -> None:
+        """Waits until what was sent has arrived or failed."""
+        try:
+            self._producer.flush(timeout=seconds)
+        except self._error:
+            return
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._producer.close(timeout=1)

@@ -1,0 +1,109 @@
+"""Lists of a recommender for a request: checked parameters, erased users, and the log."""
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matchlake.serve.errors import RequestError
+from matchlake.serve.prediction_log import Answered, now
+from matchlake.serve.recommender import MOST_LISTED, Listed, RecommenderServer
+from matchlake.serve.state import State
+
+DEFAULT_K = 10
+_INLINE_LISTS = 4
+"""Up to so many lists are made at once; more of them in the thread for large requests."""
+
+
+async def lists_of(
+    state: State,
+    model: RecommenderServer,
+    columns: Mapping[str, Sequence[Any]],
+    params: Mapping[str, Any],
+) -> tuple[list[Listed], dict[str, str]]:
+    """The list of each user in the column user_id, and the header with their id in the log.
+
+    The column exclude_seen, if there is one, has further items to leave out. A null user gets the
+    list of an unknown one. Raises RequestError for other columns and parameters.
+    """
+    check_names(columns, {"user_id"}, {"exclude_seen"}, "column")
+    check_names(params, set(), {"k"}, "parameter")
+    k = checked_k(params.get("k", DEFAULT_K))
+    if len(columns["user_id"]) > state.params.max_rows:
+        raise RequestError(
+            f"The request has {len(columns['user_id'])} users; at most {state.params.max_rows} are "
+            "answered.",
+            "user_id",
+        )
+    users = [
+        None if user is None else model.check_id(user, "user_id") for user in columns["user_id"]
+    ]
+    without = columns.get("exclude_seen", [None] * len(users))
+    excluded = [[] if each is None else checked_items(model, each) for each in without]
+    shown = [None if user is None or state.is_erased(user) else user for user in users]
+
+    def work() -> list[Listed]:
+        pairs = zip(shown, excluded, strict=True)
+        return [model.recommend(user, k, items) for user, items in pairs]
+
+    few = len(shown) <= _INLINE_LISTS
+    loop = asyncio.get_running_loop()
+    found = work() if few else await loop.run_in_executor(state.pool, work)
+    state.metrics.count("matchlake_rows_total", len(found))
+    inputs: dict[str, Sequence[Any]] = {"k": [k] * len(found), "exclude": excluded}
+    return found, logged(state, model, inputs, found, shown)
+
+
+def logged(
+    state: State,
+    model: RecommenderServer,
+    inputs: Mapping[str, Sequence[Any]],
+    lists: Sequence[Listed],
+    users: Sequence[str | None],
+) -> dict[str, str]:
+    """Logs lists; the header with their id, or none without a log. Erased users are null."""
+    if state.log is None:
+        return {}
+    request_id = os.urandom(12).hex()
+    outputs = {
+        "item_id": [each.items for each in lists],
+        "score": [each.scores for each in lists],
+    }
+    state.log.offer(
+        Answered(
+            *(request_id, now(), model.name, model.version),
+            inputs=inputs,
+            outputs=outputs,
+            users=users,
+        )
+    )
+    return {"x-prediction-id": request_id}
+
+
+def checked_k(value: Any) -> int:
+    """The length of a list; raises RequestError for anything else."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 9:  # noqa: PLR2004
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_LISTED:
+        raise RequestError(f"k must be a whole number from 1 to {MOST_LISTED}.", "k")
+    return value
+
+
+def checked_items(model: RecommenderServer, value: Any) -> list[str]:
+    """Ids of items to leave out; raises RequestError for anything else."""
+    if not isinstance(value, list):
+        raise RequestError("Items to leave out must be a list of ids.", "exclude")
+    return [model.check_id(item, "exclude") for item in value]
+
+
+def check_names(found: Mapping[str, Any], needed: set[str], more: set[str], what: str) -> None:
+    """Raises RequestError for a name that is missing, or that is not known."""
+    for name in found:
+        if name not in needed | more:
+            known = ", ".join(sorted(needed | more)) or "none"
+            raise RequestError(
+                f"There is no {what} {str(name)[:80]!r}; this model has {known}.", name
+            )
+    for name in sorted(needed):
+        if name not in found:
+            raise RequestError(f"The {what} {name} is missing.", name)

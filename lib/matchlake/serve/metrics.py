@@ -1,0 +1,131 @@
+"""Counters and a histogram of all processes of a server, as text for Prometheus.
+
+Each process counts in its own row of a small file that all of them map. So a scrape of one process
+shows the sums, and a process that starts again goes on counting.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+"""Upper limits of the latency histogram, in seconds."""
+
+ROUTES = ("invocations", "infer", "recommend", "similar", "other")
+STATUSES = ("2xx", "4xx", "429", "5xx")
+
+
+class Counter(NamedTuple):
+    """A counter without labels."""
+
+    name: str
+    help: str
+
+
+COUNTERS = (
+    Counter("matchlake_rows_total", "Rows and lists that were answered."),
+    Counter("matchlake_received_bytes_total", "Bytes of the bodies of requests."),
+    Counter("matchlake_sent_bytes_total", "Bytes of the bodies of answers."),
+    Counter("matchlake_model_swaps_total", "Models that replaced another one."),
+    Counter("matchlake_model_refusals_total", "Models that were found and not served."),
+    Counter("matchlake_erased_user_requests_total", "Requests for erased users."),
+    Counter("matchlake_events_sent_total", "Events of the prediction log that a broker has."),
+    Counter("matchlake_events_lost_total", "Events of the prediction log that are lost."),
+    Counter("matchlake_connections_refused_total", "Connections beyond the limit."),
+)
+_PLACES = {counter.name: place for place, counter in enumerate(COUNTERS)}
+_REQUESTS = len(COUNTERS)
+_HISTOGRAM = _REQUESTS + len(ROUTES) * len(STATUSES)
+_SUM = _HISTOGRAM + len(BUCKETS) + 1
+_IN_FLIGHT, _WAITING = _SUM + 1, _SUM + 2
+_WIDTH = _SUM + 3
+
+
+class Metrics:
+    """The counters of one process, row `worker` of the file at `path`."""
+
+    def __init__(self, path: Path | None = None, worker: int = 0, workers: int = 1) -> None:
+        shape = (workers, _WIDTH)
+        if path is None:
+            self._all = np.zeros(shape)
+        else:
+            self._all = np.memmap(path, np.float64, "r+", shape=shape)
+        self._own = self._all[worker]
+        self._lock = threading.Lock()
+        self._own[_IN_FLIGHT] = self._own[_WAITING] = 0.0
+
+    @staticmethod
+    def create(path: Path, workers: int) -> None:
+        """Writes the file for so many processes."""
+        path.write_bytes(np.zeros((workers, _WIDTH)).tobytes())
+
+    def count(self, name: str, by: float = 1.0) -> None:
+        """Adds to a counter of COUNTERS."""
+        with self._lock:
+            self._own[_PLACES[name]] += by
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """Counts an answer."""
+        kind = "429" if status == 429 else f"{status // 100}xx"  # noqa: PLR2004 - its own column
+        kind = kind if kind in STATUSES else "4xx"
+        place = ROUTES.index(route) * len(STATUSES) + STATUSES.index(kind)
+        self._own[_REQUESTS + place] += 1
+        bucket = int(np.searchsorted(BUCKETS, seconds))
+        self._own[_HISTOGRAM + bucket] += 1
+        self._own[_SUM] += seconds
+
+    def gauge(self, in_flight: int, waiting: int) -> None:
+        """Sets the requests in work, and the events that wait for the broker."""
+        self._own[_IN_FLIGHT], self._own[_WAITING] = in_flight, waiting
+
+    def value(self, name: str) -> float:
+        """A counter over all processes."""
+        return float(self._all[:, _PLACES[name]].sum())
+
+    def text(self, model: Mapping[str, str]) -> str:
+        """All metrics in Prometheus' text format; `model` are labels of `matchlake_model_info`."""
+        sums = self._all.sum(axis=0)
+        lines = [*_head("matchlake_model_info", "gauge", "The model that this process serves.")]
+        lines.append(f"matchlake_model_info{_labels(model)} 1")
+        for place, counter in enumerate(COUNTERS):
+            lines += [*_head(counter.name, "counter", counter.help)]
+            lines.append(f"{counter.name} {sums[place]:.0f}")
+        lines += _head("matchlake_requests_total", "counter", "Answers by route and status.")
+        for number, route in enumerate(ROUTES):
+            for place, status in enumerate(STATUSES):
+                value = sums[_REQUESTS + number * len(STATUSES) + place]
+                labels = _labels({"route": route, "status": status})
+                lines.append(f"matchlake_requests_total{labels} {value:.0f}")
+        lines += _head("matchlake_requests_in_flight", "gauge", "Requests that are answered now.")
+        lines.append(f"matchlake_requests_in_flight {sums[_IN_FLIGHT]:.0f}")
+        lines += _head("matchlake_events_waiting", "gauge", "Events that wait for the broker.")
+        lines.append(f"matchlake_events_waiting {sums[_WAITING]:.0f}")
+        return "\n".join([*lines, *_histogram(sums), ""])
+
+
+def _histogram(sums: np.ndarray) -> Iterable[str]:
+    name, below = "matchlake_request_seconds", 0.0
+    yield from _head(name, "histogram", "Seconds from the request's headers to its answer.")
+    for place, limit in enumerate((*map(str, BUCKETS), "+Inf")):
+        below += float(sums[_HISTOGRAM + place])
+        yield f'{name}_bucket{{le="{limit}"}} {below:.0f}'
+    yield f"{name}_sum {sums[_SUM]!r}".replace("np.float64(", "").rstrip(")")
+    yield f"{name}_count {below:.0f}"
+
+
+def _head(name: str, kind: str, text: str) -> Iterable[str]:
+    return f"# HELP {name} {text}", f"# TYPE {name} {kind}"
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    escaped = (
+        f'{name}="{value}"'
+        for name, value in (
+            (n, v.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n"))
+            for n, v in labels.items()
+        )
+    )
+    return f"{{{','.join(escaped)}}}"

@@ -1,0 +1,92 @@
+"""MLflow's protocol: /invocations, /ping and /version."""
+
+import os
+from importlib.metadata import version
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from matchlake.serve.answers import answer
+from matchlake.serve.doors import body_of
+from matchlake.serve.errors import RequestError
+from matchlake.serve.lists import lists_of
+from matchlake.serve.prediction_log import Answered, now
+from matchlake.serve.scoring import Scored, ScoringServer
+from matchlake.serve.state import State
+from matchlake.serve.tables import Columns, invocation, parsed
+
+INLINE_ROWS = 50
+"""Up to so many rows are scored at once; more of them in a thread."""
+
+
+def routes(state: State) -> list[BaseRoute]:
+    """The routes of MLflow's scoring server."""
+
+    async def invocations(request: Request) -> Response:
+        columns, params = invocation(parsed(await body_of(request, state)))
+        model = state.model
+        if isinstance(model, ScoringServer):
+            if params:
+                name = next(iter(params))
+                raise RequestError(f"The model has no parameter {str(name)[:80]!r}.", name)
+            scored, headers = await scored_rows(state, model, columns)
+            names = list(scored.columns)
+            rows = zip(*scored.columns.values(), strict=True)
+            found: list[Any] = [dict(zip(names, row, strict=True)) for row in rows]
+        else:
+            lists, headers = await lists_of(state, model, columns, params)
+            found = [{"item_id": each.items, "score": each.scores} for each in lists]
+        return answer({"predictions": found}, model, headers)
+
+    async def ping(_: Request) -> Response:
+        return Response(b"\n", 503 if state.is_stopping else 200, media_type="application/json")
+
+    async def shown_version(_: Request) -> Response:
+        return Response(version("matchlake"), media_type="text/plain")
+
+    return [
+        Route("/invocations", invocations, methods=["POST"]),
+        Route("/ping", ping),
+        Route("/health", ping),
+        Route("/version", shown_version),
+    ]
+
+
+async def scored_rows(
+    state: State, model: ScoringServer, columns: Columns
+) -> tuple[Scored, dict[str, str]]:
+    """The outputs of rows, logged, and the header with their id in the log."""
+    rows, log = model.check_rows(columns, state.params.max_rows), state.log
+    if rows <= INLINE_ROWS:
+        scored = model.score(columns, hashed=log is not None)
+    else:
+        scored = await in_thread(state, lambda: model.score(columns, hashed=log is not None))
+    state.metrics.count("matchlake_rows_total", rows)
+    if log is None:
+        return scored, {}
+    # Keys are not logged: they may name persons.
+    inputs = {each.name: columns[each.name] for each in model.signature.columns}
+    request_id = new_id()
+    log.offer(
+        Answered(
+            *(request_id, now(), model.name, model.version),
+            inputs=inputs,
+            outputs=scored.columns,
+            features_hash=scored.features_hash,
+        )
+    )
+    return scored, {"x-prediction-id": request_id}
+
+
+async def in_thread(state: State, work: Any) -> Any:
+    """The result of `work`, which runs in the thread for large requests."""
+    import asyncio  # noqa: PLC0415 - beside its one use
+
+    return await asyncio.get_running_loop().run_in_executor(state.pool, work)
+
+
+def new_id() -> str:
+    """A new id of a request."""
+    return os.urandom(12).hex()

@@ -1,0 +1,237 @@
+"""The prediction log: an event per answered row, sent to a topic by a thread of its own.
+
+A request only appends to a bounded queue. What finds no place, or no broker before the process
+ends, is lost and counted. With a buffer the events wait in a SQLite file instead.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+from matchlake.serve.event_buffer import EventBuffer
+from matchlake.serve.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+_IDLE_SECONDS, _RETRY_SECONDS = 0.05, 1.0
+_BATCH = 500
+
+SENT, LOST = "matchlake_events_sent_total", "matchlake_events_lost_total"
+
+
+class Answered(NamedTuple):
+    """A request and its answer, as it waits in the queue."""
+
+    id: str
+    seconds: float
+    """The time, in seconds since 1970."""
+    model: str
+    version: str
+    inputs: Mapping[str, Sequence[Any]]
+    """Values by column, one per row."""
+    outputs: Mapping[str, Sequence[Any]]
+    features_hash: str | None = None
+    users: Sequence[str | None] = ()
+    """The user of each row, for a recommender; one that is not logged is left out before."""
+
+
+Done = Callable[[Exception | None], Any]
+"""Is told of the end of a send: the error, or None when the broker has the event."""
+
+
+class Producer(Protocol):
+    """Sends events; of kafka-python's producer, what the log needs."""
+
+    def send(self, key: bytes, value: bytes, done: Done) -> None:
+        """Sends one event; raises OSError without a broker."""
+
+    def flush(self, seconds: float) -> None:
+        """Waits until what was sent has arrived or failed."""
+
+    def close(self) -> None:
+        """Ends the connection."""
+
+
+class PredictionLog:
+    """Sends events in the background. `connect` raises OSError while no broker answers."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Producer],
+        most: int,
+        metrics: Metrics,
+        buffer: EventBuffer | None = None,
+    ) -> None:
+        self._connect, self._most, self._metrics, self._buffer = connect, most, metrics, buffer
+        self._queue: deque[Answered] = deque()
+        self._rows = 0
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._producer: Producer | None = None
+        self._thread = threading.Thread(target=self._work, name="prediction log", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Events in the queue."""
+        return self._rows
+
+    def offer(self, answered: Answered) -> None:
+        """Queues the events of an answer, or counts them as lost. Never waits for the broker."""
+        rows = _rows(answered)
+        with self._lock:
+            if self._rows + rows > self._most:
+                self._metrics.count(LOST, rows)
+                return
+            self._rows += rows
+            self._queue.append(answered)
+
+    def close(self, seconds: float) -> None:
+        """Sends what waits, for at most so long; counts the rest as lost."""
+        self._stop.set()
+        self._thread.join(seconds)
+        with self._lock:
+            left, self._rows = self._rows, 0
+            self._queue.clear()
+        self._metrics.count(LOST, left)
+
+    def _work(self) -> None:
+        while not (self._stop.is_set() and not self._queue):
+            if self._producer is None and not self._reconnect():
+                if self._buffer is not None:
+                    self._keep()
+                elif self._stop.is_set():
+                    return
+                self._stop.wait(_RETRY_SECONDS)
+                continue
+            sent = self._send_kept() + self._send_queued()
+            if not sent:
+                self._stop.wait(_IDLE_SECONDS)
+        if self._producer is not None:
+            self._producer.flush(_RETRY_SECONDS)
+            self._producer.close()
+
+    def _reconnect(self) -> bool:
+        try:
+            self._producer = self._connect()
+        except OSError as error:
+            _log.warning("the prediction log has no broker: %s", error)
+            return False
+        return True
+
+    def _send_queued(self) -> int:
+        sent = 0
+        for key, value in self._taken():
+            self._send(key, value)
+            sent += 1
+        return sent
+
+    def _send_kept(self) -> int:
+        """Sends what the buffer holds; an event leaves it when the broker has it."""
+        if self._buffer is None or self._producer is None:
+            return 0
+        kept = self._buffer.first(_BATCH)
+        arrived: list[int] = []
+        for number, key, value in kept:
+            self._send(key, value, partial(_note, arrived, number))
+        if kept:
+            if self._producer is not None:
+                self._producer.flush(_RETRY_SECONDS * 10)
+            self._buffer.remove(arrived)
+        return len(arrived)
+
+    def _send(self, key: bytes, value: bytes, done: Done | None = None) -> None:
+        def finished(error: Exception | None) -> None:
+            if error is None:
+                self._metrics.count(SENT)
+            elif done is None:
+                self._lose(key, value)
+            if done is not None:
+                done(error)
+
+        if self._producer is None:
+            finished(OSError("no broker"))
+            return
+        try:
+            self._producer.send(key, value, finished)
+        except OSError as error:
+            _log.warning("the prediction log lost its broker: %s", error)
+            self._producer.close()
+            self._producer = None
+            finished(error)
+
+    def _lose(self, key: bytes, value: bytes) -> None:
+        if self._buffer is None:
+            self._metrics.count(LOST)
+        else:
+            self._metrics.count(LOST, self._buffer.add([(key, value)]))
+
+    def _keep(self) -> None:
+        """Moves the queue into the buffer."""
+        assert self._buffer is not None  # noqa: S101 - asked before
+        self._metrics.count(LOST, self._buffer.add(list(self._taken())))
+
+    def _taken(self) -> Iterator[tuple[bytes, bytes]]:
+        """The events at the head of the queue, taken out of it."""
+        for _ in range(_BATCH):
+            with self._lock:
+                if not self._queue:
+                    return
+                answered = self._queue.popleft()
+                self._rows -= _rows(answered)
+            yield from events_of(answered)
+
+
+def _note(arrived: list[int], number: int, error: Exception | None) -> None:
+    if error is None:
+        arrived.append(number)
+
+
+def _rows(answered: Answered) -> int:
+    return len(next(iter(answered.outputs.values()), ()))
+
+
+def events_of(answered: Answered) -> Iterator[tuple[bytes, bytes]]:
+    """The key and the JSON of each row's event; bronze.prediction_events has the same columns."""
+    time_ = datetime.fromtimestamp(answered.seconds, UTC).isoformat(timespec="microseconds")
+    for row in range(_rows(answered)):
+        key = f"{answered.id}-{row}"
+        outputs = {name: values[row] for name, values in answered.outputs.items()}
+        event = {
+            "id": key,
+            "predicted_at": time_,
+            "model": answered.model,
+            "version": answered.version,
+            "user_id": answered.users[row] if answered.users else None,
+            "features_hash": answered.features_hash,
+            "inputs": _json({name: values[row] for name, values in answered.inputs.items()}),
+            "outputs": _json(outputs),
+            "score": _score(outputs),
+            "propensity": 1.0,
+        }
+        yield key.encode(), _json(event).encode()
+
+
+def _score(outputs: Mapping[str, Any]) -> float | None:
+    """The number of a row: a prediction, the probability of its label, the best item's score."""
+    for name in ("prediction", "probabilities", "score"):
+        value = outputs.get(name)
+        if isinstance(value, list):
+            value = max((each for each in value if each is not None), default=None)
+        if isinstance(value, int | float):
+            return float(value)
+    return None
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def now() -> float:
+    """The time of an answer, in seconds since 1970."""
+    return time.time()

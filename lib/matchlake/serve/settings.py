@@ -1,0 +1,58 @@
+"""What a process of the server is told, and the channel over which it is told."""
+
+import json
+import socket
+import struct
+from typing import Any
+
+from matchlake.io.params import KafkaParams
+from matchlake.io.secrets.params import SecretsParams
+from matchlake.io.secrets.value import SecretRef
+from matchlake.params import Params
+from matchlake.serve.params import ServingParams
+
+_LENGTH = struct.Struct("!Q")
+_MOST = 16_000_000
+
+
+class ServerSettings(Params):
+    """The settings of one process; references to secrets, and no secret."""
+
+    path: str
+    """The export, or the folder of a registered model's exports."""
+    serving: ServingParams
+    secrets: SecretsParams
+    kafka: KafkaParams
+    lakehouse: str | None
+    salt: SecretRef | None
+    """The salt of the hashes of erased users."""
+    erased_users: str | None
+    """The file with the hashes of erased users; None: there is none."""
+    metrics: str
+    """The file with the counters of all processes."""
+    worker: int
+    workers: int
+
+
+def send(channel: socket.socket, message: Any, descriptors: list[int] | None = None) -> None:
+    """Sends a JSON value, and open files with it."""
+    data = json.dumps(message).encode()
+    socket.send_fds(channel, [_LENGTH.pack(len(data))], descriptors or [])
+    channel.sendall(data)
+
+
+def receive(channel: socket.socket) -> tuple[Any, list[int]]:
+    """A JSON value and open files; None at the end of the channel."""
+    head, descriptors, _, _ = socket.recv_fds(channel, _LENGTH.size, 1)
+    while head and len(head) < _LENGTH.size:
+        head += channel.recv(_LENGTH.size - len(head))
+    if not head:
+        return None, []
+    (length,) = _LENGTH.unpack(head)
+    data = b""
+    while len(data) < min(length, _MOST):
+        part = channel.recv(length - len(data))
+        if not part:
+            return None, list(descriptors)
+        data += part
+    return json.loads(data), list(descriptors)
