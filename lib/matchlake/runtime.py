@@ -33,6 +33,7 @@ from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.secrets import CachedSecrets, SecretStore, mask_log, secret_chain
 from matchlake.io.spark_executors import log_executors
 from matchlake.io.storage import storage_settings
+from matchlake.io.telemetry import reporting_to
 from matchlake.io.terminal import last_lines, output_redirected
 from matchlake.lakehouse.views import fixed_views
 
@@ -176,7 +177,8 @@ def _running(config: JobConfig, name: str) -> Iterator[Runtime]:
     ours = SparkSession.getActiveSession() is None and not on_databricks()
     runtime = start(config, name)
     try:
-        yield runtime
+        with reporting_to(config.telemetry, runtime.secrets, name, config.env):
+            yield runtime
     finally:
         if ours:
             runtime.spark.stop()

@@ -131,7 +131,7 @@ class ViewSpec:
     """A view over the product's tables: `query` names them as `schema.table`.
 
     `needs` are the tables and views that the query reads; without one of them the view is not
-    created.
+    created. A metric view `has_measures`; its `query` is YAML instead of SQL.
     """
 
     name: str
@@ -139,6 +139,7 @@ class ViewSpec:
     columns: tuple[tuple[str, str], ...]
     query: str
     needs: tuple[str, ...]
+    has_measures: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.name)

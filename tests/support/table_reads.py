@@ -17,7 +17,6 @@ from matchlake.lakehouse.table_registry import declared_tables
 from matchlake.lakehouse.views import fixed_views
 
 END_PRODUCTS = {
-    "bronze.ingest_batches": "the audit table of streams: its job reads it, and people do",
     "bronze.lake_files": "the audit table of files: its job reads it, and people do",
     "bronze.lake_quarantine": "gold.quarantine_by_reason, which spans what is there",
     "gold.feature_vocabulary": "people, to understand a feature column",

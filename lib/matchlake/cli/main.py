@@ -35,6 +35,11 @@ PRODUCTION = (
         "Shows histograms and counts of a table's columns, or their drift since a version.",
     ),
     LazyCommand(
+        "report",
+        "matchlake.cli.report:report_command",
+        "Writes a report as an HTML page or a dashboard: ingestion, recommendations, drift ...",
+    ),
+    LazyCommand(
         "streams",
         "matchlake.cli.streams:streams_app",
         "Shows the state of the streams that `ingest_events` reads.",

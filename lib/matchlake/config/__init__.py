@@ -47,6 +47,7 @@ from matchlake.io.secrets import (
     refuse_redirected_secrets,
 )
 from matchlake.io.storage import check_below, check_place, refuse_keys
+from matchlake.io.telemetry.params import TelemetryParams
 from matchlake.io.yaml_files import Keys, parse_value
 from matchlake.params import Params, changed_keys, is_fixed, nearest, problems_of, settable_keys
 from matchlake.profiling.params import ProfileParams
@@ -97,6 +98,8 @@ class JobConfig(Params):
     training_sets: dict[str, TrainingSetTable] = Field(default_factory=dict)
     """The training sets that `build_training_sets` writes, by name."""
     storage: StorageParams = StorageParams()
+    telemetry: TelemetryParams = TelemetryParams()
+    """Where metrics, traces and logs of jobs go."""
     tracking: TrackingParams = TrackingParams()
     train: TrainParams = TrainParams()
     recommend: RecommendParams = RecommendParams()

@@ -8,12 +8,15 @@ import logging
 from collections.abc import Collection, Mapping
 
 from pyspark.sql.types import TimestampType
+from pyspark.version import __version__ as pyspark_version
 
 from matchlake.config import JobConfig
 from matchlake.ingest.silver_rules import SilverRules
 from matchlake.ingest.tables import stream_views
+from matchlake.io.databricks import on_databricks
 from matchlake.io.delta import Lakehouse
 from matchlake.lakehouse.table_registry import table_names
+from matchlake.reports.metric_views import metric_views
 from matchlake.schemas import (
     EVENT_TIME,
     INTERACTIONS,
@@ -28,6 +31,7 @@ from matchlake.schemas import (
 )
 
 _log = logging.getLogger(__name__)
+_METRIC_VIEWS = (4, 2)
 
 SCHEMAS = ("bronze", "silver", "gold")
 """The schemas of all tables and views."""
@@ -191,7 +195,16 @@ def fixed_views(config: JobConfig) -> tuple[ViewSpec, ...]:
     rated = predicted_ratings_with_titles(config.recommend.clip_range)
     titled = (RECOMMENDATIONS_WITH_TITLES, RELATED_ITEMS_WITH_TITLES, rated)
     left_out = silver_quarantine_views(config)
-    return (*streams, *left_out, TOP_ITEMS, USERS_WITH_FEW_RATINGS, *titled, *wide_views(config))
+    measured = metric_views(config.ingest.batch_log) if has_metric_views() else ()
+    return (
+        *(*streams, *left_out, TOP_ITEMS, USERS_WITH_FEW_RATINGS),
+        *(*titled, *wide_views(config), *measured),
+    )
+
+
+def has_metric_views() -> bool:
+    """Whether this Spark has metric views: Databricks, and open-source Spark from 4.2 on."""
+    return on_databricks() or tuple(map(int, pyspark_version.split(".")[:2])) >= _METRIC_VIEWS
 
 
 def silver_quarantine_views(config: JobConfig) -> list[ViewSpec]:

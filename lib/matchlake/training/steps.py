@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from matchlake.errors import ConfigError
 from matchlake.io.fit_checkpoints import FitCheckpoints
 from matchlake.io.mlflow_tracking import Run
+from matchlake.io.telemetry import count, observe, set_level
 from matchlake.recommender.algorithms import algorithm_of
 from matchlake.recommender.checkpoint import Checkpointer
 from matchlake.recommender.progress import Progress, ProgressCallback
@@ -72,6 +73,7 @@ def fit_model(
 
     def callback(progress: Progress) -> None:
         checkpoints.mark(progress.iteration)
+        _record(params.algorithm, progress)
         for call in callbacks:
             call(progress)
 
@@ -124,6 +126,14 @@ def _newcomers(
     if rated.isEmpty() and (described is None or described.isEmpty()):
         return None
     return rated, described
+
+
+def _record(algorithm: str, progress: Progress) -> None:
+    """The progress in the metrics of telemetry."""
+    count("matchlake.fit.iterations", len(progress.each) or 1, algorithm=algorithm)
+    set_level("matchlake.fit.loss", progress.loss, algorithm=algorithm)
+    for seconds in progress.each or (progress.seconds,):
+        observe("matchlake.fit.seconds", seconds, algorithm=algorithm)
 
 
 def progress_to(run: Run) -> ProgressCallback:

@@ -49,6 +49,7 @@ from matchlake.ingest.streams.reconciliation import (
     unlinked_message,
 )
 from matchlake.io.delta import Lakehouse
+from matchlake.io.telemetry import count
 from matchlake.schemas import quote_text
 
 _SHOWN = 10
@@ -315,7 +316,11 @@ class BatchLog:
         self.lakehouse.merge(frame, spec, retry_on_conflict=True)
         if messages:
             raise self._error(messages)
-        return summed(counts_of(entry) for entry in entries)
+        counts = summed(counts_of(entry) for entry in entries)
+        for name in ("offsets", "valid", "quarantined", "gaps"):
+            count(f"matchlake.batch.{name}", getattr(counts, name), stream=self.name)
+        count("matchlake.batch.bytes", sum(e["bytes"] or 0 for e in entries), stream=self.name)
+        return counts
 
     def _broken_rules(
         self, batches: set[Batch], codes: Mapping[Key, list[tuple[str, int]]]

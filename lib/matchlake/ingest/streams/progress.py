@@ -18,6 +18,8 @@ from pyspark.sql.streaming.listener import (
     StreamingQueryProgress,
 )
 
+from matchlake.io.telemetry import observe, set_level
+
 _log = logging.getLogger(__name__)
 
 FOLDER = "progress"
@@ -108,6 +110,8 @@ class ProgressListener(StreamingQueryListener):
 
     def _report(self, query: str, progress: Progress) -> None:
         self._names[query] = progress
+        observe("matchlake.batch.seconds", progress.batch_seconds, stream=progress.stream)
+        set_level("matchlake.batch.lag", progress.lag_records, stream=progress.stream)
         # In a local lakehouse the file has it, and `matchlake streams status` shows it.
         level = logging.INFO if self._folder is None else logging.DEBUG
         _log.log(level, "%s", json.dumps(progress._asdict()))

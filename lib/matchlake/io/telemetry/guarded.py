@@ -1,0 +1,72 @@
+"""Exporters that cannot harm a job: each failure is counted, and said once."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from matchlake.io.secrets.masking import masked
+
+_log = logging.getLogger(__name__)
+
+
+class Health:
+    """How the exports of one endpoint went."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self.sent = 0
+        """Exports that the endpoint took."""
+        self.lost = 0
+        """Exports that it did not take."""
+        self.last_was_good: bool | None = None
+        """Whether the last export was taken; None before the first one ended."""
+        self._lock = threading.Lock()
+
+    def note(self, *, good: bool, why: str = "") -> None:
+        """Notes an export; the first loss is a warning in the log."""
+        with self._lock:
+            self.sent += good
+            self.lost += not good
+            self.last_was_good = good
+            is_first = self.lost == 1 and not good
+        if is_first:
+            text = "telemetry: %s takes nothing%s; the job goes on without it"
+            _log.warning(text, self.endpoint, f" ({masked(why)})" if why else "")
+
+
+class Guarded:
+    """An exporter of OpenTelemetry whose failures stay inside.
+
+    `failure` is what a failed export returns. The other attributes are those of the exporter.
+    """
+
+    def __init__(self, exporter: Any, health: Health, failure: Any) -> None:
+        self._exporter, self.health, self._failure = exporter, health, failure
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._exporter, name)
+
+    def export(self, batch: Any, *more: Any, **options: Any) -> Any:
+        """Exports a batch; returns the failure instead of raising."""
+        return self._guarded(lambda: self._exporter.export(batch, *more, **options))
+
+    def force_flush(self, *_more: Any, **_options: Any) -> bool:
+        """Nothing waits in an exporter."""
+        return True
+
+    def shutdown(self, *more: Any, **options: Any) -> None:
+        """Ends the exporter, whatever it raises."""
+        try:
+            self._exporter.shutdown(*more, **options)
+        except Exception as error:  # noqa: BLE001 - telemetry must not end a job
+            _log.debug("%s did not shut down: %s", self.health.endpoint, masked(str(error)))
+
+    def _guarded(self, export: Callable[[], Any]) -> Any:
+        try:
+            result = export()
+        except Exception as error:  # noqa: BLE001 - telemetry must not end a job
+            self.health.note(good=False, why=f"{type(error).__name__}: {error}")
+            return self._failure
+        self.health.note(good=getattr(result, "name", "SUCCESS") == "SUCCESS")
+        return result

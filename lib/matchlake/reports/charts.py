@@ -1,0 +1,148 @@
+"""Draws bars and lines as SVG whose colors are CSS variables, so that a page sets light or dark.
+
+Matplotlib writes colors as numbers. The charts are drawn in placeholder colors, which then become
+`var(--...)`. Texts stay texts: they can be selected, searched and read aloud.
+"""
+
+import io
+import re
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from matchlake.reports.spec import Widget
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SERIES = 5
+"""Lines of a chart that have a color of their own; those after them share the last one."""
+_INK, _RULE = "#010203", "#040506"
+_COLORS = tuple(f"#0a0b{number:02x}" for number in range(1, SERIES + 1))
+_VARIABLES = {
+    _INK: "var(--ink)",
+    _RULE: "var(--rule)",
+    **{color: f"var(--series-{number})" for number, color in enumerate(_COLORS, 1)},
+}
+_WIDTH, _LINE_HEIGHT, _BAR_HEIGHT = 6.4, 2.7, 0.3
+_LONGEST = 34
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _RULE,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+}
+_GROUP_ID = re.compile(r'(<g) id="[^"]*"')
+_SIZE = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', re.DOTALL)
+
+
+def draw(widget: Widget, rows: pd.DataFrame) -> str:
+    """The chart of a bar or a line widget as an SVG element."""
+    import matplotlib as mpl  # noqa: PLC0415 - takes a second to import
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    names = [field.name for field in widget.fields]
+    shown = rows.dropna(subset=names[:2])
+    height = 0.8 + _BAR_HEIGHT * len(shown) if widget.kind == "bar" else _LINE_HEIGHT
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": widget.name}):
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        axes = figure.add_subplot()
+        if widget.kind == "bar":
+            _draw_bars(axes, widget, shown)
+        else:
+            _draw_lines(axes, widget, shown)
+        axes.spines[["top", "right"]].set_visible(False)
+        target = io.StringIO()
+        figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
+    return _as_element(target.getvalue(), widget.title)
+
+
+def _draw_bars(axes: "Axes", widget: Widget, rows: pd.DataFrame) -> None:
+    category, number = widget.fields
+    values = rows[number.name].astype(float)
+    places = range(len(rows))
+    axes.barh(places, values, color=_COLORS[0], height=0.66)
+    labels = [shorten(_plain(text), _LONGEST, placeholder="…") for text in rows[category.name]]
+    axes.set_yticks(places, labels)
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_visible(False)
+    axes.spines["bottom"].set_visible(False)
+    axes.set_xlim(min(0.0, values.min()), max(values.max(), 1e-9) * 1.16)
+    for place, value in zip(places, values, strict=True):
+        text = f" {value:.1%}" if number.kind == "percent" else f" {number_text(value)}"
+        axes.text(max(value, 0), place, text, va="center")
+
+
+def _draw_lines(axes: "Axes", widget: Widget, rows: pd.DataFrame) -> None:
+    x, y = widget.fields[:2]
+    by = widget.fields[2].name if len(widget.fields) > 2 else None  # noqa: PLR2004
+    groups = [("", rows)] if by is None else list(rows.groupby(by, sort=True))
+    for place, (name, each) in enumerate(groups):
+        ordered = each.sort_values(x.name)
+        axes.plot(
+            ordered[x.name].to_numpy(),
+            ordered[y.name].astype(float).to_numpy(),
+            color=_COLORS[min(place, SERIES - 1)],
+            marker="o" if len(ordered) <= 40 else "",  # noqa: PLR2004 - single points must show
+            markersize=4,
+            linewidth=1.8,
+            label=_plain(name),
+        )
+    axes.grid(axis="y", color=_RULE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(x.label)
+    axes.set_ylabel(y.label)
+    if y.kind != "percent" and rows[y.name].min() >= 0 and by is not None:
+        axes.set_ylim(bottom=0)
+    _format_axes(axes, widget)
+    if by is not None:
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 1.18), ncols=4)
+
+
+def _format_axes(axes: "Axes", widget: Widget) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415
+    from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: PLC0415
+
+    if widget.fields[0].kind == "time":
+        locator = AutoDateLocator(maxticks=7)  # type: ignore[no-untyped-call]
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    is_fraction = widget.fields[1].kind == "percent"
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda v, _: f"{v:.0%}" if is_fraction else number_text(v))
+    )
+
+
+def number_text(value: float) -> str:
+    """A number for readers: thousands separated, and at most four digits that matter."""
+    if value == int(value) and abs(value) < 1e15:  # noqa: PLR2004 - beyond, doubles skip integers
+        return f"{int(value):,}"
+    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"  # noqa: PLR2004
+
+
+def _plain(value: object) -> str:
+    """The text of a category without control characters."""
+    text = "".join(each if each.isprintable() else " " for each in str(value))
+    return text.strip() or "(empty)"
+
+
+def _as_element(svg: str, title: str) -> str:
+    """The SVG without its prologue and with CSS variables as colors."""
+    from html import escape  # noqa: PLC0415 - named where it guards
+
+    body = svg[svg.index("<svg ") :]
+    label = escape(title, quote=True)
+    body = _SIZE.sub(rf'<svg viewBox="\1" role="img" aria-label="{label}">', body, count=1)
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    for color, variable in _VARIABLES.items():
+        body = body.replace(color, variable)
+    return _GROUP_ID.sub(r"\1", body)

@@ -1,0 +1,167 @@
+"""Each widget of each report shows something; empty and missing tables are said so; metric views."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+from tests.support.lakes import forget_tables
+from tests.support.report_tables import report_lake
+
+from matchlake.config import JobConfig
+from matchlake.errors import ConfigError
+from matchlake.io.delta import Lakehouse
+from matchlake.lakehouse.views import create_views
+from matchlake.reports.catalogue import reports
+from matchlake.reports.metric_views import metric_views
+from matchlake.reports.page import render_page
+from matchlake.reports.reading import check_report, read_report
+from matchlake.reports.spec import Field, ReportSpec, Widget
+
+USER = {"user_id": "u1"}
+MADE = datetime(2024, 2, 29, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def filled(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lakehouse]:
+    lake, config = report_lake(spark, str(tmp_path_factory.mktemp("filled")), filled=True)
+    create_views(lake, config)
+    yield lake
+    forget_tables(spark)
+
+
+def specs(config: JobConfig | None = None) -> dict[str, ReportSpec]:
+    return reports("bronze.ingest_batches", "bronze.lake_files")
+
+
+def answers(lake: Lakehouse, name: str) -> dict[str, list[tuple[object, ...]]]:
+    found = read_report(lake, specs()[name], USER)
+    return {each.widget.name: list(each.rows.itertuples(index=False, name=None)) for each in found}
+
+
+@pytest.mark.parametrize("name", specs())
+def test_every_field_of_every_widget_has_its_kind_and_values(filled: Lakehouse, name: str) -> None:
+    assert [str(each) for each in check_report(filled, specs()[name], USER)] == []
+
+
+def test_ingestion_has_the_known_answers(filled: Lakehouse) -> None:
+    found = answers(filled, "ingestion")
+    assert found["records_read"] == [(110,)]
+    assert found["quarantine_rate"] == [(10 / 110,)]
+    assert found["offsets_lost"] == [(7,)]
+    assert [row[1:] for row in found["records_by_hour"]] == [(100, "a"), (10, "b")]
+    # 9999-12-30 is a time that no page and no data frame can hold.
+    assert [(row[0], str(row[7])) for row in found["streams"]] == [
+        ("a", "NaT"),
+        ("b", "2024-02-29 12:30:00"),
+    ]
+
+
+def test_recommendations_have_the_known_answers(filled: Lakehouse) -> None:
+    found = answers(filled, "recommendations")
+    assert found["coverage"] == [(0.5,)], "of i1 and i3, i1 is in a list"
+    assert found["accepted"] == [(0.5,)]
+    assert found["predicted_ratings"] == [("1", 2, 4.0, 1, 0.5)]
+
+
+def test_a_page_of_hostile_titles_is_escaped_and_complete(filled: Lakehouse) -> None:
+    sections = [(spec, read_report(filled, spec, USER)) for spec in specs().values()]
+    page = render_page(sections, MADE, "<test>", USER)
+    assert "<script" not in page.lower()
+    assert "&lt;script&gt;alert(" in page
+    assert page.count("<svg ") == sum(
+        widget.kind in ("bar", "line") for spec in specs().values() for widget in spec.widgets
+    )
+    assert "Nothing to show" not in page
+    assert page == render_page(sections, MADE, "<test>", USER), "the same rows give the same page"
+    assert "http://" not in page.replace("http://www.w3.org/", "")
+    assert "https://" not in page
+
+
+def test_a_wrong_widget_is_found(filled: Lakehouse) -> None:
+    def widget(query: str, field: Field, needs: str = "gold.drift") -> Widget:
+        return Widget("w", "W", "counter", (needs,), query, (field,))
+
+    number = Field("psi", "number", "PSI")
+    wrong = ReportSpec(
+        "r",
+        "R",
+        "",
+        (
+            widget("SELECT psi AS other FROM gold.drift", number),
+            widget("SELECT 'a' AS psi FROM gold.drift", number),
+            widget("SELECT CAST(null AS DOUBLE) AS psi FROM gold.drift", number),
+            widget("SELECT psy AS psi FROM gold.drift", number),
+            widget("SELECT 1 AS psi FROM gold.none", number, "gold.none"),
+        ),
+    )
+    texts = [each.text for each in check_report(filled, wrong)]
+    assert texts[0] == "psi is no column of the query; it has other"
+    assert texts[1] == "psi is declared as number, and the query gives string"
+    assert texts[2] == "No rows in gold.drift."
+    assert texts[3].startswith("The query fails: [UNRESOLVED_COLUMN")
+    assert texts[4] == "There is no gold.none yet."
+
+
+def test_a_report_on_a_user_needs_the_user(filled: Lakehouse) -> None:
+    with pytest.raises(ConfigError, match="needs user_id: give --user"):
+        read_report(filled, specs()["user"])
+    nobody = read_report(filled, specs()["user"], {"user_id": "' OR true --"})
+    assert {each.widget.name: len(each.rows) for each in nobody}["recommendations"] == 0
+
+
+@pytest.mark.parametrize(
+    ("view", "dimension", "measures", "plain"),
+    [
+        (
+            "gold.ingestion_metrics",
+            "stream",
+            ("records", "quarantine_rate", "last_commit"),
+            "SELECT stream, sum(read), sum(quarantined) / sum(read), max(committed_at)"
+            " FROM bronze.ingest_batches GROUP BY stream",
+        ),
+        (
+            "gold.recommendation_metrics",
+            "place",
+            ("recommendations", "users", "acceptance"),
+            "SELECT rank, count(*), count(DISTINCT user_id), avg(CAST(EXISTS (SELECT 1 FROM"
+            " silver.interactions r WHERE r.user_id = l.user_id AND r.item_id = l.item_id) AS INT))"
+            " FROM gold.recommendations l GROUP BY rank",
+        ),
+        (
+            "gold.prediction_metrics",
+            "model_version",
+            ("predictions", "ratings_since", "rmse", "mae", "interval_coverage_90"),
+            "SELECT p.model_version, count(*), count(r.rating), sqrt(avg(pow(r.rating - p.rating,"
+            " 2))), avg(abs(r.rating - p.rating)), avg(CAST(abs(r.rating - p.rating) <= 1.645 *"
+            " rating_std AS INT)) FROM gold.predicted_ratings p LEFT JOIN silver.interactions r"
+            " USING (user_id, item_id) GROUP BY p.model_version",
+        ),
+    ],
+)
+def test_a_measure_equals_the_plain_sql(
+    filled: Lakehouse, view: str, dimension: str, measures: tuple[str, ...], plain: str
+) -> None:
+    chosen = ", ".join(f"measure({name})" for name in measures)
+    measured = filled.spark.sql(f"SELECT {dimension}, {chosen} FROM {view} GROUP BY {dimension}")
+    found, expected = (
+        sorted(map(tuple, each.collect())) for each in (measured, filled.spark.sql(plain))
+    )
+    assert found == expected != []
+    comments = {each.name: each.description for each in filled.spark.catalog.listColumns(view)}
+    (spec,) = (each for each in metric_views("bronze.ingest_batches") if each.name == view)
+    assert comments == dict(spec.columns)
+
+
+def test_empty_tables_give_a_page_that_says_so(spark: SparkSession, tmp_path: Path) -> None:
+    lake, config = report_lake(spark, str(tmp_path), filled=False)
+    create_views(lake, config)
+    sections = [(spec, read_report(lake, spec, USER)) for spec in specs().values()]
+    page = render_page(sections, MADE, "test", USER)
+    widgets = [widget for spec in specs().values() for widget in spec.widgets]
+    panels = [each for each in widgets if each.kind != "counter"]
+    assert page.count("Nothing to show. No rows in ") == len(panels)
+    forget_tables(spark)
+    gone = read_report(lake, specs()["models"])
+    assert {each.reason for each in gone} == {"There is no gold.model_history yet."}
