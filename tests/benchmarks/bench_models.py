@@ -28,10 +28,8 @@ from tests.benchmarks.marks import with_marks
 from tests.benchmarks.memory import PeakMemory
 from tests.benchmarks.rounds import in_turn, ratio
 from tests.benchmarks.runs import pin, session, versions
-from tests.support.fitted_features import number_statistics
+from tests.support.fitted_features import number_features
 
-from matchlake.features.model import FeatureModel
-from matchlake.features.scalers import Number
 from matchlake.learners.params import LightgbmParams, SklearnParams
 from matchlake.learners.protocol import TrainingData
 from matchlake.learners.registry import fit_head
@@ -148,21 +146,6 @@ def engines(options: argparse.Namespace) -> dict[str, Any]:
         return compare_engines(session(options, Path(folder)), options.models)
 
 
-def features() -> FeatureModel:
-    """The columns as they are."""
-    from matchlake.features.fitted import Declared  # noqa: PLC0415
-    from matchlake.features.fitted_number import FittedNumber  # noqa: PLC0415
-    from matchlake.features.names import Names  # noqa: PLC0415
-
-    encoder = Number()
-    found = number_statistics(np.arange(10.0), encoder)
-    made = tuple(
-        FittedNumber.learn(Declared(name, name, "double", encoder), found, None, Names())
-        for name in COLUMNS
-    )
-    return FeatureModel(name="t", rows=1, keys=("id",), features=made)
-
-
 def scoring(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of each side, and ours divided by theirs."""
     import mlflow  # noqa: PLC0415
@@ -173,7 +156,7 @@ def scoring(options: argparse.Namespace) -> dict[str, Any]:
     head = fit_head(TrainingData(matrix, COLUMNS, target), params, "regression", 1)
     named = pd.DataFrame(matrix, columns=COLUMNS)  # as Spark gives the columns to the peer
     estimator = make_estimator(params, "regression", 1).fit(named, target)
-    model = ScoringModel(name="m", task="regression", features=features(), head=head)
+    model = ScoringModel(name="m", task="regression", features=number_features(COLUMNS), head=head)
     with tempfile.TemporaryDirectory() as place, PeakMemory() as memory:
         folder = Path(place)
         spark = session(options, folder)

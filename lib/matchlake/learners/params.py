@@ -6,6 +6,8 @@ from pydantic import Field
 
 from matchlake.params import Params
 
+_FUNCTION = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+
 
 class SklearnParams(Params):
     """An estimator of scikit-learn. The page of learners lists the estimators."""
@@ -31,7 +33,7 @@ class CustomParams(Params):
     """A Python function that fits a model and returns a head."""
 
     kind: Literal["custom"] = "custom"
-    function: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    function: str = Field(pattern=_FUNCTION)
     """The function as module:function. It takes (data, params, seed) and returns a head."""
     params: dict[str, Any] = Field(default_factory=dict)
     """What the function gets as its params."""
@@ -39,7 +41,52 @@ class CustomParams(Params):
     """The function is stopped after this time."""
 
 
+class NetworkParams(Params):
+    """A network: a function of the user makes and fits it, or it is a small dense one."""
+
+    function: str | None = Field(None, pattern=_FUNCTION)
+    """The function as module:function, which takes (data, params, seed, device) and returns a
+    fitted network. Null: a dense network of the following parameters."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """What the function gets as its params."""
+    hidden: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = (64, 32)
+    """The width of each hidden layer; empty: a linear model."""
+    activation: Literal["relu", "tanh", "gelu", "silu"] = "relu"
+    """The activation of the hidden layers."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """The share of hidden values that a step of training leaves out."""
+    epochs: int = Field(50, ge=1)
+    """The most passes over the rows."""
+    batch_rows: int = Field(256, ge=1)
+    """Rows per step."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """The step size of Adam."""
+    weight_decay: float = Field(0.0, ge=0)
+    """The decay of weights per step, relative to the step size."""
+    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    """The share of the rows that decides when to stop, and which epoch is the best."""
+    patience: int = Field(5, ge=1)
+    """The fit ends after so many epochs without a smaller loss of the validation rows."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the fit runs; auto: cuda, if there is a device."""
+    timeout_seconds: float = Field(3600.0, gt=0)
+    """The fit is stopped after this time."""
+
+
+class TorchParams(NetworkParams):
+    """A network of PyTorch, exported to ONNX."""
+
+    kind: Literal["torch"] = "torch"
+
+
+class KerasParams(NetworkParams):
+    """A network of Keras on JAX, exported to ONNX; exports in Keras' own formats are possible."""
+
+    kind: Literal["keras"] = "keras"
+
+
 TrainerParams = Annotated[
-    SklearnParams | LightgbmParams | CustomParams, Field(discriminator="kind")
+    SklearnParams | LightgbmParams | CustomParams | TorchParams | KerasParams,
+    Field(discriminator="kind"),
 ]
 """The parameters of a learner, by its `kind`."""

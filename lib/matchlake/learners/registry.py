@@ -7,7 +7,13 @@ from typing import Any
 from matchlake.errors import InputError, ParameterError
 from matchlake.formulas.heads import Head, Task
 from matchlake.learners.checks import check_data
-from matchlake.learners.params import CustomParams, LightgbmParams, SklearnParams
+from matchlake.learners.params import (
+    CustomParams,
+    KerasParams,
+    LightgbmParams,
+    SklearnParams,
+    TorchParams,
+)
 from matchlake.learners.protocol import OnProgress, Trainer, TrainingData
 from matchlake.params import Params
 
@@ -37,6 +43,14 @@ LEARNERS: dict[str, Learner] = {
     "lightgbm": Learner(
         LightgbmParams, "lightgbm:fit", ("regression", "classification"),
         "Gradient boosting of LightGBM, as an exact head.",
+    ),
+    "torch": Learner(
+        TorchParams, "torch:fit", ("regression", "classification"),
+        "A network of PyTorch, as an ONNX graph.",
+    ),
+    "keras": Learner(
+        KerasParams, "keras:fit", ("regression", "classification"),
+        "A network of Keras, as an ONNX graph.",
     ),
     "custom": Learner(
         CustomParams, "custom:fit", _ALL,
