@@ -29,6 +29,16 @@ class LightgbmParams(Params):
     """Parameters of LightGBM, by their full names."""
 
 
+class XgboostParams(Params):
+    """Gradient boosting by XGBoost."""
+
+    kind: Literal["xgboost"] = "xgboost"
+    rounds: int = Field(100, ge=1, le=100_000)
+    """The number of boosting rounds."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Parameters of XGBoost, by their full names."""
+
+
 class CustomParams(Params):
     """A Python function that fits a model and returns a head."""
 
@@ -86,7 +96,7 @@ class KerasParams(NetworkParams):
 
 
 TrainerParams = Annotated[
-    SklearnParams | LightgbmParams | CustomParams | TorchParams | KerasParams,
+    SklearnParams | LightgbmParams | XgboostParams | CustomParams | TorchParams | KerasParams,
     Field(discriminator="kind"),
 ]
 """The parameters of a learner, by its `kind`."""

@@ -13,6 +13,7 @@ from matchlake.learners.params import (
     LightgbmParams,
     SklearnParams,
     TorchParams,
+    XgboostParams,
 )
 from matchlake.learners.protocol import OnProgress, Trainer, TrainingData
 from matchlake.params import Params
@@ -43,6 +44,10 @@ LEARNERS: dict[str, Learner] = {
     "lightgbm": Learner(
         LightgbmParams, "lightgbm:fit", ("regression", "classification"),
         "Gradient boosting of LightGBM, as an exact head.",
+    ),
+    "xgboost": Learner(
+        XgboostParams, "xgboost:fit", ("regression", "classification"),
+        "Gradient boosting of XGBoost, as an exact head.",
     ),
     "torch": Learner(
         TorchParams, "torch:fit", ("regression", "classification"),
