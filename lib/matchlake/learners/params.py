@@ -39,6 +39,16 @@ class XgboostParams(Params):
     """Parameters of XGBoost, by their full names."""
 
 
+class SparkParams(Params):
+    """An estimator of pyspark.ml, fitted on the cluster: for more rows than one process takes."""
+
+    kind: Literal["spark"] = "spark"
+    estimator: str
+    """The name of the estimator's class, such as GBTRegressor."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Its parameters. The job's seed is its seed unless given here."""
+
+
 class CustomParams(Params):
     """A Python function that fits a model and returns a head."""
 
@@ -49,6 +59,20 @@ class CustomParams(Params):
     """What the function gets as its params."""
     timeout_seconds: float = Field(3600.0, gt=0)
     """The function is stopped after this time."""
+
+
+class RParams(Params):
+    """A script in R that writes a head as JSON."""
+
+    kind: Literal["r"] = "r"
+    script: str = Field(min_length=1)
+    """The path of the script where the job runs."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """What the script finds as params in request.json."""
+    program: str = Field("Rscript", min_length=1)
+    """The program that runs it."""
+    timeout_seconds: float = Field(3600.0, gt=0)
+    """The script is stopped after this time."""
 
 
 class NetworkParams(Params):
