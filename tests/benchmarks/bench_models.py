@@ -9,7 +9,8 @@ the head with the estimator's own predictions on rows that neither has seen. `en
 generated models over hostile rows in NumPy, ONNX, from JSON and in Spark SQL; a figure is the
 largest difference in units of the sum of the absolute terms. `scoring` scores a table of gradient
 boosting of 100 trees, from Parquet to nowhere, by `transform` and by `mlflow.pyfunc.spark_udf` of
-the same scikit-learn model. `fit` is the learner's door against the estimator alone.
+the same scikit-learn model. `fit` is the learner's door against the estimator alone. `sarimax` fits many series as
+groups of a Spark table, and by statsmodels in a loop over as many processes.
 """
 
 import argparse
@@ -36,7 +37,7 @@ from matchlake.learners.registry import fit_head
 from matchlake.learners.sklearn import ESTIMATORS, make_estimator
 from matchlake.model_store.scoring_model import ScoringModel
 
-PARTS = ("accuracy", "engines", "scoring", "fit")
+PARTS = ("accuracy", "engines", "scoring", "fit", "sarimax")
 MORE = {"LogisticRegression": {"max_iter": 2000}}
 COLUMNS = tuple(f"x{i}" for i in range(12))
 
@@ -51,10 +52,13 @@ def main() -> None:
         "engines": engines,
         "scoring": scoring,
         "fit": fit,
+        "sarimax": sarimax,
     }
     for name in options.only.split(","):
         result[name] = parts[name](options)
-    result |= {"versions": versions("scikit-learn", "lightgbm", "onnxruntime", "mlflow")}
+    result |= {
+        "versions": versions("scikit-learn", "lightgbm", "onnxruntime", "mlflow", "statsmodels")
+    }
     json.dump(with_marks("models", result), sys.stdout, indent=None if options.json else 1)
     print()
 
@@ -66,6 +70,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--fit-rows", type=int, default=1_000_000)
     parser.add_argument("--models", type=int, default=60, help="generated models per kind of head")
+    parser.add_argument("--series", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--driver-memory", default="4g")
@@ -203,6 +208,17 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
             taken.append(round(time.perf_counter() - begin, 2))
     medians = {name: float(np.median(each)) for name, each in seconds.items()}
     return {**seconds, "ratio": {"sklearn": round(medians["ours"] / medians["sklearn"], 3)}}
+
+
+def sarimax(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of the series as groups of a table and in statsmodels' own loop, in turn."""
+    from tests.benchmarks.series import compare_series  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as place:
+        spark = session(options, Path(place))
+        found = compare_series(spark, place, options.series, options.rounds, options.threads)
+        spark.stop()
+    return found
 
 
 if __name__ == "__main__":

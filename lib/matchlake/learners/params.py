@@ -1,11 +1,12 @@
 """What a user chooses of a learner; imports neither Spark nor a library of models."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from matchlake.params import Params
 
+Order = Annotated[int, Field(ge=0, le=24)]
 _FUNCTION = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 
 
@@ -73,6 +74,46 @@ class RParams(Params):
     """The program that runs it."""
     timeout_seconds: float = Field(3600.0, gt=0)
     """The script is stopped after this time."""
+
+
+class SarimaxParams(Params):
+    """A seasonal ARIMA of each series, by statsmodels; many series at once."""
+
+    kind: Literal["sarimax"] = "sarimax"
+    order: tuple[Order, Order, Order] = (1, 1, 1)
+    """The numbers of autoregressive terms, of differences, and of moving averages."""
+    seasonal_order: tuple[Order, Order, Order] = (0, 0, 0)
+    """The same for whole seasons."""
+    season: int = Field(0, ge=0)
+    """The periods of a season, such as 12 for months; 0: no season."""
+    trend: Literal["n", "c", "t", "ct"] = "n"
+    """None, a constant, a linear trend, or both."""
+    frequency: str = Field("D", min_length=1, max_length=20)
+    """The time between two rows of a series, as pandas names it: D, W-MON, MS, h."""
+    horizon: int = Field(12, ge=1, le=10_000)
+    """The periods to forecast after the last known one."""
+    exogenous: tuple[str, ...] = ()
+    """Columns that help to predict. Rows without a label give their future values."""
+    confidence: float = Field(0.95, gt=0, lt=1)
+    """The share of values that lie between `low` and `high`, if the model holds."""
+    max_iterations: int = Field(50, ge=1)
+    """The most steps of a fit."""
+
+    @model_validator(mode="after")
+    def _check_season(self) -> Self:
+        if any(self.seasonal_order) != (self.season > 1):
+            raise ValueError("seasonal_order and season go together: set both, or none of them")
+        if not any((*self.order, *self.seasonal_order)) and not self.exogenous:
+            raise ValueError("the model has no terms: set order, or exogenous columns")
+        return self
+
+    @property
+    def least_periods(self) -> int:
+        """The fewest periods that a series must have."""
+        (p, d, q), (sp, sd, sq) = self.order, self.seasonal_order
+        lost = d + sd * self.season
+        terms = p + q + sp + sq + len(self.exogenous) + len(self.trend)
+        return lost + max(2 * terms + 2, p + q + (sp + sq) * self.season + 2)
 
 
 class NetworkParams(Params):

@@ -104,7 +104,7 @@ def _fit_on_cluster(
     label = F.col(quote_identifier(LABEL))
     if labels is None:
         return head, np.array([float(frame.agg(F.avg(label)).collect()[0][0])])
-    counts = dict(frame.groupBy(label).count().collect())
+    counts: dict[str, int] = dict(frame.groupBy(label).count().collect())
     return head, np.array([counts[each] for each in labels]) / sum(counts.values())
 
 
