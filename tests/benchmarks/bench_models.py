@@ -9,8 +9,8 @@ the head with the estimator's own predictions on rows that neither has seen. `en
 generated models over hostile rows in NumPy, ONNX, from JSON and in Spark SQL; a figure is the
 largest difference in units of the sum of the absolute terms. `scoring` scores a table of gradient
 boosting of 100 trees, from Parquet to nowhere, by `transform` and by `mlflow.pyfunc.spark_udf` of
-the same scikit-learn model. `fit` is the learner's door against the estimator alone. `sarimax` fits many series as
-groups of a Spark table, and by statsmodels in a loop over as many processes.
+the same scikit-learn model. `fit` is the learner's door against the estimator alone. `sarimax`
+fits many series as groups of a Spark table, and by statsmodels in a loop over as many processes.
 """
 
 import argparse

@@ -28,9 +28,8 @@ def saved_trees(spark: SparkSession, model: Any, folder: str) -> pd.DataFrame:
         else:
             saved = saved.withColumn("treeID", F.lit(0))
         nodes = saved.select("treeID", *_COLUMNS, F.col("split.featureIndex").alias("feature"))
-        found = nodes.withColumn(
-            "threshold", F.element_at("split.leftCategoriesOrThreshold", 1)
-        ).drop("split")
+        threshold = F.get("split.leftCategoriesOrThreshold", F.lit(0))  # null for a leaf
+        found = nodes.withColumn("threshold", threshold).drop("split")
         rows: pd.DataFrame = found.toPandas().sort_values(["treeID", "id"], ignore_index=True)
     finally:
         if is_local(path):
