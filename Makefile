@@ -1,6 +1,6 @@
 # `make` lists the targets. `make install` makes the environment once; later targets need no network.
 .DEFAULT_GOAL := help
-.PHONY: help install demo sql fix check audit unit test bundle-check soak install-bench bench clean lock
+.PHONY: help install demo sql fix check audit unit test bundle-check soak soak-torch install-bench bench clean lock
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -17,6 +17,10 @@ RUNTIME := pyspark==4.0.0 delta-spark==4.0.1 'pandas==2.2.*' 'numpy==2.1.*' 'pya
 ON_RUNTIME := tests/integration/test_bundle_jobs.py tests/integration/test_ingest_events.py \
 	$(addprefix tests/spark/,features/test_job.py ingest/files/test_loader.py training/test_job.py \
 	recommender/matchbox/test_job.py)
+# The frameworks of networks, and the tests that run on them. torch brings CUDA's libraries, 5 GB.
+DEEP := keras jax jax2onnx h5py xgboost-cpu
+TORCH := torch onnxscript
+ON_DEEP := tests/unit/learners tests/unit/model_store
 LOCKS := requirements.lock requirements-data.lock
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-find-links --custom-compile-command "make lock"
@@ -57,11 +61,15 @@ test: .venv/.installed  ## what CI runs: unit, Spark (classic and Connect), cont
 bundle-check: .venv/.installed  ## checks databricks.yml, the jobs and conf against the SDK's types and each other
 	@$(BIN)/matchlake bundle check
 
-soak: .venv/.installed .venv-runtime/.installed  ## the long tests: many kills, whole demos, clusters, Spark 4.0
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m soak
+soak: .venv/.installed .venv-runtime/.installed .venv-deep/.installed  ## the long tests: many kills, whole demos, clusters, Spark 4.0, Keras
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "soak and not frameworks"
+	@.venv-deep/bin/python -m pytest -n 0 -m frameworks $(ON_DEEP)
 	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration/test_bundle_jobs.py \
 		tests/spark/training/test_training_set.py
 	@.venv-runtime/bin/python -m pytest -n 2 --dist loadfile $(ON_RUNTIME)
+
+soak-torch: .venv-torch/.installed  ## the long tests of PyTorch; installs 5 GB
+	@.venv-torch/bin/python -m pytest -n 0 -m frameworks $(ON_DEEP)
 
 install-bench: .venv/.installed-bench  ## adds the packages that the benchmarks compare with
 
@@ -80,6 +88,8 @@ lock: .uv/bin/uv  ## resolves the requirement locks again, after a change of pyp
 		-c /dev/stdin -o requirements-runtime.lock
 	$(COMPILE) pyproject.toml --extra models --extra online --extra search --extra telemetry \
 		-c requirements-runtime.lock -o requirements-job.lock
+	printf '%s\n' $(DEEP) | $(COMPILE) - -c requirements.lock -o requirements-deep.lock
+	printf '%s\n' $(TORCH) | $(COMPILE) - -c requirements.lock -o requirements-torch.lock
 	printf '%s\n' $(TOOLS) | $(COMPILE) - -o requirements-build.lock
 	echo 'recbole==1.2.1' | $(COMPILE) - --no-deps -o requirements-data.lock
 
@@ -115,6 +125,14 @@ lock: .uv/bin/uv  ## resolves the requirement locks again, after a change of pyp
 		requirements-runtime.lock requirements-data.lock
 	@$(UV) pip install --quiet --python .venv-runtime/bin/python --no-deps --no-build-isolation -e .
 	@.venv-runtime/bin/python -m matchlake.dev.sandbox.jars
+	@touch $@
+
+# The packages of the first environment, and those of one framework of networks.
+.venv-deep/.installed .venv-torch/.installed: .venv-%/.installed: requirements-%.lock $(LOCKS) pyproject.toml | .venv/.installed
+	@[ -x .venv-$*/bin/python ] || $(UV) venv --quiet --python $(PYTHON) .venv-$*
+	@$(UV) pip sync --quiet --python .venv-$*/bin/python --require-hashes $< $(LOCKS)
+	@$(UV) pip install --quiet --python .venv-$*/bin/python --no-deps --no-build-isolation -e .
+	@.venv-$*/bin/python -m matchlake.dev.sandbox.jars
 	@touch $@
 
 .venv/.installed-bench: requirements-bench.lock .venv/.installed

@@ -52,7 +52,7 @@ def train_model(runtime: Runtime, name: str) -> ModelVersion:
     with model.tracker.run(f"train_model {name}") as run, model.tracker.scratch() as scratch:
         run.log_params(params.model_dump(mode="json", exclude={"features"}))
         run.log_input(params.rows, rows.version)
-        trained = train(name, params, features, rows)
+        trained = train(name, params, features, rows, runtime.config.checkpoints)
         found = evaluate_model(trained, rows.test, params, model.tracker)
         run.log_metrics(flat(found))
         for file, figure in model_plots(params.task, found.scored, found.importances).items():

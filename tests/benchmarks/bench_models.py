@@ -9,7 +9,8 @@ the head with the estimator's own predictions on rows that neither has seen. `en
 generated models over hostile rows in NumPy, ONNX, from JSON and in Spark SQL; a figure is the
 largest difference in units of the sum of the absolute terms. `scoring` scores a table of gradient
 boosting of 100 trees, from Parquet to nowhere, by `transform` and by `mlflow.pyfunc.spark_udf` of
-the same scikit-learn model. `fit` is the learner's door against the estimator alone.
+the same scikit-learn model. `fit` is the learner's door against the estimator alone. `sarimax`
+fits many series as groups of a Spark table, and by statsmodels in a loop over as many processes.
 """
 
 import argparse
@@ -28,17 +29,15 @@ from tests.benchmarks.marks import with_marks
 from tests.benchmarks.memory import PeakMemory
 from tests.benchmarks.rounds import in_turn, ratio
 from tests.benchmarks.runs import pin, session, versions
-from tests.support.fitted_features import number_statistics
+from tests.support.fitted_features import number_features
 
-from matchlake.features.model import FeatureModel
-from matchlake.features.scalers import Number
 from matchlake.learners.params import LightgbmParams, SklearnParams
 from matchlake.learners.protocol import TrainingData
 from matchlake.learners.registry import fit_head
 from matchlake.learners.sklearn import ESTIMATORS, make_estimator
 from matchlake.model_store.scoring_model import ScoringModel
 
-PARTS = ("accuracy", "engines", "scoring", "fit")
+PARTS = ("accuracy", "engines", "scoring", "fit", "sarimax")
 MORE = {"LogisticRegression": {"max_iter": 2000}}
 COLUMNS = tuple(f"x{i}" for i in range(12))
 
@@ -53,10 +52,13 @@ def main() -> None:
         "engines": engines,
         "scoring": scoring,
         "fit": fit,
+        "sarimax": sarimax,
     }
     for name in options.only.split(","):
         result[name] = parts[name](options)
-    result |= {"versions": versions("scikit-learn", "lightgbm", "onnxruntime", "mlflow")}
+    result |= {
+        "versions": versions("scikit-learn", "lightgbm", "onnxruntime", "mlflow", "statsmodels")
+    }
     json.dump(with_marks("models", result), sys.stdout, indent=None if options.json else 1)
     print()
 
@@ -68,6 +70,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--fit-rows", type=int, default=1_000_000)
     parser.add_argument("--models", type=int, default=60, help="generated models per kind of head")
+    parser.add_argument("--series", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--driver-memory", default="4g")
@@ -148,21 +151,6 @@ def engines(options: argparse.Namespace) -> dict[str, Any]:
         return compare_engines(session(options, Path(folder)), options.models)
 
 
-def features() -> FeatureModel:
-    """The columns as they are."""
-    from matchlake.features.fitted import Declared  # noqa: PLC0415
-    from matchlake.features.fitted_number import FittedNumber  # noqa: PLC0415
-    from matchlake.features.names import Names  # noqa: PLC0415
-
-    encoder = Number()
-    found = number_statistics(np.arange(10.0), encoder)
-    made = tuple(
-        FittedNumber.learn(Declared(name, name, "double", encoder), found, None, Names())
-        for name in COLUMNS
-    )
-    return FeatureModel(name="t", rows=1, keys=("id",), features=made)
-
-
 def scoring(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of each side, and ours divided by theirs."""
     import mlflow  # noqa: PLC0415
@@ -173,7 +161,7 @@ def scoring(options: argparse.Namespace) -> dict[str, Any]:
     head = fit_head(TrainingData(matrix, COLUMNS, target), params, "regression", 1)
     named = pd.DataFrame(matrix, columns=COLUMNS)  # as Spark gives the columns to the peer
     estimator = make_estimator(params, "regression", 1).fit(named, target)
-    model = ScoringModel(name="m", task="regression", features=features(), head=head)
+    model = ScoringModel(name="m", task="regression", features=number_features(COLUMNS), head=head)
     with tempfile.TemporaryDirectory() as place, PeakMemory() as memory:
         folder = Path(place)
         spark = session(options, folder)
@@ -220,6 +208,17 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
             taken.append(round(time.perf_counter() - begin, 2))
     medians = {name: float(np.median(each)) for name, each in seconds.items()}
     return {**seconds, "ratio": {"sklearn": round(medians["ours"] / medians["sklearn"], 3)}}
+
+
+def sarimax(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of the series as groups of a table and in statsmodels' own loop, in turn."""
+    from tests.benchmarks.series import compare_series  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as place:
+        spark = session(options, Path(place))
+        found = compare_series(spark, place, options.series, options.rounds, options.threads)
+        spark.stop()
+    return found
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from matchlake.features.fitted_number import FittedNumber
 from matchlake.features.model import FeatureModel
 from matchlake.features.names import Names
 from matchlake.features.numeric import NumericEncoder
+from matchlake.features.scalers import Number
 from matchlake.features.vocabulary import Category
 
 X = np.array([0.5, 1.0, 2.0, 2.0, 7.5, 40.0])
@@ -71,3 +72,14 @@ def fitted_categories(
 def model_of(*features: FittedNumber | FittedCategories) -> FeatureModel:
     """A model of these features."""
     return FeatureModel(name="t", rows=1, features=features)
+
+
+def number_features(names: tuple[str, ...]) -> FeatureModel:
+    """A feature set of number columns as they are, with the key `id`."""
+    encoder = Number()
+    found = number_statistics(np.arange(10.0), encoder)
+    made = tuple(
+        FittedNumber.learn(Declared(name, name, "double", encoder), found, None, Names())
+        for name in names
+    )
+    return FeatureModel(name="t", rows=1, keys=("id",), features=made)

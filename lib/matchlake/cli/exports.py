@@ -56,6 +56,8 @@ class Format(StrEnum):
     JSON = "json"
     SQL = "sql"
     PICKLE = "pickle"
+    H5 = "h5"
+    KERAS = "keras"
     FOLDER = "folder"
 
 
@@ -79,7 +81,8 @@ def export(  # noqa: PLR0913 - the options of a command
 
     The export holds its held-out rows, their expected scores, and the largest difference that was
     found. onnx and json need no Python of this product; sql is one query over `model_input`; folder
-    is an MLflow model with its requirements. Load a pickle only from a place that you trust.
+    is an MLflow model with its requirements; h5 and keras are a network of Keras, without the
+    features. Load a pickle only from a place that you trust.
 
     The recommender has the formats onnx, the id of a user in, the best items new to the user out,
     and folder: the same graph with the factors of the items, which `matchlake serve` reads.

@@ -20,7 +20,7 @@ from matchlake.lakehouse.erased_hashes import write_hashes
 from matchlake.lakehouse.erasure import USER_COLUMNS, Erased, Erasure
 from matchlake.lakehouse.table_registry import declared_tables, table_names
 from matchlake.lakehouse.user_search import Place, UserSearch
-from matchlake.model_store.known_users import versions_with
+from matchlake.lakehouse.user_versions import versions_with_user
 from matchlake.profiling.profile import COLUMN_PROFILES, DRIFT
 from matchlake.schemas import quote_text
 
@@ -102,7 +102,7 @@ def erase_user(
     erasure = user_erasure(config, lakehouse, params.user_id, params.include_unparsed_matches)
     tables = erasure.run(table_names(lakehouse, config))
     _remove_staged(config, lakehouse)
-    versions = versions_with(tracker, params.user_id)
+    versions = versions_with_user(config, tracker, params.user_id)
     deleted = _delete_versions(tracker, versions) if params.delete_model_versions else []
     left = [version for version in versions if version not in deleted]
     for version in left:

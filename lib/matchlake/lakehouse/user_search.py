@@ -22,8 +22,8 @@ from matchlake.lakehouse.erasure import USER_COLUMNS
 from matchlake.lakehouse.file_search import SHORTEST, FilesFound, IdSearch, search_files
 from matchlake.lakehouse.table_registry import declared_tables, table_names
 from matchlake.lakehouse.table_search import rows_with_user
+from matchlake.lakehouse.user_versions import held_out_remarks, user_columns, versions_with_user
 from matchlake.lakehouse.views import fixed_views
-from matchlake.model_store.known_users import versions_with
 from matchlake.schemas import quote_identifier
 
 
@@ -138,8 +138,7 @@ class UserSearch:
     @cached_property
     def _user_columns(self) -> set[str]:
         """The names of all columns that conf declares to hold ids of users."""
-        declared = declared_tables(self.config).values()
-        return {*USER_COLUMNS, *(name for spec in declared for name in spec.user_columns or ())}
+        return user_columns(self.config)
 
     def _in_files(self, unsearched: list[str]) -> Iterator[Place]:
         yield from self._in_lake_files(unsearched)
@@ -191,7 +190,10 @@ class UserSearch:
         self, versions: list[ModelVersion] | None, unsearched: list[str]
     ) -> Iterator[Place]:
         try:
-            found = versions_with(self.tracker, self.user) if versions is None else versions
+            found = versions
+            if found is None:
+                found = versions_with_user(self.config, self.tracker, self.user)
+            unsearched += held_out_remarks(self.config, self.tracker)
         except MatchlakeError as error:
             unsearched.append(f"Model versions were not searched: {error}")
             return

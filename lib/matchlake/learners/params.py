@@ -1,10 +1,13 @@
 """What a user chooses of a learner; imports neither Spark nor a library of models."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from matchlake.params import Params
+
+Order = Annotated[int, Field(ge=0, le=24)]
+_FUNCTION = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 
 
 class SklearnParams(Params):
@@ -27,11 +30,31 @@ class LightgbmParams(Params):
     """Parameters of LightGBM, by their full names."""
 
 
+class XgboostParams(Params):
+    """Gradient boosting by XGBoost."""
+
+    kind: Literal["xgboost"] = "xgboost"
+    rounds: int = Field(100, ge=1, le=100_000)
+    """The number of boosting rounds."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Parameters of XGBoost, by their full names."""
+
+
+class SparkParams(Params):
+    """An estimator of pyspark.ml, fitted on the cluster: for more rows than one process takes."""
+
+    kind: Literal["spark"] = "spark"
+    estimator: str
+    """The name of the estimator's class, such as GBTRegressor."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Its parameters. The job's seed is its seed unless given here."""
+
+
 class CustomParams(Params):
     """A Python function that fits a model and returns a head."""
 
     kind: Literal["custom"] = "custom"
-    function: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    function: str = Field(pattern=_FUNCTION)
     """The function as module:function. It takes (data, params, seed) and returns a head."""
     params: dict[str, Any] = Field(default_factory=dict)
     """What the function gets as its params."""
@@ -39,7 +62,106 @@ class CustomParams(Params):
     """The function is stopped after this time."""
 
 
+class RParams(Params):
+    """A script in R that writes a head as JSON."""
+
+    kind: Literal["r"] = "r"
+    script: str = Field(min_length=1)
+    """The path of the script where the job runs."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """What the script finds as params in request.json."""
+    program: str = Field("Rscript", min_length=1)
+    """The program that runs it."""
+    timeout_seconds: float = Field(3600.0, gt=0)
+    """The script is stopped after this time."""
+
+
+class SarimaxParams(Params):
+    """A seasonal ARIMA of each series, by statsmodels; many series at once."""
+
+    kind: Literal["sarimax"] = "sarimax"
+    order: tuple[Order, Order, Order] = (1, 1, 1)
+    """The numbers of autoregressive terms, of differences, and of moving averages."""
+    seasonal_order: tuple[Order, Order, Order] = (0, 0, 0)
+    """The same for whole seasons."""
+    season: int = Field(0, ge=0)
+    """The periods of a season, such as 12 for months; 0: no season."""
+    trend: Literal["n", "c", "t", "ct"] = "n"
+    """None, a constant, a linear trend, or both."""
+    frequency: str = Field("D", min_length=1, max_length=20)
+    """The time between two rows of a series, as pandas names it: D, W-MON, MS, h."""
+    horizon: int = Field(12, ge=1, le=10_000)
+    """The periods to forecast after the last known one."""
+    exogenous: tuple[str, ...] = ()
+    """Columns that help to predict. Rows without a label give their future values."""
+    confidence: float = Field(0.95, gt=0, lt=1)
+    """The share of values that lie between `low` and `high`, if the model holds."""
+    max_iterations: int = Field(50, ge=1)
+    """The most steps of a fit."""
+
+    @model_validator(mode="after")
+    def _check_season(self) -> Self:
+        if any(self.seasonal_order) != (self.season > 1):
+            raise ValueError("seasonal_order and season go together: set both, or none of them")
+        if not any((*self.order, *self.seasonal_order)) and not self.exogenous:
+            raise ValueError("the model has no terms: set order, or exogenous columns")
+        return self
+
+    @property
+    def least_periods(self) -> int:
+        """The fewest periods that a series must have."""
+        (p, d, q), (sp, sd, sq) = self.order, self.seasonal_order
+        lost = d + sd * self.season
+        terms = p + q + sp + sq + len(self.exogenous) + len(self.trend)
+        return lost + max(2 * terms + 2, p + q + (sp + sq) * self.season + 2)
+
+
+class NetworkParams(Params):
+    """A network: a function of the user makes and fits it, or it is a small dense one."""
+
+    function: str | None = Field(None, pattern=_FUNCTION)
+    """The function as module:function, which takes (data, params, seed, device) and returns a
+    fitted network. Null: a dense network of the following parameters."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """What the function gets as its params."""
+    hidden: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = (64, 32)
+    """The width of each hidden layer; empty: a linear model."""
+    activation: Literal["relu", "tanh", "gelu", "silu"] = "relu"
+    """The activation of the hidden layers."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """The share of hidden values that a step of training leaves out."""
+    epochs: int = Field(50, ge=1)
+    """The most passes over the rows."""
+    batch_rows: int = Field(256, ge=1)
+    """Rows per step."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """The step size of Adam."""
+    weight_decay: float = Field(0.0, ge=0)
+    """The decay of weights per step, relative to the step size."""
+    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    """The share of the rows that decides when to stop, and which epoch is the best."""
+    patience: int = Field(5, ge=1)
+    """The fit ends after so many epochs without a smaller loss of the validation rows."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the fit runs; auto: cuda, if there is a device."""
+    timeout_seconds: float = Field(3600.0, gt=0)
+    """The fit is stopped after this time."""
+
+
+class TorchParams(NetworkParams):
+    """A network of PyTorch, exported to ONNX."""
+
+    kind: Literal["torch"] = "torch"
+
+
+class KerasParams(NetworkParams):
+    """A network of Keras on JAX, exported to ONNX; exports in Keras' own formats are possible."""
+
+    kind: Literal["keras"] = "keras"
+
+
 TrainerParams = Annotated[
-    SklearnParams | LightgbmParams | CustomParams, Field(discriminator="kind")
+    SklearnParams | LightgbmParams | XgboostParams | CustomParams | TorchParams | KerasParams,
+    Field(discriminator="kind"),
 ]
 """The parameters of a learner, by its `kind`."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,10 @@ import numpy.typing as npt
 from matchlake.errors import InputError
 from matchlake.formulas.heads import Head, Task
 from matchlake.params import Params
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql import DataFrame
 
 Matrix = npt.NDArray[np.float64]
 OnProgress = Callable[[str, float], None]
@@ -46,6 +50,20 @@ class TrainingData:
         return len(self.matrix)
 
 
+@dataclass(frozen=True)
+class TrainingFrame:
+    """The rows of a training that stay in Spark, for learners that fit on a cluster."""
+
+    frame: "DataFrame"
+    """The feature columns as doubles, and the label: a text for classes, a double for numbers."""
+    columns: tuple[str, ...]
+    """The names of the feature columns."""
+    label: str
+    """The name of the label's column."""
+    saved_trees: Callable[[Any], "pd.DataFrame"]
+    """Gives the nodes of a fitted model of pyspark.ml; see `io.spark_models`."""
+
+
 class Trainer(Protocol):
     """A function that fits a model to rows and returns its head."""
 
@@ -58,6 +76,20 @@ class Trainer(Protocol):
         on_progress: OnProgress | None,
     ) -> Head:
         """The head; raises InputError for data or parameters that the model cannot take."""
+
+
+class ClusterTrainer(Protocol):
+    """A function that fits a model to rows that stay in Spark."""
+
+    def __call__(
+        self,
+        rows: TrainingFrame,
+        params: Params,
+        task: Task,
+        seed: int,
+        labels: tuple[str, ...] | None,
+    ) -> Head:
+        """The head; `labels` are the classes. Raises InputError as `Trainer` does."""
 
 
 def label_text(value: Any) -> str:

@@ -7,8 +7,17 @@ from typing import Any
 from matchlake.errors import InputError, ParameterError
 from matchlake.formulas.heads import Head, Task
 from matchlake.learners.checks import check_data
-from matchlake.learners.params import CustomParams, LightgbmParams, SklearnParams
-from matchlake.learners.protocol import OnProgress, Trainer, TrainingData
+from matchlake.learners.params import (
+    CustomParams,
+    KerasParams,
+    LightgbmParams,
+    RParams,
+    SklearnParams,
+    SparkParams,
+    TorchParams,
+    XgboostParams,
+)
+from matchlake.learners.protocol import OnProgress, TrainingData, TrainingFrame
 from matchlake.params import Params
 
 
@@ -20,12 +29,13 @@ class Learner:
     fit: str
     tasks: tuple[Task, ...]
     description: str
+    on_cluster: bool = False
+    """Whether the rows stay in Spark: see `fit_on_cluster`."""
 
-    def resolve(self) -> Trainer:
-        """The function; imports the learner's library."""
+    def resolve(self) -> Any:
+        """The function, a `Trainer` or a `ClusterTrainer`; imports the learner's library."""
         module, _, name = self.fit.partition(":")
-        function: Trainer = getattr(import_module(f"matchlake.learners.{module}"), name)
-        return function
+        return getattr(import_module(f"matchlake.learners.{module}"), name)
 
 
 _ALL: tuple[Task, ...] = ("regression", "classification", "clustering")
@@ -38,9 +48,29 @@ LEARNERS: dict[str, Learner] = {
         LightgbmParams, "lightgbm:fit", ("regression", "classification"),
         "Gradient boosting of LightGBM, as an exact head.",
     ),
+    "xgboost": Learner(
+        XgboostParams, "xgboost:fit", ("regression", "classification"),
+        "Gradient boosting of XGBoost, as an exact head.",
+    ),
+    "spark": Learner(
+        SparkParams, "spark:fit", ("regression", "classification"),
+        "Linear models and trees of pyspark.ml, as exact heads.", on_cluster=True,
+    ),
+    "torch": Learner(
+        TorchParams, "torch:fit", ("regression", "classification"),
+        "A network of PyTorch, as an ONNX graph.",
+    ),
+    "keras": Learner(
+        KerasParams, "keras:fit", ("regression", "classification"),
+        "A network of Keras, as an ONNX graph.",
+    ),
     "custom": Learner(
         CustomParams, "custom:fit", _ALL,
         "A Python function that returns a head.",
+    ),
+    "r": Learner(
+        RParams, "r:fit", _ALL,
+        "A script in R that writes a head.",
     ),
 }  # fmt: skip
 
@@ -64,18 +94,36 @@ def fit_head(
     Raises ParameterError for a parameter or a task that the learner does not have. Raises
     InputError for rows that it cannot learn from, and for a head of other columns or another task.
     """
+    learner = _learner_for(params, task)
+    check_data(data, task)
+    head: Head = learner.resolve()(data, params, task, seed, on_progress)
+    _check_head(head, data.columns, task, params.kind)
+    return head
+
+
+def fit_on_cluster(
+    rows: TrainingFrame, params: Any, task: Task, seed: int, labels: tuple[str, ...] | None
+) -> Head:
+    """Fits a model to rows that stay in Spark, and returns its head; `labels` are the classes.
+
+    Raises errors as `fit_head` does.
+    """
+    head: Head = _learner_for(params, task).resolve()(rows, params, task, seed, labels)
+    _check_head(head, rows.columns, task, params.kind)
+    return head
+
+
+def _learner_for(params: Any, task: Task) -> Learner:
+    """The learner; raises ParameterError if it has no such task."""
     learner = learner_of(params.kind)
     if task not in learner.tasks:
         raise ParameterError(
             f"Trainer {params.kind} has no task {task}; it has {', '.join(learner.tasks)}."
         )
-    check_data(data, task)
-    head = learner.resolve()(data, params, task, seed, on_progress)
-    _check_head(head, data, task, params.kind)
-    return head
+    return learner
 
 
-def _check_head(head: Any, data: TrainingData, task: Task, kind: str) -> None:
+def _check_head(head: Any, columns: tuple[str, ...], task: Task, kind: str) -> None:
     if not isinstance(head, Head):
         raise InputError(
             f"Trainer {kind} returned a value of type {type(head).__name__}; it must return a head "
@@ -83,9 +131,9 @@ def _check_head(head: Any, data: TrainingData, task: Task, kind: str) -> None:
         )
     if head.task != task:
         raise InputError(f"Trainer {kind} returned a head for {head.task}; the task is {task}.")
-    if head.columns != data.columns:
+    if head.columns != columns:
         raise InputError(
             f"Trainer {kind} returned a head for {len(head.columns)} column(s): "
-            f"{', '.join(head.columns[:5])}, ... It must read the {len(data.columns)} columns of "
-            f"its data, in their order: {', '.join(data.columns[:5])}, ..."
+            f"{', '.join(head.columns[:5])}, ... It must read the {len(columns)} columns of "
+            f"its data, in their order: {', '.join(columns[:5])}, ..."
         )

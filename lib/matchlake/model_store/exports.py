@@ -18,6 +18,15 @@ import numpy as np
 from matchlake.errors import ModelError, ParameterError
 from matchlake.features.onnx_inputs import onnx_inputs
 from matchlake.model_store.export_folder import read_folder, write_folder
+from matchlake.model_store.export_keras import (
+    TOLERANCE,
+    KerasFormat,
+    keras_comparison,
+    keras_content,
+    keras_scores,
+    split_comparison,
+    with_comparison,
+)
 from matchlake.model_store.held_out import HeldOut, column_types
 from matchlake.model_store.onnx_metadata import with_entry, without_entry
 from matchlake.model_store.onnx_session import score_onnx, with_nulls
@@ -25,7 +34,7 @@ from matchlake.model_store.safe_pickle import load_pickle
 from matchlake.model_store.scoring_model import ScoringModel
 from matchlake.model_store.verified import Verified, largest_difference, plain_outputs
 
-Format = Literal["onnx", "json", "sql", "pickle", "folder"]
+Format = Literal["onnx", "json", "sql", "pickle", "h5", "keras", "folder"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 KEY, SQL_MARK = "matchlake.verified", "-- matchlake.verified: "
 SQL_INPUT = "model_input"
@@ -65,24 +74,22 @@ def write_export(
         raise ParameterError(f"The folder {path.parent} does not exist. Create it first.")
     partial = path.with_name(f".{path.name}.unverified{_SUFFIX[kind]}")
     discard(partial)
-    columns = held_out.typed(model.features)
-    scored = model.score_numpy(columns)
-    if not len(next(iter(scored.values()))):
-        raise ModelError("No held-out rows to verify an export with. Train the model again.")
     content = _content(model, kind)
+    inputs, expected = _comparison(model, kind, held_out)
     verified = Verified(
         sha256=hashlib.sha256(content).hexdigest(),
-        inputs=_inputs(model, kind, held_out),
+        inputs=inputs,
         types=_types(model) if kind == "sql" else {},
-        expected=plain_outputs(scored),
-        tolerance=model.head.tolerance(),
+        expected=expected,
+        tolerance=TOLERANCE if kind in ("h5", "keras") else model.head.tolerance(),
         model_version=model_version,
     )
     _write(partial, kind, content, verified)
     return partial
 
 
-_SUFFIX = {"onnx": ".onnx", "json": ".json", "sql": ".sql", "pickle": ".pkl", "folder": ""}
+_SUFFIX = {"onnx": ".onnx", "json": ".json", "sql": ".sql", "pickle": ".pkl"}
+_SUFFIX |= {"h5": ".h5", "keras": ".keras", "folder": ""}
 
 
 def finish_export(partial: Path, path: Path, difference: float) -> None:
@@ -143,9 +150,23 @@ def read_export(path: Path, run_sql: RunSql | None = None) -> Export:
 
 def _content(model: ScoringModel, kind: Format) -> bytes:
     bare = model.model_copy(update={"verified": None})
+    if kind in ("h5", "keras"):
+        return keras_content(bare, kind)
     if kind == "onnx":
         return bare.to_onnx()
     return bare.to_sql(SQL_INPUT).encode() if kind == "sql" else bare.to_json().encode()
+
+
+def _comparison(
+    model: ScoringModel, kind: Format, held_out: HeldOut
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The held-out rows as the export reads them, and the scores that it must give."""
+    if kind in ("h5", "keras"):
+        return keras_comparison(model, held_out)
+    scored = model.score_numpy(held_out.typed(model.features))
+    if not len(next(iter(scored.values()))):
+        raise ModelError("No held-out rows to verify an export with. Train the model again.")
+    return _inputs(model, kind, held_out), plain_outputs(scored)
 
 
 def _inputs(model: ScoringModel, kind: Format, held_out: HeldOut) -> dict[str, Any]:
@@ -178,6 +199,8 @@ def _write(path: Path, kind: Format, content: bytes, verified: Verified) -> None
     elif kind == "pickle":
         model = ScoringModel.from_json(content.decode())
         path.write_bytes(pickle.dumps(model.model_copy(update={"verified": verified})))
+    elif kind in ("h5", "keras"):
+        path.write_bytes(with_comparison(content, kind, verified.model_dump_json()))
     else:
         path.write_bytes(with_entry(content, KEY, verified.model_dump_json()))
 
@@ -250,6 +273,14 @@ def _read_sql(path: Path, run_sql: RunSql | None) -> Export:
     return Export(query.encode(), verified, score)
 
 
+def _read_keras(path: Path, run_sql: RunSql | None) -> Export:
+    del run_sql
+    kind: KerasFormat = "h5" if path.name.endswith(".h5") else "keras"
+    content, text = split_comparison(path, kind)
+    verified = _verified(path, text)
+    return Export(content, verified, keras_scores(content, kind, verified.inputs))
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8")
@@ -269,3 +300,4 @@ def _verified(path: Path, text: str | None) -> Verified:
 
 
 _READERS = {"onnx": _read_onnx, "json": _read_json, "sql": _read_sql, "pickle": _read_pickle}
+_READERS |= {"h5": _read_keras, "keras": _read_keras}

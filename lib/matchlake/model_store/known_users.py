@@ -1,6 +1,8 @@
 """Which registered versions of a model hold a user."""
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -9,6 +11,7 @@ from matchlake.errors import ModelError
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.model_versions import ModelVersion
 from matchlake.model_store.mlflow_flavor import EVALUATED, FACTORS
+from matchlake.model_store.scoring_folder import SCORING, load_held_out, load_scoring_model
 
 
 def versions_with(tracker: Tracker, user: str) -> list[ModelVersion]:
@@ -17,6 +20,40 @@ def versions_with(tracker: Tracker, user: str) -> list[ModelVersion]:
     Versions that cannot be read are included. Downloads the ids of each version.
     """
     return [each for each in tracker.versions() if _holds(tracker, each, user)]
+
+
+def scoring_versions_with(
+    tracker: Tracker, user: str, columns: Collection[str] | None
+) -> list[ModelVersion]:
+    """The versions of a model of conf with the user as a category or in a held-out row.
+
+    Only the source columns `columns` count; None: all. Versions that cannot be read are included.
+    """
+    return [each for each in tracker.versions() if _scoring_holds(tracker, each, user, columns)]
+
+
+def _scoring_holds(
+    tracker: Tracker, version: ModelVersion, user: str, columns: Collection[str] | None
+) -> bool:
+    try:
+        with tracker.files(version, f"artifacts/{SCORING}") as folder:
+            model, held_out = load_scoring_model(folder), load_held_out(folder)
+    except ModelError:
+        return True
+    return any(
+        _is_in(user, [each.value for each in getattr(fitted, "categories", ())])
+        or _is_in(user, held_out.columns.get(fitted.column, ()))
+        for fitted in model.features.features
+        if columns is None or fitted.column in columns
+    )
+
+
+def _is_in(user: str, values: Any) -> bool:
+    """Whether a value, or an element of a list, is the user's id."""
+    return any(
+        _is_in(user, each) if isinstance(each, list | tuple) else str(each) == user
+        for each in values
+    )
 
 
 def _holds(tracker: Tracker, version: ModelVersion, user: str) -> bool:

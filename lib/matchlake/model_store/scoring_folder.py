@@ -1,6 +1,6 @@
 """A scoring model in a folder: the model and its held-out rows, and how MLflow logs both."""
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,10 @@ def scoring_flavor(folder: Path) -> dict[str, Any]:
         "code_paths": [str(Path(__file__).parents[1])],
         "input_example": _example(model, load_held_out(folder)),
         "signature": ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)),
-        "pip_requirements": [f"{name}=={version(name)}" for name in _needs(folder)],
+        "pip_requirements": [
+            *(f"{name}=={version(name)}" for name in _needs(folder)),
+            *map(_requirement, model.head.packages()),
+        ],
         "metadata": {"matchlake_version": version("matchlake"), "task": model.task},
     }
 
@@ -87,6 +90,14 @@ def _needs(folder: Path) -> tuple[str, ...]:
     """The packages that score; onnxruntime only for a folder with a graph."""
     has_runtime = find_spec("onnxruntime") is not None
     return (*_NEEDS, "onnxruntime") if has_runtime and (folder / GRAPH_FILE).is_file() else _NEEDS
+
+
+def _requirement(name: str) -> str:
+    """The package in its version here; in any version if it is not here."""
+    try:
+        return f"{name}=={version(name)}"
+    except PackageNotFoundError:
+        return name
 
 
 def _example(model: ScoringModel, held_out: HeldOut) -> pd.DataFrame:

@@ -141,9 +141,9 @@ class ScoringModel(Params):
         """
         chosen, reason = find_dialect(dialect), self.head.sql_limit()
         if reason is not None:
+            other = "Export it as ONNX, or score" if self.head.onnx_limit() is None else "Score"
             raise ParameterError(
-                f"Model {self.name} has no SQL: {reason}. Export it as ONNX, or score the table "
-                "with `transform`."
+                f"Model {self.name} has no SQL: {reason}. {other} the table with `transform`."
             )
         return query_of([*self.features.sql_stages(chosen), *self._head_stages(chosen)], relation)
 
@@ -181,8 +181,14 @@ class ScoringModel(Params):
         A numeric column is an input of its name, double [rows] with NaN for null. A category is an
         input NAME:text, string [rows], or [rows, length] for lists: see `onnx_inputs`. The output
         `refused` is there if an option refuses values. The metadata hold the signature, by which a
-        server checks requests. Raises ParameterError without a graph.
+        server checks requests. Raises ParameterError for a head without a graph.
         """
+        reason = self.head.onnx_limit()
+        if reason is not None:
+            raise ParameterError(
+                f"Model {self.name} has no ONNX graph: {reason}. Export it as a folder, or let its "
+                "trainer return a GraphHead with the model's ONNX file."
+            )
         graph = Graph()
         blocks = [fitted.onnx(graph) for fitted in self.features.features]
         matrix = blocks[0] if len(blocks) == 1 else graph.add("Concat", *blocks, axis=1)

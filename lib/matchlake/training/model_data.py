@@ -16,6 +16,7 @@ from matchlake.errors import InputError, SchemaError
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.model import FeatureModel
 from matchlake.io.delta import Lakehouse
+from matchlake.learners.registry import learner_of
 from matchlake.schemas import quote_identifier
 from matchlake.training.model_params import ModelParams, ModelSplitParams
 
@@ -67,7 +68,14 @@ def read_rows(lake: Lakehouse, name: str, params: ModelParams, features: Feature
             *(name, total - count, total, params.split.column or "label"),
         )
     is_test = _test_condition(rows, params)
-    return ModelRows(version, rows.where(~is_test), rows.where(is_test), total - count)
+    test = rows.where(is_test)
+    expected = count * params.split.test_fraction
+    if expected > params.max_rows:  # only where the training part stays in Spark
+        _log.info("models.%s: about %d of %d test rows are used", name, params.max_rows, expected)
+        test = test.where(
+            _bucket(params, params.keys, "test") < int(params.max_rows / expected * _BUCKETS)
+        )
+    return ModelRows(version, rows.where(~is_test), test, total - count)
 
 
 def _is_present(frame: DataFrame, column: str) -> Column:
@@ -104,11 +112,11 @@ def _require_size(name: str, params: ModelParams, count: int, total: int) -> Non
             f"models.{name}: {params.rows} has {total} rows, and none of them has a value of "
             f"{column}. Check this column, and the job that writes the table."
         )
-    if count > params.max_rows:
+    if count > params.max_rows and not learner_of(params.trainer.kind).on_cluster:
         raise InputError(
             f"models.{name}: {params.rows} has {count:,} rows, and models.{name}.max_rows allows "
-            f"{params.max_rows:,}. Use a view with fewer rows, or raise max_rows if the driver has "
-            "the memory."
+            f"{params.max_rows:,}. Use a view with fewer rows, raise max_rows if the driver has "
+            "the memory, or fit on the cluster: trainer.kind spark."
         )
 
 
@@ -130,9 +138,14 @@ def _test_condition(rows: DataFrame, params: ModelParams) -> Column:
     if split.kind == "time":
         return F.col(quote_identifier(split.column or "")) > F.lit(_cutoff(rows, split))
     names = [split.column or ""] if split.kind == "group" else params.keys
+    return _bucket(params, names) < int(split.test_fraction * _BUCKETS)
+
+
+def _bucket(params: ModelParams, names: Sequence[str], *more: str) -> Column:
+    """A number below _BUCKETS by a hash of the columns `names`."""
     texts = [F.col(quote_identifier(each)).cast("string") for each in names]
-    bucket = F.pmod(F.xxhash64(F.lit(split.seed), *texts), F.lit(_BUCKETS))
-    return bucket < int(split.test_fraction * _BUCKETS)
+    extra = [F.lit(each) for each in more]
+    return F.pmod(F.xxhash64(F.lit(params.split.seed), *texts, *extra), F.lit(_BUCKETS))
 
 
 def _cutoff(rows: DataFrame, split: ModelSplitParams) -> Any:

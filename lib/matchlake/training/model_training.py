@@ -8,15 +8,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from matchlake.errors import InputError
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.fit import fit_features
 from matchlake.features.model import FeatureModel
 from matchlake.features.refusals import refusal_sql
-from matchlake.learners.protocol import TrainingData
-from matchlake.learners.registry import fit_head
+from matchlake.formulas.heads import Head
+from matchlake.io.spark_models import saved_trees
+from matchlake.learners.frame_checks import checked_classes
+from matchlake.learners.protocol import TrainingData, TrainingFrame
+from matchlake.learners.registry import fit_head, fit_on_cluster, learner_of
 from matchlake.model_store.scoring_model import ScoringModel
+from matchlake.schemas import quote_identifier
 from matchlake.training.model_data import (
     LABEL,
     ModelRows,
@@ -32,6 +37,8 @@ _log = logging.getLogger(__name__)
 _LEAK = 1 - 1e-9
 _FEW_CLASSES = 20
 _IMPORTANCE_ROWS = 2_000
+_LEAK_ROWS = 100_000
+"""Rows that are searched for leaks where the others stay in Spark."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +54,29 @@ class Trained:
     """Feature columns that decide the label alone."""
 
 
-def train(name: str, params: ModelParams, features: FeatureSet, rows: ModelRows) -> Trained:
+def train(
+    name: str, params: ModelParams, features: FeatureSet, rows: ModelRows, folder: str
+) -> Trained:
     """Fits the features and the estimator on the training part.
 
-    Two Spark jobs; the estimator runs in this process. Raises InputError for rows that cannot be
+    The estimator runs in this process, after two Spark jobs; or on the cluster, if it is one of
+    pyspark.ml, which writes its trees below `folder`. Raises InputError for rows that cannot be
     learned from.
     """
     fitted = fit_features(rows.train, features)
-    require_memory(name, params, fitted, fitted.rows)
-    matrix, label = training_arrays(fitted, rows.train, params.keys)
     names = tuple(output.name for output in fitted.outputs())
-    data = TrainingData(matrix, names, label)
-    head = fit_head(data, params.trainer, params.task, params.seed)
+    if learner_of(params.trainer.kind).on_cluster:
+        head, constant = _fit_on_cluster(params, fitted, rows.train, folder)
+        sample = rows.train.limit(_LEAK_ROWS)
+        matrix, label = training_arrays(fitted, sample, params.keys)
+        count = fitted.rows
+    else:
+        require_memory(name, params, fitted, fitted.rows)
+        matrix, label = training_arrays(fitted, rows.train, params.keys)
+        head = fit_head(
+            TrainingData(matrix, names, label), params.trainer, params.task, params.seed
+        )
+        constant, count = _constant(head, label), len(matrix)
     found = () if label is None else leaks(matrix, names, label)
     for each in found:
         _log.warning(
@@ -66,7 +84,28 @@ def train(name: str, params: ModelParams, features: FeatureSet, rows: ModelRows)
             *(name, each, params.label),
         )
     model = ScoringModel(name=name, task=params.task, features=fitted, head=head)
-    return Trained(model, len(matrix), _constant(model, label), found)
+    return Trained(model, count, constant, found)
+
+
+def _fit_on_cluster(
+    params: ModelParams, fitted: FeatureModel, train: DataFrame, folder: str
+) -> tuple[Head, Doubles]:
+    """The head, and the constant prediction. Starts Spark jobs."""
+    with_label = fitted.model_copy(update={"keys": (LABEL,)})
+    frame = with_label.transform(train)
+    names = tuple(output.name for output in fitted.outputs())
+    doubles = {name: F.col(quote_identifier(name)).cast("double") for name in names}
+    rows = TrainingFrame(
+        *(frame.withColumns(doubles), names, LABEL),
+        lambda model: saved_trees(train.sparkSession, model, folder),
+    )
+    labels = checked_classes(rows, params.task)
+    head = fit_on_cluster(rows, params.trainer, params.task, params.seed, labels)
+    label = F.col(quote_identifier(LABEL))
+    if labels is None:
+        return head, np.array([float(frame.agg(F.avg(label)).collect()[0][0])])
+    counts: dict[str, int] = dict(frame.groupBy(label).count().collect())
+    return head, np.array([counts[each] for each in labels]) / sum(counts.values())
 
 
 def read_test_rows(
@@ -140,13 +179,13 @@ def _correlation(column: Doubles, target: Doubles) -> float:
     return abs(float(np.corrcoef(one, other)[0, 1]))
 
 
-def _constant(model: ScoringModel, label: Array | None) -> Doubles:
+def _constant(head: Head, label: Array | None) -> Doubles:
     if label is None:
         return np.zeros(0)
-    if model.task == "regression":
+    if head.task == "regression":
         return np.array([float(np.mean(label))])
     shares = pd.Series(label).value_counts(normalize=True)
-    return np.array([float(shares.get(each, 0.0)) for each in model.head.labels or ()])
+    return np.array([float(shares.get(each, 0.0)) for each in head.labels or ()])
 
 
 def importance(

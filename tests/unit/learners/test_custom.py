@@ -39,7 +39,7 @@ def test_other_functions_are_errors(name: str, seconds: float, message: str) -> 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("leaves", "ended its process .exit code 3. before it returned"),
+        ("leaves", "ended with exit code 3 before it returned a head"),
         ("other_columns", "a head for 1 column.s.: z"),
         ("nonsense", "value of type dict; it must return a head"),
         ("other_task", "returned a head for clustering; the task is regression"),

@@ -73,6 +73,14 @@ class Head(Params):
         """Why the head has no SQL, as a part of a sentence; None if it has SQL."""
         raise NotImplementedError
 
+    def onnx_limit(self) -> str | None:
+        """Why the head has no ONNX graph, as a part of a sentence; None if it has one."""
+        return None
+
+    def packages(self) -> tuple[str, ...]:
+        """The packages that a score needs beside those of this product."""
+        return ()
+
     def tolerance(self) -> float:
         """How far a score may differ between engines, relative to the larger of it and 1."""
         return 1e-12

@@ -8,80 +8,54 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from matchlake.formulas.heads.head import Head, Matrix
-from matchlake.formulas.heads.links import Link
-from matchlake.formulas.numpy import rows_with_nan
-from matchlake.formulas.sql import Dialect
+from matchlake.formulas.heads.external import ExternalHead
+from matchlake.formulas.heads.folder import Folder
+from matchlake.formulas.heads.head import Matrix
 
 if TYPE_CHECKING:
     from matchlake.formulas.onnx import Graph
 
 LARGEST = 100_000_000
 """The most characters of a graph in base64."""
-_ROWS = 8192
 
 
-class GraphHead(Head):
+class GraphHead(ExternalHead):
     """A graph with one input (rows, columns) and one output (rows, scores), in 32 or 64 bits.
 
     A missing feature gives no prediction. onnxruntime runs the graph; it has no SQL.
     """
 
     kind: Literal["graph"] = "graph"
-    link: Literal["identity", "exp", "logit", "softmax"] = "identity"
-    graph: str = Field(max_length=LARGEST)
+    graph: str = Field(max_length=LARGEST, repr=False)
     """The ONNX model in base64. Its operators are of opset 21 or older, and all its numbers are
     inside."""
+    source: Folder | None = None
+    """The files of the framework that the graph was made from. They do not score; an export in the
+    framework's own format writes them."""
 
     @model_validator(mode="after")
     def _check_graph(self) -> Self:
-        count = len(self.labels or ())
-        if (self.link in ("logit", "softmax") and not count) or (self.link == "exp" and count):
-            raise ValueError(f"the link {self.link} does not fit {count} labels")
         model = _parsed(self.graph)
         if len(model.graph.input) != 1 or len(model.graph.output) != 1:
             raise ValueError("the graph must have one input and one output")
         return self
 
-    @property
-    def expected_scores(self) -> int:
-        """The number of scores that the graph must give."""
-        return 1 if self.link in ("logit", "exp") or not self.labels else len(self.labels)
-
-    def output_link(self) -> Link:
-        """The link."""
-        return self.link
-
     def size(self) -> int:
         """The number of bytes."""
         return len(self.graph) * 3 // 4
 
-    def tolerance(self) -> float:
-        """A network computes in 32 bits, and each machine in its own order."""
-        return 1e-6
+    def packages(self) -> tuple[str, ...]:
+        """What reads and runs the graph."""
+        return ("onnx", "onnxruntime")
 
     def sql_limit(self) -> str | None:
         """A network has no SQL."""
         return "it is a network"
 
-    def sql_scores(self, dialect: Dialect) -> list[str]:
-        """None: see `sql_limit`."""
-        raise NotImplementedError(f"no SQL of {dialect.name}: {self.sql_limit()}")
-
-    def scores(self, matrix: Matrix) -> Matrix:
-        """The output of the graph, in parts of some thousand rows."""
+    def known_scores(self, matrix: Matrix) -> Matrix:
+        """The output of the graph."""
         session, name, kind = _session(self.graph)
-        known = np.nan_to_num(matrix, nan=0.0).astype(kind)
-        parts = [
-            session.run(None, {name: known[first : first + _ROWS]})[0]
-            for first in range(0, max(1, len(matrix)), _ROWS)
-        ]
-        found = np.concatenate(parts).astype(np.float64).reshape(len(matrix), -1)
-        if found.shape[1] != self.expected_scores:
-            raise ValueError(
-                f"the graph gives {found.shape[1]} scores instead of {self.expected_scores}"
-            )
-        return np.where(rows_with_nan(matrix)[:, None], np.nan, found)
+        return np.asarray(session.run(None, {name: matrix.astype(kind)})[0])
 
     def onnx_scores(self, graph: "Graph", matrix: str) -> str:
         """The graph as a part of the larger one."""

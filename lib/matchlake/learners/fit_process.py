@@ -1,4 +1,4 @@
-"""The process in which a function of the user fits its model; started by `custom`."""
+"""The process in which a function fits its model; started by `own_process`."""
 
 import json
 import sys
@@ -8,17 +8,24 @@ from typing import Any
 
 import numpy as np
 
+from matchlake.errors import MatchlakeError
 from matchlake.formulas.heads import Head
-from matchlake.learners.custom import DATA, REQUEST, RESULT
+from matchlake.learners.own_process import DATA, REQUEST, RESULT
 from matchlake.learners.protocol import TrainingData
 
 
-def main(folder: Path) -> None:
-    """Calls the function that the folder's request names, and writes its head or its error."""
+def main() -> None:
+    """Calls the function of the request in the folder that the last argument names.
+
+    It writes the head, or the error, into the folder.
+    """
+    folder = Path(sys.argv[-1])
     request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
     sys.path += [each for each in request["path"] if each not in sys.path]
     try:
         result: dict[str, Any] = {"head": _call(folder, request)}
+    except MatchlakeError as error:
+        result = {"error": str(error)}
     except Exception as error:  # noqa: BLE001 - any error of the user's function
         result = {"error": f"{type(error).__name__}: {error}"}
     (folder / RESULT).write_text(json.dumps(result), encoding="utf-8")
@@ -39,7 +46,3 @@ def _call(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
             "matchlake.formulas.heads, such as LinearHead"
         )
     return head.model_dump()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

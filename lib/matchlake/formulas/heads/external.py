@@ -1,0 +1,103 @@
+"""Models of other frameworks as heads: what those with a graph and those without have in common."""
+
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import model_validator
+
+from matchlake.formulas.heads.folder import PACKAGES, Folder, scorer_of
+from matchlake.formulas.heads.head import Head, Matrix
+from matchlake.formulas.heads.links import Link
+from matchlake.formulas.numpy import rows_with_nan
+from matchlake.formulas.sql import Dialect
+
+ROWS = 8192
+"""The most rows that are scored at once."""
+
+
+class ExternalHead(Head):
+    """A model of another framework, from the features to the scores.
+
+    A missing feature gives no prediction. There is no SQL.
+    """
+
+    link: Literal["identity", "exp", "logit", "softmax"] = "identity"
+
+    @model_validator(mode="after")
+    def _check_link(self) -> Self:
+        count = len(self.labels or ())
+        if (self.link in ("logit", "softmax") and not count) or (self.link == "exp" and count):
+            raise ValueError(f"the link {self.link} does not fit {count} labels")
+        if self.link == "logit" and count != 2:  # noqa: PLR2004
+            raise ValueError(f"the link logit is for two labels, not {count}")
+        return self
+
+    @property
+    def expected_scores(self) -> int:
+        """The number of scores that the model must give."""
+        return 1 if self.link in ("logit", "exp") or not self.labels else len(self.labels)
+
+    def output_link(self) -> Link:
+        """The link."""
+        return self.link
+
+    def tolerance(self) -> float:
+        """A network computes in 32 bits, and each machine in its own order."""
+        return 1e-6
+
+    def sql_scores(self, dialect: Dialect) -> list[str]:
+        """None: see `sql_limit`."""
+        raise NotImplementedError(f"no SQL of {dialect.name}: {self.sql_limit()}")
+
+    def scores(self, matrix: Matrix) -> Matrix:
+        """The scores of the model, in parts of some thousand rows."""
+        if not len(matrix):
+            return np.zeros((0, self.expected_scores))
+        known = np.nan_to_num(matrix, nan=0.0)
+        parts = [
+            np.asarray(self.known_scores(known[first : first + ROWS]), np.float64)
+            for first in range(0, len(matrix), ROWS)
+        ]
+        if sum(map(len, parts)) != len(matrix):
+            raise ValueError(f"the model gives {sum(map(len, parts))} rows for {len(matrix)}")
+        found = np.concatenate(parts).reshape(len(matrix), -1)
+        if found.shape[1] != self.expected_scores:
+            raise ValueError(
+                f"the model gives {found.shape[1]} scores instead of {self.expected_scores}"
+            )
+        return np.where(rows_with_nan(matrix)[:, None], np.nan, found)
+
+    def known_scores(self, matrix: Matrix) -> Matrix:
+        """The scores of rows without missing features, as many as `expected_scores` each."""
+        raise NotImplementedError
+
+
+class OpaqueHead(ExternalHead):
+    """A model that only its framework can score, with the files of the framework.
+
+    Spark scores it in Python workers, which need the framework. It has neither SQL nor ONNX: a
+    model with an ONNX file is a `GraphHead`, whose `source` may hold these files.
+    """
+
+    kind: Literal["opaque"] = "opaque"
+    folder: Folder
+
+    def size(self) -> int:
+        """The number of bytes."""
+        return len(self.folder.content) * 3 // 4
+
+    def packages(self) -> tuple[str, ...]:
+        """The framework."""
+        return PACKAGES[self.folder.flavor]
+
+    def sql_limit(self) -> str | None:
+        """Only the framework scores it."""
+        return f"only {self.folder.loader or self.folder.flavor} can score it"
+
+    def onnx_limit(self) -> str | None:
+        """Only the framework scores it."""
+        return self.sql_limit()
+
+    def known_scores(self, matrix: Matrix) -> Matrix:
+        """The scores of the framework."""
+        return np.asarray(scorer_of(self.folder)(matrix))

@@ -1,0 +1,92 @@
+"""Calls a function that fits a model in a process of its own.
+
+The process ends with the function, so that one that hangs, exits or crashes is an error of this
+model alone. A framework's threads and memory end with it, too.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from matchlake.errors import InputError
+from matchlake.formulas.heads import AnyHead, Head
+from matchlake.learners.protocol import TrainingData, label_text
+
+DATA, REQUEST, RESULT = "data.npz", "request.json", "result.json"
+_HEAD: TypeAdapter[Head] = TypeAdapter(AnyHead)
+# Keras reads its backend from the environment when it is imported.
+_PROGRAM = (
+    "import os; os.environ.setdefault('KERAS_BACKEND', 'jax'); "
+    "from matchlake.learners.fit_process import main; main()"
+)
+
+
+def fit_in_own_process(
+    function: str, given: tuple[TrainingData, dict[str, Any], int], seconds: float, name: str = ""
+) -> Head:
+    """The head that `function`, as module:name, returns for (data, params, seed).
+
+    Errors call the function by `name`. Raises InputError if it cannot be imported, raises, returns
+    no head, or takes longer than `seconds`.
+    """
+    name = name or function
+    with tempfile.TemporaryDirectory(prefix="matchlake-fit-") as place:
+        folder = Path(place)
+        _write(folder, function, *given)
+        try:
+            done = subprocess.run(  # noqa: S603 - this interpreter and this package
+                [sys.executable, "-c", _PROGRAM, str(folder)], timeout=seconds, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise InputError(
+                f"{name} did not return within {seconds:g} seconds (timeout_seconds), and was "
+                "stopped."
+            ) from None
+        return _read(folder, name, done.returncode)
+
+
+def _write(
+    folder: Path, function: str, data: TrainingData, params: dict[str, Any], seed: int
+) -> None:
+    arrays = {"matrix": data.matrix}
+    kinds = {}
+    for name in ("label", "groups", "times"):
+        values = getattr(data, name)
+        if values is not None:
+            kinds[name] = values.dtype.kind == "O"
+            arrays[name] = np.array(list(map(label_text, values))) if kinds[name] else values
+    np.savez(folder / DATA, **arrays)  # type: ignore[arg-type]
+    request = {
+        "columns": data.columns,
+        "function": function,
+        "params": params,
+        "seed": seed,
+        "objects": [name for name, is_object in kinds.items() if is_object],
+        "path": [each for each in sys.path if each],
+    }
+    (folder / REQUEST).write_text(json.dumps(request), encoding="utf-8")
+
+
+def _read(folder: Path, name: str, code: int) -> Head:
+    path = folder / RESULT
+    if not path.exists():
+        raise InputError(
+            f"The process of {name} ended with exit code {code} before it returned a head."
+        )
+    result = json.loads(path.read_text(encoding="utf-8"))
+    if "error" in result:
+        raise InputError(f"{name} failed: {result['error']}")
+    try:
+        return _HEAD.validate_python(result["head"])
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        location = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"{name} returned a head that is not valid: {location}: {first['msg']}."
+        ) from None

@@ -1,0 +1,123 @@
+"""Seasonal ARIMAs of many series: each series is a group of rows, and groups run in parallel."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from matchlake.learners.params import SarimaxParams
+from matchlake.learners.sarimax import (
+    Forecast,
+    Series,
+    check_frequency,
+    fit_series,
+    forecast_series,
+    read_series,
+)
+from matchlake.schemas import quote_identifier
+
+Key = tuple[str | None, ...]
+"""The texts of the columns that name a series."""
+
+
+class SeriesColumns(NamedTuple):
+    """Where the series are in a table."""
+
+    series: tuple[str, ...]
+    """The columns that name a series; empty: the table is one series."""
+    time: str
+    value: str
+
+
+def fit_sarimax(frame: DataFrame, columns: SeriesColumns, params: SarimaxParams) -> DataFrame:
+    """A row per series: its columns, `parameters`, `aic`, `periods`, and `reason`. Lazy.
+
+    `parameters` is null where `reason` says why there is no model. Rows after the last value of a
+    series do not count. Raises ParameterError for an unknown frequency.
+    """
+
+    def fit(series: Series, key: Key) -> dict[str, Any]:
+        del key
+        found = fit_series(series, params)
+        return {
+            "parameters": pa.array([found.parameters], pa.list_(pa.float64())),
+            "aic": pa.array([found.aic], pa.float64()),
+            "periods": pa.array([found.periods], pa.int32()),
+            "reason": pa.array([found.reason], pa.string()),
+        }
+
+    listed = "parameters ARRAY<DOUBLE>, aic DOUBLE, periods INT, reason STRING"
+    return _by_series(frame, columns, params, fit, listed)
+
+
+def forecast_sarimax(
+    frame: DataFrame,
+    columns: SeriesColumns,
+    params: SarimaxParams,
+    parameters: Mapping[Key, tuple[float, ...]],
+) -> DataFrame:
+    """A row per series and future period: time, `prediction`, `low`, `high`, and `reason`. Lazy.
+
+    A series without a forecast is one row with its `reason`, and without a time.
+    """
+
+    def forecast(series: Series, key: Key) -> dict[str, Any]:
+        known = parameters.get(key)
+        found: Forecast | str = "the model does not know this series"
+        if known is not None:
+            found = forecast_series(series, params, known)
+        if isinstance(found, str):
+            nothing = pa.nulls(1, pa.float64())
+            times = pa.nulls(1, pa.timestamp("us", "UTC"))
+            numbers = dict.fromkeys(("prediction", "low", "high"), nothing)
+            return {columns.time: times, **numbers, "reason": pa.array([found], pa.string())}
+        times = pa.array(found.times.tz_localize("UTC").as_unit("us"))
+        numbers = {"prediction": found.mean, "low": found.low, "high": found.high}
+        return {
+            columns.time: times,
+            **{name: pa.array(values) for name, values in numbers.items()},
+            "reason": pa.nulls(len(found.mean), pa.string()),
+        }
+
+    time = quote_identifier(columns.time)
+    listed = f"{time} TIMESTAMP, prediction DOUBLE, low DOUBLE, high DOUBLE, reason STRING"
+    return _by_series(frame, columns, params, forecast, listed)
+
+
+def _by_series(
+    frame: DataFrame,
+    columns: SeriesColumns,
+    params: SarimaxParams,
+    function: Callable[[Series, Key], dict[str, Any]],
+    listed: str,
+) -> DataFrame:
+    """The columns that `function` gives for each series, beside the columns of the series."""
+    check_frequency(params)
+    names = {f"series_{i}": name for i, name in enumerate(columns.series)}
+    selected = [F.col(quote_identifier(name)).cast("string").alias(k) for k, name in names.items()]
+    selected += [
+        F.col(quote_identifier(columns.time)).cast("timestamp").alias("time"),
+        F.col(quote_identifier(columns.value)).cast("double").alias("value"),
+        *(F.col(quote_identifier(name)).cast("double").alias(name) for name in params.exogenous),
+    ]
+
+    def work(table: pa.Table) -> pa.Table:
+        from threadpoolctl import threadpool_limits  # noqa: PLC0415 - where the tasks run
+
+        key = tuple(table[name][0].as_py() for name in names)
+        rows = table.to_pandas()
+        if rows["time"].dt.tz is not None:
+            rows["time"] = rows["time"].dt.tz_convert("UTC").dt.tz_localize(None)
+        with threadpool_limits(1):  # Spark runs as many series at once as there are cores
+            found = function(read_series(rows, params), key)
+        count = len(next(iter(found.values())))
+        named = {
+            name: pa.array([value] * count, pa.string())
+            for name, value in zip(columns.series, key, strict=True)
+        }
+        return pa.table(named | found)
+
+    schema = ", ".join([*(f"{quote_identifier(name)} STRING" for name in columns.series), listed])
+    return frame.select(*selected).groupBy(*names).applyInArrow(work, schema)
