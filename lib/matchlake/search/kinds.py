@@ -7,6 +7,12 @@ from matchlake.search.proposals import Proposals
 from matchlake.search.space import Space
 
 
+def check_grid(space: Space, params: SearchParams) -> None:
+    """Raises ParameterError for a grid that is not possible; other kinds always are."""
+    if params.kind == "grid":
+        GridProposals(space, params.trials)
+
+
 def proposals_of(space: Space, params: SearchParams, *, maximize: bool) -> Proposals:
     """The proposals of the kind that `params` name.
 

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, Literal
 
 from matchlake.schemas import Column, TableSpec
-from matchlake.search.space import value_text
 
 State = Literal["complete", "pruned", "failed"]
 
@@ -22,7 +21,7 @@ TRIALS = TableSpec(
         Column("metric", "STRING", "The metric that is searched by", nullable=False),
         Column("value", "DOUBLE", "The metric on the validation part; null without one"),
         Column("is_best", "BOOLEAN", "Whether it is the best trial so far", nullable=False),
-        Column("parameters", "MAP<STRING,STRING>", "The values of the hyperparameters, as JSON"),
+        Column("parameters", "STRING", "The values of the hyperparameters, as one JSON object"),
         Column("reason", "STRING", "Why the trial was pruned or failed"),
         Column("started_at", "TIMESTAMP", "When the trial started, UTC", nullable=False),
         Column("seconds", "DOUBLE", "Seconds that the trial took"),
@@ -83,7 +82,7 @@ def trial_rows(
         (
             *(names["model"], names["search_id"], each.number, each.state, names["metric"]),
             *(each.value, each is best),
-            {name: value_text(value) for name, value in each.values.items()},
+            json.dumps(dict(each.values)),
             *(each.reason, each.started_at, each.seconds, names["run_id"]),
         )
         for each in sorted(trials, key=lambda each: each.number)
