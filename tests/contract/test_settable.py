@@ -52,7 +52,7 @@ SETTABLE = set(
     train.search.validation_fraction train.search.seed
     train.metric train.refit_on_all_data train.require_better_than_baselines train.resume
     recommend.k recommend.tables recommend.related recommend.min_candidates recommend.clip_range
-    model_jobs.names
+    model_jobs.names model_jobs.resume
     maintain.optimize maintain.vacuum maintain.vacuum_hours maintain.fit_checkpoint_days
     """.split()  # noqa: SIM905 - one key per line would be pages
 )

@@ -66,7 +66,7 @@ def read_rows(lake: Lakehouse, name: str, params: ModelParams, features: Feature
             "models.%s: %d of %d rows are left out: they have no label, or no %s",
             *(name, total - count, total, params.split.column or "label"),
         )
-    is_test = _test_condition(rows, params)
+    is_test = _test_condition(rows, params.split, params.keys)
     return ModelRows(version, rows.where(~is_test), rows.where(is_test), total - count)
 
 
@@ -124,12 +124,23 @@ def require_memory(name: str, params: ModelParams, model: FeatureModel, rows: in
         )
 
 
-def _test_condition(rows: DataFrame, params: ModelParams) -> Column:
+def validation_rows(train: DataFrame, params: ModelParams) -> tuple[DataFrame, DataFrame]:
+    """A training part without, and with only, its validation part; one job for a split by time.
+
+    The part is split off as the test part is, but drawn with another seed.
+    """
+    fraction = 0.2 if params.search is None else params.search.validation_fraction
+    again = {"test_fraction": fraction, "seed": params.split.seed + 1}
+    split = params.split.model_copy(update=again)
+    is_validation = _test_condition(train, split, params.keys)
+    return train.where(~is_validation), train.where(is_validation)
+
+
+def _test_condition(rows: DataFrame, split: ModelSplitParams, keys: Sequence[str]) -> Column:
     """Whether a row belongs to the test part. Only with `time` it depends on the other rows."""
-    split = params.split
     if split.kind == "time":
         return F.col(quote_identifier(split.column or "")) > F.lit(_cutoff(rows, split))
-    names = [split.column or ""] if split.kind == "group" else params.keys
+    names = [split.column or ""] if split.kind == "group" else keys
     texts = [F.col(quote_identifier(each)).cast("string") for each in names]
     bucket = F.pmod(F.xxhash64(F.lit(split.seed), *texts), F.lit(_BUCKETS))
     return bucket < int(split.test_fraction * _BUCKETS)

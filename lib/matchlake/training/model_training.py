@@ -16,7 +16,9 @@ from matchlake.features.model import FeatureModel
 from matchlake.features.refusals import refusal_sql
 from matchlake.learners.protocol import TrainingData
 from matchlake.learners.registry import fit_head
+from matchlake.learners.selection.select import FeatureScores
 from matchlake.model_store.scoring_model import ScoringModel
+from matchlake.training.feature_scores import selected
 from matchlake.training.model_data import (
     LABEL,
     ModelRows,
@@ -45,14 +47,17 @@ class Trained:
     """The mean label, or the frequency of each class; empty for a clustering."""
     leaks: tuple[str, ...]
     """Feature columns that decide the label alone."""
+    scores: FeatureScores | None = None
+    """The scores of the columns, if conf selects among them."""
 
 
 def train(name: str, params: ModelParams, features: FeatureSet, rows: ModelRows) -> Trained:
     """Fits the features and the estimator on the training part.
 
-    Two Spark jobs; the estimator runs in this process. Raises InputError for rows that cannot be
-    learned from.
+    Two Spark jobs, and those of `select`; the estimator runs in this process. Raises InputError for
+    rows that cannot be learned from.
     """
+    features, scores = selected(rows.train, params, features)
     fitted = fit_features(rows.train, features)
     require_memory(name, params, fitted, fitted.rows)
     matrix, label = training_arrays(fitted, rows.train, params.keys)
@@ -66,18 +71,25 @@ def train(name: str, params: ModelParams, features: FeatureSet, rows: ModelRows)
             *(name, each, params.label),
         )
     model = ScoringModel(name=name, task=params.task, features=fitted, head=head)
-    return Trained(model, len(matrix), _constant(model, label), found)
+    return Trained(model, len(matrix), _constant(model, label), found, scores)
 
 
 def read_test_rows(
     test: DataFrame, keys: Sequence[str], models: Sequence[ScoringModel]
 ) -> pd.DataFrame:
     """The test rows that every one of the models takes; raises InputError if there are none."""
-    for model in models:
-        refused = refusal_sql(model.features)
+    return read_rows_for(test, keys, [model.features for model in models])
+
+
+def read_rows_for(
+    test: DataFrame, keys: Sequence[str], features: Sequence[FeatureModel]
+) -> pd.DataFrame:
+    """The rows that none of the features refuses; raises InputError if there are none."""
+    for each in features:
+        refused = refusal_sql(each)
         if refused is not None:
             test = test.where(f"({refused}) IS NULL")
-    columns = [column for model in models for column in model.columns()]
+    columns = [fitted.column for each in features for fitted in each.features]
     rows = test_rows(test, keys, columns)
     if rows.empty:
         raise InputError(

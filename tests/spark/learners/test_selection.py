@@ -11,6 +11,7 @@ from tests.support.shaped_sets import METHODS, expected_scores, shaped_sets
 
 from matchlake import SelectParams, select_features
 from matchlake.errors import InputError
+from matchlake.learners.selection.select import FeatureScores
 
 SETS = shaped_sets()
 HARD = ("offset 1e12", "scale 1e-300", "nulls", "10,000 categories")
@@ -63,9 +64,9 @@ def test_all_columns_are_scored_in_one_execution_as_without_spark(spark: SparkSe
     frame = framed(spark, rows).localCheckpoint()
     for method, count in (("anova", 2), ("chi_square", 2), ("count", 1)):
         params = SelectParams.model_validate({"method": method, "top": 4})
-        made = []
+        made: list[FeatureScores] = []
         run = partial(select_features, frame, "y", params, categories=["level"])
-        assert executions(spark, lambda run=run: made.append(run())) == count, method
+        assert executions(spark, lambda run=run, made=made: made.append(run())) == count, method
         (found,) = made
         alone = select_features(rows, "y", params, categories=["level"])
         for one, other in zip(found.scores, alone.scores, strict=True):

@@ -15,11 +15,15 @@ from pyspark.sql import SparkSession
 from tests.support.lakes import forget_tables, lake_runtime, small_lake
 from tests.support.sources import ROOT
 
+from matchlake.errors import FitError
+from matchlake.lakehouse.registered_models import registered_model
+from matchlake.model_store.scoring_folder import load_scoring_model
 from matchlake.recommender.split import split
 from matchlake.runtime import Runtime
-from matchlake.schemas import INTERACTIONS
+from matchlake.schemas import INTERACTIONS, Column, TableSpec
 from matchlake.search.trial import TRIALS
 from matchlake.training import recommender_search, trial_log
+from matchlake.training.feature_scores import FEATURE_SCORES
 from matchlake.training.recommender_search import RecommenderTrials, validation_split
 
 TRAIN = runpy.run_path(str(ROOT / "jobs" / "train_recommender.py"))
@@ -157,3 +161,70 @@ def test_a_trial_that_takes_too_long_stops_its_spark_jobs(
         if thread.name.startswith("trial-"):
             thread.join(20)
     assert len(ended) == 1, "the job was cancelled before its minute"
+
+
+SCORE_MODEL = runpy.run_path(str(ROOT / "jobs" / "score_model.py"))["run"]
+TRAIN_MODEL = runpy.run_path(str(ROOT / "jobs" / "train_model.py"))["run"]
+BUYERS: dict[str, Any] = {
+    "rows": "silver.visits",
+    "keys": ["user_id"],
+    "comment": "Scores.",
+    "label": "bought",
+    "task": "classification",
+    "features": {
+        "city": {"kind": "one_hot"},
+        **{name: {"kind": "z_score"} for name in ("spent", "noise", "same", "twice")},
+    },
+    "select": {"method": "anova", "max_p_value": 0.05, "max_correlation": 0.9},
+    "trainer": {"kind": "sklearn", "estimator": "LogisticRegression"},
+    "search": {
+        "kind": "grid",
+        "parallel": 2,
+        "space": {"C": [0.01, 1.0], "penalty": ["l2", "l1"]},
+    },
+    "table": "gold.buyers",
+}
+
+
+def test_a_model_is_searched_and_reads_only_the_columns_that_it_keeps(at: Runtime) -> None:
+    frame = at.spark.sql("""
+        SELECT concat('u', id) AS user_id, IF(id % 2 = 0, 'Rome', 'Oslo') AS city,
+               CAST((id * 37 % 11) AS DOUBLE) AS spent, CAST((id * 37 % 11) * 2 AS DOUBLE) AS twice,
+               CAST(hash(id) % 97 AS DOUBLE) AS noise, 1D AS same,
+               IF((id * 37 % 11) + id % 3 > 6, 'yes', 'no') AS bought
+        FROM range(300)
+    """)
+    columns = tuple(Column(f.name, f.dataType.simpleString(), f.name) for f in frame.schema)
+    at.lakehouse.replace(frame, TableSpec("silver.visits", "Visits.", columns, user_columns=()))
+    folder = Path(at.config.lakehouse or "")
+    runtime = lake_runtime(at.spark, folder, f"models={json.dumps({'buyers': BUYERS})}")
+    TRAIN_MODEL(runtime)
+    champion = registered_model(runtime.config, at.tracker, "buyers").tracker.require_champion()
+    run = mlflow.MlflowClient().get_run(champion.run_id)
+    trials = {
+        row.trial: row
+        for row in at.lakehouse.read(TRIALS.name).where("metric = 'log_loss'").collect()
+    }
+    assert [trials[i].state for i in range(4)] == ["complete", "failed", "complete", "failed"]
+    assert "l1" in trials[1].reason
+    assert run.data.params["best.C"] == "1.0"
+    scores = {row.feature: row for row in at.lakehouse.read(FEATURE_SCORES.name).collect()}
+    kept = {name: row.kept for name, row in scores.items()}
+    assert kept == {"city": True, "spent": True, "twice": False, "noise": False, "same": False}
+    assert scores["twice"].reason == "its correlation with spent is 1.000"
+    assert scores["same"].reason == "constant"
+    with registered_model(runtime.config, at.tracker, "buyers").tracker.files(
+        champion, "artifacts/scoring"
+    ) as scoring:
+        assert load_scoring_model(scoring).columns() == ["user_id", "city", "spent"]
+    SCORE_MODEL(runtime)
+    assert at.lakehouse.read("gold.buyers").where("prediction IS NULL").isEmpty()
+
+
+def test_a_space_that_no_fit_takes_ends_the_job_before_rows_are_read(at: Runtime) -> None:
+    space = {"kind": "random", "space": {"max_itre": [5]}}
+    wrong = BUYERS | {"rows": "silver.absent", "search": space}
+    folder = Path(at.config.lakehouse or "")
+    runtime = lake_runtime(at.spark, folder, f"models={json.dumps({'buyers': wrong})}")
+    with pytest.raises(FitError, match=r"no hyperparameter 'max_itre'. Did you mean max_iter\?"):
+        TRAIN_MODEL(runtime)

@@ -145,11 +145,8 @@ def _categories(
     if bins is not None:
         values, known = scaled(column)
         marks = np.arange(1, bins) / bins
-        edges = (
-            np.unique(np.quantile(values[known], marks, method="inverted_cdf"))
-            if known.any()
-            else []
-        )
+        some = values[known] if known.any() else np.zeros(1)
+        edges = sorted(set(np.quantile(some, marks, method="inverted_cdf").tolist()))
         found = np.where(known, np.searchsorted(edges, values, side="left"), -1)
     else:
         found = codes(pc.if_else(_present(column), column, None))
