@@ -42,12 +42,16 @@ QUICK = (
 )
 
 
+def runtime_in(spark: SparkSession, folder: Path, *more: str) -> Runtime:
+    return lake_runtime(spark, folder, f"checkpoints={folder}/checkpoints", *more)
+
+
 @pytest.fixture(scope="module")
 def at(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     """After a search that was killed once: its job failed in the third trial, and was resumed."""
     folder = tmp_path_factory.mktemp("search")
     small_lake(spark, folder)
-    runtime = lake_runtime(spark, folder, *QUICK)
+    runtime = runtime_in(spark, folder, *QUICK)
     with pytest.MonkeyPatch.context() as patch:
         plain, calls = trial_log.TrialLog.finished, []
 
@@ -62,8 +66,8 @@ def at(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             TRAIN["run"](runtime)
     for thread in threading.enumerate():
         if thread.name.startswith("trial-"):
-            thread.join(60)
-    resumed = lake_runtime(spark, folder, *QUICK, "train.resume=true")
+            thread.join(500)
+    resumed = runtime_in(spark, folder, *QUICK, "train.resume=true")
     fitted: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
         plain_fit = RecommenderTrials.objective
@@ -149,7 +153,7 @@ def test_a_trial_that_takes_too_long_stops_its_spark_jobs(
 
     monkeypatch.setattr(recommender_search.RecommenderTrials, "_fit", hangs)
     space = {"space": {"rank": [2]}, "kind": "grid", "trial_seconds": 2}
-    runtime = lake_runtime(
+    runtime = runtime_in(
         at.spark, Path(at.config.lakehouse or ""), *QUICK[:-1], f"train.search={json.dumps(space)}"
     )
     with (
@@ -159,7 +163,7 @@ def test_a_trial_that_takes_too_long_stops_its_spark_jobs(
         TRAIN["run"](runtime)
     for thread in threading.enumerate():
         if thread.name.startswith("trial-"):
-            thread.join(20)
+            thread.join(50)
     assert len(ended) == 1, "the job was cancelled before its minute"
 
 
@@ -197,7 +201,7 @@ def test_a_model_is_searched_and_reads_only_the_columns_that_it_keeps(at: Runtim
     columns = tuple(Column(f.name, f.dataType.simpleString(), f.name) for f in frame.schema)
     at.lakehouse.replace(frame, TableSpec("silver.visits", "Visits.", columns, user_columns=()))
     folder = Path(at.config.lakehouse or "")
-    runtime = lake_runtime(at.spark, folder, f"models={json.dumps({'buyers': BUYERS})}")
+    runtime = runtime_in(at.spark, folder, f"models={json.dumps({'buyers': BUYERS})}")
     TRAIN_MODEL(runtime)
     champion = registered_model(runtime.config, at.tracker, "buyers").tracker.require_champion()
     run = mlflow.MlflowClient().get_run(champion.run_id)
@@ -225,6 +229,6 @@ def test_a_space_that_no_fit_takes_ends_the_job_before_rows_are_read(at: Runtime
     space = {"kind": "random", "space": {"max_itre": [5]}}
     wrong = BUYERS | {"rows": "silver.absent", "search": space}
     folder = Path(at.config.lakehouse or "")
-    runtime = lake_runtime(at.spark, folder, f"models={json.dumps({'buyers': wrong})}")
+    runtime = runtime_in(at.spark, folder, f"models={json.dumps({'buyers': wrong})}")
     with pytest.raises(FitError, match=r"no hyperparameter 'max_itre'. Did you mean max_iter\?"):
         TRAIN_MODEL(runtime)
