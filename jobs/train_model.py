@@ -9,10 +9,12 @@ from matchlake.lakehouse.registered_models import registered_model
 from matchlake.lakehouse.rollback import settled_history
 from matchlake.model_store.scoring_folder import SCORING, save_scoring_model, scoring_flavor
 from matchlake.runtime import Flag, Runtime, run_job
+from matchlake.training.feature_scores import write_scores
 from matchlake.training.model_card import model_card
 from matchlake.training.model_data import read_rows
 from matchlake.training.model_evaluation import TEST_PART, evaluate_model, flat, test_part
 from matchlake.training.model_plots import model_plots
+from matchlake.training.model_search import SearchPlace, model_search_of, search_model
 from matchlake.training.model_training import train
 
 _log = logging.getLogger("matchlake.train_model")
@@ -48,11 +50,19 @@ def train_model(runtime: Runtime, name: str) -> ModelVersion:
     features = runtime.config.features_of(name)
     model = registered_model(runtime.config, runtime.tracker, name)
     aliases = settled_history(lake, model)
+    model_search_of(params)  # refuses what no fit can take, before anything is read
     rows = read_rows(lake, name, params, features)
     with model.tracker.run(f"train_model {name}") as run, model.tracker.scratch() as scratch:
         run.log_params(params.model_dump(mode="json", exclude={"features"}))
         run.log_input(params.rows, rows.version)
+        place = SearchPlace(
+            *(lake, run, f"{runtime.config.checkpoints}/train_model"),
+            resume=runtime.config.model_jobs.resume,
+        )
+        params = search_model(place, name, params, features, rows)
         trained = train(name, params, features, rows, runtime.config.checkpoints)
+        if trained.scores is not None:
+            write_scores(lake, run, trained.scores)
         found = evaluate_model(trained, rows.test, params, model.tracker)
         run.log_metrics(flat(found))
         for file, figure in model_plots(params.task, found.scored, found.importances).items():

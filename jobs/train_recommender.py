@@ -28,6 +28,7 @@ from matchlake.training.params import TrainParams
 from matchlake.training.plots import training_plots
 from matchlake.training.progress_bar import fit_bar
 from matchlake.training.promotion import SPLIT_TAG, decide_promotion
+from matchlake.training.recommender_search import search_recommender
 from matchlake.training.side_features import (
     Sides,
     fit_encoders,
@@ -68,6 +69,8 @@ def run(runtime: Runtime) -> None:
         run.log_params(params.model_dump(mode="json"))
         for table, version in versions.items():
             run.log_input(table, version)
+        sources, searching = (sides, tables), checkpoints.of("search")
+        params = search_recommender(lakehouse, run, parts.train, params, sources, searching)
         evaluated = fit_encoders(sides, tables, parts.train)
         model = _fit(parts.train, params, evaluated, checkpoints.of("fit"), progress_to(run))
         models = {**_baselines(parts, checkpoints.of("baselines")), name: model}

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from matchlake.formulas.weights import time_decay as time_decay
     from matchlake.io.secrets import Secret as Secret
     from matchlake.io.secrets import SecretRef as SecretRef
+    from matchlake.learners.selection.params import SelectParams as SelectParams
+    from matchlake.learners.selection.select import select_features as select_features
     from matchlake.model_store.numpy import load_numpy as load_numpy
     from matchlake.model_store.spark import load_model as load_model
     from matchlake.model_store.spark import save_model as save_model
@@ -75,6 +77,8 @@ _MODULES = {
     "features.model": ("FeatureModel",),
     "features.scalers": ("MaxAbs", "MinMax", "Robust", "ZScore"),
     "io.secrets": ("Secret", "SecretRef"),
+    "learners.selection.params": ("SelectParams",),
+    "learners.selection.select": ("select_features",),
     "model_store.numpy": ("load_numpy",),
     "model_store.spark": ("load_model", "save_model"),
     "recommender.algorithms": ("ALGORITHMS",),
@@ -139,6 +143,7 @@ __all__ = [
     "Runtime",
     "Secret",
     "SecretRef",
+    "SelectParams",
     "Split",
     "SplitParams",
     "ZScore",
@@ -161,6 +166,7 @@ __all__ = [
     "recommend_rated_items",
     "related_metrics",
     "save_model",
+    "select_features",
     "split",
     "start",
     "start_notebook",

@@ -20,7 +20,7 @@ NAMES = {
     *("FeatureSet", "FeatureModel", "fit_features", "OneHot", "MultiHot"),
     *("MinMax", "MaxAbs", "ZScore", "Robust", "load_feature_set"),
     *("load_config", "start", "start_notebook", "Runtime", "Secret", "SecretRef"),
-    "MatchlakeError",
+    *("select_features", "SelectParams", "MatchlakeError"),
 }
 FRAMES = "user_features item_features"
 TAKES = {
@@ -33,6 +33,7 @@ TAKES = {
     "load_model": "path spark",
     "load_numpy": "path",
     "split": "interactions params",
+    "select_features": "frame label params columns categories task",
     "Recommender.score": "pairs clip",
     "Recommender.recommend_items": "users k exclude_seen candidates",
     "Recommender.recommend_users": "items k exclude_seen candidates",

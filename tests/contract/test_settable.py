@@ -47,9 +47,12 @@ SETTABLE = set(
     train.split.drop_stray_cold_items
     train.ranking.ks train.ranking.relevant_from train.ranking.gain train.ranking.gain_column
     train.azure_ml_modes.k train.azure_ml_modes.min_co_ratings train.azure_ml_modes.min_candidates
+    train.search.kind train.search.space train.search.trials train.search.seconds
+    train.search.no_improvement train.search.parallel train.search.trial_seconds train.search.prune
+    train.search.validation_fraction train.search.seed
     train.metric train.refit_on_all_data train.require_better_than_baselines train.resume
     recommend.k recommend.tables recommend.related recommend.min_candidates recommend.clip_range
-    model_jobs.names serving.port serving.workers serving.refresh_seconds
+    model_jobs.names model_jobs.resume serving.port serving.workers serving.refresh_seconds
     maintain.optimize maintain.vacuum maintain.vacuum_hours maintain.fit_checkpoint_days
     """.split()  # noqa: SIM905 - one key per line would be pages
 )

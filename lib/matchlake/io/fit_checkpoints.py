@@ -21,7 +21,7 @@ from matchlake.io.storage import is_local, write_json
 
 _log = logging.getLogger(__name__)
 
-FIT_JOBS = ("train_recommender", "recommend")
+FIT_JOBS = ("train_recommender", "recommend", "train_model")
 """The jobs that keep checkpoints, each in a folder with its name."""
 
 _WRITTEN = {

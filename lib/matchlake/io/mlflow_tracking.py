@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from matchlake.errors import ModelError, ModelGoneError
+from matchlake.io.mlflow_children import ChildRuns
 from matchlake.io.mlflow_client import flat, import_mlflow, quietly, unless_gone
 from matchlake.io.mlflow_errors import asking, is_gone, no_answer, require_active, unreadable
 from matchlake.io.model_versions import (
@@ -299,6 +300,15 @@ class Run:
             used.append(DatasetInput(dataset, [InputTag("mlflow.data.context", "training")]))
         self._mlflow.MlflowClient().log_inputs(self.run_id, used)
         self._mlflow.log_param(f"{table}.version", ", ".join(map(str, versions)))
+
+    @property
+    def model(self) -> str:
+        """The registered name of the model."""
+        return self._model
+
+    def children(self, group: str) -> ChildRuns:
+        """The child runs of a group, such as the trials of a search."""
+        return ChildRuns(self._mlflow, self.run_id, group)
 
     def log_model(self, flavor: Mapping[str, Any]) -> str:
         """Logs a pyfunc from the arguments of `mlflow.pyfunc.log_model`; returns its address."""

@@ -10,6 +10,8 @@ from matchlake.io.delta import Lakehouse
 from matchlake.io.erased_users import ERASED_USERS
 from matchlake.profiling.profile import COLUMN_PROFILES, DRIFT
 from matchlake.schemas import INTERACTIONS, USER_ID, TableSpec
+from matchlake.search.trial import TRIALS
+from matchlake.training.feature_scores import FEATURE_SCORES
 from matchlake.training.history import MODEL_HISTORY
 from matchlake.training.model_params import predictions_spec
 from matchlake.training.scoring import TABLES as ANSWERS
@@ -53,6 +55,7 @@ def declared_tables(config: JobConfig) -> dict[str, TableSpec]:
         *ANSWERS.values(),
         *map(predictions_spec, config.models.values()),
         MODEL_HISTORY,
+        *(TRIALS, FEATURE_SCORES),
         ERASED_USERS,
     ]
     return {spec.name: spec for spec in specs}

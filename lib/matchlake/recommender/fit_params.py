@@ -20,3 +20,8 @@ class FitParams(Params):
     def reads_features(self) -> bool:
         """Whether the fit reads features of users and items."""
         return False
+
+    @property
+    def measures_validation(self) -> bool:
+        """Whether the fit can report a metric on a validation part while it runs."""
+        return False

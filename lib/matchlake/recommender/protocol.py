@@ -101,13 +101,15 @@ class ModelParts(Generic[Rows]):
 class TrainingInputs(NamedTuple):
     """The inputs of a fit: interactions, and the features of users and of items if there are any.
 
-    `encoders` declare how feature columns become numbers, one per side.
+    `encoders` declare how feature columns become numbers, one per side. A fit that can, reports
+    its metric on `validation`.
     """
 
     interactions: "DataFrame"
     user_features: "DataFrame | None" = None
     item_features: "DataFrame | None" = None
     encoders: tuple[Any, Any] = (None, None)
+    validation: "DataFrame | None" = None
 
 
 class FitContext(NamedTuple):

@@ -67,14 +67,13 @@ def read_rows(lake: Lakehouse, name: str, params: ModelParams, features: Feature
             "models.%s: %d of %d rows are left out: they have no label, or no %s",
             *(name, total - count, total, params.split.column or "label"),
         )
-    is_test = _test_condition(rows, params)
+    is_test = _test_condition(rows, params.split, params.keys)
     test = rows.where(is_test)
     expected = count * params.split.test_fraction
     if expected > params.max_rows:  # only where the training part stays in Spark
         _log.info("models.%s: about %d of %d test rows are used", name, params.max_rows, expected)
-        test = test.where(
-            _bucket(params, params.keys, "test") < int(params.max_rows / expected * _BUCKETS)
-        )
+        part = _bucket(params.split.seed, params.keys, "test")
+        test = test.where(part < int(params.max_rows / expected * _BUCKETS))
     return ModelRows(version, rows.where(~is_test), test, total - count)
 
 
@@ -132,20 +131,31 @@ def require_memory(name: str, params: ModelParams, model: FeatureModel, rows: in
         )
 
 
-def _test_condition(rows: DataFrame, params: ModelParams) -> Column:
+def validation_rows(train: DataFrame, params: ModelParams) -> tuple[DataFrame, DataFrame]:
+    """A training part without, and with only, its validation part; one job for a split by time.
+
+    The part is split off as the test part is, but drawn with another seed.
+    """
+    fraction = 0.2 if params.search is None else params.search.validation_fraction
+    again = {"test_fraction": fraction, "seed": params.split.seed + 1}
+    split = params.split.model_copy(update=again)
+    is_validation = _test_condition(train, split, params.keys)
+    return train.where(~is_validation), train.where(is_validation)
+
+
+def _test_condition(rows: DataFrame, split: ModelSplitParams, keys: Sequence[str]) -> Column:
     """Whether a row belongs to the test part. Only with `time` it depends on the other rows."""
-    split = params.split
     if split.kind == "time":
         return F.col(quote_identifier(split.column or "")) > F.lit(_cutoff(rows, split))
-    names = [split.column or ""] if split.kind == "group" else params.keys
-    return _bucket(params, names) < int(split.test_fraction * _BUCKETS)
+    names = [split.column or ""] if split.kind == "group" else keys
+    return _bucket(split.seed, names) < int(split.test_fraction * _BUCKETS)
 
 
-def _bucket(params: ModelParams, names: Sequence[str], *more: str) -> Column:
+def _bucket(seed: int, names: Sequence[str], *more: str) -> Column:
     """A number below _BUCKETS by a hash of the columns `names`."""
     texts = [F.col(quote_identifier(each)).cast("string") for each in names]
     extra = [F.lit(each) for each in more]
-    return F.pmod(F.xxhash64(F.lit(params.split.seed), *texts, *extra), F.lit(_BUCKETS))
+    return F.pmod(F.xxhash64(F.lit(seed), *texts, *extra), F.lit(_BUCKETS))
 
 
 def _cutoff(rows: DataFrame, split: ModelSplitParams) -> Any:

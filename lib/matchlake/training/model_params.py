@@ -7,8 +7,10 @@ from pydantic import Field, model_validator
 from matchlake.features.feature_set import PLAIN_NAME, FeatureName, FeatureSet
 from matchlake.features.kinds import Feature
 from matchlake.learners.params import TrainerParams
+from matchlake.learners.selection.params import SelectParams
 from matchlake.params import Params, Settable
 from matchlake.schemas import TableName, TableSpec, user_columns_of
+from matchlake.search.params import SearchParams
 
 METRICS = {
     "classification": (
@@ -78,8 +80,13 @@ class ModelParams(Params):
     """How the test part is chosen."""
     features: str | dict[FeatureName, Feature]
     """The features by name, as in a feature set; or the name of a set below `features.tables`."""
+    select: SelectParams | None = None
+    """Which of the features the model reads, by their scores on the training part; null: all."""
     trainer: TrainerParams
     """The estimator and its parameters."""
+    search: SearchParams | None = None
+    """Search the parameters of the trainer: a validation part is split off the training part, and
+    the best ones are fitted as if conf had them. Null: no search."""
     metric: str | None = None
     """The metric that decides on the champion; null: log_loss, rmse or silhouette."""
     gate: GateParams = GateParams()
@@ -126,6 +133,19 @@ class ModelParams(Params):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_experiments(self) -> Self:
+        if self.select is not None and self.task == "clustering":
+            raise ValueError("select: clustering has no label to score features against")
+        if self.search is not None and self.search.prune:
+            raise ValueError("search.prune: no trainer of a model reports a metric while it fits")
+        return self
+
+    @property
+    def score_task(self) -> Literal["classification", "regression"]:
+        """The task for which features are scored."""
+        return "regression" if self.task == "regression" else "classification"
+
     @property
     def deciding_metric(self) -> str:
         """The metric that decides on the champion."""
@@ -147,6 +167,9 @@ class ModelJobsParams(Params):
 
     names: Settable[tuple[str, ...] | None] = None
     """Names below `models`; null: all."""
+    resume: Settable[bool] = False
+    """`train_model`: continue the search of a failed run on the same table version and parameters.
+    Otherwise its trials are removed."""
 
 
 def registered_name(recommender: str, name: str) -> str:

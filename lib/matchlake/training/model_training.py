@@ -20,8 +20,10 @@ from matchlake.io.spark_models import saved_trees
 from matchlake.learners.frame_checks import checked_classes
 from matchlake.learners.protocol import TrainingData, TrainingFrame
 from matchlake.learners.registry import fit_head, fit_on_cluster, learner_of
+from matchlake.learners.selection.select import FeatureScores
 from matchlake.model_store.scoring_model import ScoringModel
 from matchlake.schemas import quote_identifier
+from matchlake.training.feature_scores import selected
 from matchlake.training.model_data import (
     LABEL,
     ModelRows,
@@ -52,6 +54,8 @@ class Trained:
     """The mean label, or the frequency of each class; empty for a clustering."""
     leaks: tuple[str, ...]
     """Feature columns that decide the label alone."""
+    scores: FeatureScores | None = None
+    """The scores of the columns, if conf selects among them."""
 
 
 def train(
@@ -59,10 +63,11 @@ def train(
 ) -> Trained:
     """Fits the features and the estimator on the training part.
 
-    The estimator runs in this process, after two Spark jobs; or on the cluster, if it is one of
-    pyspark.ml, which writes its trees below `folder`. Raises InputError for rows that cannot be
-    learned from.
+    The estimator runs in this process, after two Spark jobs and those of `select`; or on the
+    cluster, if it is one of pyspark.ml, which writes its trees below `folder`. Raises InputError
+    for rows that cannot be learned from.
     """
+    features, scores = selected(rows.train, params, features)
     fitted = fit_features(rows.train, features)
     names = tuple(output.name for output in fitted.outputs())
     if learner_of(params.trainer.kind).on_cluster:
@@ -84,7 +89,7 @@ def train(
             *(name, each, params.label),
         )
     model = ScoringModel(name=name, task=params.task, features=fitted, head=head)
-    return Trained(model, count, constant, found)
+    return Trained(model, count, constant, found, scores)
 
 
 def _fit_on_cluster(
@@ -112,11 +117,18 @@ def read_test_rows(
     test: DataFrame, keys: Sequence[str], models: Sequence[ScoringModel]
 ) -> pd.DataFrame:
     """The test rows that every one of the models takes; raises InputError if there are none."""
-    for model in models:
-        refused = refusal_sql(model.features)
+    return read_rows_for(test, keys, [model.features for model in models])
+
+
+def read_rows_for(
+    test: DataFrame, keys: Sequence[str], features: Sequence[FeatureModel]
+) -> pd.DataFrame:
+    """The rows that none of the features refuses; raises InputError if there are none."""
+    for each in features:
+        refused = refusal_sql(each)
         if refused is not None:
             test = test.where(f"({refused}) IS NULL")
-    columns = [column for model in models for column in model.columns()]
+    columns = [fitted.column for each in features for fitted in each.features]
     rows = test_rows(test, keys, columns)
     if rows.empty:
         raise InputError(

@@ -12,6 +12,10 @@ from matchlake.recommender.fit_params import FitParams
 from matchlake.recommender.metrics.params import RankingParams
 from matchlake.recommender.split.params import SplitParams
 from matchlake.schemas import TableName
+from matchlake.search.kinds import check_grid
+from matchlake.search.params import SearchParams
+from matchlake.search.space import check_space
+from matchlake.search.target import FieldsTarget
 
 LOWER_IS_BETTER = ("rmse", "mae")
 """Metrics of predicted ratings; implicit fits do not have them."""
@@ -117,6 +121,9 @@ class TrainParams(AlgorithmsParams):
     """Register a model fitted again on all interactions, the test part included, once the
     evaluation is done. Otherwise the evaluated model itself, without the latest interactions."""
 
+    search: Settable[SearchParams | None] = None
+    """Search the hyperparameters of the algorithm: a validation part is split off the training
+    part, and the best ones are fitted as if conf had them. Null: no search."""
     resume: Settable[bool] = False
     """Continue the failed run on the same table version and parameters from its last checkpoint,
     if there is one. Otherwise its checkpoints are removed."""
@@ -145,6 +152,20 @@ class TrainParams(AlgorithmsParams):
                     f"{name}.patience needs a validation part, which this job does not split off: "
                     f"leave it at null and choose {name}.iterations"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _search_is_possible(self) -> Self:
+        if self.search is None:
+            return self
+        if self.search.prune and not self.fit_params.measures_validation:
+            raise ValueError(
+                f"search.prune: a fit of {self.algorithm} reports no metric while it runs; set "
+                "prune to false"
+            )
+        if "patience" in self.search.space:
+            raise ValueError("search.space.patience: a trial has nothing to stop a fit early by")
+        check_grid(check_space(self.search.space, FieldsTarget(self.fit_params)), self.search)
         return self
 
     @model_validator(mode="after")

@@ -111,5 +111,6 @@ def fit(inputs: TrainingInputs, params: AlsParams, context: FitContext) -> "Fact
         params,
         checkpoint=context.checkpoint,
         initial_model=context.state,
+        validation=inputs.validation,
         callback=context.callback,
     )

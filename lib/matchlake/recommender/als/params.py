@@ -141,6 +141,11 @@ class AlsParams(FitParams):
         return self.feedback == "explicit"
 
     @property
+    def measures_validation(self) -> bool:
+        """RMSE of an explicit fit, recall at 20 of an implicit one."""
+        return True
+
+    @property
     def value_column(self) -> str:
         """The column of the interactions that is fitted: `rating` or `weight`."""
         return "rating" if self.feedback == "explicit" else "weight"

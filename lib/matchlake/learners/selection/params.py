@@ -1,0 +1,56 @@
+"""Parameters of the selection of features; reading them starts no Spark."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from matchlake.params import Params
+
+Method = Literal[
+    "pearson",
+    "spearman",
+    "f_regression",
+    "anova",
+    "fisher",
+    "chi_square",
+    "mutual_information",
+    "count",
+]
+P_VALUES = frozenset(
+    ("pearson", "spearman", "f_regression", "anova", "chi_square", "mutual_information")
+)
+"""The methods with p-values."""
+
+
+class SelectParams(Params):
+    """How features are scored against the label, and which ones are kept."""
+
+    method: Method = "anova"
+    """`pearson`, `spearman`: correlation with a label of numbers. `f_regression`: F of a linear
+    regression. `anova`: F of the groups. `fisher`: variance between the groups over that within.
+    `chi_square`, `mutual_information`: of the table of values and classes. `count`: rows with a
+    value."""
+    top: int | None = Field(None, ge=1)
+    """Keep at most so many features; null: no limit."""
+    max_p_value: float | None = Field(None, gt=0, lt=1)
+    """Keep features whose p-value, after the correction, is at most this; null: all."""
+    correction: Literal["none", "bonferroni", "benjamini_hochberg"] = "benjamini_hochberg"
+    """How p-values are corrected for the number of features."""
+    min_score: float | None = None
+    """Keep features with at least this score; of correlations the absolute value counts."""
+    max_correlation: float | None = Field(None, gt=0, lt=1)
+    """Of two numeric features with a larger absolute correlation only the better one is kept;
+    null: both may be."""
+    bins: int | None = Field(10, ge=2, le=100)
+    """`chi_square`, `mutual_information`: numbers are cut into so many groups at their quantiles;
+    null: each number is a category of its own."""
+    max_categories: int = Field(10_000, ge=2, le=100_000)
+    """A feature with more categories is not scored, and is kept."""
+
+    @model_validator(mode="after")
+    def _has_p_values(self) -> Self:
+        if self.max_p_value is not None and self.method not in P_VALUES:
+            raise ValueError(
+                f"{self.method} has no p-values: use top or min_score in place of max_p_value"
+            )
+        return self

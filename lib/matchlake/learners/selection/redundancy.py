@@ -1,0 +1,94 @@
+"""Which of two features that say the same is left out: by their correlation."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from matchlake.learners.selection.statistics import Doubles
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+_SUMS = ("rows", "one", "other", "one_squared", "other_squared", "product")
+
+
+def correlations(table: pa.Table) -> Doubles:
+    """The correlation of each pair of columns of doubles, over the rows where both have a value.
+
+    NaN for a pair without two different values. The columns are scaled: `frame.scaled_numbers`.
+    """
+    return _from_sums(_sums_of(table))
+
+
+def frame_correlations(frame: "DataFrame") -> Doubles:
+    """The same for a Spark frame; one Spark job, in which Python sums up each partition."""
+    width = len(frame.columns)
+    found = frame.mapInArrow(_sums_of_partitions(width), "pair INT, sum INT, value DOUBLE")
+    rows = found.groupBy("pair", "sum").agg({"value": "sum"}).toArrow()
+    sums = np.zeros((len(_SUMS), width * width))
+    sums[rows["sum"].to_numpy(), rows["pair"].to_numpy()] = rows["sum(value)"].to_numpy()
+    return _from_sums(sums.reshape(len(_SUMS), width, width))
+
+
+def _sums_of_partitions(
+    width: int,
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """A function that sums up the batches of a partition."""
+
+    def sum_up(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        total = np.zeros((len(_SUMS), width, width))
+        for batch in batches:
+            total += _sums_of(pa.Table.from_batches([batch]))
+        kinds, pairs = np.divmod(np.arange(total.size), width * width)
+        yield pa.record_batch(
+            {
+                "pair": pa.array(pairs.astype(np.int32)),
+                "sum": pa.array(kinds.astype(np.int32)),
+                "value": pa.array(total.reshape(-1)),
+            }
+        )
+
+    return sum_up
+
+
+def _sums_of(table: pa.Table) -> Doubles:
+    """The sums over the rows where both columns of a pair have a value, by pair."""
+    values = np.column_stack(
+        [pc.fill_null(each, np.nan).to_numpy().astype(np.float64) for each in table.columns]
+    )
+    present = np.isfinite(values)
+    known, filled = present.astype(np.float64), np.where(present, values, 0.0)
+    one = filled.T @ known
+    squared = (filled**2).T @ known
+    return np.stack([known.T @ known, one, one.T, squared, squared.T, filled.T @ filled])
+
+
+def _from_sums(sums: Doubles) -> Doubles:
+    rows, one, other, one_squared, other_squared, product = sums
+    with np.errstate(invalid="ignore", divide="ignore"):
+        covariance = product - one * other / rows
+        spread = (one_squared - one**2 / rows) * (other_squared - other**2 / rows)
+        found = np.where(spread > 0, covariance / np.sqrt(spread), np.nan)
+    return np.asarray(np.clip(found, -1, 1))
+
+
+def redundant(ranked: Sequence[int], matrix: Doubles, limit: float) -> dict[int, tuple[int, float]]:
+    """By feature that is left out: the better one that it repeats, and their correlation.
+
+    `ranked` has the positions of the features, the best first. A feature is left out if its
+    absolute correlation with a better one that is kept is above `limit`.
+    """
+    kept: list[int] = []
+    out: dict[int, tuple[int, float]] = {}
+    for each in ranked:
+        near = [(abs(matrix[each, other]), other) for other in kept]
+        near = [(r, other) for r, other in near if r > limit]
+        if near:
+            _, other = max(near)
+            out[each] = (other, float(matrix[each, other]))
+        else:
+            kept.append(each)
+    return out

@@ -1,0 +1,128 @@
+"""What a search changes: the parameters of a recommender's fit, or of a trainer of a model."""
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from matchlake.errors import ParameterError
+from matchlake.formulas.heads import Task
+from matchlake.learners.params import CustomParams, LightgbmParams, SklearnParams
+from matchlake.params import Params
+
+
+class Target(Protocol):
+    """The parameters that a search changes."""
+
+    def names(self) -> list[str] | None:
+        """The hyperparameters that exist; None: any name is possible."""
+
+    def is_whole(self, name: str) -> bool | None:
+        """Whether a hyperparameter takes whole numbers alone; None: unknown."""
+
+    def with_values(self, values: Mapping[str, Any]) -> Any:
+        """The parameters with these values; raises ParameterError if they are not possible."""
+
+    def problem(self, name: str, value: Any) -> str | None:
+        """Why one value is never possible; None if it is, or if only the fit can tell."""
+
+
+@dataclass(frozen=True)
+class FieldsTarget:
+    """The fields of a class of parameters, such as `AlsParams`."""
+
+    params: Params
+
+    def names(self) -> list[str]:
+        """The fields."""
+        return list(type(self.params).model_fields)
+
+    def is_whole(self, name: str) -> bool | None:
+        """Whether the field is declared as int, and not as float."""
+        kind = type(self.params).model_fields[name].annotation
+        parts = (
+            typing.get_args(kind)
+            if typing.get_origin(kind) in (typing.Union, types.UnionType)
+            else (kind,)
+        )
+        return False if float in parts else True if int in parts else None
+
+    def with_values(self, values: Mapping[str, Any]) -> Any:
+        """The parameters with these values; raises ParameterError if they are not possible."""
+        try:
+            return type(self.params).model_validate(self.params.model_dump() | dict(values))
+        except ValidationError as error:
+            raise ParameterError(_first(error)) from None
+
+    def problem(self, name: str, value: Any) -> str | None:
+        """What the field says; a rule over several fields may hold with other values."""
+        try:
+            type(self.params).model_validate(self.params.model_dump() | {name: value})
+        except ValidationError as error:
+            found = [each for each in error.errors(include_url=False) if each["loc"][:1] == (name,)]
+            return found[0]["msg"] if found else None
+        return None
+
+
+@dataclass(frozen=True)
+class TrainerTarget:
+    """The parameters of a trainer of `models.NAME`: those of its estimator."""
+
+    trainer: SklearnParams | LightgbmParams | CustomParams
+    task: Task
+
+    def names(self) -> list[str] | None:
+        """The parameters of the estimator; for LightGBM also `rounds`."""
+        if isinstance(self.trainer, SklearnParams):
+            from matchlake.learners.sklearn import make_estimator  # noqa: PLC0415 - a second
+
+            return list(make_estimator(self.trainer, self.task, 0).get_params())
+        if isinstance(self.trainer, LightgbmParams):
+            from matchlake.learners.lightgbm import PARAMETERS  # noqa: PLC0415 - its library
+
+            return ["rounds", *sorted(PARAMETERS)]
+        return None
+
+    def is_whole(self, name: str) -> bool | None:
+        """Known of `rounds` alone."""
+        return True if name == "rounds" and isinstance(self.trainer, LightgbmParams) else None
+
+    def with_values(self, values: Mapping[str, Any]) -> Any:
+        """The trainer's parameters with these values; raises ParameterError for impossible ones."""
+        own = {name: value for name, value in values.items() if self.is_whole(name)}
+        params = self.trainer.params | {n: v for n, v in values.items() if n not in own}
+        try:
+            return type(self.trainer).model_validate(
+                self.trainer.model_dump() | {"params": params} | own
+            )
+        except ValidationError as error:
+            raise ParameterError(_first(error)) from None
+
+    def problem(self, name: str, value: Any) -> str | None:
+        """What scikit-learn says of one value before a fit; of others the fit tells."""
+        try:
+            trainer = self.with_values({name: value})
+        except ParameterError as error:
+            return str(error)
+        if not isinstance(trainer, SklearnParams):
+            return None
+        from matchlake.learners.sklearn import make_estimator  # noqa: PLC0415 - a second
+
+        try:
+            made = make_estimator(trainer, self.task, 0)
+            check = getattr(made, "_validate_params", None)
+            if check is not None:
+                check()
+        except ValueError as error:
+            return str(error).strip().partition("\n")[0]
+        return None
+
+
+def _first(error: ValidationError) -> str:
+    """The first problem with the name of its field."""
+    found = error.errors(include_url=False)[0]
+    path = ".".join(map(str, found["loc"]))
+    return f"{path}: {found['msg']}" if path else str(found["msg"])

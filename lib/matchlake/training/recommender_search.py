@@ -1,0 +1,148 @@
+"""The hyperparameter search of train_recommender."""
+
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from matchlake.io.delta import Lakehouse
+from matchlake.io.fit_checkpoints import FitCheckpoints
+from matchlake.io.mlflow_tracking import Run
+from matchlake.recommender.algorithms import algorithm_of
+from matchlake.recommender.als.params import AlsParams
+from matchlake.recommender.fit_params import FitParams
+from matchlake.recommender.progress import Progress, ProgressCallback
+from matchlake.recommender.protocol import FitContext, Recommender, TrainingInputs
+from matchlake.recommender.split import Split, SplitParams, split
+from matchlake.search.journal import Journal
+from matchlake.search.params import SearchParams
+from matchlake.search.space import check_space
+from matchlake.search.study import Hooks, Report, Search, run_search
+from matchlake.search.target import FieldsTarget
+from matchlake.training.collapse import require_learned
+from matchlake.training.evaluation import evaluate, value_of
+from matchlake.training.params import LOWER_IS_BETTER, SideTables, TrainParams
+from matchlake.training.side_features import Sides, fit_encoders
+from matchlake.training.trial_log import TrialLog
+
+_COVERAGE, _NOMINAL = "interval_coverage_90", 0.9
+
+
+def validation_split(params: SplitParams, search: SearchParams) -> SplitParams:
+    """How a validation part is split off the training part: as the test part was, but drawn anew.
+
+    A split by time takes the latest rows, also where the test part begins at a fixed cutoff.
+    """
+    kept = params.model_dump(exclude_defaults=True, exclude={"cutoff", "test_fraction", "seed"})
+    fraction = (
+        {}
+        if params.kind in ("last_n", "recommender")
+        else {"test_fraction": search.validation_fraction}
+    )
+    return SplitParams.model_validate({**kept, **fraction, "seed": params.seed + 1})
+
+
+def deciding(metric: str) -> tuple[str, bool]:
+    """What a search by `metric` measures, and whether more of it is better."""
+    if metric == _COVERAGE:
+        return f"distance of {_COVERAGE} from {_NOMINAL}", False
+    return metric, metric not in LOWER_IS_BETTER
+
+
+class RecommenderTrials:
+    """Fits the algorithm of `params` to one part, and measures it on the other."""
+
+    def __init__(
+        self, parts: Split, params: TrainParams, sides: Sides, checkpoints: FitCheckpoints
+    ) -> None:
+        self._parts, self._params, self._sides = parts, params, sides
+        self._checkpoints = checkpoints
+        self._spark: SparkSession = checkpoints.spark
+
+    def objective(self, values: Mapping[str, Any], report: Report) -> float:
+        """The deciding metric of a fit with these hyperparameters.
+
+        Its checkpoints are removed at the end. Its Spark jobs have a tag, so that they can stop.
+        """
+        tag = self._tag(report.number)
+        checkpoints = self._checkpoints.of(f"trial-{report.number}")
+        shutil.rmtree(checkpoints.folder, ignore_errors=True)
+        self._spark.addTag(tag)
+        try:
+            fitted = FieldsTarget(self._params.fit_params).with_values(values)
+            return self._measure(self._fit(fitted, report, checkpoints))
+        finally:
+            self._spark.removeTag(tag)
+            shutil.rmtree(checkpoints.folder, ignore_errors=True)
+
+    def cancel(self, number: int) -> None:
+        """Stops the Spark jobs of a trial."""
+        self._spark.interruptTag(self._tag(number))
+
+    def _fit(self, fitted: FitParams, report: Report, checkpoints: FitCheckpoints) -> Recommender:
+        search = self._params.search
+        prune = search is not None and search.prune
+        users, items, encoders = self._sides
+        validation = self._parts.test if prune else None
+        inputs = TrainingInputs(self._parts.train, users, items, encoders, validation)
+        context = FitContext(checkpoints, None, _to_report(report, fitted, self._params.metric))
+        algorithm = algorithm_of(self._params.algorithm)
+        model: Recommender = algorithm.resolve(algorithm.fit)(inputs, fitted, context)
+        require_learned(model)
+        return model
+
+    def _measure(self, model: Recommender) -> float:
+        params = self._params
+        figures = evaluate({"trial": model}, self._parts, params.ranking, params.azure_ml_modes)
+        value = value_of(figures["trial"], params.metric)
+        return abs(value - _NOMINAL) if params.metric == _COVERAGE else value
+
+    def _tag(self, number: int) -> str:
+        return f"matchlake-{self._checkpoints.folder.parent.name}-trial-{number}"
+
+
+def search_recommender(
+    lake: Lakehouse,
+    run: Run,
+    train: DataFrame,
+    params: TrainParams,
+    sides: tuple[Sides, SideTables],
+    checkpoints: FitCheckpoints,
+) -> TrainParams:
+    """The parameters with the hyperparameters of the best trial; as they are without a search.
+
+    `train` is the training part: a validation part is split off it, so no trial sees a row of the
+    test part. `sides` are the features and their declarations. Each trial is a line of the journal
+    beside the checkpoints, a child run, and a row of `gold.trials`. Raises FitError if all trials
+    fail.
+    """
+    if params.search is None:
+        return params
+    target = FieldsTarget(params.fit_params)
+    metric, maximize = deciding(params.metric)
+    search = Search(check_space(params.search.space, target), params.search, maximize)
+    again = validation_split(params.split, params.search)
+    parts = Split(*map(checkpoints.of("parts"), split(train, again)))
+    encoded = fit_encoders(*sides, parts.train)
+    trials = RecommenderTrials(parts, params, encoded, checkpoints)
+    journal = Journal(checkpoints.folder / "trials.jsonl", params.search.model_dump_json())
+    log = TrialLog(lake, run, journal, run.model, metric, maximize)
+    with log.open():
+        hooks = Hooks(finished=log.finished, cancel=trials.cancel)
+        found = run_search(trials.objective, search, journal, hooks)
+    log.log_result(found, search)
+    best = target.with_values(found.best.values)
+    return params.model_copy(update={params.algorithm: best})
+
+
+def _to_report(report: Report, params: FitParams, metric: str) -> ProgressCallback:
+    """Reports the validation metric of an ALS fit, with the sign of the deciding metric."""
+    lower = isinstance(params, AlsParams) and params.feedback == "explicit"
+    sign = 1.0 if lower != deciding(metric)[1] else -1.0
+
+    def callback(progress: Progress) -> None:
+        if progress.metric is not None:
+            report(progress.iteration, sign * progress.metric)
+
+    return callback

@@ -1,0 +1,107 @@
+"""Where the trials of a search are kept: a child run of MLflow each, and `gold.trials`."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from matchlake.io.delta import Lakehouse
+from matchlake.io.mlflow_children import Child
+from matchlake.io.mlflow_tracking import Run
+from matchlake.search.journal import Journal
+from matchlake.search.plots import search_plots
+from matchlake.search.space import value_text
+from matchlake.search.study import Result, Search
+from matchlake.search.trial import TRIALS, Trial, trial_rows
+
+_log = logging.getLogger(__name__)
+
+_EVERY = 20
+"""Trials between two writes of `gold.trials`."""
+
+
+@dataclass
+class TrialLog:
+    """Logs the trials of one search.
+
+    A trial is in the journal first. After a crash, those that MLflow does not have completely are
+    logged again, and the table gets all rows.
+    """
+
+    lake: Lakehouse
+    run: Run
+    journal: Journal
+    model: str
+    """The registered name of the model."""
+    metric: str
+    maximize: bool
+    _waiting: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._children = self.run.children(self.journal.search_id)
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Logs what an earlier run left out; writes the last rows at the end, after errors too."""
+        if self.journal.trials:
+            logged = self._children.finished()
+            for trial in self.journal.trials:
+                if _name(trial) not in logged:
+                    self._children.log(self._child(trial))
+        try:
+            yield
+        finally:
+            self._write()
+
+    def finished(self, trial: Trial) -> None:
+        """Logs a trial that is in the journal."""
+        self._children.log(self._child(trial))
+        self._waiting += 1
+        if self._waiting >= _EVERY:
+            self._write()
+
+    def log_result(self, result: Result, search: Search) -> None:
+        """Logs the pictures and the best hyperparameters to the run itself."""
+        figures = search_plots(result.trials, search.space, self.metric, maximize=self.maximize)
+        for file, figure in figures.items():
+            self.run.log_figure(figure, file)
+        best = {name: value_text(value) for name, value in result.best.values.items()}
+        self.run.log_params({"best": {"trial": result.best.number, **best}})
+        self.run.log_metrics({"search/trials": len(result.trials), "search/best": _value(result)})
+
+    def _child(self, trial: Trial) -> Child:
+        value = {} if trial.value is None else {self.metric: trial.value}
+        return Child(
+            name=_name(trial),
+            started_at=trial.started_at,
+            seconds=trial.seconds,
+            params={name: value_text(each) for name, each in trial.values.items()},
+            metrics=value if trial.state == "complete" else {},
+            steps={"progress": tuple(trial.reports)} if trial.reports else {},
+            failure=trial.reason if trial.state == "failed" else None,
+            tags={"state": trial.state},
+        )
+
+    def _write(self) -> None:
+        """All trials so far; rows that the table has are not written again."""
+        self._waiting = 0
+        trials = self.journal.trials
+        if not trials:
+            return
+        names = {
+            "model": self.model,
+            "search_id": self.journal.search_id,
+            "metric": self.metric,
+            "run_id": self.run.run_id,
+        }
+        rows = trial_rows(trials, names, maximize=self.maximize)
+        self.lake.merge(self.lake.frame(rows, TRIALS), TRIALS, retry_on_conflict=True)
+        _log.debug("%s has %d trials of the search", TRIALS.name, len(rows))
+
+
+def _name(trial: Trial) -> str:
+    return f"trial {trial.number}"
+
+
+def _value(result: Result) -> float:
+    return 0.0 if result.best.value is None else result.best.value
