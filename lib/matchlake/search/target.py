@@ -10,8 +10,18 @@ from pydantic import ValidationError
 
 from matchlake.errors import ParameterError
 from matchlake.formulas.heads import Task
-from matchlake.learners.params import CustomParams, LightgbmParams, SklearnParams
+from matchlake.learners.params import (
+    LightgbmParams,
+    NetworkParams,
+    SklearnParams,
+    TrainerParams,
+    XgboostParams,
+)
 from matchlake.params import Params
+
+_NO_HYPERPARAMETERS = {
+    *("kind", "params", "estimator", "function", "script", "program", "device", "timeout_seconds")
+}
 
 
 class Target(Protocol):
@@ -71,11 +81,11 @@ class FieldsTarget:
 class TrainerTarget:
     """The parameters of a trainer of `models.NAME`: those of its estimator."""
 
-    trainer: SklearnParams | LightgbmParams | CustomParams
+    trainer: TrainerParams
     task: Task
 
     def names(self) -> list[str] | None:
-        """The parameters of the estimator; for LightGBM also `rounds`."""
+        """The parameters of the estimator, with the trainer's own, such as `rounds`."""
         if isinstance(self.trainer, SklearnParams):
             from matchlake.learners.sklearn import make_estimator  # noqa: PLC0415 - a second
 
@@ -83,16 +93,29 @@ class TrainerTarget:
         if isinstance(self.trainer, LightgbmParams):
             from matchlake.learners.lightgbm import PARAMETERS  # noqa: PLC0415 - its library
 
-            return ["rounds", *sorted(PARAMETERS)]
-        return None
+            return [*self._own, *sorted(PARAMETERS)]
+        if isinstance(self.trainer, XgboostParams):
+            from matchlake.learners.xgboost import PARAMETERS as KNOWN  # noqa: PLC0415 - its library
+
+            return [*self._own, *sorted(KNOWN)]
+        return self._own or None
+
+    @property
+    def _own(self) -> list[str]:
+        """The trainer's own hyperparameters: not those that it passes on."""
+        if isinstance(self.trainer, NetworkParams) and self.trainer.function is not None:
+            return []
+        return [name for name in type(self.trainer).model_fields if name not in _NO_HYPERPARAMETERS]
 
     def is_whole(self, name: str) -> bool | None:
-        """Known of `rounds` alone."""
-        return True if name == "rounds" and isinstance(self.trainer, LightgbmParams) else None
+        """Known of the trainer's own alone."""
+        return (
+            type(self.trainer).model_fields[name].annotation is int if name in self._own else None
+        )
 
     def with_values(self, values: Mapping[str, Any]) -> Any:
         """The trainer's parameters with these values; raises ParameterError for impossible ones."""
-        own = {name: value for name, value in values.items() if self.is_whole(name)}
+        own = {name: value for name, value in values.items() if name in self._own}
         params = self.trainer.params | {n: v for n, v in values.items() if n not in own}
         try:
             return type(self.trainer).model_validate(
