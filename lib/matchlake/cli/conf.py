@@ -26,19 +26,26 @@ conf_app = typer.Typer(no_args_is_help=True, help="Checks conf/, and shows its k
 def check(conf_dir: ConfDir = None) -> None:
     """Validates all environments. Exits with 1 and names file and line if one is not valid.
 
+    A problem that several environments have is shown once.
+
     For example: matchlake conf check
     """
     folder = conf_dir or find_conf()
-    failed = False
+    having: dict[str, list[str]] = {}
     for env in environments(folder):
         try:
             load_config(env, conf_dir=folder)
         except ConfigError as error:
-            failed = True
-            typer.echo(f"{env}: {error}", err=True)
+            first, *problems = str(error).splitlines()
+            for problem in problems or [first]:
+                having.setdefault(problem.strip(), []).append(env)
         else:
             typer.echo(f"{env}: valid")
-    if failed:
+    for names in dict.fromkeys(map(tuple, having.values())):
+        problems = [problem for problem, each in having.items() if tuple(each) == names]
+        typer.echo(f"{', '.join(names)}: {len(problems)} problem(s)", err=True)
+        typer.echo(indent("\n".join(problems), "  "), err=True)
+    if having:
         raise typer.Exit(1)
 
 

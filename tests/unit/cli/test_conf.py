@@ -36,6 +36,16 @@ def test_check_names_valid_environments_and_exits_with_1_otherwise(tmp_path: Pat
     assert "prod.yml:1: lakhouse: unknown key, did you mean lakehouse?" in result.output
 
 
+def test_check_shows_a_problem_of_several_environments_once(tmp_path: Path) -> None:
+    (tmp_path / "base.yml").write_text("checkpoints: here\ntrian: {}\n")
+    (tmp_path / "dev.yml").write_text("{}")
+    (tmp_path / "prod.yml").write_text("lakhouse: x")
+    result = CliRunner().invoke(conf_app, ["check", "--conf-dir", str(tmp_path)])
+    assert result.output.count("base.yml:2: trian: unknown key, did you mean train?") == 1
+    assert "dev, prod: 1 problem(s)\n" in result.output
+    assert "prod: 1 problem(s)\n" in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "place", "value"),
     [
