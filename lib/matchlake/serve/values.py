@@ -4,6 +4,8 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ Array = npt.NDArray[Any]
 Reader = Callable[[Any], Any]
 """From a value of JSON, not null, to a float or a text; raises ValueError with the reason."""
 
+_SINGLE = Struct("f")
 _BITS = {"tinyint": 8, "smallint": 16, "int": 32, "bigint": 64}
 _DECIMAL = re.compile(r"[+-]?(\d{1,60}(\.\d{0,60})?|\.\d{1,60})")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}(T|$)", re.ASCII)
@@ -85,6 +88,7 @@ def _is_short(value: Any) -> bool:
     return bool(isinstance(value, float) or abs(value) < 10**_SHOWN)
 
 
+@cache
 def _number_reader(kind: str) -> Reader:
     if kind in _BITS:
         whole = _whole_reader(kind)
@@ -106,8 +110,12 @@ def _double(value: Any) -> float:
 
 
 def _single(value: Any) -> float:
-    with np.errstate(over="ignore"):
-        return float(np.float32(_double(value)))
+    double = _double(value)
+    try:
+        rounded: float = _SINGLE.unpack(_SINGLE.pack(double))[0]
+    except OverflowError:
+        return math.copysign(math.inf, double)
+    return rounded
 
 
 def _decimal(value: Any) -> float:
@@ -135,6 +143,7 @@ def _truth(value: Any) -> bool:
     return value
 
 
+@cache
 def _text_reader(kind: str) -> Reader:
     if kind in _BITS:
         whole = _whole_reader(kind)
