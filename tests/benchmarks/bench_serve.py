@@ -34,7 +34,7 @@ from matchlake.model_store.served_signature import FoldIn
 from matchlake.serve.fold_in import ItemFactors
 
 PARTS = ("http", "load", "start", "memory", "recommend")
-COLUMNS = {"n", "p", "f", "i", "c", "b"}
+COLUMNS, NEEDED = {"n", "p", "f", "i", "c", "b"}, {"n", "i", "c", "b"}
 PROGRAM = "from matchlake.cli.main import main; main()"
 WRK = """wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
@@ -88,8 +88,9 @@ def arguments() -> argparse.Namespace:
 
 def exported(folder: Path) -> tuple[Path, bytes]:
     """The folder of a model with numbers, texts and truth values, and a request of one row."""
-    made = (scoring_model(seed, count=8) for seed in range(500))
-    model = next(each for each in made if COLUMNS - {"f"} == set(each.columns()) - {"id", "f"})
+    made = (scoring_model(seed, count=8) for seed in range(5000))
+    columns = ((each, set(each.columns()) - {"id"}) for each in made)
+    model = next(each for each, read in columns if "c" in read and NEEDED <= read <= COLUMNS)
     path = folder / "model"
     if not path.exists():
         export_scoring(path, model, "1")

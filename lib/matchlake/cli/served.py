@@ -60,7 +60,7 @@ def _compared(tracker: Tracker, number: str, events: "DataFrame") -> "Compared":
     """The comparison with one registered version; raises ModelError if there is no such."""
     from matchlake.training.served_scores import compare_served  # noqa: PLC0415 - brings Spark
 
-    version = tracker.version(number)
+    version = tracker.version(number) if number.isdecimal() else None
     if version is None:
         raise ModelError("the registry has no such version, so its answers cannot be checked.")
     with tracker.files(version, f"artifacts/{SCORING}") as folder:

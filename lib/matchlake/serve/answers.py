@@ -11,9 +11,12 @@ from matchlake.serve.errors import RequestError
 _CODES = {401: "UNAUTHENTICATED", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 429: "TOO_MANY"}
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
 def encoded(value: Any) -> bytes:
     """A value as JSON, in ASCII."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return _ENCODER.encode(value).encode("ascii")
 
 
 def answer(value: Any, model: Any = None, headers: Mapping[str, str] | None = None) -> Response:

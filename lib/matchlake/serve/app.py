@@ -2,8 +2,8 @@
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
-from starlette.types import ASGIApp
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from matchlake.serve import kserve_routes, mlflow_routes, recommend_routes
 from matchlake.serve.answers import answer
@@ -30,7 +30,25 @@ def application(state: State) -> ASGIApp:
     own = [Route("/openapi.json", openapi), Route("/metrics", metrics), Route("/", page)]
     rooms = (mlflow_routes, kserve_routes, recommend_routes)
     listed = [route for room in rooms for route in room.routes(state)]
-    return Doors(Router([*listed, *own], redirect_slashes=False), state)
+    return Doors(_Routes([*listed, *own]), state)
+
+
+class _Routes:
+    """A router that finds paths without parameters at once."""
+
+    def __init__(self, routes: list[BaseRoute]) -> None:
+        plain = [each for each in routes if isinstance(each, Route) and not each.param_convertors]
+        self._plain = {(each.path, name): each for each in plain for name in each.methods or ()}
+        self._router = Router(routes, redirect_slashes=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request; raises what its route raises."""
+        route = self._plain.get((scope["path"], scope["method"]))
+        if route is None:
+            await self._router(scope, receive, send)
+            return
+        response = await route.endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
 _PAGE_HEADERS = {

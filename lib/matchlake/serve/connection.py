@@ -1,4 +1,4 @@
-"""A connection that ends if a client is too slow with its headers, or sends too many of them."""
+"""A connection that ends if a client is too slow with its request, or sends too many headers."""
 
 import asyncio
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ class Connection(HttpToolsProtocol):
 
     _timer: asyncio.TimerHandle | None = None
     _head: int = 0
+    _in_head: bool = True
 
     def connection_made(self, transport: Any) -> None:
         """Refuses a connection beyond the limit."""
@@ -31,7 +32,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Ends the connection if its headers are too long."""
-        if self._timer is not None:
+        if self._in_head:
             if self._head > _HEAD_BYTES:
                 self.transport.abort()
                 return
@@ -39,23 +40,28 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        """Starts the time of a request's headers."""
+        """Starts the time of a request."""
+        self._head, self._in_head = 0, True
         super().on_message_begin()
         self._start_timer()
 
     def on_headers_complete(self) -> None:
-        """Ends the time of the headers."""
-        self._stop_timer()
+        """Ends the count of the headers' bytes."""
+        self._in_head = False
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        """Ends the time of a request."""
+        self._stop_timer()
+        super().on_message_complete()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends the time of the headers."""
+        """Ends the time of a request."""
         self._stop_timer()
         super().connection_lost(exc)
 
     def _start_timer(self) -> None:
         if self._timer is None:
-            self._head = 0
             self._timer = self.loop.call_later(self.seconds, self.transport.abort)
 
     def _stop_timer(self) -> None:
@@ -65,6 +71,6 @@ class Connection(HttpToolsProtocol):
 
 
 def connection_class(metrics: Metrics, most: int, seconds: float) -> type[Connection]:
-    """The class of connections: `most` at a time, `seconds` for the headers of a request."""
+    """The class of connections: `most` at a time, `seconds` for a client to send a request."""
     limits = {"metrics": metrics, "most": most, "seconds": seconds}
     return type("LimitedConnection", (Connection,), limits)

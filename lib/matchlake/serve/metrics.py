@@ -5,9 +5,11 @@ shows the sums, and a process that starts again goes on counting.
 """
 
 import threading
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +40,8 @@ COUNTERS = (
 )
 _PLACES = {counter.name: place for place, counter in enumerate(COUNTERS)}
 _REQUESTS = len(COUNTERS)
+_ANSWERS = {each: _REQUESTS + place for place, each in enumerate(product(ROUTES, STATUSES))}
+_OTHERS = _ANSWERS["other", "4xx"]
 _HISTOGRAM = _REQUESTS + len(ROUTES) * len(STATUSES)
 _SUM = _HISTOGRAM + len(BUCKETS) + 1
 _IN_FLIGHT, _WAITING = _SUM + 1, _SUM + 2
@@ -53,7 +57,8 @@ class Metrics:
             self._all = np.zeros(shape)
         else:
             self._all = np.memmap(path, np.float64, "r+", shape=shape)
-        self._own = self._all[worker]
+        # A view of the row as a buffer, because NumPy is slow for single numbers.
+        self._own: Any = memoryview(self._all[worker])
         self._lock = threading.Lock()
         self._own[_IN_FLIGHT] = self._own[_WAITING] = 0.0
 
@@ -70,11 +75,8 @@ class Metrics:
     def request(self, route: str, status: int, seconds: float) -> None:
         """Counts an answer."""
         kind = "429" if status == 429 else f"{status // 100}xx"  # noqa: PLR2004 - its own column
-        kind = kind if kind in STATUSES else "4xx"
-        place = ROUTES.index(route) * len(STATUSES) + STATUSES.index(kind)
-        self._own[_REQUESTS + place] += 1
-        bucket = int(np.searchsorted(BUCKETS, seconds))
-        self._own[_HISTOGRAM + bucket] += 1
+        self._own[_ANSWERS.get((route, kind), _OTHERS)] += 1
+        self._own[_HISTOGRAM + bisect_left(BUCKETS, seconds)] += 1
         self._own[_SUM] += seconds
 
     def gauge(self, in_flight: int, waiting: int) -> None:
@@ -94,11 +96,9 @@ class Metrics:
             lines += [*_head(counter.name, "counter", counter.help)]
             lines.append(f"{counter.name} {sums[place]:.0f}")
         lines += _head("matchlake_requests_total", "counter", "Answers by route and status.")
-        for number, route in enumerate(ROUTES):
-            for place, status in enumerate(STATUSES):
-                value = sums[_REQUESTS + number * len(STATUSES) + place]
-                labels = _labels({"route": route, "status": status})
-                lines.append(f"matchlake_requests_total{labels} {value:.0f}")
+        for (route, status), place in _ANSWERS.items():
+            labels = _labels({"route": route, "status": status})
+            lines.append(f"matchlake_requests_total{labels} {sums[place]:.0f}")
         lines += _head("matchlake_requests_in_flight", "gauge", "Requests that are answered now.")
         lines.append(f"matchlake_requests_in_flight {sums[_IN_FLIGHT]:.0f}")
         lines += _head("matchlake_events_waiting", "gauge", "Events that wait for the broker.")

@@ -6,6 +6,7 @@ ends, is lost and counted. With a buffer the events wait in a SQLite file instea
 
 import json
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -209,7 +210,7 @@ def events_of(answered: Answered) -> Iterator[tuple[bytes, bytes]]:
             "version": answered.version,
             "user_id": answered.users[row] if answered.users else None,
             "features_hash": answered.features_hash,
-            "inputs": _json({name: values[row] for name, values in answered.inputs.items()}),
+            "inputs": _json({name: _plain(v[row]) for name, v in answered.inputs.items()}),
             "outputs": _json(outputs),
             "score": _score(outputs),
             "propensity": 1.0,
@@ -226,6 +227,11 @@ def _score(outputs: Mapping[str, Any]) -> float | None:
         if isinstance(value, int | float):
             return float(value)
     return None
+
+
+def _plain(value: Any) -> Any:
+    """Null for NaN, which is no JSON; the model takes both for a missing value."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _json(value: Any) -> str:

@@ -143,7 +143,7 @@ def _plain_of(kind: str) -> Callable[[Array], list[Any]]:
 def _doubles(values: Array) -> list[Any]:
     """JSON has neither NaN nor infinity."""
     listed: list[Any] = values.tolist()
-    if np.isfinite(values).all():
+    if all(map(math.isfinite, listed)):
         return listed
     return [each if math.isfinite(each) else None for each in listed]
 

@@ -13,7 +13,7 @@ FORMS = ("dataframe_records", "dataframe_split", "inputs")
 def parsed(body: bytes) -> dict[str, Any]:
     """The object of a body; raises RequestError for other JSON, and for no JSON."""
     try:
-        data = json.loads(body, object_pairs_hook=_object)
+        data = _DECODER.decode(body.decode())
     except (ValueError, RecursionError):
         raise RequestError("The body is no JSON in UTF-8.") from None
     if not isinstance(data, dict):
@@ -28,6 +28,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in found if names.count(name) > 1)
         raise RequestError(f"An object has the key {_name(twice)} twice.", twice)
     return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def invocation(data: dict[str, Any]) -> tuple[Columns, dict[str, Any]]:

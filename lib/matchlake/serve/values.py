@@ -4,6 +4,9 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from decimal import ROUND_HALF_UP, Context, Decimal
+from functools import cache
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -16,10 +19,12 @@ Array = npt.NDArray[Any]
 Reader = Callable[[Any], Any]
 """From a value of JSON, not null, to a float or a text; raises ValueError with the reason."""
 
+_SINGLE = Struct("f")
 _BITS = {"tinyint": 8, "smallint": 16, "int": 32, "bigint": 64}
 _DECIMAL = re.compile(r"[+-]?(\d{1,60}(\.\d{0,60})?|\.\d{1,60})")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}(T|$)", re.ASCII)
 _SHOWN = 40
+_DIGITS = Context(prec=400)
 
 
 def numbers(name: str, kind: str, values: Sequence[Any]) -> Array:
@@ -85,6 +90,7 @@ def _is_short(value: Any) -> bool:
     return bool(isinstance(value, float) or abs(value) < 10**_SHOWN)
 
 
+@cache
 def _number_reader(kind: str) -> Reader:
     if kind in _BITS:
         whole = _whole_reader(kind)
@@ -93,7 +99,7 @@ def _number_reader(kind: str) -> Reader:
         return lambda value: float(_truth(value))
     if kind == "float":
         return _single
-    return _decimal if kind.startswith("decimal") else _double
+    return _decimal_reader(kind) if kind.startswith("decimal") else _double
 
 
 def _double(value: Any) -> float:
@@ -106,14 +112,32 @@ def _double(value: Any) -> float:
 
 
 def _single(value: Any) -> float:
-    with np.errstate(over="ignore"):
-        return float(np.float32(_double(value)))
+    double = _double(value)
+    try:
+        rounded: float = _SINGLE.unpack(_SINGLE.pack(double))[0]
+    except OverflowError:
+        return math.copysign(math.inf, double)
+    return rounded
 
 
-def _decimal(value: Any) -> float:
-    if isinstance(value, str) and _DECIMAL.fullmatch(value):
-        return float(value)
-    return _double(value)
+def _decimal_reader(kind: str) -> Reader:
+    """Reads numbers, and texts of numbers, rounded to the type's digits as Spark does."""
+    precision, scale = map(int, kind[8:-1].split(","))
+    unit, limit = Decimal(1).scaleb(-scale), Decimal(10) ** (precision - scale)
+
+    def read(value: Any) -> float:
+        is_text = isinstance(value, str) and _DECIMAL.fullmatch(value)
+        if not is_text and math.isnan(_double(value)):
+            return math.nan
+        exact = Decimal(value) if is_text or isinstance(value, int) else Decimal(repr(value))
+        if not exact.is_finite() or abs(exact) >= limit:
+            raise ValueError(f"a number of type {kind}")
+        rounded = exact.quantize(unit, ROUND_HALF_UP, _DIGITS)
+        if abs(rounded) >= limit:
+            raise ValueError(f"a number of type {kind}")
+        return float(rounded)
+
+    return read
 
 
 def _whole_reader(kind: str) -> Callable[[Any], int]:
@@ -135,6 +159,7 @@ def _truth(value: Any) -> bool:
     return value
 
 
+@cache
 def _text_reader(kind: str) -> Reader:
     if kind in _BITS:
         whole = _whole_reader(kind)

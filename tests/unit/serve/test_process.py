@@ -17,11 +17,12 @@ from typing import Any
 
 import psutil
 import pytest
+from tests.support.saved_models import register, tracker_in
 from tests.support.served import export_recommender
 from tests.support.sources import ROOT
 
 PROGRAM = "from matchlake.cli.main import main; main()"
-SECONDS = 60
+SECONDS = 120
 
 
 @contextlib.contextmanager
@@ -184,3 +185,20 @@ def test_tls_and_a_token(tmp_path: Path) -> None:
             link = http.client.HTTPSConnection("localhost", port, context=context)
             link.request("GET", "/recommend/ann", headers={"authorization": f"Bearer {token}"})
             assert link.getresponse().status == status
+
+
+@pytest.mark.soak
+def test_a_new_champion_of_the_registry_is_served(tmp_path: Path) -> None:
+    tracker = tracker_in(tmp_path / "lake")
+    register(tracker, tmp_path / "first")
+    conf = tmp_path / "conf"
+    conf.mkdir()
+    (conf / "base.yml").write_text("checkpoints: x\nserving: {refresh_seconds: 1}\n")
+    (conf / "local.yml").write_text(f"lakehouse: {tmp_path / 'lake'}\n")
+    with serving(Path("recommender"), "--conf-dir", str(conf)) as (port, _):
+        assert version(port) == "1"
+        register(tracker, tmp_path / "second")
+        until(lambda: version(port) == "2")
+        assert json.loads(ask(port, "/similar/i0?k=2")[1])["model_version"] == "2"
+    with serving(Path("recommender"), "--conf-dir", str(conf)) as (port, _):
+        assert version(port) == "2"

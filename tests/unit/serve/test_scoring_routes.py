@@ -10,6 +10,8 @@ from tests.support.served import Client, export_scoring, json_rows, scoring_mode
 from matchlake.model_store.held_out import HeldOut
 from matchlake.model_store.scoring_model import ScoringModel
 from matchlake.model_store.verified import Verified, largest_difference, plain_outputs
+from matchlake.serve.errors import RequestError
+from matchlake.serve.values import numbers, texts
 
 
 def expected(model: ScoringModel, rows: list[dict[str, Any]]) -> Verified:
@@ -214,3 +216,45 @@ def _huge(kind: str) -> Any:
         return []
     examples = {"double": 1e308, "float": 1e38, "bigint": 2**62, "boolean": True, "string": ""}
     return examples.get(kind, "2024-02-25" if kind == "date" else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "number"),
+    [
+        ("decimal(6,2)", "1.005", 1.01),
+        ("decimal(6,2)", 2.675, 2.68),
+        ("decimal(6,2)", 9999.994, 9999.99),
+        ("float", 0.1, 0.10000000149011612),
+        ("float", 1e39, float("inf")),
+        ("double", 5, 5.0),
+        ("bigint", 3.0, 3.0),
+        ("boolean", True, 1.0),
+    ],
+)
+def test_a_number_is_read_as_its_column_has_it(kind: str, value: Any, number: float) -> None:
+    assert numbers("x", kind, [value, None])[0] == number
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("decimal(6,2)", 10_000),
+        ("decimal(6,2)", "9999.995"),
+        ("decimal(6,2)", "1e3"),
+        ("decimal(6,2)", float("inf")),
+        ("decimal(6,2)", 10**400),
+        ("tinyint", 128),
+        ("boolean", 1),
+    ],
+)
+def test_a_number_beyond_its_type_is_refused(kind: str, value: Any) -> None:
+    with pytest.raises(RequestError, match=r"x, row 0: expected"):
+        numbers("x", kind, [value])
+
+
+def test_dates_are_days() -> None:
+    days = texts("d", "date", ["2024-02-25", "2024-02-25T10:00:00"]).tolist()
+    assert days == ["2024-02-25"] * 2
+    for wrong in ("2024-02-30", "20240225", "2024-W09-1", "", 20240225):
+        with pytest.raises(RequestError, match="expected a date"):
+            texts("d", "date", [wrong])
