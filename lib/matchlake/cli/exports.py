@@ -15,11 +15,12 @@ from rich.console import Console
 
 from matchlake.cli.options import ConfDir, Environment, Overrides
 from matchlake.config import JobConfig, load_config
-from matchlake.errors import ModelError
+from matchlake.errors import ModelError, ParameterError
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.model_versions import ModelVersion
 from matchlake.lakehouse.registered_models import RECOMMENDER
 from matchlake.lakehouse.user_erasure import HOLDS_ERASED_USER
+from matchlake.model_store.export_wheels import INSTALL, write_wheels
 from matchlake.model_store.exports import (
     SQL_INPUT,
     discard,
@@ -27,6 +28,7 @@ from matchlake.model_store.exports import (
     verify_export,
     write_export,
 )
+from matchlake.model_store.forecast_model import FORECAST_FILE
 from matchlake.model_store.held_out import typed
 from matchlake.model_store.manifest import MANIFEST
 from matchlake.model_store.mlflow_flavor import FACTORS
@@ -72,6 +74,9 @@ def export(  # noqa: PLR0913 - the options of a command
     model_version: Annotated[
         str | None, typer.Option("--version", help="default: the champion, else the newest")
     ] = None,
+    wheels: Annotated[
+        bool, typer.Option("--wheels", help="folder: with the wheels of all packages, by pip")
+    ] = False,
     env: Environment = "local",
     overrides: Overrides = None,
     conf_dir: ConfDir = None,
@@ -89,11 +94,19 @@ def export(  # noqa: PLR0913 - the options of a command
     """
     if to.exists() and not (to.is_dir() and format_ == "folder"):
         raise ModelError(f"{to} exists. Remove it first, or choose another place.")
+    if wheels and format_ is not Format.FOLDER:
+        raise ParameterError("--wheels is for --format folder.")
     with _folder_of(name, model_version, env, overrides or [], conf_dir) as folder:
+        if (folder / FORECAST_FILE).is_file():
+            raise ModelError(
+                f"{name} is a forecast model, which has no exports: score_model writes its table, "
+                "and MLflow loads the registered version as a pyfunc."
+            )
         is_scoring = (folder / MODEL_FILE).is_file()
         if is_scoring:
             model, held_out = load_scoring_model(folder), load_held_out(folder)
-            partial = write_export(model, held_out, format_.value, to.absolute())
+            add = write_wheels if wheels else None
+            partial = write_export(model, held_out, format_.value, to.absolute(), add)
         elif format_ is Format.ONNX:
             partial = write_recommender(folder, to.absolute())
         else:
@@ -106,6 +119,8 @@ def export(  # noqa: PLR0913 - the options of a command
         discard(partial)
         raise
     _console().print(f"{to}: {_sentence(figures)}", highlight=False)
+    if wheels:
+        _console().print(f"In {to}, without a network: {INSTALL}", highlight=False)
 
 
 def verify(

@@ -56,8 +56,17 @@ class Export(NamedTuple):
     """Scores the rows of the comparison again."""
 
 
-def write_export(model: ScoringModel, held_out: HeldOut, kind: Format, path: Path) -> Path:
-    """Writes an export that is not verified yet, beside `path`; returns where it is."""
+def write_export(
+    model: ScoringModel,
+    held_out: HeldOut,
+    kind: Format,
+    path: Path,
+    add: Callable[[Path], None] | None = None,
+) -> Path:
+    """Writes an export that is not verified yet, beside `path`; returns where it is.
+
+    `add` puts more files into a folder, such as wheels.
+    """
     if kind not in FORMATS:
         raise ParameterError(f"No format {kind!r}; there are {', '.join(FORMATS)}.")
     if not path.name.endswith(_SUFFIX[kind]):
@@ -77,7 +86,11 @@ def write_export(model: ScoringModel, held_out: HeldOut, kind: Format, path: Pat
         expected=expected,
         tolerance=TOLERANCE if kind in ("h5", "keras") else model.head.tolerance(),
     )
-    _write(partial, kind, content, verified)
+    try:
+        _write(partial, kind, content, verified, add)
+    except BaseException:
+        discard(partial)
+        raise
     return partial
 
 
@@ -178,9 +191,15 @@ def _types(model: ScoringModel) -> dict[str, str]:
     return dict.fromkeys(model.features.keys, "string") | column_types(model.features)
 
 
-def _write(path: Path, kind: Format, content: bytes, verified: Verified) -> None:
+def _write(
+    path: Path,
+    kind: Format,
+    content: bytes,
+    verified: Verified,
+    add: Callable[[Path], None] | None = None,
+) -> None:
     if kind == "folder":
-        write_folder(path, content, verified)
+        write_folder(path, content, verified, add)
         return
     if kind == "json":
         model = ScoringModel.from_json(content.decode())

@@ -136,7 +136,7 @@ def _test_condition(rows: DataFrame, params: ModelParams) -> Column:
     """Whether a row belongs to the test part. Only with `time` it depends on the other rows."""
     split = params.split
     if split.kind == "time":
-        return F.col(quote_identifier(split.column or "")) > F.lit(_cutoff(rows, split))
+        return F.col(quote_identifier(split.column or "")) > F.lit(cutoff(rows, split))
     names = [split.column or ""] if split.kind == "group" else params.keys
     return _bucket(params, names) < int(split.test_fraction * _BUCKETS)
 
@@ -148,7 +148,7 @@ def _bucket(params: ModelParams, names: Sequence[str], *more: str) -> Column:
     return F.pmod(F.xxhash64(F.lit(params.split.seed), *texts, *extra), F.lit(_BUCKETS))
 
 
-def _cutoff(rows: DataFrame, split: ModelSplitParams) -> Any:
+def cutoff(rows: DataFrame, split: ModelSplitParams) -> Any:
     """The last time of the training part; one Spark job."""
     time = F.col(quote_identifier(split.column or ""))
     accuracy = 1_000_000

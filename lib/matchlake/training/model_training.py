@@ -74,7 +74,7 @@ def train(
         require_memory(name, params, fitted, fitted.rows)
         matrix, label = training_arrays(fitted, rows.train, params.keys)
         head = fit_head(
-            TrainingData(matrix, names, label), params.trainer, params.task, params.seed
+            TrainingData(matrix, names, label), params.trainer, params.head_task, params.seed
         )
         constant, count = _constant(head, label), len(matrix)
     found = () if label is None else leaks(matrix, names, label)
@@ -83,7 +83,7 @@ def train(
             "models.%s: feature %s decides the label %s alone: it may be a leak",
             *(name, each, params.label),
         )
-    model = ScoringModel(name=name, task=params.task, features=fitted, head=head)
+    model = ScoringModel(name=name, task=params.head_task, features=fitted, head=head)
     return Trained(model, count, constant, found)
 
 
@@ -99,8 +99,8 @@ def _fit_on_cluster(
         *(frame.withColumns(doubles), names, LABEL),
         lambda model: saved_trees(train.sparkSession, model, folder),
     )
-    labels = checked_classes(rows, params.task)
-    head = fit_on_cluster(rows, params.trainer, params.task, params.seed, labels)
+    labels = checked_classes(rows, params.head_task)
+    head = fit_on_cluster(rows, params.trainer, params.head_task, params.seed, labels)
     label = F.col(quote_identifier(LABEL))
     if labels is None:
         return head, np.array([float(frame.agg(F.avg(label)).collect()[0][0])])
