@@ -64,6 +64,8 @@ bundle-check: .venv/.installed  ## checks databricks.yml, the jobs and conf agai
 soak: .venv/.installed .venv-runtime/.installed .venv-deep/.installed  ## the long tests: many kills, whole demos, clusters, Spark 4.0, Keras
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "soak and not frameworks"
 	@.venv-deep/bin/python -m pytest -n 0 -m frameworks $(ON_DEEP)
+	@command -v Rscript >/dev/null || echo "not tested: the trainer r, because R is not installed" \
+		"(on Debian: apt install r-base-core r-cran-jsonlite r-cran-randomforest)" >&2
 	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -n 2 --dist loadfile tests/integration/test_bundle_jobs.py \
 		tests/spark/training/test_training_set.py
 	@.venv-runtime/bin/python -m pytest -n 2 --dist loadfile $(ON_RUNTIME)

@@ -6,8 +6,10 @@ import sys
 from matchlake.errors import FitError, MatchlakeError
 from matchlake.lakehouse.registered_models import registered_model
 from matchlake.lakehouse.rollback import settled_history
+from matchlake.model_store.forecast_model import load_forecast_model
 from matchlake.model_store.scoring_folder import SCORING, load_scoring_model
 from matchlake.runtime import Flag, Runtime, run_job
+from matchlake.training.forecasting import forecasts
 from matchlake.training.model_scoring import count_refused, predictions, predictions_table
 
 _log = logging.getLogger("matchlake.score_model")
@@ -34,10 +36,13 @@ def score_model(runtime: Runtime, name: str) -> None:
     model = registered_model(runtime.config, runtime.tracker, name)
     aliases = settled_history(lake, model)
     champion = model.tracker.require_champion()
-    with model.tracker.files(champion, f"artifacts/{SCORING}") as folder:
-        scoring = load_scoring_model(folder)
     source = params.score_rows or params.rows
-    rows = predictions(scoring, lake.read(source), source, champion.version)
+    with model.tracker.files(champion, f"artifacts/{SCORING}") as folder:
+        if params.task == "forecasting":
+            rows = forecasts(load_forecast_model(folder), lake.read(source), champion.version)
+        else:
+            scoring = load_scoring_model(folder)
+            rows = predictions(scoring, lake.read(source), source, champion.version)
     lake.replace(rows, predictions_table(params, rows))
     aliases.note_tables(champion.version, {params.table: lake.version(params.table)})
     model.require_still_champion(champion.version)

@@ -7,9 +7,11 @@ from matchlake.errors import FitError, MatchlakeError
 from matchlake.io.model_versions import CHAMPION, ModelVersion
 from matchlake.lakehouse.registered_models import registered_model
 from matchlake.lakehouse.rollback import settled_history
+from matchlake.model_store.forecast_model import forecast_flavor, save_forecast_model
 from matchlake.model_store.scoring_folder import SCORING, save_scoring_model, scoring_flavor
 from matchlake.runtime import Flag, Runtime, run_job
 from matchlake.training.feature_scores import write_scores
+from matchlake.training.forecasting import backtest, forecast_card
 from matchlake.training.model_card import model_card
 from matchlake.training.model_data import read_rows
 from matchlake.training.model_evaluation import TEST_PART, evaluate_model, flat, test_part
@@ -47,6 +49,8 @@ def run(runtime: Runtime) -> None:
 def train_model(runtime: Runtime, name: str) -> ModelVersion:
     """Fits one model, compares it with its champion, and registers the version with its alias."""
     lake, params = runtime.lakehouse, runtime.config.models[name]
+    if params.task == "forecasting":
+        return train_forecast(runtime, name)
     features = runtime.config.features_of(name)
     model = registered_model(runtime.config, runtime.tracker, name)
     aliases = settled_history(lake, model)
@@ -64,8 +68,8 @@ def train_model(runtime: Runtime, name: str) -> ModelVersion:
         if trained.scores is not None:
             write_scores(lake, run, trained.scores)
         found = evaluate_model(trained, rows.test, params, model.tracker)
-        run.log_metrics(flat(found))
-        for file, figure in model_plots(params.task, found.scored, found.importances).items():
+        run.log_metrics(flat(found.figures))
+        for file, figure in model_plots(params.head_task, found.scored, found.importances).items():
             run.log_figure(figure, file)
         run.log_text(
             model_card(params, trained, rows, found.figures, found.decision), "model_card.md"
@@ -74,6 +78,23 @@ def train_model(runtime: Runtime, name: str) -> ModelVersion:
         uri = run.log_model(scoring_flavor(scratch / SCORING))
         tags = {TEST_PART: test_part(params)}
         return run.register(uri, found.decision, tags, record=aliases.recording("train"))
+
+
+def train_forecast(runtime: Runtime, name: str) -> ModelVersion:
+    """Fits the series of one model, compares with its champion, and registers the version."""
+    lake, params = runtime.lakehouse, runtime.config.models[name]
+    model = registered_model(runtime.config, runtime.tracker, name)
+    aliases = settled_history(lake, model)
+    with model.tracker.run(f"train_model {name}") as run, model.tracker.scratch() as scratch:
+        run.log_params(params.model_dump(mode="json", exclude={"features"}))
+        made = backtest(lake, name, params, model.tracker)
+        run.log_input(params.rows, made.version)
+        run.log_metrics(flat(made.figures))
+        run.log_text(forecast_card(params, made), "model_card.md")
+        save_forecast_model(made.model, scratch / SCORING)
+        uri = run.log_model(forecast_flavor(scratch / SCORING, SCORING))
+        tags = {TEST_PART: test_part(params)}
+        return run.register(uri, made.decision, tags, record=aliases.recording("train"))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,13 @@ TOP = {
     "SECURITY.md",
     *("conf", "databricks.yml", "jobs", "lib", "notebooks", "pyproject.toml", "tests"),
     *("requirements.lock", "requirements-bench.lock", "requirements-data.lock"),
-    *("requirements-runtime.lock", "requirements-job.lock", "requirements-build.lock"),
+    *(
+        "requirements-runtime.lock",
+        "requirements-deep.lock",
+        "requirements-torch.lock",
+        "requirements-job.lock",
+        "requirements-build.lock",
+    ),
 }
 # The registry is a setting of the machine; a lock names packages, never their source.
 REGISTRIES = re.compile(

@@ -16,11 +16,12 @@ from rich.console import Console
 from matchlake.cli.options import ConfDir, Environment, Overrides, time_of
 from matchlake.cli.served import verify_served
 from matchlake.config import JobConfig, load_config
-from matchlake.errors import ModelError
+from matchlake.errors import ModelError, ParameterError
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.model_versions import ModelVersion
 from matchlake.lakehouse.registered_models import RECOMMENDER
 from matchlake.lakehouse.user_erasure import HOLDS_ERASED_USER
+from matchlake.model_store.export_wheels import INSTALL, write_wheels
 from matchlake.model_store.exports import (
     SQL_INPUT,
     discard,
@@ -28,6 +29,7 @@ from matchlake.model_store.exports import (
     verify_export,
     write_export,
 )
+from matchlake.model_store.forecast_model import FORECAST_FILE
 from matchlake.model_store.held_out import typed
 from matchlake.model_store.manifest import MANIFEST
 from matchlake.model_store.mlflow_flavor import FACTORS
@@ -73,6 +75,9 @@ def export(  # noqa: PLR0913 - the options of a command
     model_version: Annotated[
         str | None, typer.Option("--version", help="default: the champion, else the newest")
     ] = None,
+    wheels: Annotated[
+        bool, typer.Option("--wheels", help="folder: with the wheels of all packages, by pip")
+    ] = False,
     env: Environment = "local",
     overrides: Overrides = None,
     conf_dir: ConfDir = None,
@@ -91,11 +96,21 @@ def export(  # noqa: PLR0913 - the options of a command
     """
     if to.exists() and not (to.is_dir() and format_ == "folder"):
         raise ModelError(f"{to} exists. Remove it first, or choose another place.")
+    if wheels and format_ is not Format.FOLDER:
+        raise ParameterError("--wheels is for --format folder.")
     with _folder_of(name, model_version, env, overrides or [], conf_dir) as (folder, number):
+        if (folder / FORECAST_FILE).is_file():
+            raise ModelError(
+                f"{name} is a forecast model, which has no exports: score_model writes its table, "
+                "and MLflow loads the registered version as a pyfunc."
+            )
         is_scoring = (folder / MODEL_FILE).is_file()
         if is_scoring:
             model, held_out = load_scoring_model(folder), load_held_out(folder)
-            partial = write_export(model, held_out, format_.value, to.absolute(), number)
+            add = write_wheels if wheels else None
+            partial = write_export(model, held_out, format_.value, to.absolute(), number, add)
+        elif wheels:
+            raise ParameterError("--wheels is for models of conf: the recommender has none.")
         else:
             partial = write_recommender(folder, _checked(to, format_).absolute(), number)
     finish = finish_export if is_scoring else finish_recommender
@@ -106,6 +121,8 @@ def export(  # noqa: PLR0913 - the options of a command
         discard(partial)
         raise
     _console().print(f"{to}: {_sentence(figures)}", highlight=False)
+    if wheels:
+        _console().print(f"In {to}, without a network: {INSTALL}", highlight=False)
 
 
 def _checked(to: Path, format_: Format) -> Path:

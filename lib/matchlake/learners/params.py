@@ -161,7 +161,15 @@ class KerasParams(NetworkParams):
 
 
 TrainerParams = Annotated[
-    SklearnParams | LightgbmParams | XgboostParams | CustomParams | TorchParams | KerasParams,
+    SklearnParams
+    | LightgbmParams
+    | XgboostParams
+    | SparkParams
+    | TorchParams
+    | KerasParams
+    | SarimaxParams
+    | CustomParams
+    | RParams,
     Field(discriminator="kind"),
 ]
 """The parameters of a learner, by its `kind`."""

@@ -23,8 +23,13 @@ VERIFIED_FILE = "verified.json"
 _CACHES = ("__pycache__",)
 
 
-def write_folder(path: Path, content: bytes, verified: Verified) -> None:
-    """Writes the folder of the model with the JSON `content`; a folder that is there stays."""
+def write_folder(
+    path: Path, content: bytes, verified: Verified, add: Callable[[Path], None] | None = None
+) -> None:
+    """Writes the folder of the model with the JSON `content`; a folder that is there stays.
+
+    `add` puts more files into a new folder, such as wheels.
+    """
     if not path.exists():
         from mlflow import pyfunc  # noqa: PLC0415 - seconds to import
 
@@ -36,6 +41,8 @@ def write_folder(path: Path, content: bytes, verified: Verified) -> None:
             write_graph(ScoringModel.from_json(content.decode()), source)
             (source / HELD_OUT_FILE).write_text(held_out.model_dump_json(), encoding="utf-8")
             pyfunc.save_model(str(path), **scoring_flavor(source))
+            if add is not None:
+                add(path)
         verified = verified.model_copy(update={"sha256": _digest_of(_files(path))})
     (path / VERIFIED_FILE).write_text(verified.model_dump_json(), encoding="utf-8")
 

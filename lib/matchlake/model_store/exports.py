@@ -62,8 +62,12 @@ def write_export(
     kind: Format,
     path: Path,
     model_version: str | None = None,
+    add: Callable[[Path], None] | None = None,
 ) -> Path:
-    """Writes an export that is not verified yet, beside `path`; returns where it is."""
+    """Writes an export that is not verified yet, beside `path`; returns where it is.
+
+    `add` puts more files into a folder, such as wheels.
+    """
     if kind not in FORMATS:
         raise ParameterError(f"No format {kind!r}; there are {', '.join(FORMATS)}.")
     if not path.name.endswith(_SUFFIX[kind]):
@@ -84,7 +88,11 @@ def write_export(
         tolerance=TOLERANCE if kind in ("h5", "keras") else model.head.tolerance(),
         model_version=model_version,
     )
-    _write(partial, kind, content, verified)
+    try:
+        _write(partial, kind, content, verified, add)
+    except BaseException:
+        discard(partial)
+        raise
     return partial
 
 
@@ -185,9 +193,15 @@ def _types(model: ScoringModel) -> dict[str, str]:
     return dict.fromkeys(model.features.keys, "string") | column_types(model.features)
 
 
-def _write(path: Path, kind: Format, content: bytes, verified: Verified) -> None:
+def _write(
+    path: Path,
+    kind: Format,
+    content: bytes,
+    verified: Verified,
+    add: Callable[[Path], None] | None = None,
+) -> None:
     if kind == "folder":
-        write_folder(path, content, verified)
+        write_folder(path, content, verified, add)
         return
     if kind == "json":
         model = ScoringModel.from_json(content.decode())

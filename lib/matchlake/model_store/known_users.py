@@ -10,6 +10,11 @@ import pyarrow.parquet as pq
 from matchlake.errors import ModelError
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.model_versions import ModelVersion
+from matchlake.model_store.forecast_model import (
+    FORECAST_FILE,
+    ForecastModel,
+    load_forecast_model,
+)
 from matchlake.model_store.mlflow_flavor import EVALUATED, FACTORS
 from matchlake.model_store.scoring_folder import SCORING, load_held_out, load_scoring_model
 
@@ -37,6 +42,8 @@ def _scoring_holds(
 ) -> bool:
     try:
         with tracker.files(version, f"artifacts/{SCORING}") as folder:
+            if (folder / FORECAST_FILE).exists():
+                return _forecast_holds(load_forecast_model(folder), user, columns)
             model, held_out = load_scoring_model(folder), load_held_out(folder)
     except ModelError:
         return True
@@ -46,6 +53,11 @@ def _scoring_holds(
         for fitted in model.features.features
         if columns is None or fitted.column in columns
     )
+
+
+def _forecast_holds(model: ForecastModel, user: str, columns: Collection[str] | None) -> bool:
+    chosen = [i for i, name in enumerate(model.series) if columns is None or name in columns]
+    return any(each.key[i] == user for each in model.fitted for i in chosen)
 
 
 def _is_in(user: str, values: Any) -> bool:

@@ -17,7 +17,7 @@ GRAPH_FILE = "model.onnx"
 SCORING = "scoring"
 """Folder of the model among the artifacts of an MLflow model."""
 
-_NEEDS = ("mlflow", "numpy", "pandas", "pyarrow", "pydantic")
+_NEEDS = ("mlflow", "numba", "numpy", "pandas", "pyarrow", "pydantic")
 
 
 def save_scoring_model(model: ScoringModel, folder: Path, held_out: pd.DataFrame) -> None:

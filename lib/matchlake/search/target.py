@@ -116,7 +116,8 @@ class TrainerTarget:
     def with_values(self, values: Mapping[str, Any]) -> Any:
         """The trainer's parameters with these values; raises ParameterError for impossible ones."""
         own = {name: value for name, value in values.items() if name in self._own}
-        params = self.trainer.params | {n: v for n, v in values.items() if n not in own}
+        passed = getattr(self.trainer, "params", {})
+        params = passed | {n: v for n, v in values.items() if n not in own}
         try:
             return type(self.trainer).model_validate(
                 self.trainer.model_dump() | {"params": params} | own

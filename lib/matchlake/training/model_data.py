@@ -146,7 +146,7 @@ def validation_rows(train: DataFrame, params: ModelParams) -> tuple[DataFrame, D
 def _test_condition(rows: DataFrame, split: ModelSplitParams, keys: Sequence[str]) -> Column:
     """Whether a row belongs to the test part. Only with `time` it depends on the other rows."""
     if split.kind == "time":
-        return F.col(quote_identifier(split.column or "")) > F.lit(_cutoff(rows, split))
+        return F.col(quote_identifier(split.column or "")) > F.lit(cutoff(rows, split))
     names = [split.column or ""] if split.kind == "group" else keys
     return _bucket(split.seed, names) < int(split.test_fraction * _BUCKETS)
 
@@ -158,7 +158,7 @@ def _bucket(seed: int, names: Sequence[str], *more: str) -> Column:
     return F.pmod(F.xxhash64(F.lit(seed), *texts, *extra), F.lit(_BUCKETS))
 
 
-def _cutoff(rows: DataFrame, split: ModelSplitParams) -> Any:
+def cutoff(rows: DataFrame, split: ModelSplitParams) -> Any:
     """The last time of the training part; one Spark job."""
     time = F.col(quote_identifier(split.column or ""))
     accuracy = 1_000_000

@@ -89,11 +89,11 @@ def evaluate_model(
     )
 
 
-def flat(evaluation: Evaluation) -> dict[str, float]:
+def flat(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """All metrics in one mapping: `metric` for the model, `model/metric` for the others."""
     return {
         metric if name == "model" else f"{name}/{metric}": value
-        for name, metrics in evaluation.figures.items()
+        for name, metrics in figures.items()
         for metric, value in metrics.items()
     }
 

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from matchlake.features.feature_set import PLAIN_NAME, FeatureName, FeatureSet
 from matchlake.features.kinds import Feature
+from matchlake.formulas.heads import Task
 from matchlake.learners.params import TrainerParams
 from matchlake.learners.selection.params import SelectParams
 from matchlake.params import Params, Settable
@@ -18,15 +19,21 @@ METRICS = {
     ),
     "regression": ("mae", "rmse", "rae", "rse", "r2"),
     "clustering": ("inertia", "silhouette", "davies_bouldin", "calinski_harabasz"),
+    "forecasting": ("mae", "rmse", "smape", "rae", "rse", "r2"),
 }
 """The metrics of each task."""
 LOWER_IS_BETTER = frozenset(
-    ("log_loss", "brier", "mae", "rmse", "rae", "rse", "inertia", "davies_bouldin")
+    ("log_loss", "brier", "mae", "rmse", "smape", "rae", "rse", "inertia", "davies_bouldin")
 )
 """Metrics of which a smaller value is the better one."""
-RESERVED = ("prediction", "probabilities", "distances", "refusal", "model_version")
+RESERVED = (
+    *("prediction", "probabilities", "distances", "low", "high", "refusal", "model_version"),
+)
 """The columns of a table of predictions beside its keys."""
-_DEFAULT_METRIC = {"classification": "log_loss", "regression": "rmse", "clustering": "silhouette"}
+_DEFAULT_METRIC = {
+    "classification": "log_loss", "regression": "rmse", "clustering": "silhouette",
+    "forecasting": "rmse",
+}  # fmt: skip
 
 ModelName = Annotated[str, Field(pattern=PLAIN_NAME)]
 
@@ -74,12 +81,14 @@ class ModelParams(Params):
     """The table or view to learn from."""
     label: str | None = None
     """The column to predict; null only for clustering. Rows without a label are left out."""
-    task: Literal["classification", "regression", "clustering"]
-    """What is predicted: a class, a number, or the number of a cluster."""
+    task: Literal["classification", "regression", "clustering", "forecasting"]
+    """What is predicted: a class, a number, the number of a cluster, or the next values of a series
+    (trainer sarimax: the last key is the time, and the others name the series)."""
     split: ModelSplitParams = ModelSplitParams()
     """How the test part is chosen."""
-    features: str | dict[FeatureName, Feature]
-    """The features by name, as in a feature set; or the name of a set below `features.tables`."""
+    features: str | dict[FeatureName, Feature] = Field(default_factory=dict)
+    """The features by name, as in a feature set; or the name of a set below `features.tables`. Not
+    for forecasting: see `trainer.exogenous`."""
     select: SelectParams | None = None
     """Which of the features the model reads, by their scores on the training part; null: all."""
     trainer: TrainerParams
@@ -125,6 +134,22 @@ class ModelParams(Params):
         return self
 
     @model_validator(mode="after")
+    def _check_forecast(self) -> Self:
+        if (self.task == "forecasting") != (self.trainer.kind == "sarimax"):
+            raise ValueError("the task forecasting and the trainer sarimax go together")
+        if self.task != "forecasting":
+            if not self.features:
+                raise ValueError(f"features: {self.task} needs at least one")
+            return self
+        if self.features:
+            raise ValueError("features: forecasting takes none; name columns in trainer.exogenous")
+        if self.split.kind != "time" or self.split.column != self.keys[-1]:
+            raise ValueError(
+                f"split: forecasting needs kind time with the last key: column: {self.keys[-1]}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_metric(self) -> Self:
         known = METRICS[self.task]
         if self.metric is not None and self.metric not in known:
@@ -137,6 +162,9 @@ class ModelParams(Params):
     def _check_experiments(self) -> Self:
         if self.select is not None and self.task == "clustering":
             raise ValueError("select: clustering has no label to score features against")
+        for name in ("select", "search"):
+            if self.task == "forecasting" and getattr(self, name) is not None:
+                raise ValueError(f"{name}: not for forecasting")
         if self.search is not None and self.search.prune:
             raise ValueError("search.prune: no trainer of a model reports a metric while it fits")
         return self
@@ -145,6 +173,13 @@ class ModelParams(Params):
     def score_task(self) -> Literal["classification", "regression"]:
         """The task for which features are scored."""
         return "regression" if self.task == "regression" else "classification"
+
+    @property
+    def head_task(self) -> Task:
+        """The task of a model with a head; not for forecasting."""
+        if self.task == "forecasting":
+            raise TypeError("a forecast has no head")
+        return self.task
 
     @property
     def deciding_metric(self) -> str:

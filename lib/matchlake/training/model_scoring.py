@@ -40,6 +40,8 @@ def predictions_table(params: ModelParams, rows: DataFrame) -> TableSpec:
     comments = {
         "prediction": "The predicted class, number or number of the cluster",
         "probabilities": "Probability of each class, in the order of their names",
+        "low": "Lower limit of the confidence interval",
+        "high": "Upper limit of the confidence interval",
         "distances": "Distance to the centre of each cluster",
         REFUSAL: "Why the row has no prediction; null if it has one",
         MODEL_VERSION.name: MODEL_VERSION.comment,

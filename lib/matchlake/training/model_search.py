@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pyspark.sql import DataFrame
 
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.fit import fit_features
@@ -16,7 +17,7 @@ from matchlake.io.delta import Lakehouse
 from matchlake.io.fit_checkpoints import fit_checkpoints
 from matchlake.io.mlflow_tracking import Run
 from matchlake.learners.protocol import TrainingData
-from matchlake.learners.registry import fit_head
+from matchlake.learners.registry import fit_head, learner_of
 from matchlake.model_store.scoring_model import ScoringModel
 from matchlake.search.journal import Journal
 from matchlake.search.kinds import check_grid
@@ -31,7 +32,12 @@ from matchlake.training.model_data import (
     validation_rows,
 )
 from matchlake.training.model_params import LOWER_IS_BETTER, ModelParams
-from matchlake.training.model_training import has_prediction, read_rows_for, score
+from matchlake.training.model_training import (
+    fit_cluster_head,
+    has_prediction,
+    read_rows_for,
+    score,
+)
 from matchlake.training.task_metrics import metric
 from matchlake.training.trial_log import TrialLog
 
@@ -54,7 +60,7 @@ def model_search_of(params: ModelParams) -> Search | None:
     """
     if params.search is None:
         return None
-    space = check_space(params.search.space, TrainerTarget(params.trainer, params.task))
+    space = check_space(params.search.space, TrainerTarget(params.trainer, params.head_task))
     check_grid(space, params.search)
     return Search(space, params.search, params.deciding_metric not in LOWER_IS_BETTER)
 
@@ -73,7 +79,7 @@ def search_model(
         return params
     inputs = f"{name}, version {rows.version}, {params.model_dump_json()}"
     with _journal(place, inputs) as journal:
-        trials = _ModelTrials.read(name, params, features, rows)
+        trials = _ModelTrials.read(name, params, features, rows, place.folder)
         log = TrialLog(
             place.lake, place.run, journal, place.run.model, params.deciding_metric, search.maximize
         )
@@ -81,7 +87,7 @@ def search_model(
             hooks = Hooks(finished=log.finished)
             found = run_search(trials.objective, search, journal, hooks)
         log.log_result(found, search)
-    target = TrainerTarget(params.trainer, params.task)
+    target = TrainerTarget(params.trainer, params.head_task)
     return params.model_copy(update={"trainer": target.with_values(found.best.values)})
 
 
@@ -100,28 +106,39 @@ class _ModelTrials:
     name: str
     params: ModelParams
     features: FeatureModel
-    data: TrainingData
+    train: DataFrame
+    data: TrainingData | None
+    """The training part in this process; None if the trainer fits on the cluster."""
     validation: pd.DataFrame
+    folder: str
 
     @classmethod
     def read(
-        cls, name: str, params: ModelParams, features: FeatureSet, rows: ModelRows
+        cls, name: str, params: ModelParams, features: FeatureSet, rows: ModelRows, folder: str
     ) -> "_ModelTrials":
         """Three Spark jobs, and those of `select`."""
         train, validation = validation_rows(rows.train, params)
         features, _ = selected(train, params, features)
         fitted = fit_features(train, features)
-        require_memory(name, params, fitted, fitted.rows)
-        matrix, label = training_arrays(fitted, train, params.keys)
-        columns = tuple(output.name for output in fitted.outputs())
+        data = None
+        if not learner_of(params.trainer.kind).on_cluster:
+            require_memory(name, params, fitted, fitted.rows)
+            matrix, label = training_arrays(fitted, train, params.keys)
+            data = TrainingData(matrix, tuple(each.name for each in fitted.outputs()), label)
         measured = read_rows_for(validation, params.keys, [fitted])
-        return cls(name, params, fitted, TrainingData(matrix, columns, label), measured)
+        return cls(name, params, fitted, train, data, measured, folder)
 
     def objective(self, values: Mapping[str, Any], _: Report) -> float:
         """The deciding metric of a fit with these hyperparameters, on the validation part."""
         params = self.params
-        trainer = TrainerTarget(params.trainer, params.task).with_values(values)
-        head = fit_head(self.data, trainer, params.task, params.seed)
-        model = ScoringModel(name=self.name, task=params.task, features=self.features, head=head)
+        trainer = TrainerTarget(params.trainer, params.head_task).with_values(values)
+        if self.data is None:
+            trial = params.model_copy(update={"trainer": trainer})
+            head, _ = fit_cluster_head(trial, self.features, self.train, self.folder)
+        else:
+            head = fit_head(self.data, trainer, params.head_task, params.seed)
+        model = ScoringModel(
+            name=self.name, task=params.head_task, features=self.features, head=head
+        )
         scored = score(model, self.validation)
         return metric(scored.take(np.flatnonzero(has_prediction(scored))), params.deciding_metric)

@@ -71,7 +71,7 @@ def train(
     fitted = fit_features(rows.train, features)
     names = tuple(output.name for output in fitted.outputs())
     if learner_of(params.trainer.kind).on_cluster:
-        head, constant = _fit_on_cluster(params, fitted, rows.train, folder)
+        head, constant = fit_cluster_head(params, fitted, rows.train, folder)
         sample = rows.train.limit(_LEAK_ROWS)
         matrix, label = training_arrays(fitted, sample, params.keys)
         count = fitted.rows
@@ -79,7 +79,7 @@ def train(
         require_memory(name, params, fitted, fitted.rows)
         matrix, label = training_arrays(fitted, rows.train, params.keys)
         head = fit_head(
-            TrainingData(matrix, names, label), params.trainer, params.task, params.seed
+            TrainingData(matrix, names, label), params.trainer, params.head_task, params.seed
         )
         constant, count = _constant(head, label), len(matrix)
     found = () if label is None else leaks(matrix, names, label)
@@ -88,11 +88,11 @@ def train(
             "models.%s: feature %s decides the label %s alone: it may be a leak",
             *(name, each, params.label),
         )
-    model = ScoringModel(name=name, task=params.task, features=fitted, head=head)
+    model = ScoringModel(name=name, task=params.head_task, features=fitted, head=head)
     return Trained(model, count, constant, found, scores)
 
 
-def _fit_on_cluster(
+def fit_cluster_head(
     params: ModelParams, fitted: FeatureModel, train: DataFrame, folder: str
 ) -> tuple[Head, Doubles]:
     """The head, and the constant prediction. Starts Spark jobs."""
@@ -104,8 +104,8 @@ def _fit_on_cluster(
         *(frame.withColumns(doubles), names, LABEL),
         lambda model: saved_trees(train.sparkSession, model, folder),
     )
-    labels = checked_classes(rows, params.task)
-    head = fit_on_cluster(rows, params.trainer, params.task, params.seed, labels)
+    labels = checked_classes(rows, params.head_task)
+    head = fit_on_cluster(rows, params.trainer, params.head_task, params.seed, labels)
     label = F.col(quote_identifier(LABEL))
     if labels is None:
         return head, np.array([float(frame.agg(F.avg(label)).collect()[0][0])])

@@ -1,4 +1,4 @@
-"""Metrics of classifications, regressions and clusterings on a test part, in memory.
+"""Metrics of classifications, regressions, clusterings and forecasts on a test part, in memory.
 
 Where a metric is the mean of a loss per row, the loss is a function of its own: a resample of the
 test part is then a mean of other rows. The other metrics are those of scikit-learn, which is
@@ -127,12 +127,21 @@ def _silhouettes(scored: Scored) -> Doubles:
     return gains
 
 
+def _relative_errors(scored: Scored) -> Doubles:
+    """The absolute error relative to the mean of both sizes; 0 where both are 0."""
+    sizes = np.abs(scored.prediction.astype("float64")) + np.abs(scored.truth.astype("float64"))
+    errors = 2 * np.abs(_errors(scored))
+    found: Doubles = np.divide(errors, sizes, out=np.zeros(len(scored)), where=sizes > 0)
+    return found
+
+
 ROW_LOSSES: dict[str, Callable[[Scored], Doubles]] = {
     "accuracy": lambda scored: (scored.prediction == scored.truth).astype("float64"),
     "log_loss": _log_losses,
     "brier": _brier_losses,
     "mae": lambda scored: np.abs(_errors(scored)),
     "rmse": lambda scored: np.square(_errors(scored)),
+    "smape": _relative_errors,
     "inertia": lambda scored: np.square(np.min(scored.scores, axis=1)),
     "silhouette": _silhouettes,
 }

@@ -44,7 +44,7 @@ def test_a_dense_network_learns_and_repeats(kind: str, task: Any, classes: int) 
     assert data.label is not None
     if task == "regression":
         error = np.sqrt(np.mean((found - data.label) ** 2))
-        assert error < 0.3 * np.std(data.label)
+        assert error < 0.6 * np.std(data.label)
     else:
         assert np.mean(found == data.label) > 0.85
     first = fit_head(data, KINDS[kind](**FEW | {"epochs": 1}), task, 3)

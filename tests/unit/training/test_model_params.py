@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from tests.support.sources import ROOT
 
 from matchlake.config import load_config
 from matchlake.errors import ConfigError
-from matchlake.training.model_params import registered_name
+from matchlake.training.model_params import ModelParams, registered_name
 
 CHURN = (
     "{rows: bronze.users, label: gender, task: classification, keys: [user_id],"
@@ -74,3 +75,32 @@ def test_a_run_names_only_declared_models() -> None:
 )
 def test_registered_name_stands_beside_that_of_the_recommender(recommender: str, name: str) -> None:
     assert registered_name(recommender, "churn") == name
+
+
+FORECAST: dict[str, Any] = {
+    "rows": "silver.sales",
+    "label": "sold",
+    "task": "forecasting",
+    "keys": ["shop", "day"],
+    "split": {"kind": "time", "column": "day"},
+    "trainer": {"kind": "sarimax"},
+    "table": "gold.forecasts",
+    "comment": "c",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trainer": {"kind": "sklearn", "estimator": "Ridge"}}, "sarimax go together"),
+        ({"task": "regression"}, "sarimax go together"),
+        ({"split": {"kind": "random"}}, "needs kind time with the last key: column: day"),
+        ({"keys": ["day", "shop"]}, "needs kind time with the last key: column: shop"),
+        ({"features": {"x": {"kind": "number"}}}, "forecasting takes none"),
+        ({"metric": "log_loss"}, "choose one of mae, rmse, smape"),
+    ],
+)
+def test_a_forecast_has_series_times_and_no_features(change: dict[str, Any], message: str) -> None:
+    assert ModelParams.model_validate(FORECAST).deciding_metric == "rmse"
+    with pytest.raises(ValidationError, match=message):
+        ModelParams.model_validate(FORECAST | change)

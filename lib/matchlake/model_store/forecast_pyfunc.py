@@ -1,0 +1,56 @@
+"""A forecast model as MLflow serves it: rows of the past in, the next values out.
+
+MLflow runs this file when it loads the model. Nothing else imports it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+
+from matchlake.learners.sarimax import forecast_series, read_series
+from matchlake.model_store.forecast_model import OUTPUTS, ForecastModel, load_forecast_model
+from matchlake.model_store.scoring_folder import SCORING
+
+
+class ForecastPyfunc(PythonModel):  # type: ignore[misc]
+    """Forecasts the series of the rows; a series without a forecast is one row with its reason."""
+
+    def load_context(self, context: Any) -> None:
+        """Reads the model that was logged."""
+        self._model = load_forecast_model(Path(context.artifacts[SCORING]))
+
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """The next values of each series."""
+        del context, params
+        model = self._model
+        names = {model.time: "time", model.value: "value"}
+        groups: Any = [((), model_input)]
+        if model.series:
+            groups = model_input.groupby(list(model.series), dropna=False)
+        parts = [_forecast(model, key, rows.rename(columns=names)) for key, rows in groups]
+        return pd.concat(parts, ignore_index=True)
+
+
+def _forecast(model: ForecastModel, key: tuple[Any, ...], rows: pd.DataFrame) -> pd.DataFrame:
+    texts = tuple(None if pd.isna(each) else str(each) for each in key)
+    known = model.parameters.get(texts)
+    found = model.reasons.get(texts, "the model does not know this series")
+    forecast = None
+    if known is not None:
+        made = forecast_series(read_series(rows, model.params), model.params, known)
+        found, forecast = (made, None) if isinstance(made, str) else ("", made)
+    named = dict(zip(model.series, texts, strict=True))
+    if forecast is None:
+        nothing = dict.fromkeys(OUTPUTS, float("nan"))
+        return pd.DataFrame([named | {model.time: pd.NaT} | nothing | {"reason": found}])
+    values = zip(OUTPUTS, (forecast.mean, forecast.low, forecast.high), strict=True)
+    columns: dict[str, Any] = named | {model.time: forecast.times} | dict(values)
+    return pd.DataFrame(columns | {"reason": None})
+
+
+set_model(ForecastPyfunc())

@@ -1,0 +1,203 @@
+"""The steps of `train_model` for forecasts: fit each series, forecast the test part, compare."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from matchlake.errors import FitError, InputError, ModelError, ModelGoneError, SchemaError
+from matchlake.io.delta import Lakehouse
+from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.model_versions import CHALLENGER, CHAMPION, Decision
+from matchlake.learners.params import SarimaxParams
+from matchlake.learners.sarimax_frame import SeriesColumns, fit_sarimax
+from matchlake.model_store.forecast_model import FittedSeries, ForecastModel, load_forecast_model
+from matchlake.model_store.scoring_folder import SCORING
+from matchlake.schemas import MODEL_VERSION, quote_identifier
+from matchlake.training.model_data import cutoff
+from matchlake.training.model_evaluation import TEST_PART, test_part
+from matchlake.training.model_gate import compare, decide
+from matchlake.training.model_params import METRICS, GateParams, ModelParams
+from matchlake.training.task_metrics import Scored, measure
+
+_log = logging.getLogger(__name__)
+
+_UNSURE = GateParams(confidence=None)
+_TRUTH, _NAIVE = "matchlake truth", "matchlake naive"
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """A forecast model, fitted to the training part and compared on the test part."""
+
+    model: ForecastModel
+    version: int
+    """The Delta version of the rows."""
+    figures: Mapping[str, Mapping[str, float]]
+    """The metrics of `model`, and of `champion` and `constant` (the last value of each series)."""
+    decision: Decision
+
+
+def backtest(lake: Lakehouse, name: str, params: ModelParams, tracker: Tracker) -> Backtest:
+    """Fits every series up to the split, forecasts what follows, and decides on the alias.
+
+    Spark jobs: one for the time of the split, one for the fit, one per model that is compared.
+    Raises SchemaError for missing columns, InputError without test rows, and FitError if no series
+    has a model.
+    """
+    version = lake.version(params.rows)
+    frame, columns = _rows(lake.read(params.rows, version), name, params)
+    time, value = (F.col(quote_identifier(each)) for each in (columns.time, columns.value))
+    last = cutoff(frame.where(value.isNotNull()), params.split)
+    known = frame.withColumn(columns.value, F.when(time <= F.lit(last), value))
+    model = _fitted(known, name, params, columns)
+    truth = frame.where((time > F.lit(last)) & value.isNotNull())
+    champion, without = _champion(tracker, params)
+    models = {"model": model} | ({} if champion is None else {"champion": champion})
+    rows = _compared(models, known, truth, columns)
+    if rows.empty:
+        raise InputError(
+            f"models.{name}: no test row lies within {model.params.horizon} periods after the "
+            "training part. Choose a larger horizon, or another split."
+        )
+    scored = {each: Scored(rows[each].to_numpy(), rows[_TRUTH].to_numpy()) for each in models}
+    scored["constant"] = Scored(rows[_NAIVE].to_numpy(), rows[_TRUTH].to_numpy())
+    metric = params.deciding_metric
+    found = {
+        each: compare(metric, scored["model"], scored[each], gate, params.seed)
+        for each, gate in (("champion", params.gate), ("constant", _UNSURE))
+        if each in scored
+    }
+    return Backtest(
+        *(model, version),
+        {each: measure(values, METRICS["forecasting"]) for each, values in scored.items()},
+        decide(found.get("champion"), found["constant"], params.gate, without),
+    )
+
+
+def _trainer(name: str, params: ModelParams) -> SarimaxParams:
+    if params.trainer.kind != "sarimax":
+        raise InputError(f"models.{name}: the task forecasting needs the trainer sarimax.")
+    return params.trainer
+
+
+def _rows(frame: DataFrame, name: str, params: ModelParams) -> tuple[DataFrame, SeriesColumns]:
+    trainer = _trainer(name, params)
+    columns = SeriesColumns(params.keys[:-1], params.keys[-1], params.label or "")
+    needed = [*params.keys, columns.value, *trainer.exogenous]
+    missing = [each for each in needed if each not in frame.columns]
+    if missing:
+        where = f"{params.rows}, which models.{name} reads"
+        raise SchemaError.missing(where, missing, frame.columns)
+    value = F.col(quote_identifier(columns.value)).cast("double")
+    return frame.withColumn(columns.value, value), columns
+
+
+def _fitted(
+    known: DataFrame, name: str, params: ModelParams, columns: SeriesColumns
+) -> ForecastModel:
+    trainer = _trainer(name, params)
+    table = fit_sarimax(known, columns, trainer).toArrow()
+    rows = table.sort_by([(each, "ascending") for each in columns.series] or "periods").to_pylist()
+    fitted = tuple(
+        FittedSeries.model_validate(
+            {
+                "key": tuple(row[each] for each in columns.series),
+                "parameters": None if row["parameters"] is None else tuple(row["parameters"]),
+                "reason": row["reason"],
+            }
+        )
+        for row in rows
+    )
+    model = ForecastModel(
+        name=name,
+        params=trainer,
+        series=columns.series,
+        time=columns.time,
+        value=columns.value,
+        fitted=fitted,
+    )
+    reasons = list(dict.fromkeys(model.reasons.values()))
+    if not model.parameters:
+        listed = "; ".join(reasons[:_SHOWN]) or "the table has no rows"
+        raise FitError(f"models.{name}: none of {len(fitted)} series has a model: {listed}.")
+    if reasons:
+        _log.warning(
+            "models.%s: %d of %d series have no model: %s",
+            *(name, len(model.reasons), len(fitted), "; ".join(reasons[:_SHOWN])),
+        )
+    return model
+
+
+def _compared(
+    models: Mapping[str, ForecastModel], known: DataFrame, truth: DataFrame, columns: SeriesColumns
+) -> pd.DataFrame:
+    """The test rows that every model forecasts, with the truth and the last known value."""
+    keys = [*columns.series, columns.time]
+    value, time = quote_identifier(columns.value), quote_identifier(columns.time)
+    names = [quote_identifier(each) for each in columns.series]
+    last = f"max_by({value}, {time}) FILTER (WHERE {value} IS NOT NULL)"
+    naive = known.groupBy(*names).agg(F.expr(last).alias(_NAIVE))
+    rows = truth.select(*map(quote_identifier, keys), F.col(value).alias(_TRUTH))
+    rows = rows.join(naive, list(columns.series)) if columns.series else rows.crossJoin(naive)
+    for name, model in models.items():
+        made = model.transform(known).where("prediction IS NOT NULL")
+        predicted = F.col("prediction").alias(name)
+        rows = rows.join(made.select(*map(quote_identifier, keys), predicted), keys)
+    table = rows.toArrow().sort_by([(each, "ascending") for each in keys])
+    found: pd.DataFrame = table.to_pandas()
+    return found
+
+
+def _champion(tracker: Tracker, params: ModelParams) -> tuple[ForecastModel | None, Decision]:
+    """The champion; and the decision without a comparison, if it cannot be compared."""
+    champion = tracker.champion()
+    if champion is None:
+        return None, Decision(CHAMPION, "the first model: there was no champion")
+    version = champion.version
+    if champion.tags.get(TEST_PART) != test_part(params):
+        reason = f"champion {version} was evaluated on other rows, label, keys or split"
+        return None, Decision(CHALLENGER, reason, version)
+    try:
+        with tracker.files(champion, f"artifacts/{SCORING}") as folder:
+            return load_forecast_model(folder), Decision(CHALLENGER, "", version)
+    except ModelGoneError as error:
+        reason = f"champion {version} can no longer be compared with, so it is replaced: {error}"
+        return None, Decision(CHAMPION, reason, version)
+    except ModelError as error:
+        reason = f"champion {version} cannot be compared with: {error}"
+        return None, Decision(CHALLENGER, reason, version)
+
+
+def forecasts(model: ForecastModel, frame: DataFrame, version: str) -> DataFrame:
+    """The next values of each series, with `refusal` and `model_version`. Lazy.
+
+    A series without a forecast is a row without a time, and with the reason in `refusal`.
+    """
+    made = model.transform(frame).withColumnRenamed("reason", "refusal")
+    return made.withColumn(MODEL_VERSION.name, F.lit(version))
+
+
+def forecast_card(params: ModelParams, made: Backtest) -> str:
+    """The card of a run as Markdown."""
+    model = made.model
+    lines = [
+        f"# {model.name}",
+        "",
+        f"Forecasts of `{params.label}` by {params.trainer.kind}: `{params.trainer!r}`.",
+        "",
+        f"- rows: `{params.rows}`, Delta version {made.version}",
+        f"- series with a model: {len(model.parameters):,} of {len(model.fitted):,}",
+        f"- alias {made.decision.alias}: {made.decision.reason}",
+        "",
+        "| metric | " + " | ".join(made.figures) + " |",
+        "|---|" + "---|" * len(made.figures),
+    ]
+    for name in METRICS["forecasting"]:
+        values = [f"{each[name]:.6f}" if name in each else "" for each in made.figures.values()]
+        lines.append(f"| {name} | {' | '.join(values)} |")
+    return "\n".join([*lines, ""])
