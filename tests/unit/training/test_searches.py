@@ -18,7 +18,7 @@ from matchlake.training.model_search import model_search_of
 from matchlake.training.params import TrainParams
 from matchlake.training.recommender_search import _to_report, deciding, validation_split
 
-SEARCH: dict[str, Any] = {"space": {"rank": [8, 16]}, "validation_fraction": 0.5}
+SEARCH: dict[str, Any] = {"space": {"rank": [8, 16]}, "validation_fraction": 0.2}
 SPLITS: tuple[dict[str, Any], ...] = (
     {"kind": "random", "test_fraction": 0.2},
     {"kind": "time", "cutoff": "2024-05-01T00:00:00Z"},
