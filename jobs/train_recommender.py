@@ -69,8 +69,7 @@ def run(runtime: Runtime) -> None:
         run.log_params(params.model_dump(mode="json"))
         for table, version in versions.items():
             run.log_input(table, version)
-        sources, searching = (sides, tables), checkpoints.of("search")
-        params = search_recommender(lakehouse, run, parts.train, params, sources, searching)
+        params = search_recommender(lakehouse, run, parts, params, (sides, tables), checkpoints)
         evaluated = fit_encoders(sides, tables, parts.train)
         model = _fit(parts.train, params, evaluated, checkpoints.of("fit"), progress_to(run))
         models = {**_baselines(parts, checkpoints.of("baselines")), name: model}

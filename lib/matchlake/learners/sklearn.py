@@ -1,7 +1,6 @@
 """Estimators of scikit-learn, fitted in one process, as exact heads."""
 
 import logging
-import warnings
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from matchlake.errors import InputError, ParameterError
 from matchlake.formulas.heads import Head, Task
 from matchlake.learners.checks import FLOAT32_MAX, check_features
+from matchlake.learners.fit_warnings import recorded_warnings
 from matchlake.learners.params import SklearnParams
 from matchlake.learners.protocol import OnProgress, TrainingData, class_codes
 from matchlake.learners.sklearn_linear import centroids_head, linear_head
@@ -126,15 +126,14 @@ def _targets(
 def _fitted(model: Any, data: TrainingData, label: npt.NDArray[Any] | None, name: str) -> Any:
     from sklearn.utils._param_validation import InvalidParameterError  # noqa: PLC0415
 
-    with warnings.catch_warnings(record=True) as raised:
-        warnings.simplefilter("always")
+    with recorded_warnings() as raised:
         try:
             model.fit(data.matrix) if label is None else model.fit(data.matrix, label)
         except InvalidParameterError as error:
             raise ParameterError(f"{name}: {_first_line(error)}") from None
         except (ValueError, TypeError) as error:
             raise InputError(f"{name} could not be fitted: {_first_line(error)}") from None
-    for text in dict.fromkeys(_first_line(each.message) for each in raised):
+    for text in dict.fromkeys(raised):
         _log.warning("%s: %s", name, text)
     return model
 

@@ -176,7 +176,8 @@ def _draw_axis(axes: "Axes", at: int, dimension: Dimension, complete: Sequence[T
     """A vertical line with the name above, and the values beside it."""
     axes.axvline(at, 0.1, 0.9, color="#404040", linewidth=0.8)
     axes.text(at, 1.1, dimension.name, ha="center", fontsize=9)
-    style: dict[str, Any] = {"fontsize": 7, "va": "center", "color": "#404040"}
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6}
+    style: dict[str, Any] = {"fontsize": 7, "va": "center", "color": "#404040", "bbox": box}
     if dimension.values is None:
         for height, value in ((0.0, dimension.low), (1.0, dimension.high)):
             axes.text(at + 0.03, height, f"{value:.4g}", **style)

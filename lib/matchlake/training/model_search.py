@@ -128,7 +128,7 @@ class _ModelTrials:
         measured = read_rows_for(validation, params.keys, [fitted])
         return cls(name, params, fitted, train, data, measured, folder)
 
-    def objective(self, values: Mapping[str, Any], _: Report) -> float:
+    def objective(self, values: Mapping[str, Any], _report: Report) -> float:
         """The deciding metric of a fit with these hyperparameters, on the validation part."""
         params = self.params
         trainer = TrainerTarget(params.trainer, params.head_task).with_values(values)

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from matchlake.io.delta import Lakehouse
 from matchlake.io.fit_checkpoints import FitCheckpoints
@@ -105,17 +105,16 @@ class RecommenderTrials:
 def search_recommender(
     lake: Lakehouse,
     run: Run,
-    train: DataFrame,
+    parts: Split,
     params: TrainParams,
     sides: tuple[Sides, SideTables],
     checkpoints: FitCheckpoints,
 ) -> TrainParams:
     """The parameters with the hyperparameters of the best trial; as they are without a search.
 
-    `train` is the training part: a validation part is split off it, so no trial sees a row of the
-    test part. `sides` are the features and their declarations. Each trial is a line of the journal
-    beside the checkpoints, a child run, and a row of `gold.trials`. Raises FitError if all trials
-    fail.
+    A validation part is split off the training part of `parts`, so no trial sees a test row.
+    `sides` are the features and their declarations. Each trial is a line of the journal beside the
+    checkpoints, a child run, and a row of `gold.trials`. Raises FitError if all trials fail.
     """
     if params.search is None:
         return params
@@ -123,9 +122,10 @@ def search_recommender(
     metric, maximize = deciding(params.metric)
     search = Search(check_space(params.search.space, target), params.search, maximize)
     again = validation_split(params.split, params.search)
-    parts = Split(*map(checkpoints.of("parts"), split(train, again)))
-    encoded = fit_encoders(*sides, parts.train)
-    trials = RecommenderTrials(parts, params, encoded, checkpoints)
+    checkpoints = checkpoints.of("search")
+    smaller = Split(*map(checkpoints.of("parts"), split(parts.train, again)))
+    encoded = fit_encoders(*sides, smaller.train)
+    trials = RecommenderTrials(smaller, params, encoded, checkpoints)
     journal = Journal(checkpoints.folder / "trials.jsonl", params.search.model_dump_json())
     log = TrialLog(lake, run, journal, run.model, metric, maximize)
     with log.open():
