@@ -7,7 +7,7 @@ from typing import Any
 from matchlake.errors import InputError, ParameterError
 from matchlake.formulas.heads import Head, Task
 from matchlake.learners.checks import check_data
-from matchlake.learners.params import CustomParams, LightgbmParams, SklearnParams
+from matchlake.learners.params import CustomParams, KmeansParams, LightgbmParams, SklearnParams
 from matchlake.learners.protocol import OnProgress, Trainer, TrainingData
 from matchlake.params import Params
 
@@ -37,6 +37,10 @@ LEARNERS: dict[str, Learner] = {
     "lightgbm": Learner(
         LightgbmParams, "lightgbm:fit", ("regression", "classification"),
         "Gradient boosting of LightGBM, as an exact head.",
+    ),
+    "kmeans": Learner(
+        KmeansParams, "kmeans:fit", ("clustering",),
+        "k-means, one or a sweep of many at once, as an exact head.",
     ),
     "custom": Learner(
         CustomParams, "custom:fit", _ALL,
