@@ -11,8 +11,14 @@ from matchlake.model_store.scoring_folder import SCORING, save_scoring_model, sc
 from matchlake.runtime import Flag, Runtime, run_job
 from matchlake.training.model_card import model_card
 from matchlake.training.model_data import read_rows
-from matchlake.training.model_evaluation import TEST_PART, evaluate_model, flat, test_part
-from matchlake.training.model_plots import model_plots
+from matchlake.training.model_evaluation import (
+    TEST_PART,
+    evaluate_model,
+    flat,
+    plots,
+    tables,
+    test_part,
+)
 from matchlake.training.model_training import train
 
 _log = logging.getLogger("matchlake.train_model")
@@ -54,8 +60,10 @@ def train_model(runtime: Runtime, name: str) -> ModelVersion:
         run.log_input(params.rows, rows.version)
         trained = train(name, params, features, rows)
         found = evaluate_model(trained, rows.test, params, model.tracker)
-        run.log_metrics(flat(found))
-        for file, figure in model_plots(params.task, found.scored, found.importances).items():
+        run.log_metrics({**flat(found), **trained.counts})
+        for file, table in tables(trained, found).items():
+            run.log_table(table, file)
+        for file, figure in plots(trained, found).items():
             run.log_figure(figure, file)
         run.log_text(
             model_card(params, trained, rows, found.figures, found.decision), "model_card.md"

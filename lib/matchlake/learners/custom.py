@@ -54,7 +54,7 @@ def fit(
 def _write(folder: Path, data: TrainingData, params: CustomParams, seed: int) -> None:
     arrays = {"matrix": data.matrix}
     kinds = {}
-    for name in ("label", "groups", "times"):
+    for name in ("label", "groups", "times", "weights"):
         values = getattr(data, name)
         if values is not None:
             kinds[name] = values.dtype.kind == "O"

@@ -120,3 +120,30 @@ TrainerParams = Annotated[
     SklearnParams | LightgbmParams | KmeansParams | CustomParams, Field(discriminator="kind")
 ]
 """The parameters of a learner, by its `kind`."""
+
+
+Ratio = Annotated[float, Field(gt=0, le=1)]
+
+
+class SmoteParams(Params):
+    """Synthetic rows of rare classes, in the training part only."""
+
+    kind: Literal["smote"] = "smote"
+    ratio: Ratio | dict[str, Ratio] = 1.0
+    """The rows of a class, divided by those of the largest class, at least. One number for all
+    classes, or one per class; the other classes stay as they are."""
+    neighbors: int = Field(5, ge=1, le=1000)
+    """The neighbours of a row, one of which is drawn."""
+
+
+class ClassWeightsParams(Params):
+    """Weights of the training rows by their class."""
+
+    kind: Literal["class_weights"] = "class_weights"
+    weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "balanced"
+    """`balanced`: rows / (classes * rows of the class), as in scikit-learn. Or one weight per
+    class; classes without one have the weight 1."""
+
+
+BalanceParams = Annotated[SmoteParams | ClassWeightsParams, Field(discriminator="kind")]
+"""What is done about rare classes, by its `kind`."""

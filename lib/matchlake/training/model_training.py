@@ -1,8 +1,8 @@
 """The steps of `train_model`: fit on the training part, score the test part, find leaks."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,11 @@ from matchlake.features.feature_set import FeatureSet
 from matchlake.features.fit import fit_features
 from matchlake.features.model import FeatureModel
 from matchlake.features.refusals import refusal_sql
+from matchlake.formulas.heads import Head
+from matchlake.learners.balance import balanced, row_counts
+from matchlake.learners.checks import check_data
+from matchlake.learners.kmeans import ClusterSweep, fit_clusters
+from matchlake.learners.params import KmeansParams
 from matchlake.learners.protocol import TrainingData
 from matchlake.learners.registry import fit_head
 from matchlake.model_store.scoring_model import ScoringModel
@@ -31,7 +36,6 @@ _log = logging.getLogger(__name__)
 
 _LEAK = 1 - 1e-9
 _FEW_CLASSES = 20
-_IMPORTANCE_ROWS = 2_000
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,10 @@ class Trained:
     """The mean label, or the frequency of each class; empty for a clustering."""
     leaks: tuple[str, ...]
     """Feature columns that decide the label alone."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Rows of the training part and synthetic rows by class, such as `synthetic_rows/yes`."""
+    sweep: ClusterSweep | None = None
+    """All clusterings of a k-means trainer."""
 
 
 def train(name: str, params: ModelParams, features: FeatureSet, rows: ModelRows) -> Trained:
@@ -58,7 +66,8 @@ def train(name: str, params: ModelParams, features: FeatureSet, rows: ModelRows)
     matrix, label = training_arrays(fitted, rows.train, params.keys)
     names = tuple(output.name for output in fitted.outputs())
     data = TrainingData(matrix, names, label)
-    head = fit_head(data, params.trainer, params.task, params.seed)
+    more = balanced(data, params.balance, params.seed, category_columns(fitted))
+    head, sweep = _fitted(more, params)
     found = () if label is None else leaks(matrix, names, label)
     for each in found:
         _log.warning(
@@ -66,7 +75,26 @@ def train(name: str, params: ModelParams, features: FeatureSet, rows: ModelRows)
             *(name, each, params.label),
         )
     model = ScoringModel(name=name, task=params.task, features=fitted, head=head)
-    return Trained(model, len(matrix), _constant(model, label), found)
+    counts = row_counts(data, more)
+    return Trained(model, len(matrix), _constant(model, label), found, counts, sweep)
+
+
+def _fitted(data: TrainingData, params: ModelParams) -> tuple[Head, ClusterSweep | None]:
+    """The head; and of a k-means trainer all clusterings, of which the head is the best."""
+    if isinstance(params.trainer, KmeansParams):
+        check_data(data, params.task)
+        sweep = fit_clusters(data, params.trainer, params.seed)
+        return sweep.best.head, sweep
+    return fit_head(data, params.trainer, params.task, params.seed), None
+
+
+def category_columns(model: FeatureModel) -> list[list[int]]:
+    """For each categorical feature the places of its columns, and for each indicator its place."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for place, output in enumerate(model.outputs()):
+        if output.role != "number":
+            groups.setdefault((output.feature, output.source), []).append(place)
+    return list(groups.values())
 
 
 def read_test_rows(
@@ -147,29 +175,3 @@ def _constant(model: ScoringModel, label: Array | None) -> Doubles:
         return np.array([float(np.mean(label))])
     shares = pd.Series(label).value_counts(normalize=True)
     return np.array([float(shares.get(each, 0.0)) for each in model.head.labels or ()])
-
-
-def importance(
-    model: ScoringModel, rows: pd.DataFrame, loss: Callable[[Scored], float], seed: int
-) -> dict[str, float]:
-    """How much worse `loss`, a function of a `Scored`, becomes if one feature is shuffled.
-
-    By feature, the largest first, from at most 2,000 test rows; all columns of a feature are
-    shuffled together.
-    """
-    random = np.random.default_rng(seed)
-    if len(rows) > _IMPORTANCE_ROWS:
-        rows = rows.iloc[np.sort(random.choice(len(rows), _IMPORTANCE_ROWS, replace=False))]
-    before, found = loss(score(model, rows)), {}
-    for feature, column in _sources(model.features).items():
-        shuffled = rows.assign(**{column: rows[column].to_numpy()[random.permutation(len(rows))]})
-        found[feature] = loss(score(model, shuffled)) - before
-    return dict(sorted(found.items(), key=lambda pair: -pair[1]))
-
-
-def _sources(features: FeatureModel) -> Mapping[str, str]:
-    """The source column of each feature; features of one column are shuffled together."""
-    columns: dict[str, list[str]] = {}
-    for fitted in features.features:
-        columns.setdefault(fitted.column, []).append(fitted.name)
-    return {" and ".join(names): column for column, names in columns.items()}
