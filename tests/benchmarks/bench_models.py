@@ -148,7 +148,7 @@ def engines(options: argparse.Namespace) -> dict[str, Any]:
         return compare_engines(session(options, Path(folder)), options.models)
 
 
-def features() -> FeatureModel:
+def features(columns: tuple[str, ...] = COLUMNS) -> FeatureModel:
     """The columns as they are."""
     from matchlake.features.fitted import Declared  # noqa: PLC0415
     from matchlake.features.fitted_number import FittedNumber  # noqa: PLC0415
@@ -158,7 +158,7 @@ def features() -> FeatureModel:
     found = number_statistics(np.arange(10.0), encoder)
     made = tuple(
         FittedNumber.learn(Declared(name, name, "double", encoder), found, None, Names())
-        for name in COLUMNS
+        for name in columns
     )
     return FeatureModel(name="t", rows=1, keys=("id",), features=made)
 

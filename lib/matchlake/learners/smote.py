@@ -105,7 +105,7 @@ def synthetic_rows(rows: Matrix, count: int, k: int, slots: Slots, key: tuple[in
         for place, group in enumerate(slots.categories):
             ties = uniforms(drawn, seed, stream + _TIE + (place + 1) * 2**32)
             source = _voted(codes[:, place], neighbors[base], ties)
-            made[:, group] = rows[np.ix_(source, group)]
+            made[:, group] = rows[source[:, None], group]
     return made
 
 
