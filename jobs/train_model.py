@@ -14,8 +14,14 @@ from matchlake.training.feature_scores import write_scores
 from matchlake.training.forecasting import backtest, forecast_card
 from matchlake.training.model_card import model_card
 from matchlake.training.model_data import read_rows
-from matchlake.training.model_evaluation import TEST_PART, evaluate_model, flat, test_part
-from matchlake.training.model_plots import model_plots
+from matchlake.training.model_evaluation import (
+    TEST_PART,
+    evaluate_model,
+    flat,
+    plots,
+    tables,
+    test_part,
+)
 from matchlake.training.model_search import SearchPlace, model_search_of, search_model
 from matchlake.training.model_training import train
 
@@ -68,8 +74,10 @@ def train_model(runtime: Runtime, name: str) -> ModelVersion:
         if trained.scores is not None:
             write_scores(lake, run, trained.scores)
         found = evaluate_model(trained, rows.test, params, model.tracker)
-        run.log_metrics(flat(found.figures))
-        for file, figure in model_plots(params.head_task, found.scored, found.importances).items():
+        run.log_metrics({**flat(found.figures), **found.counts, **trained.counts})
+        for file, table in tables(trained, found).items():
+            run.log_table(table, file)
+        for file, figure in plots(trained, found).items():
             run.log_figure(figure, file)
         run.log_text(
             model_card(params, trained, rows, found.figures, found.decision), "model_card.md"

@@ -50,7 +50,8 @@ def fit(
     label, labels = _targets(data, task)
     chosen = _checked(params, task, labels) | {"seed": seed, "verbose": -1, "deterministic": True}
     try:
-        rows = lightgbm.Dataset(data.matrix, label, feature_name=_names(data))
+        names = _names(data)
+        rows = lightgbm.Dataset(data.matrix, label, weight=data.weights, feature_name=names)
         booster = lightgbm.train(
             chosen, rows, params.rounds, callbacks=[_reporting(on_progress)] if on_progress else []
         )

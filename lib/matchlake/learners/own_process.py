@@ -56,7 +56,7 @@ def _write(
 ) -> None:
     arrays = {"matrix": data.matrix}
     kinds = {}
-    for name in ("label", "groups", "times"):
+    for name in ("label", "groups", "times", "weights"):
         values = getattr(data, name)
         if values is not None:
             kinds[name] = values.dtype.kind == "O"

@@ -34,12 +34,14 @@ class TrainingData:
     """The group of each row, for learners that rank or forecast per group."""
     times: npt.NDArray[Any] | None = None
     """The time of each row, for learners that forecast."""
+    weights: npt.NDArray[np.float64] | None = None
+    """The weight of each row; None: all weigh the same."""
 
     def __post_init__(self) -> None:
         shape = self.matrix.shape
         if len(shape) != 2 or shape[1] != len(self.columns):  # noqa: PLR2004
             raise InputError(f"The matrix is {shape}, and there are {len(self.columns)} columns.")
-        for name in ("label", "groups", "times"):
+        for name in ("label", "groups", "times", "weights"):
             values = getattr(self, name)
             if values is not None and len(values) != shape[0]:
                 raise InputError(f"{name} has {len(values)} values for {shape[0]} rows.")

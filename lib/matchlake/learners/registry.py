@@ -10,6 +10,7 @@ from matchlake.learners.checks import check_data
 from matchlake.learners.params import (
     CustomParams,
     KerasParams,
+    KmeansParams,
     LightgbmParams,
     RParams,
     SklearnParams,
@@ -31,6 +32,8 @@ class Learner:
     description: str
     on_cluster: bool = False
     """Whether the rows stay in Spark: see `fit_on_cluster`."""
+    takes_weights: bool = False
+    """Whether rows may have weights, as `balance: {kind: class_weights}` gives them."""
 
     def resolve(self) -> Any:
         """The function, a `Trainer` or a `ClusterTrainer`; imports the learner's library."""
@@ -42,15 +45,15 @@ _ALL: tuple[Task, ...] = ("regression", "classification", "clustering")
 LEARNERS: dict[str, Learner] = {
     "sklearn": Learner(
         SklearnParams, "sklearn:fit", _ALL,
-        "Linear models, trees and k-means of scikit-learn, as exact heads.",
+        "Linear models, trees and k-means of scikit-learn, as exact heads.", takes_weights=True,
     ),
     "lightgbm": Learner(
         LightgbmParams, "lightgbm:fit", ("regression", "classification"),
-        "Gradient boosting of LightGBM, as an exact head.",
+        "Gradient boosting of LightGBM, as an exact head.", takes_weights=True,
     ),
     "xgboost": Learner(
         XgboostParams, "xgboost:fit", ("regression", "classification"),
-        "Gradient boosting of XGBoost, as an exact head.",
+        "Gradient boosting of XGBoost, as an exact head.", takes_weights=True,
     ),
     "spark": Learner(
         SparkParams, "spark:fit", ("regression", "classification"),
@@ -64,9 +67,13 @@ LEARNERS: dict[str, Learner] = {
         KerasParams, "keras:fit", ("regression", "classification"),
         "A network of Keras, as an ONNX graph.",
     ),
+    "kmeans": Learner(
+        KmeansParams, "kmeans:fit", ("clustering",),
+        "k-means, one or a sweep of many at once, as an exact head.",
+    ),
     "custom": Learner(
         CustomParams, "custom:fit", _ALL,
-        "A Python function that returns a head.",
+        "A Python function that returns a head.", takes_weights=True,
     ),
     "r": Learner(
         RParams, "r:fit", _ALL,
@@ -95,6 +102,12 @@ def fit_head(
     InputError for rows that it cannot learn from, and for a head of other columns or another task.
     """
     learner = _learner_for(params, task)
+    if data.weights is not None and not learner.takes_weights:
+        able = ", ".join(kind for kind, each in LEARNERS.items() if each.takes_weights)
+        raise ParameterError(
+            f"Trainer {params.kind} takes no weights of rows. Choose `balance: {{kind: smote}}`, "
+            f"or one of the trainers {able}."
+        )
     check_data(data, task)
     head: Head = learner.resolve()(data, params, task, seed, on_progress)
     _check_head(head, data.columns, task, params.kind)

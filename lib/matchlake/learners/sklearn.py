@@ -126,9 +126,10 @@ def _targets(
 def _fitted(model: Any, data: TrainingData, label: npt.NDArray[Any] | None, name: str) -> Any:
     from sklearn.utils._param_validation import InvalidParameterError  # noqa: PLC0415
 
+    weights = {} if data.weights is None else {"sample_weight": data.weights}
     with recorded_warnings() as raised:
         try:
-            model.fit(data.matrix) if label is None else model.fit(data.matrix, label)
+            model.fit(data.matrix, label, **weights)
         except InvalidParameterError as error:
             raise ParameterError(f"{name}: {_first_line(error)}") from None
         except (ValueError, TypeError) as error:

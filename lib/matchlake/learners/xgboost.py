@@ -64,7 +64,7 @@ def fit(
         label, labels = class_codes(label)
     chosen = _checked(params, task, labels) | {"seed": seed, "verbosity": 0}
     try:
-        rows = xgboost.DMatrix(data.matrix, label.astype(np.float64))
+        rows = xgboost.DMatrix(data.matrix, label.astype(np.float64), weight=data.weights)
         callbacks = [_reporting(on_progress)] if on_progress else []
         booster = xgboost.train(chosen, rows, params.rounds, callbacks=callbacks)
     except (xgboost.core.XGBoostError, TypeError, ValueError) as error:

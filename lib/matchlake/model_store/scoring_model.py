@@ -158,9 +158,10 @@ class ScoringModel(Params):
         A row without a prediction has NaN; the label None; the cluster -1. Raises SchemaError if a
         column is missing, InputError for a value that an option refuses.
         """
-        return self._scored(np.atleast_2d(self.features.transform_numpy(columns)))
+        return self.score_features(np.atleast_2d(self.features.transform_numpy(columns)))
 
-    def _scored(self, matrix: Array) -> dict[str, Array]:
+    def score_features(self, matrix: Array) -> dict[str, Array]:
+        """The outputs by name, from the encoded rows (rows, features), NaN for a missing value."""
         forest = packed_trees(self.head) if len(matrix) >= _MANY else None
         return score_matrix(self.head, forest, matrix)
 
@@ -170,7 +171,7 @@ class ScoringModel(Params):
         A cluster is Int32; a list of numbers is a list, or None without a prediction.
         """
         features = self.features.transform_pandas(frame)[list(self.head.columns)]
-        scored = self._scored(features.to_numpy(np.float64, na_value=np.nan))
+        scored = self.score_features(features.to_numpy(np.float64, na_value=np.nan))
         keys = frame[list(self.features.keys)].reset_index(drop=True)
         outputs = pd.DataFrame(pandas_outputs(scored), index=keys.index)
         return keys.join(outputs).set_axis(frame.index)

@@ -2,29 +2,36 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame
 
-from matchlake.errors import ModelError, ModelGoneError
+from matchlake.errors import InputError, ModelError, ModelGoneError
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.model_versions import CHALLENGER, CHAMPION, Decision, ModelVersion
 from matchlake.model_store.scoring_folder import SCORING, load_scoring_model
 from matchlake.model_store.scoring_model import ScoringModel
+from matchlake.training.cluster_plots import sweep_plots
+from matchlake.training.importance import Importance, column_blocks, shuffled
+from matchlake.training.model_data import LABEL
 from matchlake.training.model_gate import compare, decide
-from matchlake.training.model_params import LOWER_IS_BETTER, METRICS, GateParams, ModelParams
+from matchlake.training.model_params import METRICS, GateParams, ModelParams
+from matchlake.training.model_plots import model_plots
 from matchlake.training.model_training import (
     Trained,
     constant_of,
     has_prediction,
-    importance,
     read_test_rows,
     score,
 )
-from matchlake.training.task_metrics import Scored, measure, metric
+from matchlake.training.task_metrics import Scored, measure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +51,13 @@ class Evaluation:
     """The test rows with a prediction."""
     scored: Scored
     """The predictions of the model for them."""
-    importances: Mapping[str, float]
-    """The loss that a shuffle adds, by feature."""
+    importances: Mapping[str, Importance]
+    """What shuffles of a feature cost, the most important first."""
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """`test_rows`: the rows of the test part that have a prediction."""
+        return {"test_rows": float(len(self.test))}
 
 
 def test_part(params: ModelParams) -> str:
@@ -82,11 +94,24 @@ def evaluate_model(
     }
     decision = decide(found.get("champion"), found.get("constant"), params.gate, without)
     rows = rows.iloc[kept].reset_index(drop=True)
-    loss = _loss(name)
     return Evaluation(
-        *(figures, decision, rows, scored["model"]),
-        importance(trained.model, rows, loss, params.seed),
+        *(figures, decision, rows, scored["model"]), _importances(trained.model, rows, params)
     )
+
+
+def _importances(
+    model: ScoringModel, rows: pd.DataFrame, params: ModelParams
+) -> dict[str, Importance]:
+    """The importance of the features on test rows that have a prediction."""
+    chosen = params.importance
+    blocks = column_blocks(model.features, chosen.groups)
+    name = chosen.metric or params.deciding_metric
+    label = None if params.label is None else LABEL
+    try:
+        return shuffled(model, rows, label, (name, blocks), chosen, params.seed)
+    except InputError as error:
+        _log.warning("the importance of the features is not measured: %s", error)
+        return {}
 
 
 def flat(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -96,6 +121,23 @@ def flat(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         for name, metrics in figures.items()
         for metric, value in metrics.items()
     }
+
+
+def tables(trained: Trained, evaluation: Evaluation) -> dict[str, pd.DataFrame]:
+    """The tables of a run by file name: importance, and all clusterings of a sweep."""
+    found = {}
+    if evaluation.importances:
+        rows = [(n, each.mean, each.spread) for n, each in evaluation.importances.items()]
+        found["importance.json"] = pd.DataFrame(rows, columns=["feature", "mean", "spread"])
+    if trained.sweep is not None:
+        found["sweep.json"] = trained.sweep.table()
+    return found
+
+
+def plots(trained: Trained, evaluation: Evaluation) -> "dict[str, Figure]":
+    """The plots of a run by file name."""
+    found = model_plots(trained.model.task, evaluation.scored, evaluation.importances)
+    return found | ({} if trained.sweep is None else sweep_plots(trained.sweep))
 
 
 def _champion(
@@ -122,9 +164,3 @@ def _champion(
         reason = f"champion {version} reads {missing[0]}, which {params.rows} no longer has"
         return None, Decision(CHALLENGER, reason, version)
     return model, Decision(CHALLENGER, "", version)
-
-
-def _loss(name: str) -> Callable[[Scored], float]:
-    """The metric as a loss: a function of a `Scored`."""
-    sign = 1 if name in LOWER_IS_BETTER else -1
-    return lambda scored: sign * metric(scored, name)

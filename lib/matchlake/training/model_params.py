@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from matchlake.features.feature_set import PLAIN_NAME, FeatureName, FeatureSet
 from matchlake.features.kinds import Feature
 from matchlake.formulas.heads import Task
-from matchlake.learners.params import TrainerParams
+from matchlake.learners.params import BalanceParams, TrainerParams
 from matchlake.learners.selection.params import SelectParams
 from matchlake.params import Params, Settable
 from matchlake.schemas import TableName, TableSpec, user_columns_of
@@ -30,10 +30,11 @@ RESERVED = (
     *("prediction", "probabilities", "distances", "low", "high", "refusal", "model_version"),
 )
 """The columns of a table of predictions beside its keys."""
-_DEFAULT_METRIC = {
+DEFAULT_METRIC = {
     "classification": "log_loss", "regression": "rmse", "clustering": "silhouette",
     "forecasting": "rmse",
 }  # fmt: skip
+"""The metric of each task if none is chosen."""
 
 ModelName = Annotated[str, Field(pattern=PLAIN_NAME)]
 
@@ -74,6 +75,19 @@ class GateParams(Params):
     mean, or the frequency of each class. Not for clustering."""
 
 
+class ImportanceParams(Params):
+    """How the importance of the features is measured: what a shuffle of their values costs."""
+
+    repeats: int = Field(5, ge=1, le=1000)
+    """Shuffles of each feature."""
+    rows: int | None = Field(2_000, ge=10)
+    """Rows of the test part that are scored; of a larger one, so many are drawn; null: all."""
+    metric: str | None = None
+    """The metric that a shuffle makes worse; null: the metric of the model."""
+    groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Columns of the table that are shuffled together, by a name for them."""
+
+
 class ModelParams(Params):
     """A model of tables: its rows, its features, its trainer, and the table of its predictions."""
 
@@ -96,6 +110,10 @@ class ModelParams(Params):
     search: SearchParams | None = None
     """Search the parameters of the trainer: a validation part is split off the training part, and
     the best ones are fitted as if conf had them. Null: no search."""
+    balance: BalanceParams | None = None
+    """What is done about rare classes in the training part; null: nothing."""
+    importance: ImportanceParams = ImportanceParams()
+    """How the importance of the features is measured."""
     metric: str | None = None
     """The metric that decides on the champion; null: log_loss, rmse or silhouette."""
     gate: GateParams = GateParams()
@@ -152,10 +170,19 @@ class ModelParams(Params):
     @model_validator(mode="after")
     def _check_metric(self) -> Self:
         known = METRICS[self.task]
-        if self.metric is not None and self.metric not in known:
-            raise ValueError(
-                f"metric {self.metric} is none of {self.task}: choose one of {', '.join(known)}"
-            )
+        for key, value in (("", self.metric), ("importance.", self.importance.metric)):
+            if value is not None and value not in known:
+                raise ValueError(
+                    f"{key}metric {value} is none of {self.task}: choose one of {', '.join(known)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_balance(self) -> Self:
+        if self.balance is not None and self.task != "classification":
+            raise ValueError(f"balance is for classification, and the task is {self.task}")
+        if self.balance is not None and self.trainer.kind == "spark":
+            raise ValueError("balance: the rows of trainer spark stay on the cluster")
         return self
 
     @model_validator(mode="after")
@@ -184,7 +211,7 @@ class ModelParams(Params):
     @property
     def deciding_metric(self) -> str:
         """The metric that decides on the champion."""
-        return self.metric or _DEFAULT_METRIC[self.task]
+        return self.metric or DEFAULT_METRIC[self.task]
 
     @property
     def persons(self) -> tuple[str, ...]:

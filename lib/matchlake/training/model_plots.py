@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from matchlake.profiling.plots import COLORS, finish_panels, make_panels
+from matchlake.training.importance import Importance
 from matchlake.training.task_metrics import Scored, confusion, is_class, measured_classes
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ _FEATURES = 20
 _NAMED = 12
 
 
-def model_plots(task: str, scored: Scored, importances: Mapping[str, float]) -> "dict[str, Figure]":
+def model_plots(
+    task: str, scored: Scored, importances: Mapping[str, Importance]
+) -> "dict[str, Figure]":
     """The plots of a run by file name; importance only if some feature has any."""
     plots = {}
     if task == "classification":
@@ -28,7 +31,7 @@ def model_plots(task: str, scored: Scored, importances: Mapping[str, float]) -> 
         plots = {"residuals.png": _residuals(scored)}
     else:
         plots = {"clusters.png": _clusters(scored)}
-    if any(importances.values()):
+    if any(each.mean for each in importances.values()):
         plots["importance.png"] = _importance(importances)
     return plots
 
@@ -110,10 +113,17 @@ def _clusters(scored: Scored) -> "Figure":
     return figure
 
 
-def _importance(importances: Mapping[str, float]) -> "Figure":
+def _importance(importances: Mapping[str, Importance]) -> "Figure":
     figure, (panel,) = make_panels(1)
-    shown = list(importances.items())[:_FEATURES][::-1]
-    panel.barh([name for name, _ in shown], [value for _, value in shown], color=COLORS[0])
+    shown = dict(list(importances.items())[:_FEATURES][::-1])
+    values = shown.values()
+    panel.barh(
+        list(shown),
+        [each.mean for each in values],
+        xerr=[each.spread for each in values],
+        color=COLORS[0],
+        ecolor=COLORS[2],
+    )
     panel.set(title="importance of the features")
     finish_panels(figure, [panel], x="loss that a shuffle of the feature adds")
     return figure

@@ -33,6 +33,7 @@ from matchlake.training.model_data import (
 )
 from matchlake.training.model_params import LOWER_IS_BETTER, ModelParams
 from matchlake.training.model_training import (
+    balanced_rows,
     fit_cluster_head,
     has_prediction,
     read_rows_for,
@@ -124,7 +125,8 @@ class _ModelTrials:
         if not learner_of(params.trainer.kind).on_cluster:
             require_memory(name, params, fitted, fitted.rows)
             matrix, label = training_arrays(fitted, train, params.keys)
-            data = TrainingData(matrix, tuple(each.name for each in fitted.outputs()), label)
+            columns = tuple(output.name for output in fitted.outputs())
+            data = balanced_rows(TrainingData(matrix, columns, label), params, fitted)
         measured = read_rows_for(validation, params.keys, [fitted])
         return cls(name, params, fitted, train, data, measured, folder)
 

@@ -1,8 +1,8 @@
 """The steps of `train_model`: fit on the training part, score the test part, find leaks."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,11 @@ from matchlake.features.model import FeatureModel
 from matchlake.features.refusals import refusal_sql
 from matchlake.formulas.heads import Head
 from matchlake.io.spark_models import saved_trees
+from matchlake.learners.balance import balanced, row_counts
+from matchlake.learners.checks import check_data
 from matchlake.learners.frame_checks import checked_classes
+from matchlake.learners.kmeans import ClusterSweep, fit_clusters
+from matchlake.learners.params import KmeansParams
 from matchlake.learners.protocol import TrainingData, TrainingFrame
 from matchlake.learners.registry import fit_head, fit_on_cluster, learner_of
 from matchlake.learners.selection.select import FeatureScores
@@ -38,7 +42,6 @@ _log = logging.getLogger(__name__)
 
 _LEAK = 1 - 1e-9
 _FEW_CLASSES = 20
-_IMPORTANCE_ROWS = 2_000
 _LEAK_ROWS = 100_000
 """Rows that are searched for leaks where the others stay in Spark."""
 
@@ -56,6 +59,10 @@ class Trained:
     """Feature columns that decide the label alone."""
     scores: FeatureScores | None = None
     """The scores of the columns, if conf selects among them."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Rows of the training part and synthetic rows by class, such as `synthetic_rows/yes`."""
+    sweep: ClusterSweep | None = None
+    """All clusterings of a k-means trainer."""
 
 
 def train(
@@ -70,6 +77,8 @@ def train(
     features, scores = selected(rows.train, params, features)
     fitted = fit_features(rows.train, features)
     names = tuple(output.name for output in fitted.outputs())
+    counts: Mapping[str, int] = {}
+    sweep = None
     if learner_of(params.trainer.kind).on_cluster:
         head, constant = fit_cluster_head(params, fitted, rows.train, folder)
         sample = rows.train.limit(_LEAK_ROWS)
@@ -78,10 +87,10 @@ def train(
     else:
         require_memory(name, params, fitted, fitted.rows)
         matrix, label = training_arrays(fitted, rows.train, params.keys)
-        head = fit_head(
-            TrainingData(matrix, names, label), params.trainer, params.head_task, params.seed
-        )
-        constant, count = _constant(head, label), len(matrix)
+        data = TrainingData(matrix, names, label)
+        more = balanced_rows(data, params, fitted)
+        head, sweep = _fitted(more, params)
+        constant, count, counts = _constant(head, label), len(matrix), row_counts(data, more)
     found = () if label is None else leaks(matrix, names, label)
     for each in found:
         _log.warning(
@@ -89,7 +98,7 @@ def train(
             *(name, each, params.label),
         )
     model = ScoringModel(name=name, task=params.head_task, features=fitted, head=head)
-    return Trained(model, count, constant, found, scores)
+    return Trained(model, count, constant, found, scores, counts, sweep)
 
 
 def fit_cluster_head(
@@ -111,6 +120,29 @@ def fit_cluster_head(
         return head, np.array([float(frame.agg(F.avg(label)).collect()[0][0])])
     counts: dict[str, int] = dict(frame.groupBy(label).count().collect())
     return head, np.array([counts[each] for each in labels]) / sum(counts.values())
+
+
+def balanced_rows(data: TrainingData, params: ModelParams, fitted: FeatureModel) -> TrainingData:
+    """Training rows with what `balance` adds to them."""
+    return balanced(data, params.balance, params.seed, category_columns(fitted))
+
+
+def _fitted(data: TrainingData, params: ModelParams) -> tuple[Head, ClusterSweep | None]:
+    """The head; and of a k-means trainer all clusterings, of which the head is the best."""
+    if isinstance(params.trainer, KmeansParams):
+        check_data(data, params.head_task)
+        sweep = fit_clusters(data, params.trainer, params.seed)
+        return sweep.best.head, sweep
+    return fit_head(data, params.trainer, params.head_task, params.seed), None
+
+
+def category_columns(model: FeatureModel) -> list[list[int]]:
+    """For each categorical feature the places of its columns, and for each indicator its place."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for place, output in enumerate(model.outputs()):
+        if output.role != "number":
+            groups.setdefault((output.feature, output.source), []).append(place)
+    return list(groups.values())
 
 
 def read_test_rows(
@@ -198,29 +230,3 @@ def _constant(head: Head, label: Array | None) -> Doubles:
         return np.array([float(np.mean(label))])
     shares = pd.Series(label).value_counts(normalize=True)
     return np.array([float(shares.get(each, 0.0)) for each in head.labels or ()])
-
-
-def importance(
-    model: ScoringModel, rows: pd.DataFrame, loss: Callable[[Scored], float], seed: int
-) -> dict[str, float]:
-    """How much worse `loss`, a function of a `Scored`, becomes if one feature is shuffled.
-
-    By feature, the largest first, from at most 2,000 test rows; all columns of a feature are
-    shuffled together.
-    """
-    random = np.random.default_rng(seed)
-    if len(rows) > _IMPORTANCE_ROWS:
-        rows = rows.iloc[np.sort(random.choice(len(rows), _IMPORTANCE_ROWS, replace=False))]
-    before, found = loss(score(model, rows)), {}
-    for feature, column in _sources(model.features).items():
-        shuffled = rows.assign(**{column: rows[column].to_numpy()[random.permutation(len(rows))]})
-        found[feature] = loss(score(model, shuffled)) - before
-    return dict(sorted(found.items(), key=lambda pair: -pair[1]))
-
-
-def _sources(features: FeatureModel) -> Mapping[str, str]:
-    """The source column of each feature; features of one column are shuffled together."""
-    columns: dict[str, list[str]] = {}
-    for fitted in features.features:
-        columns.setdefault(fitted.column, []).append(fitted.name)
-    return {" and ".join(names): column for column, names in columns.items()}

@@ -39,6 +39,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "task": "classification",
         "features": {"spent": SPENT, "city": CITY},
         "trainer": {"kind": "sklearn", "estimator": "LogisticRegression"},
+        "balance": {"kind": "smote", "neighbors": 3},
         "table": "gold.buyers",
     },
     "spending": {
@@ -54,7 +55,7 @@ MODELS: dict[str, dict[str, Any]] = {
         **SHARED,
         "task": "clustering",
         "features": {"age": {"kind": "z_score", "handle_null": "mean"}},
-        "trainer": {"kind": "sklearn", "estimator": "KMeans", "params": {"n_clusters": 3}},
+        "trainer": {"kind": "kmeans", "sweep": {"k": {"low": 2, "high": 4}}},
         "table": "gold.segments",
     },
 }
@@ -112,8 +113,8 @@ def test_a_first_model_becomes_champion_with_a_card_and_plots(at: Runtime, name:
             *("roc.png", "precision_recall.png", "calibration.png", "confusion.png"),
             "importance.png",
         },
-        "spending": {"residuals.png", "importance.png"},
-        "segments": {"clusters.png"},
+        "spending": {"residuals.png", "importance.png", "importance.json"},
+        "segments": {"clusters.png", "elbow.png", "silhouettes.png", "sweep.json"},
     }
     assert {"model_card.md", *plots[name]} <= files
     card = mlflow.artifacts.load_text(f"runs:/{version.run_id}/model_card.md")
@@ -139,6 +140,17 @@ def test_the_figures_are_those_of_the_logged_model_on_unseen_rows(at: Runtime) -
     expected = log_loss(test["bought"], chances, labels=["no", "yes"])
     assert figures["log_loss"] == pytest.approx(expected, rel=1e-12)
     assert figures["log_loss"] < figures["constant/log_loss"]
+
+
+def test_synthetic_rows_are_in_the_training_part_only(at: Runtime) -> None:
+    tracker = registered_model(at.config, at.tracker, "buyers").tracker
+    figures = tracker.metrics(tracker.require_champion())
+    rows = {name: int(figures[f"rows/{name}"]) for name in ("yes", "no")}
+    known = at.lakehouse.read("silver.visits").where("bought IS NOT NULL AND spent IS NOT NULL")
+    assert sum(rows.values()) + figures["test_rows"] == known.count()
+    rare, common = sorted(rows, key=lambda name: rows[name])
+    assert figures[f"synthetic_rows/{rare}"] == rows[common] - rows[rare]
+    assert f"synthetic_rows/{common}" not in figures
 
 
 def test_predictions_are_those_of_the_model_with_reasons_and_without_erased_users(

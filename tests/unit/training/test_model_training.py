@@ -19,7 +19,6 @@ from matchlake.training.model_training import (
     Trained,
     constant_of,
     has_prediction,
-    importance,
     leaks,
     score,
 )
@@ -75,15 +74,6 @@ def test_scores_of_test_rows_and_the_constant_beside_them() -> None:
     constant = constant_of(Trained(linear(), 3, np.array([5.5]), ()), scored)
     assert constant is not None
     assert metric(constant, "mae") == pytest.approx((1.5 + 0.5 + 2.5) / 3)
-
-
-def test_importance_is_the_loss_that_a_shuffle_adds() -> None:
-    x = RANDOM.normal(size=400)
-    rows = pd.DataFrame({"x": x, LABEL: 3 * x + 1})
-    found = importance(linear(), rows, lambda scored: metric(scored, "mae"), 1)
-    assert found.keys() == {"f"}
-    assert 2 < found["f"] < 5
-    assert found == importance(linear(), rows, lambda scored: metric(scored, "mae"), 1)
 
 
 def test_the_card_says_what_was_fitted_and_why_it_has_its_alias() -> None:

@@ -1,0 +1,58 @@
+"""What is done about rare classes in a training part, before a fit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from matchlake.errors import InputError, ParameterError
+from matchlake.learners.params import BalanceParams, ClassWeightsParams, SmoteParams
+from matchlake.learners.protocol import TrainingData, label_text
+from matchlake.learners.smote import smote
+
+
+def balanced(
+    data: TrainingData, params: BalanceParams | None, seed: int, categories: Sequence[Sequence[int]]
+) -> TrainingData:
+    """The training rows with synthetic rows behind them, or with weights.
+
+    `categories` has for each category the columns of its encoding. Raises InputError for rows that
+    cannot be balanced, ParameterError for a class that does not exist.
+    """
+    if params is None:
+        return data
+    if data.label is None:
+        raise InputError("balance is for classifications: it needs a label.")
+    if isinstance(params, SmoteParams):
+        return smote(data, params, seed, categories)
+    return replace(data, weights=class_weights(data.label, params))
+
+
+def class_weights(label: Any, params: ClassWeightsParams) -> Any:
+    """The weight of each row by its class."""
+    codes, values = pd.factorize(label, sort=True)
+    counts = np.bincount(codes)
+    if params.weights == "balanced":
+        return (len(label) / (len(counts) * counts))[codes]
+    names = [label_text(value) for value in values]
+    for name in params.weights:
+        if name not in names:
+            raise ParameterError.unknown(f"weights: no class {name!r}.", name, "Classes", names)
+    return np.array([params.weights.get(name, 1.0) for name in names])[codes]
+
+
+def row_counts(before: TrainingData, after: TrainingData) -> Mapping[str, int]:
+    """The rows of a training part and the synthetic rows behind them, by class."""
+    if before.label is None or after.label is None:
+        return {}
+    counted = {
+        "rows": np.unique(before.label, return_counts=True),
+        "synthetic_rows": np.unique(after.label[before.rows :], return_counts=True),
+    }
+    return {
+        f"{what}/{label_text(value)}": int(count)
+        for what, (values, counts) in counted.items()
+        for value, count in zip(values, counts, strict=True)
+    }

@@ -1,0 +1,226 @@
+"""k-means and sweeps of it: every k, init and start at once, in one pass per iteration."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from matchlake.engine.frames import is_spark, to_arrow_table
+from matchlake.errors import InputError, SchemaError
+from matchlake.formulas.heads import CentroidsHead, Task
+from matchlake.formulas.sql import SPARK
+from matchlake.learners.checks import check_features
+from matchlake.learners.cluster_measures import Measures, measure_clusterings
+from matchlake.learners.cluster_rows import (
+    LARGEST,
+    Checkpointer,
+    ClusterRows,
+    Doubles,
+    MemoryRows,
+    SparkRows,
+)
+from matchlake.learners.cluster_starts import Candidates, find_candidates, start_centers
+from matchlake.learners.lloyd import Clustering, run_lloyd
+from matchlake.learners.params import KmeansParams
+from matchlake.learners.protocol import OnProgress, TrainingData
+from matchlake.schemas import quote_identifier
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+_log = logging.getLogger(__name__)
+
+_SMALLER_IS_BETTER = frozenset(("inertia", "davies_bouldin"))
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """One fitted clustering of a sweep."""
+
+    head: CentroidsHead
+    k: int
+    init: str
+    start: int
+    iterations: int
+    converged: bool
+    reseeded: int
+    """How often an empty cluster got the row that is farthest from its centre."""
+    measures: Measures
+
+    def assign(self, frame: "DataFrame", keys: Sequence[str]) -> "DataFrame":
+        """`keys`, `prediction` (INT) and `distances` (ARRAY<DOUBLE>) of each row, as SQL; lazy."""
+        kept = [quote_identifier(key) for key in keys]
+        for stage in self.head.sql_stages(SPARK):
+            made = [f"{text} AS {quote_identifier(name)}" for name, text in stage.items()]
+            frame = frame.selectExpr(*kept, *made)
+        return frame
+
+
+@dataclass(frozen=True)
+class ClusterSweep:
+    """The clusterings of a sweep, in the order of k, init and start."""
+
+    clusterings: tuple[Clusters, ...]
+    metric: str
+    """The measure that chooses the best."""
+
+    @cached_property
+    def best(self) -> Clusters:
+        """The best clustering; of equal ones the first."""
+        sign = 1.0 if self.metric in _SMALLER_IS_BETTER else -1.0
+        values = [sign * getattr(each.measures, self.metric) for each in self.clusterings]
+        ordered = np.where(np.isnan(values), np.inf, values)
+        return self.clusterings[int(np.argmin(ordered))]
+
+    def table(self) -> pd.DataFrame:
+        """One row per clustering: k, init, start, iterations, measures, and whether it is best."""
+        return pd.DataFrame([_row(each, is_best=each is self.best) for each in self.clusterings])
+
+
+def _row(each: Clusters, *, is_best: bool) -> Mapping[str, Any]:
+    names = ("k", "init", "start", "iterations", "converged", "reseeded")
+    measures = ("inertia", "silhouette", "davies_bouldin", "calinski_harabasz")
+    return {
+        **{name: getattr(each, name) for name in names},
+        **{name: getattr(each.measures, name) for name in measures},
+        "smallest_cluster": min(each.measures.rows),
+        "best": is_best,
+    }
+
+
+def fit(
+    data: TrainingData,
+    params: KmeansParams,
+    task: Task,
+    seed: int,
+    on_progress: OnProgress | None = None,
+) -> CentroidsHead:
+    """The head of the best clustering."""
+    del task
+    return fit_clusters(data, params, seed, on_progress).best.head
+
+
+def fit_clusters(
+    data: TrainingData, params: KmeansParams, seed: int, on_progress: OnProgress | None = None
+) -> ClusterSweep:
+    """Fits the clusterings of `params` to rows in memory."""
+    check_features(data, "kmeans", missing=False, largest=LARGEST)
+    return _fit(MemoryRows.of(data.matrix), data.columns, params, seed, on_progress)
+
+
+def sweep_clusters(
+    rows: Any,
+    columns: Sequence[str],
+    params: KmeansParams,
+    *,
+    keys: Sequence[str] = (),
+    seed: int = 0,
+    checkpoint: Checkpointer | None = None,
+) -> ClusterSweep:
+    """Fits k-means clusterings to the numeric columns of a table.
+
+    Args:
+        rows: A Spark frame, which stays distributed, or any table in memory.
+        columns: The numeric columns.
+        params: One k, or a sweep.
+        keys: For a Spark frame: the columns that identify a row. They decide which rows are drawn
+            as first centres. Without keys equal rows count as one in these draws.
+        seed: The same seed gives the same centres for any number of partitions.
+        checkpoint: Keeps the packed rows of a Spark frame; default `localCheckpoint()`.
+
+    Returns:
+        All clusterings with their measures.
+
+    Raises:
+        SchemaError: A column is missing.
+        InputError: There are no rows, values are missing or infinite, or k is above the number of
+            distinct rows.
+
+    Spark runs two jobs to pack the rows, up to five to choose centres, one per iteration for all
+    clusterings together, one per iteration with an empty cluster, and two at the end.
+    """
+    if is_spark(rows):
+        available = rows.columns
+    else:
+        rows = to_arrow_table(rows, "rows")
+        available = rows.column_names
+    missing = [name for name in (*columns, *keys) if name not in available]
+    if missing or not columns:
+        raise SchemaError.missing("rows", missing or ["(no columns given)"], available)
+    if is_spark(rows):
+        packed = SparkRows.of(rows, columns, keys, checkpoint)
+        return _fit(packed, tuple(columns), params, seed)
+    if not len(rows):
+        raise InputError("There are no rows to cluster. Check the table.")
+    matrix = np.column_stack(
+        [rows[name].cast("double").to_numpy().astype(np.float64) for name in columns]
+    )
+    return fit_clusters(TrainingData(matrix, tuple(columns)), params, seed)
+
+
+def _fit(
+    rows: ClusterRows,
+    columns: tuple[str, ...],
+    params: KmeansParams,
+    seed: int,
+    on_progress: OnProgress | None = None,
+) -> ClusterSweep:
+    chosen = _choices(params)
+    found = find_candidates(rows, max(k for k, _, _ in chosen), seed)
+    chosen = _possible(chosen, found)
+    made = [
+        Clustering(f"k={k}, {init}, start {start}", start_centers(found, k, init, seed, start))
+        for k, init, start in chosen
+    ]
+    tolerance = params.tolerance * found.variance
+    run_lloyd(rows, made, tolerance, params.max_iterations, on_progress)
+    measured = measure_clusterings(rows, made, found.mean)
+    for each in made:
+        if each.reseeded:
+            _log.warning("%s: empty clusters were reseeded %d times", each.name, each.reseeded)
+    clusterings = tuple(
+        Clusters(
+            *(_head(columns, rows.scale.raw(each.centers)), *choice),
+            *(each.iterations, each.converged, each.reseeded, measures),
+        )
+        for choice, each, measures in zip(chosen, made, measured, strict=True)
+    )
+    return ClusterSweep(clusterings, params.sweep.metric if params.sweep else "inertia")
+
+
+def _choices(params: KmeansParams) -> list[tuple[int, str, int]]:
+    """Every k, init and start."""
+    if params.sweep is None:
+        return [(params.k or 1, params.init, start) for start in range(params.starts)]
+    sweep = params.sweep
+    return [
+        (k, init, start)
+        for k in sweep.numbers()
+        for init in sweep.inits
+        for start in range(sweep.starts)
+    ]
+
+
+def _possible(chosen: list[tuple[int, str, int]], found: Candidates) -> list[tuple[int, str, int]]:
+    """The choices with enough distinct rows; raises InputError if there are none."""
+    possible = [each for each in chosen if each[0] <= found.distinct]
+    if not possible:
+        raise InputError(
+            f"k={min(k for k, _, _ in chosen)} is above the number of distinct rows, "
+            f"{found.distinct}. Choose k at most {found.distinct}, or more columns."
+        )
+    left_out = sorted({k for k, _, _ in chosen} - {k for k, _, _ in possible})
+    if left_out:
+        _log.warning(
+            "k=%s is left out: there are only %d distinct rows",
+            *(", ".join(map(str, left_out)), found.distinct),
+        )
+    return possible
+
+
+def _head(columns: tuple[str, ...], centers: Doubles) -> CentroidsHead:
+    return CentroidsHead(columns=columns, centers=tuple(map(tuple, centers.tolist())))

@@ -1,0 +1,183 @@
+"""SMOTE: synthetic rows of rare classes between a row and one of its nearest neighbours.
+
+Numbers are interpolated (Chawla et al. 2002). A category, with all columns of its encoding, is that
+of most neighbours, as in SMOTE-NC; a difference of categories counts in the distance like the
+median standard deviation of the numeric columns. Random numbers depend on the seed, the class and
+the number of the synthetic row only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from matchlake.engine.counter_rng import uniforms
+from matchlake.engine.neighbors import Codes, Places, nearest_rows
+from matchlake.errors import InputError, ParameterError
+from matchlake.formulas.numpy import rows_with_nan
+from matchlake.learners.params import SmoteParams
+from matchlake.learners.protocol import Matrix, TrainingData, label_text
+
+_STREAMS = 8
+"""Streams of random numbers per class."""
+_BASE, _NEIGHBOR, _STEP, _TIE = range(4)
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The columns of a matrix: numbers, and groups of columns that encode one category each."""
+
+    numbers: tuple[int, ...]
+    categories: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, columns: int, categories: Sequence[Sequence[int]]) -> "Slots":
+        """All columns outside the groups are numbers."""
+        taken = {each for group in categories for each in group}
+        numbers = tuple(each for each in range(columns) if each not in taken)
+        return cls(numbers, tuple(tuple(group) for group in categories))
+
+
+def smote(
+    data: TrainingData,
+    params: SmoteParams,
+    seed: int,
+    categories: Sequence[Sequence[int]] = (),
+) -> TrainingData:
+    """The rows and, behind them, the synthetic rows of each class that is too small.
+
+    Args:
+        data: Rows with a label; NaN is refused.
+        params: Neighbours, and the number of rows that a class should have.
+        seed: The same seed and rows give the same synthetic rows.
+        categories: For each category the columns of its encoding, such as those of a one-hot
+            encoding or a single column of codes. All other columns are numbers; a column of whole
+            numbers stays whole.
+
+    Raises:
+        ParameterError: A ratio names a class that does not exist.
+        InputError: A value is missing, there is no numeric column, or a class has too few rows.
+    """
+    slots = Slots.of(data.matrix.shape[1], categories)
+    _check(data, slots)
+    label = np.asarray(data.label)
+    values, counts = np.unique(label, return_counts=True)
+    wanted = _wanted(values, counts, params)
+    parts, labels = [data.matrix], [label]
+    for number, (value, count) in enumerate(zip(values, counts, strict=True)):
+        missing = wanted[number] - int(count)
+        if missing <= 0:
+            continue
+        _check_class(label_text(value), int(count), params.neighbors)
+        own = data.matrix[label == value]
+        parts.append(synthetic_rows(own, missing, params.neighbors, slots, (seed, number)))
+        labels.append(np.full(missing, value, label.dtype))
+    if data.groups is not None or data.times is not None:
+        raise InputError("SMOTE makes no groups and no times. Use balance: {kind: class_weights}.")
+    return replace(data, matrix=np.vstack(parts), label=np.concatenate(labels))
+
+
+def synthetic_rows(rows: Matrix, count: int, k: int, slots: Slots, key: tuple[int, int]) -> Matrix:
+    """`count` synthetic rows of one class; `key` is the seed and the number of the class."""
+    numbers = np.ascontiguousarray(rows[:, slots.numbers])
+    codes = _codes(rows, slots)
+    penalty = float(np.median(numbers.std(axis=0))) ** 2
+    neighbors = nearest_rows(numbers, k, codes, penalty)
+    seed, stream = key[0], _STREAMS * key[1]
+    drawn = np.arange(count, dtype=np.uint64)
+
+    def uniform(what: int) -> Matrix:
+        return uniforms(drawn, seed, stream + what)
+
+    base = np.minimum((uniform(_BASE) * len(rows)).astype(np.int64), len(rows) - 1)
+    pick = np.minimum((uniform(_NEIGHBOR) * k).astype(np.int64), k - 1)
+    other = neighbors[base, pick]
+    made = np.empty((count, rows.shape[1]))
+    step = uniform(_STEP)[:, None]
+    between = numbers[base] + step * (numbers[other] - numbers[base])
+    whole = (numbers == np.floor(numbers)).all(axis=0)
+    between[:, whole] = np.rint(between[:, whole])
+    made[:, slots.numbers] = between
+    if codes is not None:
+        for place, group in enumerate(slots.categories):
+            ties = uniforms(drawn, seed, stream + _TIE + (place + 1) * 2**32)
+            source = _voted(codes[:, place], neighbors[base], ties)
+            made[:, group] = rows[source[:, None], group]
+    return made
+
+
+def _codes(rows: Matrix, slots: Slots) -> Codes | None:
+    """A number for each category of each group of columns."""
+    if not slots.categories:
+        return None
+    codes = [
+        pd.factorize(rows[:, group[0]])[0]
+        if len(group) == 1
+        else np.unique(rows[:, group], axis=0, return_inverse=True)[1].reshape(-1)
+        for group in slots.categories
+    ]
+    return np.column_stack(codes).astype(np.int32)
+
+
+def _voted(codes: npt.NDArray[np.int32], neighbors: Places, ties: Matrix) -> Places:
+    """For each row of neighbours one that has the category of most of them."""
+    found = codes[neighbors]
+    votes = (found[:, :, None] == found[:, None, :]).sum(axis=2)
+    is_best = votes == votes.max(axis=1, keepdims=True)
+    # Of equal categories one is drawn: its neighbours have equally many votes.
+    rank = np.cumsum(is_best, axis=1)
+    chosen = np.minimum((ties * rank[:, -1]).astype(np.int64), rank[:, -1] - 1) + 1
+    at = (rank == chosen[:, None]).argmax(axis=1)
+    return np.asarray(np.take_along_axis(neighbors, at[:, None], axis=1)[:, 0])
+
+
+def _wanted(values: npt.NDArray[Any], counts: Places, params: SmoteParams) -> list[int]:
+    """The rows that each class should have; never fewer than it has."""
+    largest = int(counts.max())
+    names = [label_text(value) for value in values]
+    given = params.ratio
+    ratios = dict.fromkeys(names, given) if isinstance(given, float) else given
+    for name in ratios:
+        if name not in names:
+            raise ParameterError.unknown(f"ratio: no class {name!r}.", name, "Classes", names)
+    return [
+        max(int(count), round(ratios.get(name, 0.0) * largest))
+        for name, count in zip(names, counts, strict=True)
+    ]
+
+
+def _check(data: TrainingData, slots: Slots) -> None:
+    if data.label is None:
+        raise InputError("SMOTE needs a label.")
+    if not slots.numbers:
+        raise InputError(
+            "SMOTE interpolates numbers, and there is no numeric feature. Use balance: {kind: "
+            "class_weights} instead."
+        )
+    missing = rows_with_nan(data.matrix.T)
+    if missing.any():
+        names = [name for name, flag in zip(data.columns, missing, strict=True) if flag]
+        raise InputError(
+            f"SMOTE takes no missing values, and these features have some: {', '.join(names[:10])}."
+            " Give them another handle_null, such as median, or use balance: {kind: class_weights}."
+        )
+    infinite = np.asarray(np.isinf(data.matrix).any(axis=0))
+    if infinite.any():
+        names = [name for name, flag in zip(data.columns, infinite, strict=True) if flag]
+        raise InputError(f"SMOTE takes no infinite values: {', '.join(names[:10])}.")
+
+
+def _check_class(name: str, rows: int, neighbors: int) -> None:
+    if rows == 1:
+        raise InputError(
+            f"The class {name} has a single row, so it has no neighbours. Collect more rows, leave "
+            "the class out of ratio, or use balance: {kind: class_weights}."
+        )
+    if neighbors >= rows:
+        raise InputError(
+            f"neighbors={neighbors} needs {neighbors + 1} rows of a class, and the class {name} "
+            f"has {rows}. Choose neighbors at most {rows - 1}."
+        )
