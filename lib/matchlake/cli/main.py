@@ -65,6 +65,11 @@ PRODUCTION = (
         "Lists models and their history, goes back to a version, exports and verifies models.",
     ),
     LazyCommand(
+        "deploy",
+        "matchlake.cli.deploy:deploy_app",
+        "Writes deployment files from conf (Kubernetes, Azure, IoT Edge), and checks them.",
+    ),
+    LazyCommand(
         "conf",
         "matchlake.cli.conf:conf_app",
         "Checks conf/, and shows its keys and values.",
