@@ -80,6 +80,18 @@ FIXED = set(
     serving.allow_open serving.max_rows serving.max_body_bytes serving.max_concurrent
     serving.max_connections serving.request_seconds serving.idle_seconds serving.cache
     serving.log.topic serving.log.queue_events serving.log.buffer serving.log.buffer_events
+    telemetry.otlp telemetry.app_insights.scope telemetry.app_insights.key telemetry.prometheus
+    telemetry.log_analytics.endpoint telemetry.log_analytics.rule telemetry.log_analytics.stream
+    telemetry.log_analytics.tenant telemetry.log_analytics.client_id
+    telemetry.log_analytics.client_secret.scope telemetry.log_analytics.client_secret.key
+    telemetry.log_analytics.ca_file telemetry.interval_seconds telemetry.timeout_seconds
+    telemetry.queue_size telemetry.flush_seconds
+    deploy.name deploy.namespace deploy.image deploy.base_image deploy.model deploy.profile
+    deploy.port deploy.resources.cpu_millicores deploy.resources.memory_mb
+    deploy.scaling.max_replicas deploy.scaling.cpu_percent deploy.scaling.network_percent
+    deploy.scaling.prometheus deploy.identity deploy.identity_resource deploy.callers
+    deploy.location deploy.iot_edge.upstream_topic deploy.data_factory.workspace
+    deploy.data_factory.jobs deploy.data_factory.hour
     """.split()  # noqa: SIM905 - one key per line would be a page
 )
 """The keys that name a place, an identity, a table, a secret or SQL. Mappings are one key."""

@@ -70,6 +70,11 @@ PRODUCTION = (
         "Serves a model over HTTP: MLflow's and KServe's protocols, recommendations, metrics.",
     ),
     LazyCommand(
+        "deploy",
+        "matchlake.cli.deploy:deploy_app",
+        "Writes deployment files from conf (Kubernetes, Azure, IoT Edge), and checks them.",
+    ),
+    LazyCommand(
         "conf",
         "matchlake.cli.conf:conf_app",
         "Checks conf/, and shows its keys and values.",

@@ -26,6 +26,7 @@ from matchlake.config.layers import (
     without_removed,
 )
 from matchlake.config.problems import explain, wrong_scalars
+from matchlake.deploy.params import DeployParams
 from matchlake.errors import ConfigError
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.params import FeaturesParams
@@ -101,6 +102,8 @@ class JobConfig(Params):
     telemetry: TelemetryParams = TelemetryParams()
     """Where metrics, traces and logs of jobs go."""
     tracking: TrackingParams = TrackingParams()
+    deploy: DeployParams = DeployParams()
+    """What `matchlake deploy render` writes."""
     train: TrainParams = TrainParams()
     recommend: RecommendParams = RecommendParams()
     models: dict[ModelName, ModelParams] = Field(default_factory=dict)

@@ -6,6 +6,7 @@ Matplotlib writes colors as numbers. The charts are drawn in placeholder colors,
 
 import io
 import re
+import warnings
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,10 @@ def draw(widget: Widget, rows: pd.DataFrame) -> str:
             _draw_lines(axes, widget, shown)
         axes.spines[["top", "right"]].set_visible(False)
         target = io.StringIO()
-        figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
+        with warnings.catch_warnings():
+            # The reader's browser has the letters that matplotlib's own font lacks.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
     return _as_element(target.getvalue(), widget.title)
 
 
@@ -75,8 +79,9 @@ def _draw_bars(axes: "Axes", widget: Widget, rows: pd.DataFrame) -> None:
     axes.spines["bottom"].set_visible(False)
     axes.set_xlim(min(0.0, values.min()), max(values.max(), 1e-9) * 1.16)
     for place, value in zip(places, values, strict=True):
-        text = f" {value:.1%}" if number.kind == "percent" else f" {number_text(value)}"
-        axes.text(max(value, 0), place, text, va="center")
+        text = f"{value:.1%}" if number.kind == "percent" else number_text(value)
+        at = (max(value, 0.0), place)
+        axes.annotate(text, at, (4, 0), textcoords="offset points", va="center")
 
 
 def _draw_lines(axes: "Axes", widget: Widget, rows: pd.DataFrame) -> None:

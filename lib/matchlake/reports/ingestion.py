@@ -13,7 +13,7 @@ def ingestion_health(batch_log: str, file_log: str) -> ReportSpec:
         "Ingestion health",
         "What the streams and the lake delivered, what was refused and why, and how old each table "
         "is.",
-        (*_counters(batch_log), *_streams(batch_log), *_refused(), *_ages(file_log)),
+        (*_counters(batch_log), *_by_chart(batch_log), *_tables(batch_log), *_ages(file_log)),
     )
 
 
@@ -59,7 +59,7 @@ def _counters(log: str) -> tuple[Widget, ...]:
     )
 
 
-def _streams(log: str) -> tuple[Widget, ...]:
+def _by_chart(log: str) -> tuple[Widget, ...]:
     return (
         Widget(
             "records_by_hour",
@@ -74,6 +74,20 @@ def _streams(log: str) -> tuple[Widget, ...]:
                 Field("stream", "text", "Stream"),
             ),
         ),
+        Widget(
+            "quarantine_by_reason",
+            "Refused records by error code",
+            "bar",
+            (_QUARANTINE,),
+            f"SELECT error_code, sum(refused) AS refused FROM {_QUARANTINE}"
+            " GROUP BY error_code ORDER BY refused DESC, error_code LIMIT 12",
+            (Field("error_code", "text", "Error code"), Field("refused", "number", "Records")),
+        ),
+    )
+
+
+def _tables(log: str) -> tuple[Widget, ...]:
+    return (
         Widget(
             "streams",
             "Streams",
@@ -94,20 +108,6 @@ def _streams(log: str) -> tuple[Widget, ...]:
                 Field("last_event", "time", "Latest event"),
                 Field("committed_at", "time", "Last commit"),
             ),
-        ),
-    )
-
-
-def _refused() -> tuple[Widget, ...]:
-    return (
-        Widget(
-            "quarantine_by_reason",
-            "Refused records by error code",
-            "bar",
-            (_QUARANTINE,),
-            f"SELECT error_code, sum(refused) AS refused FROM {_QUARANTINE}"
-            " GROUP BY error_code ORDER BY refused DESC, error_code LIMIT 12",
-            (Field("error_code", "text", "Error code"), Field("refused", "number", "Records")),
         ),
         Widget(
             "quarantine_examples",

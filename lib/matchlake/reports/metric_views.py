@@ -20,78 +20,86 @@ Measured = tuple[str, str, str]
 
 def metric_views(batch_log: str) -> tuple[ViewSpec, ...]:
     """The metric views over the product's tables; conf names `ingest.batch_log`."""
-    return (
-        _metric_view(
-            "gold.ingestion_metrics",
-            "Measures of what the streams delivered.",
-            batch_log,
-            (
-                ("stream", "stream", "Name of the stream in conf"),
-                ("topic", "topic", "Kafka topic"),
-                ("day", "CAST(committed_at AS DATE)", "Day of the commit, UTC"),
-            ),
-            (
-                ("records", "sum(read)", "Records read"),
-                ("valid_records", "sum(valid)", "Records that parsed"),
-                ("quarantined_records", "sum(quarantined)", "Records that did not parse"),
-                (
-                    "quarantine_rate",
-                    "try_divide(sum(quarantined), sum(read))",
-                    "Quarantined records as a fraction of those read",
-                ),
-                ("bytes_read", "sum(bytes)", "Bytes of the values as received"),
-                ("batch_seconds", "avg(seconds)", "Mean seconds from start to commit of a batch"),
-                ("last_commit", "max(committed_at)", "Time of the last commit, UTC"),
-            ),
-            (batch_log,),
+    return (_ingestion_metrics(batch_log), _recommendation_metrics(), _prediction_metrics())
+
+
+def _ingestion_metrics(batch_log: str) -> ViewSpec:
+    return _metric_view(
+        "gold.ingestion_metrics",
+        "Measures of what the streams delivered.",
+        batch_log,
+        (
+            ("stream", "stream", "Name of the stream in conf"),
+            ("topic", "topic", "Kafka topic"),
+            ("day", "CAST(committed_at AS DATE)", "Day of the commit, UTC"),
         ),
-        _metric_view(
-            "gold.recommendation_metrics",
-            "Measures of the recommendations and of the ratings that came after them.",
-            "SELECT l.user_id, l.item_id, l.rank, l.model_version, l.is_cold_start, r.rating AS"
-            f" rated FROM {_LISTS} l LEFT JOIN {_RATED} r ON l.user_id = r.user_id"
-            " AND l.item_id = r.item_id",
+        (
+            ("records", "sum(read)", "Records read"),
+            ("valid_records", "sum(valid)", "Records that parsed"),
+            ("quarantined_records", "sum(quarantined)", "Records that did not parse"),
             (
-                ("place", "rank", "Place in the user's list, 1 is the best"),
-                ("model_version", "model_version", "Version of the registered model"),
-                ("cold_start", "is_cold_start", "Whether the user had no ratings to learn from"),
+                "quarantine_rate",
+                "try_divide(sum(quarantined), sum(read))",
+                "Quarantined records as a fraction of those read",
             ),
-            (
-                ("recommendations", "count(1)", "Places in lists"),
-                ("users", "count(DISTINCT user_id)", "Users with recommendations"),
-                ("items", "count(DISTINCT item_id)", "Items that are in at least one list"),
-                (
-                    "acceptance",
-                    "try_divide(count(rated), count(1))",
-                    "Recommended items that their user rated since, as a fraction",
-                ),
-                ("mean_rating_since", "avg(rated)", "Mean of these ratings"),
-            ),
-            (_LISTS, _RATED),
+            ("bytes_read", "sum(bytes)", "Bytes of the values as received"),
+            ("batch_seconds", "avg(seconds)", "Mean seconds from start to commit of a batch"),
+            ("last_commit", "max(committed_at)", "Time of the last commit, UTC"),
         ),
-        _metric_view(
-            "gold.prediction_metrics",
-            "Measures of predicted ratings against the ratings that came after them.",
-            "SELECT p.model_version, p.is_cold_start, p.rating AS predicted, p.rating_std,"
-            f" r.rating AS rated FROM {_PREDICTED} p LEFT JOIN {_RATED} r"
-            " ON p.user_id = r.user_id AND p.item_id = r.item_id",
-            (
-                ("model_version", "model_version", "Version of the registered model"),
-                ("cold_start", "is_cold_start", "Whether user or item had no ratings"),
-            ),
-            (
-                ("predictions", "count(1)", "Predicted ratings"),
-                ("ratings_since", "count(rated)", "Predictions with a rating that came later"),
-                ("rmse", "sqrt(avg(pow(rated - predicted, 2)))", "Root mean squared error"),
-                ("mae", "avg(abs(rated - predicted))", "Mean absolute error"),
-                (
-                    "interval_coverage_90",
-                    "avg(CAST(abs(rated - predicted) <= 1.645 * rating_std AS INT))",
-                    "Ratings inside the interval of 90 %, as a fraction",
-                ),
-            ),
-            (_PREDICTED, _RATED),
+        (batch_log,),
+    )
+
+
+def _recommendation_metrics() -> ViewSpec:
+    return _metric_view(
+        "gold.recommendation_metrics",
+        "Measures of the recommendations and of the ratings that came after them.",
+        "SELECT l.user_id, l.item_id, l.rank, l.model_version, l.is_cold_start, r.rating AS"
+        f" rated FROM {_LISTS} l LEFT JOIN {_RATED} r ON l.user_id = r.user_id"
+        " AND l.item_id = r.item_id",
+        (
+            ("place", "rank", "Place in the user's list, 1 is the best"),
+            ("model_version", "model_version", "Version of the registered model"),
+            ("cold_start", "is_cold_start", "Whether the user had no ratings to learn from"),
         ),
+        (
+            ("recommendations", "count(1)", "Places in lists"),
+            ("users", "count(DISTINCT user_id)", "Users with recommendations"),
+            ("items", "count(DISTINCT item_id)", "Items that are in at least one list"),
+            (
+                "acceptance",
+                "try_divide(count(rated), count(1))",
+                "Recommended items that their user rated since, as a fraction",
+            ),
+            ("mean_rating_since", "avg(rated)", "Mean of these ratings"),
+        ),
+        (_LISTS, _RATED),
+    )
+
+
+def _prediction_metrics() -> ViewSpec:
+    return _metric_view(
+        "gold.prediction_metrics",
+        "Measures of predicted ratings against the ratings that came after them.",
+        "SELECT p.model_version, p.is_cold_start, p.rating AS predicted, p.rating_std,"
+        f" r.rating AS rated FROM {_PREDICTED} p LEFT JOIN {_RATED} r"
+        " ON p.user_id = r.user_id AND p.item_id = r.item_id",
+        (
+            ("model_version", "model_version", "Version of the registered model"),
+            ("cold_start", "is_cold_start", "Whether user or item had no ratings"),
+        ),
+        (
+            ("predictions", "count(1)", "Predicted ratings"),
+            ("ratings_since", "count(rated)", "Predictions with a rating that came later"),
+            ("rmse", "sqrt(avg(pow(rated - predicted, 2)))", "Root mean squared error"),
+            ("mae", "avg(abs(rated - predicted))", "Mean absolute error"),
+            (
+                "interval_coverage_90",
+                "avg(CAST(abs(rated - predicted) <= 1.645 * rating_std AS INT))",
+                "Ratings inside the interval of 90 %, as a fraction",
+            ),
+        ),
+        (_PREDICTED, _RATED),
     )
 
 

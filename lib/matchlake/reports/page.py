@@ -68,8 +68,8 @@ def _counter(found: WidgetRows) -> str:
     value = _NOTHING if found.reason else _cell(field, found.rows[field.name].iloc[0])
     note = found.reason or widget.note
     return (
-        f"<div class=counter><h2>{escape(widget.title)}</h2><strong>{value}</strong>"
-        f"<p>{escape(note)}</p></div>"
+        f"<div class=counter><h2>{escape(widget.title)}</h2>"
+        f"<strong class={field.kind}>{value}</strong><p>{escape(note)}</p></div>"
     )
 
 

@@ -165,7 +165,7 @@ def _preset(kind: str, resource: Keyed, presets: Mapping[str, Any]) -> Keyed:
             made["name"] = f"{presets['plain']}{made.get('name', '')}"
         case "schemas" if not presets["skip"]:
             made["name"] = f"{presets['plain']}{made.get('name', '')}"
-        case "alerts":
+        case "alerts" | "dashboards":
             made["display_name"] = f"{presets['name']}{made.get('display_name', '')}"
     return made
 

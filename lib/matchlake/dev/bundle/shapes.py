@@ -78,6 +78,19 @@ class SecretScope:
     keyvault_metadata: workspace.AzureKeyVaultSecretScopeMetadata | None = None
 
 
+@dataclass
+class Dashboard:
+    """A dashboard, whose queries name no catalog."""
+
+    display_name: str
+    file_path: str
+    warehouse_id: str
+    dataset_catalog: str | None = None
+    dataset_schema: str | None = None
+    parent_path: str | None = None
+    embed_credentials: bool | None = None
+
+
 class Mode(Enum):
     """The mode of a target."""
 
@@ -192,6 +205,7 @@ def resource_shapes() -> dict[str, Shape]:
         "experiments": experiment | {"permissions": _PERMISSIONS, "lifecycle": _LIFECYCLE},
         "secret_scopes": _of_class(SecretScope) | scope,
         "alerts": _of_class(sql.AlertV2) | alert,
+        "dashboards": _of_class(Dashboard) | {"permissions": _PERMISSIONS, "lifecycle": _LIFECYCLE},
     }
 
 

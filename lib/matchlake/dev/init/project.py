@@ -120,6 +120,8 @@ def _copy_bundle(shipped: Path, folder: Path, tables: Mapping[str, str]) -> None
         _write(folder / source.relative_to(shipped), _replaced(text, own))
     for source in sorted((shipped / "jobs").glob("*.py")):
         _write(folder / "jobs" / source.name, source.read_text("utf-8"))
+    for source in sorted((shipped / "jobs" / "dashboards").glob("*.lvdash.json")):
+        _write(folder / "jobs" / "dashboards" / source.name, source.read_text("utf-8"))
     lock = "requirements-job.lock"
     _write(folder / lock, (shipped / lock).read_text("utf-8"))
 

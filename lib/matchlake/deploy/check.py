@@ -1,0 +1,75 @@
+"""Checks the files of a deployment without a network."""
+
+import importlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from matchlake.deploy.azure_rules import azure_mistakes, containerfile_mistakes
+from matchlake.deploy.documents import Document, Mistake, read_documents
+from matchlake.deploy.kubernetes_rules import kubernetes_mistakes
+from matchlake.deploy.secret_rules import secret_mistakes, text_mistakes
+from matchlake.errors import ConfigError
+
+VERSIONS = ("1.33", "1.34", "1.35", "1.36", "1.37")
+"""The versions of Kubernetes whose schemas the objects must fit."""
+_NO_SCHEMA = ("Kustomization", "ScaledObject")
+"""Kinds that Kubernetes itself does not know."""
+
+
+def has_schemas() -> bool:
+    """Whether kubernetes-validate is installed, which brings the schemas."""
+    return importlib.util.find_spec("kubernetes_validate") is not None
+
+
+def check_folder(folder: Path, versions: Sequence[str] = VERSIONS) -> list[Mistake]:
+    """The mistakes of all files below a folder, by file and line.
+
+    `versions` are those of Kubernetes, if kubernetes-validate is installed.
+    Raises ConfigError if the folder has no file of a deployment.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder: write one with `matchlake deploy render`.")
+    found = list(read_documents(folder))
+    plain = [path for path in folder.rglob("*") if path.name in ("Containerfile", "Dockerfile")]
+    if not found and not plain:
+        raise ConfigError(f"{folder} has no YAML, JSON or Containerfile to check.")
+    documents = [each for each in found if isinstance(each, Document)]
+    objects = [each for each in documents if "apiVersion" in each.data or "kind" in each.data]
+    mistakes = [each for each in found if isinstance(each, Mistake)]
+    mistakes += kubernetes_mistakes(objects)
+    mistakes += _schema_mistakes(objects, versions)
+    for each in documents:
+        mistakes += secret_mistakes(each)
+        mistakes += azure_mistakes(each)
+    for path in plain:
+        file, text = path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8")
+        mistakes += [*containerfile_mistakes(file, text), *text_mistakes(file, text)]
+    return sorted(set(mistakes))
+
+
+def _schema_mistakes(objects: Sequence[Document], versions: Sequence[str]) -> Iterator[Mistake]:
+    """What the schemas of Kubernetes refuse; nothing without kubernetes-validate."""
+    if not has_schemas():
+        return
+    kubernetes_validate: Any = importlib.import_module("kubernetes_validate")
+    for each in objects:
+        kind = each.data.get("kind")
+        for version in versions if kind not in _NO_SCHEMA else ():
+            try:
+                kubernetes_validate.validate(each.data, version, strict=True)
+            except kubernetes_validate.ValidationError as error:
+                place = _place(error)
+                yield each.mistake(f"Kubernetes refuses this: {error.message}", *place)
+                break
+            except (
+                kubernetes_validate.SchemaNotFoundError,
+                kubernetes_validate.InvalidSchemaError,
+            ):
+                yield each.mistake(f"Kubernetes {version} has no such kind", "kind")
+                break
+
+
+def _place(error: Any) -> tuple[str | int, ...]:
+    return tuple(getattr(error, "path", ()) or ())
