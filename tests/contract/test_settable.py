@@ -49,7 +49,7 @@ SETTABLE = set(
     train.azure_ml_modes.k train.azure_ml_modes.min_co_ratings train.azure_ml_modes.min_candidates
     train.metric train.refit_on_all_data train.require_better_than_baselines train.resume
     recommend.k recommend.tables recommend.related recommend.min_candidates recommend.clip_range
-    model_jobs.names
+    model_jobs.names online.publish
     maintain.optimize maintain.vacuum maintain.vacuum_hours maintain.fit_checkpoint_days
     """.split()  # noqa: SIM905 - one key per line would be pages
 )
@@ -72,6 +72,10 @@ FIXED = set(
     lake.max_line_bytes lake.max_unpacked_bytes
     features.folder features.tables profile.tables training_sets storage.accounts
     tracking.uri tracking.registry tracking.experiment tracking.model tracking.staging
+    online.stores online.arrow_folder online.tables online.postgres.host online.postgres.port
+    online.postgres.database online.postgres.schema_name online.postgres.user
+    online.postgres.password.scope online.postgres.password.key online.postgres.tls
+    online.postgres.ca_file online.postgres.readers online.postgres.timeout_seconds
     train.weight recommend.score_pairs_table models maintain.tables maintain.cluster_by
     """.split()  # noqa: SIM905 - one key per line would be a page
 )

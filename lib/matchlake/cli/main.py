@@ -122,6 +122,7 @@ _EXTRAS = {
     "sklearn": "models",
     "cryptography": "local",
     "psutil": "local",
+    "psycopg": "online",
 }
 _INTERRUPTED = 130
 _PRODUCTION_PANEL, _LOCAL_PANEL = "Commands", "Development machine (extra `local`)"

@@ -50,6 +50,7 @@ from matchlake.io.storage import check_below, check_place, refuse_keys
 from matchlake.io.yaml_files import Keys, parse_value
 from matchlake.params import Params, changed_keys, is_fixed, settable_keys
 from matchlake.profiling.params import ProfileParams
+from matchlake.serve.online.params import OnlineParams
 from matchlake.training.model_params import ModelJobsParams, ModelName, ModelParams
 from matchlake.training.params import RecommendParams, SideTables, TrainParams
 from matchlake.training.training_set import TrainingSetTable
@@ -103,6 +104,8 @@ class JobConfig(Params):
     """The models that `train_model` fits and `score_model` applies, by name."""
     model_jobs: ModelJobsParams = ModelJobsParams()
     """The models that one run of these jobs works on."""
+    online: OnlineParams = OnlineParams()
+    """The tables that `publish_online` publishes, and their stores."""
     maintain: MaintainParams = MaintainParams()
 
     @field_validator("catalog")
