@@ -51,6 +51,8 @@ from matchlake.io.yaml_files import Keys, parse_value
 from matchlake.params import Params, changed_keys, is_fixed, settable_keys
 from matchlake.profiling.params import ProfileParams
 from matchlake.serve.online.params import OnlineParams
+from matchlake.serve.stream.params import ServeStreamParams
+from matchlake.training.event_params import ScoreEventsParams
 from matchlake.training.model_params import ModelJobsParams, ModelName, ModelParams
 from matchlake.training.params import RecommendParams, SideTables, TrainParams
 from matchlake.training.training_set import TrainingSetTable
@@ -104,6 +106,10 @@ class JobConfig(Params):
     """The models that `train_model` fits and `score_model` applies, by name."""
     model_jobs: ModelJobsParams = ModelJobsParams()
     """The models that one run of these jobs works on."""
+    score_events: ScoreEventsParams = ScoreEventsParams()
+    """The streams that `score_events` scores."""
+    serve_stream: ServeStreamParams = ServeStreamParams()
+    """The stream of `matchlake serve-stream`."""
     online: OnlineParams = OnlineParams()
     """The tables that `publish_online` publishes, and their stores."""
     maintain: MaintainParams = MaintainParams()

@@ -25,8 +25,9 @@ from matchlake.profiling.profile import COLUMN_PROFILES, DRIFT
 from matchlake.schemas import quote_text
 
 NOT_SEARCHED = (
-    "Not erased and not searched: Kafka's topics, until their retention ends; logs of clusters; "
-    "copies outside the lakehouse."
+    "Not erased and not searched: Kafka's topics, until their retention ends, or, for those of "
+    "serve-stream, until it reads the newly published erased users; logs of clusters; copies "
+    "outside the lakehouse, such as copied Arrow files."
 )
 """What an erasure leaves without looking, as a sentence."""
 STILL_FOUND = (
