@@ -230,6 +230,34 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             ("figures", "throughput"),
         ),
     ),
+    "stream": (
+        *(
+            Claim(
+                f"score_events in real time, event to score: {name} in milliseconds",
+                "none",
+                mark,
+                "lower",
+                ("real_time", name),
+                {"rate": 1000},
+            )
+            for name, mark in (("p50", 20.0), ("p99", 200.0))
+        ),
+        Claim(
+            "score_events, p99 of real time / of micro-batches",
+            "micro-batches",
+            0.25,
+            "lower",
+            ("ratio",),
+        ),
+        Claim(
+            "serve-stream, event to list: p99 in milliseconds",
+            "none",
+            50.0,
+            "lower",
+            ("serve_stream", "p99"),
+            {"rate": 1000},
+        ),
+    ),
     "online": (
         *(
             Claim(

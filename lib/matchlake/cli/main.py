@@ -60,6 +60,11 @@ PRODUCTION = (
         "Lists models and their history, goes back to a version, exports and verifies models.",
     ),
     LazyCommand(
+        "serve-stream",
+        "matchlake.cli.serve_stream:serve_stream",
+        "Folds each event of a stream into its user at once, and emits the new list.",
+    ),
+    LazyCommand(
         "conf",
         "matchlake.cli.conf:conf_app",
         "Checks conf/, and shows its keys and values.",
