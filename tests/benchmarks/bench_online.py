@@ -10,9 +10,9 @@ this machine.
 
 import argparse
 import json
+import multiprocessing
 import random
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +27,7 @@ from tests.support.postgres import running_postgres
 from matchlake.lakehouse.online_publish import SparkRows
 from matchlake.serve.online.arrow_files import ArrowStore
 from matchlake.serve.online.stores import OnlineStore
-from matchlake.serve.online.tables import OnlineTable, Published
+from matchlake.serve.online.tables import Published
 
 LENGTH = 10
 KEYS = ("user_id", "rank")
@@ -71,15 +71,28 @@ def _lists(spark: SparkSession, folder: Path, rows: int) -> DataFrame:
 def measure(store: OnlineStore, rows: SparkRows, options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of two publications, and milliseconds of lookups, alone and during a swap."""
     seconds = [publish(store, rows, version) for version in (1, 2)]
-    users = options.rows // LENGTH
-    table = store.open("lists")
-    quiet = lookups(table, users, options.rate, lambda: time.sleep(options.seconds))
-    swapped = lookups(table, users, options.rate, lambda: publish(store, rows, 3))
+    at = (options.rows // LENGTH, options.rate)
     return {
         "publish_seconds": min(seconds),
-        "lookup_ms": quiet,
-        "lookup_ms_while_publishing": swapped,
+        "lookup_ms": looked_up(store, *at, lambda: time.sleep(options.seconds)),
+        "lookup_ms_while_publishing": looked_up(store, *at, lambda: publish(store, rows, 3)),
     }
+
+
+def looked_up(
+    store: OnlineStore, users: int, rate: int, meanwhile: Callable[[], object]
+) -> dict[str, float]:
+    """The figures of a process that looks users up while `meanwhile` runs here."""
+    context = multiprocessing.get_context("spawn")
+    stop, figures = context.Event(), context.SimpleQueue()
+    reader = context.Process(target=lookups, args=(store, users, rate, stop, figures))
+    reader.start()
+    figures.get()  # it has begun
+    meanwhile()
+    stop.set()
+    found: dict[str, float] = figures.get()
+    reader.join()
+    return found
 
 
 def publish(store: OnlineStore, rows: SparkRows, version: int) -> float:
@@ -91,15 +104,14 @@ def publish(store: OnlineStore, rows: SparkRows, version: int) -> float:
     return round(time.perf_counter() - began, 2)
 
 
-def lookups(
-    table: OnlineTable, users: int, rate: int, meanwhile: Callable[[], object]
-) -> dict[str, float]:
-    """Milliseconds of lookups that start `rate` times a second while `meanwhile` runs."""
-    worker, draw = threading.Thread(target=meanwhile), random.Random(7)  # noqa: S311 - drawn users, no secret
+def lookups(store: OnlineStore, users: int, rate: int, stop: Any, figures: Any) -> None:
+    """Puts the milliseconds of lookups that start `rate` times a second until `stop` is set."""
+    table, draw = store.open("lists"), random.Random(7)  # noqa: S311 - drawn users, no secret
+    table.rows("user-0")
+    figures.put(None)
     took = []
-    worker.start()
     due = time.perf_counter()
-    while worker.is_alive():
+    while not stop.is_set():
         due += 1 / rate
         time.sleep(max(0.0, due - time.perf_counter()))
         found = table.rows(f"user-{draw.randrange(users)}")
@@ -107,7 +119,7 @@ def lookups(
         if len(found) != LENGTH:
             raise AssertionError(f"{len(found)} rows instead of {LENGTH}")
     p50, p99, p999 = np.percentile(took, [50, 99, 99.9])
-    return {"count": len(took), **_rounded(p50=p50, p99=p99, p999=p999)}
+    figures.put({"count": len(took), **_rounded(p50=p50, p99=p99, p999=p999)})
 
 
 def _rounded(**figures: float) -> dict[str, float]:

@@ -7,15 +7,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 from tests.support.postgres import PASSWORD, Server, running_postgres
 
+from matchlake.dev.sandbox.cloud.certificates import make_certificates
 from matchlake.errors import InputError, SchemaError, SourceError, TableError
 from matchlake.io.secrets import Secret
+from matchlake.serve.online.params import PostgresParams
 from matchlake.serve.online.postgres import PostgresStore
 from matchlake.serve.online.postgres_types import postgres_type
 from matchlake.serve.online.tables import OnlineColumn, Published
@@ -307,3 +311,27 @@ def test_a_server_that_goes_away_keeps_the_old_rows_and_readers_connect_again() 
         assert table.rows("u1")[0]["version"] == 3
         assert left_over(server, store) == ["recs"]
         table.close()
+
+
+def test_a_server_without_tls_is_refused_unless_conf_says_otherwise(store: PostgresStore) -> None:
+    with pytest.raises(SourceError, match="does not support SSL"):
+        version(PostgresStore(store.params.model_copy(update={"tls": "verify-full"}), PASSWORD))
+    away = store.params.model_dump() | {"host": "db.example.com"}
+    with pytest.raises(ValidationError, match="for a server on this machine only"):
+        PostgresParams.model_validate(away)
+
+
+@pytest.mark.soak
+def test_the_certificate_of_a_server_is_checked(tmp_path: Path) -> None:
+    for name in ("own", "others"):
+        (tmp_path / name).mkdir()
+        make_certificates(tmp_path / name)
+    with running_postgres(with_tls=True) as server:
+        server.stop()
+        server.start(*server.certified(tmp_path / "own" / "server.pem"))
+        safe = server.store(tls="verify-full", ca_file=str(tmp_path / "own" / "ca.pem"))
+        publish(safe, lists(3, 1), about(1))
+        assert version(safe) == about(1)
+        others = server.store(tls="verify-full", ca_file=str(tmp_path / "others" / "ca.pem"))
+        with pytest.raises(SourceError, match="certificate verify failed"):
+            version(others)

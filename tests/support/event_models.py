@@ -14,6 +14,7 @@ COLUMNS: dict[str, Any] = {
     "user_id": {"type": "string", "comment": "user"},
     "x": {"type": "double", "required": False, "max": 1000, "comment": "number"},
     "city": {"type": "string", "required": False, "one_of": ["Rome", "Oslo"], "comment": "city"},
+    "value": {"type": "string", "required": False, "comment": "a name that Kafka has, too"},
     "at": {
         "type": "timestamp",
         "epoch": "ms",

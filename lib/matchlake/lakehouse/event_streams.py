@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
@@ -152,10 +153,10 @@ def erased_keys(spark: SparkSession, salt: Salt, hashes: Iterable[str]) -> Erase
     key = hashlib.sha256(salt.key).digest() if len(salt.key) > _BLOCK else salt.key
     padded = key.ljust(_BLOCK, b"\0")
     inner, outer = (bytes(each ^ pad for each in padded) for pad in (0x36, 0x5C))
-    pads = spark.createDataFrame([(inner, outer)], "_inner binary, _outer binary")
-    return ErasedKeys(
-        pads, spark.createDataFrame([(each,) for each in hashes], "_user_hash string")
-    )
+    # From Arrow, because real time does not take the scan that Spark makes of Python's rows.
+    pads = pa.table({"_never": [False], "_inner": [inner], "_outer": [outer]})
+    users = pa.table({"_user_hash": pa.array([*hashes], pa.string())})
+    return ErasedKeys(spark.createDataFrame(pads), spark.createDataFrame(users))
 
 
 @dataclass(frozen=True)

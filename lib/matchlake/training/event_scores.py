@@ -73,7 +73,7 @@ class EventQuery:
         parsed = messages.selectExpr("*", f"{parse_sql(self.stream)} AS {PARSED}")
         columns = [f"{sql} AS {_quoted(name)}" for name, sql in column_sql(self.stream).items()]
         own = [f"`{name.removeprefix('_')}` AS {name}" for name in _CARRIED[:-1]]
-        rows = parsed.selectExpr(*own, "value", PARSED, *columns)
+        rows = parsed.selectExpr(*own, PARSED, *columns)
         reason = rejection_sql(self.stream)
         refused = refusal_sql(self.model.features)
         both = f"coalesce({reason}, {refused})" if refused else reason
@@ -152,8 +152,9 @@ def _quoted(name: str) -> str:
 class ErasedKeys:
     """Recognises erased users in SQL, by the HMAC-SHA256 of their ids.
 
-    `pads` has one row: `_inner` and `_outer`, the two keys that HMAC makes of the salt. `hashes`
-    has the column `_user_hash`. Both are joined by broadcast, because a plan shows literals.
+    `pads` has one row: `_inner` and `_outer`, the two keys that HMAC makes of the salt, and
+    `_never`, which is false. `hashes` has the column `_user_hash`. Both are joined by broadcast,
+    because a plan shows literals; by a condition of equality, because real time has no other join.
     """
 
     pads: "DataFrame" = field(repr=False)
@@ -164,7 +165,7 @@ class ErasedKeys:
         from pyspark.sql import functions as F  # noqa: PLC0415 - conf is read without Spark
 
         names = rows.columns
-        rows = rows.crossJoin(F.broadcast(self.pads))
+        rows = rows.join(F.broadcast(self.pads), F.expr("(_partition < 0) = _never"))
         for person in persons:
             text = f"CAST(CAST({_quoted(person)} AS STRING) AS BINARY)"
             inner = f"unhex(sha2(concat(_inner, {text}), 256))"

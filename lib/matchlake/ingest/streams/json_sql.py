@@ -63,11 +63,11 @@ def column_sql(stream: StreamParams) -> dict[str, str]:
 def rejection_sql(stream: StreamParams) -> str:
     """SQL of the error code of an event and its column; null for a valid one.
 
-    It reads `value`, `_parsed` and the declared columns.
+    It reads `_value`, `_parsed` and the declared columns, none of which begins with `_`.
     """
     limit = stream.limits.max_value_bytes
-    cases = [("value IS NULL", ErrorCode.TOMBSTONE.value)]
-    cases += [(f"length(value) > {limit}", ErrorCode.VALUE_TOO_LARGE.value)] if limit else []
+    cases = [("_value IS NULL", ErrorCode.TOMBSTONE.value)]
+    cases += [(f"length(_value) > {limit}", ErrorCode.VALUE_TOO_LARGE.value)] if limit else []
     cases.append((f"{PARSED} IS NULL OR {PARSED}.{CORRUPT} IS NOT NULL", ErrorCode.MALFORMED_JSON))
     for name, column in stream.columns.items():
         cases += ((when, f"{code}: {name}") for when, code in _limits(name, column))

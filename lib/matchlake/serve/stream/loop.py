@@ -224,9 +224,9 @@ class StreamLoop:
         finally:
             consumer.close()
         return {
-            each: state.latest[each.partition]
-            if at is None
-            else max(at, state.earliest[each.partition])
+            each: max(at, state.earliest[each.partition])
+            if at is not None and at >= 0
+            else state.latest[each.partition]
             for each, at in committed.items()
         }
 
