@@ -116,7 +116,9 @@ def serve(address: str, topic: str) -> None:
     factors = draw.normal(0, 0.1, (ITEMS, RANK)).astype(np.float32)
     zeros = np.zeros(ITEMS, np.float32)
     items = [f"i{number}" for number in range(ITEMS)]
-    params = AlsParams(feedback="implicit", rank=RANK, regularization=0.1, alpha=10.0)
+    params = AlsParams(
+        feedback="implicit", rank=RANK, regularization=0.1, alpha=10.0, unobserved_weight=0.1
+    )
     model = NumpyFactorModel(["u"], items, factors[:1], factors, zeros[:1], zeros, 0.0, params)
     ranker = NumpyRanker(model, "1")
     loop = live_loop({"bootstrap_servers": [address]}, topic)
