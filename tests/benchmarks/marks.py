@@ -263,6 +263,58 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
             ("figures", "throughput"),
         ),
     ),
+    "stream": (
+        *(
+            Claim(
+                f"score_events in real time, event to score: {name} in milliseconds",
+                "none",
+                mark,
+                "lower",
+                ("real_time", name),
+                {"rate": 1000},
+            )
+            for name, mark in (("p50", 20.0), ("p99", 200.0))
+        ),
+        Claim(
+            "score_events, p99 of real time / of micro-batches",
+            "micro-batches",
+            0.25,
+            "lower",
+            ("ratio",),
+        ),
+        Claim(
+            "serve-stream, event to list: p99 in milliseconds",
+            "none",
+            50.0,
+            "lower",
+            ("serve_stream", "p99"),
+            {"rate": 1000},
+        ),
+    ),
+    "online": (
+        *(
+            Claim(
+                f"1 million rows published to {store}: seconds",
+                "none",
+                20.0,
+                "lower",
+                (store, "publish_seconds"),
+                {"rows": 1_000_000},
+            )
+            for store in ("postgres", "arrow")
+        ),
+        *(
+            Claim(
+                f"lookup by key in {store}, 500 a second: p99 in milliseconds",
+                "none",
+                2.0,
+                "lower",
+                (store, "lookup_ms", "p99"),
+                {"rate": 500},
+            )
+            for store in ("postgres", "arrow")
+        ),
+    ),
 }
 """By benchmark what README and its tables claim; a run prints those that it measured."""
 

@@ -53,6 +53,7 @@ SETTABLE = set(
     train.metric train.refit_on_all_data train.require_better_than_baselines train.resume
     recommend.k recommend.tables recommend.related recommend.min_candidates recommend.clip_range
     model_jobs.names model_jobs.resume serving.port serving.workers serving.refresh_seconds
+    score_events.names score_events.batch score_events.trigger online.publish
     maintain.optimize maintain.vacuum maintain.vacuum_hours maintain.fit_checkpoint_days
     """.split()  # noqa: SIM905 - one key per line would be pages
 )
@@ -75,6 +76,16 @@ FIXED = set(
     lake.max_line_bytes lake.max_unpacked_bytes
     features.folder features.tables profile.tables training_sets storage.accounts
     tracking.uri tracking.registry tracking.experiment tracking.model tracking.staging
+    score_events.streams score_events.check_seconds
+    serve_stream.stream serve_stream.user_id serve_stream.item_id serve_stream.value
+    serve_stream.aggregation serve_stream.topic serve_stream.changelog_topic
+    serve_stream.dead_letter_topic serve_stream.history serve_stream.erased_users serve_stream.k
+    serve_stream.max_history serve_stream.cached_users serve_stream.max_batch serve_stream.group
+    serve_stream.check_seconds
+    online.stores online.arrow_folder online.tables online.postgres.host online.postgres.port
+    online.postgres.database online.postgres.schema_name online.postgres.user
+    online.postgres.password.scope online.postgres.password.key online.postgres.tls
+    online.postgres.ca_file online.postgres.readers online.postgres.timeout_seconds
     train.weight recommend.score_pairs_table models maintain.tables maintain.cluster_by
     serving.host serving.token.scope serving.token.key serving.tls.certificate serving.tls.key
     serving.allow_open serving.max_rows serving.max_body_bytes serving.max_concurrent

@@ -91,6 +91,10 @@ def _content(user: str, report: ErasureReport) -> dict[str, Any]:
         "places": [each._asdict() for each in report.places],
         "unsearched": report.unsearched,
         "deleted_model_versions": [each.uri for each in report.deleted_versions],
+        "online_store": {
+            "rows": report.online_rows,
+            "missed": [each._asdict() for each in report.online_missed],
+        },
         "elsewhere": NOT_SEARCHED,
     }
 

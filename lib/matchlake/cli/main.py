@@ -70,6 +70,11 @@ PRODUCTION = (
         "Serves a model over HTTP: MLflow's and KServe's protocols, recommendations, metrics.",
     ),
     LazyCommand(
+        "serve-stream",
+        "matchlake.cli.serve_stream:serve_stream",
+        "Folds each event of a stream into its user at once, and emits the new list.",
+    ),
+    LazyCommand(
         "deploy",
         "matchlake.cli.deploy:deploy_app",
         "Writes deployment files from conf (Kubernetes, Azure, IoT Edge), and checks them.",
@@ -141,6 +146,7 @@ _EXTRAS = {
     "sklearn": "models",
     "cryptography": "local",
     "psutil": "local",
+    "psycopg": "online",
 }
 _INTERRUPTED = 130
 _PRODUCTION_PANEL, _LOCAL_PANEL = "Commands", "Development machine (extra `local`)"

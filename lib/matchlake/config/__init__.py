@@ -52,7 +52,10 @@ from matchlake.io.telemetry.params import TelemetryParams
 from matchlake.io.yaml_files import Keys, parse_value
 from matchlake.params import Params, changed_keys, is_fixed, nearest, problems_of, settable_keys
 from matchlake.profiling.params import ProfileParams
+from matchlake.serve.online.params import OnlineParams
 from matchlake.serve.params import ServingParams
+from matchlake.serve.stream.params import ServeStreamParams
+from matchlake.training.event_params import ScoreEventsParams
 from matchlake.training.model_params import ModelJobsParams, ModelName, ModelParams
 from matchlake.training.params import RecommendParams, SideTables, TrainParams
 from matchlake.training.training_set import TrainingSetTable
@@ -112,6 +115,12 @@ class JobConfig(Params):
     """The models that one run of these jobs works on."""
     serving: ServingParams = ServingParams()
     """The server of `matchlake serve`."""
+    score_events: ScoreEventsParams = ScoreEventsParams()
+    """The streams that `score_events` scores."""
+    serve_stream: ServeStreamParams = ServeStreamParams()
+    """The stream of `matchlake serve-stream`."""
+    online: OnlineParams = OnlineParams()
+    """The tables that `publish_online` publishes, and their stores."""
     maintain: MaintainParams = MaintainParams()
 
     @field_validator("catalog")

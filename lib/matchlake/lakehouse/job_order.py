@@ -54,6 +54,7 @@ def tables_read(config: JobConfig) -> dict[str, list[str]]:
             *filter(None, [config.recommend.score_pairs_table]),
         ],
         "train_model": [*aliases, *(each.rows for each in models)],
+        "publish_online": [each.table for each in config.online.tables.values()],
         "score_model": [*aliases, *(each.score_rows or each.rows for each in models)],
     }
     return {job: sorted(set(names)) for job, names in by_job.items()}

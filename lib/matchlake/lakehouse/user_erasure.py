@@ -18,6 +18,7 @@ from matchlake.io.model_versions import ModelVersion
 from matchlake.io.secrets import EnvironmentSecrets, FileSecrets, Secret, SecretRef, secrets_file
 from matchlake.lakehouse.erased_hashes import write_hashes
 from matchlake.lakehouse.erasure import USER_COLUMNS, Erased, Erasure
+from matchlake.lakehouse.online_erasure import OnlinePlace, erase_online
 from matchlake.lakehouse.table_registry import declared_tables, table_names
 from matchlake.lakehouse.user_search import Place, UserSearch
 from matchlake.lakehouse.user_versions import versions_with_user
@@ -25,8 +26,9 @@ from matchlake.profiling.profile import COLUMN_PROFILES, DRIFT
 from matchlake.schemas import quote_text
 
 NOT_SEARCHED = (
-    "Not erased and not searched: Kafka's topics, until their retention ends; logs of clusters; "
-    "copies outside the lakehouse."
+    "Not erased and not searched: Kafka's topics, until their retention ends, or, for those of "
+    "serve-stream, until it reads the newly published erased users; logs of clusters; copies "
+    "outside the lakehouse, such as copied Arrow files."
 )
 """What an erasure leaves without looking, as a sentence."""
 STILL_FOUND = (
@@ -50,11 +52,15 @@ class ErasureReport(NamedTuple):
     """Sentences about what the search could not read."""
     deleted_versions: list[ModelVersion]
     """Model versions that held the user, and were deleted."""
+    online_rows: int = 0
+    """Rows erased from the online store."""
+    online_missed: tuple[OnlinePlace, ...] = ()
+    """Tables of the online store from which the user could not be erased."""
 
     @property
     def is_complete(self) -> bool:
         """Whether the user is only left in places that Delta cleans by age."""
-        is_left = any(table.left for table in self.tables)
+        is_left = any(table.left for table in self.tables) or bool(self.online_missed)
         return not is_left and all(place.is_removed_by_age for place in self.places)
 
     @property
@@ -71,7 +77,17 @@ class ErasureReport(NamedTuple):
             for each in self.tables
             if each.hours
         ]
-        return [*tables, *self._of_versions(), *self.unsearched, NOT_SEARCHED]
+        return [*tables, *self._online(), *self._of_versions(), *self.unsearched, NOT_SEARCHED]
+
+    def _online(self) -> list[str]:
+        missed = [
+            f"Online store, {each.name}: the user was not erased ({each.reason}) Run the command "
+            "again."
+            for each in self.online_missed
+        ]
+        if self.online_rows:
+            return [f"Online store: {self.online_rows} row(s) erased.", *missed]
+        return missed
 
     def _of_versions(self) -> list[str]:
         found = []
@@ -102,13 +118,15 @@ def erase_user(
     erasure = user_erasure(config, lakehouse, params.user_id, params.include_unparsed_matches)
     tables = erasure.run(table_names(lakehouse, config))
     _remove_staged(config, lakehouse)
+    # After the tables: a run of publish_online that began before holds the lock of its table.
+    online_rows, missed = erase_online(config, params.user_id)
     versions = versions_with_user(config, tracker, params.user_id)
     deleted = _delete_versions(tracker, versions) if params.delete_model_versions else []
     left = [version for version in versions if version not in deleted]
     for version in left:
         tracker.tag(version, HOLDS_ERASED_USER, "true")
     places, unsearched = UserSearch(params.user_id, config, lakehouse, tracker).run(left)
-    return ErasureReport(tables, places, unsearched, deleted)
+    return ErasureReport(tables, places, unsearched, deleted, online_rows, tuple(missed))
 
 
 def _delete_versions(tracker: Tracker, versions: list[ModelVersion]) -> list[ModelVersion]:

@@ -20,6 +20,7 @@ from matchlake.io.model_versions import ModelVersion
 from matchlake.io.secrets.masking import written_forms
 from matchlake.lakehouse.erasure import USER_COLUMNS
 from matchlake.lakehouse.file_search import SHORTEST, FilesFound, IdSearch, search_files
+from matchlake.lakehouse.online_erasure import find_online
 from matchlake.lakehouse.table_registry import declared_tables, table_names
 from matchlake.lakehouse.table_search import rows_with_user
 from matchlake.lakehouse.user_versions import held_out_remarks, user_columns, versions_with_user
@@ -31,7 +32,8 @@ class Place(NamedTuple):
     """A place that holds the user."""
 
     kind: str
-    """table, old file, table log, lake file, checkpoint, feature file, model version, MLflow."""
+    """table, old file, table log, lake file, checkpoint, feature file, model version, MLflow,
+    online store."""
     name: str
     """A table with its column, a path, or the address of a model version."""
     rows: int | None
@@ -90,6 +92,7 @@ class UserSearch:
             *self._in_tables(unsearched),
             *self._in_files(unsearched),
             *self._in_versions(versions, unsearched),
+            *self._in_online_store(unsearched),
         ]
         masked = [place._replace(name=self._masked(place.name)) for place in places]
         return masked, list(map(self._masked, unsearched))
@@ -185,6 +188,18 @@ class UserSearch:
         unsearched += [f"{path} was not searched to its end." for path in found.unread]
         for path in found.found:
             yield Place(kind, path, None, _REMEDIES.get(kind, ""))
+
+    def _in_online_store(self, unsearched: list[str]) -> Iterator[Place]:
+        for each in find_online(self.config, self.user):
+            if each.rows is None:
+                unsearched.append(f"Online store, {each.name}: not searched: {each.reason}")
+            else:
+                yield Place("online store", each.name, each.rows, ERASE)
+        if "lakebase" in self.config.online.stores:
+            unsearched.append(
+                "Synced tables of Lakebase were not searched: the user leaves them when Databricks "
+                "synchronizes them with their gold tables."
+            )
 
     def _in_versions(
         self, versions: list[ModelVersion] | None, unsearched: list[str]

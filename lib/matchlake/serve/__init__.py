@@ -1,1 +1,1 @@
-"""The HTTP endpoint: one process with NumPy and onnxruntime; no Spark, pandas or MLflow."""
+"""The HTTP endpoint, the online store and the resident stream; without pyspark, mlflow, pandas."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matchlake.config import load_config
+from matchlake.dev.bundle.online_rules import online_rules
 from matchlake.dev.bundle.package_rules import package_rules
 from matchlake.dev.bundle.permission_rules import permission_rules
 from matchlake.dev.bundle.resolve import Resolved, read_bundle, resolve, walk_tasks
@@ -92,6 +93,7 @@ def target_problems(
         yield problem(resolved.tree, (), f"target {resolved.target} is no environment: {error}")
         return
     yield from conf_rules(resolved, config)
+    yield from online_rules(resolved, config)
 
 
 def has_bundles() -> bool:

@@ -16,7 +16,7 @@ from enum import Enum
 from functools import cache
 from typing import Any, NamedTuple
 
-from databricks.sdk.service import catalog, iam, jobs, ml, sql, workspace
+from databricks.sdk.service import catalog, database, iam, jobs, ml, postgres, sql, workspace
 
 from matchlake.dev.bundle.tree import Keyed, Path_, Problem, problem
 
@@ -193,7 +193,8 @@ def resource_shapes() -> dict[str, Shape]:
     """The kinds of resources that are checked, and the keys of each."""
     job = _of_class(jobs.JobSettings) | {"permissions": _PERMISSIONS, "lifecycle": _LIFECYCLE}
     job |= {"name": Slot(str, required=True), "tasks": Slot(list[jobs.Task], required=True)}
-    with_grants = {"grants": _GRANTS, "lifecycle": _LIFECYCLE}
+    lifecycle = {"lifecycle": _LIFECYCLE}
+    with_grants = {"grants": _GRANTS, **lifecycle}
     experiment = _of_method(ml.ExperimentsAPI.create_experiment)
     scope = {"permissions": Slot(list[ScopePermission]), "lifecycle": _LIFECYCLE}
     alert = {"permissions": _PERMISSIONS, "lifecycle": _LIFECYCLE, "file_path": Slot(str)}
@@ -206,6 +207,10 @@ def resource_shapes() -> dict[str, Shape]:
         "secret_scopes": _of_class(SecretScope) | scope,
         "alerts": _of_class(sql.AlertV2) | alert,
         "dashboards": _of_class(Dashboard) | {"permissions": _PERMISSIONS, "lifecycle": _LIFECYCLE},
+        "synced_database_tables": _of_class(database.SyncedDatabaseTable) | lifecycle,
+        "postgres_synced_tables": _of_class(postgres.SyncedTableSyncedTableSpec)
+        | {"synced_table_id": Slot(str, required=True)}
+        | lifecycle,
     }
 
 

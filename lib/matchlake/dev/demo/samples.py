@@ -64,6 +64,7 @@ def _has_work(name: str, config: JobConfig) -> bool:
         "build_training_sets": bool(config.training_sets),
         "train_recommender": models,
         "recommend": models,
+        "publish_online": bool(config.online.stores and config.online.tables),
     }.get(name, False)
 
 

@@ -18,7 +18,15 @@ _WAYS = {
         "sasl.mechanism",
         "sasl.oauth.token_endpoint",
         "sasl.oauth.ca_file",
-    )
+    ),
+    "online": (
+        "postgres.host",
+        "postgres.port",
+        "postgres.database",
+        "postgres.user",
+        "postgres.tls",
+        "postgres.ca_file",
+    ),
 }
 
 

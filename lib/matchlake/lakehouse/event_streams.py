@@ -1,0 +1,305 @@
+"""Runs the queries of `score_events`: real time where it is possible, else micro-batches.
+
+A query begins again when its model has a new champion, or when a user was erased.
+"""
+
+import hashlib
+import inspect
+import logging
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException, StreamingQueryException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+from pyspark.sql.streaming.readwriter import DataStreamWriter
+
+from matchlake.config import JobConfig
+from matchlake.errors import ConfigError, MatchlakeError, SourceError
+from matchlake.io.brokers import Broker
+from matchlake.io.delta import Lakehouse
+from matchlake.io.erased_users import ERASED_USERS, Salt
+from matchlake.io.kafka import require_topic
+from matchlake.io.mlflow_tracking import Tracker
+from matchlake.lakehouse.registered_models import registered_model
+from matchlake.model_store.scoring_folder import SCORING, load_scoring_model
+from matchlake.training.event_params import EventScoring, ScoreEventsParams
+from matchlake.training.event_scores import ErasedKeys, EventQuery
+
+_log = logging.getLogger(__name__)
+
+_BLOCK = 64
+"""The bytes of a block of SHA-256."""
+_TURN_SECONDS = 1.0
+_ENDED = ("already active", "Multiple streaming queries are concurrently using")
+_AT_END = "20"
+
+
+Mark = tuple[str | None, int | None]
+"""The version of a champion, and that of the table of erased users."""
+
+
+@dataclass(frozen=True)
+class EventStreams:
+    """What all queries of a run share."""
+
+    config: JobConfig
+    lakehouse: Lakehouse
+    tracker: Tracker = field(repr=False)
+    broker: Broker = field(repr=False)
+
+    @property
+    def params(self) -> ScoreEventsParams:
+        """The section of conf."""
+        return self.config.score_events
+
+    def prepare(self) -> list["EventStream"]:
+        """The chosen streams; raises ConfigError for what cannot run, before any of them starts.
+
+        Raises:
+            ConfigError: a stream or model is not declared, or a stream must run in real time and
+                cannot.
+            SourceError: a topic is missing.
+            ModelError: a model has no champion.
+        """
+        streams = [self.prepared(name, each) for name, each in self.params.chosen_streams.items()]
+        slots = sum(each.partitions for each in streams if each.is_real_time)
+        cores = cores_of(self.lakehouse.spark)
+        if cores is not None and slots > cores:
+            raise ConfigError(
+                f"Real time holds one core per partition: {slots} for "
+                f"{', '.join(each.name for each in streams if each.is_real_time)}, but the session "
+                f"has {cores}. Score fewer streams in one run (score_events.names), set their mode "
+                "to micro_batch, or start the session with more cores."
+            )
+        return streams
+
+    def prepared(self, name: str, scoring: EventScoring) -> "EventStream":
+        """One stream; raises as `prepare`."""
+        if scoring.stream not in self.config.streams:
+            raise ConfigError(
+                f"score_events.streams.{name}: {scoring.stream} is no stream of conf; declared: "
+                f"{', '.join(self.config.streams) or 'none'}."
+            )
+        if scoring.model not in self.config.models:
+            raise ConfigError(
+                f"score_events.streams.{name}: {scoring.model} is no model of conf; declared: "
+                f"{', '.join(self.config.models) or 'none'}."
+            )
+        seconds = self.config.kafka.timeout_seconds
+        partitions = require_topic(self.broker, self.config.streams[scoring.stream].topic, seconds)
+        for topic in filter(None, (scoring.topic, scoring.dead_letter_topic)):
+            require_topic(self.broker, topic, seconds)
+        query = self._query(name, scoring)
+        mark = self.mark(scoring)
+        reason = self._no_real_time(query, partitions)
+        if scoring.mode == "real_time" and reason:
+            raise ConfigError(f"score_events.streams.{name} cannot run in real time: {reason}.")
+        if reason:
+            _log.info("%s: micro-batches, because %s", name, reason)
+        return EventStream(self, name, partitions, query, mark, is_real_time=reason is None)
+
+    def _query(self, name: str, scoring: EventScoring) -> EventQuery:
+        """The query with the present champion."""
+        model = registered_model(self.config, self.tracker, scoring.model)
+        champion = model.tracker.require_champion()
+        with model.tracker.files(champion, f"artifacts/{SCORING}") as folder:
+            loaded = load_scoring_model(folder)
+        stream = self.config.streams[scoring.stream]
+        query = EventQuery(scoring, stream, loaded, champion.version)
+        query.require_columns()
+        _log.info("%s: version %s of model %s", name, champion.version, scoring.model)
+        return query
+
+    def _no_real_time(self, query: EventQuery, partitions: int) -> str | None:
+        """Why a query cannot run in real time, as a part of a sentence; None if it can."""
+        if query.params.mode == "micro_batch":
+            return "conf says so (mode)"
+        if self.params.trigger == "available_now":
+            return "the run ends with what the topics hold (trigger: available_now)"
+        if "realTime" not in inspect.signature(DataStreamWriter.trigger).parameters:
+            return f"Spark {self.lakehouse.spark.version} has no real-time mode: it is in 4.1"
+        cores = cores_of(self.lakehouse.spark)
+        if cores is not None and partitions > cores:
+            return (
+                f"topic {query.stream.topic} has {partitions} partitions, each holds a core, and "
+                f"the session has {cores}"
+            )
+        return query.python_reason()
+
+    def mark(self, scoring: EventScoring) -> Mark:
+        """What a query depends on: the version of the champion, and that of the erased users."""
+        model = registered_model(self.config, self.tracker, scoring.model)
+        champion = model.tracker.champion()
+        erased = self.lakehouse.exists(ERASED_USERS.name)
+        version = self.lakehouse.version(ERASED_USERS.name) if erased else None
+        return champion.version if champion else None, version
+
+    def erased_keys(self) -> ErasedKeys | None:
+        """The erased users in the form that SQL recognises; None without one."""
+        users = self.lakehouse.erased_users()
+        return erased_keys(self.lakehouse.spark, users.salt, users.hashes) if users else None
+
+
+def erased_keys(spark: SparkSession, salt: Salt, hashes: Iterable[str]) -> ErasedKeys:
+    """Hashes of erased users in the form that SQL recognises: HMAC's two keys of the salt."""
+    key = hashlib.sha256(salt.key).digest() if len(salt.key) > _BLOCK else salt.key
+    padded = key.ljust(_BLOCK, b"\0")
+    inner, outer = (bytes(each ^ pad for each in padded) for pad in (0x36, 0x5C))
+    # From Arrow, because real time does not take the scan that Spark makes of Python's rows.
+    pads = pa.table({"_never": [False], "_inner": [inner], "_outer": [outer]})
+    users = pa.table({"_user_hash": pa.array([*hashes], pa.string())})
+    return ErasedKeys(spark.createDataFrame(pads), spark.createDataFrame(users))
+
+
+@dataclass(frozen=True)
+class EventStream:
+    """One stream that is ready to run."""
+
+    shared: EventStreams
+    name: str
+    partitions: int
+    query: EventQuery
+    mark: Mark
+    """What the query depends on, as it was read."""
+    is_real_time: bool
+
+    @property
+    def scoring(self) -> EventScoring:
+        """The declaration in conf."""
+        return self.query.params
+
+    def start(self) -> StreamingQuery:
+        """Starts the query."""
+        records = self.query.records(self._messages(), self.shared.erased_keys())
+        writer = (
+            records.writeStream.format("kafka")
+            .options(**self.shared.broker.spark_options())
+            .option("checkpointLocation", f"{self.shared.config.checkpoints}/score_{self.name}")
+            .queryName(f"score_{self.name}")
+            .outputMode("update" if self.is_real_time else "append")
+        )
+        try:
+            started = writer.trigger(**self._trigger()).start()
+        except (PySparkException, Py4JError) as error:
+            raise self.explained(error) from error
+        _log.info(
+            "%s: scores with version %s, in %s",
+            *(self.name, self.query.version, "real time" if self.is_real_time else "micro-batches"),
+        )
+        return started
+
+    def has_changed(self) -> bool:
+        """Whether the model has another champion now, or another user was erased."""
+        try:
+            now = self.shared.mark(self.scoring)
+        except MatchlakeError as error:
+            _log.warning("%s: the champion is not known now, asked again: %s", self.name, error)
+            return False
+        return now != self.mark and now[0] is not None
+
+    def _messages(self) -> DataFrame:
+        options = {
+            **self.shared.broker.spark_options(),
+            "subscribe": self.query.stream.topic,
+            "kafka.isolation.level": "read_committed",
+            "startingOffsets": self.scoring.starting_offsets,
+            "failOnDataLoss": str(self.query.stream.on_data_loss == "fail").lower(),
+            "kafka.fetch.max.wait.ms": _AT_END,
+        }
+        return self.shared.lakehouse.spark.readStream.format("kafka").options(**options).load()
+
+    def _trigger(self) -> dict[str, Any]:
+        params = self.shared.params
+        if self.is_real_time:
+            return {"realTime": params.batch}
+        if params.trigger == "available_now":
+            return {"availableNow": True}
+        return {"processingTime": params.trigger}
+
+    def explained(self, error: Exception) -> Exception:
+        """The cause of a failed query as an error of matchlake; else the error itself."""
+        text = str(error)
+        if any(each in text for each in _ENDED):
+            return SourceError(
+                f"{self.name}: another run scores this stream, with the same checkpoint. Let one "
+                "of them end."
+            )
+        if "data may have been lost" in text or "KAFKA_DATA_LOSS" in text:
+            return SourceError(
+                f"{self.name}: Kafka no longer holds events that come next. To go on after them, "
+                f"set streams.{self.scoring.stream}.on_data_loss: record in conf."
+            )
+        return error
+
+
+class RunningStream:
+    """A stream and its query; the query begins again when what it depends on has changed."""
+
+    def __init__(self, stream: EventStream) -> None:
+        self._stream = stream
+        self._look_at = self._next_look()
+        self.query = stream.start()
+
+    def has_ended(self, seconds: float) -> bool:
+        """Waits so long; whether the query has ended. Raises the error of the query."""
+        try:
+            if self.query.awaitTermination(timeout=seconds):  # type: ignore[arg-type]
+                return True
+        except StreamingQueryException as error:
+            raise self._stream.explained(error) from error
+        if time.monotonic() >= self._look_at:
+            self._look_at = self._next_look()
+            if self._stream.has_changed():
+                self._begin_again()
+        return False
+
+    def _next_look(self) -> float:
+        return time.monotonic() + self._stream.shared.params.check_seconds
+
+    def _begin_again(self) -> None:
+        before = self._stream
+        _log.info("%s: a new champion, or an erased user: it begins again", before.name)
+        self._stream = before.shared.prepared(before.name, before.scoring)
+        self.query.stop()
+        self.query = self._stream.start()
+
+
+def run_streams(streams: list[EventStream]) -> None:
+    """Runs all streams side by side until they end; if one fails, the others are stopped."""
+    with _stopping() as running:
+        for each in streams:
+            running.append(RunningStream(each))
+        while running:
+            for one in tuple(running):
+                if one.has_ended(_TURN_SECONDS / len(running)):
+                    running.remove(one)
+
+
+@contextmanager
+def _stopping() -> Iterator[list[RunningStream]]:
+    running: list[RunningStream] = []
+    try:
+        yield running
+    finally:
+        for each in running:
+            each.query.stop()
+
+
+def cores_of(spark: SparkSession) -> int | None:
+    """The cores of a local session; None on a cluster, which may grow."""
+    master = str(spark.conf.get("spark.master", ""))
+    found = re.match(r"local\[(\d+|\*)", master)
+    if found:
+        return (os.cpu_count() or 1) if found[1] == "*" else int(found[1])
+    cluster = re.match(r"local-cluster\[(\d+),\s*(\d+)", master)
+    if cluster:
+        return int(cluster[1]) * int(cluster[2])
+    return 1 if master == "local" else None

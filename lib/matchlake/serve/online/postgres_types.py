@@ -1,0 +1,44 @@
+"""Spark's types as types of PostgreSQL."""
+
+import re
+
+from matchlake.errors import SchemaError
+
+_TYPES = {
+    "tinyint": "smallint",
+    "smallint": "smallint",
+    "int": "integer",
+    "bigint": "bigint",
+    "float": "real",
+    "double": "double precision",
+    "boolean": "boolean",
+    "string": "text",
+    "date": "date",
+    "timestamp": "timestamptz",
+    "timestamp_ntz": "timestamp",
+    "binary": "bytea",
+}
+_NESTED = ("array<", "map<", "struct<")
+KEY_TYPES = ("tinyint", "smallint", "int", "bigint", "string", "date", "timestamp")
+"""The types of a key: equal values have one text, and one order in every store."""
+
+
+def postgres_type(name: str, spark_type: str) -> str:
+    """The type of column `name` in PostgreSQL; raises SchemaError for a type without one.
+
+    Nested values become jsonb. In JSON, a number that is NaN or infinite is a text.
+    """
+    if spark_type.startswith(_NESTED):
+        return "jsonb"
+    if re.fullmatch(r"(var)?char\(\d+\)", spark_type):
+        return "text"
+    decimal = re.fullmatch(r"decimal\((\d+),(\d+)\)", spark_type)
+    if decimal:
+        return f"numeric({decimal[1]}, {decimal[2]})"
+    if spark_type not in _TYPES:
+        raise SchemaError(
+            f"Column {name} has the type {spark_type}, which PostgreSQL has not. Leave it out with "
+            "`columns` in conf (online.tables), or cast it in the job that writes the table. "
+            f"Possible: {', '.join(_TYPES)}, decimal, array, map, struct."
+        )
+    return _TYPES[spark_type]

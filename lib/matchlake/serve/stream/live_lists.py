@@ -1,0 +1,111 @@
+"""The lists of users who have just done something: fold-in of the history, then the best items."""
+
+import threading
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from typing import Protocol
+
+from matchlake.errors import InputError
+from matchlake.serve.online.tables import OnlineTable
+from matchlake.serve.stream.histories import Histories, History
+from matchlake.serve.stream.params import ServeStreamParams
+
+Listed = list[tuple[str, float]]
+"""Items and their scores, best first."""
+
+
+class Ranker(Protocol):
+    """A version of a model that folds a history in."""
+
+    @property
+    def version(self) -> str:
+        """The version of the model."""
+
+    def best(self, history: History, k: int) -> Listed:
+        """The `k` best items for a user with this history, without its items.
+
+        Raises InputError for a value that the model cannot fold in.
+        """
+
+
+@dataclass(frozen=True)
+class NewList:
+    """The answer to one event."""
+
+    user: str
+    history: History
+    items: Listed
+    model_version: str
+
+
+class LiveLists:
+    """Folds events into users, and answers for a user at any moment. Threads may share it.
+
+    `before` has the histories of users before their first event, `erased` the users for whom there
+    is no answer.
+    """
+
+    def __init__(
+        self,
+        params: ServeStreamParams,
+        ranker: Ranker,
+        before: OnlineTable | None = None,
+        erased: Container[str] = (),
+    ) -> None:
+        self.params, self.ranker, self.erased = params, ranker, erased
+        self.histories = Histories(params.cached_users)
+        self._before = before
+        self._lock = threading.RLock()
+        self._merged: dict[str, Callable[[float, float], float]] = {
+            "last": lambda _, new: new,
+            "sum": lambda old, new: old + new,
+            "max": max,
+        }
+
+    def apply(self, user: str, item: str, value: float) -> NewList:
+        """Adds an event to the history of its user; the new list.
+
+        Raises InputError for a value that the model refuses; the history then stays as it is.
+        """
+        with self._lock:
+            history = dict(self.history(user))
+            old = history.pop(item, None)
+            merge = self._merged[self.params.aggregation]
+            history[item] = value if old is None else merge(old, value)
+            while len(history) > self.params.max_history:
+                del history[next(iter(history))]
+            answer = self._answer(user, history, self.params.k)
+            self.histories.put(user, history)
+            return answer
+
+    def recommend(self, user: str, k: int | None = None) -> NewList | None:
+        """The list of a user with all events so far; None for an erased user."""
+        if user in self.erased:
+            return None
+        with self._lock:
+            return self._answer(user, self.history(user), k or self.params.k)
+
+    def history(self, user: str) -> History:
+        """The history of a user: that of the events, else that of before."""
+        found = self.histories.get(user)
+        if found is None and self._before is not None:
+            rows = self._before.rows(user)
+            rows.sort(key=lambda row: str(row.get("event_time") or ""))
+            found = {str(row["item_id"]): float(row["rating"]) for row in rows}
+        return found or {}
+
+    def forget(self, user: str) -> None:
+        """Removes the history of a user."""
+        with self._lock:
+            self.histories.remove(user)
+
+    def _answer(self, user: str, history: History, k: int) -> NewList:
+        ranker = self.ranker
+        return NewList(user, history, ranker.best(history, k), ranker.version)
+
+
+def checked_value(value: object, name: str) -> float:
+    """A value of an event as a number; raises InputError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{name} is a {type(value).__name__}, and must be a number.")
+    return float(value)
