@@ -38,13 +38,19 @@ if TYPE_CHECKING:
     from matchlake.recommender.baselines.bias import BiasModel as BiasModel
     from matchlake.recommender.baselines.dispatch import fit_bias as fit_bias
     from matchlake.recommender.baselines.dispatch import fit_popularity as fit_popularity
-    from matchlake.recommender.baselines.ease import fit_ease as fit_ease
-    from matchlake.recommender.baselines.ease_model import EaseModel as EaseModel
     from matchlake.recommender.baselines.params import BiasParams as BiasParams
-    from matchlake.recommender.baselines.params import EaseParams as EaseParams
     from matchlake.recommender.baselines.params import PopularityParams as PopularityParams
     from matchlake.recommender.baselines.popularity import PopularityModel as PopularityModel
+    from matchlake.recommender.blend.fit import fit_blend as fit_blend
+    from matchlake.recommender.blend.model import BlendModel as BlendModel
+    from matchlake.recommender.blend.params import BlendParams as BlendParams
     from matchlake.recommender.checkpoint import local_checkpoint as local_checkpoint
+    from matchlake.recommender.linear.ease import fit_ease as fit_ease
+    from matchlake.recommender.linear.model import EaseModel as EaseModel
+    from matchlake.recommender.linear.model import SlimModel as SlimModel
+    from matchlake.recommender.linear.params import EaseParams as EaseParams
+    from matchlake.recommender.linear.params import SlimParams as SlimParams
+    from matchlake.recommender.linear.slim import fit_slim as fit_slim
     from matchlake.recommender.matchbox.encoders import Encoders as Encoders
     from matchlake.recommender.matchbox.fit import fit_matchbox as fit_matchbox
     from matchlake.recommender.matchbox.model import MatchboxModel as MatchboxModel
@@ -89,11 +95,16 @@ _MODULES = {
     "recommender.azure_modes": ("recommend_rated_items",),
     "recommender.baselines.bias": ("BiasModel",),
     "recommender.baselines.dispatch": ("fit_bias", "fit_popularity"),
-    "recommender.baselines.ease": ("fit_ease",),
-    "recommender.baselines.ease_model": ("EaseModel",),
-    "recommender.baselines.params": ("BiasParams", "EaseParams", "PopularityParams"),
+    "recommender.baselines.params": ("BiasParams", "PopularityParams"),
     "recommender.baselines.popularity": ("PopularityModel",),
+    "recommender.blend.fit": ("fit_blend",),
+    "recommender.blend.model": ("BlendModel",),
+    "recommender.blend.params": ("BlendParams",),
     "recommender.checkpoint": ("local_checkpoint",),
+    "recommender.linear.ease": ("fit_ease",),
+    "recommender.linear.model": ("EaseModel", "SlimModel"),
+    "recommender.linear.params": ("EaseParams", "SlimParams"),
+    "recommender.linear.slim": ("fit_slim",),
     "recommender.matchbox.encoders": ("Encoders",),
     "recommender.matchbox.fit": ("fit_matchbox",),
     "recommender.matchbox.model": ("MatchboxModel",),
@@ -118,6 +129,8 @@ __all__ = [
     "AlsParams",
     "BiasModel",
     "BiasParams",
+    "BlendModel",
+    "BlendParams",
     "EaseModel",
     "EaseParams",
     "Encoders",
@@ -144,6 +157,8 @@ __all__ = [
     "Secret",
     "SecretRef",
     "SelectParams",
+    "SlimModel",
+    "SlimParams",
     "Split",
     "SplitParams",
     "ZScore",
@@ -151,10 +166,12 @@ __all__ = [
     "catalogue_metrics",
     "fit_als",
     "fit_bias",
+    "fit_blend",
     "fit_ease",
     "fit_features",
     "fit_matchbox",
     "fit_popularity",
+    "fit_slim",
     "load_config",
     "load_feature_set",
     "load_model",

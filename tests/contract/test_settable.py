@@ -37,7 +37,13 @@ SETTABLE = set(
     train.matchbox.noise_variance train.matchbox.ordinal train.matchbox.day_effects
     train.matchbox.low_rank_tolerance train.matchbox.chains train.matchbox.execution
     train.matchbox.task_memory_mb train.matchbox.blocks train.matchbox.threads
-    train.ease.regularization train.ease.max_items train.ease.value_column
+    train.ease.regularization train.ease.dropout train.ease.max_self_weight train.ease.max_items
+    train.ease.value_column train.slim.l1_regularization train.slim.l2_regularization
+    train.slim.nonnegative train.slim.tolerance train.slim.max_iterations train.slim.memory_mb
+    train.slim.threads train.slim.value_column
+    train.blend.models train.blend.depth train.blend.rank_constant train.blend.split
+    train.blend.validation_fraction train.blend.validation_users train.blend.k train.blend.steps
+    train.blend.seed
     train.popularity.value_column
     train.bias.user_regularization train.bias.item_regularization train.bias.iterations
     train.algorithm train.features.users train.features.items

@@ -45,17 +45,27 @@ ALGORITHMS: dict[str, Algorithm] = {
         "Bayesian factors with side features: ratings with uncertainty, and cold start.",
     ),
     "ease": Algorithm(
-        "baselines.params:EaseParams", "baselines.ease:fit", "baselines.ease_model:load",
-        "baselines.numpy_ease:load_numpy",
+        "linear.params:EaseParams", "linear.ease:fit", "linear.model:load",
+        "linear.numpy_model:load_numpy",
         "Item-item weights in closed form, for small catalogues.",
     ),
+    "slim": Algorithm(
+        "linear.params:SlimParams", "linear.slim:fit", "linear.model:load",
+        "linear.numpy_model:load_numpy",
+        "Sparse item-item weights by coordinate descent, for large catalogues too.",
+    ),
+    "blend": Algorithm(
+        "blend.params:BlendParams", "blend.fit:fit", "blend.model:load",
+        "blend.numpy_model:load_numpy",
+        "The lists of several models, fused with weights chosen on a validation part.",
+    ),
     "popularity": Algorithm(
-        "baselines.params:PopularityParams", "baselines.popularity:fit",
+        "baselines.params:PopularityParams", "baselines.dispatch:train_popularity",
         "baselines.popularity:load", "baselines.numpy_bias:load_numpy",
         "The items that most users met, for everyone.",
     ),
     "bias": Algorithm(
-        "baselines.params:BiasParams", "baselines.bias:fit", "baselines.bias:load",
+        "baselines.params:BiasParams", "baselines.dispatch:train_bias", "baselines.bias:load",
         "baselines.numpy_bias:load_numpy",
         "The mean rating and a bias per user and item.",
     ),

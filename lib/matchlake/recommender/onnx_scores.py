@@ -94,3 +94,28 @@ def list_of(graph: Graph, place: str, lists: ListsByUser) -> tuple[str, str]:
     if lists.values is None:
         return items, items
     return items, graph.add("Slice", graph.constant(lists.values), *cut)
+
+
+def sparse_history_scores(
+    graph: Graph,
+    user: str,
+    ids: Sequence[Any],
+    history: ListsByUser,
+    weights: tuple[Ints, Ints, Floats, Floats],
+) -> str:
+    """As `history_scores`, for few weights: their sources, their targets, and they themselves.
+
+    The last one are the scores for an unknown user.
+    """
+    sources, targets, given, plain = weights
+    place = place_of(graph, user, ids)
+    items, values = list_of(graph, place, history)
+    nothing = graph.constant(np.zeros(len(plain), np.float32))
+    row = graph.add("ScatterElements", nothing, items, values, axis=0)
+    parts = graph.add("Gather", row, graph.constant(sources), axis=0)
+    parts = graph.add("Mul", parts, graph.constant(given))
+    onto = nothing, graph.constant(targets), parts
+    scores = graph.add("ScatterElements", *onto, axis=0, reduction="add")
+    scores = graph.add("Unsqueeze", scores, graph.integers([0]))
+    unknown = graph.add("Equal", place, graph.integers([len(ids)]))
+    return graph.add("Where", unknown, graph.constant(plain[None]), scores)

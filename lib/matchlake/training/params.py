@@ -97,7 +97,7 @@ class TrainParams(AlgorithmsParams):
     """What the job train_recommender fits, how it measures it, and what makes a champion."""
 
     algorithm: Settable[Annotated[str, AfterValidator(_known_algorithm)]] = "als"
-    """The algorithm to fit, by its name in the registry: als, matchbox, ease, popularity, bias."""
+    """The algorithm to fit: als, matchbox, ease, slim, blend, popularity or bias."""
     features: Settable[FeatureSetNames] = FeatureSetNames()
     """The feature sets that `matchbox` reads; their encoders are saved with the model."""
     weight: str = "1.0"

@@ -8,9 +8,10 @@ from tests.support.executions import executions
 
 from matchlake.errors import InputError, SchemaError
 from matchlake.recommender.baselines.bias import fit_bias
-from matchlake.recommender.baselines.ease import fit_ease
-from matchlake.recommender.baselines.params import BiasParams, EaseParams, PopularityParams
+from matchlake.recommender.baselines.params import BiasParams, PopularityParams
 from matchlake.recommender.baselines.popularity import fit_popularity
+from matchlake.recommender.linear.ease import fit_ease
+from matchlake.recommender.linear.params import EaseParams
 
 SCHEMA = "user_id string, item_id string, rating double, weight double"
 USERS, ITEMS = 12, 9

@@ -26,6 +26,15 @@ PARAMS: dict[str, dict[str, object]] = {
     "als": {"feedback": "explicit", "rank": 3, "iterations": 3, "regularization": 0.1},
     "matchbox": {"rank": 2, "samples": 5, "burn_in": 5, "thinning": 1},
     "ease": {"regularization": 5.0, "value_column": "rating"},
+    "slim": {"l1_regularization": 1.0, "l2_regularization": 5.0, "value_column": "rating"},
+    "blend": {
+        "models": {
+            "ease": {"regularization": 5.0, "value_column": "rating"},
+            "als": {"feedback": "explicit", "rank": 3, "iterations": 2, "regularization": 0.1},
+        },
+        "rank_constant": 1.0,
+        "validation_fraction": 0.3,
+    },
     "popularity": {},
     "bias": {},
 }
@@ -35,6 +44,8 @@ CAPABILITIES = {
     "als": FACTORS | FOLD_IN,
     "matchbox": FACTORS | FOLD_IN | {"features", "uncertainty", "feature_effects"},
     "ease": {"fold_in_users"},
+    "slim": {"fold_in_users"},
+    "blend": {"fold_in_users"},
     "popularity": set(),
     "bias": {"recommend_users"} | FOLD_IN,
 }

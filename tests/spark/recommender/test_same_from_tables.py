@@ -22,6 +22,7 @@ from matchlake import (
     fit_ease,
     fit_matchbox,
     fit_popularity,
+    fit_slim,
     ranking_metrics,
     rating_metrics,
     related_metrics,
@@ -86,7 +87,7 @@ def test_als_has_the_factors_of_spark(frame: DataFrame, table: pd.DataFrame, fee
 @pytest.mark.soak
 def test_baselines_have_the_scores_of_spark(frame: DataFrame, table: pd.DataFrame) -> None:
     ids = table["user_id"].to_list(), table["item_id"].to_list()
-    for fit in (fit_popularity, fit_bias, fit_ease):
+    for fit in (fit_popularity, fit_bias, fit_ease, fit_slim):
         expected = fit(frame).to_numpy()
         for name, rows in kinds_of(table, "rating").items():
             model = fit(rows)

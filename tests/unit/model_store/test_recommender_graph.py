@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from matchlake import AlsParams, MatchboxParams, fit_als, fit_bias, fit_ease, fit_matchbox
+from matchlake import AlsParams, MatchboxParams, fit_als, fit_bias, fit_ease, fit_matchbox, fit_slim
 from matchlake import fit_popularity as popularity
 from matchlake.engine.csr import csr_from_pairs
 from matchlake.errors import ParameterError
@@ -31,6 +31,7 @@ FITS: dict[str, Callable[[pd.DataFrame], Any]] = {
     "explicit als": lambda rows: fit_als(rows, AlsParams(rank=4, feedback="explicit")),
     "matchbox": lambda rows: fit_matchbox(rows, params=MatchboxParams(**SHORT)),
     "ease": fit_ease,
+    "slim": fit_slim,
     "popularity": popularity,
     "bias": fit_bias,
 }

@@ -23,6 +23,7 @@ from matchlake import (
     fit_ease,
     fit_matchbox,
     fit_popularity,
+    fit_slim,
     ranking_metrics,
     rating_metrics,
     recommend_rated_items,
@@ -81,7 +82,9 @@ def test_what_cannot_be_fitted_is_refused_in_words(name: str) -> None:
         fit_als(data, PARAMS)
 
 
-@pytest.mark.parametrize("fit", [fit_als, fit_ease, fit_bias, fit_popularity, fit_matchbox])
+@pytest.mark.parametrize(
+    "fit", [fit_als, fit_ease, fit_slim, fit_bias, fit_popularity, fit_matchbox]
+)
 def test_every_fit_refuses_a_list_and_no_rows(fit: Callable[..., Any]) -> None:
     for data in ([], TABLE.head(0).assign(weight=1.0)):
         with pytest.raises(InputError, match=r"cannot be a list|empty|no rating"):

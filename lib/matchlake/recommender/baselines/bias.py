@@ -16,9 +16,7 @@ from matchlake.recommender.factors import with_rows
 from matchlake.recommender.ids import number_rows
 from matchlake.recommender.protocol import (
     Capability,
-    FitContext,
     ModelParts,
-    TrainingInputs,
     refuse,
 )
 from matchlake.recommender.sides import ITEM, KEYS, USER
@@ -91,11 +89,6 @@ def fit_bias(
         params,
         (user_count, item_count),
     )
-
-
-def fit(inputs: TrainingInputs, params: BiasParams, context: FitContext) -> BiasModel:
-    """`fit_bias` for the registry."""
-    return fit_bias(inputs.interactions, params, checkpoint=context.checkpoint)
 
 
 def load(parts: ModelParts[DataFrame]) -> BiasModel:

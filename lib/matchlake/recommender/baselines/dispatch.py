@@ -17,7 +17,7 @@ from matchlake.recommender.baselines.numpy_bias import (
 )
 from matchlake.recommender.baselines.params import BIAS, POPULARITY, BiasParams, PopularityParams
 from matchlake.recommender.checkpoint import Checkpointer, local_checkpoint
-from matchlake.recommender.protocol import ModelParts
+from matchlake.recommender.protocol import FitContext, ModelParts, TrainingInputs
 from matchlake.recommender.sides import KEYS
 from matchlake.recommender.table_interactions import WHAT
 from matchlake.recommender.tables import Doubles, codes_of, numbers, read_interactions, sums_of
@@ -81,6 +81,11 @@ def fit_popularity(
     return load_numpy(ModelParts(*sides, params, values={"mean": 0.0}))
 
 
+def train_popularity(inputs: TrainingInputs, params: PopularityParams, context: FitContext) -> Any:
+    """`fit_popularity` for the registry."""
+    return fit_popularity(inputs.interactions, params, checkpoint=context.checkpoint)
+
+
 @overload
 def fit_bias(  # type: ignore[overload-overlap]
     interactions: "DataFrame",
@@ -119,6 +124,11 @@ def fit_bias(
     if not table.num_rows:
         raise InputError("interactions hold no rating; a bias model needs one at least.")
     return _fit_bias(table, params)
+
+
+def train_bias(inputs: TrainingInputs, params: BiasParams, context: FitContext) -> Any:
+    """`fit_bias` for the registry."""
+    return fit_bias(inputs.interactions, params, checkpoint=context.checkpoint)
 
 
 def _fit_bias(table: pa.Table, params: BiasParams) -> NumpyBiases:

@@ -28,20 +28,5 @@ class BiasParams(FitParams):
         return True
 
 
-class EaseParams(FitParams):
-    """Regularization and size limit of EASE, and its extensions EDLAE and RDLAE."""
-
-    regularization: float = Field(250.0, gt=0)
-    """Ridge penalty on the weights, in units of squared values: users, without a value column."""
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of a history that a fit hides on average; penalizes frequent items more (EDLAE)."""
-    max_self_weight: float = Field(0.0, ge=0, lt=1)
-    """Largest weight of an item for itself: 0 is EASE, more is RDLAE, which favors rare items."""
-    max_items: int = Field(10_000, ge=1, le=40_000)
-    """Limit of items: the fit takes 24 bytes times their square, 2.4 GB for 10,000."""
-    value_column: str | None = None
-    """Column with the value of an interaction; null gives each (user, item) the value 1."""
-
-
-POPULARITY, BIAS, EASE = PopularityParams(), BiasParams(), EaseParams()
+POPULARITY, BIAS = PopularityParams(), BiasParams()
 """The default parameters."""

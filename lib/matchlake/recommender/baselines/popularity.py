@@ -11,7 +11,7 @@ from matchlake.recommender.baselines.rank_zero import RankZeroModel
 from matchlake.recommender.checkpoint import Checkpointer, local_checkpoint
 from matchlake.recommender.columns import require_columns
 from matchlake.recommender.ids import number_rows
-from matchlake.recommender.protocol import FitContext, ModelParts, TrainingInputs
+from matchlake.recommender.protocol import ModelParts
 from matchlake.schemas import ITEM_ID, USER_ID
 
 
@@ -53,11 +53,6 @@ def fit_popularity(
         params,
         (user_count, item_count),
     )
-
-
-def fit(inputs: TrainingInputs, params: PopularityParams, context: FitContext) -> PopularityModel:
-    """`fit_popularity` for the registry."""
-    return fit_popularity(inputs.interactions, params, checkpoint=context.checkpoint)
 
 
 def load(parts: ModelParts[DataFrame]) -> PopularityModel:

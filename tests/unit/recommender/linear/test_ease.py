@@ -6,8 +6,8 @@ from hypothesis.extra.numpy import arrays
 from tests.support import baseline_oracles
 
 from matchlake.engine.csr import Csr
-from matchlake.recommender.baselines.ease_task import ease_weights
-from matchlake.recommender.baselines.params import EaseParams
+from matchlake.recommender.linear.ease_task import ease_weights
+from matchlake.recommender.linear.params import EaseParams
 
 # Few distinct values, so that ties and empty rows and columns are the rule.
 VALUES = arrays(

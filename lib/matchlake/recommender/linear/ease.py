@@ -2,26 +2,22 @@
 
 from typing import TYPE_CHECKING, Any, overload
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from matchlake.engine.frames import Rows, is_spark
-from matchlake.recommender.baselines.ease_task import Task, require_room
-from matchlake.recommender.baselines.numpy_ease import NumpyEaseModel, load_numpy
-from matchlake.recommender.baselines.params import EASE, EaseParams
 from matchlake.recommender.checkpoint import Checkpointer, local_checkpoint
-from matchlake.recommender.interaction_spec import InteractionSpec
-from matchlake.recommender.interaction_stats import VALUE
+from matchlake.recommender.linear.ease_task import Task, require_room
+from matchlake.recommender.linear.numpy_model import NumpyLinearModel, load_numpy
+from matchlake.recommender.linear.pairs import pack_rows
+from matchlake.recommender.linear.params import EASE, EaseParams
 from matchlake.recommender.protocol import FitContext, ModelParts, TrainingInputs
-from matchlake.recommender.sides import ITEM, KEYS, USER
-from matchlake.recommender.table_interactions import WHAT, pack_table, prepare_table
-from matchlake.recommender.tables import numbers, read_interactions
+from matchlake.recommender.sides import ITEM, USER
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from matchlake.recommender.baselines.ease_model import EaseModel
+    from matchlake.recommender.linear.model import EaseModel
 
 
 @overload
@@ -34,7 +30,7 @@ def fit_ease(  # type: ignore[overload-overlap]
 
 
 @overload
-def fit_ease(interactions: Rows, params: EaseParams = EASE) -> NumpyEaseModel: ...
+def fit_ease(interactions: Rows, params: EaseParams = EASE) -> NumpyLinearModel: ...
 
 
 def fit_ease(
@@ -49,7 +45,7 @@ def fit_ease(
     an item to itself. `dropout` and `max_self_weight` give the extensions EDLAE and RDLAE; their
     formulas stand at `ease_weights`. Reads `user_id`, `item_id` and the `value_column`; rows with
     nulls are ignored, and repeated pairs are summed. A Spark frame gives an `EaseModel`; a pandas,
-    Polars or Arrow table, or a sparse matrix of SciPy, gives a `NumpyEaseModel`, and needs no
+    Polars or Arrow table, or a sparse matrix of SciPy, gives a `NumpyLinearModel`, and needs no
     Spark.
 
     On Spark, one task holds the dense matrix. It starts a checkpoint of the interactions and one
@@ -57,7 +53,7 @@ def fit_ease(
     items.
     """
     if is_spark(interactions):
-        from matchlake.recommender.baselines.ease_on_spark import fit_on_spark  # noqa: PLC0415
+        from matchlake.recommender.linear.ease_on_spark import fit_on_spark  # noqa: PLC0415
 
         return fit_on_spark(interactions, params, checkpoint)
     return _fit_table(interactions, params)
@@ -68,17 +64,8 @@ def fit(inputs: TrainingInputs, params: EaseParams, context: FitContext) -> "Eas
     return fit_ease(inputs.interactions, params, checkpoint=context.checkpoint)
 
 
-def _fit_table(interactions: Any, params: EaseParams) -> NumpyEaseModel:
-    column = params.value_column
-    table = read_interactions(interactions, () if column is None else (column,), WHAT)
-    if column is None:
-        pairs = table.drop_null().group_by(list(KEYS)).aggregate([])
-        known = pairs.append_column(VALUE, pa.array(np.ones(pairs.num_rows)))
-    else:
-        values = pa.array(numbers(table[column], column, WHAT), from_pandas=True)
-        known = table.set_column(2, VALUE, values).drop_null()
-    spec = InteractionSpec(VALUE, centered=False, duplicates="sum")
-    packed, stats = pack_table(prepare_table(known, spec), spec)
+def _fit_table(interactions: Any, params: EaseParams) -> NumpyLinearModel:
+    packed, stats = pack_rows(interactions, params.value_column)
     require_room(stats, params)
     state = pa.Table.from_batches(list(Task(params)(iter(packed.combine_chunks().to_batches()))))
     users, items = (state.filter(pc.equal(state["side"], side)) for side in (USER, ITEM))

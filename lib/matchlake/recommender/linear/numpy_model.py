@@ -1,4 +1,4 @@
-"""An EASE model as NumPy arrays."""
+"""A linear item-item model as NumPy arrays."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,27 +12,27 @@ import pyarrow as pa
 from matchlake.engine.arrow import combined, offsets_of
 from matchlake.engine.top_k import Best, pick_lists, select_top_k
 from matchlake.formulas.onnx import Graph
-from matchlake.recommender.baselines.kernels import Floats, Positions, add_full_rows
-from matchlake.recommender.id_types import exact_ids, places_of
+from matchlake.recommender.id_types import exact_ids, known_place, places_of
+from matchlake.recommender.linear.kernels import Floats
+from matchlake.recommender.linear.params import EaseParams, SlimParams
+from matchlake.recommender.linear.weights import History, ItemWeights, weights_of
 from matchlake.recommender.numpy_answers import Choice
-from matchlake.recommender.onnx_scores import ListsByUser, history_scores
-from matchlake.recommender.parts import array_of, matrix_of
+from matchlake.recommender.onnx_scores import ListsByUser
+from matchlake.recommender.parts import array_of
 from matchlake.recommender.protocol import Capability, ModelParts, NumpyRecommender, refuse
 from matchlake.recommender.sides import USER
 from matchlake.schemas import ITEM_ID, USER_ID
 
-History = tuple[Positions, Floats]
-"""The items of one user, as indices, and their values."""
-
 
 @dataclass(frozen=True)
-class NumpyEaseModel(NumpyRecommender):
-    """Item-item weights (items, items) in memory, and the history of each user."""
+class NumpyLinearModel(NumpyRecommender):
+    """Item-item weights in memory, and the history of each user."""
 
     histories: Mapping[Any, History]
     item_ids: Sequence[Any]
-    weights: Floats
+    weights: ItemWeights
     item_interactions: npt.NDArray[np.int64]
+    params: EaseParams | SlimParams
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset({"fold_in_users"})
 
@@ -58,7 +58,7 @@ class NumpyEaseModel(NumpyRecommender):
         values = np.concatenate([values for _, values in rows]).astype(np.float32)
         lists = ListsByUser(indptr, items, values)
         plain = self.item_interactions.astype(np.float32)
-        return history_scores(graph, user, self.user_ids, lists, (self.weights, plain))
+        return self.weights.onnx(graph, user, list(self.histories), lists, plain)
 
     def scores_of(self, users: Sequence[Any], items: Sequence[Any]) -> Floats:
         """Scores of pairs; 0 for an unknown user or item."""
@@ -87,8 +87,11 @@ class NumpyEaseModel(NumpyRecommender):
         *,
         users: Mapping[Any, Mapping[Any, float]] | None = None,
         items: Mapping[Any, Mapping[Any, float]] | None = None,
-    ) -> "NumpyEaseModel":
-        """The model with new or changed users {user_id: {item_id: value}}."""
+    ) -> "NumpyLinearModel":
+        """The model with new or changed users {user_id: {item_id: value}}.
+
+        As in the fit, each item counts 1 if the parameters name no value column.
+        """
         if items is not None:
             refuse(self, "fold_in of items")
         new = {}
@@ -100,8 +103,24 @@ class NumpyEaseModel(NumpyRecommender):
             order = order[indices[order] >= 0]
             if len(order):
                 values = np.array(list(history.values()), np.float32)
+                if self.params.value_column is None:
+                    values = np.ones_like(values)
                 new[user] = indices[order].astype(np.int32), values[order]
         return replace(self, histories={**self.histories, **new})
+
+    def explain(self, item_id: Any, history: Mapping[Any, float]) -> list[tuple[Any, float]]:
+        """The contribution of each item of a history to the score of `item_id`, largest first.
+
+        The score of a user folded in from `history` is the sum of these contributions, value times
+        weight. Raises KeyError if `item_id` is unknown.
+        """
+        weights = self.weights.onto(known_place(self._places, item_id, "item_id"))
+        places = places_of(self._places, list(history))
+        values = np.array(list(history.values()), np.float64)[places >= 0]
+        places = places[places >= 0]
+        parts = values * weights[places]
+        order = np.argsort(-parts, kind="stable")
+        return [(self.item_ids[places[n]], float(parts[n])) for n in order]
 
     def _best(self, user: Any, k: int, choice: Choice, row: int) -> Best:
         known = user in self.histories
@@ -112,7 +131,7 @@ class NumpyEaseModel(NumpyRecommender):
 
     def _scores(self, user: Any) -> Floats:
         scores = np.zeros(len(self.item_ids), np.float32)
-        add_full_rows(*self.histories[user], self.weights, scores)
+        self.weights.add(self.histories[user], scores)
         return scores
 
     @cached_property
@@ -124,7 +143,7 @@ class NumpyEaseModel(NumpyRecommender):
         return {key: index for index, key in enumerate(self.histories)}
 
 
-def load_numpy(parts: ModelParts[pa.Table]) -> NumpyEaseModel:
+def load_numpy(parts: ModelParts[pa.Table]) -> NumpyLinearModel:
     """The model of saved parts, in memory."""
     lists = combined(parts.users["history"])
     bounds = offsets_of(lists)
@@ -136,10 +155,10 @@ def load_numpy(parts: ModelParts[pa.Table]) -> NumpyEaseModel:
             parts.users[USER_ID].to_pylist(), bounds, bounds[1:], strict=False
         )
     }
-    count = parts.items.num_rows
-    return NumpyEaseModel(
+    return NumpyLinearModel(
         histories,
         parts.items[ITEM_ID].to_pylist(),
-        matrix_of(parts.items, "weights", count),
+        weights_of(parts.items),
         array_of(parts.items, "n_interactions", np.int64),
+        parts.params,
     )

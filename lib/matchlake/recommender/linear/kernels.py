@@ -32,6 +32,15 @@ def add_rows(
 
 
 @compiled
+def add_rows_to_each(lists: Rows, rows: Rows, chosen: Positions, totals: Floats) -> None:
+    """Adds, for each chosen list, the rows at its entries, each times the entry's value."""
+    indptr, indices, weights = lists
+    for n in range(len(chosen)):
+        begin, end = indptr[chosen[n]], indptr[chosen[n] + 1]
+        add_rows(indices[begin:end], weights[begin:end], rows, totals[n])
+
+
+@compiled
 def add_full_rows(indices: Positions, weights: Floats, full: Floats, total: Floats) -> None:
     """Adds full rows at `indices`, each times its weight."""
     for n in range(len(indices)):

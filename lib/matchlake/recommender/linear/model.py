@@ -1,4 +1,4 @@
-"""`EaseModel`: item-item weights and users' histories, as frames."""
+"""Linear item-item models: weights and users' histories, as frames."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -13,11 +13,12 @@ from pyspark.sql import functions as F
 from matchlake.engine.arrow import combined
 from matchlake.engine.broadcast import combine, lists_by_query, stream_queries
 from matchlake.engine.top_k import TargetLists, pick_lists, require_k, select_top_k
-from matchlake.recommender.baselines.kernels import Floats, add_full_rows
-from matchlake.recommender.baselines.numpy_ease import NumpyEaseModel, load_numpy
-from matchlake.recommender.baselines.params import EaseParams
 from matchlake.recommender.columns import id_types, require_columns, with_id_types
 from matchlake.recommender.factors import with_rows, within
+from matchlake.recommender.linear.kernels import Floats
+from matchlake.recommender.linear.numpy_model import NumpyLinearModel, load_numpy
+from matchlake.recommender.linear.params import EaseParams, SlimParams
+from matchlake.recommender.linear.weights import ItemWeights, weights_of
 from matchlake.recommender.parts import to_arrow
 from matchlake.recommender.protocol import Capability, ModelParts, Recommender, refuse
 from matchlake.recommender.ranking import list_rows, lists_schema
@@ -30,27 +31,26 @@ _BATCH = 128
 
 
 @dataclass(frozen=True, repr=False)
-class EaseModel(Recommender):
+class LinearModel(Recommender):
     """score(user, i) = sum over the user's history j of value(user, j) * weight(j, i).
 
     `users` has `user_id`, `user_idx`, `n_interactions`, `history` (array of item_idx, ascending)
     and `values` (array of float). `items` has `item_id`, `item_idx`, `n_interactions` and `weights`
-    (array of float, the weights from this item to every item).
+    (array of float).
 
     The model orders items and predicts no ratings: a score is a sum of weights.
     """
 
     users: DataFrame
     items: DataFrame
-    params: EaseParams
+    params: EaseParams | SlimParams
     sizes: tuple[int, int] | None = None
 
-    algorithm: ClassVar[str] = "ease"
     capabilities: ClassVar[frozenset[Capability]] = frozenset({"fold_in_users"})
 
     def __repr__(self) -> str:
         sizes = f"users={self.sizes[0]:,}, items={self.sizes[1]:,}" if self.sizes else ""
-        return f"EaseModel({sizes})"
+        return f"{type(self).__name__}({sizes})"
 
     @property
     def predicts_ratings(self) -> bool:
@@ -113,7 +113,8 @@ class EaseModel(Recommender):
             targets = self.items.join(chosen, ITEM_ID, "left").withColumnRenamed("_open", "open")
         if pairs is not None:
             pairs = pairs.select(F.col(USER_ID).alias("query"), F.col(ITEM_ID).alias("target"))
-        columns = ("n_interactions", "weights", "open")
+        weights = [name for name in ("sources", "weights") if name in targets.columns]
+        columns = ("n_interactions", *weights, "open")
         targets = targets.select(
             F.col(ITEM_ID).alias("id"), F.col("item_idx").alias("idx"), *columns
         )
@@ -162,21 +163,34 @@ class EaseModel(Recommender):
         """All parts of the model, for saving."""
         return ModelParts(self.users, self.items, self.params)
 
-    def to_numpy(self) -> NumpyEaseModel:
+    def to_numpy(self) -> NumpyLinearModel:
         """The model in this process's memory; two Spark jobs."""
         return load_numpy(to_arrow(self.to_parts()))
 
 
-def load(parts: ModelParts[DataFrame]) -> EaseModel:
+class EaseModel(LinearModel):
+    """Weights in closed form: `weights` of an item are those from it to every item."""
+
+    algorithm: ClassVar[str] = "ease"
+
+
+class SlimModel(LinearModel):
+    """Sparse weights: `sources` of an item (array of item_idx) are those with `weights` for it."""
+
+    algorithm: ClassVar[str] = "slim"
+
+
+def load(parts: ModelParts[DataFrame]) -> LinearModel:
     """The model of saved parts, as frames."""
-    return EaseModel(parts.users, parts.items, parts.params, parts.sizes)
+    kind = EaseModel if isinstance(parts.params, EaseParams) else SlimModel
+    return kind(parts.users, parts.items, parts.params, parts.sizes)
 
 
 class _Targets(NamedTuple):
     """All items in the order of their indices, and the given pairs of the task's users."""
 
     ids: pa.Array
-    weights: Floats
+    weights: ItemWeights
     counts: Floats
     closed: np.ndarray
     owners: pa.Array
@@ -197,8 +211,8 @@ class _Task:
     @staticmethod
     def _settle(table: pa.Table, given: pa.Table) -> _Targets:
         table = table.sort_by("idx")
-        ids, count = combined(table["target"]), table.num_rows
-        weights = np.asarray(combined(table["weights"]).flatten()).reshape(count, count)
+        ids = combined(table["target"])
+        weights = weights_of(table)
         counts = np.asarray(table["n_interactions"]).astype(np.float32)
         closed = ~np.asarray(pc.fill_null(combined(table["open"]), fill_value=False))
         return _Targets(ids, weights, counts, closed, *lists_by_query(given, ids))
@@ -212,7 +226,7 @@ class _Task:
         for row in range(len(batch)):
             if history[row].is_valid:
                 entries = np.asarray(history[row].values), np.asarray(values[row].values)
-                add_full_rows(*entries, targets.weights, scores[row])
+                targets.weights.add(entries, scores[row])
             else:
                 scores[row] = targets.counts
             if not self.only_given:

@@ -1,0 +1,1 @@
+"""A blend of models: the weighted ranks of their lists."""

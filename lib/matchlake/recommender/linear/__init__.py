@@ -1,0 +1,1 @@
+"""Linear item-item models: EASE in closed form, SLIM by coordinate descent."""

@@ -1,0 +1,103 @@
+"""Weights from items to items, as a full matrix or as compressed rows, and what models ask of them.
+
+A score of an item is the sum over a history of value times weight.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from matchlake.engine.arrow import combined, offsets_of
+from matchlake.engine.csr import Csr, Ints
+from matchlake.formulas.onnx import Graph
+from matchlake.recommender.linear.kernels import (
+    Floats,
+    Positions,
+    add_full_rows,
+    add_rows,
+    rows_of,
+)
+from matchlake.recommender.onnx_scores import ListsByUser, history_scores, sparse_history_scores
+from matchlake.recommender.parts import matrix_of
+
+History = tuple[Positions, Floats]
+"""The items of one user, as indices, and their values."""
+
+
+class ItemWeights(Protocol):
+    """The weights of every item (row) for every item."""
+
+    def add(self, history: History, scores: Floats) -> None:
+        """Adds the weights of the items of a history, each times its value, to all scores."""
+
+    def onto(self, item: int) -> Floats:
+        """The weights of all items for one item."""
+
+    def onnx(
+        self, graph: Graph, user: str, ids: list[object], history: ListsByUser, plain: Floats
+    ) -> str:
+        """The scores of a user as nodes of a graph; `plain` are those of an unknown user."""
+
+
+@dataclass(frozen=True)
+class FullWeights:
+    """A matrix (items, items)."""
+
+    matrix: Floats
+
+    def add(self, history: History, scores: Floats) -> None:
+        """Adds the weights of the items of a history, each times its value, to all scores."""
+        add_full_rows(*history, self.matrix, scores)
+
+    def onto(self, item: int) -> Floats:
+        """The weights of all items for one item."""
+        return self.matrix[:, item]
+
+    def onnx(
+        self, graph: Graph, user: str, ids: list[object], history: ListsByUser, plain: Floats
+    ) -> str:
+        """The scores of a user as nodes of a graph; `plain` are those of an unknown user."""
+        return history_scores(graph, user, ids, history, (self.matrix, plain))
+
+
+@dataclass(frozen=True)
+class SparseWeights:
+    """Compressed rows of weights, one row per source."""
+
+    rows: Csr
+
+    def add(self, history: History, scores: Floats) -> None:
+        """Adds the weights of the items of a history, each times its value, to all scores."""
+        add_rows(*history, rows_of(self.rows), scores)
+
+    def onto(self, item: int) -> Floats:
+        """The weights of all items for one item."""
+        weights = np.zeros(self.rows.rows, np.float32)
+        entries = np.flatnonzero(self.rows.columns == item)
+        weights[self.rows.row_of(entries)] = self.rows.values[entries]
+        return weights
+
+    def onnx(
+        self, graph: Graph, user: str, ids: list[object], history: ListsByUser, plain: Floats
+    ) -> str:
+        """The scores of a user as nodes of a graph; `plain` are those of an unknown user."""
+        sources: Ints = np.repeat(np.arange(self.rows.rows), self.rows.counts())
+        entries = sources, self.rows.columns.astype(np.int64), self.rows.values
+        return sparse_history_scores(graph, user, ids, history, (*entries, plain))
+
+
+def weights_of(items: pa.Table) -> ItemWeights:
+    """The weights in rows of items, by ascending index.
+
+    With a column `sources` a row has the weights from these items to its item; without it, the
+    weights from its item to every item.
+    """
+    count = items.num_rows
+    if "sources" not in items.column_names:
+        return FullWeights(matrix_of(items, "weights", count))
+    lists = combined(items["sources"])
+    sources = np.asarray(lists.flatten()).astype(np.int32, copy=False)
+    weights = np.asarray(combined(items["weights"]).flatten()).astype(np.float32, copy=False)
+    return SparseWeights(Csr(offsets_of(lists), sources, weights, count).transpose())
