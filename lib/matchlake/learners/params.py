@@ -112,7 +112,7 @@ class SarimaxParams(Params):
         """The fewest periods that a series must have."""
         (p, d, q), (sp, sd, sq) = self.order, self.seasonal_order
         lost = d + sd * self.season
-        terms = p + q + sp + sq + len(self.exogenous) + len(self.trend)
+        terms = p + q + sp + sq + len(self.exogenous) + len(self.trend.strip("n"))
         return lost + max(2 * terms + 2, p + q + (sp + sq) * self.season + 2)
 
 

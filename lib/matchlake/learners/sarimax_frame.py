@@ -57,15 +57,17 @@ def forecast_sarimax(
     columns: SeriesColumns,
     params: SarimaxParams,
     parameters: Mapping[Key, tuple[float, ...]],
+    reasons: Mapping[Key, str],
 ) -> DataFrame:
     """A row per series and future period: time, `prediction`, `low`, `high`, and `reason`. Lazy.
 
-    A series without a forecast is one row with its `reason`, and without a time.
+    A series without a forecast is one row with its `reason`, and without a time; for a series that
+    has no parameters it is in `reasons`.
     """
 
     def forecast(series: Series, key: Key) -> dict[str, Any]:
         known = parameters.get(key)
-        found: Forecast | str = "the model does not know this series"
+        found: Forecast | str = reasons.get(key, "the model does not know this series")
         if known is not None:
             found = forecast_series(series, params, known)
         if isinstance(found, str):

@@ -69,7 +69,8 @@ class ForecastModel(Params):
         missing = [name for name in needed if name not in frame.columns]
         if missing:
             raise SchemaError.missing("the table of series", missing, frame.columns)
-        made = forecast_sarimax(frame, self.columns, self.params, self.parameters)
+        known = (self.parameters, self.reasons)
+        made = forecast_sarimax(frame, self.columns, self.params, *known)
         kinds = dict(frame.dtypes)
         typed = {
             name: F.col(quote_identifier(name)).cast(kinds[name])

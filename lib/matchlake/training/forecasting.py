@@ -26,7 +26,8 @@ from matchlake.training.task_metrics import Scored, measure
 _log = logging.getLogger(__name__)
 
 _UNSURE = GateParams(confidence=None)
-_TRUTH, _NAIVE = "matchlake truth", "matchlake naive"
+_TRUTH, _NAIVE, _PREDICTED = "matchlake truth", "matchlake naive", "matchlake predicted"
+"""Names that no column of conf has."""
 _SHOWN = 5
 
 
@@ -64,7 +65,10 @@ def backtest(lake: Lakehouse, name: str, params: ModelParams, tracker: Tracker) 
             f"models.{name}: no test row lies within {model.params.horizon} periods after the "
             "training part. Choose a larger horizon, or another split."
         )
-    scored = {each: Scored(rows[each].to_numpy(), rows[_TRUTH].to_numpy()) for each in models}
+    scored = {
+        each: Scored(rows[f"{_PREDICTED} {each}"].to_numpy(), rows[_TRUTH].to_numpy())
+        for each in models
+    }
     scored["constant"] = Scored(rows[_NAIVE].to_numpy(), rows[_TRUTH].to_numpy())
     metric = params.deciding_metric
     found = {
@@ -146,7 +150,7 @@ def _compared(
     rows = rows.join(naive, list(columns.series)) if columns.series else rows.crossJoin(naive)
     for name, model in models.items():
         made = model.transform(known).where("prediction IS NOT NULL")
-        predicted = F.col("prediction").alias(name)
+        predicted = F.col("prediction").alias(f"{_PREDICTED} {name}")
         rows = rows.join(made.select(*map(quote_identifier, keys), predicted), keys)
     table = rows.toArrow().sort_by([(each, "ascending") for each in keys])
     found: pd.DataFrame = table.to_pandas()

@@ -38,7 +38,7 @@ def test_series_are_those_of_one_process_and_others_have_reasons(spark: SparkSes
     }
     assert set(known) == {("a", "1"), ("b", "2")}
     del known["b", "2"]
-    rows = forecast_sarimax(frame, COLUMNS, PARAMS, known).toPandas()
+    rows = forecast_sarimax(frame, COLUMNS, PARAMS, known, {("a", "2"): "equal"}).toPandas()
     alone = read_series(parts[0].rename(columns={"day": "time", "sold": "value"}), PARAMS)
     expected = fit_series(alone, PARAMS)
     assert expected.parameters == known["a", "1"]
@@ -51,4 +51,4 @@ def test_series_are_those_of_one_process_and_others_have_reasons(spark: SparkSes
     assert found["reason"].isna().all()
     others = rows[rows["prediction"].isna()]
     assert len(others) == 3
-    assert set(others["reason"]) == {"the model does not know this series"}
+    assert set(others["reason"]) == {"the model does not know this series", "equal"}

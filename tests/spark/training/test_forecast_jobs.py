@@ -56,7 +56,7 @@ def at(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     forget_tables(spark)
     folder = tmp_path_factory.mktemp("forecasts")
     runtime = lake_runtime(spark, folder, f"models={json.dumps({'sales': MODEL})}")
-    frame = spark.createDataFrame(sales()).withColumnRenamed("sold", "sold")
+    frame = spark.createDataFrame(sales())
     columns = tuple(Column(f.name, f.dataType.simpleString(), f.name) for f in frame.schema)
     runtime.lakehouse.replace(frame, TableSpec("silver.sales", "Sales.", columns))
     TRAIN(runtime)
@@ -84,6 +84,8 @@ def test_forecasts_start_after_the_newest_row_by_the_parameters_of_the_training_
     assert len(found) == 12
     reasons = rows[rows["prediction"].isna()].set_index("shop")["refusal"].to_dict()
     assert set(reasons) == {5, 6}
+    assert reasons[5].endswith("values are equal")
+    assert reasons[6].startswith("0 known periods; this model needs 6 or more")
     assert rows["model_version"].unique().tolist() == ["1"]
 
 
