@@ -16,7 +16,7 @@ from enum import Enum
 from functools import cache
 from typing import Any, NamedTuple
 
-from databricks.sdk.service import catalog, iam, jobs, ml, sql, workspace
+from databricks.sdk.service import catalog, iam, jobs, ml, serving, sql, workspace
 
 from matchlake.dev.bundle.tree import Keyed, Path_, Problem, problem
 
@@ -192,7 +192,16 @@ def resource_shapes() -> dict[str, Shape]:
         "experiments": experiment | {"permissions": _PERMISSIONS, "lifecycle": _LIFECYCLE},
         "secret_scopes": _of_class(SecretScope) | scope,
         "alerts": _of_class(sql.AlertV2) | alert,
+        "model_serving_endpoints": _endpoint()
+        | {"permissions": _PERMISSIONS, "lifecycle": _LIFECYCLE},
     }
+
+
+def _endpoint() -> Shape:
+    """The keys of an endpoint; a bundle does not repeat its name in `config`."""
+    config = _of_class(serving.EndpointCoreConfigInput)
+    inner = {key: slot for key, slot in config.items() if key != "name"}
+    return _of_method(serving.ServingEndpointsAPI.create) | {"config": Slot(inner)}
 
 
 def top_shape() -> Shape:
