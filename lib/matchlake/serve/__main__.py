@@ -1,7 +1,21 @@
 """A process of the server, started by `matchlake serve`: python -m matchlake.serve DESCRIPTOR."""
 
+import socket
 import sys
 
-from matchlake.serve.worker import main
 
-sys.exit(main(int(sys.argv[1])))
+def main() -> int:
+    """Serves over the channel of the descriptor; the exit code."""
+    descriptor = int(sys.argv[1])
+    try:
+        from matchlake.serve.worker import main as serve  # noqa: PLC0415 - its lack is told
+    except ModuleNotFoundError as error:
+        from matchlake.serve.settings import send  # noqa: PLC0415
+
+        text = f"the package {error.name} is not installed: pip install 'matchlake[serve]'."
+        send(socket.socket(fileno=descriptor), {"error": text})
+        return 1
+    return serve(descriptor)
+
+
+sys.exit(main())

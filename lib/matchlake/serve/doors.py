@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from matchlake.errors import ModelError
 from matchlake.serve.answers import refusal
 from matchlake.serve.errors import RequestError
 from matchlake.serve.metrics import ROUTES
@@ -41,6 +42,10 @@ class Doors:
             await self._app({**scope, "app": self}, receive, counted)
         except RequestError as error:
             await self._refuse(error, scope, receive, counted)
+        except ModelError:
+            # A loaded model has given the answers inside its export, so the values are the cause.
+            found = RequestError("The model cannot score these values.")
+            await self._refuse(found, scope, receive, counted)
         except HTTPException as error:
             found = RequestError(error.detail, None, error.status_code)
             await self._refuse(found, scope, receive, counted)

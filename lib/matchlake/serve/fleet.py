@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,9 @@ class Worker:
         """Sends the settings and the socket to listen at."""
         from matchlake.serve.settings import send  # noqa: PLC0415 - it brings the params classes
 
-        try:
+        # A process that has ended already has sent the reason, which `wait_ready` tells.
+        with suppress(OSError):
             send(self.channel, settings, [listener.fileno()])
-        except OSError:
-            raise ModelError("A process of the server ended before it started.") from None
 
     def wait_ready(self) -> dict[str, Any]:
         """What the process serves; raises ModelError with the reason if it does not start."""

@@ -22,6 +22,7 @@ class KafkaEvents:
                 acks="all",
                 linger_ms=20,
                 max_block_ms=_BLOCK_MS,
+                bootstrap_timeout_ms=_BLOCK_MS,
                 request_timeout_ms=10_000,
             )
         except (KafkaError, OSError, AssertionError) as error:

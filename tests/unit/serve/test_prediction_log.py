@@ -16,7 +16,9 @@ from tests.support.served import (
     state_of,
 )
 
+from matchlake.io.brokers import Broker as Broker_
 from matchlake.serve.event_buffer import EventBuffer
+from matchlake.serve.kafka_producer import KafkaEvents
 from matchlake.serve.metrics import Metrics
 from matchlake.serve.prediction_log import LOST, SENT, Answered, Done, PredictionLog
 
@@ -157,3 +159,10 @@ def test_a_send_that_fails_goes_to_the_buffer(tmp_path: Path) -> None:
     until(lambda: metrics.value(SENT) == 1)
     log.close(5)
     assert (metrics.value(LOST), len(broker.events)) == (0, 1)
+
+
+def test_a_broker_that_is_not_there_is_noticed_soon() -> None:
+    begin = time.monotonic()
+    with pytest.raises(OSError, match=r"127\.0\.0\.1:9"):
+        KafkaEvents(Broker_("127.0.0.1:9"), "predictions")
+    assert time.monotonic() - begin < 10

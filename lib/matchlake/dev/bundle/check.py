@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matchlake.config import load_config
+from matchlake.dev.bundle.endpoint_rules import endpoint_rules
 from matchlake.dev.bundle.online_rules import online_rules
 from matchlake.dev.bundle.package_rules import package_rules
 from matchlake.dev.bundle.permission_rules import permission_rules
@@ -85,6 +86,7 @@ def target_problems(
     yield from job_rules(resolved)
     yield from package_rules(resolved, root)
     yield from permission_rules(resolved)
+    yield from endpoint_rules(resolved)
     if resolved.production:
         yield from production_rules(resolved)
     try:

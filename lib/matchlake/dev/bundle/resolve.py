@@ -158,6 +158,8 @@ def _preset(kind: str, resource: Keyed, presets: Mapping[str, Any]) -> Keyed:
             for key in ("schedule", "continuous", "trigger"):
                 if key in made and presets["pause"]:
                     made[key] = made[key].like({"pause_status": presets["pause"], **made[key]})
+        case "model_serving_endpoints":
+            made["name"] = f"{presets['plain']}{made.get('name', '')}"
         case "experiments":
             folder, slash, name = str(made.get("name", "")).rpartition("/")
             made["name"] = f"{folder}{slash}{presets['name']}{name}"

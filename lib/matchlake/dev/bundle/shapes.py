@@ -16,7 +16,17 @@ from enum import Enum
 from functools import cache
 from typing import Any, NamedTuple
 
-from databricks.sdk.service import catalog, database, iam, jobs, ml, postgres, sql, workspace
+from databricks.sdk.service import (
+    catalog,
+    database,
+    iam,
+    jobs,
+    ml,
+    postgres,
+    serving,
+    sql,
+    workspace,
+)
 
 from matchlake.dev.bundle.tree import Keyed, Path_, Problem, problem
 
@@ -211,7 +221,16 @@ def resource_shapes() -> dict[str, Shape]:
         "postgres_synced_tables": _of_class(postgres.SyncedTableSyncedTableSpec)
         | {"synced_table_id": Slot(str, required=True)}
         | lifecycle,
+        "model_serving_endpoints": _endpoint()
+        | {"permissions": _PERMISSIONS, "lifecycle": _LIFECYCLE},
     }
+
+
+def _endpoint() -> Shape:
+    """The keys of an endpoint; a bundle does not repeat its name in `config`."""
+    config = _of_class(serving.EndpointCoreConfigInput)
+    inner = {key: slot for key, slot in config.items() if key != "name"}
+    return _of_method(serving.ServingEndpointsAPI.create) | {"config": Slot(inner)}
 
 
 def top_shape() -> Shape:
