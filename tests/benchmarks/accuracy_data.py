@@ -66,7 +66,7 @@ def ml_100k() -> Ratings:
     features = pd.DataFrame(
         {
             "user_id": users["user_id"],
-            "age": pd.checkpoint(users["age"], AGES, right=False).astype(str),
+            "age": pd.cut(users["age"], AGES, right=False).astype(str),
             "gender": users["gender"],
             "occupation": users["occupation"],
             "area": users["zip_code"].str[0],

@@ -164,7 +164,8 @@ def read_rows_for(
     rows = test_rows(test, keys, columns)
     if rows.empty:
         raise InputError(
-            "The test part has no rows that the model takes. Choose more rows, or another split."
+            "There are no rows on which the model can be measured: the test or the validation part "
+            "is empty, or the model takes none of its rows. Choose more rows, or another split."
         )
     return rows
 
