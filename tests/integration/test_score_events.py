@@ -22,7 +22,6 @@ from tests.support.sources import ROOT
 from tests.support.streams import runtime_in
 
 from matchlake.dev.sandbox.topics import create_topic
-from matchlake.errors import ConfigError
 from matchlake.lakehouse.event_streams import run_streams
 from matchlake.runtime import Runtime
 
@@ -72,6 +71,7 @@ def check_once_in_silver(at: Runtime, name: str, events: int) -> int:
     return at.lakehouse.read(f"{name}.scores").count() - events
 
 
+@pytest.mark.soak
 @pytest.mark.local_only
 def test_real_time_takes_a_new_champion_and_silver_has_each_event_once(
     spark: SparkSession, tmp_path: Path, broker: str
@@ -103,24 +103,6 @@ def test_real_time_takes_a_new_champion_and_silver_has_each_event_once(
     runner.join(60)
     assert failed == []
     check_once_in_silver(at, name, 40)
-
-
-@pytest.mark.local_only
-def test_what_cannot_run_is_refused_by_name_before_the_start(
-    spark: SparkSession, tmp_path: Path, broker: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    make_topics(broker, "many", 3)
-    insisting = runtime_in(spark, tmp_path, **scored_conf(broker, "many", mode="real_time"))
-    with pytest.raises(ConfigError, match="3 partitions, each holds a core, and the session has 2"):
-        event_streams(insisting, broker).prepare()
-    caplog.set_level("INFO")
-    automatic = runtime_in(spark, tmp_path, **scored_conf(broker, "many"))
-    (stream,) = event_streams(automatic, broker).prepare()
-    assert not stream.is_real_time
-    assert "many: micro-batches, because topic many has 3 partitions" in caplog.text
-    other = scored_conf(broker, "many", model="n")
-    with pytest.raises(ConfigError, match="n is no model of conf; declared: m"):
-        event_streams(runtime_in(spark, tmp_path, **other), broker).prepare()
 
 
 @pytest.mark.soak

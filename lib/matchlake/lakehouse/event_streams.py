@@ -97,8 +97,8 @@ class EventStreams:
         partitions = require_topic(self.broker, self.config.streams[scoring.stream].topic, seconds)
         for topic in filter(None, (scoring.topic, scoring.dead_letter_topic)):
             require_topic(self.broker, topic, seconds)
+        mark = self.mark(scoring)  # first, so that a later champion is noticed
         query = self._query(name, scoring)
-        mark = self.mark(scoring)
         reason = self._no_real_time(query, partitions)
         if scoring.mode == "real_time" and reason:
             raise ConfigError(f"score_events.streams.{name} cannot run in real time: {reason}.")
