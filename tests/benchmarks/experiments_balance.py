@@ -154,7 +154,7 @@ def categories(options: argparse.Namespace) -> dict[str, Any]:
     """The peak memory and seconds of a process that balances categories of 10,000 values."""
     command = [sys.executable, "-m", "tests.benchmarks.experiments_balance", "--peak"]
     command += ["--rows", str(options.rows), "--threads", str(options.threads)]
-    done = subprocess.run(command, capture_output=True, check=True, text=True)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -217,7 +217,7 @@ def importance(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _shuffles(rows: int, repeats: int) -> list[np.ndarray]:
-    """Those of scikit-learn: each repeat shuffles the positions and the column of the one before."""
+    """As in scikit-learn: a repeat shuffles the positions and the column of the one before."""
     random = np.random.RandomState(5)
     random = np.random.RandomState(random.randint(np.iinfo(np.int32).max + 1))
     positions, places, found = np.arange(rows), np.arange(rows), []

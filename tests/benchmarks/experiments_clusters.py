@@ -117,9 +117,7 @@ def in_memory(options: argparse.Namespace) -> dict[str, Any]:
     ours = fit_clusters(TrainingData(matrix, COLUMNS), chosen, 1)
     seconds = {"ours": round(time.perf_counter() - begin, 2)}
     begin = time.perf_counter()
-    theirs = [
-        KMeans(k, n_init=1, random_state=1).fit(matrix) for k in range(2, options.most + 1)
-    ]
+    theirs = [KMeans(k, n_init=1, random_state=1).fit(matrix) for k in range(2, options.most + 1)]
     seconds["theirs"] = round(time.perf_counter() - begin, 2)
     few = fit_clusters(TrainingData(matrix[:50_000], COLUMNS), chosen, 1)
     differences = []

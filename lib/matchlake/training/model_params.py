@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from matchlake.features.feature_set import PLAIN_NAME, FeatureName, FeatureSet
 from matchlake.features.kinds import Feature
-from matchlake.learners.params import BalanceParams, TrainerParams
+from matchlake.learners.params import BalanceParams, ThresholdParams, TrainerParams
 from matchlake.params import Params, Settable
 from matchlake.schemas import TableName, TableSpec, user_columns_of
 
@@ -96,6 +96,9 @@ class ModelParams(Params):
     """The estimator and its parameters."""
     balance: BalanceParams | None = None
     """What is done about rare classes in the training part; null: nothing."""
+    threshold: ThresholdParams | None = None
+    """How the probability is chosen above which the second of two classes is predicted; null: one
+    half."""
     importance: ImportanceParams = ImportanceParams()
     """How the importance of the features is measured."""
     metric: str | None = None
@@ -147,8 +150,9 @@ class ModelParams(Params):
 
     @model_validator(mode="after")
     def _check_balance(self) -> Self:
-        if self.balance is not None and self.task != "classification":
-            raise ValueError(f"balance is for classification, and the task is {self.task}")
+        for key in ("balance", "threshold"):
+            if getattr(self, key) is not None and self.task != "classification":
+                raise ValueError(f"{key} is for classification, and the task is {self.task}")
         return self
 
     @property

@@ -21,6 +21,7 @@ from matchlake.learners.kmeans import ClusterSweep, fit_clusters
 from matchlake.learners.params import KmeansParams
 from matchlake.learners.protocol import TrainingData
 from matchlake.learners.registry import fit_head
+from matchlake.learners.threshold import with_threshold
 from matchlake.model_store.scoring_model import ScoringModel
 from matchlake.training.model_data import (
     LABEL,
@@ -68,6 +69,13 @@ def train(name: str, params: ModelParams, features: FeatureSet, rows: ModelRows)
     data = TrainingData(matrix, names, label)
     more = balanced(data, params.balance, params.seed, category_columns(fitted))
     head, sweep = _fitted(more, params)
+    if params.threshold is not None:
+        groups = category_columns(fitted)
+
+        def fit_part(part: TrainingData) -> Head:
+            return _fitted(balanced(part, params.balance, params.seed, groups), params)[0]
+
+        head = with_threshold(head, data, params.threshold, params.seed, fit_part)
     found = () if label is None else leaks(matrix, names, label)
     for each in found:
         _log.warning(
@@ -120,7 +128,8 @@ def score(model: ScoringModel, rows: pd.DataFrame) -> Scored:
     made = model.score_numpy(columns)
     truth = rows[LABEL].to_numpy()
     if model.task == "classification":
-        return classified(truth, made["probabilities"], model.head.labels or ())
+        labels, threshold = model.head.labels or (), model.head.decision_threshold
+        return classified(truth, made["probabilities"], labels, threshold)
     if model.task == "regression":
         return Scored(made["prediction"], truth.astype("float64"))
     matrix = np.atleast_2d(model.features.transform_numpy(columns))
