@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from matchlake.formulas.weights import time_decay as time_decay
     from matchlake.io.secrets import Secret as Secret
     from matchlake.io.secrets import SecretRef as SecretRef
+    from matchlake.learners.kmeans import sweep_clusters as sweep_clusters
+    from matchlake.learners.params import KmeansParams as KmeansParams
     from matchlake.model_store.numpy import load_numpy as load_numpy
     from matchlake.model_store.spark import load_model as load_model
     from matchlake.model_store.spark import save_model as save_model
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from matchlake.runtime import Runtime as Runtime
     from matchlake.runtime import start as start
     from matchlake.runtime import start_notebook as start_notebook
+    from matchlake.training.importance import permutation_importance as permutation_importance
 
 __version__ = "0.1.0"
 
@@ -75,6 +78,8 @@ _MODULES = {
     "features.model": ("FeatureModel",),
     "features.scalers": ("MaxAbs", "MinMax", "Robust", "ZScore"),
     "io.secrets": ("Secret", "SecretRef"),
+    "learners.kmeans": ("sweep_clusters",),
+    "learners.params": ("KmeansParams",),
     "model_store.numpy": ("load_numpy",),
     "model_store.spark": ("load_model", "save_model"),
     "recommender.algorithms": ("ALGORITHMS",),
@@ -106,6 +111,7 @@ _MODULES = {
     "recommender.split.result": ("Split",),
     "formulas.weights": ("log_weight", "time_decay"),
     "runtime": ("Runtime", "start", "start_notebook"),
+    "training.importance": ("permutation_importance",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -120,6 +126,7 @@ __all__ = [
     "FactorModel",
     "FeatureModel",
     "FeatureSet",
+    "KmeansParams",
     "MatchboxModel",
     "MatchboxParams",
     "MatchlakeError",
@@ -156,6 +163,7 @@ __all__ = [
     "load_numpy",
     "local_checkpoint",
     "log_weight",
+    "permutation_importance",
     "ranking_metrics",
     "rating_metrics",
     "recommend_rated_items",
@@ -164,6 +172,7 @@ __all__ = [
     "split",
     "start",
     "start_notebook",
+    "sweep_clusters",
     "time_decay",
 ]
 
