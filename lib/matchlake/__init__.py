@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from matchlake.formulas.weights import time_decay as time_decay
     from matchlake.io.secrets import Secret as Secret
     from matchlake.io.secrets import SecretRef as SecretRef
+    from matchlake.learners.kmeans import sweep_clusters as sweep_clusters
+    from matchlake.learners.params import KmeansParams as KmeansParams
     from matchlake.learners.selection.params import SelectParams as SelectParams
     from matchlake.learners.selection.select import select_features as select_features
     from matchlake.model_store.numpy import load_numpy as load_numpy
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from matchlake.runtime import Runtime as Runtime
     from matchlake.runtime import start as start
     from matchlake.runtime import start_notebook as start_notebook
+    from matchlake.training.importance import permutation_importance as permutation_importance
 
 __version__ = "0.1.0"
 
@@ -85,6 +88,8 @@ _MODULES = {
     "io.secrets": ("Secret", "SecretRef"),
     "learners.selection.params": ("SelectParams",),
     "learners.selection.select": ("select_features",),
+    "learners.kmeans": ("sweep_clusters",),
+    "learners.params": ("KmeansParams",),
     "model_store.numpy": ("load_numpy",),
     "model_store.spark": ("load_model", "save_model"),
     "recommender.algorithms": ("ALGORITHMS",),
@@ -121,6 +126,7 @@ _MODULES = {
     "recommender.split.result": ("Split",),
     "formulas.weights": ("log_weight", "time_decay"),
     "runtime": ("Runtime", "start", "start_notebook"),
+    "training.importance": ("permutation_importance",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -137,6 +143,7 @@ __all__ = [
     "FactorModel",
     "FeatureModel",
     "FeatureSet",
+    "KmeansParams",
     "MatchboxModel",
     "MatchboxParams",
     "MatchlakeError",
@@ -178,6 +185,7 @@ __all__ = [
     "load_numpy",
     "local_checkpoint",
     "log_weight",
+    "permutation_importance",
     "ranking_metrics",
     "rating_metrics",
     "recommend_rated_items",
@@ -187,6 +195,7 @@ __all__ = [
     "split",
     "start",
     "start_notebook",
+    "sweep_clusters",
     "time_decay",
 ]
 

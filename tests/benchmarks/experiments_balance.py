@@ -218,7 +218,7 @@ def importance(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _shuffles(rows: int, repeats: int) -> list[np.ndarray]:
-    """Those of scikit-learn: each repeat shuffles the positions of the one before."""
+    """As in scikit-learn: a repeat shuffles the positions and the column of the one before."""
     random = np.random.RandomState(5)
     random = np.random.RandomState(random.randint(np.iinfo(np.int32).max + 1))
     positions, places, found = np.arange(rows), np.arange(rows), []

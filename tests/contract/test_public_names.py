@@ -23,6 +23,7 @@ NAMES = {
     *("MinMax", "MaxAbs", "ZScore", "Robust", "load_feature_set"),
     *("load_config", "start", "start_notebook", "Runtime", "Secret", "SecretRef"),
     *("select_features", "SelectParams", "MatchlakeError"),
+    *("sweep_clusters", "KmeansParams", "permutation_importance"),
 }
 FRAMES = "user_features item_features"
 TAKES = {
@@ -50,6 +51,8 @@ TAKES = {
     "NumpyRecommender.recommend_items": "user k exclude_seen candidates",
     "NumpyRecommender.recommend_users": "item k exclude_seen candidates",
     "NumpyRecommender.fold_in": "users items",
+    "sweep_clusters": "rows columns params keys seed checkpoint",
+    "permutation_importance": "model rows label params by seed",
     "load_config": "env overrides conf_dir",
     "start": "config name",
     "start_notebook": "name env overrides",

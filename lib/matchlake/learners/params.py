@@ -278,3 +278,12 @@ class ClassWeightsParams(Params):
 
 BalanceParams = Annotated[SmoteParams | ClassWeightsParams, Field(discriminator="kind")]
 """What is done about rare classes, by its `kind`."""
+
+
+class ThresholdParams(Params):
+    """The probability above which the second of two classes is predicted, chosen by folds."""
+
+    metric: Literal["f1", "balanced_accuracy", "accuracy"] = "f1"
+    """What the threshold makes largest; f1 is that of the second class."""
+    folds: int = Field(5, ge=2, le=50)
+    """Fits on parts of the training rows; each row is scored by a fit that has not seen it."""

@@ -247,7 +247,9 @@ class _Scorer:
             zeros = np.zeros((len(known), len(self._made.classes) - known.shape[1]))
             scores = np.column_stack([known, zeros]) if zeros.size else known
             names = np.array(self._made.classes)
-            return replace(self._made, prediction=names[known.argmax(axis=1)], scores=scores)
+            cut, chosen = self._model.head.decision_threshold, known.argmax(axis=1)
+            chosen = chosen if cut is None else (known[:, 1] > cut).astype(np.int64)
+            return replace(self._made, prediction=names[chosen], scores=scores)
         rows = self._matrix
         if shuffle is not None:
             rows = rows.copy()

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from matchlake.features.feature_set import PLAIN_NAME, FeatureName, FeatureSet
 from matchlake.features.kinds import Feature
 from matchlake.formulas.heads import Task
-from matchlake.learners.params import BalanceParams, TrainerParams
+from matchlake.learners.params import BalanceParams, ThresholdParams, TrainerParams
 from matchlake.learners.selection.params import SelectParams
 from matchlake.params import Params, Settable
 from matchlake.schemas import TableName, TableSpec, user_columns_of
@@ -112,6 +112,9 @@ class ModelParams(Params):
     the best ones are fitted as if conf had them. Null: no search."""
     balance: BalanceParams | None = None
     """What is done about rare classes in the training part; null: nothing."""
+    threshold: ThresholdParams | None = None
+    """How the probability is chosen above which the second of two classes is predicted; null: one
+    half."""
     importance: ImportanceParams = ImportanceParams()
     """How the importance of the features is measured."""
     metric: str | None = None
@@ -179,10 +182,13 @@ class ModelParams(Params):
 
     @model_validator(mode="after")
     def _check_balance(self) -> Self:
-        if self.balance is not None and self.task != "classification":
-            raise ValueError(f"balance is for classification, and the task is {self.task}")
-        if self.balance is not None and self.trainer.kind == "spark":
-            raise ValueError("balance: the rows of trainer spark stay on the cluster")
+        for key in ("balance", "threshold"):
+            if getattr(self, key) is None:
+                continue
+            if self.task != "classification":
+                raise ValueError(f"{key} is for classification, and the task is {self.task}")
+            if self.trainer.kind == "spark":
+                raise ValueError(f"{key}: the rows of trainer spark stay on the cluster")
         return self
 
     @model_validator(mode="after")

@@ -32,7 +32,7 @@ def model_plots(
     else:
         plots = {"clusters.png": _clusters(scored)}
     if any(each.mean for each in importances.values()):
-        plots["importance.png"] = _importance(importances)
+        plots["importance.png"] = plot_importance(importances)
     return plots
 
 
@@ -113,7 +113,8 @@ def _clusters(scored: Scored) -> "Figure":
     return figure
 
 
-def _importance(importances: Mapping[str, Importance]) -> "Figure":
+def plot_importance(importances: Mapping[str, Importance]) -> "Figure":
+    """The mean importance of the first 20 features, with the spread over the repeats."""
     figure, (panel,) = make_panels(1)
     shown = dict(list(importances.items())[:_FEATURES][::-1])
     values = shown.values()

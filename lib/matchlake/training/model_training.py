@@ -25,6 +25,7 @@ from matchlake.learners.params import KmeansParams
 from matchlake.learners.protocol import TrainingData, TrainingFrame
 from matchlake.learners.registry import fit_head, fit_on_cluster, learner_of
 from matchlake.learners.selection.select import FeatureScores
+from matchlake.learners.threshold import with_threshold
 from matchlake.model_store.scoring_model import ScoringModel
 from matchlake.schemas import quote_identifier
 from matchlake.training.feature_scores import selected
@@ -87,10 +88,8 @@ def train(
     else:
         require_memory(name, params, fitted, fitted.rows)
         matrix, label = training_arrays(fitted, rows.train, params.keys)
-        data = TrainingData(matrix, names, label)
-        more = balanced_rows(data, params, fitted)
-        head, sweep = _fitted(more, params)
-        constant, count, counts = _constant(head, label), len(matrix), row_counts(data, more)
+        head, sweep, counts = _fit_here(TrainingData(matrix, names, label), params, fitted)
+        constant, count = _constant(head, label), len(matrix)
     found = () if label is None else leaks(matrix, names, label)
     for each in found:
         _log.warning(
@@ -120,6 +119,21 @@ def fit_cluster_head(
         return head, np.array([float(frame.agg(F.avg(label)).collect()[0][0])])
     counts: dict[str, int] = dict(frame.groupBy(label).count().collect())
     return head, np.array([counts[each] for each in labels]) / sum(counts.values())
+
+
+def _fit_here(
+    data: TrainingData, params: ModelParams, fitted: FeatureModel
+) -> tuple[Head, ClusterSweep | None, Mapping[str, int]]:
+    """The head, the clusterings of a sweep, and the rows that balance them, in this process."""
+    more = balanced_rows(data, params, fitted)
+    head, sweep = _fitted(more, params)
+    if params.threshold is not None:
+
+        def fit_part(part: TrainingData) -> Head:
+            return _fitted(balanced_rows(part, params, fitted), params)[0]
+
+        head = with_threshold(head, data, params.threshold, params.seed, fit_part)
+    return head, sweep, row_counts(data, more)
 
 
 def balanced_rows(data: TrainingData, params: ModelParams, fitted: FeatureModel) -> TrainingData:
@@ -176,7 +190,8 @@ def score(model: ScoringModel, rows: pd.DataFrame) -> Scored:
     made = model.score_numpy(columns)
     truth = rows[LABEL].to_numpy()
     if model.task == "classification":
-        return classified(truth, made["probabilities"], model.head.labels or ())
+        labels, threshold = model.head.labels or (), model.head.decision_threshold
+        return classified(truth, made["probabilities"], labels, threshold)
     if model.task == "regression":
         return Scored(made["prediction"], truth.astype("float64"))
     matrix = np.atleast_2d(model.features.transform_numpy(columns))

@@ -45,11 +45,18 @@ class Scored:
         return replace(self, **{n: part[rows] for n, part in parts.items() if len(part)})
 
 
-def classified(truth: Array, probabilities: Doubles, classes: tuple[str, ...]) -> Scored:
-    """A scored classification; a class that the model does not know has the probability 0."""
+def classified(
+    truth: Array, probabilities: Doubles, classes: tuple[str, ...], threshold: float | None = None
+) -> Scored:
+    """A scored classification; a class that the model does not know has the probability 0.
+
+    With a threshold the second of two classes is predicted if its probability is above it.
+    """
     unknown = tuple(sorted({*map(str, truth)}.difference(classes)))
     zeros = np.zeros((len(truth), len(unknown)))
-    prediction = np.array(classes, object)[np.argmax(probabilities, axis=1)]
+    chosen = np.argmax(probabilities, axis=1)
+    chosen = chosen if threshold is None else (probabilities[:, 1] > threshold).astype(np.int64)
+    prediction = np.array(classes, object)[chosen]
     scores = np.column_stack([probabilities, zeros])
     return Scored(prediction, truth.astype(object), scores, (*classes, *unknown))
 

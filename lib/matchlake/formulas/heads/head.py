@@ -5,6 +5,7 @@ same code for all kinds (`links`). A row without a score, because a feature is m
 not a number, has null outputs.
 """
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
@@ -42,6 +43,8 @@ class Head(Params):
     """The feature columns that the head reads, in their order."""
     labels: tuple[str, ...] | None = Field(None, min_length=2)
     """The classes of a classification, in the order of their probabilities."""
+    decision_threshold: float | None = Field(None, gt=0, lt=1)
+    """The second of two labels is predicted if its probability is above; null: above one half."""
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
@@ -50,6 +53,13 @@ class Head(Params):
                 raise ValueError(f"{what} has a name twice")
         if any(each in label for label in self.labels or () for each in links.REFUSED_IN_LABELS):
             raise ValueError("a label has the character 0 or 1, which marks a missing one in ONNX")
+        return self
+
+    @model_validator(mode="after")
+    def _check_threshold(self) -> Self:
+        fits = len(self.labels or ()) == 2 and self.output_link() in ("logit", "identity")  # noqa: PLR2004
+        if self.decision_threshold is not None and not fits:
+            raise ValueError("a threshold needs two labels, and the link logit or identity")
         return self
 
     @property
@@ -111,16 +121,24 @@ class Head(Params):
     def outputs_of(self, scores: Matrix) -> dict[str, npt.NDArray[Any]]:
         """The outputs by name, from the scores (rows, scores)."""
         with np.errstate(all="ignore"):
-            return links.in_numpy(self.output_link(), self._labels, scores)
+            return links.in_numpy(self.output_link(), self._labels, scores, self._cut)
 
     def sql_stages(self, dialect: Dialect) -> list[Stage]:
         """Select lists over the feature columns, each over the one before; the last has outputs."""
-        return links.in_sql(self.output_link(), self.labels, self.sql_scores(dialect), dialect)
+        scores = self.sql_scores(dialect)
+        return links.in_sql(self.output_link(), self.labels, scores, dialect, self._cut)
 
     def onnx(self, graph: "Graph", matrix: str) -> Mapping[str, str]:
         """The names of the outputs' tensors, by the name of the output."""
         scores = self.onnx_scores(graph, matrix)
-        return links.in_onnx(self.output_link(), self.labels, scores, graph)
+        return links.in_onnx(self.output_link(), self.labels, scores, graph, self._cut)
+
+    @cached_property
+    def _cut(self) -> float | None:
+        """The threshold as log odds where the score is one, else as it is."""
+        if self.decision_threshold is None or self.output_link() != "logit":
+            return self.decision_threshold
+        return math.log(self.decision_threshold / (1 - self.decision_threshold))
 
     @cached_property
     def _labels(self) -> npt.NDArray[np.object_] | None:

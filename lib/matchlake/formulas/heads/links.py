@@ -8,8 +8,10 @@
 | softmax | one per label | label and probabilities |
 | nearest | the distance to each centre | cluster and distances |
 
-The best score decides the label; of equal scores the first. The exponentials of softmax are of
-differences to the best score, so none overflows.
+The best score decides the label; of equal scores the first. With a decision
+threshold the second of two labels is predicted if its probability is above: `cut` is the threshold
+of the log odds, or of the probability. The exponentials of softmax are of differences to the best
+score, so none overflows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,7 +55,9 @@ def outputs(task: str, labels: Labels) -> list[tuple[str, str, str]]:
     ]
 
 
-def in_numpy(link: Link, labels: Array | None, scores: Array) -> dict[str, Array]:
+def in_numpy(
+    link: Link, labels: Array | None, scores: Array, cut: float | None = None
+) -> dict[str, Array]:
     """The outputs; `labels` has None as one more element at its end."""
     missing = rows_with_nan(scores)
     if link == "nearest":
@@ -63,11 +67,13 @@ def in_numpy(link: Link, labels: Array | None, scores: Array) -> dict[str, Array
         values = scores[:, 0]
         return {PREDICTION: np.exp(values) if link == "exp" else values}
     if link == "logit":
-        chosen = (scores[:, 0] > 0).astype(np.int64)
+        chosen = (scores[:, 0] > (cut or 0.0)).astype(np.int64)
         both = np.column_stack([scores[:, 0], -scores[:, 0]])
         probabilities = 1.0 / (1.0 + np.exp(both))
     else:
         chosen = np.where(missing[:, None], 0.0, scores).argmax(axis=1)
+        if cut is not None:
+            chosen = (scores[:, 1] > cut).astype(np.int64)
         probabilities = scores if link == "identity" else _softmax(scores)
     chosen = np.where(missing, len(labels) - 1, chosen)
     return {PREDICTION: labels[chosen], PROBABILITIES: _emptied(probabilities, missing)}
@@ -84,7 +90,7 @@ def _emptied(values: Array, missing: Array) -> Array:
 
 
 def in_sql(
-    link: Link, labels: Labels, scores: Sequence[str], dialect: Dialect
+    link: Link, labels: Labels, scores: Sequence[str], dialect: Dialect, cut: float | None = None
 ) -> list[dict[str, str]]:
     """Select lists, each over the one before; the first reads the feature columns."""
     names = [f"score:{i}" for i in range(len(scores))]
@@ -94,16 +100,19 @@ def in_sql(
     if labels is None and link != "nearest":
         return [first, {PREDICTION: f"EXP({columns[0]})" if link == "exp" else columns[0]}]
     if labels is not None and link == "logit":
-        return [first, _logit(labels, columns[0], dialect)]
+        return [first, _logit(labels, columns[0], dialect, cut or 0.0)]
     kept = dict(zip(names, columns, strict=True))
     missing = " OR ".join(f"{each} IS NULL" for each in columns)
     extreme = "LEAST" if link == "nearest" else "GREATEST"
     one = columns[0] if len(columns) == 1 else f"{extreme}({', '.join(columns)})"
     second = kept | {"score:best": f"CASE WHEN {missing} THEN NULL ELSE {one} END"}
     best = dialect.identifier("score:best")
-    values = [dialect.text(each) for each in labels] if labels else map(str, range(len(scores)))
+    values = list(map(dialect.text, labels) if labels else map(str, range(len(scores))))
     cases = " ".join(f"WHEN {c} = {best} THEN {v}" for c, v in zip(columns, values, strict=True))
     prediction = f"CASE WHEN {best} IS NULL THEN NULL {cases} END"
+    if cut is not None:
+        above = f"WHEN {columns[1]} > {number_text(cut)} THEN {values[1]} ELSE {values[0]}"
+        prediction = f"CASE WHEN {best} IS NULL THEN NULL {above} END"
     if link == "softmax":
         return [first, second, *_softmax_stages(names, prediction, dialect)]
     listed = f"CASE WHEN {best} IS NULL THEN NULL ELSE {dialect.doubles(columns)} END"
@@ -111,13 +120,14 @@ def in_sql(
     return [first, second, {PREDICTION: prediction, name: listed}]
 
 
-def _logit(labels: Sequence[str], score: str, dialect: Dialect) -> dict[str, str]:
+def _logit(labels: Sequence[str], score: str, dialect: Dialect, cut: float) -> dict[str, str]:
     no, yes = (dialect.text(label) for label in labels)
     one = number_text(1.0)
     both = dialect.doubles([f"({one} / ({one} + EXP({each})))" for each in (score, f"(- {score})")])
     return {
         PREDICTION: (
-            f"CASE WHEN {score} IS NULL THEN NULL WHEN {score} > 0 THEN {yes} ELSE {no} END"
+            f"CASE WHEN {score} IS NULL THEN NULL WHEN {score} > {number_text(cut)} THEN {yes} "
+            f"ELSE {no} END"
         ),
         PROBABILITIES: f"CASE WHEN {score} IS NULL THEN NULL ELSE {both} END",
     }
@@ -139,7 +149,9 @@ def _softmax_stages(names: list[str], prediction: str, dialect: Dialect) -> list
     return [third, fourth | {PREDICTION: label}, {PREDICTION: label, PROBABILITIES: listed}]
 
 
-def in_onnx(link: Link, labels: Labels, scores: str, graph: "Graph") -> Mapping[str, str]:
+def in_onnx(
+    link: Link, labels: Labels, scores: str, graph: "Graph", cut: float | None = None
+) -> Mapping[str, str]:
     """The tensors of the outputs. A row without a prediction has NaN, and the label NULL_TEXT."""
     if labels is None and link != "nearest":
         value = graph.add("Squeeze", scores, graph.integers([1]))
@@ -147,14 +159,15 @@ def in_onnx(link: Link, labels: Labels, scores: str, graph: "Graph") -> Mapping[
     missing = graph.any_missing(scores)
     nan, one = graph.double(float("nan")), graph.double(1.0)
     if link == "logit":
-        first = graph.add("Greater", scores, graph.double(0.0))
-        chosen = graph.add("Squeeze", graph.cast(first, "INT64"), graph.integers([1]))
+        chosen = _above(scores, cut or 0.0, graph)
         both = graph.add("Concat", scores, graph.add("Neg", scores), axis=1)
         values = graph.add("Div", one, graph.add("Add", one, graph.add("Exp", both)))
     else:
         finder = "ArgMin" if link == "nearest" else "ArgMax"
         known = graph.add("Where", missing, graph.double(0.0), scores)
         chosen = graph.add(finder, known, axis=1, keepdims=0)
+        if cut is not None:
+            chosen = _above(graph.sliced(scores, 1, 2, 1), cut, graph)
         values = _softmax_onnx(scores, len(labels or ()), graph) if link == "softmax" else scores
     values = graph.add("Where", missing, nan, values)
     absent = graph.add("Squeeze", missing, graph.integers([1]))
@@ -163,6 +176,12 @@ def in_onnx(link: Link, labels: Labels, scores: str, graph: "Graph") -> Mapping[
         return {PREDICTION: graph.cast(marked, "INT32"), DISTANCES: values}
     label = graph.label(marked, labels)
     return {PREDICTION: label, PROBABILITIES: values}
+
+
+def _above(scores: str, cut: float, graph: "Graph") -> str:
+    """1 for each row whose only score is above, else 0."""
+    above = graph.cast(graph.add("Greater", scores, graph.double(cut)), "INT64")
+    return graph.add("Squeeze", above, graph.integers([1]))
 
 
 def _softmax_onnx(scores: str, count: int, graph: "Graph") -> str:
