@@ -75,7 +75,7 @@ class NumpyBlendModel(NumpyRecommender):
             refuse(self, "recommend_users")
         best = []
         for begin in range(0, max(1, len(entries)), _TOGETHER):
-            rows = np.arange(begin, min(begin + _TOGETHER, len(entries)))
+            rows = np.arange(begin, min(begin + _TOGETHER, len(entries)), dtype=np.int32)
             part = Choice(
                 pick_lists(choice.without, rows),
                 choice.among and pick_lists(choice.among, rows),

@@ -10,6 +10,9 @@ from matchlake.recommender.fit_params import FitParams
 from matchlake.recommender.split.params import SplitParams
 
 _NAME = "blend"
+_SALT = 0x626C656E64
+"""Added to the seed of the split: a test part cut off before with an equal seed and a larger
+fraction has the very rows that a second cut would draw, so that nothing would be left."""
 
 
 class BlendParams(FitParams):
@@ -31,7 +34,7 @@ class BlendParams(FitParams):
     """The weights with the best NDCG of the first `k` items are chosen."""
     steps: int = Field(10, ge=1, le=50)
     """The weights tried are the multiples of 1 / steps that add up to 1."""
-    seed: int = Field(1, ge=0, lt=2**63)
+    seed: int = Field(0, ge=0, lt=2**62)
     """Seed of the validation part, and of the users that are measured."""
 
     @model_validator(mode="after")
@@ -63,7 +66,7 @@ class BlendParams(FitParams):
     def validation(self) -> SplitParams:
         """The split that cuts off the validation part."""
         given = {"test_fraction": self.validation_fraction} if self.split != "last_n" else {}
-        return SplitParams.model_validate({"kind": self.split, "seed": self.seed, **given})
+        return SplitParams.model_validate({"kind": self.split, "seed": _SALT + self.seed, **given})
 
 
 BLEND = BlendParams()

@@ -24,16 +24,17 @@ def choose_weights(
 ) -> tuple[float, ...]:
     """One weight per model, from its lists (`user_id`, `rank`, `item_id`) for the same users.
 
-    `truth` has the pairs of the validation part. The weights with the highest NDCG at `params.k`
-    win; of equal ones the most even. Raises InputError if no user has a list and a pair.
+    `truth` has the pairs (`user_id`, `item_id`) of the validation part. The weights with the
+    highest NDCG at `params.k` win; of equal ones the most even. Raises InputError if no user has a
+    list and a pair.
     """
     require_measurable(truth.num_rows and sum(table.num_rows for table in lists))
     sizes = [table.num_rows for table in (*lists, truth)]
     ends = np.cumsum([0, *sizes])
-    users, items = (
-        codes_of(pa.chunked_array([c for t in (*lists, truth) for c in t[name].chunks]))[0]
-        for name in (USER_ID, ITEM_ID)
-    )
+    # Models may give 64-bit ids for ids of 32 bits.
+    tables = [*(table.select(truth.column_names).cast(truth.schema) for table in lists), truth]
+    whole = pa.concat_tables(tables)
+    users, items = (codes_of(whole[name])[0] for name in (USER_ID, ITEM_ID))
     pairs = users * (int(items.max(initial=0)) + 1) + items
     listed = np.unique(pairs[: ends[-2]])
     parts = np.zeros((len(lists), len(listed)))

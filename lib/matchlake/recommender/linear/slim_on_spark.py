@@ -43,7 +43,9 @@ def fit_on_spark(
     plan = plan_partitions(queries)
     if len(plan.keys) > (needed := 1 + sizes[ITEM] // _ITEMS_PER_TASK):
         plan = plan_partitions(queries, needed)
-    pieces = state.where(F.col("side") == DATA).select("idx", "data")
+    # The rows of `stream_queries` have a column `target`; pieces have no id.
+    target = F.lit(None).cast("int").alias("target")
+    pieces = state.where(F.col("side") == DATA).select("idx", "data", target)
     rows = plan.assemble(
         replicate(pieces, plan, TARGET), route_by_query(queries, plan, QUERY)
     ).mapInArrow(Solve(params), _items_schema(queries.schema))

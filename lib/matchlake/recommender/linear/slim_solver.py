@@ -63,8 +63,8 @@ def slim_weights(users: Csr, params: SlimParams, targets: Positions, threads: in
 def gram_of(users: Csr, room: int, threads: int) -> Gram:
     """The Gram matrix of users x items, with its costliest rows in at most `room` bytes."""
     items = users.transpose()
-    work = np.zeros(users.width)
-    np.add.at(work, users.columns, np.repeat(users.counts(), users.counts()))
+    lengths = np.repeat(users.counts(), users.counts())
+    work = np.bincount(users.columns, lengths, users.width)
     order = np.argsort(-work, kind="stable")[: room // (4 * max(1, users.width))]
     chosen = order[work[order] > _WORTH_KEEPING].astype(np.int32)
     kept = np.zeros((len(chosen), users.width), np.float32)
@@ -74,9 +74,8 @@ def gram_of(users: Csr, room: int, threads: int) -> Gram:
     chunks = range(0, len(chosen), _CHUNK)
     fill = partial(add_rows_to_each, by_item, by_user)
     _mapped(lambda n: fill(chosen[n : n + _CHUNK], kept[n : n + _CHUNK]), chunks, threads)
-    diagonal = np.zeros(users.width, np.float32)
-    np.add.at(diagonal, users.columns, np.square(users.values))
-    return Gram(by_user, by_item, diagonal, kept, place)
+    diagonal = np.bincount(users.columns, np.square(users.values), users.width)
+    return Gram(by_user, by_item, diagonal.astype(np.float32), kept, place)
 
 
 def _mapped(work: Callable[[_In], _Out], parts: Iterable[_In], threads: int) -> list[_Out]:

@@ -13,6 +13,12 @@ from matchlake.recommender.blend.weights import choose_weights
 MODELS = {"ease": {"regularization": 5.0}, "slim": {"l1_regularization": 0.5}, "popularity": {}}
 
 
+def test_ids_of_32_bits_are_taken() -> None:
+    users, items = (pd.factorize(rows()[name])[0].astype(np.int32) for name in rows().columns)
+    model = fit_blend(pd.DataFrame({"user_id": users, "item_id": items}), params())
+    assert len(model.recommend_items(3, 4)) == 4
+
+
 def rows(seed: int = 3) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     taste = rng.random((4, 15)) ** 4

@@ -1,5 +1,7 @@
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,9 +11,11 @@ from sklearn.linear_model import ElasticNet
 from matchlake.engine.csr import Csr
 from matchlake.errors import InputError
 from matchlake.recommender.linear import slim_solver
+from matchlake.recommender.linear.pairs import pack_rows
 from matchlake.recommender.linear.params import SlimParams
 from matchlake.recommender.linear.slim import fit_slim
 from matchlake.recommender.linear.slim_solver import Columns, slim_weights
+from matchlake.recommender.linear.slim_task import DATA, Number, Solve
 
 SHAPES = st.tuples(st.integers(1, 9), st.integers(2, 7))
 COUNTS = arrays(np.float32, SHAPES, elements=st.sampled_from([0, 0, 1, 2]))
@@ -111,7 +115,7 @@ def test_weights_are_equal_for_any_memory_threads_and_company(
     some = slim_weights(csr(values), whole, every[7:150:13], 1)
     expected = dense(kept, 200)[:, 7:150:13]
     np.testing.assert_array_equal(dense(some, 200), expected)
-    assert np.count_nonzero(expected) > 500
+    assert np.count_nonzero(expected) > 200
 
 
 def test_a_model_answers_from_a_table() -> None:
@@ -135,3 +139,36 @@ def test_bad_input_is_refused() -> None:
         fit_slim(rows, SlimParams(value_column="count"))
     with pytest.raises(InputError, match="no interactions"):
         fit_slim(rows.head(0))
+
+
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_the_tasks_of_spark_give_the_weights_of_a_table(tasks: int) -> None:
+    values = drawn(80, 40, 0.3)
+    users, items = np.nonzero(values)
+    rows = pd.DataFrame({"user_id": users, "item_id": [f"i{n:02d}" for n in items]})
+    params = choices(l1_regularization=0.5, l2_regularization=2.0)
+    packed, _ = pack_rows(rows, None)
+    state = pa.Table.from_batches(list(Number()(iter(packed.to_batches()))))
+    pieces = state.filter(pc.equal(state["side"], DATA))
+    found = []
+    for task in range(tasks):
+        mine = state.filter(pc.equal(state["side"], 1)).take(pa.array(range(39 - task, -1, -tasks)))
+        both = pa.concat_tables(
+            [
+                routed(pieces, 0, pa.nulls(len(pieces), pa.string())),
+                routed(mine, 2, mine["item_id"]),
+            ]
+        )
+        found += list(Solve(params)(iter(both.to_batches(max_chunksize=7))))
+    table = pa.Table.from_batches(found).sort_by("idx")
+    assert table["query"].to_pylist() == sorted(set(rows["item_id"]))
+    expected = slim_weights(csr(values), params, np.arange(40, dtype=np.int32), 1)
+    np.testing.assert_array_equal(table["weights"].combine_chunks().flatten(), expected.weights)
+    np.testing.assert_array_equal(table["sources"].combine_chunks().flatten(), expected.sources)
+
+
+def routed(rows: pa.Table, kind: int, query: pa.Array) -> pa.Table:
+    """Rows as `PartitionPlan.assemble` gives them to a task."""
+    columns = {"kind": pa.array([kind] * len(rows), pa.int32()), "query": query}
+    columns |= {"target": pa.nulls(len(rows), pa.int32())}
+    return pa.table(columns | {n: rows[n] for n in ("idx", "n_interactions", "data")})
