@@ -50,6 +50,7 @@ SETTABLE = set(
     train.metric train.refit_on_all_data train.require_better_than_baselines train.resume
     recommend.k recommend.tables recommend.related recommend.min_candidates recommend.clip_range
     model_jobs.names
+    monitor.window_days monitor.level monitor.resamples monitor.sample_rows monitor.min_rows
     maintain.optimize maintain.vacuum maintain.vacuum_hours maintain.fit_checkpoint_days
     """.split()  # noqa: SIM905 - one key per line would be pages
 )
@@ -73,6 +74,7 @@ FIXED = set(
     features.folder features.tables profile.tables training_sets storage.accounts
     tracking.uri tracking.registry tracking.experiment tracking.model tracking.staging
     train.weight recommend.score_pairs_table models maintain.tables maintain.cluster_by
+    monitor.models monitor.retrain
     telemetry.otlp telemetry.app_insights.scope telemetry.app_insights.key telemetry.prometheus
     telemetry.log_analytics.endpoint telemetry.log_analytics.rule telemetry.log_analytics.stream
     telemetry.log_analytics.tenant telemetry.log_analytics.client_id

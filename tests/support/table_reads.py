@@ -22,6 +22,7 @@ END_PRODUCTS = {
     "gold.feature_vocabulary": "people, to understand a feature column",
     "gold.feature_counts": "people, to see unknown values",
     "gold.drift": "people, to see drift",
+    "gold.model_quality": "people, and the report on drift",
     "gold.feature_effects": "people, to understand a model",
     "gold.user_ages": "people: the example of a model in conf/data/movielens.yml",
     "silver.erased_users": "each write of each job, which leaves these users out",
