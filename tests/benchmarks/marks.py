@@ -46,6 +46,11 @@ def _ratios(
 
 
 _SETS = ("ml-100k", "ml-latest-small", "complete-journey", "instacart", "planted")
+_FALSE_ALARMS = ("figures", "false_alarms_per_1000")
+_ALARM_RANGE: tuple[tuple[str, float, Literal["lower", "higher"]], ...] = (
+    ("at least", 30, "higher"),
+    ("at most", 70, "lower"),
+)
 _IMPLICIT = {"feedback": "implicit", "rank": 64}
 CLAIMS: dict[str, tuple[Claim, ...]] = {
     "als": (
@@ -233,6 +238,22 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
         Claim(
             "memory after many requests / after 10,000", "none", 1.02, "lower", ("memory", "ratio")
         ),
+    ),
+    "operate": (
+        Claim("metrics that do not arrive", "none", 0, "lower", ("figures", "metrics_missing")),
+        Claim("payloads with a secret", "none", 0, "lower", ("figures", "secrets_found")),
+        Claim(
+            "a broken endpoint: % of a job's time", "none", 1, "lower", ("figures", "cost_percent")
+        ),
+        *(
+            Claim(f"alarms per 1,000 windows, {side}", "none", mark, better, _FALSE_ALARMS)
+            for side, mark, better in _ALARM_RANGE
+        ),
+        Claim("planted changes found", "none", 1, "higher", ("figures", "planted_found")),
+        Claim("planted features named", "none", 0.95, "higher", ("figures", "planted_named")),
+        Claim("seeded mistakes found", "none", 1, "higher", ("figures", "mistakes_found")),
+        Claim("mistakes in rendered files", "none", 0, "lower", ("figures", "rendered_mistakes")),
+        Claim("widgets without rows", "none", 0, "lower", ("figures", "widgets_without_rows")),
     ),
     "trust": (
         *(

@@ -60,6 +60,7 @@ SETTABLE = set(
     recommend.k recommend.tables recommend.related recommend.min_candidates recommend.clip_range
     model_jobs.names model_jobs.resume serving.port serving.workers serving.refresh_seconds
     score_events.names score_events.batch score_events.trigger online.publish
+    monitor.window_days monitor.level monitor.resamples monitor.sample_rows monitor.min_rows
     maintain.optimize maintain.vacuum maintain.vacuum_hours maintain.fit_checkpoint_days
     """.split()  # noqa: SIM905 - one key per line would be pages
 )
@@ -97,6 +98,7 @@ FIXED = set(
     serving.allow_open serving.max_rows serving.max_body_bytes serving.max_concurrent
     serving.max_connections serving.request_seconds serving.idle_seconds serving.cache
     serving.log.topic serving.log.queue_events serving.log.buffer serving.log.buffer_events
+    monitor.models monitor.retrain
     telemetry.otlp telemetry.app_insights.scope telemetry.app_insights.key telemetry.prometheus
     telemetry.log_analytics.endpoint telemetry.log_analytics.rule telemetry.log_analytics.stream
     telemetry.log_analytics.tenant telemetry.log_analytics.client_id

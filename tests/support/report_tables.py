@@ -9,6 +9,7 @@ from matchlake.ingest.files.tables import lake_files
 from matchlake.ingest.streams.audit_table import batch_log_table
 from matchlake.io.delta import Lakehouse
 from matchlake.lakehouse.views import SCHEMAS, fixed_views
+from matchlake.monitoring.tables import MODEL_QUALITY
 from matchlake.profiling.profile import COLUMN_PROFILES, DRIFT
 from matchlake.schemas import (
     INTERACTIONS,
@@ -102,6 +103,7 @@ def _tables(config: JobConfig) -> list[tuple[TableSpec, list[Row]]]:
         (RELATED_USERS, [{"user_id": "'u1'", "rank": 1, "related_user_id": "'u2'", "score": 0.5}]),
         (MODEL_HISTORY, [history | {"number": 1, "version": "'1'", "reason": "'first'"}]),
         (DRIFT, [_drift()]),
+        (MODEL_QUALITY, [_judged()]),
         (COLUMN_PROFILES, [_profiled("'bar'", 0.75), _profiled("'null'", 0.25)]),
     ]
 
@@ -151,6 +153,11 @@ def _drift() -> Row:
         | {"null_fraction_after": 0.5, "new_categories": "array('x')"}
         | {"gone_categories": "array('y')"}
     )
+
+
+def _judged() -> Row:
+    row: Row = {"model": "'ages'", "window_end": _AT, "alarms": "array('drift')", "note": "'n'"}
+    return row | {"culprit": "'age'", "metric": "'rmse'", "before": 1, "now": 2}
 
 
 def _profiled(kind: str, fraction: float) -> Row:

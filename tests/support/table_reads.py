@@ -24,6 +24,7 @@ END_PRODUCTS = {
     "gold.drift": "people, to see drift",
     "gold.trials": "people, to see what a search has tried",
     "gold.feature_scores": "people, to see why a model reads a column",
+    "gold.model_quality": "people, and the report on drift",
     "gold.feature_effects": "people, to understand a model",
     "gold.user_ages": "people: the example of a model in conf/data/movielens.yml",
     "silver.erased_users": "each write of each job, which leaves these users out",

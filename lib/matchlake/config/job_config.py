@@ -25,6 +25,7 @@ from matchlake.io.secrets import (
 )
 from matchlake.io.storage import check_below, check_place, refuse_keys
 from matchlake.io.telemetry.params import TelemetryParams
+from matchlake.monitoring.params import MonitorParams
 from matchlake.params import Params, nearest
 from matchlake.profiling.params import ProfileParams
 from matchlake.serve.online.params import OnlineParams
@@ -88,6 +89,8 @@ class JobConfig(Params):
     """The models that `train_model` fits and `score_model` applies, by name."""
     model_jobs: ModelJobsParams = ModelJobsParams()
     """The models that one run of these jobs works on."""
+    monitor: MonitorParams = MonitorParams()
+    """The models that `monitor_models` watches."""
     serving: ServingParams = ServingParams()
     """The server of `matchlake serve`."""
     score_events: ScoreEventsParams = ScoreEventsParams()
@@ -170,6 +173,8 @@ class JobConfig(Params):
                 _ = isinstance(model.features, str) and self.features.table_of(model.features)
             except ValueError as error:
                 raise ValueError(f"models.{name}.features: {error}") from None
+        for name in self.monitor.models:
+            _check_known("monitor.models", name, "model", self.models)
         unknown = [name for name in self.model_jobs.names or () if name not in self.models]
         if unknown:
             declared = ", ".join(self.models) or "none"

@@ -14,7 +14,11 @@ from matchlake.profiling.profile import COLUMN_PROFILES
 from matchlake.schemas import INTERACTIONS
 from matchlake.training.history import MODEL_HISTORY
 
-MODEL_OF = {"recommend": "train_recommender", "score_model": "train_model"}
+MODEL_OF = {
+    "recommend": "train_recommender",
+    "score_model": "train_model",
+    "monitor_models": "train_model",
+}
 """Jobs that read a registered model, and the job that registers it."""
 
 
@@ -56,6 +60,11 @@ def tables_read(config: JobConfig) -> dict[str, list[str]]:
         "train_model": [*aliases, *(each.rows for each in models)],
         "publish_online": [each.table for each in config.online.tables.values()],
         "score_model": [*aliases, *(each.score_rows or each.rows for each in models)],
+        "monitor_models": [
+            table
+            for name, each in config.monitor.models.items()
+            for table in (config.models[name].rows, each.rows or config.models[name].rows)
+        ],
     }
     return {job: sorted(set(names)) for job, names in by_job.items()}
 

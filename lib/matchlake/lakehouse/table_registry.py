@@ -8,6 +8,7 @@ from matchlake.ingest.streams.audit_table import batch_log_table
 from matchlake.ingest.tables import stream_table
 from matchlake.io.delta import Lakehouse
 from matchlake.io.erased_users import ERASED_USERS
+from matchlake.monitoring.tables import MODEL_QUALITY
 from matchlake.profiling.profile import COLUMN_PROFILES, DRIFT
 from matchlake.schemas import INTERACTIONS, USER_ID, TableSpec
 from matchlake.search.trial import TRIALS
@@ -54,9 +55,7 @@ def declared_tables(config: JobConfig) -> dict[str, TableSpec]:
         ),
         *ANSWERS.values(),
         *map(predictions_spec, config.models.values()),
-        MODEL_HISTORY,
-        *(TRIALS, FEATURE_SCORES),
-        ERASED_USERS,
+        *(MODEL_HISTORY, MODEL_QUALITY, TRIALS, FEATURE_SCORES, ERASED_USERS),
     ]
     return {spec.name: spec for spec in specs}
 

@@ -28,6 +28,8 @@ _VARIABLES = {
 }
 _WIDTH, _LINE_HEIGHT, _BAR_HEIGHT = 6.4, 2.7, 0.3
 _LONGEST = 34
+_FEWEST = 3
+"""Bars for which a chart has room, so that one bar is not as high as the chart."""
 _STYLE: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -49,7 +51,8 @@ def draw(widget: Widget, rows: pd.DataFrame) -> str:
 
     names = [field.name for field in widget.fields]
     shown = rows.dropna(subset=names[:2])
-    height = 0.8 + _BAR_HEIGHT * len(shown) if widget.kind == "bar" else _LINE_HEIGHT
+    bars = 0.8 + _BAR_HEIGHT * max(len(shown), _FEWEST)
+    height = bars if widget.kind == "bar" else _LINE_HEIGHT
     with mpl.rc_context({**_STYLE, "svg.hashsalt": widget.name}):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
@@ -73,7 +76,7 @@ def _draw_bars(axes: "Axes", widget: Widget, rows: pd.DataFrame) -> None:
     axes.barh(places, values, color=_COLORS[0], height=0.66)
     labels = [shorten(_plain(text), _LONGEST, placeholder="…") for text in rows[category.name]]
     axes.set_yticks(places, labels)
-    axes.invert_yaxis()
+    axes.set_ylim(max(len(rows), _FEWEST) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_visible(False)
     axes.spines["bottom"].set_visible(False)
@@ -105,6 +108,9 @@ def _draw_lines(axes: "Axes", widget: Widget, rows: pd.DataFrame) -> None:
     axes.set_ylabel(y.label)
     if y.kind != "percent" and rows[y.name].min() >= 0 and by is not None:
         axes.set_ylim(bottom=0)
+    if x.kind == "time" and rows[x.name].nunique() == 1:
+        day = pd.Timedelta(hours=12)
+        axes.set_xlim(rows[x.name].iloc[0] - day, rows[x.name].iloc[0] + day)
     _format_axes(axes, widget)
     if by is not None:
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 1.18), ncols=4)

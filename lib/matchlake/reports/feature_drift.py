@@ -4,6 +4,7 @@ from matchlake.profiling.profile import COLUMN_PROFILES, DRIFT
 from matchlake.reports.spec import Field, ReportSpec, Widget
 
 _DRIFT, _PROFILES = DRIFT.name, COLUMN_PROFILES.name
+_QUALITY = "gold.model_quality"
 _LATEST = (
     f"(SELECT d.* FROM {_DRIFT} d JOIN (SELECT table_name, max(version) AS version FROM {_DRIFT}"
     " GROUP BY table_name) USING (table_name, version))"
@@ -85,6 +86,24 @@ FEATURE_DRIFT = ReportSpec(
                 Field("null_fraction_after", "percent", "Null after"),
                 Field("new_categories", "text", "New categories"),
                 Field("gone_categories", "text", "Gone categories"),
+            ),
+        ),
+        Widget(
+            "model_quality",
+            "Models on their latest windows",
+            "table",
+            (_QUALITY,),
+            "SELECT model, window_end, array_join(alarms, ', ') AS alarms, culprit, metric, before,"
+            f" now, note FROM {_QUALITY} ORDER BY window_end DESC, model LIMIT 20",
+            (
+                Field("model", "text", "Model"),
+                Field("window_end", "time", "Until"),
+                Field("alarms", "text", "Alarms"),
+                Field("culprit", "text", "Moved the scores"),
+                Field("metric", "text", "Metric"),
+                Field("before", "number", "On the test part"),
+                Field("now", "number", "Now"),
+                Field("note", "text", "Findings"),
             ),
         ),
     ),

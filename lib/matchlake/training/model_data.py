@@ -42,13 +42,20 @@ class ModelRows:
     """Rows without a label, or without a value in the column of the split."""
 
 
-def read_rows(lake: Lakehouse, name: str, params: ModelParams, features: FeatureSet) -> ModelRows:
+def read_rows(
+    lake: Lakehouse,
+    name: str,
+    params: ModelParams,
+    features: FeatureSet,
+    version: int | None = None,
+) -> ModelRows:
     """Reads and splits the rows; lazy but for one job that counts them, and one for times.
 
+    They are those of a `version` of the table, or of its newest one.
     Raises SchemaError for missing columns, and InputError for more rows than may be fitted, or for
     none.
     """
-    version = lake.version(params.rows)
+    version = lake.version(params.rows) if version is None else version
     frame = lake.read(params.rows, version)
     read = [features.column(each) for each in features.features]
     needed = [*params.keys, *read, *filter(None, [params.label, params.split.column])]
@@ -75,6 +82,13 @@ def read_rows(lake: Lakehouse, name: str, params: ModelParams, features: Feature
         part = _bucket(params.split.seed, params.keys, "test")
         test = test.where(part < int(params.max_rows / expected * _BUCKETS))
     return ModelRows(version, rows.where(~is_test), test, total - count)
+
+
+def with_label(frame: DataFrame, name: str, params: ModelParams) -> DataFrame:
+    """The frame with the label as `LABEL`; null where the column is missing, or has no value."""
+    known = params.label is not None and params.label in frame.columns
+    label = _label(frame, name, params) if known else F.lit(None).cast("double")
+    return frame.withColumn(LABEL, label)
 
 
 def _is_present(frame: DataFrame, column: str) -> Column:

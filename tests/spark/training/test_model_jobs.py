@@ -19,15 +19,18 @@ from tests.support.sources import ROOT
 
 from matchlake.errors import FitError
 from matchlake.io.erased_users import Salt
+from matchlake.io.task_values import collected_task_values
 from matchlake.lakehouse.registered_models import registered_model
 from matchlake.lakehouse.user_erasure import remember_user
 from matchlake.model_store.scoring_folder import load_scoring_model
+from matchlake.monitoring.params import MonitorParams
 from matchlake.runtime import Runtime
 from matchlake.schemas import Column, TableSpec
 from matchlake.training.history import ModelHistory
 
 TRAIN = runpy.run_path(str(ROOT / "jobs" / "train_model.py"))["run"]
 SCORE = runpy.run_path(str(ROOT / "jobs" / "score_model.py"))["run"]
+MONITOR = runpy.run_path(str(ROOT / "jobs" / "monitor_models.py"))["run"]
 ROWS, UNLABELLED = 240, 12
 SHARED: dict[str, Any] = {"rows": "silver.visits", "keys": ["user_id"], "comment": "Scores."}
 SPENT = {"kind": "z_score", "handle_null": "error"}
@@ -227,3 +230,27 @@ def test_each_bad_model_is_named_with_its_cause_and_a_leak_is_a_warning(
         assert re.search(text, causes[f"models.{name}"]), name
     assert "models.leak: feature twice decides the label bought alone" in caplog.text
     assert registered_model(config, at.tracker, "leak").tracker.champion() is not None
+
+
+def test_a_planted_change_opens_the_gate_of_training_and_is_named(at: Runtime) -> None:
+    def gate(days: float) -> tuple[dict[str, str], Any]:
+        watched = {"models": {"buyers": {"time": "seen_at"}}, "window_days": days}
+        monitor = MonitorParams.model_validate(watched | {"resamples": 199})
+        with collected_task_values() as values:
+            MONITOR(replace(at, config=at.config.model_copy(update={"monitor": monitor})))
+        newest = at.lakehouse.read("gold.model_quality").orderBy("window_end").tail(1)[0]
+        return values, newest
+
+    shut, row = gate(1 / 24)
+    assert shut == {"retrain": "false"}
+    assert (row.alarms, row.note) == ([], "0 rows, fewer than 30: not judged")
+    shut, row = gate(36_500)
+    assert shut == {"retrain": "false"}
+    assert row.rows == ROWS - 1, "u3 is erased only by the next write; u7 has no `spent`"
+    assert row.labels == ROWS - UNLABELLED - 1
+    frame, spec = visits(at.spark)
+    at.lakehouse.replace(frame.selectExpr("* EXCEPT (spent)", "spent * 2 AS spent"), spec)
+    opened, row = gate(36_500)
+    assert opened == {"retrain": "true"}
+    assert "drift" in row.alarms
+    assert (row.culprit, row.most_changed) == ("spent", "spent")

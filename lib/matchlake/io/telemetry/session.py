@@ -21,6 +21,7 @@ _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 
 """Bounds of the histograms; all of them are of seconds."""
 _DELAY = 2_000
 """Milliseconds between two exports of spans and of log records."""
+_NOISY = ("opentelemetry", "azure.core", "azure.monitor", "azure.identity")
 _SEVERITIES = {"DEBUG": 5, "INFO": 9, "WARNING": 13, "ERROR": 17, "CRITICAL": 21}
 
 
@@ -55,6 +56,9 @@ class _Session:
     """The recorder that exports."""
 
     def __init__(self, params: TelemetryParams, made: Exporters, job: str, env: str) -> None:
+        # Each failure would be a line there, and some a trace; `Health` says it once.
+        for name in _NOISY:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         from opentelemetry.sdk._logs import LoggerProvider  # noqa: PLC0415 - the extra telemetry
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415

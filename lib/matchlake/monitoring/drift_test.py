@@ -1,0 +1,150 @@
+"""Whether a window of rows differs from the training rows more than chance allows.
+
+Each feature is counted in cells: about twenty quantile bins, or categories, with one for missing
+values. Its measure is the Kolmogorov-Smirnov distance of numbers, or Pearson's chi-square of
+categories. The rows of both sides are then dealt anew, many times: what the measures do there is
+their noise. A feature's score is its measure in units of that noise, and the alarm is about the
+largest score. So the level holds for all features together, and needs no table of thresholds.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Array = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+ScoresOf = Callable[[pd.DataFrame], Array]
+
+_BINS = 20
+_CATEGORIES = 50
+_HALF = 0.5
+
+
+@dataclass(frozen=True)
+class FeatureDrift:
+    """The change of one feature."""
+
+    feature: str
+    measure: float
+    """The distance of the cumulative fractions, or chi-square per row for categories."""
+    score: float
+    """The measure, in standard deviations above its mean under no drift."""
+    psi: float
+    """The population stability index over the same cells; 0 is no change."""
+
+
+@dataclass(frozen=True)
+class DriftTest:
+    """The changes of all features, the largest score first."""
+
+    features: tuple[FeatureDrift, ...]
+    p_value: float
+    """The probability of a largest score like this one without drift."""
+
+
+def compare_inputs(
+    before: pd.DataFrame, after: pd.DataFrame, resamples: int, seed: int
+) -> DriftTest:
+    """Compares the columns that both frames have; both need a row.
+
+    Rows with NaN, infinity or null count in a cell of their own.
+    """
+    names = [name for name in before.columns if name in after.columns]
+    cells = [_cells(before[name], after[name]) for name in names]
+    both, size = len(before) + len(after), len(after)
+    random = np.random.default_rng(seed)
+    observed = np.array([_measure(c, np.arange(both) >= len(before), size) for c in cells])
+    drawn = np.empty((resamples, len(cells)))
+    for at in range(resamples):
+        is_after = np.zeros(both, dtype=bool)
+        is_after[random.permutation(both)[:size]] = True
+        drawn[at] = [_measure(each, is_after, size) for each in cells]
+    mean, spread = drawn.mean(axis=0), drawn.std(axis=0)
+    spread = np.where(spread > 0, spread, np.inf)
+    scores, noise = (observed - mean) / spread, ((drawn - mean) / spread).max(axis=1, initial=0)
+    largest = scores.max(initial=0)
+    p_value = (1 + np.sum(noise >= largest)) / (1 + resamples)
+    found = [
+        FeatureDrift(name, float(m), float(s), _psi(c, len(before)))
+        for name, m, s, c in zip(names, observed, scores, cells, strict=True)
+    ]
+    ordered = sorted(found, key=lambda each: (-each.score, each.feature))
+    return DriftTest(tuple(ordered), float(p_value))
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The cell of each row, those before first; whether the order of cells has a meaning."""
+
+    codes: Codes
+    count: int
+    is_ordered: bool
+
+    @property
+    def totals(self) -> Array:
+        return np.bincount(self.codes, minlength=self.count).astype("float64")
+
+
+def _cells(before: pd.Series, after: pd.Series) -> _Cells:
+    values = pd.concat([before, after], ignore_index=True)
+    if pd.api.types.is_bool_dtype(values) or not pd.api.types.is_numeric_dtype(values):
+        return _categories(values)
+    numbers = values.to_numpy(dtype="float64", na_value=np.nan)
+    is_finite = np.isfinite(numbers)
+    inner = np.linspace(0, 1, _BINS + 1)[1:-1]
+    edges = np.unique(np.quantile(numbers[is_finite], inner)) if is_finite.any() else np.empty(0)
+    codes = np.where(is_finite, np.searchsorted(edges, numbers, side="right"), len(edges) + 1)
+    return _Cells(codes.astype("int64"), len(edges) + 2, is_ordered=True)
+
+
+def _categories(values: pd.Series) -> _Cells:
+    texts = values.map(lambda each: None if each is None else str(each))
+    common = texts.value_counts().index[: _CATEGORIES - 2]
+    codes = pd.Categorical(texts, common).codes.astype("int64")
+    is_null = texts.isna().to_numpy()
+    codes = np.where(codes < 0, np.where(is_null, len(common), len(common) + 1), codes)
+    return _Cells(codes, len(common) + 2, is_ordered=False)
+
+
+def _measure(cells: _Cells, is_after: npt.NDArray[np.bool_], size: int) -> float:
+    after = np.bincount(cells.codes[is_after], minlength=cells.count)
+    totals = cells.totals
+    before = totals - after
+    rest = len(cells.codes) - size
+    if cells.is_ordered:
+        distance = np.cumsum(after) / size - np.cumsum(before) / rest
+        return float(np.max(np.abs(distance)))
+    expected = totals * size / len(cells.codes)
+    filled = expected > 0
+    return float(np.sum((after[filled] - expected[filled]) ** 2 / expected[filled]) / size)
+
+
+def _psi(cells: _Cells, first: int) -> float:
+    """Every cell counts half a row more than it has, so that an empty one has a logarithm."""
+    sides = (cells.codes[:first], cells.codes[first:])
+    b, a = (np.bincount(side, minlength=cells.count) + _HALF for side in sides)
+    b, a = b / b.sum(), a / a.sum()
+    return float(np.sum((a - b) * np.log(a / b)))
+
+
+def moved_scores(
+    scores_of: ScoresOf, before: pd.DataFrame, after: pd.DataFrame, seed: int
+) -> Mapping[str, float]:
+    """By how much the change of each feature moved the mean score; the largest first.
+
+    The scores of the window are compared with those after one column got values of the training
+    rows. `scores_of` gives one score per row and output. Drift and importance are both in it: a
+    feature that drifted without effect, or has an effect without drift, moved nothing.
+    """
+    random = np.random.default_rng(seed)
+    now = np.nanmean(scores_of(after), axis=0)
+    moved = {}
+    for name in after.columns:
+        if name in before.columns:
+            drawn = before[name].iloc[random.integers(0, len(before), len(after))]
+            other = after.assign(**{name: drawn.to_numpy()})
+            moved[name] = float(np.max(np.abs(np.nanmean(scores_of(other), axis=0) - now)))
+    return dict(sorted(moved.items(), key=lambda each: -each[1]))

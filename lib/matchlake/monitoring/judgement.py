@@ -1,0 +1,115 @@
+"""What one window says about one model, and whether it should be trained again."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from matchlake.model_store.scoring_model import ScoringModel
+from matchlake.monitoring.drift_test import Array, DriftTest, compare_inputs, moved_scores
+from matchlake.monitoring.params import MonitorParams
+from matchlake.monitoring.quality_test import QualityTest, compare_quality
+from matchlake.training.model_data import LABEL
+from matchlake.training.model_training import has_prediction, score
+from matchlake.training.task_metrics import Scored
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The findings of a window."""
+
+    rows: int
+    labels: int
+    drift: DriftTest | None
+    """None: too few rows."""
+    quality: QualityTest | None
+    """None: too few labels, or a metric that is not defined."""
+    culprit: str | None
+    """The feature whose change moved the scores most; None without drift."""
+    alarms: tuple[str, ...]
+    """`drift`, `quality`, both or none."""
+    note: str
+    """The findings in words."""
+
+
+def judge_window(
+    model: ScoringModel,
+    metric: str,
+    before: pd.DataFrame,
+    now: pd.DataFrame,
+    params: MonitorParams,
+    seed: int,
+) -> Judgement:
+    """Compares the rows of a window with the test part of the training version.
+
+    Both frames have the columns that the model reads, and the label as `LABEL`, null where it has
+    not arrived. Half of `params.level` is for drift, half for quality.
+    """
+    level = params.level / 2
+    columns = [fitted.column for fitted in model.features.features]
+    inputs = list(dict.fromkeys(columns))
+    before, now = (_drawn(each, params.sample_rows, seed) for each in (before, now))
+    labelled = now[now[LABEL].notna()]
+    if len(now) < params.min_rows or before.empty:
+        note = f"{len(now)} rows, fewer than {params.min_rows}: not judged"
+        return Judgement(len(now), len(labelled), None, None, None, (), note)
+    drift = compare_inputs(before[inputs], now[inputs], params.resamples, seed)
+    drifted = drift.p_value <= level
+    culprit = None
+    if drifted:
+        moved = moved_scores(lambda rows: _scores(model, rows), before[inputs], now[inputs], seed)
+        scores = {each.feature: each.score for each in drift.features}
+        changed = {name: by for name, by in moved.items() if scores[name] > _CHANGED}
+        culprit = next(iter(changed), drift.features[0].feature)
+    quality = None
+    if len(labelled) >= params.min_rows:
+        first, second = _scored(model, before), _scored(model, labelled)
+        if min(len(first), len(second)) >= params.min_rows:
+            quality = compare_quality(metric, first, second, level, params.resamples, seed)
+    worse = quality is not None and quality.low > 0
+    alarms = (*(["drift"] if drifted else []), *(["quality"] if worse else []))
+    note = _note(drift, quality, culprit, len(labelled), params)
+    return Judgement(len(now), len(labelled), drift, quality, culprit, alarms, note)
+
+
+_CHANGED = 2.0
+"""A feature with a smaller score has not changed, so that it did not move the scores."""
+
+
+def _drawn(rows: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
+    return rows if len(rows) <= most else rows.sample(most, random_state=seed)
+
+
+def _scores(model: ScoringModel, rows: pd.DataFrame) -> Array:
+    """One column per output: the probabilities, distances, or the prediction."""
+    made = model.score_numpy({name: rows[name] for name in rows.columns})
+    for name in ("probabilities", "distances"):
+        if name in made:
+            return np.asarray(made[name], dtype="float64")
+    return np.asarray(made["prediction"], dtype="float64").reshape(-1, 1)
+
+
+def _scored(model: ScoringModel, rows: pd.DataFrame) -> Scored:
+    """The rows that the model scores."""
+    scored = score(model, rows)
+    return scored.take(np.flatnonzero(has_prediction(scored)))
+
+
+def _note(
+    drift: DriftTest,
+    quality: QualityTest | None,
+    culprit: str | None,
+    labels: int,
+    params: MonitorParams,
+) -> str:
+    largest = drift.features[0]
+    text = f"inputs: p {drift.p_value:.3f}, most changed {largest.feature} (PSI {largest.psi:.3f})"
+    text += f"; {culprit} moved the scores" if culprit else ""
+    if quality is not None:
+        return (
+            f"{text}; {quality.metric} {quality.now:.4f} after {quality.before:.4f}, "
+            f"p {quality.p_value:.3f}"
+        )
+    if labels < params.min_rows:
+        return f"{text}; {labels} labels, fewer than {params.min_rows}: quality is not known"
+    return f"{text}; the metric has no value on these rows"

@@ -1,0 +1,56 @@
+"""Whether a model is worse on a window than on its test part, beyond the noise of the metric.
+
+Both sides are drawn again with replacement, many times. The noise is the metric's own: what its
+value does from draw to draw. There is no threshold to choose but the level.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from matchlake.training.model_params import LOWER_IS_BETTER
+from matchlake.training.task_metrics import ROW_LOSSES, Scored, mean_loss, metric
+
+
+@dataclass(frozen=True)
+class QualityTest:
+    """One metric on both sides."""
+
+    metric: str
+    before: float
+    """On the test part of the training version."""
+    now: float
+    """On the window."""
+    low: float
+    """How much worse the window is: the quantile `level` over the resamples; above 0 is alarm."""
+    p_value: float
+    """The share of resamples in which the window is not worse."""
+
+
+def compare_quality(
+    name: str, before: Scored, now: Scored, level: float, resamples: int, seed: int
+) -> QualityTest | None:
+    """Compares the metric `name`; None where it is not defined, such as the AUC of one class."""
+    values = metric(before, name), metric(now, name)
+    if not np.isfinite(values).all():
+        return None
+    random = np.random.default_rng(seed)
+    first, second = (_draws(name, each, resamples, random) for each in (before, now))
+    worse = second - first if name in LOWER_IS_BETTER else first - second
+    worse = worse[np.isfinite(worse)]
+    if not len(worse):
+        return None
+    p_value = (1 + np.sum(worse <= 0)) / (1 + len(worse))
+    return QualityTest(name, *values, float(np.quantile(worse, level)), float(p_value))
+
+
+def _draws(
+    name: str, scored: Scored, resamples: int, random: np.random.Generator
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """The metric on each resample."""
+    size = len(scored)
+    drawn = (random.integers(0, size, size) for _ in range(resamples))
+    if name in ROW_LOSSES:
+        losses = ROW_LOSSES[name](scored)
+        return np.array([mean_loss(losses[rows], name) for rows in drawn])
+    return np.array([metric(scored.take(rows), name) for rows in drawn])
