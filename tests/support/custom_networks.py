@@ -45,3 +45,8 @@ def _keras(data: TrainingData, weight: float, outputs: int) -> Any:
     )
     network.set_weights([np.full((len(data.columns), outputs), weight, np.float32)])
     return network
+
+
+def nonsense(data: TrainingData, params: dict[str, Any], seed: int, device: Any) -> dict[str, int]:
+    """Returns no network."""
+    return {"weights": 1}

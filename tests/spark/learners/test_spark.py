@@ -73,7 +73,7 @@ def test_head_equals_the_model_of_spark(frame: DataFrame, tmp_path: Path, name: 
     codes = (
         F.col(label)
         if labels is None
-        else F.array_position(F.array(*map(F.lit, labels)), label) - 1
+        else F.array_position(F.array(*map(F.lit, labels)), F.col(label)) - 1
     )
     vectors = VectorAssembler(inputCols=list(COLUMNS), outputCol=VECTOR).transform(
         frame.withColumn(CODE, codes.cast("double"))

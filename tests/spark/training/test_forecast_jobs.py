@@ -58,7 +58,7 @@ def at(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     runtime = lake_runtime(spark, folder, f"models={json.dumps({'sales': MODEL})}")
     frame = spark.createDataFrame(sales())
     columns = tuple(Column(f.name, f.dataType.simpleString(), f.name) for f in frame.schema)
-    runtime.lakehouse.replace(frame, TableSpec("silver.sales", "Sales.", columns))
+    runtime.lakehouse.replace(frame, TableSpec("silver.sales", "Sales.", columns, user_columns=()))
     TRAIN(runtime)
     SCORE(runtime)
     yield runtime

@@ -79,7 +79,7 @@ def test_a_function_of_the_user_returns_a_network(kind: str) -> None:
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        ({"function": "tests.support.custom_models:nonsense"}, "returned a value of type dict"),
+        ({"function": "tests.support.custom_networks:nonsense"}, "value of type dict"),
         ({"function": "tests.support.custom_networks:{}_wide"}, "gives 2 score.s. per row"),
         ({"learning_rate": 1e30}, "loss of epoch|not finite"),
         ({"device": "cuda"}, "no CUDA device"),

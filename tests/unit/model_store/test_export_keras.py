@@ -41,6 +41,7 @@ def network() -> ScoringModel:
 
 @pytest.mark.soak
 @pytest.mark.frameworks
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # Keras' own, with NumPy 2
 @pytest.mark.parametrize("kind", KINDS if find_spec("keras") else ())
 def test_a_network_goes_through_the_formats_of_keras(
     network: ScoringModel, tmp_path: Path, kind: Format
