@@ -26,7 +26,8 @@ from matchlake.schemas import quote_text
 
 NOT_SEARCHED = (
     "Not erased and not searched: Kafka's topics, until their retention ends; logs of clusters; "
-    "copies outside the lakehouse."
+    "exports of models, for which `matchlake serve` answers erased users as unknown ones; copies "
+    "outside the lakehouse."
 )
 """What an erasure leaves without looking, as a sentence."""
 STILL_FOUND = (
