@@ -67,7 +67,7 @@ PRODUCTION = (
     LazyCommand(
         "serve",
         "matchlake.cli.serve:serve",
-        "Serves a model over HTTP: MLflow's and KServe's protocols, recommendations, metrics.",
+        "Serves a model over HTTP, until Ctrl-C or SIGTERM.",
     ),
     LazyCommand(
         "serve-stream",

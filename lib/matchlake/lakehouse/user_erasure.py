@@ -27,8 +27,9 @@ from matchlake.schemas import quote_text
 
 NOT_SEARCHED = (
     "Not erased and not searched: Kafka's topics, until their retention ends, or, for those of "
-    "serve-stream, until it reads the newly published erased users; logs of clusters; copies "
-    "outside the lakehouse, such as copied Arrow files."
+    "serve-stream, until it reads the newly published erased users; logs of clusters; exports of "
+    "models, for which `matchlake serve` answers erased users as unknown ones; copies outside the "
+    "lakehouse, such as copied Arrow files."
 )
 """What an erasure leaves without looking, as a sentence."""
 STILL_FOUND = (

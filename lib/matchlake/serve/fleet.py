@@ -122,6 +122,7 @@ class Fleet:
                 continue
             _log.error("process %d of the server ended with code %d; it starts again", number, code)
             self._started[number] = now
+            worker.channel.close()
             self._workers[number] = Worker()
             self._workers[number].start({**self._settings, "worker": number}, self._listener)
 

@@ -1,12 +1,11 @@
 """Lists of a recommender for a request: checked parameters, erased users, and the log."""
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matchlake.serve.errors import RequestError
-from matchlake.serve.prediction_log import Answered, now
+from matchlake.serve.prediction_log import Answered, new_id, now
 from matchlake.serve.recommender import MOST_LISTED, Listed, RecommenderServer
 from matchlake.serve.state import State
 
@@ -64,7 +63,7 @@ def logged(
     """Logs lists; the header with their id, or none without a log. Erased users are null."""
     if state.log is None:
         return {}
-    request_id = os.urandom(12).hex()
+    request_id = new_id()
     outputs = {
         "item_id": [each.items for each in lists],
         "score": [each.scores for each in lists],

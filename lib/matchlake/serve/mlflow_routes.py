@@ -1,6 +1,7 @@
 """MLflow's protocol: /invocations, /ping and /version."""
 
-import os
+import asyncio
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -12,7 +13,7 @@ from matchlake.serve.answers import answer
 from matchlake.serve.doors import body_of
 from matchlake.serve.errors import RequestError
 from matchlake.serve.lists import lists_of
-from matchlake.serve.prediction_log import Answered, now
+from matchlake.serve.prediction_log import Answered, new_id, now
 from matchlake.serve.scoring import Scored, ScoringServer
 from matchlake.serve.state import State
 from matchlake.serve.tables import Columns, invocation, parsed
@@ -62,7 +63,8 @@ async def scored_rows(
     if rows <= INLINE_ROWS:
         scored = model.score(columns, hashed=log is not None)
     else:
-        scored = await in_thread(state, lambda: model.score(columns, hashed=log is not None))
+        score = partial(model.score, columns, hashed=log is not None)
+        scored = await asyncio.get_running_loop().run_in_executor(state.pool, score)
     state.metrics.count("matchlake_rows_total", rows)
     if log is None:
         return scored, {}
@@ -78,15 +80,3 @@ async def scored_rows(
         )
     )
     return scored, {"x-prediction-id": request_id}
-
-
-async def in_thread(state: State, work: Any) -> Any:
-    """The result of `work`, which runs in the thread for large requests."""
-    import asyncio  # noqa: PLC0415 - beside its one use
-
-    return await asyncio.get_running_loop().run_in_executor(state.pool, work)
-
-
-def new_id() -> str:
-    """A new id of a request."""
-    return os.urandom(12).hex()

@@ -7,6 +7,7 @@ ends, is lost and counted. With a buffer the events wait in a SQLite file instea
 import json
 import logging
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -236,6 +237,11 @@ def _plain(value: Any) -> Any:
 
 def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
+
+
+def new_id() -> str:
+    """A new id of a request."""
+    return os.urandom(12).hex()
 
 
 def now() -> float:

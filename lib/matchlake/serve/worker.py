@@ -39,12 +39,13 @@ def main(descriptor: int) -> int:
         return 0
     try:
         state = make_state(ServerSettings.model_validate(told))
+        config = _config(state)
     except MatchlakeError as error:
         send(channel, {"error": masked(str(error))})
         return 1
     listener = socket.socket(fileno=descriptors[0])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(state, listener, channel))
+        runner.run(_serve(_Server(config, state), state, listener, channel))
     return 0
 
 
@@ -89,8 +90,9 @@ def _prediction_log(
     return PredictionLog(lambda: KafkaEvents(broker, log.topic), log.queue_events, metrics, buffer)
 
 
-async def _serve(state: State, listener: socket.socket, channel: socket.socket) -> None:
-    server = _Server(_config(state), state)
+async def _serve(
+    server: uvicorn.Server, state: State, listener: socket.socket, channel: socket.socket
+) -> None:
     model = state.model
     watching = asyncio.create_task(state.watch())
     parent = asyncio.create_task(_until_alone(channel, server))

@@ -30,6 +30,9 @@ VALUES = st.recursive(
 )
 KEYS = st.sampled_from(["dataframe_records", "dataframe_split", "inputs", "items", "id", "outputs"])
 FREE = st.dictionaries(KEYS | NAMES, VALUES, max_size=4) | VALUES
+ODD = st.just({}) | st.dictionaries(KEYS, VALUES, max_size=1)
+ITEMS = st.sampled_from(["i0", "i3", "5", "6"])
+SESSIONS = st.dictionaries(ITEMS | TEXTS, NUMBERS | LEAVES, max_size=3) | st.lists(VALUES)
 KINDS = st.sampled_from(["FP64", "BYTES", "INT64", "BOOL", "FP16", 3])
 
 
@@ -52,32 +55,41 @@ def near(rows: list[dict[str, Any]], draw: st.DrawFn) -> Any:
     """A good request with one thing changed."""
     row = {**draw(st.sampled_from(rows))}
     name = draw(st.sampled_from(sorted(row)))
-    row[draw(st.sampled_from([name, "other"]))] = draw(VALUES)
-    form = draw(st.sampled_from(["dataframe_records", "dataframe_split", "inputs", "tensors"]))
+    if draw(st.booleans()):
+        row[draw(st.sampled_from([name, name, name, "other"]))] = draw(LEAVES | VALUES)
+    form = draw(
+        st.sampled_from(["dataframe_records", "dataframe_split", "inputs", "tensors", "items"])
+    )
+    if form == "items":
+        return {form: draw(SESSIONS), **draw(ODD)}
     if form == "dataframe_records":
         return {form: [row] * draw(st.integers(0, 7))}
     if form == "dataframe_split":
-        data = [list(row.values())] * draw(st.integers(0, 3)) + draw(st.lists(VALUES, max_size=1))
+        more = draw(st.just([]) | st.lists(VALUES, max_size=1))
+        data = [list(row.values())] * draw(st.integers(0, 3)) + more
         return {form: {"columns": [*row], "data": data}}
     if form == "inputs":
-        return {form: {key: draw(st.just([value]) | VALUES) for key, value in row.items()}}
+        return {form: {key: [value] for key, value in row.items()} | draw(ODD)}
     shape = st.lists(st.integers(-1, 3), max_size=3) | VALUES
     tensors = [
-        {"name": key, "shape": draw(shape | st.just([1])), "datatype": draw(KINDS), "data": [value]}
+        {"name": key, "shape": [1], "datatype": "BYTES", "data": [value]}
         for key, value in row.items()
     ]
-    return {"inputs": tensors, **draw(st.dictionaries(KEYS, VALUES, max_size=1))}
+    tensors[0] |= draw(ODD | st.fixed_dictionaries({"shape": shape, "datatype": KINDS}))
+    return {"inputs": tensors, **draw(ODD)}
 
 
 def attack(clients: list[tuple[Client, Any]], data: st.DataObject) -> None:
     client, rows = data.draw(st.sampled_from(clients))
-    if data.draw(st.booleans()):
+    if data.draw(st.sampled_from([True, False, False, False])):
         body = data.draw(FREE)
     else:
         body = data.draw(st.composite(lambda draw: near(rows, draw))())
     text = json.dumps(body).encode()
-    cut = data.draw(st.none() | st.integers(0, len(text)))
-    content = text if cut is None else text[:cut] + data.draw(st.binary(max_size=3)) + text[cut:]
+    content = text
+    if data.draw(st.sampled_from([True, False, False, False])):
+        cut = data.draw(st.integers(0, len(text)))
+        content = text[:cut] + data.draw(st.binary(max_size=3)) + text[cut:]
     name = "recommender" if "user_id" in rows[0] else "m"
     for path in ("/invocations", f"/v2/models/{name}/infer", "/recommend"):
         answer = client.post(path, content=content, headers=HEADERS)

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from tests.support.served import Client, export_scoring, json_rows, scoring_model, state_of
 
+from matchlake.errors import ModelError
 from matchlake.model_store.held_out import HeldOut
 from matchlake.model_store.scoring_model import ScoringModel
 from matchlake.model_store.verified import Verified, largest_difference, plain_outputs
 from matchlake.serve.errors import RequestError
+from matchlake.serve.loading import load_served
 from matchlake.serve.values import numbers, texts
 
 
@@ -258,3 +260,18 @@ def test_dates_are_days() -> None:
     for wrong in ("2024-02-30", "20240225", "2024-W09-1", "", 20240225):
         with pytest.raises(RequestError, match="expected a date"):
             texts("d", "date", [wrong])
+
+
+@pytest.mark.soak
+def test_a_folder_of_mlflow_is_served_and_a_changed_one_refused(tmp_path: Path) -> None:
+    import mlflow  # noqa: PLC0415 - takes seconds
+
+    model = scoring_model(2, count=6)
+    path = export_scoring(tmp_path / "folder", model, "7")
+    with Client(state_of(path)) as client:
+        check_forms(client, model)
+    loaded = mlflow.pyfunc.load_model(str(path))
+    assert loaded.unwrap_python_model()._run is not None, "it scores by the graph"
+    path.joinpath("MLmodel").write_text(path.joinpath("MLmodel").read_text() + "\n")
+    with pytest.raises(ModelError, match="was changed after its export"):
+        load_served(path)

@@ -1,0 +1,60 @@
+"""The file of erased users that an erasure writes is the one that a server reads."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from matchlake.config import JobConfig
+from matchlake.errors import ConfigError
+from matchlake.io.erased_users import ErasedUsers, Salt
+from matchlake.lakehouse.erased_hashes import write_hashes
+from matchlake.serve.erased import ErasedUsers as ServedErasedUsers
+
+SALT = Salt(b"a salt of a test")
+
+
+class Lake:
+    """What is asked of a lakehouse: the erased users."""
+
+    def __init__(self, *users: str) -> None:
+        hashes = frozenset(map(SALT.hash, users))
+        self._erased = ErasedUsers(SALT, hashes) if users else None
+
+    def erased_users(self) -> ErasedUsers | None:
+        return self._erased
+
+
+def config(folder: Path, **erase: Any) -> JobConfig:
+    return JobConfig.model_validate(
+        {"env": "local", "lakehouse": str(folder), "checkpoints": "x", "erase": erase}
+    )
+
+
+def test_a_server_knows_the_users_of_the_last_erasure(tmp_path: Path) -> None:
+    conf = config(tmp_path)
+    path = tmp_path / "erased_users.json"
+    served = ServedErasedUsers(path, SALT.key.decode)
+    assert "ann" not in served
+    lake: Any = Lake("ann", "späť")
+    write_hashes(conf, lake)
+    served.refresh()
+    assert [user in served for user in ("ann", "späť", "bob")] == [True, True, False]
+    write_hashes(conf, Lake("ann", "späť", "bob"))  # type: ignore[arg-type]
+    served.refresh()
+    assert "bob" in served
+    assert [each.name for each in tmp_path.iterdir()] == ["erased_users.json"]
+    assert "ann" not in path.read_text()
+    with pytest.raises(ConfigError, match=r"The secret of erase\.salt has changed"):
+        ServedErasedUsers(path, lambda: "another salt")
+    path.write_text("{")
+    with pytest.raises(ConfigError, match="is not the file of erased users"):
+        served.refresh()
+
+
+def test_conf_names_the_file(tmp_path: Path) -> None:
+    named = tmp_path / "volume" / "erased.json"
+    write_hashes(config(tmp_path, hash_file=str(named)), Lake("ann"))  # type: ignore[arg-type]
+    assert named.is_file()
+    write_hashes(config(tmp_path), Lake())  # type: ignore[arg-type]
+    assert not (tmp_path / "erased_users.json").exists()
