@@ -55,7 +55,10 @@ def out_of_fold(
 
     Folds have about equally many rows of each class.
     """
-    fold, draws = np.empty(data.rows, np.int64), uniforms(np.arange(data.rows), seed, 1)
+    fold, draws = (
+        np.empty(data.rows, np.int64),
+        uniforms(np.arange(data.rows, dtype=np.uint64), seed, 1),
+    )
     for each in (is_second, ~is_second):
         rows = np.flatnonzero(each)
         if len(rows) < folds:
