@@ -171,7 +171,8 @@ def test_predictions_are_those_of_the_model_with_reasons_and_without_erased_user
     numbers = at.lakehouse.read("gold.spending").select("prediction").toPandas()["prediction"]
     assert np.isfinite(numbers).all()
     clusters = at.lakehouse.read("gold.segments").select("prediction").distinct().collect()
-    assert {row.prediction for row in clusters} == {0, 1, 2}
+    assert {row.prediction for row in clusters} == set(range(len(clusters)))
+    assert 2 <= len(clusters) <= 4
 
 
 def test_an_equal_model_stays_challenger_and_other_rows_cannot_be_compared(
