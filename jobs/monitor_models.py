@@ -33,7 +33,7 @@ def run(runtime: Runtime) -> None:
         level = logging.WARNING if found.alarms else logging.INFO
         _log.log(level, "%s: %s: %s", name, " and ".join(found.alarms) or "no alarm", found.note)
     if not watched:
-        _log.warning("conf watches no models: see `monitor` in conf/README.md")
+        _log.warning("conf watches no models: see lib/matchlake/monitoring/README.md")
     is_open = bool(alarms) and runtime.config.monitor.retrain
     set_task_value("retrain", str(is_open).lower())
     if failed:

@@ -22,6 +22,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from matchlake.errors import SchemaError, TableError
+from matchlake.io.databricks import on_databricks
 from matchlake.io.delta_schema import (
     shape_differences,
     struct_type,
@@ -303,8 +304,8 @@ class Lakehouse:
         head = f"VIEW {self.name(view.name)} ({columns})"
         comment = f"COMMENT {quote_text(view.comment)} AS"
         if view.has_measures:
-            # Spark 4.2 does not replace a metric view of its session catalog.
-            if not self.catalog:
+            # Spark 4.2 does not replace a metric view; Databricks does, and keeps its grants.
+            if not on_databricks():
                 self.spark.sql(f"DROP VIEW IF EXISTS {self.name(view.name)}")
             metrics = f"WITH METRICS LANGUAGE YAML {comment} $$\n{view.query}\n$$"
             self.spark.sql(f"CREATE OR REPLACE {head} {metrics}")

@@ -21,6 +21,8 @@ ScoresOf = Callable[[pd.DataFrame], Array]
 _BINS = 20
 _CATEGORIES = 50
 _HALF = 0.5
+_CHUNK = 32
+"""Deals at a time: each takes four bytes per row."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,12 @@ def compare_inputs(
     cells = [_cells(before[name], after[name]) for name in names]
     both, size = len(before) + len(after), len(after)
     random = np.random.default_rng(seed)
-    observed = np.array([_measure(c, np.arange(both) >= len(before), size) for c in cells])
-    drawn = np.empty((resamples, len(cells)))
-    for at in range(resamples):
-        is_after = np.zeros(both, dtype=bool)
-        is_after[random.permutation(both)[:size]] = True
-        drawn[at] = [_measure(each, is_after, size) for each in cells]
+    is_after = (np.arange(both) >= len(before)).astype("float32")[None, :]
+    observed = _measures(cells, is_after, size)[0]
+    chunks = [min(_CHUNK, resamples - at) for at in range(0, resamples, _CHUNK)]
+    drawn = np.concatenate(
+        [_measures(cells, _dealt(each, both, size, random), size) for each in chunks]
+    )
     mean, spread = drawn.mean(axis=0), drawn.std(axis=0)
     spread = np.where(spread > 0, spread, np.inf)
     scores, noise = (observed - mean) / spread, ((drawn - mean) / spread).max(axis=1, initial=0)
@@ -83,9 +85,15 @@ class _Cells:
     count: int
     is_ordered: bool
 
-    @property
-    def totals(self) -> Array:
-        return np.bincount(self.codes, minlength=self.count).astype("float64")
+
+def _dealt(
+    times: int, both: int, size: int, random: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """For each deal, 1 for the rows that are dealt to the window."""
+    dealt = np.zeros((times, both), dtype="float32")
+    for row in dealt:
+        row[random.permutation(both)[:size]] = 1
+    return dealt
 
 
 def _cells(before: pd.Series, after: pd.Series) -> _Cells:
@@ -109,17 +117,25 @@ def _categories(values: pd.Series) -> _Cells:
     return _Cells(codes, len(common) + 2, is_ordered=False)
 
 
-def _measure(cells: _Cells, is_after: npt.NDArray[np.bool_], size: int) -> float:
-    after = np.bincount(cells.codes[is_after], minlength=cells.count)
-    totals = cells.totals
-    before = totals - after
-    rest = len(cells.codes) - size
+def _measures(cells: list[_Cells], is_after: npt.NDArray[np.float32], size: int) -> Array:
+    """The measure of each feature, one column each, for each deal."""
+    made = [_measure(each, is_after, size) for each in cells]
+    return np.column_stack(made) if made else np.zeros((len(is_after), 0))
+
+
+def _measure(cells: _Cells, is_after: npt.NDArray[np.float32], size: int) -> Array:
+    rows = len(cells.codes)
+    one_hot = np.zeros((rows, cells.count), dtype="float32")
+    one_hot[np.arange(rows), cells.codes] = 1
+    after = (is_after @ one_hot).astype("float64")  # exact: counts are far below 2**24
+    totals = np.bincount(cells.codes, minlength=cells.count)
     if cells.is_ordered:
-        distance = np.cumsum(after) / size - np.cumsum(before) / rest
-        return float(np.max(np.abs(distance)))
-    expected = totals * size / len(cells.codes)
+        distance = after.cumsum(axis=1) / size - (totals - after).cumsum(axis=1) / (rows - size)
+        return np.asarray(np.abs(distance).max(axis=1))
+    expected = totals * size / rows
     filled = expected > 0
-    return float(np.sum((after[filled] - expected[filled]) ** 2 / expected[filled]) / size)
+    squares = (after[:, filled] - expected[filled]) ** 2 / expected[filled]
+    return np.asarray(squares.sum(axis=1) / size)
 
 
 def _psi(cells: _Cells, first: int) -> float:

@@ -23,6 +23,7 @@ from matchlake.lakehouse.views import (
     SCHEMAS,
     create_views,
     fixed_views,
+    has_metric_views,
     publish_views,
     view_names,
 )
@@ -110,6 +111,7 @@ def test_every_view_and_every_column_is_commented(lakehouse: Lakehouse, config: 
         "gold.users_with_few_ratings",
         "gold.recommendations_with_titles",
         "gold.recommendations_wide",
+        *(["gold.recommendation_metrics"] if has_metric_views() else []),
         FRESHNESS,
         QUARANTINE,
     ]
@@ -256,4 +258,5 @@ def test_without_tables_there_are_no_views(
         ["load_lake", "build_silver"],
         *[["load_lake", "recommend"]] * 3,
         *[["recommend"]] * 3,
+        *([["ingest_events"], *[["build_silver", "recommend"]] * 2] if has_metric_views() else []),
     ]

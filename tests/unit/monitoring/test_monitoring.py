@@ -67,6 +67,7 @@ def test_forty_windows_without_a_change_have_few_alarms() -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 def test_a_thousand_windows_without_a_change_have_alarms_at_their_level(
     tell: Callable[[str], None],
 ) -> None:
