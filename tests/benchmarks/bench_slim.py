@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 from tests.benchmarks.implicit_sets import ml_100k
+from tests.benchmarks.marks import with_marks
 from tests.benchmarks.planted import plant
 from tests.benchmarks.runs import pin, versions
 
@@ -59,7 +60,7 @@ def main() -> None:
         "largest_difference": float(abs(weights["slim"] - weights["fastslim"]).max()),
         "versions": versions("fastslim"),
     }
-    print(json.dumps(result))
+    print(json.dumps(with_marks("slim", result)))
 
 
 def arguments() -> argparse.Namespace:

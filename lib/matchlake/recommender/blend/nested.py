@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from matchlake.engine.arrow import combined
 from matchlake.recommender.protocol import ModelParts
-from matchlake.recommender.sides import INDICES, ITEM, USER
+from matchlake.recommender.sides import INDICES
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -58,7 +58,7 @@ def _rows(rows: Any, name: str, side: int) -> Any:
     column = combined(rows[name])
     column = column.filter(column.is_valid())
     fields = dict(zip([field.name for field in column.type], column.flatten(), strict=True))
-    return pa.table(fields).sort_by(INDICES[(USER, ITEM)[side]])
+    return pa.table(fields).sort_by(INDICES[side])
 
 
 def _named(given: Mapping[str, Mapping[str, _Value]]) -> dict[str, _Value]:

@@ -34,7 +34,7 @@ class SlimParams(FitParams):
     """Weights at or above 0. Otherwise items can count against others; the fit takes longer."""
     tolerance: float = Field(1e-4, gt=0)
     """A fit of an item ends if no step changes a weight by more than this."""
-    max_iterations: int = Field(200, ge=1)
+    max_iterations: int = Field(1000, ge=1)
     """Rounds of steps for one item at most."""
     memory_mb: int = Field(1024, ge=0)
     """MiB that a task has for rows of the item-item matrix; the others are computed when needed."""

@@ -11,6 +11,8 @@ from matchlake.recommender.linear.kernels import Floats, Positions, Rows, add_ro
 
 Array = npt.NDArray[Any]
 
+_SOME = 8
+"""Rounds of steps after which further candidates can become active."""
 _FIRST = 64
 """Candidates that become active at first; later as many as are active already."""
 
@@ -162,16 +164,17 @@ def _descend(
     gram: Gram, problem: Problem, count: int, room: _Room, square: Floats
 ) -> tuple[int, Floats]:
     """Makes the candidates active that gain most, and descends, until none would gain."""
-    used, swept = 0, 0
+    used, swept, moves = 0, 0, False
     while True:
         before, used = used, _activate(gram, problem, count, used, room)
-        if used == before or swept == problem.sweeps:
+        if (used == before and not moves) or swept == problem.sweeps:
             return used, square
         square = _fill_square(gram, before, used, room, square)
         for number in range(used):
             room.slopes[number] = room.gradient[room.active[number]]
+        last = problem.sweeps if used == before else min(swept + _SOME, problem.sweeps)
         moves = True
-        while moves and swept < problem.sweeps:
+        while moves and swept < last:
             moves = _step(gram, problem, used, room, square)
             swept += 1
         for number in range(used):

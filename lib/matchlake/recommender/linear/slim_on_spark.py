@@ -2,7 +2,7 @@
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import BinaryType, StructType
+from pyspark.sql.types import ArrayType, BinaryType, FloatType, IntegerType, StructType
 
 from matchlake.engine.broadcast import (
     QUERY,
@@ -56,4 +56,4 @@ def fit_on_spark(
 def _items_schema(queries: StructType) -> StructType:
     """The rows of items with their weights."""
     kinds = StructType([queries[name] for name in ("query", "idx", "n_interactions")])
-    return kinds.add("sources", "array<int>").add("weights", "array<float>")
+    return kinds.add("sources", ArrayType(IntegerType())).add("weights", ArrayType(FloatType()))

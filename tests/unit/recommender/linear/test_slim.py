@@ -10,7 +10,7 @@ from sklearn.linear_model import ElasticNet
 
 from matchlake.engine.csr import Csr
 from matchlake.errors import InputError
-from matchlake.recommender.linear import slim_solver
+from matchlake.recommender.linear import slim_kernels, slim_solver
 from matchlake.recommender.linear.pairs import pack_rows
 from matchlake.recommender.linear.params import SlimParams
 from matchlake.recommender.linear.slim import fit_slim
@@ -91,6 +91,20 @@ def test_weights_are_those_of_scikit_learn(*, nonnegative: bool) -> None:
         peer.fit(others, values[:, item])
         np.testing.assert_allclose(found[:, item], peer.coef_, atol=1e-5)
     assert 0 < np.count_nonzero(found) < found.size * 0.8
+
+
+def test_weights_of_many_items_are_optimal_within_the_default_iterations() -> None:
+    values = drawn(300, 200, 0.3)
+    params = SlimParams(l1_regularization=0.5, l2_regularization=2.0, tolerance=1e-5)
+    weights, exact = solve(values, params), values.astype(float)
+    slope = exact.T @ (exact - exact @ weights) - 2.0 * weights
+    np.fill_diagonal(slope, 0.0)
+    # No step is above the tolerance; a step is the slope by the sum of squares and the penalty.
+    allowed = 2e-5 * (np.square(exact).sum(axis=0) + 2.0)[:, None] + 1e-4
+    used = weights > 1e-5
+    assert ((exact.T @ exact) > 0.5).sum(axis=0).max() > 2 * slim_kernels._FIRST
+    assert (np.abs(slope - 0.5)[used] <= np.broadcast_to(allowed, slope.shape)[used]).all()
+    assert (slope[~used] <= 0.5 + np.broadcast_to(allowed, slope.shape)[~used]).all()
 
 
 def test_weights_of_two_items_always_together_are_known() -> None:
