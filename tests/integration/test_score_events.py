@@ -93,8 +93,12 @@ def test_real_time_takes_a_new_champion_and_silver_has_each_event_once(
     runner = threading.Thread(target=run, daemon=True)
     runner.start()
     scores(broker, name, 20)
+    first = {query.runId for query in spark.streams.active}
     TestedStreams.versions["now"] = "2"
-    time.sleep(2)
+    deadline = time.monotonic() + 90
+    while not {query.runId for query in spark.streams.active} - first:
+        assert time.monotonic() < deadline, failed
+        time.sleep(0.2)
     send(broker, name, range(20, 40))
     found = scores(broker, name, 40)
     assert {each["model_version"] for each in found} == {"1", "2"}

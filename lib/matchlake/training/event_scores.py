@@ -128,9 +128,10 @@ class EventQuery:
                 f"{SPARK.text(self.params.topic)} AS topic", "_key AS key", f"{value} AS value"
             )
         told = {**dict(zip(SOURCE_FIELDS, _source_sql(), strict=True)), REFUSAL: "_reason"}
+        texts = {name: f"encode(CAST({sql} AS STRING), 'UTF-8')" for name, sql in told.items()}
         headers = ", ".join(
-            f"named_struct('key', {SPARK.text(name)}, 'value', encode({sql}, 'UTF-8'))"
-            for name, sql in told.items()
+            f"named_struct('key', {SPARK.text(name)}, 'value', {text})"
+            for name, text in texts.items()
         )
         return rows.selectExpr(
             f"IF(_reason IS NULL, {SPARK.text(self.params.topic)}, {SPARK.text(letters)}) AS topic",
