@@ -193,7 +193,7 @@ def _scaled_object(params: DeployParams) -> Object | None:
     """KEDA's object: it makes its own autoscaler, which can go to zero. None without Prometheus."""
     if params.scaling.prometheus is None:
         return None
-    query = f'sum(rate(http_requests_total{{service="{params.name}"}}[2m])) or vector(0)'
+    query = f'sum(rate(matchlake_requests_total{{service="{params.name}"}}[2m])) or vector(0)'
     trigger = {
         "type": "prometheus",
         "metadata": {
