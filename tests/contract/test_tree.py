@@ -27,7 +27,7 @@ REGISTRIES = re.compile(
     re.IGNORECASE,
 )
 PLACES = re.compile(r"(?<![\w.])/(?:work|root|home/\w+|Users/\w+)/")
-# They name what they forbid, an option that keeps a path out of a lock, or pip's option for a folder.
+# They name what they forbid, or an option for a folder or against a path in a lock.
 EXEMPT = {
     *("tests/contract/test_tree.py", "Makefile", "CONTRIBUTING.md"),
     "lib/matchlake/model_store/export_wheels.py",
