@@ -26,6 +26,7 @@ ALLOWED = {
     # Spark's Thrift server has no Python API.
     "lib/matchlake/cli/sql/server.py": {"_jvm", "_jsparkSession"},
     # Which executors worked: asked on clusters of our own only, and only on classic Spark.
+    "lib/matchlake/io/job_tags.py": {"_sc"},
     "lib/matchlake/io/spark_executors.py": {"_jsc"},
 }
 ACTIONS = {"collect", "count", "toPandas", "toArrow", "first", "head", "take", "show", "isEmpty"}

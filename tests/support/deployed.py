@@ -1,6 +1,7 @@
 """The bundle's jobs in the sandbox's workspace, made and started by the real client."""
 
 from collections.abc import Mapping
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,15 @@ def deploy_jobs(client: WorkspaceClient, resolved: Resolved, folder: Path) -> di
     """Makes every job, its scripts in `folder`; those that are called before those that call."""
     made: dict[str, int] = {}
     jobs = resolved.jobs
-    for key in sorted(jobs, key=lambda key: "run_job_task" in str(jobs[key])):
+    calls = {
+        key: {
+            resolved.job_ids[task["run_job_task"]["job_id"]]
+            for task in _plain(job)["tasks"]
+            if "run_job_task" in task
+        }
+        for key, job in jobs.items()
+    }
+    for key in TopologicalSorter(calls).static_order():
         settings = _plain(jobs[key])
         for task in settings["tasks"]:
             if "spark_python_task" in task:

@@ -8,6 +8,7 @@ from pyspark.sql import SparkSession
 
 from matchlake.io.delta import Lakehouse
 from matchlake.io.fit_checkpoints import FitCheckpoints
+from matchlake.io.job_tags import cancel_jobs, job_tag
 from matchlake.io.mlflow_tracking import Run
 from matchlake.recommender.algorithms import algorithm_of
 from matchlake.recommender.als.params import AlsParams
@@ -68,17 +69,16 @@ class RecommenderTrials:
         tag = self._tag(report.number)
         checkpoints = self._checkpoints.of(f"trial-{report.number}")
         shutil.rmtree(checkpoints.folder, ignore_errors=True)
-        self._spark.addTag(tag)
         try:
-            fitted = FieldsTarget(self._params.fit_params).with_values(values)
-            return self._measure(self._fit(fitted, report, checkpoints))
+            with job_tag(self._spark, tag):
+                fitted = FieldsTarget(self._params.fit_params).with_values(values)
+                return self._measure(self._fit(fitted, report, checkpoints))
         finally:
-            self._spark.removeTag(tag)
             shutil.rmtree(checkpoints.folder, ignore_errors=True)
 
     def cancel(self, number: int) -> None:
         """Stops the Spark jobs of a trial."""
-        self._spark.interruptTag(self._tag(number))
+        cancel_jobs(self._spark, self._tag(number))
 
     def _fit(self, fitted: FitParams, report: Report, checkpoints: FitCheckpoints) -> Recommender:
         search = self._params.search

@@ -127,7 +127,7 @@ def test_what_needs_python_is_named() -> None:
         EventQuery(SCORING, csv, event_model(), "1").python_reason()
         == "the format csv is read by Python"
     )
-    ruled = event_stream(rules={"small": {"condition": "x < 5", "action": "quarantine"}})
+    ruled = event_stream(rules={"small": {"expression": "x < 5", "action": "quarantine"}})
     assert "has rules" in str(EventQuery(SCORING, ruled, event_model(), "1").python_reason())
     assert EventQuery(SCORING, event_stream(), event_model(), "1").python_reason() is None
 

@@ -212,7 +212,7 @@ BAD = {
 def test_each_bad_model_is_named_with_its_cause_and_a_leak_is_a_warning(
     at: Runtime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    base = MODELS["buyers"] | {"features": {"city": CITY}}
+    base = MODELS["buyers"] | {"features": {"city": CITY}, "balance": None}
     leak = base | {"rows": "silver.leaky", "features": {"twice": {"kind": "number"}}}
     leak |= {"label": "bought", "gate": {"resamples": 20}}
     frame = at.lakehouse.read("silver.visits").selectExpr(

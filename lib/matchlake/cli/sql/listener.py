@@ -17,6 +17,7 @@ from matchlake.cli.sql.output import fetch_answer, print_answer, write_rows
 from matchlake.cli.sql.request import TABLES, Format, Request, conf_time, socket_path
 from matchlake.cli.sql.statements import script_statements
 from matchlake.errors import MatchlakeError
+from matchlake.io.job_tags import cancel_jobs, job_tag
 from matchlake.io.secrets import masked
 
 _LARGEST = 2**20
@@ -65,14 +66,14 @@ def _converse(link: socket.socket, analyst: Analyst, changed: float) -> None:
         send({"accepted": True})
         tag = f"sql-{uuid4().hex}"
         Thread(target=_cancel_at_end, args=[link, analyst, tag], daemon=True).start()
-        analyst.spark.addTag(tag)
-        send({"code": _answer(analyst, request, send)})
+        with job_tag(analyst.spark, tag):
+            send({"code": _answer(analyst, request, send)})
 
 
 def _cancel_at_end(link: socket.socket, analyst: Analyst, tag: str) -> None:
     with suppress(OSError):
         link.recv(1)
-    analyst.spark.interruptTag(tag)
+    cancel_jobs(analyst.spark, tag)
 
 
 def _answer(analyst: Analyst, request: Request, send: Callable[[dict[str, Any]], None]) -> int:
