@@ -26,7 +26,10 @@ OF_PLATFORM = {"pyspark", "delta", "py4j"}
 # Parts of numba and of pydantic; each requires the one version that fits.
 PARTS = {"llvmlite", "pydantic_core"}
 # Imported where it is installed: without it an error names no owner of a taken port.
-OPTIONAL = {"matchlake/io/ports.py": {"psutil"}}
+OPTIONAL = {
+    "matchlake/io/ports.py": {"psutil"},
+    "matchlake/learners/xgboost.py": {"xgboost"},  # of the package xgboost or xgboost-cpu
+}
 PRODUCTION_COMMANDS = (
     *("sql", "sql-server", "profile", "streams status", "reconcile", "replay-quarantine"),
     *("erase-user", "secrets check", "run ingest_events"),

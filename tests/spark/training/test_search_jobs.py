@@ -10,6 +10,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from tests.support.lakes import forget_tables, lake_runtime, small_lake
@@ -147,7 +148,7 @@ def test_a_trial_that_takes_too_long_stops_its_spark_jobs(
             self._spark.range(1).selectExpr(
                 "reflect('java.lang.Thread', 'sleep', 60000L)"
             ).collect()
-        except PySparkException as error:
+        except (PySparkException, Py4JJavaError) as error:
             ended.append(str(error))
             raise
 
