@@ -95,7 +95,7 @@ def planted(number: int) -> dict[str, float]:
         now = monitoring.rows(1_000, random, **{feature: monitoring.PLANTED[feature]})
         judged = monitoring.judged(monitoring.rows(2_000, random), now, seed)
         found += "drift" in judged.alarms
-        named += judged.culprit == feature
+        named += judged.main_feature == feature
     return {"planted_found": found / number, "planted_named": named / number}
 
 

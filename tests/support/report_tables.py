@@ -157,7 +157,7 @@ def _drift() -> Row:
 
 def _judged() -> Row:
     row: Row = {"model": "'ages'", "window_end": _AT, "alarms": "array('drift')", "note": "'n'"}
-    return row | {"culprit": "'age'", "metric": "'rmse'", "before": 1, "now": 2}
+    return row | {"main_feature": "'age'", "metric": "'rmse'", "before": 1, "now": 2}
 
 
 def _profiled(kind: str, fraction: float) -> Row:

@@ -64,7 +64,7 @@ def serve(  # noqa: PLR0913 - the options of a command
 
 
 def _serve(config: "JobConfig", model: str, options: list[str], first: Worker) -> None:
-    """Serves until it is told to stop; `options` are those of the command that exports again."""
+    """Serves until it is stopped; `options` are those of the command that exports again."""
     params = config.serving
     path = Path(model)
     refresh: Callable[[], None] = lambda: None  # noqa: E731 - nothing to refresh

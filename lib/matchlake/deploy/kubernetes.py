@@ -145,7 +145,7 @@ def _container(params: DeployParams, env: str) -> Object:
         "startupProbe": probe | {"periodSeconds": 2, "failureThreshold": 60},
         "readinessProbe": probe | {"periodSeconds": 5, "failureThreshold": 2},
         "livenessProbe": probe | {"periodSeconds": 10, "failureThreshold": 6},
-        # The endpoints are told of the end before the server stops to take requests.
+        # The endpoints learn of the end before the server stops to take requests.
         "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
     }

@@ -57,7 +57,7 @@ class SilverMerge:
     silver: SilverSpec
     lakehouse: Lakehouse = field(repr=False)
     batch_log: str | None = None
-    """The batch log, which tells whether the topic was created more than once."""
+    """The batch log, which shows whether the topic was created more than once."""
 
     def catch_up(self) -> SilverCounts | None:
         """Merges what bronze gained since the last run; None where nothing changed there.

@@ -24,7 +24,7 @@ class Judgement:
     """None: too few rows."""
     quality: QualityTest | None
     """None: too few labels, or a metric that is not defined."""
-    culprit: str | None
+    main_feature: str | None
     """The feature whose change moved the scores most; None without drift."""
     alarms: tuple[str, ...]
     """`drift`, `quality`, both or none."""
@@ -55,12 +55,12 @@ def judge_window(
         return Judgement(len(now), len(labelled), None, None, None, (), note)
     drift = compare_inputs(before[inputs], now[inputs], params.resamples, seed)
     drifted = drift.p_value <= level
-    culprit = None
+    main_feature = None
     if drifted:
         moved = moved_scores(lambda rows: _scores(model, rows), before[inputs], now[inputs], seed)
         scores = {each.feature: each.score for each in drift.features}
         changed = {name: by for name, by in moved.items() if scores[name] > _CHANGED}
-        culprit = next(iter(changed), drift.features[0].feature)
+        main_feature = next(iter(changed), drift.features[0].feature)
     quality = None
     if len(labelled) >= params.min_rows:
         first, second = _scored(model, before), _scored(model, labelled)
@@ -68,8 +68,8 @@ def judge_window(
             quality = compare_quality(metric, first, second, level, params.resamples, seed)
     worse = quality is not None and quality.low > 0
     alarms = (*(["drift"] if drifted else []), *(["quality"] if worse else []))
-    note = _note(drift, quality, culprit, len(labelled), params)
-    return Judgement(len(now), len(labelled), drift, quality, culprit, alarms, note)
+    note = _note(drift, quality, main_feature, len(labelled), params)
+    return Judgement(len(now), len(labelled), drift, quality, main_feature, alarms, note)
 
 
 _CHANGED = 2.0
@@ -98,13 +98,13 @@ def _scored(model: ScoringModel, rows: pd.DataFrame) -> Scored:
 def _note(
     drift: DriftTest,
     quality: QualityTest | None,
-    culprit: str | None,
+    main_feature: str | None,
     labels: int,
     params: MonitorParams,
 ) -> str:
     largest = drift.features[0]
     text = f"inputs: p {drift.p_value:.3f}, most changed {largest.feature} (PSI {largest.psi:.3f})"
-    text += f"; {culprit} moved the scores" if culprit else ""
+    text += f"; {main_feature} moved the scores" if main_feature else ""
     if quality is not None:
         return (
             f"{text}; {quality.metric} {quality.now:.4f} after {quality.before:.4f}, "

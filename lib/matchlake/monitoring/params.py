@@ -7,7 +7,7 @@ from matchlake.schemas import TableName
 
 
 class WatchedModel(Params):
-    """The rows of a model that are new, and how they are told from older ones."""
+    """The rows of a model that are new, and how they differ from older ones."""
 
     time: str = Field(min_length=1)
     """The column with the time of a row: it belongs to the window of that time."""

@@ -18,7 +18,9 @@ MODEL_QUALITY = TableSpec(
         Column("drift_p_value", "DOUBLE", "Probability of such a change without drift"),
         Column("most_changed", "STRING", "The feature that changed most"),
         Column("psi", "DOUBLE", "Its population stability index; 0: no change"),
-        Column("culprit", "STRING", "The feature whose change moved the scores most; null: none"),
+        Column(
+            "main_feature", "STRING", "The feature whose change moved the scores most; null: none"
+        ),
         Column("metric", "STRING", "The metric that decides on the champion"),
         Column("before", "DOUBLE", "The metric on the test part of the training version"),
         Column("now", "DOUBLE", "The metric on the window; null: too few labels"),
@@ -43,7 +45,7 @@ def quality_row(
         None if drift is None else drift.p_value,
         None if largest is None else largest.feature,
         None if largest is None else largest.psi,
-        found.culprit,
+        found.main_feature,
         *(
             (None, None, None, None)
             if quality is None

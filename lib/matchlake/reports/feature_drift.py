@@ -93,13 +93,13 @@ FEATURE_DRIFT = ReportSpec(
             "Models on their latest windows",
             "table",
             (_QUALITY,),
-            "SELECT model, window_end, array_join(alarms, ', ') AS alarms, culprit, metric, before,"
+            "SELECT model, window_end, array_join(alarms, ', ') AS alarms, main_feature, metric, before,"
             f" now, note FROM {_QUALITY} ORDER BY window_end DESC, model LIMIT 20",
             (
                 Field("model", "text", "Model"),
                 Field("window_end", "time", "Until"),
                 Field("alarms", "text", "Alarms"),
-                Field("culprit", "text", "Moved the scores"),
+                Field("main_feature", "text", "Moved the scores"),
                 Field("metric", "text", "Metric"),
                 Field("before", "number", "On the test part"),
                 Field("now", "number", "Now"),

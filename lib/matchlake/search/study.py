@@ -29,7 +29,7 @@ _LONGEST_REASON = 500
 
 
 class Report:
-    """What the fit of one trial tells about its progress."""
+    """What the fit of one trial reports about its progress."""
 
     def __init__(self, number: int, rule: MedianRule, *, prune: bool) -> None:
         self.number = number

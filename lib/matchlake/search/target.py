@@ -126,7 +126,7 @@ class TrainerTarget:
             raise ParameterError(_first(error)) from None
 
     def problem(self, name: str, value: Any) -> str | None:
-        """What scikit-learn says of one value before a fit; of others the fit tells."""
+        """What scikit-learn says of one value before a fit; the fit checks other trainers."""
         try:
             trainer = self.with_values({name: value})
         except ParameterError as error:

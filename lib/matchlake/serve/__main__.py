@@ -8,7 +8,7 @@ def main() -> int:
     """Serves over the channel of the descriptor; the exit code."""
     descriptor = int(sys.argv[1])
     try:
-        from matchlake.serve.worker import main as serve  # noqa: PLC0415 - its lack is told
+        from matchlake.serve.worker import main as serve  # noqa: PLC0415 - its absence is reported
     except ModuleNotFoundError as error:
         from matchlake.serve.settings import send  # noqa: PLC0415
 

@@ -22,7 +22,7 @@ Mark = tuple[tuple[int, int, int], ...]
 class CurrentModel:
     """The model of an export at `path`, or of the export that a pointer in `path` names.
 
-    `on_change` is told of `swaps`, and of `refusals`: exports that are not served.
+    `on_change` is called with `swaps`, and with `refusals`: exports that are not served.
     """
 
     def __init__(self, path: Path, on_change: Callable[[str], None] | None = None) -> None:

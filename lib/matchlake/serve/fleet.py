@@ -42,7 +42,7 @@ class Worker:
         """Sends the settings and the socket to listen at."""
         from matchlake.serve.settings import send  # noqa: PLC0415 - it brings the params classes
 
-        # A process that has ended already has sent the reason, which `wait_ready` tells.
+        # A process that has ended already has sent the reason, which `wait_ready` reports.
         with suppress(OSError):
             send(self.channel, settings, [listener.fileno()])
 

@@ -43,7 +43,7 @@ class Answered(NamedTuple):
 
 
 Done = Callable[[Exception | None], Any]
-"""Is told of the end of a send: the error, or None when the broker has the event."""
+"""Receives the end of a send: the error, or None when the broker has the event."""
 
 
 class Producer(Protocol):

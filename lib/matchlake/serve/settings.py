@@ -1,4 +1,4 @@
-"""What a process of the server is told, and the channel over which it is told."""
+"""The settings of a process of the server, and the channel over which it receives them."""
 
 import json
 import socket

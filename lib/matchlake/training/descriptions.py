@@ -48,7 +48,7 @@ MODEL = (
 
 
 def run_name(params: TrainParams, at: datetime) -> str:
-    """A name that tells runs apart: `train_recommender als ndcg 2026-05-01 10:00`."""
+    """A name that identifies a run: `train_recommender als ndcg 2026-05-01 10:00`."""
     metric = params.metric.partition("_at_")[0]
     return f"train_recommender {params.algorithm} {metric} {at:%Y-%m-%d %H:%M}"
 

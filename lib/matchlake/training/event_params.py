@@ -79,7 +79,7 @@ class ScoreEventsParams(Params):
             raise ValueError(f"names: {unknown[0]} is no stream here; declared: {declared}")
         taken = [each.topic for each in self.streams.values()]
         if len(set(taken)) != len(taken):
-            raise ValueError("two streams write to one topic, so their offsets could not be told")
+            raise ValueError("two streams write to one topic, so their offsets would be ambiguous")
         return self
 
     @property

@@ -254,4 +254,4 @@ def test_a_planted_change_opens_the_gate_of_training_and_is_named(at: Runtime) -
     opened, row = gate(36_500)
     assert opened == {"retrain": "true"}
     assert "drift" in row.alarms
-    assert (row.culprit, row.most_changed) == ("spent", "spent")
+    assert (row.main_feature, row.most_changed) == ("spent", "spent")

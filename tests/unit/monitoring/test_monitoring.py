@@ -91,7 +91,7 @@ def test_a_planted_change_of_a_third_of_a_deviation_is_found_and_named(feature: 
         now = rows(1_000, random, **{feature: PLANTED[feature]})
         found = judged(rows(2_000, random), now, seed)
         assert "drift" in found.alarms, found.note
-        named += found.culprit == feature
+        named += found.main_feature == feature
     assert named >= 19
 
 
@@ -109,7 +109,7 @@ def test_a_change_without_an_effect_on_scores_is_not_the_one_named() -> None:
     found = judged(rows(2_000, random), now, 0)
     assert found.drift is not None
     assert found.drift.features[0].feature == "noise", "it changed most"
-    assert found.culprit == "visits", "it moved the scores"
+    assert found.main_feature == "visits", "it moved the scores"
 
 
 def test_worse_labels_are_an_alarm_of_quality_alone() -> None:
@@ -120,7 +120,7 @@ def test_worse_labels_are_an_alarm_of_quality_alone() -> None:
     assert found.alarms == ("quality",)
     assert found.quality is not None
     assert found.quality.now > found.quality.before
-    assert found.culprit is None
+    assert found.main_feature is None
 
 
 def test_few_rows_and_missing_labels_are_said_and_no_alarm() -> None:

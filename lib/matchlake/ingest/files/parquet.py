@@ -63,7 +63,7 @@ def declared_schema(
     """The declared fields of a file with the fields `schema`.
 
     A list without any item, or whose items are all null, has no type of items in some files, and
-    Spark calls the items integers. Only the footer of the file tells, so it is read then.
+    Spark calls the items integers. Only the footer of the file has the type, so it is read then.
     """
     declared = declared_fields(schema, columns)
     paths = [path_of(name, c) for name, c in columns.items() if c.type == "array<string>"]

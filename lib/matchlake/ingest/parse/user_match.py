@@ -41,7 +41,7 @@ def users_of(record: Mapping[str, Any], paths: Sequence[Path]) -> list[str]:
 
 
 def names_user(paths: Sequence[Path], user: str) -> Callable[[Mapping[str, Any]], bool]:
-    """The function that tells whether a decoded record has the user at one of the paths."""
+    """The function that decides whether a decoded record has the user at one of the paths."""
     return lambda record: user in users_of(record, paths)
 
 
