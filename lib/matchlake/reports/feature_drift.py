@@ -93,7 +93,8 @@ FEATURE_DRIFT = ReportSpec(
             "Models on their latest windows",
             "table",
             (_QUALITY,),
-            "SELECT model, window_end, array_join(alarms, ', ') AS alarms, main_feature, metric, before,"
+            "SELECT model, window_end, array_join(alarms, ', ') AS alarms, "
+            "main_feature, metric, before,"
             f" now, note FROM {_QUALITY} ORDER BY window_end DESC, model LIMIT 20",
             (
                 Field("model", "text", "Model"),
