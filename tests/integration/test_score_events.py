@@ -17,7 +17,7 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from pyspark.sql import SparkSession
 from tests.support.event_models import event, scored_conf
-from tests.support.scored_events import TestedStreams, event_streams
+from tests.support.scored_events import StreamsUnderTest, event_streams
 from tests.support.sources import ROOT
 from tests.support.streams import runtime_in
 
@@ -94,7 +94,7 @@ def test_real_time_takes_a_new_champion_and_silver_has_each_event_once(
     runner.start()
     scores(broker, name, 20)
     first = {query.runId for query in spark.streams.active}
-    TestedStreams.versions["now"] = "2"
+    StreamsUnderTest.versions["now"] = "2"
     deadline = time.monotonic() + 90
     while not {query.runId for query in spark.streams.active} - first:
         assert time.monotonic() < deadline, failed

@@ -20,7 +20,7 @@ from matchlake.runtime import Runtime
 from matchlake.training.event_scores import EventQuery
 
 
-class TestedStreams(EventStreams):
+class StreamsUnderTest(EventStreams):
     """Queries of a model of the tests; its version is that of `versions` now."""
 
     versions: dict[str, str] = {"now": "1"}  # noqa: RUF012 - shared on purpose
@@ -33,9 +33,9 @@ class TestedStreams(EventStreams):
         return self.versions["now"], None
 
 
-def event_streams(at: Runtime, broker: str) -> TestedStreams:
+def event_streams(at: Runtime, broker: str) -> StreamsUnderTest:
     """The streams of a runtime of `scored_conf`."""
-    return TestedStreams(at.config, at.lakehouse, at.tracker, Broker(broker))
+    return StreamsUnderTest(at.config, at.lakehouse, at.tracker, Broker(broker))
 
 
 def main() -> None:
