@@ -37,7 +37,7 @@ PRODUCTION = (
     LazyCommand(
         "report",
         "matchlake.cli.report:report_command",
-        "Writes a report as an HTML page or a dashboard: ingestion, recommendations, drift ...",
+        "Writes a report: ingestion, recommendations, models, drift, user, or all of them.",
     ),
     LazyCommand(
         "streams",

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic import ValidationError
 from tests.support.sources import ROOT
 from typer.testing import CliRunner
 
@@ -17,7 +16,7 @@ from matchlake.deploy.check import check_folder, has_schemas
 from matchlake.deploy.observability import QUESTIONS
 from matchlake.deploy.params import DeployParams
 from matchlake.deploy.render import Target, render, write_files
-from matchlake.errors import ConfigError
+from matchlake.errors import ConfigError, ParameterError
 from matchlake.io.telemetry.names import METRICS
 
 IMAGE = "registry.example.com/matchlake:0.1.0"
@@ -241,7 +240,7 @@ def test_a_seeded_mistake_elsewhere_is_found(tmp_path: Path, target: Target, edi
 def test_conf_that_a_target_would_refuse_is_refused_when_read(
     keys: dict[str, Any], text: str
 ) -> None:
-    with pytest.raises(ValidationError, match=re.escape(text)):
+    with pytest.raises(ParameterError, match=re.escape(text)):
         params(**keys)
 
 

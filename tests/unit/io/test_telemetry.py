@@ -10,11 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 from tests.support.telemetry_servers import Behaviour, Endpoint, endpoint
 
 from matchlake.dev.sandbox.cloud.certificates import make_certificates
-from matchlake.errors import ConfigError
+from matchlake.errors import ConfigError, ParameterError
 from matchlake.io.secrets import SecretRef
 from matchlake.io.secrets.value import Secret
 from matchlake.io.telemetry import count, observe, reporting_to, set_level, step
@@ -230,7 +229,7 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 def test_wrong_conf_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ParameterError):
         TelemetryParams(**wrong)
 
 

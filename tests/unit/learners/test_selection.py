@@ -8,7 +8,6 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from pydantic import ValidationError
 from scipy import stats
 from tests.support.shaped_sets import METHODS, expected_scores, shaped_sets
 
@@ -151,7 +150,7 @@ def test_what_cannot_be_scored_is_refused(label: str, params: Any, text: str) ->
 
 
 def test_fisher_has_no_p_values() -> None:
-    with pytest.raises(ValidationError, match="fisher has no p-values: use top or min_score"):
+    with pytest.raises(ParameterError, match="fisher has no p-values: use top or min_score"):
         SelectParams(method="fisher", max_p_value=0.1)
 
 

@@ -4,10 +4,9 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from pydantic import ValidationError
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-from matchlake.errors import InputError
+from matchlake.errors import InputError, ParameterError
 from matchlake.formulas.heads import LinearHead
 from matchlake.formulas.onnx import Graph
 from matchlake.formulas.sql import DUCKDB
@@ -76,7 +75,7 @@ def test_all_engines_cut_at_the_threshold(estimator: str) -> None:
 
 
 def test_what_has_no_threshold_is_refused() -> None:
-    with pytest.raises(ValidationError, match="a threshold needs two labels"):
+    with pytest.raises(ParameterError, match="a threshold needs two labels"):
         LinearHead(columns=("a",), weights=((1.0,),), intercepts=(0.0,), decision_threshold=0.3)
     data = rows()
     few = TrainingData(data.matrix[:30], COLUMNS, np.array(["a"] * 27 + ["b"] * 3, object))

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 from tests.support.served import Client, export_recommender, state_of
 
+from matchlake.errors import ParameterError
 from matchlake.serve.app import application
 from matchlake.serve.params import ServingParams
 from matchlake.serve.state import State
@@ -122,6 +122,6 @@ def test_a_failure_is_a_500_without_values(folder: Path, caplog: Any) -> None:
 
 
 def test_an_open_address_needs_a_token() -> None:
-    with pytest.raises(ValidationError, match="set token to a secret, or allow_open"):
+    with pytest.raises(ParameterError, match="set token to a secret, or allow_open"):
         ServingParams(host="0.0.0.0")  # noqa: S104 - it is refused
     assert ServingParams(host="0.0.0.0", allow_open=True).host == "0.0.0.0"  # noqa: S104

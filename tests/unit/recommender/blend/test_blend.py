@@ -2,7 +2,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from pydantic import ValidationError
 
 from matchlake.errors import InputError, ParameterError
 from matchlake.recommender.algorithms import algorithm_of
@@ -113,7 +112,7 @@ def test_new_users_are_folded_into_every_model_or_refused() -> None:
     ],
 )
 def test_models_that_cannot_be_fitted_are_named(models: dict[str, object], message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
+    with pytest.raises(ParameterError, match=message):
         params(models=models)
 
 
