@@ -25,10 +25,10 @@ def test_jobs_with_a_tag_are_cancelled_from_another_thread(spark: SparkSession) 
     ]
     for thread in threads:
         thread.start()
-    threads[1].join(60)
     deadline = time.monotonic() + 60
     while "cancelled" not in ended and time.monotonic() < deadline:
         cancel_jobs(spark, "cancelled")  # again, in case its job had not begun
         threads[0].join(0.5)
+    threads[1].join(60)
     assert "SPARK_JOB_CANCELLED" in ended["cancelled"]
     assert ended["kept"] == "finished"

@@ -43,7 +43,7 @@ def test_a_folder_installs_from_its_wheels_and_scores_the_same(tmp_path: Path) -
     pip = (str(ROOT / ".uv" / "bin" / "python"), "-m", "pip")
     made = model()
     held_out = HeldOut.of(made.features, ROWS)
-    unverified = write_export(made, held_out, "folder", path, partial(write_wheels, pip=pip))
+    unverified = write_export(made, held_out, "folder", path, add=partial(write_wheels, pip=pip))
     finish_export(unverified, path, verify_export(unverified)[1])
     assert list((path / "wheels").glob("numba-*.whl"))
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
@@ -66,6 +66,6 @@ def test_a_folder_without_its_wheels_is_not_left(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"for requirements\.txt: no such package: numba"):
         write_export(
             *(made, HeldOut.of(made.features, ROWS), "folder", tmp_path / "model"),
-            partial(write_wheels, pip=pip),
+            add=partial(write_wheels, pip=pip),
         )
     assert list(tmp_path.iterdir()) == []
