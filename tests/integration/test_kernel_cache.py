@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 
+@pytest.mark.soak
 def test_fold_in_user_with_new_and_with_cached_code_gives_the_same_bits(
     tmp_path: Path,
 ) -> None:

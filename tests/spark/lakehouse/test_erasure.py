@@ -157,6 +157,7 @@ def test_an_append_under_way_keeps_its_rows_or_fails(lake: Lakehouse, tmp_path: 
 
 
 @pytest.mark.local_only
+@pytest.mark.soak
 def test_an_append_that_commits_during_the_erasure_keeps_its_rows(
     lake: Lakehouse, tmp_path: Path
 ) -> None:

@@ -64,6 +64,7 @@ def test_recommendations_have_the_known_answers(filled: Lakehouse) -> None:
     assert found["predicted_ratings"] == [("1", 2, 4.0, 1, 0.5)]
 
 
+@pytest.mark.soak
 def test_a_page_of_hostile_titles_is_escaped_and_complete(filled: Lakehouse) -> None:
     sections = [(spec, read_report(filled, spec, USER)) for spec in specs().values()]
     page = render_page(sections, MADE, "<test>", USER)

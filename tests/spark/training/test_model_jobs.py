@@ -175,6 +175,7 @@ def test_predictions_are_those_of_the_model_with_reasons_and_without_erased_user
     assert 2 <= len(clusters) <= 4
 
 
+@pytest.mark.soak
 def test_an_equal_model_stays_challenger_and_other_rows_cannot_be_compared(
     at: Runtime, caplog: pytest.LogCaptureFixture
 ) -> None:

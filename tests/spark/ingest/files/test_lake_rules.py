@@ -106,6 +106,7 @@ def test_rows_that_break_a_rule_are_quarantined_warned_of_or_refused(
     assert lakehouse.version(table) == version
 
 
+@pytest.mark.soak
 def test_the_quarantine_does_not_show_a_row_of_an_erased_user(
     spark: SparkSession, tmp_path: Path
 ) -> None:

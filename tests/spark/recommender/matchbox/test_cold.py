@@ -203,6 +203,7 @@ def test_a_loaded_model_answers_as_the_fitted_one(
     ]
 
 
+@pytest.mark.soak
 def test_nothing_to_fold_in_and_invalid_ratings_are_errors(
     spark: SparkSession, model: MatchboxModel, local: NumpyMatchboxModel
 ) -> None:
