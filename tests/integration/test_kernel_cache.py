@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 @pytest.mark.soak
 def test_fold_in_user_with_new_and_with_cached_code_gives_the_same_bits(
