@@ -27,7 +27,7 @@ PROMETHEUS = "http://prometheus.monitoring:9090"
 
 def params(**keys: Any) -> DeployParams:
     factory = {"workspace": WORKSPACE, "jobs": {"ingest": 1, "train": 2}}
-    return DeployParams.model_validate({"image": IMAGE, "data_factory": factory, **keys})
+    return DeployParams(**{"image": IMAGE, "data_factory": factory, **keys})
 
 
 def written(folder: Path, target: Target, **keys: Any) -> Path:

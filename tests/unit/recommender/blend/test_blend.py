@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -26,8 +28,8 @@ def rows(seed: int = 3) -> pd.DataFrame:
     return pd.DataFrame({"user_id": [f"u{n}" for n in users], "item_id": [f"i{n}" for n in items]})
 
 
-def params(**given: object) -> BlendParams:
-    return BlendParams.model_validate({"models": MODELS, **given})
+def params(**given: Any) -> BlendParams:
+    return BlendParams(**{"models": MODELS, **given})
 
 
 def lists(user: str, *items: str) -> pa.Table:
