@@ -9,7 +9,7 @@ PYTHON ?= python3
 TOOLS := uv==0.13.9 setuptools==84.2.1
 UV := UV_PYTHON_DOWNLOADS=never .uv/bin/uv
 BIN := .venv/bin
-# Tests that run on Spark Connect, too.
+# Tests that run on Spark Connect; on classic Spark they run in the soak.
 ON_CONNECT := $(addprefix tests/spark/,recommender/split recommender/metrics recommender/als/test_execution.py \
 	features/test_fit.py test_serverless_rules.py)
 # The packages of Databricks runtime 17.3 LTS, and the tests that run on them.
@@ -54,8 +54,9 @@ unit: .venv/.installed  ## the quick tests: unit and contract
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak" tests/unit tests/contract
 
 test: .venv/.installed  ## what CI runs: unit, Spark (classic and Connect), contract, integration and bundle tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak" tests/integration
-	@$(BIN)/python -m pytest -n 3 --dist loadfile -m "not soak" --ignore tests/integration
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not soak" tests/integration
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not soak" \
+		--ignore tests/integration $(addprefix --ignore=,$(ON_CONNECT))
 	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak and not local_only" $(ON_CONNECT)
 
 bundle-check: .venv/.installed  ## checks databricks.yml, the jobs and conf against the SDK's types and each other
@@ -63,6 +64,7 @@ bundle-check: .venv/.installed  ## checks databricks.yml, the jobs and conf agai
 
 soak: .venv/.installed .venv-runtime/.installed .venv-deep/.installed  ## the long tests: many kills, whole demos, clusters, Spark 4.0, Keras
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "soak and not frameworks"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak" $(ON_CONNECT)
 	@.venv-deep/bin/python -m pytest -n 0 -m frameworks $(ON_DEEP)
 	@command -v Rscript >/dev/null || echo "not tested: the trainer r, because R is not installed" \
 		"(on Debian: apt install r-base-core r-cran-jsonlite r-cran-randomforest)" >&2

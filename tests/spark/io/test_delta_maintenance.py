@@ -208,6 +208,7 @@ def test_no_table_is_vacuumed_of_files_younger_than_an_hour(
     assert unwritten.exists()
 
 
+@pytest.mark.soak
 def test_a_table_with_a_pending_erasure_is_named_and_not_vacuumed(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

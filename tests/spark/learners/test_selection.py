@@ -39,7 +39,9 @@ def compare(frame: DataFrame, name: str, methods: tuple[str, ...]) -> None:
             assert found.p_value == pytest.approx(p_value, rel=1e-9), (name, method)
 
 
-@pytest.mark.parametrize("name", HARD)
+@pytest.mark.parametrize(
+    "name", [pytest.param(h, marks=[pytest.mark.soak] * ("10,000" in h)) for h in HARD]
+)
 def test_hard_shapes_have_the_scores_of_scipy(spark: SparkSession, name: str) -> None:
     compare(framed(spark, SETS[name].rows), name, QUICK)
 

@@ -88,7 +88,14 @@ def interactions(spark: SparkSession) -> DataFrame:
     return spark.createDataFrame(rows, SCHEMA).repartition(2).localCheckpoint()
 
 
-@pytest.fixture(scope="module", params=list(ALGORITHMS))
+LONG = {"slim", "blend"}
+"""Algorithms whose kernels take long to compile, or that fit others: only in the soak."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(a, marks=[pytest.mark.soak] * (a in LONG)) for a in ALGORITHMS],
+)
 def case(request: pytest.FixtureRequest, interactions: DataFrame) -> Case:
     algorithm = ALGORITHMS[request.param]
     params = algorithm.params_class().model_validate(PARAMS[request.param])

@@ -191,6 +191,7 @@ BUYERS: dict[str, Any] = {
 }
 
 
+@pytest.mark.soak
 def test_a_model_is_searched_and_reads_only_the_columns_that_it_keeps(at: Runtime) -> None:
     frame = at.spark.sql("""
         SELECT concat('u', id) AS user_id, IF(id % 2 = 0, 'Rome', 'Oslo') AS city,

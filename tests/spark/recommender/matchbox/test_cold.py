@@ -152,6 +152,7 @@ def test_related_users_and_items_of_cold_start_rows(
     assert local.related_items("i50", 2)[0][0] != "i50"
 
 
+@pytest.mark.soak
 def test_a_user_known_only_by_features_is_folded_in_as_a_new_one(
     spark: SparkSession, saved: tuple[MatchboxModel, Path]
 ) -> None:
