@@ -143,6 +143,12 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]
     return [_problem(each, model) for each in error.errors(include_url=False)]
 
 
+def first_problem(error: ValidationError) -> str:
+    """The path of the first wrong value and what is wrong with it; never the value."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the whole text'}: {first['msg']}"
+
+
 def _problem(found: Any, model: type[BaseModel]) -> Problem:
     """The problem; a check of the whole conf begins its text with the path of the key."""
     path, text = tuple(map(str, found["loc"])), _text(found, model)

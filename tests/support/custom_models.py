@@ -22,6 +22,19 @@ def mean_label(data: TrainingData, params: dict[str, Any], seed: int) -> LinearH
     )
 
 
+def first_class(data: TrainingData, params: dict[str, Any], seed: int) -> LinearHead:
+    """A classification with the labels of the parameters; the label has texts."""
+    assert data.label is not None
+    assert set(data.label) == {"no", "yes"}
+    return LinearHead(
+        columns=data.columns,
+        labels=tuple(params["labels"]),
+        link="logit",
+        weights=((0.0,) * len(data.columns),),
+        intercepts=(-1.0,),
+    )
+
+
 def raises(data: TrainingData, params: dict[str, Any], seed: int) -> None:
     """Fails."""
     raise RuntimeError("the user's own error")

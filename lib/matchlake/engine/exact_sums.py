@@ -65,7 +65,7 @@ def add_parts(totals: Integers, parts: Doubles, bounds: Doubles) -> None:
 
 
 def total_of(totals: Integers, bounds: Doubles) -> Doubles:
-    """The sums as doubles."""
+    """The sums (...) as doubles, from integer totals (..., PARTS) in units of `bounds`."""
     result = np.zeros(totals.shape[:-1])
     for part in reversed(range(PARTS)):
         result += totals[..., part] * np.ldexp(bounds, -_BITS * (part + 1))

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from matchlake.engine.exact_sums import PARTS, cut
-from matchlake.engine.simd import compiled
-from matchlake.engine.simd_double import DOUBLES, fma8, load8, splat8, store8, where8
+from matchlake.engine.simd import DOUBLES, compiled, fma, load, splat_double, store, where
 
 ROWS = 2 * DOUBLES
 """Rows that are scored at a time."""
@@ -60,34 +59,34 @@ def nearest(groups: Groups, tile: Doubles, group: int, found: Doubles) -> None:
     `tile` is flat: for each column sixteen rows. `found` has sixteen places.
     """
     columns = len(tile) // ROWS
-    none = splat8(-np.inf)
+    none = splat_double(-np.inf)
     best0 = best1 = none
-    at0 = at1 = splat8(0.0)
+    at0 = at1 = splat_double(0.0)
     begin = groups.starts[group]
     for j in range(begin, groups.starts[group + 1], _TOGETHER):
-        a0 = a1 = splat8(groups.halves[j])
-        b0 = b1 = splat8(groups.halves[j + 1])
-        c0 = c1 = splat8(groups.halves[j + 2])
+        a0 = a1 = splat_double(groups.halves[j])
+        b0 = b1 = splat_double(groups.halves[j + 1])
+        c0 = c1 = splat_double(groups.halves[j + 2])
         panel = j * columns
         for c in range(columns):
-            x0, x1 = load8(tile, c * ROWS), load8(tile, c * ROWS + DOUBLES)
-            y = splat8(groups.panels[panel + c * _TOGETHER])
-            a0, a1 = fma8(x0, y, a0), fma8(x1, y, a1)
-            y = splat8(groups.panels[panel + c * _TOGETHER + 1])
-            b0, b1 = fma8(x0, y, b0), fma8(x1, y, b1)
-            y = splat8(groups.panels[panel + c * _TOGETHER + 2])
-            c0, c1 = fma8(x0, y, c0), fma8(x1, y, c1)
-        place = splat8(float(j - begin))
-        at0, best0 = where8(a0, best0, place, at0), where8(a0, best0, a0, best0)
-        at1, best1 = where8(a1, best1, place, at1), where8(a1, best1, a1, best1)
-        place = splat8(float(j - begin + 1))
-        at0, best0 = where8(b0, best0, place, at0), where8(b0, best0, b0, best0)
-        at1, best1 = where8(b1, best1, place, at1), where8(b1, best1, b1, best1)
-        place = splat8(float(j - begin + 2))
-        at0, best0 = where8(c0, best0, place, at0), where8(c0, best0, c0, best0)
-        at1, best1 = where8(c1, best1, place, at1), where8(c1, best1, c1, best1)
-    store8(found, 0, at0)
-    store8(found, DOUBLES, at1)
+            x0, x1 = load(tile, c * ROWS), load(tile, c * ROWS + DOUBLES)
+            y = splat_double(groups.panels[panel + c * _TOGETHER])
+            a0, a1 = fma(x0, y, a0), fma(x1, y, a1)
+            y = splat_double(groups.panels[panel + c * _TOGETHER + 1])
+            b0, b1 = fma(x0, y, b0), fma(x1, y, b1)
+            y = splat_double(groups.panels[panel + c * _TOGETHER + 2])
+            c0, c1 = fma(x0, y, c0), fma(x1, y, c1)
+        place = splat_double(float(j - begin))
+        at0, best0 = where(a0, best0, place, at0), where(a0, best0, a0, best0)
+        at1, best1 = where(a1, best1, place, at1), where(a1, best1, a1, best1)
+        place = splat_double(float(j - begin + 1))
+        at0, best0 = where(b0, best0, place, at0), where(b0, best0, b0, best0)
+        at1, best1 = where(b1, best1, place, at1), where(b1, best1, b1, best1)
+        place = splat_double(float(j - begin + 2))
+        at0, best0 = where(c0, best0, place, at0), where(c0, best0, c0, best0)
+        at1, best1 = where(c1, best1, place, at1), where(c1, best1, c1, best1)
+    store(found, 0, at0)
+    store(found, DOUBLES, at1)
 
 
 @compiled

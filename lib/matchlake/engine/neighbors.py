@@ -1,9 +1,9 @@
 """The k nearest rows of each row, exactly, in double.
 
 Rows of numbers go through the kernel of `top_k` in 32 bits, which gives some more candidates than
-k. They are measured again in double. A bound of the rounding errors says whether a row outside the
-candidates could be nearer; the few rows for which it could are compared with all rows. So are all
-rows if there are categories, because a mismatch is no inner product of few numbers.
+k. Their distances are computed again in double. A bound of the rounding errors says whether a row
+outside the candidates could be nearer. The few rows for which it could are compared with all rows,
+as are all rows if there are categories.
 """
 
 from collections.abc import Callable

@@ -13,7 +13,7 @@ from matchlake.features.kinds import Fitted
 from matchlake.features.numpy_blocks import Matrix
 from matchlake.features.numpy_features import NumpyFeatures, SparseRows
 from matchlake.formulas.sql import SPARK, Dialect, find_dialect
-from matchlake.params import Params
+from matchlake.params import Params, first_problem
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,10 +43,8 @@ class FeatureModel(Params):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            location = ".".join(str(part) for part in first["loc"])
             raise ModelError(
-                f"This is not a feature model of schema version 1: {location}: {first['msg']}."
+                f"This is not a feature model of schema version 1: {first_problem(error)}."
             ) from None
 
     def to_json(self) -> str:

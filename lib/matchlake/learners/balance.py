@@ -1,4 +1,4 @@
-"""What is done about rare classes in a training part, before a fit."""
+"""Balances the classes of a training part before a fit: by synthetic rows, or by weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,7 +31,7 @@ def balanced(
 
 
 def class_weights(label: Any, params: ClassWeightsParams) -> Any:
-    """The weight of each row by its class."""
+    """The weight of each row by its class; raises ParameterError for a class that no row has."""
     codes, values = pd.factorize(label, sort=True)
     counts = np.bincount(codes)
     if params.weights == "balanced":
@@ -44,7 +44,7 @@ def class_weights(label: Any, params: ClassWeightsParams) -> Any:
 
 
 def row_counts(before: TrainingData, after: TrainingData) -> Mapping[str, int]:
-    """The rows of a training part and the synthetic rows behind them, by class."""
+    """The rows before and the synthetic rows, by class: `rows/CLASS` and `synthetic_rows/CLASS`."""
     if before.label is None or after.label is None:
         return {}
     counted = {

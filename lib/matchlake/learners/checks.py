@@ -13,6 +13,8 @@ from matchlake.formulas.numpy import rows_with_nan
 from matchlake.learners.protocol import TrainingData
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+_FEWEST_STEPS = 16
+"""Fewer steps of 32-bit numbers within a standard deviation are refused."""
 
 
 def check_data(data: TrainingData, task: Task) -> None:
@@ -87,6 +89,26 @@ def check_features(data: TrainingData, name: str, *, missing: bool, largest: flo
         raise InputError(
             f"{name} takes no infinite values, and none above {largest:.3g}; these features have "
             f"some: {_listed(data, beyond)}. Scale or clip them first."
+        )
+
+
+def check_digits(data: TrainingData, task: Task, name: str) -> None:
+    """Raises InputError for columns whose values are almost equal in 32 bits."""
+    columns = dict(zip(data.columns, data.matrix.T, strict=True))
+    if task == "regression":
+        columns["the label"] = np.asarray(data.label, np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = {
+            each: values.std() / np.spacing(np.float32(np.abs(values).max()))
+            for each, values in columns.items()
+            if values.min() < values.max()
+        }
+    lost = [each for each, count in steps.items() if not count >= _FEWEST_STEPS]
+    if lost:
+        raise InputError(
+            f"{name} computes in 32 bits, and the digits in which these columns differ are lost "
+            f"there: {', '.join(lost[:10])}. Subtract an offset first: of a feature by the kind "
+            "z_score, of the label in a view."
         )
 
 

@@ -19,8 +19,8 @@ class Measures:
     inertia: float
     """The sum of the squared distances to the nearest centre."""
     silhouette: float
-    """The mean simplified silhouette: (b - a) / max(a, b), with the distances a to the nearest
-    centre and b to the second one (Hruschka et al. 2004)."""
+    """The mean simplified silhouette (Hruschka et al. 2004): (b - a) / max(a, b). Here a is the
+    distance to the nearest centre, and b that to the second one."""
     davies_bouldin: float
     """The mean over clusters of the worst ratio of their spreads to the distance of their means
     (Davies and Bouldin 1979); smaller is better."""

@@ -1,4 +1,4 @@
-"""The passes of a clustering over its rows."""
+"""The passes of a clustering over its rows; each is a `Pass` of `cluster_rows`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Moments:
     """So many distinct rows are kept at most."""
 
     def start(self) -> State:
-        """No rows."""
+        """See `Pass`."""
         columns = len(self.bounds)
         return _no_rows(columns) | {
             "sums": np.zeros((2, columns, PARTS), np.int64),
@@ -32,7 +32,7 @@ class Moments:
         }
 
     def add(self, state: State, block: Block) -> None:
-        """Adds the rows of a block."""
+        """See `Pass`."""
         for power, values in enumerate((block.rows, np.square(block.rows))):
             bounds = self.bounds ** (power + 1)
             add_parts(state["sums"][power], cut_arrays(values, bounds).sum(axis=0), bounds)
@@ -45,7 +45,7 @@ class Moments:
             state["distinct"] = self._distinct(state["distinct"], block.rows[start : start + 1024])
 
     def merge(self, one: State, other: State) -> State:
-        """The rows of both."""
+        """See `Pass`."""
         merged = dict(one)
         merged["sums"] = one["sums"] + other["sums"]
         _keep(merged, other["keys"], other["ids"], other["rows"], self.sample)
@@ -71,11 +71,11 @@ class Oversample:
     count: int
 
     def start(self) -> State:
-        """No rows."""
+        """See `Pass`."""
         return _no_rows(self.centers.shape[1])
 
     def add(self, state: State, block: Block) -> None:
-        """Adds the rows of a block."""
+        """See `Pass`."""
         places = np.empty(len(block.rows), np.int64)
         assign_rows(block.rows, self.candidates, 0, places)
         apart = np.square(block.rows - self.centers[places]).sum(axis=1)
@@ -87,7 +87,7 @@ class Oversample:
         _keep(state, keys[chosen], block.ids[chosen], block.rows[chosen], self.count)
 
     def merge(self, one: State, other: State) -> State:
-        """The rows of both."""
+        """See `Pass`."""
         merged = dict(one)
         _keep(merged, other["keys"], other["ids"], other["rows"], self.count)
         return merged
@@ -101,7 +101,7 @@ class Assign:
     bounds: Doubles
 
     def start(self) -> State:
-        """No rows."""
+        """See `Pass`."""
         centers, columns = int(self.groups.first[-1]), len(self.bounds)
         return {
             "counts": np.zeros(centers, np.int64),
@@ -109,7 +109,7 @@ class Assign:
         }
 
     def add(self, state: State, block: Block) -> None:
-        """Adds the rows of a block."""
+        """See `Pass`."""
         centers, columns = state["sums"].shape[:2]
         parts = np.zeros((centers, PARTS * columns))
         sum_nearest(block.rows, self.groups, self.bounds, state["counts"], parts)
@@ -117,7 +117,7 @@ class Assign:
         add_parts(state["sums"], turned, self.bounds)
 
     def merge(self, one: State, other: State) -> State:
-        """The rows of both."""
+        """See `Pass`."""
         return {name: one[name] + other[name] for name in one}
 
 
@@ -130,13 +130,13 @@ class Farthest:
     counts: Sequence[int]
 
     def start(self) -> State:
-        """No rows."""
+        """See `Pass`."""
         columns = self.centers[0].shape[1]
         empty = _no_rows(columns) | {"places": np.empty(0, np.int64)}
         return {f"{i}:{k}": v for i in range(len(self.counts)) for k, v in empty.items()}
 
     def add(self, state: State, block: Block) -> None:
-        """Adds the rows of a block."""
+        """See `Pass`."""
         for i, (centers, count) in enumerate(zip(self.centers, self.counts, strict=True)):
             places = np.empty(len(block.rows), np.int64)
             assign_rows(block.rows, self.groups, i, places)
@@ -147,7 +147,7 @@ class Farthest:
             )
 
     def merge(self, one: State, other: State) -> State:
-        """The rows of both."""
+        """See `Pass`."""
         merged = dict(one)
         for i in range(len(self.counts)):
             parts = (other[f"{i}:{name}"] for name in ("keys", "ids", "rows", "places"))
@@ -165,7 +165,7 @@ class Farthest:
 
 @dataclass(frozen=True)
 class Measure:
-    """Sums for the measures of each clustering."""
+    """The sums of `measure_nearest` for each centre of all clusterings."""
 
     groups: Groups
     centers: Doubles
@@ -176,14 +176,14 @@ class Measure:
     """A power of two that no squared distance exceeds; 4 or more."""
 
     def start(self) -> State:
-        """No rows."""
+        """See `Pass`."""
         return {
             "counts": np.zeros(len(self.centers), np.int64),
             "sums": np.zeros((len(self.centers), 4, PARTS), np.int64),
         }
 
     def add(self, state: State, block: Block) -> None:
-        """Adds the rows of a block."""
+        """See `Pass`."""
         parts = np.zeros((len(self.centers), 4, PARTS))
         bounds = np.array([self.bound] * 3 + [1.0])
         targets = (self.groups, self.centers, self.means)
@@ -191,7 +191,7 @@ class Measure:
         add_parts(state["sums"], parts, bounds)
 
     def merge(self, one: State, other: State) -> State:
-        """The rows of both."""
+        """See `Pass`."""
         return {name: one[name] + other[name] for name in one}
 
 

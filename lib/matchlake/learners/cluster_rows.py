@@ -1,9 +1,9 @@
 """Rows of a clustering, in memory or on Spark, and passes over them.
 
-Rows are shifted by the middle of a column whose offset is large, and scaled by one power of two, so
-that all numbers lie between -1 and 1: offsets of 1e12 and scales of 1e-300 lose nothing. A pass
-keeps a state that does not depend on the order of the rows, so its result has the same bits for any
-number of partitions and threads.
+A column with a large offset is shifted by its middle. All are scaled by one power of two, so that
+numbers lie between -1 and 1: offsets of 1e12 and scales of 1e-300 lose nothing. The state of a pass
+does not depend on the order of the rows. So its result has the same bits for any number of
+partitions and threads.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -59,7 +59,7 @@ class Pass(Protocol):
 
 @dataclass(frozen=True)
 class Scale:
-    """How rows become numbers between -1 and 1."""
+    """How rows become numbers between -1 and 1: `(x - shift) / factor`."""
 
     shift: Doubles
     factor: float
@@ -69,7 +69,7 @@ class Scale:
 
     @classmethod
     def of(cls, low: Doubles, high: Doubles) -> "Scale":
-        """The scale of rows with these minima and maxima."""
+        """The scale of rows whose columns have the minima `low` and the maxima `high`."""
         size = np.maximum(np.abs(low), np.abs(high))
         shift = np.where(size > _OFFSET * (high - low), low / 2 + high / 2, 0.0)
         largest = np.maximum(np.abs(low - shift), np.abs(high - shift))
@@ -77,11 +77,11 @@ class Scale:
         return cls(shift, factor, bounds_of(largest / factor))
 
     def scaled(self, rows: Doubles) -> Doubles:
-        """Rows as scaled numbers."""
+        """The scaled numbers of rows."""
         return np.ascontiguousarray((rows - self.shift) / self.factor)
 
     def raw(self, rows: Doubles) -> Doubles:
-        """Scaled numbers as rows."""
+        """The rows of scaled numbers."""
         return rows * self.factor + self.shift
 
 
@@ -90,11 +90,11 @@ def _power_of_two(largest: float) -> float:
 
 
 class ClusterRows(Protocol):
-    """Rows that can be read again and again."""
+    """Rows that many passes read."""
 
     @property
     def scale(self) -> Scale:
-        """How the rows were scaled."""
+        """The scale of the rows."""
 
     @property
     def count(self) -> int:

@@ -1,8 +1,8 @@
 """Where the clusterings of a sweep start: k-means++ on candidates that all of them share.
 
 The candidates are a uniform sample and rounds of oversampling by squared distance, as in k-means||
-(Bahmani et al. 2012). Each candidate then weighs as many rows as it is nearest to. k-means++
-(Arthur and Vassilvitskii 2007) chooses among them, and a few weighted iterations follow.
+(Bahmani et al. 2012). The weight of a candidate is the number of rows nearest to it. k-means++
+chooses among candidates (Arthur and Vassilvitskii 2007), and a few weighted iterations follow.
 """
 
 from dataclasses import dataclass

@@ -36,8 +36,8 @@ def _call(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     function = getattr(import_module(module), name)
     with np.load(folder / DATA) as arrays:
         found = {key: arrays[key] for key in arrays.files}
-    for key in request["objects"]:
-        found[key] = found[key].astype(object)
+    if request["has_texts"]:
+        found["label"] = found["label"].astype(object)
     data = TrainingData(columns=tuple(request["columns"]), **found)
     head = function(data, request["params"], request["seed"])
     if not isinstance(head, Head):

@@ -1,5 +1,7 @@
 """Rows in Spark that no model can learn from are refused before a fit, with what is wrong."""
 
+import math
+
 from pyspark.sql import functions as F
 
 from matchlake.errors import InputError
@@ -15,8 +17,8 @@ _SHOWN = 10
 def checked_classes(rows: TrainingFrame, task: Task) -> tuple[str, ...] | None:
     """The classes in the order of their texts; None for numbers. At most two Spark jobs.
 
-    Raises InputError for no rows, missing labels, a single class, a constant label, too many
-    classes, and features with missing or infinite values.
+    Raises InputError for no rows, missing, infinite or constant labels, and more than MOST_CLASSES
+    classes. Raises it, too, for features with missing or infinite values.
     """
     label = F.col(quote_identifier(rows.label))
     columns = [F.col(quote_identifier(name)) for name in rows.columns]
@@ -39,6 +41,8 @@ def checked_classes(rows: TrainingFrame, task: Task) -> tuple[str, ...] | None:
             f"features have some: {', '.join(wrong[:_SHOWN])}{more}. Give them another "
             "handle_null, such as median, and scale or clip them."
         )
+    if task == "regression" and not all(map(math.isfinite, (low, high))):
+        raise InputError("Some training rows have an infinite label. Remove these rows first.")
     if low == high:
         raise InputError(
             f"All training rows have the label {low!r}, so there is nothing to learn. Check the "

@@ -11,6 +11,7 @@ import pandas as pd
 
 from matchlake.engine.frames import is_spark, to_arrow_table
 from matchlake.errors import InputError, SchemaError
+from matchlake.features.table_statistics import spark_types
 from matchlake.formulas.heads import CentroidsHead, Task
 from matchlake.formulas.sql import SPARK
 from matchlake.learners.checks import check_features
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_NUMBERS = ("tinyint", "smallint", "int", "bigint", "float", "double", "decimal", "boolean")
 _SMALLER_IS_BETTER = frozenset(("inertia", "davies_bouldin"))
 
 
@@ -99,7 +101,7 @@ def fit(
     seed: int,
     on_progress: OnProgress | None = None,
 ) -> CentroidsHead:
-    """The head of the best clustering."""
+    """The head of the best clustering; raises InputError as `fit_clusters` does."""
     del task
     return fit_clusters(data, params, seed, on_progress).best.head
 
@@ -107,7 +109,11 @@ def fit(
 def fit_clusters(
     data: TrainingData, params: KmeansParams, seed: int, on_progress: OnProgress | None = None
 ) -> ClusterSweep:
-    """Fits the clusterings of `params` to rows in memory."""
+    """Fits the clusterings of `params` to rows in memory.
+
+    Raises InputError for missing, infinite or huge values, and for a k above the number of distinct
+    rows.
+    """
     check_features(data, "kmeans", missing=False, largest=LARGEST)
     return _fit(MemoryRows.of(data.matrix), data.columns, params, seed, on_progress)
 
@@ -136,30 +142,37 @@ def sweep_clusters(
         All clusterings with their measures.
 
     Raises:
-        SchemaError: A column is missing.
+        SchemaError: A column is missing, or has no numbers.
         InputError: There are no rows, values are missing or infinite, or k is above the number of
             distinct rows.
 
-    Spark runs two jobs to pack the rows, up to five to choose centres, one per iteration for all
-    clusterings together, one per iteration with an empty cluster, and two at the end.
+    Spark jobs: two to pack the rows, up to five to choose centres, and two at the end. An iteration
+    is one job for all clusterings together, and one more if a cluster is empty.
     """
-    if is_spark(rows):
-        available = rows.columns
-    else:
+    if not is_spark(rows):
         rows = to_arrow_table(rows, "rows")
-        available = rows.column_names
-    missing = [name for name in (*columns, *keys) if name not in available]
+    types = dict(rows.dtypes) if is_spark(rows) else spark_types(rows)
+    missing = [name for name in (*columns, *keys) if name not in types]
     if missing or not columns:
-        raise SchemaError.missing("rows", missing or ["(no columns given)"], available)
+        raise SchemaError.missing("rows", missing or ["(no columns given)"], types)
+    _require_numbers(types, columns)
     if is_spark(rows):
         packed = SparkRows.of(rows, columns, keys, checkpoint)
         return _fit(packed, tuple(columns), params, seed)
     if not len(rows):
         raise InputError("There are no rows to cluster. Check the table.")
-    matrix = np.column_stack(
-        [rows[name].cast("double").to_numpy().astype(np.float64) for name in columns]
-    )
+    # Whole numbers above 2^53 are rounded, as Spark does.
+    doubles = [rows[name].cast("double", safe=False) for name in columns]
+    matrix = np.column_stack([each.to_numpy(zero_copy_only=False) for each in doubles])
     return fit_clusters(TrainingData(matrix, tuple(columns)), params, seed)
+
+
+def _require_numbers(types: Mapping[str, str], columns: Sequence[str]) -> None:
+    for name in columns:
+        if types[name].partition("(")[0] not in _NUMBERS:
+            raise SchemaError(
+                f"Column {name} is {types[name]}, and k-means needs numbers. Encode it first."
+            )
 
 
 def _fit(

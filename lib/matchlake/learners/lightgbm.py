@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from matchlake.errors import InputError, ParameterError
+from matchlake.errors import InputError
 from matchlake.formulas.heads import Task, TreesHead
+from matchlake.learners.boosting import Library, chosen_params
 from matchlake.learners.checks import check_features
 from matchlake.learners.forest import Forest
 from matchlake.learners.params import LightgbmParams
-from matchlake.learners.protocol import OnProgress, TrainingData, class_codes
+from matchlake.learners.protocol import OnProgress, TrainingData, targets_of
 
 OBJECTIVES = {
     "regression": "identity", "regression_l1": "identity", "huber": "identity",
@@ -29,7 +30,7 @@ PARAMETERS = frozenset(
     """.split()  # noqa: SIM905 - one name per line would be a page
 )
 """The parameters whose models a head can hold, by their full names."""
-_BOOSTING = ("gbdt", "dart", "goss")
+LIBRARY = Library("LightGBM", OBJECTIVES, PARAMETERS, "boosting", ("gbdt", "dart", "goss"))
 
 
 def fit(
@@ -47,8 +48,9 @@ def fit(
     import lightgbm  # noqa: PLC0415 - the extra `models`
 
     check_features(data, "LightGBM", missing=True, largest=np.finfo(np.float64).max)
-    label, labels = _targets(data, task)
-    chosen = _checked(params, task, labels) | {"seed": seed, "verbose": -1, "deterministic": True}
+    label, labels = targets_of(data, task)
+    chosen = chosen_params(LIBRARY, params.params, labels)
+    chosen |= {"seed": seed, "verbose": -1, "deterministic": True}
     try:
         names = _names(data)
         rows = lightgbm.Dataset(data.matrix, label, weight=data.weights, feature_name=names)
@@ -67,40 +69,6 @@ def _names(data: TrainingData) -> list[str]:
 
 def _reporting(on_progress: OnProgress) -> Any:
     return lambda env: on_progress("round", env.iteration + 1)
-
-
-def _targets(
-    data: TrainingData, task: Task
-) -> tuple[npt.NDArray[np.float64], tuple[str, ...] | None]:
-    label = np.asarray(data.label)
-    if task == "regression":
-        return label.astype(np.float64), None
-    codes, labels = class_codes(label)
-    return codes.astype(np.float64), labels
-
-
-def _checked(params: LightgbmParams, task: Task, labels: tuple[str, ...] | None) -> dict[str, Any]:
-    for name in params.params:
-        if name not in PARAMETERS:
-            reason = f"LightGBM has no parameter {name!r} here."
-            raise ParameterError.unknown(reason, name, "Parameters", sorted(PARAMETERS))
-    boosting = params.params.get("boosting", "gbdt")
-    if boosting not in _BOOSTING:
-        raise ParameterError(f"boosting is {boosting!r}; it must be one of {', '.join(_BOOSTING)}.")
-    classes: dict[str, Any] = {}
-    if labels is not None:
-        many = len(labels) > 2  # noqa: PLR2004
-        usual: tuple[str, ...] = ("multiclass",) if many else ("binary",)
-        classes = {"num_class": len(labels)} if many else {}
-    else:
-        usual = tuple(n for n, link in OBJECTIVES.items() if link in ("identity", "exp"))
-    objective = params.params.get("objective", usual[0])
-    if objective not in usual:
-        raise ParameterError(
-            f"objective is {objective!r}; for {task} with this label it must be one of "
-            f"{', '.join(usual)}."
-        )
-    return params.params | classes | {"objective": objective}
 
 
 def booster_head(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from matchlake.errors import InputError, ParameterError
 from matchlake.formulas.heads import Folder, GraphHead, Head, Task
-from matchlake.learners.checks import FLOAT32_MAX, check_features
+from matchlake.learners.checks import FLOAT32_MAX, check_digits, check_features
 from matchlake.learners.own_process import fit_in_own_process
 from matchlake.learners.params import NetworkParams
 from matchlake.learners.protocol import TrainingData, class_codes
@@ -60,6 +60,7 @@ def fit_network(
             f"them where the job runs: pip install {' '.join(missing)}."
         )
     check_features(data, f"Trainer {kind}", missing=False, largest=FLOAT32_MAX)
+    check_digits(data, task, f"Trainer {kind}")
     if data.rows < _FEWEST_ROWS:
         raise InputError(f"Trainer {kind} needs {_FEWEST_ROWS} rows or more, not {data.rows}.")
     given = (data, params.model_dump(mode="json") | {"task": task}, seed)

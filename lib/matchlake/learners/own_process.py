@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from matchlake.errors import InputError
 from matchlake.formulas.heads import AnyHead, Head
 from matchlake.learners.protocol import TrainingData, label_text
+from matchlake.params import first_problem
 
 DATA, REQUEST, RESULT = "data.npz", "request.json", "result.json"
 _HEAD: TypeAdapter[Head] = TypeAdapter(AnyHead)
@@ -54,20 +55,19 @@ def fit_in_own_process(
 def _write(
     folder: Path, function: str, data: TrainingData, params: dict[str, Any], seed: int
 ) -> None:
-    arrays = {"matrix": data.matrix}
-    kinds = {}
-    for name in ("label", "groups", "times", "weights"):
-        values = getattr(data, name)
-        if values is not None:
-            kinds[name] = values.dtype.kind == "O"
-            arrays[name] = np.array(list(map(label_text, values))) if kinds[name] else values
+    arrays, label = {"matrix": data.matrix}, data.label
+    has_texts = label is not None and label.dtype.kind == "O"
+    if label is not None:
+        arrays["label"] = np.array(list(map(label_text, label))) if has_texts else label
+    if data.weights is not None:
+        arrays["weights"] = data.weights
     np.savez(folder / DATA, **arrays)  # type: ignore[arg-type]
     request = {
         "columns": data.columns,
         "function": function,
         "params": params,
         "seed": seed,
-        "objects": [name for name, is_object in kinds.items() if is_object],
+        "has_texts": has_texts,
         "path": [each for each in sys.path if each],
     }
     (folder / REQUEST).write_text(json.dumps(request), encoding="utf-8")
@@ -85,8 +85,6 @@ def _read(folder: Path, name: str, code: int) -> Head:
     try:
         return _HEAD.validate_python(result["head"])
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        location = ".".join(str(part) for part in first["loc"])
         raise InputError(
-            f"{name} returned a head that is not valid: {location}: {first['msg']}."
+            f"{name} returned a head that is not valid: {first_problem(error)}."
         ) from None

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from matchlake.params import Params
 
@@ -56,8 +56,8 @@ class CustomParams(Params):
     kind: Literal["custom"] = "custom"
     function: str = Field(pattern=_FUNCTION)
     """The function as module:function. It takes (data, params, seed) and returns a head."""
-    params: dict[str, Any] = Field(default_factory=dict)
-    """What the function gets as its params."""
+    params: dict[str, JsonValue] = Field(default_factory=dict)
+    """What the function gets as its params: values of JSON."""
     timeout_seconds: float = Field(3600.0, gt=0)
     """The function is stopped after this time."""
 
@@ -68,8 +68,8 @@ class RParams(Params):
     kind: Literal["r"] = "r"
     script: str = Field(min_length=1)
     """The path of the script where the job runs."""
-    params: dict[str, Any] = Field(default_factory=dict)
-    """What the script finds as params in request.json."""
+    params: dict[str, JsonValue] = Field(default_factory=dict)
+    """What the script finds as params in request.json: values of JSON."""
     program: str = Field("Rscript", min_length=1)
     """The program that runs it."""
     timeout_seconds: float = Field(3600.0, gt=0)
@@ -109,7 +109,7 @@ class SarimaxParams(Params):
 
     @property
     def least_periods(self) -> int:
-        """The fewest periods that a series must have."""
+        """The known periods that a fit needs: more than its parameters and its longest lag."""
         (p, d, q), (sp, sd, sq) = self.order, self.seasonal_order
         lost = d + sd * self.season
         terms = p + q + sp + sq + len(self.exogenous) + len(self.trend.strip("n"))
@@ -122,8 +122,8 @@ class NetworkParams(Params):
     function: str | None = Field(None, pattern=_FUNCTION)
     """The function as module:function, which takes (data, params, seed, device) and returns a
     fitted network. Null: a dense network of the following parameters."""
-    params: dict[str, Any] = Field(default_factory=dict)
-    """What the function gets as its params."""
+    params: dict[str, JsonValue] = Field(default_factory=dict)
+    """What the function gets as its params: values of JSON."""
     hidden: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = (64, 32)
     """The width of each hidden layer; empty: a linear model."""
     activation: Literal["relu", "tanh", "gelu", "silu"] = "relu"
@@ -178,7 +178,7 @@ class ClusterRange(Params):
         return self
 
     def values(self) -> tuple[int, ...]:
-        """The numbers."""
+        """The numbers from `low` to `high` in steps of `step`."""
         return tuple(range(self.low, self.high + 1, self.step))
 
 
@@ -277,7 +277,7 @@ class ClassWeightsParams(Params):
 
 
 BalanceParams = Annotated[SmoteParams | ClassWeightsParams, Field(discriminator="kind")]
-"""What is done about rare classes, by its `kind`."""
+"""How the classes of a training part are balanced, by its `kind`."""
 
 
 class ThresholdParams(Params):

@@ -30,10 +30,6 @@ class TrainingData:
     """The names of the feature columns."""
     label: npt.NDArray[Any] | None = None
     """One label per row: a number, or for classes a text, a whole number or a boolean."""
-    groups: npt.NDArray[Any] | None = None
-    """The group of each row, for learners that rank or forecast per group."""
-    times: npt.NDArray[Any] | None = None
-    """The time of each row, for learners that forecast."""
     weights: npt.NDArray[np.float64] | None = None
     """The weight of each row; None: all weigh the same."""
 
@@ -41,7 +37,7 @@ class TrainingData:
         shape = self.matrix.shape
         if len(shape) != 2 or shape[1] != len(self.columns):  # noqa: PLR2004
             raise InputError(f"The matrix is {shape}, and there are {len(self.columns)} columns.")
-        for name in ("label", "groups", "times", "weights"):
+        for name in ("label", "weights"):
             values = getattr(self, name)
             if values is not None and len(values) != shape[0]:
                 raise InputError(f"{name} has {len(values)} values for {shape[0]} rows.")
@@ -99,6 +95,20 @@ def label_text(value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     return str(value)
+
+
+def targets_of(
+    data: TrainingData, task: Task
+) -> tuple[npt.NDArray[Any] | None, tuple[str, ...] | None]:
+    """What a library fits: numbers, or codes with the texts of their classes.
+
+    None and None for a clustering.
+    """
+    if task == "clustering" or data.label is None:
+        return None, None
+    if task == "regression":
+        return data.label.astype(np.float64), None
+    return class_codes(data.label)
 
 
 def class_codes(label: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[str, ...]]:

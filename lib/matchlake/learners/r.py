@@ -14,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from matchlake.errors import InputError, ParameterError
 from matchlake.formulas.heads import AnyHead, Head, Task
 from matchlake.learners.params import RParams
-from matchlake.learners.protocol import OnProgress, TrainingData, label_text
+from matchlake.learners.protocol import OnProgress, TrainingData, class_codes, label_text
+from matchlake.params import first_problem
 
 ROWS_FILE, REQUEST_FILE, HEAD_FILE = "rows.csv", "request.json", "head.json"
 LABEL = "label"
@@ -33,10 +34,12 @@ def fit(
 ) -> Head:
     """Runs `Rscript SCRIPT FOLDER` and returns the head of FOLDER/head.json.
 
-    FOLDER has rows.csv, with the columns x1, x2, ... and label, numbers with 17 digits and NA for a
-    missing one; and request.json, with the seed, the task, the params, and the names of the
-    features. Raises ParameterError without R or the script, InputError for a script that fails,
-    takes too long, or writes no head.
+    FOLDER has rows.csv, with the columns x1, x2, ... and label. Its numbers have 17 digits, and NA
+    is a missing one. FOLDER/request.json has seed, task, params, labels (the classes, or null),
+    columns (x1, x2, ...), and features (their names).
+
+    Raises ParameterError without R or the script, InputError for a script that fails,
+    takes too long, or writes no valid head.
     """
     del on_progress
     program = shutil.which(params.program)
@@ -49,14 +52,18 @@ def fit(
         raise ParameterError(
             f"script is {params.script}, and there is no such file where the job runs."
         )
+    labels = class_codes(np.asarray(data.label))[1] if task == "classification" else None
+    if "NA" in (labels or ()):
+        raise InputError('R reads the label "NA" as missing. Rename this class, in a view.')
     with tempfile.TemporaryDirectory(prefix="matchlake-r-") as place:
         folder = Path(place)
-        _write(folder, data, params, task, seed)
+        request = {"seed": seed, "task": task, "params": params.params, "labels": labels}
+        _write(folder, data, request)
         _run([program, "--vanilla", str(Path(params.script).resolve()), place], params)
         return _head(folder / HEAD_FILE, params.script, data)
 
 
-def _write(folder: Path, data: TrainingData, params: RParams, task: Task, seed: int) -> None:
+def _write(folder: Path, data: TrainingData, request: dict[str, Any]) -> None:
     names = [f"x{i + 1}" for i in range(len(data.columns))]
     with (folder / ROWS_FILE).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -64,10 +71,7 @@ def _write(folder: Path, data: TrainingData, params: RParams, task: Task, seed: 
         labels = [] if data.label is None else [[_cell(each)] for each in data.label.tolist()]
         for i, row in enumerate(data.matrix.tolist()):
             writer.writerow([*map(_cell, row), *(labels[i] if labels else [])])
-    request = {
-        "seed": seed, "task": task, "params": params.params,
-        "features": data.columns, "columns": names,
-    }  # fmt: skip
+    request |= {"features": data.columns, "columns": names}
     (folder / REQUEST_FILE).write_text(json.dumps(request), encoding="utf-8")
 
 
@@ -111,9 +115,7 @@ def _head(path: Path, script: str, data: TrainingData) -> Head:
             values.setdefault("columns", data.columns)
         return _HEAD.validate_python(values)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        location = ".".join(str(part) for part in first["loc"])
-        reason = f"{location}: {first['msg']}"
+        reason = first_problem(error)
     except (ValueError, RecursionError) as error:
         reason = str(error).partition("\n")[0]
     raise InputError(f"{script} wrote a head that is not valid: {reason}.") from None

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 from matchlake.errors import InputError, ParameterError
 from matchlake.formulas.heads import Head, Task
 from matchlake.learners.checks import check_data
@@ -18,7 +20,7 @@ from matchlake.learners.params import (
     TorchParams,
     XgboostParams,
 )
-from matchlake.learners.protocol import OnProgress, TrainingData, TrainingFrame
+from matchlake.learners.protocol import OnProgress, TrainingData, TrainingFrame, label_text
 from matchlake.params import Params
 
 
@@ -99,7 +101,7 @@ def fit_head(
     """Fits the model that `params` describe, and returns its head.
 
     Raises ParameterError for a parameter or a task that the learner does not have. Raises
-    InputError for rows that it cannot learn from, and for a head of other columns or another task.
+    InputError for rows that it cannot learn from, and for a head of other columns, labels or task.
     """
     learner = _learner_for(params, task)
     if data.weights is not None and not learner.takes_weights:
@@ -111,6 +113,8 @@ def fit_head(
     check_data(data, task)
     head: Head = learner.resolve()(data, params, task, seed, on_progress)
     _check_head(head, data.columns, task, params.kind)
+    if head.labels is not None and data.label is not None:
+        _check_labels(head.labels, {label_text(each) for each in np.unique(data.label)}, params)
     return head
 
 
@@ -134,6 +138,15 @@ def _learner_for(params: Any, task: Task) -> Learner:
             f"Trainer {params.kind} has no task {task}; it has {', '.join(learner.tasks)}."
         )
     return learner
+
+
+def _check_labels(labels: tuple[str, ...], known: set[str], params: Any) -> None:
+    strange = [each for each in labels if each not in known]
+    if strange:
+        raise InputError(
+            f"Trainer {params.kind} returned a head with labels that no row has: "
+            f"{', '.join(strange[:10])}. The rows have {', '.join(sorted(known)[:10])}."
+        )
 
 
 def _check_head(head: Any, columns: tuple[str, ...], task: Task, kind: str) -> None:

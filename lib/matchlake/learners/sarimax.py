@@ -54,15 +54,12 @@ class Forecast(NamedTuple):
     high: Doubles
 
 
-def read_series(frame: pd.DataFrame, params: SarimaxParams) -> Series:
-    """The series of a frame with the columns time, value and the exogenous ones."""
-    sorted_ = frame.sort_values("time", kind="stable")
-    exogenous = sorted_[list(params.exogenous)].to_numpy(np.float64, na_value=np.nan)
-    return Series(
-        pd.DatetimeIndex(sorted_["time"]),
-        sorted_["value"].to_numpy(np.float64, na_value=np.nan),
-        exogenous,
-    )
+def read_series(frame: pd.DataFrame) -> Series:
+    """The series of a frame whose columns are the time, the value, and the exogenous ones."""
+    times = pd.DatetimeIndex(frame.iloc[:, 0])
+    order = times.argsort(kind="stable")
+    numbers = frame.iloc[order, 1:].to_numpy(np.float64, na_value=np.nan)
+    return Series(times[order], numbers[:, 0], numbers[:, 1:])
 
 
 def reason_against(series: Series, params: SarimaxParams) -> str | None:
@@ -96,7 +93,8 @@ def _reason_against_times(times: pd.DatetimeIndex, frequency: str) -> str | None
     expected = pd.date_range(times[0], times[-1], freq=frequency)
     missing = expected.difference(times)
     if len(missing):
-        return f"no row of the time {missing[0]}, and {len(missing) - 1} more gaps"
+        more = f", and {len(missing) - 1} more gaps" if len(missing) > 1 else ""
+        return f"no row of the time {missing[0]}{more}"
     outside = times.difference(expected)
     if len(outside):
         return f"the time {outside[0]} does not fit the frequency {frequency}"

@@ -61,8 +61,8 @@ def forecast_sarimax(
 ) -> DataFrame:
     """A row per series and future period: time, `prediction`, `low`, `high`, and `reason`. Lazy.
 
-    A series without a forecast is one row with its `reason`, and without a time; for a series that
-    has no parameters it is in `reasons`.
+    A series without a forecast is one row with its `reason`, and without a time. `reasons` has it
+    for the series without parameters.
     """
 
     def forecast(series: Series, key: Key) -> dict[str, Any]:
@@ -97,23 +97,26 @@ def _by_series(
 ) -> DataFrame:
     """The columns that `function` gives for each series, beside the columns of the series."""
     check_frequency(params)
-    names = {f"series_{i}": name for i, name in enumerate(columns.series)}
-    selected = [F.col(quote_identifier(name)).cast("string").alias(k) for k, name in names.items()]
-    selected += [
-        F.col(quote_identifier(columns.time)).cast("timestamp").alias("time"),
-        F.col(quote_identifier(columns.value)).cast("double").alias("value"),
-        *(F.col(quote_identifier(name)).cast("double").alias(name) for name in params.exogenous),
+    read = [(name, "string") for name in columns.series]
+    read += [(columns.time, "timestamp"), (columns.value, "double")]
+    read += [(name, "double") for name in params.exogenous]
+    # Names by position: a column may be exogenous and name a series, too.
+    selected = [
+        F.col(quote_identifier(name)).cast(kind).alias(f"c{i}")
+        for i, (name, kind) in enumerate(read)
     ]
+    names = [f"c{i}" for i in range(len(columns.series))]
 
     def work(table: pa.Table) -> pa.Table:
         from threadpoolctl import threadpool_limits  # noqa: PLC0415 - where the tasks run
 
         key = tuple(table[name][0].as_py() for name in names)
-        rows = table.to_pandas()
-        if rows["time"].dt.tz is not None:
-            rows["time"] = rows["time"].dt.tz_convert("UTC").dt.tz_localize(None)
+        rows = table.drop_columns(names).to_pandas()
+        time = rows.columns[0]
+        if rows[time].dt.tz is not None:
+            rows[time] = rows[time].dt.tz_convert("UTC").dt.tz_localize(None)
         with threadpool_limits(1):  # Spark runs as many series at once as there are cores
-            found = function(read_series(rows, params), key)
+            found = function(read_series(rows), key)
         count = len(next(iter(found.values())))
         named = {
             name: pa.array([value] * count, pa.string())

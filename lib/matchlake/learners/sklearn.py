@@ -13,7 +13,7 @@ from matchlake.formulas.heads import Head, Task
 from matchlake.learners.checks import FLOAT32_MAX, check_features
 from matchlake.learners.fit_warnings import recorded_warnings
 from matchlake.learners.params import SklearnParams
-from matchlake.learners.protocol import OnProgress, TrainingData, class_codes
+from matchlake.learners.protocol import OnProgress, TrainingData, targets_of
 from matchlake.learners.sklearn_linear import centroids_head, linear_head
 from matchlake.learners.sklearn_trees import boosting_head, forest_head, histogram_head
 
@@ -82,7 +82,7 @@ def fit(
     del on_progress  # an estimator reports nothing while it fits
     allowed = find_estimator(params.estimator, task)
     check_features(data, params.estimator, missing=allowed.missing, largest=allowed.largest)
-    label, labels = _targets(data, task)
+    label, labels = targets_of(data, task)
     model = _fitted(make_estimator(params, task, seed), data, label, params.estimator)
     return allowed.to_head(model, data, labels)
 
@@ -110,17 +110,6 @@ def make_estimator(params: SklearnParams, task: Task, seed: int) -> Any:
             raise ParameterError.unknown(reason, name, "Parameters", known)
     seeded = {"random_state": seed} if "random_state" in known else {}
     return made.set_params(**(seeded | params.params))
-
-
-def _targets(
-    data: TrainingData, task: Task
-) -> tuple[npt.NDArray[Any] | None, tuple[str, ...] | None]:
-    """What the estimator fits, and the texts of the classes in the order of their codes."""
-    if task == "clustering" or data.label is None:
-        return None, None
-    if task == "regression":
-        return data.label.astype(np.float64), None
-    return class_codes(data.label)
 
 
 def _fitted(model: Any, data: TrainingData, label: npt.NDArray[Any] | None, name: str) -> Any:

@@ -1,9 +1,9 @@
 """SMOTE: synthetic rows of rare classes between a row and one of its nearest neighbours.
 
-Numbers are interpolated (Chawla et al. 2002). A category, with all columns of its encoding, is that
-of most neighbours, as in SMOTE-NC; a difference of categories counts in the distance like the
-median standard deviation of the numeric columns. Random numbers depend on the seed, the class and
-the number of the synthetic row only.
+Numbers are interpolated (Chawla et al. 2002). Categories are those of SMOTE-NC in the same paper.
+The new category, with all columns of its encoding, is that of most neighbours. In a distance, a
+difference of categories is the median standard deviation of the numeric columns. Random numbers
+depend on the seed, the class and the number of the synthetic row only.
 """
 
 from collections.abc import Sequence
@@ -23,6 +23,8 @@ from matchlake.learners.protocol import Matrix, TrainingData, label_text
 
 _STREAMS = 8
 """Streams of random numbers per class."""
+_LARGEST = 1e150
+"""The largest absolute value whose square is finite in a sum of squares."""
 _BASE, _NEIGHBOR, _STEP, _TIE = range(4)
 
 
@@ -50,7 +52,7 @@ def smote(
     """The rows and, behind them, the synthetic rows of each class that is too small.
 
     Args:
-        data: Rows with a label; NaN is refused.
+        data: Rows with a label and without weights.
         params: Neighbours, and the number of rows that a class should have.
         seed: The same seed and rows give the same synthetic rows.
         categories: For each category the columns of its encoding, such as those of a one-hot
@@ -59,7 +61,8 @@ def smote(
 
     Raises:
         ParameterError: A ratio names a class that does not exist.
-        InputError: A value is missing, there is no numeric column, or a class has too few rows.
+        InputError: A value is missing, infinite or above 1e150, there is no numeric column, or a
+            class has too few rows.
     """
     slots = Slots.of(data.matrix.shape[1], categories)
     _check(data, slots)
@@ -75,8 +78,6 @@ def smote(
         own = data.matrix[label == value]
         parts.append(synthetic_rows(own, missing, params.neighbors, slots, (seed, number)))
         labels.append(np.full(missing, value, label.dtype))
-    if data.groups is not None or data.times is not None:
-        raise InputError("SMOTE makes no groups and no times. Use balance: {kind: class_weights}.")
     return replace(data, matrix=np.vstack(parts), label=np.concatenate(labels))
 
 
@@ -152,6 +153,8 @@ def _wanted(values: npt.NDArray[Any], counts: Places, params: SmoteParams) -> li
 def _check(data: TrainingData, slots: Slots) -> None:
     if data.label is None:
         raise InputError("SMOTE needs a label.")
+    if data.weights is not None:
+        raise InputError("SMOTE makes no weights. Use balance: {kind: class_weights}.")
     if not slots.numbers:
         raise InputError(
             "SMOTE interpolates numbers, and there is no numeric feature. Use balance: {kind: "
@@ -164,10 +167,12 @@ def _check(data: TrainingData, slots: Slots) -> None:
             f"SMOTE takes no missing values, and these features have some: {', '.join(names[:10])}."
             " Give them another handle_null, such as median, or use balance: {kind: class_weights}."
         )
-    infinite = np.asarray(np.isinf(data.matrix).any(axis=0))
-    if infinite.any():
-        names = [name for name, flag in zip(data.columns, infinite, strict=True) if flag]
-        raise InputError(f"SMOTE takes no infinite values: {', '.join(names[:10])}.")
+    huge = np.asarray((np.abs(data.matrix) > _LARGEST).any(axis=0))
+    if huge.any():
+        names = [name for name, flag in zip(data.columns, huge, strict=True) if flag]
+        raise InputError(
+            f"SMOTE takes no infinite values, and none above {_LARGEST:g}: {', '.join(names[:10])}."
+        )
 
 
 def _check_class(name: str, rows: int, neighbors: int) -> None:

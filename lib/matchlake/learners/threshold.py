@@ -6,7 +6,6 @@ and no synthetic row counts.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,10 +54,8 @@ def out_of_fold(
 
     Folds have about equally many rows of each class.
     """
-    fold, draws = (
-        np.empty(data.rows, np.int64),
-        uniforms(np.arange(data.rows, dtype=np.uint64), seed, 1),
-    )
+    fold = np.empty(data.rows, np.int64)
+    draws = uniforms(np.arange(data.rows, dtype=np.uint64), seed, 1)
     for each in (is_second, ~is_second):
         rows = np.flatnonzero(each)
         if len(rows) < folds:
@@ -98,8 +95,6 @@ def best_threshold(chances: Doubles, is_second: npt.NDArray[np.bool_], metric: s
 
 
 def _some(data: TrainingData, rows: npt.NDArray[np.bool_]) -> TrainingData:
-    parts: dict[str, Any] = {"matrix": data.matrix[rows]}
-    for name in ("label", "groups", "times", "weights"):
-        values = getattr(data, name)
-        parts[name] = None if values is None else values[rows]
-    return replace(data, **parts)
+    label = None if data.label is None else data.label[rows]
+    weights = None if data.weights is None else data.weights[rows]
+    return replace(data, matrix=data.matrix[rows], label=label, weights=weights)

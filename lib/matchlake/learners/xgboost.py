@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from matchlake.errors import InputError, ParameterError
 from matchlake.formulas.heads import Task, TreesHead
+from matchlake.learners.boosting import Library, chosen_params
 from matchlake.learners.checks import FLOAT32_MAX, check_features
 from matchlake.learners.forest import Forest, without_rounding
 from matchlake.learners.params import XgboostParams
-from matchlake.learners.protocol import OnProgress, TrainingData, class_codes
+from matchlake.learners.protocol import OnProgress, TrainingData, targets_of
 
 OBJECTIVES = {
     "reg:squarederror": "identity", "reg:squaredlogerror": "identity",
@@ -35,7 +36,7 @@ PARAMETERS = frozenset(
     """.split()  # noqa: SIM905 - one name per line would be a page
 )
 """The parameters whose models a head can hold, by their full names."""
-_BOOSTERS = ("gbtree", "dart")
+LIBRARY = Library("XGBoost", OBJECTIVES, PARAMETERS, "booster", ("gbtree", "dart"))
 
 
 def fit(
@@ -58,13 +59,10 @@ def fit(
             "pip install xgboost-cpu, or xgboost for GPUs."
         ) from None
     check_features(data, "XGBoost", missing=True, largest=FLOAT32_MAX)
-    label = np.asarray(data.label)
-    labels = None
-    if task == "classification":
-        label, labels = class_codes(label)
-    chosen = _checked(params, task, labels) | {"seed": seed, "verbosity": 0}
+    label, labels = targets_of(data, task)
+    chosen = chosen_params(LIBRARY, params.params, labels) | {"seed": seed, "verbosity": 0}
     try:
-        rows = xgboost.DMatrix(data.matrix, label.astype(np.float64), weight=data.weights)
+        rows = xgboost.DMatrix(data.matrix, label, weight=data.weights)
         callbacks = [_reporting(on_progress)] if on_progress else []
         booster = xgboost.train(chosen, rows, params.rounds, callbacks=callbacks)
     except (xgboost.core.XGBoostError, TypeError, ValueError) as error:
@@ -83,30 +81,6 @@ def _reporting(on_progress: OnProgress) -> Any:
             return False
 
     return Reporting()
-
-
-def _checked(params: XgboostParams, task: Task, labels: tuple[str, ...] | None) -> dict[str, Any]:
-    for name in params.params:
-        if name not in PARAMETERS:
-            reason = f"XGBoost has no parameter {name!r} here."
-            raise ParameterError.unknown(reason, name, "Parameters", sorted(PARAMETERS))
-    booster = params.params.get("booster", "gbtree")
-    if booster not in _BOOSTERS:
-        raise ParameterError(f"booster is {booster!r}; it must be one of {', '.join(_BOOSTERS)}.")
-    many = labels is not None and len(labels) > 2  # noqa: PLR2004
-    usual: tuple[str, ...] = tuple(
-        name for name, link in OBJECTIVES.items() if link in ("identity", "exp")
-    )
-    if labels is not None:
-        usual = ("multi:softprob",) if many else ("binary:logistic",)
-    objective = params.params.get("objective", usual[0])
-    if objective not in usual:
-        raise ParameterError(
-            f"objective is {objective!r}; for {task} with this label it must be one of "
-            f"{', '.join(usual)}."
-        )
-    classes = {"num_class": len(labels)} if labels is not None and many else {}
-    return params.params | classes | {"objective": objective}
 
 
 def booster_head(

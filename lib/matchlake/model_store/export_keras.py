@@ -61,7 +61,7 @@ def keras_comparison(
 
 
 def with_comparison(content: bytes, kind: KerasFormat, comparison: str) -> bytes:
-    """The file with a comparison."""
+    """The file `content` with the JSON `comparison` inside."""
     text = comparison.encode()
     if kind == "h5":
         return content + text + len(text).to_bytes(_SIZE, "big") + _MARK

@@ -40,13 +40,23 @@ KEY, SQL_MARK = "matchlake.verified", "-- matchlake.verified: "
 SQL_INPUT = "model_input"
 """The table or view that an exported query reads."""
 LARGEST_FILE = 2_000_000_000
+"""The most bytes of a file that is read."""
+_SUFFIX: dict[Format, str] = {
+    "onnx": ".onnx",
+    "json": ".json",
+    "sql": ".sql",
+    "pickle": ".pkl",
+    "h5": ".h5",
+    "keras": ".keras",
+    "folder": "",
+}
 
 RunSql = Callable[[str, Verified], Mapping[str, Any]]
 """Runs a query over the rows of a comparison as SQL_INPUT; gives all its columns by name."""
 
 
 class Export(NamedTuple):
-    """The parts of an export."""
+    """An export that was read: its content, its comparison, and how to repeat that."""
 
     content: bytes
     """The file without the comparison."""
@@ -96,10 +106,6 @@ def write_export(
     return partial
 
 
-_SUFFIX = {"onnx": ".onnx", "json": ".json", "sql": ".sql", "pickle": ".pkl"}
-_SUFFIX |= {"h5": ".h5", "keras": ".keras", "folder": ""}
-
-
 def finish_export(partial: Path, path: Path, difference: float) -> None:
     """Writes the figure of the comparison into the export and moves it to its place."""
     kind = format_of(partial)
@@ -139,7 +145,7 @@ def format_of(path: Path) -> Format:
         return "folder"
     for kind, suffix in _SUFFIX.items():
         if suffix and path.name.endswith(suffix):
-            return kind  # type: ignore[return-value]
+            return kind
     endings = ", ".join(suffix for suffix in _SUFFIX.values() if suffix)
     raise ModelError(f"{path} is no export: it must be a folder, or a file that ends in {endings}.")
 
@@ -178,7 +184,7 @@ def _comparison(
 
 
 def _inputs(model: ScoringModel, kind: Format, held_out: HeldOut) -> dict[str, Any]:
-    """The held-out rows as the export reads them."""
+    """The columns of the held-out rows; of a graph its inputs, of a query the keys, too."""
     if kind == "sql":
         rows = len(next(iter(held_out.columns.values())))
         return dict(held_out.columns) | dict.fromkeys(model.features.keys, (None,) * rows)
@@ -313,5 +319,11 @@ def _verified(path: Path, text: str | None) -> Verified:
         ) from None
 
 
-_READERS = {"onnx": _read_onnx, "json": _read_json, "sql": _read_sql, "pickle": _read_pickle}
-_READERS |= {"h5": _read_keras, "keras": _read_keras}
+_READERS: dict[Format, Callable[[Path, RunSql | None], Export]] = {
+    "onnx": _read_onnx,
+    "json": _read_json,
+    "sql": _read_sql,
+    "pickle": _read_pickle,
+    "h5": _read_keras,
+    "keras": _read_keras,
+}

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from matchlake.errors import ModelError, SchemaError
 from matchlake.learners.params import SarimaxParams
 from matchlake.learners.sarimax_frame import Key, SeriesColumns, forecast_sarimax
-from matchlake.params import Params
+from matchlake.params import Params, first_problem
 from matchlake.schemas import quote_identifier
 
 FORECAST_FILE = "forecast_model.json"
@@ -44,18 +44,23 @@ class ForecastModel(Params):
     fitted: tuple[FittedSeries, ...]
 
     @property
+    def needed_columns(self) -> tuple[str, ...]:
+        """The columns that a forecast reads: of the series, time, value, and the exogenous ones."""
+        return (*self.series, self.time, self.value, *self.params.exogenous)
+
+    @property
     def columns(self) -> SeriesColumns:
-        """The columns of a table of series."""
+        """Where the series are in a table that `transform` reads."""
         return SeriesColumns(self.series, self.time, self.value)
 
     @cached_property
     def parameters(self) -> dict[Key, tuple[float, ...]]:
-        """The parameters by series, of those that have some."""
+        """The parameters by the key of a series, for each series that has some."""
         return {each.key: each.parameters for each in self.fitted if each.parameters is not None}
 
     @cached_property
     def reasons(self) -> dict[Key, str]:
-        """Why the other series have none."""
+        """Why a series has no parameters, by its key, for all others."""
         return {each.key: each.reason for each in self.fitted if each.reason is not None}
 
     def transform(self, frame: DataFrame) -> DataFrame:
@@ -65,8 +70,7 @@ class ForecastModel(Params):
         series without a forecast is one row with its reason, and without a time. Raises SchemaError
         for missing columns.
         """
-        needed = [*self.series, self.time, self.value, *self.params.exogenous]
-        missing = [name for name in needed if name not in frame.columns]
+        missing = [name for name in self.needed_columns if name not in frame.columns]
         if missing:
             raise SchemaError.missing("the table of series", missing, frame.columns)
         known = (self.parameters, self.reasons)
@@ -88,10 +92,8 @@ class ForecastModel(Params):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            location = ".".join(str(part) for part in first["loc"]) or "the whole text"
             raise ModelError(
-                f"This is not a forecast model of schema version 1: {location}: {first['msg']}. "
+                f"This is not a forecast model of schema version 1: {first_problem(error)}. "
                 "Train the model again."
             ) from None
 

@@ -10,6 +10,7 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
+from matchlake.errors import SchemaError
 from matchlake.learners.sarimax import forecast_series, read_series
 from matchlake.model_store.forecast_model import OUTPUTS, ForecastModel, load_forecast_model
 from matchlake.model_store.scoring_folder import SCORING
@@ -25,14 +26,22 @@ class ForecastPyfunc(PythonModel):  # type: ignore[misc]
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """The next values of each series."""
+        """A row per series and future period: its columns, the time, OUTPUTS and `reason`.
+
+        `model_input` has the past of each series, in the columns of the training; raises
+        SchemaError if one is missing.
+        """
         del context, params
         model = self._model
-        names = {model.time: "time", model.value: "value"}
+        needed = model.needed_columns
+        missing = [name for name in needed if name not in model_input]
+        if missing:
+            raise SchemaError.missing("the rows", missing, map(str, model_input))
         groups: Any = [((), model_input)]
         if model.series:
             groups = model_input.groupby(list(model.series), dropna=False)
-        parts = [_forecast(model, key, rows.rename(columns=names)) for key, rows in groups]
+        read = list(needed[len(model.series) :])
+        parts = [_forecast(model, key, rows[read]) for key, rows in groups]
         return pd.concat(parts, ignore_index=True)
 
 
@@ -42,7 +51,7 @@ def _forecast(model: ForecastModel, key: tuple[Any, ...], rows: pd.DataFrame) ->
     found = model.reasons.get(texts, "the model does not know this series")
     forecast = None
     if known is not None:
-        made = forecast_series(read_series(rows, model.params), model.params, known)
+        made = forecast_series(read_series(rows), model.params, known)
         found, forecast = (made, None) if isinstance(made, str) else ("", made)
     named = dict(zip(model.series, texts, strict=True))
     if forecast is None:

@@ -1,8 +1,8 @@
 """A recommender exported as ONNX, with the lists inside that it was verified with.
 
-As `exports` does for other models: it is written beside its place, answers the same users in
-another process, and is refused if a list differs. Two neighbours of a list may change places if
-their scores are equal but for rounding.
+It is first written beside its place, as `exports` does for other models. Another process then asks
+it for the lists of the same users, and a list that differs is an error. Two neighbours of a list
+may change places if their scores are equal but for rounding.
 """
 
 import hashlib
@@ -171,12 +171,12 @@ def _digests_in(folder: Path) -> Any:
 
 
 def with_lists(content: bytes, verified: VerifiedLists) -> bytes:
-    """The graph with the lists in its metadata."""
+    """The graph `content` with the lists in its metadata."""
     return with_entry(content, KEY, verified.model_dump_json())
 
 
 def _spread(ids: Any) -> list[Any]:
-    """Some ids, from the first to the last."""
+    """Up to _USERS ids, evenly spread from the first to the last."""
     places = np.unique(np.linspace(0, len(ids) - 1, _USERS).astype(int))
     return [ids[place] for place in places.tolist()]
 

@@ -24,7 +24,7 @@ from matchlake.model_store.score_columns import (
 from matchlake.model_store.scoring_signature import scoring_signature
 from matchlake.model_store.served_signature import SIGNATURE
 from matchlake.model_store.verified import Verified
-from matchlake.params import Params
+from matchlake.params import Params, first_problem
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,10 +84,8 @@ class ScoringModel(Params):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            location = ".".join(str(part) for part in first["loc"]) or "the whole text"
             raise ModelError(
-                f"This is not a model of schema version 1: {location}: {first['msg']}. Export the "
+                f"This is not a model of schema version 1: {first_problem(error)}. Export the "
                 "model again."
             ) from None
 

@@ -34,13 +34,16 @@ class ScoringPyfunc(PythonModel):  # type: ignore[misc]
     ) -> pd.DataFrame:
         """The outputs of the model; keys are not needed, and not returned."""
         del context, params
-        scored = self._run and self._scored(model_input)
-        if not scored:
+        scored = self._scored(model_input)
+        if scored is None:
             return self._model.transform_pandas(model_input)
         return pd.DataFrame(pandas_outputs(scored), index=model_input.index)
 
     def _scored(self, frame: pd.DataFrame) -> dict[str, Any] | None:
-        """The outputs of the graph; None if NumPy has to say which value is refused, or missing."""
+        """The outputs of the graph.
+
+        None without a graph, and if NumPy has to say which value is refused, or missing.
+        """
         if self._run is None or not set(self._model.columns()) <= set(frame.columns):
             return None
         columns = {name: frame[name] for name in self._model.columns()}

@@ -19,6 +19,7 @@ from matchlake.model_store.served_signature import (
 from matchlake.model_store.verified import Verified
 from matchlake.model_store.verified_lists import KEY as LISTS
 from matchlake.model_store.verified_lists import VerifiedLists
+from matchlake.params import first_problem
 from matchlake.serve.fold_in import ItemFactors
 from matchlake.serve.recommender import RecommenderServer
 from matchlake.serve.scoring import ScoringServer
@@ -63,9 +64,7 @@ def load_served(path: Path) -> Served:
             return _scoring(session, signature, files, path)
         return _recommender(session, signature, files, path)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ModelError(f"{path} is damaged ({place}: {first['msg']}). {_AGAIN}") from None
+        raise ModelError(f"{path} is damaged ({first_problem(error)}). {_AGAIN}") from None
 
 
 def _signature(path: Path, text: str) -> ScoringSignature | RecommenderSignature:

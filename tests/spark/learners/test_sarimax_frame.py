@@ -30,7 +30,7 @@ def test_series_are_those_of_one_process_and_others_have_reasons(spark: SparkSes
     assert fitted["reason"].to_dict() == {
         ("a", "1"): None,
         ("a", "2"): "all 40 values are equal",
-        ("b", "1"): "no row of the time 2024-01-06 00:00:00, and 0 more gaps",
+        ("b", "1"): "no row of the time 2024-01-06 00:00:00",
         ("b", "2"): None,
     }
     known = {
@@ -39,7 +39,7 @@ def test_series_are_those_of_one_process_and_others_have_reasons(spark: SparkSes
     assert set(known) == {("a", "1"), ("b", "2")}
     del known["b", "2"]
     rows = forecast_sarimax(frame, COLUMNS, PARAMS, known, {("a", "2"): "equal"}).toPandas()
-    alone = read_series(parts[0].rename(columns={"day": "time", "sold": "value"}), PARAMS)
+    alone = read_series(parts[0][["day", "sold"]])
     expected = fit_series(alone, PARAMS)
     assert expected.parameters == known["a", "1"]
     forecast = forecast_series(alone, PARAMS, known["a", "1"])
@@ -52,3 +52,22 @@ def test_series_are_those_of_one_process_and_others_have_reasons(spark: SparkSes
     others = rows[rows["prediction"].isna()]
     assert len(others) == 3
     assert set(others["reason"]) == {"the model does not know this series", "equal"}
+
+
+@pytest.mark.soak
+def test_exogenous_columns_may_have_any_name(spark: SparkSession) -> None:
+    random = np.random.default_rng(1)
+    table = pd.DataFrame(
+        {
+            "day": pd.date_range("2024-01-01", periods=40, freq="D"),
+            "sold": random.normal(size=40),
+            "value": random.normal(size=40),
+            "time": random.normal(size=40),
+        }
+    )
+    names = {"exogenous": ("value", "time")}
+    params = PARAMS.model_copy(update=names)
+    fitted = fit_sarimax(spark.createDataFrame(table), SeriesColumns((), "day", "sold"), params)
+    (row,) = fitted.collect()
+    expected = fit_series(read_series(table), params)
+    assert (row["reason"], tuple(row["parameters"])) == (None, expected.parameters)

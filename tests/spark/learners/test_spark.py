@@ -125,6 +125,7 @@ def test_unknown_estimators_and_parameters_are_refused(
         ({"y": "1D"}, "y", "All training rows have the label 1.0"),
         ({"y": "IF(a > 0, NULL, y)"}, "y", "training rows have no label"),
         ({"three": "CAST(b AS STRING)"}, "three", "more than 100 classes"),
+        ({"y": "if(a > 0, double('Infinity'), y)"}, "y", "have an infinite label"),
     ],
 )
 def test_rows_that_cannot_be_learned_from_are_refused(

@@ -71,12 +71,12 @@ def test_forecasts_start_after_the_newest_row_by_the_parameters_of_the_training_
 ) -> None:
     rows = at.lakehouse.read("gold.sales_forecasts").toPandas()
     made = sales()
-    one = made[made["shop"] == 1].rename(columns={"day": "time", "sold": "value"})
+    one = made.loc[made["shop"] == 1, ["day", "sold"]]
     params = SarimaxParams.model_validate(TRAINER)
     last = sorted(made["day"])[int(0.8 * len(made)) - 1]
-    fitted = fit_series(read_series(one[one["time"] <= last], params), params)
+    fitted = fit_series(read_series(one[one["day"] <= last]), params)
     assert fitted.parameters is not None
-    expected = forecast_series(read_series(one, params), params, fitted.parameters)
+    expected = forecast_series(read_series(one), params, fitted.parameters)
     assert isinstance(expected, Forecast)
     found = rows[rows["shop"] == 1].sort_values("day")
     np.testing.assert_allclose(found["prediction"], expected.mean, rtol=1e-6)

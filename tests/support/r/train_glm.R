@@ -1,13 +1,14 @@
 # glm of base R as a linear head: Rscript train_glm.R FOLDER
 folder <- commandArgs(trailingOnly = TRUE)[1]
-rows <- read.csv(file.path(folder, "rows.csv"), check.names = FALSE)
 request <- jsonlite::fromJSON(file.path(folder, "request.json"))
+classes <- if (request$task == "classification") c(label = "character") else NA
+rows <- read.csv(file.path(folder, "rows.csv"), check.names = FALSE, colClasses = classes)
 set.seed(request$seed)
 
 family <- request$params$family
 labels <- NULL
 if (family == "binomial") {
-  labels <- sort(unique(as.character(rows$label)))
+  labels <- request$labels
   rows$label <- as.integer(rows$label == labels[2])
 }
 fitted <- glm(label ~ ., family = family, data = rows)

@@ -1,5 +1,6 @@
 """SMOTE and class weights: neighbours by brute force, segments, votes, counts, and refusals."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,9 @@ def test_a_seed_decides_and_more_rows_begin_with_the_same_ones() -> None:
         ({"rare": 5}, SmoteParams(), "neighbors=5 needs 6 rows of a class, and the class rare"),
         ({"rare": 1}, SmoteParams(), "The class rare has a single row"),
         ({"nan": True}, SmoteParams(), "takes no missing values.*: b"),
-        ({"inf": True}, SmoteParams(), "takes no infinite values: b"),
+        ({"huge": np.inf}, SmoteParams(), "takes no infinite values, .* above 1e.150: b"),
+        ({"huge": -1e200}, SmoteParams(), "takes no infinite values, .* above 1e.150: b"),
+        ({"weights": True}, SmoteParams(), "SMOTE makes no weights"),
         ({"numbers": False}, SmoteParams(), "there is no numeric feature"),
         ({}, SmoteParams(ratio={"rear": 1.0}), "no class 'rear'. Did you mean rare"),
     ],
@@ -139,8 +142,9 @@ def test_what_cannot_be_balanced_is_refused(
     before = data(rare=changed.get("rare", 40))
     if "nan" in changed:
         before.matrix[:, 1] = np.nan
-    if "inf" in changed:
-        before.matrix[7, 1] = np.inf
+    before.matrix[7, 1] = changed.get("huge", before.matrix[7, 1])
+    if "weights" in changed:
+        before = replace(before, weights=np.ones(before.rows))
     groups = CATEGORY if changed.get("numbers", True) else [(0,), (1,), (2,), (3, 4, 5)]
     with pytest.raises((InputError, ParameterError), match=message):
         smote(before, params, 1, groups)

@@ -1,9 +1,11 @@
 """A user's function gives its head; whatever else it does is an error of its model alone."""
 
+import datetime as dt
+
 import numpy as np
 import pytest
 
-from matchlake.errors import InputError
+from matchlake.errors import InputError, ParameterError
 from matchlake.formulas.heads import LinearHead
 from matchlake.learners.params import CustomParams
 from matchlake.learners.protocol import TrainingData
@@ -21,6 +23,22 @@ def test_the_function_gets_data_params_and_seed() -> None:
     head = fit_head(DATA, params("mean_label"), "regression", 7)
     assert isinstance(head, LinearHead)
     assert head.intercepts == (10.5,)
+
+
+def test_labels_are_those_of_the_rows() -> None:
+    label = np.array(["yes", "no", "no"], object)
+    data = TrainingData(DATA.matrix, DATA.columns, label, weights=np.ones(3))
+    function = "tests.support.custom_models:first_class"
+    given = CustomParams(function=function, params={"labels": ["no", "yes"]})
+    assert fit_head(data, given, "classification", 1).labels == ("no", "yes")
+    strange = given.model_copy(update={"params": {"labels": ["NO", "yes"]}})
+    with pytest.raises(InputError, match=r"labels that no row has: NO\. The rows have no, yes"):
+        fit_head(data, strange, "classification", 1)
+
+
+def test_a_parameter_that_is_no_json_is_refused() -> None:
+    with pytest.raises(ParameterError, match=r"params\.since: .*JSON"):
+        CustomParams(function="a:b", params={"since": dt.date(2024, 1, 1)})
 
 
 @pytest.mark.parametrize(

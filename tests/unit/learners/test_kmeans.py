@@ -3,6 +3,7 @@
 import logging
 import math
 import warnings
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -175,6 +176,28 @@ def test_bad_rows_are_refused() -> None:
         sweep_clusters(pd.DataFrame({"a": [1.0]}), ["age"], KmeansParams(k=1))
     with pytest.raises(InputError, match="missing values"):
         sweep_clusters(pd.DataFrame({"a": [1.0, None]}), ["a"], KmeansParams(k=1))
+    for name, column in {
+        "string": ["1", "x"],
+        "timestamp": pd.date_range("2024", periods=2),
+    }.items():
+        with pytest.raises(SchemaError, match=f"Column a is {name}, and k-means needs numbers"):
+            sweep_clusters(pd.DataFrame({"a": column}), ["a"], KmeansParams(k=1))
+
+
+def test_whole_numbers_decimals_and_flags_are_numbers() -> None:
+    rows = pd.DataFrame(
+        {
+            "id": [2**60 + 1, 2**60 + 5, 3],
+            "price": [Decimal("1.25"), Decimal("7.50"), Decimal("1.25")],
+            "flag": [True, False, True],
+        }
+    )
+    sweep = sweep_clusters(rows, list(rows), KmeansParams(k=3))
+    assert set(sweep.best.head.centers) == {
+        (2.0**60, 1.25, 1.0),
+        (2.0**60, 7.5, 0.0),
+        (3.0, 1.25, 1.0),
+    }
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,21 @@ def test_rows_and_request_are_files_and_the_head_is_read(tmp_path: Path) -> None
     assert '"seed": 7' in (tmp_path / "request.json").read_text()
 
 
+def test_classes_are_named_in_the_request_and_none_is_missing_in_r(tmp_path: Path) -> None:
+    body = (
+        "labels = json.loads((folder / 'request.json').read_text())['labels']\n"
+        "head = {'kind': 'linear', 'link': 'logit', 'labels': labels, 'weights': [[1, 2, 3]],"
+        " 'intercepts': [0]}\n"
+        "(folder / 'head.json').write_text(json.dumps(head))"
+    )
+    data = TrainingData(np.eye(3), COLUMNS, np.array([True, False, True]))
+    script = stand_in(tmp_path, body)
+    assert fit_head(data, script, "classification", 1).labels == ("false", "true")
+    countries = TrainingData(np.eye(3), COLUMNS, np.array(["NA", "DE", "DE"], object))
+    with pytest.raises(InputError, match='reads the label "NA" as missing'):
+        fit_head(countries, script, "classification", 1)
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

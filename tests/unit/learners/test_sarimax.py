@@ -35,7 +35,7 @@ def rows(periods: int = 60, future: int = 6) -> pd.DataFrame:
 
 def test_parameters_and_forecasts_are_those_of_statsmodels() -> None:
     made = rows()
-    series = read_series(made.sample(frac=1, random_state=1), PARAMS)
+    series = read_series(made.sample(frac=1, random_state=1))
     found = fit_series(series, PARAMS)
     known, future = made[:60], made[60:]
     model = SARIMAX(known["value"].to_numpy(), known[["price"]].to_numpy(), (1, 0, 1), trend="c")
@@ -93,7 +93,7 @@ CHANGED = {
     ],
 )
 def test_a_series_that_cannot_be_fitted_has_a_reason(name: str, reason: str) -> None:
-    series = read_series(CHANGED[name], PARAMS)
+    series = read_series(CHANGED[name])
     found = fit_series(series, PARAMS)
     assert found.parameters is None
     assert str(found.reason).startswith(reason)
@@ -108,7 +108,7 @@ def test_a_forecast_needs_the_future_of_its_exogenous_columns(future: int, reaso
     made = rows(future=future)
     if future == 6:
         made.loc[64, "price"] = np.nan
-    found = forecast_series(read_series(made, PARAMS), PARAMS, (10.0, 3.0, 0.6, 0.1, 1.0))
+    found = forecast_series(read_series(made), PARAMS, (10.0, 3.0, 0.6, 0.1, 1.0))
     assert isinstance(found, str)
     assert reason in found
 

@@ -15,6 +15,7 @@ from matchlake import SelectParams, select_features
 from matchlake.errors import InputError, ParameterError, SchemaError
 from matchlake.learners.selection.scores import corrected
 from matchlake.learners.selection.statistics import scale_of
+from matchlake.learners.selection.table import TableSource
 
 SETS = shaped_sets()
 RANDOM = np.random.default_rng(2)
@@ -61,6 +62,26 @@ def test_numbers_are_cut_at_their_quantiles() -> None:
     ]
 
 
+def test_zero_and_minus_zero_are_one_category() -> None:
+    rows = pd.DataFrame({"x": [0.0, -0.0, 1.0, 0.0] * 20, "y": ["a", "b", "a", "b"] * 20})
+    params = SelectParams(method="chi_square", bins=None)
+    (found,) = select_features(rows, "y", params).scores
+    table = pd.crosstab(rows["x"] + 0.0, rows["y"]).to_numpy()
+    expected = stats.chi2_contingency(table, correction=False)
+    assert (found.score, found.p_value) == pytest.approx((expected.statistic, expected.pvalue))
+
+
+def test_a_large_table_is_summed_up_by_blocks() -> None:
+    group, y = RANDOM.integers(0, 3000, (2, 40_000))
+    rows = pd.DataFrame({"group": group, "y": y})
+    params = SelectParams(method="chi_square")
+    (found,) = select_features(rows, "y", params, categories=["group"]).scores
+    table = np.zeros((3000, 3000))
+    np.add.at(table, (group, y), 1)
+    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / 40_000
+    assert found.score == pytest.approx(np.sum((table - expected) ** 2 / expected), rel=1e-12)
+
+
 def test_a_label_of_numbers_is_compared_between_categories() -> None:
     group = RANDOM.integers(0, 4, 300)
     z = group * 0.5 + RANDOM.normal(size=300)
@@ -72,6 +93,35 @@ def test_a_label_of_numbers_is_compared_between_categories() -> None:
     assert by_name["group"].p_value == pytest.approx(expected.pvalue, rel=1e-9)
     assert by_name["x"].kept, "what a method does not score is kept"
     assert by_name["x"].reason == "anova does not score a double"
+
+
+def test_categoricals_of_pandas_are_their_values() -> None:
+    texts = pd.DataFrame(
+        {"group": RANDOM.choice(["a", "b", None], 300), "y": RANDOM.choice(["no", "yes"], 300)}
+    )
+    levels = texts.astype(pd.CategoricalDtype()).assign(
+        number=pd.Categorical(RANDOM.integers(0, 3, 300))
+    )
+    params = SelectParams(method="chi_square")
+    (expected,) = select_features(texts, "y", params).scores
+    (found,) = select_features(levels, "y", params, columns=["group"]).scores
+    assert found.score == pytest.approx(expected.score, rel=1e-12)
+    counts = select_features(levels, "y", SelectParams(method="count")).scores
+    assert {each.feature: each.score for each in counts} == {
+        "group": float(texts["group"].notna().sum()),
+        "number": 300.0,
+    }
+
+
+def test_columns_that_are_constant_where_both_have_values_repeat_nothing() -> None:
+    for seed in range(50):
+        random = np.random.default_rng(seed)
+        one, other = random.normal(size=60), random.normal(size=60)
+        one[:30], other[30:] = random.normal(), np.nan
+        source = TableSource(pa.table({"one": one, "other": other}))
+        found = source.correlations(["one", "other"])
+        assert np.isnan(found[0, 1])
+        assert found[0, 0] == pytest.approx(1.0)
 
 
 def planted(noise: int = 20, seed: int = 0) -> pd.DataFrame:

@@ -38,7 +38,7 @@ class ExternalHead(Head):
         return 1 if self.link in ("logit", "exp") or not self.labels else len(self.labels)
 
     def output_link(self) -> Link:
-        """The link."""
+        """The link that the head names."""
         return self.link
 
     def tolerance(self) -> float:
@@ -46,14 +46,17 @@ class ExternalHead(Head):
         return 1e-6
 
     def sql_scores(self, dialect: Dialect) -> list[str]:
-        """None: see `sql_limit`."""
+        """Raises NotImplementedError: a model of another framework has no SQL."""
         raise NotImplementedError(f"no SQL of {dialect.name}: {self.sql_limit()}")
 
     def scores(self, matrix: Matrix) -> Matrix:
-        """The scores of the model, in parts of some thousand rows."""
+        """The scores (rows, scores), computed for ROWS rows at a time; NaN for a missing feature.
+
+        Raises ValueError if the model gives another number of rows or scores.
+        """
         if not len(matrix):
             return np.zeros((0, self.expected_scores))
-        known = np.nan_to_num(matrix, nan=0.0)
+        known = np.where(np.isnan(matrix), 0.0, matrix)
         parts = [
             np.asarray(self.known_scores(known[first : first + ROWS]), np.float64)
             for first in range(0, len(matrix), ROWS)
@@ -83,21 +86,21 @@ class OpaqueHead(ExternalHead):
     folder: Folder
 
     def size(self) -> int:
-        """The number of bytes."""
+        """The bytes of the packed files."""
         return len(self.folder.content) * 3 // 4
 
     def packages(self) -> tuple[str, ...]:
-        """The framework."""
+        """The packages that the flavor needs."""
         return PACKAGES[self.folder.flavor]
 
     def sql_limit(self) -> str | None:
-        """Only the framework scores it."""
+        """There is no SQL: only the framework scores it."""
         return f"only {self.folder.loader or self.folder.flavor} can score it"
 
     def onnx_limit(self) -> str | None:
-        """Only the framework scores it."""
+        """There is no graph: only the framework scores it."""
         return self.sql_limit()
 
     def known_scores(self, matrix: Matrix) -> Matrix:
-        """The scores of the framework."""
+        """The scores (rows, scores) that the framework gives."""
         return np.asarray(scorer_of(self.folder)(matrix))

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import hashlib
 import io
 import tempfile
 import zipfile
@@ -99,35 +98,13 @@ class Folder(Params):
             all_.extractall(place)  # leaves out what would lie outside of the place
             yield Path(place)
 
-    def digest(self) -> str:
-        """The SHA-256 of the content."""
-        return hashlib.sha256(self.content.encode()).hexdigest()
 
-
+@lru_cache(maxsize=4)
 def scorer_of(folder: Folder) -> Scorer:
     """The function that scores by a folder, loaded once per process.
 
     Raises ValueError if the framework is not installed, or the files are not what they should be.
     """
-    return _loaded(_Key(folder))
-
-
-class _Key:
-    """A folder as the key of a cache, by its digest."""
-
-    def __init__(self, folder: Folder) -> None:
-        self.folder, self._key = folder, (folder.flavor, folder.loader, folder.digest())
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self._key == other._key
-
-
-@lru_cache(maxsize=4)
-def _loaded(key: _Key) -> Scorer:
-    folder = key.folder
     with folder.unpacked() as path:
         try:
             if folder.flavor == "python":

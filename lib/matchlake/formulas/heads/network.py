@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -41,24 +42,24 @@ class GraphHead(ExternalHead):
         return self
 
     def size(self) -> int:
-        """The number of bytes."""
+        """The bytes of the ONNX model."""
         return len(self.graph) * 3 // 4
 
     def packages(self) -> tuple[str, ...]:
-        """What reads and runs the graph."""
+        """The packages onnx, which reads the graph, and onnxruntime, which runs it."""
         return ("onnx", "onnxruntime")
 
     def sql_limit(self) -> str | None:
-        """A network has no SQL."""
+        """A network is no SQL expression."""
         return "it is a network"
 
     def known_scores(self, matrix: Matrix) -> Matrix:
-        """The output of the graph."""
+        """The scores (rows, scores) that onnxruntime gives."""
         session, name, kind = _session(self.graph)
         return np.asarray(session.run(None, {name: matrix.astype(kind)})[0])
 
     def onnx_scores(self, graph: "Graph", matrix: str) -> str:
-        """The graph as a part of the larger one."""
+        """The scores (rows, scores) by the operators of this graph, inside the larger one."""
         model = _parsed(self.graph)
         element = model.graph.input[0].type.tensor_type.elem_type
         missing = graph.any_missing(matrix)
@@ -82,14 +83,18 @@ def _parsed(text: str) -> Any:
     except Exception as error:  # noqa: BLE001 - protobuf and the checker raise several kinds
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"the graph is no ONNX model: {reason}") from None
-    tensors = [*model.graph.initializer, *_attribute_tensors(model.graph)]
-    if any(each.data_location == onnx.TensorProto.EXTERNAL for each in tensors):
+    if any(each.data_location == onnx.TensorProto.EXTERNAL for each in _tensors(model.graph)):
         raise ValueError("the graph keeps numbers in other files; save it as one file")
     return model
 
 
-def _attribute_tensors(graph: Any) -> list[Any]:
-    return [each.t for node in graph.node for each in node.attribute if each.HasField("t")]
+def _tensors(graph: Any) -> Iterator[Any]:
+    """The constants of a graph, also of the branches inside its nodes."""
+    yield from graph.initializer
+    for attribute in (each for node in graph.node for each in node.attribute):
+        yield from [attribute.t] * attribute.HasField("t")
+        for inner in [attribute.g] * attribute.HasField("g"):
+            yield from _tensors(inner)
 
 
 @lru_cache(maxsize=8)

@@ -1,9 +1,9 @@
 """The statistics of the columns of a Spark frame: one Spark job for all columns together.
 
-A plan of two branches: one aggregates the numbers of each class, the other explodes the categories
-into (position, value) pairs and counts them by class. Before it, the first rows give the scale of
-each number. Ranks (Spearman) need a sort per column, and groups of numbers need their quantiles:
-one more job each.
+The plan has two branches. One aggregates the numbers of each class. The other explodes the
+categories into (position, value) pairs and counts them by class. Before it, the first rows give the
+scale of each number. Ranks (Spearman) need a sort per column, and groups of numbers need their
+quantiles: one more job each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ _SUMS = 4
 
 
 class FrameSource:
-    """A Spark frame."""
+    """A Spark frame as a `Source`."""
 
     def __init__(self, frame: DataFrame) -> None:
         self._frame = frame
@@ -56,55 +56,45 @@ class FrameSource:
         max_categories: int,
     ) -> dict[str, Found]:
         """See `Source`; raises InputError for more than 10,000 classes."""
-        labelled = self._frame.where(_present(label, self.types[label]).isNotNull())
-        return frame_statistics(labelled, label, measures, bins, max_categories)
+        frame, kinds = self._frame.where(_present(label, self.types[label]).isNotNull()), self.types
+        if "ranks" in measures.values():
+            return _ranks(frame, label, list(measures))
+        is_classes = any(each in ("class_moments", "cells") for each in measures.values())
+        numbers = [name for name, each in measures.items() if each in _NUMBERS]
+        others = [name for name in measures if name not in numbers]
+        sums = {name for name in numbers if measures[name] != "presence"}
+        reads_label = not is_classes and bool(sums or others)
+        scales = _scales(frame, [*sums, *([label] if reads_label else [])])
+        target = F.lit(0.0)
+        if is_classes or reads_label:
+            target = _name(label) if is_classes else _scaled(label, scales)
+        values = [_scaled(n, scales) if n in sums else _present(n, kinds[n]) for n in numbers]
+        plan = _totals(frame, target, values, [measures[n] for n in numbers], by_class=is_classes)
+        if others:
+            edges = _edges(frame, {name: bins[name] for name in others if name in bins})
+            groups = [_group(name, kinds[name], edges) for name in others]
+            counts = _counts(frame, target, groups, by_class=is_classes)
+            plan = plan.unionByName(counts, allowMissingColumns=True)
+        rows = plan.toArrow().to_pandas()
+        totals = np.array([*rows["totals"].dropna()]).reshape(-1, _SUMS * max(1, len(numbers)))
+        if len(totals) > _CLASSES:
+            raise InputError(
+                f"The label {label} has more than {_CLASSES:,} classes. Choose another label, or "
+                "the task regression."
+            )
+        found = {
+            name: _number(measures[name], totals[:, _SUMS * i : _SUMS * (i + 1)])
+            for i, name in enumerate(numbers)
+        }
+        for i, name in enumerate(others):
+            found[name] = _category(rows[rows["position"] == i], measures[name], max_categories)
+        return {name: found[name] for name in measures}
 
     def correlations(self, names: Sequence[str]) -> Doubles:
         """See `Source`; one Spark job, and a small one for the scales."""
         scales = _scales(self._frame, names)
         columns = [_scaled(name, scales).alias(f"c{i}") for i, name in enumerate(names)]
         return frame_correlations(self._frame.select(*columns))
-
-
-def frame_statistics(
-    frame: DataFrame,
-    label: str,
-    measures: Mapping[str, Measure],
-    bins: Mapping[str, int],
-    max_categories: int,
-) -> dict[str, Found]:
-    """The statistics of a frame without rows that have no label."""
-    if "ranks" in measures.values():
-        return _ranks(frame, label, list(measures))
-    is_classes = any(each in ("class_moments", "cells") for each in measures.values())
-    numbers = [name for name, each in measures.items() if each in _NUMBERS]
-    others = [name for name in measures if name not in numbers]
-    sums = {name for name in numbers if measures[name] != "presence"}
-    reads_label = not is_classes and bool(sums or others)
-    scales = _scales(frame, [*sums, *([label] if reads_label else [])])
-    target = _name(label) if is_classes else _scaled(label, scales) if reads_label else F.lit(0.0)
-    kinds = dict(frame.dtypes)
-    values = [_scaled(n, scales) if n in sums else _present(n, kinds[n]) for n in numbers]
-    plan = _totals(frame, target, values, [measures[n] for n in numbers], by_class=is_classes)
-    if others:
-        edges = _edges(frame, {name: bins[name] for name in others if name in bins})
-        groups = [_group(name, kinds[name], edges) for name in others]
-        counts = _counts(frame, target, groups, by_class=is_classes)
-        plan = plan.unionByName(counts, allowMissingColumns=True)
-    rows = plan.toArrow().to_pandas()
-    totals = np.array([*rows["totals"].dropna()]).reshape(-1, _SUMS * max(1, len(numbers)))
-    if len(totals) > _CLASSES:
-        raise InputError(
-            f"The label {label} has more than {_CLASSES:,} classes. Choose another label, or the "
-            "task regression."
-        )
-    found = {
-        name: _number(measures[name], totals[:, _SUMS * i : _SUMS * (i + 1)])
-        for i, name in enumerate(numbers)
-    }
-    for i, name in enumerate(others):
-        found[name] = _category(rows[rows["position"] == i], measures[name], max_categories)
-    return {name: found[name] for name in measures}
 
 
 def _name(name: str) -> Column:

@@ -12,6 +12,7 @@ from matchlake.learners.selection.statistics import Doubles
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+_ROUNDING = 1e-12
 _SUMS = ("rows", "one", "other", "one_squared", "other_squared", "product")
 
 
@@ -70,7 +71,12 @@ def _from_sums(sums: Doubles) -> Doubles:
     rows, one, other, one_squared, other_squared, product = sums
     with np.errstate(invalid="ignore", divide="ignore"):
         covariance = product - one * other / rows
-        spread = (one_squared - one**2 / rows) * (other_squared - other**2 / rows)
+        spreads = [
+            # Below this part of the sum of squares, the difference is rounding: a constant.
+            np.where(squared - total**2 / rows > _ROUNDING * squared, squared - total**2 / rows, 0)
+            for total, squared in ((one, one_squared), (other, other_squared))
+        ]
+        spread = spreads[0] * spreads[1]
         found = np.where(spread > 0, covariance / np.sqrt(spread), np.nan)
     return np.asarray(np.clip(found, -1, 1))
 

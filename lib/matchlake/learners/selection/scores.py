@@ -8,6 +8,8 @@ from matchlake.learners.selection.params import Method
 from matchlake.learners.selection.statistics import Cells, CoMoments, Doubles, Found, Moments
 
 _TWO = 2
+_CELLS = 4_000_000
+"""The most cells of a table in memory."""
 
 
 class Score(NamedTuple):
@@ -77,24 +79,32 @@ def _table(method: Method, cells: Cells) -> Score:
 
     The p-value of mutual information is that of the G test, 2 n times the information.
     """
-    rows = np.bincount(cells.category, weights=cells.count)
-    columns = np.bincount(cells.label, weights=cells.count)
+    rows: Doubles = np.bincount(cells.category, weights=cells.count).astype(np.float64)
+    columns: Doubles = np.bincount(cells.label, weights=cells.count).astype(np.float64)
     total = float(cells.count.sum())
     if not total:
         return Score(None, None, "no row has a value")
     free = (len(rows) - 1) * (len(columns) - 1)
-    observed = np.zeros((len(rows), len(columns)))
-    np.add.at(observed, (cells.category, cells.label), cells.count)
-    expected = np.outer(rows, columns) / total
     if method == "mutual_information":
-        filled = observed > 0
-        parts = observed[filled] / total * np.log(observed[filled] / expected[filled])
-        score = max(0.0, float(np.sum(parts)))
+        expected = rows[cells.category] * columns[cells.label] / total
+        score = max(0.0, float(np.sum(cells.count / total * np.log(cells.count / expected))))
         statistic = 2 * total * score
     else:
-        score = float(np.sum((observed - expected) ** 2 / expected)) if free else 0.0
+        score = _chi_square(cells, rows, columns) if free else 0.0
         statistic = score
     return Score(score, _chi_square_tail(free, statistic))
+
+
+def _chi_square(cells: Cells, rows: Doubles, columns: Doubles) -> float:
+    """Pearson's chi-square, by blocks of categories: the whole table may be too large."""
+    step, score = max(1, _CELLS // len(columns)), 0.0
+    for first in range(0, len(rows), step):
+        expected = np.outer(rows[first : first + step], columns) / rows.sum()
+        here = (cells.category >= first) & (cells.category < first + step)
+        observed = np.zeros_like(expected)
+        observed[cells.category[here] - first, cells.label[here]] = cells.count[here]
+        score += float(np.sum((observed - expected) ** 2 / expected))
+    return score
 
 
 def _ratio(above: float, below: float) -> float:

@@ -64,7 +64,7 @@ class FeatureScores:
         return tuple(each.feature for each in self.scores if each.kept)
 
     def to_pandas(self) -> "pd.DataFrame":
-        """One row per feature."""
+        """One row per feature, the best first, with the fields of `FeatureScore` as columns."""
         import pandas as pd  # noqa: PLC0415 - a second, and commands load this module
 
         return pd.DataFrame([vars(each) for each in self.scores])
@@ -81,8 +81,8 @@ def select_features(
 ) -> FeatureScores:
     """Scores each column against the label, and chooses those to keep.
 
-    A Spark frame is read once for all columns, after a look at its first rows; with `bins` once
-    more for the quantiles, with `max_correlation` once more for the correlations. `spearman` sorts
+    A Spark frame is read once for all columns, after a look at its first rows. `bins` reads it once
+    more for the quantiles, and `max_correlation` once more for the correlations. `spearman` sorts
     all rows twice per column. Other tables need no Spark. Rows without a label do not count, and a
     column counts only the rows in which it has a finite value.
 
@@ -136,7 +136,7 @@ def _source(frame: Any) -> Source:
 
 
 def _kind(type_name: str, *, is_code: bool) -> str:
-    """number, category, or other."""
+    """What the methods take a column as: `number`, `category`, or `other`."""
     is_number = type_name.partition("(")[0] in (*_WHOLE, *_FRACTIONAL)
     if is_number and not is_code:
         return "number"

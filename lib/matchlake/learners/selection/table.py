@@ -25,7 +25,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 class TableSource:
-    """An Arrow table."""
+    """An Arrow table as a `Source`."""
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
@@ -59,11 +59,9 @@ class TableSource:
 
     def correlations(self, names: Sequence[str]) -> Doubles:
         """See `Source`."""
-        values = [np.where(present, made, np.nan) for made, present in map(scaled, self._of(names))]
+        found = (scaled(self._table[name]) for name in names)
+        values = [np.where(present, made, np.nan) for made, present in found]
         return correlations(pa.table(values, names=list(map(str, range(len(values))))))
-
-    def _of(self, names: Sequence[str]) -> list[pa.ChunkedArray]:
-        return [self._table[name] for name in names]
 
 
 def _without_views(table: pa.Table) -> pa.Table:
@@ -103,6 +101,8 @@ def scaled(column: pa.ChunkedArray) -> tuple[Doubles, Flags]:
 
 def codes(column: pa.ChunkedArray) -> Counts:
     """A number from 0 for each value, and -1 for null."""
+    if pa.types.is_floating(column.type):
+        column = pc.add(column, 0.0)  # -0.0 becomes 0.0, as in Spark's groups
     encoded = pc.fill_null(column.combine_chunks().dictionary_encode().indices, -1)
     return np.asarray(encoded.to_numpy(zero_copy_only=False), dtype=np.int64)
 
