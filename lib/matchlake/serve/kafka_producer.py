@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from matchlake.io.brokers import Broker
+from matchlake.serve.prediction_log import RefusedEventError
 
 _BLOCK_MS = 2_000
 
@@ -12,10 +13,14 @@ class KafkaEvents:
     """Sends events to one topic; raises OSError while the broker does not answer."""
 
     def __init__(self, broker: Broker, topic: str) -> None:
-        from kafka import KafkaProducer  # noqa: PLC0415 - only with a log
-        from kafka.errors import KafkaError  # noqa: PLC0415
+        from kafka import KafkaProducer, errors  # noqa: PLC0415 - only with a log
 
-        self._topic, self._error = topic, KafkaError
+        self._topic, self._error = topic, errors.KafkaError
+        self._refused = (
+            errors.MessageSizeTooLargeError,
+            errors.RecordListTooLargeError,
+            errors.InvalidRecordError,
+        )
         try:
             self._producer = KafkaProducer(
                 **broker.client_options(),
@@ -25,17 +30,24 @@ class KafkaEvents:
                 bootstrap_timeout_ms=_BLOCK_MS,
                 request_timeout_ms=10_000,
             )
-        except (KafkaError, OSError, AssertionError) as error:
+        except (errors.KafkaError, OSError, AssertionError) as error:
             raise OSError(f"{broker.address}: {error}") from None
 
     def send(self, key: bytes, value: bytes, done: Callable[[Exception | None], Any]) -> None:
         """Sends one event; `done` gets the error, or None when the broker has it."""
         try:
             future = self._producer.send(self._topic, value, key)
+        except self._refused as error:
+            done(RefusedEventError(str(error)))
+            return
         except (self._error, AssertionError) as error:
             raise OSError(str(error)) from None
         future.add_callback(lambda _: done(None))
-        future.add_errback(done)
+        future.add_errback(
+            lambda error: done(
+                RefusedEventError(str(error)) if isinstance(error, self._refused) else error
+            )
+        )
 
     def flush(self, seconds: float) -> None:
         """Waits until what was sent has arrived or failed."""

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matchlake.serve.errors import RequestError
-from matchlake.serve.prediction_log import Answered, new_id, now
 from matchlake.serve.recommender import MOST_LISTED, Listed, RecommenderServer
 from matchlake.serve.state import State
 
@@ -61,22 +60,11 @@ def logged(
     users: Sequence[str | None],
 ) -> dict[str, str]:
     """Logs lists; the header with their id, or none without a log. Erased users are null."""
-    if state.log is None:
-        return {}
-    request_id = new_id()
     outputs = {
         "item_id": [each.items for each in lists],
         "score": [each.scores for each in lists],
     }
-    state.log.offer(
-        Answered(
-            *(request_id, now(), model.name, model.version),
-            inputs=inputs,
-            outputs=outputs,
-            users=users,
-        )
-    )
-    return {"x-prediction-id": request_id}
+    return state.logged(model, inputs, outputs, users)
 
 
 def checked_k(value: Any) -> int:
