@@ -1,6 +1,7 @@
 """`matchlake serve`: a model behind HTTP. The process itself imports no Spark, pandas or MLflow."""
 
 import fcntl
+import logging
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from matchlake.serve.fleet import Fleet, Worker, counters_file, listen
 if TYPE_CHECKING:
     from matchlake.config import JobConfig
 
+_log = logging.getLogger(__name__)
 _PROGRAM = "from matchlake.cli.main import main; main()"
 _POINTER = "current"
 _KEPT = 2
@@ -146,9 +148,12 @@ class _Refresher:
         if self._seconds is None or self._running is not None or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + self._seconds
-        self._running = subprocess.Popen(  # noqa: S603 - this program itself
-            self._command, stdout=subprocess.DEVNULL
-        )
+        try:
+            self._running = subprocess.Popen(  # noqa: S603 - this program itself
+                self._command, stdout=subprocess.DEVNULL
+            )
+        except OSError as error:  # no memory for a process: the server goes on
+            _log.error("no look for a new champion now: %s", error)
 
     def end(self) -> None:
         """Ends an export that is running."""

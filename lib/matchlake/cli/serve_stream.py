@@ -4,7 +4,9 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,11 +50,11 @@ def serve_stream(
     stop = threading.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda *_: stop.set())
-    models = _Models(config, model)
-    ranker = models.newest()
+    newest = partial(newest_ranker, config, model)
+    ranker = newest()
     assert ranker is not None  # noqa: S101 - no version is known yet
     loop = stream_loop(config, secrets, ranker, stop)
-    loop.between = _Between(config.serve_stream.check_seconds, models)
+    loop.between = _Between(config.serve_stream.check_seconds, newest)
     counts = loop.run()
     _log.info("%s", counts)
 
@@ -136,26 +138,22 @@ class NumpyRanker:
         return [(str(item), score) for item, score in best]
 
 
-class _Models:
-    """The newest model: that of a folder, or the champion."""
+def newest_ranker(
+    config: JobConfig, folder: Path | None, known: str | None = None
+) -> Ranker | None:
+    """The model of a folder, or else the champion; None if its version is `known`."""
+    if folder is not None:
+        version = str(folder.resolve())
+        return None if version == known else NumpyRanker.of_folder(folder, version)
+    from matchlake.io.mlflow_tracking import Tracker  # noqa: PLC0415 - seconds to import
+    from matchlake.model_store.mlflow_flavor import FACTORS  # noqa: PLC0415
 
-    def __init__(self, config: JobConfig, folder: Path | None) -> None:
-        self._config, self._folder = config, folder
-
-    def newest(self, known: str | None = None) -> Ranker | None:
-        """The newest model; None if its version is `known`."""
-        if self._folder is not None:
-            version = str(self._folder.resolve())
-            return None if version == known else NumpyRanker.of_folder(self._folder, version)
-        from matchlake.io.mlflow_tracking import Tracker  # noqa: PLC0415 - seconds to import
-        from matchlake.model_store.mlflow_flavor import FACTORS  # noqa: PLC0415
-
-        tracker = Tracker(self._config.tracking, self._config.lakehouse)
-        champion = tracker.require_champion()
-        if champion.version == known:
-            return None
-        with tracker.files(champion, f"artifacts/{FACTORS}") as folder:
-            return NumpyRanker.of_folder(folder, champion.version)
+    tracker = Tracker(config.tracking, config.lakehouse)
+    champion = tracker.require_champion()
+    if champion.version == known:
+        return None
+    with tracker.files(champion, f"artifacts/{FACTORS}") as files:
+        return NumpyRanker.of_folder(files, champion.version)
 
 
 class _Between:
@@ -164,8 +162,8 @@ class _Between:
     A thread looks for a champion, because the registry takes part of a second to answer.
     """
 
-    def __init__(self, seconds: float, models: _Models) -> None:
-        self._seconds, self._models = seconds, models
+    def __init__(self, seconds: float, newest: Callable[[str], Ranker | None]) -> None:
+        self._seconds, self._newest = seconds, newest
         self._found: Ranker | None = None
         self._look_at = 0.0
         self._thread: threading.Thread | None = None
@@ -185,7 +183,7 @@ class _Between:
 
     def _look(self, known: str) -> None:
         try:
-            self._found = self._models.newest(known)
+            self._found = self._newest(known)
         except MatchlakeError as error:
             _log.warning("version %s stays: no new champion can be loaded: %s", known, error)
 

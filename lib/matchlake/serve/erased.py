@@ -4,12 +4,15 @@
 """
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 from matchlake.errors import ConfigError
 from matchlake.io.salt import Salt
 from matchlake.io.secrets.value import SecretRef, SecretStore
+
+_log = logging.getLogger(__name__)
 
 Mark = tuple[int, int, int]
 
@@ -87,5 +90,7 @@ def erased_users(
 ) -> ErasedUsers | None:
     """The erased users of conf; None if conf names no file. Raises as `ErasedUsers`."""
     if path is None:
+        if salt is not None:
+            _log.warning("erased users are not known here: conf has erase.salt, no erase.hash_file")
         return None
     return ErasedUsers(path, salt and (lambda: secrets.get(salt).reveal()))

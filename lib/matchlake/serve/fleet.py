@@ -31,6 +31,7 @@ class Worker:
         own, theirs = socket.socketpair()
         self.process = subprocess.Popen(  # noqa: S603 - this program itself
             [sys.executable, "-m", "matchlake.serve", str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,  # OpenSSL would ask for the password of an encrypted key
             pass_fds=[theirs.fileno()],
             env=one_thread_each(),
             start_new_session=True,
@@ -138,7 +139,11 @@ class Fleet:
             _log.error("process %d of the server starts again: %s", number, worker.reason())
             self._started[number] = now
             worker.channel.close()
-            self._workers[number] = Worker()
+            try:
+                self._workers[number] = Worker()
+            except OSError as error:  # no memory for a process: the others go on
+                _log.error("process %d of the server cannot start: %s", number, error)
+                continue
             self._workers[number].start({**self._settings, "worker": number}, self._listener)
 
 

@@ -130,7 +130,8 @@ class PredictionLog:
             if self._buffer is not None:
                 self._keep()
             return _RETRY_SECONDS
-        sent = self._send_kept() + self._send_queued()
+        # The queue first: it goes on while the file of the buffer is damaged.
+        sent = self._send_queued() + self._send_kept()
         if self._producer is None:
             return _RETRY_SECONDS
         return 0.0 if sent else _IDLE_SECONDS

@@ -47,3 +47,11 @@ def test_an_export_ends_with_the_server() -> None:
     running: Any = refresher._running
     refresher.end()
     assert running.poll() == -15
+
+
+def test_a_server_goes_on_if_no_export_can_start(caplog: pytest.LogCaptureFixture) -> None:
+    refresher = _Refresher([], 60)
+    refresher._command = ["/no/such/program"]
+    refresher.look()
+    assert "no look for a new champion now" in caplog.text
+    refresher.end()

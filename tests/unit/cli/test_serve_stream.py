@@ -87,7 +87,7 @@ class Champions:
     def __init__(self, *champions: Any) -> None:
         self.champions = [*champions]
 
-    def newest(self, _known: str) -> Any:
+    def __call__(self, _known: str) -> Any:
         found = self.champions.pop(0) if self.champions else None
         if isinstance(found, Exception):
             raise found
@@ -95,7 +95,7 @@ class Champions:
 
 
 def between(loop: Any, champions: Champions) -> _Between:
-    found = _Between(0.0, champions)  # type: ignore[arg-type]
+    found = _Between(0.0, champions)
     found(loop)
     assert found._thread is not None
     found._thread.join()

@@ -10,8 +10,10 @@ from matchlake.config import JobConfig
 from matchlake.errors import ConfigError
 from matchlake.io.erased_users import ErasedUsers
 from matchlake.io.salt import Salt
+from matchlake.io.secrets import EnvironmentSecrets, SecretRef
 from matchlake.lakehouse.user_erasure import write_hashes
 from matchlake.serve.erased import ErasedUsers as ServedErasedUsers
+from matchlake.serve.erased import erased_users
 
 SALT = Salt(b"a salt of a test")
 
@@ -58,6 +60,13 @@ def test_a_server_knows_the_users_of_the_last_erasure(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is gone\. The users that were in it stay erased"):
         served.refresh()
     assert "bob" in served
+
+
+def test_a_process_without_the_file_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    assert erased_users(None, None, EnvironmentSecrets()) is None
+    assert caplog.text == ""
+    assert erased_users(None, SecretRef(scope="s", key="k"), EnvironmentSecrets()) is None
+    assert "erased users are not known here" in caplog.text
 
 
 def test_an_erasure_at_the_same_time_is_not_lost(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from matchlake.errors import ModelError
 from matchlake.serve import fleet
-from matchlake.serve.fleet import Worker
+from matchlake.serve.fleet import Fleet, Worker
 from matchlake.serve.settings import receive, send
 
 
@@ -47,6 +47,28 @@ def test_a_process_that_starts_again_and_fails_says_why(pair: Any) -> None:
     theirs.close()
     assert ended.reason() == "the token is gone"
     assert ended.reason() == "exit code 3"
+
+
+def test_a_process_that_cannot_start_leaves_the_others(
+    pair: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def refuse(*_: Any, **options: Any) -> Any:
+        asked.append(options)
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    ended = worker(pair[0], "raise SystemExit(3)")
+    ended.process.wait()
+    pair[1].close()
+    whole = Fleet({"workers": 1}, pair[0], ended)
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    whole._restart_ended()
+    assert "starts again: exit code 3" in caplog.text
+    assert "process 0 of the server cannot start" in caplog.text
+    assert asked[0]["stdin"] == subprocess.DEVNULL
+    whole._restart_ended()
+    assert len(asked) == 1
 
 
 def test_a_start_that_fails_says_why(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
