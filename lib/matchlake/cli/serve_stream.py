@@ -56,7 +56,10 @@ def serve_stream(
     loop = stream_loop(config, secrets, ranker, stop)
     loop.between = _Between(config.serve_stream.check_seconds, newest)
     counts = loop.run()
-    _log.info("%s", counts)
+    _log.info(
+        "%d events in %d transactions: %d refused, %d of erased users",
+        *(counts.events, counts.transactions, counts.refused, counts.erased),
+    )
 
 
 def _start_logging() -> None:

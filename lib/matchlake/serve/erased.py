@@ -93,4 +93,4 @@ def erased_users(
         if salt is not None:
             _log.warning("erased users are not known here: conf has erase.salt, no erase.hash_file")
         return None
-    return ErasedUsers(path, salt and (lambda: secrets.get(salt).reveal()))
+    return ErasedUsers(path, None if salt is None else lambda: secrets.get(salt).reveal())

@@ -16,11 +16,6 @@ class KafkaEvents:
         from kafka import KafkaProducer, errors  # noqa: PLC0415 - only with a log
 
         self._topic, self._error = topic, errors.KafkaError
-        self._refused = (
-            errors.MessageSizeTooLargeError,
-            errors.RecordListTooLargeError,
-            errors.InvalidRecordError,
-        )
         try:
             self._producer = KafkaProducer(
                 **broker.client_options(),
@@ -37,17 +32,14 @@ class KafkaEvents:
         """Sends one event; `done` gets the error, or None when the broker has it."""
         try:
             future = self._producer.send(self._topic, value, key)
-        except self._refused as error:
-            done(RefusedEventError(str(error)))
-            return
         except (self._error, AssertionError) as error:
+            explained = _explained(error)
+            if isinstance(explained, RefusedEventError):
+                done(explained)
+                return
             raise OSError(str(error)) from None
         future.add_callback(lambda _: done(None))
-        future.add_errback(
-            lambda error: done(
-                RefusedEventError(str(error)) if isinstance(error, self._refused) else error
-            )
-        )
+        future.add_errback(lambda error: done(_explained(error)))
 
     def flush(self, seconds: float) -> None:
         """Waits until what was sent has arrived or failed."""
@@ -59,3 +51,15 @@ class KafkaEvents:
     def close(self) -> None:
         """Ends the connection."""
         self._producer.close(timeout=1)
+
+
+def _explained(error: Exception) -> Exception:
+    """RefusedEventError for an event that the broker never takes; any other error itself."""
+    from kafka import errors  # noqa: PLC0415 - only with a log
+
+    refused = (
+        errors.MessageSizeTooLargeError,
+        errors.RecordListTooLargeError,
+        errors.InvalidRecordError,
+    )
+    return RefusedEventError(str(error)) if isinstance(error, refused) else error

@@ -42,7 +42,7 @@ def test_two_servers_with_one_cache_export_a_version_once(
 
 def test_an_export_ends_with_the_server() -> None:
     refresher = _Refresher([], 60)
-    refresher._command = [sys.executable, "-c", "input()"]
+    refresher._command = [sys.executable, "-c", "import time; time.sleep(60)"]
     refresher.look()
     running: Any = refresher._running
     refresher.end()

@@ -74,7 +74,7 @@ def test_a_process_that_cannot_start_leaves_the_others(
 def test_a_start_that_fails_says_why(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     own, theirs = pair
     monkeypatch.setattr(fleet, "_START_SECONDS", 0.1)
-    slow = worker(own, "input()")
+    slow = worker(own, "import time; time.sleep(60)")
     with pytest.raises(ModelError, match=r"the model is not loaded after 0\.1 seconds"):
         slow.wait_ready()
     slow.end()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
+from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 from kafka.future import Future
 from tests.support.served import (
     Client,
@@ -223,7 +223,7 @@ def test_kafka_says_which_events_it_never_takes() -> None:
 
     error = KafkaTimeoutError()
     events = KafkaEvents.__new__(KafkaEvents)
-    events._topic, events._producer = "t", Producer()
+    events._topic, events._error, events._producer = "t", KafkaError, Producer()
     for value in (b"huge", b"big", b"small"):
         events.send(b"k", value, found.append)
     assert [type(each) for each in found] == [*[RefusedEventError] * 2, KafkaTimeoutError]
