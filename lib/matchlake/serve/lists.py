@@ -9,6 +9,8 @@ from matchlake.serve.recommender import MOST_LISTED, Listed, RecommenderServer
 from matchlake.serve.state import State
 
 DEFAULT_K = 10
+_MOST_ITEMS = 100_000
+"""Items of one answer: others wait while it becomes JSON, about 0.1 s for so many."""
 _INLINE_LISTS = 4
 """Up to so many lists are made at once; more of them in the thread for large requests."""
 
@@ -33,6 +35,8 @@ async def lists_of(
             "answered.",
             "user_id",
         )
+    if len(columns["user_id"]) * k > _MOST_ITEMS:
+        raise RequestError(f"The lists of one answer have at most {_MOST_ITEMS} items.", "k")
     users = [
         None if user is None else model.check_id(user, "user_id") for user in columns["user_id"]
     ]

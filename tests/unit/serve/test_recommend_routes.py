@@ -145,6 +145,10 @@ def test_wrong_requests_are_refused_with_their_field(folder: Path) -> None:
             ({"k": 3}, "items"),
         ]
         headers = {"content-type": "application/json"}
+        large = {"inputs": {"user_id": ["ann"] * 101}, "params": {"k": 1000}}
+        with Client(state_of(folder)) as other:
+            answer = other.post("/invocations", json=large)
+            assert (answer.status_code, answer.json()["field"]) == (400, "k")
         for body, field in bodies:
             answer = client.post("/recommend", content=json.dumps(body), headers=headers)
             assert (answer.status_code, answer.json()["field"]) == (400, field), answer.text
