@@ -26,10 +26,10 @@ from matchlake.config import JobConfig, environments, find_conf, load_config, pr
 from matchlake.errors import ConfigError, MatchlakeError, SandboxError
 from matchlake.io.databricks import on_databricks
 from matchlake.io.delta import Lakehouse
-from matchlake.io.erased_users import Salt
 from matchlake.io.java import require_java
 from matchlake.io.kernel_cache import require_private_cache
 from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.salt import Salt
 from matchlake.io.secrets import CachedSecrets, SecretStore, mask_log, secret_chain
 from matchlake.io.spark_executors import log_executors
 from matchlake.io.storage import storage_settings

@@ -39,6 +39,31 @@ def test_the_endpoint_is_right(tmp_path: Path) -> None:
     assert sum(route["traffic_percentage"] for route in routes) == 100
 
 
+_ENTITY = """            entity_name: ${resources.registered_models.recommender.id}
+            entity_version: ${var.c%s_version}
+            workload_size: Small
+            scale_to_zero_enabled: true
+"""
+
+
+def test_a_model_of_another_provider_has_no_version(tmp_path: Path) -> None:
+    other = "            external_model: {name: m, provider: openai, task: llm/v1/chat}\n"
+    root = included(tmp_path, _ENTITY % "hampion", other)
+    resolved = resolve(read_bundle(root), "dev")
+    assert [*type_problems(resolved.tree), *endpoint_rules(resolved)] == []
+
+
+def test_entities_without_a_name_are_two(tmp_path: Path) -> None:
+    root = included(tmp_path)
+    file = root / FILE
+    unnamed = file.read_text().replace("- name: champion\n            ", "- ")
+    unnamed = unnamed.replace("- name: challenger\n            ", "- ")
+    routes = unnamed.index("        traffic_config")
+    file.write_text(unnamed[:routes])
+    resolved = resolve(read_bundle(root), "dev", {"challenger_version": "2"})
+    assert [*type_problems(resolved.tree), *endpoint_rules(resolved)] == []
+
+
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [

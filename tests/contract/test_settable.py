@@ -86,7 +86,7 @@ FIXED = set(
     score_events.streams score_events.check_seconds
     serve_stream.stream serve_stream.user_id serve_stream.item_id serve_stream.value
     serve_stream.aggregation serve_stream.topic serve_stream.changelog_topic
-    serve_stream.dead_letter_topic serve_stream.history serve_stream.erased_users serve_stream.k
+    serve_stream.dead_letter_topic serve_stream.history serve_stream.k
     serve_stream.max_history serve_stream.cached_users serve_stream.max_batch serve_stream.group
     serve_stream.check_seconds
     online.stores online.arrow_folder online.tables online.postgres.host online.postgres.port

@@ -16,7 +16,7 @@ from tests.support.streams import ingest, produce, runtime_in, stream_entry, val
 from matchlake.dev.sandbox.topics import create_topic
 from matchlake.errors import ReconciliationError
 from matchlake.ingest.schema import ERASED
-from matchlake.io.erased_users import Salt
+from matchlake.io.salt import Salt
 from matchlake.lakehouse.erasure import Erased
 from matchlake.lakehouse.table_registry import table_names
 from matchlake.lakehouse.user_erasure import user_erasure

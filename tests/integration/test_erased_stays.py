@@ -14,7 +14,7 @@ from tests.support.streams import produce
 
 from matchlake.dev.sandbox.topics import create_topic
 from matchlake.ingest.params import EraseParams
-from matchlake.io.erased_users import Salt
+from matchlake.io.salt import Salt
 from matchlake.lakehouse.user_erasure import ErasureReport, erase_user
 from matchlake.runtime import Runtime
 

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from matchlake.cli.options import ConfDir, Environment, Overrides, time_of
-from matchlake.cli.served import verify_served
+from matchlake.cli.verify_served import verify_served
 from matchlake.config import JobConfig, load_config
 from matchlake.errors import ModelError, ParameterError
 from matchlake.io.mlflow_tracking import Tracker

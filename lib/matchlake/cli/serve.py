@@ -1,10 +1,11 @@
 """`matchlake serve`: a model behind HTTP. The process itself imports no Spark, pandas or MLflow."""
 
+import fcntl
+import logging
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from matchlake.serve.fleet import Fleet, Worker, counters_file, listen
 if TYPE_CHECKING:
     from matchlake.config import JobConfig
 
+_log = logging.getLogger(__name__)
 _PROGRAM = "from matchlake.cli.main import main; main()"
 _POINTER = "current"
 _KEPT = 2
@@ -67,13 +69,12 @@ def _serve(config: "JobConfig", model: str, options: list[str], first: Worker) -
     """Serves until it is stopped; `options` are those of the command that exports again."""
     params = config.serving
     path = Path(model)
-    refresh: Callable[[], None] = lambda: None  # noqa: E731 - nothing to refresh
+    refresher: _Refresher | None = None
     if not path.exists():
         path = cache_of(config, model)
         refresher = _Refresher([model, *options], params.refresh_seconds)
         if not (path / _POINTER).is_file():
             refresher.wait()
-        refresh = refresher.look
     counters = counters_file()
     listener = listen(params.host, params.port)
     try:
@@ -84,8 +85,10 @@ def _serve(config: "JobConfig", model: str, options: list[str], first: Worker) -
         try:
             served = fleet.start()
             _tell(config, served, listener.getsockname()[1])
-            fleet.run(params.request_seconds + 5, refresh)
+            fleet.run(params.request_seconds + 5, refresher.look if refresher else lambda: None)
         finally:
+            if refresher:
+                refresher.end()
             fleet.stop(params.request_seconds + 5)
     finally:
         listener.close()
@@ -112,7 +115,7 @@ def _settings(config: "JobConfig", path: Path, counters: Path) -> dict[str, Any]
         kafka=config.kafka,
         lakehouse=config.lakehouse,
         salt=config.erase.salt,
-        erased_users=None if erased is None else str(erased.absolute()),
+        erased_users=erased and erased.absolute(),
         metrics=str(counters),
         worker=0,
         workers=config.serving.workers,
@@ -145,9 +148,18 @@ class _Refresher:
         if self._seconds is None or self._running is not None or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + self._seconds
-        self._running = subprocess.Popen(  # noqa: S603 - this program itself
-            self._command, stdout=subprocess.DEVNULL
-        )
+        try:
+            self._running = subprocess.Popen(  # noqa: S603 - this program itself
+                self._command, stdout=subprocess.DEVNULL
+            )
+        except OSError as error:  # no memory for a process: the server goes on
+            _log.error("no look for a new champion now: %s", error)
+
+    def end(self) -> None:
+        """Ends an export that is running."""
+        if self._running is not None:
+            self._running.terminate()
+            self._running.wait()
 
 
 def cache_of(config: "JobConfig", name: str) -> Path:
@@ -171,23 +183,25 @@ def _prepare(name: str, env: str, overrides: list[str], conf_dir: Path | None) -
 
     config = load_config(env, overrides, conf_dir)
     folder = cache_of(config, name)
-    number = version_of(tracker_of(config, name), name, None).version
-    made = folder / f"v{number}"
     folder.mkdir(parents=True, exist_ok=True)
-    if not made.is_dir():
-        export(
-            name,
-            format_=Format.FOLDER,
-            to=made,
-            model_version=number,
-            env=env,
-            overrides=overrides,
-            conf_dir=conf_dir,
-        )
-    partial = folder / f".{_POINTER}"
-    partial.write_text(made.name, encoding="utf-8")
-    partial.replace(folder / _POINTER)
-    _remove_old(folder, made)
+    with (folder / ".lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # servers may share the folder
+        number = version_of(tracker_of(config, name), name, None).version
+        made = folder / f"v{number}"
+        if not made.is_dir():
+            export(
+                name,
+                format_=Format.FOLDER,
+                to=made,
+                model_version=number,
+                env=env,
+                overrides=overrides,
+                conf_dir=conf_dir,
+            )
+        partial = folder / f".{_POINTER}"
+        partial.write_text(made.name, encoding="utf-8")
+        partial.replace(folder / _POINTER)
+        _remove_old(folder, made)
     typer.echo(f"{made} is version {number} of {name}.")
 
 

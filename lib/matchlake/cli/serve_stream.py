@@ -1,22 +1,25 @@
 """`matchlake serve-stream`: a process of its own, without Spark."""
 
-import hmac
 import logging
 import signal
 import threading
 import time
-from collections.abc import Container
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
 from matchlake.cli.options import ConfDir, Environment, Overrides
 from matchlake.config import JobConfig, load_config
-from matchlake.errors import ConfigError, MatchlakeError
+from matchlake.errors import ConfigError, InputError, MatchlakeError, SchemaError
 from matchlake.io.brokers import configured_broker
 from matchlake.io.secrets import SecretStore, secret_chain
+from matchlake.recommender.id_types import exact_id
+from matchlake.recommender.sides import ITEM
+from matchlake.serve.erased import ErasedUsers, erased_users
 from matchlake.serve.online.arrow_files import ArrowStore, ArrowTable
 from matchlake.serve.stream.live_lists import LiveLists, Ranker
 from matchlake.serve.stream.loop import StreamLoop
@@ -46,16 +49,17 @@ def serve_stream(
     secrets = secret_chain(config.secrets, config.lakehouse)
     stop = threading.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda _signal, _frame: _stop(stop, _frame))
-    models = _Models(config, model)
-    loop = stream_loop(config, secrets, models.newest(), stop)
-    loop.between = _Between(config, models, stop)
+        signal.signal(each, lambda *_: stop.set())
+    newest = partial(newest_ranker, config, model)
+    ranker = newest()
+    assert ranker is not None  # noqa: S101 - no version is known yet
+    loop = stream_loop(config, secrets, ranker, stop)
+    loop.between = _Between(config.serve_stream.check_seconds, newest)
     counts = loop.run()
-    _log.info("%s", counts)
-
-
-def _stop(stop: threading.Event, _frame: FrameType | None) -> None:
-    stop.set()
+    _log.info(
+        "%d events in %d transactions: %d refused, %d of erased users",
+        *(counts.events, counts.transactions, counts.refused, counts.erased),
+    )
 
 
 def _start_logging() -> None:
@@ -84,48 +88,23 @@ def stream_loop(
             f"serve_stream: stream {params.stream} has no column {', '.join(missing)}; its columns "
             f"are {', '.join(stream.columns)}."
         )
-    before = _published(config, params.history, "history")
-    lists = LiveLists(params, ranker, before, erased_users(config, secrets))
+    erased = erased_users(config.hash_file, config.erase.salt, secrets)
+    lists = LiveLists(params, ranker, _history(config), erased)
     broker = configured_broker(config.kafka, config.lakehouse, secrets)
     return StreamLoop(params, stream, lists, broker.client_options(), stop.is_set)
 
 
-def _published(config: JobConfig, name: str | None, key: str) -> ArrowTable | None:
-    """The Arrow file of a table of `online.tables`; None if conf names none."""
+def _history(config: JobConfig) -> ArrowTable | None:
+    """The published table with the histories of before; None if conf names none."""
+    name = config.serve_stream.history
     if name is None:
         return None
     if name not in config.online.tables or config.online.arrow_folder is None:
         raise ConfigError(
-            f"serve_stream.{key}: {name} is no table of online.tables that is published as an "
+            f"serve_stream.history: {name} is no table of online.tables that is published as an "
             "Arrow file (online.arrow_folder)."
         )
     return ArrowStore(Path(config.online.arrow_folder)).open(name)
-
-
-class OnlineErased(Container[str]):
-    """The erased users of a published table of hashes."""
-
-    def __init__(self, table: ArrowTable, salt: bytes) -> None:
-        self.table, self._salt = table, salt
-
-    def __contains__(self, user: object) -> bool:
-        hashed = hmac.digest(self._salt, str(user).encode(), "sha256").hex()
-        return bool(self.table.rows(hashed))
-
-
-def erased_users(config: JobConfig, secrets: SecretStore) -> Container[str]:
-    """The erased users of conf; raises ConfigError without the salt of their hashes."""
-    table = _published(config, config.serve_stream.erased_users, "erased_users")
-    if table is None:
-        return ()
-    if config.erase.salt is None:
-        raise ConfigError("serve_stream.erased_users needs erase.salt in conf.")
-    salt = secrets.get(config.erase.salt).reveal().encode()
-    expected = hmac.digest(salt, b"", "sha256").hex()[:16]
-    for batch in table:
-        if any(each != expected for each in batch.column("salt_id").to_pylist()):
-            raise ConfigError("The secret of erase.salt is not that of the published hashes.")
-    return OnlineErased(table, salt)
 
 
 class NumpyRanker:
@@ -133,14 +112,14 @@ class NumpyRanker:
 
     def __init__(self, model: Any, version: str) -> None:
         self._model, self.version = model, version
-        if "fold_in_users" not in model.capabilities:
+        if not hasattr(model, "fold_in_user") or not len(model.item_ids):
             raise ConfigError(
-                f"The model of version {version} has no fold-in of users, which serve-stream "
-                "needs: train with train.algorithm als."
+                f"The model of version {version} cannot fold in one user, which serve-stream "
+                "needs: train with train.algorithm als or matchbox."
             )
-        items = model.item_ids
-        self._typed = int if len(items) and isinstance(items[0], int) else str
-        self.best({str(items[0]): 1.0}, 1)  # compiles the kernels
+        self._sample = model.item_ids[0]
+        with suppress(InputError):  # 1 may be no rating of this model
+            self.best({str(self._sample): 1.0}, 1)  # compiles the kernels
 
     @classmethod
     def of_folder(cls, folder: Path, version: str) -> "NumpyRanker":
@@ -151,53 +130,44 @@ class NumpyRanker:
 
     def best(self, history: dict[str, float], k: int) -> list[tuple[str, float]]:
         """The best items for a history, without its items."""
-        known = {}
+        values = {}
         for item, value in history.items():
-            if self._typed is str or item.lstrip("-").isdigit():
-                known[self._typed(item)] = value
-        row = self._model.fold_in_user(known)
-        places = self._model.places(1)
-        seen = [item for item in known if item in places]
-        return [
-            (str(item), score)
-            for item, score in self._model.recommend_items(row, k, exclude_seen=seen)
-        ]
+            with suppress(SchemaError):  # a text that is no id of this model
+                values[exact_id(item, self._sample)] = value
+        row = self._model.fold_in_user(values)
+        places = self._model.places(ITEM)
+        seen = [item for item in values if item in places]
+        best = self._model.recommend_items(row, k, exclude_seen=seen)
+        return [(str(item), score) for item, score in best]
 
 
-class _Models:
-    """The newest model: of a folder, or the champion's."""
+def newest_ranker(
+    config: JobConfig, folder: Path | None, known: str | None = None
+) -> Ranker | None:
+    """The model of a folder, or else the champion; None if its version is `known`."""
+    if folder is not None:
+        version = str(folder.resolve())
+        return None if version == known else NumpyRanker.of_folder(folder, version)
+    from matchlake.io.mlflow_tracking import Tracker  # noqa: PLC0415 - seconds to import
+    from matchlake.model_store.mlflow_flavor import FACTORS  # noqa: PLC0415
 
-    def __init__(self, config: JobConfig, folder: Path | None) -> None:
-        self._config, self._folder = config, folder
-
-    def newest(self, known: str | None = None) -> Ranker:
-        """The newest model; raises LookupError if its version is `known`."""
-        if self._folder is not None:
-            version = str(self._folder.resolve())
-            if version == known:
-                raise LookupError
-            return NumpyRanker.of_folder(self._folder, version)
-        from matchlake.io.mlflow_tracking import Tracker  # noqa: PLC0415 - seconds to import
-        from matchlake.model_store.mlflow_flavor import FACTORS  # noqa: PLC0415
-
-        tracker = Tracker(self._config.tracking, self._config.lakehouse)
-        champion = tracker.require_champion()
-        if champion.version == known:
-            raise LookupError
-        with tracker.files(champion, f"artifacts/{FACTORS}") as folder:
-            return NumpyRanker.of_folder(folder, champion.version)
+    tracker = Tracker(config.tracking, config.lakehouse)
+    champion = tracker.require_champion()
+    if champion.version == known:
+        return None
+    with tracker.files(champion, f"artifacts/{FACTORS}") as files:
+        return NumpyRanker.of_folder(files, champion.version)
 
 
 class _Between:
     """Between two transactions: takes a new champion, and forgets newly erased users.
 
-    A thread looks for them, because the registry takes part of a second to answer.
+    A thread looks for a champion, because the registry takes part of a second to answer.
     """
 
-    def __init__(self, config: JobConfig, models: _Models, stop: threading.Event) -> None:
-        self._seconds, self._models, self._stop = config.serve_stream.check_seconds, models, stop
+    def __init__(self, seconds: float, newest: Callable[[str], Ranker | None]) -> None:
+        self._seconds, self._newest = seconds, newest
         self._found: Ranker | None = None
-        self._mark: int | None = None
         self._look_at = 0.0
         self._thread: threading.Thread | None = None
 
@@ -208,7 +178,7 @@ class _Between:
         if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + self._seconds
-        self._forget_erased(loop)
+        _forget_erased(loop)
         if self._thread is None or not self._thread.is_alive():
             known = loop.lists.ranker.version
             self._thread = threading.Thread(target=self._look, args=[known], daemon=True)
@@ -216,17 +186,19 @@ class _Between:
 
     def _look(self, known: str) -> None:
         try:
-            self._found = self._models.newest(known)
-        except LookupError:
-            return
+            self._found = self._newest(known)
         except MatchlakeError as error:
-            _log.warning("the champion is not known now, asked again: %s", error)
+            _log.warning("version %s stays: no new champion can be loaded: %s", known, error)
 
-    def _forget_erased(self, loop: StreamLoop) -> None:
-        erased = loop.lists.erased
-        if not isinstance(erased, OnlineErased):
-            return
-        version = erased.table.published.delta_version
-        if version != self._mark:
-            self._mark = version
-            loop.forget([user for user in loop.lists.histories.users() if user in erased])
+
+def _forget_erased(loop: StreamLoop) -> None:
+    erased = loop.lists.erased
+    if not isinstance(erased, ErasedUsers):
+        return
+    try:
+        has_changed = erased.refresh()
+    except MatchlakeError as error:
+        _log.error("%s", error)
+        return
+    if has_changed:
+        loop.forget([user for user in loop.lists.histories.users() if user in erased])

@@ -257,8 +257,8 @@ class EraseParams(Params):
     salt: SecretRef | None = None
     """The secret that is the salt of the hashes in `silver.erased_users`. It must never change."""
     hash_file: str | None = None
-    """A file, or a file in a volume, with the same hashes for programs without Spark, such as
-    `matchlake serve`. null: erased_users.json in `lakehouse`, or none without it."""
+    """A file, or a file in a volume, with the same hashes for processes without Spark: `matchlake
+    serve` and `serve-stream`. null: erased_users.json in `lakehouse`, or none without it."""
 
     @field_validator("user_id", mode="before")
     @classmethod

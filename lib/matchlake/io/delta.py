@@ -29,7 +29,8 @@ from matchlake.io.delta_schema import (
     table_properties,
     typed_rows,
 )
-from matchlake.io.erased_users import ERASED_USERS, ErasedUsers, Salt, known_erased_users
+from matchlake.io.erased_users import ERASED_USERS, ErasedUsers, known_erased_users
+from matchlake.io.salt import Salt
 from matchlake.io.telemetry import step
 from matchlake.schemas import TableSpec, ViewSpec, check_name, quote_identifier, quote_text
 

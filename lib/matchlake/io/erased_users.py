@@ -4,7 +4,6 @@ A hash is the HMAC-SHA256 of the user's id; its key is the salt, a secret. Witho
 can find out whether a known id was erased.
 """
 
-import hmac
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import reduce
@@ -17,6 +16,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.functions import pandas_udf  # type: ignore[attr-defined, unused-ignore]
 
 from matchlake.errors import ConfigError
+from matchlake.io.salt import Salt
 from matchlake.schemas import Column, TableSpec, quote_identifier
 
 ERASED_USERS = TableSpec(
@@ -31,22 +31,6 @@ ERASED_USERS = TableSpec(
     user_columns=(),
     written_by="erase_user",
 )
-
-
-@dataclass(frozen=True)
-class Salt:
-    """The key of the hashes. It does not print, and executors can have it."""
-
-    key: bytes = field(repr=False)
-
-    @property
-    def id(self) -> str:
-        """A name for the salt, by which a changed salt is noticed."""
-        return self.hash("")[:16]
-
-    def hash(self, user: str) -> str:
-        """The hash of a user's id."""
-        return hmac.digest(self.key, user.encode(), "sha256").hex()
 
 
 @dataclass(frozen=True)

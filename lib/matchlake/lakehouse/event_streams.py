@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -25,9 +25,10 @@ from matchlake.config import JobConfig
 from matchlake.errors import ConfigError, MatchlakeError, SourceError
 from matchlake.io.brokers import Broker
 from matchlake.io.delta import Lakehouse
-from matchlake.io.erased_users import ERASED_USERS, Salt
+from matchlake.io.erased_users import ERASED_USERS
 from matchlake.io.kafka import require_topic
 from matchlake.io.mlflow_tracking import Tracker
+from matchlake.io.salt import Salt
 from matchlake.lakehouse.registered_models import registered_model
 from matchlake.model_store.scoring_folder import SCORING, load_scoring_model
 from matchlake.training.event_params import EventScoring, ScoreEventsParams
@@ -97,7 +98,8 @@ class EventStreams:
         partitions = require_topic(self.broker, self.config.streams[scoring.stream].topic, seconds)
         for topic in filter(None, (scoring.topic, scoring.dead_letter_topic)):
             require_topic(self.broker, topic, seconds)
-        mark = self.mark(scoring)  # first, so that a later champion is noticed
+        # First, so that a later champion is noticed.
+        mark = self.champion_version(scoring), self.erased_version()
         query = self._query(name, scoring)
         reason = self._no_real_time(query, partitions)
         if scoring.mode == "real_time" and reason:
@@ -134,13 +136,16 @@ class EventStreams:
             )
         return query.python_reason()
 
-    def mark(self, scoring: EventScoring) -> Mark:
-        """What a query depends on: the version of the champion, and that of the erased users."""
+    def champion_version(self, scoring: EventScoring) -> str | None:
+        """The version of the champion; None without one."""
         model = registered_model(self.config, self.tracker, scoring.model)
         champion = model.tracker.champion()
-        erased = self.lakehouse.exists(ERASED_USERS.name)
-        version = self.lakehouse.version(ERASED_USERS.name) if erased else None
-        return champion.version if champion else None, version
+        return champion.version if champion else None
+
+    def erased_version(self) -> int | None:
+        """The Delta version of the table of erased users; None without one."""
+        name = ERASED_USERS.name
+        return self.lakehouse.version(name) if self.lakehouse.exists(name) else None
 
     def erased_keys(self) -> ErasedKeys | None:
         """The erased users in the form that SQL recognises; None without one."""
@@ -196,14 +201,15 @@ class EventStream:
         )
         return started
 
-    def has_changed(self) -> bool:
-        """Whether the model has another champion now, or another user was erased."""
+    def changed_mark(self) -> Mark | None:
+        """The mark of now; None if the champion and the erased users are the same."""
+        version, erased = self.mark
         try:
-            now = self.shared.mark(self.scoring)
+            erased = self.shared.erased_version()
+            version = self.shared.champion_version(self.scoring)
         except MatchlakeError as error:
             _log.warning("%s: the champion is not known now, asked again: %s", self.name, error)
-            return False
-        return now != self.mark and now[0] is not None
+        return None if (version, erased) == self.mark else (version, erased)
 
     def _messages(self) -> DataFrame:
         options = {
@@ -257,17 +263,25 @@ class RunningStream:
             raise self._stream.explained(error) from error
         if time.monotonic() >= self._look_at:
             self._look_at = self._next_look()
-            if self._stream.has_changed():
-                self._begin_again()
+            mark = self._stream.changed_mark()
+            if mark is not None:
+                self._begin_again(mark)
         return False
 
     def _next_look(self) -> float:
         return time.monotonic() + self._stream.shared.params.check_seconds
 
-    def _begin_again(self) -> None:
+    def _begin_again(self, mark: Mark) -> None:
         before = self._stream
         _log.info("%s: a new champion, or an erased user: it begins again", before.name)
-        self._stream = before.shared.prepared(before.name, before.scoring)
+        try:
+            self._stream = before.shared.prepared(before.name, before.scoring)
+        except MatchlakeError as error:
+            # The version stays and is asked for again; users who were erased have no more scores.
+            _log.error("%s: version %s stays: %s", before.name, before.query.version, error)
+            if mark[1] == before.mark[1]:
+                return
+            self._stream = replace(before, mark=(before.mark[0], mark[1]))
         self.query.stop()
         self.query = self._stream.start()
 

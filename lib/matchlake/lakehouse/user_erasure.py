@@ -1,5 +1,6 @@
 """Composes the erasure of one user from conf, for the command line and the job alike."""
 
+import json
 import secrets
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -11,12 +12,12 @@ from matchlake.ingest.files.loader import lake_folder, lake_load
 from matchlake.ingest.params import EraseParams
 from matchlake.ingest.streams.audit import BatchLog
 from matchlake.io.delta import Lakehouse
-from matchlake.io.erased_users import ERASED_USERS, Salt
+from matchlake.io.erased_users import ERASED_USERS
 from matchlake.io.fit_checkpoints import FIT_JOBS, remove_checkpoints
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.model_versions import ModelVersion
+from matchlake.io.salt import Salt
 from matchlake.io.secrets import EnvironmentSecrets, FileSecrets, Secret, SecretRef, secrets_file
-from matchlake.lakehouse.erased_hashes import write_hashes
 from matchlake.lakehouse.erasure import USER_COLUMNS, Erased, Erasure
 from matchlake.lakehouse.online_erasure import OnlinePlace, erase_online
 from matchlake.lakehouse.table_registry import declared_tables, table_names
@@ -27,7 +28,7 @@ from matchlake.schemas import quote_text
 
 NOT_SEARCHED = (
     "Not erased and not searched: Kafka's topics, until their retention ends, or, for those of "
-    "serve-stream, until it reads the newly published erased users; logs of clusters; exports of "
+    "serve-stream, until it reads erase.hash_file; logs of clusters; exports of "
     "models, for which `matchlake serve` answers erased users as unknown ones; copies outside the "
     "lakehouse, such as copied Arrow files."
 )
@@ -170,6 +171,23 @@ def remember_user(lakehouse: Lakehouse, salt: Salt, user: str) -> None:
     rows = lakehouse.frame([row], ERASED_USERS)
     keep = "WHEN MATCHED AND false THEN UPDATE SET salt_id = s.salt_id"
     lakehouse.merge(rows, ERASED_USERS, keep, retry_on_conflict=True)
+
+
+def write_hashes(config: JobConfig, lakehouse: Lakehouse) -> None:
+    """Writes the hashes of all erased users for processes without Spark. Two Spark jobs.
+
+    It reads them again afterwards, because another erasure may have written its user meanwhile.
+    """
+    path, written = config.hash_file, frozenset[str]()
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    while (erased := lakehouse.erased_users()) and erased.hashes != written:
+        content = {"salt_id": erased.salt.id, "hashes": sorted(erased.hashes)}
+        partial.write_text(json.dumps(content), encoding="utf-8")
+        partial.replace(path)
+        written = erased.hashes
 
 
 def user_erasure(

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from matchlake.serve.errors import RequestError
 
 _CODES = {401: "UNAUTHENTICATED", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 429: "TOO_MANY"}
-
-
+_HEADERS = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": "1"}}
+_JSON = "application/json"
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
@@ -22,9 +22,7 @@ def encoded(value: Any) -> bytes:
 def answer(value: Any, model: Any = None, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer; with a model, headers that name it."""
     named = {} if model is None else headers_of(model)
-    return Response(
-        encoded(value), headers={**named, **(headers or {})}, media_type="application/json"
-    )
+    return Response(encoded(value), headers={**named, **(headers or {})}, media_type=_JSON)
 
 
 def headers_of(model: Any) -> dict[str, str]:
@@ -32,15 +30,13 @@ def headers_of(model: Any) -> dict[str, str]:
     return {"x-model-name": _ascii(model.name), "x-model-version": _ascii(model.version)}
 
 
-def refusal(error: RequestError) -> Response:
+def refusal(error: RequestError, headers: Mapping[str, str] | None = None) -> Response:
     """The answer to a request that is refused, in the form of MLflow's errors."""
     body = {"error_code": _CODES.get(error.status, "BAD_REQUEST"), "message": str(error)}
     if error.field is not None:
         body["field"] = str(error.field)[:200]
-    headers = {"retry-after": "1"} if error.status == 429 else {}  # noqa: PLR2004 - by HTTP
-    if error.status == 401:  # noqa: PLR2004 - by HTTP
-        headers["www-authenticate"] = "Bearer"
-    return Response(encoded(body), error.status, headers, "application/json")
+    of_status = _HEADERS.get(error.status, {})
+    return Response(encoded(body), error.status, {**of_status, **(headers or {})}, _JSON)
 
 
 def _ascii(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The application: all routes behind the doors."""
+"""The application: all routes behind the middleware."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from matchlake.serve import kserve_routes, mlflow_routes, recommend_routes
 from matchlake.serve.answers import answer
-from matchlake.serve.doors import Doors
+from matchlake.serve.middleware import Middleware
 from matchlake.serve.openapi import described
 from matchlake.serve.page import PAGE
 from matchlake.serve.state import State
@@ -30,7 +30,7 @@ def application(state: State) -> ASGIApp:
     own = [Route("/openapi.json", openapi), Route("/metrics", metrics), Route("/", page)]
     rooms = (mlflow_routes, kserve_routes, recommend_routes)
     listed = [route for room in rooms for route in room.routes(state)]
-    return Doors(_Routes([*listed, *own]), state)
+    return Middleware(_Routes([*listed, *own]), state)
 
 
 class _Routes:

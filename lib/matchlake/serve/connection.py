@@ -1,4 +1,4 @@
-"""A connection that ends if a client is too slow with its request, or sends too many headers."""
+"""A connection that ends if its client is too slow, or sends too many headers."""
 
 import asyncio
 from typing import Any, ClassVar
@@ -18,6 +18,7 @@ class Connection(HttpToolsProtocol):
     seconds: ClassVar[float]
 
     _timer: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _head: int = 0
     _in_head: bool = True
 
@@ -55,9 +56,20 @@ class Connection(HttpToolsProtocol):
         self._stop_timer()
         super().on_message_complete()
 
+    def pause_writing(self) -> None:
+        """Starts the time for the client to read: an answer that nobody reads takes memory."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Ends the time for the client to read."""
+        super().resume_writing()
+        self._stop_unread()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends the time of a request."""
+        """Ends all times."""
         self._stop_timer()
+        self._stop_unread()
         super().connection_lost(exc)
 
     def _start_timer(self) -> None:
@@ -69,8 +81,13 @@ class Connection(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
+    def _stop_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
 
 def connection_class(metrics: Metrics, most: int, seconds: float) -> type[Connection]:
-    """The class of connections: `most` at a time, `seconds` for a client to send a request."""
+    """The class of connections: `most` at a time, `seconds` to send a request or to read."""
     limits = {"metrics": metrics, "most": most, "seconds": seconds}
     return type("LimitedConnection", (Connection,), limits)

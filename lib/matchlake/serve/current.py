@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from matchlake.errors import MatchlakeError
 from matchlake.serve.loading import Served, load_served
 
 _log = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ class CurrentModel:
             return False
         try:
             model = load_served(self.export())
-        except (MatchlakeError, OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - no export ends the server
             # A write may still be under way, so the same export is tried again.
             if self._current_mark() == mark:
                 self._mark = mark
@@ -69,6 +68,6 @@ class CurrentModel:
             export = self.export()
             files = sorted(export.rglob("*")) if export.is_dir() else [export]
             found = [each.stat() for each in files]
-        except OSError:
+        except (OSError, ValueError):
             return ()
         return tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in found)

@@ -32,8 +32,8 @@ class EventBuffer:
 
     def add(self, events: Sequence[tuple[bytes, bytes]]) -> int:
         """Keeps events, oldest first; returns how many have no place, or could not be written."""
-        room = max(0, self._most - len(self))
         try:
+            room = max(0, self._most - len(self))
             with self._lock, self._store:
                 self._store.executemany(
                     "INSERT OR IGNORE INTO events (key, value) VALUES (?, ?)", events[:room]

@@ -31,6 +31,7 @@ class Worker:
         own, theirs = socket.socketpair()
         self.process = subprocess.Popen(  # noqa: S603 - this program itself
             [sys.executable, "-m", "matchlake.serve", str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,  # OpenSSL would ask for the password of an encrypted key
             pass_fds=[theirs.fileno()],
             env=one_thread_each(),
             start_new_session=True,
@@ -53,12 +54,27 @@ class Worker:
         self.channel.settimeout(_START_SECONDS)
         try:
             answer: dict[str, Any] | None = receive(self.channel)[0]
+        except TimeoutError:
+            answer = {"error": f"the model is not loaded after {_START_SECONDS:g} seconds."}
         except OSError:
             answer = None
-        if answer is None or "error" in answer:
-            reason = "a process of the server ended" if answer is None else answer["error"]
-            raise ModelError(f"The server does not start: {reason}")
+        if answer is None:
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_RESTART_SECONDS)
+            answer = {"error": f"a process ended, {self.reason()}."}
+        if "error" in answer:
+            raise ModelError(f"The server does not start: {answer['error']}")
         return answer
+
+    def reason(self) -> str:
+        """Why a process has ended: the error that it sent, else its exit code."""
+        from matchlake.serve.settings import receive  # noqa: PLC0415
+
+        with suppress(OSError):
+            while (sent := receive(self.channel)[0]) is not None:
+                if "error" in sent:
+                    return str(sent["error"])
+        return f"exit code {self.process.poll()}"
 
     def end(self, number: int = signal.SIGTERM) -> None:
         """Asks the process to end."""
@@ -117,13 +133,17 @@ class Fleet:
     def _restart_ended(self) -> None:
         now = time.monotonic()
         for number, worker in enumerate(self._workers):
-            code = worker.process.poll()
-            if code is None or now - self._started[number] < _RESTART_SECONDS:
+            has_ended = worker.process.poll() is not None
+            if not has_ended or now - self._started[number] < _RESTART_SECONDS:
                 continue
-            _log.error("process %d of the server ended with code %d; it starts again", number, code)
+            _log.error("process %d of the server starts again: %s", number, worker.reason())
             self._started[number] = now
             worker.channel.close()
-            self._workers[number] = Worker()
+            try:
+                self._workers[number] = Worker()
+            except OSError as error:  # no memory for a process: the others go on
+                _log.error("process %d of the server cannot start: %s", number, error)
+                continue
             self._workers[number].start({**self._settings, "worker": number}, self._listener)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from matchlake.io.brokers import Broker
+from matchlake.serve.prediction_log import RefusedEventError
 
 _BLOCK_MS = 2_000
 
@@ -12,10 +13,9 @@ class KafkaEvents:
     """Sends events to one topic; raises OSError while the broker does not answer."""
 
     def __init__(self, broker: Broker, topic: str) -> None:
-        from kafka import KafkaProducer  # noqa: PLC0415 - only with a log
-        from kafka.errors import KafkaError  # noqa: PLC0415
+        from kafka import KafkaProducer, errors  # noqa: PLC0415 - only with a log
 
-        self._topic, self._error = topic, KafkaError
+        self._topic, self._error = topic, errors.KafkaError
         try:
             self._producer = KafkaProducer(
                 **broker.client_options(),
@@ -25,7 +25,7 @@ class KafkaEvents:
                 bootstrap_timeout_ms=_BLOCK_MS,
                 request_timeout_ms=10_000,
             )
-        except (KafkaError, OSError, AssertionError) as error:
+        except (errors.KafkaError, OSError, AssertionError) as error:
             raise OSError(f"{broker.address}: {error}") from None
 
     def send(self, key: bytes, value: bytes, done: Callable[[Exception | None], Any]) -> None:
@@ -33,9 +33,13 @@ class KafkaEvents:
         try:
             future = self._producer.send(self._topic, value, key)
         except (self._error, AssertionError) as error:
+            explained = _explained(error)
+            if isinstance(explained, RefusedEventError):
+                done(explained)
+                return
             raise OSError(str(error)) from None
         future.add_callback(lambda _: done(None))
-        future.add_errback(done)
+        future.add_errback(lambda error: done(_explained(error)))
 
     def flush(self, seconds: float) -> None:
         """Waits until what was sent has arrived or failed."""
@@ -47,3 +51,15 @@ class KafkaEvents:
     def close(self) -> None:
         """Ends the connection."""
         self._producer.close(timeout=1)
+
+
+def _explained(error: Exception) -> Exception:
+    """RefusedEventError for an event that the broker never takes; any other error itself."""
+    from kafka import errors  # noqa: PLC0415 - only with a log
+
+    refused = (
+        errors.MessageSizeTooLargeError,
+        errors.RecordListTooLargeError,
+        errors.InvalidRecordError,
+    )
+    return RefusedEventError(str(error)) if isinstance(error, refused) else error

@@ -9,15 +9,15 @@ from starlette.routing import BaseRoute, Route
 
 from matchlake.model_store.served_signature import ServedColumn
 from matchlake.serve.answers import answer
-from matchlake.serve.doors import body_of
 from matchlake.serve.errors import RequestError
 from matchlake.serve.lists import lists_of
 from matchlake.serve.loading import Served
+from matchlake.serve.middleware import body_of
 from matchlake.serve.mlflow_routes import scored_rows
 from matchlake.serve.recommender import RecommenderServer
 from matchlake.serve.scoring import ScoringServer
 from matchlake.serve.state import State
-from matchlake.serve.tables import parsed, tensors
+from matchlake.serve.tables import tensors
 
 _TYPES = {
     "boolean": "BOOL",
@@ -54,7 +54,7 @@ def routes(state: State) -> list[BaseRoute]:
         return answer(described(model), model)
 
     async def infer(request: Request) -> Response:
-        data = parsed(await body_of(request, state))
+        data = await body_of(request, state)
         return await _inferred(state, _named(request, state), data)
 
     found = [Route("/v2", server), Route("/v2/health/live", live)]

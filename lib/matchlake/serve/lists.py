@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matchlake.serve.errors import RequestError
-from matchlake.serve.prediction_log import Answered, new_id, now
 from matchlake.serve.recommender import MOST_LISTED, Listed, RecommenderServer
 from matchlake.serve.state import State
 
 DEFAULT_K = 10
+_MOST_ITEMS = 100_000
+"""Items of one answer: others wait while it becomes JSON, about 0.1 s for so many."""
 _INLINE_LISTS = 4
 """Up to so many lists are made at once; more of them in the thread for large requests."""
 
@@ -34,6 +35,8 @@ async def lists_of(
             "answered.",
             "user_id",
         )
+    if len(columns["user_id"]) * k > _MOST_ITEMS:
+        raise RequestError(f"The lists of one answer have at most {_MOST_ITEMS} items.", "k")
     users = [
         None if user is None else model.check_id(user, "user_id") for user in columns["user_id"]
     ]
@@ -61,22 +64,11 @@ def logged(
     users: Sequence[str | None],
 ) -> dict[str, str]:
     """Logs lists; the header with their id, or none without a log. Erased users are null."""
-    if state.log is None:
-        return {}
-    request_id = new_id()
     outputs = {
         "item_id": [each.items for each in lists],
         "score": [each.scores for each in lists],
     }
-    state.log.offer(
-        Answered(
-            *(request_id, now(), model.name, model.version),
-            inputs=inputs,
-            outputs=outputs,
-            users=users,
-        )
-    )
-    return {"x-prediction-id": request_id}
+    return state.logged(model, inputs, outputs, users)
 
 
 def checked_k(value: Any) -> int:

@@ -112,7 +112,7 @@ def _histogram(sums: np.ndarray) -> Iterable[str]:
     for place, limit in enumerate((*map(str, BUCKETS), "+Inf")):
         below += float(sums[_HISTOGRAM + place])
         yield f'{name}_bucket{{le="{limit}"}} {below:.0f}'
-    yield f"{name}_sum {sums[_SUM]!r}".replace("np.float64(", "").rstrip(")")
+    yield f"{name}_sum {float(sums[_SUM])!r}"
     yield f"{name}_count {below:.0f}"
 
 

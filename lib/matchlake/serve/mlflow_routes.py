@@ -10,13 +10,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from matchlake.serve.answers import answer
-from matchlake.serve.doors import body_of
 from matchlake.serve.errors import RequestError
 from matchlake.serve.lists import lists_of
-from matchlake.serve.prediction_log import Answered, new_id, now
+from matchlake.serve.middleware import body_of
 from matchlake.serve.scoring import Scored, ScoringServer
 from matchlake.serve.state import State
-from matchlake.serve.tables import Columns, invocation, parsed
+from matchlake.serve.tables import Columns, invocation
 
 INLINE_ROWS = 50
 """Up to so many rows are scored at once; more of them in a thread."""
@@ -26,7 +25,7 @@ def routes(state: State) -> list[BaseRoute]:
     """The routes of MLflow's scoring server."""
 
     async def invocations(request: Request) -> Response:
-        columns, params = invocation(parsed(await body_of(request, state)))
+        columns, params = invocation(await body_of(request, state))
         model = state.model
         if isinstance(model, ScoringServer):
             if params:
@@ -59,24 +58,14 @@ async def scored_rows(
     state: State, model: ScoringServer, columns: Columns
 ) -> tuple[Scored, dict[str, str]]:
     """The outputs of rows, logged, and the header with their id in the log."""
-    rows, log = model.check_rows(columns, state.params.max_rows), state.log
+    rows = model.check_rows(columns, state.params.max_rows)
+    score = partial(model.score, columns, hashed=state.log is not None)
     if rows <= INLINE_ROWS:
-        scored = model.score(columns, hashed=log is not None)
+        scored = score()
     else:
-        score = partial(model.score, columns, hashed=log is not None)
         scored = await asyncio.get_running_loop().run_in_executor(state.pool, score)
     state.metrics.count("matchlake_rows_total", rows)
-    if log is None:
-        return scored, {}
     # Keys are not logged: they may name persons.
     inputs = {each.name: columns[each.name] for each in model.signature.columns}
-    request_id = new_id()
-    log.offer(
-        Answered(
-            *(request_id, now(), model.name, model.version),
-            inputs=inputs,
-            outputs=scored.columns,
-            features_hash=scored.features_hash,
-        )
-    )
-    return scored, {"x-prediction-id": request_id}
+    hashed = scored.features_hash
+    return scored, state.logged(model, inputs, scored.columns, features_hash=hashed)

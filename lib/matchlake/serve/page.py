@@ -55,7 +55,8 @@ byId("rows").onsubmit = async event => { event.preventDefault();
   const [data] = await ask("invocations", '{"dataframe_records":[' + event.target.row.value + "]}");
   byId("scored").hidden = false;
   byId("scored").textContent = JSON.stringify(data, null, 1) };
-ask("openapi.json").then(([data]) => {
+async function describe() {
+  const [data] = await ask("openapi.json");
   byId("title").textContent = data.info.title;
   if ("/similar/{item}" in data.paths) return;
   byId("user").hidden = byId("item").hidden = true;
@@ -64,6 +65,8 @@ ask("openapi.json").then(([data]) => {
   const row = form.oneOf[0].properties.dataframe_records.items;
   const example = Object.fromEntries(row.required.map(name => [name, null]));
   byId("rows").row.value = JSON.stringify(example, null, 1);
-});
+}
+token.onchange = describe;
+describe();
 </script></html>
 """

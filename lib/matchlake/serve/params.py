@@ -56,7 +56,8 @@ class ServingParams(Params):
     max_connections: int = Field(1024, ge=1)
     """Open connections of one process; more are closed at once."""
     request_seconds: float = Field(10, gt=0)
-    """Time for a client to send its request; and for a running answer when the server stops."""
+    """Time for a client to send its request, or to read a part of its answer; and for a running
+    answer when the server stops."""
     idle_seconds: float = Field(75, gt=0)
     """Time that a connection without a request stays open."""
     refresh_seconds: Settable[float | None] = Field(300, ge=1)

@@ -7,15 +7,14 @@ ends, is lost and counted. With a buffer the events wait in a SQLite file instea
 import json
 import logging
 import math
-import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+from matchlake.errors import MatchlakeError
 from matchlake.serve.event_buffer import EventBuffer
 from matchlake.serve.metrics import Metrics
 
@@ -46,11 +45,18 @@ Done = Callable[[Exception | None], Any]
 """Receives the end of a send: the error, or None when the broker has the event."""
 
 
+class RefusedEventError(ValueError):
+    """An event that the broker never takes, such as one that is too large."""
+
+
 class Producer(Protocol):
     """Sends events; of kafka-python's producer, what the log needs."""
 
     def send(self, key: bytes, value: bytes, done: Done) -> None:
-        """Sends one event; raises OSError without a broker."""
+        """Sends one event; raises OSError without a broker.
+
+        `done` gets RefusedEventError for an event that the broker never takes.
+        """
 
     def flush(self, seconds: float) -> None:
         """Waits until what was sent has arrived or failed."""
@@ -104,24 +110,36 @@ class PredictionLog:
 
     def _work(self) -> None:
         while not (self._stop.is_set() and not self._queue):
-            if self._producer is None and not self._reconnect():
-                if self._buffer is not None:
-                    self._keep()
-                elif self._stop.is_set():
-                    return
-                self._stop.wait(_RETRY_SECONDS)
-                continue
-            sent = self._send_kept() + self._send_queued()
-            if not sent:
-                self._stop.wait(_IDLE_SECONDS)
+            try:
+                wait = self._round()
+            except Exception as error:  # noqa: BLE001 - the log goes on; values are not logged
+                _log.warning("the prediction log failed: %s", type(error).__name__)
+                wait = _RETRY_SECONDS
+            if wait == _RETRY_SECONDS and self._stop.is_set() and self._buffer is None:
+                break
+            self._stop.wait(wait)
         if self._producer is not None:
             self._producer.flush(_RETRY_SECONDS)
             self._producer.close()
+        if self._buffer is not None:
+            self._buffer.close()
+
+    def _round(self) -> float:
+        """Sends what waits; the seconds until the next round."""
+        if self._producer is None and not self._reconnect():
+            if self._buffer is not None:
+                self._keep()
+            return _RETRY_SECONDS
+        # The queue first: it goes on while the file of the buffer is damaged.
+        sent = self._send_queued() + self._send_kept()
+        if self._producer is None:
+            return _RETRY_SECONDS
+        return 0.0 if sent else _IDLE_SECONDS
 
     def _reconnect(self) -> bool:
         try:
             self._producer = self._connect()
-        except OSError as error:
+        except (OSError, MatchlakeError) as error:
             _log.warning("the prediction log has no broker: %s", error)
             return False
         return True
@@ -151,6 +169,9 @@ class PredictionLog:
         def finished(error: Exception | None) -> None:
             if error is None:
                 self._metrics.count(SENT)
+            elif isinstance(error, RefusedEventError):
+                self._metrics.count(LOST)
+                _log.warning("an event of the prediction log is lost: %s", error)
             elif done is None:
                 self._lose(key, value)
             if done is not None:
@@ -189,9 +210,10 @@ class PredictionLog:
             yield from events_of(answered)
 
 
-def _note(arrived: list[int], number: int, error: Exception | None) -> None:
-    if error is None:
-        arrived.append(number)
+def _note(done: list[int], number: int, error: Exception | None) -> None:
+    """Notes an event that need not be sent again."""
+    if error is None or isinstance(error, RefusedEventError):
+        done.append(number)
 
 
 def _rows(answered: Answered) -> int:
@@ -237,13 +259,3 @@ def _plain(value: Any) -> Any:
 
 def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
-
-
-def new_id() -> str:
-    """A new id of a request."""
-    return os.urandom(12).hex()
-
-
-def now() -> float:
-    """The time of an answer, in seconds since 1970."""
-    return time.time()

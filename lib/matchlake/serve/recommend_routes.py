@@ -8,7 +8,6 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from matchlake.serve.answers import answer
-from matchlake.serve.doors import body_of
 from matchlake.serve.errors import RequestError
 from matchlake.serve.lists import (
     DEFAULT_K,
@@ -17,9 +16,9 @@ from matchlake.serve.lists import (
     checked_k,
     logged,
 )
+from matchlake.serve.middleware import body_of
 from matchlake.serve.recommender import Listed, RecommenderServer
 from matchlake.serve.state import State
-from matchlake.serve.tables import parsed
 
 
 def routes(state: State) -> list[BaseRoute]:
@@ -35,7 +34,7 @@ def routes(state: State) -> list[BaseRoute]:
         return _listed(state, model, found, logged(state, model, inputs, [found], [shown]))
 
     async def recommend_new(request: Request) -> Response:
-        data = parsed(await body_of(request, state))
+        data = await body_of(request, state)
         model = _recommender(state)
         check_names(data, {"items"}, {"k", "exclude"}, "key")
         history = model.check_history(data["items"])

@@ -75,6 +75,8 @@ class RecommenderServer:
             return self.recommend(None, k, [*history, *exclude])
         places = np.array([place for place, _ in known], np.int64)
         row = self._factors.fold_in(places, np.array([value for _, value in known], np.float64))
+        if not (np.abs(row) < _LARGEST).all():
+            raise RequestError("The values are too large to be folded in.", "items")
         without = self._known_places((*history, *exclude))
         return self._listed(self._factors.best(row, k, without))
 

@@ -3,6 +3,7 @@
 import json
 import socket
 import struct
+from pathlib import Path
 from typing import Any
 
 from matchlake.io.params import KafkaParams
@@ -12,7 +13,6 @@ from matchlake.params import Params
 from matchlake.serve.params import ServingParams
 
 _LENGTH = struct.Struct("!Q")
-_MOST = 16_000_000
 
 
 class ServerSettings(Params):
@@ -26,7 +26,7 @@ class ServerSettings(Params):
     lakehouse: str | None
     salt: SecretRef | None
     """The salt of the hashes of erased users."""
-    erased_users: str | None
+    erased_users: Path | None
     """The file with the hashes of erased users; None: there is none."""
     metrics: str
     """The file with the counters of all processes."""
@@ -44,15 +44,16 @@ def send(channel: socket.socket, message: Any, descriptors: list[int] | None = N
 def receive(channel: socket.socket) -> tuple[Any, list[int]]:
     """A JSON value and open files; None at the end of the channel."""
     head, descriptors, _, _ = socket.recv_fds(channel, _LENGTH.size, 1)
-    while head and len(head) < _LENGTH.size:
-        head += channel.recv(_LENGTH.size - len(head))
-    if not head:
-        return None, []
-    (length,) = _LENGTH.unpack(head)
-    data = b""
-    while len(data) < min(length, _MOST):
-        part = channel.recv(length - len(data))
-        if not part:
-            return None, list(descriptors)
-        data += part
-    return json.loads(data), list(descriptors)
+    head += _read(channel, _LENGTH.size - len(head)) if head else b""
+    length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else 0
+    data = _read(channel, length)
+    return json.loads(data) if data and len(data) == length else None, list(descriptors)
+
+
+def _read(channel: socket.socket, count: int) -> bytes:
+    """So many bytes; fewer at the end of the channel."""
+    parts = []
+    while count and (part := channel.recv(count)):
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)

@@ -1,10 +1,14 @@
 """What the routes of one process share."""
 
 import asyncio
+import hmac
 import logging
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 from matchlake.errors import MatchlakeError
 from matchlake.serve.current import CurrentModel
@@ -12,11 +16,34 @@ from matchlake.serve.erased import ErasedUsers
 from matchlake.serve.loading import Served
 from matchlake.serve.metrics import Metrics
 from matchlake.serve.params import ServingParams
-from matchlake.serve.prediction_log import PredictionLog
-from matchlake.serve.token import Token
+from matchlake.serve.prediction_log import Answered, PredictionLog
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
+_PREFIX = b"bearer "
+
+
+class Token:
+    """A token that is asked for again after `seconds`; the last one stays if the store fails."""
+
+    def __init__(
+        self, get: Callable[[], str], seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._get, self._seconds, self._clock = get, seconds, clock
+        self._value = get().encode()
+        self._until = clock() + seconds
+
+    def refresh(self) -> None:
+        """Asks the store again, if it is time; raises what the store raises."""
+        if self._clock() >= self._until:
+            self._until = self._clock() + self._seconds
+            self._value = self._get().encode()
+
+    def accepts(self, header: bytes | None) -> bool:
+        """Whether an Authorization header has the token; its text does not change the time."""
+        if header is None or header[: len(_PREFIX)].lower() != _PREFIX:
+            return False
+        return hmac.compare_digest(header[len(_PREFIX) :], self._value)
 
 
 @dataclass
@@ -45,21 +72,48 @@ class State:
             self.metrics.count("matchlake_erased_user_requests_total")
         return found
 
+    def logged(
+        self,
+        model: Served,
+        inputs: Mapping[str, Sequence[Any]],
+        outputs: Mapping[str, Sequence[Any]],
+        users: Sequence[str | None] = (),
+        features_hash: str | None = None,
+    ) -> dict[str, str]:
+        """Logs the rows of an answer; the header with their id, or none without a log."""
+        if self.log is None:
+            return {}
+        request_id, when = os.urandom(12).hex(), time.time()
+        self.log.offer(
+            Answered(
+                *(request_id, when, model.name, model.version),
+                *(inputs, outputs, features_hash, users),
+            )
+        )
+        return {"x-prediction-id": request_id}
+
     async def watch(self) -> None:
-        """Looks for a changed export, erased users and a changed token, until it is cancelled."""
-        loop = asyncio.get_running_loop()
+        """Looks for a changed export, erased users and a changed token, until it is cancelled.
+
+        An error is logged once until it changes; the part stays as it is.
+        """
+        parts = [each for each in (self.current, self.erased, self.token) if each is not None]
+        told: list[str] = [""] * len(parts)
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            for refresh in self._refreshes():
-                try:
-                    await loop.run_in_executor(None, refresh)
-                except MatchlakeError as error:
-                    _log.error("%s", error)
+            for number, part in enumerate(parts):
+                problem = await asyncio.to_thread(_problem, part.refresh)
+                if problem and problem != told[number]:
+                    _log.error("%s", problem)
+                told[number] = problem
 
-    def _refreshes(self) -> list[Callable[[], object]]:
-        found: list[Callable[[], object]] = [self.current.refresh]
-        if self.erased:
-            found.append(self.erased.refresh)
-        if self.token:
-            found.append(self.token.refresh)
-        return found
+
+def _problem(refresh: Callable[[], object]) -> str:
+    """The text of the error of `refresh`; empty without one."""
+    try:
+        refresh()
+    except MatchlakeError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - the next look may succeed
+        return f"{type(error).__name__}: {error}"
+    return ""

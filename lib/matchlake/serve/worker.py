@@ -16,14 +16,13 @@ from matchlake.io.secrets import SecretStore, mask_log, masked, secret_chain
 from matchlake.serve.app import application
 from matchlake.serve.connection import connection_class
 from matchlake.serve.current import CurrentModel
-from matchlake.serve.erased import ErasedUsers
+from matchlake.serve.erased import erased_users
 from matchlake.serve.event_buffer import EventBuffer
 from matchlake.serve.kafka_producer import KafkaEvents
 from matchlake.serve.metrics import Metrics
 from matchlake.serve.prediction_log import PredictionLog
 from matchlake.serve.settings import ServerSettings, receive, send
-from matchlake.serve.state import State
-from matchlake.serve.token import Token
+from matchlake.serve.state import State, Token
 
 _log = logging.getLogger(__name__)
 
@@ -63,16 +62,9 @@ def make_state(settings: ServerSettings) -> State:
         ),
         metrics=metrics,
         log=_prediction_log(settings, secrets, metrics),
-        erased=_erased_users(settings, secrets),
+        erased=erased_users(settings.erased_users, settings.salt, secrets),
         token=None if ref is None else Token(lambda: secrets.get(ref).reveal(), max(1.0, seconds)),
     )
-
-
-def _erased_users(settings: ServerSettings, secrets: SecretStore) -> ErasedUsers | None:
-    salt = settings.salt
-    if settings.erased_users is None or salt is None:
-        return None
-    return ErasedUsers(Path(settings.erased_users), lambda: secrets.get(salt).reveal())
 
 
 def _prediction_log(

@@ -10,7 +10,8 @@ from tests.support.lakes import forget_tables
 
 from matchlake.errors import ConfigError
 from matchlake.io.delta import Lakehouse
-from matchlake.io.erased_users import ERASED_USERS, Salt, known_erased_users
+from matchlake.io.erased_users import ERASED_USERS, known_erased_users
+from matchlake.io.salt import Salt
 from matchlake.lakehouse.user_erasure import remember_user
 from matchlake.schemas import Column, TableSpec
 

@@ -17,7 +17,7 @@ from tests.support.sources import ROOT
 
 from matchlake.errors import ConfigError, TableError
 from matchlake.ingest.params import EraseParams
-from matchlake.io.erased_users import Salt
+from matchlake.io.salt import Salt
 from matchlake.io.secrets import EnvironmentSecrets
 from matchlake.lakehouse.online_erasure import erase_online, find_online
 from matchlake.lakehouse.user_erasure import ErasureReport, erase_user, remember_user

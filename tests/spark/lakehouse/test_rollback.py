@@ -18,9 +18,9 @@ from tests.support.model_aliases import (
 )
 
 from matchlake.errors import ModelError, TableError
-from matchlake.io.erased_users import Salt
 from matchlake.io.erasure_marks import clear_erasure, mark_erasure
 from matchlake.io.model_versions import CHALLENGER, CHAMPION, AliasChange
+from matchlake.io.salt import Salt
 from matchlake.lakehouse.rollback import (
     EMPTIED,
     FILTERED,

@@ -12,7 +12,7 @@ from tests.support.streams import runtime_in
 
 from matchlake.errors import ReconciliationError
 from matchlake.ingest.params import EraseParams
-from matchlake.io.erased_users import Salt
+from matchlake.io.salt import Salt
 from matchlake.lakehouse.table_search import rows_with_user
 from matchlake.lakehouse.user_erasure import erase_user
 from matchlake.lakehouse.user_search import ERASE, Place, UserSearch

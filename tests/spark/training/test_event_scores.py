@@ -9,7 +9,7 @@ from tests.support.event_models import event, event_model, event_stream
 
 from matchlake.errors import SchemaError
 from matchlake.formulas.heads import LinearHead
-from matchlake.io.erased_users import Salt
+from matchlake.io.salt import Salt
 from matchlake.lakehouse.event_streams import erased_keys
 from matchlake.training.event_params import EventScoring
 from matchlake.training.event_scores import EventQuery

@@ -18,7 +18,7 @@ from tests.support.lakes import forget_tables, lake_runtime
 from tests.support.sources import ROOT
 
 from matchlake.errors import FitError
-from matchlake.io.erased_users import Salt
+from matchlake.io.salt import Salt
 from matchlake.io.task_values import collected_task_values
 from matchlake.lakehouse.registered_models import registered_model
 from matchlake.lakehouse.user_erasure import remember_user

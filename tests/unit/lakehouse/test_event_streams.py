@@ -9,11 +9,11 @@ import pytest
 from tests.support.event_models import event_model, event_stream, scored_conf
 
 from matchlake.config import JobConfig
-from matchlake.errors import ConfigError
+from matchlake.errors import ConfigError, ModelError
 from matchlake.formulas.heads import LinearHead
 from matchlake.io.brokers import Broker
 from matchlake.lakehouse import event_streams
-from matchlake.lakehouse.event_streams import EventStreams, cores_of
+from matchlake.lakehouse.event_streams import EventStream, EventStreams, RunningStream, cores_of
 from matchlake.model_store.scoring_model import ScoringModel
 from matchlake.training.event_scores import EventQuery
 
@@ -30,8 +30,11 @@ class Streams(EventStreams):
     def _query(self, name: str, scoring: Any) -> EventQuery:  # noqa: ARG002 - as the base
         return EventQuery(scoring, self.config.streams[scoring.stream], self.model, "1")
 
-    def mark(self, scoring: Any) -> tuple[str, None]:  # noqa: ARG002 - as the base
-        return "1", None
+    def champion_version(self, scoring: Any) -> str | None:  # noqa: ARG002 - as the base
+        return "1"
+
+    def erased_version(self) -> int | None:
+        return None
 
 
 def prepared(
@@ -105,6 +108,35 @@ def test_undeclared_names_are_told(monkeypatch: pytest.MonkeyPatch, key: str, sa
 )
 def test_cores_of_a_session(master: str, cores: int | None) -> None:
     assert cores_of(session(master)) == cores
+
+
+def test_a_champion_that_cannot_score_stops_nothing_and_erased_users_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (stream,) = prepared(monkeypatch)
+    started: list[Any] = []
+    query: Any = SimpleNamespace(awaitTermination=lambda **_: False, stop=lambda: None)
+    monkeypatch.setattr(EventStream, "start", lambda self: started.append(self.mark) or query)
+    running = RunningStream(stream)
+
+    def refuse(*_: Any) -> Any:
+        raise ModelError("it reads a column that the stream lacks")
+
+    def look(version: Any, erased: int | None) -> None:
+        monkeypatch.setattr(Streams, "champion_version", version)
+        monkeypatch.setattr(Streams, "erased_version", lambda _: erased)
+        running._look_at = 0.0
+        assert not running.has_ended(0)
+
+    monkeypatch.setattr(Streams, "_query", refuse)
+    look(lambda *_: "2", None)
+    assert (started, "version 1 stays" in caplog.text) == ([("1", None)], True)
+    look(lambda *_: "2", 7)
+    look(lambda *_: None, 8)
+    look(refuse, 9)
+    look(refuse, 9)
+    assert started[1:] == [("1", 7), ("1", 8), ("1", 9)]
+    monkeypatch.undo()
 
 
 def test_the_job_is_told_where_it_is_misdeclared() -> None:

@@ -105,7 +105,7 @@ CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_t
 @settings(max_examples=170, deadline=None, suppress_health_check=CHECKS, derandomize=True)
 @given(st.data())
 def test_hostile_bodies_are_refused(clients: list[tuple[Client, Any]], data: st.DataObject) -> None:
-    """Three doors each: about 500 requests."""
+    """Three routes each: about 500 requests."""
     attack(clients, data)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
+from kafka.future import Future
 from tests.support.served import (
     Client,
     export_recommender,
@@ -16,11 +18,19 @@ from tests.support.served import (
     state_of,
 )
 
+from matchlake.errors import SecretError
 from matchlake.io.brokers import Broker as Broker_
 from matchlake.serve.event_buffer import EventBuffer
 from matchlake.serve.kafka_producer import KafkaEvents
 from matchlake.serve.metrics import Metrics
-from matchlake.serve.prediction_log import LOST, SENT, Answered, Done, PredictionLog
+from matchlake.serve.prediction_log import (
+    LOST,
+    SENT,
+    Answered,
+    Done,
+    PredictionLog,
+    RefusedEventError,
+)
 
 
 class Broker:
@@ -159,6 +169,64 @@ def test_a_send_that_fails_goes_to_the_buffer(tmp_path: Path) -> None:
     until(lambda: metrics.value(SENT) == 1)
     log.close(5)
     assert (metrics.value(LOST), len(broker.events)) == (0, 1)
+
+
+def test_an_event_that_no_broker_takes_is_lost_and_the_others_are_sent(tmp_path: Path) -> None:
+    class Small(Broker):
+        def send(self, key: bytes, value: bytes, done: Done) -> None:
+            if key == b"1-0":
+                done(RefusedEventError("too large"))
+            else:
+                super().send(key, value, done)
+
+    path, metrics, broker = tmp_path / "kept.db", Metrics(), Small(away=True)
+    log = PredictionLog(broker.connect, 1000, metrics, EventBuffer(path, 100))
+    for number in range(3):
+        log.offer(answered(number))
+    until(lambda: log.waiting == 0)
+    broker.away = False
+    until(lambda: metrics.value(SENT) == 2)
+    log.close(5)
+    assert (metrics.value(LOST), len(EventBuffer(path, 100))) == (1, 0)
+
+
+def test_the_log_goes_on_after_errors_of_the_login_and_of_the_buffer(tmp_path: Path) -> None:
+    metrics, broker = Metrics(), Broker()
+    calls: list[int] = []
+
+    def connect() -> Broker:
+        calls.append(1)
+        if len(calls) == 1:
+            raise SecretError("no secret")
+        return broker
+
+    buffer = EventBuffer(tmp_path / "kept.db", 100)
+    log = PredictionLog(connect, 1000, metrics, buffer)
+    log.offer(answered(1))
+    until(lambda: metrics.value(SENT) == 1)
+    buffer._store.execute("DROP TABLE events")
+    time.sleep(0.2)
+    log.offer(answered(2))
+    until(lambda: metrics.value(SENT) == 2)
+    log.close(5)
+    assert [each["id"] for each in broker.events] == ["1-0", "2-0"]
+
+
+def test_kafka_says_which_events_it_never_takes() -> None:
+    found: list[Any] = []
+
+    class Producer:
+        def send(self, _topic: str, value: bytes, _key: bytes) -> Any:
+            if value == b"huge":
+                raise MessageSizeTooLargeError
+            return Future().failure(MessageSizeTooLargeError() if value == b"big" else error)
+
+    error = KafkaTimeoutError()
+    events = KafkaEvents.__new__(KafkaEvents)
+    events._topic, events._error, events._producer = "t", KafkaError, Producer()
+    for value in (b"huge", b"big", b"small"):
+        events.send(b"k", value, found.append)
+    assert [type(each) for each in found] == [*[RefusedEventError] * 2, KafkaTimeoutError]
 
 
 def test_a_broker_that_is_not_there_is_noticed_soon() -> None:

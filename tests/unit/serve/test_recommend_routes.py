@@ -12,11 +12,15 @@ from tests.support.served import Client, export_recommender, state_of
 
 from matchlake import AlsParams, fit_als
 from matchlake.errors import ModelError
+from matchlake.io.salt import Salt
 from matchlake.model_store.numpy import load_numpy
 from matchlake.model_store.served_recommender import recommender_signature
-from matchlake.serve.erased import ErasedUsers, _hash
+from matchlake.model_store.served_signature import FoldIn, RecommenderSignature
+from matchlake.serve.erased import ErasedUsers
+from matchlake.serve.errors import RequestError
 from matchlake.serve.fold_in import ItemFactors, top
 from matchlake.serve.loading import load_served
+from matchlake.serve.recommender import RecommenderServer
 
 
 @pytest.fixture(scope="module")
@@ -141,9 +145,31 @@ def test_wrong_requests_are_refused_with_their_field(folder: Path) -> None:
             ({"k": 3}, "items"),
         ]
         headers = {"content-type": "application/json"}
+        large = {"inputs": {"user_id": ["ann"] * 101}, "params": {"k": 1000}}
+        with Client(state_of(folder)) as other:
+            answer = other.post("/invocations", json=large)
+            assert (answer.status_code, answer.json()["field"]) == (400, "k")
         for body, field in bodies:
             answer = client.post("/recommend", content=json.dumps(body), headers=headers)
             assert (answer.status_code, answer.json()["field"]) == (400, field), answer.text
+
+
+def test_values_that_overflow_are_refused() -> None:
+    problem = FoldIn(
+        level=0.0, centered=False, slope=0.0, base=1.0, gain=1.0, shift=0.0, base_weight=0.0,
+        counts_all_pairs=False, penalty_weight=0.0, nu=1.0,
+    )  # fmt: skip
+    signature = RecommenderSignature(
+        name="r", algorithm="als", id_type="string", item_id_type="string", predicts_ratings=True,
+        users=0, items=2, fold_in=problem,
+    )  # fmt: skip
+    factors = np.full((2, 1), 1e-12, np.float32)
+    items = ItemFactors(factors, np.zeros(2, np.float32), problem)
+    session: Any = None
+    served = RecommenderServer(session, signature, "1", items, ["a", "b"])
+    with pytest.raises(RequestError, match="too large to be folded in"):
+        served.recommend_new({"a": 9e29}, 1, [])
+    assert served.recommend_new({"a": 2.0}, 1, []).items == ["b"]
 
 
 def test_whole_ids_stay_whole(tmp_path: Path) -> None:
@@ -166,10 +192,10 @@ def test_a_graph_alone_recommends_and_says_what_it_lacks(tmp_path: Path) -> None
 
 
 def test_an_erased_user_is_answered_as_a_stranger(folder: Path, tmp_path: Path) -> None:
-    file, key = tmp_path / "erased.json", b"salt of a test"
-    content = {"salt_id": _hash(key, "")[:16], "hashes": [_hash(key, "ann")]}
+    file, salt = tmp_path / "erased.json", Salt(b"salt of a test")
+    content = {"salt_id": salt.id, "hashes": [salt.hash("ann")]}
     state = state_of(folder)
-    state.erased = ErasedUsers(file, key.decode)
+    state.erased = ErasedUsers(file, salt.key.decode)
     with Client(state) as client:
         known = items_of(client.get("/recommend/ann"))
         file.write_text(json.dumps(content))

@@ -1,8 +1,10 @@
 """Another export in its place: requests get the old or the new model, none a mixture."""
 
+import asyncio
 import shutil
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from tests.support.served import (
 from matchlake.errors import ModelError
 from matchlake.formulas.heads import LinearHead
 from matchlake.model_store.scoring_model import ScoringModel
+from matchlake.serve import state as state_module
 from matchlake.serve.current import POINTER, CurrentModel
 from matchlake.serve.scoring import ScoringServer
 
@@ -113,9 +116,32 @@ def test_a_pointer_names_the_export(tmp_path: Path) -> None:
         pointer.write_text("v2")
         assert state.current.refresh()
         assert client.get("/recommend/ann").headers["x-model-version"] == "2"
+        pointer.write_bytes(b"\xff")
+        assert not state.current.refresh()
         pointer.write_text("../../etc")
         assert not state.current.refresh()
         assert client.get("/recommend/ann").headers["x-model-version"] == "2"
+
+
+def test_a_part_that_fails_is_asked_again_and_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = export_recommender(tmp_path / "best", "1")
+    looks: list[int] = []
+
+    def refresh() -> None:
+        looks.append(1)
+        raise PermissionError("no access")
+
+    state = state_of(path)
+    state.erased = SimpleNamespace(refresh=refresh)  # type: ignore[assignment]
+    export_recommender(tmp_path / "other", "2").replace(path / "v2")
+    (path / POINTER).write_text("v2")
+    monkeypatch.setattr(state_module, "_LOOK_SECONDS", 0.01)
+    with pytest.raises(TimeoutError):
+        asyncio.run(asyncio.wait_for(state.watch(), 1.5))
+    assert (len(looks) > 2, state.model.version) == (True, "2")
+    assert caplog.text.count("no access") == 1
 
 
 def test_other_files_are_no_export(tmp_path: Path) -> None:

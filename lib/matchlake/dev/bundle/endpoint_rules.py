@@ -20,18 +20,27 @@ def endpoint_rules(resolved: Resolved) -> Iterator[Problem]:
 
 def _texts(config: Any) -> Iterator[tuple[Path_, str]]:
     entities = config.get("served_entities") or []
-    names = [each.get("name") for each in entities]
-    for number, each in enumerate(entities):
-        if not str(each.get("entity_version", "")).isdecimal():
+    names = [_name(each) for each in entities]
+    for number, (name, each) in enumerate(zip(names, entities, strict=True)):
+        if "external_model" not in each and not str(each.get("entity_version", "")).isdecimal():
             yield ("served_entities", number), "entity_version must be the number of a version"
-        if names.count(each.get("name")) > 1:
-            yield ("served_entities", number), f"two entities have the name {each.get('name')}"
+        if names.count(name) > 1:
+            yield ("served_entities", number), f"two entities have the name {name}"
     routes = (config.get("traffic_config") or {}).get("routes") or []
     for number, route in enumerate(routes):
         if route.get("served_entity_name") not in names:
-            listed = ", ".join(map(str, names)) or "none"
+            listed = ", ".join(names) or "none"
             text = f"no served entity {route.get('served_entity_name')}; there is {listed}"
             yield ("traffic_config", "routes", number), text
     total = sum(route.get("traffic_percentage", 0) for route in routes)
     if routes and total != _WHOLE:
         yield ("traffic_config", "routes"), f"the traffic adds up to {total} percent, not to 100"
+
+
+def _name(entity: Any) -> str:
+    """The name of a served entity; Databricks makes one for an entity without a name."""
+    if "external_model" in entity:
+        made = entity["external_model"].get("name")
+    else:
+        made = f"{entity.get('entity_name')}-{entity.get('entity_version')}"
+    return str(entity.get("name") or made)

@@ -12,7 +12,8 @@ from matchlake.ingest.params import StreamParams
 from matchlake.ingest.schema import BATCH, ERASED, ERROR_CODE, POSITION, QUARANTINED, STATUS
 from matchlake.ingest.streams.user_records import record_users
 from matchlake.io.delta import Lakehouse
-from matchlake.io.erased_users import ERASED_USERS, ErasedUsers, Salt
+from matchlake.io.erased_users import ERASED_USERS, ErasedUsers
+from matchlake.io.salt import Salt
 from matchlake.schemas import quote_identifier
 
 KEPT_COLUMNS = {column.name for column in (STATUS, *POSITION, *BATCH)}

@@ -50,9 +50,10 @@ class LiveLists:
         params: ServeStreamParams,
         ranker: Ranker,
         before: OnlineTable | None = None,
-        erased: Container[str] = (),
+        erased: Container[str] | None = None,
     ) -> None:
-        self.params, self.ranker, self.erased = params, ranker, erased
+        self.params, self.ranker = params, ranker
+        self.erased: Container[str] = () if erased is None else erased
         self.histories = Histories(params.cached_users)
         self._before = before
         self._lock = threading.RLock()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError, ProducerFencedError
+from kafka.errors import KafkaError, MessageSizeTooLargeError, ProducerFencedError
 from kafka.structs import OffsetAndMetadata
 
 from matchlake.errors import InputError, SourceError
@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 _POLL_MS = 200
 _SETTLE_SECONDS = 60.0
+_LARGEST_RECORD = 100_000_000
+"""Bytes; the topics have limits of their own."""
 
 
 @dataclass
@@ -56,7 +58,7 @@ class StreamLoop:
     between: Callable[["StreamLoop"], None] = lambda _: None
     """Called between two transactions, for a new model or newly erased users."""
     counts: Counts = field(default_factory=Counts)
-    _forgotten: list[str] = field(default_factory=list, repr=False)
+    _forgotten: set[str] = field(default_factory=set, repr=False)
 
     def run(self) -> Counts:
         """Runs until `stopped`.
@@ -88,6 +90,11 @@ class StreamLoop:
                 f"Another process has taken over: it has the group {self.params.group}, too. One "
                 "of them is enough; a second one is a standby that takes over when it starts."
             ) from None
+        except MessageSizeTooLargeError as error:
+            raise SourceError(
+                f"A record is too large for the broker: {error}. Lower serve_stream.max_history, "
+                "or raise max.message.bytes of the topics."
+            ) from None
         except KafkaError as error:
             raise SourceError(f"The broker fails: {error}. Start the process again.") from error
         finally:
@@ -98,13 +105,13 @@ class StreamLoop:
 
     def forget(self, users: Sequence[str]) -> None:
         """Deletes histories and lists of users; the records of deletion are written next."""
-        self._forgotten += users
+        self._forgotten.update(users)
 
     def _transact(self, producer: Any, found: Mapping[TopicPartition, Sequence[Any]]) -> None:
         producer.begin_transaction()
         for user in self._forgotten:
             self._delete(producer, user)
-        self._forgotten = []
+        self._forgotten = set()
         for records in found.values():
             for record, fields, error in self._read(records):
                 self._one(producer, record, fields, error)
@@ -207,8 +214,11 @@ class StreamLoop:
         if record.key is None:
             return
         user = record.key.decode(errors="replace")
-        if record.value is None or user in self.lists.erased:
+        if record.value is None:
             self.lists.histories.remove(user)
+            self._forgotten.discard(user)
+        elif user in self.lists.erased:
+            self._forgotten.add(user)  # erased while no process ran
         else:
             self.lists.histories.put_text(user, record.value.decode())
 
@@ -250,6 +260,7 @@ class StreamLoop:
             acks="all",
             linger_ms=0,
             transaction_timeout_ms=30_000,
+            max_request_size=_LARGEST_RECORD,
         )
 
 

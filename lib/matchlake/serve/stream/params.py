@@ -33,9 +33,6 @@ class ServeStreamParams(Params):
     """A table of `online.tables`, published as an Arrow file, with the columns user_id, item_id and
     rating, such as silver.interactions: the history of a user before the first event. null: users
     begin with none."""
-    erased_users: OnlineName | None = None
-    """A table of `online.tables`, published as an Arrow file from silver.erased_users: events of
-    these users are left out, and their histories and lists are deleted."""
     k: int = Field(20, ge=1, le=1000)
     """The length of a list."""
     max_history: int = Field(500, ge=1, le=100_000)

@@ -13,7 +13,7 @@ from matchlake.errors import InputError
 from matchlake.ingest.files.lake_rules import with_rules
 from matchlake.ingest.files.params import LakeSource
 from matchlake.ingest.row_rules import rule_counts
-from matchlake.io.erased_users import Salt
+from matchlake.io.salt import Salt
 from matchlake.lakehouse.user_erasure import remember_user
 from matchlake.runtime import Runtime
 

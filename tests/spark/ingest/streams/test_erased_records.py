@@ -10,7 +10,7 @@ from tests.support.streams import valid_value
 
 from matchlake.ingest.streams.erased_records import erased_records
 from matchlake.ingest.streams.messages import parse_messages
-from matchlake.io.erased_users import Salt
+from matchlake.io.salt import Salt
 from matchlake.lakehouse.user_erasure import remember_user
 
 SALT = Salt(b"a long random value")

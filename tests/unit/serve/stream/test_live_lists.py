@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kafka.errors import MessageSizeTooLargeError
 from tests.support.live_streams import CountingRanker, live_loop, live_params
 
-from matchlake.errors import InputError
+from matchlake.errors import InputError, SourceError
 from matchlake.recommender.als.numpy_model import NumpyFactorModel
 from matchlake.recommender.als.params import AlsParams
 from matchlake.serve.stream.histories import Histories
 from matchlake.serve.stream.live_lists import LiveLists
+from matchlake.serve.stream.loop import StreamLoop
 
 
 class Before:
@@ -113,6 +115,17 @@ def test_events_become_lists_dead_letters_and_deletions() -> None:
     assert [each[2] for each in dead] == [values[1], values[2], values[3], None]
     assert (b"gone", None) in [(key, value) for _, key, value, _ in others]
     assert (loop.counts.events, loop.counts.refused, loop.counts.erased) == (6, 4, 1)
+
+
+def test_a_record_that_is_too_large_says_what_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise MessageSizeTooLargeError("1048600 bytes")
+
+    producer = SimpleNamespace(init_transactions=refuse, close=lambda **_: None)
+    monkeypatch.setattr(StreamLoop, "_require_compacted", lambda _: None)
+    monkeypatch.setattr(StreamLoop, "_producer", lambda _: producer)
+    with pytest.raises(SourceError, match=r"1048600 bytes\. Lower serve_stream\.max_history"):
+        live_loop({}, "t").run()
 
 
 def test_a_list_equals_the_fold_in_of_the_whole_history() -> None:

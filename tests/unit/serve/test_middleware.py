@@ -1,24 +1,28 @@
 """The limit of requests at a time, the token, slow bodies, and what the server says of errors."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from tests.support.served import Client, export_recommender, state_of
+from uvicorn.server import ServerState
 
 from matchlake.errors import ParameterError
 from matchlake.serve.app import application
+from matchlake.serve.connection import connection_class
+from matchlake.serve.metrics import Metrics
 from matchlake.serve.params import ServingParams
-from matchlake.serve.state import State
-from matchlake.serve.token import Token
+from matchlake.serve.state import State, Token
 
 REFUSED = "matchlake_connections_refused_total"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_recommender(tmp_path_factory.mktemp("doors") / "best")
+    return export_recommender(tmp_path_factory.mktemp("served") / "best")
 
 
 def test_a_token_is_needed_and_may_rotate(folder: Path) -> None:
@@ -32,6 +36,7 @@ def test_a_token_is_needed_and_may_rotate(folder: Path) -> None:
             assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
             assert "first" not in answer.text
         assert client.get("/metrics").status_code == 401
+        assert (client.get("/").status_code, "Token" in client.get("/").text) == (200, True)
         good = {"authorization": "bearer first"}
         assert client.get("/recommend/ann", headers=good).status_code == 200
         now[0] = 61
@@ -55,7 +60,7 @@ def test_a_store_that_fails_leaves_the_last_token(folder: Path) -> None:
 
 
 async def _asked(
-    state: State, messages: list[dict[str, Any]], app: Any = None
+    state: State, messages: list[dict[str, Any]], app: Any = None, path: str = "/recommend"
 ) -> tuple[int, bytes]:
     """The status and body of a POST whose body arrives in `messages`; None waits for ever."""
     sent: list[Any] = []
@@ -70,9 +75,9 @@ async def _asked(
 
     asked = {
         "type": "http",
-        "method": "POST",
-        "path": "/recommend",
-        "raw_path": b"/recommend",
+        "method": "POST" if messages else "GET",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": b"",
         "headers": [(b"content-type", b"application/json")],
         "http_version": "1.1",
@@ -104,13 +109,14 @@ def test_too_many_requests_are_told_so_and_the_others_answered(folder: Path) -> 
         await asyncio.sleep(0)
         whole = {"type": "http.request", "body": b'{"items": {"i0": 1.0}}', "more_body": False}
         refused = await _asked(state, [{**whole}], app)
+        probed = await _asked(state, [], app, "/ping")
         slow.cancel()
         await asyncio.gather(slow, return_exceptions=True)
         answered = await _asked(state, [{**whole}], app)
         assert (b"Too many requests" in refused[1], state.metrics.value(REFUSED)) == (True, 0)
-        return [refused[0], answered[0]]
+        return [refused[0], probed[0], answered[0]]
 
-    assert asyncio.run(flood()) == [429, 200]
+    assert asyncio.run(flood()) == [429, 200, 200]
 
 
 def test_a_failure_is_a_500_without_values(folder: Path, caplog: Any) -> None:
@@ -119,6 +125,37 @@ def test_a_failure_is_a_500_without_values(folder: Path, caplog: Any) -> None:
         state.current.model = None  # type: ignore[assignment]
         answer = client.get("/recommend/somebody")
         assert (answer.status_code, "somebody" in answer.text + caplog.text) == (500, False)
+        assert re.search(r"AttributeError at .*recommend_routes\.py:\d+", caplog.text)
+
+
+def test_a_wrong_method_is_told_the_right_one(folder: Path) -> None:
+    with Client(state_of(folder)) as client:
+        answer = client.get("/invocations")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+def test_a_client_that_does_not_read_its_answer_is_disconnected() -> None:
+    async def answer(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b" " * 20_000_000})
+
+    async def connections() -> list[int]:
+        state = ServerState()
+        config = uvicorn.Config(answer, http=connection_class(Metrics(), 9, 0.5), lifespan="off")
+        kind: Any = config.http
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: kind(config, state, {}), "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname(), limit=1)
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        await asyncio.sleep(0.2)
+        found = [len(state.connections)]
+        await asyncio.sleep(1.5)
+        found.append(len(state.connections))
+        writer.close()
+        server.close()
+        return found
+
+    assert asyncio.run(connections()) == [1, 0]
 
 
 def test_an_open_address_needs_a_token() -> None:

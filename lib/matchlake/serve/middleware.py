@@ -1,8 +1,12 @@
-"""What every request passes: the limit of requests at a time, the token, counters, errors."""
+"""The middleware of every request: the limit of requests at a time, token, counters, errors."""
 
 import asyncio
 import logging
 import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -13,15 +17,18 @@ from matchlake.serve.answers import refusal
 from matchlake.serve.errors import RequestError
 from matchlake.serve.metrics import ROUTES
 from matchlake.serve.state import State
+from matchlake.serve.tables import parsed
 
 _log = logging.getLogger(__name__)
-_OPEN = ("/ping", "/health", "/v2/health/live", "/v2/health/ready")
-"""Paths of probes, which carry no token."""
+_PROBES = ("/ping", "/health", "/v2/health/live", "/v2/health/ready")
+"""They carry no token. Under load they are answered too, or a balancer would end the process."""
+_OPEN = (*_PROBES, "/")
+"""The page says nothing of the model; it asks for the token."""
 _GONE = 499
 _FAILED = 500
 
 
-class Doors:
+class Middleware:
     """The outermost layer of the application."""
 
     def __init__(self, app: ASGIApp, state: State) -> None:
@@ -48,14 +55,13 @@ class Doors:
             await self._refuse(found, scope, receive, counted)
         except HTTPException as error:
             found = RequestError(error.detail, None, error.status_code)
-            await self._refuse(found, scope, receive, counted)
+            await self._refuse(found, scope, receive, counted, error.headers)
         except (ClientDisconnect, asyncio.CancelledError):
             counted.status = counted.status or _GONE
-        except Exception:  # noqa: BLE001 - a request never ends the server
-            # The error may hold values of the request, so only its place is logged.
-            _log.exception("a request failed", exc_info=False)
-            _log.debug("the request's error", exc_info=True)
-            failed = RequestError("The server failed; its log has the time.", None, _FAILED)
+        except Exception as error:  # noqa: BLE001 - a request never ends the server
+            # The text of the error may hold values of the request.
+            _log.error("a request failed: %s at %s", type(error).__name__, _place(error))
+            failed = RequestError("The server failed; its log says where.", None, _FAILED)
             await self._refuse(failed, scope, receive, counted)
         finally:
             self._in_flight -= 1
@@ -65,7 +71,7 @@ class Doors:
             state.metrics.gauge(self._in_flight, state.log.waiting if state.log else 0)
 
     def _check(self, scope: Scope) -> None:
-        if self._in_flight > self._state.params.max_concurrent:
+        if self._in_flight > self._state.params.max_concurrent and scope["path"] not in _PROBES:
             raise RequestError("Too many requests at a time. Try again later.", None, 429)
         token = self._state.token
         if token is None or scope["path"] in _OPEN:
@@ -75,10 +81,15 @@ class Doors:
             raise RequestError("A valid bearer token is needed.", None, 401)
 
     async def _refuse(
-        self, error: RequestError, scope: Scope, receive: Receive, counted: "_Counted"
+        self,
+        error: RequestError,
+        scope: Scope,
+        receive: Receive,
+        counted: "_Counted",
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         if not counted.status:
-            await refusal(error)(scope, receive, counted)
+            await refusal(error, headers)(scope, receive, counted)
 
 
 class _Counted:
@@ -96,6 +107,12 @@ class _Counted:
         await self._send(message)
 
 
+def _place(error: Exception) -> str:
+    """The innermost lines of an error's traceback, without values."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    return ", ".join(f"{Path(each.filename).name}:{each.lineno}" for each in frames)
+
+
 def _route(path: str) -> str:
     first = path.split("/", 2)[1] if path.startswith("/") else ""
     if first == "v2":
@@ -103,8 +120,8 @@ def _route(path: str) -> str:
     return first if first in ROUTES else "other"
 
 
-async def body_of(request: Request, state: State) -> bytes:
-    """The body of a request; raises RequestError if it is too large, or no JSON."""
+async def body_of(request: Request, state: State) -> dict[str, Any]:
+    """The JSON object of a request; raises RequestError if it is too large, or another thing."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0]
     if kind.strip().lower() != "application/json" or "content-encoding" in request.headers:
         raise RequestError("The body must be application/json, not compressed.", None, 415)
@@ -120,7 +137,7 @@ async def body_of(request: Request, state: State) -> bytes:
             raise _too_large(most)
         chunks.append(chunk)
     state.metrics.count("matchlake_received_bytes_total", size)
-    return b"".join(chunks)
+    return parsed(b"".join(chunks))
 
 
 def _too_large(most: int) -> RequestError:
