@@ -32,7 +32,7 @@ def _group_mistakes(each: Document, at: int, group: dict[str, Any]) -> Iterator[
     if address.get("type") != "Private":
         yield each.mistake("the address must be Private", *place, "ipAddress")
     elif not properties.get("subnetIds"):
-        yield each.mistake("a Private address needs subnetIds", *place)
+        yield each.mistake("a Private address needs subnetIds", *place, "ipAddress")
     if properties.get("restartPolicy") != "Always":
         yield each.mistake("restartPolicy must be Always for a server", *place, "restartPolicy")
     opened = {port.get("port") for port in address.get("ports") or []}

@@ -13,17 +13,16 @@ LINE = Widget("l", "L", "line", (), "", (Field("x", "number", "X"), NUMBER, TEXT
 def test_long_names_of_columns_can_be_told_apart() -> None:
     names = [f"gold.a_long_name_of_a_feature_table.{end}" for end in ("age", "zip_code")]
     svg = draw(BAR, pd.DataFrame({"c": names, "n": [1.0, 2.0]}))
-    assert "gold.a_long_name_…ature_table.age" in svg
+    assert "gold.a_long_name_…eature_table.age" in svg
     assert "e_table.zip_code" in svg
 
 
 def test_text_that_looks_like_markup_or_a_color_stays() -> None:
     svg = draw(BAR, pd.DataFrame({"c": ["#010203", "<b>$x$</b>"], "n": [1.0, 2.0]}))
-    assert ">#010203<" in svg
+    assert svg.count("#010203") == svg.count(">#010203<") == 1
     assert "&lt;b&gt;$x$&lt;/b&gt;" in svg
     assert "var(--series-1)" in svg
-    assert '"#0' not in svg
-    assert ": #0" not in svg
+    assert "#0a0b" not in svg
 
 
 def test_every_line_has_its_name_in_the_legend() -> None:

@@ -59,7 +59,7 @@ class PointsExporter(MetricExporter):
         take: Callable[[list[Point]], None],
         temporality: AggregationTemporality = AggregationTemporality.CUMULATIVE,
     ) -> None:
-        super().__init__(dict.fromkeys((Counter, Histogram), temporality))
+        super().__init__({Counter: temporality, Histogram: temporality})
         self._take = take
 
     def export(
