@@ -47,8 +47,8 @@ def list_models(
 ) -> None:
     """Lists the models with their versions and aliases.
 
-    The history can have models of other conf, as after `--set tracking.model=NAME`. They are listed
-    without a name in conf.
+    The history can have models of another conf, as after `--set tracking.model=NAME`. They are
+    listed as `not in conf`.
 
     For example: matchlake models list --env dev
     """
