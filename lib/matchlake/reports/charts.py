@@ -97,7 +97,7 @@ def _draw_bars(axes: "Axes", widget: Widget, rows: pd.DataFrame) -> None:
 def _draw_lines(axes: "Axes", widget: Widget, rows: pd.DataFrame) -> None:
     x, y = widget.fields[:2]
     by = widget.fields[2].name if len(widget.fields) > 2 else None  # noqa: PLR2004
-    groups = [("", rows)] if by is None else list(rows.groupby(by, sort=True, dropna=False))
+    groups = [("", rows)] if by is None else list(rows.groupby(rows[by].map(_plain)))
     for place, (_, each) in enumerate(groups):
         ordered = each.sort_values(x.name)
         axes.plot(
@@ -120,9 +120,11 @@ def _draw_lines(axes: "Axes", widget: Widget, rows: pd.DataFrame) -> None:
     _format_axes(axes, widget)
     if by is not None:
         # Given here, because a label of a line that begins with _ would be left out.
-        names = [_short(_plain(name)) for name, _ in groups]
-        place = {"loc": "upper left", "bbox_to_anchor": (0, 1.18), "ncols": 4}
-        axes.legend(axes.get_lines(), names, frameon=False, **place)
+        names = [_short(str(name)) for name, _ in groups]
+        lines = axes.get_lines()
+        axes.legend(
+            lines, names, frameon=False, loc="upper left", bbox_to_anchor=(0, 1.18), ncols=4
+        )
 
 
 def _format_axes(axes: "Axes", widget: Widget) -> None:
@@ -151,7 +153,7 @@ def number_text(value: float) -> str:
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"  # noqa: PLR2004
 
 
-def _plain(value: object) -> str:
+def _plain(value: Any) -> str:
     """The text of a category without control characters."""
     text = "" if pd.isna(value) else str(value)
     return "".join(each if each.isprintable() else " " for each in text).strip() or "(empty)"

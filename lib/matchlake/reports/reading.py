@@ -20,7 +20,7 @@ from matchlake.errors import ConfigError
 from matchlake.io.delta import Lakehouse
 from matchlake.reports.charts import drawable
 from matchlake.reports.spec import Field, FieldKind, ReportSpec, Widget
-from matchlake.schemas import quote_identifier
+from matchlake.schemas import quote_identifier, quote_text
 
 MAX_ROWS = 2_000
 """The most rows of a widget; a page says so if there are more."""
@@ -89,7 +89,7 @@ def _read(lake: Lakehouse, widget: Widget, arguments: Mapping[str, str]) -> Widg
         reason = f"There is no {', '.join(absent)} yet. {widget.filled_by}".strip()
         return WidgetRows(widget, pd.DataFrame(columns=names), reason)
     try:
-        frame = lake.spark.sql(widget.query, dict(arguments)).limit(MAX_ROWS + 1)
+        frame = lake.spark.sql(_with(arguments, widget.query)).limit(MAX_ROWS + 1)
         types = {column.name: column.dataType for column in frame.schema}
         rows = frame.withColumns(_held_times(types)).toPandas()
     except PySparkException as error:
@@ -101,6 +101,13 @@ def _read(lake: Lakehouse, widget: Widget, arguments: Mapping[str, str]) -> Widg
         tables = " and ".join(widget.needs)
         reason = f"No rows in {tables}{of_whom}. {widget.filled_by}".strip()
     return WidgetRows(widget, rows.iloc[:MAX_ROWS], reason, types, len(rows) > MAX_ROWS)
+
+
+def _with(arguments: Mapping[str, str], query: str) -> str:
+    """The query with each parameter as a quoted text."""
+    for name, value in arguments.items():
+        query = query.replace(f":{name}", quote_text(value))
+    return query
 
 
 def _can_be_shown(widget: Widget, rows: pd.DataFrame) -> bool:

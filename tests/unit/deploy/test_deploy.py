@@ -32,8 +32,8 @@ SUBNET = "/subscriptions/1/virtualNetworks/v/subnets/s"
 
 def params(**keys: Any) -> DeployParams:
     factory = {"workspace": WORKSPACE, "jobs": {"ingest": 1, "train": 2}}
-    given = {"image": IMAGE, "data_factory": factory, "subnet": SUBNET, **keys}
-    return DeployParams.model_validate(given)
+    given: dict[str, Any] = {"image": IMAGE, "data_factory": factory, "subnet": SUBNET, **keys}
+    return DeployParams(**given)
 
 
 def written(folder: Path, target: Target, **keys: Any) -> Path:

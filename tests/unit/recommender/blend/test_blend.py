@@ -27,7 +27,7 @@ def rows(seed: int = 3) -> pd.DataFrame:
 
 
 def params(**given: object) -> BlendParams:
-    return BlendParams.model_validate({"models": MODELS, **given})
+    return BlendParams(**{"models": MODELS, **given})
 
 
 def lists(user: str, *items: str) -> pa.Table:
