@@ -180,9 +180,9 @@ def test_empty_tables_give_a_page_that_says_so(spark: SparkSession, tmp_path: Pa
     widgets = [widget for spec in specs().values() for widget in spec.widgets]
     panels = [each for each in widgets if each.kind != "counter"]
     assert page.count("Nothing to show. No rows in ") == len(panels)
-    forget_tables(spark)
     drift = {each.widget.name: each.reason for each in read_report(lake, specs()["drift"])}
     assert drift["psi_by_column"].startswith("No rows in gold.drift. Run profile_tables again")
     assert drift["model_quality"].startswith("No rows in gold.model_quality. monitor_models wr")
+    forget_tables(spark)
     gone = read_report(lake, specs()["models"])
     assert {each.reason for each in gone} == {"There is no gold.model_history yet."}
