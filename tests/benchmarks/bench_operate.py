@@ -121,7 +121,7 @@ def rendered() -> dict[str, float]:
     cases: list[tuple[Target, dict[str, Any]]] = [
         (Target.AKS, {"profile": "dev"}),
         (Target.AKS, {"profile": "ha"}),
-        (Target.AKS, {"profile": "standby", "scaling": {"prometheus": deploy.PROMETHEUS}}),
+        (Target.AKS, {"profile": "standby", "scaling": deploy.STANDBY}),
         *((target, {}) for target in Target if target is not Target.AKS),
     ]
     wrong = 0

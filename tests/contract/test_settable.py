@@ -108,7 +108,8 @@ FIXED = set(
     deploy.name deploy.namespace deploy.image deploy.base_image deploy.model deploy.profile
     deploy.port deploy.resources.cpu_millicores deploy.resources.memory_mb
     deploy.scaling.max_replicas deploy.scaling.cpu_percent deploy.scaling.network_percent
-    deploy.scaling.prometheus deploy.identity deploy.identity_resource deploy.callers
+    deploy.scaling.prometheus deploy.scaling.requests_query
+    deploy.identity deploy.identity_resource deploy.subnet deploy.callers
     deploy.location deploy.iot_edge.upstream_topic deploy.data_factory.workspace
     deploy.data_factory.jobs deploy.data_factory.hour
     """.split()  # noqa: SIM905 - one key per line would be a page

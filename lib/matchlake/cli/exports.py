@@ -17,9 +17,7 @@ from matchlake.cli.options import ConfDir, Environment, Overrides, time_of
 from matchlake.cli.verify_served import verify_served
 from matchlake.config import JobConfig, load_config
 from matchlake.errors import ModelError, ParameterError
-from matchlake.io.mlflow_tracking import Tracker
-from matchlake.io.model_versions import ModelVersion
-from matchlake.lakehouse.registered_models import RECOMMENDER
+from matchlake.lakehouse.registered_models import RECOMMENDER, chosen_version, tracker_of
 from matchlake.lakehouse.user_erasure import HOLDS_ERASED_USER
 from matchlake.model_store.export_wheels import INSTALL, write_wheels
 from matchlake.model_store.exports import (
@@ -48,7 +46,6 @@ from matchlake.model_store.scoring_folder import (
 from matchlake.model_store.verified import Verified
 from matchlake.model_store.verified_lists import VerifiedLists
 from matchlake.schemas import quote_identifier
-from matchlake.training.model_params import registered_name
 
 
 class Format(StrEnum):
@@ -126,7 +123,7 @@ def export(  # noqa: PLR0913 - the options of a command
 
 
 def _checked(to: Path, format_: Format) -> Path:
-    """The place of a recommender's export; raises ModelError if it is none of the format."""
+    """The place of a recommender's export; raises ModelError if its ending does not fit."""
     if format_ not in (Format.ONNX, Format.FOLDER):
         raise ModelError(
             f"A recommender has no format {format_.value}. Use --format onnx or folder."
@@ -164,9 +161,7 @@ def verify(
     if (path is None) == (served is None):
         raise ModelError("Name either an export, or a time: --served 2026-05-01T12:00.")
     if path is None:
-        verify_served(
-            load_config(env, overrides or [], conf_dir), time_of(served or ""), tracker_of
-        )
+        verify_served(load_config(env, overrides or [], conf_dir), time_of(served or ""))
         return
     verified: Verified | VerifiedLists
     exported = read_recommender(path)
@@ -226,7 +221,7 @@ def _folder_of(
     config = load_config(env, overrides, conf_dir)
     tracker = tracker_of(config, name)
     path = FACTORS if name == RECOMMENDER else SCORING
-    chosen = version_of(tracker, name, version)
+    chosen = chosen_version(tracker, name, version)
     if HOLDS_ERASED_USER in chosen.tags:
         raise ModelError(
             f"Version {chosen.version} of {name} holds an erased user, so it is not exported. "
@@ -234,30 +229,6 @@ def _folder_of(
         )
     with tracker.files(chosen, f"artifacts/{path}") as folder:
         yield folder, chosen.version
-
-
-def tracker_of(config: JobConfig, name: str) -> Tracker:
-    """The registry of a model of conf, or of the recommender."""
-    if name == RECOMMENDER:
-        return Tracker(config.tracking, config.lakehouse)
-    own = registered_name(config.tracking.model, name) if name in config.models else name
-    return Tracker(config.tracking, config.lakehouse).for_model(own, "train_model")
-
-
-def version_of(tracker: Tracker, name: str, version: str | None) -> ModelVersion:
-    """A version of the model, by default the champion, else the newest; raises ModelError."""
-    versions = tracker.versions()
-    if version is not None:
-        chosen = [each for each in versions if each.version == version]
-    else:
-        chosen = [each for each in versions if "champion" in each.aliases] or versions
-    if not chosen:
-        numbers = ", ".join(each.version for each in versions) or "none"
-        which = "" if version is None else f" {version}"
-        raise ModelError(
-            f"Model {name} has no version{which} at {tracker.registry}; it has {numbers}."
-        )
-    return chosen[-1]
 
 
 def _run_sql(query: str, verified: Verified) -> Mapping[str, Any]:

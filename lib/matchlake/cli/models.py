@@ -22,7 +22,13 @@ from matchlake.lakehouse.rollback import TO_WRITE, RollbackReport
 from matchlake.lakehouse.rollback import rollback as roll_back
 from matchlake.lakehouse.user_erasure import HOLDS_ERASED_USER
 from matchlake.runtime import Runtime
-from matchlake.training.history import Change, ModelHistory, serving_at, version_to_return_to
+from matchlake.training.history import (
+    Change,
+    ModelHistory,
+    recorded_models,
+    serving_at,
+    version_to_return_to,
+)
 
 models_app = typer.Typer(
     no_args_is_help=True,
@@ -41,6 +47,9 @@ def list_models(
 ) -> None:
     """Lists the models with their versions and aliases.
 
+    The history can have models of another conf, as after `--set tracking.model=NAME`. They are
+    listed as `not in conf`.
+
     For example: matchlake models list --env dev
     """
     runtime = start_quietly(load_config(env, overrides or [], conf_dir), "models")
@@ -48,13 +57,16 @@ def list_models(
         "model", Column("registered as", overflow="fold"), "versions", CHAMPION, CHALLENGER
     )
     page.add_column("hold erased users")
-    for name, model in registered_models(runtime.config, runtime.tracker).items():
-        versions = model.tracker.versions()
+    models = registered_models(runtime.config, runtime.tracker)
+    listed = {model.registered_name: name for name, model in models.items()}
+    for registered in dict.fromkeys([*listed, *recorded_models(runtime.lakehouse)]):
+        versions = runtime.tracker.for_model(registered, "models").versions()
         holders = {alias: each.version for each in versions for alias in each.aliases}
         numbers = ", ".join(each.version for each in versions) or "none"
         aliases = (holders.get(alias, "none") for alias in (CHAMPION, CHALLENGER))
         erased = ", ".join(each.version for each in versions if HOLDS_ERASED_USER in each.tags)
-        page.add_row(name, model.registered_name, numbers, *aliases, erased or "none")
+        name = listed.get(registered, "not in conf")
+        page.add_row(name, registered, numbers, *aliases, erased or "none")
     Console().print(page)
 
 

@@ -56,6 +56,8 @@ def report_command(  # noqa: PLR0913 - the options of a command
     known = reports(config.ingest.batch_log, config.lake.file_log)
     specs = list(known.values()) if name == _ALL else [report_named(name, known)]
     if output is ReportFormat.DASHBOARD:
+        if check or user is not None:
+            raise ConfigError("--check and --user are for pages: leave them out, or --format.")
         _write_dashboards(config, specs, out)
         return
     arguments = {} if user is None else {"user_id": user}
@@ -72,7 +74,7 @@ def _write_page(
     *,
     fail: bool,
 ) -> None:
-    # They bring Spark.
+    # These imports load Spark.
     from matchlake.cli.launch import start_quietly  # noqa: PLC0415
     from matchlake.lakehouse.views import create_views  # noqa: PLC0415
     from matchlake.reports.page import render_page  # noqa: PLC0415

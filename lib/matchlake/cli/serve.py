@@ -178,15 +178,16 @@ def cache_of(config: "JobConfig", name: str) -> Path:
 
 def _prepare(name: str, env: str, overrides: list[str], conf_dir: Path | None) -> None:
     """Exports the champion of a registered model, unless its export is there."""
-    from matchlake.cli.exports import Format, export, tracker_of, version_of  # noqa: PLC0415
+    from matchlake.cli.exports import Format, export  # noqa: PLC0415
     from matchlake.config import load_config  # noqa: PLC0415
+    from matchlake.lakehouse.registered_models import chosen_version, tracker_of  # noqa: PLC0415
 
     config = load_config(env, overrides, conf_dir)
     folder = cache_of(config, name)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # servers may share the folder
-        number = version_of(tracker_of(config, name), name, None).version
+        number = chosen_version(tracker_of(config, name), name, None).version
         made = folder / f"v{number}"
         if not made.is_dir():
             export(

@@ -8,22 +8,19 @@ from rich.console import Console
 from matchlake.config import JobConfig
 from matchlake.errors import ModelError, ReconciliationError
 from matchlake.io.mlflow_tracking import Tracker
+from matchlake.lakehouse.registered_models import tracker_of
 from matchlake.model_store.scoring_folder import SCORING, load_scoring_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pyspark.sql import DataFrame
 
     from matchlake.training.served_scores import Compared
 
 
-def verify_served(
-    config: JobConfig, since: datetime, tracker_of: "Callable[[JobConfig, str], Tracker]"
-) -> None:
+def verify_served(config: JobConfig, since: datetime) -> None:
     """Scores the events since a time again; prints a line per version.
 
-    Raises ReconciliationError if a score differs, or a version cannot be had.
+    Raises ReconciliationError if a score differs, or a version is gone.
     """
     from pyspark.sql import functions as F  # noqa: PLC0415 - brings Spark, seconds
 

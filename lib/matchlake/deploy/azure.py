@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from matchlake.deploy.kubernetes import serve_arguments
+from matchlake.deploy.kubernetes import USER, serve_arguments
 from matchlake.deploy.params import DeployParams
 from matchlake.errors import ConfigError
 
@@ -17,11 +17,16 @@ def arm_template(*resources: dict[str, Any]) -> dict[str, Any]:
 
 
 def container_group(params: DeployParams, env: str) -> dict[str, Any]:
-    """The template of a container group; it has no secret, but the identity that reads them."""
+    """The template of a container group. It names the identity that reads secrets, and has none."""
     if params.profile == "ha":
         raise ConfigError(
             "deploy.profile ha: Container Instances run one replica in one zone. Choose dev, or "
             "render the target aks."
+        )
+    if params.subnet is None:
+        raise ConfigError(
+            "deploy.subnet is not set: a private address of Container Instances lies in a subnet. "
+            "Set the resource id of one that is delegated to Microsoft.ContainerInstance."
         )
     cpu = max(1.0, params.resources.cpu_millicores / 1000)
     size = {"cpu": cpu, "memoryInGB": round(params.resources.memory_mb / _MEBI_PER_GIGA, 1)}
@@ -49,6 +54,7 @@ def container_group(params: DeployParams, env: str) -> dict[str, Any]:
             "restartPolicy": "Always",
             "containers": [container],
             "ipAddress": {"type": "Private", "ports": [{"port": params.port, "protocol": "TCP"}]},
+            "subnetIds": [{"id": params.subnet}],
         },
     }
     if params.identity_resource:
@@ -62,7 +68,7 @@ def container_group(params: DeployParams, env: str) -> dict[str, Any]:
 def iot_edge_manifest(params: DeployParams, env: str) -> dict[str, Any]:
     """The deployment manifest of a device: runtime, hub and the module, with their routes."""
     create = {
-        "User": "10001",
+        "User": str(USER),
         "Cmd": serve_arguments(params, env),
         "ExposedPorts": {f"{params.port}/tcp": {}},
         "HostConfig": {

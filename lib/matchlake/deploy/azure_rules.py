@@ -9,12 +9,13 @@ from matchlake.deploy.documents import Document, Mistake, Place
 from matchlake.deploy.params import image_problem
 
 _GROUP = "Microsoft.ContainerInstance/containerGroups"
-_FROM = re.compile(r"FROM\s+(\S+)", re.IGNORECASE)
+_FROM = re.compile(r"FROM\s+(?:--\S+\s+)*(\S+)", re.IGNORECASE)
+_USER = re.compile(r"USER\s+([^\s:]+)", re.IGNORECASE)
 _SECRET = re.compile(r"(?i)(ENV|ARG)\s+\S*(password|secret|token|key)\S*[= ]\S")
 
 
 def azure_mistakes(document: Document) -> Iterator[Mistake]:
-    """The mistakes of a JSON file, by what it is."""
+    """The mistakes of container groups, manifests of IoT Edge and pipelines; others have none."""
     for at, resource in enumerate(document.get("resources") or []):
         if isinstance(resource, dict) and resource.get("type") == _GROUP:
             yield from _group_mistakes(document, at, resource)
@@ -30,6 +31,8 @@ def _group_mistakes(each: Document, at: int, group: dict[str, Any]) -> Iterator[
     address = properties.get("ipAddress") or {}
     if address.get("type") != "Private":
         yield each.mistake("the address must be Private", *place, "ipAddress")
+    elif not properties.get("subnetIds"):
+        yield each.mistake("a Private address needs subnetIds", *place, "ipAddress")
     if properties.get("restartPolicy") != "Always":
         yield each.mistake("restartPolicy must be Always for a server", *place, "restartPolicy")
     opened = {port.get("port") for port in address.get("ports") or []}
@@ -120,8 +123,8 @@ def _pipeline_mistakes(each: Document) -> Iterator[Mistake]:
 
 def containerfile_mistakes(file: str, text: str) -> Iterator[Mistake]:
     """The mistakes of a Containerfile: moving images, root, secrets, downloads without a hash."""
-    lines = list(enumerate(text.splitlines(), 1))
-    stages, user = set(), ("root", 1)
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    stages, user = {"scratch"}, ("root", 1)
     for number, line in lines:
         source = _FROM.match(line)
         if source:
@@ -130,8 +133,8 @@ def containerfile_mistakes(file: str, text: str) -> Iterator[Mistake]:
                 yield Mistake(file, number, "FROM", problem)
             stages |= set(re.findall(r"(?i)\bAS\s+(\S+)", line))
             user = ("root", number)
-        if line.upper().startswith("USER "):
-            user = (line.split()[1].partition(":")[0], number)
+        if chosen := _USER.match(line):
+            user = (chosen[1], number)
         if _SECRET.match(line):
             yield Mistake(file, number, "", "a secret would stay in the image")
         if re.match(r"(?i)ADD\s+https?:", line):

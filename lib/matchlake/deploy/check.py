@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matchlake.deploy.azure_rules import azure_mistakes, containerfile_mistakes
-from matchlake.deploy.documents import Document, Mistake, read_documents
+from matchlake.deploy.documents import Document, Mistake, read_documents, shaped
 from matchlake.deploy.kubernetes_rules import kubernetes_mistakes
 from matchlake.deploy.secret_rules import secret_mistakes, text_mistakes
 from matchlake.errors import ConfigError
@@ -39,37 +39,28 @@ def check_folder(folder: Path, versions: Sequence[str] = VERSIONS) -> list[Mista
     objects = [each for each in documents if "apiVersion" in each.data or "kind" in each.data]
     mistakes = [each for each in found if isinstance(each, Mistake)]
     mistakes += kubernetes_mistakes(objects)
-    mistakes += _schema_mistakes(objects, versions)
+    for each in objects if has_schemas() else ():
+        mistakes += shaped(each, _schema_mistakes(each, versions))
     for each in documents:
         mistakes += secret_mistakes(each)
-        mistakes += azure_mistakes(each)
+        mistakes += shaped(each, azure_mistakes(each))
     for path in plain:
-        file, text = path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8")
+        # Bytes that are no text cannot hide a secret or a root user.
+        file, text = path.relative_to(folder).as_posix(), path.read_text("utf-8", errors="replace")
         mistakes += [*containerfile_mistakes(file, text), *text_mistakes(file, text)]
     return sorted(set(mistakes))
 
 
-def _schema_mistakes(objects: Sequence[Document], versions: Sequence[str]) -> Iterator[Mistake]:
-    """What the schemas of Kubernetes refuse; nothing without kubernetes-validate."""
-    if not has_schemas():
-        return
-    kubernetes_validate: Any = importlib.import_module("kubernetes_validate")
-    for each in objects:
-        kind = each.data.get("kind")
-        for version in versions if kind not in _NO_SCHEMA else ():
-            try:
-                kubernetes_validate.validate(each.data, version, strict=True)
-            except kubernetes_validate.ValidationError as error:
-                place = _place(error)
-                yield each.mistake(f"Kubernetes refuses this: {error.message}", *place)
-                break
-            except (
-                kubernetes_validate.SchemaNotFoundError,
-                kubernetes_validate.InvalidSchemaError,
-            ):
-                yield each.mistake(f"Kubernetes {version} has no such kind", "kind")
-                break
-
-
-def _place(error: Any) -> tuple[str | int, ...]:
-    return tuple(getattr(error, "path", ()) or ())
+def _schema_mistakes(each: Document, versions: Sequence[str]) -> Iterator[Mistake]:
+    """What the schemas of Kubernetes refuse, in the first version that refuses it."""
+    validate: Any = importlib.import_module("kubernetes_validate")
+    for version in versions if each.data.get("kind") not in _NO_SCHEMA else ():
+        try:
+            validate.validate(each.data, version, strict=True)
+        except validate.ValidationError as error:
+            place = tuple(getattr(error, "path", ()) or ())
+            yield each.mistake(f"Kubernetes refuses this: {error.message}", *place)
+            return
+        except (validate.SchemaNotFoundError, validate.InvalidSchemaError):
+            yield each.mistake(f"Kubernetes {version} has no such kind", "kind")
+            return

@@ -52,6 +52,15 @@ class Document(NamedTuple):
         return value
 
 
+def shaped(document: Document, mistakes: Iterator[Mistake]) -> Iterator[Mistake]:
+    """The mistakes that rules find; one more if a value is, say, a text in place of a list."""
+    try:
+        yield from mistakes
+    except (AttributeError, KeyError, TypeError, ValueError):
+        text = "cannot be checked: a value here, or in an object it names, has a wrong type"
+        yield Mistake(document.file, document.node.start_mark.line + 1, "", text)
+
+
 def read_documents(folder: Path) -> Iterator[Document | Mistake]:
     """The objects of all YAML and JSON files below a folder, or why a file cannot be read."""
     for path in sorted(folder.rglob("*")):
@@ -76,7 +85,7 @@ def read_documents(folder: Path) -> Iterator[Document | Mistake]:
                 yield Mistake(file, 1, "", "must hold a mapping")
             else:
                 yield from (
-                    Mistake(file, line, key, "stands here twice") for key, line in _twice(node)
+                    Mistake(file, line, key, "is given twice") for key, line in _twice(node)
                 )
                 yield Document(file, each, node)
 

@@ -3,10 +3,13 @@
 from typing import Any
 
 from matchlake.deploy.params import DeployParams
+from matchlake.errors import ConfigError
 
 Object = dict[str, Any]
 USER = 10_001
 """The user of the container; any but root."""
+METRICS_NAMESPACE = "kube-system"
+"""Where Azure's agents run, which read the metrics of annotated pods."""
 _IDENTITY = "azure.workload.identity"
 
 
@@ -189,16 +192,20 @@ def _autoscaler(params: DeployParams) -> Object:
     }
 
 
-def _scaled_object(params: DeployParams) -> Object | None:
-    """KEDA's object: it makes its own autoscaler, which can go to zero. None without Prometheus."""
-    if params.scaling.prometheus is None:
-        return None
-    query = f'sum(rate(matchlake_requests_total{{service="{params.name}"}}[2m])) or vector(0)'
+def _scaled_object(params: DeployParams) -> Object:
+    """KEDA's object: it makes its own autoscaler, which can go to zero."""
+    scaling = params.scaling
+    if scaling.prometheus is None or scaling.requests_query is None:
+        raise ConfigError(
+            "deploy.profile standby needs deploy.scaling.prometheus and requests_query: KEDA asks "
+            "for the requests that reach the ingress, to start the first replica. Set both, or "
+            "choose the profile dev."
+        )
     trigger = {
         "type": "prometheus",
         "metadata": {
-            "serverAddress": params.scaling.prometheus,
-            "query": query,
+            "serverAddress": scaling.prometheus,
+            "query": scaling.requests_query,
             "threshold": "50",
             "activationThreshold": "0",
         },
@@ -233,7 +240,7 @@ def _disruption_budget(params: DeployParams) -> Object:
 def _network_policy(params: DeployParams) -> Object:
     """In: the named namespaces alone. Out: name servers, https, telemetry, PostgreSQL and Kafka."""
     name = "kubernetes.io/metadata.name"
-    callers = params.callers or (params.namespace,)
+    callers = (*(params.callers or (params.namespace,)), METRICS_NAMESPACE)
     sources = [{"namespaceSelector": {"matchLabels": {name: each}}} for each in callers]
     ports = [{"protocol": "TCP", "port": params.port}]
     names = [{"protocol": kind, "port": 53} for kind in ("UDP", "TCP")]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from matchlake.deploy.documents import Document, Mistake, Place
+from matchlake.deploy.documents import Document, Mistake, Place, shaped
 from matchlake.deploy.params import image_problem
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -38,20 +38,23 @@ _UNITS = {
 def kubernetes_mistakes(documents: Sequence[Document]) -> Iterator[Mistake]:
     """The mistakes of each object, and of what belongs together."""
     for each in documents:
-        yield from _identity_mistakes(each)
-        if each.data.get("kind") == "Deployment":
+        yield from shaped(each, _object_mistakes(each, documents))
+    yield from _doubles(documents)
+
+
+def _object_mistakes(each: Document, documents: Sequence[Document]) -> Iterator[Mistake]:
+    yield from _identity_mistakes(each)
+    match each.data.get("kind"):
+        case "Deployment":
             yield from _pod_mistakes(each)
             yield from _deployment_mistakes(each, documents)
-    yield from _doubles(documents)
-    for each in documents:
-        kind = each.data.get("kind")
-        if kind == "Service":
+        case "Service":
             yield from _service_mistakes(each, documents)
-        elif kind in ("HorizontalPodAutoscaler", "ScaledObject"):
+        case "HorizontalPodAutoscaler" | "ScaledObject":
             yield from _scaler_mistakes(each, documents)
-        elif kind == "PodDisruptionBudget":
+        case "PodDisruptionBudget":
             yield from _budget_mistakes(each, documents)
-        elif kind == "Kustomization":
+        case "Kustomization":
             yield from _kustomization_mistakes(each, documents)
 
 
@@ -167,18 +170,17 @@ def _deployment_mistakes(each: Document, documents: Sequence[Document]) -> Itera
 
 
 def _doubles(documents: Sequence[Document]) -> Iterator[Mistake]:
-    seen: dict[tuple[Any, ...], Document] = {}
+    seen: dict[str, Document] = {}
     spaces = _names(documents, "Namespace")
     for each in documents:
-        kind, name, space = (
-            each.data.get("kind"), each.get("metadata", "name"), each.get("metadata", "namespace"),
-        )  # fmt: skip
+        kind, space = each.data.get("kind"), each.get("metadata", "namespace")
         if kind == "Kustomization":
             continue
-        if (kind, name, space) in seen:
-            text = f"{kind} {name} is also in {seen[kind, name, space].file}"
-            yield each.mistake(text, "metadata", "name")
-        seen[kind, name, space] = each
+        name = f"{kind} {each.get('metadata', 'name')}"
+        key = f"{name} in {space}"
+        if key in seen:
+            yield each.mistake(f"{name} is also in {seen[key].file}", "metadata", "name")
+        seen[key] = each
         if space and spaces and space not in (*spaces, "kube-system"):
             yield each.mistake(f"namespace {space} is not in these files", "metadata", "namespace")
 

@@ -5,6 +5,7 @@ import uuid
 from typing import Any, NamedTuple
 
 from matchlake.deploy.azure import arm_template
+from matchlake.deploy.kubernetes import METRICS_NAMESPACE
 from matchlake.deploy.params import DeployParams
 from matchlake.io.telemetry.names import METRICS
 
@@ -51,7 +52,7 @@ QUESTIONS = (
     Question("loss", "Loss of fits", "matchlake.fit.loss", "min(Min)", "algorithm"),
     Question("errors", "Errors in the log", "matchlake.log.errors", _SUM, "job", 0),
 )
-"""What the files ask."""
+"""The questions of the queries, the workbook and the alert rules."""
 
 
 def queries() -> dict[str, str]:
@@ -150,7 +151,7 @@ def container_insights(params: DeployParams) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": "container-azm-ms-agentconfig", "namespace": "kube-system"},
+        "metadata": {"name": "container-azm-ms-agentconfig", "namespace": METRICS_NAMESPACE},
         "data": {
             "schema-version": "v1",
             "config-version": "1",

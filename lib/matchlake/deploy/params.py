@@ -1,4 +1,4 @@
-"""What `matchlake deploy render` writes; names that the targets refuse are refused here."""
+"""The keys of conf below `deploy`. Reading conf refuses names that a target would refuse."""
 
 import re
 from typing import Annotated, Literal, Self
@@ -14,11 +14,11 @@ _IMAGE = re.compile(
     r"(?P<tag>:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?P<digest>@sha256:[0-9a-f]{64})?"
 )
 _GUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
-_LONGEST = 40  # Kubernetes takes 63, and objects get endings such as -telemetry
+_LONGEST = 40  # Kubernetes takes 63; some objects get a suffix
 
 
 def image_problem(image: str) -> str | None:
-    """Why an image is refused: it must say a version that does not move. None if nothing is."""
+    """Why an image is refused, or None: it needs a digest, or a tag other than `latest`."""
     match = _IMAGE.fullmatch(image)
     if match is None:
         return f"{image!r} is no name of an image, such as registry.example.com/matchlake:0.1.0"
@@ -70,6 +70,9 @@ class ScalingParams(Params):
     CPU alone, for clusters without an adapter of custom metrics."""
     prometheus: str | None = Field(None, pattern=r"^https?://[A-Za-z0-9.:/_-]+$")
     """The address of Prometheus, from which KEDA scales the profile standby to zero and back."""
+    requests_query: str | None = Field(None, min_length=1, max_length=1_000)
+    """For standby: a query of Prometheus for the requests per second that reach the ingress. The
+    metrics of the pods are gone when no pod is left, so they cannot start one."""
 
 
 class IotEdgeParams(Params):
@@ -115,8 +118,13 @@ class DeployParams(Params):
     """The client id of the managed identity whose access to Key Vault the pods have."""
     identity_resource: str | None = Field(None, pattern=r"^/subscriptions/[A-Za-z0-9/._-]+$")
     """The resource id of this identity, for Container Instances."""
+    subnet: str | None = Field(
+        None, pattern=r"^/subscriptions/[A-Za-z0-9/._-]+/subnets/[A-Za-z0-9._-]+$"
+    )
+    """The resource id of the subnet in which Container Instances get their private address."""
     callers: tuple[Label, ...] = ()
-    """The namespaces that may call the service; empty: its own."""
+    """The namespaces that may call the service; empty: its own. A Prometheus of the cluster calls
+    `/metrics`, so its namespace belongs here, too."""
     location: str = Field("westeurope", pattern=r"^[a-z0-9]{3,40}$")
     """The Azure region of Container Instances, workbook and alert rules."""
     iot_edge: IotEdgeParams = IotEdgeParams()

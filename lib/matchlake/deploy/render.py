@@ -1,4 +1,4 @@
-"""All files of a target, from conf; conf goes in, plain data comes out."""
+"""All files of a target, from conf."""
 
 import json
 from collections.abc import Mapping
@@ -35,11 +35,6 @@ def render(target: Target, params: DeployParams, env: str) -> dict[str, str]:
         )
     match target:
         case Target.AKS:
-            if params.profile == "standby" and params.scaling.prometheus is None:
-                raise ConfigError(
-                    "deploy.profile standby needs deploy.scaling.prometheus: KEDA asks it when to "
-                    "start the first replica. Set it, or choose the profile dev."
-                )
             files: dict[str, Any] = dict(kubernetes_objects(params, env))
             files["monitoring/container-insights.yaml"] = container_insights(params)
             files |= _monitoring(params)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from matchlake.config import JobConfig
 from matchlake.errors import ConfigError, ModelError
 from matchlake.io.mlflow_tracking import Tracker
-from matchlake.io.model_versions import number_of
+from matchlake.io.model_versions import CHAMPION, ModelVersion, number_of
 from matchlake.schemas import TableSpec
 from matchlake.training.model_params import predictions_spec, registered_name
 from matchlake.training.scoring import TABLES
@@ -65,3 +65,27 @@ def registered_model(config: JobConfig, tracker: Tracker, name: str) -> Register
             f"No model {name!r}: conf declares {', '.join(models)}. Declare it below `models`."
         )
     return models[name]
+
+
+def tracker_of(config: JobConfig, name: str) -> Tracker:
+    """The registry of a model of conf, or of the recommender."""
+    if name == RECOMMENDER:
+        return Tracker(config.tracking, config.lakehouse)
+    own = registered_name(config.tracking.model, name) if name in config.models else name
+    return Tracker(config.tracking, config.lakehouse).for_model(own, "train_model")
+
+
+def chosen_version(tracker: Tracker, name: str, version: str | None) -> ModelVersion:
+    """A version of the model, by default the champion, else the newest; raises ModelError."""
+    versions = tracker.versions()
+    if version is not None:
+        chosen = [each for each in versions if each.version == version]
+    else:
+        chosen = [each for each in versions if CHAMPION in each.aliases] or versions
+    if not chosen:
+        numbers = ", ".join(each.version for each in versions) or "none"
+        which = "" if version is None else f" {version}"
+        raise ModelError(
+            f"Model {name} has no version{which} at {tracker.registry}; it has {numbers}."
+        )
+    return chosen[-1]

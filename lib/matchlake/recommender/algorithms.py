@@ -62,7 +62,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "popularity": Algorithm(
         "baselines.params:PopularityParams", "baselines.dispatch:train_popularity",
         "baselines.popularity:load", "baselines.numpy_bias:load_numpy",
-        "The items that most users met, for everyone.",
+        "The most popular items, the same for every user.",
     ),
     "bias": Algorithm(
         "baselines.params:BiasParams", "baselines.dispatch:train_bias", "baselines.bias:load",

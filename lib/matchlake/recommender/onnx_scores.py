@@ -103,9 +103,9 @@ def sparse_history_scores(
     history: ListsByUser,
     weights: tuple[Ints, Ints, Floats, Floats],
 ) -> str:
-    """As `history_scores`, for few weights: their sources, their targets, and they themselves.
+    """As `history_scores`, for sparse weights: their sources, their targets, their values.
 
-    The last one are the scores for an unknown user.
+    The last array has the scores for an unknown user.
     """
     sources, targets, given, plain = weights
     place = place_of(graph, user, ids)

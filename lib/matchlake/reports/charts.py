@@ -1,4 +1,4 @@
-"""Draws bars and lines as SVG whose colors are CSS variables, so that a page sets light or dark.
+"""Draws bars and lines as SVG. Colors are CSS variables, so that a page sets light or dark.
 
 Matplotlib writes colors as numbers. The charts are drawn in placeholder colors, which then become
 `var(--...)`. Texts stay texts: they can be selected, searched and read aloud.
@@ -7,9 +7,9 @@ Matplotlib writes colors as numbers. The charts are drawn in placeholder colors,
 import io
 import re
 import warnings
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from matchlake.reports.spec import Widget
@@ -17,10 +17,10 @@ from matchlake.reports.spec import Widget
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SERIES = 5
+_SERIES = 5
 """Lines of a chart that have a color of their own; those after them share the last one."""
 _INK, _RULE = "#010203", "#040506"
-_COLORS = tuple(f"#0a0b{number:02x}" for number in range(1, SERIES + 1))
+_COLORS = tuple(f"#0a0b{number:02x}" for number in range(1, _SERIES + 1))
 _VARIABLES = {
     _INK: "var(--ink)",
     _RULE: "var(--rule)",
@@ -41,7 +41,16 @@ _STYLE: Any = {
     "ytick.color": _INK,
 }
 _GROUP_ID = re.compile(r'(<g) id="[^"]*"')
+_TAG = re.compile(r"<[^>]*>")
 _SIZE = re.compile(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', re.DOTALL)
+
+
+def drawable(widget: Widget, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a chart shows: those with a finite number, and of a line also with an x."""
+    first, number = widget.fields[:2]
+    values = pd.to_numeric(rows[number.name], errors="coerce").astype(float)
+    shown = rows.assign(**{number.name: values})[np.isfinite(values)]
+    return shown if widget.kind == "bar" else shown.dropna(subset=[first.name])
 
 
 def draw(widget: Widget, rows: pd.DataFrame) -> str:
@@ -49,8 +58,7 @@ def draw(widget: Widget, rows: pd.DataFrame) -> str:
     import matplotlib as mpl  # noqa: PLC0415 - takes a second to import
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    names = [field.name for field in widget.fields]
-    shown = rows.dropna(subset=names[:2])
+    shown = drawable(widget, rows)
     bars = 0.8 + _BAR_HEIGHT * max(len(shown), _FEWEST)
     height = bars if widget.kind == "bar" else _LINE_HEIGHT
     with mpl.rc_context({**_STYLE, "svg.hashsalt": widget.name}):
@@ -71,11 +79,10 @@ def draw(widget: Widget, rows: pd.DataFrame) -> str:
 
 def _draw_bars(axes: "Axes", widget: Widget, rows: pd.DataFrame) -> None:
     category, number = widget.fields
-    values = rows[number.name].astype(float)
+    values = rows[number.name]
     places = range(len(rows))
     axes.barh(places, values, color=_COLORS[0], height=0.66)
-    labels = [shorten(_plain(text), _LONGEST, placeholder="…") for text in rows[category.name]]
-    axes.set_yticks(places, labels)
+    axes.set_yticks(places, [_short(_plain(text)) for text in rows[category.name]])
     axes.set_ylim(max(len(rows), _FEWEST) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_visible(False)
@@ -90,17 +97,16 @@ def _draw_bars(axes: "Axes", widget: Widget, rows: pd.DataFrame) -> None:
 def _draw_lines(axes: "Axes", widget: Widget, rows: pd.DataFrame) -> None:
     x, y = widget.fields[:2]
     by = widget.fields[2].name if len(widget.fields) > 2 else None  # noqa: PLR2004
-    groups = [("", rows)] if by is None else list(rows.groupby(by, sort=True))
-    for place, (name, each) in enumerate(groups):
+    groups = [("", rows)] if by is None else list(rows.groupby(rows[by].map(_plain)))
+    for place, (_, each) in enumerate(groups):
         ordered = each.sort_values(x.name)
         axes.plot(
             ordered[x.name].to_numpy(),
-            ordered[y.name].astype(float).to_numpy(),
-            color=_COLORS[min(place, SERIES - 1)],
+            ordered[y.name].to_numpy(),
+            color=_COLORS[min(place, _SERIES - 1)],
             marker="o" if len(ordered) <= 40 else "",  # noqa: PLR2004 - single points must show
             markersize=4,
             linewidth=1.8,
-            label=_plain(name),
         )
     axes.grid(axis="y", color=_RULE, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -113,7 +119,12 @@ def _draw_lines(axes: "Axes", widget: Widget, rows: pd.DataFrame) -> None:
         axes.set_xlim(rows[x.name].iloc[0] - day, rows[x.name].iloc[0] + day)
     _format_axes(axes, widget)
     if by is not None:
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 1.18), ncols=4)
+        # Given here, because a label of a line that begins with _ would be left out.
+        names = [_short(str(name)) for name, _ in groups]
+        lines = axes.get_lines()
+        axes.legend(
+            lines, names, frameon=False, loc="upper left", bbox_to_anchor=(0, 1.18), ncols=4
+        )
 
 
 def _format_axes(axes: "Axes", widget: Widget) -> None:
@@ -135,15 +146,23 @@ def _format_axes(axes: "Axes", widget: Widget) -> None:
 
 def number_text(value: float) -> str:
     """A number for readers: thousands separated, and at most four digits that matter."""
-    if value == int(value) and abs(value) < 1e15:  # noqa: PLR2004 - beyond, doubles skip integers
+    if not abs(value) < 1e15:  # noqa: PLR2004 - beyond, doubles skip integers
+        return f"{value:.4g}"
+    if value == int(value):
         return f"{int(value):,}"
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"  # noqa: PLR2004
 
 
-def _plain(value: object) -> str:
+def _plain(value: Any) -> str:
     """The text of a category without control characters."""
-    text = "".join(each if each.isprintable() else " " for each in str(value))
-    return text.strip() or "(empty)"
+    text = "" if pd.isna(value) else str(value)
+    return "".join(each if each.isprintable() else " " for each in text).strip() or "(empty)"
+
+
+def _short(text: str) -> str:
+    """A text without its middle if it is long: the end of `table.column` tells columns apart."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]}…{text[1 - half :]}"
 
 
 def _as_element(svg: str, title: str) -> str:
@@ -154,6 +173,12 @@ def _as_element(svg: str, title: str) -> str:
     label = escape(title, quote=True)
     body = _SIZE.sub(rf'<svg viewBox="\1" role="img" aria-label="{label}">', body, count=1)
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    return _GROUP_ID.sub(r"\1", _TAG.sub(_colored, body))
+
+
+def _colored(tag: re.Match[str]) -> str:
+    """A tag with variables as colors; a text that looks like a color stays."""
+    text = tag[0]
     for color, variable in _VARIABLES.items():
-        body = body.replace(color, variable)
-    return _GROUP_ID.sub(r"\1", body)
+        text = text.replace(color, variable)
+    return text

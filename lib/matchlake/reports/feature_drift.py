@@ -5,14 +5,18 @@ from matchlake.reports.spec import Field, ReportSpec, Widget
 
 _DRIFT, _PROFILES = DRIFT.name, COLUMN_PROFILES.name
 _QUALITY = "gold.model_quality"
-_LATEST = (
-    f"(SELECT d.* FROM {_DRIFT} d JOIN (SELECT table_name, max(version) AS version FROM {_DRIFT}"
-    " GROUP BY table_name) USING (table_name, version))"
-)
-_NEWEST_PROFILE = (
-    f"(SELECT p.* FROM {_PROFILES} p JOIN (SELECT table_name, max(version) AS version"
-    f" FROM {_PROFILES} GROUP BY table_name) USING (table_name, version))"
-)
+_COMPARED = "Run profile_tables again after a table has changed: it compares the two versions."
+
+
+def _newest(table: str) -> str:
+    """The rows of the newest profiled version of each table, as a subquery."""
+    return (
+        f"(SELECT r.* FROM {table} r JOIN (SELECT table_name, max(version) AS version"
+        f" FROM {table} GROUP BY table_name) USING (table_name, version))"
+    )
+
+
+_LATEST = _newest(_DRIFT)
 
 FEATURE_DRIFT = ReportSpec(
     "drift",
@@ -35,6 +39,7 @@ FEATURE_DRIFT = ReportSpec(
             f"SELECT count(*) AS columns FROM {_LATEST}",
             (Field("columns", "number", "Columns"),),
             "Columns with a profile of an earlier version of their table.",
+            _COMPARED,
         ),
         Widget(
             "largest_psi",
@@ -44,6 +49,7 @@ FEATURE_DRIFT = ReportSpec(
             f"SELECT max(psi) AS psi FROM {_LATEST}",
             (Field("psi", "number", "PSI"),),
             "Population stability index; 0 is no change.",
+            _COMPARED,
         ),
         Widget(
             "psi_by_column",
@@ -53,6 +59,7 @@ FEATURE_DRIFT = ReportSpec(
             f"SELECT concat(table_name, '.', column_name) AS column, psi FROM {_LATEST}"
             " ORDER BY psi DESC, 1 LIMIT 12",
             (Field("column", "text", "Column"), Field("psi", "number", "PSI")),
+            filled_by=_COMPARED,
         ),
         Widget(
             "missing",
@@ -61,7 +68,7 @@ FEATURE_DRIFT = ReportSpec(
             (_PROFILES,),
             "SELECT concat(table_name, '.', column_name) AS column,"
             " sum(CASE WHEN kind IN ('null', 'not_finite') THEN fraction ELSE 0D END) AS fraction"
-            f" FROM {_NEWEST_PROFILE} GROUP BY table_name, column_name"
+            f" FROM {_newest(_PROFILES)} GROUP BY table_name, column_name"
             " ORDER BY fraction DESC, 1 LIMIT 12",
             (Field("column", "text", "Column"), Field("fraction", "percent", "Missing")),
         ),
@@ -87,15 +94,15 @@ FEATURE_DRIFT = ReportSpec(
                 Field("new_categories", "text", "New categories"),
                 Field("gone_categories", "text", "Gone categories"),
             ),
+            filled_by=_COMPARED,
         ),
         Widget(
             "model_quality",
             "Models on their latest windows",
             "table",
             (_QUALITY,),
-            "SELECT model, window_end, array_join(alarms, ', ') AS alarms, "
-            "main_feature, metric, before,"
-            f" now, note FROM {_QUALITY} ORDER BY window_end DESC, model LIMIT 20",
+            "SELECT model, window_end, array_join(alarms, ', ') AS alarms, main_feature, metric,"
+            f" before, now, note FROM {_QUALITY} ORDER BY window_end DESC, model LIMIT 20",
             (
                 Field("model", "text", "Model"),
                 Field("window_end", "time", "Until"),
@@ -106,6 +113,7 @@ FEATURE_DRIFT = ReportSpec(
                 Field("now", "number", "Now"),
                 Field("note", "text", "Findings"),
             ),
+            filled_by="monitor_models writes it, for the models that conf watches.",
         ),
     ),
 )

@@ -67,12 +67,14 @@ def _by_chart(log: str) -> tuple[Widget, ...]:
             "line",
             (log,),
             "SELECT date_trunc('HOUR', committed_at) AS hour, sum(read) AS records, stream"
-            f" FROM {log} WHERE committed_at IS NOT NULL GROUP BY ALL ORDER BY hour",
+            f" FROM {log} WHERE committed_at > (SELECT max(committed_at) FROM {log})"
+            " - INTERVAL 14 DAYS GROUP BY ALL ORDER BY hour",
             (
                 Field("hour", "time", "Hour (UTC)"),
                 Field("records", "number", "Records"),
                 Field("stream", "text", "Stream"),
             ),
+            "The 14 days before the last commit.",
         ),
         Widget(
             "quarantine_by_reason",

@@ -13,7 +13,7 @@ from importlib.resources import files
 import pandas as pd
 
 from matchlake.reports.charts import draw, number_text
-from matchlake.reports.reading import WidgetRows
+from matchlake.reports.reading import MAX_ROWS, WidgetRows
 from matchlake.reports.spec import Field, ReportSpec
 
 _LONGEST = 300
@@ -81,7 +81,9 @@ def _panel(found: WidgetRows) -> str:
         content = _table(widget.fields, found.rows)
     else:
         content = draw(widget, found.rows)
-    note = f"<p class=note>{escape(widget.note)}</p>" if widget.note else ""
+    cut = f"Only the first {MAX_ROWS:,} rows are shown." if found.is_cut else ""
+    text = f"{widget.note} {cut}".strip()
+    note = f"<p class=note>{escape(text)}</p>" if text else ""
     return f'<div class="{widget.kind}"><h2>{escape(widget.title)}</h2>{content}{note}</div>'
 
 
@@ -108,7 +110,5 @@ def _cell(field: Field, value: object) -> str:
             return f"{float(value):.1%}"  # type: ignore[arg-type]
         case "number":
             return number_text(float(value))  # type: ignore[arg-type]
-        case "flag":
-            return "yes" if value else "no"
     text = str(value)
     return escape(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")

@@ -9,7 +9,6 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
-    BooleanType,
     DataType,
     DateType,
     NumericType,
@@ -19,18 +18,18 @@ from pyspark.sql.types import (
 
 from matchlake.errors import ConfigError
 from matchlake.io.delta import Lakehouse
+from matchlake.reports.charts import drawable
 from matchlake.reports.spec import Field, FieldKind, ReportSpec, Widget
 from matchlake.schemas import quote_identifier, quote_text
 
 MAX_ROWS = 2_000
-"""More rows than this are not read: no page could show them."""
+"""The most rows of a widget; a page says so if there are more."""
 _HELD = ("1700-01-01", "2262-01-01")
 _TYPES: dict[FieldKind, tuple[type[DataType], ...]] = {
     "text": (StringType,),
     "number": (NumericType,),
     "percent": (NumericType,),
     "time": (TimestampType, DateType),
-    "flag": (BooleanType,),
 }
 
 
@@ -53,6 +52,8 @@ class WidgetRows(NamedTuple):
     reason: str = ""
     types: Mapping[str, DataType] = MappingProxyType({})
     """The types of the query's columns; empty if it was not run."""
+    is_cut: bool = False
+    """Whether the query has more rows than these."""
 
 
 def read_report(
@@ -71,19 +72,11 @@ def read_report(
     return [_read(lake, widget, given) for widget in spec.widgets]
 
 
-def check_report(
-    lake: Lakehouse, spec: ReportSpec, arguments: Mapping[str, str] | None = None
-) -> list[Problem]:
-    """What would make a widget blank or wrong: a missing table, column, kind, or value.
-
-    Every query is run. A field passes if its column exists with the declared kind, and at least one
-    row has a value there.
-    """
-    return list(problems_of(spec, read_report(lake, spec, arguments)))
-
-
 def problems_of(spec: ReportSpec, found: Sequence[WidgetRows]) -> Iterator[Problem]:
-    """The problems of widgets that were read."""
+    """What makes a widget blank or wrong: a missing table, column, kind, or value.
+
+    A field passes if its column has the declared kind, and a value in at least one row.
+    """
     for each in found:
         texts = [each.reason] if each.reason else [_wrong(f, each) for f in each.widget.fields]
         yield from (Problem(spec.name, each.widget.name, text) for text in texts if text)
@@ -93,18 +86,21 @@ def _read(lake: Lakehouse, widget: Widget, arguments: Mapping[str, str]) -> Widg
     absent = [name for name in widget.needs if not lake.exists(name)]
     names = [field.name for field in widget.fields]
     if absent:
-        reason = f"There is no {', '.join(absent)} yet."
+        reason = f"There is no {', '.join(absent)} yet. {widget.filled_by}".strip()
         return WidgetRows(widget, pd.DataFrame(columns=names), reason)
     try:
-        frame = lake.spark.sql(_with(arguments, widget.query)).limit(MAX_ROWS)
+        frame = lake.spark.sql(_with(arguments, widget.query)).limit(MAX_ROWS + 1)
         types = {column.name: column.dataType for column in frame.schema}
         rows = frame.withColumns(_held_times(types)).toPandas()
     except PySparkException as error:
         reason = f"The query fails: {str(error).strip().splitlines()[0]}"
         return WidgetRows(widget, pd.DataFrame(columns=names), reason)
-    is_empty = rows.empty or bool(rows.isna().all(axis=None))
-    reason = f"No rows in {' and '.join(widget.needs)}." if is_empty else ""
-    return WidgetRows(widget, rows, reason, types)
+    reason = ""
+    if not _can_be_shown(widget, rows):
+        of_whom = "".join(f" for {name} {value}" for name, value in arguments.items())
+        tables = " and ".join(widget.needs)
+        reason = f"No rows in {tables}{of_whom}. {widget.filled_by}".strip()
+    return WidgetRows(widget, rows.iloc[:MAX_ROWS], reason, types, len(rows) > MAX_ROWS)
 
 
 def _with(arguments: Mapping[str, str], query: str) -> str:
@@ -112,6 +108,13 @@ def _with(arguments: Mapping[str, str], query: str) -> str:
     for name, value in arguments.items():
         query = query.replace(f":{name}", quote_text(value))
     return query
+
+
+def _can_be_shown(widget: Widget, rows: pd.DataFrame) -> bool:
+    is_chart = widget.kind in ("bar", "line")
+    if is_chart and {field.name for field in widget.fields} <= {*rows.columns}:
+        return not drawable(widget, rows).empty
+    return not rows.isna().all(axis=None)
 
 
 def _held_times(types: Mapping[str, DataType]) -> dict[str, Column]:

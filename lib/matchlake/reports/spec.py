@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-FieldKind = Literal["text", "number", "percent", "time", "flag"]
+FieldKind = Literal["text", "number", "percent", "time"]
 """How a field is shown. `percent` is a fraction, 0.25 for 25 %. Times are in UTC."""
 WidgetKind = Literal["counter", "bar", "line", "table"]
 """`counter`: one value. `bar`: a category and a number. `line`: a time or number, and a number."""
@@ -35,6 +35,8 @@ class Widget:
     fields: tuple[Field, ...]
     note: str = ""
     """One sentence that explains the numbers."""
+    filled_by: str = ""
+    """What must happen before there are rows; shown if there are none."""
 
     def __post_init__(self) -> None:
         counts = {"counter": (1,), "bar": (2,), "line": (2, 3)}.get(self.kind)

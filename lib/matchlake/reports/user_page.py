@@ -1,4 +1,4 @@
-"""The report on one user: what they rated, what they are recommended, who is like them."""
+"""The report on one user: their ratings, their recommendations, similar users."""
 
 from matchlake.reports.spec import Field, ReportSpec, Widget
 from matchlake.schemas import INTERACTIONS, RECOMMENDATIONS, RELATED_USERS
@@ -10,7 +10,7 @@ _INTERVALS = "gold.predicted_ratings_with_titles"
 USER_PAGE = ReportSpec(
     "user",
     "A user's page",
-    "What one user rated, what the champion recommends to them, and who rates like them.",
+    "What one user rated, what the champion recommends to them, and which users rate similarly.",
     (
         Widget(
             "ratings",

@@ -96,6 +96,15 @@ class Change:
         )
 
 
+def recorded_models(lake: Lakehouse) -> list[str]:
+    """The registered names of all models in the history, sorted; a Spark job if it exists."""
+    if not lake.exists(MODEL_HISTORY.name):
+        return []
+    return sorted(
+        row[0] for row in lake.read(MODEL_HISTORY.name).select("model").distinct().collect()
+    )
+
+
 @dataclass(frozen=True)
 class ModelHistory:
     """The history of one model, by its registered name."""

@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 
 from matchlake.cli.models import models_app
 from matchlake.errors import ConfigError
+from matchlake.io.model_versions import CHAMPION, AliasChange
 from matchlake.runtime import Runtime
+from matchlake.training.history import ModelHistory
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,14 @@ def test_list_shows_versions_and_aliases(command: Callable[..., str]) -> None:
     shown = command("list")
     assert "recommender │ recommender │ 1, 2 │ 2 │ none │ none │" in shown
     assert "user_age │ user_age │ none │ none │ none │ none │" in shown
+    assert "rater" not in shown
+
+
+def test_list_has_models_of_the_history_that_conf_does_not_name(
+    command: Callable[..., str], at: Runtime
+) -> None:
+    ModelHistory(at.lakehouse, "rater").add(AliasChange(CHAMPION, "1", None, "better"), "train")
+    assert "not in conf │ rater │ none │ none │ none │ none │" in command("list")
 
 
 def test_history_shows_changes_and_who_served_at_a_time(command: Callable[..., str]) -> None:

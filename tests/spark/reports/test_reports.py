@@ -15,7 +15,7 @@ from matchlake.lakehouse.views import create_views
 from matchlake.reports.catalogue import reports
 from matchlake.reports.metric_views import metric_views
 from matchlake.reports.page import render_page
-from matchlake.reports.reading import check_report, read_report
+from matchlake.reports.reading import problems_of, read_report
 from matchlake.reports.spec import Field, ReportSpec, Widget
 
 USER = {"user_id": "u1"}
@@ -41,7 +41,8 @@ def answers(lake: Lakehouse, name: str) -> dict[str, list[tuple[object, ...]]]:
 
 @pytest.mark.parametrize("name", specs())
 def test_every_field_of_every_widget_has_its_kind_and_values(filled: Lakehouse, name: str) -> None:
-    assert [str(each) for each in check_report(filled, specs()[name], USER)] == []
+    spec = specs()[name]
+    assert [str(each) for each in problems_of(spec, read_report(filled, spec, USER))] == []
 
 
 def test_ingestion_has_the_known_answers(filled: Lakehouse) -> None:
@@ -96,7 +97,7 @@ def test_a_wrong_widget_is_found(filled: Lakehouse) -> None:
             widget("SELECT 1 AS psi FROM gold.none", number, "gold.none"),
         ),
     )
-    texts = [each.text for each in check_report(filled, wrong)]
+    texts = [each.text for each in problems_of(wrong, read_report(filled, wrong))]
     assert texts[0] == "psi is no column of the query; it has other"
     assert texts[1] == "psi is declared as number, and the query gives string"
     assert texts[2] == "No rows in gold.drift."
@@ -104,11 +105,28 @@ def test_a_wrong_widget_is_found(filled: Lakehouse) -> None:
     assert texts[4] == "There is no gold.none yet."
 
 
+def test_a_chart_says_what_it_lacks_or_leaves_out(filled: Lakehouse) -> None:
+    def chart(query: str) -> Widget:
+        fields = (Field("a", "text", "A"), Field("n", "number", "N"))
+        return Widget("w", "W", "bar", ("gold.drift",), query, fields, filled_by="Profile it.")
+
+    many = chart("SELECT CAST(id AS STRING) AS a, id AS n FROM range(2001)")
+    without = chart("SELECT 'x' AS a, CAST('NaN' AS DOUBLE) AS n")
+    spec = ReportSpec("r", "R", "", (many, without))
+    cut, empty = read_report(filled, spec)
+    assert (len(cut.rows), cut.is_cut, cut.reason) == (2000, True, "")
+    assert empty.reason == "No rows in gold.drift. Profile it."
+    page = render_page([(spec, [empty])], MADE, "test")
+    assert "Nothing to show. No rows in gold.drift. Profile it." in page
+
+
 def test_a_report_on_a_user_needs_the_user(filled: Lakehouse) -> None:
     with pytest.raises(ConfigError, match="needs user_id: give --user"):
         read_report(filled, specs()["user"])
     nobody = read_report(filled, specs()["user"], {"user_id": "' OR true --"})
     assert {each.widget.name: len(each.rows) for each in nobody}["recommendations"] == 0
+    reasons = {each.widget.name: each.reason for each in nobody}
+    assert reasons["mean_rating"] == "No rows in silver.interactions for user_id ' OR true --."
 
 
 STREAMS = """
@@ -162,6 +180,9 @@ def test_empty_tables_give_a_page_that_says_so(spark: SparkSession, tmp_path: Pa
     widgets = [widget for spec in specs().values() for widget in spec.widgets]
     panels = [each for each in widgets if each.kind != "counter"]
     assert page.count("Nothing to show. No rows in ") == len(panels)
+    drift = {each.widget.name: each.reason for each in read_report(lake, specs()["drift"])}
+    assert drift["psi_by_column"].startswith("No rows in gold.drift. Run profile_tables again")
+    assert drift["model_quality"].startswith("No rows in gold.model_quality. monitor_models wr")
     forget_tables(spark)
     gone = read_report(lake, specs()["models"])
     assert {each.reason for each in gone} == {"There is no gold.model_history yet."}

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from matchlake.cli.lazy import LazyCommand
 from matchlake.cli.main import LOCAL, PRODUCTION, app
+from matchlake.errors import InputError
 
 
 @pytest.mark.parametrize("command", [*PRODUCTION, *LOCAL], ids=lambda command: command.name)
@@ -43,6 +44,20 @@ def test_lazy_command_passes_all_arguments_to_its_own_parser() -> None:
     refused = CliRunner().invoke(app, ["secrets", "put", "--scope"])
     assert refused.exit_code == 2
     assert "--scope" in refused.output
+
+
+@pytest.mark.parametrize("query", ["-- x", "--x\n", "--\n\n-- x"])
+def test_a_comment_alone_is_a_query_without_a_statement(query: str) -> None:
+    done = CliRunner().invoke(app, ["sql", query])
+    assert isinstance(done.exception, InputError), done.output
+    assert str(done.exception).startswith("There is nothing to run: the text is empty, or only a c")
+
+
+@pytest.mark.parametrize("option", ["--frmt=a b", "--frmt"])
+def test_an_unknown_option_is_no_query(option: str) -> None:
+    done = CliRunner().invoke(app, ["sql", option])
+    assert done.exit_code == 2
+    assert "No such option: --frmt" in done.output
 
 
 def test_lazy_command_exit_code_becomes_that_of_matchlake(tmp_path: str) -> None:

@@ -18,16 +18,22 @@ from matchlake.deploy.params import DeployParams
 from matchlake.deploy.render import Target, render, write_files
 from matchlake.errors import ConfigError, ParameterError
 from matchlake.io.telemetry.names import METRICS
+from matchlake.serve.metrics import Metrics
 
 IMAGE = "registry.example.com/matchlake:0.1.0"
 IDENTITY = "00112233-4455-6677-8899-aabbccddeeff"
 WORKSPACE = "https://adb-1234567890123456.7.azuredatabricks.net"
-PROMETHEUS = "http://prometheus.monitoring:9090"
+STANDBY = {
+    "prometheus": "http://prometheus.monitoring:9090",
+    "requests_query": 'sum(rate(nginx_ingress_controller_requests{ingress="matchlake"}[2m]))',
+}
+SUBNET = "/subscriptions/1/virtualNetworks/v/subnets/s"
 
 
 def params(**keys: Any) -> DeployParams:
     factory = {"workspace": WORKSPACE, "jobs": {"ingest": 1, "train": 2}}
-    return DeployParams(**{"image": IMAGE, "data_factory": factory, **keys})
+    given: dict[str, Any] = {"image": IMAGE, "data_factory": factory, "subnet": SUBNET, **keys}
+    return DeployParams(**given)
 
 
 def written(folder: Path, target: Target, **keys: Any) -> Path:
@@ -40,7 +46,7 @@ def written(folder: Path, target: Target, **keys: Any) -> Path:
     [
         (Target.AKS, {"profile": "dev"}),
         (Target.AKS, {"profile": "ha", "identity": IDENTITY, "callers": ["shop"]}),
-        (Target.AKS, {"profile": "standby", "scaling": {"prometheus": PROMETHEUS}}),
+        (Target.AKS, {"profile": "standby", "scaling": STANDBY}),
         (Target.AKS, {"scaling": {"network_percent": None}}),
         (Target.ACI, {"identity_resource": "/subscriptions/1/x/y"}),
         (Target.DOCKER, {}),
@@ -61,11 +67,13 @@ def test_profiles_differ_in_replicas_spread_and_budget(tmp_path: Path) -> None:
         folder = written(tmp_path / profile, Target.AKS, profile=profile, scaling=scaling)
         return {p.stem: yaml.safe_load(p.read_text()) for p in folder.glob("*.yaml")}
 
-    standby = objects("standby", prometheus=PROMETHEUS)
+    standby = objects("standby", **STANDBY)
     dev, ha = objects("dev"), objects("ha")
     assert "hpa" not in standby
     spec = standby["scaled-object"]["spec"]
     assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (0, 1)
+    # The pods' own metrics end with the last pod, so the query is one of the ingress.
+    assert spec["triggers"][0]["metadata"]["query"] == STANDBY["requests_query"]
     assert [each["hpa"]["spec"]["minReplicas"] for each in (dev, ha)] == [1, 3]
     assert ha["pdb"]["spec"]["minAvailable"] == 2
     metrics = ha["hpa"]["spec"]["metrics"]
@@ -148,6 +156,7 @@ AKS: tuple[Edit, ...] = (
 OTHERS: tuple[tuple[Target, Edit], ...] = (
     (Target.ACI, ("container-group.json", r":0\.1\.0", ":latest", "pushed last")),
     (Target.ACI, ("container-group.json", r'"Private"', '"Public"', "must be Private")),
+    (Target.ACI, ("container-group.json", r'"subnetIds"', '"subnets"', "needs subnetIds")),
     (Target.ACI, ("container-group.json", r'"limits"', '"limit"', "has no limits")),
     (Target.ACI, ("container-group.json", r'"livenessProbe"', '"liveProbe"', "needs a livenessPr")),
     (Target.ACI, ("container-group.json", r'"Always"', '"Never"', "restartPolicy")),
@@ -222,6 +231,43 @@ def test_a_seeded_mistake_elsewhere_is_found(tmp_path: Path, target: Target, edi
 
 
 @pytest.mark.parametrize(
+    ("target", "file", "pattern", "new"),
+    [
+        (Target.AKS, "deployment.yaml", r"containers:\n", "containers: x\n      more:\n"),
+        (Target.AKS, "deployment.yaml", r"kind: Deployment", "kind: [Deployment]"),
+        (Target.AKS, "service.yaml", r"selector:\n.*\n", "selector: x\n"),
+        (Target.AKS, "hpa.yaml", r"metrics:", "metrics: [x]\n  more:"),
+        (Target.AKS, "namespace.yaml", r"name: matchlake", "name: {a: [b]}"),
+        (Target.ACI, "container-group.json", r'"containers": \[', '"containers": "x", "y": ['),
+        (Target.IOT_EDGE, "deployment.json", r'"modules": \{', '"modules": [1], "y": {'),
+        (
+            Target.DATA_FACTORY,
+            "pipeline/matchlake.json",
+            r'"activities": \[',
+            '"activities": ["x", ',
+        ),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_a_mistake_of_its_file(
+    tmp_path: Path, target: Target, file: str, pattern: str, new: str
+) -> None:
+    path = written(tmp_path, target) / file
+    changed, number = re.subn(pattern, new, path.read_text(), count=1)
+    assert number == 1
+    path.write_text(changed)
+    assert file in {each.file for each in check_folder(tmp_path, ("1.37",))}
+
+
+def test_a_containerfile_of_another_hand_is_read(tmp_path: Path) -> None:
+    text = "FROM --platform=linux/amd64 python:3.11 AS a\nFROM scratch\n  USER 7:7\nHEALTHCHECK x\n"
+    path = tmp_path / "Containerfile"
+    path.write_text(text)
+    assert check_folder(tmp_path) == []
+    path.write_bytes(text.replace("7:7", "").encode() + b"# \xff")
+    assert [each.text for each in check_folder(tmp_path)] == ["the last stage runs as root"]
+
+
+@pytest.mark.parametrize(
     ("keys", "text"),
     [
         ({"name": "Match_Lake"}, "refused by Kubernetes"),
@@ -248,7 +294,8 @@ def test_conf_that_a_target_would_refuse_is_refused_when_read(
     ("target", "keys", "text"),
     [
         (Target.AKS, {"image": None}, "deploy.image is not set"),
-        (Target.AKS, {"profile": "standby"}, "needs deploy.scaling.prometheus"),
+        (Target.AKS, {"profile": "standby"}, "needs deploy.scaling.prometheus and requests_query"),
+        (Target.ACI, {"subnet": None}, "deploy.subnet is not set"),
         (Target.ACI, {"profile": "ha"}, "one replica in one zone"),
         (Target.DATA_FACTORY, {"data_factory": {}}, "needs `workspace` and `jobs`"),
     ],
@@ -256,6 +303,24 @@ def test_conf_that_a_target_would_refuse_is_refused_when_read(
 def test_what_a_target_cannot_do_is_said(target: Target, keys: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         render(target, params(**keys), "prod")
+
+
+def test_agents_that_shall_read_the_metrics_may_call_the_pods() -> None:
+    files = render(Target.AKS, params(callers=["shop"]), "prod")
+    agents = yaml.safe_load(files["monitoring/container-insights.yaml"])["metadata"]["namespace"]
+    (rule,) = yaml.safe_load(files["network-policy.yaml"])["spec"]["ingress"]
+    allowed = [each["namespaceSelector"]["matchLabels"] for each in rule["from"]]
+    assert [next(iter(each.values())) for each in allowed] == ["shop", agents]
+
+
+def test_every_metric_that_the_page_names_is_one_of_the_server_or_of_a_job() -> None:
+    page = (ROOT / "lib" / "matchlake" / "deploy" / "README.md").read_text()
+    served = set(re.findall(r"(?m)^# TYPE (\S+)", Metrics().text({})))
+    jobs = {metric.prometheus for metric in METRICS.values()}
+    assert not served & jobs
+    named = set(re.findall(r"matchlake_[a-z_]+", page))
+    assert named <= served | jobs
+    assert named
 
 
 def test_every_query_asks_for_a_metric_of_the_product_and_its_attribute() -> None:

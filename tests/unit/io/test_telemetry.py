@@ -135,6 +135,8 @@ def test_log_analytics_gets_a_row_per_point(tmp_path: Path) -> None:
         job(params(log_analytics=target), credential=credential)
         rows = [row for body in server.bodies() for row in body]
         assert {row["Name"] for row in rows} == set(METRICS)
+        starts = [row["Value"] for row in rows if row["Name"] == "matchlake.job.starts"]
+        assert sum(starts) == 1, "rows of later exports hold only what came since"
         (seconds,) = [r for r in rows if r["Name"] == "matchlake.job.seconds"]
         assert (seconds["Unit"], seconds["Count"]) == ("s", 1)
         assert seconds["Attributes"] == {"job": "ingest", "outcome": "done"}

@@ -28,6 +28,14 @@ def test_the_committed_dashboards_are_those_of_the_specs(tmp_path: Path) -> None
     )
 
 
+def test_options_of_pages_are_refused_for_dashboards(tmp_path: Path) -> None:
+    for option in ("--check", "--user=42"):
+        command = ["report", "all", "--format", "dashboard", "--out", str(tmp_path), option]
+        done = CliRunner().invoke(app, [*command, "--conf-dir", str(ROOT / "conf")])
+        assert isinstance(done.exception, ConfigError), done.output
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", SPECS)
 def test_a_dashboard_shows_each_widget_once_without_overlap(name: str) -> None:
     data = json.loads(render_dashboard(SPECS[name]))

@@ -167,10 +167,10 @@ def sql_server_command(
 ) -> None:
     """Serves tables and views to JDBC clients on this machine, until Ctrl-C or SIGTERM.
 
-    This is Spark's Thrift server without passwords. Every user of this machine who can connect to
-    the port can read and write the tables, and can run code as the user who started the server.
-    So they can read the files of that user, the file of secrets too. Start it only on a machine
-    of your own. It refuses to start as root.
+    This is Spark's Thrift server without passwords. Every user of this machine can connect to the
+    port, read and write the tables, and run code as the user who started the server. So they can
+    read the files of that user, the file of secrets too. Start it only on a machine of your own. It
+    refuses to start as root.
 
     For example: matchlake sql-server --port 10000
     """

@@ -54,6 +54,7 @@ _NEXT = (
     'matchlake sql --env demo "SELECT * FROM gold.top_items ORDER BY rank LIMIT 10"',
     "matchlake sql --env demo                     a prompt; `tables` lists tables and views",
     "matchlake profile silver.interactions --env demo --column rating",
+    "matchlake report all --env demo --user 42 --out report.html",
     "matchlake erase-user 42 --env demo --dry-run",
     "matchlake run train_model --env demo         another model: the age of users",
     "matchlake models history recommender --env demo",

@@ -43,7 +43,7 @@ def build_exporters(
         health = Health(params.prometheus)
         rows = _import("matchlake.io.telemetry.rows")
         made.health.append(health)
-        made.metrics.append(_guard_metrics(rows.PrometheusFile(Path(params.prometheus)), health))
+        made.metrics.append(_guard_metrics(rows.file_exporter(Path(params.prometheus)), health))
     return made
 
 
@@ -110,7 +110,7 @@ def _add_log_analytics(
         client.upload(rule_id=target.rule, stream_name=target.stream, logs=points)
 
     made.health.append(health)
-    made.metrics.append(_guard_metrics(rows.RowsExporter(upload), health))
+    made.metrics.append(_guard_metrics(rows.rows_exporter(upload), health))
 
 
 def _credential(target: LogAnalyticsParams, secrets: SecretStore) -> Any:

@@ -1,4 +1,4 @@
-"""Exporters that cannot harm a job: each failure is counted, and said once."""
+"""Exporters that cannot harm a job: failures are counted, and the first one is logged."""
 
 import logging
 import threading

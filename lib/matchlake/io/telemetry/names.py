@@ -1,4 +1,7 @@
-"""Every metric of the product: queries, alert rules, workbook and dashboards use these names."""
+"""Every metric of jobs: the queries, the workbook and the alert rules of `deploy` use these names.
+
+The metrics of the HTTP server are in `matchlake.serve.metrics`.
+"""
 
 from typing import Literal, NamedTuple
 

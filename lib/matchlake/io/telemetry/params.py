@@ -17,7 +17,7 @@ class LogAnalyticsParams(Params):
     rule: str = Field(pattern=r"^dcr-[0-9a-f]{8,64}$")
     """The immutable id of the rule."""
     stream: str = Field("Custom-MatchlakeMetrics_CL", pattern=r"^Custom-[A-Za-z0-9_]{1,80}$")
-    """The stream of the rule; `deploy render` writes its table."""
+    """The stream of the rule. Columns: TimeGenerated, Name, Value, Count, Unit, Attributes."""
     tenant: str | None = None
     """The directory of the application; null: the identity of the machine or pod."""
     client_id: str | None = None
@@ -60,8 +60,7 @@ class TelemetryParams(Params):
     queue_size: int = Field(2_048, ge=16, le=100_000)
     """Spans, and log records, that wait for their export; more than these are dropped."""
     flush_seconds: float = Field(5.0, ge=0, le=60)
-    """At most so long a job waits at its end for the last export. It does not wait for an
-    endpoint that has not yet answered well."""
+    """Seconds that a job waits at its end, at most, for endpoints that took the last export."""
 
     @field_validator("otlp")
     @classmethod

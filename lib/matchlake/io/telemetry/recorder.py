@@ -1,4 +1,4 @@
-"""What code calls to be seen: counters, gauges, histograms and steps. Never an error, never a wait.
+"""Records counters, gauges, histograms and steps. No endpoint makes a call fail or wait.
 
 A value goes into OpenTelemetry's instruments in memory. Attributes pass the masking of secrets.
 """

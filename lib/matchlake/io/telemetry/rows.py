@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from opentelemetry.sdk.metrics import Counter, Histogram
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     MetricExporter,
@@ -50,31 +51,25 @@ def points_of(data: MetricsData) -> Iterator[Point]:
                 yield Point(metric.name, point.value, attributes, at)
 
 
-class RowsExporter(MetricExporter):
-    """Uploads each point as a row: `upload` takes the rows of one export."""
+class PointsExporter(MetricExporter):
+    """Gives the points of each export to a function, which may raise what its client raises."""
 
-    def __init__(self, upload: Callable[[list[dict[str, Any]]], None]) -> None:
-        super().__init__()
-        self._upload = upload
+    def __init__(
+        self,
+        take: Callable[[list[Point]], None],
+        temporality: AggregationTemporality = AggregationTemporality.CUMULATIVE,
+    ) -> None:
+        super().__init__({Counter: temporality, Histogram: temporality})
+        self._take = take
 
     def export(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any
     ) -> MetricExportResult:
-        """Uploads the points; raises what the client raises."""
+        """Gives away the points; raises what the function raises."""
         del timeout_millis
-        rows = [
-            {
-                "TimeGenerated": point.at.isoformat(),
-                "Name": point.name,
-                "Value": point.value,
-                "Count": point.total,
-                "Unit": METRICS[point.name].unit if point.name in METRICS else "",
-                "Attributes": dict(point.attributes),
-            }
-            for point in points_of(metrics_data)
-        ]
-        if rows:
-            self._upload(rows)
+        points = list(points_of(metrics_data))
+        if points:
+            self._take(points)
         return MetricExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
@@ -86,24 +81,34 @@ class RowsExporter(MetricExporter):
         """Nothing to end."""
 
 
-class PrometheusFile(RowsExporter):
-    """Writes the points to a file that Prometheus' text collector reads, at once or not at all."""
+def rows_exporter(upload: Callable[[list[dict[str, Any]]], None]) -> PointsExporter:
+    """Uploads each point as a row: what came since the export before, so that sums are right."""
+    return PointsExporter(
+        lambda points: upload([_row(point) for point in points]), AggregationTemporality.DELTA
+    )
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(lambda _: None)
-        self._path = path
 
-    def export(
-        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any
-    ) -> MetricExportResult:
-        """Replaces the file."""
-        del timeout_millis
-        text = prometheus_text(list(points_of(metrics_data)))
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        part = self._path.with_suffix(f".{os.getpid()}.part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(self._path)
-        return MetricExportResult.SUCCESS
+def _row(point: Point) -> dict[str, Any]:
+    return {
+        "TimeGenerated": point.at.isoformat(),
+        "Name": point.name,
+        "Value": point.value,
+        "Count": point.total,
+        "Unit": METRICS[point.name].unit if point.name in METRICS else "",
+        "Attributes": dict(point.attributes),
+    }
+
+
+def file_exporter(path: Path) -> PointsExporter:
+    """Replaces a file for Prometheus' text collector with each export, at once or not at all."""
+
+    def write(points: list[Point]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        part.write_text(prometheus_text(points), encoding="utf-8")
+        part.replace(path)
+
+    return PointsExporter(write)
 
 
 def prometheus_text(points: Sequence[Point]) -> str:
@@ -140,6 +145,3 @@ def _labels(attributes: Mapping[str, str]) -> str:
 
     inner = ",".join(f'{name}="{quoted(value)}"' for name, value in sorted(attributes.items()))
     return f"{{{inner}}}" if inner else ""
-
-
-CUMULATIVE = AggregationTemporality.CUMULATIVE

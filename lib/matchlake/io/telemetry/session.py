@@ -56,7 +56,7 @@ class _Session:
     """The recorder that exports."""
 
     def __init__(self, params: TelemetryParams, made: Exporters, job: str, env: str) -> None:
-        # Each failure would be a line there, and some a trace; `Health` says it once.
+        # Their loggers have a line, or a trace, for each failure; `Health` logs the first one.
         for name in _NOISY:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         from opentelemetry.sdk._logs import LoggerProvider  # noqa: PLC0415 - the extra telemetry
@@ -86,7 +86,7 @@ class _Session:
         logging.getLogger("matchlake").addHandler(self._handler)
 
     def begin(self) -> None:
-        """Exports the first point at once, in the background: who answers is known early."""
+        """Exports the first point at once, in the background, to learn which endpoints answer."""
         self.point("matchlake.job.starts", 1, {})
         flush = self._meters.force_flush
         threading.Thread(target=flush, daemon=True, name="telemetry start").start()

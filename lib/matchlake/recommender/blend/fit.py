@@ -51,11 +51,12 @@ def fit_blend(
     lists there. Then it fits the models again, to all interactions.
 
     Reads what its models read, and `event_time` unless `params.split` is `random`. A Spark frame
-    gives a `BlendModel`; a table or a sparse matrix gives a `NumpyBlendModel`, without Spark. On
-    Spark it starts the actions of every model's fit twice, a checkpoint of both parts, a job per
-    model for the lists of up to `params.validation_users` users, which come to the driver, one for
-    their pairs, and a checkpoint with a small action per side. Raises InputError if the validation
-    part has nothing to measure, and what the fits raise.
+    gives a `BlendModel`; a table or a sparse matrix gives a `NumpyBlendModel`, without Spark.
+    Raises InputError if the validation part has nothing to measure, and what the fits raise.
+
+    On Spark it starts the actions of every model's fit twice, and a checkpoint of both parts. One
+    job per model brings the lists of up to `params.validation_users` users to the driver, and one
+    job their pairs. A checkpoint and a small action follow for users, and for items.
     """
     inputs = TrainingInputs(interactions)
     if is_spark(interactions):

@@ -61,10 +61,10 @@ class Task:
 def ease_weights(users: Csr, params: EaseParams) -> Floats:
     """Weights (items, items): row j holds the weights from item j to every item.
 
-    With G = X'X, the penalties L = regularization + dropout / (1 - dropout) * diag(G), and C the
-    inverse of G + diag(L), weight(j, i) = [j = i] - C_ji * s_i. The scale s_i makes the weight of
-    item i for itself, 1 - C_ii * s_i, `max_self_weight`, or less if it is less by itself (s_i =
-    L_i). Sources: Steck 2019 (EASE), Steck 2020 (EDLAE), Moon et al. 2023 (RDLAE).
+    weight(j, i) = [j = i] - C_ji * s_i, where C is the inverse of X'X + diag(L). The penalties are
+    L = regularization + dropout / (1 - dropout) * diag(X'X). With s_i = L_i, item i has the weight
+    1 - C_ii * s_i for itself. If this is above `max_self_weight`, a larger s_i makes both equal.
+    Sources: Steck 2019 (EASE), Steck 2020 (EDLAE), Moon et al. 2023 (RDLAE).
     """
     gram = _gram(users)
     diagonal = np.diag_indices_from(gram)

@@ -246,7 +246,8 @@ def _step(gram: Gram, problem: Problem, used: int, room: _Room, square: Floats) 
         value = room.slopes[number] + own * room.weights[number]
         weight = _best(problem, value, own)
         step = weight - room.weights[number]
-        if abs(step) >= problem.tolerance:
+        # A step to 0 is made however short it is: an item that should not count has no weight.
+        if abs(step) >= problem.tolerance or (weight == 0 and step != 0):
             moved = True
             room.weights[number] = weight
             _subtract(step, square[number, :used], room.slopes[:used])

@@ -37,10 +37,10 @@ class Columns(NamedTuple):
 def slim_weights(users: Csr, params: SlimParams, targets: Positions, threads: int) -> Columns:
     """The weights of all items for each of the items `targets`, from users x items.
 
-    The weights w for item i minimise 1/2 |x_i - X w|^2 + l1 |w|_1 + l2/2 |w|^2 with w_i = 0 and,
-    if `nonnegative`, w >= 0 (Ning and Karypis 2011). If nothing is negative, only items with a
-    product with x_i above l1 can have a weight. Otherwise the gradient of all items is looked at
-    after a descent, and items that violate the conditions of the optimum join it.
+    The weights w for item i minimise 1/2 |x_i - X w|^2 + l1 |w|_1 + l2/2 |w|^2 with w_i = 0. If
+    `nonnegative`, also w >= 0 holds (Ning and Karypis 2011). If nothing is negative, only items
+    whose product with x_i is above l1 can have a weight. Otherwise the gradient of all items is
+    checked after a descent, and items that violate the conditions of the optimum join it.
     """
     gram = gram_of(users, params.memory_mb << 20, threads)
     problem = Problem(

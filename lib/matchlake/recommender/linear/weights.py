@@ -1,4 +1,4 @@
-"""Weights from items to items, as a full matrix or as compressed rows, and what models ask of them.
+"""Item-item weights, as a full matrix or as compressed rows.
 
 A score of an item is the sum over a history of value times weight.
 """

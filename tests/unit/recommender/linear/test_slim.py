@@ -101,7 +101,7 @@ def test_weights_of_many_items_are_optimal_within_the_default_iterations() -> No
     np.fill_diagonal(slope, 0.0)
     # No step is above the tolerance; a step is the slope by the sum of squares and the penalty.
     allowed = 2e-5 * (np.square(exact).sum(axis=0) + 2.0)[:, None] + 1e-4
-    used = weights > 1e-5
+    used = weights != 0
     assert ((exact.T @ exact) > 0.5).sum(axis=0).max() > 2 * slim_kernels._FIRST
     assert (np.abs(slope - 0.5)[used] <= np.broadcast_to(allowed, slope.shape)[used]).all()
     assert (slope[~used] <= 0.5 + np.broadcast_to(allowed, slope.shape)[~used]).all()
