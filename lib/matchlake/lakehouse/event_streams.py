@@ -1,6 +1,6 @@
 """Runs the queries of `score_events`: real time where it is possible, else micro-batches.
 
-A query begins again when its model has a new champion, or when a user was erased.
+A query restarts when its model has a new champion, or when a user was erased.
 """
 
 import hashlib
@@ -37,12 +37,12 @@ _log = logging.getLogger(__name__)
 
 _BLOCK = 64
 """The bytes of a block of SHA-256."""
-_TURN_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 _ENDED = ("already active", "Multiple streaming queries are concurrently using")
 _AT_END = "20"
 
 
-Mark = tuple[str | None, int | None]
+InputVersions = tuple[str | None, int | None]
 """The version of a champion, and that of the table of erased users."""
 
 
@@ -97,14 +97,14 @@ class EventStreams:
         partitions = require_topic(self.broker, self.config.streams[scoring.stream].topic, seconds)
         for topic in filter(None, (scoring.topic, scoring.dead_letter_topic)):
             require_topic(self.broker, topic, seconds)
-        mark = self.mark(scoring)  # first, so that a later champion is noticed
+        versions = self.input_versions(scoring)  # first, so that a later champion is noticed
         query = self._query(name, scoring)
         reason = self._no_real_time(query, partitions)
         if scoring.mode == "real_time" and reason:
             raise ConfigError(f"score_events.streams.{name} cannot run in real time: {reason}.")
         if reason:
             _log.info("%s: micro-batches, because %s", name, reason)
-        return EventStream(self, name, partitions, query, mark, is_real_time=reason is None)
+        return EventStream(self, name, partitions, query, versions, is_real_time=reason is None)
 
     def _query(self, name: str, scoring: EventScoring) -> EventQuery:
         """The query with the present champion."""
@@ -134,8 +134,8 @@ class EventStreams:
             )
         return query.python_reason()
 
-    def mark(self, scoring: EventScoring) -> Mark:
-        """What a query depends on: the version of the champion, and that of the erased users."""
+    def input_versions(self, scoring: EventScoring) -> InputVersions:
+        """The version of the champion, and that of the table of erased users."""
         model = registered_model(self.config, self.tracker, scoring.model)
         champion = model.tracker.champion()
         erased = self.lakehouse.exists(ERASED_USERS.name)
@@ -167,8 +167,8 @@ class EventStream:
     name: str
     partitions: int
     query: EventQuery
-    mark: Mark
-    """What the query depends on, as it was read."""
+    input_versions: InputVersions
+    """Those that the query has read."""
     is_real_time: bool
 
     @property
@@ -199,11 +199,11 @@ class EventStream:
     def has_changed(self) -> bool:
         """Whether the model has another champion now, or another user was erased."""
         try:
-            now = self.shared.mark(self.scoring)
+            now = self.shared.input_versions(self.scoring)
         except MatchlakeError as error:
             _log.warning("%s: the champion is not known now, asked again: %s", self.name, error)
             return False
-        return now != self.mark and now[0] is not None
+        return now != self.input_versions and now[0] is not None
 
     def _messages(self) -> DataFrame:
         options = {
@@ -241,11 +241,11 @@ class EventStream:
 
 
 class RunningStream:
-    """A stream and its query; the query begins again when what it depends on has changed."""
+    """A stream and its query, which restarts when the versions of its inputs change."""
 
     def __init__(self, stream: EventStream) -> None:
         self._stream = stream
-        self._look_at = self._next_look()
+        self._check_at = self._next_check()
         self.query = stream.start()
 
     def has_ended(self, seconds: float) -> bool:
@@ -255,18 +255,18 @@ class RunningStream:
                 return True
         except StreamingQueryException as error:
             raise self._stream.explained(error) from error
-        if time.monotonic() >= self._look_at:
-            self._look_at = self._next_look()
+        if time.monotonic() >= self._check_at:
+            self._check_at = self._next_check()
             if self._stream.has_changed():
-                self._begin_again()
+                self._restart()
         return False
 
-    def _next_look(self) -> float:
+    def _next_check(self) -> float:
         return time.monotonic() + self._stream.shared.params.check_seconds
 
-    def _begin_again(self) -> None:
+    def _restart(self) -> None:
         before = self._stream
-        _log.info("%s: a new champion, or an erased user: it begins again", before.name)
+        _log.info("%s restarts: it has a new champion, or a user was erased", before.name)
         self._stream = before.shared.prepared(before.name, before.scoring)
         self.query.stop()
         self.query = self._stream.start()
@@ -279,7 +279,7 @@ def run_streams(streams: list[EventStream]) -> None:
             running.append(RunningStream(each))
         while running:
             for one in tuple(running):
-                if one.has_ended(_TURN_SECONDS / len(running)):
+                if one.has_ended(_POLL_SECONDS / len(running)):
                     running.remove(one)
 
 

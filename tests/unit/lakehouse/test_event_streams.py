@@ -30,7 +30,7 @@ class Streams(EventStreams):
     def _query(self, name: str, scoring: Any) -> EventQuery:  # noqa: ARG002 - as the base
         return EventQuery(scoring, self.config.streams[scoring.stream], self.model, "1")
 
-    def mark(self, scoring: Any) -> tuple[str, None]:  # noqa: ARG002 - as the base
+    def input_versions(self, scoring: Any) -> tuple[str, None]:  # noqa: ARG002 - as the base
         return "1", None
 
 
