@@ -60,21 +60,22 @@ def read_rows(
     version = lake.version(params.rows) if version is None else version
     frame = lake.read(params.rows, version)
     read = [features.column(each) for each in features.features]
-    needed = [*params.keys, *read, *filter(None, [params.label, params.split.column])]
+    required = [each for each in (params.label, params.split.column) if each]
+    needed = [*params.keys, *read, *required]
     missing = [each for each in dict.fromkeys(needed) if each not in frame.columns]
     if missing:
         where = f"{params.rows}, which models.{name} reads"
         raise SchemaError.missing(where, missing, frame.columns)
     usable = F.lit(True)  # noqa: FBT003 - a condition, not a flag
-    for column in filter(None, [params.label, params.split.column]):
+    for column in required:
         usable = usable & _is_present(frame, column)
     total, count = frame.agg(F.count("*"), F.count_if(usable)).collect()[0]
     _require_size(name, params, count, total)
     rows = frame.where(usable).withColumn(LABEL, _label(frame, name, params))
     if count < total:
         _log.warning(
-            "models.%s: %d of %d rows are left out: they have no label, or no %s",
-            *(name, total - count, total, params.split.column or "label"),
+            "models.%s: %d of %d rows are left out: they have no value of %s",
+            *(name, total - count, total, " or ".join(required)),
         )
     is_test = _test_condition(rows, params.split, params.keys)
     test = _at_most(rows.where(is_test), count * params.split.test_fraction, name, params, "test")

@@ -231,6 +231,7 @@ def test_each_bad_model_is_named_with_its_cause_and_a_leak_is_a_warning(
     for name, (_, text) in BAD.items():
         assert re.search(text, causes[f"models.{name}"]), name
     assert "models.leak: feature twice decides the label bought alone" in caplog.text
+    assert "13 of 240 rows are left out: they have no value of bought" in caplog.text
     assert registered_model(config, at.tracker, "leak").tracker.champion() is not None
 
 
