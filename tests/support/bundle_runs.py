@@ -91,6 +91,8 @@ class Place:
             "streams.rating_events.topic": TOPIC,
             "training_sets.rated": LABELLED,
             "models.ages": MODEL,
+            # The ages of this lake follow no rule, and `score_model` needs a champion.
+            "models.user_age.gate": {"require_better_than_constant": False},
             **QUICK,
         }
         for key, value in keys.items():
