@@ -11,17 +11,11 @@ from matchlake.model_store.forecast_model import forecast_flavor, save_forecast_
 from matchlake.model_store.scoring_folder import SCORING, save_scoring_model, scoring_flavor
 from matchlake.runtime import Flag, Runtime, run_job
 from matchlake.training.feature_scores import write_scores
-from matchlake.training.forecasting import backtest, forecast_card
-from matchlake.training.model_card import model_card
+from matchlake.training.forecasting import backtest
+from matchlake.training.model_card import forecast_card, model_card
 from matchlake.training.model_data import read_rows
-from matchlake.training.model_evaluation import (
-    TEST_PART,
-    evaluate_model,
-    flat,
-    plots,
-    tables,
-    test_part,
-)
+from matchlake.training.model_evaluation import evaluate_model, flat, plots, tables
+from matchlake.training.model_gate import TEST_PART, test_part
 from matchlake.training.model_search import SearchPlace, model_search_of, search_model
 from matchlake.training.model_training import train
 

@@ -3,10 +3,12 @@
 import logging
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pyspark.sql import DataFrame
 
 from matchlake.io.fit_checkpoints import FitCheckpoints, fit_checkpoints
+from matchlake.io.mlflow_tracking import Run
 from matchlake.io.model_versions import CHAMPION, Descriptions
 from matchlake.io.task_values import set_task_value
 from matchlake.lakehouse.registered_models import RECOMMENDER, registered_model
@@ -23,8 +25,8 @@ from matchlake.runtime import Runtime, run_job
 from matchlake.schemas import INTERACTIONS
 from matchlake.training.collapse import require_learned
 from matchlake.training.descriptions import MODEL, describe_run, describe_version, run_name
-from matchlake.training.evaluation import evaluate, flat_figures
-from matchlake.training.params import TrainParams
+from matchlake.training.evaluation import Figures, evaluate, flat_figures
+from matchlake.training.params import SideTables, TrainParams
 from matchlake.training.plots import training_plots
 from matchlake.training.progress_bar import fit_bar
 from matchlake.training.promotion import SPLIT_TAG, decide_promotion
@@ -50,9 +52,8 @@ _log = logging.getLogger("matchlake.train_recommender")
 
 def run(runtime: Runtime) -> None:
     """Fits, compares with the baselines and the champion, registers the version with its alias."""
-    params, tracker = runtime.config.train, runtime.tracker
-    lakehouse, name = runtime.lakehouse, params.algorithm
-    tables = runtime.config.side_tables
+    params, tables = runtime.config.train, runtime.config.side_tables
+    lakehouse, tracker = runtime.lakehouse, runtime.tracker
     versions = input_versions(lakehouse, tables)
     history = lakehouse.read(INTERACTIONS.name, versions[INTERACTIONS.name])
     interactions = with_weight(history, params)
@@ -72,13 +73,7 @@ def run(runtime: Runtime) -> None:
         params = search_recommender(lakehouse, run, parts, params, (sides, tables), checkpoints)
         evaluated = fit_encoders(sides, tables, parts.train)
         model = _fit(parts.train, params, evaluated, checkpoints.of("fit"), progress_to(run))
-        models = {**_baselines(parts, checkpoints.of("baselines")), name: model}
-        figures = evaluate(models, parts, params.ranking, params.azure_ml_modes)
-        run.log_metrics(flat_figures(figures, name))
-        log_diagnostics(run, model)
-        scored = model.score(parts.test) if model.predicts_ratings else None
-        for file, figure in training_plots(figures, scored, params.metric).items():
-            run.log_figure(figure, file)
+        figures = _evaluate(run, model, parts, params, checkpoints.of("baselines"))
         decision = decide_promotion(
             tracker, lakehouse, (model, figures), parts, params, checkpoints.of("gate")
         )
@@ -87,10 +82,7 @@ def run(runtime: Runtime) -> None:
         if params.refit_on_all_data:
             sides, fitted = read_encoders(lakehouse, sides, tables, versions), interactions
             served = _fit(fitted, params, sides, checkpoints.of("refit"))
-        save_model(served, scratch / FACTORS)
-        save_seen_items(fitted, scratch / FACTORS)
-        save_training_params(scratch / FACTORS, params)
-        save_side_tables(scratch / FACTORS, tables)
+        _save(scratch / FACTORS, served, fitted, params, tables)
         uri = run.log_model(pyfunc_flavor(scratch))
         tags = {SPLIT_TAG: params.split.model_dump_json()}
         about = Descriptions(MODEL, describe_version(figures, params, decision.reason))
@@ -115,11 +107,32 @@ def _fit(
     return model
 
 
-def _baselines(parts: Split, checkpoints: FitCheckpoints) -> dict[str, Recommender]:
-    return {
+def _evaluate(
+    run: Run, model: Recommender, parts: Split, params: TrainParams, checkpoints: FitCheckpoints
+) -> dict[str, Figures]:
+    """Measures the model beside the baselines on the test part; logs metrics and plots."""
+    models = {
         "popularity": fit_popularity(parts.train, checkpoint=checkpoints),
         "bias": fit_bias(parts.train, checkpoint=checkpoints),
+        params.algorithm: model,
     }
+    figures = evaluate(models, parts, params.ranking, params.azure_ml_modes)
+    run.log_metrics(flat_figures(figures, params.algorithm))
+    log_diagnostics(run, model)
+    scored = model.score(parts.test) if model.predicts_ratings else None
+    for file, figure in training_plots(figures, scored, params.metric).items():
+        run.log_figure(figure, file)
+    return figures
+
+
+def _save(
+    folder: Path, model: Recommender, fitted: DataFrame, params: TrainParams, tables: SideTables
+) -> None:
+    """Writes the model, and what scoring needs beside it."""
+    save_model(model, folder)
+    save_seen_items(fitted, folder)
+    save_training_params(folder, params)
+    save_side_tables(folder, tables)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ lake, spark = runtime.lakehouse, runtime.spark
 # MAGIC %md
 # MAGIC ## The rows: items with five ratings or more
 # MAGIC
-# MAGIC The third of the items with a hash below the limit is the test part. No remedy touches it.
+# MAGIC A third of the items, chosen by a hash, is the test part. No remedy touches it.
 
 # COMMAND ----------
 

@@ -248,6 +248,8 @@ def test_local_conf_is_local_except_for_names(target: str, tmp_path: Path) -> No
     assert {name: getattr(found, name) for name in same} == {
         name: getattr(local, name) for name in same
     }
+    columns = [list(each.lake.sources["users"].columns) for each in (found, local)]
+    assert columns[0] == columns[1], "the order in which a CSV file has them"
 
 
 def test_local_conf_drops_the_login_of_a_target(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.support.jvm import QUICK_JVM
 from tests.support.streams import runtime_in
 
 from matchlake.io.brokers import Broker
-from matchlake.lakehouse.event_streams import EventStreams, Mark, run_streams
+from matchlake.lakehouse.event_streams import EventStreams, InputVersions, run_streams
 from matchlake.runtime import Runtime
 from matchlake.training.event_scores import EventQuery
 
@@ -29,7 +29,7 @@ class StreamsUnderTest(EventStreams):
         stream = self.config.streams[scoring.stream]
         return EventQuery(scoring, stream, event_model(), self.versions["now"])
 
-    def mark(self, scoring: Any) -> Mark:  # noqa: ARG002 - as the base
+    def input_versions(self, scoring: Any) -> InputVersions:  # noqa: ARG002 - as the base
         return self.versions["now"], None
 
 

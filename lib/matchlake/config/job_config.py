@@ -175,6 +175,8 @@ class JobConfig(Params):
                 raise ValueError(f"models.{name}.features: {error}") from None
         for name in self.monitor.models:
             _check_known("monitor.models", name, "model", self.models)
+            if self.models[name].task == "forecasting":
+                raise ValueError(f"monitor.models.{name}: a forecast reads no features to watch")
         unknown = [name for name in self.model_jobs.names or () if name not in self.models]
         if unknown:
             declared = ", ".join(self.models) or "none"

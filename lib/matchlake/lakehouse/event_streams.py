@@ -1,6 +1,6 @@
 """Runs the queries of `score_events`: real time where it is possible, else micro-batches.
 
-A query begins again when its model has a new champion, or when a user was erased.
+A query restarts when its model has a new champion, or when a user was erased.
 """
 
 import hashlib
@@ -38,12 +38,12 @@ _log = logging.getLogger(__name__)
 
 _BLOCK = 64
 """The bytes of a block of SHA-256."""
-_TURN_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 _ENDED = ("already active", "Multiple streaming queries are concurrently using")
 _AT_END = "20"
 
 
-Mark = tuple[str | None, int | None]
+InputVersions = tuple[str | None, int | None]
 """The version of a champion, and that of the table of erased users."""
 
 
@@ -99,14 +99,14 @@ class EventStreams:
         for topic in filter(None, (scoring.topic, scoring.dead_letter_topic)):
             require_topic(self.broker, topic, seconds)
         # First, so that a later champion is noticed.
-        mark = self.champion_version(scoring), self.erased_version()
+        versions = self.champion_version(scoring), self.erased_version()
         query = self._query(name, scoring)
         reason = self._no_real_time(query, partitions)
         if scoring.mode == "real_time" and reason:
             raise ConfigError(f"score_events.streams.{name} cannot run in real time: {reason}.")
         if reason:
             _log.info("%s: micro-batches, because %s", name, reason)
-        return EventStream(self, name, partitions, query, mark, is_real_time=reason is None)
+        return EventStream(self, name, partitions, query, versions, is_real_time=reason is None)
 
     def _query(self, name: str, scoring: EventScoring) -> EventQuery:
         """The query with the present champion."""
@@ -172,8 +172,8 @@ class EventStream:
     name: str
     partitions: int
     query: EventQuery
-    mark: Mark
-    """What the query depends on, as it was read."""
+    input_versions: InputVersions
+    """Those that the query has read."""
     is_real_time: bool
 
     @property
@@ -201,15 +201,15 @@ class EventStream:
         )
         return started
 
-    def changed_mark(self) -> Mark | None:
-        """The mark of now; None if the champion and the erased users are the same."""
-        version, erased = self.mark
+    def changed_versions(self) -> InputVersions | None:
+        """The versions of now; None if the champion and the erased users are the same."""
+        version, erased = self.input_versions
         try:
             erased = self.shared.erased_version()
             version = self.shared.champion_version(self.scoring)
         except MatchlakeError as error:
             _log.warning("%s: the champion is not known now, asked again: %s", self.name, error)
-        return None if (version, erased) == self.mark else (version, erased)
+        return None if (version, erased) == self.input_versions else (version, erased)
 
     def _messages(self) -> DataFrame:
         options = {
@@ -247,11 +247,11 @@ class EventStream:
 
 
 class RunningStream:
-    """A stream and its query; the query begins again when what it depends on has changed."""
+    """A stream and its query, which restarts when the versions of its inputs change."""
 
     def __init__(self, stream: EventStream) -> None:
         self._stream = stream
-        self._look_at = self._next_look()
+        self._check_at = self._next_check()
         self.query = stream.start()
 
     def has_ended(self, seconds: float) -> bool:
@@ -261,27 +261,27 @@ class RunningStream:
                 return True
         except StreamingQueryException as error:
             raise self._stream.explained(error) from error
-        if time.monotonic() >= self._look_at:
-            self._look_at = self._next_look()
-            mark = self._stream.changed_mark()
-            if mark is not None:
-                self._begin_again(mark)
+        if time.monotonic() >= self._check_at:
+            self._check_at = self._next_check()
+            now = self._stream.changed_versions()
+            if now is not None:
+                self._restart(now)
         return False
 
-    def _next_look(self) -> float:
+    def _next_check(self) -> float:
         return time.monotonic() + self._stream.shared.params.check_seconds
 
-    def _begin_again(self, mark: Mark) -> None:
+    def _restart(self, now: InputVersions) -> None:
         before = self._stream
-        _log.info("%s: a new champion, or an erased user: it begins again", before.name)
+        _log.info("%s restarts: it has a new champion, or a user was erased", before.name)
         try:
             self._stream = before.shared.prepared(before.name, before.scoring)
         except MatchlakeError as error:
             # The version stays and is asked for again; users who were erased have no more scores.
             _log.error("%s: version %s stays: %s", before.name, before.query.version, error)
-            if mark[1] == before.mark[1]:
+            if now[1] == before.input_versions[1]:
                 return
-            self._stream = replace(before, mark=(before.mark[0], mark[1]))
+            self._stream = replace(before, input_versions=(before.input_versions[0], now[1]))
         self.query.stop()
         self.query = self._stream.start()
 
@@ -293,7 +293,7 @@ def run_streams(streams: list[EventStream]) -> None:
             running.append(RunningStream(each))
         while running:
             for one in tuple(running):
-                if one.has_ended(_TURN_SECONDS / len(running)):
+                if one.has_ended(_POLL_SECONDS / len(running)):
                     running.remove(one)
 
 

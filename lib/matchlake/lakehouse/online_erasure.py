@@ -6,7 +6,7 @@ from typing import NamedTuple
 from matchlake.config import JobConfig
 from matchlake.errors import MatchlakeError
 from matchlake.io.secrets import secret_chain
-from matchlake.lakehouse.online_publish import user_columns
+from matchlake.lakehouse.online_publish import published_user_columns
 from matchlake.serve.online.stores import OnlineStore, online_stores
 
 
@@ -28,7 +28,7 @@ def erase_online(config: JobConfig, user: str) -> tuple[int, list[OnlinePlace]]:
     erased = 0
     missed: list[OnlinePlace] = []
     for name, store in _tables(config, missed):
-        columns = user_columns(config, config.online.tables[name])
+        columns = published_user_columns(config, config.online.tables[name])
         try:
             with store.locked(name) as writer:
                 erased += writer.erase(name, columns, user)
@@ -41,7 +41,7 @@ def find_online(config: JobConfig, user: str) -> list[OnlinePlace]:
     """The tables of the stores that hold a user, or that could not be searched."""
     found: list[OnlinePlace] = []
     for name, store in _tables(config, found):
-        columns = user_columns(config, config.online.tables[name])
+        columns = published_user_columns(config, config.online.tables[name])
         try:
             rows = store.count(name, columns, user)
         except MatchlakeError as error:

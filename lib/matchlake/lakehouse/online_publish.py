@@ -140,7 +140,9 @@ class OnlinePublish:
             raise SchemaError.missing(params.table, missing, frame.columns)
         _check_keys(frame, params)
         erased = self.lakehouse.erased_users()
-        persons = [each for each in user_columns(self.config, params) if each in frame.columns]
+        persons = [
+            each for each in published_user_columns(self.config, params) if each in frame.columns
+        ]
         if erased and persons:
             frame = erased.removed_from(frame, persons)
         if params.columns is None:
@@ -158,7 +160,7 @@ def _check_keys(frame: DataFrame, params: OnlineTableParams) -> None:
             )
 
 
-def user_columns(config: JobConfig, params: OnlineTableParams) -> tuple[str, ...]:
+def published_user_columns(config: JobConfig, params: OnlineTableParams) -> tuple[str, ...]:
     """The columns with ids of users of a published table."""
     spec = declared_tables(config).get(params.table)
     return spec.user_columns if spec else USER_COLUMNS

@@ -78,8 +78,9 @@ class UserSearch:
         `versions` are the model versions that hold the user, if they are known. A path that has
         the id in its name is given with `[user]` instead.
 
-        Searches all tables of the schemas of conf, old files and logs of local tables, all files
-        of the lake folder, checkpoints, files of features, and MLflow. An id with fewer than
+        Searches all tables of the schemas of conf, old files and logs of local tables, and the
+        online store. Searches also all files of the lake folder, of checkpoints, of features, and
+        of MLflow. An id with fewer than
         SHORTEST characters is searched only in columns and fields that hold ids of users.
         """
         unsearched: list[str] = []

@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 
 from matchlake.model_store.scoring_model import ScoringModel
-from matchlake.monitoring.drift_test import Array, DriftTest, compare_inputs, moved_scores
+from matchlake.monitoring.input_drift import Array, DriftTest, compare_inputs, moved_scores
 from matchlake.monitoring.params import MonitorParams
-from matchlake.monitoring.quality_test import QualityTest, compare_quality
+from matchlake.monitoring.quality import QualityTest, compare_quality
 from matchlake.training.model_data import LABEL
 from matchlake.training.model_training import has_prediction, score
 from matchlake.training.task_metrics import Scored
+
+_CHANGED = 2.0
+"""A feature with a smaller score did not change, so it did not move the scores."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,6 @@ def judge_window(
     level = params.level / 2
     columns = [fitted.column for fitted in model.features.features]
     inputs = list(dict.fromkeys(columns))
-    before, now = (_drawn(each, params.sample_rows, seed) for each in (before, now))
     labelled = now[now[LABEL].notna()]
     if len(now) < params.min_rows or before.empty:
         note = f"{len(now)} rows, fewer than {params.min_rows}: not judged"
@@ -70,14 +72,6 @@ def judge_window(
     alarms = (*(["drift"] if drifted else []), *(["quality"] if worse else []))
     note = _note(drift, quality, main_feature, len(labelled), params)
     return Judgement(len(now), len(labelled), drift, quality, main_feature, alarms, note)
-
-
-_CHANGED = 2.0
-"""A feature with a smaller score has not changed, so that it did not move the scores."""
-
-
-def _drawn(rows: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
-    return rows if len(rows) <= most else rows.sample(most, random_state=seed)
 
 
 def _scores(model: ScoringModel, rows: pd.DataFrame) -> Array:

@@ -1,7 +1,7 @@
 """The journal of a search: one line per finished trial, on disk before the next trial starts.
 
-The first line identifies the search. A line that a crash cut off is not a trial: it is removed when
-the journal is opened, so a trial is in the journal completely or not at all.
+The first line identifies the search. A trial is in the journal completely or not at all: a line
+that a crash cut off is removed when the journal is opened.
 """
 
 import errno

@@ -21,9 +21,8 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
 from matchlake.search.params import SearchParams
-from matchlake.search.proposals import Proposal
 from matchlake.search.space import Dimension, Space
-from matchlake.search.trial import Trial
+from matchlake.search.trial import Proposal, Trial
 
 _log = logging.getLogger(__name__)
 

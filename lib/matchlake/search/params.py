@@ -95,7 +95,8 @@ class SearchParams(Params):
     """Whether a trial ends early if its fit reports a value below the median of earlier trials at
     the same step."""
     validation_fraction: float = Field(0.2, gt=0, lt=1)
-    """The fraction of the training part on which trials are measured."""
+    """The fraction of the training part on which trials are measured. The splits `last_n` and
+    `recommender` have their own sizes."""
     seed: int = Field(0, ge=0, lt=2**32)
     """The seed of the draws."""
 

@@ -1,16 +1,12 @@
-"""What a search tries next."""
+"""What a search tries next: every combination of a grid, or what Optuna's samplers propose."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-from matchlake.search.trial import Trial
-
-
-class Proposal(NamedTuple):
-    """The hyperparameters of a trial that has not run yet."""
-
-    number: int
-    values: Mapping[str, Any]
+from matchlake.errors import ParameterError
+from matchlake.search.params import SearchParams
+from matchlake.search.space import Space, grid_of
+from matchlake.search.trial import Proposal, Trial
 
 
 class Proposals(Protocol):
@@ -27,3 +23,58 @@ class Proposals(Protocol):
 
     def restore(self, trials: Sequence[Trial]) -> None:
         """Continues after the finished trials of an earlier run; called before the first `ask`."""
+
+
+class GridProposals:
+    """Every combination of a space once, in a fixed order; the number of a trial is its place."""
+
+    def __init__(self, space: Space, trials: int | None = None) -> None:
+        self._combinations = grid_of(space)
+        self.total = len(self._combinations)
+        if trials is not None and trials < self.total:
+            raise ParameterError(
+                f"The grid has {self.total:,} combinations, and search.trials allows {trials:,}. "
+                "Raise trials or leave it out, or choose the kind random."
+            )
+        self._waiting = list(range(self.total))
+
+    def ask(self) -> Proposal | None:
+        """The next combination; None after the last one."""
+        if not self._waiting:
+            return None
+        number = self._waiting.pop(0)
+        return Proposal(number, self._combinations[number])
+
+    def tell(self, trial: Trial) -> None:
+        """A grid does not depend on results."""
+
+    def restore(self, trials: Sequence[Trial]) -> None:
+        """Leaves out the combinations that have run."""
+        done = {each.number for each in trials}
+        self._waiting = [number for number in range(self.total) if number not in done]
+
+
+def check_grid(space: Space, params: SearchParams) -> None:
+    """Raises ParameterError for a grid that is not possible; other kinds always are."""
+    if params.kind == "grid":
+        GridProposals(space, params.trials)
+
+
+def proposals_of(space: Space, params: SearchParams, *, maximize: bool) -> Proposals:
+    """The proposals of the kind that `params` name.
+
+    Raises ParameterError for a grid with a continuous range or with too many combinations, and
+    if Optuna is needed and missing.
+    """
+    if params.kind == "grid":
+        return GridProposals(space, params.trials)
+    try:
+        from matchlake.search.optuna_study import OptunaProposals  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise ParameterError(
+            f"search.kind {params.kind} needs Optuna, which is not installed. Install the extra: "
+            "pip install 'matchlake[search]'. The kind grid works without it."
+        ) from None
+    return OptunaProposals(space, params, maximize=maximize)

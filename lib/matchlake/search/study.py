@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 
 from matchlake.errors import FitError
 from matchlake.search.journal import Journal
-from matchlake.search.kinds import proposals_of
 from matchlake.search.params import SearchParams
-from matchlake.search.proposals import Proposal
+from matchlake.search.proposals import proposals_of
 from matchlake.search.pruning import MedianRule, Pruned
 from matchlake.search.space import Space, values_text
-from matchlake.search.trial import Trial, best_of
+from matchlake.search.trial import Proposal, Trial, best_of
 
 _log = logging.getLogger(__name__)
 

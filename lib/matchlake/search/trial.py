@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from matchlake.schemas import Column, TableSpec
 
@@ -31,6 +31,13 @@ TRIALS = TableSpec(
     user_columns=(),
     written_by="train_recommender",
 )
+
+
+class Proposal(NamedTuple):
+    """The hyperparameters of a trial that has not run yet."""
+
+    number: int
+    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -8,24 +8,21 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from matchlake.errors import FitError, InputError, ModelError, ModelGoneError, SchemaError
+from matchlake.errors import FitError, InputError, SchemaError
 from matchlake.io.delta import Lakehouse
 from matchlake.io.mlflow_tracking import Tracker
-from matchlake.io.model_versions import CHALLENGER, CHAMPION, Decision
+from matchlake.io.model_versions import Decision
 from matchlake.learners.params import SarimaxParams
 from matchlake.learners.sarimax_frame import SeriesColumns, fit_sarimax
 from matchlake.model_store.forecast_model import FittedSeries, ForecastModel, load_forecast_model
-from matchlake.model_store.scoring_folder import SCORING
 from matchlake.schemas import MODEL_VERSION, quote_identifier
 from matchlake.training.model_data import cutoff
-from matchlake.training.model_evaluation import TEST_PART, test_part
-from matchlake.training.model_gate import compare, decide
-from matchlake.training.model_params import METRICS, GateParams, ModelParams
-from matchlake.training.task_metrics import Scored, measure
+from matchlake.training.model_gate import FiguresByModel, comparable_champion, judge
+from matchlake.training.model_params import ModelParams
+from matchlake.training.task_metrics import Scored
 
 _log = logging.getLogger(__name__)
 
-_UNSURE = GateParams(confidence=None)
 _TRUTH, _NAIVE, _PREDICTED = "matchlake truth", "matchlake naive", "matchlake predicted"
 """Names that no column of conf has."""
 _SHOWN = 5
@@ -38,8 +35,8 @@ class Backtest:
     model: ForecastModel
     version: int
     """The Delta version of the rows."""
-    figures: Mapping[str, Mapping[str, float]]
-    """The metrics of `model`, and of `champion` and `constant` (the last value of each series)."""
+    figures: FiguresByModel
+    """The metrics; those of `constant` are of the last value of each series."""
     decision: Decision
 
 
@@ -57,7 +54,7 @@ def backtest(lake: Lakehouse, name: str, params: ModelParams, tracker: Tracker) 
     known = frame.withColumn(columns.value, F.when(time <= F.lit(last), value))
     model = _fitted(known, name, params, columns)
     truth = frame.where((time > F.lit(last)) & value.isNotNull())
-    champion, without = _champion(tracker, params)
+    champion, without = comparable_champion(tracker, params, load_forecast_model)
     models = {"model": model} | ({} if champion is None else {"champion": champion})
     rows = _compared(models, known, truth, columns)
     if rows.empty:
@@ -70,17 +67,7 @@ def backtest(lake: Lakehouse, name: str, params: ModelParams, tracker: Tracker) 
         for each in models
     }
     scored["constant"] = Scored(rows[_NAIVE].to_numpy(), rows[_TRUTH].to_numpy())
-    metric = params.deciding_metric
-    found = {
-        each: compare(metric, scored["model"], scored[each], gate, params.seed)
-        for each, gate in (("champion", params.gate), ("constant", _UNSURE))
-        if each in scored
-    }
-    return Backtest(
-        *(model, version),
-        {each: measure(values, METRICS["forecasting"]) for each, values in scored.items()},
-        decide(found.get("champion"), found["constant"], params.gate, without),
-    )
+    return Backtest(model, version, *judge(scored, params, without))
 
 
 def _trainer(name: str, params: ModelParams) -> SarimaxParams:
@@ -157,26 +144,6 @@ def _compared(
     return found
 
 
-def _champion(tracker: Tracker, params: ModelParams) -> tuple[ForecastModel | None, Decision]:
-    """The champion; and the decision without a comparison, if it cannot be compared."""
-    champion = tracker.champion()
-    if champion is None:
-        return None, Decision(CHAMPION, "the first model: there was no champion")
-    version = champion.version
-    if champion.tags.get(TEST_PART) != test_part(params):
-        reason = f"champion {version} was evaluated on other rows, label, keys or split"
-        return None, Decision(CHALLENGER, reason, version)
-    try:
-        with tracker.files(champion, f"artifacts/{SCORING}") as folder:
-            return load_forecast_model(folder), Decision(CHALLENGER, "", version)
-    except ModelGoneError as error:
-        reason = f"champion {version} can no longer be compared with, so it is replaced: {error}"
-        return None, Decision(CHAMPION, reason, version)
-    except ModelError as error:
-        reason = f"champion {version} cannot be compared with: {error}"
-        return None, Decision(CHALLENGER, reason, version)
-
-
 def forecasts(model: ForecastModel, frame: DataFrame, version: str) -> DataFrame:
     """The next values of each series, with `refusal` and `model_version`. Lazy.
 
@@ -184,24 +151,3 @@ def forecasts(model: ForecastModel, frame: DataFrame, version: str) -> DataFrame
     """
     made = model.transform(frame).withColumnRenamed("reason", "refusal")
     return made.withColumn(MODEL_VERSION.name, F.lit(version))
-
-
-def forecast_card(params: ModelParams, made: Backtest) -> str:
-    """The card of a run as Markdown."""
-    model = made.model
-    lines = [
-        f"# {model.name}",
-        "",
-        f"Forecasts of `{params.label}` by {params.trainer.kind}: `{params.trainer!r}`.",
-        "",
-        f"- rows: `{params.rows}`, Delta version {made.version}",
-        f"- series with a model: {len(model.parameters):,} of {len(model.fitted):,}",
-        f"- alias {made.decision.alias}: {made.decision.reason}",
-        "",
-        "| metric | " + " | ".join(made.figures) + " |",
-        "|---|" + "---|" * len(made.figures),
-    ]
-    for name in METRICS["forecasting"]:
-        values = [f"{each[name]:.6f}" if name in each else "" for each in made.figures.values()]
-        lines.append(f"| {name} | {' | '.join(values)} |")
-    return "\n".join([*lines, ""])

@@ -26,7 +26,7 @@ from matchlake.training.model_params import (
     METRICS,
     ImportanceParams,
 )
-from matchlake.training.task_metrics import Array, Doubles, Scored, metric
+from matchlake.training.task_metrics import Array, Doubles, Scored, metric, predicted_places
 
 By = Literal["columns", "features"]
 Places = npt.NDArray[np.int64]
@@ -247,8 +247,7 @@ class _Scorer:
             zeros = np.zeros((len(known), len(self._made.classes) - known.shape[1]))
             scores = np.column_stack([known, zeros]) if zeros.size else known
             names = np.array(self._made.classes)
-            cut, chosen = self._model.head.decision_threshold, known.argmax(axis=1)
-            chosen = chosen if cut is None else (known[:, 1] > cut).astype(np.int64)
+            chosen = predicted_places(known, self._model.head.decision_threshold)
             return replace(self._made, prediction=names[chosen], scores=scores)
         rows = self._matrix
         if shuffle is not None:

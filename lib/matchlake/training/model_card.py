@@ -1,9 +1,9 @@
 """The model card of a run: what was fitted on what, how good it is, and why it has its alias."""
 
-from collections.abc import Mapping
-
 from matchlake.io.model_versions import Decision
+from matchlake.training.forecasting import Backtest
 from matchlake.training.model_data import ModelRows
+from matchlake.training.model_gate import FiguresByModel
 from matchlake.training.model_params import ModelParams
 from matchlake.training.model_training import Trained
 
@@ -12,10 +12,10 @@ def model_card(
     params: ModelParams,
     trained: Trained,
     rows: ModelRows,
-    figures: Mapping[str, Mapping[str, float]],
+    figures: FiguresByModel,
     decision: Decision,
 ) -> str:
-    """The card as Markdown. `figures` has the metrics of `model`, `champion` and `constant`."""
+    """The card as Markdown."""
     model = trained.model
     split = params.split
     by = f" by {split.column}" if split.column else ""
@@ -53,7 +53,30 @@ def model_card(
     return "\n".join([*lines, ""])
 
 
-def _metrics(figures: Mapping[str, Mapping[str, float]]) -> list[str]:
+def forecast_card(params: ModelParams, made: Backtest) -> str:
+    """The card of a forecast as Markdown."""
+    model = made.model
+    lines = [
+        f"# {model.name}",
+        "",
+        f"Forecasts of `{params.label}` by {params.trainer.kind}.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| rows | `{params.rows}`, Delta version {made.version} |",
+        f"| series with a model | {len(model.parameters):,} of {len(model.fitted):,} |",
+        f"| trainer | `{params.trainer.model_dump_json()}` |",
+        f"| alias | {made.decision.alias}: {_cell(made.decision.reason)} |",
+        "",
+        "## Metrics of the test part",
+        "",
+        *_metrics(made.figures),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _metrics(figures: FiguresByModel) -> list[str]:
     names = list(dict.fromkeys(name for values in figures.values() for name in values))
     lines = [f"| metric | {' | '.join(figures)} |", f"|---|{'---|' * len(figures)}"]
     for name in names:

@@ -38,6 +38,8 @@ class ModelRows:
     version: int
     train: DataFrame
     test: DataFrame
+    count: int
+    """Rows of both parts."""
     left_out: int
     """Rows without a label, or without a value in the column of the split."""
 
@@ -58,30 +60,37 @@ def read_rows(
     version = lake.version(params.rows) if version is None else version
     frame = lake.read(params.rows, version)
     read = [features.column(each) for each in features.features]
-    needed = [*params.keys, *read, *filter(None, [params.label, params.split.column])]
+    required = [each for each in (params.label, params.split.column) if each]
+    needed = [*params.keys, *read, *required]
     missing = [each for each in dict.fromkeys(needed) if each not in frame.columns]
     if missing:
         where = f"{params.rows}, which models.{name} reads"
         raise SchemaError.missing(where, missing, frame.columns)
     usable = F.lit(True)  # noqa: FBT003 - a condition, not a flag
-    for column in filter(None, [params.label, params.split.column]):
+    for column in required:
         usable = usable & _is_present(frame, column)
     total, count = frame.agg(F.count("*"), F.count_if(usable)).collect()[0]
     _require_size(name, params, count, total)
     rows = frame.where(usable).withColumn(LABEL, _label(frame, name, params))
     if count < total:
         _log.warning(
-            "models.%s: %d of %d rows are left out: they have no label, or no %s",
-            *(name, total - count, total, params.split.column or "label"),
+            "models.%s: %d of %d rows are left out: they have no value of %s",
+            *(name, total - count, total, " or ".join(required)),
         )
     is_test = _test_condition(rows, params.split, params.keys)
-    test = rows.where(is_test)
-    expected = count * params.split.test_fraction
-    if expected > params.max_rows:  # only where the training part stays in Spark
-        _log.info("models.%s: about %d of %d test rows are used", name, params.max_rows, expected)
-        part = _bucket(params.split.seed, params.keys, "test")
-        test = test.where(part < int(params.max_rows / expected * _BUCKETS))
-    return ModelRows(version, rows.where(~is_test), test, total - count)
+    test = _at_most(rows.where(is_test), count * params.split.test_fraction, name, params, "test")
+    return ModelRows(version, rows.where(~is_test), test, count, total - count)
+
+
+def _at_most(
+    rows: DataFrame, expected: float, name: str, params: ModelParams, part: str
+) -> DataFrame:
+    """About `max_rows` of the rows that the driver measures, where more of them are expected."""
+    if expected <= params.max_rows:  # always, unless the training part stays in Spark
+        return rows
+    _log.info("models.%s: about %d of %d %s rows are used", name, params.max_rows, expected, part)
+    drawn = _bucket(params.split.seed, params.keys, part)
+    return rows.where(drawn < int(params.max_rows / expected * _BUCKETS))
 
 
 def with_label(frame: DataFrame, name: str, params: ModelParams) -> DataFrame:
@@ -145,16 +154,19 @@ def require_memory(name: str, params: ModelParams, model: FeatureModel, rows: in
         )
 
 
-def validation_rows(train: DataFrame, params: ModelParams) -> tuple[DataFrame, DataFrame]:
-    """A training part without, and with only, its validation part; one job for a split by time.
+def validation_rows(
+    rows: ModelRows, name: str, params: ModelParams, fraction: float
+) -> tuple[DataFrame, DataFrame]:
+    """The training part without, and with only, its validation part; one job for a split by time.
 
     The part is split off as the test part is, but drawn with another seed.
     """
-    fraction = 0.2 if params.search is None else params.search.validation_fraction
     again = {"test_fraction": fraction, "seed": params.split.seed + 1}
     split = params.split.model_copy(update=again)
-    is_validation = _test_condition(train, split, params.keys)
-    return train.where(~is_validation), train.where(is_validation)
+    is_validation = _test_condition(rows.train, split, params.keys)
+    expected = rows.count * (1 - params.split.test_fraction) * fraction
+    validation = _at_most(rows.train.where(is_validation), expected, name, params, "validation")
+    return rows.train.where(~is_validation), validation
 
 
 def _test_condition(rows: DataFrame, split: ModelSplitParams, keys: Sequence[str]) -> Column:

@@ -5,14 +5,34 @@ times. The new version becomes champion if it is better on the test part, and in
 of the resamples. It must also be better than a constant prediction.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
+from matchlake.errors import ModelError, ModelGoneError
+from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.model_versions import CHALLENGER, CHAMPION, Decision
-from matchlake.training.model_params import LOWER_IS_BETTER, GateParams
-from matchlake.training.task_metrics import ROW_LOSSES, Array, Scored, mean_loss, metric
+from matchlake.model_store.scoring_folder import SCORING
+from matchlake.training.model_params import LOWER_IS_BETTER, METRICS, GateParams, ModelParams
+from matchlake.training.task_metrics import Scored, measure, metric, metric_of_rows
+
+Model = TypeVar("Model")
+FiguresByModel = Mapping[str, Mapping[str, float]]
+"""The metrics of `model`, and of `champion` and `constant`, if there are these."""
+
+TEST_PART = "test_part"
+"""Tag of a version: the table, the label and the split of its test part, as JSON."""
+_WITHOUT_RESAMPLES = GateParams(confidence=None)
+
+
+def test_part(params: ModelParams) -> str:
+    """What two versions need to have in common to be compared."""
+    same = {"rows", "label", "task", "split", "keys"}
+    return json.dumps(params.model_dump(mode="json", include=same), sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -64,23 +84,55 @@ def compare(name: str, new: Scored, champion: Scored, gate: GateParams, seed: in
     if len(new) > gate.sample_rows:
         drawn = random.choice(len(new), gate.sample_rows, replace=False)
         new, champion = new.take(drawn), champion.take(drawn)
-    draw = _resample(name, new, champion)
+    ours, theirs = metric_of_rows(new, name), metric_of_rows(champion, name)
     draws = (random.integers(0, len(new), len(new)) for _ in range(gate.resamples))
-    pairs = np.array([draw(rows) for rows in draws])
+    pairs = np.array([(ours(rows), theirs(rows)) for rows in draws])
     pairs = pairs[np.isfinite(pairs).all(axis=1)]
     if not len(pairs):
         return Comparison(name, value, other, 0.0, float("nan"), float("nan"), 0)
-    won = np.mean([is_better(name, ours, theirs) for ours, theirs in pairs])
+    won = np.mean([is_better(name, *pair) for pair in pairs])
     low, high = np.quantile(pairs[:, 0] - pairs[:, 1], (0.05, 0.95))
     return Comparison(name, value, other, float(won), float(low), float(high), len(pairs))
 
 
-def _resample(name: str, new: Scored, champion: Scored) -> Callable[[Array], tuple[float, float]]:
-    """A function from drawn rows to the metric of both versions."""
-    if name not in ROW_LOSSES:
-        return lambda rows: (metric(new.take(rows), name), metric(champion.take(rows), name))
-    ours, theirs = ROW_LOSSES[name](new), ROW_LOSSES[name](champion)
-    return lambda rows: (mean_loss(ours[rows], name), mean_loss(theirs[rows], name))
+def comparable_champion(
+    tracker: Tracker, params: ModelParams, load: Callable[[Path], Model]
+) -> tuple[Model | None, Decision]:
+    """The champion's model; and the decision without a comparison, if it cannot be compared."""
+    champion = tracker.champion()
+    if champion is None:
+        return None, Decision(CHAMPION, "the first model: there was no champion")
+    version = champion.version
+    if champion.tags.get(TEST_PART) != test_part(params):
+        reason = f"champion {version} was evaluated on other rows, label, keys or split"
+        return None, Decision(CHALLENGER, reason, version)
+    try:
+        with tracker.files(champion, f"artifacts/{SCORING}") as folder:
+            return load(folder), Decision(CHALLENGER, "", version)
+    except ModelGoneError as error:
+        reason = f"champion {version} can no longer be compared with, so it is replaced: {error}"
+        return None, Decision(CHAMPION, reason, version)
+    except ModelError as error:
+        reason = f"champion {version} cannot be compared with: {error}"
+        return None, Decision(CHALLENGER, reason, version)
+
+
+def judge(
+    scored: Mapping[str, Scored], params: ModelParams, without: Decision
+) -> tuple[FiguresByModel, Decision]:
+    """The metrics, and the decision by the deciding one.
+
+    `scored` has `model`, and `champion` and `constant`, if there are these. `without` is the
+    decision without a champion.
+    """
+    name = params.deciding_metric
+    found = {
+        each: compare(name, scored["model"], scored[each], gate, params.seed)
+        for each, gate in (("champion", params.gate), ("constant", _WITHOUT_RESAMPLES))
+        if each in scored
+    }
+    figures = {each: measure(values, METRICS[params.task]) for each, values in scored.items()}
+    return figures, decide(found.get("champion"), found.get("constant"), params.gate, without)
 
 
 def decide(

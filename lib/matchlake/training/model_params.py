@@ -65,7 +65,7 @@ class GateParams(Params):
 
     confidence: float | None = Field(0.95, gt=0.5, lt=1)
     """The share of resamples of the test part in which the new version must be better than the
-    champion; null: it must only be better on the test part itself."""
+    champion. Null: it must only be better on the test part itself."""
     resamples: int = Field(500, ge=20, le=10_000)
     """Number of resamples of the test part."""
     sample_rows: int = Field(100_000, ge=100)
@@ -96,8 +96,8 @@ class ModelParams(Params):
     label: str | None = None
     """The column to predict; null only for clustering. Rows without a label are left out."""
     task: Literal["classification", "regression", "clustering", "forecasting"]
-    """What is predicted: a class, a number, the number of a cluster, or the next values of a series
-    (trainer sarimax: the last key is the time, and the others name the series)."""
+    """What is predicted: a class, a number, the number of a cluster, or the next values of series.
+    Series need the trainer sarimax: the last key is the time, and the others name the series."""
     split: ModelSplitParams = ModelSplitParams()
     """How the test part is chosen."""
     features: str | dict[FeatureName, Feature] = Field(default_factory=dict)
@@ -108,8 +108,8 @@ class ModelParams(Params):
     trainer: TrainerParams
     """The estimator and its parameters."""
     search: SearchParams | None = None
-    """Search the parameters of the trainer: a validation part is split off the training part, and
-    the best ones are fitted as if conf had them. Null: no search."""
+    """Search the parameters of the trainer on a validation part, split off the training part. The
+    best ones are fitted as if conf had them. Null: no search."""
     balance: BalanceParams | None = None
     """What is done about rare classes in the training part; null: nothing."""
     threshold: ThresholdParams | None = None

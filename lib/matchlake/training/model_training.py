@@ -71,9 +71,9 @@ def train(
 ) -> Trained:
     """Fits the features and the estimator on the training part.
 
-    The estimator runs in this process, after two Spark jobs and those of `select`; or on the
-    cluster, if it is one of pyspark.ml, which writes its trees below `folder`. Raises InputError
-    for rows that cannot be learned from.
+    The estimator runs in this process, after two Spark jobs and those of `select`. An estimator of
+    pyspark.ml runs on the cluster, and writes its trees below `folder`. Raises InputError for rows
+    that cannot be learned from.
     """
     features, scores = selected(rows.train, params, features)
     fitted = fit_features(rows.train, features)
@@ -81,14 +81,19 @@ def train(
     counts: Mapping[str, int] = {}
     sweep = None
     if learner_of(params.trainer.kind).on_cluster:
-        head, constant = fit_cluster_head(params, fitted, rows.train, folder)
+        frame = cluster_rows(fitted, rows.train, folder)
+        labels = checked_classes(frame, params.head_task)
+        head = fit_on_cluster(frame, params.trainer, params.head_task, params.seed, labels)
+        constant, count = _cluster_constant(frame, labels), fitted.rows
         sample = rows.train.limit(_LEAK_ROWS)
         matrix, label = training_arrays(fitted, sample, params.keys)
-        count = fitted.rows
     else:
         require_memory(name, params, fitted, fitted.rows)
         matrix, label = training_arrays(fitted, rows.train, params.keys)
-        head, sweep, counts = _fit_here(TrainingData(matrix, names, label), params, fitted)
+        data = TrainingData(matrix, names, label)
+        more = balanced_rows(data, params, fitted)
+        head, sweep = fit_here(data, more, params, fitted)
+        counts = row_counts(data, more)
         constant, count = _constant(head, label), len(matrix)
     found = () if label is None else leaks(matrix, names, label)
     for each in found:
@@ -100,32 +105,33 @@ def train(
     return Trained(model, count, constant, found, scores, counts, sweep)
 
 
-def fit_cluster_head(
-    params: ModelParams, fitted: FeatureModel, train: DataFrame, folder: str
-) -> tuple[Head, Doubles]:
-    """The head, and the constant prediction. Starts Spark jobs."""
-    with_label = fitted.model_copy(update={"keys": (LABEL,)})
-    frame = with_label.transform(train)
+def cluster_rows(fitted: FeatureModel, train: DataFrame, folder: str) -> TrainingFrame:
+    """The label, and the features as doubles, of rows that stay in Spark. Lazy."""
+    frame = fitted.model_copy(update={"keys": (LABEL,)}).transform(train)
     names = tuple(output.name for output in fitted.outputs())
     doubles = {name: F.col(quote_identifier(name)).cast("double") for name in names}
-    rows = TrainingFrame(
+    return TrainingFrame(
         *(frame.withColumns(doubles), names, LABEL),
         lambda model: saved_trees(train.sparkSession, model, folder),
     )
-    labels = checked_classes(rows, params.head_task)
-    head = fit_on_cluster(rows, params.trainer, params.head_task, params.seed, labels)
-    label = F.col(quote_identifier(LABEL))
+
+
+def _cluster_constant(rows: TrainingFrame, labels: tuple[str, ...] | None) -> Doubles:
+    """The mean label, or the frequency of each class. One Spark job."""
+    label = F.col(quote_identifier(rows.label))
     if labels is None:
-        return head, np.array([float(frame.agg(F.avg(label)).collect()[0][0])])
-    counts: dict[str, int] = dict(frame.groupBy(label).count().collect())
-    return head, np.array([counts[each] for each in labels]) / sum(counts.values())
+        return np.array([float(rows.frame.agg(F.avg(label)).collect()[0][0])])
+    counts: dict[str, int] = dict(rows.frame.groupBy(label).count().collect())
+    return np.array([counts[each] for each in labels]) / sum(counts.values())
 
 
-def _fit_here(
-    data: TrainingData, params: ModelParams, fitted: FeatureModel
-) -> tuple[Head, ClusterSweep | None, Mapping[str, int]]:
-    """The head, the clusterings of a sweep, and the rows that balance them, in this process."""
-    more = balanced_rows(data, params, fitted)
+def fit_here(
+    data: TrainingData, more: TrainingData, params: ModelParams, fitted: FeatureModel
+) -> tuple[Head, ClusterSweep | None]:
+    """The head with its threshold, fitted in this process; and the clusterings of a sweep.
+
+    `more` are the rows of `data` with what `balance` adds. A threshold is chosen on rows of `data`.
+    """
     head, sweep = _fitted(more, params)
     if params.threshold is not None:
 
@@ -133,7 +139,7 @@ def _fit_here(
             return _fitted(balanced_rows(part, params, fitted), params)[0]
 
         head = with_threshold(head, data, params.threshold, params.seed, fit_part)
-    return head, sweep, row_counts(data, more)
+    return head, sweep
 
 
 def balanced_rows(data: TrainingData, params: ModelParams, fitted: FeatureModel) -> TrainingData:
@@ -160,13 +166,6 @@ def category_columns(model: FeatureModel) -> list[list[int]]:
 
 
 def read_test_rows(
-    test: DataFrame, keys: Sequence[str], models: Sequence[ScoringModel]
-) -> pd.DataFrame:
-    """The test rows that every one of the models takes; raises InputError if there are none."""
-    return read_rows_for(test, keys, [model.features for model in models])
-
-
-def read_rows_for(
     test: DataFrame, keys: Sequence[str], features: Sequence[FeatureModel]
 ) -> pd.DataFrame:
     """The rows that none of the features refuses; raises InputError if there are none."""

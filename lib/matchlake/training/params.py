@@ -12,8 +12,8 @@ from matchlake.recommender.fit_params import FitParams
 from matchlake.recommender.metrics.params import RankingParams
 from matchlake.recommender.split.params import SplitParams
 from matchlake.schemas import TableName
-from matchlake.search.kinds import check_grid
 from matchlake.search.params import SearchParams
+from matchlake.search.proposals import check_grid
 from matchlake.search.space import check_space
 from matchlake.search.target import FieldsTarget
 
@@ -122,8 +122,8 @@ class TrainParams(AlgorithmsParams):
     evaluation is done. Otherwise the evaluated model itself, without the latest interactions."""
 
     search: Settable[SearchParams | None] = None
-    """Search the hyperparameters of the algorithm: a validation part is split off the training
-    part, and the best ones are fitted as if conf had them. Null: no search."""
+    """Search the hyperparameters of the algorithm on a validation part, split off the training
+    part. The best ones are fitted as if conf had them. Null: no search."""
     resume: Settable[bool] = False
     """Continue the failed run on the same table version and parameters from its last checkpoint,
     if there is one. Otherwise its checkpoints are removed."""

@@ -4,11 +4,8 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from pyspark.sql import SparkSession
-
 from matchlake.io.delta import Lakehouse
 from matchlake.io.fit_checkpoints import FitCheckpoints
-from matchlake.io.job_tags import cancel_jobs, job_tag
 from matchlake.io.mlflow_tracking import Run
 from matchlake.recommender.algorithms import algorithm_of
 from matchlake.recommender.als.params import AlsParams
@@ -19,7 +16,7 @@ from matchlake.recommender.split import Split, SplitParams, split
 from matchlake.search.journal import Journal
 from matchlake.search.params import SearchParams
 from matchlake.search.space import check_space
-from matchlake.search.study import Hooks, Report, Search, run_search
+from matchlake.search.study import Report, Search
 from matchlake.search.target import FieldsTarget
 from matchlake.training.collapse import require_learned
 from matchlake.training.evaluation import evaluate, value_of
@@ -59,26 +56,19 @@ class RecommenderTrials:
     ) -> None:
         self._parts, self._params, self._sides = parts, params, sides
         self._checkpoints = checkpoints
-        self._spark: SparkSession = checkpoints.spark
 
     def objective(self, values: Mapping[str, Any], report: Report) -> float:
         """The deciding metric of a fit with these hyperparameters.
 
-        Its checkpoints are removed at the end. Its Spark jobs have a tag, so that they can stop.
+        Its checkpoints are removed at the end.
         """
-        tag = self._tag(report.number)
         checkpoints = self._checkpoints.of(f"trial-{report.number}")
         shutil.rmtree(checkpoints.folder, ignore_errors=True)
         try:
-            with job_tag(self._spark, tag):
-                fitted = FieldsTarget(self._params.fit_params).with_values(values)
-                return self._measure(self._fit(fitted, report, checkpoints))
+            fitted = FieldsTarget(self._params.fit_params).with_values(values)
+            return self._measure(self._fit(fitted, report, checkpoints))
         finally:
             shutil.rmtree(checkpoints.folder, ignore_errors=True)
-
-    def cancel(self, number: int) -> None:
-        """Stops the Spark jobs of a trial."""
-        cancel_jobs(self._spark, self._tag(number))
 
     def _fit(self, fitted: FitParams, report: Report, checkpoints: FitCheckpoints) -> Recommender:
         search = self._params.search
@@ -97,9 +87,6 @@ class RecommenderTrials:
         figures = evaluate({"trial": model}, self._parts, params.ranking, params.azure_ml_modes)
         value = value_of(figures["trial"], params.metric)
         return abs(value - _NOMINAL) if params.metric == _COVERAGE else value
-
-    def _tag(self, number: int) -> str:
-        return f"matchlake-{self._checkpoints.folder.parent.name}-trial-{number}"
 
 
 def search_recommender(
@@ -127,13 +114,8 @@ def search_recommender(
     encoded = fit_encoders(*sides, smaller.train)
     trials = RecommenderTrials(smaller, params, encoded, checkpoints)
     journal = Journal(checkpoints.folder / "trials.jsonl", params.search.model_dump_json())
-    log = TrialLog(lake, run, journal, run.model, metric, maximize)
-    with log.open():
-        hooks = Hooks(finished=log.finished, cancel=trials.cancel)
-        found = run_search(trials.objective, search, journal, hooks)
-    log.log_result(found, search)
-    best = target.with_values(found.best.values)
-    return params.model_copy(update={params.algorithm: best})
+    best = TrialLog(lake, run, journal, search, metric).run_search(trials.objective)
+    return params.model_copy(update={params.algorithm: target.with_values(best)})
 
 
 def _to_report(report: Report, params: FitParams, metric: str) -> ProgressCallback:

@@ -1,8 +1,8 @@
 """Metrics of classifications, regressions, clusterings and forecasts on a test part, in memory.
 
-Where a metric is the mean of a loss per row, the loss is a function of its own: a resample of the
-test part is then a mean of other rows. The other metrics are those of scikit-learn, which is
-imported on first use.
+Some metrics are the mean of a loss per row, which is a function of its own. A resample of the test
+part then needs no new losses. The other metrics are those of scikit-learn, which is imported on
+first use.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,8 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Doubles = npt.NDArray[np.float64]
 
+BY_PREDICTION = frozenset(("accuracy", "precision", "recall", "f1"))
+"""Metrics of a classification that read the predicted class, and so depend on a threshold."""
 _LEAST = float(np.finfo(np.float64).eps)
 """The least probability that counts, as in scikit-learn."""
 
@@ -52,13 +54,18 @@ def classified(
 
     With a threshold the second of two classes is predicted if its probability is above it.
     """
+    chosen = predicted_places(probabilities, threshold)
     unknown = tuple(sorted({*map(str, truth)}.difference(classes)))
     zeros = np.zeros((len(truth), len(unknown)))
-    chosen = np.argmax(probabilities, axis=1)
-    chosen = chosen if threshold is None else (probabilities[:, 1] > threshold).astype(np.int64)
     prediction = np.array(classes, object)[chosen]
     scores = np.column_stack([probabilities, zeros])
     return Scored(prediction, truth.astype(object), scores, (*classes, *unknown))
+
+
+def predicted_places(probabilities: Doubles, threshold: float | None) -> Array:
+    """The place of the predicted class: that of the largest probability, or by a threshold."""
+    places: Array = np.argmax(probabilities, axis=1)
+    return places if threshold is None else (probabilities[:, 1] > threshold).astype(np.int64)
 
 
 def measure(scored: Scored, metrics: tuple[str, ...]) -> dict[str, float]:
@@ -69,12 +76,20 @@ def measure(scored: Scored, metrics: tuple[str, ...]) -> dict[str, float]:
 
 def metric(scored: Scored, name: str) -> float:
     """One metric; NaN where it is not defined, such as the AUC of a single class."""
-    if name in ROW_LOSSES:
-        return mean_loss(ROW_LOSSES[name](scored), name)
+    if name in _ROW_LOSSES:
+        return _mean_loss(_ROW_LOSSES[name](scored), name)
     return float(_OTHERS[name](scored))
 
 
-def mean_loss(losses: Doubles, name: str) -> float:
+def metric_of_rows(scored: Scored, name: str) -> Callable[[Array], float]:
+    """A function from positions of rows to the metric on these rows, for many resamples."""
+    if name not in _ROW_LOSSES:
+        return lambda rows: metric(scored.take(rows), name)
+    losses = _ROW_LOSSES[name](scored)
+    return lambda rows: _mean_loss(losses[rows], name)
+
+
+def _mean_loss(losses: Doubles, name: str) -> float:
     """A metric from its loss per row: their mean, its root, or their sum."""
     if name == "inertia":
         return float(np.sum(losses))
@@ -142,7 +157,7 @@ def _relative_errors(scored: Scored) -> Doubles:
     return found
 
 
-ROW_LOSSES: dict[str, Callable[[Scored], Doubles]] = {
+_ROW_LOSSES: dict[str, Callable[[Scored], Doubles]] = {
     "accuracy": lambda scored: (scored.prediction == scored.truth).astype("float64"),
     "log_loss": _log_losses,
     "brier": _brier_losses,

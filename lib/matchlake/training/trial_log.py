@@ -1,17 +1,19 @@
-"""Where the trials of a search are kept: a child run of MLflow each, and `gold.trials`."""
+"""Runs a search whose trials are kept: a child run of MLflow each, and `gold.trials`."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from matchlake.io.delta import Lakehouse
+from matchlake.io.job_tags import cancel_jobs, job_tag
 from matchlake.io.mlflow_children import Child
 from matchlake.io.mlflow_tracking import Run
 from matchlake.search.journal import Journal
 from matchlake.search.plots import search_plots
 from matchlake.search.space import value_text
-from matchlake.search.study import Result, Search
+from matchlake.search.study import Hooks, Objective, Report, Result, Search, run_search
 from matchlake.search.trial import TRIALS, Trial, trial_rows
 
 _log = logging.getLogger(__name__)
@@ -22,7 +24,7 @@ _EVERY = 20
 
 @dataclass
 class TrialLog:
-    """Logs the trials of one search.
+    """The trials of one search, as they are kept.
 
     A trial is in the journal first. After a crash, those that MLflow does not have completely are
     logged again, and the table gets all rows.
@@ -31,17 +33,37 @@ class TrialLog:
     lake: Lakehouse
     run: Run
     journal: Journal
-    model: str
-    """The registered name of the model."""
+    search: Search
     metric: str
-    maximize: bool
+    """What the search measures."""
     _waiting: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._children = self.run.children(self.journal.search_id)
 
+    def run_search(self, objective: Objective) -> Mapping[str, Any]:
+        """Runs the trials and logs them; returns the hyperparameters of the best one.
+
+        The Spark jobs of a trial that takes too long are cancelled. Raises FitError if all trials
+        fail.
+        """
+        spark = self.lake.spark
+
+        def tag(number: int) -> str:
+            return f"matchlake-{self.journal.search_id}-trial-{number}"
+
+        def tagged(values: Mapping[str, Any], report: Report) -> float:
+            with job_tag(spark, tag(report.number)):
+                return objective(values, report)
+
+        hooks = Hooks(self.finished, cancel=lambda number: cancel_jobs(spark, tag(number)))
+        with self._open():
+            found = run_search(tagged, self.search, self.journal, hooks)
+        self._log_result(found)
+        return found.best.values
+
     @contextmanager
-    def open(self) -> Iterator[None]:
+    def _open(self) -> Iterator[None]:
         """Logs what an earlier run left out; writes the last rows at the end, after errors too."""
         if self.journal.trials:
             logged = self._children.finished()
@@ -60,14 +82,16 @@ class TrialLog:
         if self._waiting >= _EVERY:
             self._write()
 
-    def log_result(self, result: Result, search: Search) -> None:
+    def _log_result(self, result: Result) -> None:
         """Logs the pictures and the best hyperparameters to the run itself."""
-        figures = search_plots(result.trials, search.space, self.metric, maximize=self.maximize)
+        search = self.search
+        figures = search_plots(result.trials, search.space, self.metric, maximize=search.maximize)
         for file, figure in figures.items():
             self.run.log_figure(figure, file)
         best = {name: value_text(value) for name, value in result.best.values.items()}
         self.run.log_params({"best": {"trial": result.best.number, **best}})
-        self.run.log_metrics({"search/trials": len(result.trials), "search/best": _value(result)})
+        value = {} if result.best.value is None else {"search/best": result.best.value}
+        self.run.log_metrics({"search/trials": len(result.trials), **value})
 
     def _child(self, trial: Trial) -> Child:
         value = {} if trial.value is None else {self.metric: trial.value}
@@ -89,19 +113,15 @@ class TrialLog:
         if not trials:
             return
         names = {
-            "model": self.model,
+            "model": self.run.model,
             "search_id": self.journal.search_id,
             "metric": self.metric,
             "run_id": self.run.run_id,
         }
-        rows = trial_rows(trials, names, maximize=self.maximize)
+        rows = trial_rows(trials, names, maximize=self.search.maximize)
         self.lake.merge(self.lake.frame(rows, TRIALS), TRIALS, retry_on_conflict=True)
         _log.debug("%s has %d trials of the search", TRIALS.name, len(rows))
 
 
 def _name(trial: Trial) -> str:
     return f"trial {trial.number}"
-
-
-def _value(result: Result) -> float:
-    return 0.0 if result.best.value is None else result.best.value

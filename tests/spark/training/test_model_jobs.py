@@ -231,6 +231,7 @@ def test_each_bad_model_is_named_with_its_cause_and_a_leak_is_a_warning(
     for name, (_, text) in BAD.items():
         assert re.search(text, causes[f"models.{name}"]), name
     assert "models.leak: feature twice decides the label bought alone" in caplog.text
+    assert "13 of 240 rows are left out: they have no value of bought" in caplog.text
     assert registered_model(config, at.tracker, "leak").tracker.champion() is not None
 
 
@@ -256,3 +257,25 @@ def test_a_planted_change_opens_the_gate_of_training_and_is_named(at: Runtime) -
     assert opened == {"retrain": "true"}
     assert "drift" in row.alarms
     assert (row.main_feature, row.most_changed) == ("spent", "spent")
+
+
+def test_the_driver_reads_no_more_rows_than_are_compared(
+    at: Runtime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sizes: list[int] = []
+    plain = MONITOR.__globals__["judge_window"]
+
+    def counted(model: Any, metric: str, before: Any, now: Any, *more: Any) -> Any:
+        sizes.extend((len(before), len(now)))
+        return plain(model, metric, before, now, *more)
+
+    monkeypatch.setitem(MONITOR.__globals__, "judge_window", counted)
+    watched = {"models": {"segments": {"time": "seen_at"}}, "window_days": 36_500}
+    monitor = MonitorParams.model_validate(watched | {"resamples": 100, "sample_rows": 100})
+    MONITOR(replace(at, config=at.config.model_copy(update={"monitor": monitor})))
+    assert 0 < sizes[0] <= sizes[1] == 100
+    jobs = at.config.model_jobs.model_copy(update={"names": ("buyers",)})
+    unwatched = at.config.model_copy(update={"monitor": monitor, "model_jobs": jobs})
+    with caplog.at_level(logging.WARNING):
+        MONITOR(replace(at, config=unwatched))
+    assert "none of the chosen models is watched" in caplog.text

@@ -4,7 +4,7 @@ import json
 import logging
 import runpy
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from matchlake.recommender.split import split
 from matchlake.runtime import Runtime
 from matchlake.schemas import INTERACTIONS, Column, TableSpec
 from matchlake.search.trial import TRIALS
-from matchlake.training import recommender_search, trial_log
+from matchlake.training import model_search, recommender_search, trial_log
 from matchlake.training.feature_scores import FEATURE_SCORES
 from matchlake.training.recommender_search import RecommenderTrials, validation_split
 
@@ -142,17 +142,7 @@ def test_a_trial_that_takes_too_long_stops_its_spark_jobs(
     at: Runtime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ended: list[str] = []
-
-    def hangs(self: RecommenderTrials, *_: Any) -> Any:
-        try:
-            self._spark.range(1).selectExpr(
-                "reflect('java.lang.Thread', 'sleep', 60000L)"
-            ).collect()
-        except (PySparkException, Py4JJavaError) as error:
-            ended.append(str(error))
-            raise
-
-    monkeypatch.setattr(recommender_search.RecommenderTrials, "_fit", hangs)
+    monkeypatch.setattr(recommender_search.RecommenderTrials, "_fit", hangs(at.spark, ended))
     space = {"space": {"rank": [2]}, "kind": "grid", "trial_seconds": 2}
     runtime = runtime_in(
         at.spark, Path(at.config.lakehouse or ""), *QUICK[:-1], f"train.search={json.dumps(space)}"
@@ -162,6 +152,23 @@ def test_a_trial_that_takes_too_long_stops_its_spark_jobs(
         pytest.raises(Exception, match=r"All 1 trials .*took longer"),
     ):
         TRAIN["run"](runtime)
+    assert_cancelled(ended)
+
+
+def hangs(spark: SparkSession, ended: list[str]) -> Callable[..., Any]:
+    """A fit whose Spark job takes a minute, and the error that ended it."""
+
+    def fit(*_: Any) -> Any:
+        try:
+            spark.range(1).selectExpr("reflect('java.lang.Thread', 'sleep', 60000L)").collect()
+        except (PySparkException, Py4JJavaError) as error:
+            ended.append(str(error))
+            raise
+
+    return fit
+
+
+def assert_cancelled(ended: list[str]) -> None:
     for thread in threading.enumerate():
         if thread.name.startswith("trial-"):
             thread.join(50)
@@ -191,19 +198,30 @@ BUYERS: dict[str, Any] = {
 }
 
 
-@pytest.mark.soak
-def test_a_model_is_searched_and_reads_only_the_columns_that_it_keeps(at: Runtime) -> None:
+@pytest.fixture(scope="module")
+def visits(at: Runtime) -> Runtime:
+    """300 users, of whom 27 return, most of those with a high `spent`."""
     frame = at.spark.sql("""
         SELECT concat('u', id) AS user_id, IF(id % 2 = 0, 'Rome', 'Oslo') AS city,
                CAST((id * 37 % 11) AS DOUBLE) AS spent, CAST((id * 37 % 11) * 2 AS DOUBLE) AS twice,
                CAST(hash(id) % 97 AS DOUBLE) AS noise, 1D AS same,
-               IF((id * 37 % 11) + id % 3 > 6, 'yes', 'no') AS bought
+               IF((id * 37 % 11) + id % 3 > 6, 'yes', 'no') AS bought,
+               IF(id * 37 % 11 >= 9 AND id % 2 = 0, 'yes', 'no') AS returned
         FROM range(300)
     """)
     columns = tuple(Column(f.name, f.dataType.simpleString(), f.name) for f in frame.schema)
     at.lakehouse.replace(frame, TableSpec("silver.visits", "Visits.", columns, user_columns=()))
+    return at
+
+
+def model_runtime(at: Runtime, **models: dict[str, Any]) -> Runtime:
     folder = Path(at.config.lakehouse or "")
-    runtime = runtime_in(at.spark, folder, f"models={json.dumps({'buyers': BUYERS})}")
+    return runtime_in(at.spark, folder, f"models={json.dumps(models)}")
+
+
+@pytest.mark.soak
+def test_a_model_is_searched_and_reads_only_the_columns_that_it_keeps(visits: Runtime) -> None:
+    at, runtime = visits, model_runtime(visits, buyers=BUYERS)
     TRAIN_MODEL(runtime)
     champion = registered_model(runtime.config, at.tracker, "buyers").tracker.require_champion()
     run = mlflow.MlflowClient().get_run(champion.run_id)
@@ -230,7 +248,72 @@ def test_a_model_is_searched_and_reads_only_the_columns_that_it_keeps(at: Runtim
 def test_a_space_that_no_fit_takes_ends_the_job_before_rows_are_read(at: Runtime) -> None:
     space = {"kind": "random", "space": {"max_itre": [5]}}
     wrong = BUYERS | {"rows": "silver.absent", "search": space}
-    folder = Path(at.config.lakehouse or "")
-    runtime = runtime_in(at.spark, folder, f"models={json.dumps({'buyers': wrong})}")
+    runtime = model_runtime(at, buyers=wrong)
     with pytest.raises(FitError, match=r"no hyperparameter 'max_itre'. Did you mean max_iter\?"):
         TRAIN_MODEL(runtime)
+
+
+RETURNING = BUYERS | {
+    "label": "returned",
+    "select": None,
+    "features": {"spent": {"kind": "z_score"}},
+    "gate": {"require_better_than_constant": False},
+    "table": "gold.returning",
+}
+
+
+def test_trials_predict_by_the_threshold_of_the_model(visits: Runtime) -> None:
+    """A rare class is never above one half here, so that F1 without a threshold is 0."""
+    model = RETURNING | {
+        "metric": "f1",
+        "threshold": {},
+        "search": {"kind": "grid", "space": {"C": [0.01, 0.1]}},
+    }
+    runtime = model_runtime(visits, returning=model)
+    TRAIN_MODEL(runtime)
+    trials = visits.lakehouse.read(TRIALS.name).where("metric = 'f1'").collect()
+    assert len(trials) == 2
+    assert all(row.value > 0.3 for row in trials), trials
+
+
+CLUSTER = RETURNING | {
+    "trainer": {"kind": "spark", "estimator": "LogisticRegression"},
+    "max_rows": 60,
+    "metric": "brier",
+    "search": {
+        "kind": "grid",
+        "validation_fraction": 0.5,
+        "space": {"regParam": [0.0, 0.1]},
+        "trial_seconds": 120,
+    },
+}
+
+
+def test_trials_on_the_cluster_are_measured_on_as_many_rows_as_the_driver_takes(
+    visits: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    scored: list[int] = []
+    with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.INFO):
+        plain = model_search.metric
+        patch.setattr(
+            model_search, "metric", lambda rows, name: scored.append(len(rows)) or plain(rows, name)
+        )
+        TRAIN_MODEL(model_runtime(visits, on_cluster=CLUSTER | {"table": "gold.on_cluster"}))
+    trials = visits.lakehouse.read(TRIALS.name).where("metric = 'brier'").collect()
+    assert {row.state for row in trials} == {"complete"}
+    assert len(scored) == 2
+    assert 30 <= scored[0] == scored[1] <= 90, "about 60 of 120"
+    assert "about 60 of 120 validation rows are used" in caplog.text
+    assert not list(Path(visits.config.checkpoints).glob("train_model/*"))
+
+
+def test_a_trial_on_the_cluster_that_takes_too_long_stops_its_spark_jobs(
+    visits: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+    monkeypatch.setattr(model_search._ModelTrials, "objective", hangs(visits.spark, ended))
+    search = {"kind": "grid", "space": {"regParam": [0.0]}, "trial_seconds": 2}
+    model = CLUSTER | {"search": search, "table": "gold.too_long"}
+    with pytest.raises(FitError, match=r"All 1 trials .*took longer"):
+        TRAIN_MODEL(model_runtime(visits, too_long=model))
+    assert_cancelled(ended)

@@ -116,7 +116,9 @@ def test_a_champion_that_cannot_score_stops_nothing_and_erased_users_are_left_ou
     (stream,) = prepared(monkeypatch)
     started: list[Any] = []
     query: Any = SimpleNamespace(awaitTermination=lambda **_: False, stop=lambda: None)
-    monkeypatch.setattr(EventStream, "start", lambda self: started.append(self.mark) or query)
+    monkeypatch.setattr(
+        EventStream, "start", lambda self: started.append(self.input_versions) or query
+    )
     running = RunningStream(stream)
 
     def refuse(*_: Any) -> Any:
@@ -125,7 +127,7 @@ def test_a_champion_that_cannot_score_stops_nothing_and_erased_users_are_left_ou
     def look(version: Any, erased: int | None) -> None:
         monkeypatch.setattr(Streams, "champion_version", version)
         monkeypatch.setattr(Streams, "erased_version", lambda _: erased)
-        running._look_at = 0.0
+        running._check_at = 0.0
         assert not running.has_ended(0)
 
     monkeypatch.setattr(Streams, "_query", refuse)

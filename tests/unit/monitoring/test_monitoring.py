@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from scipy.stats import chi2_contingency, ks_2samp
 
-from matchlake.monitoring.drift_test import compare_inputs, moved_scores
+from matchlake.monitoring.input_drift import compare_inputs, moved_scores
 from matchlake.monitoring.judgement import Judgement, judge_window
 from matchlake.monitoring.params import MonitorParams
-from matchlake.monitoring.quality_test import compare_quality
+from matchlake.monitoring.quality import compare_quality
 from matchlake.training.model_data import LABEL
 from matchlake.training.task_metrics import Scored
 
@@ -177,3 +177,15 @@ def test_moved_scores_are_those_of_the_weights() -> None:
     )
     assert moved["visits"] == pytest.approx(2, abs=0.1)
     assert moved["noise"] == 0
+
+
+def test_a_feature_that_is_gone_and_leaves_no_score_is_the_one_named() -> None:
+    random = np.random.default_rng(9)
+    now = rows(500, random).assign(visits=np.nan)
+    found = judged(rows(1_000, random), now, 0)
+    assert found.alarms == ("drift",)
+    assert found.main_feature == "visits"
+    assert found.quality is None
+    before = rows(100, random)
+    scores = np.column_stack([np.full(100, np.nan), np.ones(100)])
+    assert set(moved_scores(lambda _: scores, before, before, 0).values()) == {0.0}

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from matchlake.errors import ParameterError
 from matchlake.learners.params import CustomParams, LightgbmParams, SklearnParams
 from matchlake.recommender.als.params import AlsParams
-from matchlake.search.grid import GridProposals
 from matchlake.search.params import SearchParams
+from matchlake.search.proposals import GridProposals
 from matchlake.search.space import Space, check_space, grid_of
 from matchlake.search.target import FieldsTarget, Target, TrainerTarget
 

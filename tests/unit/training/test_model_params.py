@@ -1,5 +1,6 @@
 """Models of conf: what is refused, and under which name they are registered."""
 
+import json
 from typing import Any
 
 import pytest
@@ -104,3 +105,9 @@ def test_a_forecast_has_series_times_and_no_features(change: dict[str, Any], mes
     assert ModelParams.model_validate(FORECAST).deciding_metric == "rmse"
     with pytest.raises(ValidationError, match=message):
         ModelParams.model_validate(FORECAST | change)
+
+
+def test_only_models_with_features_are_watched() -> None:
+    watched = f"monitor.models={json.dumps({'sales': {'time': 'day'}})}"
+    with pytest.raises(ConfigError, match=r"monitor\.models\.sales: a forecast reads no features"):
+        load(f"models.sales={json.dumps(FORECAST)}", watched)

@@ -77,7 +77,7 @@ def test_scores_of_test_rows_and_the_constant_beside_them() -> None:
 
 
 def test_the_card_says_what_was_fitted_and_why_it_has_its_alias() -> None:
-    rows = ModelRows(7, None, None, 12)  # type: ignore[arg-type]
+    rows = ModelRows(7, None, None, 240, 12)  # type: ignore[arg-type]
     trained = Trained(linear(), 80, np.array([5.5]), ("f",))
     figures = {"model": {"rmse": 0.5}, "champion": {"rmse": 0.75, "mae": 0.5}}
     card = model_card(PARAMS, trained, rows, figures, Decision("champion", "better | surely"))

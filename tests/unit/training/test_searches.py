@@ -1,5 +1,6 @@
 """What a search of the recommender or of a model asks of conf, and which rows it sees."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -8,13 +9,16 @@ from pydantic import ValidationError
 from tests.unit.training.test_model_training import DECLARED
 
 from matchlake.errors import ParameterError
+from matchlake.features.feature_set import FeatureSet
 from matchlake.recommender.als.params import AlsParams
 from matchlake.recommender.baselines.params import PopularityParams
 from matchlake.recommender.progress import Progress
 from matchlake.recommender.split import SplitParams, split
 from matchlake.search.params import SearchParams
+from matchlake.training import model_search
+from matchlake.training.model_data import ModelRows
 from matchlake.training.model_params import ModelParams
-from matchlake.training.model_search import model_search_of
+from matchlake.training.model_search import SearchPlace, model_search_of, search_model
 from matchlake.training.params import TrainParams
 from matchlake.training.recommender_search import _to_report, deciding, validation_split
 
@@ -125,3 +129,27 @@ def test_a_clustering_selects_nothing() -> None:
     clusters |= {"trainer": {"kind": "sklearn", "estimator": "KMeans"}}
     with pytest.raises(ValidationError, match="clustering has no label"):
         ModelParams.model_validate(clusters)
+
+
+def test_a_changed_feature_set_does_not_continue_an_earlier_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inputs: list[str] = []
+
+    def opened(_spark: Any, _folder: str, given: str, *, resume: bool) -> Any:
+        assert resume
+        inputs.append(given)
+        raise InterruptedError
+
+    monkeypatch.setattr(model_search, "fit_checkpoints", opened)
+    place = SearchPlace(SimpleNamespace(spark=None), None, "checkpoints", resume=True)  # type: ignore[arg-type]
+    params = ModelParams.model_validate(
+        DECLARED | {"features": "a_set", "search": {"space": {"alpha": [1]}}}
+    )
+    rows = ModelRows(7, None, None, 10, 0)  # type: ignore[arg-type]
+    for column in ("x", "y"):
+        declared = {"f": {"kind": "number", "column": column}}
+        features = FeatureSet.model_validate({"name": "a_set", "keys": ["k"], "features": declared})
+        with pytest.raises(InterruptedError):
+            search_model(place, "a", params, features, rows)
+    assert len(set(inputs)) == 2

@@ -61,7 +61,7 @@ def local_conf(target: str, conf: Path, folder: Path) -> list[str]:
     made |= {"catalog": LOCAL_CATALOG, "kafka": {**(made.get("kafka") or {}), "sasl": None}}
     others = shutil.ignore_patterns("*.yml")
     shutil.copytree(conf, folder, ignore=others, dirs_exist_ok=True)
-    (folder / "base.yml").write_text(yaml.safe_dump(made), encoding="utf-8")
+    (folder / "base.yml").write_text(yaml.safe_dump(made, sort_keys=False), encoding="utf-8")
     (folder / f"{target}.yml").write_text("{}\n", encoding="utf-8")
     return ["--conf-dir", str(folder)]
 

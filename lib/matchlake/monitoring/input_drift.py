@@ -2,9 +2,10 @@
 
 Each feature is counted in cells: about twenty quantile bins, or categories, with one for missing
 values. Its measure is the Kolmogorov-Smirnov distance of numbers, or Pearson's chi-square of
-categories. The rows of both sides are then dealt anew, many times: what the measures do there is
-their noise. A feature's score is its measure in units of that noise, and the alarm is about the
-largest score. So the level holds for all features together, and needs no table of thresholds.
+categories. A permutation test gives the noise of the measures: the rows of both sides are assigned
+to the sides at random, many times. A feature's score is its measure in units of that noise, and the
+alarm is about the largest score. So the level holds for all features together, without a table of
+thresholds. `profiling.drift` describes the change of whole tables in Spark, without a test.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ _BINS = 20
 _CATEGORIES = 50
 _HALF = 0.5
 _CHUNK = 32
-"""Deals at a time: each takes four bytes per row."""
+"""Permutations at a time: each takes four bytes per row."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,10 @@ class FeatureDrift:
 
 @dataclass(frozen=True)
 class DriftTest:
-    """The changes of all features, the largest score first."""
+    """The changes of all features."""
 
     features: tuple[FeatureDrift, ...]
+    """The largest score first."""
     p_value: float
     """The probability of a largest score like this one without drift."""
 
@@ -52,7 +54,7 @@ def compare_inputs(
 ) -> DriftTest:
     """Compares the columns that both frames have; both need a row.
 
-    Rows with NaN, infinity or null count in a cell of their own.
+    NaN, infinity and null are one cell of their own.
     """
     names = [name for name in before.columns if name in after.columns]
     cells = [_cells(before[name], after[name]) for name in names]
@@ -62,7 +64,7 @@ def compare_inputs(
     observed = _measures(cells, is_after, size)[0]
     chunks = [min(_CHUNK, resamples - at) for at in range(0, resamples, _CHUNK)]
     drawn = np.concatenate(
-        [_measures(cells, _dealt(each, both, size, random), size) for each in chunks]
+        [_measures(cells, _permuted(each, both, size, random), size) for each in chunks]
     )
     mean, spread = drawn.mean(axis=0), drawn.std(axis=0)
     spread = np.where(spread > 0, spread, np.inf)
@@ -86,14 +88,14 @@ class _Cells:
     is_ordered: bool
 
 
-def _dealt(
+def _permuted(
     times: int, both: int, size: int, random: np.random.Generator
 ) -> npt.NDArray[np.float32]:
-    """For each deal, 1 for the rows that are dealt to the window."""
-    dealt = np.zeros((times, both), dtype="float32")
-    for row in dealt:
+    """For each permutation, 1 for the rows that are assigned to the window."""
+    is_after = np.zeros((times, both), dtype="float32")
+    for row in is_after:
         row[random.permutation(both)[:size]] = 1
-    return dealt
+    return is_after
 
 
 def _cells(before: pd.Series, after: pd.Series) -> _Cells:
@@ -118,7 +120,7 @@ def _categories(values: pd.Series) -> _Cells:
 
 
 def _measures(cells: list[_Cells], is_after: npt.NDArray[np.float32], size: int) -> Array:
-    """The measure of each feature, one column each, for each deal."""
+    """The measure of each feature, one column each, for each permutation."""
     made = [_measure(each, is_after, size) for each in cells]
     return np.column_stack(made) if made else np.zeros((len(is_after), 0))
 
@@ -139,7 +141,7 @@ def _measure(cells: _Cells, is_after: npt.NDArray[np.float32], size: int) -> Arr
 
 
 def _psi(cells: _Cells, first: int) -> float:
-    """Every cell counts half a row more than it has, so that an empty one has a logarithm."""
+    """The population stability index; half a row more per cell, so that empty ones count."""
     sides = (cells.codes[:first], cells.codes[first:])
     b, a = (np.bincount(side, minlength=cells.count) + _HALF for side in sides)
     b, a = b / b.sum(), a / a.sum()
@@ -151,16 +153,31 @@ def moved_scores(
 ) -> Mapping[str, float]:
     """By how much the change of each feature moved the mean score; the largest first.
 
-    The scores of the window are compared with those after one column got values of the training
-    rows. `scores_of` gives one score per row and output. Drift and importance are both in it: a
-    feature that drifted without effect, or has an effect without drift, moved nothing.
+    One column of the window after the other gets values of the training rows. `scores_of` gives one
+    score per row and output. A feature that drifted without effect, or has an effect without drift,
+    moved nothing. It moved the scores infinitely if without its change there would be some.
     """
     random = np.random.default_rng(seed)
-    now = np.nanmean(scores_of(after), axis=0)
+    now = _mean_scores(scores_of(after))
     moved = {}
     for name in after.columns:
         if name in before.columns:
             drawn = before[name].iloc[random.integers(0, len(before), len(after))]
             other = after.assign(**{name: drawn.to_numpy()})
-            moved[name] = float(np.max(np.abs(np.nanmean(scores_of(other), axis=0) - now)))
+            moved[name] = _distance(_mean_scores(scores_of(other)), now)
     return dict(sorted(moved.items(), key=lambda each: -each[1]))
+
+
+def _mean_scores(scores: Array) -> Array:
+    """The mean of each output over the rows that have one; NaN if no row has one."""
+    count = np.isfinite(scores).sum(axis=0)
+    total = np.where(np.isfinite(scores), scores, 0.0).sum(axis=0)
+    means: Array = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return means
+
+
+def _distance(one: Array, other: Array) -> float:
+    """The largest difference; infinite if only one side has a value, 0 if none has."""
+    if np.isnan(one).any() or np.isnan(other).any():
+        return 0.0 if (np.isnan(one) == np.isnan(other)).all() else float("inf")
+    return float(np.max(np.abs(one - other)))

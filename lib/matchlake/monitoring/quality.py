@@ -1,7 +1,7 @@
 """Whether a model is worse on a window than on its test part, beyond the noise of the metric.
 
-Both sides are drawn again with replacement, many times. The noise is the metric's own: what its
-value does from draw to draw. There is no threshold to choose but the level.
+A bootstrap: both sides are drawn again with replacement, many times. They are different rows, so
+each side is drawn on its own; the gate of a training draws the same rows for both models.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from matchlake.training.model_params import LOWER_IS_BETTER
-from matchlake.training.task_metrics import ROW_LOSSES, Scored, mean_loss, metric
+from matchlake.training.task_metrics import Scored, metric, metric_of_rows
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,13 @@ def compare_quality(
     if not np.isfinite(values).all():
         return None
     random = np.random.default_rng(seed)
-    first, second = (_draws(name, each, resamples, random) for each in (before, now))
+    first, second = (
+        np.array([of(random.integers(0, size, size)) for _ in range(resamples)])
+        for of, size in ((metric_of_rows(each, name), len(each)) for each in (before, now))
+    )
     worse = second - first if name in LOWER_IS_BETTER else first - second
     worse = worse[np.isfinite(worse)]
     if not len(worse):
         return None
     p_value = (1 + np.sum(worse <= 0)) / (1 + len(worse))
     return QualityTest(name, *values, float(np.quantile(worse, level)), float(p_value))
-
-
-def _draws(
-    name: str, scored: Scored, resamples: int, random: np.random.Generator
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """The metric on each resample."""
-    size = len(scored)
-    drawn = (random.integers(0, size, size) for _ in range(resamples))
-    if name in ROW_LOSSES:
-        losses = ROW_LOSSES[name](scored)
-        return np.array([mean_loss(losses[rows], name) for rows in drawn])
-    return np.array([metric(scored.take(rows), name) for rows in drawn])
