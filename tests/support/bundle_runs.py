@@ -34,7 +34,7 @@ PARAMETERS = {
     # Otherwise the stream would go on without end.
     "ingest_events_continuous": {"trigger": "available_now"},
     "replay_quarantine": {"stream": "rating_events", "error_code": "malformed_json"},
-    "erase_user": {"user_id": "absent"},
+    "erase_user": {"user_id": "no-such-user-7431"},  # in no file, the code in models included
 }
 """What a run gives a job beside the defaults of its parameters."""
 # Each rating with the one that its user gave last before it or at its time.
