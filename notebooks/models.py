@@ -124,5 +124,5 @@ pd.Series(differences, name="largest difference from NumPy").to_frame()
 
 # COMMAND ----------
 
-weights = pd.Series(head.weights[-1], index=list(columns), name="coefficient")
-weights.sort_values(ascending=False).to_frame()
+weights = pd.Series(head.weights[-1], index=list(columns)).sort_values()
+weights.plot.barh(figsize=(7, 6), xlabel="coefficient: above 0 speaks for `liked`").figure
