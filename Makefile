@@ -54,7 +54,7 @@ unit: .venv/.installed  ## the quick tests: unit and contract
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak" tests/unit tests/contract
 
 test: .venv/.installed  ## what CI runs: unit, Spark (classic and Connect), contract, integration and bundle tests
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not soak" tests/integration
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak" tests/integration
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not soak" \
 		--ignore tests/integration $(addprefix --ignore=,$(ON_CONNECT))
 	@MATCHLAKE_TEST_SPARK=connect $(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak and not local_only" $(ON_CONNECT)
