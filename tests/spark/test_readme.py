@@ -75,6 +75,7 @@ def test_the_first_example_answers_on_spark_and_in_numpy(spark: SparkSession) ->
     assert len(names["best"]) == 5
 
 
+@pytest.mark.soak
 def test_the_example_of_the_recommender_gives_its_result(spark: SparkSession) -> None:
     [example] = [text for text in EXAMPLES if "save_model" in text]
     names: dict[str, Any] = {"spark": spark}

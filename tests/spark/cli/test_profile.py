@@ -90,6 +90,7 @@ def test_profile_tables_vacuumed_version_gives_no_drift(
         write_drift(runtime, "silver.none", before, after)
 
 
+@pytest.mark.soak
 def test_profile_command_shows_columns_drift_and_plots(
     runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

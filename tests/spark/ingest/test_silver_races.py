@@ -53,6 +53,7 @@ def delay(
 
 
 @pytest.mark.parametrize("settings", ["taken", pytest.param("refused", marks=pytest.mark.soak)])
+@pytest.mark.soak
 def test_a_stale_merge_does_not_bring_back_what_is_gone(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str
 ) -> None:

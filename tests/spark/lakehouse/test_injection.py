@@ -135,6 +135,7 @@ def test_evil_ids_are_ids(lakehouse: Lakehouse, spark: SparkSession, tmp_path: P
     assert unharmed(lakehouse)
 
 
+@pytest.mark.soak
 def test_evil_ids_are_fitted_saved_and_recommended(lakehouse: Lakehouse, tmp_path: Path) -> None:
     rows = [
         (user, item, float(1 + (u * i) % 5))

@@ -74,6 +74,7 @@ def named(places: list[Place]) -> dict[str, tuple[str, bool]]:
     }
 
 
+@pytest.mark.soak
 def test_every_place_is_named_before_and_after_an_erasure(shop: Runtime) -> None:
     (Path(shop.config.checkpoints) / "fit").mkdir(parents=True)
     (Path(shop.config.checkpoints) / "fit" / "part-0").write_text(f"{CUSTOMER}\n")

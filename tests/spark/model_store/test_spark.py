@@ -59,6 +59,7 @@ def test_a_damaged_folder_is_not_loaded(
         load_model(tmp_path / "model", spark)
 
 
+@pytest.mark.soak
 def test_spark_the_served_model_and_its_udf_give_the_same_scores(
     spark: SparkSession, model: FactorModel, tmp_path: Path
 ) -> None:

@@ -123,6 +123,7 @@ def test_rows_without_ratings_are_queries_but_no_candidates(
     assert {row["item_id"]: row["pool"] for row in few.skipped.collect()} == dict.fromkeys(ITEMS, 4)
 
 
+@pytest.mark.soak
 def test_related_users_are_those_of_the_oracle(model: FactorModel, rated: DataFrame) -> None:
     wanted = model.user_factors.where("user_id in ('a', 'c')")
     found = model.related_users(wanted, 2)

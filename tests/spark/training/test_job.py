@@ -229,6 +229,7 @@ def test_training_rows_of_the_champion_are_not_evaluated(product: Product) -> No
         without_champion_training_rows(champion, tracker, lakehouse, parts, params)
 
 
+@pytest.mark.soak
 def test_a_job_that_fails_registers_nothing(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:

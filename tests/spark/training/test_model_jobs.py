@@ -210,6 +210,7 @@ BAD = {
 }
 
 
+@pytest.mark.soak
 def test_each_bad_model_is_named_with_its_cause_and_a_leak_is_a_warning(
     at: Runtime, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -262,6 +262,7 @@ RETURNING = BUYERS | {
 }
 
 
+@pytest.mark.soak
 def test_trials_predict_by_the_threshold_of_the_model(visits: Runtime) -> None:
     """A rare class is never above one half here, so that F1 without a threshold is 0."""
     model = RETURNING | {
@@ -289,6 +290,7 @@ CLUSTER = RETURNING | {
 }
 
 
+@pytest.mark.soak
 def test_trials_on_the_cluster_are_measured_on_as_many_rows_as_the_driver_takes(
     visits: Runtime, caplog: pytest.LogCaptureFixture
 ) -> None:

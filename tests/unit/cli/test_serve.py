@@ -11,6 +11,7 @@ import pytest
 
 from matchlake.cli import exports
 from matchlake.cli.serve import _prepare, _Refresher
+from matchlake.lakehouse import registered_models
 
 
 def test_two_servers_with_one_cache_export_a_version_once(
@@ -26,7 +27,8 @@ def test_two_servers_with_one_cache_export_a_version_once(
         to.mkdir()
 
     monkeypatch.setattr(exports, "export", export)
-    monkeypatch.setattr(exports, "version_of", lambda *_: SimpleNamespace(version="3"))
+    third = SimpleNamespace(version="3")
+    monkeypatch.setattr(registered_models, "chosen_version", lambda *_: third)
     servers = [
         threading.Thread(target=_prepare, args=["recommender", "local", [], tmp_path])
         for _ in range(2)

@@ -141,6 +141,7 @@ def test_valid_rows_are_merged_and_others_are_quarantined_once(
     assert not [row for row in refused(runtime) if row[0] == "users"], "what is mended is gone"
 
 
+@pytest.mark.soak
 def test_a_file_or_source_that_fails_does_not_keep_others_from_loading(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -144,6 +144,7 @@ def test_reconcile_counts_each_row_once(
         ),
     ],
 )
+@pytest.mark.soak
 def test_reconcile_stray_row_is_found(
     spark: SparkSession,
     tmp_path: Path,

@@ -106,6 +106,7 @@ def test_ratings_of_cold_start_and_late_rows_agree_with_numpy(
         assert deviation["u03", "i04"] < deviation["new", "i04"] < deviation["new", "fresh"]
 
 
+@pytest.mark.soak
 def test_items_for_cold_start_users_and_users_for_cold_start_items(
     spark: SparkSession, model: MatchboxModel, local: NumpyMatchboxModel
 ) -> None:
