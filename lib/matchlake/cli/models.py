@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
@@ -146,17 +147,15 @@ def _chosen(runtime: Runtime, name: str | None) -> list[RegisteredModel]:
 
 
 def _page(name: str, changes: Sequence[Change]) -> Table:
-    page = Table(
-        *("", "when", "alias", "from", "to", "action", "state", "by"),
-        Column("why", overflow="fold"),
-        title=name,
-    )
+    kept = (Column(title, no_wrap=True) for title in ("", "when (UTC)", "change"))
+    page = Table(*kept, "action", "by", Column("why", overflow="fold"), title=name, box=SIMPLE_HEAD)
     for each in changes:
+        state = "" if each.state == "done" else f" ({each.state})"
         page.add_row(
             f"{each.number}",
-            each.started_at.isoformat(sep=" ", timespec="seconds"),
-            each.alias,
-            *(each.version_before or "none", each.version or "none", each.action, each.state),
+            f"{each.started_at:%Y-%m-%d %H:%M}",
+            f"{each.alias} {each.version_before or 'none'} → {each.version or 'none'}",
+            f"{each.action}{state}",
             *(escape(each.changed_by), escape(each.reason)),
         )
     return page
