@@ -6,8 +6,10 @@ import sys
 from matchlake.errors import FitError, MatchlakeError
 from matchlake.lakehouse.registered_models import registered_model
 from matchlake.lakehouse.rollback import settled_history
+from matchlake.lakehouse.views import publish_views
 from matchlake.model_store.forecast_model import load_forecast_model
 from matchlake.model_store.scoring_folder import SCORING, load_scoring_model
+from matchlake.reports.metric_views import cluster_metrics_name
 from matchlake.runtime import Flag, Runtime, run_job
 from matchlake.training.forecasting import forecasts
 from matchlake.training.model_scoring import count_refused, predictions, predictions_table
@@ -50,6 +52,8 @@ def score_model(runtime: Runtime, name: str) -> None:
     level = logging.WARNING if refused else logging.INFO
     text = "%s: %d rows by version %s, %d of them without a prediction"
     _log.log(level, text, params.table, total, champion.version, refused)
+    if params.task == "clustering":
+        publish_views(lake, runtime.config, [cluster_metrics_name(params.table)])
 
 
 if __name__ == "__main__":

@@ -12,10 +12,12 @@ from matchlake.model_store.scoring_folder import SCORING, save_scoring_model, sc
 from matchlake.runtime import Flag, Runtime, run_job
 from matchlake.training.feature_scores import write_scores
 from matchlake.training.forecasting import backtest
+from matchlake.training.importance import importance_table
 from matchlake.training.model_card import forecast_card, model_card
 from matchlake.training.model_data import read_rows
 from matchlake.training.model_evaluation import evaluate_model, flat, plots, tables
 from matchlake.training.model_gate import TEST_PART, test_part
+from matchlake.training.model_plots import importance_plots
 from matchlake.training.model_search import SearchPlace, model_search_of, search_model
 from matchlake.training.model_training import train
 
@@ -92,6 +94,10 @@ def train_forecast(runtime: Runtime, name: str) -> ModelVersion:
         made = backtest(lake, name, params, model.tracker)
         run.log_input(params.rows, made.version)
         run.log_metrics(flat(made.figures))
+        if made.importances:
+            run.log_table(importance_table(made.importances), "importance.json")
+        for file, figure in importance_plots(made.importances).items():
+            run.log_figure(figure, file)
         run.log_text(forecast_card(params, made), "model_card.md")
         save_forecast_model(made.model, scratch / SCORING)
         uri = run.log_model(forecast_flavor(scratch / SCORING, SCORING))

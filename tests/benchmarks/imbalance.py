@@ -8,7 +8,9 @@ from sklearn import metrics
 
 from matchlake.learners.balance import balanced
 from matchlake.learners.params import (
+    AdasynParams,
     BalanceParams,
+    BorderlineSmoteParams,
     ClassWeightsParams,
     SklearnParams,
     SmoteParams,
@@ -25,6 +27,8 @@ ESTIMATORS = {
 REMEDIES: dict[str, tuple[BalanceParams | None, bool]] = {
     "none": (None, False),
     "smote": (SmoteParams(), False),
+    "borderline_smote": (BorderlineSmoteParams(), False),
+    "adasyn": (AdasynParams(), False),
     "class_weights": (ClassWeightsParams(), False),
     "threshold": (None, True),
 }

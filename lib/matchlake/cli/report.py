@@ -103,7 +103,8 @@ def _write_dashboards(config: JobConfig, specs: Sequence[ReportSpec], folder: Pa
     views = {view.name: view.comment for view in fixed_views(config) if not view.has_measures}
     gold = {name: text for name, text in views.items() if name.startswith("gold.")}
     catalog = config.catalog or "main"
-    space = render_genie_space(catalog, gold, metric_views(config.ingest.batch_log), tuple(specs))
+    measured = metric_views(config.ingest.batch_log, config.cluster_tables)
+    space = render_genie_space(catalog, gold, measured, tuple(specs))
     _write(folder / GENIE, space)
     typer.echo(f"{folder}: {len(specs)} dashboard(s) and {GENIE} for the catalog {catalog}")
 

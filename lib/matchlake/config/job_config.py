@@ -191,6 +191,11 @@ class JobConfig(Params):
         return model.feature_set(name)
 
     @property
+    def cluster_tables(self) -> list[str]:
+        """The tables of predictions of the clustering models."""
+        return [each.table for each in self.models.values() if each.task == "clustering"]
+
+    @property
     def chosen_models(self) -> dict[str, ModelParams]:
         """The models of `model_jobs.names`; all without them."""
         names = self.model_jobs.names

@@ -27,61 +27,77 @@ _BLOCK = 512
 _EPSILON = 2.0**-23
 
 
-def nearest_rows(rows: Doubles, k: int, codes: Codes | None = None, penalty: float = 0.0) -> Places:
-    """The places (rows, k) of the other rows nearest to each row, the nearest first.
+def nearest_rows(
+    rows: Doubles,
+    k: int,
+    codes: Codes | None = None,
+    penalty: float = 0.0,
+    chosen: Places | None = None,
+) -> Places:
+    """The places (chosen, k) of the other rows nearest to each of the `chosen` rows; None: to all.
 
-    The squared distance is the Euclidean one plus `penalty` for each of the `codes` (rows, columns)
-    that differ. Of equal distances the smaller place comes first. `k` is below the number of rows.
+    The nearest come first. The squared distance is the Euclidean one plus `penalty` for each of the
+    `codes` (rows, columns) that differ. Of equal distances the smaller place comes first. `k` is
+    below the number of rows.
     """
-    places = np.empty((len(rows), k), np.int64)
-    columns = np.ascontiguousarray(rows.T)
+    asked = np.arange(len(rows)) if chosen is None else chosen
+    places = np.empty((len(asked), k), np.int64)
     labels = np.empty((0, len(rows)), np.int32) if codes is None else np.ascontiguousarray(codes.T)
-    unsure = np.ones(len(rows), np.bool_)
+    unsure = np.ones(len(asked), np.bool_)
     if not len(labels) and rows.shape[1]:
         unsure[:] = False
-        _by_kernel(rows, k, places, unsure)
+        _by_kernel(rows, asked, places, unsure)
     left = np.flatnonzero(unsure)
+    if not len(left):
+        return places
+    columns = np.ascontiguousarray(rows.T)
 
     def compare(start: int) -> None:
-        chosen = left[start : start + _CHUNK]
-        found = np.empty((len(chosen), k), np.int64)
-        _compare(columns, labels, penalty, chosen, found)
-        places[chosen] = found
+        some = left[start : start + _CHUNK]
+        found = np.empty((len(some), k), np.int64)
+        _compare(columns, labels, penalty, asked[some], found)
+        places[some] = found
 
     _in_threads(compare, range(0, len(left), _CHUNK))
     return places
 
 
-def _by_kernel(rows: Doubles, k: int, places: Places, unsure: npt.NDArray[np.bool_]) -> None:
-    """Fills in the places, and marks the rows whose neighbours the kernel cannot tell."""
-    count, columns = rows.shape
-    shifted = rows - (rows.min(axis=0) / 2 + rows.max(axis=0) / 2)
-    largest = float(np.abs(shifted).max())
-    scaled = shifted / largest if largest else shifted
+def _by_kernel(
+    rows: Doubles, chosen: Places, places: Places, unsure: npt.NDArray[np.bool_]
+) -> None:
+    """Fills in the places, and marks the chosen rows whose neighbours the kernel cannot tell."""
+    (count, columns), k = rows.shape, places.shape[1]
+    scaled = rows - (rows.min(axis=0) / 2 + rows.max(axis=0) / 2)
+    largest = float(np.abs(scaled).max())
+    if largest:
+        scaled /= largest
     half = np.square(scaled).sum(axis=1) / 2
     single = np.column_stack([scaled, -half]).astype(np.float32)
     targets = pack_targets(single)
-    queries = np.column_stack([scaled, np.ones(count)]).astype(np.float32)
     wanted = min(k + _SPARE, count - 1)
     # Each product, each sum and the rounding of both factors adds at most this.
     longest = np.sqrt(2 * half.max())
     error = (columns + 4) * _EPSILON * (longest * np.sqrt(2 * half) + half.max())
 
     def search(start: int) -> None:
-        own = np.arange(start, min(start + _CHUNK, count))
+        at = slice(start, start + _CHUNK)
+        own = chosen[at]
         alone = TargetLists(np.arange(len(own) + 1), own.astype(np.int32))
-        best = top_k(queries[own], targets, wanted, alone)
+        queries = np.column_stack([scaled[own], np.ones(len(own))]).astype(np.float32)
+        best = top_k(queries, targets, wanted, alone)
         candidates = np.sort(best.places, axis=1)  # so that a stable sort puts smaller ones first
         apart = np.empty(candidates.shape)
         _measure(rows, own, candidates, apart)
         order = np.argsort(apart, axis=1, kind="stable")[:, :k]
-        places[own] = np.take_along_axis(candidates, order, axis=1)
+        places[at] = np.take_along_axis(candidates, order, axis=1)
         if wanted < count - 1:
-            last = np.take_along_axis(apart, order[:, -1:], axis=1)[:, 0] / (largest or 1.0) ** 2
+            # Divided twice: the square of 1e-300 is 0.
+            unit = largest or 1.0
+            last = np.take_along_axis(apart, order[:, -1:], axis=1)[:, 0] / unit / unit
             beyond = 2 * half[own] - 2 * (best.scores[:, -1] + error[own])
-            unsure[own] = ~(beyond > last)
+            unsure[at] = ~(beyond > last)
 
-    _in_threads(search, range(0, count, _CHUNK))
+    _in_threads(search, range(0, len(chosen), _CHUNK))
 
 
 def _in_threads(work: Callable[[int], None], starts: range) -> None:

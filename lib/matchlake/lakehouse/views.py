@@ -195,7 +195,8 @@ def fixed_views(config: JobConfig) -> tuple[ViewSpec, ...]:
     rated = predicted_ratings_with_titles(config.recommend.clip_range)
     titled = (RECOMMENDATIONS_WITH_TITLES, RELATED_ITEMS_WITH_TITLES, rated)
     left_out = silver_quarantine_views(config)
-    measured = metric_views(config.ingest.batch_log) if has_metric_views() else ()
+    tables = (config.ingest.batch_log, config.cluster_tables)
+    measured = metric_views(*tables) if has_metric_views() else ()
     return (
         *(*streams, *left_out, TOP_ITEMS, USERS_WITH_FEW_RATINGS),
         *(*titled, *wide_views(config), *measured),
@@ -292,10 +293,15 @@ def create_views(
     return [spec.name for spec in specs if lakehouse.create_view(spec)]
 
 
-def publish_views(lakehouse: Lakehouse, config: JobConfig) -> None:
-    """Renews all views where a catalog keeps them; local sessions make their own."""
+def publish_views(
+    lakehouse: Lakehouse, config: JobConfig, names: Collection[str] | None = None
+) -> None:
+    """Renews all views, or those of `names`, where a catalog keeps them.
+
+    Local sessions make their own.
+    """
     if lakehouse.catalog:
-        made = create_views(lakehouse, config)
+        made = create_views(lakehouse, config, names)
         _log.info("views of catalog %s: %s", lakehouse.catalog, ", ".join(made))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from matchlake.errors import InputError, ParameterError
-from matchlake.learners.params import BalanceParams, ClassWeightsParams, SmoteParams
+from matchlake.learners.params import BalanceParams, ClassWeightsParams
 from matchlake.learners.protocol import TrainingData, label_text
 from matchlake.learners.smote import smote
 
@@ -25,9 +25,9 @@ def balanced(
         return data
     if data.label is None:
         raise InputError("balance is for classifications: it needs a label.")
-    if isinstance(params, SmoteParams):
-        return smote(data, params, seed, categories)
-    return replace(data, weights=class_weights(data.label, params))
+    if isinstance(params, ClassWeightsParams):
+        return replace(data, weights=class_weights(data.label, params))
+    return smote(data, params, seed, categories)
 
 
 def class_weights(label: Any, params: ClassWeightsParams) -> Any:

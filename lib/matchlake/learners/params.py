@@ -256,15 +256,40 @@ TrainerParams = Annotated[
 Ratio = Annotated[float, Field(gt=0, le=1)]
 
 
-class SmoteParams(Params):
+class SyntheticRowsParams(Params):
     """Synthetic rows of rare classes, in the training part only."""
 
-    kind: Literal["smote"] = "smote"
     ratio: Ratio | dict[str, Ratio] = 1.0
     """The rows of a class, divided by those of the largest class, at least. One number for all
     classes, or one per class; the other classes stay as they are."""
     neighbors: int = Field(5, ge=1, le=1000)
     """The neighbours of a row, one of which is drawn."""
+
+
+class SmoteParams(SyntheticRowsParams):
+    """Synthetic rows beside all rows of a rare class."""
+
+    kind: Literal["smote"] = "smote"
+
+
+class BorderlineSmoteParams(SyntheticRowsParams):
+    """Synthetic rows beside the rows of a rare class that are in danger.
+
+    Half of their nearest rows or more, but not all, are of other classes.
+    """
+
+    kind: Literal["borderline_smote"] = "borderline_smote"
+    danger_neighbors: int = Field(10, ge=1, le=1000)
+    """The nearest rows of all classes that decide whether a row is in danger."""
+
+
+class AdasynParams(SyntheticRowsParams):
+    """More synthetic rows beside rows whose nearest rows are of other classes.
+
+    The number per row is rounded, so a class may miss its ratio by some rows.
+    """
+
+    kind: Literal["adasyn"] = "adasyn"
 
 
 class ClassWeightsParams(Params):
@@ -276,7 +301,9 @@ class ClassWeightsParams(Params):
     class; classes without one have the weight 1."""
 
 
-BalanceParams = Annotated[SmoteParams | ClassWeightsParams, Field(discriminator="kind")]
+SyntheticRows = SmoteParams | BorderlineSmoteParams | AdasynParams
+"""The kinds of synthetic rows."""
+BalanceParams = Annotated[SyntheticRows | ClassWeightsParams, Field(discriminator="kind")]
 """How the classes of a training part are balanced, by its `kind`."""
 
 

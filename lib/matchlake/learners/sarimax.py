@@ -163,6 +163,12 @@ def forecast_series(
     return Forecast(times, mean, limits[:, 0], limits[:, 1])
 
 
+def exogenous_parameters(params: SarimaxParams, parameters: tuple[float, ...]) -> Doubles:
+    """What one unit of each exogenous column adds to a forecast; they stand behind the trend."""
+    start = len(params.trend.strip("n"))
+    return np.array(parameters[start : start + len(params.exogenous)])
+
+
 def _model(series: Series, params: SarimaxParams) -> Any:
     from statsmodels.tsa.statespace.sarimax import SARIMAX  # noqa: PLC0415 - seconds to import
 

@@ -4,6 +4,10 @@ Numbers are interpolated (Chawla et al. 2002). Categories are those of SMOTE-NC 
 The new category, with all columns of its encoding, is that of most neighbours. In a distance, a
 difference of categories is the median standard deviation of the numeric columns. Random numbers
 depend on the seed, the class and the number of the synthetic row only.
+
+The kinds differ in the rows beside which they put synthetic ones. SMOTE draws among all rows of a
+class. Borderline-SMOTE draws among those in danger (Han et al. 2005). ADASYN gives each row a share
+of its own (He et al. 2008). Nearest rows of all classes decide, one class against the rest.
 """
 
 from collections.abc import Sequence
@@ -18,7 +22,7 @@ from matchlake.engine.counter_rng import uniforms
 from matchlake.engine.neighbors import Codes, Places, nearest_rows
 from matchlake.errors import InputError, ParameterError
 from matchlake.formulas.numpy import rows_with_nan
-from matchlake.learners.params import SmoteParams
+from matchlake.learners.params import AdasynParams, BorderlineSmoteParams, SyntheticRows
 from matchlake.learners.protocol import Matrix, TrainingData, label_text
 
 _STREAMS = 8
@@ -26,6 +30,7 @@ _STREAMS = 8
 _LARGEST = 1e150
 """The largest absolute value whose square is finite in a sum of squares."""
 _BASE, _NEIGHBOR, _STEP, _TIE = range(4)
+_NAMES = {"smote": "SMOTE", "borderline_smote": "Borderline-SMOTE", "adasyn": "ADASYN"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Slots:
 
 def smote(
     data: TrainingData,
-    params: SmoteParams,
+    params: SyntheticRows,
     seed: int,
     categories: Sequence[Sequence[int]] = (),
 ) -> TrainingData:
@@ -53,7 +58,7 @@ def smote(
 
     Args:
         data: Rows with a label and without weights.
-        params: Neighbours, and the number of rows that a class should have.
+        params: The kind, neighbours, and the number of rows that a class should have.
         seed: The same seed and rows give the same synthetic rows.
         categories: For each category the columns of its encoding, such as those of a one-hot
             encoding or a single column of codes. All other columns are numbers; a column of whole
@@ -61,11 +66,11 @@ def smote(
 
     Raises:
         ParameterError: A ratio names a class that does not exist.
-        InputError: A value is missing, infinite or above 1e150, there is no numeric column, or a
-            class has too few rows.
+        InputError: A value is missing, infinite or above 1e150, there is no numeric column, a
+            class has too few rows, or no row of a class has neighbours as the kind needs them.
     """
     slots = Slots.of(data.matrix.shape[1], categories)
-    _check(data, slots)
+    _check(data, slots, _NAMES[params.kind])
     label = np.asarray(data.label)
     values, counts = np.unique(label, return_counts=True)
     wanted = _wanted(values, counts, params)
@@ -75,28 +80,102 @@ def smote(
         if missing <= 0:
             continue
         _check_class(label_text(value), int(count), params.neighbors)
-        own = data.matrix[label == value]
-        parts.append(synthetic_rows(own, missing, params.neighbors, slots, (seed, number)))
-        labels.append(np.full(missing, value, label.dtype))
+        own, key = np.flatnonzero(label == value), (seed, number)
+        base = _bases(data, own, missing, (params, slots, key))
+        parts.append(synthetic_rows(data.matrix[own], base, params.neighbors, slots, key))
+        labels.append(np.full(len(base), value, label.dtype))
     return replace(data, matrix=np.vstack(parts), label=np.concatenate(labels))
 
 
-def synthetic_rows(rows: Matrix, count: int, k: int, slots: Slots, key: tuple[int, int]) -> Matrix:
-    """`count` synthetic rows of one class; `key` is the seed and the number of the class."""
+def _bases(
+    data: TrainingData,
+    own: Places,
+    count: int,
+    chosen: tuple[SyntheticRows, Slots, tuple[int, int]],
+) -> Places:
+    """The row of a class, as a place in `own`, beside which each synthetic row is put."""
+    params, slots, key = chosen
+    every = np.arange(len(own))
+    if isinstance(params, AdasynParams):
+        return np.repeat(every, shares(data, own, count, params.neighbors, slots))
+    if isinstance(params, BorderlineSmoteParams):
+        every = in_danger(data, own, params.danger_neighbors, slots)
+    return drawn(every, count, key)
+
+
+def in_danger(data: TrainingData, own: Places, k: int, slots: Slots) -> Places:
+    """The places in `own` with k / 2 of their k nearest rows or more, but not all, of others."""
+    if k >= data.rows:
+        raise InputError(
+            f"danger_neighbors={k} needs {k + 1} rows, and there are {data.rows}. Choose "
+            f"danger_neighbors at most {data.rows - 1}."
+        )
+    foreign = _foreign_neighbors(data, own, k, slots)
+    found = np.flatnonzero((2 * foreign >= k) & (foreign < k))
+    if not len(found):
+        raise InputError(
+            f"Borderline-SMOTE: no row of the class {_name(data, own)} is in danger: of its {k} "
+            "nearest rows, half or more, but not all, must be of other classes. Choose other "
+            "danger_neighbors, or use balance: {kind: smote}."
+        )
+    return found
+
+
+def shares(data: TrainingData, own: Places, count: int, k: int, slots: Slots) -> Places:
+    """The number of synthetic rows for each row of a class: in all about `count`, rounded."""
+    foreign = _foreign_neighbors(data, own, k, slots)
+    if not foreign.any():
+        raise InputError(
+            f"ADASYN: no row of the class {_name(data, own)} has one of another class among its "
+            f"{k} nearest rows. Choose more neighbors, or use balance: {{kind: smote}}."
+        )
+    found: Places = np.rint(foreign * count / foreign.sum()).astype(np.int64)
+    if not found.any():
+        raise InputError(
+            f"ADASYN: {count} rows for the class {_name(data, own)} are half a row or less for each"
+            f" of its {len(own)} rows. Choose a larger ratio, or use balance: {{kind: smote}}."
+        )
+    return found
+
+
+def drawn(places: Places, count: int, key: tuple[int, int]) -> Places:
+    """`count` of the places, with repetition; `key` is the seed and the number of the class."""
+    chances = uniforms(np.arange(count, dtype=np.uint64), key[0], _STREAMS * key[1] + _BASE)
+    at = np.minimum((chances * len(places)).astype(np.int64), len(places) - 1)
+    return np.asarray(places[at])
+
+
+def _foreign_neighbors(data: TrainingData, own: Places, k: int, slots: Slots) -> Places:
+    """How many of the k nearest rows are of another class, for the rows `own` of one class."""
+    numbers = np.ascontiguousarray(data.matrix[:, slots.numbers])
+    label = np.asarray(data.label)
+    neighbors = nearest_rows(numbers, k, _codes(data.matrix, slots), _penalty(numbers[own]), own)
+    return np.asarray((label[neighbors] != label[own[0]]).sum(axis=1))
+
+
+def _name(data: TrainingData, own: Places) -> str:
+    return label_text(np.asarray(data.label)[own[0]])
+
+
+def synthetic_rows(
+    rows: Matrix, base: Places, k: int, slots: Slots, key: tuple[int, int]
+) -> Matrix:
+    """A synthetic row beside each row `base` of one class.
+
+    `key` is the seed and the number of the class.
+    """
     numbers = np.ascontiguousarray(rows[:, slots.numbers])
     codes = _codes(rows, slots)
-    penalty = float(np.median(numbers.std(axis=0))) ** 2
-    neighbors = nearest_rows(numbers, k, codes, penalty)
+    neighbors = nearest_rows(numbers, k, codes, _penalty(numbers))
     seed, stream = key[0], _STREAMS * key[1]
-    drawn = np.arange(count, dtype=np.uint64)
+    places = np.arange(len(base), dtype=np.uint64)
 
     def uniform(what: int) -> Matrix:
-        return uniforms(drawn, seed, stream + what)
+        return uniforms(places, seed, stream + what)
 
-    base = np.minimum((uniform(_BASE) * len(rows)).astype(np.int64), len(rows) - 1)
     pick = np.minimum((uniform(_NEIGHBOR) * k).astype(np.int64), k - 1)
     other = neighbors[base, pick]
-    made = np.empty((count, rows.shape[1]))
+    made = np.empty((len(base), rows.shape[1]))
     step = uniform(_STEP)[:, None]
     between = numbers[base] + step * (numbers[other] - numbers[base])
     whole = (numbers == np.floor(numbers)).all(axis=0)
@@ -104,10 +183,15 @@ def synthetic_rows(rows: Matrix, count: int, k: int, slots: Slots, key: tuple[in
     made[:, slots.numbers] = between
     if codes is not None:
         for place, group in enumerate(slots.categories):
-            ties = uniforms(drawn, seed, stream + _TIE + (place + 1) * 2**32)
+            ties = uniforms(places, seed, stream + _TIE + (place + 1) * 2**32)
             source = _voted(codes[:, place], neighbors[base], ties)
             made[:, group] = rows[source[:, None], group]
     return made
+
+
+def _penalty(numbers: Matrix) -> float:
+    """What a difference of categories adds to a squared distance."""
+    return float(np.median(numbers.std(axis=0))) ** 2
 
 
 def _codes(rows: Matrix, slots: Slots) -> Codes | None:
@@ -135,7 +219,7 @@ def _voted(codes: npt.NDArray[np.int32], neighbors: Places, ties: Matrix) -> Pla
     return np.asarray(np.take_along_axis(neighbors, at[:, None], axis=1)[:, 0])
 
 
-def _wanted(values: npt.NDArray[Any], counts: Places, params: SmoteParams) -> list[int]:
+def _wanted(values: npt.NDArray[Any], counts: Places, params: SyntheticRows) -> list[int]:
     """The rows that each class should have; never fewer than it has."""
     largest = int(counts.max())
     names = [label_text(value) for value in values]
@@ -150,28 +234,30 @@ def _wanted(values: npt.NDArray[Any], counts: Places, params: SmoteParams) -> li
     ]
 
 
-def _check(data: TrainingData, slots: Slots) -> None:
+def _check(data: TrainingData, slots: Slots, name: str) -> None:
     if data.label is None:
-        raise InputError("SMOTE needs a label.")
+        raise InputError(f"{name} needs a label.")
     if data.weights is not None:
-        raise InputError("SMOTE makes no weights. Use balance: {kind: class_weights}.")
+        raise InputError(f"{name} makes no weights. Use balance: {{kind: class_weights}}.")
     if not slots.numbers:
         raise InputError(
-            "SMOTE interpolates numbers, and there is no numeric feature. Use balance: {kind: "
+            f"{name} interpolates numbers, and there is no numeric feature. Use balance: {{kind: "
             "class_weights} instead."
         )
     missing = rows_with_nan(data.matrix.T)
     if missing.any():
-        names = [name for name, flag in zip(data.columns, missing, strict=True) if flag]
+        names = [each for each, flag in zip(data.columns, missing, strict=True) if flag]
         raise InputError(
-            f"SMOTE takes no missing values, and these features have some: {', '.join(names[:10])}."
-            " Give them another handle_null, such as median, or use balance: {kind: class_weights}."
+            f"{name} takes no missing values, and these features have some: "
+            f"{', '.join(names[:10])}. Give them another handle_null, such as median, or use "
+            "balance: {kind: class_weights}."
         )
     huge = np.asarray((np.abs(data.matrix) > _LARGEST).any(axis=0))
     if huge.any():
-        names = [name for name, flag in zip(data.columns, huge, strict=True) if flag]
+        names = [each for each, flag in zip(data.columns, huge, strict=True) if flag]
         raise InputError(
-            f"SMOTE takes no infinite values, and none above {_LARGEST:g}: {', '.join(names[:10])}."
+            f"{name} takes no infinite values, and none above {_LARGEST:g}: "
+            f"{', '.join(names[:10])}."
         )
 
 

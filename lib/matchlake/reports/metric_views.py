@@ -5,6 +5,8 @@ its meaning in every grouping, because it is computed from sums. Version 0.1 of 
 that open-source Spark 4.2 and Databricks both read.
 """
 
+from collections.abc import Sequence
+
 from matchlake.schemas import (
     INTERACTIONS,
     PREDICTED_RATINGS,
@@ -18,9 +20,20 @@ Measured = tuple[str, str, str]
 """The name of a dimension or measure, its SQL expression, its comment."""
 
 
-def metric_views(batch_log: str) -> tuple[ViewSpec, ...]:
-    """The metric views over the product's tables; conf names `ingest.batch_log`."""
-    return (_ingestion_metrics(batch_log), _recommendation_metrics(), _prediction_metrics())
+def metric_views(batch_log: str, clusters: Sequence[str] = ()) -> tuple[ViewSpec, ...]:
+    """The metric views over the product's tables; conf names `ingest.batch_log`.
+
+    `clusters` are the tables of predictions of the clustering models of conf.
+    """
+    return (
+        *(_ingestion_metrics(batch_log), _recommendation_metrics(), _prediction_metrics()),
+        *map(_cluster_metrics, clusters),
+    )
+
+
+def cluster_metrics_name(table: str) -> str:
+    """The metric view of a table of predictions, if its model is a clustering."""
+    return f"{table}_cluster_metrics"
 
 
 def _ingestion_metrics(batch_log: str) -> ViewSpec:
@@ -100,6 +113,29 @@ def _prediction_metrics() -> ViewSpec:
             ),
         ),
         (_PREDICTED, _RATED),
+    )
+
+
+def _cluster_metrics(table: str) -> ViewSpec:
+    return _metric_view(
+        cluster_metrics_name(table),
+        f"Measures of the clusters in {table}.",
+        table,
+        (
+            ("cluster", "prediction", "Number of the cluster; null for rows without one"),
+            ("model_version", "model_version", "Version of the registered model"),
+        ),
+        (
+            ("members", "count(prediction)", "Rows in the cluster"),
+            ("without_cluster", "count_if(prediction IS NULL)", "Rows without a cluster"),
+            (
+                "mean_distance",
+                "avg(get(distances, prediction))",
+                "Mean distance to the centre of the cluster, in units of the scaled features",
+            ),
+            ("largest_distance", "max(get(distances, prediction))", "The largest such distance"),
+        ),
+        (table,),
     )
 
 

@@ -16,6 +16,18 @@ from matchlake.learners.params import SarimaxParams
 from matchlake.learners.sarimax_frame import SeriesColumns, fit_sarimax
 from matchlake.model_store.forecast_model import FittedSeries, ForecastModel, load_forecast_model
 from matchlake.schemas import MODEL_VERSION, quote_identifier
+from matchlake.training.forecast_importance import (
+    PREDICTION,
+    TIME,
+    TRUTH,
+    drawn_series,
+    exogenous_blocks,
+    exogenous_importance,
+    key_names,
+    key_texts,
+    read_history,
+)
+from matchlake.training.importance import Importance
 from matchlake.training.model_data import cutoff
 from matchlake.training.model_gate import FiguresByModel, comparable_champion, judge
 from matchlake.training.model_params import ModelParams
@@ -38,15 +50,19 @@ class Backtest:
     figures: FiguresByModel
     """The metrics; those of `constant` are of the last value of each series."""
     decision: Decision
+    importances: Mapping[str, Importance]
+    """What shuffles of an exogenous column cost, the most important first."""
 
 
 def backtest(lake: Lakehouse, name: str, params: ModelParams, tracker: Tracker) -> Backtest:
     """Fits every series up to the split, forecasts what follows, and decides on the alias.
 
-    Spark jobs: one for the time of the split, one for the fit, one per model that is compared.
-    Raises SchemaError for missing columns, InputError without test rows, and FitError if no series
-    has a model.
+    Spark jobs: one for the time of the split, one for the fit, one per model that is compared, one
+    for the importance of exogenous columns. Raises SchemaError for missing columns, ParameterError
+    for wrong groups of columns, InputError without test rows, and FitError if no series has a
+    model.
     """
+    exogenous_blocks(_trainer(name, params).exogenous, params.importance.groups)
     version = lake.version(params.rows)
     frame, columns = _rows(lake.read(params.rows, version), name, params)
     time, value = (F.col(quote_identifier(each)) for each in (columns.time, columns.value))
@@ -67,7 +83,29 @@ def backtest(lake: Lakehouse, name: str, params: ModelParams, tracker: Tracker) 
         for each in models
     }
     scored["constant"] = Scored(rows[_NAIVE].to_numpy(), rows[_TRUTH].to_numpy())
-    return Backtest(model, version, *judge(scored, params, without))
+    return Backtest(
+        *(model, version, *judge(scored, params, without)),
+        _importances(model, rows, frame, params),
+    )
+
+
+def _importances(
+    model: ForecastModel, rows: pd.DataFrame, frame: DataFrame, params: ModelParams
+) -> Mapping[str, Importance]:
+    """The importance of the exogenous columns on the compared rows, of some series if many."""
+    if not model.params.exogenous:
+        return {}
+    keys = key_names(model.series)
+    named = {model.time: TIME, _TRUTH: TRUTH, f"{_PREDICTED} model": PREDICTION}
+    chosen = (params.importance.metric or params.deciding_metric, params.importance, params.seed)
+    some = drawn_series(
+        rows[[*keys, *named]].rename(columns=named), keys, chosen[1].rows, params.seed
+    )
+    try:
+        return exogenous_importance(model, some, read_history(frame, model, some), chosen)
+    except InputError as error:
+        _log.warning("the importance of the exogenous columns is not measured: %s", error)
+        return {}
 
 
 def _trainer(name: str, params: ModelParams) -> SarimaxParams:
@@ -133,7 +171,8 @@ def _compared(
     names = [quote_identifier(each) for each in columns.series]
     last = f"max_by({value}, {time}) FILTER (WHERE {value} IS NOT NULL)"
     naive = known.groupBy(*names).agg(F.expr(last).alias(_NAIVE))
-    rows = truth.select(*map(quote_identifier, keys), F.col(value).alias(_TRUTH))
+    texts = key_texts(columns.series)
+    rows = truth.select(*map(quote_identifier, keys), *texts, F.col(value).alias(_TRUTH))
     rows = rows.join(naive, list(columns.series)) if columns.series else rows.crossJoin(naive)
     for name, model in models.items():
         made = model.transform(known).where("prediction IS NOT NULL")

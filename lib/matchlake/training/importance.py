@@ -101,6 +101,12 @@ def permutation_importance(
     )
 
 
+def importance_table(importances: Mapping[str, Importance]) -> pd.DataFrame:
+    """The table of a run: `feature`, `mean` and `spread`."""
+    rows = [(name, each.mean, each.spread) for name, each in importances.items()]
+    return pd.DataFrame(rows, columns=["feature", "mean", "spread"])
+
+
 def shuffled(
     model: ScoringModel,
     frame: pd.DataFrame,
@@ -163,6 +169,15 @@ def column_blocks(
     places: dict[str, list[int]] = {}
     for place, output in enumerate(outputs):
         places.setdefault(output.source, []).append(place)
+    return grouped_blocks(places, _sources(features), groups)
+
+
+def grouped_blocks(
+    places: Mapping[str, Sequence[int]],
+    names: Mapping[str, str],
+    groups: Mapping[str, Sequence[str]],
+) -> dict[str, list[int]]:
+    """The places of each column by its name, and of each group; raises as `column_blocks` does."""
     grouped = [column for columns in groups.values() for column in columns]
     unknown = [column for column in grouped if column not in places]
     if unknown:
@@ -170,11 +185,7 @@ def column_blocks(
     twice = [column for column in grouped if grouped.count(column) > 1]
     if twice:
         raise ParameterError(f"groups: the column {twice[0]} is in two groups.")
-    alone = {
-        names: places[column]
-        for column, names in _sources(features).items()
-        if column not in grouped
-    }
+    alone = {name: list(places[column]) for column, name in names.items() if column not in grouped}
     return alone | {
         name: [place for column in columns for place in places[column]]
         for name, columns in groups.items()

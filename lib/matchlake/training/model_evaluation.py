@@ -15,7 +15,7 @@ from matchlake.io.model_versions import CHALLENGER, Decision
 from matchlake.model_store.scoring_folder import load_scoring_model
 from matchlake.model_store.scoring_model import ScoringModel
 from matchlake.training.cluster_plots import sweep_plots
-from matchlake.training.importance import Importance, column_blocks, shuffled
+from matchlake.training.importance import Importance, column_blocks, importance_table, shuffled
 from matchlake.training.model_data import LABEL
 from matchlake.training.model_gate import FiguresByModel, comparable_champion, judge
 from matchlake.training.model_params import ModelParams
@@ -107,8 +107,7 @@ def tables(trained: Trained, evaluation: Evaluation) -> dict[str, pd.DataFrame]:
     """The tables of a run by file name: importance, and all clusterings of a sweep."""
     found = {}
     if evaluation.importances:
-        rows = [(n, each.mean, each.spread) for n, each in evaluation.importances.items()]
-        found["importance.json"] = pd.DataFrame(rows, columns=["feature", "mean", "spread"])
+        found["importance.json"] = importance_table(evaluation.importances)
     if trained.sweep is not None:
         found["sweep.json"] = trained.sweep.table()
     return found

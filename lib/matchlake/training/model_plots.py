@@ -31,9 +31,14 @@ def model_plots(
         plots = {"residuals.png": _residuals(scored)}
     else:
         plots = {"clusters.png": _clusters(scored)}
-    if any(each.mean for each in importances.values()):
-        plots["importance.png"] = plot_importance(importances)
-    return plots
+    return plots | importance_plots(importances)
+
+
+def importance_plots(importances: Mapping[str, Importance]) -> "dict[str, Figure]":
+    """The plot of the importance by file name; none if no feature has any."""
+    if not any(each.mean for each in importances.values()):
+        return {}
+    return {"importance.png": plot_importance(importances)}
 
 
 def _roc(scored: Scored) -> "Figure":

@@ -1,5 +1,6 @@
 """Each widget of each report shows something; empty tables are said so; metric views."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,12 +9,15 @@ import pytest
 from pyspark.sql import SparkSession
 from tests.support.lakes import forget_tables
 from tests.support.report_tables import report_lake
+from tests.support.sources import ROOT
 
+from matchlake.config import load_config
 from matchlake.errors import ConfigError
 from matchlake.io.delta import Lakehouse
-from matchlake.lakehouse.views import create_views
+from matchlake.lakehouse.job_order import jobs_before
+from matchlake.lakehouse.views import create_views, publish_views, view_names
 from matchlake.reports.catalogue import reports
-from matchlake.reports.metric_views import metric_views
+from matchlake.reports.metric_views import cluster_metrics_name, metric_views
 from matchlake.reports.page import render_page
 from matchlake.reports.reading import problems_of, read_report
 from matchlake.reports.spec import Field, ReportSpec, Widget
@@ -186,3 +190,53 @@ def test_empty_tables_give_a_page_that_says_so(spark: SparkSession, tmp_path: Pa
     forget_tables(spark)
     gone = read_report(lake, specs()["models"])
     assert {each.reason for each in gone} == {"There is no gold.model_history yet."}
+
+
+def test_each_clustering_model_has_a_metric_view(spark: SparkSession, tmp_path: Path) -> None:
+    """Six customers in two clusters, of two versions; one of them has no cluster."""
+    forget_tables(spark)
+    model = {
+        "rows": "gold.customers",
+        "task": "clustering",
+        "keys": ["user_id"],
+        "features": {"age": {"kind": "number"}},
+        "trainer": {"kind": "kmeans", "k": 2},
+        "table": "gold.segments",
+        "comment": "Segments.",
+    }
+    other = model | {"label": "age", "task": "regression", "table": "gold.ages"}
+    other |= {"trainer": {"kind": "sklearn", "estimator": "Ridge"}}
+    other |= {"features": {"visits": {"kind": "number"}}}
+    models = json.dumps({"segments": model, "ages": other})
+    config = load_config("demo", [f"lakehouse={tmp_path}", f"models={models}"], ROOT / "conf")
+    view = cluster_metrics_name("gold.segments")
+    assert view not in view_names(config, ["gold.ages"])
+    assert view in view_names(config, ["gold.segments"])
+    assert cluster_metrics_name("gold.ages") not in view_names(config, ["gold.ages"])
+    assert jobs_before(config, view) == ["score_model"]
+    spark.sql("CREATE SCHEMA IF NOT EXISTS gold")
+    spark.sql("""
+        CREATE VIEW gold.segments AS SELECT * FROM VALUES
+        ('a', 0, array(1D, 9D), '1'), ('b', 0, array(2D, 8D), '1'), ('c', 0, array(6D, 7D), '2'),
+        ('d', 1, array(9D, 0D), '1'), ('e', 1, array(9D, 5D), '2'), ('f', null, null, '2')
+        AS rows(user_id, prediction, distances, model_version)
+    """)
+    publish_views(Lakehouse(spark, "spark_catalog"), config, [view, "gold.ages_cluster_metrics"])
+    measures = ("members", "without_cluster", "mean_distance", "largest_distance")
+    chosen = ", ".join(f"measure({name})" for name in measures)
+    found = spark.sql(f"SELECT cluster, {chosen} FROM {view} GROUP BY cluster ORDER BY cluster")
+    assert [tuple(row) for row in found.collect()] == [
+        (None, 0, 1, None, None),
+        (0, 3, 0, 3.0, 6.0),
+        (1, 2, 0, 2.5, 5.0),
+    ]
+    by_version = spark.sql(
+        f"SELECT model_version, {chosen} FROM {view} GROUP BY model_version ORDER BY 1"
+    )
+    assert [tuple(row) for row in by_version.collect()] == [
+        ("1", 3, 0, 1.0, 2.0),
+        ("2", 2, 1, 5.5, 6.0),
+    ]
+    comments = {each.name: each.description for each in spark.catalog.listColumns(view)}
+    assert comments == dict(metric_views("bronze.ingest_batches", ["gold.segments"])[-1].columns)
+    forget_tables(spark)

@@ -1,4 +1,4 @@
-"""SMOTE and class weights: neighbours by brute force, segments, votes, counts, and refusals."""
+"""SMOTE, its kinds, and class weights: neighbours, segments, votes, counts, and refusals."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,10 +12,18 @@ from sklearn.utils.class_weight import compute_sample_weight
 from matchlake.engine.neighbors import nearest_rows
 from matchlake.errors import InputError, ParameterError
 from matchlake.learners.balance import balanced, row_counts
-from matchlake.learners.params import ClassWeightsParams, LightgbmParams, SklearnParams, SmoteParams
+from matchlake.learners.params import (
+    AdasynParams,
+    BorderlineSmoteParams,
+    ClassWeightsParams,
+    LightgbmParams,
+    SklearnParams,
+    SmoteParams,
+    SyntheticRows,
+)
 from matchlake.learners.protocol import TrainingData
 from matchlake.learners.registry import fit_head
-from matchlake.learners.smote import Slots, smote, synthetic_rows
+from matchlake.learners.smote import Slots, drawn, in_danger, shares, smote, synthetic_rows
 
 RANDOM = np.random.default_rng(11)
 COLUMNS = ("a", "b", "whole", "red", "green", "blue")
@@ -48,7 +56,10 @@ def by_brute_force(rows: Any, k: int, codes: Any = None, penalty: float = 0.0) -
     ids=["plain", "ties", "offset", "scales", "equal", "outlier"],
 )
 def test_neighbours_are_those_of_brute_force(rows: np.ndarray) -> None:
-    assert (nearest_rows(rows, 5) == by_brute_force(rows, 5)).all()
+    expected = by_brute_force(rows, 5)
+    assert (nearest_rows(rows, 5) == expected).all()
+    some = np.array([len(rows) - 1, 3, 50])
+    assert (nearest_rows(rows, 5, chosen=some) == expected[some]).all()
 
 
 def test_neighbours_count_categories() -> None:
@@ -56,6 +67,8 @@ def test_neighbours_count_categories() -> None:
     codes = RANDOM.integers(0, 4, (700, 2)).astype(np.int32)
     expected = by_brute_force(rows, 6, codes, 0.8)
     assert (nearest_rows(rows, 6, codes, 0.8) == expected).all()
+    some = np.arange(0, 700, 9)
+    assert (nearest_rows(rows, 6, codes, 0.8, some) == expected[some]).all()
 
 
 def data(rare: int = 40, seed: int = 0) -> TrainingData:
@@ -119,7 +132,8 @@ def test_a_seed_decides_and_more_rows_begin_with_the_same_ones() -> None:
     assert (one.matrix == again.matrix).all()
     assert (one.matrix != other.matrix).any()
     own, slots = before.matrix[before.label == "rare"], Slots.of(6, CATEGORY)
-    few, many = (synthetic_rows(own, count, 5, slots, (1, 1)) for count in (20, 50))
+    bases = (drawn(np.arange(len(own)), count, (1, 1)) for count in (20, 50))
+    few, many = (synthetic_rows(own, base, 5, slots, (1, 1)) for base in bases)
     assert (few == many[:20]).all()
 
 
@@ -148,6 +162,125 @@ def test_what_cannot_be_balanced_is_refused(
     groups = CATEGORY if changed.get("numbers", True) else [(0,), (1,), (2,), (3, 4, 5)]
     with pytest.raises((InputError, ParameterError), match=message):
         smote(before, params, 1, groups)
+
+
+def overlapping(classes: int) -> TrainingData:
+    """Classes of 400, 60 and 40 rows, the rare ones at the edge of the frequent one."""
+    random = np.random.default_rng(classes)
+    label = np.repeat(np.arange(classes), [400, 60, 40][:classes])
+    matrix = random.normal(size=(len(label), 4)) * [1.0, 3.0, 0.5, 1.0]
+    matrix[:, 0] += 2.0 * label
+    order = random.permutation(len(label))
+    return TrainingData(matrix[order], ("a", "b", "c", "d"), label[order])
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("neighbors", [5, 10])
+def test_rows_in_danger_are_those_of_imbalanced_learn(classes: int, neighbors: int) -> None:
+    from imblearn.over_sampling import BorderlineSMOTE  # noqa: PLC0415
+
+    before = overlapping(classes)
+    theirs = BorderlineSMOTE(m_neighbors=neighbors, random_state=1)
+    labels = theirs.fit_resample(before.matrix, before.label)[1]
+    slots = Slots.of(4, ())
+    for rare in range(1, classes):
+        own = np.flatnonzero(before.label == rare)
+        found = own[in_danger(before, own, neighbors, slots)]
+        assert found.tolist() == theirs.in_danger_indices[rare].tolist()
+        assert 0 < len(found) < len(own)
+    made = smote(before, BorderlineSmoteParams(danger_neighbors=neighbors), 1)
+    assert np.bincount(np.asarray(made.label)).tolist() == np.bincount(labels).tolist()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("ratio", [1.0, 0.3])
+def test_adasyn_makes_as_many_rows_beside_each_row_as_imbalanced_learn(
+    classes: int, ratio: float
+) -> None:
+    from imblearn.over_sampling import ADASYN  # noqa: PLC0415
+
+    before = overlapping(classes)
+    wanted = {rare: int(400 * ratio) for rare in range(1, classes)}
+    # With steps of 0, a synthetic row is the row beside which it is made.
+    theirs = ADASYN(sampling_strategy=wanted, random_state=_NoSteps(1))
+    expected, labels = theirs.fit_resample(before.matrix, before.label)
+    made = smote(before, AdasynParams(ratio=ratio), 1)
+    for rare, count in wanted.items():
+        own = np.flatnonzero(before.label == rare)
+        found = shares(before, own, count - len(own), 5, Slots.of(4, ()))
+        behind = expected[before.rows :][labels[before.rows :] == rare]
+        assert found.tolist() == [
+            int((behind == before.matrix[row]).all(axis=1).sum()) for row in own
+        ]
+        assert int((made.label == rare).sum()) == len(own) + found.sum()
+
+
+class _NoSteps(np.random.RandomState):
+    def uniform(self, *_: Any, size: Any = None) -> Any:
+        return np.zeros(size)
+
+
+@pytest.mark.parametrize("params", [BorderlineSmoteParams(), AdasynParams()], ids=["border", "ada"])
+def test_kinds_of_smote_put_rows_beside_chosen_ones_only(params: SyntheticRows) -> None:
+    """With one neighbour, each synthetic row lies between a chosen row and the nearest one."""
+    before = data(rare=60, seed=4)
+    params = params.model_copy(update={"neighbors": 1})
+    own = np.flatnonzero(before.label == "rare")
+    after = balanced(before, params, 3, CATEGORY)
+    again = balanced(before, params, 3, CATEGORY)
+    made = after.matrix[before.rows :]
+    assert (again.matrix == after.matrix).all()
+    assert (after.matrix[: before.rows] == before.matrix).all()
+    assert set(after.label[before.rows :]) == {"rare"}
+    assert (made[:, 3:].sum(axis=1) == 1).all()
+    codes = before.matrix[:, 3:].argmax(axis=1).astype(np.int32)[:, None]
+    numbers = before.matrix[:, :3]
+    penalty = np.median(numbers[own].std(axis=0)) ** 2
+    k = params.danger_neighbors if isinstance(params, BorderlineSmoteParams) else 1
+    foreign = (before.label[by_brute_force(numbers, k, codes, penalty)] != "rare").sum(axis=1)[own]
+    is_border = isinstance(params, BorderlineSmoteParams)
+    chosen = (2 * foreign >= k) & (foreign < k) if is_border else foreign > 0
+    assert 0 < chosen.sum() < len(own)
+    nearest = by_brute_force(numbers[own], 1, codes[own], penalty)[:, 0]
+    ends = [(numbers[own[i], :2], numbers[own[nearest[i]], :2]) for i in np.flatnonzero(chosen)]
+    assert all(any(_is_between(row[:2], *end) for end in ends) for row in made)
+
+
+@pytest.mark.parametrize(
+    ("shift", "params", "message"),
+    [
+        (0.0, BorderlineSmoteParams(danger_neighbors=340), "needs 341 rows, and there are 340"),
+        (0.0, BorderlineSmoteParams(neighbors=40), "neighbors=40 needs 41 rows of a class"),
+        (0.0, AdasynParams(neighbors=40), "neighbors=40 needs 41 rows of a class"),
+        (1e6, BorderlineSmoteParams(), "no row of the class rare is in danger"),
+        (1e6, AdasynParams(), "no row of the class rare has one of another class among its 5"),
+        (0.0, AdasynParams(ratio=41 / 300), "1 rows for the class rare are half a row or less"),
+        (np.nan, BorderlineSmoteParams(), "Borderline-SMOTE takes no missing values"),
+        (np.nan, AdasynParams(), "ADASYN takes no missing values, .*: a. Give them another"),
+        (np.inf, AdasynParams(), "ADASYN takes no infinite values, and none above 1e.150: a"),
+        (-1e200, BorderlineSmoteParams(), "Borderline-SMOTE takes no infinite values"),
+        (0.0, AdasynParams(ratio={"rear": 1.0}), "no class 'rear'. Did you mean rare"),
+    ],
+)
+def test_what_a_kind_of_smote_cannot_balance_is_refused(
+    shift: float, params: SyntheticRows, message: str
+) -> None:
+    before = data()
+    before.matrix[before.label == "rare", 0] += shift
+    with pytest.raises((InputError, ParameterError), match=message):
+        balanced(before, params, 1, CATEGORY)
+
+
+@pytest.mark.parametrize("params", [BorderlineSmoteParams(), AdasynParams()], ids=["border", "ada"])
+def test_kinds_of_smote_take_equal_rows_and_hard_scales(params: SyntheticRows) -> None:
+    random = np.random.default_rng(3)
+    for scale in ([0.0, 0.0], [1e-300, 1e-300], [1e140, 1e-200]):
+        label = np.repeat([0, 1], [200, 30])[random.permutation(230)]
+        before = TrainingData(random.integers(0, 3, (230, 2)) * scale, ("a", "b"), label)
+        found = smote(before, params, 1)
+        assert np.isfinite(found.matrix).all()
+        assert found.rows > before.rows
+        assert not (found.label[230:] == 0).any()
 
 
 def test_class_weights_are_those_of_scikit_learn_and_reach_the_estimators() -> None:
