@@ -94,11 +94,13 @@ def _rgb(image: Image.Image) -> Image.Image | None:
     """The image in RGB; None for pixels without a known range."""
     image.load()
     if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
+        values = np.array(image, np.int32)
         if values.min() < 0 or values.max() > _MAX_16_BIT:
             return None
-        eight_bit = (values * 255 + _MAX_16_BIT // 2) // _MAX_16_BIT
-        return Image.fromarray(eight_bit.astype(np.uint8)).convert("RGB")
+        values *= 255  # in place, because an image may fill the memory of a task
+        values += _MAX_16_BIT // 2
+        values //= _MAX_16_BIT
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         transparent = image.convert("RGBA")
         canvas = Image.new("RGBA", transparent.size, _WHITE)

@@ -12,30 +12,30 @@ The table has one row per file, with the embedding or with the error. A crash do
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
 
-import numpy as np
-import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from matchlake.errors import ReconciliationError, SourceError
 from matchlake.ingest.files.discovery import LakeFile, files_at
 from matchlake.ingest.images.backbone import BackboneSpec, dimensions, model_hash, open_backbone
-from matchlake.ingest.images.decode import DecodedImage, ImageError, decode
+from matchlake.ingest.images.decode import ImageError
 from matchlake.ingest.images.params import ImageSource, ImagesParams
 from matchlake.ingest.images.tables import embedding_column, image_features, image_table
+from matchlake.ingest.images.task import ROW, EmbedTask, file_name
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import read_properties, set_properties
 from matchlake.schemas import ITEM_ID
 
 _log = logging.getLogger(__name__)
+
+ListedErrors = Mapping[str, tuple[ImageError, str]]
+"""The files that are not read, by URL, with error code and message."""
 
 _AT_ONCE = 1000
 """Files per commit, which limits what a crash repeats, and the length of statements."""
@@ -48,74 +48,6 @@ _LISTED = (
     ImageError.TOO_MANY_BYTES,
 )
 """The errors that the list of files shows; these files are not read."""
-_RESULT = (
-    "file STRING, item_id STRING, size BIGINT, modified_at TIMESTAMP, format STRING, mode STRING,"
-    " width INT, height INT, is_animated BOOLEAN, embedding ARRAY<FLOAT>, device STRING,"
-    " error_code STRING, error_message STRING"
-)
-_TYPES = {
-    "file": pa.string(),
-    "item_id": pa.string(),
-    "size": pa.int64(),
-    "modified_at": None,  # as it came
-    "format": pa.string(),
-    "mode": pa.string(),
-    "width": pa.int32(),
-    "height": pa.int32(),
-    "is_animated": pa.bool_(),
-    "embedding": pa.list_(pa.float32()),
-    "device": pa.string(),
-    "error_code": pa.string(),
-    "error_message": pa.string(),
-}
-
-
-@dataclass(frozen=True)
-class EmbedTask:
-    """The function of `mapInArrow`: rows of files with their content -> rows of the table."""
-
-    source: ImageSource
-    backbone: BackboneSpec
-
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Embeds some images at a time, so that few decoded images are in memory."""
-        size = self.backbone.batch_size
-        for batch in batches:
-            for at in range(0, batch.num_rows, size):
-                yield self._embedded(batch.slice(at, size))
-
-    def _embedded(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        model, steps = open_backbone(self.backbone), self.source.preprocessing
-        limit = self.source.max_pixels
-        images = [
-            decode(data.as_buffer().to_pybytes(), limit, model.side, steps)
-            for data in rows["content"]
-        ]
-        at = [row for row, image in enumerate(images) if image.pixels is not None]
-        vectors: list[np.ndarray[Any, np.dtype[np.float32]] | None] = [None] * len(images)
-        if at:
-            found = model.embed(np.stack([images[row].pixels for row in at]))
-            for row, vector in zip(at, found, strict=True):
-                if np.isfinite(vector).all():
-                    vectors[row] = vector
-                else:
-                    text = "the model gives infinite numbers, or none"
-                    images[row] = images[row].rejected(ImageError.NOT_FINITE, text)
-        files = rows["file"].to_pylist()
-        columns: dict[str, Any] = {
-            **{name: [getattr(image, name) for image in images] for name in DecodedImage._fields},
-            "file": files,
-            "item_id": [self.source.key_of(file_name(file)) for file in files],
-            "size": rows["size"],
-            "modified_at": rows["modified_at"],
-            "embedding": vectors,
-            "device": [None if vector is None else model.device for vector in vectors],
-        }
-        arrays = [
-            columns[name] if isinstance(columns[name], pa.Array) else pa.array(columns[name], kind)
-            for name, kind in _TYPES.items()
-        ]
-        return pa.RecordBatch.from_arrays(arrays, list(_TYPES))
 
 
 @dataclass(frozen=True)
@@ -149,6 +81,7 @@ class ImageLoad:
         counts: Counter[str] = Counter()
         for at in range(0, len(waiting), _AT_ONCE):
             counts += self._write(waiting[at : at + _AT_ONCE], errors, now)
+            _log.info("%s: %d of %d new file(s)", self.name, counts.total(), len(waiting))
         if self.source.features_table:
             self._write_features(numbers)
         self._tell(counts)
@@ -163,9 +96,7 @@ class ImageLoad:
             *(source.preprocessing, self.params.batch_size),
         )
 
-    def _waiting(
-        self, files: Sequence[LakeFile], errors: Mapping[str, tuple[ImageError, str]]
-    ) -> list[LakeFile]:
+    def _waiting(self, files: Sequence[LakeFile], errors: ListedErrors) -> list[LakeFile]:
         """The files without a row for what they are now."""
         columns = ("file", "size", "modified_at", "model_hash", "settings_hash", "error_code")
         rows = self.lakehouse.read(self.source.table).select(*columns).collect()
@@ -184,7 +115,7 @@ class ImageLoad:
     def _write(
         self,
         files: Sequence[LakeFile],
-        errors: Mapping[str, tuple[ImageError, str]],
+        errors: ListedErrors,
         now: datetime,
     ) -> Counter[str]:
         """Replaces the rows of some files in one commit; returns the counts of the new rows."""
@@ -199,8 +130,8 @@ class ImageLoad:
         frame = self._rejected(rejected, errors)
         if fit:
             frame = frame.unionByName(self._embedded(fit))
-        names, keys = [f.file for f in files], [self.source.key_of(file_name(f.file)) for f in fit]
-        is_of_files = F.col("file").isin(names)
+        keys = [self._key(file, errors) for file in files]
+        is_of_files = F.col("file").isin([file.file for file in files])
         # A deleted file leaves its row, which goes when another file has the item.
         replaced = is_of_files | F.col(ITEM_ID).isin([key for key in keys if key is not None])
         rows = frame.withColumns(made_by).select(spec.column_names)
@@ -215,18 +146,19 @@ class ImageLoad:
             )
         return counts
 
-    def _rejected(
-        self, files: Sequence[LakeFile], errors: Mapping[str, tuple[ImageError, str]]
-    ) -> DataFrame:
+    def _key(self, file: LakeFile, errors: ListedErrors) -> str | None:
+        """The item of a file; None if it has none, or another file has the item."""
+        is_duplicate = errors.get(file.file, (None,))[0] is ImageError.DUPLICATE_KEY
+        return None if is_duplicate else self.source.key_of(file_name(file.file))
+
+    def _rejected(self, files: Sequence[LakeFile], errors: ListedErrors) -> DataFrame:
         """The rows of files that are not read."""
         rows = []
         for file in files:
             code, message = errors[file.file]
-            is_keyed = code not in (ImageError.NO_KEY, ImageError.DUPLICATE_KEY)
-            key = self.source.key_of(file_name(file.file)) if is_keyed else None
-            facts = (file.file, key, file.size, file.modified_at)
+            facts = (file.file, self._key(file, errors), file.size, file.modified_at)
             rows.append((*facts, *[None] * 7, str(code), message))
-        return self.lakehouse.spark.createDataFrame(rows, _RESULT)
+        return self.lakehouse.spark.createDataFrame(rows, ROW)
 
     def _embedded(self, files: Sequence[LakeFile]) -> DataFrame:
         """The rows of files that are read. Lazy.
@@ -244,7 +176,7 @@ class ImageLoad:
                 "content",
             )
         )
-        return content.mapInArrow(EmbedTask(self.source, self.backbone), _RESULT)
+        return content.mapInArrow(EmbedTask(self.source, self.backbone), ROW)
 
     def _write_features(self, numbers: int) -> None:
         """Replaces the features by those of all images of this model, if the table has changed."""
@@ -280,11 +212,6 @@ class ImageLoad:
             _log.log(level, text, self.name, self.params.device)
         for code in sorted(set(counts) - {"cpu", "cuda"}):
             _log.warning("%s: %d file(s) are quarantined: %s", self.name, counts[code], code)
-
-
-def file_name(file: str) -> str:
-    """The name of a file without its folders, from its URL."""
-    return unquote(file).rpartition("/")[2]
 
 
 def listed_errors(

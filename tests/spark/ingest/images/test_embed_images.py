@@ -100,7 +100,7 @@ def test_embed_images_every_file_is_an_embedding_or_a_reason(
     kept = {
         "1": covers.add("1.png", noise(1)),
         "2": covers.add("2 [a]*.bmp", noise(2)),
-        "3": covers.add("3.png", Image.new("CMYK", (8, 8), (20, 200, 90, 9)).convert("RGB")),
+        "3": covers.add("3.tif", Image.new("CMYK", (8, 8), (20, 200, 90, 9))),
         "4": covers.add("4.gif", noise(4).convert("P")),
         "5": np.full((8, 8, 3), 7),
         "6": covers.add("6.gif", noise(6).convert("L"), save_all=True, append_images=[noise(7)]),
@@ -189,7 +189,7 @@ def test_embed_images_embeds_only_what_is_new_or_changed(covers: Covers) -> None
 
 def test_embed_images_refuses_before_it_reads(covers: Covers, tmp_path: Path) -> None:
     covers.run()  # a folder without files gives a warning
-    with pytest.raises(SourceError, match="No file .* images.sources.covers is required"):
+    with pytest.raises(SourceError, match=r"No file .* images\.sources\.covers is required"):
         covers.run(required=True)
     covers.add("1.png", noise(1))
     for keys, told in (
