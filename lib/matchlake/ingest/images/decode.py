@@ -13,8 +13,9 @@ from matchlake.ingest.images.params import Preprocessing
 
 Pixels = npt.NDArray[np.uint8]
 
-_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 """The formats that are read. Others of Pillow start programs (EPS) or hold no photographs."""
+Image.init()  # without it, Pillow knows the most frequent formats only
 _OPAQUE = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
 _WHITE = (255, 255, 255, 255)
 _MAX_16_BIT = 65535
