@@ -80,8 +80,8 @@ def _expanded(name: Any, feature: Any) -> Iterator[tuple[Any, Any]]:
     first, last = int(found[2]), int(found[3])
     if first > last:
         raise ValueError(f"{name}: the range begins after its end")
-    has_column = "column" in feature if isinstance(feature, Mapping) else feature.column
-    if has_column:
+    is_mapping = isinstance(feature, Mapping)
+    if feature.get("column") if is_mapping else getattr(feature, "column", None):
         raise ValueError(f"{name}: features of a range read the columns with their own names")
     for number in range(first, last + 1):
         yield f"{found[1]}{number}", feature
