@@ -133,5 +133,8 @@ def shorter_side(side: int, steps: Preprocessing) -> int:
 def normalized(pixels: Pixels, steps: Preprocessing) -> npt.NDArray[np.float32]:
     """Pixels [n, side, side, 3] as the numbers that a model expects, in the same layout."""
     ordered = pixels[..., ::-1] if steps.channels == "bgr" else pixels
-    values = ordered.astype(np.float32) / np.float32(255)
-    return (values - np.asarray(steps.mean, np.float32)) / np.asarray(steps.std, np.float32)
+    values: npt.NDArray[np.float32] = ordered.astype(np.float32)
+    values /= np.float32(255)
+    values -= np.asarray(steps.mean, np.float32)
+    values /= np.asarray(steps.std, np.float32)
+    return values

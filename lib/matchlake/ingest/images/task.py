@@ -53,11 +53,11 @@ class EmbedTask:
         model, steps = open_backbone(self.backbone), self.source.preprocessing
         limit = self.source.max_pixels
         images = [decode(data.as_py(), limit, model.side, steps) for data in rows["content"]]
-        at = [row for row, image in enumerate(images) if image.pixels is not None]
+        squares = {row: each.pixels for row, each in enumerate(images) if each.pixels is not None}
         vectors: list[np.ndarray[Any, np.dtype[np.float32]] | None] = [None] * len(images)
-        if at:
-            found = model.embed(np.stack([images[row].pixels for row in at]))
-            for row, vector in zip(at, found, strict=True):
+        if squares:
+            found = model.embed(np.stack(list(squares.values())))
+            for row, vector in zip(squares, found, strict=True):
                 if np.isfinite(vector).all():
                     vectors[row] = vector
                 else:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from tests.support.backbones import pooled
 
 from matchlake.features.feature_set import FeatureSet
@@ -25,6 +26,7 @@ def covers(rng: np.random.Generator) -> np.ndarray[tuple[int, ...], np.dtype[np.
     return (colours + noise).astype(np.uint8)
 
 
+@pytest.mark.soak
 def test_embeddings_predict_items_without_ratings(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     path, pictures = str(tmp_path / "m.onnx"), covers(rng)
