@@ -144,8 +144,12 @@ def test_embed_images_every_file_is_an_embedding_or_a_reason(
     assert "covers: embedded 7 on cpu + 8 quarantined into bronze.cover_images" in told
     once = "covers: device is auto, but onnxruntime finds no GPU: the model runs on the CPU"
     assert told.count(once) == 1
+    versions = covers.versions
+    covers.run()
+    assert covers.versions == versions, "a second run writes nothing"
 
 
+@pytest.mark.soak
 def test_embed_images_embeds_only_what_is_new_or_changed(covers: Covers) -> None:
     for number in range(1, 4):
         covers.add(f"{number}.png", noise(number))
