@@ -90,7 +90,7 @@ lock: .uv/bin/uv  ## resolves the requirement locks again, after a change of pyp
 		-o requirements-bench.lock
 	printf '%s\n' $(RUNTIME) | $(COMPILE) pyproject.toml --extra spark --extra dev \
 		-c /dev/stdin -o requirements-runtime.lock
-	$(COMPILE) pyproject.toml --extra models --extra online --extra search --extra telemetry \
+	$(COMPILE) pyproject.toml --extra images --extra models --extra online --extra search --extra telemetry \
 		-c requirements-runtime.lock -o requirements-job.lock
 	printf '%s\n' $(DEEP) | $(COMPILE) - -c requirements.lock -o requirements-deep.lock
 	printf '%s\n' $(TORCH) | $(COMPILE) - -c requirements.lock -o requirements-torch.lock

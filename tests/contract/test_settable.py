@@ -25,7 +25,8 @@ SETTABLE = set(
     reconcile.streams reconcile.rebuild
     replay.stream replay.error_codes replay.since replay.fix
     erase.user_id erase.include_unparsed_matches erase.delete_model_versions
-    silver.rebuild_from silver.until lake.reload profile.bins profile.top
+    silver.rebuild_from silver.until lake.reload
+    images.device images.batch_size profile.bins profile.top
     train.als.feedback train.als.rank train.als.iterations train.als.regularization train.als.alpha
     train.als.weight_scale train.als.unobserved_weight train.als.nu train.als.init_std
     train.als.objective
@@ -80,7 +81,7 @@ FIXED = set(
     silver.tables silver.interactions.sources silver.interactions.aggregation
     silver.interactions.half_life_days silver.interactions.reference_time
     lake.folder lake.quarantine lake.file_log lake.file_discovery lake.sources
-    lake.max_line_bytes lake.max_unpacked_bytes
+    lake.max_line_bytes lake.max_unpacked_bytes images.sources
     features.folder features.tables profile.tables training_sets storage.accounts
     tracking.uri tracking.registry tracking.experiment tracking.model tracking.staging
     score_events.streams score_events.check_seconds

@@ -11,6 +11,7 @@ from matchlake.deploy.params import DeployParams
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.params import FeaturesParams
 from matchlake.ingest.files.params import LakeParams
+from matchlake.ingest.images.params import ImagesParams
 from matchlake.ingest.params import (
     EraseParams,
     IngestParams,
@@ -71,6 +72,8 @@ class JobConfig(Params):
     silver: SilverParams = SilverParams()
     """The tables that `build_silver` writes."""
     lake: LakeParams = LakeParams()
+    images: ImagesParams = ImagesParams()
+    """The images that `embed_images` embeds."""
     features: FeaturesParams = FeaturesParams()
     """The feature tables that `build_features` writes."""
     profile: ProfileParams = ProfileParams()
@@ -128,6 +131,8 @@ class JobConfig(Params):
         for name, source in self.lake.sources.items():
             _check_plain(name, "source")
             check_below(source.path)
+        for name in self.images.sources:
+            _check_plain(name, "source")
         return self
 
     @model_validator(mode="after")

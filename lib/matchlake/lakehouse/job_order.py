@@ -40,6 +40,7 @@ def tables_read(config: JobConfig) -> dict[str, list[str]]:
     by_job = {
         "ingest_events": [],
         "load_lake": [],
+        "embed_images": [],
         "build_silver": [
             *(spec.stream.table for spec in silver),
             *(each.silver.silver.table for each in (events.sources.values() if events else ())),

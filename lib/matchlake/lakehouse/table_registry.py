@@ -3,6 +3,7 @@
 from matchlake.config import JobConfig
 from matchlake.features.feature_tables import FEATURE_COUNTS, FEATURE_SETS, FEATURE_VOCABULARY
 from matchlake.ingest.files.tables import lake_files, lake_quarantine, lake_table
+from matchlake.ingest.images.tables import image_features, image_table
 from matchlake.ingest.silver import silver_specs
 from matchlake.ingest.streams.audit_table import batch_log_table
 from matchlake.ingest.tables import stream_table
@@ -21,8 +22,8 @@ from matchlake.training.scoring import TABLES as ANSWERS
 def declared_tables(config: JobConfig) -> dict[str, TableSpec]:
     """Every table that the jobs write, by name, with its comment and `written_by`.
 
-    Feature tables, training sets and tables of predictions have no columns here: these follow from
-    what the job reads.
+    Feature tables (also those of images), training sets and tables of predictions have no columns
+    here: these follow from what the job reads.
     """
     specs = [
         *map(stream_table, config.streams.values()),
@@ -30,6 +31,8 @@ def declared_tables(config: JobConfig) -> dict[str, TableSpec]:
         *map(lake_table, config.lake.sources.values()),
         lake_quarantine(config.lake.quarantine),
         lake_files(config.lake.file_log),
+        *map(image_table, config.images.sources.values()),
+        *(image_features(each) for each in config.images.sources.values() if each.features_table),
         *(silver.spec() for silver in silver_specs(config.silver, config.streams).values()),
         *([INTERACTIONS] if config.silver.interactions else []),
         *(

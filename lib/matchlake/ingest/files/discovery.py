@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from py4j.protocol import Py4JError
 from pyspark.errors import AnalysisException, PySparkException
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from matchlake.errors import ConfigError, SourceError
@@ -120,16 +120,7 @@ class LakeFiles:
 
     def listed(self) -> list[LakeFile]:
         """The files that exist now, by name, without hidden ones (names with `.` or `_` first)."""
-        try:
-            there = self.lakehouse.spark.read.format(_FORMAT).load(self.pattern)
-        except AnalysisException as error:
-            if error.getCondition() != "PATH_NOT_FOUND":
-                raise
-            return []
-        files = {row["file"]: LakeFile(*row) for row in _facts(there).collect()}
-        # Empty files have no row.
-        names = [re.sub("^file:/+", "file:/", name) for name in there.inputFiles()]
-        return [files.get(name, LakeFile(name, 0, _NO_TIME)) for name in sorted(names)]
+        return files_at(self.lakehouse.spark, self.pattern)
 
     def known(self) -> dict[str, Any]:
         """The rows of the source in the log, by file."""
@@ -249,6 +240,20 @@ class LakeFiles:
         rows = [tuple(entry.get(name) for name in spec.column_names) for entry in entries]
         frame = self.lakehouse.frame(rows, spec)
         self.lakehouse.merge(frame, spec, retry_on_conflict=True)
+
+
+def files_at(spark: SparkSession, pattern: str) -> list[LakeFile]:
+    """The files of a pattern, by name, without hidden ones (names with `.` or `_` first)."""
+    try:
+        there = spark.read.format(_FORMAT).load(pattern)
+    except AnalysisException as error:
+        if error.getCondition() != "PATH_NOT_FOUND":
+            raise
+        return []
+    files = {row["file"]: LakeFile(*row) for row in _facts(there).collect()}
+    # Empty files have no row.
+    names = [re.sub("^file:/+", "file:/", name) for name in there.inputFiles()]
+    return [files.get(name, LakeFile(name, 0, _NO_TIME)) for name in sorted(names)]
 
 
 def _as_glob(path: str) -> str:

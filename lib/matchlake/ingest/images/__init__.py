@@ -1,0 +1,1 @@
+"""From image files of the lake to embeddings, by an ONNX model."""
