@@ -118,7 +118,10 @@ def test_every_cluster_keeps_logins_out_of_plans_as_the_local_session_does(
 ) -> None:
     for job in bundle["prod"].jobs.values():
         for cluster in job.get("job_clusters", []):
-            assert cluster["new_cluster"]["spark_conf"] == _REDACTION, job["name"]
+            conf = dict(cluster["new_cluster"]["spark_conf"])
+            real_time = conf.pop("spark.databricks.streaming.realTimeMode.enabled", None)
+            assert conf == _REDACTION, job["name"]
+            assert (real_time == "true") == (job["name"] in ("score_events", "smoke"))
 
 
 def test_production_is_seen_by_engineers_and_changed_by_its_principal_alone(

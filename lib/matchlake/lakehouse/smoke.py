@@ -46,7 +46,7 @@ def outcome_table(outcomes: Sequence[Outcome]) -> str:
     """The outcomes as a table of text."""
     table = Table(box=None, pad_edge=False)
     for name in ("check", "answer", "found", "what to do"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=name in ("check", "answer"))
     for each in outcomes:
         table.add_row(*map(Text, each))
     console = Console(file=io.StringIO(), width=_WIDTH, color_system=None)

@@ -187,9 +187,7 @@ def grants(*known: str) -> Callable[[str], Any]:
 def test_grants_are_read_and_principals_looked_for() -> None:
     at, undo = workspace(catalog="matchlake_dev"), ExitStack()
     at.lakehouse.spark.sql.side_effect = grants("analysts")  # type: ignore[attr-defined]
-    assert try_grants(at, undo) == (
-        "4 grants on catalog and schemas; principals of grants.sql exist: analysts"
-    )
+    assert try_grants(at, undo) == ("4 grants; principals of grants.sql exist: analysts")
     at.lakehouse.spark.sql.side_effect = grants()  # type: ignore[attr-defined]
     with pytest.raises(WorkspaceError, match=r"grants.sql names analysts: no such group or user"):
         try_grants(at, undo)
