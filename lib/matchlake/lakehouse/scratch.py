@@ -38,29 +38,23 @@ def scratch_table(name: str, *, is_full: bool = False) -> TableSpec:
 
 def create_until(lake: "Lakehouse", spec: TableSpec, undo: ExitStack) -> bool:
     """Creates a table, which `undo` drops; returns False if its schema is new, and dropped too."""
-    schema = lake.name(spec.name).rpartition(".")[0]
+    name, path = lake.name(spec.name), lake.path(spec.name)
+    schema = name.rpartition(".")[0]
     was_there = bool(lake.spark.catalog.databaseExists(schema))
     # Local schemas last for a session. Only Unity Catalog knows whether one is empty.
     is_new = not was_there and lake.catalog not in LOCAL_CATALOGS
     if is_new:
         undo.callback(lake.spark.sql, f"DROP SCHEMA IF EXISTS {schema} RESTRICT")
-    undo.callback(_drop, lake, spec.name)
+    if path:
+        scratch_folder(path, undo)
+    undo.callback(lake.spark.sql, f"DROP TABLE IF EXISTS {name}")
     lake.create(spec)
     return not is_new
 
 
-def _drop(lake: "Lakehouse", table: str) -> None:
-    lake.spark.sql(f"DROP TABLE IF EXISTS {lake.name(table)}")
-    path = lake.path(table)
-    if path:
-        remove_folder(Path(path))
-        with suppress(OSError):  # the folder of a schema with other tables stays
-            Path(path).parent.rmdir()
-
-
-def scratch_folder(folder: str, name: str, undo: ExitStack) -> Path:
+def scratch_folder(folder: str, undo: ExitStack) -> Path:
     """A folder that nobody made yet; it and the missing folders above it go with `undo`."""
-    path = Path(folder) / name
+    path = Path(folder)
     for above in reversed([each for each in path.parents if not each.exists()]):
         undo.callback(_remove_if_empty, above)
     undo.callback(remove_folder, path)

@@ -90,9 +90,10 @@ def _answer(check: Check, at: Workspace, undo: ExitStack) -> Outcome:
 
 def _safe(message: Exception | str) -> str:
     """The first line of a message, without secrets, and cut to a readable length."""
-    text = masked(str(message)).strip() or type(message).__name__
+    text = masked(str(message)).strip() or repr(message)
     kind = secret_kind(text)
     if kind:
-        return f"{type(message).__name__}; its message holds {kind} and is not shown"
+        name = type(message).__name__ if isinstance(message, Exception) else "A text"
+        return f"{name}: it holds {kind} and is not shown"
     line = text.splitlines()[0]
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."

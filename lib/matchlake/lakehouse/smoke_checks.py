@@ -118,7 +118,7 @@ def try_folders(at: Workspace, undo: ExitStack) -> str | NotApplicable:
     problems = []
     for folder in folders:
         try:
-            _try_folder(scratch_folder(folder, at.scratch, undo))
+            _try_folder(scratch_folder(f"{folder}/{at.scratch}", undo))
         except OSError as error:
             problems.append(f"{folder}: {error.strerror or error}")
     if problems:
@@ -155,7 +155,7 @@ def try_stream(at: Workspace, undo: ExitStack) -> str | NotApplicable:
     target = scratch_table(f"bronze.{at.scratch}_target")
     for spec in (source, target):
         create_until(lake, spec, undo)
-    checkpoint = scratch_folder(folder, f"{at.scratch}_stream", undo)
+    checkpoint = scratch_folder(f"{folder}/{at.scratch}_stream", undo)
     done: list[tuple[Any, ...]] = []
     for run, rows in enumerate((_ROWS, [(3, "c")]), start=1):
         lake.append(lake.frame(rows, source), source)
@@ -206,6 +206,8 @@ def try_real_time(at: Workspace, undo: ExitStack) -> str | NotApplicable:
 
     Raises only if conf declares a stream that may run in real time.
     """
+    if not is_local(at.config.checkpoints):
+        return NotApplicable("only Spark can open checkpoints, so the checkpoint would stay there")
     needed = [n for n, s in at.config.score_events.streams.items() if s.mode != "micro_batch"]
     try:
         topic, partitions = _start_real_time(at, undo)
@@ -379,7 +381,7 @@ def _start_real_time(at: Workspace, undo: ExitStack) -> tuple[str, int]:
         )
     options = broker.spark_options()
     records = spark.readStream.format("kafka").options(**options, subscribe=topic).load()
-    checkpoint = scratch_folder(config.checkpoints, f"{at.scratch}_real_time", undo)
+    checkpoint = scratch_folder(f"{config.checkpoints}/{at.scratch}_real_time", undo)
     query = (
         records.where("offset < 0")  # none: nothing is written
         .select("value")

@@ -21,6 +21,10 @@ def files(folder: Path) -> set[Path]:
     return {each for each in folder.rglob("*") if each.relative_to(folder).parts[0] not in MLFLOW}
 
 
+def places(folder: Path) -> tuple[str, ...]:
+    return f"checkpoints={folder}/checkpoints", f"features.folder={folder}/models/features"
+
+
 def answers(log: str) -> dict[str, str]:
     """The answer of each check in the table of the log."""
     found = {}
@@ -37,7 +41,7 @@ def test_a_local_lake_has_what_is_not_the_platforms(
 ) -> None:
     caplog.set_level(logging.INFO)
     forget_tables(spark)
-    runtime = lake_runtime(spark, tmp_path)
+    runtime = lake_runtime(spark, tmp_path, *places(tmp_path))
     before = files(tmp_path)
     smoke(runtime)
     assert answers(caplog.text) == {
@@ -56,7 +60,7 @@ def test_a_lake_that_loses_rows_is_told_and_cleaned(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forget_tables(spark)
-    runtime = lake_runtime(spark, tmp_path)
+    runtime = lake_runtime(spark, tmp_path, *places(tmp_path))
     parts = runtime.config, runtime.lakehouse, runtime.secrets, runtime.tracker
     before = files(tmp_path)
     monkeypatch.setattr(Lakehouse, "append", lambda self, _, spec: self.create(spec))
