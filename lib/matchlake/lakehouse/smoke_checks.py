@@ -382,13 +382,14 @@ def _start_real_time(at: Workspace, undo: ExitStack) -> tuple[str, int]:
     options = broker.spark_options()
     records = spark.readStream.format("kafka").options(**options, subscribe=topic).load()
     checkpoint = scratch_folder(f"{config.checkpoints}/{at.scratch}_real_time", undo)
+    real_time: dict[str, Any] = {"realTime": config.score_events.batch}  # Spark's types lack it
     query = (
         records.where("offset < 0")  # none: nothing is written
         .select("value")
         .writeStream.format("kafka")
         .options(**options, topic=at.scratch, checkpointLocation=str(checkpoint))
         .outputMode("update")
-        .trigger(realTime=config.score_events.batch)
+        .trigger(**real_time)
         .start()
     )
     undo.callback(query.stop)
