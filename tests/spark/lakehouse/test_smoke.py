@@ -36,6 +36,7 @@ def answers(log: str) -> dict[str, str]:
     return found
 
 
+@pytest.mark.soak
 def test_a_local_lake_has_what_is_not_the_platforms(
     spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -63,8 +64,11 @@ def test_a_lake_that_loses_rows_is_told_and_cleaned(
     runtime = lake_runtime(spark, tmp_path, *places(tmp_path))
     parts = runtime.config, runtime.lakehouse, runtime.secrets, runtime.tracker
     before = files(tmp_path)
-    monkeypatch.setattr(Lakehouse, "append", lambda self, _, spec: self.create(spec))
     chosen = [each for each in CHECKS if each.name in ("schemas", "folders")]
+    found = try_workspace(Workspace(*parts, "smoke_test"), chosen)
+    assert [each.state for each in found] == ["holds", "holds"]
+    assert files(tmp_path) == before
+    monkeypatch.setattr(Lakehouse, "append", lambda self, _, spec: self.create(spec))
     schemas, folders = try_workspace(Workspace(*parts, "smoke_test"), chosen)
     assert schemas.state == "does not hold"
     assert schemas.found == "bronze.smoke_test has the rows [], not [(1, 'a'), (2, 'b')]."
