@@ -15,6 +15,7 @@
     │   └── ModelGoneError         its run, files or training data no longer exist
     ├── SecretError                a secret reference does not resolve (never holds the value)
     │   └── SecretMissingError     the store has no such scope or key
+    ├── WorkspaceError             a workspace lacks what the jobs need: catalog, grants, features
     ├── BundleError                databricks.yml or an included file is invalid
     └── SandboxError               the local sandbox: Java, jars, broker, disk, ports
 
@@ -105,6 +106,10 @@ class SecretError(MatchlakeError):
 
 class SecretMissingError(SecretError):
     """The store has no such scope or key; another store may have it."""
+
+
+class WorkspaceError(MatchlakeError):
+    """A workspace lacks what the jobs need: its catalog, grants, or features of its runtime."""
 
 
 class BundleError(MatchlakeError):

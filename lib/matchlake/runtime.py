@@ -23,11 +23,12 @@ from pyspark.sql import SparkSession
 from pyspark.version import __version__ as pyspark_version
 
 from matchlake.config import JobConfig, environments, find_conf, load_config, project_conf
-from matchlake.errors import ConfigError, MatchlakeError, SandboxError
+from matchlake.errors import ConfigError, MatchlakeError, SandboxError, WorkspaceError
 from matchlake.io.databricks import on_databricks
 from matchlake.io.delta import Lakehouse
 from matchlake.io.java import require_java
 from matchlake.io.kernel_cache import require_private_cache
+from matchlake.io.mlflow_errors import reason_of
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.salt import Salt
 from matchlake.io.secrets import CachedSecrets, SecretStore, mask_log, secret_chain
@@ -219,8 +220,7 @@ def start(config: JobConfig, name: str) -> Runtime:
     require_private_cache()
     spark = spark_session(config, name)
     if config.catalog:
-        # Views name their tables as schema.table. USE CATALOG is Databricks' SQL alone.
-        spark.catalog.setCurrentCatalog(config.catalog)
+        _use_catalog(spark, config.catalog)
     chain = secret_chain(config.secrets, config.lakehouse)
     secrets = CachedSecrets(chain, config.secrets.cache_seconds)
     for key, value in storage_settings(config.storage, secrets).items():
@@ -235,6 +235,18 @@ def start(config: JobConfig, name: str) -> Runtime:
         secrets=secrets,
         tracker=Tracker(config.tracking, config.lakehouse),
     )
+
+
+def _use_catalog(spark: SparkSession, catalog: str) -> None:
+    """Makes a catalog the current one; raises WorkspaceError if it cannot be used."""
+    try:
+        # Views name their tables as schema.table. USE CATALOG is Databricks' SQL alone.
+        spark.catalog.setCurrentCatalog(catalog)
+    except (PySparkException, Py4JError) as error:
+        raise WorkspaceError(
+            f"Catalog {catalog} cannot be used: {reason_of(error)}. Create it (`CREATE CATALOG "
+            f"{catalog}`), let this identity use it (USE CATALOG), or name another one in conf."
+        ) from error
 
 
 def _salt_of(config: JobConfig, secrets: SecretStore) -> Callable[[], Salt] | None:

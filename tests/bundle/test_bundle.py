@@ -61,8 +61,9 @@ def test_every_script_runs_on_clusters_and_every_workflow_step_on_serverless(
     bundle: dict[str, Resolved],
 ) -> None:
     scripts = {path.name for path in (ROOT / "jobs").glob("*.py")}
-    # The first two are started by hand alone; serverless compute refuses streams without end.
-    steps = scripts - {"replay_quarantine.py", "erase_user.py", "score_events.py"}
+    # The first three are started by hand alone; serverless compute refuses streams without end.
+    by_hand = {"replay_quarantine.py", "erase_user.py", "smoke.py"}
+    steps = scripts - by_hand - {"score_events.py"}
     for key, expected in (("job_cluster_key", scripts), ("environment_key", steps)):
         tasks = [script_of(task, ROOT) for _, task, _ in walk_tasks(bundle["dev"]) if key in task]
         assert {path.name for path in tasks if path} == expected
@@ -117,7 +118,10 @@ def test_every_cluster_keeps_logins_out_of_plans_as_the_local_session_does(
 ) -> None:
     for job in bundle["prod"].jobs.values():
         for cluster in job.get("job_clusters", []):
-            assert cluster["new_cluster"]["spark_conf"] == _REDACTION, job["name"]
+            conf = dict(cluster["new_cluster"]["spark_conf"])
+            real_time = conf.pop("spark.databricks.streaming.realTimeMode.enabled", None)
+            assert conf == _REDACTION, job["name"]
+            assert (real_time == "true") == (job["name"] in ("score_events", "smoke"))
 
 
 def test_production_is_seen_by_engineers_and_changed_by_its_principal_alone(

@@ -28,7 +28,7 @@ QUICK = {
     "recommend.related": 2,
 }
 TOPIC = "bundle-jobs"
-OPERATIONS = ("reconcile", "replay_quarantine", "erase_user")
+OPERATIONS = ("reconcile", "replay_quarantine", "erase_user", "smoke")
 """Jobs of no workflow, which have to run on both kinds of Spark."""
 PARAMETERS = {
     # Otherwise the stream would go on without end.

@@ -28,7 +28,7 @@ def secret_mistakes(document: Document) -> Iterator[Mistake]:
         yield document.mistake(f"kind Secret {text}", "kind")
     for place, value in _leaves(document.data, ()):
         name = _name(document, place)
-        found = next((what for what, pattern in _VALUES if pattern.search(value)), None)
+        found = secret_kind(value)
         if found:
             yield document.mistake(f"is {found}; name a reference instead", *place)
         elif _NAMES.search(name) and not any(key in _REFERENCES for key in place):
@@ -41,6 +41,11 @@ def text_mistakes(file: str, text: str) -> Iterator[Mistake]:
         for what, pattern in _VALUES:
             if pattern.search(line):
                 yield Mistake(file, number, "", f"holds {what}; name a reference instead")
+
+
+def secret_kind(text: str) -> str | None:
+    """The kind of the first secret that a text seems to hold; None if it seems to hold none."""
+    return next((what for what, pattern in _VALUES if pattern.search(text)), None)
 
 
 def _name(document: Document, place: Place) -> str:

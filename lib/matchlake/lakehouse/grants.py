@@ -10,6 +10,7 @@ from databricks.sdk.service.catalog import Privilege
 
 from matchlake.errors import ConfigError
 from matchlake.io.delta import Lakehouse
+from matchlake.lakehouse.scratch import LOCAL_CATALOGS
 
 _log = logging.getLogger(__name__)
 
@@ -22,26 +23,25 @@ _FORMS = (
     ),
     re.compile(
         rf"(?:GRANT|REVOKE) (?P<privileges>[A-Z ,]+) ON TABLE (?P<table>{_NAME}\.{_NAME})"
-        r" (?:TO|FROM) `[\w .@-]+`"
+        r" (?:TO|FROM) `(?P<principal>[\w .@-]+)`"
     ),
     re.compile(
         rf"(?:GRANT|REVOKE) (?P<privileges>[A-Z ,]+) ON SCHEMA (?P<schema>{_NAME})"
-        r" (?:TO|FROM) `[\w .@-]+`"
+        r" (?:TO|FROM) `(?P<principal>[\w .@-]+)`"
     ),
 )
-# Catalogs without grants: None is a local folder.
-_WITHOUT_GRANTS = (None, "spark_catalog")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One statement, with the table, column and tags that it names."""
+    """One statement, with the table, column, tags and principal that it names."""
 
     line: int
     text: str
     table: str | None = None
     column: str | None = None
     tags: str | None = None
+    principal: str | None = None
 
 
 def read_rules(path: Path) -> list[Rule]:
@@ -73,7 +73,8 @@ def _rule(path: Path, line: int, text: str) -> Rule:
     for privilege in (parts.get("privileges") or "").split(","):
         if privilege.strip() not in {*known, ""}:
             raise ConfigError(f"{path.name}:{line}: {privilege.strip()} is not a privilege.")
-    return Rule(line, text, parts.get("table"), parts.get("column"), parts.get("tags"))
+    names = (parts.get(key) for key in ("table", "column", "tags", "principal"))
+    return Rule(line, text, *names)
 
 
 def check_rules(
@@ -105,7 +106,7 @@ def apply_rules(lakehouse: Lakehouse, path: Path) -> None:
     rules, missing = check_rules(
         path, lambda name: lakehouse.read(name).columns if lakehouse.exists(name) else None
     )
-    has_grants = lakehouse.catalog not in _WITHOUT_GRANTS
+    has_grants = lakehouse.catalog not in LOCAL_CATALOGS
     for rule in rules if has_grants else ():
         lakehouse.spark.sql(rule.text)
     if missing:
