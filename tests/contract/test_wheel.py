@@ -232,7 +232,17 @@ def test_wheel_requires_no_spark_and_nothing_of_the_extra_local(wheel: Path) -> 
 def test_wheel_requires_whatever_its_production_rooms_import(wheel: Path) -> None:
     sources = {n: t for n, t in sources_of(wheel).items() if not n.startswith("matchlake/dev/")}
     assert {"mlflow", "kafka", "databricks"} <= set().union(*map(imported, sources.values()))
-    extras = ("images", "keras", "models", "online", "search", "serve", "telemetry", "torch", "xgboost")
+    extras = [
+        "images",
+        "keras",
+        "models",
+        "online",
+        "search",
+        "serve",
+        "telemetry",
+        "torch",
+        "xgboost",
+    ]
     declared = [*requirements(wheel), *(r for e in extras for r in requirements(wheel, e))]
     assert undeclared_imports(sources, declared) == {}
 
