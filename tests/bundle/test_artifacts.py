@@ -96,8 +96,10 @@ def test_the_artifact_is_built_and_installs_with_its_hashes_alone(tmp_path: Path
     root = tmp_path / "project"
     names = ("pyproject.toml", "README.md", "LICENSE", artifacts.LOCK, "requirements-build.lock")
     shutil.copytree(ROOT / "lib", root / "lib", ignore=shutil.ignore_patterns("*.egg-info"))
-    for name in names:
+    for name in (*names, "databricks.yml"):
         shutil.copy(ROOT / name, root)
+    for folder in ("conf", "jobs", "notebooks"):
+        shutil.copytree(ROOT / folder, root / folder)
     command = [sys.executable, "-m", "matchlake.dev.bundle.artifacts", str(root)]
     subprocess.run(command, cwd=root, check=True)
     venv.create(tmp_path / "venv", with_pip=True)

@@ -11,6 +11,7 @@ which job writes the table anew.
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
@@ -35,6 +36,8 @@ from matchlake.training.history import (
     ModelHistory,
     done,
     newest,
+    recorded_models,
+    serving_at,
     tables_of,
     version_to_return_to,
 )
@@ -43,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 RESTORED = "restored"
 FILTERED = "restored without erased users"
-EMPTIED = "emptied: this version and those before it wrote no rows"
+EMPTIED = "emptied: neither this version, nor one before it, nor another model wrote its rows"
 TO_WRITE = "rows of this version are not known or no longer kept: write it anew"
 
 NO_ROWS = -1
@@ -224,9 +227,24 @@ def _versions(
     existing = [table for table in model.tables if lake.exists(table)]
     if not known:
         return dict.fromkeys(existing)
+    found = {table: known.get(table) for table in existing if table in known or table in later}
+    others = _of_other_models(lake, model) if None in found.values() else {}
     return {
-        table: known.get(table, NO_ROWS) for table in existing if table in known or table in later
+        table: others.get(table, NO_ROWS) if number is None else number
+        for table, number in found.items()
     }
+
+
+def _of_other_models(lake: Lakehouse, model: RegisteredModel) -> dict[str, int]:
+    """The Delta version of each table as the champion of another model wrote it last."""
+    found: dict[str, int] = {}
+    for name in recorded_models(lake):
+        changes = ModelHistory(lake, name).changes()
+        serving = serving_at(changes, datetime.now(UTC)) if name != model.registered_name else None
+        if serving is not None:
+            for table, number in tables_of(changes, str(serving.version)).items():
+                found[table] = max(number, found.get(table, number))
+    return found
 
 
 def _bring_back(lake: Lakehouse, spec: TableSpec, version: int | None) -> str:

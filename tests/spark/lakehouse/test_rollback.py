@@ -15,6 +15,7 @@ from tests.support.model_aliases import (
     recommender_of,
     rows_of,
     two_champions,
+    write_tables,
 )
 
 from matchlake.errors import ModelError, TableError
@@ -96,6 +97,18 @@ def test_a_rollback_brings_back_every_table_and_is_recorded(at: Runtime) -> None
     assert changes[2].tables == versions
     with pytest.raises(ModelError, match=r"no earlier champion in its history.*--to: 1, 2"):
         rollback(at.lakehouse, model)
+
+
+@pytest.mark.soak
+def test_rows_of_another_model_come_back(at: Runtime) -> None:
+    lake, other = at.lakehouse, ModelHistory(at.lakehouse, "rater")
+    other.close(other.add(AliasChange(CHAMPION, "1", None, "better"), "train"), "done")
+    lake.replace(lake.frame(predicted("rater's", USERS), PREDICTED_RATINGS), PREDICTED_RATINGS)
+    other.note_tables("1", {PREDICTED_RATINGS.name: lake.version(PREDICTED_RATINGS.name)})
+    write_tables(at, "2", USERS, ratings=True)
+    report = rollback(lake, recommender_of(at))
+    assert report.tables == {RECOMMENDATIONS.name: RESTORED, PREDICTED_RATINGS.name: RESTORED}
+    assert rows_of(lake, PREDICTED_RATINGS) == predicted("rater's", USERS)
 
 
 @pytest.mark.soak
