@@ -96,7 +96,7 @@ def test_the_run_has_figures_beside_the_last_value_and_a_card(at: Runtime) -> No
     figures = tracker.metrics(version)
     assert 0 < figures["smape"] < figures["constant/smape"]
     card = mlflow.artifacts.load_text(f"runs:/{version.run_id}/model_card.md")
-    assert "series with a model: 4 of 6" in card
+    assert "| series with a model | 4 of 6 |" in card
     loaded = mlflow.pyfunc.load_model(version.uri)
     given = sales().query("shop == 1").astype({"shop": "string"})
     served = loaded.predict(given.reset_index(drop=True))
