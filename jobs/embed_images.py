@@ -1,7 +1,7 @@
 """Image files of the lake -> embeddings by an ONNX model, one row per file, and item features.
 
 Each file is embedded once, and again if it, the model or the declaration has changed. A file that
-is no usable image is a row with the reason. A source that fails does not keep the others from
+is not a usable image is a row with the reason. A source that fails does not keep the others from
 being embedded; the job then fails at its end.
 """
 
@@ -18,7 +18,7 @@ _log = logging.getLogger("matchlake.embed_images")
 
 
 def run(runtime: Runtime) -> None:
-    """Embeds the new files of every declared source."""
+    """Embeds the new and changed files of every declared source."""
     config, now = runtime.config, datetime.now(UTC)
     if not config.images.sources:
         _log.info("conf declares no images: see lib/matchlake/ingest/images/README.md")

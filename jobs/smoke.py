@@ -1,4 +1,4 @@
-"""Tries what the jobs need of a workspace, and logs a table of what holds; changes nothing.
+"""Checks what the jobs need in a workspace, and logs the results as a table; changes nothing.
 
 What the checks make has a name that begins with `smoke_`, and is removed again. The job fails at
 its end if a check does not hold.

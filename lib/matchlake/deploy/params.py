@@ -1,4 +1,4 @@
-"""The keys of conf below `deploy`. Reading conf refuses names that a target would refuse."""
+"""The keys of conf below `deploy`. A name that a target would refuse is an error of conf."""
 
 import re
 from typing import Annotated, Literal, Self

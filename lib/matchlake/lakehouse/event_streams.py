@@ -277,7 +277,7 @@ class RunningStream:
         try:
             self._stream = before.shared.prepared(before.name, before.scoring)
         except MatchlakeError as error:
-            # The version stays and is asked for again; users who were erased have no more scores.
+            # The old version goes on, and the next check tries again. Erased users get no scores.
             _log.error("%s: version %s stays: %s", before.name, before.query.version, error)
             if now[1] == before.input_versions[1]:
                 return

@@ -11,7 +11,6 @@ which job writes the table anew.
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
@@ -37,7 +36,6 @@ from matchlake.training.history import (
     done,
     newest,
     recorded_models,
-    serving_at,
     tables_of,
     version_to_return_to,
 )
@@ -238,12 +236,11 @@ def _versions(
 def _of_other_models(lake: Lakehouse, model: RegisteredModel) -> dict[str, int]:
     """The Delta version of each table as the champion of another model wrote it last."""
     found: dict[str, int] = {}
-    for name in recorded_models(lake):
+    for name in set(recorded_models(lake)) - {model.registered_name}:
         changes = ModelHistory(lake, name).changes()
-        serving = serving_at(changes, datetime.now(UTC)) if name != model.registered_name else None
-        if serving is not None:
-            for table, number in tables_of(changes, str(serving.version)).items():
-                found[table] = max(number, found.get(table, number))
+        version = next((each.version for each in reversed(done(changes))), None)
+        for table, number in (tables_of(changes, version) if version else {}).items():
+            found[table] = max(number, found.get(table, number))
     return found
 
 

@@ -42,8 +42,8 @@ def check_data(data: TrainingData, task: Task) -> None:
 def _check_classes(label: npt.NDArray[Any]) -> None:
     if label.dtype.kind == "f" and (label != np.floor(label)).any():
         raise InputError(
-            "The label has fractions, so it is no class. Choose the task regression, or make "
-            "classes of it."
+            "The label has fractions, so it is not a class. Choose the task regression, or "
+            "convert it to classes."
         )
     classes = pd.unique(pd.Series(label))
     if any(mark in str(each) for each in classes for mark in REFUSED_IN_LABELS):

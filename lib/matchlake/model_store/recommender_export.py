@@ -171,7 +171,7 @@ def _digests_in(folder: Path) -> Any:
 
 
 def with_lists(content: bytes, verified: VerifiedLists) -> bytes:
-    """The graph `content` with the lists in its metadata."""
+    """The ONNX graph `content`, with the lists added to its metadata."""
     return with_entry(content, KEY, verified.model_dump_json())
 
 

@@ -1,4 +1,4 @@
-"""The prediction log's producer: kafka-python behind the few methods that the log needs."""
+"""The Kafka producer of the prediction log, by kafka-python."""
 
 from collections.abc import Callable
 from typing import Any

@@ -114,8 +114,8 @@ def _label(frame: DataFrame, name: str, params: ModelParams) -> Column:
     is_fractional = kind in ("float", "double") or kind.startswith("decimal")
     if params.task == "classification" and is_fractional:
         raise InputError(
-            f"models.{name}: the label {params.label} is {kind}, which is no class. Choose the "
-            "task regression, or make whole numbers or texts of it in a view."
+            f"models.{name}: the label {params.label} is {kind}, which is not a class. Choose the "
+            "task regression, or convert the label to whole numbers or text in a view."
         )
     is_number = is_fractional or kind in ("tinyint", "smallint", "int", "bigint", "boolean")
     if params.task == "regression" and not is_number:

@@ -198,7 +198,7 @@ BAD = {
     "empty": ({"label": "empty"}, "has 240 rows, and none of them has a value of empty"),
     "one_class": ({"label": "same"}, "All training rows have the label 'x'"),
     "too_many": ({"max_rows": 10}, r"has 227 rows, and models.too_many.max_rows allows 10"),
-    "fraction": ({"label": "spent"}, "the label spent is double, which is no class"),
+    "fraction": ({"label": "spent"}, "the label spent is double, which is not a class"),
     "text": (
         {"label": "city", "task": "regression", "features": {"age": {"kind": "min_max"}}},
         "is string, and a regression needs a number",

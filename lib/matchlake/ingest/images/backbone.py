@@ -97,8 +97,9 @@ def model_hash(path: str) -> str:
 def open_backbone(spec: BackboneSpec) -> Backbone:
     """The model in this process, opened once for all tasks of the process.
 
-    Raises ConfigError for a model that takes no images or another size, and ModelError for a file
-    that has changed since its hash was taken, or that onnxruntime does not read.
+    Raises:
+        ConfigError: the model takes no images, or images of another size.
+        ModelError: the file has changed since its hash was taken, or onnxruntime cannot read it.
     """
     data = _read(spec.path)
     if hashlib.sha256(data).hexdigest() != spec.model_hash:

@@ -161,9 +161,9 @@ class ImageLoad:
         return self.lakehouse.spark.createDataFrame(rows, ROW)
 
     def _embedded(self, files: Sequence[LakeFile]) -> DataFrame:
-        """The rows of files that are read. Lazy.
+        """The rows of the files that are read. Lazy.
 
-        Spark gives a task files of at most 128 MB together, and a larger one for itself.
+        A task reads files of at most 128 MB together. A larger file has a task of its own.
         """
         reader = self.lakehouse.spark.read.format("binaryFile")
         content = (

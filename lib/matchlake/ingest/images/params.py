@@ -71,7 +71,7 @@ class ImageSource(Params):
     @classmethod
     def _validate_model(cls, path: str) -> str:
         if not is_local(check_place(path)):
-            raise ValueError("must be a path that Python opens, such as /Volumes/..., and no URL")
+            raise ValueError("must be a path that Python can open, such as /Volumes/..., not a URL")
         return path
 
     @field_validator("key_pattern")

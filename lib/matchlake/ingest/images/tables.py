@@ -3,9 +3,13 @@
 from matchlake.ingest.images.params import ImageSource
 from matchlake.schemas import ITEM_ID, Column, TableSpec
 
-_COLUMNS = (
+IMAGE_COLUMNS = (
     Column("file", "STRING", "URL of the file", nullable=False),
-    Column(ITEM_ID, "STRING", "Business key of the item; null: the file is none of an item's"),
+    Column(
+        ITEM_ID,
+        "STRING",
+        "Business key of the item; null: none in the file's name",
+    ),
     Column("size", "BIGINT", "Bytes of the file", nullable=False),
     Column("modified_at", "TIMESTAMP", "Time of the file's last change, UTC", nullable=False),
     Column("format", "STRING", "Format of the file, such as JPEG; null: not known"),
@@ -28,7 +32,7 @@ def image_table(source: ImageSource) -> TableSpec:
     return TableSpec(
         source.table,
         source.comment,
-        _COLUMNS,
+        IMAGE_COLUMNS,
         keys=("file",),
         user_columns=(),
         written_by="embed_images",

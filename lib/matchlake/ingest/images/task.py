@@ -11,13 +11,8 @@ import pyarrow as pa
 from matchlake.ingest.images.backbone import BackboneSpec, open_backbone
 from matchlake.ingest.images.decode import DecodedImage, ImageError, decode
 from matchlake.ingest.images.params import ImageSource
+from matchlake.ingest.images.tables import IMAGE_COLUMNS
 
-ROW = (
-    "file STRING, item_id STRING, size BIGINT, modified_at TIMESTAMP, format STRING, mode STRING,"
-    " width INT, height INT, is_animated BOOLEAN, embedding ARRAY<FLOAT>, device STRING,"
-    " error_code STRING, error_message STRING"
-)
-"""The columns of the table that a file gives."""
 _TYPES = {
     "file": pa.string(),
     "item_id": pa.string(),
@@ -33,6 +28,8 @@ _TYPES = {
     "error_code": pa.string(),
     "error_message": pa.string(),
 }
+ROW = ", ".join(f"{each.name} {each.type}" for each in IMAGE_COLUMNS if each.name in _TYPES)
+"""The columns of the table that a file gives."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class EmbedTask:
                 if np.isfinite(vector).all():
                     vectors[row] = vector
                 else:
-                    text = "the model gives infinite numbers, or none"
+                    text = "the model returned numbers that are infinite or NaN"
                     images[row] = images[row].rejected(ImageError.NOT_FINITE, text)
         files = rows["file"].to_pylist()
         columns: dict[str, Any] = {

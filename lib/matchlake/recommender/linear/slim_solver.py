@@ -27,7 +27,7 @@ _Out = TypeVar("_Out")
 
 
 class Columns(NamedTuple):
-    """For each target its sources, ascending, with their weights for it, as compressed rows."""
+    """The sources of each target, in ascending order, and their weights: a sparse matrix in CSR."""
 
     indptr: Ints
     sources: Positions

@@ -17,7 +17,7 @@ def source(**keys: Any) -> ImageSource:
     ("keys", "told"),
     [
         ({"path": "../covers"}, "must be below the folder"),
-        ({"model": "abfss://c@a.dfs.core.windows.net/m.onnx"}, "and no URL"),
+        ({"model": "abfss://c@a.dfs.core.windows.net/m.onnx"}, "not a URL"),
         ({"key_pattern": "(["}, "is no regular expression"),
         ({"key_pattern": "[0-9]+"}, "has no group"),
         ({"features_table": "bronze.covers"}, "must be another table"),
