@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help install demo sql fix check audit unit test bundle-check soak soak-torch install-bench bench clean lock
 SHELL := /bin/bash
+# Images of containers set it; without cached bytecode each process compiles its packages again, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 .SHELLFLAGS := -euo pipefail -c
 
 PYTHON ?= python3
