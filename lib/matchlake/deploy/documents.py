@@ -61,6 +61,15 @@ def shaped(document: Document, mistakes: Iterator[Mistake]) -> Iterator[Mistake]
         yield Mistake(document.file, document.node.start_mark.line + 1, "", text)
 
 
+def _documents(text: str) -> Iterator[tuple[yaml.Node, list[tuple[str, int]], Any]]:
+    """Each document of a text: its nodes, the keys given twice with their lines, its value."""
+    loader = yaml.SafeLoader(text)
+    while loader.check_node():
+        node: Any = loader.get_node()
+        twice = list(_twice(node))  # Before merge keys are filled in, by construction.
+        yield node, twice, loader.construct_document(node)
+
+
 def read_documents(folder: Path) -> Iterator[Document | Mistake]:
     """The objects of all YAML and JSON files below a folder, or why a file cannot be read."""
     for path in sorted(folder.rglob("*")):
@@ -71,8 +80,7 @@ def read_documents(folder: Path) -> Iterator[Document | Mistake]:
             text = path.read_text(encoding="utf-8")
             if path.suffix == ".json":
                 json.loads(text)
-            nodes = list(yaml.compose_all(text, yaml.SafeLoader))
-            data = list(yaml.safe_load_all(text))
+            read = list(_documents(text))
         except json.JSONDecodeError as error:
             yield Mistake(file, error.lineno, "", f"is no JSON: {error.msg}")
             continue
@@ -80,13 +88,11 @@ def read_documents(folder: Path) -> Iterator[Document | Mistake]:
             mark = getattr(error, "problem_mark", None)
             yield Mistake(file, mark.line + 1 if mark else 1, "", f"cannot be read: {error}")
             continue
-        for node, each in zip(nodes, data, strict=True):
+        for node, twice, each in read:
             if not isinstance(each, dict):
                 yield Mistake(file, 1, "", "must hold a mapping")
             else:
-                yield from (
-                    Mistake(file, line, key, "is given twice") for key, line in _twice(node)
-                )
+                yield from (Mistake(file, line, key, "is given twice") for key, line in twice)
                 yield Document(file, each, node)
 
 

@@ -71,14 +71,16 @@ def read_yaml(path: Path) -> YamlFile:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8: byte {error.start} is wrong.") from None
     try:
-        root = yaml.compose(text, CoreLoader)
-        data = yaml.load(text, CoreLoader) or {}  # noqa: S506 - a safe loader
+        loader = CoreLoader(text)
+        root = loader.get_single_node()
+        places = list(_lines(root, ())) if root else []  # Merge keys are still as written.
+        data = (loader.construct_document(root) if root else None) or {}
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must hold a mapping of keys, not a {type(data).__name__}.")
     lines: dict[Keys, int] = {}
-    for keys, line in _lines(root, ()) if root else ():
+    for keys, line in places:
         if keys in lines:
             raise ConfigError(
                 f"{path}:{line}: {'.'.join(keys)} stands here again; it was in line {lines[keys]}. "
