@@ -79,6 +79,14 @@ def test_base_states_every_key() -> None:
     assert set(_unstated(JobConfig, base)) == {"env", "conf_dir"}
 
 
+def test_base_states_the_defaults_of_the_code(tmp_path: Path) -> None:
+    stated = load_config("local", conf_dir=CONF)
+    (tmp_path / "base.yml").write_text("{}", encoding="utf-8")
+    (tmp_path / "local.yml").write_text((CONF / "local.yml").read_text("utf-8"), encoding="utf-8")
+    bare = load_config("local", conf_dir=tmp_path)
+    assert stated.model_dump(exclude={"conf_dir"}) == bare.model_dump(exclude={"conf_dir"})
+
+
 @pytest.mark.parametrize("name", ["base", *DATA, *ENVIRONMENTS])
 def test_conf_holds_no_secret(name: str) -> None:
     for key, value in _keys(CONF / f"{name}.yml").items():

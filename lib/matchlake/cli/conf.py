@@ -98,7 +98,8 @@ def keys(
 ) -> None:
     """Lists the keys of conf with type, default and meaning; NAME is a name of one's own.
 
-    Keys with `set` can be changed by --set in every environment, all others only in `local`.
+    --set can change keys with `set` in every environment. It can change the others, except
+    `secrets`, in `local` and `demo` only.
 
     For example: matchlake conf keys streams.NAME.columns
     """

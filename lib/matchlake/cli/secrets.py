@@ -64,7 +64,7 @@ def put(
 ) -> None:
     """Puts a secret into the local file; asks for its value, or reads it from a pipe.
 
-    For example: matchlake secrets put kafka password
+    For example: matchlake secrets put matchlake kafka-password
     """
     config = load_config(env)
     if "file" not in config.secrets.stores:

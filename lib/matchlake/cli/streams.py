@@ -42,7 +42,7 @@ def reconcile(
     The broker is asked only for the cause of a new gap. Exits with 1 and names the offset ranges
     that are not accounted for.
 
-    For example: matchlake reconcile ratings --env dev
+    For example: matchlake reconcile rating_events --env dev
     """
     runtime = start_quietly(load_config(env, overrides or [], conf_dir), "reconcile")
     config, lakehouse, secrets = runtime.config, runtime.lakehouse, runtime.secrets
@@ -79,7 +79,7 @@ def replay_quarantine(
     Records that are valid now become valid rows at the same offset, in one commit. The batch log
     is updated. The others get their new error; with --fix they keep the old one.
 
-    For example: matchlake replay-quarantine ratings --error-code not_allowed --fix "lower(value)"
+    For example: matchlake replay-quarantine rating_events --error-code not_allowed --fix "lower(x)"
     """
     chosen = {"stream": stream, "error_codes": error_code or [], "since": since, "fix": fix}
     options = [f"replay.{key}={json.dumps(value)}" for key, value in chosen.items()]

@@ -37,25 +37,31 @@ def conf_keys() -> Iterator[Key]:
     """All keys, in the order of their declaration."""
     for name, field in JobConfig.model_fields.items():
         if name not in _BY_COMMAND_LINE:
-            yield from _below(name, field, (name,))
+            yield from _below(name, field, (name,), _value(field))
 
 
-def _below(path: str, field: FieldInfo, keys: tuple[str, ...]) -> Iterator[Key]:
+def _below(path: str, field: FieldInfo, keys: tuple[str, ...], default: Any) -> Iterator[Key]:
     sentence = " ".join((field.description or "").split())
     models = list(_models(field.annotation))
     is_named = typing.get_origin(field.annotation) is dict
     settable = not is_fixed(JobConfig, keys)
-    yield Key(path, kind_of(field.annotation), _default(field, models), settable, sentence)
+    kind = kind_of(field.annotation)
+    yield Key(path, kind, _default(field, models, default), settable, sentence)
     for model in models[:1] if len(models) == 1 else ():
         for name, each in model.model_fields.items():
             inner = f"{path}.NAME.{name}" if is_named else f"{path}.{name}"
-            yield from _below(inner, each, (*keys, *(("NAME",) if is_named else ()), name))
+            # The default of a mapping may differ from the defaults of its class.
+            own = getattr(default, name) if isinstance(default, model) else _value(each)
+            yield from _below(inner, each, (*keys, *(("NAME",) if is_named else ()), name), own)
 
 
-def _default(field: FieldInfo, models: list[type[BaseModel]]) -> str:
+def _value(field: FieldInfo) -> Any:
+    return field.get_default(call_default_factory=True)
+
+
+def _default(field: FieldInfo, models: list[type[BaseModel]], value: Any) -> str:
     if field.is_required():
         return "required"
-    value = field.get_default(call_default_factory=True)
     if value is PydanticUndefined or (models and isinstance(value, BaseModel)):
         return ""
     if isinstance(value, Enum):

@@ -104,7 +104,7 @@ class TrainParams(AlgorithmsParams):
     """SQL expression over the columns of silver.interactions: the weight of an interaction in an
     implicit fit, such as `rating * rating`, or `exp(-datediff(current_date(), event_time) / 365)`
     for weights that decay with age. It calls only harmless functions."""
-    split: Settable[SplitParams] = SplitParams(kind="time")
+    split: Settable[SplitParams] = SplitParams(kind="user_time")
     """How interactions are split; the kinds of time keep the future out of training."""
     ranking: Settable[RankingParams] = RankingParams(ks=(5, 10, 20))
     """How ranked lists are measured."""
