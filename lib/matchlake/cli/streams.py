@@ -79,7 +79,7 @@ def replay_quarantine(
     Records that are valid now become valid rows at the same offset, in one commit. The batch log
     is updated. The others get their new error; with --fix they keep the old one.
 
-    For example: matchlake replay-quarantine rating_events --error-code not_allowed --fix "lower(x)"
+    For example: matchlake replay-quarantine rating_events --fix "lower(value)"
     """
     chosen = {"stream": stream, "error_codes": error_code or [], "since": since, "fix": fix}
     options = [f"replay.{key}={json.dumps(value)}" for key, value in chosen.items()]
