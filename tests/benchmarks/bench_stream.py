@@ -59,6 +59,7 @@ def main() -> None:
         for side in options.sides.split(","):
             run = _serve if side == "serve_stream" else _score
             result[side] = run(address, side, Path(folder), options)
+            print(side, result[side], file=sys.stderr, flush=True)
     if {"real_time", "micro_batch"} <= set(result):
         result["ratio"] = round(result["real_time"]["p99"] / result["micro_batch"]["p99"], 3)
     result["versions"] = versions("kafka-python")

@@ -40,6 +40,12 @@ def event_stream(topic: str = "events", **changes: Any) -> StreamParams:
     )
 
 
+def pair_stream(topic: str = "events") -> StreamParams:
+    """A stream of pairs of a user and an item."""
+    item = {"type": "string", "required": False, "comment": "item"}
+    return event_stream(topic, columns={"user_id": COLUMNS["user_id"], "item_id": item})
+
+
 def event_model(handle_null: str = "error") -> ScoringModel:
     """`3 x + 1`, which refuses a null x unless `handle_null` says otherwise."""
     features = model_of(fitted_number(Number(handle_null=handle_null)))

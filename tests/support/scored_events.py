@@ -15,9 +15,9 @@ from tests.support.jvm import QUICK_JVM
 from tests.support.streams import runtime_in
 
 from matchlake.io.brokers import Broker
-from matchlake.lakehouse.event_streams import EventStreams, InputVersions, run_streams
+from matchlake.lakehouse.event_streams import EventStreams, run_streams
 from matchlake.runtime import Runtime
-from matchlake.training.event_scores import EventQuery
+from matchlake.training.event_scores import EventQuery, RowQuery
 
 
 class StreamsUnderTest(EventStreams):
@@ -27,10 +27,13 @@ class StreamsUnderTest(EventStreams):
 
     def _query(self, name: str, scoring: Any) -> EventQuery:  # noqa: ARG002 - as the base
         stream = self.config.streams[scoring.stream]
-        return EventQuery(scoring, stream, event_model(), self.versions["now"])
+        return RowQuery(scoring, stream, event_model(), self.versions["now"])
 
-    def input_versions(self, scoring: Any) -> InputVersions:  # noqa: ARG002 - as the base
-        return self.versions["now"], None
+    def champion_version(self, scoring: Any) -> str | None:  # noqa: ARG002 - as the base
+        return self.versions["now"]
+
+    def erased_version(self) -> int | None:
+        return None
 
 
 def event_streams(at: Runtime, broker: str) -> StreamsUnderTest:

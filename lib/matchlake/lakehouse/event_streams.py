@@ -29,10 +29,13 @@ from matchlake.io.erased_users import ERASED_USERS
 from matchlake.io.kafka import require_topic
 from matchlake.io.mlflow_tracking import Tracker
 from matchlake.io.salt import Salt
-from matchlake.lakehouse.registered_models import registered_model
+from matchlake.lakehouse.registered_models import RECOMMENDER, registered_model
+from matchlake.model_store.mlflow_flavor import FACTORS
 from matchlake.model_store.scoring_folder import SCORING, load_scoring_model
+from matchlake.model_store.spark import load_model
 from matchlake.training.event_params import EventScoring, ScoreEventsParams
-from matchlake.training.event_scores import ErasedKeys, EventQuery
+from matchlake.training.event_scores import ErasedKeys, EventQuery, RowQuery
+from matchlake.training.pair_scores import PairQuery, require_pairs
 
 _log = logging.getLogger(__name__)
 
@@ -89,10 +92,10 @@ class EventStreams:
                 f"score_events.streams.{name}: {scoring.stream} is no stream of conf; declared: "
                 f"{', '.join(self.config.streams) or 'none'}."
             )
-        if scoring.model not in self.config.models:
+        if scoring.model not in (*self.config.models, RECOMMENDER):
             raise ConfigError(
-                f"score_events.streams.{name}: {scoring.model} is no model of conf; declared: "
-                f"{', '.join(self.config.models) or 'none'}."
+                f"score_events.streams.{name}: {scoring.model} is no model of conf; there are "
+                f"{', '.join((RECOMMENDER, *self.config.models))}."
             )
         seconds = self.config.kafka.timeout_seconds
         partitions = require_topic(self.broker, self.config.streams[scoring.stream].topic, seconds)
@@ -112,10 +115,16 @@ class EventStreams:
         """The query with the present champion."""
         model = registered_model(self.config, self.tracker, scoring.model)
         champion = model.tracker.require_champion()
-        with model.tracker.files(champion, f"artifacts/{SCORING}") as folder:
-            loaded = load_scoring_model(folder)
         stream = self.config.streams[scoring.stream]
-        query = EventQuery(scoring, stream, loaded, champion.version)
+        query: EventQuery
+        if scoring.model == RECOMMENDER:
+            with model.tracker.files(champion, f"artifacts/{FACTORS}") as folder:
+                factors = require_pairs(load_model(folder, self.lakehouse.spark), name)
+            query = PairQuery(scoring, stream, factors, champion.version)
+        else:
+            with model.tracker.files(champion, f"artifacts/{SCORING}") as folder:
+                loaded = load_scoring_model(folder)
+            query = RowQuery(scoring, stream, loaded, champion.version)
         query.require_columns()
         _log.info("%s: version %s of model %s", name, champion.version, scoring.model)
         return query

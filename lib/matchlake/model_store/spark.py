@@ -39,8 +39,13 @@ def save_model(model: Recommender, path: str | Path) -> None:
 
     Runs one Spark job per frame. The files are written beside the folder and moved to it when they
     are complete. Raises ModelError if `path` exists, or if rows were folded in since the fit: save
-    the fitted model, and fold in after loading it.
+    the fitted model, and fold in after loading it. Raises it for a model of NumPy, too.
     """
+    if not hasattr(model, "to_parts"):
+        raise ModelError(
+            f"{type(model).__name__} is a model in this process's memory, which is not saved. Fit "
+            "from a DataFrame of Spark and save that model; load_numpy then loads it without Spark."
+        )
     target = _local(path)
     if target.exists():
         raise ModelError(f"{target} exists already: save to a new folder, or remove it first.")

@@ -1,6 +1,11 @@
-"""A connection that ends if its client is too slow, or sends too many headers."""
+"""A connection that ends if its client is too slow, or sends too many headers.
+
+It ignores the header Upgrade, as HTTP allows. The parser would leave out the body of such a
+request, and Java's client sends the header by default: Kludex/uvicorn#2722.
+"""
 
 import asyncio
+import re
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -8,6 +13,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from matchlake.serve.metrics import Metrics
 
 _HEAD_BYTES = 65_536
+_END = b"\r\n\r\n"
+_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[^\r\n]*", re.IGNORECASE)
 
 
 class Connection(HttpToolsProtocol):
@@ -19,8 +26,9 @@ class Connection(HttpToolsProtocol):
 
     _timer: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
-    _head: int = 0
+    _head: bytes = b""
     _in_head: bool = True
+    _is_lost: bool = False
 
     def connection_made(self, transport: Any) -> None:
         """Refuses a connection beyond the limit."""
@@ -32,27 +40,53 @@ class Connection(HttpToolsProtocol):
             self._start_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Ends the connection if its headers are too long."""
+        """Collects the headers of a request; ends the connection if they are too long."""
+        if self._is_lost:
+            return
         if self._in_head:
-            if self._head > _HEAD_BYTES:
-                self.transport.abort()
+            # Some clients send an empty line after a body.
+            data = data if self._head else data.lstrip(b"\r\n")
+            whole = self._whole_head(data) if data else None
+            if whole is None:
                 return
-            self._head += len(data)
+            data = whole
         super().data_received(data)
+
+    def _whole_head(self, data: bytes) -> bytes | None:
+        """The headers without Upgrade, and what follows them; None if more has to come."""
+        self._start_timer()
+        begin = max(0, len(self._head) - len(_END))
+        self._head += data
+        end = self._head.find(_END, begin)
+        if (end if end >= 0 else len(self._head)) > _HEAD_BYTES:
+            self.transport.abort()
+            return None
+        if end < 0:
+            return None
+        whole, self._head = self._head, b""
+        if _UPGRADE.search(whole, 0, end):
+            return _UPGRADE.sub(b"", whole[:end]) + whole[end:]
+        return whole
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Ends the connection after CONNECT: it is not known where the next request begins."""
+        self._is_lost = True
+        self.cycle.keep_alive = False
 
     def on_message_begin(self) -> None:
         """Starts the time of a request."""
-        self._head, self._in_head = 0, True
+        self._in_head = True
         super().on_message_begin()
         self._start_timer()
 
     def on_headers_complete(self) -> None:
-        """Ends the count of the headers' bytes."""
+        """Ends the collection of headers."""
         self._in_head = False
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Ends the time of a request."""
+        self._in_head = True
         self._stop_timer()
         super().on_message_complete()
 

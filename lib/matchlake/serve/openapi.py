@@ -5,7 +5,7 @@ from typing import Any
 
 from matchlake.model_store.served_signature import ServedColumn
 from matchlake.serve.loading import Served
-from matchlake.serve.recommender import MOST_LISTED
+from matchlake.serve.recommender import MOST_LISTED, RecommenderServer
 from matchlake.serve.scoring import ScoringServer
 
 _NUMBERS = {"tinyint": 8, "smallint": 16, "int": 32, "bigint": 64}
@@ -23,7 +23,7 @@ def described(model: Served) -> dict[str, Any]:
         "/invocations": _post("Scores rows, by MLflow's protocol.", _forms(_row(model))),
     }
     if not isinstance(model, ScoringServer):
-        paths |= _recommender_paths(model.signature.predicts_ratings)
+        paths |= _recommender_paths(model)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -91,7 +91,8 @@ _V2 = {
 }
 
 
-def _recommender_paths(predicts_ratings: bool) -> dict[str, Any]:  # noqa: FBT001 - of the model
+def _recommender_paths(model: RecommenderServer) -> dict[str, Any]:
+    """The routes that this export answers: without factors there are fewer."""
     k = {
         "name": "k",
         "in": "query",
@@ -101,17 +102,18 @@ def _recommender_paths(predicts_ratings: bool) -> dict[str, Any]:  # noqa: FBT00
     items: dict[str, Any] = {"type": "object", "additionalProperties": {"type": "number"}}
     body = _object(
         {
-            "items": items if predicts_ratings else {"oneOf": [_IDS, items]},
+            "items": items if model.signature.predicts_ratings else {"oneOf": [_IDS, items]},
             "k": k["schema"],
             "exclude": _IDS,
         },
         ["items"],
     )
-    return {
-        "/recommend/{user}": _get("The best items new to a user.", _path("user"), k, exclude),
-        "/recommend": _post("The best items for a new user with these items.", body),
-        "/similar/{item}": _get("The most similar items.", _path("item"), k),
-    }
+    paths = {"/recommend/{user}": _get("The best items new to a user.", _path("user"), k, exclude)}
+    if model.can_fold_in:
+        paths["/recommend"] = _post("The best items for a new user with these items.", body)
+    if model.can_list_similar:
+        paths["/similar/{item}"] = _get("The most similar items.", _path("item"), k)
+    return paths
 
 
 _IDS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def main(descriptor: int) -> int:
         state = make_state(ServerSettings.model_validate(told))
         config = _config(state)
     except MatchlakeError as error:
-        send(channel, {"error": masked(str(error))})
+        _tell(channel, {"error": masked(str(error))})
         return 1
     listener = socket.socket(fileno=descriptors[0])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -89,7 +90,7 @@ async def _serve(
     watching = asyncio.create_task(state.watch())
     parent = asyncio.create_task(_until_alone(channel, server))
     ready = {"name": model.name, "version": model.version, "kind": model.kind}
-    asyncio.get_running_loop().call_soon(send, channel, ready)
+    asyncio.get_running_loop().call_soon(_tell, channel, ready)
     await server.serve(sockets=[listener])
     for task in (watching, parent):
         task.cancel()
@@ -97,10 +98,20 @@ async def _serve(
         await asyncio.to_thread(state.log.close, state.params.request_seconds)
 
 
+def _tell(channel: socket.socket, message: dict[str, Any]) -> None:
+    """Sends a message to the starting process, unless that is gone."""
+    with suppress(OSError):
+        send(channel, message)
+
+
 async def _until_alone(channel: socket.socket, server: uvicorn.Server) -> None:
-    """Ends the server when the starting process is gone: its end of the channel closes."""
+    """Ends the server when the starting process is gone: its end of the channel closes.
+
+    If that process did not read all that it was sent, the end is an error.
+    """
     channel.settimeout(0)
-    await asyncio.get_running_loop().sock_recv(channel, 1)
+    with suppress(OSError):
+        await asyncio.get_running_loop().sock_recv(channel, 1)
     server.should_exit = True
 
 

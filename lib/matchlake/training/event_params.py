@@ -20,7 +20,7 @@ class EventScoring(Params):
     stream: str
     """The declared stream, in the format json, that holds the events."""
     model: ModelName
-    """The model of conf; its champion scores."""
+    """A model of conf, or `recommender`, which scores pairs of a user and an item; its champion."""
     topic: str = Field(pattern=_TOPIC)
     """The topic of the scores: one record per event, with its topic, partition and offset."""
     dead_letter_topic: str | None = Field(None, pattern=_TOPIC)

@@ -32,7 +32,8 @@ ANSWERED: Dialect = replace(SPARK, refuse="NULL")
 REFUSAL = "refusal"
 ERASED = "the user was erased"
 _MISSING = "a feature that the model needs is missing"
-_CARRIED = ("_key", "_value", "_topic", "_partition", "_offset", "_timestamp", "_refusal")
+CARRIED = ("_key", "_value", "_topic", "_partition", "_offset", "_timestamp", "_refusal")
+"""The columns that belong to an event, whatever its model reads."""
 SOURCE_FIELDS = ("source_topic", "source_partition", "source_offset", "source_timestamp")
 """The fields of a record that say which event it belongs to; the time is in milliseconds."""
 
@@ -43,13 +44,12 @@ class EventQuery:
 
     params: EventScoring
     stream: StreamParams
-    model: ScoringModel = field(repr=False)
+    model: Any = field(repr=False)
     version: str
 
     def require_columns(self) -> None:
         """Raises SchemaError if the stream lacks a column that the model reads."""
-        read = [*self.model.columns(), *self.model.features.keys]
-        missing = [name for name in dict.fromkeys(read) if name not in self.stream.columns]
+        missing = [name for name in self.columns() if name not in self.stream.columns]
         if missing:
             raise SchemaError.missing(
                 f"stream {self.params.stream}, which model {self.params.model} scores",
@@ -57,11 +57,28 @@ class EventQuery:
                 self.stream.columns,
             )
 
+    def columns(self) -> tuple[str, ...]:
+        """The columns of an event that the query reads."""
+        raise NotImplementedError
+
+    def named(self) -> tuple[str, ...]:
+        """The columns of `scored` that become fields of a record."""
+        raise NotImplementedError
+
+    def scored(self, rows: "DataFrame") -> "DataFrame":
+        """Adds the outputs to rows with CARRIED and the columns of the stream; lazy."""
+        raise NotImplementedError
+
+    def refused_sql(self) -> str | None:
+        """SQL of the reason why the model refuses an event; None if it refuses none."""
+        raise NotImplementedError
+
+    def unscored_sql(self) -> str | None:
+        """SQL of the reason why an event got no score; None if each has one."""
+        raise NotImplementedError
+
     def python_reason(self) -> str | None:
         """Why the query needs Python, as a part of a sentence; None if SQL does it all."""
-        limit = self.model.head.sql_limit()
-        if limit is not None:
-            return f"the head of model {self.params.model} has no SQL: {limit}"
         return python_reason(self.stream)
 
     def records(self, messages: "DataFrame", erased: "ErasedKeys | None" = None) -> "DataFrame":
@@ -72,53 +89,29 @@ class EventQuery:
         """
         parsed = messages.selectExpr("*", f"{parse_sql(self.stream)} AS {PARSED}")
         columns = [f"{sql} AS {_quoted(name)}" for name, sql in column_sql(self.stream).items()]
-        own = [f"`{name.removeprefix('_')}` AS {name}" for name in _CARRIED[:-1]]
+        own = [f"`{name.removeprefix('_')}` AS {name}" for name in CARRIED[:-1]]
         rows = parsed.selectExpr(*own, PARSED, *columns)
         reason = rejection_sql(self.stream)
-        refused = refusal_sql(self.model.features)
+        refused = self.refused_sql()
         both = f"coalesce({reason}, {refused})" if refused else reason
         rows = rows.selectExpr(
-            *_CARRIED[:-1], *map(_quoted, self.stream.columns), f"{both} AS _refusal"
+            *CARRIED[:-1], *map(_quoted, self.stream.columns), f"{both} AS _refusal"
         )
         if erased is not None and self.stream.persons:
             rows = erased.marked(rows, self.stream.persons)
-        return self._as_records(self._scored(rows))
-
-    def _scored(self, rows: "DataFrame") -> "DataFrame":
-        for stage in self.model.features.sql_stages(ANSWERED):
-            rows = rows.selectExpr(*_CARRIED, *stage)
-        if self.model.head.sql_limit() is not None:
-            return self._in_python(rows)
-        keys = [SPARK.identifier(key) for key in self.model.features.keys]
-        for outputs in self.model.head.sql_stages(ANSWERED):
-            named = [f"{sql} AS {_quoted(name)}" for name, sql in outputs.items()]
-            rows = rows.selectExpr(*_CARRIED, *keys, *named)
-        return rows
-
-    def _in_python(self, rows: "DataFrame") -> "DataFrame":
-        head, kept = self.model.head, [*_CARRIED, *self.model.features.keys]
-        kinds = {each.name: each.dataType.simpleString() for each in rows.schema}
-        listed = [f"{_quoted(name)} {kinds[name]}" for name in kept]
-        listed += [f"{output.name} {output.type}" for output in head.outputs()]
-        forest = packed_trees(head)
-
-        def score_batches(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
-            for batch in batches:
-                yield arrow_outputs(head, forest, kept, batch)
-
-        return rows.mapInArrow(score_batches, ", ".join(listed))
+        return self._as_records(self.scored(rows))
 
     def _as_records(self, rows: "DataFrame") -> "DataFrame":
         """One record per row; in its value, outputs and keys of a refused event are null."""
-        refusal = f"coalesce(_refusal, IF(prediction IS NULL, {SPARK.text(_MISSING)}, NULL))"
+        unscored = self.unscored_sql()
+        refusal = f"coalesce(_refusal, {unscored})" if unscored else "_refusal"
         rows = rows.selectExpr("*", f"{refusal} AS _reason")
-        names = [*self.model.features.keys, *(output.name for output in self.model.outputs())]
         fields: dict[str, str] = dict(zip(SOURCE_FIELDS, _source_sql(), strict=True))
         fields |= {
             "model": SPARK.text(self.params.model),
             "model_version": SPARK.text(self.version),
         }
-        fields |= {name: f"IF(_reason IS NULL, {_quoted(name)}, NULL)" for name in names}
+        fields |= {name: f"IF(_reason IS NULL, {_quoted(name)}, NULL)" for name in self.named()}
         fields[REFUSAL] = "_reason"
         struct = ", ".join(f"{SPARK.text(name)}, {sql}" for name, sql in fields.items())
         value = f"CAST(to_json(named_struct({struct}), map('ignoreNullFields', 'false')) AS BINARY)"
@@ -139,6 +132,61 @@ class EventQuery:
             f"IF(_reason IS NULL, {value}, _value) AS value",
             f"IF(_reason IS NULL, NULL, array({headers})) AS headers",
         )
+
+
+@dataclass(frozen=True)
+class RowQuery(EventQuery):
+    """Events scored by a model of rows: features and head."""
+
+    model: ScoringModel = field(repr=False)
+
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the features, and the keys."""
+        return tuple(dict.fromkeys((*self.model.columns(), *self.model.features.keys)))
+
+    def named(self) -> tuple[str, ...]:
+        """The keys, and the outputs of the head."""
+        return (*self.model.features.keys, *(each.name for each in self.model.outputs()))
+
+    def refused_sql(self) -> str | None:
+        """Values that a feature refuses."""
+        return refusal_sql(self.model.features)
+
+    def unscored_sql(self) -> str | None:
+        """A feature without a value."""
+        return f"IF(prediction IS NULL, {SPARK.text(_MISSING)}, NULL)"
+
+    def python_reason(self) -> str | None:
+        """Why the query needs Python: the head, or the stream."""
+        limit = self.model.head.sql_limit()
+        if limit is not None:
+            return f"the head of model {self.params.model} has no SQL: {limit}"
+        return super().python_reason()
+
+    def scored(self, rows: "DataFrame") -> "DataFrame":
+        """The outputs of the head, by SQL where it has SQL."""
+        for stage in self.model.features.sql_stages(ANSWERED):
+            rows = rows.selectExpr(*CARRIED, *stage)
+        if self.model.head.sql_limit() is not None:
+            return self._in_python(rows)
+        keys = [SPARK.identifier(key) for key in self.model.features.keys]
+        for outputs in self.model.head.sql_stages(ANSWERED):
+            named = [f"{sql} AS {_quoted(name)}" for name, sql in outputs.items()]
+            rows = rows.selectExpr(*CARRIED, *keys, *named)
+        return rows
+
+    def _in_python(self, rows: "DataFrame") -> "DataFrame":
+        head, kept = self.model.head, [*CARRIED, *self.model.features.keys]
+        kinds = {each.name: each.dataType.simpleString() for each in rows.schema}
+        listed = [f"{_quoted(name)} {kinds[name]}" for name in kept]
+        listed += [f"{output.name} {output.type}" for output in head.outputs()]
+        forest = packed_trees(head)
+
+        def score_batches(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+            for batch in batches:
+                yield arrow_outputs(head, forest, kept, batch)
+
+        return rows.mapInArrow(score_batches, ", ".join(listed))
 
 
 def _source_sql() -> tuple[str, ...]:

@@ -1,19 +1,26 @@
 """Events as records with scores: what SQL makes of good, bad and erased ones."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from pyspark.sql import SparkSession
-from tests.support.event_models import event, event_model, event_stream
+from tests.support.event_models import event, event_model, event_stream, pair_stream
+from tests.support.saved_models import saved
 
-from matchlake.errors import SchemaError
+from matchlake.errors import ConfigError, SchemaError
 from matchlake.formulas.heads import LinearHead
 from matchlake.io.salt import Salt
 from matchlake.lakehouse.event_streams import erased_keys
+from matchlake.model_store.spark import load_model
 from matchlake.training.event_params import EventScoring
-from matchlake.training.event_scores import EventQuery
+from matchlake.training.event_scores import RowQuery
 from matchlake.training.model_scoring import predictions
+from matchlake.training.pair_scores import PairQuery, require_pairs
 
 SCORING = EventScoring(stream="events", model="m", topic="scores")
 GOOD = {0: event(0), 1: event(1), 2: event(17, x=0.1), 3: event(3, more=[1])}
@@ -44,7 +51,7 @@ def records(spark: SparkSession) -> dict[str, list[dict[str, Any]]]:
     found = {}
     for name, letters in (("all", None), ("letters", "dead")):
         params = SCORING.model_copy(update={"dead_letter_topic": letters})
-        query = EventQuery(params, event_stream(), event_model(), "7")
+        query = RowQuery(params, event_stream(), event_model(), "7")
         found[name] = [
             row.asDict(recursive=True) for row in query.records(messages, erased).collect()
         ]
@@ -121,18 +128,67 @@ def test_what_needs_python_is_named() -> None:
         weights=((1.0,),) * 1200, intercepts=(0.0,) * 1200,
     )  # fmt: skip
     model = event_model().model_copy(update={"head": large, "task": "classification"})
-    assert "has no SQL" in str(EventQuery(SCORING, event_stream(), model, "1").python_reason())
+    assert "has no SQL" in str(RowQuery(SCORING, event_stream(), model, "1").python_reason())
     csv = event_stream(format="csv", columns={"user_id": {"type": "string", "comment": "u"}})
     assert (
-        EventQuery(SCORING, csv, event_model(), "1").python_reason()
+        RowQuery(SCORING, csv, event_model(), "1").python_reason()
         == "the format csv is read by Python"
     )
     ruled = event_stream(rules={"small": {"expression": "x < 5", "action": "quarantine"}})
-    assert "has rules" in str(EventQuery(SCORING, ruled, event_model(), "1").python_reason())
-    assert EventQuery(SCORING, event_stream(), event_model(), "1").python_reason() is None
+    assert "has rules" in str(RowQuery(SCORING, ruled, event_model(), "1").python_reason())
+    assert RowQuery(SCORING, event_stream(), event_model(), "1").python_reason() is None
+
+
+PAIRS = {
+    30: event(1, user_id="ann", item_id="i3"),
+    31: event(1, user_id="stranger", item_id="i3"),
+    32: event(1, user_id="ann", item_id="new"),
+    33: event(1, user_id="ann"),
+    34: b"{not json",
+}
+
+
+def test_pairs_get_the_scores_that_the_recommender_gives(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    model = require_pairs(load_model(saved(tmp_path / "m"), spark), "pairs")
+    query = PairQuery(SCORING, pair_stream(), model, "7")
+    query.require_columns()
+    assert query.python_reason() is None
+    rows = [(b"k", value, "events", 1, offset) for offset, value in PAIRS.items()]
+    messages = spark.createDataFrame(
+        rows, "key binary, value binary, topic string, partition int, offset long"
+    ).selectExpr("*", "timestamp_millis(1714557600123) AS timestamp")
+    found = {v["source_offset"]: v for v in _values(query.records(messages).collect())}
+    names = ["user_id", "item_id"]
+    frame = spark.createDataFrame([tuple(map(found[n].get, names)) for n in (30, 31, 32)], names)
+    for offset, row in zip((30, 31, 32), model.score(frame).collect(), strict=True):
+        assert [found[offset][name] for name in frame.columns] == [row.user_id, row.item_id]
+        assert np.float32(found[offset]["score"]) == np.float32(row.score)
+        assert found[offset]["is_cold_start"] is row.is_cold_start is (offset != 30)
+    assert {n: found[n]["refusal"] for n in found} == {
+        **dict.fromkeys((30, 31, 32)),
+        33: "null_field: a pair needs a user and an item",
+        34: "malformed_json",
+    }
+    assert [found[n]["score"] for n in (33, 34)] == [None, None]
+
+
+def test_a_recommender_that_events_cannot_use_is_refused(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    model = load_model(saved(tmp_path / "m"), spark)
+    with pytest.raises(ConfigError, match="the factors have 1144 MiB"):
+        require_pairs(replace(model, sizes=(100_000_000, 0)), "pairs")
+    with pytest.raises(ConfigError, match="the champion of the recommender is ease"):
+        require_pairs(SimpleNamespace(algorithm="ease"), "pairs")
+
+
+def _values(records: list[Any]) -> list[dict[str, Any]]:
+    return [json.loads(each["value"]) for each in records]
 
 
 def test_a_column_that_the_stream_lacks_is_named() -> None:
     stream = event_stream(columns={"user_id": {"type": "string", "comment": "u"}})
     with pytest.raises(SchemaError, match=r"Missing column\(s\) in stream events.*: x"):
-        EventQuery(SCORING, stream, event_model(), "1").require_columns()
+        RowQuery(SCORING, stream, event_model(), "1").require_columns()

@@ -15,7 +15,7 @@ from matchlake.io.brokers import Broker
 from matchlake.lakehouse import event_streams
 from matchlake.lakehouse.event_streams import EventStream, EventStreams, RunningStream, cores_of
 from matchlake.model_store.scoring_model import ScoringModel
-from matchlake.training.event_scores import EventQuery
+from matchlake.training.event_scores import EventQuery, RowQuery
 
 
 def session(master: str = "local[2]") -> Any:
@@ -28,7 +28,7 @@ class Streams(EventStreams):
     model: ScoringModel = event_model()
 
     def _query(self, name: str, scoring: Any) -> EventQuery:  # noqa: ARG002 - as the base
-        return EventQuery(scoring, self.config.streams[scoring.stream], self.model, "1")
+        return RowQuery(scoring, self.config.streams[scoring.stream], self.model, "1")
 
     def champion_version(self, scoring: Any) -> str | None:  # noqa: ARG002 - as the base
         return "1"

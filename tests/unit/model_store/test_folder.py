@@ -4,7 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +46,9 @@ def test_saving_refuses_a_folder_that_is_there(tmp_path: Path) -> None:
     before = sorted(folder.rglob("*"))
     with pytest.raises(ModelError, match="exists already"):
         save_model(factor_model(), folder)
+    in_memory: Any = load_numpy(folder)
+    with pytest.raises(ModelError, match="NumpyFactorModel is a model in this process's memory"):
+        save_model(in_memory, tmp_path / "other")
     assert sorted(folder.rglob("*")) == before
 
 

@@ -1,9 +1,11 @@
 """What the command and its processes tell each other, also when one of them ends."""
 
+import asyncio
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from matchlake.errors import ModelError
 from matchlake.serve import fleet
 from matchlake.serve.fleet import Fleet, Worker
 from matchlake.serve.settings import receive, send
+from matchlake.serve.worker import _tell, _until_alone
 
 
 @pytest.fixture
@@ -27,6 +30,18 @@ def worker(channel: socket.socket, program: str) -> Worker:
     made.channel = channel
     made.process = subprocess.Popen([sys.executable, "-c", program])
     return made
+
+
+@pytest.mark.parametrize("unread", [b"", b"ready"])
+def test_a_process_ends_when_the_command_is_gone(pair: Any, unread: bytes) -> None:
+    """Also if the command, which was killed, had not read all that it was told."""
+    own, theirs = pair
+    theirs.sendall(unread)
+    own.close()
+    server: Any = SimpleNamespace(should_exit=False)
+    asyncio.run(asyncio.wait_for(_until_alone(theirs, server), 5))
+    assert server.should_exit
+    _tell(theirs, {"name": "best"})
 
 
 @pytest.mark.parametrize("sent", [b"", b"\0\0\0", b"\0" * 7 + b"\x09{", b"\0" * 8])

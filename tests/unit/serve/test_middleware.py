@@ -1,7 +1,9 @@
 """The limit of requests at a time, the token, slow bodies, and what the server says of errors."""
 
 import asyncio
+import contextlib
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +136,19 @@ def test_a_wrong_method_is_told_the_right_one(folder: Path) -> None:
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
+@contextlib.asynccontextmanager
+async def connected(app: Any, state: ServerState) -> AsyncIterator[tuple[Any, Any]]:
+    """A reader and a writer at a server of `app`, whose connections have half a second."""
+    config = uvicorn.Config(app, http=connection_class(Metrics(), 9, 0.5), lifespan="off")
+    kind: Any = config.http
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: kind(config, state, {}), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname(), limit=1)
+    yield reader, writer
+    writer.close()
+    server.close()
+
+
 def test_a_client_that_does_not_read_its_answer_is_disconnected() -> None:
     async def answer(_scope: Any, _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -141,21 +156,69 @@ def test_a_client_that_does_not_read_its_answer_is_disconnected() -> None:
 
     async def connections() -> list[int]:
         state = ServerState()
-        config = uvicorn.Config(answer, http=connection_class(Metrics(), 9, 0.5), lifespan="off")
-        kind: Any = config.http
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: kind(config, state, {}), "127.0.0.1", 0)
-        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname(), limit=1)
-        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-        await asyncio.sleep(0.2)
-        found = [len(state.connections)]
-        await asyncio.sleep(1.5)
-        found.append(len(state.connections))
-        writer.close()
-        server.close()
-        return found
+        async with connected(answer, state) as (_, writer):
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            await asyncio.sleep(0.2)
+            found = [len(state.connections)]
+            await asyncio.sleep(1.5)
+            return [*found, len(state.connections)]
 
     assert asyncio.run(connections()) == [1, 0]
+
+
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUPGRADE: h2c\r\nHTTP2-Settings: AAE\r\n"
+SIZED = b"POST / HTTP/1.1\r\nhost: x\r\n" + OFFER + b"content-length: 3\r\n\r\nabc"
+CHUNKED = (
+    b"POST / HTTP/1.1\r\n" + OFFER + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+)
+PLAIN = b"\r\nPOST / HTTP/1.1\r\ncontent-length: 13\r\n\r\n\r\nupgrade: d\n"
+
+
+@pytest.mark.parametrize("step", [1, 7, 10_000])
+@pytest.mark.parametrize("offer", [SIZED, CHUNKED])
+def test_an_offer_to_upgrade_is_ignored_and_its_body_is_read(offer: bytes, step: int) -> None:
+    """As Java's client sends it, in packets of any size; other requests follow."""
+
+    async def bodies() -> bytes:
+        async with connected(_echo, ServerState()) as (reader, writer):
+            sent = offer + PLAIN + b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n"
+            for begin in range(0, len(sent), step):
+                writer.write(sent[begin : begin + step])
+                await asyncio.sleep(0)
+            found: bytes = await reader.read()
+        return found
+
+    answers = asyncio.run(bodies()).split(b"HTTP/1.1 200 OK\r\n")[1:]
+    assert [each.partition(b"\r\n\r\n")[2] for each in answers] == [
+        b"[abc]", b"[\r\nupgrade: d\n]", b"[]",
+    ]  # fmt: skip
+
+
+def test_connect_and_endless_headers_end_the_connection() -> None:
+    async def answered(sent: bytes) -> bytes:
+        async with connected(_echo, ServerState()) as (reader, writer):
+            writer.write(sent)
+            try:
+                return bytes(await reader.read())
+            except ConnectionResetError:
+                return b"reset"
+
+    follows = b"GET /secret HTTP/1.1\r\n\r\n"
+    found = asyncio.run(answered(b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n" + follows))
+    assert found.count(b"HTTP/1.1 ") <= 1
+    endless = b"GET / HTTP/1.1\r\na: " + b"b" * 70_000
+    assert asyncio.run(answered(endless)) in (b"", b"reset")
+
+
+async def _echo(_: Any, receive: Any, send: Any) -> None:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    size = str(len(body) + 2).encode()
+    start = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", size)]}
+    await send(start)
+    await send({"type": "http.response.body", "body": b"[" + body + b"]"})
 
 
 def test_an_open_address_needs_a_token() -> None:

@@ -189,6 +189,9 @@ def test_a_graph_alone_recommends_and_says_what_it_lacks(tmp_path: Path) -> None
         for answer in (client.get("/similar/i0"), client.post("/recommend", json={"items": {}})):
             assert answer.status_code == 404
             assert "--format folder" in answer.json()["message"]
+        described = client.get("/openapi.json").json()["paths"]
+    assert "/recommend/{user}" in described
+    assert not {"/recommend", "/similar/{item}"} & set(described)
 
 
 def test_an_erased_user_is_answered_as_a_stranger(folder: Path, tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ def alone(home: Path) -> Iterator[None]:
 def spawn_detached(command: list[str], output: Path) -> int:
     """Starts `command` in its own session, with output appended to `output`; its process id.
 
-    It inherits only the environment: neither Ctrl-C nor the end of this process stops it.
+    It inherits only the environment: neither Ctrl-C nor the end of this process stops it, and it
+    keeps no file, pipe or lock of this process open.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawn(
@@ -46,8 +47,19 @@ def spawn_detached(command: list[str], output: Path) -> int:
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, os.fspath(output), flags, 0o644),
             (os.POSIX_SPAWN_DUP2, 1, 2),
+            *((os.POSIX_SPAWN_CLOSE, number) for number in _inherited()),
         ],
     )
+
+
+def _inherited() -> list[int]:
+    """The open files that this process would hand on, beside the three standard ones."""
+    found = []
+    for number in map(int, os.listdir("/dev/fd")):  # noqa: PTH208 - numbers
+        with suppress(OSError):
+            if number > 2 and os.get_inheritable(number):  # noqa: PLR2004 - standard error
+                found.append(number)
+    return found
 
 
 def find_process(*arguments: str) -> psutil.Process | None:

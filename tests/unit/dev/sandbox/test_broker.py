@@ -1,6 +1,8 @@
 """The broker without its process: state, ports, settings, and every way not to start."""
 
 import errno
+import os
+import select
 import socket
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from matchlake.dev.sandbox.broker_settings import (
     listener_settings,
     write_settings,
 )
-from matchlake.dev.sandbox.process import end_process, find_process
+from matchlake.dev.sandbox.process import end_process, find_process, spawn_detached
 from matchlake.dev.sandbox.topics import create_topic
 from matchlake.errors import SandboxError
 from matchlake.io.ports import choose_port, is_port_free
@@ -81,6 +83,24 @@ def test_without_a_state_the_broker_is_found_by_its_settings(
         (home / "state.json").write_text(left)
     told = broker.BrokerState("stopped", 21_000, 21_001, asks_login=bool(inner))
     assert broker.broker_status(tmp_path) == told
+
+
+def test_a_detached_process_keeps_no_file_of_its_starter_open(tmp_path: Path) -> None:
+    """A lock of a shell, such as that of `flock 8`, would be held until the broker stops."""
+    reads, writes = os.pipe()
+    os.set_inheritable(writes, True)  # noqa: FBT003 - takes no name
+    with os.fdopen(reads, "rb") as end:
+        spawn_detached(
+            [sys.executable, "-c", "import time; time.sleep(60)", str(tmp_path)], tmp_path / "log"
+        )
+        os.close(writes)
+        try:
+            assert select.select([end], [], [], 10)[0] == [end]
+            assert end.read() == b""
+        finally:
+            found = find_process("-c", str(tmp_path))
+            assert found is not None
+            end_process(found, 5)
 
 
 def test_process_is_found_by_its_arguments_and_ended_even_if_it_will_not(tmp_path: Path) -> None:
