@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,8 @@ def unpack_tables(column: pa.Array | pa.ChunkedArray) -> list[pa.Table]:
     return [pa.ipc.open_stream(stream).read_all() for stream in streams]
 
 
-def spread_keys(count: int) -> list[int]:
+@cache
+def spread_keys(count: int) -> tuple[int, ...]:
     """`count` integers that Spark's hash partitioning puts into different partitions.
 
     Spark puts an int key into partition `murmur3(key, seed 42) mod count` (x86, 32 bits).
@@ -97,7 +99,7 @@ def spread_keys(count: int) -> list[int]:
     while len(keys) < count:
         keys.setdefault(_murmur3(candidate) % count, candidate)
         candidate += 1
-    return [keys[partition] for partition in range(count)]
+    return tuple(keys[partition] for partition in range(count))
 
 
 def _murmur3(key: int, seed: int = 42) -> int:

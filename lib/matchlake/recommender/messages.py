@@ -1,12 +1,18 @@
 """Messages between blocks: arrays in binary rows, in as many pieces as their bytes need."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 
 from matchlake.engine.packing import Array, binary_array, pack, pieces_of, unpack
+from matchlake.errors import FitError
 
 MESSAGES = "key int, kind int, source int, piece int, data binary"
 """`key` leads to a block, `kind` says what `data` holds, `source` is the sending block."""
+
+ROWS_FOR_OTHERS, SUMS = 2, 3
+"""Kinds beside USER and ITEM, which mark a block's own rows of that side."""
 
 
 class Outbox:
@@ -18,11 +24,7 @@ class Outbox:
 
     def add(self, key: int, kind: int, arrays: dict[str, Array]) -> None:
         """Adds arrays for the block of `key`."""
-        self.forward(key, kind, pack(arrays))
-
-    def forward(self, key: int, kind: int, data: memoryview) -> None:
-        """Adds bytes that are packed already."""
-        for piece, part in enumerate(pieces_of(data)):
+        for piece, part in enumerate(pieces_of(pack(arrays))):
             self._rows.append((key, kind, piece, part))
 
     def table(self) -> pa.Table:
@@ -41,23 +43,27 @@ class Outbox:
         )
 
 
-def message_bytes(table: pa.Table, kind: int) -> list[memoryview]:
-    """The messages of one kind as bytes, by their source."""
+def each_message(table: pa.Table, kind: int) -> Iterator[dict[str, Array]]:
+    """The messages of one kind as arrays, by their source; one at a time is in memory."""
     kinds, sources = np.asarray(table["kind"]), np.asarray(table["source"])
     rows = np.flatnonzero(kinds == kind)
     rows = rows[np.lexsort((np.asarray(table["piece"])[rows], sources[rows]))]
-    whole = []
-    for source in np.unique(sources[rows]):
-        parts = [table["data"][int(row)].as_buffer() for row in rows[sources[rows] == source]]
-        whole.append(memoryview(parts[0] if len(parts) == 1 else b"".join(parts)))
-    return whole
+    _, starts = np.unique(sources[rows], return_index=True)
+    for message in np.split(rows, starts[1:]) if len(rows) else ():
+        yield unpack(table["data"][int(row)].as_buffer() for row in message)
 
 
 def unpack_messages(table: pa.Table, kind: int) -> list[dict[str, Array]]:
     """The messages of one kind as arrays, by their source."""
-    return [unpack([data]) for data in message_bytes(table, kind)]
+    return list(each_message(table, kind))
 
 
-def summed(parts: list[dict[str, Array]], name: str) -> Array:
-    """The sum of one array over messages, in their order."""
-    return np.asarray(np.sum([part[name] for part in parts], axis=0))
+def fill_rows(buffer: Array, table: pa.Table, name: str) -> None:
+    """Copies the rows `name` of all ROWS_FOR_OTHERS into `buffer`, those of block 0 first."""
+    start = 0
+    for message in each_message(table, ROWS_FOR_OTHERS):
+        rows = message[name]
+        buffer[start : start + len(rows)] = rows
+        start += len(rows)
+    if start != len(buffer):
+        raise FitError(f"{start} rows arrived at a block that needs {len(buffer)}: fit again.")

@@ -1,9 +1,8 @@
-"""Distributed execution: blocks solve their rows and exchange the rows that others need.
+"""Distributed execution: blocks solve their rows and send them to the blocks that need them.
 
-A state is a frame of MESSAGES, all that is in flight after an item half-iteration: the item
-blocks' rows for the user blocks, and each block's own rows on their way back to it. Conjugate
-gradients start from the latter, and they are the model. User block `b` and item block `b` have the
-same key, so each half forwards what the other half's block `b` needs back.
+A state is a frame of MESSAGES: the own rows of all blocks of both sides, and each item block's part
+of the sums that the next half needs. Conjugate gradients start from the own rows, and these are the
+model.
 """
 
 import math
@@ -17,7 +16,7 @@ from pyspark.sql import functions as F
 
 from matchlake.engine.arrow import matrix_lists
 from matchlake.engine.grouped import Key, apply_by_cogroup, apply_by_group
-from matchlake.engine.packing import unpack
+from matchlake.engine.packing import Array, unpack
 from matchlake.recommender.als.in_memory import initial_rows
 from matchlake.recommender.als.model import FactorModel
 from matchlake.recommender.als.params import AlsParams
@@ -32,13 +31,22 @@ from matchlake.recommender.als.solver import (
     solve_half,
     stored_width,
 )
-from matchlake.recommender.blocks import Block, Layout
-from matchlake.recommender.messages import MESSAGES, Outbox, message_bytes, unpack_messages
+from matchlake.recommender.blocks import BLOCK, Layout, csr_of
+from matchlake.recommender.checkpoint import Checkpointer
+from matchlake.recommender.exchange import COUNTS, read_sums, send_rows
+from matchlake.recommender.messages import (
+    MESSAGES,
+    SUMS,
+    Outbox,
+    each_message,
+    fill_rows,
+    unpack_messages,
+)
 from matchlake.recommender.progress import Report
 from matchlake.recommender.sides import ITEM, KEYS, USER
 
-ROWS_FOR_OTHERS, REPORT = 2, 3
-"""Values of `kind` beside USER and ITEM, which mark a block's own rows of that side."""
+REPORT = 4
+"""The kind of message with a block's part of the loss."""
 
 FACTORS = "idx long, factors array<float>, bias float, n_interactions long"
 
@@ -51,34 +59,56 @@ class Distributed:
     ids: tuple[DataFrame, DataFrame]
     layout: Layout
     params: AlsParams
+    checkpoint: Checkpointer
 
     def interval(self) -> int:
-        """Iterations from one checkpoint to the next."""
+        """Iterations from one state to the next."""
         return self.params.checkpoint_interval
 
     def begin(self, model: FactorModel | None) -> DataFrame:
         """The state before the first iteration, with the rows of `model` if there is one."""
         session = self.blocks.sparkSession
         own = session.createDataFrame([], MESSAGES) if model is None else self._rows_of(model)
-        return self._half(own, _Half(ITEM, self.layout, self.params, solve=False))
+        known = own.where(F.col("kind") == ITEM)
+        items = self._half(known, _Half(ITEM, self.layout, self.params))
+        return self.checkpoint(own.where(F.col("kind") == USER).unionByName(items))
 
     def advance(self, state: DataFrame | None, done: int, iterations: int) -> DataFrame:
-        """The state after `iterations` more than the `done` before; lazy, one plan for all."""
+        """The state after `iterations` more than the `done` before.
+
+        Checkpoints every half, and reads its sums, but for the last one, which is lazy.
+        """
         state = self.begin(None) if state is None else state
+        users, items = (state.where(F.col("kind") == side) for side in (USER, ITEM))
+        fixed = state
         for iteration in range(done + 1, done + iterations + 1):
-            half = _Half(USER, self.layout, self.params, iteration)
-            state = self._half(state, half)
+            half = _Half(USER, self.layout, self.params, self._sums(fixed), iteration)
+            users = fixed = self.checkpoint(self._solved(fixed, users, half))
             last = iteration == done + iterations
-            state = self._half(state, replace(half, side=ITEM, measure=last))
+            sums = self._sums(fixed, measure=last)
+            solved = self._solved(fixed, items, replace(half, side=ITEM, sums=sums, measure=last))
+            if last:
+                return users.where(F.col("kind") == USER).unionByName(solved)
+            items = fixed = self.checkpoint(solved)
         return state
 
-    def _half(self, state: DataFrame, half: "_Half") -> DataFrame:
-        # Both sides are partitioned by number and key. So the shuffle of the blocks is the same in
-        # every half, and Spark runs it once per interval. Adaptive execution merges no blocks.
+    def _sums(self, state: DataFrame, *, measure: bool = False) -> "_Sums":
+        """The sums over the side that was solved last; no action if the half needs none."""
+        if not self.params.base_weight and not measure:
+            return _Sums(np.zeros((0, 0), np.float32), 0.0)
+        return sums_of(read_sums(state), self.params)
+
+    def _solved(self, fixed: DataFrame, own: DataFrame, half: "_Half") -> DataFrame:
+        """The rows of a half's side, from the other side's rows and its own previous ones; lazy."""
+        sent = send_rows(self.blocks, fixed, 1 - half.side, self.layout)
+        return self._half(sent.unionByName(own.where(F.col("kind") == half.side)), half)
+
+    def _half(self, arriving: DataFrame, half: "_Half") -> DataFrame:
+        # Both sides are partitioned by number and key: adaptive execution merges no blocks.
         count = self.layout.blocks
-        own = self.blocks.where(F.col("side") == half.side).select("key", "piece", "data")
-        left, right = own.repartition(count, "key"), state.repartition(count, "key")
-        return apply_by_cogroup(left, right, "key", half, MESSAGES)
+        own = self.blocks.where((F.col("side") == half.side) & (F.col("kind") == BLOCK))
+        left = own.select("key", "piece", "data").repartition(count, "key")
+        return apply_by_cogroup(left, arriving.repartition(count, "key"), "key", half, MESSAGES)
 
     def report(self, state: DataFrame) -> Report:
         """Iterations done and the loss. One action."""
@@ -107,71 +137,74 @@ class Distributed:
 
 
 @dataclass(frozen=True)
+class _Sums:
+    """What a half needs of all rows of the fixed side: their Gram matrix, and their penalty."""
+
+    gram: Matrix
+    penalty: float
+
+
+def sums_of(arrays: dict[str, Array], params: AlsParams) -> _Sums:
+    """The sums of all blocks, of which `gram` is the upper triangle."""
+    width = stored_width(params) if params.base_weight else 0
+    shared = np.zeros((width, width))
+    shared[np.triu_indices(width)] = arrays["gram"]
+    shared += np.triu(shared, 1).T
+    return _Sums(shared.astype(np.float32), float(arrays["penalty"]))
+
+
+@dataclass(frozen=True)
 class _Half:
-    """One block's part of a half-iteration: messages in, its rows solved, messages out."""
+    """One block's part of a half-iteration: messages in; its rows, solved, and its sums out.
+
+    Without the sums of the fixed side nothing is solved.
+    """
 
     side: int
     layout: Layout
     params: AlsParams
+    sums: _Sums | None = None
     iteration: int = 0
-    solve: bool = True
     measure: bool = False
 
     def __call__(self, key: Key, left: pa.Table, right: pa.Table) -> pa.Table:
-        home = key[0].as_py()
-        number = self.layout.keys.index(home)
-        block = Block.read(left)
-        counts = block.csr.counts()
+        number, home = self.layout.number(key), key[0].as_py()
+        csr = csr_of(left)
+        counts = csr.counts()
         ridge = ridges(counts, self.layout.sizes[1 - self.side], self.params)
         rows = self._own_rows(number, right)
-        loss = self._solve(block, ridge, rows, (number, right)) if self.solve else None
-        width = self.params.rank + self.params.has_bias
         out = Outbox(number)
+        if self.sums is not None:
+            fixed = np.zeros((csr.width, rows.shape[1]), np.float32)
+            fill_rows(fixed[:, : self._width], right, "rows")
+            half = prepare_half(csr, fixed, self.sums.gram, ridge, self.params)
+            solve_half(row_solver(self.params), half, rows, 1)
+            if self.measure:
+                # The penalty of the fixed side is that of all blocks. Only block 0 adds it.
+                loss = objective(half, rows, 1) + (0.0 if number else self.sums.penalty)
+                report = {"iteration": np.array(self.iteration), "loss": np.array(loss)}
+                out.add(home, REPORT, report)
+        out.add(home, self.side, {"rows": rows[:, : self._width], COUNTS: counts})
         shared = gram(rows, self.params)
-        weight = np.array([penalty(ridge, rows)])
-        for other, (other_key, link) in enumerate(zip(self.layout.keys, block.links, strict=True)):
-            # The block of the same number gets all rows below: they are its own, coming back.
-            sent = rows[link, :width] if other != number else rows[:0, :width]
-            arrays: dict[str, Any] = {"rows": sent, "gram": shared, "penalty": weight}
-            out.add(other_key, ROWS_FOR_OTHERS, arrays)
-        out.add(home, self.side, {"rows": rows[:, :width], "n_interactions": counts})
-        for data in message_bytes(right, 1 - self.side):
-            out.forward(home, 1 - self.side, data)
-        if loss is not None:
-            report = {"iteration": np.array(self.iteration), "loss": np.array(loss)}
-            out.add(home, REPORT, report)
+        upper = shared[np.triu_indices(len(shared))]
+        out.add(home, SUMS, {"gram": upper, "penalty": np.array(penalty(ridge, rows))})
         return out.table()
+
+    @property
+    def _width(self) -> int:
+        return self.params.rank + self.params.has_bias
 
     def _own_rows(self, number: int, right: pa.Table) -> Matrix:
         indices = self.layout.rows(self.side, number)
-        messages = unpack_messages(right, self.side)
-        if len(messages) == 1 and "place" not in messages[0]:
-            rows = np.zeros((len(indices), stored_width(self.params)), np.float32)
-        else:
-            rows = initial_rows(self.side, indices, self.params)
-        for message in messages:
-            rows_index: Any = message.get("place", slice(None))
-            rows[rows_index, : message["rows"].shape[1]] = message["rows"]
-        return rows
-
-    def _solve(
-        self, block: Block, ridge: Matrix, rows: Matrix, inbox: tuple[int, pa.Table]
-    ) -> float | None:
-        number, right = inbox
-        arrived: list[Any] = unpack_messages(right, ROWS_FOR_OTHERS)
-        fixed = np.zeros((block.csr.width, stored_width(self.params)), np.float32)
-        width = self.params.rank + self.params.has_bias
-        (home,) = unpack_messages(right, 1 - self.side)
-        arrived[number]["rows"] = home["rows"][block.near]
-        np.concatenate([part["rows"] for part in arrived], out=fixed[:, :width])
-        shared = sum(part["gram"] for part in arrived).astype(np.float32)
-        half = prepare_half(block.csr, fixed, shared, ridge, self.params)
-        solve_half(row_solver(self.params), half, rows, 1)
-        if not self.measure:
-            return None
-        # Every block receives the penalty of all rows of the other side. Only block 0 adds it.
-        others = sum(float(part["penalty"][0]) for part in arrived) if number == 0 else 0.0
-        return objective(half, rows, 1) + others
+        rows = None
+        for message in each_message(right, self.side):
+            if rows is None and "place" in message:
+                rows = initial_rows(self.side, indices, self.params)
+            elif rows is None:
+                rows = np.zeros((len(indices), stored_width(self.params)), np.float32)
+            index: Any = message.get("place", slice(None))
+            rows[index, : message["rows"].shape[1]] = message["rows"]
+        return initial_rows(self.side, indices, self.params) if rows is None else rows
 
 
 @dataclass(frozen=True)

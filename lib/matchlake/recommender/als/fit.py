@@ -60,9 +60,10 @@ def fit_als(
     iterations. Without Spark a fit is as in one task.
 
     Spark actions: one checkpoint of the packed interactions, the only one that runs their plan; a
-    small one for their size and invalid rows; in distributed execution two per id column and two
-    for the blocks; one per checkpoint of the fit and a small report after it; for `validation` a
-    look for a measurable pair, and its measurements.
+    small one for their size and invalid rows; one per checkpoint of the fit and a small report
+    after it; for `validation` a look for a measurable pair, and its measurements. Distributed
+    execution adds two per id column, three for the blocks, and for each half of an iteration a
+    checkpoint and a small one for its sums.
 
     Args:
         interactions: Ids of any string or integer type, the value of any numeric type;

@@ -18,7 +18,7 @@ from matchlake.recommender.als.reports import note_progress, other_rank, require
 from matchlake.recommender.als.single_task import SingleTask, task_bytes
 from matchlake.recommender.als.solver import stored_width
 from matchlake.recommender.als.validation import measure, require_measurable
-from matchlake.recommender.blocks import partition
+from matchlake.recommender.blocks import Bounds, partition
 from matchlake.recommender.checkpoint import Checkpointer
 from matchlake.recommender.execution import choose_execution
 from matchlake.recommender.interaction_stats import InteractionStats
@@ -38,7 +38,7 @@ class Execution(Protocol):
         """The state that continues `model`."""
 
     def advance(self, state: DataFrame | None, done: int, iterations: int) -> DataFrame:
-        """The state after `iterations` more than the `done` before; lazy."""
+        """The state after `iterations` more than the `done` before, not yet checkpointed."""
 
     def report(self, state: DataFrame) -> Report:
         """Iterations done, loss, seconds and sizes of a checkpointed state."""
@@ -119,9 +119,9 @@ def _choose(
     chosen = choose_execution(params.execution, stats, needed, params.task_memory_mb)
     if chosen == "single_task":
         return SingleTask(pairs, params, stats)
-    width = stored_width(params)
-    blocks, ids, layout = partition(pairs.unpacked(), stats, width, params.blocks, checkpoint)
-    return Distributed(blocks, ids, layout, params)
+    bounds = Bounds(stored_width(params), params.blocks, params.task_memory_mb)
+    blocks, ids, layout = partition(pairs.unpacked(), stats, bounds, checkpoint)
+    return Distributed(blocks, ids, layout, params, checkpoint)
 
 
 def continued(model: FactorModel, kinds: StructType, params: AlsParams) -> FactorModel:

@@ -83,14 +83,15 @@ class AlsParams(FitParams):
     execution: Literal["auto", "single_task", "distributed"] = "auto"
     """Fit in one Spark task with threads, or in blocks over all tasks; `auto` decides by memory."""
     task_memory_mb: int = Field(4096, ge=1)
-    """`execution="auto"`: memory limit of one task, in MiB."""
+    """Memory limit of one task, in MiB: `execution="auto"` decides by it, and a distributed fit
+    whose blocks would need more is refused."""
     threads: int | None = Field(None, ge=1)
     """Threads of a single-task fit; null: the cores of the machine that runs the task."""
     blocks: int | None = Field(None, ge=1)
-    """Distributed: blocks per side; null: as many as their bytes need."""
+    """Distributed: blocks per side; null: two per core, and as many as `task_memory_mb` needs."""
     checkpoint_interval: int = Field(5, ge=1)
-    """Iterations between two checkpoints: of a distributed fit, and of a single-task fit with
-    `validation`, which is measured at every checkpoint."""
+    """Iterations between two reports of a distributed fit, each with a state to resume from, and
+    between two measurements on `validation`."""
     patience: int | None = Field(None, ge=1)
     """Stop early after this many validation measurements without improvement."""
 

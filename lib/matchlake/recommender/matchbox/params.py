@@ -56,9 +56,10 @@ class MatchboxParams(FitParams):
     """Fit in one Spark task with threads, or in blocks over all tasks; `auto` decides by memory.
     Day effects, several chains and a global noise variance need one task."""
     task_memory_mb: int = Field(4096, ge=1)
-    """`execution="auto"`: memory limit of one task, in MiB."""
+    """Memory limit of one task, in MiB: `execution="auto"` decides by it, and a distributed fit
+    whose blocks would need more is refused."""
     blocks: int | None = Field(None, ge=1)
-    """Distributed: blocks per side; null: as many as their bytes need."""
+    """Distributed: blocks per side; null: two per core, and as many as `task_memory_mb` needs."""
     threads: int | None = Field(None, ge=1)
     """Threads of a single-task fit; null: the cores of the machine that runs the task."""
 

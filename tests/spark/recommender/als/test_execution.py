@@ -185,8 +185,9 @@ def test_a_stopped_fit_resumes_from_its_last_checkpoint(
     whole = arrays(
         fit_als(pairs, params, checkpoint=Folder(spark, tmp_path / "whole"), validation=validation)
     )
-    before = 4 if execution == "distributed" else 1  # Pairs; ids twice, then the blocks.
-    stopped = Folder(spark, tmp_path / "stopped", fail_after=before + 2)
+    # Pairs; ids twice, the blocks, the first state. Then a state each iteration, or its two halves.
+    before, each = (5, 2) if execution == "distributed" else (1, 1)
+    stopped = Folder(spark, tmp_path / "stopped", fail_after=before + 2 * each)
     with pytest.raises(KeyboardInterrupt):
         fit_als(pairs, params, checkpoint=stopped, validation=validation)
     state = spark.read.parquet(str(stopped.written[-1]))

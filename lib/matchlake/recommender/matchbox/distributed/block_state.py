@@ -11,7 +11,7 @@ from matchlake.engine.arrow import combined
 from matchlake.engine.csr import Csr, Ints
 from matchlake.engine.grouped import Key, apply_by_cogroup, apply_by_group
 from matchlake.engine.packing import Array
-from matchlake.recommender.blocks import Block, Layout
+from matchlake.recommender.blocks import BLOCK, LINKS, Layout, csr_of, links_of
 from matchlake.recommender.matchbox.sampler.history_features import dense_rows, history_of, hstack
 from matchlake.recommender.matchbox.sampler.link_matrix import Features
 from matchlake.recommender.matchbox.single_task import VECTOR
@@ -25,18 +25,15 @@ STATE, NAMES, VECTORS, GRAM = 10, 11, 12, 13
 class BlockState:
     """A block with its features; `names` are the indices of the rows that arrive."""
 
-    block: Block
+    csr: Csr
     names: Ints
     features: Features | None
 
     def arrays(self) -> dict[str, Array]:
         """All of it, for a message."""
         result: dict[str, Array] = {
-            **self.block.csr.narrowed(),
+            **self.csr.narrowed(),
             "names": self.names,
-            "counts": np.array([len(link) for link in self.block.links]),
-            "links": np.concatenate(self.block.links),
-            "near": self.block.near,
         }
         if self.features is not None:
             rows = self.features.rows
@@ -48,14 +45,12 @@ class BlockState:
     def read(table: pa.Table) -> "BlockState":
         """The block state of the pieces in `table`."""
         message = unpack_messages(table, STATE)[0]
-        links = np.split(message["links"], np.cumsum(message["counts"])[:-1])
         features = None
         if "x_width" in message:
             width = int(message["x_width"][0])
             rows = Csr(message["x_indptr"], message["x_columns"], message["x_values"], width)
             features = Features(rows)
-        block = Block(Csr.widened(message), links, message["near"])
-        return BlockState(block, message["names"], features)
+        return BlockState(Csr.widened(message), message["names"], features)
 
 
 @dataclass(frozen=True)
@@ -68,12 +63,12 @@ class BlockStates:
     """Rows of users and items that are history features of the other side."""
 
     def of(self, side: int, vectors: DataFrame | None) -> DataFrame:
-        """Stations of one side, and each one's X'X, as MESSAGES with `side`; lazy.
+        """The block states of one side, and each one's X'X, as MESSAGES with `side`; lazy.
 
         `vectors` has `idx` and `x`, a row for every row of the side.
         """
         count = self.layout.blocks
-        others = self.blocks.where(F.col("side") == 1 - side).select("key", "piece", "data")
+        others = self._blocks(1 - side, LINKS)
         parts = apply_by_group(others, ("key",), _Name(self.layout), MESSAGES)
         if vectors is not None:
             number = (F.col("idx") % count).cast("int")
@@ -81,11 +76,15 @@ class BlockStates:
             keyed = vectors.select(key.alias("key"), "idx", VECTOR)
             packed = apply_by_group(keyed, ("key",), _PackVectors(self.layout), MESSAGES)
             parts = parts.unionByName(packed)
-        own = self.blocks.where(F.col("side") == side).select("key", "piece", "data")
+        own = self._blocks(side, BLOCK)
         left, right = own.repartition(count, "key"), parts.repartition(count, "key")
         build = _Build(self.layout, self.seen[1 - side], vectors is not None)
         made = apply_by_cogroup(left, right, "key", build, MESSAGES)
         return made.withColumn("side", F.lit(side))
+
+    def _blocks(self, side: int, kind: int) -> DataFrame:
+        rows = self.blocks.where((F.col("side") == side) & (F.col("kind") == kind))
+        return rows.select("key", "piece", "data")
 
 
 @dataclass(frozen=True)
@@ -95,9 +94,9 @@ class _Name:
     layout: Layout
 
     def __call__(self, key: Key, table: pa.Table) -> pa.Table:
-        number = self.layout.keys.index(key[0].as_py())
+        number = self.layout.number(key)
         out = Outbox(number)
-        for to, link in zip(self.layout.keys, Block.read(table).links, strict=True):
+        for to, link in zip(self.layout.keys, links_of(table), strict=True):
             out.add(to, NAMES, {"names": link.astype(np.int64) * self.layout.blocks + number})
         return out.table()
 
@@ -109,7 +108,7 @@ class _PackVectors:
     layout: Layout
 
     def __call__(self, key: Key, table: pa.Table) -> pa.Table:
-        out = Outbox(self.layout.keys.index(key[0].as_py()))
+        out = Outbox(self.layout.number(key))
         vectors = np.asarray(combined(table[VECTOR]).flatten()).reshape(table.num_rows, -1)
         order = np.argsort(np.asarray(table["idx"]))
         out.add(key[0].as_py(), VECTORS, {"x": vectors[order]})
@@ -125,14 +124,14 @@ class _Build:
     featured: bool
 
     def __call__(self, key: Key, left: pa.Table, right: pa.Table) -> pa.Table:
-        number = self.layout.keys.index(key[0].as_py())
-        block = Block.read(left)
+        number = self.layout.number(key)
+        csr = csr_of(left)
         names = np.concatenate([part["names"] for part in unpack_messages(right, NAMES)])
         vectors = dense_rows(unpack_messages(right, VECTORS)[0]["x"]) if self.featured else None
-        rows = hstack(vectors, self._history(block.csr, names))
+        rows = hstack(vectors, self._history(csr, names))
         features = None if rows is None else Features(rows)
         out = Outbox(number)
-        out.add(key[0].as_py(), STATE, BlockState(block, names, features).arrays())
+        out.add(key[0].as_py(), STATE, BlockState(csr, names, features).arrays())
         if features is not None:
             out.add(key[0].as_py(), GRAM, {"gram": features.gram(), "sums": features.sums()})
         return out.table()

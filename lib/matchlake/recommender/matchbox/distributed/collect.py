@@ -15,6 +15,7 @@ from matchlake.engine.csr import Floats, Ints
 from matchlake.engine.grouped import Key, apply_by_group
 from matchlake.engine.packing import Array
 from matchlake.recommender.blocks import Layout
+from matchlake.recommender.exchange import read_sums
 from matchlake.recommender.matchbox.distributed.sweeps import Kept
 from matchlake.recommender.matchbox.low_rank import low_rank
 from matchlake.recommender.matchbox.posterior import (
@@ -26,7 +27,7 @@ from matchlake.recommender.matchbox.posterior import (
 )
 from matchlake.recommender.matchbox.report import PosteriorReport, SideReport
 from matchlake.recommender.matchbox.sampler.prior import Prior
-from matchlake.recommender.messages import MESSAGES, Outbox, summed, unpack_messages
+from matchlake.recommender.messages import MESSAGES, Outbox, unpack_messages
 from matchlake.recommender.sides import ITEM, USER
 
 _TOTALS = 20
@@ -60,10 +61,9 @@ def collect_report(
     grams, averages = [], []
     for side in (USER, ITEM):
         rows = apply_by_group(_stacked(samples, side), ("source",), _Total(side), MESSAGES)
-        parts = unpack_messages(rows.toArrow(), _TOTALS)
-        grams.append(summed(parts, "gram"))
-        count = summed(parts, "count")
-        averages.append(Averages(summed(parts, "mean") / count, summed(parts, "square") / count))
+        sums = read_sums(rows, _TOTALS)
+        grams.append(sums["gram"])
+        averages.append(Averages(sums["mean"] / sums["count"], sums["square"] / sums["count"]))
     few = low_rank((grams[USER], grams[ITEM]), layout.sizes, tolerance)
     numbers = likelihood.levels is None
     sides = []

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from matchlake.engine.csr import Floats, Ints
 from matchlake.errors import InputError
-from matchlake.recommender.blocks import Layout, partition
+from matchlake.recommender.blocks import Bounds, Layout, partition
 from matchlake.recommender.checkpoint import Checkpointer
 from matchlake.recommender.ids import dense_ids
 from matchlake.recommender.interaction_stats import SHOWN, VALUE, InteractionStats
@@ -70,8 +70,8 @@ def fit_blocks(inputs: Input, params: MatchboxParams, checkpoint: Checkpointer) 
             "set execution='single_task' on a machine with enough memory."
         )
     response, ratings = _response(inputs, params)
-    width = stored_columns(params)
-    blocks, ids, layout = partition(ratings, inputs.size, width, params.blocks, checkpoint)
+    bounds = Bounds(stored_columns(params), params.blocks, params.task_memory_mb)
+    blocks, ids, layout = partition(ratings, inputs.size, bounds, checkpoint)
     for side in (USER, ITEM):
         _check_vectors(inputs.vectors[side], ids[side], KEYS[side])
     limit = params.max_history_features if params.history_features else 0
@@ -87,7 +87,7 @@ def fit_blocks(inputs: Input, params: MatchboxParams, checkpoint: Checkpointer) 
     made = [block_states.of(side, _indexed(inputs, ids, side)) for side in (USER, ITEM)]
     ready = checkpoint(made[USER].unionByName(made[ITEM]))
     sources = [all_sources(inputs.sources[side], seen[1 - side]) for side in (USER, ITEM)]
-    chain = Distributed(ready, layout, params, response, checkpoint, sources)
+    chain = Distributed(blocks, ready, layout, params, response, checkpoint, sources)
     samples = chain.run()
     report = collect_report(samples, layout, params.low_rank_tolerance, mean_features, seen)
     names = chain.trace[0]

@@ -1,10 +1,9 @@
 """Distributed execution: blocks draw their rows, the driver draws the shared parameters.
 
-A sweep has two halves: users, then items. A half is one cogroup of the block states with the
-messages of the previous half. A message holds rows that other blocks need, a block's own rows, or
-sums. After each half the driver reads the sums. It draws the next prior of this side once for all
-blocks. Draws are keyed by global row numbers: the chain equals that of one task, up to the rounding
-of sums.
+A sweep has two halves: users, then items. A half is one cogroup of the block states with the rows
+that they need and their own previous ones. It gives own rows and sums. After each half the driver
+reads the sums, and draws the next prior of this side once for all blocks. Draws are keyed by global
+row numbers: the chain equals that of one task, up to the rounding of sums.
 """
 
 import logging
@@ -21,6 +20,7 @@ from matchlake.engine.grouped import Key, apply_by_cogroup
 from matchlake.engine.packing import Array
 from matchlake.recommender.blocks import Layout
 from matchlake.recommender.checkpoint import Checkpointer
+from matchlake.recommender.exchange import COUNTS, read_sums, send_rows
 from matchlake.recommender.matchbox.distributed.block_state import GRAM, STATE, BlockState
 from matchlake.recommender.matchbox.params import MatchboxParams
 from matchlake.recommender.matchbox.sampler.gibbs import (
@@ -38,13 +38,18 @@ from matchlake.recommender.matchbox.sampler.link_matrix import Source, Spectra, 
 from matchlake.recommender.matchbox.sampler.prior import Moments, Prior, draw_prior, first_prior
 from matchlake.recommender.matchbox.sampler.random import draw_key
 from matchlake.recommender.matchbox.sampler.ratings import Sorted
-from matchlake.recommender.messages import MESSAGES, Outbox, message_bytes, summed, unpack_messages
+from matchlake.recommender.messages import (
+    MESSAGES,
+    ROWS_FOR_OTHERS,
+    SUMS,
+    Outbox,
+    each_message,
+    fill_rows,
+    unpack_messages,
+)
 from matchlake.recommender.sides import ITEM, USER
 
 _log = logging.getLogger(__name__)
-
-ROWS_FOR_OTHERS, SUMS = 2, 3
-"""Values of `kind` beside USER and ITEM, which mark a block's own rows."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,12 @@ class Kept:
 
 @dataclass
 class Distributed:
-    """A chain over checkpointed block states; `sources` has the feature sources of both sides."""
+    """A chain over checkpointed `blocks` (see `block_frame`) and block states.
 
+    `sources` has the feature sources of both sides.
+    """
+
+    blocks: DataFrame
     block_states: DataFrame
     layout: Layout
     params: MatchboxParams
@@ -75,11 +84,11 @@ class Distributed:
             for side in (USER, ITEM)
         ]
         priors = [first_prior(self.params.columns, solver) for solver in solvers]
-        state = self.block_states.sparkSession.createDataFrame([], MESSAGES)
-        sums: list[Arrays] = [{}, {}]
+        none = self.block_states.sparkSession.createDataFrame([], MESSAGES)
+        rows, sums = [none, none], [dict[str, Array]()] * 2
         for side in (USER, ITEM):
             half = _Half(side, self.layout, self.params, self.response, priors[side], 0)
-            state, sums[side] = self._advance(state, half)
+            rows[side], sums[side] = self._advance(none, half)
         samples = []
         for sweep in range(1, self.params.sweeps + 1):
             for side in (USER, ITEM):
@@ -88,15 +97,17 @@ class Distributed:
                 moments = _moments(sums[side])
                 priors[side] = draw_prior(moments, solvers[side], priors[side], chance)
                 half = _Half(side, self.layout, self.params, self.response, priors[side], sweep)
-                state, sums[side] = self._advance(state, half)
+                sent = send_rows(self.blocks, rows[1 - side], 1 - side, self.layout)
+                arriving = sent.unionByName(rows[side])
+                rows[side], sums[side] = self._advance(arriving, half)
                 if side == USER:
                     self._share(sums[side], parts)
             self.trace[-1] |= scale_facts(self.sources, priors)
             _log.info("sweep %d of %d: %s", sweep, self.params.sweeps, self.trace[-1])
             past = sweep - self.params.burn_in
             if past > 0 and past % self.params.thinning == 0:
-                rows = self.checkpoint(state.where(F.col("kind") <= ITEM))
-                samples.append(Kept(rows, (priors[USER], priors[ITEM]), self.response))
+                kept = rows[USER].unionByName(rows[ITEM])
+                samples.append(Kept(kept, (priors[USER], priors[ITEM]), self.response))
         return samples
 
     def _share(self, sums: Arrays, parts: tuple[int, ...]) -> None:
@@ -106,21 +117,14 @@ class Distributed:
         self.response = self.response.drawn(user_sums, parts)
         self.trace.append(self.response.facts(error, user_sums))
 
-    def _advance(self, state: DataFrame, half: "_Half") -> tuple[DataFrame, Arrays]:
+    def _advance(self, arriving: DataFrame, half: "_Half") -> tuple[DataFrame, Arrays]:
+        """The own rows of a half's side, and the sums over its blocks."""
         count = self.layout.blocks
         states = self.block_states.where(F.col("side") == half.side).where(F.col("kind") == STATE)
         states = states.select("key", "kind", "source", "piece", "data")
-        left = states.repartition(count, "key")
-        right = state.where(F.col("kind") != SUMS).repartition(count, "key")
-        after = apply_by_cogroup(left, right, "key", half, MESSAGES)
-        after = self.checkpoint(after)
-        return after, read_sums(after.where(F.col("kind") == SUMS))
-
-
-def read_sums(frame: DataFrame) -> Arrays:
-    """The sums over all blocks, added up in the order of the blocks. One action."""
-    parts = unpack_messages(frame.toArrow(), SUMS)
-    return {name: summed(parts, name) for name in parts[0]}
+        left, right = states.repartition(count, "key"), arriving.repartition(count, "key")
+        after = self.checkpoint(apply_by_cogroup(left, right, "key", half, MESSAGES))
+        return after.where(F.col("kind") == half.side), read_sums(after)
 
 
 def read_spectra(
@@ -129,9 +133,8 @@ def read_spectra(
     """The decomposed features of one side with this many rows; None without any. One action."""
     if not sources:
         return None
-    grams = block_states.where((F.col("side") == side) & (F.col("kind") == GRAM)).drop("side")
-    parts = unpack_messages(grams.toArrow(), GRAM)
-    return Spectra.of(summed(parts, "gram"), summed(parts, "sums"), rows, widths_of(sources))
+    sums = read_sums(block_states.where(F.col("side") == side), GRAM)
+    return Spectra.of(sums["gram"], sums["sums"], rows, widths_of(sources))
 
 
 def _moments(sums: Arrays) -> Moments:
@@ -153,27 +156,17 @@ class _Half:
     sweep: int
 
     def __call__(self, key: Key, left: pa.Table, right: pa.Table) -> pa.Table:
-        number, home = self.layout.keys.index(key[0].as_py()), key[0].as_py()
+        number, home = self.layout.number(key), key[0].as_py()
         block_state = BlockState.read(left)
         rows, users = self._own(block_state, number, right)
         extra: dict[str, Array] = {}
         if self.sweep:
             users, extra = self._draw(block_state, number, (rows, users), right)
         columns, out = self.params.columns, Outbox(number)
-        for to, link in zip(self.layout.keys, block_state.block.links, strict=True):
-            if to == home:
-                continue  # The block sends all its rows to itself below.
-            arrays: dict[str, Array] = {"rows": rows[link, :columns]}
-            if self.side == USER:
-                arrays["users"] = users[link]
-            out.add(to, ROWS_FOR_OTHERS, arrays)
         message: dict[str, Array] = {"rows": rows[:, :columns]}
         if self.side == USER:
             message["users"] = users
-        message["n_interactions"] = block_state.block.csr.counts()
-        out.add(home, self.side, message)
-        for data in message_bytes(right, 1 - self.side):
-            out.forward(home, 1 - self.side, data)
+        out.add(home, self.side, message | {COUNTS: block_state.csr.counts()})
         moments = Moments.of(rows[:, :columns], block_state.features)
         extra |= {"rows": np.array([moments.rows]), "total": moments.total}
         out.add(home, SUMS, extra | {"square": moments.square, "cross": moments.cross})
@@ -185,7 +178,7 @@ class _Half:
         known = unpack_messages(right, self.side)
         if not known:
             users = self.response.first_users(len(ids) if self.side == USER else 0)
-            seen = block_state.block.csr
+            seen = block_state.csr
             return first_rows((0, self.side), ids, seen, self.response, self.params), users
         rows = np.zeros((len(ids), stored_columns(self.params)), np.float32)
         rows[:, : self.params.columns] = known[0]["rows"]
@@ -195,13 +188,10 @@ class _Half:
         self, block_state: BlockState, number: int, own: tuple[Floats, Floats], right: pa.Table
     ) -> tuple[Floats, dict[str, Array]]:
         rows, users = own
-        arrived = unpack_messages(right, ROWS_FOR_OTHERS)
-        (same,) = unpack_messages(right, 1 - self.side)
-        near = block_state.block.near
-        arrived.insert(number, {n: same[n][near] for n in ("rows", "users") if n in same})
         if self.side == ITEM:
-            users = np.concatenate([part["users"] for part in arrived])
-        side = self._view(block_state, number, rows, arrived)
+            arrived = each_message(right, ROWS_FOR_OTHERS)
+            users = np.concatenate([message["users"] for message in arrived])
+        side = self._view(block_state, number, rows, right)
         parts = self.params.seed, 0, self.sweep, self.side
         scored, extra = side.scored(self.response, 1), {}
         if self.side == USER:
@@ -214,12 +204,10 @@ class _Half:
         side.draw(condition(side, self.prior, targets, draw_key(*parts, ROWS)), 1)
         return users, extra
 
-    def _view(
-        self, block_state: BlockState, number: int, rows: Floats, arrived: list[dict[str, Array]]
-    ) -> Side:
-        csr = block_state.block.csr
+    def _view(self, block_state: BlockState, number: int, rows: Floats, right: pa.Table) -> Side:
+        csr = block_state.csr
         stack = np.zeros((csr.width, rows.shape[1]), np.float32)
-        np.concatenate([part["rows"] for part in arrived], out=stack[:, : self.params.columns])
+        fill_rows(stack[:, : self.params.columns], right, "rows")
         others = np.ascontiguousarray(csr.columns[:, None])
         owners: npt.NDArray[np.int32] = csr.columns
         if self.side == USER:
