@@ -38,7 +38,7 @@ _PARTITIONS = 64
 class PartitionPlan:
     """The partitions, by a key that leads to each; all queries have one type."""
 
-    keys: list[int]
+    keys: tuple[int, ...]
     query_type: DataType
 
     @property
@@ -54,8 +54,36 @@ class PartitionPlan:
 
     def assemble(self, *frames: DataFrame) -> DataFrame:
         """All frames in one, each row in its partition, ordered by `kind` there; lazy."""
+        return self._routed(*frames).sortWithinPartitions("kind")
+
+    def assemble_with(self, shared: DataFrame, kind: int, *frames: DataFrame) -> DataFrame:
+        """As `assemble`, with all rows of `shared` in each partition, by a broadcast join; lazy.
+
+        One row in each partition has this `kind`; the join puts the shared rows in its place.
+        """
+        session = shared.sparkSession
+        marks = session.range(0, 1, 1, 1).select(
+            F.explode(self.array).alias("part"), F.lit(kind).alias("kind")
+        )
+        rows = self._routed(marks, *frames)
+        # A literal as the key would be folded into the condition, and the hash join into a loop.
+        key = (F.spark_partition_id() * 0 + kind).alias("kind")
+        each = F.broadcast(shared.select(key, F.struct("*").alias("_shared")))
+        joined = rows.join(each, "kind", "left")
+        joined = joined.where((F.col("kind") != kind) | F.col("_shared").isNotNull())
+        own, other = (dict.fromkeys(frame.columns) for frame in (rows, shared))
+        columns = [
+            F.coalesce(
+                *([F.col(f"_shared.{name}")] if name in other else []),
+                *([F.col(name)] if name in own else []),
+            ).alias(name)
+            for name in own | other
+        ]
+        return joined.select(*columns).sortWithinPartitions("kind")
+
+    def _routed(self, *frames: DataFrame) -> DataFrame:
         rows = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames)
-        return rows.repartition(len(self.keys), "part").sortWithinPartitions("kind").drop("part")
+        return rows.repartition(len(self.keys), "part").drop("part")
 
 
 def plan_partitions(queries: DataFrame, count: int | None = None) -> PartitionPlan:
@@ -110,17 +138,21 @@ def _packed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             yield pa.RecordBatch.from_arrays([pa.array([part]), *data.chunks], ["part", "data"])
 
 
-def combine(targets: DataFrame, queries: DataFrame, given: DataFrame | None) -> DataFrame:
+def combine(
+    targets: DataFrame, queries: DataFrame, given: DataFrame | None, *, broadcast: bool = False
+) -> DataFrame:
     """All targets in each partition, its queries, and the given pairs of these; lazy.
 
     `targets` and `queries` have `id`, which becomes `target` and `query`; `given` has those two.
+    With `broadcast` the targets go by the driver to each executor once. Otherwise a shuffle brings
+    a copy to each partition: more bytes, but no limit by the memory of the driver.
     """
     targets, queries = (
         frame.withColumnRenamed("id", name)
         for frame, name in ((targets, "target"), (queries, "query"))
     )
     plan = plan_partitions(queries)
-    frames = [replicate(targets, plan, TARGET), route_by_query(queries, plan, QUERY)]
+    frames = [route_by_query(queries, plan, QUERY)]
     if given is not None:
         kinds = {"query": plan.query_type, "target": targets.schema["target"].dataType}
         # Ids are cast, because equal ids of two types hash differently. An id that cannot be cast
@@ -128,7 +160,9 @@ def combine(targets: DataFrame, queries: DataFrame, given: DataFrame | None) -> 
         own = [F.col(name).try_cast(kind).alias(name) for name, kind in kinds.items()]
         pairs = given.select(*own)
         frames.append(route_packed(pairs, plan, GIVEN))
-    return plan.assemble(*frames)
+    if broadcast:
+        return plan.assemble_with(targets, TARGET, *frames)
+    return plan.assemble(replicate(targets, plan, TARGET), *frames)
 
 
 def stream_queries(

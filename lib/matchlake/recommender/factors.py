@@ -20,6 +20,9 @@ from matchlake.recommender.related import related_lists, similar_lists
 from matchlake.recommender.sides import INDICES, ITEM, KEYS, USER
 from matchlake.schemas import ITEM_ID, SCORE, USER_ID
 
+BROADCAST_BYTES = 256 << 20
+"""Maximum size of the targets that the driver sends to all executors, in bytes."""
+
 FOLDED_IN = 1 << 62
 """Indices from here on belong to rows that were folded in."""
 
@@ -32,7 +35,7 @@ class Factors:
     (float) and `n_interactions` (long, the interactions that trained the row); `items` likewise.
     A score is the mean, both biases and the dot product of both rows of factors. With
     `by_popularity` an unknown query gets the targets with the most interactions, otherwise those
-    of the highest bias.
+    of the highest bias. `sizes` are the numbers of users and items, if known.
     """
 
     users: DataFrame
@@ -40,6 +43,7 @@ class Factors:
     rank: int
     mean: float = 0.0
     by_popularity: bool = False
+    sizes: tuple[int, int] | None = None
 
     def side(self, side: int) -> DataFrame:
         """The rows of one side."""
@@ -103,7 +107,7 @@ class Factors:
         if pairs is not None:
             pairs = pairs.select(F.col(keys[0]).alias("query"), F.col(keys[1]).alias("target"))
         options = RankingOptions(k, self.rank, self.mean, own, by_popularity=self.by_popularity)
-        return Ranking(rows, targets, options, pairs).lists(*keys)
+        return Ranking(rows, targets, options, pairs, self._few(1 - side)).lists(*keys)
 
     def similar(
         self, side: int, queries: DataFrame | None, k: int, metric: Metric = "cosine"
@@ -123,7 +127,13 @@ class Factors:
         if queries is not None:
             rows = rows.join(queries.select(F.col(key).alias("id")), "id", "semi")
         options = RankingOptions(k, self.rank, cosine=True)
-        return Ranking(rows, targets, options).lists(key, f"similar_{key}").drop("is_cold_start")
+        ranking = Ranking(rows, targets, options, broadcast=self._few(side))
+        return ranking.lists(key, f"similar_{key}").drop("is_cold_start")
+
+    def _few(self, side: int) -> bool:
+        """Whether the rows of a side are known to be few enough for a broadcast."""
+        row = 4 * self.rank + 64
+        return self.sizes is not None and self.sizes[side] * row <= BROADCAST_BYTES
 
 
 def _query_rows(queries: DataFrame, key: str, known: DataFrame) -> DataFrame:

@@ -1,9 +1,9 @@
 """Ranked lists on Spark: each partition gets all targets, then streams its queries past them.
 
-One shuffle brings to every partition the targets (a copy each), the pairs to exclude or to choose
-from, and its queries, in this order. A task holds the targets as one float32 matrix, the pairs of
-its own queries as integers, and one batch of queries. There is no cross join of rows, and no room
-for "k + the longest history".
+One shuffle brings to every partition the pairs to exclude or to choose from, and its queries. The
+targets come first, by a broadcast if they are known to be few, else by the same shuffle. A task
+holds the targets as one float32 matrix, the pairs of its own queries as integers, and one batch of
+queries. There is no cross join of rows, and no room for "k + the longest history".
 """
 
 from collections.abc import Iterator
@@ -69,11 +69,13 @@ class Ranking:
     targets: DataFrame
     options: RankingOptions
     given: DataFrame | None = None
+    broadcast: bool = False
+    """The targets are few enough to be sent by the driver, once to each executor."""
 
     def lists(self, query: str, target: str) -> DataFrame:
         """Columns `query`, `rank` (from 1), `target`, `score` and `is_cold_start`; lazy."""
         queries = self.queries.select("id", "idx", "factors", "bias")
-        combined_rows = combine(self.targets, queries, self.given)
+        combined_rows = combine(self.targets, queries, self.given, broadcast=self.broadcast)
         kinds = self.queries.schema["id"].dataType, self.targets.schema["id"].dataType
         task = _Task(self.options, (query, target))
         return combined_rows.mapInArrow(task, lists_schema((query, target), kinds))

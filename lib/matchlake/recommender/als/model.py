@@ -58,6 +58,7 @@ class FactorModel(FactorRecommender):
             self.params.rank,
             self.mean,
             by_popularity=self.params.feedback == "implicit",
+            sizes=self.sizes,
         )
 
     def fold_in(

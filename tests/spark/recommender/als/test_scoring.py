@@ -60,7 +60,7 @@ def built(spark: SparkSession, feedback: str) -> tuple[FactorModel, NumpyFactorM
         sides[0][2],
         sides[1][2],
     )
-    return FactorModel(frames[0], frames[1], mean, params), local
+    return FactorModel(frames[0], frames[1], mean, params, (USERS, ITEMS)), local
 
 
 @pytest.fixture(
@@ -297,16 +297,20 @@ def test_answers_are_lazy(
     assert executions(spark, ask) == 0
 
 
-def test_the_partitions_do_not_show(spark: SparkSession, seen: DataFrame) -> None:
+def test_neither_partitions_nor_a_broadcast_show(spark: SparkSession, seen: DataFrame) -> None:
     model, _ = built(spark, "implicit")
     once = model.recommend_items(None, 5, exclude_seen=seen)
     spread = replace(
         model,
         user_factors=model.user_factors.repartition(5),
         item_factors=model.item_factors.repartition(3),
+        sizes=None,  # Items of an unknown number are not broadcast.
     )
+    none = seen.select("item_id").limit(0)
     again = spread.recommend_items(None, 5, exclude_seen=seen.repartition(4))
+    assert once.count() == again.count()
     assert once.exceptAll(again).isEmpty()
+    assert all(each.recommend_items(None, 5, candidates=none).isEmpty() for each in (model, spread))
 
 
 def test_weights_of_interactions(spark: SparkSession) -> None:
