@@ -20,7 +20,7 @@ def run(runtime: Runtime) -> None:
         if not table.required and not has_rows:
             _log.warning("%s is left out: %s has no rows", table.table, table.source)
             continue
-        model = build_feature_table(lake, table, params.folder)
+        model = build_feature_table(lake, table, params.folder, params.engine)
         if interactions is not None:
             report_unknown(interactions, lake.read(table.source), model.keys)
     publish_views(lake, runtime.config)

@@ -4,7 +4,8 @@
     ├── ConfigError                invalid configuration in conf/, --env or --set
     ├── InputError                 data or arguments are not acceptable
     │   ├── SchemaError            columns or types are not as declared
-    │   └── ParameterError         a parameter is outside its range
+    │   ├── ParameterError         a parameter is outside its range
+    │   └── EngineError            an engine beside Spark cannot give the rows that Spark gives
     ├── FitError                   a fit learned nothing from its data
     ├── SourceError                a source cannot be read: broker, topic, folder, table
     │   └── UnreachableError       a broker does not answer at the moment
@@ -66,6 +67,10 @@ class ParameterError(InputError, ValueError):
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]}?" if near else ""
         return cls(f"{reason}{hint} {label}: {', '.join(names)}.")
+
+
+class EngineError(InputError):
+    """An engine beside Spark cannot give the rows that Spark gives, or cannot see the tables."""
 
 
 class FitError(MatchlakeError):

@@ -10,6 +10,7 @@ from matchlake.features.fitted import FittedFeature, Output
 from matchlake.features.index_layouts import SPARSE_COLUMN, SPARSE_TYPE
 from matchlake.features.model import FeatureModel, Layout
 from matchlake.features.params import FeatureTable
+from matchlake.formulas.sql import SPARK, Dialect
 from matchlake.schemas import Column, TableSpec, quote_identifier
 
 _LOOKED_UP_BY = (StringType, NumericType, DateType, TimestampType)
@@ -137,18 +138,22 @@ def _index_columns(fitted: FittedFeature) -> list[Column]:
     return [Column(fitted.name, "INT", f"{index} of {fitted.column}; null without one")]
 
 
-def feature_constraints(model: FeatureModel, layout: Layout = "wide") -> dict[str, str]:
+def feature_constraints(
+    model: FeatureModel, layout: Layout = "wide", dialect: Dialect = SPARK
+) -> dict[str, str]:
     """Conditions that every row of `model.transform` meets, by constraint name."""
     if layout == "sparse":
         width = len(model.indexed_outputs())
-        same = f"size({SPARSE_COLUMN}.indices) = size({SPARSE_COLUMN}.values)"
-        return {"sparse": f"{same} AND size({SPARSE_COLUMN}.indices) <= {width}"}
+        indices, values = (
+            dialect.size.format(f"{SPARSE_COLUMN}.{part}") for part in ("indices", "values")
+        )
+        return {"sparse": f"{indices} = {values} AND {indices} <= {width}"}
     constraints = {}
     for fitted in model.features:
         limits = fitted.limits()
         if limits is not None:
             low, high = limits
-            name = quote_identifier(fitted.name)
+            name = dialect.identifier(fitted.name)
             constraints[f"range_{fitted.name}"] = (
                 f"{name} IS NULL OR {name} BETWEEN {low!r} AND {high!r}"
             )

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Union
 import pyarrow as pa
 
 from matchlake.errors import InputError, SchemaError
+from matchlake.features.duckdb_statistics import duckdb_statistics
+from matchlake.features.duckdb_table import DuckTable
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.fitted import Declared, FittedFeature
 from matchlake.features.kinds import FITTED
@@ -17,8 +19,8 @@ from matchlake.features.table_statistics import spark_types, table_statistics
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-Table = Union["DataFrame", pa.Table]
-"""A Spark frame, or an Arrow table."""
+Table = Union["DataFrame", pa.Table, DuckTable]
+"""A Spark frame, an Arrow table, or a table that DuckDB reads."""
 
 
 def fit_features(
@@ -27,6 +29,7 @@ def fit_features(
     """Learns a feature set from the columns of a Spark frame or of an Arrow table.
 
     A Spark frame starts one Spark job. An Arrow table needs no Spark, and its quantiles are exact.
+    A table of DuckDB needs no Spark, either, and has no quantiles.
 
     With the `previous` model of the set, all its categories keep their order and their columns,
     and new categories follow them. If the new model differs, its version is one higher; otherwise
@@ -78,6 +81,8 @@ def changed_since(model: FeatureModel, features: FeatureSet) -> list[str]:
 def _statistics(frame: Table, requests: Mapping[str, Request]) -> Statistics:
     if isinstance(frame, pa.Table):
         return table_statistics(frame, requests)
+    if isinstance(frame, DuckTable):
+        return duckdb_statistics(frame, requests)
     from matchlake.features.statistics import collect_statistics  # noqa: PLC0415 - brings Spark
 
     return collect_statistics(frame, requests)
@@ -86,6 +91,8 @@ def _statistics(frame: Table, requests: Mapping[str, Request]) -> Statistics:
 def _types(frame: Table) -> dict[str, str]:
     if isinstance(frame, pa.Table):
         return spark_types(frame)
+    if isinstance(frame, DuckTable):
+        return dict(frame.types)
     return {field.name: field.dataType.simpleString() for field in frame.schema}
 
 

@@ -118,8 +118,8 @@ class FittedFeature(Params):
         """Spark SQL from the output columns back to the source column; None without an inverse."""
         raise NotImplementedError
 
-    def sql_unknown(self) -> dict[str, str]:
-        """Spark SQL conditions on the table for values that the fit has not seen.
+    def sql_unknown(self, dialect: Dialect) -> dict[str, str]:
+        """SQL conditions on the table for values that the fit has not seen.
 
         The keys are null, below_min, above_max, unknown_category; each form has some of them.
         """

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from matchlake.errors import InputError
 from matchlake.features.categories import CategoryEncoder, MultiHot, OneHot
+from matchlake.features.enum_lookup import EnumLookup, in_enum, is_enum
 from matchlake.features.fitted import Array, Declared, FittedFeature, IndexSql, Output
 from matchlake.features.names import Names, stage_column
 from matchlake.features.numpy_blocks import ABSENT, REFUSED, CategoryBlock, CategoryLookup
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _FEW = 8
-"""SQL compares a value with up to this many categories one by one, with more by a hash table."""
+"""SQL compares a value with up to this many categories one by one, with more by a hash."""
 
 
 class Positions(NamedTuple):
@@ -194,9 +195,13 @@ class FittedCategories(FittedFeature):
             return IndexSql(prepared, cases)
         positions, null, unknown = self.positions()
         indices = {text: _shifted(position, first) for text, position in positions.items()}
-        if dialect is SPARK and len(indices) > _FEW:
-            table = PerfectHash(indices, _shifted(unknown, first))
+        if len(indices) > _FEW:
             hashed = stage_column("hash", self.name)
+            table: PerfectHash | EnumLookup = (
+                PerfectHash(indices, _shifted(unknown, first))
+                if dialect is SPARK
+                else EnumLookup(indices)
+            )
             prepared[hashed] = table.sql_slot(value)
             result = table.sql_cases(value, dialect.identifier(hashed))
         else:
@@ -224,10 +229,10 @@ class FittedCategories(FittedFeature):
                 value = f"CASE {' '.join(chosen)} ELSE {value} END"
         return f"CAST({value} AS {self.type})"
 
-    def sql_unknown(self) -> dict[str, str]:
+    def sql_unknown(self, dialect: Dialect) -> dict[str, str]:
         """Conditions for a null and for a value without a column."""
-        value = text_input(self.column, self.type, SPARK)
-        unknown = self._sql_is_unknown(value, SPARK)
+        value = text_input(self.column, self.type, dialect)
+        unknown = self._sql_is_unknown(value, dialect)
         return {"null": f"{value} IS NULL", "unknown_category": unknown}
 
     def numpy(self) -> CategoryBlock:
@@ -317,6 +322,9 @@ class FittedCategories(FittedFeature):
             return dialect.other_elements.format(value=value, known=known)
         if not texts:
             return f"{value} IS NOT NULL"
+        values = self.known_categories()
+        if dialect is not SPARK and len(values) > _FEW and is_enum(values):
+            return f"({value} IS NOT NULL AND {in_enum(value, values)} IS NULL)"
         return f"({value} IS NOT NULL AND {value} NOT IN ({', '.join(texts)}))"
 
     def _output(

@@ -123,9 +123,9 @@ class FittedNumber(FittedFeature):
         formula = self._inverse_formula()
         return None if formula is None else render(formula, SPARK)
 
-    def sql_unknown(self) -> dict[str, str]:
+    def sql_unknown(self, dialect: Dialect) -> dict[str, str]:
         """Conditions for a missing value and for a value outside the range at fit."""
-        value = render(self.raw, SPARK)
+        value = render(self.raw, dialect)
         return {
             "null": f"{value} IS NULL",
             "below_min": f"{value} < {number_text(self.learned.minimum)}",

@@ -110,11 +110,15 @@ class FeatureModel(Params):
         """
         self._check(frame.columns)
         self._check_types(dict(frame.dtypes))
+        return frame.selectExpr(*self.sql_counts(SPARK))
+
+    def sql_counts(self, dialect: Dialect) -> list[str]:
+        """The select list of `count_unknown`, over the table."""
         counts = {"rows": "count(1)"}
         for fitted in self.features:
-            for name, condition in fitted.sql_unknown().items():
+            for name, condition in fitted.sql_unknown(dialect).items():
                 counts[f"{fitted.name}.{name}"] = f"count_if({condition})"
-        return frame.selectExpr(*named(counts.items(), SPARK))
+        return named(counts.items(), dialect)
 
     def transform_numpy(self, columns: Mapping[str, Any]) -> Matrix:
         """The result of `transform` as doubles with NaN for null, without Spark.

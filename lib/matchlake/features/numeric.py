@@ -3,6 +3,8 @@
 import re
 from typing import ClassVar, Literal
 
+from pydantic import field_validator
+
 from matchlake.errors import InputError
 from matchlake.features.encoder import Encoder
 from matchlake.features.requests import NumberRequest
@@ -37,6 +39,12 @@ class NumberStatistics(Params):
     quantiles: tuple[tuple[float, float], ...] = ()
     """Approximate quantiles as (fraction, value). Each value is in the column. Its rank differs
     from the exact rank by at most 1/10000 of the rows."""
+
+    @field_validator("minimum", "maximum", "mode")
+    @classmethod
+    def _without_negative_zero(cls, value: float | None) -> float | None:
+        """Engines order -0.0 and 0.0 as they come; as bounds they are the same."""
+        return None if value is None else value + 0.0
 
     def quantile(self, fraction: float) -> float:
         """The quantile of `fraction`, which the request must name."""

@@ -8,6 +8,8 @@ from matchlake.features.feature_set import FeatureSet
 from matchlake.params import Params
 from matchlake.schemas import TableName, user_columns_of
 
+EngineName = Literal["auto", "spark", "duckdb"]
+
 
 class FeatureTable(Params):
     """A gold table of features: its source table and its feature set."""
@@ -53,6 +55,10 @@ class FeaturesParams(Params):
 
     folder: str | None = None
     """Folder or volume for each fitted state as a JSON file; null: only in gold.feature_sets."""
+    engine: EngineName = "auto"
+    """What fits the sets and writes the tables, with the same rows. `duckdb` needs local tables, as
+    one process reads their files. `auto` chooses it for each table where it can give Spark's rows,
+    up to 50 GB of Parquet; else Spark."""
     tables: dict[str, FeatureTable] = Field(default_factory=dict)
     """The gold tables, under names of your choice. A set with the key `user_id` or `item_id`
     belongs to the users or items of interactions. Each table needs a set of its own, because fitted

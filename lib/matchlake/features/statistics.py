@@ -1,12 +1,20 @@
 """The statistics that a fit needs of a table, in one Spark job for all columns together."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
+from matchlake.features.exact_moments import (
+    figures,
+    moment_columns,
+    range_columns,
+    scale_stages,
+    sum_columns,
+    value_stages,
+)
 from matchlake.features.requests import (
     CategoryCounts,
     CategoryRequest,
@@ -19,19 +27,6 @@ ACCURACY = 10_000
 """The rank of an approximate quantile is within 1/ACCURACY of the rows of the exact one."""
 
 _INFINITY = float("inf")
-
-
-def _logarithm(value: Column) -> Column:
-    return F.when(value > 0, F.log(value))
-
-
-_AGGREGATES: dict[str, Callable[[Column], Column]] = {
-    "mean": F.avg,
-    "std": F.stddev_pop,
-    "log_mean": lambda value: F.avg(_logarithm(value)),
-    "log_std": lambda value: F.stddev_pop(_logarithm(value)),
-    "mode": lambda value: F.mode(value, deterministic=True),
-}
 
 
 def collect_statistics(frame: DataFrame, requests: Mapping[str, Request]) -> Statistics:
@@ -53,8 +48,9 @@ def collect_statistics(frame: DataFrame, requests: Mapping[str, Request]) -> Sta
             totals = row["totals"].asDict()
         else:
             values[row["position"]].append((row["value"], row["rows"]))
+    sums = totals["moments"].asDict() if "moments" in totals else {}
     result: dict[str, Any] = {
-        name: _read_number(totals[f"n{i}"], request)
+        name: _read_number(totals[f"n{i}"], request) | figures(f"n{i}", request.needs, sums)
         for i, (name, request) in enumerate(numbers.items())
     }
     result |= {
@@ -74,7 +70,27 @@ def _totals(
         size = _distinct_size(_column(category)) if category.is_list else F.lit(1)
         columns.append(F.when(_column(category).isNotNull(), size).alias(f"c{i}"))
         totals.append(F.struct(*_presence(F.col(f"c{i}"))).alias(f"c{i}"))
-    return frame.select(*columns).agg(F.struct(*totals).alias("totals"))
+    rows = frame.select(*columns)
+    moments: dict[str, str] = {}
+    for i, number in enumerate(numbers):
+        moments |= moment_columns(f"n{i}", number.needs)
+    if moments:
+        rows = _scaled(rows, moments)
+        sums = [F.expr(text).alias(n) for each in moments for n, text in sum_columns(each).items()]
+        totals.append(F.struct(*sums).alias("moments"))
+    return rows.agg(F.struct(*totals).alias("totals"))
+
+
+def _scaled(rows: DataFrame, moments: Mapping[str, str]) -> DataFrame:
+    """The rows with the columns `moments`, and their scales, which a first pass over rows finds."""
+    usable = rows.selectExpr("*", *(f"{text} AS {name}" for name, text in moments.items()))
+    scale = usable.selectExpr(*(each for name in moments for each in range_columns(name)))
+    for stage in scale_stages(list(moments)):
+        scale = scale.selectExpr(*stage)
+    scaled = usable.crossJoin(F.broadcast(scale))
+    for stage in value_stages(list(moments)):
+        scaled = scaled.selectExpr(*stage)
+    return scaled
 
 
 def _number_statistics(value: Column, request: NumberRequest) -> list[Column]:
@@ -87,7 +103,8 @@ def _number_statistics(value: Column, request: NumberRequest) -> list[Column]:
         F.min(finite).alias("minimum"),
         F.max(finite).alias("maximum"),
     ]
-    aggregates += [_AGGREGATES[name](finite).alias(name) for name in request.needs]
+    if "mode" in request.needs:  # 0.0 is added because -0.0 counts as 0.0
+        aggregates.append(F.mode(finite + F.lit(0.0), deterministic=True).alias("mode"))
     if request.quantiles:
         fractions = list(request.quantiles)
         aggregates.append(F.percentile_approx(finite, fractions, ACCURACY).alias("quantiles"))

@@ -63,6 +63,14 @@ def add_constraints(lake: Lakehouse, table: str, declared: Mapping[str, str]) ->
     return new
 
 
+def undeclared_constraints(properties: Mapping[str, str], declared: Mapping[str, str]) -> list[str]:
+    """The constraints of a table with these properties that are not those of `declared`."""
+    held = _declared(properties)
+    ours = {name.lower() for name, text in declared.items() if held.get(name) == text}
+    names = [key.removeprefix(_CONSTRAINT) for key in properties if key.startswith(_CONSTRAINT)]
+    return [name for name in names if name.lower() not in ours]
+
+
 def _declared(properties: Mapping[str, str]) -> dict[str, str]:
     declared: dict[str, str] = json.loads(properties.get(_DECLARED, "{}"))
     return declared

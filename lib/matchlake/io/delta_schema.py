@@ -23,8 +23,13 @@ def typed_rows(frame: DataFrame, spec: TableSpec) -> DataFrame:
 
     Nulls are allowed here: the table refuses them, not the plan.
     """
+    return frame.select(spec.column_names).to(nullable_type(spec))
+
+
+def nullable_type(spec: TableSpec) -> StructType:
+    """The Spark schema of a declared table with nulls in every column."""
     fields = [StructField(f.name, f.dataType, metadata=f.metadata) for f in struct_type(spec)]
-    return frame.select(spec.column_names).to(StructType(fields))
+    return StructType(fields)
 
 
 def table_properties(spec: TableSpec) -> str:

@@ -62,6 +62,10 @@ class ErasedUsers:
 
         return cast("SparkColumn", names_erased(F.struct(*columns)))
 
+    def has(self, user: str) -> bool:
+        """Whether the user with this id, as text, was erased."""
+        return self.salt.hash(user) in self.hashes
+
     def removed_from(self, rows: DataFrame, columns: Iterable[str]) -> DataFrame:
         """The rows without those of erased users. Lazy."""
         return rows.where(~self.any_of(columns))

@@ -2,9 +2,11 @@
 
 import logging
 from datetime import UTC, datetime
+from functools import partial
 
 from pyspark.sql import DataFrame
 
+from matchlake.errors import EngineError
 from matchlake.features.feature_tables import (
     FEATURE_COUNTS,
     FEATURE_SETS,
@@ -12,41 +14,68 @@ from matchlake.features.feature_tables import (
     count_rows,
     feature_constraints,
     feature_properties,
-    feature_rows,
     feature_table,
     latest_model,
     set_rows,
     unknown_keys,
     vocabulary_rows,
 )
-from matchlake.features.fit import changed_since, fit_features
+from matchlake.features.fit import changed_since
 from matchlake.features.model import FeatureModel
-from matchlake.features.params import FeatureTable
+from matchlake.features.params import EngineName, FeatureTable
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import add_constraints, drop_constraints, set_properties
 from matchlake.io.storage import write_json
+from matchlake.lakehouse.feature_engines import Engine, SparkEngine, duckdb_engine
 
 _log = logging.getLogger(__name__)
 
 
 def build_feature_table(
-    lake: Lakehouse, params: FeatureTable, folder: str | None = None
+    lake: Lakehouse,
+    params: FeatureTable,
+    folder: str | None = None,
+    engine: EngineName = "auto",
 ) -> FeatureModel:
     """Fits one feature set on its source, or reuses its last state; writes state and table.
 
-    The state is also written as a JSON file below `folder`, if there is one.
+    The state is also written as a JSON file below `folder`, if there is one. Raises EngineError if
+    `engine` is duckdb and DuckDB does not see the tables, or cannot give the rows of Spark.
     """
     source = lake.read(params.source)
     known = lake.read(FEATURE_SETS.name) if lake.exists(FEATURE_SETS.name) else None
     previous = latest_model(known, params.features.name) if known is not None else None
+    build = partial(_build, lake, params, folder, previous)
+    if engine != "spark":
+        fits = previous is None or not params.reuse_fitted_state
+        try:
+            with duckdb_engine(lake, params, fits=fits, automatic=engine == "auto") as duckdb:
+                return build(duckdb)
+        except EngineError as error:
+            if engine == "duckdb":
+                raise EngineError(
+                    f"features.engine is duckdb, but {params.table} needs Spark: {error}. Set "
+                    "features.engine to auto or spark."
+                ) from None
+            _log.info("%s is built by Spark: %s", params.table, error)
+    return build(SparkEngine(lake, source))
+
+
+def _build(
+    lake: Lakehouse,
+    params: FeatureTable,
+    folder: str | None,
+    previous: FeatureModel | None,
+    engine: Engine,
+) -> FeatureModel:
     reused = previous if params.reuse_fitted_state else None
     if reused is not None and (changed := changed_since(reused, params.features)):
         text = "%s reuses %s version %d. The declaration has changed since then in: %s"
         _log.warning(text, params.table, reused.name, reused.version, ", ".join(changed))
-    model = reused or fit_features(source, params.features, previous)
+    model = reused or engine.fit(params.features, previous)
     if model != previous:
         _save_state(lake, model, folder)
-    _write_features(lake, params, model, source)
+    _write_features(lake, params, model, engine)
     return model
 
 
@@ -61,25 +90,28 @@ def _save_state(lake: Lakehouse, model: FeatureModel, folder: str | None) -> Non
 
 
 def _write_features(
-    lake: Lakehouse, params: FeatureTable, model: FeatureModel, source: DataFrame
+    lake: Lakehouse, params: FeatureTable, model: FeatureModel, engine: Engine
 ) -> None:
     """Replaces the feature table, with its constraints and the version of the state."""
     constraints = feature_constraints(model, params.layout)
+    spec = feature_table(model, params, engine.schema)
     if lake.exists(params.table):
         drop_constraints(lake, params.table, keep=constraints)
-    spec = feature_table(model, params, source.schema)
-    lake.replace(feature_rows(model, params, source), spec)
+    else:  # Constraints of a table without rows cost no pass over the rows.
+        lake.create(spec)
+        add_constraints(lake, params.table, constraints)
+    engine.replace(model, params, spec)
     add_constraints(lake, params.table, constraints)
     set_properties(lake, params.table, feature_properties(model))
     text = "%s: %d features by %s version %d"
     _log.info(text, params.table, len(model.outputs()), model.name, model.version)
-    _save_counts(lake, params.table, model, source)
+    _save_counts(lake, params.table, model, engine)
 
 
-def _save_counts(lake: Lakehouse, table: str, model: FeatureModel, source: DataFrame) -> None:
+def _save_counts(lake: Lakehouse, table: str, model: FeatureModel, engine: Engine) -> None:
     """Adds the counts of values that the fit has not seen to gold.feature_counts, and logs them."""
     version = lake.version(table)
-    counted = model.count_unknown(source).collect()[0].asDict()
+    counted = engine.count_unknown(model)
     rows = count_rows(model, counted, (table, version, datetime.now(UTC)))
     this = {"table_name": table, "table_version": version}
     lake.replace_where(lake.frame(rows, FEATURE_COUNTS), FEATURE_COUNTS, this)
