@@ -32,6 +32,7 @@ from typing import Any
 
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
+from tests.benchmarks.engine_peers import build_with, plain_duckdb, plain_polars
 from tests.benchmarks.feature_peers import (
     ML_VECTOR,
     entries,
@@ -52,8 +53,10 @@ from tests.support.executions import executions
 
 from matchlake.features.fit import fit_features
 from matchlake.features.model import Layout
+from matchlake.features.params import EngineName
 
 FLIGHTS = feature_set(NUMBERS, CATEGORIES)
+ENGINES: tuple[EngineName, ...] = ("spark", "duckdb")
 LAYOUTS: tuple[Layout, ...] = ("index", "sparse")
 DISTINCT = 336_776
 KEPT = 1000
@@ -118,9 +121,10 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=20_000_000)
     parser.add_argument("--sklearn-rows", type=int, default=5_000_000)
+    parser.add_argument("--engine-rows", type=int, default=5_000_000)
     parser.add_argument("--wide-rows", type=int, default=5_000_000)
     parser.add_argument("--wide-values", type=int, default=1_000_000)
-    parser.add_argument("--parts", default="spark_ml,sklearn,wide")
+    parser.add_argument("--parts", default="engines,spark_ml,sklearn,wide")
     parser.add_argument("--rounds", type=int, default=3, help="of every side, in turn")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--driver-memory", default="4g")
@@ -266,7 +270,30 @@ def ones(spark: SparkSession, out: Path) -> int:
     return int(frame.selectExpr(total).collect()[0][0])
 
 
-PARTS = {"spark_ml": flights, "sklearn": against_sklearn, "wide": wide}
+def engines(problem_: Bench) -> None:
+    """The whole build of a feature table by both engines, and plain DuckDB and Polars.
+
+    The source is a Delta table, read by the peers as files; all write the `index` layout.
+    """
+    options, spark = problem_.options, problem_.spark
+    files, source = problem_.folder / "files", problem_.folder / "source"
+    write_flights(files, options.engine_rows)
+    spark.read.parquet(str(files)).write.format("delta").save(str(source))
+    shutil.rmtree(files)
+    sides: dict[str, Side] = {
+        f"build_{name}": partial(build_with, name, spark, source, FLIGHTS) for name in ENGINES
+    }
+    sides["duckdb"] = lambda out: plain_duckdb(source, out, NUMBERS, CATEGORIES, options.threads)
+    sides["polars"] = lambda out: plain_polars(source, out, NUMBERS, CATEGORIES)
+    problem_.time("engines", sides)
+    found = problem_.answer["sides"]["engines"]
+    for ours in ENGINES:
+        for theirs in ("duckdb", "polars"):
+            name = f"engine_{ours}_{theirs}"
+            problem_.answer["ratio"][name] = ratio(found, f"build_{ours}", theirs)
+
+
+PARTS = {"engines": engines, "spark_ml": flights, "sklearn": against_sklearn, "wide": wide}
 
 
 if __name__ == "__main__":

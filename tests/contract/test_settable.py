@@ -26,7 +26,7 @@ SETTABLE = set(
     replay.stream replay.error_codes replay.since replay.fix
     erase.user_id erase.include_unparsed_matches erase.delete_model_versions
     silver.rebuild_from silver.until lake.reload
-    images.device images.batch_size profile.bins profile.top
+    images.device images.batch_size features.engine profile.bins profile.top
     train.als.feedback train.als.rank train.als.iterations train.als.regularization train.als.alpha
     train.als.weight_scale train.als.unobserved_weight train.als.nu train.als.init_std
     train.als.objective

@@ -145,7 +145,7 @@ def _is_odd_date(request: CategoryRequest) -> str:
     odd, column = "NOT (year({}) BETWEEN 1 AND 9999)", _column(request)
     if not request.is_list:
         return odd.format(column)
-    return f"len(list_filter({column}, d -> {odd.format('d')})) > 0"
+    return f"len([d FOR d IN {column} IF {odd.format('d')}]) > 0"
 
 
 def _check_dates(totals: Found, categories: Mapping[str, CategoryRequest]) -> None:

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from matchlake.features.feature_set import FeatureSet
-from matchlake.params import Params
+from matchlake.params import Params, Settable
 from matchlake.schemas import TableName, user_columns_of
 
 EngineName = Literal["auto", "spark", "duckdb"]
@@ -55,7 +55,7 @@ class FeaturesParams(Params):
 
     folder: str | None = None
     """Folder or volume for each fitted state as a JSON file; null: only in gold.feature_sets."""
-    engine: EngineName = "auto"
+    engine: Settable[EngineName] = "auto"
     """What fits the sets and writes the tables, with the same rows. `duckdb` needs local tables, as
     one process reads their files. `auto` chooses it for each table where it can give Spark's rows,
     up to 50 GB of Parquet; else Spark."""

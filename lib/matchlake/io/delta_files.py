@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote
 
 from matchlake.errors import EngineError, TableError
 from matchlake.io.databricks import on_databricks
@@ -149,7 +148,7 @@ def overwrite_files(
 
     actions: list[AddAction | RemoveAction] = [
         AddAction(
-            path=quote(Path(each.path).relative_to(target.folder).as_posix(), safe="/=%"),
+            path=Path(each.path).relative_to(target.folder).as_posix(),
             size=each.size,
             partition_values=dict(each.partition),
             modification_time=int(Path(each.path).stat().st_mtime * 1000),

@@ -131,12 +131,16 @@ class DuckdbEngine:
 
     def _rows(self, model: FeatureModel, params: FeatureTable, spec: TableSpec) -> str:
         """The query of the rows: columns and types of `spec`, without erased users."""
-        if params.split_by and self.table.types[params.split_by] == "string":
-            self._refuse_empty(params)
+        if params.split_by:
+            self._check_partitions(params, self.table.types[params.split_by])
         query = model.to_sql(self._kept(spec), "duckdb", params.layout)
         return f"SELECT {', '.join(map(_typed, spec.columns))} FROM ({query})"
 
-    def _refuse_empty(self, params: FeatureTable) -> None:
+    def _check_partitions(self, params: FeatureTable, kind: str) -> None:
+        if kind not in (*_SAME_TEXT, "date"):
+            raise EngineError(f"split_by {params.split_by} is {kind}")
+        if kind != "string":
+            return
         key = DUCKDB.identifier(params.split_by or "")
         query = f"SELECT 1 FROM {self.table.relation} WHERE {key} = '' LIMIT 1"
         if self.table.engine.execute(query).fetchall():

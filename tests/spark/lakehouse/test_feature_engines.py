@@ -1,9 +1,7 @@
 """Spark and DuckDB build the same feature table: state, rows, table, counters; and refusals."""
 
 import logging
-import math
 from collections.abc import Mapping
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +21,12 @@ from tests.support.feature_cases import (
 from tests.support.lakes import forget_tables
 
 from matchlake.errors import EngineError, TableError
-from matchlake.features.categories import OneHot
 from matchlake.features.feature_set import FeatureSet
 from matchlake.features.kinds import Feature
 from matchlake.features.model import FeatureModel
 from matchlake.features.numeric import NumericEncoder
 from matchlake.features.params import EngineName, FeatureTable
-from matchlake.features.scalers import MinMax, Number, Robust, ZScore
+from matchlake.features.scalers import MinMax, Number, Robust
 from matchlake.io.delta import Lakehouse
 from matchlake.io.delta_properties import read_properties
 from matchlake.io.erased_users import ERASED_USERS
@@ -110,6 +107,13 @@ def same_states(left: FeatureModel, right: FeatureModel) -> None:
             assert one == other
 
 
+def plain(value: Any) -> Any:
+    """Lists and structs as tuples, whatever pandas made of them."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return tuple(map(plain, value))
+    return tuple(map(plain, value.values())) if isinstance(value, dict) else value
+
+
 def same_rows(lake: Lakehouse, left: str, right: str, near: set[str]) -> None:
     one, other = (lake.read(table).toPandas().sort_values("id") for table in (left, right))
     assert list(one.columns) == list(other.columns)
@@ -118,10 +122,7 @@ def same_rows(lake: Lakehouse, left: str, right: str, near: set[str]) -> None:
         if name in near:
             np.testing.assert_allclose(values.astype(float), others.astype(float), rtol=1e-15 * 64)
         elif values.dtype == object:
-            listed = [
-                [None if v is None else list(v) for v in column] for column in (values, others)
-            ]
-            assert listed[0] == listed[1], name
+            assert list(map(plain, values)) == list(map(plain, others)), name
         else:
             np.testing.assert_array_equal(values, others, name)
 
@@ -131,10 +132,109 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Lakeh
     return lake_with(spark, tmp_path_factory.mktemp("engines"), cases(), SCHEMA)
 
 
-def test_engines_give_equal_states_tables_and_counters(lake: Lakehouse) -> None:
-    made = [built(lake, ALL, engine, layout="index") for engine in ENGINES]
+def assert_equal_builds(lake: Lakehouse, features: Mapping[str, Feature], **more: Any) -> None:
+    made = [built(lake, features, engine, **more) for engine in ENGINES]
     same_states(made[0][0], made[1][0])
     same_rows(lake, made[0][1], made[1][1], set(CLOSE))
     facts = [about(lake, table) for _, table in made]
     for key in facts[0]:
         assert facts[0][key] == facts[1][key], key
+
+
+def test_engines_give_equal_states_tables_and_counters(lake: Lakehouse) -> None:
+    """Twice: the second run finds tables of another layout, and changes their columns."""
+    assert_equal_builds(lake, ALL, layout="index")
+    assert_equal_builds(lake, ALL)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("features", SETS.values(), ids=SETS)
+@pytest.mark.parametrize("layout", ["wide", "index", "sparse"])
+def test_engines_are_equal_for_other_types_and_layouts(
+    lake: Lakehouse, features: Mapping[str, Feature], layout: str
+) -> None:
+    kept = {name: each for name, each in exactly_fitted(features).items() if each.column != "m"}
+    kept.pop("m", None)
+    assert_equal_builds(lake, kept, layout=layout)
+
+
+def test_engines_are_equal_in_partitions(lake: Lakehouse) -> None:
+    """Partitions by a boolean with nulls, and a key of every other type that DuckDB writes."""
+    keys = ("id", "b", "i", "d", "f", "n", "s", "t", "m", "c")
+    for name in ("p_spark", "p_duckdb"):
+        lake.spark.sql(f"DROP TABLE IF EXISTS gold.{name}")
+    assert_equal_builds(lake, {"n_x": MinMax(column="n")}, keys=keys, split_by="b")
+
+
+def test_duckdb_honours_erased_users(spark: SparkSession, tmp_path: Path) -> None:
+    rows = [("u1", 1.0), ("u2", 2.0), (None, 3.0), ("u2", 4.0)]
+    at = lake_with(spark, tmp_path, rows, "user_id STRING, n DOUBLE")
+    salt = Salt(b"pepper")
+    lake = Lakehouse(spark, folder=at.folder, salt=lambda: salt)
+    known = spark.createDataFrame(
+        [(salt.hash("u2"), salt.id)], "user_hash STRING, salt_id STRING"
+    ).selectExpr("*", "current_timestamp() AS erased_at")
+    lake.append(known, ERASED_USERS)
+    table = table_of({"n": Number()}, "t", keys=("user_id",))
+    path = at.path("gold.t")
+    with pytest.raises(TableError, match=r"column user_id would have 1 null\(s\)"):
+        build_feature_table(lake, table, None, "duckdb")
+    assert path is not None
+    assert not list(Path(path).glob("*.parquet"))
+    spark.sql("DELETE FROM bronze.given WHERE user_id IS NULL")
+    build_feature_table(lake, table, None, "duckdb")
+    assert collected(lake.read("gold.t")) == [("u1", 1.0)]
+
+
+def test_duckdb_interrupted_leaves_the_old_rows_and_no_files(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = lake_with(spark, tmp_path, [(1, 1.0), (2, 5.0)], "id INT, n DOUBLE")
+    table = table_of({"x": MinMax(column="n")}, "t")
+    build_feature_table(lake, table, None, "duckdb")
+    folder, version = Path(str(lake.path("gold.t"))), lake.version("gold.t")
+    before = sorted(folder.rglob("*.parquet"))
+    lake.spark.sql("INSERT INTO bronze.given VALUES (3, 3.0D)")
+    with monkeypatch.context() as patched:
+        patched.setattr(feature_engines, "overwrite_files", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            build_feature_table(lake, table, None, "duckdb")
+    assert (sorted(folder.rglob("*.parquet")), lake.version("gold.t")) == (before, version)
+    (folder / "part-of-a-killed-run.parquet").write_bytes(b"PAR1")
+    build_feature_table(lake, table, None, "duckdb")
+    assert collected(lake.read("gold.t")) == [(1, 0.0), (2, 1.0), (3, 0.5)]
+    assert lake.version("gold.t") == version + 1
+    spark.sql("INSERT INTO gold.t VALUES (4, 0.25D)")
+    with pytest.raises(PySparkException, match="range_x"):
+        spark.sql("INSERT INTO gold.t VALUES (5, 7.0D)")
+    build_feature_table(lake, table, None, "spark")
+    assert collected(lake.read("gold.t")) == [(1, 0.0), (2, 1.0), (3, 0.5)]
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_duckdb_cannot_do_is_refused_or_left_to_spark(
+    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lake = lake_with(spark, tmp_path, [(1, 1.0), (2, 5.0)], "id INT, n DOUBLE")
+
+    def refused(features: Mapping[str, Feature], reason: str) -> None:
+        table = table_of(features, "t")
+        with pytest.raises(EngineError, match=reason) as error:
+            build_feature_table(lake, table, None, "duckdb")
+        assert "gold.t needs Spark" in str(error.value)
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "matchlake"):
+            build_feature_table(lake, table, None, "auto")
+        assert "gold.t is built by Spark" in caplog.text
+        assert lake.read("gold.t").count() == 2
+
+    refused({"n": Robust()}, r"feature n \(robust\) of column n needs quantiles")
+    spark.sql("ALTER TABLE gold.t ADD CONSTRAINT mine CHECK (id > 0)")
+    refused({"n": Number()}, "gold.t has constraints that only Spark checks: mine")
+    spark.sql("ALTER TABLE gold.t DROP CONSTRAINT mine")
+    options = "('delta.enableDeletionVectors' = 'true')"
+    spark.sql(f"ALTER TABLE bronze.given SET TBLPROPERTIES {options}")
+    refused({"n": Number()}, "bronze.given has features that only Spark reads: deletionVectors")

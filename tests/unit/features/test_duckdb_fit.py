@@ -1,6 +1,7 @@
 """A fit by DuckDB over Parquet files: its numbers against exact arithmetic, and its limits."""
 
 import math
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -153,15 +154,8 @@ def test_text_with_a_zero_character_is_found(tmp_path: Path) -> None:
 def test_limits_name_the_feature_and_its_kind(feature: Any, kind: str, reason: str | None) -> None:
     declared = FeatureSet(name="s", keys=("k",), features={"f": feature})
     found = duckdb_limit(declared, {"k": "string", "f": kind}, fits=True)
-    if reason is None:
-        assert found is None
-    else:
-        pytest.raises(EngineError, _fail, found).match(reason)
+    assert found == reason if reason is None else re.search(reason, found or "")
     assert duckdb_limit(declared, {"k": "binary", "f": kind}, fits=True) == "key k is binary"
-
-
-def _fail(text: str) -> None:
-    raise EngineError(text)
 
 
 def test_date_beyond_the_year_9999_is_refused(tmp_path: Path) -> None:
@@ -170,3 +164,11 @@ def test_date_beyond_the_year_9999_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(EngineError, match=r"Column d has 1 row\(s\) with a date outside"):
         duckdb_statistics(given, {"d": CategoryRequest("d", is_list=False, limit=9)})
+
+
+def test_lists_of_dates_are_read(tmp_path: Path) -> None:
+    lists = pa.array([[0, None], None, [3_000_000]], pa.list_(pa.int32()))
+    given = table(tmp_path, {"d": lists.cast(pa.list_(pa.date32()))}, {"d": "array<date>"})
+    request = CategoryRequest("d", is_list=True, limit=9)
+    with pytest.raises(EngineError, match=r"Column d has 1 row\(s\) with a date outside"):
+        duckdb_statistics(given, {"d": request})
