@@ -233,6 +233,7 @@ def test_wheel_requires_whatever_its_production_rooms_import(wheel: Path) -> Non
     sources = {n: t for n, t in sources_of(wheel).items() if not n.startswith("matchlake/dev/")}
     assert {"mlflow", "kafka", "databricks"} <= set().union(*map(imported, sources.values()))
     extras = [
+        "duckdb",
         "images",
         "keras",
         "models",

@@ -23,8 +23,6 @@ from matchlake.features.requests import (
 )
 from matchlake.formulas.sql import DUCKDB
 
-_INFINITY = "CAST('Infinity' AS DOUBLE)"
-
 Found = dict[str, Any]
 
 
@@ -69,7 +67,7 @@ def _totals(
     moments: dict[str, str] = {}
     for name, number in numbers.items():
         totals |= _number_totals(name)
-        moments |= moment_columns(name, number.needs)
+        moments |= moment_columns(name, _finite(name), number.needs)
     for name, category in categories.items():
         size = f"len(list_distinct({_column(category)}))" if category.is_list else "1"
         given.append(f"CASE WHEN {_column(category)} IS NOT NULL THEN {size} END AS {name}")
@@ -102,15 +100,20 @@ def _nested(stages: list[list[str]], source: str) -> str:
 
 
 def _number_totals(name: str) -> dict[str, str]:
-    """Aggregates of a column of doubles; in DuckDB, as in Spark, NaN is greater than infinity."""
-    finite = f"CASE WHEN abs({name}) < {_INFINITY} THEN {name} END"
+    """Aggregates of a column of doubles."""
+    finite = _finite(name)
     return {
         f"{name}_rows": f"count({finite})",
         f"{name}_missing": f"count_if({name} IS NULL OR isnan({name}))",
-        f"{name}_infinite": f"count_if(abs({name}) = {_INFINITY})",
+        f"{name}_infinite": f"count_if(isinf({name}))",
         f"{name}_minimum": f"min({finite})",
         f"{name}_maximum": f"max({finite})",
     }
+
+
+def _finite(name: str) -> str:
+    # No comparison: it does not see NaN where a file's statistics leave it out.
+    return f"CASE WHEN isfinite({name}) THEN {name} END"
 
 
 def _mode(table: DuckTable, name: str, request: NumberRequest) -> str:
@@ -119,7 +122,7 @@ def _mode(table: DuckTable, name: str, request: NumberRequest) -> str:
     positive = f"CASE WHEN {value} = 0 THEN 0e0 ELSE {value} END"
     return (
         f"SELECT '{name}', CAST(v AS VARCHAR), count(1) AS n, NULL"
-        f" FROM (SELECT {positive} AS v FROM {table.relation}) WHERE abs(v) < {_INFINITY}"
+        f" FROM (SELECT {positive} AS v FROM {table.relation}) WHERE isfinite(v)"
         " GROUP BY v ORDER BY n DESC, v LIMIT 1"
     )
 

@@ -20,15 +20,16 @@ _LOWEST, _HIGHEST = -1000, 1023
 """Exponents whose powers of two are doubles, and those of their negatives too."""
 
 
-def moment_columns(number: str, needs: Collection[str]) -> dict[str, str]:
-    """SQL over the column `number` for the values whose moments `needs` names, by column name."""
-    infinity = "CAST('Infinity' AS DOUBLE)"
+def moment_columns(number: str, finite: str, needs: Collection[str]) -> dict[str, str]:
+    """SQL for the values whose moments `needs` names, by column name.
+
+    `finite` is SQL for the column `number` with null for NaN and infinities.
+    """
     found = {}
     if not {"mean", "std"}.isdisjoint(needs):
-        found[f"{number}_x"] = f"CASE WHEN abs({number}) < {infinity} THEN {number} END"
+        found[f"{number}_x"] = finite
     if not {"log_mean", "log_std"}.isdisjoint(needs):
-        positive = f"{number} > 0 AND {number} < {infinity}"
-        found[f"{number}_l"] = f"CASE WHEN {positive} THEN ln({number}) END"
+        found[f"{number}_l"] = f"CASE WHEN {finite} > 0 THEN ln({finite}) END"
     return found
 
 

@@ -125,6 +125,10 @@ class FittedFeature(Params):
         """
         raise NotImplementedError
 
+    def counts_at_fit(self) -> dict[str, int] | None:
+        """The numbers of rows at fit under the conditions of `sql_unknown`; None if not known."""
+        raise NotImplementedError
+
     def numpy(self) -> Block:
         """The feature compiled for NumPy arrays and for single rows."""
         raise NotImplementedError

@@ -235,6 +235,12 @@ class FittedCategories(FittedFeature):
         unknown = self._sql_is_unknown(value, dialect)
         return {"null": f"{value} IS NULL", "unknown_category": unknown}
 
+    def counts_at_fit(self) -> dict[str, int] | None:
+        """Nulls, and values beyond the limits; None for lists with such, counted by element."""
+        if self.is_list and self.unknown_rows:
+            return None
+        return {"null": self.null_rows, "unknown_category": self.unknown_rows}
+
     def numpy(self) -> CategoryBlock:
         """A dictionary from the text of a category to its position."""
         positions, null, unknown = self.positions()

@@ -132,6 +132,12 @@ class FittedNumber(FittedFeature):
             "above_max": f"{value} > {number_text(self.learned.maximum)}",
         }
 
+    def counts_at_fit(self) -> dict[str, int] | None:
+        """Missing values, and none out of the range; None if there were infinities."""
+        if self.learned.infinite:
+            return None
+        return {"null": self.learned.missing, "below_min": 0, "above_max": 0}
+
     def numpy(self) -> NumberBlock:
         """The formulas bound to arrays and to single numbers."""
         return NumberBlock(self.column, self.inputs(), tuple(self.formulas().values()))

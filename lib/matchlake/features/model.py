@@ -112,6 +112,19 @@ class FeatureModel(Params):
         self._check_types(dict(frame.dtypes))
         return frame.selectExpr(*self.sql_counts(SPARK))
 
+    def counts_at_fit(self) -> dict[str, int] | None:
+        """The result of `count_unknown` for the rows of the fit, without a pass over them.
+
+        None if the statistics of the fit do not tell it.
+        """
+        counts = {"rows": self.rows}
+        for fitted in self.features:
+            found = fitted.counts_at_fit()
+            if found is None:
+                return None
+            counts |= {f"{fitted.name}.{name}": rows for name, rows in found.items()}
+        return counts
+
     def sql_counts(self, dialect: Dialect) -> list[str]:
         """The select list of `count_unknown`, over the table."""
         counts = {"rows": "count(1)"}

@@ -73,7 +73,8 @@ def _totals(
     rows = frame.select(*columns)
     moments: dict[str, str] = {}
     for i, number in enumerate(numbers):
-        moments |= moment_columns(f"n{i}", number.needs)
+        finite = f"CASE WHEN abs(n{i}) < CAST('Infinity' AS DOUBLE) THEN n{i} END"
+        moments |= moment_columns(f"n{i}", finite, number.needs)
     if moments:
         rows = _scaled(rows, moments)
         sums = [F.expr(text).alias(n) for each in moments for n, text in sum_columns(each).items()]

@@ -47,6 +47,8 @@ class Dialect:
     without_absent: str
     """The list of the indices, without those that are -1."""
     size: str
+    without_nan: str
+    """A double with null for NaN."""
     sparse: str
     """A struct of `indices` and of `values`, followed by `ones` values of 1.0."""
 
@@ -83,6 +85,7 @@ SPARK = Dialect(
     list_of="array({})",
     without_absent="array_remove(array({}), -1)",
     size="size({})",
+    without_nan="NULLIF({}, CAST('NaN' AS DOUBLE))",
     sparse=(
         "named_struct('indices', {indices},"
         " 'values', concat({values}, array_repeat(1.0e0, {ones})))"
@@ -100,6 +103,8 @@ DUCKDB = Dialect(
     list_of="[{}]",
     without_absent="[i FOR i IN [{}] IF i >= 0]",
     size="len({})",
+    # No comparison: the optimizer takes it for false where the statistics of a file have no NaN.
+    without_nan="CASE WHEN NOT isnan({0}) THEN {0} END",
     sparse=(
         "{{'indices': {indices},"
         " 'values': list_concat({values}, list_resize(CAST([] AS DOUBLE[]), {ones}, 1.0e0))}}"
@@ -127,7 +132,7 @@ def number_text(value: float | None) -> str:
 def number_input(column: str, *, floating: bool, dialect: Dialect) -> str:
     """A numeric column as a double with null for NaN."""
     value = f"CAST({dialect.identifier(column)} AS DOUBLE)"
-    return f"NULLIF({value}, CAST('NaN' AS DOUBLE))" if floating else value
+    return dialect.without_nan.format(value) if floating else value
 
 
 def text_input(column: str, type_name: str, dialect: Dialect) -> str:

@@ -1,6 +1,7 @@
 """Builds a gold feature table: fits its feature set, and writes the state and the rows."""
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 
@@ -76,6 +77,9 @@ def _build(
     if model != previous:
         _save_state(lake, model, folder)
     _write_features(lake, params, model, engine)
+    # The statistics of a fit of this run tell the counts without a pass over the source.
+    counted = None if reused else model.counts_at_fit()
+    _save_counts(lake, params.table, model, counted or engine.count_unknown(model))
     return model
 
 
@@ -105,13 +109,13 @@ def _write_features(
     set_properties(lake, params.table, feature_properties(model))
     text = "%s: %d features by %s version %d"
     _log.info(text, params.table, len(model.outputs()), model.name, model.version)
-    _save_counts(lake, params.table, model, engine)
 
 
-def _save_counts(lake: Lakehouse, table: str, model: FeatureModel, engine: Engine) -> None:
+def _save_counts(
+    lake: Lakehouse, table: str, model: FeatureModel, counted: Mapping[str, int]
+) -> None:
     """Adds the counts of values that the fit has not seen to gold.feature_counts, and logs them."""
     version = lake.version(table)
-    counted = engine.count_unknown(model)
     rows = count_rows(model, counted, (table, version, datetime.now(UTC)))
     this = {"table_name": table, "table_version": version}
     lake.replace_where(lake.frame(rows, FEATURE_COUNTS), FEATURE_COUNTS, this)

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
+import pandas as pd
 import pytest
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
@@ -156,6 +158,20 @@ def test_engines_are_equal_for_other_types_and_layouts(
     kept = {name: each for name, each in exactly_fitted(features).items() if each.column != "m"}
     kept.pop("m", None)
     assert_equal_builds(lake, kept, layout=layout)
+
+
+def test_functions_of_both_engines_differ_by_two_units_in_the_last_place(
+    spark: SparkSession,
+) -> None:
+    random = np.random.default_rng(1)
+    given = pd.DataFrame({"x": np.concatenate([random.normal(0, s, 5000) for s in (1, 30, 1e-6)])})
+    query = "SELECT exp(x) AS e, ln(abs(x)) AS l, tanh(x) AS t FROM {}"
+    spark.createDataFrame(given).createOrReplaceTempView("given")
+    ours = spark.sql(query.format("given")).toPandas()
+    with duckdb.connect() as engine:
+        theirs = engine.execute(query.format("given")).df()
+    for name in ours:
+        assert (abs(ours[name] - theirs[name]) <= 2 * np.spacing(abs(ours[name]))).all(), name
 
 
 def test_engines_are_equal_in_partitions(lake: Lakehouse) -> None:

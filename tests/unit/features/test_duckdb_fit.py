@@ -172,3 +172,45 @@ def test_lists_of_dates_are_read(tmp_path: Path) -> None:
     request = CategoryRequest("d", is_list=True, limit=9)
     with pytest.raises(EngineError, match=r"Column d has 1 row\(s\) with a date outside"):
         duckdb_statistics(given, {"d": request})
+
+
+@pytest.mark.parametrize("lists", [False, True])
+@pytest.mark.parametrize("infinite", [False, True])
+def test_counts_at_fit_are_those_of_the_query(
+    tmp_path: Path, *, lists: bool, infinite: bool
+) -> None:
+    given = table(
+        tmp_path,
+        {
+            "n": pa.array([1.0, math.nan, None, -math.inf if infinite else 3.0, 5.0]),
+            "c": pa.array(["a", "b", None, "a", "c"]),
+            "l": pa.array([["x", "y"], None, ["y"], [], ["x"]]),
+        },
+        {"n": "double", "c": "string", "l": "array<string>"},
+    )
+    features = {"n": MinMax(), "c": OneHot(max_categories=1)}
+    features |= {"l": MultiHot(max_categories=1 if lists else 2)}
+    model = fit_features(given, FeatureSet(name="s", features=features))
+    query = f"SELECT {', '.join(model.sql_counts(DUCKDB))} FROM {given.relation}"
+    found = given.engine.execute(query)
+    names = [column[0] for column in found.description or ()]
+    counted = dict(zip(names, found.fetchone() or (), strict=True))
+    assert counted["n.below_min"] == infinite
+    assert counted["l.unknown_category"] == 2 * lists
+    expected = None if infinite or lists else list(counted.items())
+    told = model.counts_at_fit()
+    assert expected == (None if told is None else list(told.items()))
+
+
+@pytest.mark.parametrize("layout", ["wide", "index", "sparse"])
+def test_nan_that_statistics_of_a_file_leave_out_is_missing(tmp_path: Path, layout: Any) -> None:
+    """DuckDB's optimizer believes these statistics: to it `x = NaN` and `x > 5` are never true."""
+    values = pa.array([1.0, math.nan, 3.0, 5.0])
+    given = table(tmp_path, {"n": values}, {"n": "double"})
+    features = {"x": MinMax(column="n"), "k": MinMax(column="n", handle_null=7.0)}
+    model = fit_features(given, FeatureSet(name="s", features=features))
+    assert [each.learned.maximum for each in model.features] == [5.0, 5.0]
+    query = model.to_sql(given.relation, "duckdb", layout)
+    rows = given.engine.execute(query).fetchall()
+    found = [row[0]["values"] if layout == "sparse" else list(row) for row in rows]
+    assert found == [[0.0, 0.0], [None, 1.0], [0.5, 0.5], [1.0, 1.0]]
