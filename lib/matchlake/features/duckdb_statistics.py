@@ -104,7 +104,7 @@ def _number_totals(name: str) -> dict[str, str]:
     finite = _finite(name)
     return {
         f"{name}_rows": f"count({finite})",
-        f"{name}_missing": f"count_if({name} IS NULL OR isnan({name}))",
+        f"{name}_missing": f"count(1) - count({finite}) - count_if(isinf({name}))",
         f"{name}_infinite": f"count_if(isinf({name}))",
         f"{name}_minimum": f"min({finite})",
         f"{name}_maximum": f"max({finite})",
@@ -112,7 +112,7 @@ def _number_totals(name: str) -> dict[str, str]:
 
 
 def _finite(name: str) -> str:
-    # No comparison: it does not see NaN where a file's statistics leave it out.
+    # No comparison: to the optimizer NaN is not there if the statistics of a file leave it out.
     return f"CASE WHEN isfinite({name}) THEN {name} END"
 
 

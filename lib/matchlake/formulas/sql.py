@@ -103,8 +103,8 @@ DUCKDB = Dialect(
     list_of="[{}]",
     without_absent="[i FOR i IN [{}] IF i >= 0]",
     size="len({})",
-    # No comparison: the optimizer takes it for false where the statistics of a file have no NaN.
-    without_nan="CASE WHEN NOT isnan({0}) THEN {0} END",
+    # `isnan(x)` and `x = NaN` are false to the optimizer if the statistics of a file leave NaN out.
+    without_nan="CASE WHEN isfinite({0}) OR isinf({0}) THEN {0} END",
     sparse=(
         "{{'indices': {indices},"
         " 'values': list_concat({values}, list_resize(CAST([] AS DOUBLE[]), {ones}, 1.0e0))}}"

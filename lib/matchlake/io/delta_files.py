@@ -39,8 +39,6 @@ class NewFile(NamedTuple):
     ends: Mapping[str, tuple[Any, Any]]
     """The smallest and the largest value by column, where both are exact."""
     partition: Mapping[str, str | None]
-    nans: frozenset[str] = frozenset()
-    """The columns with a NaN, which the ends leave out."""
 
 
 @dataclass(frozen=True)

@@ -193,11 +193,7 @@ class DuckdbEngine:
         )
         query = f"SELECT {counts} FROM read_parquet([{files}], hive_partitioning=false)"
         found = self.table.engine.execute(query).fetchone() or ()
-        # A comparison does not see NaN, which statistics of a file leave out.
-        nans = {f"range_{name}" for file in new for name in file.nans}
-        broken = [
-            name for name, rows in zip(constraints, found, strict=True) if rows or name in nans
-        ]
+        broken = [name for name, rows in zip(constraints, found, strict=True) if rows]
         if broken:
             raise TableError(
                 f"{params.table} would have rows that break {', '.join(broken)}. Nothing was "
@@ -235,6 +231,8 @@ def duckdb_engine(
 
     with tempfile.TemporaryDirectory() as spill, duckdb.connect() as engine:
         engine.execute(f"SET temp_directory = {DUCKDB.text(spill)}")
+        # Statistics of files may leave out NaN; comparisons would then not see it.
+        engine.execute("SET disabled_optimizers = 'statistics_propagation'")
         known = {name: types[name] for name in dict.fromkeys(read) if name in types}
         try:
             yield DuckdbEngine(lake, DuckTable(engine, source.files, known), schema)
@@ -285,20 +283,18 @@ def _typed(column: Column) -> str:
 def _new_file(row: tuple[Any, ...], spec: TableSpec) -> NewFile:
     """A file from DuckDB's statistics of it."""
     path, rows, size, _, columns, partition = row[:6]
-    nulls, ends, nans = {}, {}, set()
+    nulls, ends = {}, {}
     kinds = {column.name: column.type.lower() for column in spec.columns}
     for name, kind in kinds.items():
         found = columns.get(DUCKDB.identifier(name))
         if found is None:  # a struct has statistics of its parts only
             continue
         nulls[name] = int(found.get("null_count", 0))
-        if found.get("has_nan") == "true":
-            nans.add(name)
         if found.get("min_is_exact") == found.get("max_is_exact") == "true":
             end = _END.get(kind)
             if end:
                 ends[name] = (end(found["min"]), end(found["max"]))
-    return NewFile(path, rows, size, nulls, ends, partition or {}, frozenset(nans))
+    return NewFile(path, rows, size, nulls, ends, partition or {})
 
 
 _END = {
