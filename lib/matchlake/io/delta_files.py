@@ -163,6 +163,8 @@ def overwrite_files(
             mode="overwrite",
             schema=deltalake.Schema.from_json(schema),
             partition_by=list(target.partition_by) or None,
+            # A second try would keep rows that another run added in the meantime.
+            commit_properties=deltalake.CommitProperties(max_commit_retries=0),
         )
     except deltalake.exceptions.DeltaError as error:
         raise TableError(
