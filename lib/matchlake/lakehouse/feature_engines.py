@@ -253,7 +253,8 @@ def _require_checkable(target: DeltaFiles, constraints: Mapping[str, str]) -> No
     """Raises EngineError for a constraint that the build did not declare: only Spark checks it."""
     other = undeclared_constraints(target.properties, constraints)
     if other:
-        raise EngineError(f"{target.table} has constraints that only Spark checks: {other}")
+        listed = ", ".join(other)
+        raise EngineError(f"{target.table} has constraints that only Spark checks: {listed}")
 
 
 def _schema_after(target: DeltaFiles, spec: TableSpec) -> StructType:
