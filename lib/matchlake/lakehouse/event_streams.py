@@ -249,7 +249,7 @@ class EventStream:
             )
         if "data may have been lost" in text or "KAFKA_DATA_LOSS" in text:
             return SourceError(
-                f"{self.name}: Kafka no longer holds events that come next. To go on after them, "
+                f"{self.name}: Kafka no longer retains the next events. To go on after them, "
                 f"set streams.{self.scoring.stream}.on_data_loss: record in conf."
             )
         return error

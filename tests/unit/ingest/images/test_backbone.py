@@ -84,14 +84,20 @@ def test_open_backbone_changed_file_is_refused(tmp_path: Path) -> None:
     ("model", "output", "steps", "error", "told"),
     [
         ({}, "none", {}, ConfigError, "has no output none; its outputs are vectors, maps, pooled"),
-        ({}, "maps", {}, ModelError, "[2, 3, 224, 224] for 2 image(s), and is no vector per image"),
+        (
+            {},
+            "maps",
+            {},
+            ModelError,
+            "[2, 3, 224, 224] for 2 image(s): it is not one vector per image",
+        ),
         ({"side": 16}, None, {"crop": 32}, ConfigError, "crop is 32, but the model takes 16"),
         (
             {},
             None,
             {"crop": 32, "resize": 20},
             ConfigError,
-            "resize 20 is less than the crop of 32",
+            "resize 20 is less than the crop size 32",
         ),
     ],
 )

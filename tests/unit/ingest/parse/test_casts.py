@@ -97,7 +97,8 @@ def test_cast_number_to_time_by_epoch_alone() -> None:
     assert [told("timestamp", each, epoch="s") for each in numbers] == [[moment]] * 3
     _, found = checked("timestamp", numbers[0])
     message = (
-        "x: 1714557600 is no timestamp: a number is a time only if the column declares `epoch`"
+        "x: 1714557600 is not a valid timestamp: "
+        "a number is a time only if the column declares `epoch`"
     )
     assert found[0].message == message
 
