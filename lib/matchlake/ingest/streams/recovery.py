@@ -300,8 +300,8 @@ class Recovery:
             raise SourceError(
                 f"--rewind-to {self._name}={batch}: the broker no longer retains all offsets of "
                 f"the rows that would be deleted ({'; '.join(lost)}). Nothing was changed. Go "
-                "back to a later batch, or use --accept-data-loss to continue after the last offset "
-                "read."
+                "back to a later batch, or use --accept-data-loss to continue after the last "
+                "offset read."
             )
 
     def _rows_from(self, owner: int, batch: int) -> str:

@@ -118,7 +118,7 @@ def test_open_backbone_files_that_are_no_models(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"m\.onnx cannot be read: No such file"):
         backbone(tmp_path / "m.onnx")
     (tmp_path / "m.onnx").write_bytes(b"no model")
-    with pytest.raises(ModelError, match="is no usable ONNX model"):
+    with pytest.raises(ModelError, match="is not a usable ONNX model"):
         backbone(tmp_path / "m.onnx")
 
 

@@ -18,7 +18,7 @@ from matchlake.ingest.rejections import ErrorCode, Rejection
 
 TYPES = tuple("decimal(10,2)" if kind == "decimal" else kind for kind in CASTS)
 WRONG, RANGE, UTF8 = "wrong_type", "out_of_range", "invalid_utf8"
-MESSAGE = re.compile(r"x: (.+ is (no|outside|above|below) |is required|outside )", re.DOTALL)
+MESSAGE = re.compile(r"x: (.+ is (not|outside|above|below) |is required|outside )", re.DOTALL)
 DAY = dt.date(2024, 5, 1)
 NOON = dt.datetime(2024, 5, 1, 12, tzinfo=dt.UTC)
 NANOS = pa.array([1714557600123456789, -1], pa.timestamp("ns"))
