@@ -1,4 +1,4 @@
-"""Grants and tags of conf/grants.sql, applied to the tables and views that are there."""
+"""Applies the grants and tags of conf/grants.sql to the existing tables and views."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The analysts' views over the tables there are, made or renewed in the catalog."""
+"""Creates or renews the analysts' views over the existing tables in the catalog."""
 
 import logging
 import sys

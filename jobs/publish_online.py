@@ -17,7 +17,7 @@ FLAGS = (Flag("--table", "online.publish", "NAME", "a table of online.tables; ma
 
 
 def run(runtime: Runtime) -> None:
-    """Publishes each chosen table to each store; a failure does not keep the others from theirs."""
+    """Publishes each chosen table to each store. If one fails, the others are still published."""
     online = OnlinePublish(runtime.config, runtime.lakehouse, runtime.secrets)
     stores, failed = online.stores(), []
     for name in runtime.config.online.chosen_tables:

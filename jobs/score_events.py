@@ -18,7 +18,7 @@ FLAGS = (Flag("--name", "score_events.names", "NAME", "a stream of score_events.
 
 
 def run(runtime: Runtime) -> None:
-    """Scores the chosen streams; what cannot run is refused before any of them starts."""
+    """Scores the chosen streams. Refuses all before any starts if one of them cannot run."""
     config = runtime.config
     if not config.score_events.chosen_streams:
         _log.info("nothing to score: conf declares no stream (score_events.streams)")

@@ -20,7 +20,7 @@ FLAGS = (Flag("--model", "model_jobs.names", "NAME", "a model of conf; may be re
 
 
 def run(runtime: Runtime) -> None:
-    """Replaces the table of each chosen model; a failure does not keep the others from theirs."""
+    """Replaces the table of each chosen model. If a model fails, the others are still scored."""
     failed = []
     for name in runtime.config.chosen_models:
         try:

@@ -16,7 +16,7 @@ _log = logging.getLogger("matchlake.smoke")
 
 
 def run(runtime: Runtime) -> None:
-    """Runs all checks, logs their answers, and raises WorkspaceError if one does not hold."""
+    """Runs all checks, logs the results, and raises WorkspaceError if a check fails."""
     scratch = f"smoke_{uuid.uuid4().hex[:8]}"
     parts = runtime.config, runtime.lakehouse, runtime.secrets, runtime.tracker
     outcomes = try_workspace(Workspace(*parts, scratch))

@@ -24,13 +24,13 @@ from matchlake.training.model_training import train
 _log = logging.getLogger("matchlake.train_model")
 
 _SAMPLE = 1_000
-"""Test rows from which those are taken that verify exports of the model."""
+"""Number of test rows from which the rows that verify exports are taken."""
 
 FLAGS = (Flag("--model", "model_jobs.names", "NAME", "a model of conf; may be repeated"),)
 
 
 def run(runtime: Runtime) -> None:
-    """Trains each chosen model; one that fails does not keep the others from their training."""
+    """Trains each chosen model. If a model fails, the others are still trained."""
     failed = []
     for name in runtime.config.chosen_models:
         try:
@@ -56,7 +56,7 @@ def train_model(runtime: Runtime, name: str) -> ModelVersion:
     features = runtime.config.features_of(name)
     model = registered_model(runtime.config, runtime.tracker, name)
     aliases = settled_history(lake, model)
-    model_search_of(params)  # refuses what no fit can take, before anything is read
+    model_search_of(params)  # refuses unusable parameters before anything is read
     rows = read_rows(lake, name, params, features)
     with model.tracker.run(f"train_model {name}") as run, model.tracker.scratch() as scratch:
         run.log_params(params.model_dump(mode="json", exclude={"features"}))

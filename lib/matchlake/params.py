@@ -18,9 +18,9 @@ _ABSENT = object()
 _TEXTS = {
     "missing": "is required, and is not given",
     "string_type": "must be text: put it into quotes",
-    "int_type": "must be a whole number, without quotes and leading zeros",
-    "int_parsing": "must be a whole number, without quotes and leading zeros",
-    "int_from_float": "must be a whole number, without quotes and leading zeros",
+    "int_type": "must be an integer, without quotes and leading zeros",
+    "int_parsing": "must be an integer, without quotes and leading zeros",
+    "int_from_float": "must be an integer, without quotes and leading zeros",
     "float_type": "must be a number, without quotes and leading zeros",
     "float_parsing": "must be a number, without quotes and leading zeros",
     "finite_number": "must be a finite number",

@@ -60,9 +60,9 @@ _LOCAL = {
     # The job logs each error. At the level ERROR, Spark would also print a Java trace.
     "spark.log.level": "FATAL",
 }
-# The process of a query lives for seconds, that of a demo for minutes. Without Java's optimizing
-# compiler it starts in half the time. By default the other compiler stops at 48 MiB of code, too
-# little for a long session.
+# A command runs for seconds to minutes. Without Java's optimizing
+# compiler (C2) it starts in half the time. The compiler C1 alone stops at 48 MiB of code by
+# default, too little for a long session.
 _QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
 _SESSION = {
     "spark.sql.session.timeZone": "UTC",
@@ -70,8 +70,8 @@ _SESSION = {
     # Otherwise Spark replaces a text such as ${env:HOME} in a query.
     "spark.sql.variable.substitute": "false",
 }
-# Possessive, so that Java matches any length without recursion. The end of the text also ends a
-# login, because Spark cuts off long plans.
+# The quantifiers are possessive, so that Java matches any length without recursion. The end of the
+# text also ends a login, because Spark cuts off long plans.
 _LOGINS = r'(?s)(password|clientSecret)="[^"\\]*+(?:\\.[^"\\]*+)*+("|\\?$)'
 # Options of Spark's sources hold logins: no plan, page or event log may show them. Clusters get the
 # same settings from databricks.yml.
@@ -250,7 +250,7 @@ def _use_catalog(spark: SparkSession, catalog: str) -> None:
 
 
 def _salt_of(config: JobConfig, secrets: SecretStore) -> Callable[[], Salt] | None:
-    """How the salt of the hashes of erased users is resolved; None if conf names none."""
+    """The function that resolves the salt of the hashes of erased users; None without one."""
     ref = config.erase.salt
     return None if ref is None else lambda: Salt(secrets.get(ref).reveal().encode())
 
@@ -282,7 +282,7 @@ def spark_session(config: JobConfig, name: str) -> SparkSession:
     Only a plain Python process on a local machine gets a master and a heap from here.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    if on_databricks():  # it has a session with the platform's settings
+    if on_databricks():  # the platform has already made a session
         return SparkSession.builder.getOrCreate()
     builder = SparkSession.builder.appName(f"matchlake {name}")
     settings = {**_DELTA, **_SESSION, **_REDACTION, **_LOCAL, **config.spark}
@@ -302,7 +302,7 @@ def spark_session(config: JobConfig, name: str) -> SparkSession:
 
 
 def _started(builder: SparkSession.Builder) -> SparkSession:
-    """The session; what its JVM prints while it starts is shown at the log level DEBUG only.
+    """Starts the session. The output of the starting JVM is shown at the log level DEBUG only.
 
     Raises SandboxError, with the last lines of the JVM, if it does not start.
     """
@@ -314,7 +314,7 @@ def _started(builder: SparkSession.Builder) -> SparkSession:
         try:
             return builder.getOrCreate()
         except (PySparkException, Py4JError, OSError) as error:
-            require_java()  # asked only now, because the answer takes part of a second
+            require_java()  # Java is only checked now, because the check takes part of a second
             text = f"Spark did not start: {error} {last_lines(log)}".strip()
             raise SandboxError(text) from None
 

@@ -1,4 +1,4 @@
-"""Names, columns and tables that several rooms share."""
+"""Names, columns and tables that several packages share."""
 
 import re
 from collections.abc import Iterable
@@ -56,7 +56,7 @@ def user_columns_of(declared: tuple[str, ...] | None, columns: Iterable[str]) ->
     unknown = [name for name in declared if name not in names]
     if unknown:
         raise ValueError(
-            f"user_columns: {', '.join(unknown)} is no column; the columns are {', '.join(names)}"
+            f"user_columns: {', '.join(unknown)} is not a column; there are {', '.join(names)}"
         )
     return declared
 

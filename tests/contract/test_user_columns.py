@@ -44,5 +44,5 @@ def test_conf_states_the_user_columns_of_each_table() -> None:
     ],
 )
 def test_user_columns_must_be_columns(key: str) -> None:
-    with pytest.raises(ConfigError, match="user_columns: member is no column; the columns are"):
+    with pytest.raises(ConfigError, match="user_columns: member is not a column; there are"):
         load_config("demo", [f"{key}=[member]"], CONF)

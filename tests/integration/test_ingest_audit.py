@@ -118,7 +118,9 @@ def test_records_removed_while_they_are_read_stop_the_run_with_instructions(
     monkeypatch.setattr(
         "matchlake.ingest.streams.runner.require_held", lambda *_: delete_records(broker, "cut", 8)
     )
-    with pytest.raises(SourceError, match=r"cut: Kafka no longer holds all .*on_data_loss: record"):
+    with pytest.raises(
+        SourceError, match=r"cut: Kafka no longer retains all .*on_data_loss: record"
+    ):
         ingest(runtime)
     counts = ingest(with_stream(runtime, on_data_loss="record"))
     assert (counts.offsets, counts.valid, counts.gaps) == (9, 7, 2)

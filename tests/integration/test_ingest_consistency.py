@@ -157,7 +157,7 @@ def test_a_table_that_was_replaced_or_has_lost_its_rows_stops_it(
     shutil.rmtree(folder)
     shutil.copytree(tmp_path / "copy", folder)
     with pytest.raises(
-        CheckpointMismatchError, match="checkpoint holds batch 1 for done: the table is an"
+        CheckpointMismatchError, match="checkpoint marks batch 1 as done: the table is an"
     ):
         ingest(runtime)
 

@@ -25,7 +25,7 @@ class Outer(Params):
         ({"feedback": "explicite"}, "AlsParams: feedback: unknown value, did you mean explicit?"),
         (
             {"rank": "x", "seed": "y"},
-            "rank: must be a whole number.*; seed: must be a whole number",
+            "rank: must be an integer.*; seed: must be an integer",
         ),
     ],
 )

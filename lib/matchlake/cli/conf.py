@@ -96,7 +96,7 @@ def _place(keys: tuple[str, ...], overrides: list[str], place: str | None) -> st
 def keys(
     prefix: Annotated[str, typer.Argument(help="only keys that begin with this")] = "",
 ) -> None:
-    """Lists the keys of conf with type, default and meaning; NAME is a name of one's own.
+    """Lists the keys of conf with type, default and meaning; NAME is a name that you choose.
 
     --set can change keys with `set` in every environment. It can change the others, except
     `secrets`, in `local` and `demo` only.

@@ -7,7 +7,7 @@ from matchlake.config import JobConfig
 from matchlake.runtime import Runtime, quick_to_start, start
 
 SPARK_ERRORS = (PySparkException, Py4JError)
-"""The errors of pyspark; py4j's are Delta errors that pyspark does not know."""
+"""The errors of pyspark and of py4j; Delta errors unknown to pyspark come as errors of py4j."""
 
 
 def start_quietly(config: JobConfig, name: str, *, quick: bool = True) -> Runtime:

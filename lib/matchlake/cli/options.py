@@ -24,7 +24,7 @@ def time_of(text: str, option: str = "--served") -> datetime:
         time = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigError(
-            f"{option} {text}: this is no time. Give a date or a time, such as 2026-05-01 or "
+            f"{option} {text}: this is not a time. Give a date or a time, such as 2026-05-01 or "
             "2026-05-01T12:00."
         ) from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -125,7 +125,7 @@ def _settings(config: "JobConfig", path: Path, counters: Path) -> dict[str, Any]
 
 
 class _Refresher:
-    """Exports a new champion in another process, now and then."""
+    """Exports a new champion in another process, at intervals."""
 
     def __init__(self, arguments: list[str], seconds: float | None) -> None:
         self._command = [sys.executable, "-c", _PROGRAM, "serve", *arguments]
@@ -134,7 +134,7 @@ class _Refresher:
         self._running: subprocess.Popen[bytes] | None = None
 
     def wait(self) -> None:
-        """Exports once, and waits for it; raises ModelError with the reason if it fails."""
+        """Exports once, and waits for the end. Raises ModelError if the export fails."""
         done = subprocess.run(self._command, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:
             last = done.stderr.strip().rpartition("\n")[2].removeprefix("error: ")
@@ -152,7 +152,7 @@ class _Refresher:
             self._running = subprocess.Popen(  # noqa: S603 - this program itself
                 self._command, stdout=subprocess.DEVNULL
             )
-        except OSError as error:  # no memory for a process: the server goes on
+        except OSError as error:  # without memory for another process the server goes on
             _log.error("no look for a new champion now: %s", error)
 
     def end(self) -> None:
@@ -163,10 +163,10 @@ class _Refresher:
 
 
 def cache_of(config: "JobConfig", name: str) -> Path:
-    """The folder with the exports of a registered model; raises ModelError for no such name."""
+    """The folder with the exports of a registered model. Raises ModelError for an unknown name."""
     if not name.replace("_", "").replace("-", "").replace(".", "").isalnum():
         raise ModelError(
-            f"{name} does not exist, and is no name of a model. Give an export, or a name that "
+            f"{name} does not exist, and is not the name of a model. Give an export, or a name "
             "`matchlake models list` shows."
         )
     if config.serving.cache:

@@ -77,7 +77,7 @@ def stream_loop(
     params = config.serve_stream
     if params.stream is None or params.stream not in config.streams:
         raise ConfigError(
-            f"serve_stream.stream: {params.stream} is no stream of conf; declared: "
+            f"serve_stream.stream: {params.stream} is not a stream of conf; declared: "
             f"{', '.join(config.streams) or 'none'}."
         )
     stream = config.streams[params.stream]
@@ -101,8 +101,8 @@ def _history(config: JobConfig) -> ArrowTable | None:
         return None
     if name not in config.online.tables or config.online.arrow_folder is None:
         raise ConfigError(
-            f"serve_stream.history: {name} is no table of online.tables that is published as an "
-            "Arrow file (online.arrow_folder)."
+            f"serve_stream.history: {name} is not a table of online.tables that is published as "
+            "an Arrow file (online.arrow_folder)."
         )
     return ArrowStore(Path(config.online.arrow_folder)).open(name)
 
@@ -118,7 +118,7 @@ class NumpyRanker:
                 "needs: train with train.algorithm als or matchbox."
             )
         self._sample = model.item_ids[0]
-        with suppress(InputError):  # 1 may be no rating of this model
+        with suppress(InputError):  # 1 may not be a rating of this model
             self.best({str(self._sample): 1.0}, 1)  # compiles the kernels
 
     @classmethod
@@ -132,7 +132,7 @@ class NumpyRanker:
         """The best items for a history, without its items."""
         values = {}
         for item, value in history.items():
-            with suppress(SchemaError):  # a text that is no id of this model
+            with suppress(SchemaError):  # a string that is not an id of this model
                 values[exact_id(item, self._sample)] = value
         row = self._model.fold_in_user(values)
         places = self._model.places(ITEM)
@@ -160,7 +160,7 @@ def newest_ranker(
 
 
 class _Between:
-    """Between two transactions: takes a new champion, and forgets newly erased users.
+    """Runs between two transactions: loads a new champion, and forgets newly erased users.
 
     A thread looks for a champion, because the registry takes part of a second to answer.
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def verify_served(config: JobConfig, since: datetime) -> None:
-    """Scores the events since a time again; prints a line per version.
+    """Scores the events since a time again. Prints a line per version.
 
     Raises ReconciliationError if a score differs, or a version is gone.
     """
@@ -48,13 +48,13 @@ def verify_served(config: JobConfig, since: datetime) -> None:
             examples = ", ".join(found.examples)
             problems.append(f"{text}, for example {examples}")
     if lists:
-        console.print(f"{lists} lists of a recommender are not scored again.", highlight=False)
+        console.print(f"{lists} lists of recommendations are not scored again.", highlight=False)
     if problems:
         raise ReconciliationError("\n".join(problems))
 
 
 def _compared(tracker: Tracker, number: str, events: "DataFrame") -> "Compared":
-    """The comparison with one registered version; raises ModelError if there is no such."""
+    """The comparison with one registered version. Raises ModelError if it does not exist."""
     from matchlake.training.served_scores import compare_served  # noqa: PLC0415 - brings Spark
 
     version = tracker.version(number) if number.isdecimal() else None

@@ -145,7 +145,7 @@ def project_conf(script: Path, given: Path | None) -> Path | None:
 
 
 def _override(data: dict[str, Any], text: str) -> Keys:
-    """Changes one key of the data; returns its path."""
+    """Changes one key of the data. Returns the path of the key."""
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
@@ -168,7 +168,7 @@ def _override(data: dict[str, Any], text: str) -> Keys:
 
 
 def _value_of(value: str) -> Any:
-    """The value as YAML reads it; a plain text that YAML would shorten, such as `|`, stays.
+    """The value as YAML reads it. A plain string that YAML would shorten, such as `|`, stays.
 
     Aliases are refused: a short text with nested ones becomes gigabytes.
     """
@@ -181,7 +181,7 @@ def _value_of(value: str) -> Any:
 
 
 def _with_catalog(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The same data with `${catalog}` replaced in every value but the catalog itself."""
+    """The data with `${catalog}` replaced in every value except `catalog` itself."""
     catalog = data.get("catalog")
 
     def filled(value: Any, path: str) -> Any:

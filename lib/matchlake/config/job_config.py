@@ -185,7 +185,7 @@ class JobConfig(Params):
         unknown = [name for name in self.model_jobs.names or () if name not in self.models]
         if unknown:
             declared = ", ".join(self.models) or "none"
-            raise ValueError(f"model_jobs.names: {unknown[0]} is no model; declared: {declared}")
+            raise ValueError(f"model_jobs.names: {unknown[0]} is not a model; declared: {declared}")
         return self
 
     def features_of(self, name: str) -> FeatureSet:
@@ -228,12 +228,12 @@ class JobConfig(Params):
 
 
 def _check_known(path: str, name: str, label: str, known: Iterable[str]) -> None:
-    """Refuses a name that is none of the `known` ones."""
+    """Raises ValueError for a name that is not in `known`."""
     if name not in known:
-        raise ValueError(f"{path}: {name} is no {label}{nearest(name, known, f'{label}s')}")
+        raise ValueError(f"{path}: {name} is not a {label}{nearest(name, known, f'{label}s')}")
 
 
 def _check_plain(name: str, label: str) -> None:
-    """Refuses a name that could not stand in a path or a query."""
+    """Raises ValueError for a name that is not valid in a path or a query."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name):
-        raise ValueError(f"{name!r} is no name of a {label}: use letters, digits, _ and -")
+        raise ValueError(f"{name!r} is not a valid name of a {label}: use letters, digits, _ and -")

@@ -1,4 +1,4 @@
-"""All keys of conf: their types, defaults and sentences, as a list and as a JSON schema."""
+"""All keys of conf: their types, defaults and descriptions, as a list and as a JSON schema."""
 
 import json
 import typing
@@ -15,14 +15,14 @@ from matchlake.params import Params, is_fixed
 
 _BY_COMMAND_LINE = ("env", "conf_dir")
 """Fields of JobConfig that no file sets."""
-_WORDS = {int: "whole number", float: "number", bool: "true or false", type(None): "null"}
+_WORDS = {int: "integer", float: "number", bool: "true or false", type(None): "null"}
 
 
 class Key(NamedTuple):
     """A key of conf."""
 
     path: str
-    """Its path with dots; NAME stands for a name of one's own."""
+    """Its path with dots. NAME stands for a name that the user chooses."""
     kind: str
     """The type of its value, in words."""
     default: str
@@ -30,7 +30,7 @@ class Key(NamedTuple):
     settable: bool
     """Whether --set may change it in every environment."""
     sentence: str
-    """What it means."""
+    """The meaning of the key."""
 
 
 def conf_keys() -> Iterator[Key]:
@@ -70,7 +70,7 @@ def _default(field: FieldInfo, models: list[type[BaseModel]], value: Any) -> str
 
 
 def kind_of(annotation: Any) -> str:
-    """The type of a value in words: `whole number`, `list of text`, `one of a, b`."""
+    """The type of a value in words: `integer`, `list of text`, `one of a, b`."""
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}"

@@ -13,7 +13,7 @@ from matchlake.params import Problem
 _SCALARS = {
     str: "text: put it into quotes",
     bool: "true or false",
-    int: "a whole number, without quotes and leading zeros",
+    int: "an integer, without quotes and leading zeros",
     float: "a number, without quotes and leading zeros",
     type(None): "",
 }

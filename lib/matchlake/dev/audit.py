@@ -60,7 +60,7 @@ def locked_versions(root: Path) -> list[Locked]:
 def audit(
     locked: Iterable[Locked], address: str = ADDRESS, seconds: float = SECONDS
 ) -> list[Finding]:
-    """The findings of OSV; raises OSError or ValueError without an answer in time."""
+    """The findings of OSV. Raises OSError or ValueError if no answer comes in time."""
     locked = list(locked)
     queries = [
         {"package": {"ecosystem": each.ecosystem, "name": each.name}, "version": each.version}
@@ -76,7 +76,7 @@ def audit(
 
 
 def _asked(address: str, question: Any, seconds: float) -> Any:
-    """The answer to a question; a thread asks, because name resolution has no timeout."""
+    """The response to a request. A thread sends it, because name resolution has no timeout."""
     answers: SimpleQueue[Any] = SimpleQueue()
 
     def ask() -> None:

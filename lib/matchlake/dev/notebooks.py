@@ -25,7 +25,7 @@ def read_notebook(path: Path) -> list[Cell]:
     first, _, rest = text.partition("\n")
     if first.strip() != _FIRST:
         raise ConfigError(
-            f"{path} is no Databricks source notebook: its first line is not {_FIRST!r}."
+            f"{path} is not a Databricks source notebook: its first line is not {_FIRST!r}."
         )
     return [_cell(part.strip("\n")) for part in _BETWEEN.split(rest) if part.strip()]
 
@@ -61,7 +61,7 @@ def to_jupyter(cells: list[Cell]) -> dict[str, Any]:
 
 
 def write_jupyter(folder: Path, out: Path) -> list[Path]:
-    """Writes every notebook of `folder` as `.ipynb` to `out`; the new paths."""
+    """Writes every notebook of `folder` as `.ipynb` to `out`. Returns the new paths."""
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for path in sorted(folder.glob("*.py")):

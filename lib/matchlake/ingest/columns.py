@@ -15,7 +15,7 @@ _DECIMAL = re.compile(r"decimal\(\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*\)")
 _MOST_DIGITS = 38
 NUMBERS = ("int", "bigint", "double", "decimal(p,s)")
 _MAX_EXACT = {"int": 2**31 - 1, "bigint": 2**53}
-"""The greatest bound per type: a bound is a double, and above it integers are not exact."""
+"""The largest bound per integer type. A bound is a double, and larger integers are not exact."""
 
 
 def decimal_digits(type_: str) -> tuple[int, int] | None:
@@ -25,7 +25,7 @@ def decimal_digits(type_: str) -> tuple[int, int] | None:
 
 
 def is_number(type_: str) -> bool:
-    """Whether a declared type is that of numbers."""
+    """Whether a declared type is numeric."""
     return type_ in NUMBERS or decimal_digits(type_) is not None
 
 
@@ -53,7 +53,7 @@ class ColumnParams(Params):
 
     type: ColumnType
     """A `string` also takes JSON integers, as their digits; a `timestamp` without a zone is UTC.
-    A `decimal(p,s)` is exact: it takes numbers and texts of digits, and rounds none of them."""
+    A `decimal(p,s)` is exact: it takes numbers and strings of digits, and rounds none of them."""
     comment: str
     """The meaning of the column; becomes its comment in the table."""
     path: str | None = None
@@ -65,7 +65,7 @@ class ColumnParams(Params):
     max: float | None = None
     """The largest allowed number."""
     one_of: tuple[str, ...] = ()
-    """The allowed texts; empty: all."""
+    """The allowed strings; empty: all."""
     epoch: Literal["s", "ms", "us"] | None = None
     """The unit of a timestamp that is a number since 1970; null: the timestamp is ISO 8601 text."""
 
@@ -79,7 +79,7 @@ class ColumnParams(Params):
         bounds = [bound for bound in (self.min, self.max) if bound is not None]
         if largest and not all(bound.is_integer() and abs(bound) <= largest for bound in bounds):
             raise ValueError(
-                f"min and max of {self.type} must be whole numbers from -{largest} to {largest}"
+                f"min and max of {self.type} must be integers from -{largest} to {largest}"
             )
         if (digits := decimal_digits(self.type)) and not all(_fits(b, *digits) for b in bounds):
             raise ValueError(f"min and max must be numbers that {self.type} can hold")
@@ -97,7 +97,7 @@ def _fits(bound: float, precision: int, scale: int) -> bool:
 
 
 def _distinct(columns: dict[str, ColumnParams]) -> dict[str, ColumnParams]:
-    """The columns; Spark and Delta take names that differ only by case as one column."""
+    """The columns. Raises ValueError if names differ only by case."""
     known: dict[str, str] = {}
     for name in columns:
         if name.lower() in known:
@@ -114,7 +114,7 @@ Columns = Annotated[dict[str, ColumnParams], AfterValidator(_distinct)]
 
 
 def checked_name(name: str, parts: int) -> str:
-    """The name, if it is valid; else raises ValueError, which pydantic reports with its key."""
+    """The name. Raises ValueError if it is not valid; pydantic reports the error with the key."""
     try:
         return check_name(name, parts)
     except SchemaError as error:

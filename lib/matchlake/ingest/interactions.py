@@ -34,7 +34,7 @@ class Source(NamedTuple):
         """The events: user_id, item_id, rating, event_time, and Kafka's position. Lazy.
 
         Raises ConfigError for a column that the stream does not require, and for a rating that is
-        no expression over the columns of the table.
+        not an expression over the columns of the table.
         """
         silver, columns = self.silver, self.params
         try:
@@ -53,7 +53,7 @@ class Source(NamedTuple):
 
     @property
     def may_lack_rating(self) -> bool:
-        """Whether the rating is anything but 1, or a required column: these are finite."""
+        """Whether a rating may be null or infinite. Required columns and 1 never are."""
         column = self.silver.stream.columns.get(self.params.rating or "")
         return self.params.rating is not None and not (column and column.required)
 
@@ -68,8 +68,8 @@ class Source(NamedTuple):
         kind = rows.select(rating.alias(RATING)).dtypes[0][1]
         if kind not in _NUMBERS and not kind.startswith("decimal"):
             raise ConfigError(
-                f"{self._key} {self.params.rating!r} is {kind}: it has to be a number, or null, "
-                "with which every event has the rating 1."
+                f"{self._key} {self.params.rating!r} is {kind}: it has to be a number. "
+                "Set it to null to give every event the rating 1."
             )
         return rating.cast("double")
 
@@ -85,7 +85,7 @@ class InteractionsSpec(NamedTuple):
 
     @property
     def needs_check(self) -> bool:
-        """Whether events may lack a finite rating, or the newest event is to be known."""
+        """Whether the events are read first, to count missing ratings or find the newest one."""
         wants_newest = self.params.half_life_days and not self.params.reference_time
         return bool(wants_newest) or any(each.may_lack_rating for each in self.sources.values())
 
@@ -129,7 +129,7 @@ def _sum(name: str) -> SparkColumn:
 def interactions_spec(
     params: SilverParams, streams: dict[str, StreamParams]
 ) -> InteractionsSpec | None:
-    """How `silver.interactions` is built; None where conf declares no source of it."""
+    """How `silver.interactions` is built; None if conf does not declare its sources."""
     if params.interactions is None:
         return None
     specs = silver_specs(params, streams)

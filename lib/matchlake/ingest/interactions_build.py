@@ -19,11 +19,11 @@ _ARITHMETIC = ("DIVIDE_BY_ZERO", "ARITHMETIC_OVERFLOW", "CAST_INVALID_INPUT", "C
 
 
 def build_interactions(spec: InteractionsSpec, lakehouse: Lakehouse) -> int | None:
-    """Replaces `silver.interactions` from its silver tables; None where nothing changed there.
+    """Replaces `silver.interactions` from its silver tables; None if they have not changed.
 
-    The table is replaced as a whole, in one commit: a rebuilt range or an erased user can take
-    away events of a pair, which a merge by key would keep. If another run has built it from the
-    same or newer versions of its sources, nothing is replaced. Returns its number of rows.
+    The table is replaced as a whole, in one commit: a rebuilt range or an erased user can remove
+    events of a pair, which a merge by key would keep. If another run has built the table from the
+    same or newer versions of its sources, nothing is replaced. Returns the number of rows.
 
     Raises ConfigError for an expression of conf that fails for a row.
     """
@@ -50,7 +50,7 @@ def build_interactions(spec: InteractionsSpec, lakehouse: Lakehouse) -> int | No
 
 
 def _checked(spec: InteractionsSpec, events: DataFrame) -> DataFrame:
-    """The rows of the table; logs how many events have no rating. One Spark job, if any can."""
+    """The rows of the table. Logs the number of events without a rating, by one Spark job."""
     if not spec.needs_check:
         return spec.rows(events)
     newest, unrated = F.max(EVENT_TIME), F.count_if(~is_rated())

@@ -1,13 +1,13 @@
-"""The rule by which one record of several with the same key is the last.
+"""The rule that decides which of several records with the same key is the last.
 
-Within a partition the offset decides, whatever the clocks say: Kafka appends, so the higher offset
+Within a partition the offset decides, and not the clock: Kafka appends, so the higher offset
 is later. Between partitions there is no common order, so `kafka_timestamp` decides. It is the time
 that the topic keeps: by default the clock of the producer; with `LogAppendTime` that of the broker.
 
 So the rule has two steps: the record with the highest offset of each partition, then the greatest
-`kafka_timestamp` among these. A comparison of two records at a time is no order: with a skewed
-clock a record can be before a second one by offset, that one before a third one by time, and the
-third before the first. The two steps give one result, in whatever order records are read.
+`kafka_timestamp` among these. A pairwise comparison would not be transitive: with a skewed
+clock record A can be before B by offset, B before C by time, and C before A.
+The two steps give one result, in whatever order records are read.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ from matchlake.ingest.streams.audit_table import batch_log_table
 from matchlake.io.delta import Lakehouse
 
 CREATION = "_creation"
-"""Which creation of its topic a record belongs to, where a topic was created more than once."""
+"""The index of the topic's creation that a record belongs to, if the topic was created again."""
 SEVERAL_PARTITIONS = "several_partitions"
 PARTITION = ("topic", "partition")
 ORDER = ("kafka_timestamp", *PARTITION, "offset")
@@ -30,7 +30,7 @@ _LAST = "_last"
 
 
 class Aggregate(NamedTuple):
-    """An aggregate of all records of a key: the function of a part is also that of the parts."""
+    """An aggregate of all records of a key. The same function also combines partial results."""
 
     function: Callable[[SparkColumn], SparkColumn]
     column: SparkColumn
@@ -54,7 +54,7 @@ def last_per_key(
     partition = [*([CREATION] if CREATION in rows.columns else []), *PARTITION]
     own = [name for name in partition if name not in keys]
     record = F.struct(*(F.col(f"{_LAST}.{name}") for name in (*first, "kafka_timestamp")))
-    # Both steps group within the keys, so one shuffle by the keys serves both.
+    # Both steps group by the keys, so one shuffle is enough.
     by_partition = (
         rows.repartition(*(F.col(name) for name in keys))
         .groupBy(*keys, *own)
@@ -73,10 +73,10 @@ def last_per_key(
 
 
 class Topics(NamedTuple):
-    """The creations of a stream's topic: one that is created again begins at offset 0 anew."""
+    """The creations of a stream's topic: a topic that is created again starts at offset 0."""
 
     ids: tuple[str, ...] = ()
-    """The ids of the topic, in the order of their creation; empty if there is only one."""
+    """The ids of the topic, in the order of their creation; empty if there is only one id."""
     checkpoints: Mapping[int, int] = {}
     """The index of the topic's id per checkpoint that has read it."""
 

@@ -71,9 +71,9 @@ class StreamParams(Params):
     """The action if the table lacks a declared column. fail: the job fails; add_columns: the column
     is added, and is null in older rows."""
     lateness_threshold_seconds: float | None = Field(None, gt=0)
-    """An event that reaches Kafka more than this number of seconds after its time is late."""
+    """An event is late if it reaches Kafka more than so many seconds after its event time."""
     on_data_loss: Literal["fail", "record"] = "fail"
-    """The action if Kafka has removed unread offsets. fail: the job fails, as with
+    """The action if Kafka has deleted offsets that were not read. fail: the job fails, as with
     Spark's `failOnDataLoss`; record: the job continues and records the gap."""
     max_quarantined_fraction: float | None = Field(None, ge=0, lt=1)
     """The largest fraction of quarantined records per batch. A batch above it fails before it is
@@ -141,9 +141,9 @@ class StreamParams(Params):
             raise ValueError("set both change_data and key_columns, or neither")
         for name in self.key_columns:
             if name not in self.columns or not self.columns[name].required:
-                raise ValueError(f"key_columns {name} is no required column")
+                raise ValueError(f"key_columns {name} is not a required column")
         if self.change_data == "debezium" and self.format_entry.positional:
-            raise ValueError(f"change_data debezium: a {self.format} row is no envelope")
+            raise ValueError(f"change_data debezium: a {self.format} row cannot be an envelope")
         if self.change_data == "debezium" and self.unknown_fields != "ignore":
             raise ValueError("change_data debezium: unknown_fields can only be ignore")
         return self
@@ -180,9 +180,9 @@ class IngestParams(Params):
     streams: Settable[tuple[str, ...] | None] = None
     """Names of declared streams; null: all."""
     trigger: Settable[str] = AVAILABLE_NOW
-    """`available_now`: the job reads the present records of the topics, then ends. An interval in
-    seconds or milliseconds, such as `10 seconds`: one micro-batch per interval, until the job is
-    stopped."""
+    """`available_now`: the job reads the records that the topics hold at the start, then ends. An
+    interval in seconds or milliseconds, such as `10 seconds`: one micro-batch per interval, until
+    the job is stopped."""
     batch_log_interval_seconds: Settable[float] = Field(60, gt=0)
     """Seconds between two updates of the batch log, for a stream that does not end."""
     reconcile_at_end: Settable[bool] = False
@@ -192,9 +192,9 @@ class IngestParams(Params):
     accept_data_loss: Settable[tuple[str, ...]] = ()
     """Streams that continue after the last offset read; missing offsets become a gap."""
     rewind_to: Settable[dict[str, int]] = Field(default_factory=dict)
-    """Streams that delete their rows from a batch on, and read them again."""
+    """Streams that delete their rows from the given batch on, and read these records again."""
     reset_checkpoint: Settable[tuple[str, ...]] = ()
-    """Streams that begin at the first record of their topic, as a new stream."""
+    """Streams that start again at the first record of their topic, as a new stream does."""
 
     @field_validator("trigger")
     @classmethod
@@ -341,7 +341,7 @@ class InteractionsParams(Params):
 
 
 def in_a_zone(time: datetime | None) -> datetime | None:
-    """The time; one without a zone is UTC."""
+    """The time in its zone; without a zone it is UTC."""
     return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
 
 
@@ -376,7 +376,7 @@ class SilverParams(Params):
         for name in self.interactions.sources if self.interactions else ():
             if name not in self.tables:
                 raise ValueError(
-                    f"interactions.sources {name} is no silver table: silver.tables declares "
+                    f"interactions.sources {name} is not a silver table: silver.tables declares "
                     f"{', '.join(self.tables) or 'none'}"
                 )
             stream = self.tables[name].stream

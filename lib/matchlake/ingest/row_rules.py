@@ -25,8 +25,8 @@ def apply_rules(
     """The columns `names` of the rows; valid rows that break a rule become quarantined. Lazy.
 
     Rows that break a rule with `fail` become quarantined, too: a caller refuses them with
-    `require_unbroken` before it writes. In quarantined rows the `cleared` columns are null, and
-    error code and message name the rule. `_warnings` is added if it is among `names`.
+    `require_unbroken` before it writes. In rows that a rule quarantines, the `cleared` columns are
+    null, and error code and message name the rule. `_warnings` is added if it is among `names`.
     """
     is_valid = f"{STATUS.name} = '{VALID}'"
     message = f"IF({is_valid}, {rules.broken_message()}, NULL)"
@@ -78,7 +78,7 @@ class Broken(NamedTuple):
 def failed_rules(rows: DataFrame, rules: RuleSet, position: Sequence[str]) -> list[Broken]:
     """The rules with `fail` that rows of `apply_rules` break, each with an example of a position.
 
-    Starts one Spark job, and none without such a rule.
+    Starts one Spark job, or none if no rule has `fail`.
     """
     names = rules.named(FAIL)
     if not names:
@@ -91,7 +91,7 @@ def failed_rules(rows: DataFrame, rules: RuleSet, position: Sequence[str]) -> li
 
 
 def require_unbroken(table: str, part: str, rules: RuleSet, broken: Sequence[Broken]) -> None:
-    """Raises InputError if rules with `fail` are broken; `part` is what was not written."""
+    """Raises InputError if rules with `fail` are broken. `part` names what was not written."""
     if broken:
         listed = "; ".join(
             f"{each.records} row(s) break rule {each.rule}, "

@@ -19,8 +19,8 @@ class RowRule(Params):
 
     expression: str
     """SQL condition over the columns of the row, with operators and harmless functions. A row
-    breaks the rule if it is false. A null passes; what cannot be computed, such as a division by
-    zero, is null."""
+    breaks the rule if the condition is false. A null passes; a division by zero and the like
+    are null."""
     action: Literal["warn", "quarantine", "fail"]
     """What happens with a row that breaks the rule. warn: it is valid, and `_warnings` names the
     rule; quarantine: it is quarantined; fail: the batch, file or build fails unwritten."""
@@ -38,7 +38,7 @@ class RuleSet(NamedTuple):
     rules: Rules
     columns: Mapping[str, str]
     exempt: str = ""
-    """SQL condition of rows that obey every rule: records that delete a row."""
+    """SQL condition of rows to which no rule applies: records that delete a row."""
 
     def validate(self) -> None:
         """Raises ValueError for a name or an expression that is not allowed."""
@@ -47,7 +47,7 @@ class RuleSet(NamedTuple):
             self.condition(name)
 
     def condition(self, name: str) -> str:
-        """The condition of a rule as SQL that no value makes fail."""
+        """The condition of a rule as SQL. The SQL does not fail, whatever the values are."""
         try:
             condition = error_free_condition(self.rules[name].expression, self.columns)
         except ParameterError as error:
@@ -65,7 +65,7 @@ class RuleSet(NamedTuple):
         return f"{name}: {self.rules[name].expression} is false"
 
     def broken_message(self) -> str:
-        """SQL: the message of the first broken rule, those with `fail` first; null without one."""
+        """SQL: the message of the first broken rule, `fail` before others; null without one."""
         branches = [
             f"WHEN NOT {self.condition(name)} THEN {quote_text(self.message(name))}"
             for name in self.named(FAIL, QUARANTINE)
@@ -73,7 +73,7 @@ class RuleSet(NamedTuple):
         return f"CASE {' '.join(branches)} END" if branches else "CAST(NULL AS STRING)"
 
     def warnings(self) -> str:
-        """SQL: the names of the broken rules with `warn`; null without one."""
+        """SQL: the names of the broken rules with `warn`; null if none is broken."""
         names = [
             f"IF(NOT {self.condition(name)}, {quote_text(name)}, NULL)" for name in self.named(WARN)
         ]

@@ -54,13 +54,13 @@ class SilverSpec(NamedTuple):
 
     @property
     def event_time(self) -> str:
-        """The column with the time of the event; raises ConfigError without one."""
+        """The column with the time of the event. Raises ConfigError if there is none."""
         return self.require(self.stream.event_time or EVENT_TIME, "event_time")
 
     def spec(self) -> TableSpec:
         """The silver table: the columns that records fill, Kafka's position, and `late`.
 
-        Raises ConfigError if a key or the event time is no required column of the stream. Also
+        Raises ConfigError if a key or the event time is not a required column of the stream. Also
         raises it if the keys are not the `key_columns` of a stream with deletes.
         """
         if self.stream.has_deletes and set(self.silver.keys) != set(self.stream.key_columns):
@@ -99,7 +99,7 @@ class SilverSpec(NamedTuple):
     def last_records(self, bronze: DataFrame) -> DataFrame:
         """The last valid record per key, deletes included; `_deleted` and `_replayed` follow. Lazy.
 
-        `_replayed`: a record of the key became valid later than the stream has read it. It is
+        `_replayed`: a record of the key became valid by a replay. It is
         known if `bronze` has the changes of a table.
         """
         *columns, _, _ = self.spec().column_names
@@ -134,12 +134,12 @@ class SilverSpec(NamedTuple):
         return (time >= F.lit(start)) & (time < F.lit(end))
 
     def is_late(self) -> SparkColumn:
-        """Whether a record came late."""
+        """Whether a record is late: see `lateness_threshold_seconds`."""
         late = is_late(F.col(self.event_time), self.stream)
         return F.coalesce(late, F.lit(False))  # noqa: FBT003 - a value
 
     def require(self, name: str, role: str) -> str:
-        """`name`, if it is a required column of the stream; raises ConfigError otherwise."""
+        """Returns `name`. Raises ConfigError unless it is a required column of the stream."""
         column = self.stream.columns.get(name)
         if column is None or not column.required:
             raise ConfigError(

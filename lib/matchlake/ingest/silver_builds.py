@@ -1,9 +1,9 @@
-"""The builds of a silver table: each commit of a build holds what the table was built from.
+"""The builds of a silver table: the metadata of each commit names what it was built from.
 
-Rows and metadata are one commit, so they always agree. Each build has a number, one more than the
-build that its run has read. Delta takes one build per number: if two runs begin at the same build,
-it takes the first one, and the other one changes nothing. So an older build never replaces a newer
-one.
+Rows and metadata are in one commit, so they always agree. Each build has a number: 1 plus the
+number of the build that its run has read. Delta takes one build per number. If two runs begin at
+the same build, Delta takes the first commit, and the other one changes nothing. So an older build
+never replaces a newer one.
 """
 
 import json
@@ -41,14 +41,14 @@ class Build(NamedTuple):
 
     number: int
     state: State
-    """Empty if there is no build, or if its rows were replaced since."""
+    """Empty if the table has no build, or if other rows have replaced those of the build."""
 
 
 class OvertakenError(TableError):
     """Another run has built the table since this one read its last build."""
 
     rows_written: bool
-    """Whether the rows of this run are in the table, without the metadata."""
+    """Whether this run has written its rows, but not the metadata."""
 
     def __init__(self, table: str, *, rows_written: bool) -> None:
         super().__init__(
@@ -76,12 +76,12 @@ class Builds:
                 state = {} if replaced else dict(commit.metadata["built_from"])
                 return Build(int(commit.metadata["number"]), state)
             replaced = replaced or commit.replaces
-        # No build, or the history no longer has it. A number of a build is a time in milliseconds,
-        # plus one for each later build: this one is greater than all before it.
+        # There is no build, or the history no longer has it. The number of a build is a time in
+        # milliseconds, plus one for each later build: this one is greater than all before it.
         return Build(int(time.time() * 1000), {})
 
     def commit(self, before: Build, state: State, write: Callable[[], T]) -> T:
-        """Calls `write`, which makes one commit; with it the table is built from `state`.
+        """Calls `write`, which makes one commit, and marks it as a build from `state`.
 
         Raises OvertakenError if another run has built the table after `before`.
         """
@@ -102,9 +102,10 @@ class Builds:
         return result
 
     def until_taken(self, build: Callable[[bool], T]) -> T:
-        """The result of `build`, which is called again while another run overtakes it.
+        """Returns the result of `build`. Calls it again if another run overtakes it.
 
-        Its argument is whether it has to rebuild the table, since a stale run has written rows.
+        The argument of `build` is true if a stale run has written rows: the table has to be
+        rebuilt.
         """
         rebuild = False
         for _ in range(1, _TRIES):
@@ -126,7 +127,7 @@ class Builds:
             _log.info("%s: another run has written it", self.table)
 
     def _since(self, before: Build) -> list[Commit]:
-        """The commits of builds after `before`."""
+        """The commits of the builds that follow `before`."""
         result = []
         for commit in self._commits():
             if commit.metadata:
@@ -140,7 +141,7 @@ class Builds:
 
 
 def source_state(lakehouse: Lakehouse, table: str) -> State:
-    """The id of a source table, and its version now."""
+    """The id and the current version of a source table."""
     return {
         "table": table_id(lakehouse.spark, lakehouse.name(table)),
         "version": lakehouse.version(table),

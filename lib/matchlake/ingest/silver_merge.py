@@ -1,4 +1,4 @@
-"""Brings silver tables up to date with bronze: merges what bronze gained, or rebuilds."""
+"""Brings silver tables up to date with bronze: merges the new records, or rebuilds."""
 
 import logging
 from dataclasses import dataclass, field
@@ -30,19 +30,19 @@ class SilverCounts(NamedTuple):
     valid: int
     """Valid records that were read."""
     late: int
-    """Late ones among them."""
+    """The number of late records among them."""
     new: int
-    """Events that the silver table did not have; after a rebuild, all events in it."""
+    """New events of the silver table; after a rebuild, all its events."""
     deletes: int = 0
     """Records that delete a row, among the valid ones."""
     rebuilt: bool = False
     """Whether the table, or a range of it, was rebuilt."""
     broken: BrokenRules = ()
-    """The broken rules. Records that one with `quarantine` leaves out are not among the valid."""
+    """The broken rules. Records that a rule with `quarantine` leaves out do not count as valid."""
 
     @property
     def repeated(self) -> int:
-        """Records of an event that has another record, here or in the table."""
+        """Records of an event that already has a record, in this merge or in the table."""
         return self.valid - self.deletes - self.new
 
 
@@ -50,8 +50,8 @@ class SilverCounts(NamedTuple):
 class SilverMerge:
     """One silver table, and the bronze table it is built from.
 
-    After each call the table holds what all valid records of bronze give. Neither its earlier rows
-    nor the number of runs change that.
+    After each call the table is the result of all valid records of bronze. Neither its earlier rows
+    nor the number of runs matter.
     """
 
     silver: SilverSpec
@@ -60,7 +60,7 @@ class SilverMerge:
     """The batch log, which shows whether the topic was created more than once."""
 
     def catch_up(self) -> SilverCounts | None:
-        """Merges what bronze gained since the last run; None where nothing changed there.
+        """Merges the records that bronze gained since the last run; None if bronze has not changed.
 
         The merge and the version of bronze that it is made from are one commit. If another run
         builds the table at the same time, this one starts again from that build. The table is
@@ -117,7 +117,7 @@ class SilverMerge:
         return Builds(self.silver.spec().name, self.lakehouse)
 
     def _state(self) -> State:
-        """The source and the declaration of a build now."""
+        """The current state of the source and of the declaration."""
         declared = {
             "keys": list(self.silver.silver.keys),
             "lateness_threshold_seconds": self.silver.stream.lateness_threshold_seconds,
@@ -128,7 +128,7 @@ class SilverMerge:
         return source_state(self.lakehouse, self.silver.stream.table) | declared
 
     def _merge(self, before: Build, now: State) -> SilverCounts | None:
-        """Merges what bronze gained; None where that is unknown, or where bronze lost records."""
+        """Merges the new records of bronze; None if they are unknown, or if bronze lost records."""
         if before.state | {"version": None} != now | {"version": None}:
             return None
         bronze = self.silver.stream.table
@@ -192,7 +192,7 @@ class SilverMerge:
         return bool(self.silver.silver.rules)
 
     def _require_unbroken(self, counts: Row) -> BrokenRules:
-        """The broken rules; raises InputError if one of them has the action `fail`."""
+        """The broken rules. Raises InputError if one of them has the action `fail`."""
         return self.silver.rules.found(counts["rules"]) if self._has_rules else ()
 
     def _matched(self) -> str:

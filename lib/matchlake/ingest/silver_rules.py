@@ -43,7 +43,7 @@ class SilverRules(NamedTuple):
 
     @property
     def declared(self) -> dict[str, Any]:
-        """What a build depends on: with other rules the table is rebuilt."""
+        """The rules that a build depends on. After a change of them the table is rebuilt."""
         rules = self.silver.rules.items()
         declared = {name: each.model_dump(exclude={"comment"}) for name, each in rules}
         return {"rules": declared} if declared else {}
@@ -98,7 +98,7 @@ class SilverRules(NamedTuple):
         return tuple((name, actions[name], each.records) for name, each in broken.items())
 
     def _broken(self) -> dict[str, SparkColumn]:
-        """Per rule whether a record breaks it; only the first one that leaves the record out."""
+        """Per rule, whether a record breaks it. Of rules that leave it out, the first counts."""
         rules = self.own
         left_out = F.substring_index(F.expr(rules.broken_message()), ":", 1)
         return {

@@ -1,6 +1,6 @@
-"""The rows that a merge brings to a silver table: those of new records, or of all records.
+"""The source rows of a merge into a silver table: from new records, or from all records of a key.
 
-A silver table has one row per key. It has no last record per partition, and none of a deleted key.
+A silver table has one row per key: not the last record per partition, and none for a deleted key.
 Kafka puts all records of a key into one partition. If they come in the order of their offsets, the
 new records are enough. All other keys are recomputed from the whole bronze table: keys in several
 partitions, and in streams with deletes also keys that were deleted or have a replayed record.
@@ -14,7 +14,7 @@ from matchlake.ingest.schema import STATUS, VALID
 from matchlake.ingest.silver import REPLAYED, SilverSpec, is_delete
 
 RECOMPUTED = "_recomputed"
-"""Whether a row comes from all records of its key, so that it replaces the row of the table."""
+"""Whether a row is computed from all records of its key, and so replaces the row of the table."""
 _WAS_DELETED = "_was_deleted"
 _BEFORE = (*PARTITION, SEVERAL_PARTITIONS)
 
@@ -25,7 +25,7 @@ def merge_source(
     """The last records of a merge, one per key, with `_recomputed` and `_deleted`.
 
     `added` has the records that bronze gained, `table` the silver table before the merge, `bronze`
-    all records. One Spark job looks for keys to recompute; without one the result is lazy.
+    all records. One Spark job looks for keys to recompute. If there are none, the result is lazy.
     """
     new, keys = silver.last_records(added), list(silver.silver.keys)
     before = table.select(*keys, F.struct(*_BEFORE).alias("before"))
@@ -45,7 +45,7 @@ def merge_source(
 def _is_moved(*, again: bool) -> Column:
     """Whether a key has records in more than one partition.
 
-    `again` says whether the topic was created again: equal partitions may then be different ones.
+    If the topic was created `again`, equal partition numbers may mean different partitions.
     """
     moved: Column = F.lit(again) & F.col("before").isNotNull()
     for name in PARTITION:

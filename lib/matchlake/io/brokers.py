@@ -39,7 +39,7 @@ class Broker:
             "kafka.security.protocol": self._protocol,
         }
         if self.ssl and self.ssl.ca_file:
-            # The text, not the path, because executors may not have the file.
+            # Sends the text and not the path, because executors may not have the file.
             options["kafka.ssl.truststore.type"] = "PEM"
             options["kafka.ssl.truststore.certificates"] = _read_authorities(self.ssl.ca_file)
         if self.sasl:

@@ -47,7 +47,7 @@ _CREATED_BY_ANOTHER = (
 )
 """Delta's errors for a table that another run creates at the same time."""
 WRITTEN_BY_ANOTHER = ("DELTA_CONCURRENT_APPEND", "DELTA_CONCURRENT_DELETE")
-"""Delta's errors for rows that another run wrote after they were read; nothing is written."""
+"""Delta's errors if another run wrote rows after they were read; nothing is written."""
 _GONE = (
     "DELTA_VERSION_NOT_FOUND",
     "Cannot time travel Delta table to version",
@@ -75,7 +75,7 @@ class Lakehouse:
     views: tuple[ViewSpec, ...] = field(default=(), repr=False)
     """Views that a local session creates on first use."""
     salt: Callable[[], Salt] | None = field(default=None, repr=False, compare=False)
-    """Gives the salt of the hashes of erased users."""
+    """Returns the salt of the hashes of erased users."""
 
     def name(self, table: str) -> str:
         """The full, quoted name of `schema.table`; raises SchemaError for anything else."""
@@ -182,7 +182,7 @@ class Lakehouse:
         return self.spark.createDataFrame(rows, struct_type(spec))
 
     def erased_users(self) -> ErasedUsers | None:
-        """The users that were erased; None without one. One Spark job, if the table exists.
+        """The users that were erased; None if there are none. One Spark job, if the table exists.
 
         Raises ConfigError if erased users cannot be recognised, for lack of the salt.
         """
@@ -250,11 +250,11 @@ class Lakehouse:
         """Updates or inserts by `spec.keys`, in one commit; a rerun with equal rows adds nothing.
 
         `frame` must hold one row per key. Equal rows are not rewritten. `matched` can give other
-        clauses for existing rows, in which `s` is the new row and `t` the old one. They and
-        `insert_if` may also read the columns `flags` of `frame`, which are not written.
-        The commit fails if another run wrote to the table in the meantime. With `retry_on_conflict`
-        it is tried again: for audit tables, in which rows do not depend on earlier rows.
-        Returns the number of inserted rows.
+        MERGE clauses for existing rows, in which `s` is the new row and `t` the old one. They and
+        `insert_if` may also read the columns `flags` of `frame`, which are not written. The commit
+        fails if another run wrote to the table in the meantime. With `retry_on_conflict` it is
+        tried again: for audit tables, in which rows do not depend on earlier rows. Returns the
+        number of inserted rows.
         """
         if not spec.keys:
             raise SchemaError(f"{spec.name} declares no keys, so rows cannot be merged into it.")
@@ -270,7 +270,7 @@ class Lakehouse:
                 if rest
                 else ""
             )
-        # Columns are named, because `*` would include columns that are no longer declared.
+        # Names the columns, because `*` would include columns that are no longer declared.
         names = [quote_identifier(name) for name in spec.column_names]
         values = ", ".join(f"s.{name}" for name in names)
         merge = (
@@ -286,11 +286,11 @@ class Lakehouse:
                 )
         finally:
             self.spark.catalog.dropTempView(source)
-        # Delta gives no row if it skips the command by its transaction number.
+        # The result has no row if Delta skips the command by its transaction number.
         return int(done[0]["num_inserted_rows"]) if done else 0
 
     def create_view(self, view: ViewSpec) -> bool:
-        """Creates or replaces a view with its comments; False if a table it needs is missing.
+        """Creates or replaces a view. Returns False if a table that it needs is missing.
 
         The query's `schema.table` names have no catalog, so the session's current catalog must be
         that of the lakehouse.
@@ -342,17 +342,17 @@ class Lakehouse:
 
 
 def _is_committed(log: Path) -> bool:
-    """Whether a log holds a version; the log of an unfinished table does not."""
+    """Whether a log holds a version. The log of an unfinished table has none."""
     return any(log.glob("[0-9]*.json")) or any(log.glob("[0-9]*.checkpoint*.parquet"))
 
 
 def is_gone(error: Exception) -> bool:
-    """Whether the error is that an old version has lost its log or its files."""
+    """Whether the error means that an old version has lost its log or its files."""
     return any(text in str(error) for text in _GONE)
 
 
 def retry_conflicts(action: Callable[[], T], conflicts: Sequence[str], table: str) -> T:
-    """The result of `action`, which is tried again after one of `conflicts`.
+    """Returns the result of `action`. Tries again after one of `conflicts`.
 
     Conflicts are parts of Delta's messages for a table that another run has just written.
     """

@@ -47,7 +47,7 @@ class Maintenance:
 
     def _require_vacuum_allowed(self, requested: float | None) -> None:
         hours = retention_hours(self.lakehouse, self.table)
-        if hours < MIN_HOURS:  # newer versions of Delta use the property, not the request
+        if hours < MIN_HOURS:  # newer versions of Delta ignore RETAIN and use the property
             raise TableError(
                 f"{self.table} keeps its old files for {hours:g} hours. A VACUUM below "
                 f"{MIN_HOURS:g} hour also removes files of writes that have not committed, and "
@@ -63,7 +63,7 @@ class Maintenance:
             )
 
     def apply_declaration(self) -> list[str]:
-        """Applies the declared comments, clustering, change data feed and constraints.
+        """Applies the declared comments, clustering, change data feed and constraints to the table.
 
         Returns the changes; raises TableError if rows break a constraint.
         """

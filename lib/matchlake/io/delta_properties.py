@@ -23,7 +23,7 @@ def read_properties(lake: Lakehouse, table: str) -> dict[str, str]:
 
 
 def set_properties(lake: Lakehouse, table: str, properties: Mapping[str, str]) -> None:
-    """Sets properties of the table in one commit; without a commit if it has them already."""
+    """Sets properties of the table in one commit; makes no commit if it already has them."""
     present = read_properties(lake, table)
     if any(present.get(key) != value for key, value in properties.items()):
         pairs = ", ".join(f"{quote_text(k)} = {quote_text(v)}" for k, v in properties.items())
@@ -31,10 +31,10 @@ def set_properties(lake: Lakehouse, table: str, properties: Mapping[str, str]) -
 
 
 def drop_constraints(lake: Lakehouse, table: str, keep: Mapping[str, str]) -> None:
-    """Drops declared constraints that are not in `keep`, or have another condition there.
+    """Drops declared constraints that `keep` lacks, or has with another condition.
 
     Constraints that were not declared stay. A job calls this before it writes the table, so that
-    the old constraint of a wider range does not refuse its rows.
+    an outdated constraint does not refuse the new rows.
     """
     for name, condition in _declared(read_properties(lake, table)).items():
         if keep.get(name) != condition:
@@ -77,7 +77,7 @@ def _declared(properties: Mapping[str, str]) -> dict[str, str]:
 
 
 def _add(lake: Lakehouse, table: str, name: str, condition: str) -> bool:
-    """Adds a constraint; False if a row breaks it."""
+    """Adds a constraint. Returns False if a row breaks it."""
     try:
         lake.spark.sql(
             f"ALTER TABLE {lake.name(table)} ADD CONSTRAINT {quote_identifier(name)}"

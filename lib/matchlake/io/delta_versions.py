@@ -1,4 +1,4 @@
-"""Earlier versions of Delta tables, and rows that are appended once per number."""
+"""Restores earlier versions of Delta tables, and appends rows once per transaction number."""
 
 from collections.abc import Mapping
 
@@ -15,9 +15,9 @@ _TAKEN = "DELTA_CONCURRENT_TRANSACTION"
 
 
 def restore_version(lake: Lakehouse, table: str, version: int) -> bool:
-    """Gives the table the rows and columns of a version; false if its files no longer exist.
+    """Restores the rows and columns of a version. Returns False if its files no longer exist.
 
-    Delta writes no rows for it, and keeps the transaction numbers of the table.
+    The commit writes no rows. The table keeps its transaction numbers.
     """
     restore = f"RESTORE TABLE {lake.name(table)} TO VERSION AS OF {int(version)}"
     try:
@@ -32,7 +32,7 @@ def restore_version(lake: Lakehouse, table: str, version: int) -> bool:
 def append_numbered(
     lake: Lakehouse, frame: DataFrame, spec: TableSpec, transaction: tuple[str, int]
 ) -> None:
-    """Appends rows under an id and a number of Delta, which takes each number of an id once.
+    """Appends rows under a transaction id and number; Delta takes each number of an id once.
 
     Delta skips the rows without an error if the number is not greater than the newest one.
     """

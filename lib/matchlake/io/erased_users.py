@@ -75,7 +75,7 @@ class ErasedUsers:
 
         salt, hashes = self.salt, self.hashes
 
-        # A function, because a plan would show the hashes and the salt.
+        # Uses a Python function, because a plan would show the hashes and the salt.
         @pandas_udf("boolean")  # type: ignore[call-overload, untyped-decorator, unused-ignore]
         def is_erased(ids: pd.Series) -> pd.Series:
             found = {each: salt.hash(each) in hashes for each in ids.dropna().unique()}

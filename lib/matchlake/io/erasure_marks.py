@@ -1,7 +1,7 @@
 """Marks of erasures that are running or were interrupted, as properties of their tables.
 
-A mark names no user: it holds the time and one byte of the hash of the user, which one in 256
-users shares. With the byte the erasure of one user does not clear the mark of another one.
+A mark does not name the user: it holds the time and one byte of the hash, which one in 256
+users shares. Because of the byte, an erasure does not clear the mark of another user.
 """
 
 import hashlib

@@ -12,7 +12,7 @@ OLDEST_JAVA = 17
 
 
 def find_java() -> str | None:
-    """The `java` that Spark would use: that of JAVA_HOME, else the first on PATH."""
+    """The `java` that Spark would use: of JAVA_HOME if set, else the first on PATH."""
     home = os.environ.get("JAVA_HOME")
     if home:
         return shutil.which("java", path=str(Path(home) / "bin"))

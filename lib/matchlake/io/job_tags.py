@@ -1,7 +1,7 @@
 """Tags of Spark jobs, by which another thread cancels them.
 
 `SparkSession.interruptTag` of classic Spark 4 finds the tags of its own thread alone, so it cancels
-nothing there. The Spark context does; Spark Connect has none, and needs none.
+nothing from another thread. The Spark context can. Spark Connect needs no context for this.
 """
 
 from collections.abc import Iterator

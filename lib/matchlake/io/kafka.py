@@ -86,10 +86,10 @@ def is_compacted(client: Client, topic: str) -> bool:
 def held_from(
     client: Client, topic: str, partition: int, ranges: Iterable[tuple[int, int]]
 ) -> dict[int, int]:
-    """Maps the first offset of each range to the offset of the next record of the broker.
+    """Maps the first offset of each range to the offset of the next record that the broker holds.
 
     If the range holds a record, this is the first record in the range. If it holds none, the value
-    is the end of the range, or more.
+    is the end of the range, or a later offset.
     """
     partition_ = TopicPartition(topic, partition)
     result = {}
@@ -237,7 +237,7 @@ class _Listener(logging.Handler):
 
 
 def _require_answer(address: str, timeout_seconds: float) -> None:
-    """Fails fast if nothing listens: Kafka's clients would retry for minutes and log each try."""
+    """Fails fast if no broker listens: Kafka's clients would retry for minutes and log each try."""
     problems = []
     for server in address.split(","):
         host, _, port = server.strip().rpartition(":")

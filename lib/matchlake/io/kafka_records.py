@@ -30,7 +30,7 @@ class _Token(AbstractTokenProvider):  # type: ignore[misc]  # kafka has no types
 
 
 def portable_client(client: Client) -> dict[str, Any]:
-    """The options of a client for another machine: with a token and a text for what is local here.
+    """The options of a client for another machine: with a token, and the text of local files.
 
     They hold secrets, so never log them.
     """

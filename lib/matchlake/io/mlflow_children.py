@@ -1,4 +1,4 @@
-"""Child runs of a run: one per trial of a search, each logged completely or not at all."""
+"""Child runs of a run: one per trial of a search. Each is logged completely or not at all."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class Child:
     steps: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
     """Metrics with several steps."""
     failure: str | None = None
-    """Why the child failed; None: it did not."""
+    """Why the child failed; None: it succeeded."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -38,7 +38,7 @@ class ChildRuns:
         self._experiment = self._client.get_run(parent_id).info.experiment_id
 
     def finished(self) -> set[str]:
-        """The names of the children that are logged completely; deletes those that are not."""
+        """Returns the names of the children that are logged completely. Deletes the others."""
         names = set()
         where = f"tags.`{_GROUP}` = '{self._group}'"
         token = None
@@ -54,7 +54,7 @@ class ChildRuns:
                 return names
 
     def log(self, child: Child) -> None:
-        """Logs a child run; the status, which is written last, says that it is complete."""
+        """Logs a child run. The status is written last and marks the run as complete."""
         tags = {
             _GROUP: self._group,
             _NAME: child.name,

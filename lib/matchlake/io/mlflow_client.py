@@ -1,4 +1,4 @@
-"""MLflow's Python package: imported late, kept quiet, and asked for what may be gone.
+"""Imports MLflow late and quietly, and answers None for objects that no longer exist.
 
 MLflow takes seconds to import, so it is imported on first use and never by importing this module.
 """
@@ -23,7 +23,7 @@ _ENVIRONMENT = {
 
 
 def unless_gone(ask: Callable[..., Any], *given: str) -> Any:
-    """The answer to a question about something; None if it does not exist (any more)."""
+    """The result of an MLflow request; None if the requested object does not exist (any more)."""
     try:
         return ask(*given)
     except Exception as error:
@@ -33,7 +33,7 @@ def unless_gone(ask: Callable[..., Any], *given: str) -> Any:
 
 
 def import_mlflow() -> ModuleType:
-    """MLflow, without its usage reports and its remarks."""
+    """The module mlflow, without its usage reports and its log messages."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import mlflow  # noqa: PLC0415
@@ -45,7 +45,7 @@ def import_mlflow() -> ModuleType:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keeps MLflow's remarks on its own code and on a missing pip out of the log."""
+    """Keeps MLflow's warnings about its own code and about a missing pip out of the log."""
     from mlflow.utils import logging_utils  # noqa: PLC0415
 
     logging_utils.disable_logging()
@@ -59,7 +59,7 @@ def quietly() -> Iterator[None]:
 
 
 def flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The parameters; those of nested mappings have dotted names."""
+    """The parameters as one mapping; nested parameters have dotted names."""
     for key, value in params.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")

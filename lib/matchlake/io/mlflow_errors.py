@@ -16,7 +16,7 @@ _HTTP_NOT_FOUND = 404
 
 @contextmanager
 def asking(mlflow: ModuleType, where: str) -> Iterator[None]:
-    """Turns errors of MLflow and of its connection into `ModelError`; others pass unchanged.
+    """Turns errors of MLflow and of its connection into `ModelError`; other errors pass unchanged.
 
     `where` names the tracking server and the registry for the message.
     """
@@ -69,7 +69,7 @@ def reason_of(error: Exception) -> str:
 
 
 def unreadable(error: Exception, what: str, where: str) -> ModelError:
-    """The error that `what` of a version cannot be read; `ModelGoneError` if it is gone."""
+    """The error that `what` of a version cannot be read; `ModelGoneError` if it was deleted."""
     advice = "Train the model again, or give another version the alias champion."
     if is_gone(error):
         return ModelGoneError(

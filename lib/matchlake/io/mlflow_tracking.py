@@ -59,7 +59,7 @@ class Tracker:
         self._trained_by = trained_by
 
     def for_model(self, name: str, trained_by: str) -> "Tracker":
-        """The same for another model, by its registered name and the job that trains it."""
+        """A Tracker for another model, by its registered name and the job that trains it."""
         params = self.params.model_copy(update={"model": name})
         return Tracker(params, str(self._folder) if self._folder else None, trained_by)
 
@@ -107,7 +107,7 @@ class Tracker:
             return version_with_alias(self._connect().MlflowClient(), self.params.model, alias)
 
     def move_alias(self, alias: str, version: str) -> None:
-        """Gives an alias to a version; it leaves the version that had it."""
+        """Moves an alias to a version, from the version that had it."""
         with self._answers():
             client = self._connect().MlflowClient()
             client.set_registered_model_alias(self.params.model, alias, version)
@@ -156,7 +156,7 @@ class Tracker:
             unless_gone(client.delete_run, version.run_id)
 
     def tag(self, version: ModelVersion, key: str, value: str) -> None:
-        """Sets a tag of a version, if it still exists."""
+        """Sets a tag of a version, if the version still exists."""
         with self._answers():
             client = self._connect().MlflowClient()
             unless_gone(client.set_model_version_tag, version.name, version.version, key, value)
@@ -166,7 +166,7 @@ class Tracker:
         return dict(self._run_of(version).data.metrics)
 
     def input_version(self, version: ModelVersion, table: str) -> int | None:
-        """The newest version of a table that its run read; None if the run did not log it.
+        """The newest version of a table that the run of `version` read; None if it was not logged.
 
         Raises ModelGoneError if the run is gone.
         """
@@ -206,7 +206,7 @@ class Tracker:
             yield Path(folder)
 
     def _page_of(self, run: Any) -> str:
-        """How a person gets to the page of a run."""
+        """How a person opens the page of a run, as text."""
         page = f"#/experiments/{run.experiment_id}/runs/{run.run_id}"
         if self.store:
             return f"http://{HOST}:{MLFLOW_PORT}/{page} once `matchlake mlflow` runs"
@@ -256,7 +256,7 @@ class Tracker:
             mlflow.create_experiment(name, self.store.with_name("mlartifacts").as_uri())
         chosen = mlflow.set_experiment(name)
         if _KIND not in chosen.tags:
-            # Without it the page asks whether runs are of models or of agents.
+            # Without this tag the page asks whether runs are of models or of agents.
             with _optional(mlflow, "the kind of the experiment"):
                 mlflow.MlflowClient().set_experiment_tag(chosen.experiment_id, _KIND, _TRAINING)
 
@@ -380,7 +380,7 @@ class Run:
 
 @contextmanager
 def _optional(mlflow: ModuleType, what: str) -> Iterator[None]:
-    """Goes on if MLflow refuses, for example because only an owner may change it."""
+    """Ignores a refusal of MLflow, for example because only an owner may change the object."""
     try:
         yield
     except mlflow.MlflowException as error:

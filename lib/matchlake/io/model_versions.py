@@ -54,7 +54,7 @@ class AliasChange:
 
     alias: str
     version: str | None
-    """The version that the alias will name; None: the alias goes away."""
+    """The version that the alias will name; None: the alias is removed."""
     before: str | None
     """The version that the alias names now; None: none."""
     reason: str
@@ -88,10 +88,10 @@ def version_with_alias(client: Any, model: str, alias: str) -> ModelVersion | No
 
 
 def version_of(found: Any) -> ModelVersion:
-    """MLflow's answer as a `ModelVersion`; raises ModelError if it is none."""
+    """MLflow's answer as a `ModelVersion`. Raises ModelError for another answer."""
     if not found.version:
         raise ModelError(
-            "MLflow's answer names no model version. Check that tracking.uri and "
+            "MLflow's answer is not a model version. Check that tracking.uri and "
             "tracking.registry in conf are addresses of MLflow servers."
         )
     aliases = tuple(found.aliases or ())

@@ -29,7 +29,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # kafka has n
         self._until = 0.0
 
     def token(self) -> str:
-        """A valid token; raises SourceError if the endpoint gives none."""
+        """A valid token. Raises SourceError if the endpoint gives none."""
         if time.monotonic() >= self._until:
             self._token, seconds = self._ask()
             self._until = time.monotonic() + max(0.0, seconds - _SPARE_SECONDS)

@@ -38,7 +38,8 @@ def retention_hours(lake: Lakehouse, table: str) -> float:
 def vacuum(lake: Lakehouse, table: str, hours: float | None = None) -> None:
     """Removes the files that no version of the last `hours` needs, and those of failed writes.
 
-    Null hours mean the retention of the table. Delta rounds hours, so they are rounded up here.
+    If `hours` is None, the retention of the table holds. Delta rounds hours; here they are rounded
+    up.
     """
     retention = "" if hours is None else f" RETAIN {math.ceil(hours)} HOURS"
     lake.spark.sql(f"VACUUM {lake.name(table)}{retention}")
@@ -56,7 +57,7 @@ def remove_old_files(lake: Lakehouse, table: str) -> float:
         return 0
     retention = retention_hours(lake, table)
     hours = max(retention, MIN_HOURS)
-    if retention == hours:  # newer versions of Delta use the property, not RETAIN
+    if retention == hours:  # newer versions of Delta ignore RETAIN and use the property
         vacuum(lake, table)
     # After a VACUUM by age Delta knows the first commit of the log to read.
     if cause == _LOG_CLEANED and _remove_at_once(lake, table) is None:

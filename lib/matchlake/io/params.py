@@ -90,7 +90,7 @@ class KafkaParams(Params):
     login_module_prefix: str = Field("", pattern=r"^([a-z]+\.)*$")
     """Prefix of Java's login modules: `kafkashaded.` on Databricks."""
     timeout_seconds: Settable[float] = Field(5.0, gt=0)
-    """Seconds to wait for the broker's first answer before the job fails."""
+    """The timeout of the broker's first answer, in seconds; then the job fails."""
 
     @model_validator(mode="after")
     def _require_ssl_with_secrets(self) -> Self:

@@ -6,7 +6,7 @@ import socket
 from matchlake.errors import SandboxError
 
 HOST = "127.0.0.1"
-"""Servers of this machine listen here only."""
+"""The only address on which servers of this machine listen."""
 MLFLOW_PORT = 5000
 """The port of the local MLflow page, if it is free."""
 

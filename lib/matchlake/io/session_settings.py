@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 @contextmanager
 def temporary_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[bool]:
-    """A block with the settings; yields false, and sets none, if the platform refuses one."""
+    """Sets the settings for a block. If the platform refuses one, yields False and sets none."""
     before = {key: spark.conf.get(key, None) for key in settings}
     try:
         for key, value in settings.items():

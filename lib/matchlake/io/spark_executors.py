@@ -25,7 +25,7 @@ def tasks_by_executor(spark: SparkSession) -> dict[str, int]:
 
 
 def log_executors(spark: SparkSession) -> None:
-    """Logs the tasks per executor; nothing for a single process, or if they are not known."""
+    """Logs the tasks per executor. Logs nothing for a single process, or if they are unknown."""
     try:
         counts = {name: count for name, count in tasks_by_executor(spark).items() if count}
     except Py4JError as error:

@@ -28,7 +28,7 @@ def saved_trees(spark: SparkSession, model: Any, folder: str) -> pd.DataFrame:
         else:
             saved = saved.withColumn("treeID", F.lit(0))
         nodes = saved.select("treeID", *_COLUMNS, F.col("split.featureIndex").alias("feature"))
-        threshold = F.get("split.leftCategoriesOrThreshold", F.lit(0))  # null for a leaf
+        threshold = F.get("split.leftCategoriesOrThreshold", F.lit(0))  # a leaf has a null split
         found = nodes.withColumn("threshold", threshold).drop("split")
         rows: pd.DataFrame = found.toPandas().sort_values(["treeID", "id"], ignore_index=True)
     finally:

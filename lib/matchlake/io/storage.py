@@ -35,7 +35,7 @@ def storage_settings(params: StorageParams, secrets: SecretStore) -> dict[str, s
 
 
 def cluster_settings(params: StorageParams) -> dict[str, str]:
-    """The same for a Databricks cluster's `spark_conf`, with references to the secrets."""
+    """`storage_settings` for the `spark_conf` of a cluster, with references to the secrets."""
     return {
         f"spark.hadoop.{key}": (
             f"{{{{secrets/{value.scope}/{value.key}}}}}" if isinstance(value, SecretRef) else value

@@ -1,8 +1,8 @@
 """Reads YAML files of conf, with the line of each key.
 
 Plain values are read by the core schema of YAML 1.2. PyYAML follows YAML 1.1, which changes values
-without a word: `no` becomes false, `010` becomes 8, `12:30` becomes 750, `2024-05-01` a date. Here
-they are texts.
+silently: `no` becomes false, `010` becomes 8, `12:30` becomes 750, `2024-05-01` a date. Here
+they are strings.
 """
 
 import re
@@ -83,7 +83,7 @@ def read_yaml(path: Path) -> YamlFile:
     for keys, line in places:
         if keys in lines:
             raise ConfigError(
-                f"{path}:{line}: {'.'.join(keys)} stands here again; it was in line {lines[keys]}. "
+                f"{path}:{line}: {'.'.join(keys)} is set twice; first in line {lines[keys]}. "
                 "Keep one of them."
             )
         lines[keys] = line

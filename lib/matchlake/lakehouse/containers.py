@@ -15,7 +15,7 @@ _SEPARATOR = b"\n"
 _GZIP = b"\x1f\x8b"
 _DEEPEST = 4
 _LARGEST = 2**30
-"""The largest unpacked size of a gzip or zstd stream; the rest counts as not read."""
+"""The largest decompressed size of a gzip or zstd stream; the rest counts as not read."""
 
 
 @dataclass
@@ -44,7 +44,7 @@ def layers(raw: bytes, opened: Opened, depth: int = _DEEPEST) -> Iterator[bytes]
 
 
 def _gzip(raw: bytes) -> Iterator[bytes]:
-    """All members, also of a file that is cut off in one."""
+    """All members, also if the file is cut off within a member."""
     text, left = b"", raw
     try:
         while left[:2] == _GZIP:
@@ -86,7 +86,7 @@ def _parquet(raw: bytes) -> Iterator[bytes]:
 
 
 def _cells(values: Iterable[object]) -> Iterator[bytes]:
-    """Values one after the other as they are written, and each that is a container itself."""
+    """Yields all values as written, one after the other, then each value that is a container."""
     written = [each for value in values for each in _written(value)]
     yield _SEPARATOR.join(written)
     yield from (each for each in written if any(matches(each) for _, matches, _ in _CONTAINERS))
@@ -104,7 +104,7 @@ def _written(value: object) -> Iterator[bytes]:
 
 def _sqlite(raw: bytes) -> Iterator[bytes]:
     with closing(sqlite3.connect(":memory:")) as database:
-        # A copy in memory has no file for a log beside it, nor has every text to be UTF-8.
+        # Opens a copy in memory: it has no log file beside it. Text need not be UTF-8.
         database.deserialize(raw[:18] + b"\1\1" + raw[20:])
         database.text_factory = bytes
         tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()

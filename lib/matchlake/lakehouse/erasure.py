@@ -39,15 +39,15 @@ class Erased:
 
     table: str
     rows: int
-    """Deleted rows; in a stream table, emptied valid records."""
+    """Number of deleted rows; in a stream table, of emptied valid records."""
     quarantined: int = 0
     """Emptied quarantined records, or deleted quarantined rows, of the user."""
     unparsed_matches: int = 0
     """Quarantined records or rows that only mention the id; they stay, unless erased by request."""
     left: int = 0
-    """Remaining rows of the user: 0, unless a job has written meanwhile."""
+    """Remaining rows of the user: 0, unless a job has written rows meanwhile."""
     hours: float = 0
-    """The age at which `maintain_tables` removes the old files; 0: they are removed."""
+    """The age at which `maintain_tables` removes the old files; 0: they are already removed."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Erasure:
             spark.catalog.dropTempView(_VIEW)
 
     def _step(self, table: str) -> Callable[[], Erased] | None:
-        """The function that erases the user's rows; None for a table without users."""
+        """Returns the function that erases the user's rows; None for a table without users."""
         batch_logs = [each for each in self.batch_logs if each.stream.table == table]
         condition = self._condition(table)
         if batch_logs:
@@ -132,7 +132,7 @@ class Erasure:
         return Erased(table, 0, sum(counts.values()) - stay, stay, left)
 
     def _empty(self, batch_logs: Sequence[BatchLog], condition: str) -> Erased:
-        """Empties the user's records; each position stays accounted for."""
+        """Empties the user's records. Their positions stay, so every offset stays accounted for."""
         stream = batch_logs[0].stream
         table = stream.table
         # Uses the columns of the table, because conf may no longer declare a column.
@@ -195,7 +195,7 @@ class Erasure:
             batch_log.recount({(row.checkpoint_id, row.batch_id) for row in batches})
 
     def _merge(self, table: str, source: str, alias: str, condition: str, then: str) -> int:
-        """Deletes or updates the matching rows in one commit; returns their number."""
+        """Deletes or updates the matching rows in one commit. Returns their number."""
         merge = (
             f"MERGE INTO {self._name(table)} t USING {source} {alias} ON {condition}"
             f" WHEN MATCHED THEN {then}"

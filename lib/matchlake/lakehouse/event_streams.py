@@ -52,7 +52,7 @@ InputVersions = tuple[str | None, int | None]
 
 @dataclass(frozen=True)
 class EventStreams:
-    """What all queries of a run share."""
+    """The state that all queries of a run share."""
 
     config: JobConfig
     lakehouse: Lakehouse
@@ -61,7 +61,7 @@ class EventStreams:
 
     @property
     def params(self) -> ScoreEventsParams:
-        """The section of conf."""
+        """The keys of `score_events` in conf."""
         return self.config.score_events
 
     def prepare(self) -> list["EventStream"]:
@@ -89,19 +89,19 @@ class EventStreams:
         """One stream; raises as `prepare`."""
         if scoring.stream not in self.config.streams:
             raise ConfigError(
-                f"score_events.streams.{name}: {scoring.stream} is no stream of conf; declared: "
+                f"score_events.streams.{name}: {scoring.stream} is not a stream of conf; declared: "
                 f"{', '.join(self.config.streams) or 'none'}."
             )
         if scoring.model not in (*self.config.models, RECOMMENDER):
             raise ConfigError(
-                f"score_events.streams.{name}: {scoring.model} is no model of conf; there are "
+                f"score_events.streams.{name}: {scoring.model} is not a model of conf; there are "
                 f"{', '.join((RECOMMENDER, *self.config.models))}."
             )
         seconds = self.config.kafka.timeout_seconds
         partitions = require_topic(self.broker, self.config.streams[scoring.stream].topic, seconds)
         for topic in filter(None, (scoring.topic, scoring.dead_letter_topic)):
             require_topic(self.broker, topic, seconds)
-        # First, so that a later champion is noticed.
+        # Reads the versions first, so that a later champion triggers a restart.
         versions = self.champion_version(scoring), self.erased_version()
         query = self._query(name, scoring)
         reason = self._no_real_time(query, partitions)
@@ -112,7 +112,7 @@ class EventStreams:
         return EventStream(self, name, partitions, query, versions, is_real_time=reason is None)
 
     def _query(self, name: str, scoring: EventScoring) -> EventQuery:
-        """The query with the present champion."""
+        """The query with the current champion."""
         model = registered_model(self.config, self.tracker, scoring.model)
         champion = model.tracker.require_champion()
         stream = self.config.streams[scoring.stream]
@@ -136,12 +136,12 @@ class EventStreams:
         if self.params.trigger == "available_now":
             return "the run ends with what the topics hold (trigger: available_now)"
         if "realTime" not in inspect.signature(DataStreamWriter.trigger).parameters:
-            return f"Spark {self.lakehouse.spark.version} has no real-time mode: it is in 4.1"
+            return f"Spark {self.lakehouse.spark.version} has no real-time mode; Spark 4.1 has it"
         cores = cores_of(self.lakehouse.spark)
         if cores is not None and partitions > cores:
             return (
-                f"topic {query.stream.topic} has {partitions} partitions, each holds a core, and "
-                f"the session has {cores}"
+                f"topic {query.stream.topic} needs one core per partition: it has {partitions} "
+                f"partitions, and the session {cores} cores"
             )
         return query.python_reason()
 
@@ -157,17 +157,17 @@ class EventStreams:
         return self.lakehouse.version(name) if self.lakehouse.exists(name) else None
 
     def erased_keys(self) -> ErasedKeys | None:
-        """The erased users in the form that SQL recognises; None without one."""
+        """The erased users in a form that SQL can match; None if there are none."""
         users = self.lakehouse.erased_users()
         return erased_keys(self.lakehouse.spark, users.salt, users.hashes) if users else None
 
 
 def erased_keys(spark: SparkSession, salt: Salt, hashes: Iterable[str]) -> ErasedKeys:
-    """Hashes of erased users in the form that SQL recognises: HMAC's two keys of the salt."""
+    """Hashes of erased users, and the two HMAC keys of the salt, for SQL that matches users."""
     key = hashlib.sha256(salt.key).digest() if len(salt.key) > _BLOCK else salt.key
     padded = key.ljust(_BLOCK, b"\0")
     inner, outer = (bytes(each ^ pad for each in padded) for pad in (0x36, 0x5C))
-    # From Arrow, because real time does not take the scan that Spark makes of Python's rows.
+    # Builds the frame from Arrow: real time refuses the scan of a frame of Python rows.
     pads = pa.table({"_never": [False], "_inner": [inner], "_outer": [outer]})
     users = pa.table({"_user_hash": pa.array([*hashes], pa.string())})
     return ErasedKeys(spark.createDataFrame(pads), spark.createDataFrame(users))
@@ -182,7 +182,7 @@ class EventStream:
     partitions: int
     query: EventQuery
     input_versions: InputVersions
-    """Those that the query has read."""
+    """The versions that the query has read."""
     is_real_time: bool
 
     @property
@@ -211,13 +211,15 @@ class EventStream:
         return started
 
     def changed_versions(self) -> InputVersions | None:
-        """The versions of now; None if the champion and the erased users are the same."""
+        """The current versions; None if champion and erased users are unchanged."""
         version, erased = self.input_versions
         try:
             erased = self.shared.erased_version()
             version = self.shared.champion_version(self.scoring)
         except MatchlakeError as error:
-            _log.warning("%s: the champion is not known now, asked again: %s", self.name, error)
+            _log.warning(
+                "%s: the champion cannot be read now; the next check tries: %s", self.name, error
+            )
         return None if (version, erased) == self.input_versions else (version, erased)
 
     def _messages(self) -> DataFrame:
@@ -249,7 +251,7 @@ class EventStream:
             )
         if "data may have been lost" in text or "KAFKA_DATA_LOSS" in text:
             return SourceError(
-                f"{self.name}: Kafka no longer holds events that come next. To go on after them, "
+                f"{self.name}: Kafka no longer retains the next events. To go on after them, "
                 f"set streams.{self.scoring.stream}.on_data_loss: record in conf."
             )
         return error
@@ -264,7 +266,7 @@ class RunningStream:
         self.query = stream.start()
 
     def has_ended(self, seconds: float) -> bool:
-        """Waits so long; whether the query has ended. Raises the error of the query."""
+        """Waits so many seconds. Returns whether the query has ended. Raises its error."""
         try:
             if self.query.awaitTermination(timeout=seconds):  # type: ignore[arg-type]
                 return True
@@ -286,7 +288,8 @@ class RunningStream:
         try:
             self._stream = before.shared.prepared(before.name, before.scoring)
         except MatchlakeError as error:
-            # The old version goes on, and the next check tries again. Erased users get no scores.
+            # The old version goes on scoring, and the next check tries again. Erased users get no
+            # scores.
             _log.error("%s: version %s stays: %s", before.name, before.query.version, error)
             if now[1] == before.input_versions[1]:
                 return

@@ -38,7 +38,7 @@ def build_feature_table(
     folder: str | None = None,
     engine: EngineName = "auto",
 ) -> FeatureModel:
-    """Fits one feature set on its source, or reuses its last state; writes state and table.
+    """Fits one feature set on its source, or reuses its last state. Writes state and table.
 
     The state is also written as a JSON file below `folder`, if there is one. Raises EngineError if
     `engine` is duckdb and DuckDB does not see the tables, or cannot give the rows of Spark.
@@ -84,7 +84,7 @@ def _build(
 
 
 def _save_state(lake: Lakehouse, model: FeatureModel, folder: str | None) -> None:
-    """Writes the vocabulary and the file of a state, and last the row that makes it the newest."""
+    """Writes the vocabulary and the file of a state; then the row that makes it current."""
     this = {"feature_set": model.name, "version": model.version}
     vocabulary = lake.frame(vocabulary_rows(model), FEATURE_VOCABULARY)
     lake.replace_where(vocabulary, FEATURE_VOCABULARY, this)
@@ -114,7 +114,7 @@ def _write_features(
 def _save_counts(
     lake: Lakehouse, table: str, model: FeatureModel, counted: Mapping[str, int]
 ) -> None:
-    """Adds the counts of values that the fit has not seen to gold.feature_counts, and logs them."""
+    """Adds the counts of values unseen by the fit to gold.feature_counts, and logs them."""
     version = lake.version(table)
     rows = count_rows(model, counted, (table, version, datetime.now(UTC)))
     this = {"table_name": table, "table_version": version}

@@ -31,7 +31,7 @@ LARGEST = 256 * 2**20
 """Larger files are not searched, in bytes."""
 
 _AS_TEXT = ColumnParams(type="string", comment="The id", required=False)
-"""Ids of files are compared as a load of the file would write them."""
+"""The types as which ids of files are compared: as a load would write them."""
 _ENCODINGS = ("cp1252", "utf-16-le", "utf-16-be")
 _FOUND, _UNREAD = "found", "unread"
 _WORD = rb"[A-Za-z0-9_-]"
@@ -48,7 +48,7 @@ class FilesFound(NamedTuple):
 
 @dataclass(frozen=True)
 class IdSearch:
-    """Looks for the id of a user in bytes. It does not print the id, and tasks can have it.
+    """Looks for the id of a user in bytes. It does not print the id, and can be sent to tasks.
 
     An id is found as the value of a named field: a column of a Parquet file, a column of a CSV
     file with a header, or a key of a JSON object. An id of at least SHORTEST characters is also
@@ -154,7 +154,7 @@ def _found_at_path(
                 return _UNREAD
             return search.result(os.fsencode(path)) or search.result(Path(path).read_bytes())
         except FileNotFoundError:
-            return None  # a job has removed it meanwhile
+            return None  # a job has removed the file meanwhile
         except OSError:
             return _UNREAD
 

@@ -21,7 +21,7 @@ class OnlinePlace(NamedTuple):
 
 
 def erase_online(config: JobConfig, user: str) -> tuple[int, list[OnlinePlace]]:
-    """Erases a user from all stores; the number of rows, and the tables that were not reached.
+    """Erases a user from all stores. Returns the number of rows, and the tables not reached.
 
     It waits for no other run: a table that another run is writing counts as not reached.
     """

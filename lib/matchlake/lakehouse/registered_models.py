@@ -23,13 +23,13 @@ class RegisteredModel:
     """Its name in conf and on the command line."""
     tracker: Tracker = field(repr=False)
     tables: Mapping[str, TableSpec] = field(repr=False)
-    """The tables of the champion. One without columns here has those that it was written with."""
+    """The tables of the champion. A table without columns here keeps its existing columns."""
     job: str
     """The command that writes the tables."""
 
     @property
     def registered_name(self) -> str:
-        """Its name in the registry."""
+        """The name of the model in the registry."""
         return self.tracker.params.model
 
     def require_still_champion(self, version: str) -> None:

@@ -4,8 +4,8 @@ The steps: write the row of the history, move the alias, bring back each table, 
 a crash any later run repeats the steps from the row on, so they end in one state.
 
 A table is brought back by RESTORE. Rows of erased users never come back: if the version of a table
-holds such rows, it is written again without them. If its files no longer exist, the report says
-which job writes the table anew.
+holds such rows, it is written again without them. If its files no longer exist, the report lists
+the table as TO_WRITE, and the command line names the job that writes it.
 """
 
 import logging
@@ -45,10 +45,10 @@ _log = logging.getLogger(__name__)
 RESTORED = "restored"
 FILTERED = "restored without erased users"
 EMPTIED = "emptied: neither this version, nor one before it, nor another model wrote its rows"
-TO_WRITE = "rows of this version are not known or no longer kept: write it anew"
+TO_WRITE = "rows of this version are unknown or no longer retained: write the table anew"
 
 NO_ROWS = -1
-"""Instead of a Delta version: a table that no champion had written at the time."""
+"""Stands for a Delta version: no champion had written the table at the time."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class RollbackReport:
     holds_erased_user: bool
     """Whether the version was fitted before the erasure of a user whom it holds."""
     is_completion: bool = False
-    """Whether it completed a rollback that was begun earlier, and did nothing else."""
+    """Whether this call only completed an earlier, interrupted rollback."""
 
 
 def settled_history(lake: Lakehouse, model: RegisteredModel) -> ModelHistory:
@@ -75,7 +75,7 @@ def settled_history(lake: Lakehouse, model: RegisteredModel) -> ModelHistory:
 
 
 def settle(lake: Lakehouse, model: RegisteredModel) -> RollbackReport | None:
-    """The same; returns the report of a rollback that it completed."""
+    """Like `settled_history`, but returns the report of a completed rollback, or None."""
     history = ModelHistory(lake, model.registered_name)
     completed = None
     changes = history.changes()
@@ -95,8 +95,8 @@ def settle(lake: Lakehouse, model: RegisteredModel) -> RollbackReport | None:
 
 
 def _notice(history: ModelHistory, changes: Sequence[Change], tracker: Tracker, alias: str) -> bool:
-    """Records an alias that does not name the version of its last change; whether it did."""
-    # The alias is asked for after the changes: a change has its row before its alias moves.
+    """Records an alias that was moved outside matchlake. Returns whether it did."""
+    # Reads the alias after the changes, because a change has its row before its alias moves.
     known, now = done(changes, alias)[-1:], tracker.with_alias(alias)
     before, version = (known[0].version if known else None), number_of(now)
     if before == version:
@@ -119,6 +119,7 @@ def rollback(
     The default is the previous champion. If an earlier rollback was interrupted, or still runs,
     this call completes that one and does nothing else. Raises ModelError if `to` cannot be
     champion, with the versions that can, or if another run changes an alias at the same time.
+    Raises TableError if an erasure of one of its tables is unfinished.
     """
     completed = settle(lake, model)
     if completed is not None:
@@ -176,7 +177,7 @@ def _with_files(tracker: Tracker) -> str:
 
 
 def _refuse_pending(lake: Lakehouse, model: RegisteredModel) -> None:
-    """Raises TableError if a user is being erased from one of the tables."""
+    """Raises TableError if an erasure of one of the tables is unfinished."""
     for table, spec in model.tables.items():
         message = pending_erasure(lake, table) if spec.user_columns and lake.exists(table) else None
         if message is not None:
@@ -186,7 +187,7 @@ def _refuse_pending(lake: Lakehouse, model: RegisteredModel) -> None:
 def _complete(
     lake: Lakehouse, model: RegisteredModel, changes: Sequence[Change], change: Change
 ) -> RollbackReport:
-    """The steps of a rollback after its row; repeating them has the same result."""
+    """Runs the steps of a rollback that follow its row. They can be repeated."""
     history, tracker = ModelHistory(lake, model.registered_name), model.tracker
     version = str(change.version)
     now, found = number_of(tracker.champion()), tracker.version(version)
@@ -245,7 +246,7 @@ def _of_other_models(lake: Lakehouse, model: RegisteredModel) -> dict[str, int]:
 
 
 def _bring_back(lake: Lakehouse, spec: TableSpec, version: int | None) -> str:
-    """Brings one table back to a Delta version, and says how: RESTORED, FILTERED and so on."""
+    """Brings one table back to a Delta version. Returns RESTORED, FILTERED, EMPTIED or TO_WRITE."""
     if version is None:
         return TO_WRITE
     if version == NO_ROWS:
@@ -268,7 +269,7 @@ def _bring_back(lake: Lakehouse, spec: TableSpec, version: int | None) -> str:
 
 
 def _holds_erased(lake: Lakehouse, spec: TableSpec, version: int | None) -> bool:
-    """Whether a version of the table has a row of an erased user; reads it if there are any."""
+    """Whether a version of the table has rows of erased users. Reads it if there are any."""
     erased = lake.erased_users() if spec.user_columns else None
     if erased is None:
         return False

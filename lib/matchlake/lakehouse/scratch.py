@@ -1,4 +1,4 @@
-"""Tables and folders of a moment: made by a check, and removed by the callbacks of its `undo`."""
+"""Temporary tables and folders of a check; the callbacks of its `undo` remove them."""
 
 import shutil
 from contextlib import ExitStack, suppress
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matchlake.io.delta import Lakehouse
 
 LOCAL_CATALOGS = (None, "spark_catalog")
-"""Catalogs without grants, and without schemas that last; None is a local folder."""
+"""Catalogs without grants and persistent schemas; None is a local folder."""
 
 
 def scratch_table(name: str, *, is_full: bool = False) -> TableSpec:
@@ -37,7 +37,7 @@ def scratch_table(name: str, *, is_full: bool = False) -> TableSpec:
 
 
 def create_until(lake: "Lakehouse", spec: TableSpec, undo: ExitStack) -> bool:
-    """Creates a table, which `undo` drops; returns False if its schema is new, and dropped too."""
+    """Creates a table, which `undo` drops. Returns False if the schema is new; it goes too."""
     name, path = lake.name(spec.name), lake.path(spec.name)
     schema = name.rpartition(".")[0]
     was_there = bool(lake.spark.catalog.databaseExists(schema))
@@ -53,7 +53,7 @@ def create_until(lake: "Lakehouse", spec: TableSpec, undo: ExitStack) -> bool:
 
 
 def scratch_folder(folder: str, undo: ExitStack) -> Path:
-    """A folder that nobody made yet; it and the missing folders above it go with `undo`."""
+    """Creates a new folder. `undo` removes it, and the parent folders that were missing."""
     path = Path(folder)
     for above in reversed([each for each in path.parents if not each.exists()]):
         undo.callback(_remove_if_empty, above)
@@ -62,7 +62,7 @@ def scratch_folder(folder: str, undo: ExitStack) -> Path:
 
 
 def remove_folder(path: Path) -> None:
-    """Removes a folder and all that is in it, if it is there."""
+    """Removes a folder with its contents, if it exists."""
     if path.exists():
         shutil.rmtree(path)
 

@@ -34,7 +34,7 @@ class Outcome(NamedTuple):
 
 
 def try_workspace(at: Workspace, checks: Sequence[Check] = CHECKS) -> list[Outcome]:
-    """Runs the checks in their order; each removes what it made before the next one begins."""
+    """Runs the checks in order. Each one removes what it made before the next one begins."""
     outcomes = []
     for check in checks:
         _log.info("%s: whether %s", check.name, check.tries)
@@ -56,11 +56,11 @@ def outcome_table(outcomes: Sequence[Outcome]) -> str:
 
 
 def require_all(outcomes: Sequence[Outcome]) -> None:
-    """Raises WorkspaceError if a check does not hold, with the names of all that do not."""
+    """Raises WorkspaceError, with the names of the failed checks, if a check fails."""
     failed = [each.check for each in outcomes if each.state == "does not hold"]
     if failed:
         raise WorkspaceError(
-            f"{len(failed)} of {len(outcomes)} checks do not hold: {', '.join(failed)}. See the "
+            f"{len(failed)} of {len(outcomes)} checks failed: {', '.join(failed)}. See the "
             "table in the log for what to do."
         )
 
@@ -89,7 +89,7 @@ def _answer(check: Check, at: Workspace, undo: ExitStack) -> Outcome:
 
 
 def _safe(message: Exception | str) -> str:
-    """The first line of a message, without secrets, and cut to a readable length."""
+    """The first line of a message, without secrets and cut to a readable length."""
     text = masked(str(message)).strip() or repr(message)
     kind = secret_kind(text)
     if kind:

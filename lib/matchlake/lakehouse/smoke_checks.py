@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from matchlake.io.delta import Lakehouse
 
 _STREAM_SECONDS = 300
-"""The longest time for a stream of three rows; a new cluster may be slow."""
+"""The timeout of a stream of three rows. A new cluster may be slow."""
 _REAL_TIME_SECONDS = 15
-"""A query that still runs after so long has started."""
+"""A query that still runs after so many seconds counts as started."""
 _ROWS = [(1, "a"), (2, "b")]
 
 
@@ -51,18 +51,18 @@ class Workspace:
     secrets: SecretStore = field(repr=False)
     tracker: Tracker
     scratch: str
-    """The name of all that the checks make and remove again."""
+    """The prefix of everything that the checks make and remove again."""
 
 
 @dataclass(frozen=True)
 class NotApplicable:
-    """The answer of a check that has nothing to try here, and why."""
+    """The result of a check that does not apply here, with the reason."""
 
     reason: str
 
 
 class Check(NamedTuple):
-    """One check: its name, what it tries, what to do if it does not hold, and its function."""
+    """A check: its name, what it tries, its function, and what to do if it fails."""
 
     name: str
     tries: str
@@ -129,7 +129,7 @@ def try_folders(at: Workspace, undo: ExitStack) -> str | NotApplicable:
 
 
 def try_secrets(at: Workspace, _undo: ExitStack) -> str | NotApplicable:
-    """Every reference of conf; no value leaves the store's answer."""
+    """Resolves every secret reference of conf, and drops the values."""
     references = sorted({str(each): each for each in secret_references(at.config).values()}.items())
     problems = []
     for _, ref in references:
@@ -175,7 +175,8 @@ def try_models(at: Workspace, undo: ExitStack) -> str:
     client = mlflow.MlflowClient(at.tracker.uri, at.tracker.registry)
     experiment = params.experiment
     if client.get_experiment_by_name(experiment) is None:
-        # Not conf's name: MLflow keeps the name of a deleted experiment, and no job could use it.
+        # Does not use conf's name: MLflow keeps the name of a deleted experiment, and jobs could
+        # not use it.
         experiment = f"{experiment}_{at.scratch}"
         undo.callback(_delete_experiment, client, experiment)
     model = ".".join([*params.model.split(".")[:-1], at.scratch])
@@ -357,7 +358,7 @@ def _is_known(spark: "SparkSession", principal: str) -> bool:
 
 
 def _start_real_time(at: Workspace, undo: ExitStack) -> tuple[str, int]:
-    """Topic and number of partitions of a query that runs; raises if it does not start."""
+    """Starts a query. Returns its topic and number of partitions. Raises if it does not start."""
     from pyspark.sql.streaming.readwriter import DataStreamWriter  # noqa: PLC0415 - loads Spark
 
     from matchlake.io.brokers import configured_broker  # noqa: PLC0415 - only where it is needed
@@ -366,25 +367,26 @@ def _start_real_time(at: Workspace, undo: ExitStack) -> tuple[str, int]:
 
     config, spark = at.config, at.lakehouse.spark
     if "realTime" not in inspect.signature(DataStreamWriter.trigger).parameters:
-        raise WorkspaceError(f"Spark {spark.version} has no real-time mode: it is in 4.1.")
+        raise WorkspaceError(f"Spark {spark.version} lacks real-time mode. Use Spark 4.1 or newer.")
     streams = [each.stream for each in config.score_events.streams.values()]
     named = [name for name in (*streams, *config.streams) if name in config.streams]
     if not named:
-        raise WorkspaceError("Conf declares no stream, so there is no topic to read.")
+        raise WorkspaceError("Conf declares no stream to read. Declare one below `streams`.")
     topic = config.streams[named[0]].topic
     broker = configured_broker(config.kafka, config.lakehouse, at.secrets)
     partitions = require_topic(broker, topic, config.kafka.timeout_seconds)
     cores = cores_of(spark)
     if cores is not None and cores < partitions:
         raise WorkspaceError(
-            f"Topic {topic} has {partitions} partitions, the session {cores} cores."
+            f"Real-time mode needs one core per partition: topic {topic} has {partitions}, "
+            f"the session has {cores}."
         )
     options = broker.spark_options()
     records = spark.readStream.format("kafka").options(**options, subscribe=topic).load()
     checkpoint = scratch_folder(f"{config.checkpoints}/{at.scratch}_real_time", undo)
-    real_time: dict[str, Any] = {"realTime": config.score_events.batch}  # Spark's types lack it
+    real_time: dict[str, Any] = {"realTime": config.score_events.batch}  # not in the type hints
     query = (
-        records.where("offset < 0")  # none: nothing is written
+        records.where("offset < 0")  # no record passes: nothing is written
         .select("value")
         .writeStream.format("kafka")
         .options(**options, topic=at.scratch, checkpointLocation=str(checkpoint))
@@ -394,5 +396,5 @@ def _start_real_time(at: Workspace, undo: ExitStack) -> tuple[str, int]:
     )
     undo.callback(query.stop)
     if query.awaitTermination(_REAL_TIME_SECONDS):
-        raise WorkspaceError("The query ended by itself.")
+        raise WorkspaceError("The real-time query ended at once. See the log of the cluster.")
     return topic, partitions

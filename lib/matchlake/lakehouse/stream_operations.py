@@ -55,7 +55,7 @@ def reconcile_streams(
 def replay_quarantine(
     config: JobConfig, lakehouse: Lakehouse, secrets: SecretStore, params: ReplayParams
 ) -> Iterator[str]:
-    """Parses the quarantined records of one stream again; gives a line of text per step.
+    """Parses the quarantined records of one stream again. Yields a line of text per step.
 
     The records that pass become valid rows in one commit; then the stream is reconciled. Raises
     ConfigError without a declared stream, ReconciliationError as `reconcile` does.
@@ -76,7 +76,7 @@ def replay_quarantine(
 def stream_batch_logs(
     config: JobConfig, lakehouse: Lakehouse, streams: tuple[str, ...] | None
 ) -> list[BatchLog]:
-    """The batch_logs of the named streams, or of all; raises ConfigError for an undeclared one."""
+    """The batch logs of the named streams, or of all. Raises ConfigError if one is undeclared."""
     if not config.streams:
         raise ConfigError("Conf declares no streams.")
     chosen = chosen_streams(config.streams, IngestParams(streams=streams))
@@ -89,7 +89,7 @@ def stream_batch_logs(
 
 
 def gap_causes(config: JobConfig, secrets: SecretStore, topic: str) -> FindCauses:
-    """Asks the broker for the causes of gaps; finds none where the broker cannot be reached."""
+    """Returns the causes of gaps from the broker; no cause if the broker cannot be reached."""
 
     def ask(*missing: Any) -> Gaps:
         try:

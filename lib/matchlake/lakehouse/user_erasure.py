@@ -32,12 +32,12 @@ NOT_SEARCHED = (
     "models, for which `matchlake serve` answers erased users as unknown ones; copies outside the "
     "lakehouse, such as copied Arrow files."
 )
-"""What an erasure leaves without looking, as a sentence."""
+"""The places that an erasure neither changes nor searches, as a sentence."""
 STILL_FOUND = (
     "The user is still found. See the places above. If a job was writing a table, run the command "
     "again."
 )
-"""The error of an erasure after which the user is found."""
+"""The error of an erasure if the user is still found after it."""
 
 
 HOLDS_ERASED_USER = "holds_erased_user"
@@ -120,7 +120,7 @@ def erase_user(
     erasure = user_erasure(config, lakehouse, params.user_id, params.include_unparsed_matches)
     tables = erasure.run(table_names(lakehouse, config))
     _remove_staged(config, lakehouse)
-    # After the tables: a run of publish_online that began before holds the lock of its table.
+    # Runs after the tables: an earlier run of publish_online still holds the lock of its table.
     online_rows, missed = erase_online(config, params.user_id)
     versions = versions_with_user(config, tracker, params.user_id)
     deleted = _delete_versions(tracker, versions) if params.delete_model_versions else []
@@ -132,7 +132,7 @@ def erase_user(
 
 
 def _delete_versions(tracker: Tracker, versions: list[ModelVersion]) -> list[ModelVersion]:
-    """Deletes the versions without an alias; returns them."""
+    """Deletes the versions without an alias. Returns them."""
     deleted = [version for version in versions if not version.aliases]
     for version in deleted:
         tracker.delete(version)
@@ -166,7 +166,7 @@ def _make_salt(ref: SecretRef, file: FileSecrets) -> None:
 
 def remember_user(lakehouse: Lakehouse, salt: Salt, user: str) -> None:
     """Stores the hash of the user, unless it is there."""
-    lakehouse.erased_users()  # raises if the salt has changed
+    lakehouse.erased_users()  # raises ConfigError if the salt has changed
     row = (salt.hash(user), salt.id, datetime.now(UTC))
     rows = lakehouse.frame([row], ERASED_USERS)
     keep = "WHEN MATCHED AND false THEN UPDATE SET salt_id = s.salt_id"

@@ -1,4 +1,4 @@
-"""The views that analysts read: what each shows, what it needs, and how they are made.
+"""Defines and creates the views that analysts read.
 
 On a platform the views live in its catalog, and the jobs renew them with `create_views`. On a
 local machine there is no catalog: every session makes the views that it needs.
@@ -276,7 +276,7 @@ def quarantine_by_reason(streams: Mapping[str, str], lake: str | None) -> ViewSp
 def create_views(
     lakehouse: Lakehouse, config: JobConfig, names: Collection[str] | None = None
 ) -> list[str]:
-    """Creates or renews all views, or those of `names`; returns the names of those created.
+    """Creates or renews all views, or those of `names`. Returns the names of the created views.
 
     A view is left out while a table that it needs is missing. The views of freshness and quarantine
     cover the tables that exist now.

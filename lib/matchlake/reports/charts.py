@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SERIES = 5
-"""Lines of a chart that have a color of their own; those after them share the last one."""
+"""Maximum number of lines with their own color; further lines share the last color."""
 _INK, _RULE = "#010203", "#040506"
 _COLORS = tuple(f"#0a0b{number:02x}" for number in range(1, _SERIES + 1))
 _VARIABLES = {
@@ -71,7 +71,7 @@ def draw(widget: Widget, rows: pd.DataFrame) -> str:
         axes.spines[["top", "right"]].set_visible(False)
         target = io.StringIO()
         with warnings.catch_warnings():
-            # The reader's browser has the letters that matplotlib's own font lacks.
+            # The browser of the reader has the glyphs that matplotlib's font lacks.
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})
     return _as_element(target.getvalue(), widget.title)
@@ -119,7 +119,8 @@ def _draw_lines(axes: "Axes", widget: Widget, rows: pd.DataFrame) -> None:
         axes.set_xlim(rows[x.name].iloc[0] - day, rows[x.name].iloc[0] + day)
     _format_axes(axes, widget)
     if by is not None:
-        # Given here, because a label of a line that begins with _ would be left out.
+        # Passes the labels to the legend, because matplotlib leaves out lines whose label begins
+        # with _.
         names = [_short(str(name)) for name, _ in groups]
         lines = axes.get_lines()
         axes.legend(
@@ -160,7 +161,7 @@ def _plain(value: Any) -> str:
 
 
 def _short(text: str) -> str:
-    """A text without its middle if it is long: the end of `table.column` tells columns apart."""
+    """Removes the middle of a long text: the end of `table.column` names the column."""
     half = _LONGEST // 2
     return text if len(text) <= _LONGEST else f"{text[:half]}…{text[1 - half :]}"
 
@@ -177,7 +178,7 @@ def _as_element(svg: str, title: str) -> str:
 
 
 def _colored(tag: re.Match[str]) -> str:
-    """A tag with variables as colors; a text that looks like a color stays."""
+    """Replaces colors in a tag by variables; text that looks like a color stays."""
     text = tag[0]
     for color, variable in _VARIABLES.items():
         text = text.replace(color, variable)

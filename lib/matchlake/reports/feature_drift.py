@@ -21,7 +21,7 @@ _LATEST = _newest(_DRIFT)
 FEATURE_DRIFT = ReportSpec(
     "drift",
     "Feature drift",
-    "Which columns of the profiled tables changed their distribution since the profile before.",
+    "Which columns of the profiled tables changed their distribution since the previous profile.",
     (
         Widget(
             "columns",

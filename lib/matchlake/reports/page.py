@@ -1,4 +1,4 @@
-"""One HTML file with a report: no server, no script, nothing from elsewhere.
+"""Renders a report as one HTML file, without server, scripts or external resources.
 
 Light or dark follows the reader's system; a print is always light. Every text of a table is
 escaped.

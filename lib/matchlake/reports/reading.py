@@ -23,7 +23,7 @@ from matchlake.reports.spec import Field, FieldKind, ReportSpec, Widget
 from matchlake.schemas import quote_identifier, quote_text
 
 MAX_ROWS = 2_000
-"""The most rows of a widget; a page says so if there are more."""
+"""The maximum number of rows of a widget. The page shows a note if there are more."""
 _HELD = ("1700-01-01", "2262-01-01")
 _TYPES: dict[FieldKind, tuple[type[DataType], ...]] = {
     "text": (StringType,),
@@ -45,7 +45,7 @@ class Problem(NamedTuple):
 
 
 class WidgetRows(NamedTuple):
-    """The rows of a widget; without any, the reason."""
+    """The rows of a widget; the reason if there are none."""
 
     widget: Widget
     rows: pd.DataFrame
@@ -125,9 +125,9 @@ def _held_times(types: Mapping[str, DataType]) -> dict[str, Column]:
 
 
 def _wrong(field: Field, found: WidgetRows) -> str:
-    """What is wrong with a field; empty if nothing is."""
+    """What is wrong with a field; empty if the field is valid."""
     if field.name not in found.types:
-        return f"{field.name} is no column of the query; it has {', '.join(found.types)}"
+        return f"{field.name} is not a column of the query; it has {', '.join(found.types)}"
     if not isinstance(found.types[field.name], _TYPES[field.kind]):
         kind = found.types[field.name].simpleString()
         return f"{field.name} is declared as {field.kind}, and the query gives {kind}"

@@ -66,7 +66,7 @@ def test_history_shows_changes_and_who_served_at_a_time(command: Callable[..., s
     now = command("history", "recommender", "--at", "2999-01-01")
     assert now.startswith("recommender: version 2 (champion since ")
     assert "no champion known at 1999-01-01" in command("history", "--at", "1999-01-01")
-    with pytest.raises(ConfigError, match="--at noon: this is no time"):
+    with pytest.raises(ConfigError, match="--at noon: this is not a time"):
         command("history", "--at", "noon")
     with pytest.raises(ConfigError, match="No model 'churn': conf declares recommender, user_age"):
         command("history", "churn")

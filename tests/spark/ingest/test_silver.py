@@ -118,7 +118,7 @@ def test_a_key_has_to_be_a_required_column_and_a_stream_declared(
     with pytest.raises(ConfigError, match=r"key colour of s\.p has to be a required column"):
         run(runtime(spark, tmp_path, tables=wrong))
     wrong["pairs"]["stream"] = "nothing"
-    with pytest.raises(ValueError, match=r"pairs\.stream: nothing is no stream; streams: ev"):
+    with pytest.raises(ValueError, match=r"pairs\.stream: nothing is not a stream; streams: ev"):
         runtime(spark, tmp_path, tables=wrong)
 
 

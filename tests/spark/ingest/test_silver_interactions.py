@@ -200,7 +200,9 @@ def test_job_without_a_source_builds_no_interactions(spark: SparkSession, tmp_pa
     assert not at.lakehouse.exists(INTERACTIONS.name)
     RUN(runtime_in(spark, tmp_path))
     assert not at.lakehouse.exists(INTERACTIONS.name)
-    with pytest.raises(ValidationError, match=r"interactions\.sources visits is no silver table"):
+    with pytest.raises(
+        ValidationError, match=r"interactions\.sources visits is not a silver table"
+    ):
         runtime(spark, tmp_path, interactions={"sources": {"visits": {}}})
 
 

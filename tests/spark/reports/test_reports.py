@@ -102,7 +102,7 @@ def test_a_wrong_widget_is_found(filled: Lakehouse) -> None:
         ),
     )
     texts = [each.text for each in problems_of(wrong, read_report(filled, wrong))]
-    assert texts[0] == "psi is no column of the query; it has other"
+    assert texts[0] == "psi is not a column of the query; it has other"
     assert texts[1] == "psi is declared as number, and the query gives string"
     assert texts[2] == "No rows in gold.drift."
     assert texts[3].startswith("The query fails: [UNRESOLVED_COLUMN")

@@ -61,10 +61,10 @@ def loop_of(config: JobConfig) -> Any:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"stream": "sales"}, "sales is no stream of conf; declared: orders"),
-        ({"stream": None}, "None is no stream of conf"),
+        ({"stream": "sales"}, "sales is not a stream of conf; declared: orders"),
+        ({"stream": None}, "None is not a stream of conf"),
         ({"item_id": "product"}, "has no column product; its columns are user_id, item_id, weight"),
-        ({"history": "lists"}, "lists is no table of online.tables"),
+        ({"history": "lists"}, "lists is not a table of online.tables"),
     ],
 )
 def test_what_is_not_declared_is_named(tmp_path: Path, changes: dict[str, Any], said: str) -> None:

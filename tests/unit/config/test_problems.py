@@ -48,15 +48,15 @@ def problems(tmp_path: Path, local: str, *overrides: str) -> list[str]:
         ),
         (
             "train: {als: {rank: yes}}",
-            "local.yml:1: train.als.rank: must be a whole number, without quotes and leading zeros",
+            "local.yml:1: train.als.rank: must be an integer, without quotes and leading zeros",
         ),
         (
             "train: {als: {rank: true}}",
-            "local.yml:1: train.als.rank: must be a whole number, without quotes and leading zeros",
+            "local.yml:1: train.als.rank: must be an integer, without quotes and leading zeros",
         ),
         (
             "train: {als: {rank: 010}}",
-            "local.yml:1: train.als.rank: must be a whole number, without quotes and leading zeros",
+            "local.yml:1: train.als.rank: must be an integer, without quotes and leading zeros",
         ),
         (
             "train: {als: {alpha: '1'}}",
@@ -66,7 +66,7 @@ def problems(tmp_path: Path, local: str, *overrides: str) -> list[str]:
         ("maintain: {vacuum: on}", "local.yml:1: maintain.vacuum: must be true or false"),
         (
             "train: {ranking: {ks: [5, '10']}}",
-            "local.yml:1: train.ranking.ks.1: must be a whole number, without quotes",
+            "local.yml:1: train.ranking.ks.1: must be an integer, without quotes",
         ),
         ("train: {als: {rank: 0}}", "local.yml:1: train.als.rank: must be 1 or more"),
         (
@@ -87,7 +87,7 @@ def test_problem_names_file_line_key_and_remedy(tmp_path: Path, local: str, line
 
 def test_problem_of_an_override_names_the_option(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, "{}", "train.als.rank=yes")
-    assert found.startswith("  --set: train.als.rank: must be a whole number")
+    assert found.startswith("  --set: train.als.rank: must be an integer")
 
 
 def test_every_problem_has_a_line_of_its_own(tmp_path: Path) -> None:
@@ -159,8 +159,9 @@ def test_references_between_sections_are_checked_at_their_line(tmp_path: Path) -
     data.write_text(text.replace("stream: rating_events", "stream: rating_event"))
     with pytest.raises(ConfigError) as raised:
         load_config("demo", [], folder)
-    assert f"movielens.yml:{line}: silver.tables.ratings.stream: rating_event is no stream" in str(
-        raised.value
+    assert (
+        f"movielens.yml:{line}: silver.tables.ratings.stream: rating_event is not a stream"
+        in str(raised.value)
     )
     assert "did you mean rating_events?" in str(raised.value)
     data.write_text(text.replace("        item_id: item_id\n", "        item_id: itm\n"))
@@ -168,5 +169,7 @@ def test_references_between_sections_are_checked_at_their_line(tmp_path: Path) -
     with pytest.raises(ConfigError, match=message):
         load_config("demo", [], folder)
     data.write_text(text.replace("        rating: rating ", "        rating: stars "))
-    with pytest.raises(ConfigError, match=r"sources.ratings.rating: stars is no column; columns: "):
+    with pytest.raises(
+        ConfigError, match=r"sources.ratings.rating: stars is not a column; columns: "
+    ):
         load_config("demo", [], folder)

@@ -94,7 +94,7 @@ def test_an_existing_folder_and_a_bad_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"shop exists already: choose another name"):
         create_project(tmp_path / "shop", Example.SHOP, None)
     for name in ("Shop", "9shop", "my shop", "s" * 64):
-        with pytest.raises(ConfigError, match="is no name of a project"):
+        with pytest.raises(ConfigError, match="is not a valid name of a project"):
             create_project(tmp_path / name, Example.SHOP, None)
     assert [path.name for path in tmp_path.iterdir()] == ["shop"]
 

@@ -28,9 +28,9 @@ from matchlake.io.params import KafkaParams
         ),
         (
             {"type": "int", "min": 0.5},
-            "min and max of int must be whole numbers from -2147483647 to 2147483647",
+            "min and max of int must be integers from -2147483647 to 2147483647",
         ),
-        ({"type": "bigint", "max": 1e30}, "min and max of bigint must be whole numbers"),
+        ({"type": "bigint", "max": 1e30}, "min and max of bigint must be integers"),
         ({"type": "double", "one_of": ["a"]}, "one_of is allowed for string, not for double"),
         ({"type": "date", "epoch": "s"}, "epoch is allowed for timestamp, not for date"),
         ({"type": "text"}, "type text is none of string, int"),
@@ -106,7 +106,7 @@ def test_the_sandbox_s_broker_is_found_where_none_is_named(tmp_path: Path) -> No
         ({"format_options": {"encoding": "windows-12520"}}, "is unknown: use a name such as"),
         ({"format_options": {"encoding": "utf-16"}}, "needs multiline"),
         ({"format_options": {"quote": "''"}}, "at most 1 character"),
-        ({"partition_columns": ["day"]}, "day is no declared column"),
+        ({"partition_columns": ["day"]}, "day is not a declared column"),
         ({"partition_columns": ["k"]}, "at least one column must be in the rows"),
     ],
 )

@@ -44,7 +44,7 @@ def test_every_key_has_its_line(tmp_path: Path) -> None:
 def test_repeated_key_is_refused_with_both_lines(tmp_path: Path) -> None:
     path = tmp_path / "a.yml"
     path.write_text("a:\n  b: 1\n  c: 2\n  b: 3\n")
-    with pytest.raises(ConfigError, match=r"a\.yml:4: a\.b stands here again; it was in line 2"):
+    with pytest.raises(ConfigError, match=r"a\.yml:4: a\.b is set twice; first in line 2"):
         read_yaml(path)
 
 

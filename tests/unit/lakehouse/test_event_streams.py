@@ -57,8 +57,8 @@ def test_too_few_cores_are_told_or_refused(
 ) -> None:
     caplog.set_level(logging.INFO)
     assert [each.is_real_time for each in prepared(monkeypatch, 3)] == [False]
-    assert "e: micro-batches, because topic e has 3 partitions, each holds a core" in caplog.text
-    with pytest.raises(ConfigError, match="each holds a core, and the session has 2"):
+    assert "e: micro-batches, because topic e needs one core per partition" in caplog.text
+    with pytest.raises(ConfigError, match="it has 3 partitions, and the session 2 cores"):
         prepared(monkeypatch, 3, mode="real_time")
     assert prepared(monkeypatch, 3, "spark://host:7077", mode="real_time")[0].is_real_time
 
@@ -89,7 +89,7 @@ def test_a_stream_that_python_reads_is_refused_where_conf_insists(
 
 
 @pytest.mark.parametrize(
-    ("key", "said"), [("model", "n is no model"), ("stream", "n is no stream")]
+    ("key", "said"), [("model", "n is not a model"), ("stream", "n is not a stream")]
 )
 def test_undeclared_names_are_told(monkeypatch: pytest.MonkeyPatch, key: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):

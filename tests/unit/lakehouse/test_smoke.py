@@ -53,7 +53,7 @@ def test_a_check_that_fails_stops_no_other_and_fails_the_run() -> None:
         ("check 1", "holds", "there", ""),
         ("check 2", "not applicable here", "local", ""),
     ]
-    with pytest.raises(WorkspaceError, match=r"1 of 3 checks do not hold: check 0\."):
+    with pytest.raises(WorkspaceError, match=r"1 of 3 checks failed: check 0\."):
         require_all(found)
     require_all(found[1:])
     lines = outcome_table(found).splitlines()

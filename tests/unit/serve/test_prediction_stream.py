@@ -36,5 +36,5 @@ def test_the_stream_has_the_columns_of_an_event(tmp_path: Path) -> None:
 def test_verify_needs_one_thing_to_verify() -> None:
     with pytest.raises(ModelError, match="Name either an export, or a time"):
         verify()
-    with pytest.raises(ConfigError, match="--served yesterday: this is no time"):
+    with pytest.raises(ConfigError, match="--served yesterday: this is not a time"):
         verify(served="yesterday")

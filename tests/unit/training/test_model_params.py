@@ -59,7 +59,7 @@ def test_what_cannot_be_trained_is_refused(change: str, message: str) -> None:
 
 
 def test_a_run_names_only_declared_models() -> None:
-    with pytest.raises(ConfigError, match=r"model_jobs\.names: demand is no model; .*churn"):
+    with pytest.raises(ConfigError, match=r"model_jobs\.names: demand is not a model; .*churn"):
         load("model_jobs.names=[demand]")
     with pytest.raises(ConfigError, match=r"models\.recommender: this is the model of train_recom"):
         load(f"models.recommender={CHURN}")

@@ -155,7 +155,7 @@ class Analyst:
         try:
             self.spark.sql(f"EXPLAIN SELECT * FROM (\n{statement}\n)")
         except ParseException:
-            # EXPLAIN runs nothing. It can parse a statement that writes, but no syntax error.
+            # EXPLAIN runs nothing. It accepts a statement that writes, and refuses a syntax error.
             if self._parses(f"EXPLAIN {statement}"):
                 raise _only_reads("a statement that writes") from None
 

@@ -26,7 +26,7 @@ _PIPED_WIDTH = 100_000
 
 @contextmanager
 def listening(analyst: Analyst) -> Iterator[None]:
-    """Answers on the socket of the analyst's conf while the block runs; nothing without one."""
+    """Answers on the socket of the analyst's conf while the block runs. Else does nothing."""
     conf, env = analyst.config.conf_dir, analyst.config.env
     path = socket_path(conf, env)
     if path is None:
@@ -52,7 +52,7 @@ def _serve(server: socket.socket, analyst: Analyst, changed: float) -> None:
 
 
 def _converse(link: socket.socket, analyst: Analyst, changed: float) -> None:
-    """Answers one request; a client that goes away cancels its query."""
+    """Answers one request. If the client disconnects, its query is cancelled."""
     with link, suppress(OSError):
 
         def send(message: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
 _POSITION = re.compile(r"line (\d+),? (pos|position) (\d+)")
-# Removed from messages: SQLSTATE codes, and advice on settings that an analyst cannot change.
+# These parts are removed: SQLSTATE codes, and advice on settings that an analyst cannot change.
 _CODE = re.compile(r"^\[[A-Z0-9_.]+\]\s*")
 _NOISE = re.compile(r"\s*(SQLSTATE: \w+|If necessary set [^.]*\S+ to [^.]*bypass this error\.)")
 

@@ -21,10 +21,10 @@ class Refresher:
         self._views: frozenset[str] = frozenset()
 
     def refresh(self) -> list[str]:
-        """Looks once; names the tables and views that there are now.
+        """Checks once. Returns the names of the tables and views that exist now.
 
-        A failure is logged and the same is tried at the next look: a job may be in the midst of
-        making a table.
+        A failure is logged, and the next check tries again: a job may be in the middle of
+        creating a table.
         """
         tables = frozenset(self._lakehouse.tables())
         if tables != self._tables:

@@ -42,7 +42,7 @@ class Request:
     limit: int | None
     """The maximum number of rows; None: all."""
     width: int
-    """The columns of the terminal; 0: the output is no terminal."""
+    """The columns of the terminal; 0: the output is not a terminal."""
     conf_time: float
     """When conf was last changed; a server that started with an older conf does not answer."""
 
@@ -72,7 +72,7 @@ def socket_path(conf: Path, env: str) -> Path | None:
 
 
 def answered_by_server(conf: Path, env: str, request: Request) -> int | None:
-    """Lets a running server answer and prints that; the exit code, or None without an answer."""
+    """Prints the answer of a running server. Returns the exit code; None without an answer."""
     path = socket_path(conf, env)
     if path is None or not path.exists():
         return None

@@ -79,7 +79,7 @@ def read_yaml(root: Path, path: Path) -> Keyed:
 
 
 def problem(tree: Keyed, path: Path_, text: str) -> Problem:
-    """A problem with the value at `path` of `tree`, at the line of the nearest key."""
+    """A problem with the value at `path` of `tree`, with the line of the nearest key."""
     file, line, value = tree.file, 0, tree
     for part in path:
         if isinstance(value, Keyed):

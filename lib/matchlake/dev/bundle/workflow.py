@@ -36,7 +36,8 @@ _PLACES = (
     *("lake.folder", "lake.file_discovery", "features.folder"),
     *("tracking.uri", "tracking.registry", "tracking.staging"),
 )
-"""The keys that name a place, or what only a platform has. A local run takes those of `local`."""
+"""The keys that name a place or a feature of a platform. A local run takes their values from
+`local`."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _made_local(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, 
             made[section] = here.get(section)
             continue
         made[section] = {**(made.get(section) or {}), name: (here.get(section) or {}).get(name)}
-        if made[section][name] is None:  # null is not the default of each of them
+        if made[section][name] is None:  # null is not the default of every key
             del made[section][name]
     return {key: value for key, value in made.items() if value is not None}
 
@@ -110,7 +111,7 @@ class Workflow:
     def _job(
         self, key: str, parameters: Mapping[str, Any]
     ) -> tuple[dict[str, TaskRun], list[TaskRun]]:
-        """Runs a job; returns the results of its tasks, and those of tasks of called jobs."""
+        """Runs a job. Returns the results of its tasks, and of the tasks of called jobs."""
         if key not in self.resolved.jobs:
             raise BundleError(f"No job {key!r}: there is {', '.join(self.resolved.jobs)}.")
         job = self.resolved.jobs[key]

@@ -53,7 +53,7 @@ def run_samples(console: Console, *, verbose: bool = False) -> None:
 
 
 def _has_work(name: str, config: JobConfig) -> bool:
-    """Whether conf declares what the job reads or writes."""
+    """Whether conf declares something that the job reads or writes."""
     models = config.silver.interactions is not None
     return {
         "ingest_events": bool(config.streams),

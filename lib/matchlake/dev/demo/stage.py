@@ -30,7 +30,7 @@ _ASIDE = (
     *("bronze.lake_", "bronze.ingest_", "gold.drift"),
     *("gold.feature_sets", "gold.feature_vocabulary", "gold.feature_counts"),
 )
-"""How the names of tables begin that a step does not mention."""
+"""The prefixes of tables that a step does not mention."""
 _FULL = ("No space left on device", "Disk quota exceeded")
 
 
@@ -90,7 +90,7 @@ def job(name: str) -> Callable[[Runtime], None]:
 
 
 def with_keys(runtime: Runtime, config: JobConfig) -> Runtime:
-    """The same session with another conf of the same lakehouse."""
+    """A stage with the same session and another conf of the same lakehouse."""
     return replace(runtime, config=config, tracker=Tracker(config.tracking, config.lakehouse))
 
 
@@ -139,7 +139,7 @@ def _model_note(runtime: Runtime) -> str:
 
 @contextmanager
 def on_stage(root: Path) -> Iterator[None]:
-    """The block of one demo: no other one runs, and nothing of it is left running afterwards.
+    """A context for one demo: no other demo runs meanwhile, and nothing is left running afterwards.
 
     A sandbox that ran before stays. Raises SandboxError without a Java, if another demo runs
     in `root`, or if the disk is full.
@@ -202,5 +202,5 @@ def _only_one(root: Path) -> Iterator[None]:
 
 
 def _load_quietly(tracker: Tracker) -> None:
-    with suppress(Exception):  # the job that needs it reports what is wrong
+    with suppress(Exception):  # the job that needs MLflow reports the error
         tracker.champion()

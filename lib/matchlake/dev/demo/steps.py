@@ -37,7 +37,7 @@ class Steps:
 
     @contextmanager
     def step(self, name: str, *, clock: bool = True) -> Iterator[Step]:
-        """Runs a step; `clock=False` for one with a bar of its own."""
+        """Runs a step. `clock=False` is for a step with its own progress bar."""
         self.current = name
         done, began = Step(), time.monotonic()
         shows = clock and not self.verbose and self.console.is_terminal

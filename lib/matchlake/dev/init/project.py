@@ -37,7 +37,7 @@ _PIPELINES = {
     Pipeline.AZURE_DEVOPS: ("azure-pipelines.yml", "azure-pipelines.yml"),
     Pipeline.GITHUB: ("github.yml", ".github/workflows/matchlake.yml"),
 }
-# What a shop's files name instead of the tables of MovieLens.
+# The names in a shop's files, instead of the tables of MovieLens.
 _SHOP = {
     "            - ${var.catalog}.bronze.users\n": "",
     "bronze.rating_events": "bronze.order_events",
@@ -56,8 +56,8 @@ def create_project(folder: Path, example: Example, pipeline: Pipeline | None) ->
     name = folder.name
     if not _NAME.fullmatch(name):
         raise ConfigError(
-            f"{name!r} is no name of a project: it begins with a letter and has lower-case "
-            "letters, digits, _ and -, at most 63 of them."
+            f"{name!r} is not a valid name of a project: it begins with a letter and has "
+            "lower-case letters, digits, _ and -, at most 63 of them."
         )
     try:
         folder.mkdir(parents=True)

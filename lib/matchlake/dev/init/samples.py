@@ -32,7 +32,7 @@ def products_csv() -> str:
 
 
 def order_lines() -> str:
-    """The orders, one JSON message per line; the last one has no product and is quarantined."""
+    """The orders, one JSON message per line. The last message has no product and is quarantined."""
     draw = random.Random(_SEED)  # noqa: S311 - a repeatable draw, no secret
     own = {user: draw.sample(CATEGORIES, 2) for user in range(1, _USERS + 1)}
     lines = []

@@ -43,7 +43,7 @@ _SERVER = "kafka.Kafka"
 MIN_FREE_BYTES = 512 * 2**20
 _GRACE_SECONDS = 30.0
 _MISSED = 3
-"""After so many failed looks in a row the process counts as ended."""
+"""After so many failed checks in a row the process counts as ended."""
 _MECHANISM: Literal["SCRAM-SHA-512"] = "SCRAM-SHA-512"
 _ANY = SecretRef(scope="sandbox", key="broker")
 
@@ -58,7 +58,7 @@ class BrokerState:
     """The port of clients; kept across restarts while it is free. 0 if absent."""
     controller_port: int = 0
     pid: int = 0
-    """The process while it runs, else 0."""
+    """The process id while the broker runs, else 0."""
     started: float = 0.0
     """When that process began, in seconds since 1970."""
     asks_login: bool = False
@@ -161,7 +161,7 @@ def connection(state: BrokerState, login: Login | None) -> Broker:
 
 
 def stop_broker(root: Path) -> bool:
-    """Stops the broker of `root` and keeps its data; whether one ran."""
+    """Stops the broker of `root` and keeps its data. Returns whether it was running."""
     if broker_status(root).phase == "absent":
         return False
     with _alone(root) as home:
@@ -233,7 +233,7 @@ def _format_once(home: Path, java: str, heap: str, login: Login | None) -> None:
     for mechanism in ("SCRAM-SHA-512", "SCRAM-SHA-256") if login else ():
         password = f"name={login.username},password={login.password.reveal()}" if login else ""
         command += ["--add-scram", f"{mechanism}=[{password}]"]
-    # From a file: every user of the machine can read a command line.
+    # Passes the secret in a file, because every user of the machine can read a command line.
     arguments = home / "format.arguments"
     write_private(arguments, "\n".join(jaas_text(part) for part in command[1:]))
     try:
@@ -289,7 +289,7 @@ def _wait_until_it_answers(home: Path, broker: Broker, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     cluster, missed = _cluster(home), 0
     while not broker_answers(broker, cluster):
-        # For a moment, a process that starts another program has no command line.
+        # While a process starts another program, it briefly has no command line.
         missed = missed + 1 if _find(home) is None else 0
         if missed == _MISSED:
             raise SandboxError(f"The broker ended while it started: {why_it_ended(home)}")

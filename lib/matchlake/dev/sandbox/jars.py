@@ -83,7 +83,7 @@ def spark_jars_folder() -> Path:
 
 def connectors_lock() -> str:
     """The name of the lock for this version of Spark; an older version has its own lock."""
-    spark_jars_folder()  # called for its error if Spark is not installed
+    spark_jars_folder()  # raises the error if Spark is not installed
     minor = ".".join(version("pyspark").split(".")[:2])
     own = f"connectors-{minor}"
     return own if (_HERE / f"{own}.lock").is_file() else "connectors"
@@ -100,12 +100,12 @@ def missing_jars(lock: str, folder: Path) -> list[Jar]:
 
 
 def install_jars(lock: str, folder: Path) -> int:
-    """Fetches the jars of `lock` that `folder` lacks; their number. Raises SandboxError."""
+    """Fetches the jars of `lock` that `folder` lacks. Returns their number. Raises SandboxError."""
     missing = missing_jars(lock, folder)
     if not missing:
         return 0
     folder.mkdir(parents=True, exist_ok=True)
-    # One jar first: without a network there is one time-out instead of one per jar.
+    # Fetches one jar first: without a network there is one time-out instead of one per jar.
     for jars in filter(None, (missing[:1], missing[1:])):
         _install(jars, folder)
     return len(missing)
@@ -122,7 +122,7 @@ def _install(jars: list[Jar], folder: Path) -> None:
 
 
 def fetch_jars(jars: list[Jar], scratch: Path) -> Path:
-    """Fetches jars without a check; their folder below `scratch`. Raises SandboxError."""
+    """Fetches jars without a check. Returns their folder below `scratch`. Raises SandboxError."""
     settings, module, out = scratch / "settings.xml", scratch / "ivy.xml", scratch / "jars"
     settings.write_text(_SETTINGS.format(cache=scratch / "cache"), encoding="utf-8")
     dependencies = "".join(_DEPENDENCY.format(jar) for jar in jars)
@@ -182,7 +182,7 @@ def _check(jar: Jar, path: Path) -> None:
 
 
 def install_all() -> dict[str, int]:
-    """Installs connectors and broker; the number of new jars of each."""
+    """Installs connectors and broker. Returns the number of new jars of each."""
     return {
         "connectors": install_jars(connectors_lock(), spark_jars_folder()),
         "broker": install_jars("broker", broker_folder()),

@@ -40,7 +40,7 @@ def _json_lines(frame: pd.DataFrame) -> str:
 
 
 def write_file(path: Path, content: str | bytes) -> Path:
-    """Writes `content`, unless the file holds it already: an unchanged file keeps its time."""
+    """Writes `content`, unless the file already holds it: an unchanged file keeps its time."""
     data = content.encode() if isinstance(content, str) else content
     if path.is_file() and path.read_bytes() == data:
         return path

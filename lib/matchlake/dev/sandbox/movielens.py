@@ -177,12 +177,14 @@ def open_movielens(folder: Path) -> MovieLens:
         if (folder / layout.ratings.file).is_file() and (folder / layout.items.file).is_file():
             return MovieLens(folder, name)
     if not folder.is_dir():
-        raise SourceError(f"{folder} is not a folder: name that of an unpacked MovieLens set.")
+        raise SourceError(
+            f"{folder} is not a folder: name the folder of an extracted MovieLens set."
+        )
     names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
     listed = names if len(names) <= _LISTED else [*names[:_LISTED], f"{len(names)} files in all"]
     expected = [f"{one.ratings.file} with {one.items.file}" for one in _LAYOUTS.values()]
     raise SourceError(
-        f"{folder} is no MovieLens set: it holds {', '.join(listed) or 'nothing'}; "
+        f"{folder} is not a MovieLens set: it holds {', '.join(listed) or 'nothing'}; "
         f"expected {', or '.join(expected)}."
     )
 
@@ -244,7 +246,7 @@ def _csv_options(path: Path, table: _Table, separator: str) -> dict[str, Any]:
     if separator == "::" and "title" in table.columns:
         options["engine"] = "python"
     elif separator == "::":
-        # A separator of one character is many times faster. It makes every second field empty.
+        # Reads `::` with the separator `:`, which is many times faster, and drops the empty fields.
         options |= {"sep": ":", "usecols": range(0, 2 * len(table.columns), 2)}
     return options
 

@@ -32,7 +32,7 @@ def alone(home: Path) -> Iterator[None]:
 
 
 def spawn_detached(command: list[str], output: Path) -> int:
-    """Starts `command` in its own session, with output appended to `output`; its process id.
+    """Starts `command` in its own session; appends its output to `output`. Returns its process id.
 
     It inherits only the environment: neither Ctrl-C nor the end of this process stops it, and it
     keeps no file, pipe or lock of this process open.

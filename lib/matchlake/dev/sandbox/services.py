@@ -37,7 +37,7 @@ def start_sandbox(root: Path, *, port: int | None = None, heap: str = "768m") ->
 
 
 def stop_sandbox(root: Path) -> bool:
-    """Stops all services and keeps their data; whether one ran."""
+    """Stops all services and keeps their data. Returns whether one was running."""
     ended = [stop_broker(root), stop_cloud(root)]
     return any(ended)
 

@@ -41,7 +41,7 @@ def broker_answers(broker: Broker, cluster: str) -> bool:
 
 
 def create_topic(bootstrap: Broker | str, name: str, partitions: int) -> bool:
-    """Creates topic `name`; False if it exists with this number of partitions.
+    """Creates topic `name`. Returns False if it exists with this number of partitions.
 
     Raises:
         SandboxError: no broker answers at `bootstrap`, the name is not legal, or the topic
@@ -90,7 +90,7 @@ def end_offsets(bootstrap: Broker | str, topic: str) -> list[int]:
 
 
 def read_record(bootstrap: Broker | str, topic: str, partition: int, offset: int) -> Event | None:
-    """The record at `offset`; None if the topic no longer holds it."""
+    """The record at `offset`; None if the topic no longer retains it."""
     topic_partition = TopicPartition(topic, partition)
     consumer = KafkaConsumer(
         **client_options(bootstrap),

@@ -1,4 +1,4 @@
-"""Files that are not loaded, with the reason: what Spark's readers say of them."""
+"""Finds why a file is not loaded, from the errors of Spark's readers."""
 
 import re
 from typing import NamedTuple
@@ -13,7 +13,7 @@ FAILED = (PySparkException, Py4JError)
 TOO_LONG = "exceeds the maximum number of characters"
 """The error of the CSV reader for a field that is too long."""
 OVERFLOW = "long overflow"
-"""The error of the Parquet reader for milliseconds that Spark does not have."""
+"""The error of the Parquet reader for milliseconds outside the range of Spark's timestamps."""
 CORRUPT, REFUSED, UNREADABLE = "corrupt", "refused", "found"
 """The status of a file in the log: broken; with other columns than declared; not readable now."""
 
@@ -53,7 +53,7 @@ _SHOWN = 300
 
 
 def fault_of(error: Exception) -> Fault:
-    """Why a file cannot be read; raises any error that does not belong to one file."""
+    """Why a file cannot be read. Raises the error again if it does not belong to one file."""
     text = str(error)
     if found := _BROKEN.search(text):
         return Fault(

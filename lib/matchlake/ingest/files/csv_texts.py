@@ -1,4 +1,4 @@
-"""Decodes the texts of CSV files, so that bytes that cannot be decoded are seen.
+"""Decodes the text of CSV files, and reports bytes that cannot be decoded.
 
 Spark replaces bytes that it cannot decode, without an error. So Spark reads a file as ISO 8859-1,
 in which each byte is one character, and the rows are decoded here. This needs an encoding in which
@@ -29,7 +29,7 @@ def decoded(values: pa.Array, codec: str) -> tuple[pa.Array, Mask]:
     Failures are null. UTF-8 is not checked here: `check_columns` finds what is not UTF-8.
     """
     failed = np.zeros(len(values), bool)
-    values = values.cast(pa.string())  # Spark may send large ones
+    values = values.cast(pa.string())  # Spark may send large_string and large_binary
     bounds, data = _buffers(values)
     if codec == BYTES_CODEC or not len(data) or data.max() <= _MAX_ASCII:
         return values, failed
@@ -62,7 +62,7 @@ def shown(values: pa.Array, codec: str) -> pa.Array:
 
 
 def valid_text(values: pa.Array) -> pa.Array:
-    """Texts for people: bytes that are no UTF-8 are replaced."""
+    """Texts for people: bytes that are not UTF-8 are replaced."""
     values = values.cast(pa.string())
     if not undecodable(values).any():
         return values

@@ -45,7 +45,7 @@ class LakeFile(NamedTuple):
 
     @property
     def path(self) -> str:
-        """The path for Spark's readers: no URL, with the characters of patterns escaped."""
+        """The path for Spark's readers: not a URL; glob characters are escaped."""
         return re.sub(r"([\\\[\]{}*?])", r"\\\1", unquote(self.file))
 
 
@@ -59,7 +59,7 @@ class RecordNewFiles:
     folder: str | None
 
     def __call__(self, found: DataFrame, _batch: int) -> None:
-        """Enters new files in the log; a second call adds nothing."""
+        """Adds new files to the log. A second call adds nothing."""
         lakehouse = Lakehouse(found.sparkSession, self.catalog, self.folder)
         spec = lake_files(self.file_log)
         own = {"source": F.lit(self.source), "status": F.lit("found")}
@@ -89,12 +89,12 @@ class LakeFiles:
     def find(self, *, reload: bool = False) -> list[LakeFile]:
         """The files to load, by name: new and changed ones, and those not loaded yet.
 
-        All files, with `reload` or if the declaration has changed since their load, or if their
-        table was created again or restored. A deleted file and its rows are left alone.
+        With `reload` these are all files; also if the declaration has changed since their load, or
+        if their table was created again or restored. A deleted file and its rows are left alone.
 
         Raises:
             SourceError: there is no file with content, and the source is required.
-            ConfigError: this way to find files does not exist here.
+            ConfigError: `lake.file_discovery` is not available on this platform.
         """
         self.lakehouse.create(lake_files(self.file_log), add_columns=True)
         self._find_new()
@@ -140,7 +140,7 @@ class LakeFiles:
         return hashlib.sha256(json.dumps(declaration, sort_keys=True).encode()).hexdigest()[:16]
 
     def enter(self, done: Mapping[LakeFile, Mapping[str, Any]]) -> None:
-        """Enters the results of loads in the log; a second call only counts one more load."""
+        """Writes the results of loads to the log. A second call only counts one more load."""
         known, mark = self.known(), self.declared()
         entries = []
         for file, result in done.items():
@@ -152,7 +152,7 @@ class LakeFiles:
         self._write(entries)
 
     def keep_waiting(self, reasons: Mapping[LakeFile, str]) -> None:
-        """Enters why files could not be read; the next run tries them again."""
+        """Logs in the file log why files could not be read. The next run tries them again."""
         if reasons:
             known = self.known()
             loads = {file: row.loads if (row := known.get(file.file)) else None for file in reasons}
@@ -195,7 +195,7 @@ class LakeFiles:
         if re.search(r"CONCURRENT_|active query", str(error)):
             return SourceError(
                 f"{self.name}: another run reads the same files with the same checkpoint. Let "
-                "one of them end; nothing was loaded."
+                "one of them end. Nothing was loaded."
             )
         return error
 
@@ -210,7 +210,7 @@ class LakeFiles:
         _log.warning("%s: no file %s, nothing to load", self.name, self.pattern)
 
     def _has_changed(self, file: LakeFile, known: Any) -> bool:
-        """Whether a file differs from its row in the log; logs a difference."""
+        """Whether a file differs from its row in the log. Logs the difference."""
         if known is None:
             return True
         if (file.size, file.modified_at) == (known["size"], known["modified_at"]):
@@ -227,7 +227,7 @@ class LakeFiles:
         return True
 
     def _noticed(self, file: LakeFile, known: Any) -> dict[str, Any]:
-        """The entry of a file that the stream has not reported, or that has changed since."""
+        """The log row of a file that the stream did not report, or that changed since."""
         if known is None:
             return self._entry(file, "found")
         return self._entry(file, "changed", loads=known.loads)
@@ -257,7 +257,7 @@ def files_at(spark: SparkSession, pattern: str) -> list[LakeFile]:
 
 
 def _as_glob(path: str) -> str:
-    """The path as a pattern: Spark's stream expects a path without one to be a folder."""
+    """The path as a glob pattern. Spark's stream takes a path without a pattern for a folder."""
     folder = path.rstrip("/")
     return path if re.search(r"[*?\[{]", path) else f"{folder[:-1]}[{folder[-1]}]"
 

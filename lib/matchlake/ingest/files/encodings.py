@@ -10,11 +10,11 @@ _ASCII = bytes(range(128)).decode("ascii")
 _LINE_ENDS = "\r\n"
 _JAVA_NAMES = {"windows-31j": "cp932", "ms932_0213": "shift_jisx0213"}
 _NO_ENCODINGS = {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf-8-sig"}
-"""The codecs of Python that are no encodings of files."""
+"""The codecs of Python that are not encodings of files."""
 
 
 def codec_of(encoding: str) -> str | None:
-    """The name of Python's codec for an encoding by its Python or Java name; None without one."""
+    """The name of Python's codec for a Python or Java encoding name; None if there is no codec."""
     lower = encoding.lower().removeprefix("x-")
     for name in (encoding, _JAVA_NAMES.get(lower, lower)):
         try:

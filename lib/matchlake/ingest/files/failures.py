@@ -19,7 +19,7 @@ class SourceFailures:
 
     @contextmanager
     def kept(self, name: str) -> Iterator[None]:
-        """Keeps and logs the error of the source `name`; errors of programs are not kept."""
+        """Keeps and logs an error of the source `name`. Programming errors are raised."""
         try:
             yield
         except MatchlakeError as error:

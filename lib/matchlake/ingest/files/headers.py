@@ -33,7 +33,7 @@ def expected_names(source: LakeSource) -> list[str]:
 
 
 def other_columns(found: Sequence[str], source: LakeSource, name: str) -> str:
-    """The reason that a file with other columns than declared is refused."""
+    """The reason to refuse a file with other columns than declared."""
     expected = _quoted(expected_names(source))
     return (
         f"it has the columns {_quoted(found)}, but conf declares {expected}. "
@@ -42,7 +42,7 @@ def other_columns(found: Sequence[str], source: LakeSource, name: str) -> str:
 
 
 def ambiguous_columns(found: Sequence[str], name: str) -> str:
-    """The reason that a Parquet file with names that differ by case at most is refused."""
+    """The reason to refuse a Parquet file whose column names differ only by case."""
     return (
         f"it has the columns {_quoted(found)}, which Spark cannot tell apart. Rename them in the "
         f"file, or do not declare them in lake.sources.{name}."

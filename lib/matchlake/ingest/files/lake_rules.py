@@ -10,10 +10,10 @@ _IS_ERASED = "_is_erased"
 
 
 def with_rules(rows: DataFrame, source: LakeSource, erased: ErasedUsers | None) -> DataFrame:
-    """The rows of `parse_rows`, after the rules; `_warnings` follows if a rule has `warn`. Lazy.
+    """Applies the rules to rows of `parse_rows`; adds `_warnings` if a rule has `warn`. Lazy.
 
-    Rows of erased users obey every rule: as valid rows they are left out of the table, and as
-    quarantined ones their text would be kept.
+    Rules do not apply to rows of erased users: a valid row is left out of the table, but as
+    a quarantined row its text would be kept.
     """
     rules = source.rule_set
     if not rules.rules:

@@ -57,7 +57,7 @@ _FATES = {
 _ROW_TEXT = "row_text"
 _NUMBERS = ("rows", "valid", "quarantined")
 _OF_ERASED = "the row names an erased user"
-_CHANGING = "Did files change while they were read? Run the job again."
+_CHANGING = "The files may have changed while they were read. Run the job again."
 
 Row = dict[str, Any]
 Results = dict[LakeFile, Row]
@@ -77,10 +77,10 @@ class LakeCounts:
     corrupt: int = 0
     """Files that were rejected as a whole because they are broken or above a limit."""
     refused: tuple[str, ...] = ()
-    """A sentence per file that was not loaded for another reason: the job has to fail."""
+    """One sentence per file that was not loaded for another reason. With any, the job fails."""
 
     def __add__(self, other: "LakeCounts") -> "LakeCounts":
-        """The sum of each count."""
+        """Adds the counts."""
         left, right = asdict(self), asdict(other)
         return LakeCounts(**{name: left[name] + right[name] for name in left})
 
@@ -97,7 +97,7 @@ class LakeLoad:
     lakehouse: Lakehouse = field(repr=False)
 
     def load(self, loaded_at: str, *, reload: bool = False) -> LakeCounts:
-        """Loads new and changed files: the last valid row per key; the others are quarantined.
+        """Loads new and changed files: the last valid row per key; invalid rows are quarantined.
 
         The quarantine then holds the rows that the last load of each file rejected. After a crash
         unfinished files are loaded again, with the same result. `loaded_at` is ISO 8601 text.
@@ -120,7 +120,7 @@ class LakeLoad:
         return counts
 
     def _load(self, files: Sequence[LakeFile], checked: Checked, loaded_at: str) -> LakeCounts:
-        """Loads some files; writes the log last, so that they are loaded again after a crash."""
+        """Loads some files. Writes the log last: after a crash the files are loaded again."""
         began = time.monotonic()
         fit = [file for file in files if file not in checked.empty and file not in checked.faults]
         parsed = self.rows.parse(fit, checked.schemas)
@@ -150,7 +150,7 @@ class LakeLoad:
         return replace(_counts(results, keys), refused=refused)
 
     def _results(self, files: Sequence[LakeFile], parsed: Parsed) -> Results:
-        """One result per file; raises ReconciliationError if a row belongs to none of the files."""
+        """One result per file. Raises ReconciliationError if a row belongs to none of the files."""
         counted = count_rows(parsed.rows).collect() if parsed.rows else []
         counts = {row["file"]: row.asDict() for row in counted}
         read = {f: counts.pop(f.file, {}) for f in files if f not in parsed.faults}
@@ -173,14 +173,14 @@ class LakeLoad:
                 _log.warning(text, self.name, count, file.file, rule, action)
 
     def _ruled(self, rows: DataFrame, files: int) -> DataFrame:
-        """The rows after the rules; raises InputError if one breaks a rule with `fail`."""
+        """Applies the rules to the rows. Raises InputError if a row breaks a rule with `fail`."""
         ruled, rules = with_rules(rows, self.source, self._erased), self.source.rule_set
         broken = failed_rules(ruled, rules, ["file"])
         require_unbroken(f"{self.name}, {self.source.table}", f"{files} file(s)", rules, broken)
         return ruled
 
     def _lacks_warnings_only(self) -> bool:
-        """Whether a new rule adds `_warnings` to the table, which has all other columns."""
+        """Whether `_warnings` is the only column that the table lacks."""
         table = lake_table(self.source)
         if not self.lakehouse.exists(table.name):
             return False
@@ -188,7 +188,7 @@ class LakeLoad:
         return set(table.column_names).difference(present) == {WARNINGS.name}
 
     def _merge(self, rows: DataFrame) -> int:
-        """Merges the last valid row per key; returns their number after a check of the table."""
+        """Merges the last valid row per key. Returns the number of keys, checked in the table."""
         spec, keys = lake_table(self.source), list(self.source.keys)
         latest = last_of_each(rows, self.source)
         self.lakehouse.merge(latest, spec)
@@ -232,7 +232,7 @@ class LakeLoad:
 
     @cached_property
     def _erased(self) -> ErasedUsers | None:
-        """The erased users, read once per load; None if there are none, or no users in the rows."""
+        """The erased users, read once per load. None without users or user columns."""
         return self.lakehouse.erased_users() if self.source.persons else None
 
     def _without_erased(self, rejected: DataFrame) -> DataFrame:
@@ -253,7 +253,7 @@ def lake_load(
     name: str, lake: LakeParams, folder: str, checkpoints: str, lakehouse: Lakehouse
 ) -> LakeLoad:
     """The loader of the files in `folder` that belong to the source `name`."""
-    # No stream has this name: names of streams have no dot.
+    # The name has a dot, so it is never the name of a stream.
     source, own = lake.sources[name], f"{checkpoints}/lake.{name}"
     pattern = f"{folder}/{source.path}"
     files = LakeFiles(name, source, pattern, lake.file_log, own, lakehouse, lake.file_discovery)
@@ -270,7 +270,7 @@ def lake_folder(params: LakeParams, lakehouse: str | None) -> str:
 
 
 def _told(fault: Fault) -> str:
-    """What becomes of a file with the fault, for people."""
+    """What happens to a file with the fault, as a sentence."""
     return f"{_FATES[fault.status]}: {fault.reason}"
 
 

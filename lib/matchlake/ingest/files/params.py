@@ -19,7 +19,7 @@ class CsvFileOptions(Params):
     """The options of CSV files."""
 
     separator: str = Field(",", min_length=1)
-    """The text between two fields."""
+    """The separator of fields."""
     quote: str = Field('"', min_length=1, max_length=1)
     """The character around a field that holds a separator."""
     escape: str = Field('"', min_length=1, max_length=1)
@@ -49,9 +49,9 @@ class CsvFileOptions(Params):
         special = self.separator + self.quote + self.escape
         if not keeps_bytes(codec, special):
             raise ValueError(
-                f"encoding {self.encoding} has the bytes of the separator, the quote, the escape "
-                "or the line end within other characters: choose other ones, or convert the files "
-                "to utf-8"
+                f"encoding {self.encoding} uses the bytes of the separator, the quote, the escape "
+                "or the line end as part of other characters: choose other characters for these, "
+                "or convert the files to utf-8"
             )
         for name in ("separator", "quote", "escape", "null_value"):
             self._require_encodable(name, codec)
@@ -77,7 +77,7 @@ class CsvFileOptions(Params):
 
     @property
     def read_as(self) -> str:
-        """The encoding with which Spark reads the files."""
+        """The encoding that Spark uses to read the files."""
         return BYTES if self.codec else self.encoding
 
     @property
@@ -87,7 +87,7 @@ class CsvFileOptions(Params):
         return {name: self.as_read(text) for name, text in dialect.items()}
 
     def as_read(self, text: str) -> str:
-        """A text in the form in which Spark finds it in a file."""
+        """The text as Spark reads it from a file."""
         return as_bytes(text, self.codec) if self.codec else text
 
 
@@ -95,9 +95,9 @@ class LakeSource(Params):
     """Files of one kind, and the bronze table with the last row per key of these files."""
 
     path: str
-    """The path of the files below `lake.folder`; `*` matches any part of a name."""
+    """The path of the files below `lake.folder`. `*` matches any characters within a name."""
     format: Literal["csv", "json", "parquet"]
-    """csv; json: one object per line, without blank lines; parquet. A .gz file is unpacked."""
+    """csv; json: one object per line, without blank lines; parquet. A .gz file is decompressed."""
     table: str
     """The bronze table."""
     comment: str
@@ -142,7 +142,7 @@ class LakeSource(Params):
     def _validate_partition_columns(self) -> None:
         for name in self.partition_columns:
             if name not in self.columns:
-                raise ValueError(f"partition_columns: {name} is no declared column")
+                raise ValueError(f"partition_columns: {name} is not a declared column")
         if not self.in_rows:
             raise ValueError("partition_columns: at least one column must be in the rows")
 
@@ -183,7 +183,7 @@ class LakeParams(Params):
     max_line_bytes: int = Field(16_777_216, ge=1024, le=1_000_000_000)
     """The largest line of a text file, in bytes. A file with a longer line is corrupt."""
     max_unpacked_bytes: int | None = Field(100_000_000_000, ge=1)
-    """The largest size of a packed text file when unpacked, in bytes; a larger file is corrupt.
+    """The largest decompressed size of a compressed text file, in bytes; a larger file is corrupt.
     null: no limit."""
     reload: Settable[tuple[str, ...]] = ()
     """Sources whose files are all loaded again."""

@@ -46,15 +46,15 @@ _PLAIN = (
     *(BinaryType, BooleanType, ByteType, DateType, DecimalType, DoubleType, FloatType),
     *(IntegerType, LongType, ShortType, StringType, TimestampNTZType, TimestampType),
 )
-"""The types that Arrow carries to Python as they are."""
+"""The types that Arrow passes to Python unchanged."""
 _MICROS = {
     NANOSECONDS: "{0} div 1000 - IF({0} % 1000 < 0, 1, 0)",
-    # Milliseconds that have no microseconds become the last ones, which no column allows.
+    # Milliseconds that overflow as microseconds become the largest bigint, which no column allows.
     MILLISECONDS: "IF(abs({0} / 1000) >= 9e12, 9223372036854775807L, {0} * 1000)",
 }
-"""The microseconds since 1970 of numbers."""
+"""SQL that converts a number to microseconds since 1970, by the unit of the number."""
 _OPTIONS = {"datetimeRebaseMode": "CORRECTED", "int96RebaseMode": "CORRECTED"}
-"""Old dates are as the file has them, unless it names another calendar."""
+"""Dates before 1582 stay as stored, unless the file names the Julian calendar."""
 
 
 def declared_schema(
@@ -62,8 +62,8 @@ def declared_schema(
 ) -> StructType:
     """The declared fields of a file with the fields `schema`.
 
-    A list without any item, or whose items are all null, has no type of items in some files, and
-    Spark calls the items integers. Only the footer of the file has the type, so it is read then.
+    In some files a list that is empty, or whose items are all null, has no item type:
+    Spark reads the items as integers. The type is then read from the footer of the file.
     """
     declared = declared_fields(schema, columns)
     paths = [path_of(name, c) for name, c in columns.items() if c.type == "array<string>"]
@@ -101,7 +101,7 @@ def names_of(schema: StructType, within: str = "") -> Iterator[str]:
 
 
 def ambiguous_names(schema: StructType, columns: Columns) -> list[str]:
-    """The fields with a declared name, if the file has several that differ by case at most."""
+    """The fields with a declared name, if the file has several that differ only by case."""
     names = list(names_of(schema))
     declared = {".".join(path_of(name, column)).lower() for name, column in columns.items()}
     folded = [name.lower() for name in names]

@@ -1,4 +1,4 @@
-"""The schema of a Parquet file with types that Spark does not have, from the end of the file.
+"""Reads the schema of a Parquet file with types that Spark does not have, from its footer.
 
 Spark fails on such a file, even if no one needs those columns. Spark reads the bytes here, too,
 with the logins of the job.
@@ -30,11 +30,11 @@ from pyspark.sql.types import (
 STORED_AS = "stored_as"
 """The key of a field's metadata with the type that Spark does not have."""
 NANOSECONDS, MILLISECONDS = "nanoseconds", "milliseconds"
-"""Timestamps that Spark reads as numbers since 1970. It fails at milliseconds that it lacks."""
+"""Timestamps that Spark reads as numbers since 1970: as timestamps, some would overflow."""
 NULL_ITEMS = "list of nulls"
 """Lists whose items are all null; Spark reads them as lists of integers."""
 _MOST = 2**24
-"""The greatest size of the end of a file that is read, in bytes."""
+"""The maximum size of a footer, in bytes."""
 _SPARK: dict[pa.DataType, DataType] = {
     pa.uint8(): ShortType(),
     pa.uint16(): IntegerType(),
@@ -52,7 +52,7 @@ _UNITS = {"ns": NANOSECONDS, "ms": MILLISECONDS}
 def footer_schema(spark: SparkSession, path: str, size: int) -> StructType:
     """The fields of a file as Spark can read them.
 
-    The metadata of a field has `STORED_AS` if Spark can only read the bytes or numbers behind it.
+    The metadata of a field has `STORED_AS` if Spark can only read its physical type.
     Raises ValueError if the file does not end as a Parquet file does.
     """
     try:
@@ -97,7 +97,7 @@ def _field(field: pa.Field, path: str, int96: set[str]) -> StructField:
 
 
 def _read_as(type_: pa.DataType, path: str, int96: set[str]) -> tuple[DataType, str | None]:
-    """The type with which Spark reads a field, and what it stands for if Spark lacks its type."""
+    """The type that Spark reads, and the name of the logical type if Spark lacks it."""
     while (inner := _inner(type_)) is not None:
         type_ = inner
     if pa.types.is_timestamp(type_):
@@ -113,7 +113,7 @@ def _read_as(type_: pa.DataType, path: str, int96: set[str]) -> tuple[DataType, 
 
 
 def _inner(type_: pa.DataType) -> pa.DataType | None:
-    """The type behind an extension or a dictionary."""
+    """The storage type of an extension type, or the value type of a dictionary."""
     if isinstance(type_, pa.BaseExtensionType):
         return type_.storage_type
     return type_.value_type if pa.types.is_dictionary(type_) else None

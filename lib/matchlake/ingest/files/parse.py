@@ -1,4 +1,4 @@
-"""From the rows of lake files to typed rows, valid or not, and to the last row per key."""
+"""Parses rows of lake files into typed rows, valid or not; chooses the last row per key."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -95,7 +95,7 @@ def _with_position(
 
 
 def _folder(name: str) -> SparkColumn:
-    """The value of the folder `name=...` in the path of the file, as text; null without one."""
+    """The value of the folder `name=...` in the path of the file, as text; else null."""
     value = F.regexp_extract("_metadata.file_path", f"/{re.escape(name)}=([^/]*)/", 1)
     for _ in range(2):  # the path is a URL, and Spark also encodes folder names in a path
         value = F.try_url_decode(F.replace(value, F.lit("+"), F.lit("%2B")))
@@ -116,7 +116,7 @@ def _parse(batches: Iterable[pa.RecordBatch], source: LakeSource) -> Iterator[pa
         for name in source.partition_columns:
             values[name] = batch.column(name)
             for row in np.flatnonzero(replaced(values[name])):
-                message = f"{name}: {values[name][row].as_py()!r} is no UTF-8 text"
+                message = f"{name}: {values[name][row].as_py()!r} is not UTF-8 text"
                 rejections.setdefault(int(row), Rejection(ErrorCode.INVALID_UTF8, message))
         typed = check_columns(source.columns, values, rejections, why_null)
         yield _result(batch, source, typed, rejections)
@@ -145,12 +145,12 @@ def _fields(
 def _decoded(
     name: str, values: pa.Array, source: LakeSource, rejections: dict[int, Rejection]
 ) -> pa.Array:
-    """The texts of a CSV column in their encoding; adds the rows that fail to the rejections."""
+    """Decodes the texts of a CSV column. Adds the rows that fail to the rejections."""
     csv = source.csv
     texts, failed = decoded(values, csv.codec) if csv.codec else (values, replaced(values))
     for row in np.flatnonzero(failed):
         text = values.slice(row, 1) if csv.codec is None else shown(values.slice(row, 1), csv.codec)
-        message = f"{name}: {text[0].as_py()!r} has bytes that {csv.encoding} does not have"
+        message = f"{name}: {text[0].as_py()!r} has bytes that are not valid in {csv.encoding}"
         rejections.setdefault(int(row), Rejection(ErrorCode.INVALID_ENCODING, message))
     return texts
 

@@ -87,7 +87,7 @@ class LakeRows:
     def parse(self, files: Sequence[LakeFile], schemas: Schemas) -> Parsed:
         """The rows of all files but the faulty ones, in one pass per set of types.
 
-        Only if that fails, it bisects the files until the faulty ones are found.
+        If that fails, it bisects the files until the faulty ones are found.
         """
         try:
             return self._stage(files, schemas, {})
@@ -106,7 +106,7 @@ class LakeRows:
         empty.write.mode("overwrite").parquet(self.staging)
 
     def _by_footer(self, schemas: Schemas) -> Schemas:
-        """The schemas in which timestamps are numbers; the same ones if there is no footer."""
+        """The schemas by footer, with timestamps as numbers; unchanged if a footer is missing."""
         columns = self.source.in_rows
         try:
             return {file: schema_by_footer(self.spark, file, columns) for file in schemas}
@@ -141,7 +141,7 @@ class LakeRows:
         return {files[at]: faults[files[at]] for at in bisect_failures(len(files), passes)}
 
     def _check(self, file: LakeFile, checked: Checked) -> None:
-        """Enters what is known of one file."""
+        """Adds what is known of one file to the result."""
         source = self.source
         names: list[str] = []
         if file.size and source.format == "parquet":
@@ -195,7 +195,7 @@ class LakeRows:
         )
         fields = [F.col(quote_identifier(name)) for name in read_as]
         if csv.multiline and csv.codec == "utf-8" and not csv.header:
-            mark = csv.as_read("\ufeff")  # Spark removes it from lines, not from whole files
+            mark = csv.as_read("\ufeff")  # Spark removes it from lines, not from files
             fields[0] = F.regexp_replace(fields[0], f"^{mark}", "")
         return _Readable(rows, dict(zip(self.source.in_rows, fields, strict=True)))
 

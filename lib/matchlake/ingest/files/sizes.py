@@ -1,13 +1,14 @@
 """Measures text files before they are read: a line or a file may be too large for the memory.
 
-Spark's readers hold a whole line, and unpack a file as they read it. So one small packed file with
-a line of gigabytes would end the job, at each run. Both measurements stream: they hold no more of a
-line than the limit. They run on the executors, with the logins of the job.
+Spark's readers hold a whole line, and decompress a file as they read it. So one small compressed
+file with a line of gigabytes would end the job in each run. Both measurements stream: they hold no
+more of a line than the limit. They run on the executors, with the logins of the job.
 
-- A file that is not packed is split, and read with Hadoop's limit on lines, which skips longer
+- A file that is not compressed is split, and read with Hadoop's limit on lines, which skips longer
   ones. Then the lines that were read have fewer bytes than the file. A file that is smaller than
   the limit is not measured.
-- A packed file has an unknown size. Spark's CSV reader streams it as a table of one column, and
+- The decompressed size of a compressed file is unknown. Spark's CSV reader streams it as a table of
+one column, and
   fails at a field above its limit. In ISO 8859-1 each byte is one character.
 """
 
@@ -22,7 +23,7 @@ from matchlake.ingest.files.discovery import LakeFile
 from matchlake.ingest.parse.bisect import bisect_failures
 
 _PACKED = (".gz", ".bz2", ".deflate", ".lz4", ".snappy", ".zst")
-"""The files that Hadoop unpacks, by the end of their name."""
+"""The file extensions that Hadoop decompresses."""
 _BYTE_ORDER_MARK = 3
 """The bytes that Hadoop skips at the start of a file."""
 # ISO 8859-1 does not have these characters, so no byte is a separator or a quote.
@@ -38,14 +39,14 @@ class TextLimits:
     spark: SparkSession = field(repr=False)
 
     def exceeded(self, files: Sequence[LakeFile]) -> Faults:
-        """The files that exceed a limit, or that cannot be unpacked, with the reason."""
+        """The files that exceed a limit, or that cannot be decompressed, with the reason."""
         packed = [file for file in files if file.file.endswith(_PACKED)]
         large = [file for file in files if file.size > self.max_line_bytes]
         return self._plain([file for file in large if file not in packed]) | self._packed(packed)
 
     def reader(self, reader: DataFrameReader) -> DataFrameReader:
         """The reader with Hadoop's limit on lines: it skips longer ones, without an error."""
-        # Hadoop counts the end of the line, and skips from the limit on.
+        # Hadoop counts the line end too, and skips a line whose length equals the limit.
         name = "mapreduce.input.linerecordreader.line.maxlength"
         return reader.option(name, self.max_line_bytes + 2)
 
@@ -92,7 +93,7 @@ class TextLimits:
         broken = {file: fault for file, fault in exceeded.items() if file in failed}
         most = f"lake.max_unpacked_bytes, {self.max_unpacked_bytes}"
         return broken | {
-            file: Fault(CORRUPT, f"{size} bytes unpacked, above {most}") for file, size in above
+            file: Fault(CORRUPT, f"{size} bytes decompressed, above {most}") for file, size in above
         }
 
     def _unpacked(self, files: Sequence[LakeFile]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Finds the users whom a quarantined row of a lake file names, and a user in it."""
+"""Finds the users that a quarantined row of a lake file names, or one given user."""
 
 import csv
 import io
@@ -63,7 +63,7 @@ def _row_paths(source: LakeSource) -> list[Path]:
 
 
 def _cells(text: str, source: LakeSource) -> dict[str, str] | None:
-    """The cells of a row by column; None if it does not have one cell per column."""
+    """The values of a row by column; None if the row does not have one value per column."""
     options, names = source.format_options, list(source.in_rows)
     escape = None if options.escape == options.quote else options.escape
     lines = io.StringIO(text, newline="")
@@ -73,7 +73,7 @@ def _cells(text: str, source: LakeSource) -> dict[str, str] | None:
                 lines, delimiter=options.separator, quotechar=options.quote, escapechar=escape
             )
         )
-    except (csv.Error, TypeError):  # TypeError: a separator of several characters
+    except (csv.Error, TypeError):  # csv raises TypeError for a separator of several characters
         rows = [text.split(options.separator)]
     if len(rows) != 1 or len(rows[0]) != len(names):
         return None

@@ -18,11 +18,11 @@ Numbers = npt.NDArray[np.float32]
 _COLOURS = 3
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 _PROBES = 2
-"""The images of the first call. With one, a batch could not be told from an axis of length one."""
+"""The images of the first call. With 1, any axis of length 1 would look like the batch axis."""
 
 
 class BackboneSpec(NamedTuple):
-    """A model and how it is called; plain values, for tasks."""
+    """A model and how to call it, as plain values that tasks can receive."""
 
     path: str
     model_hash: str
@@ -69,7 +69,7 @@ class Backbone:
         return np.concatenate(parts)
 
     def _run(self, values: Numbers, size: int) -> Numbers:
-        """One call; images of zeros fill a fixed batch, and their embeddings are dropped."""
+        """Calls the model once. Pads a fixed batch with zeros, and drops the padding's results."""
         full = np.zeros((size, *values.shape[1:]), np.float32)
         full[: len(values)] = values
         if self.input.channels_first:
@@ -82,14 +82,14 @@ class Backbone:
         shape = list(vectors.shape)
         if shape[:1] != [size] or len(shape) == 1 or any(length != 1 for length in shape[2:]):
             raise ModelError(
-                f"The output {self.output} has the shape {shape} for {size} image(s), and is no"
-                " vector per image. Name another one in `output`, such as that of a pooling layer."
+                f"The output {self.output} has the shape {shape} for {size} image(s): it is not"
+                " one vector per image. Name another `output`, such as that of a pooling layer."
             )
         return vectors.reshape(size, shape[1])[: len(values)].astype(np.float32)
 
 
 def model_hash(path: str) -> str:
-    """The sha256 of a model's file; raises ConfigError if there is none."""
+    """The sha256 of a model's file. Raises ConfigError if the file is missing."""
     return hashlib.sha256(_read(path)).hexdigest()
 
 
@@ -117,7 +117,7 @@ def open_backbone(spec: BackboneSpec) -> Backbone:
 
 
 def dimensions(backbone: Backbone) -> int:
-    """The numbers of an embedding, from a first call with black images."""
+    """The length of an embedding, from a first call with black images."""
     black = np.zeros((_PROBES, backbone.side, backbone.side, _COLOURS), np.uint8)
     return int(backbone.embed(black).shape[1])
 
@@ -143,7 +143,7 @@ def _session(data: bytes, spec: BackboneSpec) -> Any:
     try:
         return onnxruntime.InferenceSession(data, options, providers=providers)
     except Exception as error:  # noqa: BLE001 - onnxruntime raises errors of several kinds
-        raise ModelError(f"{spec.path} is no usable ONNX model: {_first_line(error)}") from None
+        raise ModelError(f"{spec.path} is not a usable ONNX model: {_first_line(error)}") from None
 
 
 def _image_input(session: Any, path: str) -> ImageInput:
@@ -160,7 +160,7 @@ def _image_input(session: Any, path: str) -> ImageInput:
             height, width, batch, channels_first = 0, -1, None, False
     if height != width:
         raise ConfigError(
-            f"{path} takes no square RGB images: its inputs are {told}. One input of floats is"
+            f"{path} does not take square RGB images: its inputs are {told}. One input of floats is"
             " needed, with the shape [images, 3, side, side] or [images, side, side, 3]."
         )
     return ImageInput(inputs[0].name, channels_first, height, batch)
@@ -171,7 +171,7 @@ def _side(entry: ImageInput, steps: Preprocessing) -> int:
     if entry.side not in (None, side):
         raise ConfigError(f"preprocessing.crop is {side}, but the model takes {entry.side}.")
     if shorter_side(side, steps) < side:
-        raise ConfigError(f"preprocessing.resize {steps.resize} is less than the crop of {side}.")
+        raise ConfigError(f"preprocessing.resize {steps.resize} is less than the crop size {side}.")
     return side
 
 

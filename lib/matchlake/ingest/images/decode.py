@@ -1,4 +1,4 @@
-"""Bytes of an image file -> a square of RGB pixels, or the reason why there is none."""
+"""Decodes an image file into a square of RGB pixels, or gives the reason why it cannot."""
 
 import io
 import warnings
@@ -14,8 +14,8 @@ from matchlake.ingest.images.params import Preprocessing
 Pixels = npt.NDArray[np.uint8]
 
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
-"""The formats that are read. Others of Pillow start programs (EPS) or hold no photographs."""
-Image.init()  # without it, Pillow knows the most frequent formats only
+"""The allowed formats. Pillow's other formats start programs (EPS) or do not hold photographs."""
+Image.init()  # without init(), Pillow only knows the most frequent formats
 _OPAQUE = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
 _WHITE = (255, 255, 255, 255)
 _MAX_16_BIT = 65535
@@ -41,7 +41,7 @@ class DecodedImage(NamedTuple):
 
     format: str | None = None
     mode: str | None = None
-    """The form of a pixel in the file, as Pillow names it: RGB, L, P, CMYK, I;16, ..."""
+    """The pixel mode of the file, as Pillow names it: RGB, L, P, CMYK, I;16, ..."""
     width: int | None = None
     height: int | None = None
     is_animated: bool | None = None
@@ -59,8 +59,8 @@ class DecodedImage(NamedTuple):
 def decode(data: bytes, max_pixels: int, side: int, steps: Preprocessing) -> DecodedImage:
     """The centre of the image as `side` x `side` RGB pixels; never raises for bad bytes.
 
-    The image is turned as its EXIF orientation says. Transparent parts become white. 16 bit values
-    become 8 bit values. More than `max_pixels` are never decoded.
+    The image is turned as its EXIF orientation says. Transparent parts become white. 16-bit values
+    become 8-bit values. More than `max_pixels` are never decoded.
     """
     found = DecodedImage()
     try:
@@ -77,7 +77,7 @@ def decode(data: bytes, max_pixels: int, side: int, steps: Preprocessing) -> Dec
                 return found.rejected(ImageError.UNSUPPORTED_PIXELS, text)
             return found._replace(pixels=np.asarray(_centre(rgb, side, steps)))
     except UnidentifiedImageError:
-        text = f"the bytes are none of {', '.join(_FORMATS)}"
+        text = f"the bytes are not one of {', '.join(_FORMATS)}"
         return found.rejected(ImageError.NOT_AN_IMAGE, text)
     except Image.DecompressionBombError as error:
         return found.rejected(ImageError.TOO_MANY_PIXELS, str(error))
@@ -98,7 +98,7 @@ def _rgb(image: Image.Image) -> Image.Image | None:
         values = np.array(image, np.int32)
         if values.min() < 0 or values.max() > _MAX_16_BIT:
             return None
-        values *= 255  # in place, because an image may fill the memory of a task
+        values *= 255  # converts in place: a copy of a large image may exceed the memory of a task
         values += _MAX_16_BIT // 2
         values //= _MAX_16_BIT
         return Image.fromarray(values.astype(np.uint8)).convert("RGB")
@@ -131,7 +131,7 @@ def shorter_side(side: int, steps: Preprocessing) -> int:
 
 
 def normalized(pixels: Pixels, steps: Preprocessing) -> npt.NDArray[np.float32]:
-    """Pixels [n, side, side, 3] as the numbers that a model expects, in the same layout."""
+    """Normalizes pixels [n, side, side, 3] for a model; the layout stays."""
     ordered = pixels[..., ::-1] if steps.channels == "bgr" else pixels
     values: npt.NDArray[np.float32] = ordered.astype(np.float32)
     values /= np.float32(255)

@@ -97,7 +97,7 @@ class ImageLoad:
         )
 
     def _waiting(self, files: Sequence[LakeFile], errors: ListedErrors) -> list[LakeFile]:
-        """The files without a row for what they are now."""
+        """The files whose current state has no row yet."""
         columns = ("file", "size", "modified_at", "model_hash", "settings_hash", "error_code")
         rows = self.lakehouse.read(self.source.table).select(*columns).collect()
         known = {row["file"]: tuple(row)[1:] for row in rows}
@@ -118,7 +118,7 @@ class ImageLoad:
         errors: ListedErrors,
         now: datetime,
     ) -> Counter[str]:
-        """Replaces the rows of some files in one commit; returns the counts of the new rows."""
+        """Replaces the rows of some files in one commit. Returns the counts of the new rows."""
         spec = image_table(self.source)
         rejected = [file for file in files if file.file in errors]
         fit = [file for file in files if file.file not in errors]
@@ -132,7 +132,7 @@ class ImageLoad:
             frame = frame.unionByName(self._embedded(fit))
         keys = [self._key(file, errors) for file in files]
         is_of_files = F.col("file").isin([file.file for file in files])
-        # A deleted file leaves its row, which goes when another file has the item.
+        # The row of a deleted file stays until another file has the same item_id.
         replaced = is_of_files | F.col(ITEM_ID).isin([key for key in keys if key is not None])
         rows = frame.withColumns(made_by).select(spec.column_names)
         self.lakehouse.replace_where(rows, spec, replaced)
@@ -142,12 +142,12 @@ class ImageLoad:
         if counts.total() != len(files):
             raise ReconciliationError(
                 f"{self.name}: {counts.total()} of {len(files)} files have a row in {spec.name}."
-                " Did files change while they were read? Run the job again."
+                " The files may have changed while they were read. Run the job again."
             )
         return counts
 
     def _key(self, file: LakeFile, errors: ListedErrors) -> str | None:
-        """The item of a file; None if it has none, or another file has the item."""
+        """The item_id of a file; None if the name has none, or if another file has the same one."""
         is_duplicate = errors.get(file.file, (None,))[0] is ImageError.DUPLICATE_KEY
         return None if is_duplicate else self.source.key_of(file_name(file.file))
 
@@ -179,7 +179,7 @@ class ImageLoad:
         return content.mapInArrow(EmbedTask(self.source, self.backbone), ROW)
 
     def _write_features(self, numbers: int) -> None:
-        """Replaces the features by those of all images of this model, if the table has changed."""
+        """If the table has changed, replaces the features by those of all images of this model."""
         lake, spec = self.lakehouse, image_features(self.source, numbers)
         version = lake.version(self.source.table)
         mark = {_SOURCE_VERSION: f"{version} {self.backbone.model_hash}"}

@@ -16,7 +16,7 @@ IMAGENET_SIZE = 224
 
 
 class Preprocessing(Params):
-    """What is done to an image before the model; the defaults are those of ImageNet's models."""
+    """The steps before the model; the defaults are those of ImageNet models."""
 
     resize: int | None = Field(None, ge=1, le=8192)
     """The length of the shorter side after resizing; null: 8/7 of `crop`, so 256 for 224."""
@@ -24,7 +24,7 @@ class Preprocessing(Params):
     """The side of the square that is cut from the centre; null: the input size of the model, or
     224 if it takes any size."""
     resampling: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bilinear"
-    """How pixels are resampled, as Pillow names it."""
+    """The resampling filter, by its name in Pillow."""
     channels: Literal["rgb", "bgr"] = "rgb"
     """The order of the colours that the model expects."""
     mean: PerChannel = (0.485, 0.456, 0.406)
@@ -80,7 +80,7 @@ class ImageSource(Params):
         try:
             groups = re.compile(pattern).groups
         except re.error as error:
-            raise ValueError(f"is no regular expression: {error}") from None
+            raise ValueError(f"is not a valid regular expression: {error}") from None
         if groups < 1:
             raise ValueError("has no group: put the part that is the item_id into parentheses")
         return pattern
@@ -88,7 +88,7 @@ class ImageSource(Params):
     @model_validator(mode="after")
     def _validate_tables(self) -> Self:
         if self.features_table == self.table:
-            raise ValueError("features_table must be another table than table")
+            raise ValueError("features_table must differ from table")
         return self
 
     def key_of(self, name: str) -> str | None:
@@ -108,7 +108,7 @@ class ImagesParams(Params):
     """The images that `embed_images` reads."""
 
     device: Settable[Literal["auto", "cpu", "cuda"]] = "auto"
-    """Where models run. auto, cuda: on the GPU if onnxruntime finds one, else on the CPU; the log
+    """Where models run. auto, cuda: on the GPU if onnxruntime finds a GPU, else on the CPU; the log
     says so."""
     batch_size: Settable[int] = Field(16, ge=1, le=1024)
     """Images per call of the model, unless the model has a fixed number."""

@@ -1,4 +1,4 @@
-"""What a task does with image files: bytes in, rows with embeddings or errors out."""
+"""The work of a task: turns the bytes of image files into rows with embeddings or errors."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

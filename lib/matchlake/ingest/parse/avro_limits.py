@@ -1,10 +1,10 @@
 """Limits on Avro values, which fastavro does not have.
 
-A value of a recursive schema can nest so deep that the process ends. A block of items without
+A value of a recursive schema can nest so deeply that the process crashes. A block of items without
 bytes, such as nulls, can fill the memory from a value of five bytes. So a value is checked before
 it is decoded: a walk over its bytes counts depth and items, and builds nothing.
 
-The walk is slow. The schema limits the depth of a value, and its number of items per byte. So only
+The walk is slow. The schema bounds the depth of a value, and its number of items per byte. So only
 a value that may exceed a limit is walked. With an ordinary schema that is a very large value.
 """
 
@@ -34,20 +34,20 @@ _FEWEST = {
 _LONG_BYTES = 10
 _LONG = 2**64 - 1
 _UNCOUNTED = 2**60
-"""From here on a number of items is not exact: types that hold each other double it per level."""
+"""Above this, the number of items is not exact: nested types double it per level."""
 
 
 @dataclass(eq=False)
 class _Node:
-    """A type of a schema. The bounds before `_measure` are those of a type within itself."""
+    """A type of a schema. Before `_measure`, the bounds are those of a recursive use."""
 
     kind: str
     inside: list["_Node"] = field(default_factory=list)
     size: int = 0
-    """The bytes of a fixed."""
+    """The size of a `fixed` type, in bytes."""
     is_measured: bool = False
     is_zero: bool = False
-    """Whether no value has a byte."""
+    """Whether values have no bytes."""
     fewest: int = 0
     """The fewest bytes of a value."""
     depth: float = math.inf
@@ -55,12 +55,12 @@ class _Node:
     items: int = 1
     """The number of items of a value whose arrays and maps are empty."""
     rate: float = math.inf
-    """The greatest number of further items per byte."""
+    """The maximum number of additional items per byte."""
     has_decimal: bool = False
 
     @cached_property
     def moving(self) -> list["_Node"]:
-        """The parts of a record that have bytes."""
+        """The fields of a record whose values have bytes."""
         return [each for each in self.inside if not each.is_zero]
 
     @cached_property
@@ -79,7 +79,7 @@ class AvroLimits:
         _measure(self._root)
 
     def rejection_of(self, raw: bytes) -> Rejection | None:
-        """The rejection of a value that exceeds a limit; also of one that ends too early."""
+        """The rejection of a value that exceeds a limit, or that ends too early."""
         if not self._may_exceed(len(raw)):
             return None
         try:
@@ -98,7 +98,7 @@ class AvroLimits:
 
 
 def _node(schema: Any, named: dict[str, _Node]) -> _Node:
-    """The node of a schema that fastavro has parsed; raises ValueError for any other."""
+    """The node of a schema that fastavro has parsed. Raises ValueError for an unknown type."""
     if isinstance(schema, list):
         return _Node("union", [_node(each, named) for each in schema])
     if isinstance(schema, str):
@@ -122,7 +122,7 @@ def _node(schema: Any, named: dict[str, _Node]) -> _Node:
 
 def _leaf(kind: str) -> _Node:
     if kind not in _FEWEST:
-        raise ValueError(f"{kind} is no type")
+        raise ValueError(f"{kind} is not a type")
     return _Node(kind, has_decimal=kind == "decimal")
 
 
@@ -219,7 +219,7 @@ class _Walk:
         index = self._long()
         if not 0 <= index < len(node.inside):
             raise _ExceededError(ErrorCode.MALFORMED_AVRO, f"a union has no branch {index}")
-        self._items -= 1  # a union is no item of its own
+        self._items -= 1  # a union does not count as an item
         return node.inside[index]
 
     def _long(self) -> int:
@@ -233,7 +233,7 @@ class _Walk:
             if byte < 128:  # noqa: PLR2004 - the last byte of a number has no high bit
                 number &= _LONG
                 return (number >> 1) ^ -(number & 1)
-        raise _ExceededError(ErrorCode.MALFORMED_AVRO, f"no whole number at byte {self._at}")
+        raise _ExceededError(ErrorCode.MALFORMED_AVRO, f"no integer at byte {self._at}")
 
     def _skip(self, size: int, *, is_decimal: bool = False) -> None:
         if not 0 <= size <= len(self._raw) - self._at:
@@ -252,7 +252,7 @@ class _Walk:
 
     def _count_without_bytes(self, count: int, item: _Node) -> None:
         if count > len(self._raw):
-            message = f"{count} items without bytes, in a value of {len(self._raw)} bytes"
+            message = f"{count} zero-byte items in a value of {len(self._raw)} bytes"
             raise _ExceededError(ErrorCode.TOO_MANY_ITEMS, message)
         self._count(count * item.items)
 

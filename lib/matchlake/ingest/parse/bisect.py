@@ -1,4 +1,4 @@
-"""Finds the few items that fail, among many that are cheap to try only together."""
+"""Finds the few items that fail, among many that are only cheap to try together."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Casts of numbers, and of texts to numbers. No digit is lost: what is not exact is refused."""
+"""Casts numbers, and strings to numbers. A value that would lose digits is refused."""
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ from matchlake.ingest.parse.safe_cast import (
 from matchlake.ingest.rejections import ErrorCode
 
 _EXACT = {pa.float16(): 2.0**11, pa.float32(): 2.0**24, pa.float64(): 2.0**53}
-"""The greatest number up to which each type has every whole number."""
+"""The largest number up to which each floating-point type represents every integer."""
 _WHOLE = {True: pa.decimal256(76, 0), False: pa.decimal128(38, 0)}
 _NO_DIGITS = r"[^0-9-]"
 
@@ -39,7 +39,7 @@ def integer_to_text(values: pa.Array, _column: ColumnParams) -> Converted:
 
 
 def float_to_integer(values: pa.Array, _column: ColumnParams) -> Converted:
-    """Whole numbers up to the greatest one that the type has exactly."""
+    """Integers up to the largest one that the type represents exactly."""
     wrong = _inexact(values)
     return without(values, wrong).cast(pa.int64()), [(ErrorCode.WRONG_TYPE, wrong)]
 
@@ -50,13 +50,13 @@ def float_to_double(values: pa.Array, _column: ColumnParams) -> Converted:
 
 
 def float_to_text(values: pa.Array, column: ColumnParams) -> Converted:
-    """The digits of a whole number that the type has exactly."""
+    """The digits of an integer that the type represents exactly."""
     integers, failures = float_to_integer(values, column)
     return integers.cast(pa.string()), failures
 
 
 def decimal_to_integer(values: pa.Array, _column: ColumnParams) -> Converted:
-    """Whole numbers with 64 bits."""
+    """Integers with 64 bits."""
     whole, wrong = _whole(values)
     integers, failed = safe_cast(whole, pa.int64())
     return integers, [(ErrorCode.WRONG_TYPE, wrong), (ErrorCode.OUT_OF_RANGE, failed)]
@@ -68,7 +68,7 @@ def decimal_to_double(values: pa.Array, _column: ColumnParams) -> Converted:
 
 
 def decimal_to_text(values: pa.Array, _column: ColumnParams) -> Converted:
-    """The digits of a whole number."""
+    """The digits of an integer."""
     whole, wrong = _whole(values)
     return whole.cast(pa.string()), [(ErrorCode.WRONG_TYPE, wrong)]
 
@@ -77,7 +77,7 @@ def text_to_integer(values: pa.Array, _column: ColumnParams) -> Converted:
     """Decimal digits with an optional minus."""
     if not any(pc.any(pc.match_substring(values, letter)).as_py() for letter in "xX"):
         return cast_or_wrong(values, pa.int64())
-    hexadecimal = mask_of(pc.match_substring_regex(values, _NO_DIGITS))  # Arrow reads 0x1F
+    hexadecimal = mask_of(pc.match_substring_regex(values, _NO_DIGITS))  # such as 0x1F
     integers, failed = safe_cast(without(values, hexadecimal), pa.int64())
     return integers, [(ErrorCode.WRONG_TYPE, failed | hexadecimal)]
 
@@ -109,7 +109,7 @@ def _inexact(values: pa.Array) -> Mask:
 
 
 def _whole(values: pa.Array) -> tuple[pa.Array, Mask]:
-    """The whole numbers among decimals, without digits after the point, and a mask of the rest."""
+    """The integers among decimals, without digits after the point, and a mask of the others."""
     is_wide = pa.types.is_decimal256(values.type)
     if not is_wide:
         values = values.cast(pa.decimal128(38, values.type.scale))

@@ -23,7 +23,7 @@ def bytes_to_text(values: pa.Array, _column: ColumnParams) -> Converted:
 
 
 def undecodable(values: pa.Array) -> Mask:
-    """The rows of texts and lists of texts with bytes that are not UTF-8; other types have none."""
+    """The rows of strings or lists of strings that are not UTF-8; none for other types."""
     failed = np.zeros(len(values), bool)
     is_list = pa.types.is_list(values.type)
     is_text = is_list or pa.types.is_string(values.type)
@@ -43,6 +43,6 @@ def undecodable(values: pa.Array) -> Mask:
 
 
 def _is_ascii(texts: pa.Array) -> bool:
-    """Whether no byte is above 127, which is much faster to see than that all is UTF-8."""
+    """Whether no byte is above 127: a much faster check than that of UTF-8."""
     data = texts.buffers()[2]
     return not data or bool(np.frombuffer(data, np.uint8).max() <= _MAX_ASCII)

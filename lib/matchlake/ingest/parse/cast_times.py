@@ -25,12 +25,12 @@ _FIRST, _LAST = -62_135_596_800, 253_402_300_799
 _DAY_SECONDS = 86_400
 _DAY = _DAY_SECONDS * 10**6
 _FINER = r"(:\d\d\.\d{6})\d+"
-"""Digits after the microseconds: some languages write nanoseconds."""
+"""Digits after the microseconds, because some languages write nanoseconds."""
 _HAS_ZONE = r"[T ]\d\d.*(Z|[+-]\d\d(:?\d\d)?)$"
 
 
 def text_to_instant(values: pa.Array, column: ColumnParams) -> Converted:
-    """ISO 8601 text, UTC without a zone; with `epoch` the text of a number since 1970."""
+    """ISO 8601 text, in UTC if it has no zone; with `epoch` the text of a number since 1970."""
     if column.epoch:
         return number_to_instant(values, column)
     try:

@@ -122,7 +122,7 @@ _USUAL: tuple[tuple[Callable[[pa.DataType], bool], pa.DataType], ...] = (
 
 
 def convert(values: pa.Array, column: ColumnParams) -> Converted:
-    """`values` in the type of the column, null where they fail, and the failures.
+    """Casts `values` to the type of the column: null where they fail, and the failures.
 
     An `int` is given with 64 bits, because its range is checked later. The result of a value does
     not depend on the other values.
@@ -141,7 +141,7 @@ def convert(values: pa.Array, column: ColumnParams) -> Converted:
 
 
 def kind_of(type_: pa.DataType) -> str:
-    """The kind of the values of a plain type; empty for those that become no declared type."""
+    """The kind of the values of a plain type; empty for a type that no column takes."""
     return next((kind for matches, kind in _KINDS if matches(type_)), "")
 
 
@@ -165,7 +165,7 @@ def _is_list(type_: pa.DataType) -> bool:
 
 
 def indices_among(rows: npt.ArrayLike, count: int) -> pa.Array:
-    """For each of `count` rows its index in `rows`; null for the other rows."""
+    """The index in `rows` of each of `count` rows; null for rows that are not in `rows`."""
     chosen = np.asarray(rows, np.int64)
     indices, absent = np.zeros(count, np.int64), np.ones(count, bool)
     indices[chosen], absent[chosen] = np.arange(len(chosen)), False

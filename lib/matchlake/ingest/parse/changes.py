@@ -30,20 +30,20 @@ ENVELOPE_PATHS = (
 """Where an envelope may hold a row."""
 _OP = "op"
 _UPSERTS, _DELETE = ("c", "u", "r"), ("d",)
-"""Debezium's operations with a row: create, update, and read for a snapshot; and without one."""
+"""Debezium's operations: create, update and read (of a snapshot); and delete."""
 
 
 class Part(NamedTuple):
     """Rows of a batch with the same operation, as a reader gives them."""
 
     rows: npt.NDArray[np.int64]
-    """Their places in the batch."""
+    """Their positions in the batch."""
     values: Mapping[str, pa.Array]
     """One value per row and column."""
     is_delete: bool
-    """Whether only the key columns count."""
+    """Whether the rows are deletes, which only need the key columns."""
     why_null: WhyNull
-    """Says for a place in the part and a column whether the field is missing or null."""
+    """Returns, for a position in the part and a column, whether the field is missing or null."""
 
 
 def checked_changes(
@@ -194,7 +194,7 @@ class Envelope:
 def _unknown(op: str | None) -> Rejection:
     if op is None:
         return Rejection(ErrorCode.MISSING_FIELD, "op: is required in an envelope of Debezium")
-    return Rejection(ErrorCode.NOT_ALLOWED, f"op: {op!r} is none of c, u, r, d")
+    return Rejection(ErrorCode.NOT_ALLOWED, f"op: {op!r} is not one of c, u, r, d")
 
 
 def _mask(flags: pa.Array) -> Mask:

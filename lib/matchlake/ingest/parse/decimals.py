@@ -18,7 +18,7 @@ _MOST_DIGITS, _WIDEST = 76, 2**255
 
 
 class DecimalTypes(dict[str, pa.DataType]):
-    """Arrow's types by the declared type; that of `decimal(p,s)` is made when it is asked for."""
+    """Arrow's types by the declared type. The type of a `decimal(p,s)` is made on first use."""
 
     def __missing__(self, declared: str) -> pa.DataType:
         """The type of a decimal; raises KeyError for any other type."""

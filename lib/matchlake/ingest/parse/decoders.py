@@ -68,8 +68,8 @@ def confluent_decoder(
 ) -> Decoder:
     """Reads a zero byte, four bytes with the id of a schema in a registry, and Avro.
 
-    Fetches each schema once. The decoder raises SourceError if the registry does not answer,
-    because this is not an error of the record.
+    Fetches each schema once. The decoder raises SourceError if the registry fails, which is not an
+    error of the record.
     """
     registry = SchemaRegistry(options)
     decoders: dict[int, Decoder | Rejection] = {}
@@ -84,7 +84,7 @@ def confluent_decoder(
             )
         if number not in decoders:
             found = _registered(registry, number, limits)
-            if found is registry.exhausted:  # not kept: there may be a million such ids
+            if found is registry.exhausted:  # not cached: there may be a million such ids
                 return registry.exhausted
             decoders[number] = found
         decoder = decoders[number]
@@ -152,7 +152,7 @@ def _avro(schema: Any, raw: bytes) -> Record | Rejection:
 
 
 def _registered(registry: SchemaRegistry, number: int, limits: Limits) -> Decoder | Rejection:
-    """The decoder of the schema, or the rejection of all values that name it."""
+    """The decoder of a schema, or the rejection of all values that name the schema."""
     schema = registry.schema(number)
     if isinstance(schema, Rejection):
         return schema
@@ -196,7 +196,8 @@ class _Fields:
         self._count(len(message.DESCRIPTOR.fields) + len(unknown))
         for descriptor in message.DESCRIPTOR.fields:
             value = getattr(message, descriptor.name)
-            # By the value: the versions of Protobuf mark a repeated field in different ways.
+            # Tests the type of the value: the versions of Protobuf mark repeated fields
+            # differently.
             if isinstance(value, MutableSequence | Mapping) and not isinstance(value, Message):
                 record[descriptor.name] = self._several(descriptor, value)
             elif descriptor.has_presence and not message.HasField(descriptor.name):
@@ -226,8 +227,8 @@ class _Fields:
         if descriptor.type != FieldDescriptor.TYPE_MESSAGE:
             return value
         if descriptor.message_type.full_name == "google.protobuf.Timestamp":
-            # Times have microseconds, as in tables. A year that Python cannot hold becomes a text,
-            # and the check of the column rejects it.
+            # Times have microseconds, as in tables. A year that Python cannot hold becomes a
+            # string, and the check of the column rejects it.
             try:
                 return value.ToDatetime(tzinfo=dt.UTC)
             except (ValueError, OverflowError):

@@ -40,7 +40,7 @@ class ConfluentAvroOptions(Params):
     registry_timeout_seconds: float = Field(10.0, gt=0)
     """Seconds to wait for an answer of the registry before the batch fails."""
     max_unknown_schemas: int = Field(100, ge=1)
-    """The number of ids per task that the registry is asked for in vain. After that, values with
+    """The maximum number of unusable schema ids per task. After that, values with
     other ids are quarantined without a request."""
 
     @field_validator("registry")
@@ -64,7 +64,7 @@ class ProtobufOptions(Params):
 
 
 class Format(NamedTuple):
-    """One way to write the values of a stream."""
+    """A format of the values of a stream."""
 
     options: type[Params]
     """The class of `format_options`."""
@@ -76,7 +76,7 @@ class Format(NamedTuple):
     positional: bool = False
     """Whether a value holds the columns as texts in their order, and no names."""
     text_length_factor: int | None = None
-    """The length before a text is this multiple of its bytes; None: texts have no length."""
+    """The length prefix of a string is this multiple of its bytes; None: there is no prefix."""
     names_schema: bool = False
     """Whether a value begins with the id of its schema in a registry."""
 

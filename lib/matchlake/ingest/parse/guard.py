@@ -1,6 +1,6 @@
 """Finds the values that end the process that decodes them, by decoding them in child processes.
 
-A crash of a decoder, such as a segmentation fault or a lack of memory, is no exception: it ends
+A crash of a decoder, such as a segmentation fault or a lack of memory, is not an exception: it ends
 the process, and with it the task and the batch.
 """
 
@@ -41,20 +41,20 @@ def killers(values: pa.Array, decode: Callable[[pa.Array], object]) -> list[int]
 
 
 def _survives(decode: Callable[[pa.Array], object], values: pa.Array) -> bool:
-    """Whether a child process decodes the values to the end. An exception counts as an end."""
+    """Whether a child process survives decoding the values. It also survives an exception."""
     child = os.fork()
     if not child:
         try:
             _expect_the_end()
             decode(values)
         finally:
-            os._exit(0)  # without the exit handlers of the parent
+            os._exit(0)  # skips the exit handlers of the parent
     _, status = os.waitpid(child, 0)
     return os.WIFEXITED(status)
 
 
 def _expect_the_end() -> None:
-    """Writes no core file and no trace; without memory, Linux ends this process first."""
+    """Turns off core files and traces. If memory runs out, Linux ends this process first."""
     faulthandler.disable()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):

@@ -38,7 +38,7 @@ _SPACE = b" \t\r\n"
 _NOT_A_NUMBER = re.compile(rb"[:,\[\-]\s*(?:NaN|Inf)")
 _AT_ONCE = 64 * 2**20
 _MANY = 16
-"""Above this fraction of failed values, 1 in 16, the others are read one by one."""
+"""If more than 1 in 16 values fail, the other values are read one by one."""
 _READ_AS = {
     "int": pa.int64(),
     "timestamp": pa.string(),
@@ -65,7 +65,7 @@ class JsonReader:
     def read(self, lines: pa.Array) -> tuple[dict[str, pa.Array], dict[int, Rejection]]:
         """The columns in the types of JSON, and the rejections by row.
 
-        Texts and times are strings, integers have 64 bits. A missing field is null, and so is
+        Strings and times are strings, integers have 64 bits. A missing field is null, and so is
         every field of a row with a rejection.
 
         Args:
@@ -123,9 +123,9 @@ class JsonReader:
         integers: frozenset[str],
         rejections: dict[int, Rejection],
     ) -> Iterable[_Piece]:
-        """Reads values that Python accepts; bisects to those that Arrow rejects nonetheless.
+        """Reads values that Python accepts. Bisects to find values that Arrow still rejects.
 
-        After too many of them it reads single values, which is faster than halves then.
+        After too many rejections it reads single values, which is then faster than bisection.
         """
         waiting, failed, many = [rows], 0, len(rows) // _MANY
         while waiting:
@@ -245,7 +245,7 @@ def _value(line: bytes | None) -> bytes | None:
 
 
 def _may_have_nan(text: bytes) -> bool:
-    """Searches for one letter first, which is thirty times as fast as a word."""
+    """Searches for one letter first: this is thirty times as fast as a search for a word."""
     return (b"N" in text and b"NaN" in text) or (b"I" in text and b"Inf" in text)
 
 

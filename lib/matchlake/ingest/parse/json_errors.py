@@ -59,7 +59,7 @@ def _no_constant(name: str) -> Any:
 
 
 class _Decoder:
-    """Python's decoder, which notes what Arrow rejects anywhere in a value, and Python does not."""
+    """Python's decoder; notes what Arrow rejects anywhere in a value and Python accepts."""
 
     def __init__(self) -> None:
         self._decoder = json.JSONDecoder(
@@ -75,7 +75,7 @@ class _Decoder:
         """The value; raises ValueError or RecursionError."""
         self.too_large = None
         text = raw.decode()
-        try:  # without the search for white space, in half the time
+        try:  # skips the search for white space: takes half the time
             value, end = self._decoder.scan_once(text, 0)  # type: ignore[attr-defined]
         except StopIteration:
             return self._decoder.decode(text)
@@ -88,7 +88,7 @@ class _Decoder:
         return _Fraction(text)
 
     def _note_exponent(self, text: str, fraction: str, exponent: str) -> None:
-        """Notes what Arrow rejects for sure: it adds up to about 20 digits of the fraction."""
+        """Notes an exponent that Arrow rejects. Arrow adds about 20 digits of it at most."""
         zeros = len(fraction) - len(fraction.lstrip("0"))
         digits = min(len(fraction), zeros + _DIGITS)
         exponent = exponent.lstrip("0")
@@ -186,7 +186,7 @@ class JsonValidator:
         except RecursionError:
             record = {}
         if _has_half_a_pair(raw):
-            return Rejection(ErrorCode.MALFORMED_JSON, "a text holds half of a surrogate pair")
+            return Rejection(ErrorCode.MALFORMED_JSON, "a string holds half of a surrogate pair")
         return record
 
 
@@ -239,7 +239,7 @@ def _wrong_kind(value: Any, kind: str) -> Wrong:
             fits = actual is str or (kind == "string" and actual is _Digits and _is_int64(value))
         case "int" | "bigint":
             if actual is _Digits and not _is_int64(value):
-                return ErrorCode.OUT_OF_RANGE, f"{_shown(value)} is no 64-bit integer"
+                return ErrorCode.OUT_OF_RANGE, f"{_shown(value)} is not a 64-bit integer"
             fits = actual is _Digits
         case "double":
             if actual in (_Digits, _Fraction) and float(value) in (float("inf"), float("-inf")):

@@ -11,6 +11,6 @@ class Limits(Params):
     max_value_bytes: int | None = Field(10_000_000, ge=1)
     """The largest size of a value, in bytes; null: no limit."""
     max_depth: int = Field(100, ge=1, le=200)
-    """The greatest number of records, arrays and maps of an Avro value within each other."""
+    """The maximum depth of nested records, arrays and maps in an Avro value."""
     max_items: int = Field(1_000_000, ge=1)
     """The largest number of fields and items in an Avro or Protobuf value, nested ones included."""

@@ -24,7 +24,7 @@ class KeyReader:
     def __init__(self, json_reader: Reader, columns: Columns) -> None:
         self._reader = json_reader
         self._columns = columns
-        # As texts, fractions keep their digits; but a double is no text.
+        # As strings, fractions keep their digits; but a double does not become a string.
         doubles = any(column.type == "double" for column in columns.values())
         self._fraction: Callable[[str], float | str] = float if doubles else str
         self.rescued = {}
@@ -44,7 +44,7 @@ class KeyReader:
         try:
             text = raw.decode()
             value = json.loads(text, parse_float=self._fraction)
-        except (ValueError, RecursionError):  # no JSON, or no UTF-8
+        except (ValueError, RecursionError):  # not JSON, or not UTF-8
             value = None
         if isinstance(value, dict) and set(value) == _WRAPPED:
             return json.dumps(value["payload"]).encode() + b"\n"

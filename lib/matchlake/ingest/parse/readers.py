@@ -77,7 +77,7 @@ def _decode_json(raw: bytes) -> Record | Rejection:
     except (ValueError, RecursionError) as error:
         return Rejection(ErrorCode.MALFORMED_JSON, str(error))
     is_object = isinstance(value, dict)
-    return value if is_object else Rejection(ErrorCode.NOT_AN_OBJECT, "the value is no object")
+    return value if is_object else Rejection(ErrorCode.NOT_AN_OBJECT, "the value is not an object")
 
 
 class _BatchJsonReader:

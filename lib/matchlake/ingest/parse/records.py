@@ -107,7 +107,7 @@ class RecordReader:
 
 
 def undeclared_fields(record: Record, tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a record that are no source of a declared column."""
+    """The fields of a record that no declared column reads."""
     more: dict[str, Any] = {}
     for key, value in record.items():
         if key not in tree:
@@ -145,13 +145,13 @@ def _as_declared(value: Any, column: ColumnParams) -> Any:
     if value is None:
         return None
     if column.type in ("int", "bigint") and _whole(value) and value not in _INT64:
-        return Rejection(ErrorCode.OUT_OF_RANGE, f"{value} is no 64-bit integer")
+        return Rejection(ErrorCode.OUT_OF_RANGE, f"{value} is not a 64-bit integer")
     if digits := decimal_digits(column.type):
         cast: Any = exact_decimal(value, *digits)
     else:
         cast = _AS[column.type](value) if not column.epoch else _instant(value, column.epoch)
     if cast is None:
-        return Rejection(ErrorCode.WRONG_TYPE, f"{_shown(value)} is no {column.type}")
+        return Rejection(ErrorCode.WRONG_TYPE, f"{_shown(value)} is not a valid {column.type}")
     return cast
 
 

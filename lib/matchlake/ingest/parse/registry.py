@@ -12,20 +12,20 @@ from matchlake.ingest.rejections import ErrorCode, Rejection
 _NOT_FOUND = 404
 _MAX_BYTES = 2**20
 _MAX_NESTING = 200
-"""The greatest number of JSON objects and arrays of a schema within each other."""
+"""The maximum depth of nested JSON objects and arrays in a schema."""
 _PARSED = "__fastavro_parsed"
-"""With it, fastavro does not check a schema."""
+"""A key that makes fastavro skip the check of a schema."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Makes a redirect an error: another host is no registry."""
+    """Makes a redirect an error: requests go to the declared registry only."""
 
     def redirect_request(self, *_: Any) -> None:
         """Follows no redirect."""
 
 
 class SchemaRegistry:
-    """Fetches schemas; gives up after too many ids without a usable schema."""
+    """Fetches schemas. Stops after too many ids without a usable schema."""
 
     def __init__(self, options: ConfluentAvroOptions) -> None:
         self._options = options
@@ -37,12 +37,12 @@ class SchemaRegistry:
             f"not requested: {most} other ids of the same task have no usable schema; "
             "max_unknown_schemas limits them",
         )
-        """The rejection of all values whose schema is not requested any more."""
+        """The rejection of values whose schema is no longer requested."""
 
     def schema(self, number: int) -> Any:
         """The JSON of an Avro schema, or the rejection of all values that name it.
 
-        Raises SourceError if the registry does not answer: that is no error of the record.
+        Raises SourceError if the registry gives no usable response: the record may be correct.
         """
         if self._unusable >= self._options.max_unknown_schemas:
             return self.exhausted
@@ -70,11 +70,12 @@ class SchemaRegistry:
         except urllib.error.HTTPError as error:
             if error.code == _NOT_FOUND:
                 raise _UnusableError(f"the registry has no schema {number}") from None
-            raise SourceError(f"The schema registry answers {error.code} to {address}.") from error
+            reason = f"answered with HTTP status {error.code}"
+            raise SourceError(f"The schema registry at {address} {reason}.") from error
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise SourceError(
-                f"The schema registry does not answer at {address}: {error}. Nothing of the batch "
-                "was written; the next run reads it again."
+                f"The schema registry at {address} gave no usable response: {error}. "
+                "Nothing of the batch was written; the next run reads it again."
             ) from error
         if kind != "AVRO":
             raise _UnusableError(f"schema {number} is {kind}, not AVRO")
@@ -89,7 +90,7 @@ def _parsed(text: Any, number: int) -> Any:
     try:
         schema = json.loads(text)
     except (ValueError, TypeError, RecursionError) as error:
-        raise _UnusableError(f"schema {number} is no JSON: {error}") from None
+        raise _UnusableError(f"schema {number} is not JSON: {error}") from None
     waiting = [(schema, 1)]
     while waiting:
         node, depth = waiting.pop()

@@ -1,4 +1,4 @@
-"""Casts in which a value that fails becomes null and is reported, whatever the other values are."""
+"""Casts values one by one in effect: a value that fails becomes null and is reported."""
 
 import numpy as np
 import numpy.typing as npt

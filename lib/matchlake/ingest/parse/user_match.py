@@ -1,9 +1,9 @@
-"""Finds users in the bytes of quarantined records and rows. Their declared columns are null.
+"""Finds users in the bytes of quarantined records and rows, whose declared columns are null.
 
 A record that can be read names the user if one of its user columns holds the id. A record that
 cannot be read, or that holds the id elsewhere, only mentions the user: `42` may be an age.
 
-The functions here run in Python on executors, so that no plan and no history shows the id. Their
+The functions run in Python on executors, so that no plan and no history shows the id. Their
 time grows linearly with the length of a text.
 """
 
@@ -46,7 +46,7 @@ def names_user(paths: Sequence[Path], user: str) -> Callable[[Mapping[str, Any]]
 
 
 def _at(record: Any, path: Path) -> str | None:
-    """The value at the path as text; None without one."""
+    """The value at the path as text; None if there is no value."""
     for name in path:
         record = record.get(name) if isinstance(record, Mapping) else None
     return None if record is None else str(record)

@@ -19,13 +19,13 @@ _SHOWN = 60
 _INT = (-(2**31), 2**31 - 1)
 _NUMBERS = ("integer", "decimal", "floating point")
 _HINTS = {
-    "double": ": it has whole numbers up to 2^53",
-    "string": ": only an exact whole number becomes text",
+    "double": ": it has integers up to 2^53",
+    "string": ": only an exact integer becomes text",
     "timestamp": ": a number is a time only if the column declares `epoch`",
 }
 
 WhyNull = Callable[[int, str], ErrorCode]
-"""Says for a row and a column without a value whether the field is missing or null."""
+"""Returns, for a row and a column without a value, whether the field is missing or null."""
 
 
 def check_columns(
@@ -94,7 +94,7 @@ class _Checks:
                 self._add(row, code, f"{self._shown(row)} {self._fault(code)}")
         values = self._without_nan(values)
         if column.type == "double":
-            for row in self._new(mask_of(pc.is_inf(values))):  # as JSON readers say it
+            for row in self._new(mask_of(pc.is_inf(values))):  # same words as for JSON
                 self._add(row, ErrorCode.OUT_OF_RANGE, "outside the range of a double")
         if column.type == "int":
             self._check_range(values, *_INT)
@@ -104,7 +104,7 @@ class _Checks:
             allowed = pc.is_in(values, pa.array(column.one_of, ARROW["string"]))
             for row in self._new(mask_of(pc.and_(values.is_valid(), pc.invert(allowed)))):
                 listed = ", ".join(column.one_of)
-                self._add(row, ErrorCode.NOT_ALLOWED, f"{self._shown(row)} is none of {listed}")
+                self._add(row, ErrorCode.NOT_ALLOWED, f"{self._shown(row)} is not one of {listed}")
         return values
 
     def _without_nan(self, values: pa.Array) -> pa.Array:
@@ -121,12 +121,12 @@ class _Checks:
         """What is wrong with a value that cannot be converted."""
         kind = self._column.type
         if code == ErrorCode.INVALID_UTF8:
-            return "is no UTF-8 text"
+            return "is not UTF-8 text"
         if code == ErrorCode.OUT_OF_RANGE:
             return f"is outside the range of a {kind}"
         if kind_of(self._found.type) in _NUMBERS and not self._column.epoch:
-            return f"is no {kind}{_HINTS.get(kind, '')}"
-        return f"is no {kind}"
+            return f"is not a valid {kind}{_HINTS.get(kind, '')}"
+        return f"is not a valid {kind}"
 
     def _check_range(self, values: pa.Array, min_: float | None, max_: float | None) -> None:
         if min_ is not None:
@@ -149,7 +149,7 @@ class _Checks:
 
 
 def _text_of(one: pa.Array) -> str:
-    """The value of an array of one, for a message; Python lacks some values that Arrow has."""
+    """The only value of an array, as text for a message. Python lacks some values of Arrow."""
     try:
         value = one[0].as_py()
     except (ValueError, OverflowError, pa.ArrowException):
@@ -160,5 +160,5 @@ def _text_of(one: pa.Array) -> str:
 
 
 def _bound(bound: float, kind: pa.DataType) -> pa.Scalar:
-    """The bound in the type of the values; a decimal has the digits that conf gives it."""
+    """The bound in the type of the values. A decimal keeps the digits that conf gives."""
     return pa.scalar(Decimal(repr(bound)) if pa.types.is_decimal(kind) else bound, kind)

@@ -1,4 +1,4 @@
-"""The batch log: enters each batch, and checks that the table accounts for every offset."""
+"""The batch log: records each batch, and checks that the table accounts for every offset."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -59,7 +59,7 @@ class ReconciliationReport(NamedTuple):
     """The result of a reconciliation."""
 
     entered: Counts
-    """The counts of the batches that it entered in the batch log."""
+    """The counts of the batches that it added to the batch log."""
     total: Counts
     """The counts of all batches of the stream."""
 
@@ -74,7 +74,7 @@ class BatchLog:
     lakehouse: Lakehouse = field(repr=False)
 
     def prepare(self) -> None:
-        """Creates the table, or adds new columns; raises TableError for another shape."""
+        """Creates the table, or adds new columns. Raises TableError if it has other columns."""
         self.lakehouse.create(batch_log_table(self.table), add_columns=True)
 
     def rows(self) -> DataFrame:
@@ -82,12 +82,12 @@ class BatchLog:
         return self.lakehouse.read(self.table).where(F.col("stream") == self.name)
 
     def update(self, find_causes: FindCauses, *, rebuild: bool = False) -> Counts:
-        """Enters the batches that are in the history of the table and not in the log.
+        """Adds the batches that are in the history of the table and not in the log.
 
-        With `rebuild` it enters all batches again. Known gaps stay. Offsets without a row and
+        With `rebuild` it adds all batches again. Known gaps stay. Offsets without a row and
         without a gap are checked again each time. `find_causes` is called for offsets that a batch
-        never wrote. It is not called for rows that a batch wrote and that are gone: the broker may
-        have removed those, too. A second call changes nothing.
+        never wrote. It is not called for rows that a batch wrote and that were lost: the broker may
+        have removed these records, too. A second call changes nothing.
 
         Raises:
             ReconciliationError: a batch lacks rows, and `find_causes` has no cause; or a batch
@@ -103,12 +103,12 @@ class BatchLog:
         return self._write(list(self._entries(self._recounted(among(batches))).values()), no_cause)
 
     def accept_losses(self) -> Counts:
-        """Enters all rows that are missing now as accepted gaps."""
+        """Records all rows that are missing now as accepted gaps."""
         lost = self._entries(self._recounted().where(differs()))
         return self._write(list(lost.values()), accept_all)
 
     def accept_unwritten(self, restart: Commit, unwritten: Ranges) -> None:
-        """Enters ranges that were read, but are in no batch of the table, as accepted gaps.
+        """Records ranges that were read, but are in no batch of the table, as accepted gaps.
 
         They become one batch after those of the checkpoint that read them. Ranges that the log
         has already are left out, so a second call changes nothing. `restart` is the commit that
@@ -132,7 +132,7 @@ class BatchLog:
         self._write(entries, no_cause)
 
     def forget(self, checkpoint: int, batch: int) -> None:
-        """Deletes `batch` and all later ones from the batch log; their rows are deleted already."""
+        """Deletes `batch` and all later batches from the log. Their rows are already deleted."""
         self.lakehouse.spark.sql(
             f"DELETE FROM {self.lakehouse.name(self.table)} WHERE stream = {quote_text(self.name)}"
             f" AND checkpoint_id = {checkpoint:d} AND batch_id >= {batch:d}"
@@ -143,9 +143,9 @@ class BatchLog:
     ) -> ReconciliationReport:
         """Checks that every offset in the log has one row, or lies in a gap with a known cause.
 
-        A row is valid, quarantined or erased. With `find_causes` it first enters new batches, as
-        `update` does, and checks the table as of that moment: what a running stream commits later
-        is left out. One pass over the table counts each row once.
+        A row is valid, quarantined or erased. With `find_causes` it first adds new batches, as
+        `update` does, and checks that version of the table: commits that a running stream makes
+        later are left out. One pass over the table counts each row once.
 
         Raises:
             ReconciliationError: an offset is not accounted for; the message names the ranges.
@@ -195,24 +195,24 @@ class BatchLog:
             different = both.where(is_checked & differs()).orderBy(*BY).limit(_SHOWN).collect()
             messages = [problem for row in different for problem in self._differences(row)]
             messages += self._unlinked()
-            if messages:  # empty: another run has logged the missing batches meanwhile
+            if messages:  # empty if another run has logged the missing batches meanwhile
                 raise self._error(messages)
         return Counts(*(int(number or 0) for number in totals))
 
     def _unlinked(self) -> list[str]:
-        """The batches that do not begin where the previous one ended, in words."""
+        """Messages for the batches that do not begin where the previous one ended."""
         rows = linked(self.rows()).where(is_unlinked()).orderBy(*BY).limit(_SHOWN).collect()
         return [unlinked_message(row) for row in rows]
 
     def _still_unlinked(self) -> bool:
-        """Whether batches do not link up; if so, deletes what a stale run has entered."""
+        """If batches do not link up, deletes those of stale runs. Returns whether some are left."""
         unlinked = bool(self._unlinked())
         if unlinked:
             self._forget_superseded()
         return unlinked
 
     def _forget_superseded(self) -> None:
-        """Deletes superseded batches: a stale run may have entered them after the restart."""
+        """Deletes superseded batches: a stale run may have added them after the restart."""
         for commit in commits(self.lakehouse.spark, self.lakehouse.name(self.stream.table)):
             if commit.metadata.get("stream") == self.name:
                 for checkpoint, batch in commit.superseded_batches.items():
@@ -226,7 +226,7 @@ class BatchLog:
         rebuild: bool,
         version: int | None = None,
     ) -> tuple[Counts, CountedBatches | None]:
-        """Enters the commits up to `version`; returns their counts, and what it has counted."""
+        """Adds the commits up to `version`. Returns their counts, and the counted batches."""
         last, unsettled, _ = before
         new = list(takewhile(lambda at: rebuild or batch_of(at) != last, self._batches(version)))
         if rebuild:
@@ -333,7 +333,7 @@ class BatchLog:
         return rule_counts(rows.where(among(batches)), BY)
 
     def _settle(self, entry: Entry, find_causes: FindCauses) -> list[str]:
-        """Enters missing ranges with a cause as gaps; returns the problems that remain."""
+        """Records missing ranges with a cause as gaps. Returns the remaining problems."""
         gaps = entry["gaps"] = [tuple(gap) for gap in entry["gaps"]]
         first, end, read = entry["first_offset"], entry["end_offset"], entry["read"]
         inside = not read or (entry["lowest"] >= first and entry["highest"] < end)
@@ -358,7 +358,7 @@ class BatchLog:
         return compared(entered, self._counted(rows), COUNTED)
 
     def _entries(self, both: DataFrame) -> dict[Key, Entry]:
-        """The entries of compared rows that are in the log, with their present counts."""
+        """The entries of compared rows that are in the log, with their current counts."""
         rows = both.where("stream IS NOT NULL").collect()
         return {tuple(row[name] for name in BY): self._entry(row) for row in rows}
 

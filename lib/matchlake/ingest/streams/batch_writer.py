@@ -1,4 +1,4 @@
-"""Writes one micro-batch into its bronze table, in one commit with the offsets of the batch."""
+"""Writes a micro-batch into its bronze table, in one commit with the offsets of the batch."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ from matchlake.ingest.streams.checkpoint import Checkpoint, Ranges
 from matchlake.ingest.streams.commits import FENCE, INGEST, Commit, commits, transaction_id
 from matchlake.ingest.streams.erased_records import ErasedRecords
 from matchlake.ingest.streams.messages import parse_messages
-from matchlake.ingest.streams.odd_times import OneByOne, is_overflow
+from matchlake.ingest.streams.odd_times import KafkaPythonReader, is_overflow
 from matchlake.ingest.streams.query_errors import is_lost_worker
 from matchlake.ingest.streams.stream_rules import require_obeyed
 
@@ -52,8 +52,8 @@ class BatchWriter:
     """The first batch after the start, if the table has no batch of the generation."""
     erased: ErasedRecords | None = None
     """Empties the records of erased users."""
-    one_by_one: OneByOne | None = None
-    """Reads a batch that Spark's Kafka source cannot read."""
+    kafka_python: KafkaPythonReader | None = None
+    """Reads a batch that Spark's Kafka source cannot read, with kafka-python."""
     _first_id: list[int] = field(default_factory=list, repr=False)
     """The first id of the checkpoint, if it had none at the start."""
 
@@ -66,7 +66,7 @@ class BatchWriter:
 
         Raises:
             CheckpointMismatchError: the table was changed or has another writer; this is a stale
-                run; the batch does not begin where the previous one ended; Delta did not take the
+                run; the batch does not begin where the previous one ended; Delta skipped the
                 previous one; or the checkpoint was removed or replaced.
             InputError: too many records of the batch are quarantined, or one breaks a rule with the
                 action `fail`. None of them was written.
@@ -88,14 +88,14 @@ class BatchWriter:
         try:
             self.write_messages(messages, metadata)
         except (PySparkException, Py4JError) as error:
-            if not (self.one_by_one and is_overflow(error)):
+            if not (self.kafka_python and is_overflow(error)):
                 raise
-            text = "%s: batch %d has a timestamp that no table can hold; it is read one by one"
+            text = "%s: batch %d has a timestamp that no table can hold: read with kafka-python"
             _log.warning(text, self._name, batch)
-            self.write_messages(self.one_by_one.read(messages, plan), metadata)
+            self.write_messages(self.kafka_python.read(messages, plan), metadata)
 
     def require_own(self, checkpoint: Checkpoint) -> int:
-        """The id of the checkpoint; raises CheckpointMismatchError if it has changed."""
+        """The id of the checkpoint. Raises CheckpointMismatchError if it has changed."""
         present, known = checkpoint.id(), self.checkpoint_id
         if present is None:
             raise CheckpointMismatchError(
@@ -114,7 +114,7 @@ class BatchWriter:
         return present
 
     def require_undisturbed(self, spark: SparkSession, own: int) -> tuple[int, Commit | None]:
-        """Checks the commits since the last check; returns the newest version, and the last batch.
+        """Checks the commits since the last check. Returns the newest version, and the last batch.
 
         The check begins before the newest commit of the stream, because another commit may have
         come between the check of that batch and its write. The last batch is the newest commit of
@@ -134,7 +134,7 @@ class BatchWriter:
         return newest, last
 
     def is_next(self, last: Commit | None, own: int, batch: int, plan: Ranges) -> bool:
-        """Whether the batch comes next after the `last` commit; false if that commit is the batch.
+        """Whether the batch follows the `last` commit; false if that commit is the batch itself.
 
         Spark repeats a batch if a run was killed before it marked the batch as done. Raises
         CheckpointMismatchError for any other batch.
@@ -148,7 +148,7 @@ class BatchWriter:
         elif last.batch == batch:
             if last.metadata["checkpoint"] == own and last.offsets == plan:
                 return False
-            problem = f"version {last.version} is batch {batch} already, with other offsets"
+            problem = f"version {last.version} already is batch {batch}, with other offsets"
         elif batch != (0 if last.batch is None else last.batch + 1):
             problem = _out_of_order(last, batch)
         else:
@@ -194,14 +194,14 @@ class BatchWriter:
         for commit in newer:
             self._require_not_stale(commit)
         raise CheckpointMismatchError(
-            f"{self._name}: Delta did not take batch {done} of checkpoint generation "
+            f"{self._name}: Delta skipped batch {done} of checkpoint generation "
             f"{self.generation}: {self.table} has another batch of that number or a later one. "
             "Another run of this stream is or was active. Wait until it ends, then run the job "
             "again. Its message lists the recovery options."
         )
 
     def require_few_quarantined(self, rows: DataFrame, batch: int) -> None:
-        """Raises InputError above the limit of the stream; a limit costs one read of the batch."""
+        """Raises InputError above the limit of the stream. A limit costs one more read."""
         limit = self.stream.max_quarantined_fraction
         if limit is None:
             return
@@ -220,9 +220,9 @@ class BatchWriter:
     def write_messages(self, messages: DataFrame, metadata: Mapping[str, Any]) -> None:
         """Parses the messages of a batch and appends them in one commit with the metadata.
 
-        If a Python process ends meanwhile, it tries again. If one ends again, it decodes the values
-        guarded: records that end the process are quarantined. A failed try writes nothing; if only
-        its answer was lost, Delta takes no second commit of the batch.
+        If a Python process crashes meanwhile, it tries again. After a second crash it decodes the
+        values in child processes: records that crash them are quarantined. A failed try writes
+        nothing; if only the response was lost, Delta skips the second commit of the batch.
         """
         for guarded in (False, False, True):
             rows = parse_messages(
@@ -305,17 +305,17 @@ class BatchWriter:
 
 
 def _out_of_order(last: Commit, batch: int) -> str:
-    """A text for the message: the newest batch, and why the next one does not follow it."""
+    """A part of the message: the newest batch, and why the next batch does not follow it."""
     if last.batch is None:
         return f"version {last.version} began the generation, and batch 0 comes next"
     known = f"version {last.version} is batch {last.batch}"
     if last.batch > batch:
         return f"{known}: another run of this stream is active"
-    return f"{known}, so Delta did not take batch {batch - 1}"
+    return f"{known}, so Delta skipped batch {batch - 1}"
 
 
 def _not_contiguous(last: Commit, plan: Ranges) -> str | None:
-    """The first partition that does not begin where the `last` commit ended, in words."""
+    """A message for the first partition that does not begin where the `last` commit ended."""
     ends = {part: end for part, (_, end) in last.offsets.items()}
     if last.batch is None and not ends:
         return None  # the generation began at the broker's earliest offsets

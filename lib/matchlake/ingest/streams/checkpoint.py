@@ -21,7 +21,7 @@ def checkpoint_id(query: str) -> int:
     """The id of a checkpoint in tables: the first 15 hexadecimal digits of the id of the query.
 
     Every row has it. A number of 8 bytes is written and grouped in a fraction of the time of a
-    text with 36 characters.
+    string of 36 characters.
     """
     return int(query.replace("-", "")[:15], 16)
 
@@ -30,7 +30,7 @@ def checkpoint_id(query: str) -> int:
 class Checkpoint:
     """The checkpoint folder of a stream, on local or remote storage.
 
-    Each checkpoint generation of a stream has its own folder, which is never used again. So a
+    Each checkpoint generation of a stream has its own folder, which no later generation uses. So a
     stale run writes into its own folder, and cannot affect a later generation.
     """
 
@@ -73,7 +73,7 @@ class Checkpoint:
         return None if newest is None else self._offsets(f"offsets/{newest}")
 
     def first(self) -> Offsets | None:
-        """The first offsets of the first batch; None before it."""
+        """The first offsets of the first batch; None before the first batch."""
         return self._offsets("sources/0/0")
 
     def plan(self, batch: int) -> Ranges:

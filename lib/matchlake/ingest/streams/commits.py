@@ -11,12 +11,12 @@ INGEST = "matchlake_ingest"
 """The key of the metadata of matchlake in the user metadata of a commit."""
 
 STEP = "matchlake_step"
-"""The key of a step of matchlake that is no batch and no restart, in the user metadata."""
+"""The key, in the user metadata, of a step of matchlake other than a batch or a restart."""
 
 FENCE = "fence"
 """The key in the metadata of a commit that fences a checkpoint generation.
 
-After it Delta takes no more batches of that generation.
+After this commit Delta skips all batches of that generation.
 """
 FENCED = 2**62
 """The transaction version of a fence: greater than the number of any batch."""
@@ -37,7 +37,7 @@ class Commit(NamedTuple):
     metadata: Mapping[str, Any]
     """The metadata of the requested key; empty for commits without it."""
     step: Mapping[str, Any] = {}
-    """The step of matchlake that made the commit; empty for batches and commits of others."""
+    """The step of matchlake that made the commit; empty for batches and for other writers."""
     deleted: bool = False
     """Whether the metrics say that a MERGE has deleted rows."""
 
@@ -48,7 +48,7 @@ class Commit(NamedTuple):
 
     @property
     def generation(self) -> int | None:
-        """The checkpoint generation of the commit; None for commits of others."""
+        """The checkpoint generation of the commit; None for commits of other writers."""
         return self.metadata.get("generation")
 
     @property
@@ -63,7 +63,7 @@ class Commit(NamedTuple):
 
     @property
     def superseded_batches(self) -> dict[int, int]:
-        """Per checkpoint the first batch that a restart superseded; later ones are included."""
+        """Per checkpoint, the first batch that a restart superseded. Later ones are, too."""
         superseded = self.metadata.get("superseded_batches", {})
         return {int(checkpoint): batch for checkpoint, batch in superseded.items()}
 
@@ -76,7 +76,7 @@ class Commit(NamedTuple):
 
     @property
     def removes_rows(self) -> bool:
-        """Whether the commit may have removed rows, and no step of matchlake accounts for them."""
+        """Whether the commit may have removed rows that no step of matchlake accounts for."""
         removes = self.replaces or self.operation == "DELETE" or self.deleted
         return removes and not self.step
 
@@ -96,7 +96,7 @@ def transaction_id(stream: str, generation: int) -> str:
     """The `txnAppId` of a checkpoint generation; its `txnVersion` is the number of the batch.
 
     Delta skips a batch without an error if its number is not greater. If two writers began at the
-    same version and use one id, Delta takes one of them.
+    same version and use the same id, Delta takes one commit.
     """
     return f"{INGEST}/{stream}/{generation}"
 
@@ -110,7 +110,7 @@ def commits(
     """
     count, before = at_once, None
     while True:
-        # Without a select: the rows of a command are there, but a query on them is a Spark job.
+        # Does not use select: the result of a command is local, but a query on it is a Spark job.
         rows = spark.sql(f"DESCRIBE HISTORY {table} LIMIT {count}").collect()
         for row in rows:
             if before is None or row.version < before:

@@ -1,8 +1,8 @@
-"""The consistency check at a start: do checkpoint, table and topic of a stream belong together?
+"""The check at a start that checkpoint, table and topic of a stream belong together.
 
 The commit of each batch holds its checkpoint, its number, its topic and its table. At a start the
-newest of these commits is compared with the checkpoint. Delta alone cannot do that: it skips a
-batch that it has seen, even if the rows are gone.
+newest of these commits is compared with the checkpoint. Delta alone does not detect a mismatch: it
+skips a batch that it has seen, even if the rows were removed.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from matchlake.io.delta_properties import read_properties
 from matchlake.io.kafka import Offsets, TopicState
 
 _MARKS = "delta.setTransactionRetentionDuration"
-"""The property with the time after which Delta forgets transactions; without it, never."""
+"""The property with the time after which Delta forgets transactions. Unset: Delta keeps them."""
 
 
 class StreamState(NamedTuple):
@@ -28,7 +28,7 @@ class StreamState(NamedTuple):
     last: Commit | None
     """The newest commit of a batch or of a restart in the history of the table."""
     replaced: Commit | None
-    """A later commit than that one had checked, which may have removed rows."""
+    """A commit that may have removed rows, and that the last batch or restart had not checked."""
     fenced: Commit | None
     """The fence of the generation in use, if no later generation has begun."""
     checkpoint: Checkpoint
@@ -37,9 +37,9 @@ class StreamState(NamedTuple):
     planned: int
     """The newest batch that the checkpoint has planned; -1 before the first."""
     done: int
-    """The newest batch that the checkpoint holds for done; -1 before the first."""
+    """The newest batch that the checkpoint marks as done; -1 before the first."""
     in_table: int
-    """The newest batch of which the table has rows, as of its replacement if any; -1: none."""
+    """The newest batch with rows in the table; if the table was replaced, as of then. -1: none."""
     has_rows: bool
     """Whether the table has any rows."""
 
@@ -66,7 +66,7 @@ class ConsistencyCheck:
     name: str
     table: str
     checkpoint: Checkpoint
-    """The checkpoint of any generation: the table says which one is in use."""
+    """The checkpoint of any generation. The table names the generation in use."""
     lakehouse: Lakehouse = field(repr=False)
 
     def read_state(self) -> StreamState:
@@ -118,7 +118,7 @@ class ConsistencyCheck:
             )
 
     def require(self, state: StreamState, topic: TopicState) -> None:
-        """Raises CheckpointMismatchError, with the recovery options, unless all fit together."""
+        """Raises CheckpointMismatchError, with the recovery options, unless the three match."""
         problem = self._interrupted_recovery(state) or self._table_problem(state)
         problem = problem or self._checkpoint_problem(state)
         if problem:
@@ -155,7 +155,7 @@ class ConsistencyCheck:
         )
 
     def _interrupted_recovery(self, state: StreamState) -> str | None:
-        """The problem of a recovery option that was begun and not finished."""
+        """The problem of a recovery option that was started but not finished."""
         if state.fenced is None:
             return None
         return (
@@ -173,7 +173,7 @@ class ConsistencyCheck:
         if state.last is None and state.done > state.in_table:
             return (
                 f"{self.table} has no trace of the {state.done + 1} batches that checkpoint "
-                f"{state.checkpoint_id} holds for done: the table was replaced, or the checkpoint "
+                f"{state.checkpoint_id} marks as done: the table was replaced, or the checkpoint "
                 "belongs to another one."
             )
         metadata = state.last.metadata if state.last else {}
@@ -211,8 +211,8 @@ class ConsistencyCheck:
         """The problem of the batches of a checkpoint that is the table's own."""
         if newest < state.done:
             return (
-                f"the last batch in {self.table} is {newest}, but the checkpoint holds batch "
-                f"{state.done} for done: the table is an older copy."
+                f"the last batch in {self.table} is {newest}, but the checkpoint marks batch "
+                f"{state.done} as done: the table is an older copy."
             )
         if newest > state.planned:
             return (
@@ -227,7 +227,7 @@ class ConsistencyCheck:
         return None
 
     def _in_use(self, newest: Commit | None) -> Checkpoint:
-        """The checkpoint of the generation of the newest commit; without one the newest folder."""
+        """The checkpoint of the newest commit's generation; without one, of the newest folder."""
         is_own = newest is not None and newest.metadata["stream"] == self.name
         generation = newest.generation if newest and is_own else None
         return self.checkpoint.newest() if generation is None else self.checkpoint.of(generation)
@@ -264,7 +264,7 @@ class ConsistencyCheck:
 
 
 def _owner(commit: Commit | None) -> int | None:
-    """The checkpoint of a commit; for a restart the previous one, as its own has no id yet."""
+    """The checkpoint of a commit. For a restart, the previous one: the new one has no id yet."""
     if commit is None:
         return None
     previous = commit.metadata.get("previous_checkpoint")

@@ -14,7 +14,7 @@ Key = tuple[Any, ...]
 Entry = dict[str, Any]
 """A row of the batch log, with `distinct`, `lowest` and `highest` as the table has them.
 
-`whole`, if present, says whether the table has all rows that the batch wrote.
+`whole`, if present, is true if the table has all rows that the batch wrote.
 """
 
 
@@ -51,7 +51,7 @@ def batch_of(commit: Commit) -> Batch:
 
 
 def planned_entry(commit: Commit, partition: int) -> Entry:
-    """What a commit says of one partition of its batch; the counts are missing."""
+    """The entry of one partition of a batch, from its commit, without the counts."""
     first, end = commit.offsets[partition]
     return {
         **dict(zip(BY, (*batch_of(commit), partition), strict=True)),
@@ -85,7 +85,7 @@ def accepted_entry(commit: Commit, batch: int, partition: int, first: int, end: 
 
 
 def found_counts(row: Row | Mapping[str, Any] | None) -> Entry:
-    """The counts of a batch's rows; 0, or null for a bound, where there is no row."""
+    """The counts of a batch's rows. Without a row, counts are 0 and bounds are null."""
     values = {} if row is None else row.asDict() if isinstance(row, Row) else row
     none = dict.fromkeys(("lowest", "highest", "first_event", "last_event"))
     return {name: values.get(name) if name in none else values.get(name) or 0 for name in COUNTED}

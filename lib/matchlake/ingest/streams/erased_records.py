@@ -17,7 +17,7 @@ from matchlake.io.salt import Salt
 from matchlake.schemas import quote_identifier
 
 KEPT_COLUMNS = {column.name for column in (STATUS, *POSITION, *BATCH)}
-"""The columns of a stream table without content of the record."""
+"""The columns of a stream table that hold no content of the record."""
 _BYTES = ("raw.key", "raw.value", ERROR_CODE.name)
 _SECONDS = 30
 _IS_ERASED = "_is_erased"
@@ -41,7 +41,8 @@ class ErasedRecords:
         erased = self._users(rows.sparkSession) if self.stream.persons else None
         if erased is None:
             return rows
-        # The declared columns of a quarantined record are null, so its bytes tell whom it names.
+        # The declared columns of a quarantined record are null, so its bytes are searched for
+        # users.
         columns = (f"IF({STATUS.name} = '{QUARANTINED}', {name}, NULL)" for name in _BYTES)
         raw = [F.expr(each).alias(f"_{at}") for at, each in enumerate(columns)]
         named = erased.any_named(partial(record_users, self.stream), *raw)
@@ -67,7 +68,7 @@ class ErasedRecords:
         return users
 
     def _salt(self) -> Salt:
-        """The salt; only asked for if there are erased users."""
+        """The salt. It is only resolved if there are erased users."""
         if self.salt is None:
             raise ConfigError(
                 f"{ERASED_USERS.name} has erased users, but this run has no salt to recognise "
@@ -78,6 +79,6 @@ class ErasedRecords:
 
 
 def erased_records(stream: StreamParams, lakehouse: Lakehouse) -> ErasedRecords:
-    """The filter of a stream; it resolves the salt only if a user was erased before."""
+    """The filter of a stream. It resolves the salt only if a user was erased before."""
     salt = lakehouse.salt() if lakehouse.salt and lakehouse.exists(ERASED_USERS.name) else None
     return ErasedRecords(stream, lakehouse.catalog, lakehouse.folder, salt)

@@ -11,7 +11,7 @@ from matchlake.io.kafka import Client, Offsets, held_from, is_compacted, topic_s
 Gaps = list[tuple[Gap, int, int]]
 """Causes, each with its first offset and its end offset (exclusive)."""
 FindCauses = Callable[[str | None, int, list[Range]], Gaps]
-"""Takes the id of a topic, a partition and missing ranges; returns the known causes."""
+"""Takes the id of a topic, a partition and missing ranges. Returns the known causes."""
 
 
 def no_cause(_topic: str | None, _partition: int, _missing: list[Range]) -> Gaps:
@@ -26,7 +26,7 @@ def accept_all(_topic: str | None, _partition: int, missing: list[Range]) -> Gap
 
 @dataclass(frozen=True)
 class BrokerCauses:
-    """Finds the causes of missing offsets by what the broker holds now."""
+    """Finds the causes of missing offsets from the records that the broker retains now."""
 
     client: Client = field(repr=False)
     topic: str
@@ -34,8 +34,8 @@ class BrokerCauses:
     def __call__(self, topic_id: str | None, partition: int, missing: list[Range]) -> Gaps:
         """The ranges with a cause; none if the topic was created again.
 
-        Retention: the first offset of the broker is after them. Compaction or transaction: a fetch
-        of them returns later records.
+        Retention: the first offset of the broker is after the range. Compaction or transaction: a
+        fetch of the range returns later records.
         """
         state = topic_state(self.client, self.topic)
         if state.id != topic_id:
@@ -51,7 +51,7 @@ class BrokerCauses:
 
 
 def require_held(name: str, topic: str, begin: Offsets, earliest: Offsets) -> None:
-    """Raises SourceError if the broker no longer holds the offsets that come next."""
+    """Raises SourceError if the broker no longer retains the next offsets."""
     lost = [
         f"partition {part}: {range_shown(at, earliest[part])}"
         for part, at in sorted(begin.items())
@@ -59,7 +59,7 @@ def require_held(name: str, topic: str, begin: Offsets, earliest: Offsets) -> No
     ]
     if lost:
         raise SourceError(
-            f"{name}: the broker no longer holds the offsets that come next in topic {topic} "
+            f"{name}: the broker no longer retains the next offsets of topic {topic} "
             f"({'; '.join(lost)}). Nothing was read. To continue after them, with a gap in the "
             f"batch log: set streams.{name}.on_data_loss: record in conf"
         )

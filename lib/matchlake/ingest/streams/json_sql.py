@@ -1,7 +1,7 @@
-"""Events of a JSON stream as SQL of Spark, for queries in which no Python may run.
+"""Parses events of a JSON stream by Spark SQL, for queries in which no Python may run.
 
-The SQL reads well-formed events as `ingest_events` does. It is less exact about wrong ones: it
-rejects an event of which a field has another type, without the position of the error.
+The SQL reads valid events as `ingest_events` does. It is less exact about invalid ones: it
+rejects an event if a field has another type, but does not give the position of the error.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _EPOCH = {"s": "timestamp_seconds", "ms": "timestamp_millis", "us": "timestamp_m
 
 
 def python_reason(stream: StreamParams) -> str | None:
-    """Why the stream cannot be read by SQL, as a part of a sentence; None if it can."""
+    """Why SQL cannot read the stream, as a part of a sentence; None if SQL can."""
     if stream.format != "json":
         return f"the format {stream.format} is read by Python"
     if stream.change_data != "none":

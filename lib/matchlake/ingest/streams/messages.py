@@ -39,7 +39,7 @@ ODD_TIMESTAMP = "odd_timestamp"
 _READ_FROM = ("checkpoint_id", "batch_id")
 _READ, _REFUSED, _KEY = "_read", "_refused", "_key"
 _arrow_udf = getattr(F, "arrow_udf", None)
-"""None before Spark 4.1."""
+"""None with versions before Spark 4.1."""
 
 
 def parse_messages(
@@ -57,16 +57,16 @@ def parse_messages(
     there. The columns of `passing` are kept. `batch` gives checkpoint_id and batch_id. Without
     `batch` the result has these two columns only if `passing` names them.
 
-    Messages with an odd timestamp or a too large value are quarantined and not decoded. With
-    `guarded`, the same is true of values that end the process that decodes them. `emptied` empties
-    the rows of erased users. The rules of the stream come after it, because a row that breaks one
-    loses the columns by which a user is recognised.
+    Messages with an odd timestamp, or a value that is too large, are quarantined and not decoded.
+    With `guarded`, this also applies to values that crash the process that decodes them. `emptied`
+    empties the rows of erased users. The rules of the stream come after it, because a row that
+    breaks one loses the columns by which a user is recognised.
     """
     refusals = _refusals(stream, messages.columns)
     read = _Read(stream, batch and batch[1], guarded, " OR ".join(each[0] for each in refusals))
     odd = [name for name in messages.columns if name == ODD_TIMESTAMP]
     rows = read.added_to(messages.select(*MESSAGE, *odd, *passing))
-    # SQL text, because Column objects need 780 calls from Python to the JVM per batch.
+    # Uses SQL text, because Column objects need 780 calls from Python to the JVM per batch.
     expressions = {name: f"{_READ}.{quote_identifier(name)}" for name in read.fields.names}
     for is_refused, *error in refusals:
         for column, part in zip(ERROR_COLUMNS, error, strict=True):
@@ -127,7 +127,8 @@ class _Read:
         """The columns that Python computes."""
         names = {"schema_version"} if self.stream.format_entry.names_schema else set()
         if self.number is not None:
-            # Not a literal: it would change with each batch, and Spark would compile new code.
+            # Passes the number as a column: with a literal Spark would compile new code for each
+            # batch.
             names.add("batch_id")
         own = (column for column in BATCH if column.name in names)
         columns = (*record_columns(self.stream), *ERROR_COLUMNS, *own)
@@ -175,7 +176,7 @@ class _Read:
 
 
 def _sent(batch: pa.RecordBatch, stream: StreamParams) -> pa.Array:
-    """The values of a batch; with the keys of messages without a value if these are deletes."""
+    """The values of a batch; also the keys of messages without a value, if these are deletes."""
     values = batch.column("value")
     if not stream.has_deletes:
         return values
@@ -197,9 +198,9 @@ def read_values(
     """The declared columns, `_error_code` and `_error_message` of each value, array by array.
 
     The columns `_rescued_data` and the schema id follow if the stream has them, and batch_id if
-    `number` is given. If records can delete rows, `_operation` precedes the error. Then a batch
+    `number` is given. If records can delete rows, `_operation` precedes the error, and a batch
     is a struct of `value` and of the `key` of messages without one. JSON values must end with a
-    newline. With `guarded`, values that end the
+    newline. With `guarded`, values that crash the
     process that decodes them are found in child processes first, and are not decoded here.
     """
     read = StreamReader(stream).read
@@ -218,7 +219,7 @@ def read_values(
 
 @cache
 def _spare_imports() -> None:
-    """Excludes all present objects from garbage collection, once per process.
+    """Excludes all existing objects from garbage collection, once per process.
 
     Spark collects garbage after each task, which takes 30 ms with all imported modules.
     """

@@ -1,9 +1,10 @@
 """Messages with a timestamp that no table can hold, and the batches that contain them.
 
-Kafka keeps milliseconds in 64 bits, a table microseconds. A producer that gives nanoseconds is
-beyond that, and Spark's Kafka source then fails with an overflow for the whole batch. Such a batch
-is read with Kafka's Python client instead, on the executors. The messages in question get no
-timestamp and are quarantined, so every offset of the batch still has a row.
+Kafka keeps milliseconds in 64 bits, and a table keeps microseconds in 64 bits. The timestamp of a
+producer that sends nanoseconds overflows as microseconds, and Spark's Kafka source then fails for
+the whole batch. Such a batch is read with kafka-python instead, in parallel on the executors.
+Messages with such a timestamp get no timestamp and are quarantined, so every offset of the batch
+still has a row.
 """
 
 import re
@@ -41,20 +42,20 @@ _DDL = (
 
 
 def is_overflow(error: Exception) -> bool:
-    """Whether a batch failed because a number is beyond 64 bits, as an odd timestamp is."""
+    """Whether a batch failed because a timestamp in microseconds does not fit into 64 bits."""
     return _OVERFLOW.search(str(error)) is not None
 
 
 @dataclass(frozen=True)
-class OneByOne:
-    """Reads the messages of a batch with Kafka's Python client."""
+class KafkaPythonReader:
+    """Reads the messages of a batch with kafka-python, in ranges of offsets on the executors."""
 
     topic: str
     client: Client = field(repr=False)
 
-    def __reduce__(self) -> tuple[type["OneByOne"], tuple[str, Client]]:
-        """What Spark sends to a server of Connect."""
-        return OneByOne, (self.topic, portable_client(self.client))
+    def __reduce__(self) -> tuple[type["KafkaPythonReader"], tuple[str, Client]]:
+        """The state that Spark sends to a Connect server: options for another machine."""
+        return KafkaPythonReader, (self.topic, portable_client(self.client))
 
     def read(self, messages: DataFrame, plan: Ranges) -> DataFrame:
         """The messages of the planned offsets, with the columns of `messages`. Lazy.

@@ -14,7 +14,7 @@ _SHOWN = 10
 
 
 def missing_ranges(offsets: Offsets, first: int, end: int) -> list[Range]:
-    """The ranges within `first` to `end` (exclusive) that are missing in the unordered offsets."""
+    """The ranges from `first` to `end` (exclusive) that the unordered offsets lack."""
     inside = np.unique(offsets[(offsets >= first) & (offsets < end)])
     edges = np.concatenate([[first - 1], inside, [end]])
     indices = np.flatnonzero(np.diff(edges) > 1)
@@ -35,7 +35,7 @@ def without(ranges: list[Range], gaps: list[tuple[Any, ...]]) -> list[Range]:
 
 
 def problems(entry: Mapping[str, Any], offsets: Offsets) -> Iterator[str]:
-    """The problems of the offsets of a batch, in words, range by range.
+    """Messages for the problems of the offsets of a batch, range by range.
 
     `entry` is a row of the batch log: partition, batch_id, first_offset, end_offset, gaps.
     """

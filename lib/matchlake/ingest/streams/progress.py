@@ -40,7 +40,7 @@ class Progress(NamedTuple):
     lag_records: int
     """The number of unread records in the topic."""
     lag_seconds: float
-    """The time to read them at the present rate."""
+    """The time to read them at the current rate."""
     state: str = "running"
 
 
@@ -103,7 +103,7 @@ class ProgressListener(StreamingQueryListener):
             self._keep(idle)
 
     def onQueryTerminated(self, event: QueryTerminatedEvent) -> None:  # noqa: N802 - Spark's name
-        """A query has ended, by itself or with an error."""
+        """A query has ended, with or without an error."""
         last = self._names.pop(str(event.id), None)
         if last:
             self._keep(last._replace(state="failed" if event.exception else "ended"))
@@ -112,7 +112,7 @@ class ProgressListener(StreamingQueryListener):
         self._names[query] = progress
         observe("matchlake.batch.seconds", progress.batch_seconds, stream=progress.stream)
         set_level("matchlake.batch.lag", progress.lag_records, stream=progress.stream)
-        # In a local lakehouse the file has it, and `matchlake streams status` shows it.
+        # In a local lakehouse the file has the progress, and `matchlake streams status` shows it.
         level = logging.INFO if self._folder is None else logging.DEBUG
         _log.log(level, "%s", json.dumps(progress._asdict()))
         self._keep(progress)

@@ -32,7 +32,7 @@ def is_lost_worker(error: Exception) -> bool:
 
 
 def explained(name: str, stream: StreamParams, error: Exception) -> Exception:
-    """The cause of a failed query as an error of matchlake; else the error itself."""
+    """The cause of a failed query as an error of matchlake; the error itself if it is unknown."""
     text = str(error)
     own = re.search(r"matchlake\.errors\.(\w+): (.*)", text)
     kind = getattr(matchlake.errors, own[1], None) if own else None
@@ -40,7 +40,7 @@ def explained(name: str, stream: StreamParams, error: Exception) -> Exception:
         return kind(own[2].replace("\\n", " "))
     if "KAFKA_DATA_LOSS" in text or "data may have been lost" in text:
         return SourceError(
-            f"{name}: Kafka no longer holds all that is to be read of topic {stream.topic}. The "
+            f"{name}: Kafka no longer retains all unread records of topic {stream.topic}. The "
             "records read before are in the table. To continue after the lost ones, with a gap in "
             f"the batch log: set streams.{name}.on_data_loss: record in conf"
         )

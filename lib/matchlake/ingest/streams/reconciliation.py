@@ -1,4 +1,4 @@
-"""The conditions in which batch log and table must agree, as Spark columns. Reads nothing."""
+"""The conditions under which batch log and table agree, as Spark columns. Reads nothing."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -32,12 +32,12 @@ class CountedBatches(NamedTuple):
 
     @property
     def includes(self) -> Column:
-        """Whether a row is in such a batch."""
+        """Whether a row is in one of these batches."""
         return F.col("batch_id").between(self.first, self.last)
 
     @property
     def excludes(self) -> Column:
-        """Whether a row is in another batch or in none, in a form that lets Delta skip files."""
+        """Whether a row is in none of these batches, in a form that lets Delta skip files."""
         number = F.col("batch_id")
         return number.isNull() | (number < self.first) | (number > self.last)
 
@@ -54,7 +54,7 @@ class LogState(NamedTuple):
 
 
 def compared(entered: DataFrame, counted: DataFrame, names: Sequence[str]) -> DataFrame:
-    """Rows of the log, each with the `found` counts of these names; either may be null. Lazy."""
+    """Joins rows of the log with the `found` counts of these names; either may be null. Lazy."""
     counts = counted.select(*BY, F.struct(*names).alias("found"))
     return entered.join(counts, list(BY), "full_outer")
 
@@ -66,7 +66,7 @@ def linked(entered: DataFrame) -> DataFrame:
 
 
 def topic_of_rows() -> Column:
-    """The topic of a batch; its checkpoint, if the broker gives topics no id."""
+    """The id of the topic of a batch; its checkpoint, if the broker has no topic ids."""
     return F.coalesce("topic_id", F.col("checkpoint_id").cast("string"))
 
 

@@ -40,7 +40,7 @@ class Restart(NamedTuple):
 
     option: Option
     offsets: Offsets | None
-    """The first offset per partition; None: the first that the broker has."""
+    """The first offset per partition; None: the first offset that the broker has."""
     superseded_batches: Mapping[int, int]
     """The first superseded batch of each checkpoint; later batches are superseded, too."""
     unwritten: Ranges = {}  # noqa: RUF012 - the default of a tuple, never changed
@@ -48,7 +48,7 @@ class Restart(NamedTuple):
 
 
 def restart_of(commit: Commit, topic: TopicState) -> Restart:
-    """The restart that a commit records; partitions added later begin at their first record."""
+    """The restart that a commit records. Partitions added later begin at their first record."""
     begin = {part: first for part, (first, _) in commit.offsets.items()}
     return Restart(
         cast("Option", commit.metadata["restart"]),
@@ -63,8 +63,8 @@ class Recovery:
     """A restart of one stream, in a checkpoint generation that no run has used.
 
     Its steps are a fence commit, a restart commit, and the deletion of the superseded rows. Each
-    step is one commit, or can be repeated. If a run is killed before the restart commit, the option
-    has to be used again. If it is killed later, the next run finishes the recovery.
+    step is one commit, or can be repeated. If a run is killed before the restart commit, the user
+    has to use the option again. If it is killed later, the next run finishes the recovery.
     """
 
     check: ConsistencyCheck
@@ -72,7 +72,7 @@ class Recovery:
     state: StreamState = field(repr=False)
 
     def accept_data_loss(self, topic: TopicState) -> Restart:
-        """Continues after the last offset read; missing offsets become an accepted gap."""
+        """Continues after the last offset read. Missing offsets become an accepted gap."""
         self._require_same_topic("accept-data-loss", topic)
         offsets = self._read_last()
         if offsets is None:
@@ -92,7 +92,7 @@ class Recovery:
         owner = self.state.owner or self.state.checkpoint_id
         if owner is None:
             raise CheckpointMismatchError(
-                f"--rewind-to {self._name}: there is no batch to go back to yet."
+                f"--rewind-to {self._name}: there is no earlier batch yet."
             )
         self._require_same_topic("rewind-to", topic)
         offsets = self._first_offsets_of(owner, batch)
@@ -112,7 +112,7 @@ class Recovery:
         return Restart("reset-checkpoint", None, dict.fromkeys(gone, 0))
 
     def fence(self, option: Option, metadata: Mapping[str, Any]) -> StreamState:
-        """Ends the generation in use; returns the state after it.
+        """Ends the generation in use. Returns the state after it.
 
         After the fence no run of this generation writes a batch: Delta rejects a batch in progress,
         and skips later batches. A state that was read before the fence may be outdated.
@@ -129,7 +129,7 @@ class Recovery:
         return after
 
     def carried_over(self, restart: Restart) -> Restart:
-        """The restart, with the superseded batches of an earlier restart that no batch followed.
+        """Adds to the restart the superseded batches of an earlier restart that no batch followed.
 
         The run of the earlier restart may have been killed before it deleted these batches.
         """
@@ -140,7 +140,7 @@ class Recovery:
         return restart._replace(superseded_batches=superseded)
 
     def begin(self, restart: Restart, metadata: Mapping[str, Any]) -> StreamState:
-        """Begins a generation that no commit and no folder has used; returns the state after it."""
+        """Begins a generation that no commit and no folder has used. Returns the state after it."""
         state = self.state
         used = max(state.checkpoint.generation, state.checkpoint.newest().generation)
         begun = {
@@ -161,7 +161,7 @@ class Recovery:
         return after
 
     def finish(self, restart: Restart) -> None:
-        """Deletes the superseded rows, and enters accepted gaps in the log; can be repeated."""
+        """Deletes the superseded rows, and records accepted gaps in the log. It can be repeated."""
         for owner, batch in restart.superseded_batches.items():
             self._delete_rows(restart.option, owner, batch)
             self.batch_log.forget(owner, batch)
@@ -215,7 +215,7 @@ class Recovery:
         return {part: end for part, (_, end) in last.offsets.items()}
 
     def _unwritten(self, read: Offsets) -> Ranges:
-        """The ranges up to `read` with batches in the checkpoint and none in the table.
+        """The ranges up to `read` that the checkpoint has as batches, and the table has not.
 
         The batch log may have batches of these ranges.
         """
@@ -231,7 +231,7 @@ class Recovery:
 
     @property
     def _is_owner(self) -> bool:
-        """Whether the present checkpoint wrote the table, or no checkpoint did."""
+        """Whether the current checkpoint wrote the table, or no checkpoint did."""
         present = self.state.checkpoint_id is not None
         return present and self.state.owner in (None, self.state.checkpoint_id)
 
@@ -266,7 +266,7 @@ class Recovery:
         return {int(part): int(at) for part, at in first or end}
 
     def _enter_all(self) -> None:
-        with suppress(ReconciliationError):  # a recovery often starts with missing rows
+        with suppress(ReconciliationError):  # rows are often missing before a recovery
             self.batch_log.update(no_cause)
 
     def _require_same_topic(self, option: Option, topic: TopicState) -> None:
@@ -286,7 +286,7 @@ class Recovery:
         return topic.id is not None and any(each not in (None, topic.id) for each in known)
 
     def _require_offsets_held(self, owner: int, batch: int, topic: TopicState) -> None:
-        """Raises SourceError if the broker no longer has all rows that would be deleted."""
+        """Raises SourceError if the broker no longer retains the records of all rows to delete."""
         ranges = self.check.lakehouse.spark.sql(
             "SELECT partition, min(offset), max(offset) FROM "
             f"{self._rows_from(owner, batch)} GROUP BY partition ORDER BY partition"
@@ -298,9 +298,10 @@ class Recovery:
                 lost.append(f"partition {part}: {first} to {last}, held: {begin} to {end - 1}")
         if lost:
             raise SourceError(
-                f"--rewind-to {self._name}={batch}: the broker no longer holds all offsets of the "
-                f"rows that would be deleted ({'; '.join(lost)}). Nothing was changed. Go back to "
-                "a later batch, or use --accept-data-loss to continue after the last offset read."
+                f"--rewind-to {self._name}={batch}: the broker no longer retains all offsets of "
+                f"the rows that would be deleted ({'; '.join(lost)}). Nothing was changed. Go "
+                "back to a later batch, or use --accept-data-loss to continue after the last "
+                "offset read."
             )
 
     def _rows_from(self, owner: int, batch: int) -> str:
@@ -308,9 +309,9 @@ class Recovery:
         return f"{table} WHERE checkpoint_id = {owner:d} AND batch_id >= {batch:d}"
 
     def _delete_rows(self, option: Option, owner: int, batch: int) -> None:
-        """Deletes the rows, in a commit that names the option: a start refuses other deletions.
+        """Deletes the rows in a commit that names the option, so that a start accepts the deletion.
 
-        It is an overwrite with no rows, because a DELETE has no option for the metadata.
+        Overwrites them with no rows, because DELETE has no option for the metadata of its commit.
         """
         table = self.check.lakehouse.read(self.check.table)
         step = {"name": option, "checkpoint": owner, "batch": batch}

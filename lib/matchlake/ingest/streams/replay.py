@@ -1,4 +1,4 @@
-"""Parses quarantined records again, and updates the rows of those that are valid now."""
+"""Parses quarantined records again, and updates the rows of records that are valid now."""
 
 import json
 from dataclasses import dataclass, field
@@ -69,18 +69,18 @@ class Replay:
     def run(self, batch_log: BatchLog) -> Replayed:
         """Merges the records by position in one commit, and updates the batch log.
 
-        The metadata of the commit has the choice of records and the fix.
+        The metadata of the commit has the codes, the time and the fix.
 
-        Records that are still invalid keep their bytes and get the new error. With a fix they keep
-        the old error, because the new one is that of the fixed text. A second call finds only
-        these records.
+        Records that are still invalid keep their bytes and get the new error. With `fix` they keep
+        the old error, because the new error is about the fixed text. A second call finds only
+        the records that are still invalid.
         """
         rows = self.chosen()
         tried = rows.groupBy("checkpoint_id", "batch_id").count().collect()
         if not tried:
             return Replayed(0, 0)
         batches = {(row.checkpoint_id, row.batch_id) for row in tried}
-        rows = rows.where(among(batches))  # the stream may write other batches meanwhile
+        rows = rows.where(among(batches))  # the stream may append batches meanwhile
         before = self._quarantined(batches)
         self._parsed_again(rows).createOrReplaceTempView(_SOURCE)
         try:
@@ -95,7 +95,7 @@ class Replay:
         return rows.where(F.col(STATUS.name) == QUARANTINED).count()
 
     def _merge_with_retries(self) -> None:
-        """Tries again if the stream has just written, because Delta takes one of the two."""
+        """Merges, and tries again if the stream commits at the same time."""
         spark, merge, table = self.lakehouse.spark, self._merge(), self.stream.table
         chosen = {"error_codes": self.error_codes, "since": self.since, "fix": self.fix}
         step = json.dumps({STEP: {"name": "replay_quarantine", **chosen}})

@@ -21,7 +21,7 @@ from matchlake.ingest.streams.entries import Counts
 from matchlake.ingest.streams.erased_records import erased_records
 from matchlake.ingest.streams.gaps import BrokerCauses, require_held
 from matchlake.ingest.streams.messages import MESSAGE
-from matchlake.ingest.streams.odd_times import OneByOne
+from matchlake.ingest.streams.odd_times import KafkaPythonReader
 from matchlake.ingest.streams.query_errors import explained
 from matchlake.ingest.streams.recovery import Recovery, Restart, restart_of
 from matchlake.ingest.streams.same_log import last_rows, other_record
@@ -40,7 +40,7 @@ _AUTO_COMPACT = "delta.autoOptimize.autoCompact"
 def chosen_streams(
     streams: Mapping[str, StreamParams], params: IngestParams
 ) -> dict[str, StreamParams]:
-    """The declared streams to read; raises ConfigError for an undeclared one."""
+    """The declared streams to read. Raises ConfigError for an undeclared stream."""
     names = list(streams) if params.streams is None else params.streams
     unknown = [name for name in names if name not in streams]
     if unknown or not names:
@@ -68,7 +68,7 @@ class Ingest:
         Raises:
             TableError: a table has another shape than declared.
             CheckpointMismatchError: checkpoint, table and topic do not belong together.
-            SourceError: Kafka no longer has the offsets that come next.
+            SourceError: Kafka no longer retains the next offsets.
         """
         add_columns = self.stream.schema_evolution == "add_columns"
         self.lakehouse.create(stream_table(self.stream), add_columns=add_columns)
@@ -87,7 +87,7 @@ class Ingest:
         state = recovery.state
         check.require(state, topic)
         if state.last and state.last.batch is not None and state.checkpoint_id is not None:
-            problem = self.log_problem(state.checkpoint_id, topic)
+            problem = self.find_changed_record(state.checkpoint_id, topic)
             if problem:
                 raise check.error(problem, state)
         if state.last and state.is_restarted:
@@ -96,8 +96,8 @@ class Ingest:
         self._require_held(restart, state.checkpoint, topic)
         return self._prepared(recovery, topic, restart)
 
-    def log_problem(self, checkpoint: int, topic: TopicState) -> str | None:
-        """The problem, if the broker has other records at the offsets that were read."""
+    def find_changed_record(self, checkpoint: int, topic: TopicState) -> str | None:
+        """A message if the broker has another record at an offset that was read; else None."""
         rows = last_rows(self.batch_log, checkpoint)
         other = other_record(self.client, self.stream.topic, rows, topic)
         if other is None:
@@ -111,7 +111,7 @@ class Ingest:
 
     @cached_property
     def client(self) -> Client:
-        """The options of kafka-python; the login is resolved once, as that of the query."""
+        """The options of kafka-python. The login is resolved once."""
         return self.broker.client_options()
 
     def metadata(self, topic: TopicState, state: StreamState) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Ingest:
     def _begin(
         self, recovery: Recovery, restart: Restart, params: IngestParams
     ) -> "PreparedStream":
-        """Begins a new generation. After the fence no other run can write, so it looks again."""
+        """Fences the old generation, reads its final state, and begins a new generation."""
         topic = topic_state(self.client, self.stream.topic)
         metadata = self.metadata(topic, recovery.state)
         fenced = replace(recovery, state=recovery.fence(restart.option, metadata))
@@ -153,7 +153,7 @@ class Ingest:
     def _restart(
         self, recovery: Recovery, params: IngestParams, topic: TopicState
     ) -> Restart | None:
-        """The restart of the chosen recovery option, if it is possible."""
+        """The restart of the chosen recovery option; None if no option is chosen."""
         restart = self._chosen_option(recovery, params, topic)
         if restart:
             self._require_held(restart, self.checkpoint, topic)
@@ -221,11 +221,11 @@ class PreparedStream:
             self.state.checkpoint_id,
             self.state.done + 1,
             erased=erased_records(self.stream, self.ingest.lakehouse),
-            one_by_one=OneByOne(self.stream.topic, self.ingest.client),
+            kafka_python=KafkaPythonReader(self.stream.topic, self.ingest.client),
         )
 
     def ended(self, query: StreamingQuery, seconds: float) -> bool:
-        """Waits for the end of the query, at most for `seconds`; raises the error of the query."""
+        """Waits at most `seconds` for the end of the query. Raises the error of the query."""
         try:
             return bool(query.awaitTermination(timeout=seconds))  # type: ignore[arg-type]
         except StreamingQueryException as error:
@@ -238,8 +238,8 @@ class PreparedStream:
 
         Raises:
             ReconciliationError: the table does not hold every offset exactly once.
-            CheckpointMismatchError: this is a stale run: a later generation has begun; or Delta
-                did not take the last batch.
+            CheckpointMismatchError: a later generation has begun, so this run is stale; or Delta
+                skipped the last batch.
         """
         batch_log, writer, spark = self.ingest.batch_log, self.writer(), self.ingest.lakehouse.spark
         causes = BrokerCauses(self.ingest.client, self.stream.topic)
@@ -251,15 +251,15 @@ class PreparedStream:
         return counts
 
     def require_same_topic(self) -> None:
-        """Raises CheckpointMismatchError if the topic was created again, or its log was cut.
+        """Raises CheckpointMismatchError if the topic was created again, or its log was truncated.
 
-        If the broker does not answer, it logs a warning: the next turn checks again.
+        If the broker does not answer, it logs a warning, and the next call checks again.
         """
         checkpoint, problem = self.ingest.checkpoint.id(), None
         try:
             now = topic_state(self.ingest.client, self.stream.topic)
             if checkpoint is not None and now.id == self.topic.id:
-                problem = self.ingest.log_problem(checkpoint, now)
+                problem = self.ingest.find_changed_record(checkpoint, now)
         except UnreachableError as error:
             _warn_unreachable(self.name, error)
             return
@@ -278,15 +278,15 @@ class PreparedStream:
 def follow(
     streams: Sequence[PreparedStream], params: IngestParams
 ) -> Iterator[tuple[PreparedStream, Counts]]:
-    """Runs streams side by side; yields the counts of each one after they are in the batch log.
+    """Runs streams side by side. Yields the counts of a stream after each update of the batch log.
 
-    That is every `params.batch_log_interval_seconds`, and at the end of a stream. If one fails, or
-    the caller stops iterating, the others are stopped.
+    The log is updated every `params.batch_log_interval_seconds`, and at the end of a stream. If a
+    stream fails, or the caller stops iterating, the others are stopped.
 
     Raises:
-        SourceError: Kafka no longer has offsets that come next.
+        SourceError: Kafka no longer retains the next offsets.
         ReconciliationError: a table does not hold every offset exactly once.
-        CheckpointMismatchError: a table or a topic was changed by others.
+        CheckpointMismatchError: another program changed a table or a topic.
     """
     with ExitStack() as stack:
         queries = {each.name: each.start(params.trigger) for each in streams}
@@ -313,4 +313,4 @@ def follow(
 
 
 def _warn_unreachable(name: str, error: UnreachableError) -> None:
-    _log.warning("%s: the broker does not answer; it is asked again later: %s", name, error)
+    _log.warning("%s: the broker does not answer; the next check asks again: %s", name, error)

@@ -1,9 +1,9 @@
-"""Does the topic still hold the records that the table was written from?
+"""Checks that the topic still holds the records that the table was written from.
 
-A broker can lose the end of a log: an unclean leader election cuts it, and new records take the
-offsets of lost ones. A broker without topic ids hides a topic that was created again. In both cases
-the offsets fit, but they mean other records. So the last row of each partition is compared with the
-record that the broker has at its offset.
+A broker can lose the end of a log: an unclean leader election truncates it, and new records take
+the offsets of lost ones. A broker without topic ids hides a topic that was created again. In both
+cases the offsets fit, but they mean other records. So the last row of each partition is compared
+with the record that the broker has at its offset.
 """
 
 from pyspark.sql import functions as F
@@ -16,7 +16,7 @@ LastRows = dict[int, tuple[int, RecordMark]]
 
 
 def last_rows(batch_log: BatchLog, checkpoint: int) -> LastRows:
-    """The last row of each partition of a checkpoint; two small jobs.
+    """The last row of each partition of a checkpoint. Two small Spark jobs.
 
     Reads only the batches that the batch log names as the last ones with rows.
     """
@@ -40,7 +40,7 @@ def last_rows(batch_log: BatchLog, checkpoint: int) -> LastRows:
 def other_record(
     client: Client, topic: str, rows: LastRows, state: TopicState
 ) -> tuple[int, int] | None:
-    """The partition and offset of a row for which the broker has another record, if any.
+    """The partition and offset of a row if the broker has another record at this offset; else None.
 
     A record that retention or compaction has removed cannot be compared.
     """

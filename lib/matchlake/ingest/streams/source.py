@@ -11,15 +11,15 @@ from matchlake.io.brokers import Broker
 
 _log = logging.getLogger(__name__)
 
-# Options that are safe to log; every other option may hold a secret.
+# These options are safe to log. Every other option may hold a secret.
 _LOGGED = ("subscribe", "kafka.bootstrap.servers", "startingOffsets", "maxOffsetsPerTrigger")
-# After each poll Spark makes two more calls, for the first and the last offset of the broker. With
-# the default of 500 records per poll these calls cost more than the poll.
+# max.poll.records. After each poll Spark asks the broker for the first and the last offset. With
+# the default of 500 records these two calls cost more than the poll.
 _RECORDS_PER_POLL = "10000"
-# With the default of 1 MiB per fetch Spark waits four times as often.
+# max.partition.fetch.bytes. With the default of 1 MiB, Spark waits four times as often.
 _BYTES_PER_FETCH = str(4 * 2**20)
-# At the end of a topic the broker delays a fetch for half a second per partition, although the
-# batch is complete.
+# fetch.max.wait.ms. With the default of 500 ms, at the end of a topic the broker delays
+# a fetch by half a second per partition, although the batch is complete.
 _WAIT_AT_END = "20"
 
 

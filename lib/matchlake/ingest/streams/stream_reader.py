@@ -20,7 +20,7 @@ _KILLED = Rejection(ErrorCode.KILLS_READER, "the process that decoded the value 
 
 
 class StreamReader:
-    """Reads arrays of values; the result of a value does not depend on the other values."""
+    """Reads arrays of values. The result of a value does not depend on the other values."""
 
     def __init__(self, stream: StreamParams) -> None:
         self._stream = stream
@@ -35,7 +35,7 @@ class StreamReader:
     ) -> dict[str, pa.Array]:
         """The columns of valid records, their errors and `_rescued_data`.
 
-        `keys` are the keys of messages without a value, where these are deletes. The rows of
+        `keys` are the keys of messages without a value, if these are deletes. The rows of
         `killing` are not decoded.
         """
         count, columns = len(values), self._stream.columns
@@ -73,7 +73,7 @@ def _reader(stream: StreamParams, columns: Columns) -> Reader:
 
 
 def _key_reader(stream: StreamParams) -> Reader:
-    """The reader of keys: those of a registry are Avro, all others JSON or text."""
+    """The reader of keys: Avro if the stream has a registry, else JSON or text."""
     columns = {name: stream.columns[name] for name in stream.key_columns}
     if stream.format_entry.names_schema:
         return make_reader(stream.format, stream.format_options, columns, "ignore", stream.limits)
@@ -81,7 +81,7 @@ def _key_reader(stream: StreamParams) -> Reader:
 
 
 def _envelope(stream: StreamParams) -> Envelope | None:
-    """The envelope of Debezium; only that of JSON may have a schema around it."""
+    """The envelope of Debezium. Only a JSON envelope may be nested below a schema."""
     if stream.change_data != "debezium":
         return None
     return Envelope(stream.columns, stream.key_columns, may_be_wrapped=stream.format == "json")

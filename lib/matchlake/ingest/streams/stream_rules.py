@@ -1,4 +1,4 @@
-"""The rules of a stream: applied to the records of a batch, and required before it is written."""
+"""Applies the rules of a stream to the records of a batch, before the batch is written."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ def with_rules(rows: DataFrame, stream: StreamParams, names: Sequence[str]) -> D
 def require_obeyed(rows: DataFrame, stream: StreamParams, name: str, batch: int) -> None:
     """Raises InputError if a record of the batch breaks a rule with the action `fail`.
 
-    It reads the batch once more, if there is such a rule.
+    If the stream has a rule with `fail`, this reads the batch once more.
     """
     rules = stream.rule_set
     broken = failed_rules(rows, rules, _POSITION)

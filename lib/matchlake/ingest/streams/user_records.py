@@ -1,4 +1,4 @@
-"""Finds the users whom a quarantined record of a stream names, and a user in it."""
+"""Finds the users that a quarantined record of a stream names, or one given user."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -77,13 +77,13 @@ def _record_paths(stream: StreamParams) -> list[Path]:
 
 
 def _record_reader(stream: StreamParams) -> Callable[[bytes | None, str | None], Any]:
-    """The function that decodes a value with this error code; None if it cannot be decoded."""
+    """Returns a function: it decodes a value with an error code, or gives None if that fails."""
     decode = make_decoder(stream.format, stream.format_options, stream.columns, stream.limits)
 
     def read(value: bytes | None, code: str | None) -> Any:
         try:
             return decode(value) if value and code not in _UNDECODED else None
-        except MatchlakeError:  # such as a registry that does not answer
+        except MatchlakeError:  # for example, the schema registry does not answer
             return None
 
     return read

@@ -91,7 +91,7 @@ def secrets_file(params: SecretsParams, lakehouse: str | None) -> Path:
 
 
 def connect_workspace(lakehouse: str | None, timeout_seconds: float) -> "WorkspaceClient":
-    """The client of the workspace: that of the sandbox if it runs, else by Databricks' login."""
+    """The client of the workspace: of the sandbox if it runs, else by the login of Databricks."""
     from databricks.sdk import WorkspaceClient  # noqa: PLC0415 - a second to import
     from databricks.sdk.core import Config  # noqa: PLC0415
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from urllib.parse import quote, quote_plus
 
 MASK = "[secret]"
-# Shorter values are not masked: they would hide parts of every line, and protect nothing.
+# Shorter values are not masked: masks would hide parts of every line, and protect nothing.
 _SHORTEST = 6
 _forms: tuple[str, ...] = ()
 _lock = threading.Lock()
@@ -77,7 +77,7 @@ class MaskingFilter(logging.Filter):
 
 
 def _shown_each(arguments: object) -> dict[str, object] | tuple[object, ...]:
-    """The masked arguments of a call, if the message does not take them."""
+    """The masked arguments, if they do not fit the message's placeholders."""
     if isinstance(arguments, Mapping):
         return {name: _shown(each) for name, each in arguments.items()}
     return tuple(_shown(each) for each in arguments) if isinstance(arguments, tuple) else ()

@@ -1,7 +1,7 @@
 """Secrets from Databricks scopes, through the platform's own client.
 
-The values of a scope are in Databricks, or in Azure Key Vault, which Databricks then reads. Both
-are the same call.
+The values of a scope are in Databricks, or in Azure Key Vault, which Databricks reads. Both
+use the same call.
 """
 
 import base64
@@ -84,12 +84,12 @@ class ScopeSecrets:
                 todo = "the login has expired or is not valid: log in again, or renew its token."
             case _:
                 todo = "see Databricks' answer."
-        # The client adds its whole configuration, which does not help.
+        # The client appends its whole configuration to the message; it is cut off.
         reason = str(error).partition(" Config: ")[0]
         raise SecretError(f"{ref} is refused ({reason}): {todo}") from None
 
     def _what_exists(self, ref: SecretRef) -> str:
-        """Whether the scope or the key is missing, as far as this identity may know."""
+        """A sentence: is the scope missing, or the key, as far as this identity may know."""
         from databricks.sdk.errors.base import DatabricksError  # noqa: PLC0415 - a second to import
 
         if self._client is None:
@@ -107,7 +107,7 @@ class ScopeSecrets:
 
 
 def _may_pass(error: BaseException) -> str | None:
-    """The reason for a retry: the client itself retries after 429 and 503, but no other 5xx."""
+    """The reason for a retry of other 5xx errors: the client only retries after 429 and 503."""
     from databricks.sdk.errors import (  # noqa: PLC0415 - a second to import
         DeadlineExceeded,
         InternalError,
@@ -116,7 +116,7 @@ def _may_pass(error: BaseException) -> str | None:
     from databricks.sdk.errors.base import DatabricksError  # noqa: PLC0415
 
     failing = isinstance(error, InternalError | DeadlineExceeded | TemporarilyUnavailable)
-    # The base class is used for a status without a class of its own, such as a gateway's 502.
+    # The SDK raises its base class for a status without a class, such as a gateway's 502.
     return "the service fails" if failing or type(error) is DatabricksError else None
 
 

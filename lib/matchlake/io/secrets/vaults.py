@@ -92,7 +92,7 @@ def connect_vault(url: str, timeout_seconds: float, **more: Any) -> "SecretClien
 
 
 def backing_off(timeout_seconds: float) -> dict[str, float]:
-    """Settings of Azure's clients: up to six tries with doubling waits, in about that time."""
+    """Settings of Azure's clients: up to six tries with doubling waits, about so long in all."""
     tries = 5
     return {
         "retry_total": tries,

@@ -1,6 +1,6 @@
 """Metrics, traces and logs of jobs, sent in the background; no endpoint can change a job.
 
-Any room above `io` calls `count`, `observe`, `set_level` and `step`. They do nothing until
+Every package above `io` may call `count`, `observe`, `set_level` and `step`. They do nothing until
 `reporting_to` has started the export, which only `run_job` does.
 """
 

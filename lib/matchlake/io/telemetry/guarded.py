@@ -1,4 +1,4 @@
-"""Exporters that cannot harm a job: failures are counted, and the first one is logged."""
+"""Exporters that cannot harm a job: failures are counted, and the first failure is logged."""
 
 import logging
 import threading
@@ -16,15 +16,15 @@ class Health:
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self.sent = 0
-        """Exports that the endpoint took."""
+        """The number of successful exports."""
         self.lost = 0
-        """Exports that it did not take."""
+        """The number of failed exports."""
         self.last_was_good: bool | None = None
-        """Whether the last export was taken; None before the first one ended."""
+        """Whether the last export succeeded; None before the end of the first export."""
         self._lock = threading.Lock()
 
     def note(self, *, good: bool, why: str = "") -> None:
-        """Notes an export; the first loss is a warning in the log."""
+        """Counts an export. The first failure is logged as a warning."""
         with self._lock:
             self.sent += good
             self.lost += not good
@@ -48,7 +48,7 @@ class Guarded:
         return getattr(self._exporter, name)
 
     def export(self, batch: Any, *more: Any, **options: Any) -> Any:
-        """Exports a batch; returns the failure instead of raising."""
+        """Exports a batch. If that fails, returns `failure` and does not raise."""
         return self._guarded(lambda: self._exporter.export(batch, *more, **options))
 
     def force_flush(self, *_more: Any, **_options: Any) -> bool:
@@ -56,7 +56,7 @@ class Guarded:
         return True
 
     def shutdown(self, *more: Any, **options: Any) -> None:
-        """Ends the exporter, whatever it raises."""
+        """Ends the exporter; errors are only logged."""
         try:
             self._exporter.shutdown(*more, **options)
         except Exception as error:  # noqa: BLE001 - telemetry must not end a job

@@ -56,11 +56,11 @@ class TelemetryParams(Params):
     interval_seconds: float = Field(15.0, ge=1)
     """Seconds between two exports of metrics."""
     timeout_seconds: float = Field(10.0, gt=0, le=60)
-    """Seconds after which one export is given up."""
+    """The timeout of one export, in seconds."""
     queue_size: int = Field(2_048, ge=16, le=100_000)
-    """Spans, and log records, that wait for their export; more than these are dropped."""
+    """Maximum number of spans, and of log records, that wait for export; the rest is dropped."""
     flush_seconds: float = Field(5.0, ge=0, le=60)
-    """Seconds that a job waits at its end, at most, for endpoints that took the last export."""
+    """Maximum seconds that a job waits at its end, for endpoints whose last export succeeded."""
 
     @field_validator("otlp")
     @classmethod

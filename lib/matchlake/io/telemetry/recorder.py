@@ -30,17 +30,17 @@ _current: list[Recorder] = []
 
 
 def install(recorder: Recorder) -> None:
-    """All calls go to `recorder` from now on."""
+    """Sends all later calls to `recorder`."""
     _current.append(recorder)
 
 
 def remove(recorder: Recorder) -> None:
-    """Calls do nothing again, or go to the recorder before."""
+    """Removes the recorder. Calls go to the previous recorder, or do nothing."""
     _current.remove(recorder)
 
 
 def count(name: str, value: float, **attributes: object) -> None:
-    """Adds `value` to a counter of `names.METRICS`; a negative or non-finite one is left out."""
+    """Adds `value` to a counter of `names.METRICS`; ignores a negative or non-finite value."""
     if value > 0:
         _record(name, "counter", value, attributes)
 

@@ -52,7 +52,7 @@ def points_of(data: MetricsData) -> Iterator[Point]:
 
 
 class PointsExporter(MetricExporter):
-    """Gives the points of each export to a function, which may raise what its client raises."""
+    """Gives the points of each export to a function; errors of the function are raised."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class PointsExporter(MetricExporter):
     def export(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any
     ) -> MetricExportResult:
-        """Gives away the points; raises what the function raises."""
+        """Calls the function with the points."""
         del timeout_millis
         points = list(points_of(metrics_data))
         if points:
@@ -73,16 +73,16 @@ class PointsExporter(MetricExporter):
         return MetricExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Nothing waits here."""
+        """Does nothing: no point waits here."""
         del timeout_millis
         return True
 
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
-        """Nothing to end."""
+        """Does nothing: there is nothing to end."""
 
 
 def rows_exporter(upload: Callable[[list[dict[str, Any]]], None]) -> PointsExporter:
-    """Uploads each point as a row: what came since the export before, so that sums are right."""
+    """Uploads each point as a row, as a delta since the previous export, so that sums are right."""
     return PointsExporter(
         lambda points: upload([_row(point) for point in points]), AggregationTemporality.DELTA
     )
@@ -100,7 +100,7 @@ def _row(point: Point) -> dict[str, Any]:
 
 
 def file_exporter(path: Path) -> PointsExporter:
-    """Replaces a file for Prometheus' text collector with each export, at once or not at all."""
+    """Replaces a file for Prometheus' text collector with each export, atomically."""
 
     def write(points: list[Point]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -31,8 +31,8 @@ def reporting_to(
 ) -> Iterator[list[Health]]:
     """Exports what is recorded meanwhile: a span and the time of the job, its steps, its log.
 
-    Nothing of it waits for an endpoint. At the end the job waits for endpoints that have answered
-    well so far, at most `params.flush_seconds`. Raises ConfigError if packages are missing.
+    The job itself waits for no endpoint. At the end it waits for endpoints that have answered
+    so far, at most `params.flush_seconds`. Raises ConfigError if packages are missing.
     """
     if not params.is_on:
         yield []
@@ -56,7 +56,8 @@ class _Session:
     """The recorder that exports."""
 
     def __init__(self, params: TelemetryParams, made: Exporters, job: str, env: str) -> None:
-        # Their loggers have a line, or a trace, for each failure; `Health` logs the first one.
+        # These loggers write a line or a trace per failure. `Health` logs the first failure
+        # instead.
         for name in _NOISY:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         from opentelemetry.sdk._logs import LoggerProvider  # noqa: PLC0415 - the extra telemetry
@@ -96,7 +97,7 @@ class _Session:
         self._instruments[name](value, {"job": self._job, **attributes})
 
     def span(self, name: str, attributes: Mapping[str, str]) -> Any:
-        """A span below the current one. It says that an error happened, but not its text."""
+        """A child of the current span. It records that an error happened, but not the message."""
         return self._tracer.start_as_current_span(
             name,
             attributes={"job": self._job, **attributes},
@@ -120,7 +121,7 @@ class _Session:
 
 
 class _LogExport(logging.Handler):
-    """Sends masked log records to OpenTelemetry; those of telemetry itself stay here."""
+    """Sends masked log records to OpenTelemetry, except those of telemetry itself."""
 
     def __init__(self, logger: Any) -> None:
         super().__init__(logging.INFO)

@@ -127,7 +127,7 @@ def test_each_file_is_loaded_once_by_its_kind_and_anew_when_it_changes(
     }
     assert file_log(runtime) == first
     bad = refused(runtime)
-    assert bad["e.csv"] == ("wrong_type", "year: 'x+1/2' is no int")
+    assert bad["e.csv"] == ("wrong_type", "year: 'x+1/2' is not a valid int")
     assert bad["torn.csv.gz"][0] == bad["plain.csv.gz"][0] == "corrupt_file"
     assert "Unexpected end of input stream" in bad["torn.csv.gz"][1]
     assert "not a gzip file" in bad["plain.csv.gz"][1]

@@ -125,7 +125,7 @@ def test_the_quarantine_does_not_show_a_row_of_an_erased_user(
     assert rows(at, source.table, "account") == []
     codes = rows(at, params.quarantine, "row_text", "_error_code", "_error_message")
     assert codes == [
-        ("here,much,10", "wrong_type", "balance: 'much' is no decimal(10,2)"),
+        ("here,much,10", "wrong_type", "balance: 'much' is not a valid decimal(10,2)"),
         (None, "wrong_type", "the row names an erased user"),
     ]
     assert rows(at, params.file_log, "rows", "valid", "quarantined") == [(3, 1, 2)]

@@ -79,7 +79,9 @@ def test_exceeded_names_the_files_that_cannot_be_unpacked(
         "zlib.gz": zlib.compress(b"x"),
     }
     found = exceeded(TextLimits(LIMIT, 300_000, spark), lake_files(tmp_path, contents))
-    assert found.pop("large.gz") == "400000 bytes unpacked, above lake.max_unpacked_bytes, 300000"
+    assert (
+        found.pop("large.gz") == "400000 bytes decompressed, above lake.max_unpacked_bytes, 300000"
+    )
     assert "Unexpected end of input stream" in found.pop("torn.gz")
     assert "not a gzip file" in found["plain.gz"]
     assert set(found) == {"plain.gz", "flipped.gz", "zlib.gz"}

@@ -198,7 +198,7 @@ def test_embed_images_refuses_before_it_reads(covers: Covers, tmp_path: Path) ->
     covers.add("1.png", noise(1))
     for keys, told in (
         ({"model": str(tmp_path / "none.onnx")}, "cannot be read"),
-        ({"output": "maps"}, "is no vector per image"),
+        ({"output": "maps"}, "is not one vector per image"),
     ):
         with pytest.raises(MatchlakeError, match=told):
             covers.run(**keys)

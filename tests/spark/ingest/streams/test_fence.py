@@ -97,7 +97,7 @@ def test_batch_skipped_by_delta_is_refused_unless_written(
     Path(stream.ingest.checkpoint.path, "offsets/1").unlink()
     write(stream, 1, 23)  # Delta skips it
     with pytest.raises(
-        CheckpointMismatchError, match="Delta did not take batch 1 of checkpoint generation"
+        CheckpointMismatchError, match="Delta skipped batch 1 of checkpoint generation"
     ):
         stream.account()
     assert offsets(at) == list(range(20))

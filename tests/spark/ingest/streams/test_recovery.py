@@ -163,7 +163,7 @@ def test_accepted_loss_of_batches_in_no_table_becomes_a_gap(
     for batch, end in ((1, 14), (2, 20)):
         hold_for_done(stream, batch, end)
     with pytest.raises(
-        CheckpointMismatchError, match=r"holds batch 2 for done: the table is an older copy"
+        CheckpointMismatchError, match=r"marks batch 2 as done: the table is an older copy"
     ):
         prepared(at, monkeypatch)
     if killed:

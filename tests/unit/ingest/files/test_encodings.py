@@ -70,7 +70,7 @@ def test_decoded_bytes_that_the_encoding_lacks() -> None:
     [
         ({"encoding": "nope"}, "encoding nope is unknown: use a name such as utf-8, cp1252"),
         ({"encoding": "utf-16"}, "encoding utf-16 needs multiline: true"),
-        ({"encoding": "gbk", "separator": "|"}, "within other characters: choose other ones"),
+        ({"encoding": "gbk", "separator": "|"}, "as part of other characters: choose"),
         ({"encoding": "us-ascii", "separator": "¦"}, "us-ascii does not have the separator '¦'"),
         ({"quote": "«"}, "the quote '«' must have one byte in utf-8"),
     ],

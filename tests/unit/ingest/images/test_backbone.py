@@ -84,14 +84,20 @@ def test_open_backbone_changed_file_is_refused(tmp_path: Path) -> None:
     ("model", "output", "steps", "error", "told"),
     [
         ({}, "none", {}, ConfigError, "has no output none; its outputs are vectors, maps, pooled"),
-        ({}, "maps", {}, ModelError, "[2, 3, 224, 224] for 2 image(s), and is no vector per image"),
+        (
+            {},
+            "maps",
+            {},
+            ModelError,
+            "[2, 3, 224, 224] for 2 image(s): it is not one vector per image",
+        ),
         ({"side": 16}, None, {"crop": 32}, ConfigError, "crop is 32, but the model takes 16"),
         (
             {},
             None,
             {"crop": 32, "resize": 20},
             ConfigError,
-            "resize 20 is less than the crop of 32",
+            "resize 20 is less than the crop size 32",
         ),
     ],
 )
@@ -112,7 +118,7 @@ def test_open_backbone_files_that_are_no_models(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"m\.onnx cannot be read: No such file"):
         backbone(tmp_path / "m.onnx")
     (tmp_path / "m.onnx").write_bytes(b"no model")
-    with pytest.raises(ModelError, match="is no usable ONNX model"):
+    with pytest.raises(ModelError, match="is not a usable ONNX model"):
         backbone(tmp_path / "m.onnx")
 
 

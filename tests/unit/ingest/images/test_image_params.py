@@ -18,9 +18,9 @@ def source(**keys: Any) -> ImageSource:
     [
         ({"path": "../covers"}, "must be below the folder"),
         ({"model": "abfss://c@a.dfs.core.windows.net/m.onnx"}, "not a URL"),
-        ({"key_pattern": "(["}, "is no regular expression"),
+        ({"key_pattern": "(["}, "is not a valid regular expression"),
         ({"key_pattern": "[0-9]+"}, "has no group"),
-        ({"features_table": "bronze.covers"}, "must be another table"),
+        ({"features_table": "bronze.covers"}, "must differ from table"),
         ({"table": "covers"}, "not a valid name"),
         ({"max_pixels": 0}, "must be 1 or more"),
         ({"preprocessing": {"std": [1, 0, 1]}}, "must be greater than 0"),

@@ -18,7 +18,7 @@ from matchlake.ingest.rejections import ErrorCode, Rejection
 
 TYPES = tuple("decimal(10,2)" if kind == "decimal" else kind for kind in CASTS)
 WRONG, RANGE, UTF8 = "wrong_type", "out_of_range", "invalid_utf8"
-MESSAGE = re.compile(r"x: (.+ is (no|outside|above|below) |is required|outside )", re.DOTALL)
+MESSAGE = re.compile(r"x: (.+ is (not|outside|above|below) |is required|outside )", re.DOTALL)
 DAY = dt.date(2024, 5, 1)
 NOON = dt.datetime(2024, 5, 1, 12, tzinfo=dt.UTC)
 NANOS = pa.array([1714557600123456789, -1], pa.timestamp("ns"))
@@ -97,7 +97,8 @@ def test_cast_number_to_time_by_epoch_alone() -> None:
     assert [told("timestamp", each, epoch="s") for each in numbers] == [[moment]] * 3
     _, found = checked("timestamp", numbers[0])
     message = (
-        "x: 1714557600 is no timestamp: a number is a time only if the column declares `epoch`"
+        "x: 1714557600 is not a valid timestamp: "
+        "a number is a time only if the column declares `epoch`"
     )
     assert found[0].message == message
 

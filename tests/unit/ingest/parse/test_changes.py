@@ -130,7 +130,7 @@ def test_debezium_envelopes(wrap: Any) -> None:
     rows = read([(b"k", wrap(each)) for each, _ in ENVELOPES], stream("debezium"))
     for (envelope, expected), found in zip(ENVELOPES, told(rows), strict=True):
         assert (envelope, found) == (envelope, expected)
-    assert rows[12]["_error_message"] == "op: 't' is none of c, u, r, d"
+    assert rows[12]["_error_message"] == "op: 't' is not one of c, u, r, d"
 
 
 def test_debezium_avro() -> None:
@@ -173,8 +173,8 @@ def test_a_user_is_found_in_a_quarantined_envelope() -> None:
     [
         ({"key_columns": []}, "set both change_data and key_columns"),
         ({"change_data": "none"}, "set both change_data and key_columns"),
-        ({"key_columns": ["price"]}, "key_columns price is no required column"),
-        ({"format": "csv"}, "a csv row is no envelope"),
+        ({"key_columns": ["price"]}, "key_columns price is not a required column"),
+        ({"format": "csv"}, "a csv row cannot be an envelope"),
         ({"unknown_fields": "rescue"}, "unknown_fields can only be ignore"),
     ],
 )

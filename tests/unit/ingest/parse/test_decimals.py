@@ -82,7 +82,7 @@ def test_json_alone_has_the_same_result() -> None:
 
 def test_a_message_shows_the_digits() -> None:
     (row,) = parsed([b'{"sku":"s","price":12.345}'], stream(PRICE))
-    assert row["_error_message"] == "price: 12.345 is no decimal(10,2)"
+    assert row["_error_message"] == "price: 12.345 is not a valid decimal(10,2)"
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**20), max_value=10**20))

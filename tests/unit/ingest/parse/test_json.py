@@ -144,7 +144,7 @@ def test_error_messages_name_the_cause() -> None:
     assert [row["_error_message"] for row in rows] == [
         "rating: expected double, found a text '4'",
         "rating: 7.0 is above 5",
-        f"event_time: '{'x' * 59}... is no timestamp",
+        f"event_time: '{'x' * 59}... is not a valid timestamp",
         "user_id: is required",
     ]
 

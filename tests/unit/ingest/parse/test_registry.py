@@ -53,7 +53,7 @@ def test_registry_redirect_is_not_followed() -> None:
     with (
         schema_registry({1: EVENT}, other) as elsewhere,
         schema_registry({}, first, moved_to=elsewhere) as address,
-        pytest.raises(SourceError, match=r"The schema registry answers 302 to .*/schemas/ids/1"),
+        pytest.raises(SourceError, match=r"schemas/ids/1 answered with HTTP status 302"),
     ):
         parsed([framed(1)], stream(address))
     assert (first, other) == (["/schemas/ids/1"], [])

@@ -46,7 +46,7 @@ def test_follow_unreachable_broker_continues(
 ) -> None:
     caplog.set_level(logging.WARNING, "matchlake")
     assert followed(Stream(1, 2)) == [3]
-    assert caplog.text.count("s: the broker does not answer; it is asked again") == 2
+    assert caplog.text.count("s: the broker does not answer; the next check asks again") == 2
 
 
 def test_follow_unreachable_broker_at_end_raises() -> None:

@@ -18,7 +18,7 @@ class PrivateFile:
 
     @contextmanager
     def changing(self) -> Iterator[dict[str, Any]]:
-        """The object, locked; changes are stored if the block ends without an error."""
+        """Locks the object for a block. Stores changes if the block ends without an error."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self.path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

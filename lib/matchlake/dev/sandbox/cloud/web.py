@@ -57,7 +57,7 @@ Handle = Callable[[Request], Answer]
 
 @dataclass
 class Faults:
-    """Faults to come: each answer replaces one real answer, in this order."""
+    """The planned faults: each one replaces one real response, in this order."""
 
     waiting: list[Answer] = field(default_factory=list)
     seen: int = 0
@@ -107,7 +107,7 @@ class _Server(ThreadingHTTPServer):
         if self.tls is None:
             super().finish_request(request, client_address)
             return
-        # In the thread of the connection: a slow handshake delays no other client.
+        # Runs in the thread of the connection, so that a slow handshake delays no other client.
         request.settimeout(30)
         with self.tls.wrap_socket(request, server_side=True) as encrypted:
             super().finish_request(encrypted, client_address)

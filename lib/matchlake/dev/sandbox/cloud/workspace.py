@@ -26,7 +26,7 @@ _NEEDS = {
 VAULT = "AZURE_KEYVAULT"
 
 ReadVault = Callable[[str, str | None], Any]
-"""Takes the address of a vault and a secret's name; its value, or all names for None."""
+"""Takes the address of a vault and a secret's name. Returns its value, or all names for None."""
 
 
 class RefusalError(Exception):
