@@ -1,4 +1,4 @@
-"""A connection that ends if its client is too slow, or sends too many headers."""
+"""Connections that are closed if the client is too slow or its headers are too long."""
 
 import asyncio
 from typing import Any, ClassVar
@@ -32,7 +32,7 @@ class Connection(HttpToolsProtocol):
             self._start_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Ends the connection if its headers are too long."""
+        """Closes the connection if its headers are too long."""
         if self._in_head:
             if self._head > _HEAD_BYTES:
                 self.transport.abort()
@@ -41,33 +41,33 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        """Starts the time of a request."""
+        """Starts the timer of a request."""
         self._head, self._in_head = 0, True
         super().on_message_begin()
         self._start_timer()
 
     def on_headers_complete(self) -> None:
-        """Ends the count of the headers' bytes."""
+        """Stops counting the bytes of the headers."""
         self._in_head = False
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Ends the time of a request."""
+        """Stops the timer of a request."""
         self._stop_timer()
         super().on_message_complete()
 
     def pause_writing(self) -> None:
-        """Starts the time for the client to read: an answer that nobody reads takes memory."""
+        """Starts the timer for the client to read, as unread responses use memory."""
         super().pause_writing()
         self._unread = self.loop.call_later(self.seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Ends the time for the client to read."""
+        """Stops the timer for the client to read."""
         super().resume_writing()
         self._stop_unread()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends all times."""
+        """Stops all timers."""
         self._stop_timer()
         self._stop_unread()
         super().connection_lost(exc)
@@ -88,6 +88,6 @@ class Connection(HttpToolsProtocol):
 
 
 def connection_class(metrics: Metrics, most: int, seconds: float) -> type[Connection]:
-    """The class of connections: `most` at a time, `seconds` to send a request or to read."""
+    """Returns a class for at most `most` connections; clients have `seconds` to send or to read."""
     limits = {"metrics": metrics, "most": most, "seconds": seconds}
     return type("LimitedConnection", (Connection,), limits)

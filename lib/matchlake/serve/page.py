@@ -1,4 +1,4 @@
-"""The page at /: the list of a user, or of a session's items, in the browser."""
+"""The page at /: shows the recommendation list of a user or of items, or scores a row."""
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>matchlake serve</title>

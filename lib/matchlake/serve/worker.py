@@ -1,4 +1,4 @@
-"""One process of the server: the model, the application, and a loop of uvicorn."""
+"""A process of the server: the model, the application, and uvicorn's loop."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 def main(descriptor: int) -> int:
-    """Serves until SIGTERM, or until the starting process ends; the exit code."""
+    """Serves until SIGTERM, or until the starting process ends. Returns the exit code."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     mask_log()
@@ -49,7 +49,7 @@ def main(descriptor: int) -> int:
 
 
 def make_state(settings: ServerSettings) -> State:
-    """The parts of a server; raises the error of the part that cannot start."""
+    """Makes the state of a server process; raises the error of the part that cannot start."""
     params = settings.serving
     secrets = secret_chain(settings.secrets, settings.lakehouse)
     metrics = Metrics(Path(settings.metrics), settings.worker, settings.workers)
@@ -98,14 +98,14 @@ async def _serve(
 
 
 async def _until_alone(channel: socket.socket, server: uvicorn.Server) -> None:
-    """Ends the server when the starting process is gone: its end of the channel closes."""
+    """Stops the server when the starting process ends, which closes the channel."""
     channel.settimeout(0)
     await asyncio.get_running_loop().sock_recv(channel, 1)
     server.should_exit = True
 
 
 class _Server(uvicorn.Server):
-    """A server whose health turns bad when it stops, so that a balancer leaves it."""
+    """A server whose health check fails while it stops, so that load balancers avoid it."""
 
     def __init__(self, config: uvicorn.Config, state: State) -> None:
         super().__init__(config)
