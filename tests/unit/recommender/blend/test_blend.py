@@ -120,7 +120,7 @@ def test_models_that_cannot_be_fitted_are_named(models: dict[str, object], messa
 
 def test_a_validation_part_with_nothing_to_measure_is_refused() -> None:
     table = pd.DataFrame({"user_id": ["a", "a", "b"], "item_id": [1, 2, 1]})
-    with pytest.raises(InputError, match="[Nn]othing can be measured"):
+    with pytest.raises(InputError, match=r"[Nn]othing can be measured"):
         fit_blend(table, params(validation_fraction=1e-9))
 
 
