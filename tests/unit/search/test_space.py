@@ -30,7 +30,7 @@ def space_of(space: dict[str, Any], target: Target = ALS) -> Space:
     [
         ({}, "at least 1"),
         ({"rank": []}, "the list is empty: give at least one value"),
-        ({"rank": [8, 16, 8]}, "the value 8 stands twice"),
+        ({"rank": [8, 16, 8]}, "the value 8 is twice"),
         ({"rank": {"low": 9, "high": 8}}, "low 9 is above high 8"),
         ({"rank": {"low": 9}}, r"give a list of values, or a range"),
         ({"rank": {"low": 1, "high": 9, "values": [1]}}, "exclude each other"),
