@@ -124,7 +124,7 @@ AKS: tuple[Edit, ...] = (
     ),
     ("deployment.yaml", r"selector:", "replicas: 3\n  selector:", "replicas must be left out"),
     ("deployment.yaml", r"apps/v1", "apps/v1beta1", "apiVersion of Deployment is apps/v1"),
-    ("deployment.yaml", r"kind: Deployment", "kind: Deploymant", "'Deploymant' is none of"),
+    ("deployment.yaml", r"kind: Deployment", "kind: Deploymant", "'Deploymant' is not one of"),
     ("deployment.yaml", r"  name: matchlake\n", "  name: Match_Lake\n", "refuses the name"),
     ("deployment.yaml", r"  namespace: matchlake\n", "", "has no namespace"),
     (
@@ -141,12 +141,12 @@ AKS: tuple[Edit, ...] = (
         "imagePullPolicy: Never\n        image: a:1",
         "twice",
     ),
-    ("service.yaml", r"targetPort: http", "targetPort: 9000", "targetPort 9000 is no port"),
+    ("service.yaml", r"targetPort: http", "targetPort: 9000", "targetPort 9000 is not a port"),
     ("service.yaml", r"type: ClusterIP", "type: LoadBalancer", "open to the outside"),
     ("service.yaml", r"selector:\n.*\n", "selector: {app: x}\n", "selector finds no pod"),
     ("hpa.yaml", r"minReplicas: 3", "minReplicas: 30", "minReplicas 30 is above"),
     ("hpa.yaml", r"averageUtilization: 70", "averageUtilization: 700", "not a percentage"),
-    ("hpa.yaml", r"    name: matchlake\n", "    name: other\n", "'other' is no Deployment"),
+    ("hpa.yaml", r"    name: matchlake\n", "    name: other\n", "'other' is not a Deployment"),
     ("pdb.yaml", r"minAvailable: 2", "minAvailable: 3", "no node with such a pod can be drained"),
     (
         "network-policy.yaml",
@@ -154,7 +154,7 @@ AKS: tuple[Edit, ...] = (
         "podSelector: {matchLabels: {a: b}}\n  policyTypes",
         "no NetworkPolicy selects",
     ),
-    ("kustomization.yaml", r"- pdb.yaml", "- pdb.yml", "pdb.yml is no file"),
+    ("kustomization.yaml", r"- pdb.yaml", "- pdb.yml", "pdb.yml is not a file"),
     ("namespace.yaml", r"kind: Namespace", "kind: Secret", "holds values of secrets"),
     ("service-account.yaml", r"metadata:", "metadata: [", "cannot be read"),
 )
